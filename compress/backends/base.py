@@ -1,0 +1,117 @@
+"""What every back end offers: compile an ONNX graph into an artifact, open it, run it.
+
+A new back end is one file with a :class:`Backend` subclass; ``tests/backends/conformance.py`` is the suite it
+inherits.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+    from compress.target import Target
+    from compress.tensors import TensorSpec
+
+Tensor = "np.ndarray[Any, Any]"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A compiled build on disk.
+
+    Attributes:
+        path: The file a session opens.
+        sha256: Of that file (and its external data, if any).
+        size_bytes: Of that file (and its external data, if any).
+        backend: Name of the back end that opens it.
+        options: Session options, as the manifest keeps them.
+    """
+
+    path: Path
+    sha256: str
+    size_bytes: int
+    backend: str
+    options: dict[str, Any]
+
+
+class Session(ABC):
+    """An opened artifact: a context manager that runs batches.
+
+    Attributes:
+        inputs: What it takes; axis 0 is "batch" where it takes any number of samples.
+        outputs: What it gives.
+    """
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @abstractmethod
+    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """Run one batch.
+
+        Args:
+            feeds: One array per input name, dtype and shape as in :attr:`inputs`.
+
+        Returns:
+            One array per entry of :attr:`outputs`, in that order.
+
+        Raises:
+            DataError: A feed is missing, unknown, or of the wrong dtype or shape.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the session holds; may be called twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class Backend(ABC):
+    """A compiler and runtime.
+
+    Attributes:
+        name: In targets, manifests and profiles.
+    """
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
+        """Compile a graph into an artifact in ``directory``, whole or not at all.
+
+        Raises:
+            NetworkError: The back end cannot run the graph; the operator is named.
+            UnavailableError: The back end is not installed here.
+        """
+
+    @abstractmethod
+    def open(self, artifact: Artifact) -> Session:
+        """Open an artifact to run it.
+
+        Raises:
+            BundleError: The file is damaged.
+            UnavailableError: The back end is not installed here.
+        """
+
+    @abstractmethod
+    def default_options(self, target: Target, threads: int | None = None) -> dict[str, Any]:
+        """Session options for a target.
+
+        Args:
+            target: What it is deployed on.
+            threads: Threads the user asked for; None leaves it to the back end.
+        """

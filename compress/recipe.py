@@ -1,0 +1,111 @@
+"""Recipes: which techniques are applied, in which order, with which settings.
+
+A recipe is data. Its TOML reads:
+
+    name = "int8"
+
+    [[technique]]
+    name = "quantize"
+    method = "min-max"
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compress.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Step:
+    """One technique with its settings.
+
+    Attributes:
+        technique: Its name: the name of its file in ``compress/techniques``, or of an entry point.
+        settings: Its settings; what is left out takes the technique's default.
+    """
+
+    technique: str
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An ordered list of techniques.
+
+    Attributes:
+        name: Shown in tables; unique within a run.
+        steps: Applied in this order; none leaves the network as it is.
+    """
+
+    name: str
+    steps: tuple[Step, ...] = ()
+
+    @property
+    def identity(self) -> str:
+        """A short hash of the steps, whatever the recipe is called."""
+        steps = [[step.technique, step.settings] for step in self.steps]
+        return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON and TOML hold it."""
+        steps = [{"name": step.technique, **step.settings} for step in self.steps]
+        return {"name": self.name, "technique": steps}
+
+    def to_toml(self) -> str:
+        """The recipe as a TOML document."""
+        import tomli_w
+
+        return tomli_w.dumps(self.to_dict())
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any], *, source: str = "the recipe") -> Recipe:
+        """The inverse of :meth:`to_dict`; settings are checked when the technique is made.
+
+        Raises:
+            RecipeError: A key is unknown, missing, or of the wrong type.
+        """
+        unknown = set(data) - {"name", "technique"}
+        if unknown:
+            raise RecipeError(
+                f"the keys 'name' and 'technique' in {source}",
+                f"'{sorted(unknown)[0]}'",
+                "remove it, or move it into a [[technique]] table",
+            )
+        name, steps = data.get("name"), data.get("technique", [])
+        if not isinstance(name, str) or not name:
+            raise RecipeError(f"a 'name' in {source}", repr(name), 'add a line such as name = "int8"')
+        if not isinstance(steps, list) or not all(isinstance(step, dict) for step in steps):
+            raise RecipeError(
+                f"[[technique]] tables in {source}", type(steps).__name__, "write each as [[technique]]"
+            )
+        return cls(name, tuple(_step(step, source) for step in steps))
+
+    @classmethod
+    def from_file(cls, path: Path) -> Recipe:
+        """Read a recipe from a TOML file.
+
+        Raises:
+            RecipeError: The file is missing, no TOML, or no recipe.
+        """
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise RecipeError("a recipe in TOML", f"{path}: {error}", "correct the file or the path") from error
+        return cls.from_dict(data, source=str(path))
+
+
+def _step(table: dict[str, Any], source: str) -> Step:
+    name = table.get("name")
+    if not isinstance(name, str) or not name:
+        raise RecipeError(
+            f"a 'name' in every [[technique]] of {source}",
+            repr(name),
+            'name the technique, e.g. name = "quantize"',
+        )
+    return Step(name, {key: value for key, value in table.items() if key != "name"})

@@ -1,0 +1,209 @@
+"""What was measured of one build, and its JSON.
+
+A :class:`Profile` belongs to one file, named by its sha256: accuracy and latency in it were taken from that very
+file. Figures that were not measured say so in ``source`` ("estimated"), here and wherever they are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+#: Version of the JSON written here; readers refuse a later one.
+SCHEMA = 1
+
+Source = Literal["measured", "estimated"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval.
+
+    Attributes:
+        low: Lower end, in the unit of the figure it belongs to.
+        high: Upper end.
+        level: Confidence level in (0, 1); 0.9 two-sided is what a one-sided test at 5 % reads.
+    """
+
+    low: float
+    high: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Drop:
+    """The accuracy drop against the original network, paired by sample.
+
+    Attributes:
+        points: Percentage points for right-or-wrong metrics, percent of the original's mean for others;
+            positive is worse.
+        interval: Of ``points``; Tango's score interval for right-or-wrong metrics, paired bootstrap for others.
+        churn: Share of samples in [0, 1] whose outcome differs from the original's.
+    """
+
+    points: float
+    interval: Interval
+    churn: float
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The metric over the evaluation data.
+
+    Attributes:
+        metric: Name of the metric.
+        mean: Mean of the per-sample values, in the metric's own unit (a share in [0, 1] for right-or-wrong ones).
+        interval: Of the mean; Wilson's for right-or-wrong metrics, bootstrap for others.
+        samples: Number of evaluation samples.
+        data_sha256: Hash of the evaluation data, inputs and targets in order.
+        right_or_wrong: Whether every per-sample value is 0 or 1.
+        higher_is_better: Direction of the metric.
+        drop: Against the original network; None for the original itself.
+    """
+
+    metric: str
+    mean: float
+    interval: Interval
+    samples: int
+    data_sha256: str
+    right_or_wrong: bool
+    higher_is_better: bool
+    drop: Drop | None = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one call at one batch size, as the caller sees it: host to host, copies included.
+
+    Attributes:
+        source: "measured" on the machine of the fingerprint, or "estimated" by a roofline.
+        batch: Samples in one call.
+        p50_ms: Median in milliseconds.
+        p90_ms: 90th percentile; None where it was not measured.
+        p99_ms: 99th percentile; None where it was not measured.
+        interval: Of the median, in milliseconds.
+        throughput_per_s: Samples per second of back-to-back calls.
+        iterations: Timed calls after warm-up; 0 for an estimate.
+        ratio: This build's time over the fp32 build's: median over interleaved pairs of one run for measured
+            figures, quotient of the two estimates otherwise. None for fp32 itself.
+        ratio_interval: Of ``ratio``; exact, from order statistics of the pairs.
+    """
+
+    source: Source
+    batch: int
+    p50_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
+    interval: Interval
+    throughput_per_s: float
+    iterations: int
+    ratio: float | None = None
+    ratio_interval: Interval | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything measured of one build.
+
+    Attributes:
+        recipe: Name of the recipe that made it.
+        artifact_sha256: Of the file that was measured.
+        artifact_bytes: Size of that file (with its external data).
+        backend: Back end that ran it.
+        options: Session options it ran with.
+        target: Name of the target it was built for.
+        accuracy: Over the evaluation data; None where no data was given.
+        latency: One entry per batch size, the target's first batch size first.
+        peak_memory_mb: Peak resident memory of loading and running it in a process of its own, above the
+            idle runtime, in MiB; None where not measured.
+        coverage: Fused int8 kernels against float operators left, from the graph the runtime really runs.
+        layers: Per layer: name, operator, and where estimated its time and what bounds it.
+        fingerprint: The machine the measured figures were taken on.
+        versions: Of the packages that made and ran it.
+        outcomes: The metric of every evaluation sample, in order.
+    """
+
+    recipe: str
+    artifact_sha256: str
+    artifact_bytes: int
+    backend: str
+    options: dict[str, Any]
+    target: str
+    accuracy: Accuracy | None
+    latency: tuple[Latency, ...]
+    peak_memory_mb: float | None
+    coverage: dict[str, Any] | None
+    fingerprint: dict[str, Any]
+    versions: dict[str, str]
+    layers: tuple[dict[str, Any], ...] = ()
+    outcomes: tuple[float, ...] = field(default=(), repr=False)
+
+    def at_batch(self, batch: int) -> Latency:
+        """The latency at one batch size.
+
+        Raises:
+            KeyError: It was not measured.
+        """
+        for latency in self.latency:
+            if latency.batch == batch:
+                return latency
+        raise KeyError(batch)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it; right-or-wrong outcomes as a string of ``0`` and ``1``, one per sample."""
+        data = {"schema": SCHEMA, **asdict(self)}
+        data["outcomes"] = _pack(self.outcomes)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Profile:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            KeyError: A field is missing.
+            TypeError: A field is of the wrong type.
+            ValueError: The schema is later than this version reads.
+        """
+        if data["schema"] > SCHEMA:
+            raise ValueError(f"profile schema {data['schema']} is later than {SCHEMA}")
+        fields = {key: value for key, value in data.items() if key != "schema"}
+        fields["accuracy"] = _accuracy(data["accuracy"])
+        fields["latency"] = tuple(_latency(entry) for entry in data["latency"])
+        fields["layers"] = tuple(data.get("layers", ()))
+        fields["outcomes"] = _unpack(data["outcomes"])
+        return cls(**fields)
+
+
+def _accuracy(data: dict[str, Any] | None) -> Accuracy | None:
+    if data is None:
+        return None
+    drop = data["drop"]
+    if drop is not None:
+        drop = Drop(**{**drop, "interval": Interval(**drop["interval"])})
+    return Accuracy(**{**data, "interval": Interval(**data["interval"]), "drop": drop})
+
+
+def _latency(data: dict[str, Any]) -> Latency:
+    ratio_interval = data["ratio_interval"]
+    return Latency(
+        **{
+            **data,
+            "interval": Interval(**data["interval"]),
+            "ratio_interval": None if ratio_interval is None else Interval(**ratio_interval),
+        }
+    )
+
+
+def _pack(outcomes: Sequence[float]) -> str | list[float]:
+    if all(value in (0.0, 1.0) for value in outcomes):
+        return "".join("1" if value else "0" for value in outcomes)
+    return list(outcomes)
+
+
+def _unpack(packed: str | list[float]) -> tuple[float, ...]:
+    if isinstance(packed, str):
+        if set(packed) - {"0", "1"}:
+            raise ValueError("outcomes hold something other than 0 and 1")
+        return tuple(float(character) for character in packed)
+    return tuple(float(value) for value in packed)
