@@ -1,0 +1,74 @@
+"""Intervals of quantiles from order statistics: exact for any distribution, and the same on every run.
+
+Of n independent values, K ~ Binomial(n, q) lie below the true q quantile. So the l-th smallest value is above
+it with probability P(K < l), and the u-th smallest below it with probability P(K >= u): both are known for any
+distribution. Ties only make the interval more careful.
+
+Reference: H. A. David, H. N. Nagaraja, 'Order Statistics', 3rd ed., section 7.1; for the median this is the
+sign test.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from compress.statistics import binomial
+from compress.statistics.bounds import UNBOUNDED, Bounds, check_probability
+
+
+def quantile_interval(values: ArrayLike, q: float, level: float = 0.95) -> Bounds | None:
+    """Two-sided interval of the ``q`` quantile; None when there are too few values to give one.
+
+    Args:
+        values: Shape ``(n,)``, in any order.
+        q: Inside (0, 1): 0.5 for the median, 0.99 for p99.
+        level: Coverage at least this, inside (0, 1); an equal error at each end.
+
+    Raises:
+        ValueError: ``values`` is not one axis of numbers, or an argument is out of its range.
+    """
+    check_probability("level", level)
+    bounds = _order_statistic_bounds(values, q, (1 - level) / 2)
+    return bounds if np.isfinite(bounds).all() else None
+
+
+def median_log_ratio_bounds(log_ratios: ArrayLike, alpha: float = 0.05) -> Bounds:
+    """One-sided bounds of the median of d = ln(candidate / baseline), one value per interleaved pair.
+
+    Args:
+        log_ratios: Shape ``(n,)``; positive where the candidate is slower.
+        alpha: Error of each bound alone, inside (0, 0.5).
+
+    Returns:
+        Infinite on a side that so few pairs cannot bound (fewer than five at ``alpha`` = 0.05).
+
+    Raises:
+        ValueError: ``log_ratios`` is not one axis of numbers, or ``alpha`` is out of its range.
+    """
+    if not 0.0 < alpha < 0.5:
+        raise ValueError(f"alpha must be inside (0, 0.5), not {alpha}")
+    return _order_statistic_bounds(log_ratios, 0.5, alpha)
+
+
+def _order_statistic_bounds(values: ArrayLike, q: float, alpha: float) -> Bounds:
+    check_probability("q", q)
+    ordered = _sorted_values(values)
+    n = len(ordered)
+    if n == 0:
+        return UNBOUNDED
+    mass = binomial.pmf(n, q)
+    below = np.flatnonzero(binomial.at_most(mass[:-1]) <= alpha)  # k with P(K <= k) <= alpha, so l = k + 1
+    above = np.flatnonzero(binomial.at_least(mass)[1:] <= alpha)  # u - 1 with P(K >= u) <= alpha
+    lower = float(ordered[below[-1]]) if below.size else UNBOUNDED.lower
+    upper = float(ordered[above[0]]) if above.size else UNBOUNDED.upper
+    return Bounds(lower, upper)
+
+
+def _sorted_values(values: ArrayLike) -> NDArray[np.float64]:
+    array: NDArray[Any] = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1 or np.isnan(array).any():
+        raise ValueError(f"need one axis of numbers without NaN, not shape {array.shape}")
+    return np.sort(array)

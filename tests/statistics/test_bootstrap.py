@@ -1,0 +1,89 @@
+"""Seeded bootstrap bounds of a mean."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from compress.statistics import Bounds, bootstrap, mean_interval, paired_mean_difference_bounds
+
+
+def test_it_agrees_with_scipys_bca() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(0).exponential(size=80)
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="BCa", random_state=1
+    ).confidence_interval
+    ours = mean_interval(values)
+    width = theirs.high - theirs.low
+    assert ours.lower == pytest.approx(theirs.low, abs=0.05 * width)
+    assert ours.upper == pytest.approx(theirs.high, abs=0.05 * width)
+
+
+def test_skewed_values_get_a_skewed_interval() -> None:
+    values = np.random.default_rng(0).exponential(size=80) ** 2
+    lower, upper = mean_interval(values)
+    assert upper - values.mean() > 1.15 * (values.mean() - lower)
+
+
+def test_the_same_seed_gives_the_same_bounds() -> None:
+    values = np.random.default_rng(5).normal(size=50)
+    assert mean_interval(values, seed=3) == mean_interval(values, seed=3)
+    assert mean_interval(values, seed=3) != mean_interval(values, seed=4)
+
+
+def test_bounds_do_not_depend_on_the_size_of_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.random.default_rng(5).normal(size=50)
+    whole = mean_interval(values)
+    monkeypatch.setattr(bootstrap, "_VALUES_AT_ONCE", 1000)
+    assert mean_interval(values) == whole
+
+
+def test_the_mean_of_skewed_values_is_covered() -> None:
+    random, covered, trials = np.random.default_rng(6), 0, 300
+    for trial in range(trials):
+        lower, upper = mean_interval(random.exponential(size=60), seed=trial)
+        covered += lower <= 1.0 <= upper
+    assert covered / trials > 0.95 - 3 * math.sqrt(0.05 * 0.95 / trials) - 0.01
+
+
+def test_pairs_take_out_what_the_samples_share() -> None:
+    random = np.random.default_rng(7)
+    difficulty = random.normal(scale=10, size=200)
+    a, b = difficulty + 0.5 + random.normal(scale=0.5, size=200), difficulty
+    lower, upper = paired_mean_difference_bounds(a, b)
+    assert 0.3 < lower < 0.5 < upper < 0.7
+
+
+def test_one_sided_bounds_are_those_of_the_two_sided_interval() -> None:
+    values = np.random.default_rng(8).normal(size=40)
+    assert paired_mean_difference_bounds(values, np.zeros(40), alpha=0.05) == mean_interval(values, 0.9)
+
+
+@settings(max_examples=25)
+@given(values=st.lists(st.floats(-1e150, 1e150, allow_subnormal=False), min_size=1, max_size=20))
+def test_bounds_are_finite_and_inside_the_values(values: list[float]) -> None:
+    lower, upper = mean_interval(values)
+    slack = 1e-9 * max(map(abs, values))
+    assert min(values) - slack <= lower <= upper <= max(values) + slack
+
+
+def test_equal_values_bound_themselves() -> None:
+    assert mean_interval([0.25] * 7) == Bounds(0.25, 0.25)
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], [1.0, math.inf], [[1.0]]])
+def test_what_has_no_mean_is_refused(values: object) -> None:
+    with pytest.raises(ValueError):
+        mean_interval(values)  # type: ignore[arg-type]
+
+
+def test_pairs_need_equal_lengths_and_a_sensible_error() -> None:
+    with pytest.raises(ValueError):
+        paired_mean_difference_bounds([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError):
+        paired_mean_difference_bounds([1.0, 2.0], [1.0, 3.0], alpha=0.5)
