@@ -1,7 +1,7 @@
 """Intervals of quantiles from order statistics: exact for any distribution, and the same on every run.
 
 Of n independent values, K ~ Binomial(n, q) lie below the true q quantile. So the l-th smallest value is above
-it with probability P(K < l), and the u-th smallest below it with probability P(K >= u): both are known for any
+it with probability P(K < l), and the u-th smallest below it with probability P(K >= u), whatever the
 distribution. Ties only make the interval more careful.
 
 Reference: H. A. David, H. N. Nagaraja, 'Order Statistics', 3rd ed., section 7.1; for the median this is the
