@@ -1,0 +1,240 @@
+"""An exported program becomes a graph of ``nn.Module`` calls that trains, prunes and exports again.
+
+``torch.export`` leaves a graph of aten calls whose weights are plain attributes: it refuses ``train()``, its
+batch norms are frozen in the mode they were traced in, and no layer can be replaced by one of another width.
+Here every convolution, linear layer, norm, embedding, dropout and recurrent layer becomes the ``nn.Module``
+it was, under its own path and with its own parameters. What is left are calls without weights, and the few
+that use weights in another way. The graph takes positional tensors and returns one tensor, or a tuple of them.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import fx
+from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
+
+from compress.errors import LiftError
+from compress.lift_rules import Lifted, aten, lift_call
+from compress.tensors import BATCH, TensorSpec
+
+_MODE_ARGUMENTS = {
+    # operator → position of the argument that turns training behaviour on, and its value for inference
+    aten.batch_norm.default: (5, False),
+    aten.dropout.default: (2, False),
+    aten.feature_dropout.default: (2, False),
+    aten.alpha_dropout.default: (2, False),
+    aten.feature_alpha_dropout.default: (2, False),
+}
+
+
+def lift(program: ExportedProgram) -> tuple[fx.GraphModule, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """The trainable graph of an exported program, in eval mode, with the specs of its inputs and outputs.
+
+    Raises:
+        LiftError: The program takes or returns something else than tensors.
+    """
+    source = plain_graph(program)
+    inputs, outputs = _interface(program, source.graph)
+    return _with_modules(source), inputs, outputs
+
+
+def plain_graph(program: ExportedProgram) -> fx.GraphModule:
+    """The program as a plain graph of aten calls in inference mode: positional tensors in, tensors out.
+
+    Raises:
+        LiftError: The program takes or returns something else than tensors.
+    """
+    exported = program.module(check_guards=False)
+    graph = exported.graph
+    graph.set_codegen(fx.graph.CodeGen())
+    for node in list(graph.nodes):
+        _set_inference(node)
+    output = graph.output_node()
+    tensors = [value for value in _results(output) if _is_tensor(value)]
+    if not tensors:
+        raise LiftError("a network that returns tensors", f"{output.args[0]}", "return at least one tensor")
+    output.args = (tensors[0] if len(tensors) == 1 else tuple(tensors),)
+    for placeholder in graph.find_nodes(op="placeholder"):
+        if _is_tensor(placeholder):
+            continue
+        if placeholder.users:
+            raise LiftError(
+                "a network whose inputs are all tensors",
+                f"the input '{placeholder.target}', which is not one",
+                "give it a default, or wrap the network in a module that sets it",
+            )
+        graph.erase_node(placeholder)
+    # A new GraphModule: the exported one refuses train() and eval().
+    return fx.GraphModule(exported, graph)
+
+
+def _set_inference(node: fx.Node) -> None:
+    if node.target not in _MODE_ARGUMENTS:
+        return
+    position, value = _MODE_ARGUMENTS[node.target]
+    if node.target is aten.batch_norm.default and node.args[3] is None:
+        return  # without running statistics the batch's own are used in inference too
+    if len(node.args) > position:
+        node.update_arg(position, value)
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, fx.Node) and isinstance(value.meta.get("val"), torch.Tensor)
+
+
+def _results(output: fx.Node) -> tuple[Any, ...]:
+    returned = output.args[0]
+    return tuple(returned) if isinstance(returned, list | tuple) else (returned,)
+
+
+# --- inputs and outputs -------------------------------------------------------------------------------------
+
+
+def _interface(
+    program: ExportedProgram, graph: fx.Graph
+) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    placeholders = graph.find_nodes(op="placeholder")
+    inputs = tuple(_spec(str(node.target), node.meta["val"]) for node in placeholders)
+    results = _results(graph.output_node())
+    names = _output_names(program, {spec.name for spec in inputs})
+    outputs = tuple(_spec(name, node.meta["val"]) for name, node in zip(names, results, strict=True))
+    return inputs, outputs
+
+
+def _output_names(program: ExportedProgram, taken: set[str]) -> list[str]:
+    """``logits`` for an entry of a dict, ``output`` for the only tensor, else ``output_0`` and so on."""
+    returned = _results(program.module(check_guards=False).graph.output_node())
+    out_spec = program.call_spec.out_spec
+    if out_spec is None:
+        return [f"output_{index}" for index, value in enumerate(returned) if _is_tensor(value)]
+    tree = pytree.tree_unflatten(list(returned), out_spec)
+    paths = [path for path, value in pytree.tree_leaves_with_path(tree) if _is_tensor(value)]
+    names: list[str] = []
+    for path in paths:
+        keys = [getattr(entry, "key", getattr(entry, "name", getattr(entry, "idx", ""))) for entry in path]
+        name = re.sub(r"\W", "_", "_".join(map(str, keys)))
+        if not name or name[0].isdigit():
+            name = "output" if len(paths) == 1 else f"output_{name or len(names)}"
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _spec(name: str, value: torch.Tensor) -> TensorSpec:
+    shape: list[int | str] = []
+    for axis, size in enumerate(value.shape):
+        if isinstance(size, int):
+            shape.append(size)
+        else:
+            shape.append(BATCH if axis == 0 else str(size))
+    return TensorSpec(name, str(value.dtype).removeprefix("torch."), tuple(shape))
+
+
+# --- calls to modules ---------------------------------------------------------------------------------------
+
+
+def _with_modules(source: fx.GraphModule) -> fx.GraphModule:
+    graph = source.graph
+    constants = _constants(source)
+    attributes: dict[str, Any] = {}
+    paths: dict[Any, str] = {}
+    for node in list(graph.nodes):
+        found = lift_call(node, constants) if node.op == "call_function" else None
+        if found is None:
+            continue
+        key = _identity(found)
+        if key not in paths:
+            paths[key] = _path(node, found, taken=attributes)
+            attributes[paths[key]] = found.module
+        _replace(graph, node, found, paths[key])
+    _drop_unused(graph)
+    for node in graph.find_nodes(op="get_attr"):
+        attributes[str(node.target)] = constants[str(node.target)]
+    lifted = fx.GraphModule(attributes, graph, class_name="LiftedGraph").eval()
+    lifted.graph.lint()
+    return lifted
+
+
+def _constants(source: fx.GraphModule) -> dict[str, torch.Tensor]:
+    """Every tensor the graph reads, by target; two names of one tied parameter give one object."""
+    named = {
+        **dict(source.named_buffers(remove_duplicate=False)),
+        **dict(source.named_parameters(remove_duplicate=False)),
+    }
+    for node in source.graph.find_nodes(op="get_attr"):
+        value: Any = source
+        for name in str(node.target).split("."):
+            value = getattr(value, name)
+        named[str(node.target)] = value
+    first: dict[Any, torch.Tensor] = {}
+    for name, tensor in named.items():
+        if isinstance(tensor, torch.Tensor) and tensor.numel():
+            layout = (tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride())
+            named[name] = first.setdefault(layout, tensor)
+    return named
+
+
+def _identity(found: Lifted) -> Any:
+    """Equal for two calls of one module: the same settings on the same tensors."""
+    tensors = tuple(id(tensor) for tensor in (*found.module.parameters(), *found.module.buffers()))
+    return (type(found.module), repr(found.module), tensors) if found.weight is not None else object()
+
+
+def _path(node: fx.Node, found: Lifted, taken: dict[str, Any]) -> str:
+    """Where the module lived in the source: as traced, else from its weight's name, else the node's name."""
+    candidates = []
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    if stack:
+        path, kind = stack[-1][0], str(stack[-1][1])
+        if kind.rpartition(".")[2].strip("'>") == type(found.module).__name__:
+            candidates.append(re.sub(r"@\d+$", "", path))
+    if found.weight is not None:
+        name = str(found.weight.target)
+        candidates.append(re.sub(r"[._](weight|weight_ih_l0|running_mean)$", "", name))
+        candidates.append(".".join([*name.split(".")[:-1], node.name]))
+    candidates.append(node.name)
+    for candidate in candidates:
+        if re.fullmatch(r"\w+(\.\w+)*", candidate) and candidate not in taken:
+            return candidate
+    return f"{node.name}_{len(taken)}"
+
+
+def _replace(graph: fx.Graph, node: fx.Node, found: Lifted, path: str) -> None:
+    with graph.inserting_before(node):
+        call = graph.create_node("call_module", path, found.inputs)
+        call.meta = dict(node.meta)
+        if found.unpack:
+            for use in list(node.users):
+                index: Any = use.args[1]
+                if index == 0:
+                    continue
+                # aten.lstm returns (output, h, c), nn.LSTM (output, (h, c)).
+                with graph.inserting_before(use):
+                    states = graph.call_function(operator.getitem, (call, 1))
+                    state = graph.call_function(operator.getitem, (states, index - 1))
+                state.meta = dict(use.meta)
+                use.replace_all_uses_with(state)
+                graph.erase_node(use)
+    node.replace_all_uses_with(call)
+    graph.erase_node(node)
+
+
+def _drop_unused(graph: fx.Graph) -> None:
+    """Without the weights that moved into modules, the zeros of initial states, and their sizes."""
+    removable: Sequence[Any] = (
+        aten.zeros.default,
+        aten.zeros_like.default,
+        aten.sym_size.int,
+        operator.getitem,
+    )
+    for node in reversed(list(graph.nodes)):
+        if not node.users and (node.op == "get_attr" or node.target in removable):
+            graph.erase_node(node)

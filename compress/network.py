@@ -1,0 +1,158 @@
+"""The network under compression: its graph, what it takes and gives, and where it came from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import NetworkError
+from compress.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+Example = Mapping[str, np.ndarray] | Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network came from, for the manifest.
+
+    Attributes:
+        path: As it was given, or the class name of a live module.
+        format: ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``module`` or ``onnx``.
+        sha256: Of the file's bytes; of a live module's parameters and buffers (names, dtypes, shapes, bytes).
+    """
+
+    path: str
+    format: str
+    sha256: str
+
+
+class Network:
+    """A network in one of two forms: a trainable graph, or an ONNX model.
+
+    Attributes:
+        inputs: What it takes, in order; axis 0 is ``batch`` where it is dynamic.
+        outputs: What it gives, in order.
+        origin: Where it came from.
+        graph: The lifted graph, or None where the network is an ONNX model.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        origin: Origin,
+        graph: torch.fx.GraphModule | None = None,
+        model: onnx.ModelProto | None = None,
+        sample: tuple[np.ndarray, ...] = (),
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.origin = origin
+        self.graph = graph
+        self._model = model
+        self._sample = sample
+        self._exported: tuple[str, onnx.ModelProto] | None = None
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there is a graph to train."""
+        return self.graph is not None
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """The network as an ONNX model: its own, or the export of its graph as it is now.
+
+        Raises:
+            NetworkError: An operator of the graph has no ONNX form.
+            InternalError: The export does not compute what the graph computes.
+        """
+        if self.graph is None:
+            assert self._model is not None
+            return self._model
+        from compress.export import export_onnx
+
+        state = _sha256_of_state(self.graph)
+        if self._exported is None or self._exported[0] != state:
+            self._exported = (state, export_onnx(self.graph, self.inputs, self.outputs, self._sample))
+        return self._exported[1]
+
+    def with_onnx(self, model: onnx.ModelProto) -> Network:
+        """The same network continued as an ONNX model; it is no longer trainable."""
+        return Network(inputs=self.inputs, outputs=self.outputs, origin=self.origin, model=model)
+
+    def with_graph(self, graph: torch.fx.GraphModule) -> Network:
+        """The same network continued as another graph."""
+        return Network(
+            inputs=self.inputs, outputs=self.outputs, origin=self.origin, graph=graph, sample=self._sample
+        )
+
+
+def load_network(
+    source: str | Path | torch.nn.Module,
+    *,
+    example: Example | None = None,
+    factory: str | None = None,
+    trust_pickle: bool = False,
+) -> Network:
+    """Load a trained network; what a file is, its content tells.
+
+    Args:
+        source: A file (torch.export, TorchScript, state dict, pickled module, ONNX), or a live module, which
+            is never modified.
+        example: One batch of real inputs, by name or in order, with a leading batch axis (≥ 2 rows where
+            possible). Needed by every format that does not say what the network takes.
+        factory: ``package.module:callable`` that builds the module a state dict belongs to.
+        trust_pickle: Let a pickle in the file run code while it loads.
+
+    Raises:
+        NetworkError: The file or the module cannot be used.
+        UntrustedFileError: Loading would run code that the file carries.
+        LiftError: An operator or a control flow that cannot be lifted.
+        DataError: The example does not fit the network.
+    """
+    if isinstance(source, str | Path):
+        raise NetworkError("a live module", str(source), "files come next")
+    return _from_module(source, example)
+
+
+def _from_module(module: torch.nn.Module, example: Example | None) -> Network:
+    import copy
+
+    from compress.lift import lift
+    from compress.trace import bind_example, trace
+
+    origin = Origin(type(module).__qualname__, "module", _sha256_of_state(module))
+    if example is None:
+        raise NetworkError(
+            "one batch of inputs to trace the network with",
+            "none",
+            "give data (--data), or a shape (--input 1x3x32x32)",
+        )
+    copied = copy.deepcopy(module).cpu().eval()
+    bound = bind_example(example, copied.forward)
+    graph, inputs, outputs = lift(trace(copied, bound))
+    sample = tuple(tensor.numpy()[:2] for tensor in bound.values())
+    return Network(inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample)
+
+
+def _sha256_of_state(module: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(_tensors(module).items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(module: torch.nn.Module) -> dict[str, Any]:
+    return dict(module.named_parameters(remove_duplicate=False)) | dict(
+        module.named_buffers(remove_duplicate=False)
+    )
