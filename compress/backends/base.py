@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from compress.target import Target
     from compress.tensors import TensorSpec
 
-Tensor = "np.ndarray[Any, Any]"
-
 
 @dataclass(frozen=True)
 class Artifact:
@@ -85,9 +83,11 @@ class Backend(ABC):
 
     Attributes:
         name: In targets, manifests and profiles.
+        runtime: The package that runs its artifacts, as it is imported.
     """
 
     name: ClassVar[str]
+    runtime: ClassVar[str]
 
     @abstractmethod
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
@@ -114,4 +114,12 @@ class Backend(ABC):
         Args:
             target: What it is deployed on.
             threads: Threads the user asked for; None leaves it to the back end.
+        """
+
+    @abstractmethod
+    def coverage(self, artifact: Artifact) -> dict[str, Any] | None:
+        """How much of the graph runs in fused low-precision kernels, read from what the runtime really executes.
+
+        Returns:
+            JSON, or None where the runtime does not tell.
         """

@@ -1,0 +1,66 @@
+"""TensorRT through ``trtexec``: the command that builds an engine where it will run.
+
+Engines belong to one GPU, one TensorRT release and one driver, so none is built anywhere but on the board. Options per
+release: ``trtexec --help`` of TensorRT 8.5, 8.6, 10.3, 10.16 and 11.1.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from compress.target import Target
+    from compress.tensors import TensorSpec
+
+#: Where JetPack and NVIDIA's containers put the tool.
+TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
+
+
+def build_arguments(
+    target: Target, inputs: Sequence[TensorSpec], precision: str, model: str = "model.onnx"
+) -> list[str]:
+    """Options of ``trtexec`` that build ``model.engine`` from the bundle's graph.
+
+    Args:
+        target: Its TensorRT release decides which options exist; ``None`` is read as 10.x.
+        inputs: Those of dynamic batch get an optimization profile from batch 1 to the target's second size.
+        precision: "fp32", "fp16" or "int8": what the graph holds. Releases before 10 are not strongly typed and
+            need to be told.
+        model: The ONNX file.
+    """
+    release = tuple(int(part) for part in (target.tensorrt or "10").split(".")[:2])
+    arguments = [
+        f"--onnx={model}",
+        "--saveEngine=model.engine",
+        "--timingCacheFile=timing.cache",
+        "--profilingVerbosity=detailed",
+        "--exportLayerInfo=layers.json",
+    ]
+    if release >= (10,):
+        arguments.append("--stronglyTyped")
+    else:
+        arguments += {"fp32": [], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}[precision]
+    arguments.append("--skipInference" if release >= (8, 6) else "--buildOnly")
+    dynamic = [spec for spec in inputs if spec.dynamic_batch]
+    if dynamic:
+        first, second = target.batch_sizes
+        for option, batch in (("minShapes", first), ("optShapes", first), ("maxShapes", second)):
+            shapes = ",".join(f"{spec.name}:{'x'.join(map(str, spec.with_batch(batch)))}" for spec in dynamic)
+            arguments.append(f"--{option}={shapes}")
+    return arguments
+
+
+def build_script(target: Target, inputs: Sequence[TensorSpec], precision: str) -> str:
+    """A POSIX shell script that builds the engine on the board, next to itself."""
+    arguments = " \\\n    ".join(shlex.quote(argument) for argument in build_arguments(target, inputs, precision))
+    return (
+        "#!/bin/sh\n"
+        f"# Builds model.engine for {target.name}: run it on that very board, an engine runs nowhere else.\n"
+        "set -eu\n"
+        'cd "$(dirname "$0")"\n'
+        f'trtexec="${{TRTEXEC:-{TRTEXEC}}}"\n'
+        '[ -x "$trtexec" ] || trtexec=trtexec\n'
+        f'"$trtexec" \\\n    {arguments}\n'
+    )

@@ -1,0 +1,240 @@
+"""What is shipped: a directory that is written whole or not at all, and how it is read back.
+
+    build/
+    ├── model.onnx         the artifact, the very file that was measured
+    ├── manifest.json      inputs, outputs, sha256 of every file, versions, target, session options, provenance
+    ├── recipe.toml        how it was made
+    ├── profile.json       its measurements, with the outcome of every evaluation sample
+    ├── candidates.jsonl   everything that was tried, with its measurements
+    └── build.sh           for targets with TensorRT: the command that builds the engine on the board
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from compress.errors import BundleError, DataError, OutputError
+from compress.onnx_graph.files import files_of, sha256_of
+from compress.record import Profile
+from compress.recipe import Recipe
+from compress.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from compress.backends.base import Artifact, Session
+
+#: Version of the layout and of manifest.json.
+SCHEMA = 1
+MANIFEST = "manifest.json"
+
+
+class Bundle:
+    """A bundle read back from disk; :meth:`run` needs neither torch nor onnx.
+
+    Attributes:
+        path: Its directory.
+        manifest: As in manifest.json.
+        artifact: The compiled build.
+        profile: Its measurements.
+        recipe: How it was made.
+        inputs: What :meth:`run` takes.
+        outputs: What it gives.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], profile: Profile, recipe: Recipe) -> None:
+        from compress.backends.base import Artifact
+
+        self.path = path
+        self.manifest = manifest
+        self.profile = profile
+        self.recipe = recipe
+        self.inputs = tuple(TensorSpec.from_dict(entry) for entry in manifest["inputs"])
+        self.outputs = tuple(TensorSpec.from_dict(entry) for entry in manifest["outputs"])
+        entry = manifest["artifact"]
+        self.artifact: Artifact = Artifact(
+            path / entry["file"], entry["sha256"], entry["bytes"], entry["backend"], entry["options"]
+        )
+        self._session: Session | None = None
+
+    def open(self) -> Session:
+        """A session of its own over the artifact; close it, or use it in a ``with``.
+
+        Raises:
+            UnavailableError: The back end is not installed here.
+        """
+        from compress.backends import load_backend
+
+        return load_backend(self.artifact.backend).open(self.artifact)
+
+    def run(
+        self, inputs: np.ndarray[Any, Any] | Mapping[str, np.ndarray[Any, Any]]
+    ) -> list[np.ndarray[Any, Any]]:
+        """Run one batch; the session is opened at the first call and kept.
+
+        Args:
+            inputs: One array per input name, or just the array where there is one input; shapes and dtypes as in
+                :attr:`inputs`.
+
+        Returns:
+            One array per entry of :attr:`outputs`.
+
+        Raises:
+            DataError: The inputs do not fit.
+            UnavailableError: The back end is not installed here.
+        """
+        if self._session is None:
+            self._session = self.open()
+        if not isinstance(inputs, Mapping):
+            if len(self.inputs) != 1:
+                names = ", ".join(spec.name for spec in self.inputs)
+                raise DataError(f"an array for each of {names}", "one array", "give a dictionary of arrays")
+            inputs = {self.inputs[0].name: inputs}
+        return self._session.run(inputs)
+
+    def close(self) -> None:
+        """Close the session that :meth:`run` opened."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def load_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read a bundle and check every file against its sha256.
+
+    Raises:
+        BundleError: There is no bundle, it is damaged, or it is of a later version.
+    """
+    directory = Path(path)
+    manifest = _read_json(directory / MANIFEST)
+    try:
+        if manifest["schema"] > SCHEMA:
+            raise BundleError(
+                f"a bundle of schema {SCHEMA}", f"schema {manifest['schema']} in {directory}", "upgrade compress-toolkit"
+            )
+        for name, sha256 in manifest["files"].items():
+            _check_file(directory, name, sha256)
+        _check_file(directory, manifest["artifact"]["file"], manifest["artifact"]["sha256"])
+        profile = Profile.from_dict(_read_json(directory / "profile.json"))
+        recipe = Recipe.from_file(directory / "recipe.toml")
+        return Bundle(directory, manifest, profile, recipe)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            "a bundle written by compress optimize", f"{directory}: {type(error).__name__} {error}", "build it again"
+        ) from error
+
+
+def write_bundle(
+    out: Path,
+    artifact: Path,
+    manifest: Mapping[str, Any],
+    profile: Profile,
+    recipe: Recipe,
+    texts: Mapping[str, str],
+) -> Path:
+    """Write a bundle beside ``out`` and move it there in one step.
+
+    Args:
+        out: The bundle's directory. A bundle that is there already is replaced; anything else is left alone.
+        artifact: The file that was measured; copied.
+        manifest: Everything but ``schema`` and ``files``, which are added.
+        profile: Its measurements.
+        recipe: How it was made.
+        texts: Further files by name. Those ending in ``.sh`` are made executable.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        OutputError: ``out`` is something other than a bundle.
+    """
+    check_replaceable(out)
+    staging = out.with_name(out.name + ".staging")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        for part in files_of(artifact):
+            shutil.copyfile(part, staging / part.name)
+        contents = {
+            "profile.json": json.dumps(profile.to_dict(), indent=1),
+            "recipe.toml": recipe.to_toml(),
+            **texts,
+        }
+        for name, text in contents.items():
+            (staging / name).write_text(text, encoding="utf-8")
+            if name.endswith(".sh"):
+                (staging / name).chmod(0o755)
+        whole = {"schema": SCHEMA, **manifest, "files": {name: sha256_of(staging / name) for name in contents}}
+        (staging / MANIFEST).write_text(json.dumps(whole, indent=2), encoding="utf-8")
+        _move_into_place(staging, out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return out
+
+
+def check_replaceable(out: Path) -> None:
+    """Make sure that a bundle may be written to ``out``.
+
+    Raises:
+        OutputError: It is a file, or a directory that is neither empty nor a bundle.
+    """
+    if out.is_dir():
+        if (out / MANIFEST).exists() or not any(out.iterdir()):
+            return
+        raise OutputError("a new directory, or a bundle to replace", f"{out}: other files", "choose another --out")
+    if out.exists():
+        raise OutputError("a directory", f"{out}: a file", "choose another --out")
+
+
+def _move_into_place(staging: Path, out: Path) -> None:
+    if not out.exists():
+        staging.rename(out)
+        return
+    # A directory cannot be replaced in one step: the old bundle steps aside, and returns if the new one cannot come.
+    aside = out.with_name(out.name + ".replaced")
+    shutil.rmtree(aside, ignore_errors=True)
+    out.rename(aside)
+    try:
+        staging.rename(out)
+    except OSError:
+        aside.rename(out)
+        raise
+    shutil.rmtree(aside)
+
+
+def _check_file(directory: Path, name: str, sha256: str) -> None:
+    if Path(name).name != name:
+        raise BundleError("a file inside the bundle", f"'{name}' in {directory / MANIFEST}", "do not use this bundle")
+    path = directory / name
+    if not path.is_file():
+        raise BundleError(f"'{name}' in the bundle", f"no such file in {directory}", "copy or build it again")
+    if sha256_of(path) != sha256:
+        raise BundleError(f"{path} with sha256 {sha256[:12]}…", "another content", "copy or build it again")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(
+            "a bundle (a directory with manifest.json)", f"no {path}", "give the directory compress optimize wrote"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BundleError("JSON written by compress", f"{path}: {error}", "copy or build it again") from error
+    if not isinstance(data, dict):
+        raise BundleError("a JSON object", f"{path}: {type(data).__name__}", "copy or build it again")
+    return data

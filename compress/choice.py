@@ -1,0 +1,169 @@
+"""Which candidate is shipped: the fastest that provably keeps its accuracy and is provably faster than fp32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from compress.history import Candidate
+from compress.record import Drop, Latency, Profile
+
+Objective = Literal["latency", "throughput", "size"]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the user asks of the build.
+
+    Attributes:
+        max_drop: Accuracy drop allowed, in points; the drop's upper 95 % bound must be at or below it.
+        max_latency_ms: Median latency allowed at the first batch size, in milliseconds.
+        max_size_mb: Size of the artifact allowed, in MB (10⁶ bytes).
+        objective: What to minimise: latency at the first batch size, time per sample at the second
+            ("throughput"), or bytes ("size").
+    """
+
+    max_drop: float = 1.0
+    max_latency_ms: float | None = None
+    max_size_mb: float | None = None
+    objective: Objective = "latency"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was decided, and why.
+
+    Attributes:
+        candidate: What is shipped; None where not even fp32 is inside the limits.
+        reason: One sentence.
+        verdicts: For each recipe's name, one phrase: "shipped", or what spoke against it.
+        front: Names of the recipes on the Pareto front of accuracy and latency, fastest first.
+    """
+
+    candidate: Candidate | None
+    reason: str
+    verdicts: dict[str, str]
+    front: tuple[str, ...]
+
+
+def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
+    """Choose among measured candidates, of which the first is the original network in fp32.
+
+    A candidate counts as faster only if the whole interval of its latency ratio to fp32 lies below 1, and as
+    accurate only if the upper bound of its paired drop lies inside the margin; what the data cannot decide is not
+    shipped.
+    """
+    verdicts = {entry.recipe.name: _objection(entry, limits) for entry in candidates}
+    fit = [entry for entry in candidates if not verdicts[entry.recipe.name]]
+    if not fit:
+        reason = f"no build is inside the limits: {'; '.join(f'{name} {why}' for name, why in verdicts.items())}"
+        return Choice(None, reason, verdicts, pareto_front(candidates))
+    best = min(fit, key=lambda entry: _cost(_measured(entry), limits.objective))
+    original = candidates[0]
+    for entry in fit:
+        if entry is not best:
+            verdicts[entry.recipe.name] = _runner_up(entry, best, limits)
+    verdicts[best.recipe.name] = "shipped"
+    return Choice(best, _reason(best, original, verdicts), verdicts, pareto_front(candidates))
+
+
+def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    """Names of the candidates that no other beats in both accuracy drop and latency, fastest first."""
+    points = [
+        (_ratio(entry.profile.latency[0]), _points(entry.profile), entry.recipe.name)
+        for entry in candidates
+        if entry.profile is not None
+    ]
+    return tuple(
+        name
+        for ratio, points_lost, name in sorted(points)
+        if not any(
+            (other_ratio <= ratio and other_points <= points_lost)
+            and (other_ratio < ratio or other_points < points_lost)
+            for other_ratio, other_points, _ in points
+        )
+    )
+
+
+def inside_margin(drop: Drop | None, max_drop: float) -> bool:
+    """Non-inferiority: the upper bound of the drop is at or below the margin."""
+    return drop is None or drop.interval.high <= max_drop
+
+
+def _objection(entry: Candidate, limits: Limits) -> str:
+    """What speaks against shipping it, or an empty string."""
+    profile = entry.profile
+    if profile is None:
+        return entry.rejected or "not built"
+    latency = profile.latency[0]
+    drop = profile.accuracy.drop if profile.accuracy else None
+    if drop is not None and not inside_margin(drop, limits.max_drop):
+        if drop.interval.low > limits.max_drop:
+            return f"drops {drop.points:.2f} points, outside the margin of {limits.max_drop:g}"
+        return (
+            f"drop undecided: {drop.points:.2f} points, up to {drop.interval.high:.2f} with 95 % confidence; "
+            f"the margin is {limits.max_drop:g}"
+        )
+    if limits.max_latency_ms is not None and latency.p50_ms > limits.max_latency_ms:
+        return f"{latency.p50_ms:.3g} ms, over --max-latency {limits.max_latency_ms:g} ms"
+    if limits.max_size_mb is not None and profile.artifact_bytes > limits.max_size_mb * 1e6:
+        return f"{profile.artifact_bytes / 1e6:.3g} MB, over --max-size {limits.max_size_mb:g} MB"
+    judged = _judged(profile, limits.objective)
+    if judged.ratio is None:
+        return ""
+    if limits.objective == "size":
+        # A smaller file may be as slow as fp32, and not slower.
+        slower = judged.ratio_interval is not None and judged.ratio_interval.low > 1
+        return f"slower than fp32 ({judged.ratio:.2f}× its time)" if slower else ""
+    if judged.ratio_interval is None or judged.ratio_interval.high >= 1:
+        return f"not faster than fp32 ({judged.ratio:.2f}× its time)"
+    return ""
+
+
+def _runner_up(entry: Candidate, best: Candidate, limits: Limits) -> str:
+    if limits.objective == "size":
+        return f"larger than {best.recipe.name}"
+    return f"slower than {best.recipe.name}"
+
+
+def _reason(best: Candidate, original: Candidate, verdicts: dict[str, str]) -> str:
+    if best is original:
+        others = {name: why for name, why in verdicts.items() if name != original.recipe.name}
+        told = "; ".join(f"{name}: {why}" for name, why in others.items()) or "nothing else was tried"
+        return f"{original.recipe.name} is shipped, since nothing beat it ({told})"
+    profile = _measured(best)
+    latency = profile.latency[0]
+    drop = profile.accuracy.drop if profile.accuracy else None
+    lost = (
+        ""
+        if drop is None
+        else f", {drop.points:+.2f} points of accuracy drop (at most {drop.interval.high:.2f} with 95 % confidence)"
+    )
+    word = "estimated " if latency.source == "estimated" else ""
+    return f"{best.recipe.name} takes {word}{_ratio(latency):.2f}× the time of fp32 at batch {latency.batch}{lost}"
+
+
+def _judged(profile: Profile, objective: Objective) -> Latency:
+    return profile.latency[-1] if objective == "throughput" else profile.latency[0]
+
+
+def _cost(profile: Profile, objective: Objective) -> float:
+    if objective == "size":
+        return float(profile.artifact_bytes)
+    return _ratio(_judged(profile, objective))
+
+
+def _ratio(latency: Latency) -> float:
+    return 1.0 if latency.ratio is None else latency.ratio
+
+
+def _points(profile: Profile) -> float:
+    drop = profile.accuracy.drop if profile.accuracy else None
+    return 0.0 if drop is None else drop.points
+
+
+def _measured(entry: Candidate) -> Profile:
+    if entry.profile is None:
+        raise ValueError(f"candidate '{entry.recipe.name}' was not measured")
+    return entry.profile

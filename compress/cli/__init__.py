@@ -1,0 +1,91 @@
+"""The command line: a lazy group, a file a command, and what a person sees when something goes wrong."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, ClassVar
+
+import click
+
+from compress.errors import CompressError
+
+class LazyGroup(click.Group):
+    """Imports a command's file only when it is run or its own help is asked for."""
+
+    commands_help: ClassVar[dict[str, str]] = {
+        "optimize": "Find the fastest build of a network that keeps its accuracy.",
+        "profile": "Measure accuracy and latency of a bundle or an ONNX file.",
+        "gate": "Accept or reject a build against a baseline: pass, fail or inconclusive.",
+        "inspect": "Show layers, shapes, parameters, MACs and bytes of a network.",
+        "lint": "Check an ONNX graph against what a target's runtime accepts.",
+        "targets": "List the targets, or explain one.",
+        "demo": "Train a small network on real digits and optimize it.",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands, in the order in which they are listed."""
+        return list(self.commands_help)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command."""
+        if cmd_name not in self.commands_help:
+            return None
+        module = importlib.import_module(f"compress.cli.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.commands_help.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="compress-toolkit", prog_name="compress")
+def compress() -> None:
+    """Give it a trained network and a target: it hands back the fastest build that keeps its accuracy.
+
+    Exit codes: 0 success or pass, 1 fail, 2 usage, 3 inconclusive, 4 target or back end not available, 5 internal
+    error, 130 interrupted.
+    """
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; every error ends as one line on standard error and a documented exit code."""
+    try:
+        return compress.main(args=arguments, prog_name="compress", standalone_mode=False) or 0
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.Abort:
+        return _fail("interrupted; the same command goes on where it stopped", 130)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except CompressError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on where it stopped", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:  # noqa: BLE001 - the last line of defence: told in one line, with where to report it
+        return _internal(error)
+
+
+def _internal(error: Exception) -> int:
+    import tempfile
+    import traceback
+
+    with tempfile.NamedTemporaryFile("w", prefix="compress-", suffix=".log", delete=False) as log:
+        traceback.print_exception(error, file=log)
+    return _fail(
+        f"internal: {type(error).__name__}: {' '.join(str(error).split())[:300]}; "
+        f"this is a defect of compress: please report it with {log.name} and the command",
+        5,
+    )
+
+
+def _fail(message: str, code: int) -> int:
+    click.echo(f"error: {message}", err=True)
+    return code

@@ -1,0 +1,74 @@
+"""``compress optimize``: the main job."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from compress.cli.options import data_options, image_options, network_options
+
+
+@click.command()
+@click.argument("model", type=click.Path())
+@click.option("--target", default="cpu", show_default=True, help="A name from `compress targets`, or a TOML file.")
+@click.option("--data", required=True, help="Evaluation data: .npz, folder of class folders, or module:callable.")
+@click.option("--train-data", help="Data to train and calibrate on, in the same forms.")
+@click.option("--calibration-data", help="Data to calibrate on; never shares a sample with --data.")
+@click.option("--out", default="build", show_default=True, type=click.Path(), help="Directory of the bundle.")
+@click.option(
+    "--max-drop", default=1.0, show_default=True, type=float, help="Accuracy drop allowed, in points."
+)
+@click.option("--max-latency", type=float, help="Median latency allowed at the first batch size, in ms.")
+@click.option("--max-size", type=float, help="Size allowed, in MB.")
+@click.option(
+    "--objective",
+    type=click.Choice(["latency", "throughput", "size"]),
+    default="latency",
+    show_default=True,
+    help="What to minimise inside the limits.",
+)
+@click.option("--threads", type=click.IntRange(1), help="Threads of the runtime. [default: every core]")
+@click.option("--seed", default=0, show_default=True, help="Of every random choice.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@data_options
+@network_options
+def optimize(
+    model: str,
+    as_json: bool,
+    image_size: str | None,
+    image_mean: str | None,
+    image_std: str | None,
+    **settings: Any,
+) -> int:
+    """Find the fastest build of MODEL for a target that keeps its accuracy.
+
+    MODEL is a torch.export .pt2, TorchScript, a state dict with --factory, or ONNX; which one it is is read from its
+    content. An interrupted run goes on where it stopped when the same command is given again.
+
+    \b
+    Exit codes: 0 a build was shipped, 1 none is inside the limits, 2 usage, 4 target not available, 5 internal.
+    """
+    from rich.console import Console
+
+    from compress.cli.terminal import TerminalReporter, result_table
+    from compress.pipeline import optimize as run
+
+    with TerminalReporter(Console(stderr=True)) as reporter:
+        result = run(
+            model, image_options=image_options(image_size, image_mean, image_std), reporter=reporter, **settings
+        )
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        console = Console()
+        console.print(result_table(result))
+        console.print(result.choice.reason, highlight=False, markup=False, soft_wrap=True)
+        if result.bundle is not None:
+            console.print(f"bundle: {result.bundle.path}", highlight=False, markup=False)
+            if (result.bundle.path / "build.sh").exists():
+                console.print(
+                    f"build it on the board: sh {result.bundle.path / 'build.sh'}", highlight=False, markup=False
+                )
+    return 0 if result.bundle is not None else 1

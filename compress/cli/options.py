@@ -1,0 +1,70 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+
+def network_options(command: Command) -> Command:
+    """How a network's file is read."""
+    for option in (
+        click.option(
+            "--trust-pickle",
+            is_flag=True,
+            help="Unpickle a whole module. RUNS WHATEVER CODE THE FILE HOLDS: only for files you trust.",
+        ),
+        click.option(
+            "--factory", metavar="PACKAGE.MODULE:CALLABLE", help="Makes the module that a state dict belongs to."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def data_options(command: Command) -> Command:
+    """Where samples come from and what accuracy means."""
+    for option in (
+        click.option(
+            "--metric",
+            help="top-1, top-k, mean-error, agreement, or package.module:callable. "
+            "[default: top-1 for class labels, mean-error for numbers, agreement without labels]",
+        ),
+        click.option("--image-size", metavar="HxW", help="Resize images, e.g. 224x224."),
+        click.option("--image-mean", metavar="M[,M,M]", help="Mean per channel, subtracted after scaling to 0–1."),
+        click.option("--image-std", metavar="S[,S,S]", help="Standard deviation per channel, divided by."),
+    ):
+        command = option(command)
+    return command
+
+
+def image_options(size: str | None, mean: str | None, std: str | None) -> dict[str, Any] | None:
+    """The image flags as a dictionary, or None where none was given.
+
+    Raises:
+        click.UsageError: A flag is not of its form.
+    """
+    options: dict[str, Any] = {}
+    if size is not None:
+        options["size"] = [int(number) for number in _numbers("--image-size", size, "x", 2)]
+    if mean is not None:
+        options["mean"] = _numbers("--image-mean", mean, ",", None)
+    if std is not None:
+        options["std"] = _numbers("--image-std", std, ",", None)
+    return options or None
+
+
+def _numbers(flag: str, text: str, separator: str, count: int | None) -> list[float]:
+    parts = text.split(separator)
+    try:
+        numbers = [float(part) for part in parts]
+    except ValueError:
+        numbers = []
+    if not numbers or (count is not None and len(numbers) != count):
+        example = separator.join(["224"] * (count or 1))
+        raise click.UsageError(f"wanted {flag} of the form {example}; found '{text}'; correct it")
+    return numbers

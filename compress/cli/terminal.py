@@ -1,0 +1,172 @@
+"""What a person sees: progress while it runs, one table at the end."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from compress.progress import Reporter
+
+if TYPE_CHECKING:
+    from compress.history import Candidate
+    from compress.pipeline import Result
+    from compress.recipe import Recipe
+    from compress.record import Accuracy, Latency
+
+
+class TerminalReporter(Reporter):
+    """Shows what is running and how long is left; a context manager. Silent where there is no terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[left]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bar: TaskID = self._progress.add_task("starting", total=None, left="")
+        self._planned = 0
+        self._done = 0
+        self._name = ""
+        self._spent: list[float] = []
+        self._since = time.perf_counter()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def plan(self, candidates: int) -> None:
+        """See :meth:`Reporter.plan`."""
+        self._planned = candidates
+
+    def stage(self, text: str) -> None:
+        """See :meth:`Reporter.stage`."""
+        self._progress.update(self._bar, description=text)
+
+    def begin(self, recipe: Recipe) -> None:
+        """See :meth:`Reporter.begin`."""
+        self._name, self._since = recipe.name, time.perf_counter()
+
+    def step(self, text: str, total: int = 0) -> None:
+        """See :meth:`Reporter.step`."""
+        self._progress.update(
+            self._bar,
+            description=f"{self._name} ({self._done + 1} of at most {self._planned}): {text}",
+            total=total or None,
+            completed=0,
+            left=self._left(),
+        )
+
+    def tick(self, done: int) -> None:
+        """See :meth:`Reporter.tick`."""
+        self._progress.update(self._bar, completed=done, left=self._left())
+
+    def end(self, candidate: Candidate, resumed: bool) -> None:
+        """See :meth:`Reporter.end`."""
+        self._done += 1
+        if not resumed:
+            self._spent.append(time.perf_counter() - self._since)
+        if self._console.is_terminal:
+            told = candidate.rejected or _summary(candidate)
+            note = " (measured before the interruption)" if resumed else ""
+            self._console.print(f"  {candidate.recipe.name}: {told}{note}", highlight=False, markup=False)
+
+    def _left(self) -> str:
+        if not self._spent:
+            return ""
+        each = sum(self._spent) / len(self._spent)
+        current = min(time.perf_counter() - self._since, each)
+        seconds = each * (self._planned - self._done) - current
+        return f"at most {_duration(seconds)} left"
+
+
+def result_table(result: Result) -> Table:
+    """Every candidate on one line: accuracy, its drop, latency, size, and what became of it."""
+    first = result.candidates[0].profile
+    batches = [latency.batch for latency in first.latency] if first is not None else []
+    estimated = first is not None and first.latency[0].source == "estimated"
+    mark = " (estimated)" if estimated else ""
+    metric = first.accuracy.metric if first is not None and first.accuracy is not None else "accuracy"
+    table = Table(title=f"{result.target.name}{mark}", title_justify="left", pad_edge=False)
+    table.add_column("build", no_wrap=True)
+    table.add_column(metric, justify="right", no_wrap=True)
+    table.add_column("drop, points", justify="right", no_wrap=True)
+    for batch in batches:
+        table.add_column(f"batch {batch}{mark}", justify="right", no_wrap=True)
+        table.add_column("× fp32", justify="right", no_wrap=True)
+    table.add_column("size", justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for candidate in result.candidates:
+        verdict = result.choice.verdicts[candidate.recipe.name]
+        style = "bold green" if candidate is result.choice.candidate else ""
+        table.add_row(*_cells(candidate, len(batches)), verdict, style=style)
+    return table
+
+
+def accuracy_text(accuracy: Accuracy | None) -> str:
+    """The mean with half the width of its interval."""
+    if accuracy is None:
+        return "–"
+    half = (accuracy.interval.high - accuracy.interval.low) / 2
+    if accuracy.right_or_wrong:
+        return f"{100 * accuracy.mean:.2f} ± {100 * half:.2f} %"
+    return f"{accuracy.mean:.4g} ± {half:.2g}"
+
+
+def latency_text(latency: Latency) -> str:
+    """The median in milliseconds."""
+    return f"{latency.p50_ms:.3g} ms"
+
+
+def size_text(size_bytes: float) -> str:
+    """Bytes in units of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.3g} GB"
+
+
+def _cells(candidate: Candidate, batches: int) -> list[str]:
+    profile = candidate.profile
+    if profile is None:
+        return [candidate.recipe.name, *["–"] * (3 + 2 * batches)]
+    drop = profile.accuracy.drop if profile.accuracy else None
+    cells = [
+        candidate.recipe.name,
+        accuracy_text(profile.accuracy),
+        "–" if drop is None else f"{drop.points:.2f} (≤ {drop.interval.high:.2f})",
+    ]
+    for latency in profile.latency:
+        cells += [latency_text(latency), "1" if latency.ratio is None else f"{latency.ratio:.2f}"]
+    return [*cells, size_text(profile.artifact_bytes)]
+
+
+def _summary(candidate: Candidate) -> str:
+    profile = candidate.profile
+    if profile is None:
+        return ""
+    latency = profile.latency[0]
+    ratio = "" if latency.ratio is None else f", {latency.ratio:.2f}× fp32"
+    word = " estimated" if latency.source == "estimated" else ""
+    return f"{accuracy_text(profile.accuracy)}, {latency_text(latency)}{word} at batch {latency.batch}{ratio}"
+
+
+def _duration(seconds: float) -> str:
+    seconds = max(0, round(seconds))
+    return f"{seconds // 60} min {seconds % 60} s" if seconds >= 60 else f"{seconds} s"

@@ -1,0 +1,205 @@
+"""What a run has measured so far, on disk at once, so that a killed run goes on where it was.
+
+A run lives in ``<out>.partial/`` beside the bundle it will become: ``run.json`` says what the measurements belong
+to, ``history.jsonl`` has one line per candidate, ``candidates/`` their files. A lock keeps a second run out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Self
+
+from compress.errors import OutputError
+from compress.onnx_graph.files import sha256_of
+from compress.record import Profile
+from compress.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One recipe and what came of it.
+
+    Attributes:
+        recipe: What was applied.
+        profile: What was measured; None where it could not be built or run.
+        file: The artifact, relative to the run's directory; None where there is none.
+        rejected: Why there is no profile, for a person to read; None where there is one.
+        reports: What each technique had to tell.
+        seconds: Wall time from recipe to profile.
+    """
+
+    recipe: Recipe
+    profile: Profile | None = None
+    file: str | None = None
+    rejected: str | None = None
+    reports: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a line of ``candidates.jsonl`` holds it."""
+        return {
+            "recipe": self.recipe.to_dict(),
+            "profile": None if self.profile is None else self.profile.to_dict(),
+            "file": self.file,
+            "rejected": self.rejected,
+            "reports": self.reports,
+            "seconds": round(self.seconds, 3),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Candidate:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            recipe=Recipe.from_dict(data["recipe"]),
+            profile=None if data["profile"] is None else Profile.from_dict(data["profile"]),
+            file=data["file"],
+            rejected=data["rejected"],
+            reports=data["reports"],
+            seconds=data["seconds"],
+        )
+
+
+class History:
+    """The candidates of one run; a context manager that holds the run's lock.
+
+    Args:
+        directory: Where the run lives.
+        key: What its measurements belong to (network, data, target, machine, versions); a directory of another key
+            is emptied.
+
+    Attributes:
+        candidates: In the order in which they were recorded.
+        resumed: How many of them an earlier, unfinished run had recorded.
+
+    Raises:
+        OutputError: The directory cannot be written, or another run is at work in it.
+    """
+
+    def __init__(self, directory: Path, key: dict[str, Any]) -> None:
+        self.directory = directory
+        self.candidates: list[Candidate] = []
+        self._key = key
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.directory / "lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OutputError(
+                "a directory no other run is using",
+                f"{self.directory}: locked by another compress",
+                "wait for it, or choose another --out",
+            ) from error
+        except OSError as error:
+            raise OutputError("a directory to write to", f"{self.directory}: {error.strerror}", _ELSEWHERE) from error
+        if self._stored_key() != self._key:
+            self._start_anew()
+        self.candidates = list(self._read())
+        self.resumed = len(self.candidates)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+        if not self.candidates:
+            self.remove()
+
+    def find(self, recipe: Recipe) -> Candidate | None:
+        """What an earlier, unfinished run recorded of a recipe."""
+        return next((entry for entry in self.candidates if entry.recipe.identity == recipe.identity), None)
+
+    def directory_of(self, recipe: Recipe) -> Path:
+        """An empty directory for a candidate's files."""
+        directory = self.directory / "candidates" / recipe.identity
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        return directory
+
+    def record(self, candidate: Candidate) -> None:
+        """Append a candidate; it is on disk when this returns.
+
+        Raises:
+            OutputError: The disk is full, or the directory is gone.
+        """
+        line = json.dumps(candidate.to_dict()) + "\n"
+        with written_safely(self.directory), (self.directory / "history.jsonl").open("a", encoding="utf-8") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self.candidates.append(candidate)
+
+    def path_of(self, candidate: Candidate) -> Path:
+        """Where a candidate's artifact lies."""
+        if candidate.file is None:
+            raise ValueError(f"candidate '{candidate.recipe.name}' has no artifact")
+        return self.directory / candidate.file
+
+    def remove(self) -> None:
+        """Delete the run's directory: it became a bundle, or nothing came of it."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _stored_key(self) -> dict[str, Any] | None:
+        try:
+            stored: dict[str, Any] = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return stored
+
+    def _start_anew(self) -> None:
+        with written_safely(self.directory):
+            for entry in self.directory.iterdir():
+                if entry.is_dir():
+                    shutil.rmtree(entry)
+                elif entry.name != "lock":
+                    entry.unlink()
+            partial = self.directory / "run.json.partial"
+            partial.write_text(json.dumps(self._key, indent=2, sort_keys=True), encoding="utf-8")
+            partial.replace(self.directory / "run.json")
+
+    def _read(self) -> Iterator[Candidate]:
+        path = self.directory / "history.jsonl"
+        if not path.exists():
+            return
+        whole = []
+        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+            try:
+                candidate = Candidate.from_dict(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                continue  # A line cut short by a kill: that candidate is measured again.
+            if self._intact(candidate):
+                whole.append(line)
+                yield candidate
+        path.write_text("".join(whole), encoding="utf-8")
+
+    def _intact(self, candidate: Candidate) -> bool:
+        if candidate.profile is None:
+            return True
+        path = self.path_of(candidate)
+        return path.exists() and sha256_of(path) == candidate.profile.artifact_sha256
+
+
+@contextlib.contextmanager
+def written_safely(path: Path) -> Iterator[None]:
+    """Turn a failed write into an error for people.
+
+    Raises:
+        OutputError: Writing below ``path`` failed.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            "space and permission to write", f"{path}: {error.strerror or error}", _ELSEWHERE
+        ) from error
+
+
+_ELSEWHERE = "free space or permissions there, or choose another --out"

@@ -1,0 +1,24 @@
+"""Where artifacts run: this machine, or nowhere (then figures are estimates)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from compress.backends import load_backend
+from compress.hosts.absent import AbsentHost
+from compress.hosts.local import LocalHost
+
+if TYPE_CHECKING:
+    from compress.hosts.base import Host
+    from compress.target import Target
+
+
+def connect(target: Target) -> Host:
+    """The host for a target: this machine if the target is it, else none.
+
+    Raises:
+        UnavailableError: The target is this machine, and its back end is not installed.
+    """
+    if target.here:
+        return LocalHost(load_backend(target.backend))
+    return AbsentHost(load_backend("onnxruntime"))

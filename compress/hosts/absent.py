@@ -1,0 +1,62 @@
+"""A target that is not at hand: accuracy is measured here on the very graph, latency is estimated."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from compress.backends.base import Backend
+from compress.hosts.base import Build, Host, batch_sizes
+from compress.record import Interval, Latency, Source
+
+if TYPE_CHECKING:
+    from compress.profiling.roofline import Estimate
+    from compress.target import Target
+    from compress.task import Task
+
+
+class AbsentHost(Host):
+    """No machine: a roofline over the target's peaks (Williams et al. 2009)."""
+
+    source: ClassVar[Source] = "estimated"
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+
+    def latency(self, build: Build, original: Build | None, task: Task, target: Target) -> tuple[Latency, ...]:
+        """See :meth:`Host.latency`; every figure says ``source="estimated"``."""
+        figures = []
+        for batch in batch_sizes(build.session, target):
+            own = _estimate(build, target, batch)
+            ratio = None if original is None else own.total_ms / _estimate(original, target, batch).total_ms
+            figures.append(
+                Latency(
+                    source="estimated",
+                    batch=batch,
+                    p50_ms=own.total_ms,
+                    p90_ms=None,
+                    p99_ms=None,
+                    interval=Interval(own.low_ms, own.high_ms, own.level),
+                    throughput_per_s=1e3 * batch / own.total_ms,
+                    iterations=0,
+                    ratio=ratio,
+                )
+            )
+        return tuple(figures)
+
+    def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
+        """See :meth:`Host.layers`: estimated time and bound per layer at the first batch size."""
+        return tuple(entry.to_dict() for entry in _estimate(build, target, target.batch_sizes[0]).layers)
+
+    def peak_memory_mb(self, build: Build, target: Target) -> float | None:
+        """Not known without the board."""
+        return None
+
+
+def _estimate(build: Build, target: Target, batch: int) -> Estimate:
+    import onnx
+
+    from compress.onnx_graph.layers import layers
+    from compress.profiling.roofline import estimate
+
+    model = onnx.load(build.artifact.path, load_external_data=False)
+    return estimate(layers(model, batch), target, batch)

@@ -1,0 +1,61 @@
+"""Where artifacts run, and where their latency comes from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from compress.backends.base import Artifact, Backend, Session
+from compress.record import Latency, Source
+
+if TYPE_CHECKING:
+    from compress.target import Target
+    from compress.task import Task
+
+
+@dataclass(frozen=True)
+class Build:
+    """An artifact and the session it is open in."""
+
+    artifact: Artifact
+    session: Session
+
+
+class Host(ABC):
+    """A place that can say how long a build takes on the target.
+
+    Attributes:
+        source: Whether its figures are measured or estimated.
+        backend: Runs the artifact for accuracy: on the target itself where it is here, else on this machine.
+    """
+
+    source: ClassVar[Source]
+    backend: Backend
+
+    @abstractmethod
+    def latency(self, build: Build, original: Build | None, task: Task, target: Target) -> tuple[Latency, ...]:
+        """Latency at each batch size of the target that the network can take.
+
+        Args:
+            build: What is timed.
+            original: The fp32 build it is compared with; None for the fp32 build itself.
+            task: Real samples to feed.
+            target: What it is timed for.
+        """
+
+    @abstractmethod
+    def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
+        """Where the time goes, layer by layer, as far as this host can tell."""
+
+    @abstractmethod
+    def peak_memory_mb(self, build: Build, target: Target) -> float | None:
+        """Peak memory of the build in MiB, or None where this host cannot tell."""
+
+
+def batch_sizes(session: Session, target: Target) -> tuple[int, ...]:
+    """The target's batch sizes, or the one size that a network of fixed batch takes."""
+    spec = session.inputs[0]
+    if spec.dynamic_batch or not spec.shape:
+        return target.batch_sizes
+    return (int(spec.shape[0]),)

@@ -1,0 +1,53 @@
+"""ONNX files on disk: written whole or not at all, hashed together with their external data."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx
+
+#: Protocol buffers end at 2 GiB; larger weights go into a file beside the graph.
+_LARGEST_SINGLE_FILE = 2**31 - 2**20
+
+
+def save_model(model: onnx.ModelProto, path: Path) -> Path:
+    """Write a graph to ``path``, with its weights in ``<name>.data`` beside it where it is over 2 GB.
+
+    Returns:
+        ``path``.
+    """
+    import onnx
+
+    partial = path.with_name(path.name + ".partial")
+    if model.ByteSize() < _LARGEST_SINGLE_FILE:
+        onnx.save(model, partial)
+    else:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        onnx.save(copy, partial, save_as_external_data=True, location=path.name + ".data")
+    partial.replace(path)
+    return path
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The files an ONNX artifact consists of, the graph first."""
+    external = path.with_name(path.name + ".data")
+    return (path, external) if external.exists() else (path,)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file followed by its external data, read in pieces."""
+    digest = hashlib.sha256()
+    for part in files_of(path):
+        with part.open("rb") as file:
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file and its external data."""
+    return sum(part.stat().st_size for part in files_of(path))

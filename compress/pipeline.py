@@ -1,0 +1,262 @@
+"""The one way through: from a trained network to the fastest build that keeps its accuracy."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.backends.base import Artifact
+from compress.bundle import Bundle, check_replaceable, load_bundle
+from compress.choice import Choice, Limits, choose
+from compress.errors import CompressError, InternalError, OutputError, UsageError
+from compress.history import Candidate, History, written_safely
+from compress.hosts import connect
+from compress.hosts.machine import fingerprint
+from compress.network import Network, load_network
+from compress.profiling.measure import measure
+from compress.progress import Reporter
+from compress.search import ORIGINAL, most_candidates, propose
+from compress.shipping import ship
+from compress.target import Target, load_target
+from compress.task import Task, load_task
+from compress.techniques import apply_recipe
+from compress.techniques.base import Context
+from compress.versions import versions
+
+if TYPE_CHECKING:
+    import torch
+
+    from compress.hosts.base import Host
+    from compress.recipe import Recipe
+    from compress.record import Profile
+
+
+@dataclass(frozen=True)
+class Result:
+    """What :func:`optimize` hands back.
+
+    Attributes:
+        bundle: What was shipped, read back from disk; None where no build is inside the limits.
+        choice: Which candidate, and why.
+        candidates: Everything that was tried, the original first.
+        target: What it was built for.
+        limits: What was asked.
+        resumed: How many candidates an earlier, interrupted run had measured already.
+        seconds: Wall time of this run.
+    """
+
+    bundle: Bundle | None
+    choice: Choice
+    candidates: tuple[Candidate, ...]
+    target: Target
+    limits: Limits
+    resumed: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``compress optimize --json`` prints it; per-sample outcomes are left to the bundle."""
+        candidates = []
+        for entry in self.candidates:
+            data = {**entry.to_dict(), "verdict": self.choice.verdicts[entry.recipe.name]}
+            if data["profile"] is not None:
+                data["profile"].pop("outcomes")
+            candidates.append(data)
+        return {
+            "bundle": None if self.bundle is None else str(self.bundle.path),
+            "shipped": None if self.choice.candidate is None else self.choice.candidate.recipe.name,
+            "reason": self.choice.reason,
+            "front": list(self.choice.front),
+            "target": self.target.name,
+            "limits": dataclasses.asdict(self.limits),
+            "candidates": candidates,
+            "resumed": self.resumed,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def optimize(
+    model: str | os.PathLike[str] | torch.nn.Module,
+    *,
+    data: Any,
+    target: str | os.PathLike[str] | Target = "cpu",
+    out: str | os.PathLike[str] = "build",
+    metric: str | Callable[..., Any] | None = None,
+    train_data: Any = None,
+    calibration_data: Any = None,
+    max_drop: float = 1.0,
+    max_latency: float | None = None,
+    max_size: float | None = None,
+    objective: str = "latency",
+    threads: int | None = None,
+    factory: str | None = None,
+    trust_pickle: bool = False,
+    image_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Result:
+    """Find the fastest build of a trained network for a target that keeps its accuracy.
+
+    Args:
+        model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
+        data: Evaluation data: an ``.npz``, a folder of class folders of images, ``package.module:callable``,
+            a pair of arrays, or a Task.
+        target: A name that ``compress targets`` lists, or a target's TOML file.
+        out: Directory of the bundle. An interrupted run is kept in ``<out>.partial`` and resumed.
+        metric: ``top-1``, ``top-k``, ``mean-error``, ``agreement``, ``package.module:callable`` or a callable;
+            None chooses by the labels.
+        train_data: Data to train on, where a technique trains.
+        calibration_data: Data to calibrate on; None takes it from the training data, or splits ``data``.
+        max_drop: Accuracy drop allowed, in points.
+        max_latency: Median latency allowed at the first batch size, in milliseconds.
+        max_size: Size of the artifact allowed, in MB.
+        objective: ``latency``, ``throughput`` or ``size``.
+        threads: Threads of the runtime; None takes every core of the target.
+        factory: ``package.module:callable`` that makes the module a state dict belongs to.
+        trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        image_options: How images are resized and normalised.
+        seed: Of every random choice.
+        reporter: Receives the progress.
+
+    Returns:
+        The bundle with its measurements, and everything that was tried.
+
+    Raises:
+        UsageError: Something given cannot be used; the message says what to do.
+        UnavailableError: The target's back end is not on this machine.
+    """
+    start = time.perf_counter()
+    reporter = reporter or Reporter()
+    limits = _limits(max_drop, max_latency, max_size, objective)
+    out = Path(out)
+    check_replaceable(out)
+
+    reporter.stage("reading the target and the data")
+    deployment = load_target(target)
+    task = load_task(
+        data,
+        metric=metric,
+        train_data=train_data,
+        calibration_data=calibration_data,
+        image_options=image_options,
+        seed=seed,
+    )
+    reporter.stage("loading the network")
+    network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
+    task = task.bind(network.inputs, network.outputs)
+    host = connect(deployment)
+    run = _Run(network, task, deployment, host, seed, host.backend.default_options(deployment, threads), reporter)
+
+    with History(out.with_name(out.name + ".partial"), run.key()) as history:
+        reporter.plan(most_candidates(deployment))
+        for recipe in propose(deployment, limits, history):
+            candidate = history.find(recipe)
+            if candidate is None:
+                candidate = run.attempt(recipe, history)
+                history.record(candidate)
+                reporter.end(candidate, resumed=False)
+            else:
+                reporter.end(candidate, resumed=True)
+        choice = choose(history.candidates, limits)
+        candidates, resumed = tuple(history.candidates), history.resumed
+        if choice.candidate is not None:
+            with written_safely(out):
+                ship(out, history.path_of(choice.candidate), choice, candidates, network, task, deployment)
+            history.remove()
+    bundle = load_bundle(out) if choice.candidate is not None else None
+    return Result(bundle, choice, candidates, deployment, limits, resumed, time.perf_counter() - start)
+
+
+@dataclass
+class _Run:
+    """What stays the same from candidate to candidate."""
+
+    network: Network
+    task: Task
+    target: Target
+    host: Host
+    seed: int
+    options: dict[str, Any]
+    reporter: Reporter
+    fingerprint: dict[str, Any] = field(default_factory=fingerprint)
+
+    def key(self) -> dict[str, Any]:
+        """What measurements must share to belong to one run; the limits are not in it, since they only choose."""
+        return {
+            "network": self.network.origin.sha256,
+            "task": {**self.task.provenance, "metric": self.task.metric.name},
+            "target": self.target.to_dict(),
+            "options": self.options,
+            "seed": self.seed,
+            "machine": self.fingerprint,
+            "versions": versions(),
+        }
+
+    def attempt(self, recipe: Recipe, history: History) -> Candidate:
+        """Apply, compile and measure one recipe; only the original may fail the run."""
+        start = time.perf_counter()
+        context = Context(self.task, self.target, self.seed)
+        self.reporter.begin(recipe)
+        try:
+            self.reporter.step("applying the recipe")
+            compressed = apply_recipe(recipe, self.network, context)
+            self.reporter.step("compiling")
+            with written_safely(history.directory):
+                directory = history.directory_of(recipe)
+                artifact = self.host.backend.compile(compressed.to_onnx(), directory, self.options)
+            twin = _same_file(artifact.sha256, history)
+            if twin is not None:
+                return Candidate(recipe, rejected=f"the same file as {twin}", reports=context.reports)
+            profile = measure(
+                artifact,
+                recipe.name,
+                host=self.host,
+                task=self.task,
+                target=self.target,
+                original=_original(history),
+                fingerprint=self.fingerprint,
+                reporter=self.reporter,
+            )
+        except OutputError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a technique that fails is one candidate less, told in the table
+            if recipe == ORIGINAL:
+                raise
+            told = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
+            return Candidate(recipe, rejected=f"failed: {told}", reports=context.reports)
+        file = str(artifact.path.relative_to(history.directory))
+        return Candidate(recipe, profile, file, None, context.reports, time.perf_counter() - start)
+
+
+def _original(history: History) -> tuple[Profile, Artifact] | None:
+    if not history.candidates:
+        return None
+    first = history.candidates[0]
+    profile = first.profile
+    if profile is None:
+        raise InternalError("a measured original", "none", "report this as a defect")
+    return profile, Artifact(
+        history.path_of(first), profile.artifact_sha256, profile.artifact_bytes, profile.backend, profile.options
+    )
+
+
+def _same_file(sha256: str, history: History) -> str | None:
+    for entry in history.candidates:
+        if entry.profile is not None and entry.profile.artifact_sha256 == sha256:
+            return entry.recipe.name
+    return None
+
+
+def _limits(
+    max_drop: float, max_latency: float | None, max_size: float | None, objective: str
+) -> Limits:
+    for name, value in (("max_drop", max_drop), ("max_latency", max_latency), ("max_size", max_size)):
+        if value is not None and not value >= 0:
+            raise UsageError(f"a {name} of 0 or more", str(value), "correct it")
+    if objective not in ("latency", "throughput", "size"):
+        raise UsageError("an objective: latency, throughput or size", repr(objective), "choose one of these")
+    return Limits(max_drop, max_latency, max_size, objective)  # type: ignore[arg-type]

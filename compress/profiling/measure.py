@@ -1,0 +1,80 @@
+"""Accuracy, latency, memory and size of one artifact: everything a profile holds, of the very same file."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.backends.base import Artifact
+from compress.hosts.base import Build
+from compress.profiling.accuracy import accuracy_of, outcomes_of
+from compress.progress import Reporter
+from compress.record import Profile
+from compress.versions import versions
+
+if TYPE_CHECKING:
+    from compress.hosts.base import Host
+    from compress.target import Target
+    from compress.task import Task
+
+
+def measure(
+    artifact: Artifact,
+    recipe: str,
+    *,
+    host: Host,
+    task: Task,
+    target: Target,
+    original: tuple[Profile, Artifact] | None,
+    fingerprint: dict[str, Any],
+    reporter: Reporter | None = None,
+) -> Profile:
+    """Measure one artifact.
+
+    Args:
+        artifact: What is measured.
+        recipe: Name of the recipe that made it.
+        host: Runs it, or estimates.
+        task: Evaluation data and metric, bound to the network.
+        target: What it is for.
+        original: Profile and artifact of the fp32 build that drops and ratios refer to; None for that build itself.
+        fingerprint: Of this machine.
+        reporter: Receives the progress.
+
+    Raises:
+        CompressError: It does not run, or its outputs are not finite.
+    """
+    reporter = reporter or Reporter()
+    with ExitStack() as stack:
+        build = Build(artifact, stack.enter_context(host.backend.open(artifact)))
+        baseline = None
+        if original is not None:
+            baseline = Build(original[1], stack.enter_context(host.backend.open(original[1])))
+
+        reporter.step("accuracy", len(task.evaluation))
+        outcomes = outcomes_of(build.session, task, baseline and baseline.session, reporter.tick)
+        reference = None if original is None else np.array(original[0].outcomes)
+        accuracy = accuracy_of(outcomes, reference, task.metric, task.evaluation.sha256)
+
+        reporter.step("latency")
+        latency = host.latency(build, baseline, task, target)
+        layers = host.layers(build, target)
+    reporter.step("memory")
+    return Profile(
+        recipe=recipe,
+        artifact_sha256=artifact.sha256,
+        artifact_bytes=artifact.size_bytes,
+        backend=artifact.backend,
+        options=artifact.options,
+        target=target.name,
+        accuracy=accuracy,
+        latency=latency,
+        peak_memory_mb=host.peak_memory_mb(build, target),
+        coverage=host.backend.coverage(artifact),
+        fingerprint=fingerprint,
+        versions=versions(),
+        layers=layers,
+        outcomes=tuple(float(value) for value in outcomes),
+    )

@@ -1,0 +1,74 @@
+"""Techniques, one file each, and how a recipe finds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from compress.closest import closest
+from compress.errors import RecipeError
+
+if TYPE_CHECKING:
+    from compress.network import Network
+    from compress.recipe import Recipe, Step
+    from compress.techniques.base import Context, Technique
+
+
+def technique_names() -> list[str]:
+    """Every technique that a recipe can name, sorted."""
+    own = {module.name for module in pkgutil.iter_modules(__path__)} - {"base"}
+    return sorted(own | {entry.name for entry in entry_points(group="compress.techniques")})
+
+
+def load_technique(step: Step) -> Technique:
+    """The technique that a recipe's step names, with its settings.
+
+    Raises:
+        RecipeError: The technique or one of its settings is unknown, or a setting has a wrong value.
+    """
+    kind = _technique_class(step.technique)
+    settings = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for key in step.settings:
+        if key not in settings:
+            raise RecipeError(
+                f"a setting of '{step.technique}' ({', '.join(sorted(settings))})",
+                f"'{key}'",
+                closest(key, settings) or "remove it",
+            )
+    return kind(**step.settings)
+
+
+def apply_recipe(recipe: Recipe, network: Network, context: Context) -> Network:
+    """Apply a recipe's techniques in order.
+
+    Raises:
+        RecipeError: As :func:`load_technique`; every step is checked before the first is applied.
+        CompressError: From a technique.
+    """
+    for technique in [load_technique(step) for step in recipe.steps]:
+        network = technique.apply(network, context)
+    return network
+
+
+def _technique_class(name: str) -> type[Technique]:
+    from compress.techniques.base import Technique
+
+    if name not in technique_names():
+        raise RecipeError(
+            f"a technique ({', '.join(technique_names())})",
+            f"'{name}'",
+            closest(name, technique_names()) or "choose one of these",
+        )
+    for entry in entry_points(group="compress.techniques", name=name):
+        loaded: type[Technique] = entry.load()
+        return loaded
+    module = importlib.import_module(f"{__name__}.{name}")
+    return next(
+        member
+        for _, member in inspect.getmembers(module, inspect.isclass)
+        if issubclass(member, Technique) and member.__module__ == module.__name__
+    )

@@ -1,0 +1,46 @@
+"""What every technique is: a frozen dataclass of settings that turns one network into another.
+
+A new technique is one file in this folder with one :class:`Technique` subclass; the file's name is its name in a
+recipe. Third parties register theirs under the entry point group ``compress.techniques``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.network import Network
+    from compress.target import Target
+    from compress.task import Task
+
+
+@dataclass
+class Context:
+    """What a technique may use besides the network.
+
+    Attributes:
+        task: Training, calibration and evaluation data; techniques never touch the evaluation data.
+        target: What the build is for.
+        seed: Of every random choice.
+        reports: What each technique has to tell, by its name; goes into the candidate's record.
+    """
+
+    task: Task
+    target: Target
+    seed: int = 0
+    reports: dict[str, Any] = field(default_factory=dict)
+
+
+class Technique(ABC):
+    """One technique; subclasses are frozen dataclasses whose fields are its settings."""
+
+    @abstractmethod
+    def apply(self, network: Network, context: Context) -> Network:
+        """The network with this technique applied; the one given is not touched.
+
+        Raises:
+            RecipeError: The technique cannot follow what came before it.
+            CompressError: What else went wrong, for a person to read.
+        """

@@ -1,0 +1,19 @@
+"""Versions of what makes, runs and measures a build."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+_PACKAGES = ("compress-toolkit", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
+
+
+def versions() -> dict[str, str]:
+    """Installed version of each package that matters, and of Python; packages that are absent are left out."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
