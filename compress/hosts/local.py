@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
-
 from compress.backends.base import Backend
 from compress.hosts.base import Build, Host, batch_sizes
-from compress.profiling.latency import Budget, measure_latency, measure_ratio
+from compress.profiling.latency import Budget, measure_latency, measure_ratio, sample_feeds
 from compress.profiling.memory import peak_memory_mb
 from compress.record import Latency, Source
 
@@ -30,7 +28,7 @@ class LocalHost(Host):
         """See :meth:`Host.latency`: host to host, copies included, in this process."""
         figures = []
         for batch in batch_sizes(build.session, target):
-            feeds = first_samples(task, batch)
+            feeds = sample_feeds(build.session, task, batch)
             if original is None:
                 figures.append(measure_latency(build.session, feeds, batch, self.budget))
             else:
@@ -44,9 +42,3 @@ class LocalHost(Host):
     def peak_memory_mb(self, build: Build, target: Target) -> float | None:
         """See :meth:`Host.peak_memory_mb`: at the first batch size, in a process of its own."""
         return peak_memory_mb(build.artifact, batch_sizes(build.session, target)[0])
-
-
-def first_samples(task: Task, batch: int) -> dict[str, np.ndarray[Any, Any]]:
-    """The first ``batch`` evaluation samples, repeated where there are fewer: times may depend on values."""
-    rows = np.arange(batch) % len(task.evaluation)
-    return next(iter(task.evaluation.take(rows).batches(batch))).inputs

@@ -19,6 +19,7 @@ from compress.statistics.quantiles import quantile_interval
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
+    from compress.task import Task
 
 Feeds = Mapping[str, "np.ndarray[Any, Any]"]
 
@@ -80,22 +81,10 @@ def measure_ratio(
         exact interval from order statistics.
     """
     budget = budget or Budget()
-    call, reference_call = _call(session, feeds), _call(reference, feeds)
-    _warm_up(call, budget)
-    _warm_up(reference_call, budget)
-    times: list[float] = []
-    log_ratios: list[float] = []
-
-    def pair() -> None:
-        if len(times) % 2:
-            other, own = reference_call(), call()
-        else:
-            own, other = call(), reference_call()
-        times.append(own)
-        log_ratios.append(math.log(own / other))
-
-    _repeat(pair, budget)
-    latency = _latency(np.array(times), batch)
+    pairs = Pairs(session, reference, feeds, budget)
+    _repeat(pairs.take, budget)
+    latency = _latency(np.array(pairs.times_ms), batch)
+    log_ratios = pairs.log_ratios
     low, high = _median_interval(np.array(log_ratios))
     return Latency(
         **{
@@ -104,6 +93,58 @@ def measure_ratio(
             "ratio_interval": Interval(math.exp(low), math.exp(high), LEVEL),
         }
     )
+
+
+class Pairs:
+    """Interleaved calls of a build and a reference, both warmed up; the order is flipped each pair.
+
+    Args:
+        session: The build.
+        reference: What it is compared with.
+        feeds: One batch of real samples, for both.
+        budget: Bounds the warm-up.
+
+    Attributes:
+        times_ms: Of the build, one per pair.
+        log_ratios: ln(build / reference), one per pair.
+    """
+
+    def __init__(self, session: Session, reference: Session, feeds: Feeds, budget: Budget | None = None) -> None:
+        self.times_ms: list[float] = []
+        self.log_ratios: list[float] = []
+        self._own, self._other = _call(session, feeds), _call(reference, feeds)
+        for call in (self._own, self._other):
+            _warm_up(call, budget or Budget())
+
+    def take(self) -> None:
+        """Time one pair."""
+        if len(self.times_ms) % 2:
+            other, own = self._other(), self._own()
+        else:
+            own, other = self._own(), self._other()
+        self.times_ms.append(own)
+        self.log_ratios.append(math.log(own / other))
+
+
+def sample_feeds(session: Session, task: Task | None, batch: int = 1) -> dict[str, np.ndarray[Any, Any]]:
+    """One batch to time a session with: real samples where there are any, else seeded noise (ones for integers).
+
+    Args:
+        session: Its inputs say what is wanted.
+        task: Its first evaluation samples are taken, repeated where there are fewer; times may depend on values.
+        batch: Samples, where the network takes any number.
+    """
+    fixed = session.inputs[0].with_batch(batch)[0]
+    if task is not None:
+        rows = np.arange(int(fixed)) % len(task.evaluation)
+        return next(iter(task.evaluation.take(rows).batches(len(rows)))).inputs
+    noise = np.random.default_rng(0)
+    feeds: dict[str, np.ndarray[Any, Any]] = {}
+    for spec in session.inputs:
+        shape = [size if isinstance(size, int) else 1 for size in spec.with_batch(batch)]
+        floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
+        feeds[spec.name] = (noise.standard_normal(shape) if floating else np.ones(shape)).astype(spec.dtype)
+    return feeds
 
 
 def _call(session: Session, feeds: Feeds) -> Callable[[], float]:

@@ -1,0 +1,33 @@
+"""``compress demo``: the main job on a network that is trained on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option("--out", default="demo", show_default=True, type=click.Path(), help="Directory of its files.")
+@click.option("--target", default="cpu", show_default=True, help="As for `compress optimize`.")
+@click.pass_context
+def demo(ctx: click.Context, out: str, target: str) -> int:
+    """Train a small network on scikit-learn's digits, then optimize it with the command that is printed."""
+    from rich.console import Console
+
+    from compress.cli.optimize import optimize
+    from compress.cli.terminal import TerminalReporter
+    from compress.demo import prepare_demo
+
+    with TerminalReporter(Console(stderr=True)) as reporter:
+        files = prepare_demo(Path(out), reporter)
+    arguments = [
+        str(files.network),
+        *("--target", target),
+        *("--data", str(files.evaluation)),
+        *("--train-data", str(files.training)),
+        *("--out", str(Path(out) / "build")),
+    ]
+    click.echo("$ compress optimize " + " ".join(arguments))
+    code: int = optimize.main(arguments, prog_name="compress optimize", standalone_mode=False)
+    return code
