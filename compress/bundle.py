@@ -1,12 +1,12 @@
 """What is shipped: a directory that is written whole or not at all, and how it is read back.
 
-    build/
-    ├── model.onnx         the artifact, the very file that was measured
-    ├── manifest.json      inputs, outputs, sha256 of every file, versions, target, session options, provenance
-    ├── recipe.toml        how it was made
-    ├── profile.json       its measurements, with the outcome of every evaluation sample
-    ├── candidates.jsonl   everything that was tried, with its measurements
-    └── build.sh           for targets with TensorRT: the command that builds the engine on the board
+build/
+├── model.onnx         the artifact, the very file that was measured
+├── manifest.json      inputs, outputs, sha256 of every file, versions, target, session options, provenance
+├── recipe.toml        how it was made
+├── profile.json       its measurements, with the outcome of every evaluation sample
+├── candidates.jsonl   everything that was tried, with its measurements
+└── build.sh           for targets with TensorRT: the command that builds the engine on the board
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from compress.errors import BundleError, DataError, OutputError
 from compress.onnx_graph.files import files_of, sha256_of
-from compress.record import Profile
 from compress.recipe import Recipe
+from compress.record import Profile
 from compress.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -124,7 +124,9 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
     try:
         if manifest["schema"] > SCHEMA:
             raise BundleError(
-                f"a bundle of schema {SCHEMA}", f"schema {manifest['schema']} in {directory}", "upgrade compress-toolkit"
+                f"a bundle of schema {SCHEMA}",
+                f"schema {manifest['schema']} in {directory}",
+                "upgrade compress-toolkit",
             )
         for name, sha256 in manifest["files"].items():
             _check_file(directory, name, sha256)
@@ -134,7 +136,9 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         return Bundle(directory, manifest, profile, recipe)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BundleError(
-            "a bundle written by compress optimize", f"{directory}: {type(error).__name__} {error}", "build it again"
+            "a bundle written by compress optimize",
+            f"{directory}: {type(error).__name__} {error}",
+            "build it again",
         ) from error
 
 
@@ -178,7 +182,11 @@ def write_bundle(
             (staging / name).write_text(text, encoding="utf-8")
             if name.endswith(".sh"):
                 (staging / name).chmod(0o755)
-        whole = {"schema": SCHEMA, **manifest, "files": {name: sha256_of(staging / name) for name in contents}}
+        whole = {
+            "schema": SCHEMA,
+            **manifest,
+            "files": {name: sha256_of(staging / name) for name in contents},
+        }
         (staging / MANIFEST).write_text(json.dumps(whole, indent=2), encoding="utf-8")
         _move_into_place(staging, out)
     finally:
@@ -195,7 +203,9 @@ def check_replaceable(out: Path) -> None:
     if out.is_dir():
         if (out / MANIFEST).exists() or not any(out.iterdir()):
             return
-        raise OutputError("a new directory, or a bundle to replace", f"{out}: other files", "choose another --out")
+        raise OutputError(
+            "a new directory, or a bundle to replace", f"{out}: other files", "choose another --out"
+        )
     if out.exists():
         raise OutputError("a directory", f"{out}: a file", "choose another --out")
 
@@ -218,7 +228,9 @@ def _move_into_place(staging: Path, out: Path) -> None:
 
 def _check_file(directory: Path, name: str, sha256: str) -> None:
     if Path(name).name != name:
-        raise BundleError("a file inside the bundle", f"'{name}' in {directory / MANIFEST}", "do not use this bundle")
+        raise BundleError(
+            "a file inside the bundle", f"'{name}' in {directory / MANIFEST}", "do not use this bundle"
+        )
     path = directory / name
     if not path.is_file():
         raise BundleError(f"'{name}' in the bundle", f"no such file in {directory}", "copy or build it again")
@@ -231,7 +243,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BundleError(
-            "a bundle (a directory with manifest.json)", f"no {path}", "give the directory compress optimize wrote"
+            "a bundle (a directory with manifest.json)",
+            f"no {path}",
+            "give the directory compress optimize wrote",
         ) from error
     except (OSError, ValueError) as error:
         raise BundleError("JSON written by compress", f"{path}: {error}", "copy or build it again") from error

@@ -57,7 +57,9 @@ def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
     verdicts = {entry.recipe.name: _objection(entry, limits) for entry in candidates}
     fit = [entry for entry in candidates if not verdicts[entry.recipe.name]]
     if not fit:
-        reason = f"no build is inside the limits: {'; '.join(f'{name} {why}' for name, why in verdicts.items())}"
+        reason = (
+            f"no build is inside the limits: {'; '.join(f'{name} {why}' for name, why in verdicts.items())}"
+        )
         return Choice(None, reason, verdicts, pareto_front(candidates))
     best = min(fit, key=lambda entry: _cost(_measured(entry), limits.objective))
     original = candidates[0]

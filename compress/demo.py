@@ -116,7 +116,9 @@ def _train(
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     batch = 50
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=4e-3, total_steps=epochs * (len(x) // batch))
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=4e-3, total_steps=epochs * (len(x) // batch)
+    )
     order = torch.Generator().manual_seed(seed)
     reporter.stage("training a network on 1,000 handwritten digits")
     for _ in range(epochs):

@@ -18,8 +18,8 @@ from typing import IO, Any, Self
 
 from compress.errors import OutputError
 from compress.onnx_graph.files import sha256_of
-from compress.record import Profile
 from compress.recipe import Recipe
+from compress.record import Profile
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ class History:
                 "wait for it, or choose another --out",
             ) from error
         except OSError as error:
-            raise OutputError("a directory to write to", f"{self.directory}: {error.strerror}", _ELSEWHERE) from error
+            raise OutputError(
+                "a directory to write to", f"{self.directory}: {error.strerror}", _ELSEWHERE
+            ) from error
         if self._stored_key() != self._key:
             self._start_anew()
         self.candidates = list(self._read())
@@ -131,7 +133,10 @@ class History:
             OutputError: The disk is full, or the directory is gone.
         """
         line = json.dumps(candidate.to_dict()) + "\n"
-        with written_safely(self.directory), (self.directory / "history.jsonl").open("a", encoding="utf-8") as file:
+        with (
+            written_safely(self.directory),
+            (self.directory / "history.jsonl").open("a", encoding="utf-8") as file,
+        ):
             file.write(line)
             file.flush()
             os.fsync(file.fileno())

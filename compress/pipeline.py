@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -80,11 +79,11 @@ class Result:
 
 
 def optimize(
-    model: str | os.PathLike[str] | torch.nn.Module,
+    model: str | Path | torch.nn.Module,
     *,
     data: Any,
-    target: str | os.PathLike[str] | Target = "cpu",
-    out: str | os.PathLike[str] = "build",
+    target: str | Path | Target = "cpu",
+    out: str | Path = "build",
     metric: str | Callable[..., Any] | None = None,
     train_data: Any = None,
     calibration_data: Any = None,
@@ -149,7 +148,9 @@ def optimize(
     network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
     task = task.bind(network.inputs, network.outputs)
     host = connect(deployment)
-    run = _Run(network, task, deployment, host, seed, host.backend.default_options(deployment, threads), reporter)
+    run = _Run(
+        network, task, deployment, host, seed, host.backend.default_options(deployment, threads), reporter
+    )
 
     with History(out.with_name(out.name + ".partial"), run.key()) as history:
         reporter.plan(most_candidates(deployment))
@@ -223,7 +224,7 @@ class _Run:
             )
         except OutputError:
             raise
-        except Exception as error:  # noqa: BLE001 - a technique that fails is one candidate less, told in the table
+        except Exception as error:
             if recipe == ORIGINAL:
                 raise
             told = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
@@ -240,7 +241,11 @@ def _original(history: History) -> tuple[Profile, Artifact] | None:
     if profile is None:
         raise InternalError("a measured original", "none", "report this as a defect")
     return profile, Artifact(
-        history.path_of(first), profile.artifact_sha256, profile.artifact_bytes, profile.backend, profile.options
+        history.path_of(first),
+        profile.artifact_sha256,
+        profile.artifact_bytes,
+        profile.backend,
+        profile.options,
     )
 
 
@@ -251,9 +256,7 @@ def _same_file(sha256: str, history: History) -> str | None:
     return None
 
 
-def _limits(
-    max_drop: float, max_latency: float | None, max_size: float | None, objective: str
-) -> Limits:
+def _limits(max_drop: float, max_latency: float | None, max_size: float | None, objective: str) -> Limits:
     for name, value in (("max_drop", max_drop), ("max_latency", max_latency), ("max_size", max_size)):
         if value is not None and not value >= 0:
             raise UsageError(f"a {name} of 0 or more", str(value), "correct it")

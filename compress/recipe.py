@@ -96,7 +96,9 @@ class Recipe:
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise RecipeError("a recipe in TOML", f"{path}: {error}", "correct the file or the path") from error
+            raise RecipeError(
+                "a recipe in TOML", f"{path}: {error}", "correct the file or the path"
+            ) from error
         return cls.from_dict(data, source=str(path))
 
 

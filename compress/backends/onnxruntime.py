@@ -104,7 +104,9 @@ class OnnxRuntimeSession(Session):
         except Exception as error:
             # The runtime's own check costs nothing per call; ours is made only to explain what it refused.
             self._explain(feeds)
-            raise DataError("a batch the network can run", _essence(error), "check the data's shapes") from error
+            raise DataError(
+                "a batch the network can run", _essence(error), "check the data's shapes"
+            ) from error
         return outputs
 
     def close(self) -> None:
@@ -115,7 +117,9 @@ class OnnxRuntimeSession(Session):
         wanted = "inputs " + "; ".join(map(str, self.inputs))
         names = {spec.name for spec in self.inputs}
         if set(feeds) != names:
-            raise DataError(wanted, f"inputs named {sorted(feeds)}", "name the arrays as the network's inputs")
+            raise DataError(
+                wanted, f"inputs named {sorted(feeds)}", "name the arrays as the network's inputs"
+            )
         for spec in self.inputs:
             array = np.asarray(feeds[spec.name])
             fits = array.ndim == len(spec.shape) and all(
@@ -155,15 +159,15 @@ def _open(
     session_options.intra_op_num_threads = settings["intra_op_threads"]
     session_options.inter_op_num_threads = 1
     session_options.enable_cpu_mem_arena = settings["arena"]
-    session_options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings["spinning"])))
+    session_options.add_session_config_entry(
+        "session.intra_op.allow_spinning", str(int(settings["spinning"]))
+    )
     # Threads that go on spinning after a call would steal a core from whatever is measured next.
     session_options.add_session_config_entry("session.force_spinning_stop", "1")
     if optimized is not None:
         session_options.optimized_model_filepath = str(optimized)
     with _explained(path):
-        return onnxruntime.InferenceSession(
-            str(path), session_options, providers=[settings["provider"]]
-        )
+        return onnxruntime.InferenceSession(str(path), session_options, providers=[settings["provider"]])
 
 
 @contextmanager

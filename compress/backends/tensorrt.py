@@ -54,7 +54,9 @@ def build_arguments(
 
 def build_script(target: Target, inputs: Sequence[TensorSpec], precision: str) -> str:
     """A POSIX shell script that builds the engine on the board, next to itself."""
-    arguments = " \\\n    ".join(shlex.quote(argument) for argument in build_arguments(target, inputs, precision))
+    arguments = " \\\n    ".join(
+        shlex.quote(argument) for argument in build_arguments(target, inputs, precision)
+    )
     return (
         "#!/bin/sh\n"
         f"# Builds model.engine for {target.name}: run it on that very board, an engine runs nowhere else.\n"

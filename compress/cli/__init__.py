@@ -10,6 +10,7 @@ import click
 
 from compress.errors import CompressError
 
+
 class LazyGroup(click.Group):
     """Imports a command's file only when it is run or its own help is asked for."""
 

@@ -11,10 +11,16 @@ from compress.cli.options import data_options, image_options
 
 @click.command()
 @click.argument("candidate", type=click.Path())
-@click.option("--baseline", required=True, type=click.Path(), help="The bundle that must not be fallen behind.")
-@click.option("--data", help="Evaluation data to run both on. [default: the outcomes recorded in the bundles]")
+@click.option(
+    "--baseline", required=True, type=click.Path(), help="The bundle that must not be fallen behind."
+)
+@click.option(
+    "--data", help="Evaluation data to run both on. [default: the outcomes recorded in the bundles]"
+)
 @click.option("--max-drop", default=1.0, show_default=True, help="Accuracy drop allowed, in points.")
-@click.option("--max-slowdown", default=2.0, show_default=True, help="Rise of the median latency allowed, in %.")
+@click.option(
+    "--max-slowdown", default=2.0, show_default=True, help="Rise of the median latency allowed, in %."
+)
 @click.option(
     "--on-inconclusive",
     type=click.Choice(["pass", "fail", "inconclusive"]),
@@ -49,15 +55,15 @@ def gate(
 
     task = None
     if data is not None:
-        task = load_task(
-            data, metric=metric, image_options=image_options(image_size, image_mean, image_std)
-        )
+        task = load_task(data, metric=metric, image_options=image_options(image_size, image_mean, image_std))
     checks = run(
         load_bundle(candidate), load_bundle(baseline), task=task, policy=GatePolicy(max_drop, max_slowdown)
     )
     verdict = overall(checks)
     if as_json:
-        click.echo(json.dumps({"verdict": verdict, "checks": [check.to_dict() for check in checks]}, indent=2))
+        click.echo(
+            json.dumps({"verdict": verdict, "checks": [check.to_dict() for check in checks]}, indent=2)
+        )
     else:
         for check in checks:
             click.echo(f"{check.name}: {check.verdict}: {check.detail}")

@@ -12,8 +12,12 @@ from compress.cli.options import data_options, image_options, network_options
 
 @click.command()
 @click.argument("model", type=click.Path())
-@click.option("--target", default="cpu", show_default=True, help="A name from `compress targets`, or a TOML file.")
-@click.option("--data", required=True, help="Evaluation data: .npz, folder of class folders, or module:callable.")
+@click.option(
+    "--target", default="cpu", show_default=True, help="A name from `compress targets`, or a TOML file."
+)
+@click.option(
+    "--data", required=True, help="Evaluation data: .npz, folder of class folders, or module:callable."
+)
 @click.option("--train-data", help="Data to train and calibrate on, in the same forms.")
 @click.option("--calibration-data", help="Data to calibrate on; never shares a sample with --data.")
 @click.option("--out", default="build", show_default=True, type=click.Path(), help="Directory of the bundle.")
@@ -57,7 +61,10 @@ def optimize(
 
     with TerminalReporter(Console(stderr=True)) as reporter:
         result = run(
-            model, image_options=image_options(image_size, image_mean, image_std), reporter=reporter, **settings
+            model,
+            image_options=image_options(image_size, image_mean, image_std),
+            reporter=reporter,
+            **settings,
         )
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
@@ -69,6 +76,8 @@ def optimize(
             console.print(f"bundle: {result.bundle.path}", highlight=False, markup=False)
             if (result.bundle.path / "build.sh").exists():
                 console.print(
-                    f"build it on the board: sh {result.bundle.path / 'build.sh'}", highlight=False, markup=False
+                    f"build it on the board: sh {result.bundle.path / 'build.sh'}",
+                    highlight=False,
+                    markup=False,
                 )
     return 0 if result.bundle is not None else 1

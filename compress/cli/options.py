@@ -19,7 +19,9 @@ def network_options(command: Command) -> Command:
             help="Unpickle a whole module. RUNS WHATEVER CODE THE FILE HOLDS: only for files you trust.",
         ),
         click.option(
-            "--factory", metavar="PACKAGE.MODULE:CALLABLE", help="Makes the module that a state dict belongs to."
+            "--factory",
+            metavar="PACKAGE.MODULE:CALLABLE",
+            help="Makes the module that a state dict belongs to.",
         ),
     ):
         command = option(command)
@@ -35,7 +37,9 @@ def data_options(command: Command) -> Command:
             "[default: top-1 for class labels, mean-error for numbers, agreement without labels]",
         ),
         click.option("--image-size", metavar="HxW", help="Resize images, e.g. 224x224."),
-        click.option("--image-mean", metavar="M[,M,M]", help="Mean per channel, subtracted after scaling to 0–1."),
+        click.option(
+            "--image-mean", metavar="M[,M,M]", help="Mean per channel, subtracted after scaling to 0–1."
+        ),
         click.option("--image-std", metavar="S[,S,S]", help="Standard deviation per channel, divided by."),
     ):
         command = option(command)

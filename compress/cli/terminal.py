@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from compress.history import Candidate
     from compress.pipeline import Result
     from compress.recipe import Recipe
-    from compress.record import Accuracy, Latency
+    from compress.record import Accuracy, Latency, Profile
 
 
 class TerminalReporter(Reporter):
@@ -115,6 +115,29 @@ def result_table(result: Result) -> Table:
         verdict = result.choice.verdicts[candidate.recipe.name]
         style = "bold green" if candidate is result.choice.candidate else ""
         table.add_row(*_cells(candidate, len(batches)), verdict, style=style)
+    return table
+
+
+def profile_table(profile: Profile) -> Table:
+    """One profile, a line per batch size."""
+    table = Table(title=f"{profile.recipe} on {profile.target}", title_justify="left", pad_edge=False)
+    for heading in ("batch", "p50", "p90", "p99", "samples/s"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for latency in profile.latency:
+        percentiles = [
+            "–" if value is None else f"{value:.3g} ms"
+            for value in (latency.p50_ms, latency.p90_ms, latency.p99_ms)
+        ]
+        table.add_row(str(latency.batch), *percentiles, f"{latency.throughput_per_s:.4g}")
+    memory = "" if profile.peak_memory_mb is None else f", peak memory {profile.peak_memory_mb:.3g} MiB"
+    accuracy = (
+        "" if profile.accuracy is None else f"{profile.accuracy.metric} {accuracy_text(profile.accuracy)}, "
+    )
+    threads = profile.options.get("intra_op_threads")
+    table.caption = (
+        f"{accuracy}{size_text(profile.artifact_bytes)}{memory}, {threads} threads, {profile.backend}"
+    )
+    table.caption_justify = "left"
     return table
 
 

@@ -22,7 +22,9 @@ class AbsentHost(Host):
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
 
-    def latency(self, build: Build, original: Build | None, task: Task, target: Target) -> tuple[Latency, ...]:
+    def latency(
+        self, build: Build, original: Build | None, task: Task, target: Target
+    ) -> tuple[Latency, ...]:
         """See :meth:`Host.latency`; every figure says ``source="estimated"``."""
         figures = []
         for batch in batch_sizes(build.session, target):

@@ -34,7 +34,9 @@ class Host(ABC):
     backend: Backend
 
     @abstractmethod
-    def latency(self, build: Build, original: Build | None, task: Task, target: Target) -> tuple[Latency, ...]:
+    def latency(
+        self, build: Build, original: Build | None, task: Task, target: Target
+    ) -> tuple[Latency, ...]:
         """Latency at each batch size of the target that the network can take.
 
         Args:

@@ -24,7 +24,9 @@ class LocalHost(Host):
         self.backend = backend
         self.budget = budget or Budget()
 
-    def latency(self, build: Build, original: Build | None, task: Task, target: Target) -> tuple[Latency, ...]:
+    def latency(
+        self, build: Build, original: Build | None, task: Task, target: Target
+    ) -> tuple[Latency, ...]:
         """See :meth:`Host.latency`: host to host, copies included, in this process."""
         figures = []
         for batch in batch_sizes(build.session, target):

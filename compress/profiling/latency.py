@@ -18,8 +18,9 @@ from compress.record import Interval, Latency
 from compress.statistics.quantiles import quantile_interval
 
 if TYPE_CHECKING:
-    from compress.backends.base import Session
     from compress.task import Task
+
+    from compress.backends.base import Session
 
 Feeds = Mapping[str, "np.ndarray[Any, Any]"]
 
@@ -109,7 +110,9 @@ class Pairs:
         log_ratios: ln(build / reference), one per pair.
     """
 
-    def __init__(self, session: Session, reference: Session, feeds: Feeds, budget: Budget | None = None) -> None:
+    def __init__(
+        self, session: Session, reference: Session, feeds: Feeds, budget: Budget | None = None
+    ) -> None:
         self.times_ms: list[float] = []
         self.log_ratios: list[float] = []
         self._own, self._other = _call(session, feeds), _call(reference, feeds)

@@ -49,7 +49,9 @@ def peak_memory_mb(artifact: Artifact, batch: int, runs: int = 3) -> float | Non
     )
     if result.returncode:
         raise InternalError(
-            "the peak memory of a build", result.stderr.strip()[-300:] or "no answer", "report this as a defect"
+            "the peak memory of a build",
+            result.stderr.strip()[-300:] or "no answer",
+            "report this as a defect",
         )
     return float(json.loads(result.stdout)["peak_mb"])
 
@@ -67,7 +69,9 @@ def _measure(request: dict[str, object]) -> float:
     idle = _peak_mb()
     with backend.open(artifact) as session:
         feeds = {
-            spec.name: np.zeros([size if isinstance(size, int) else 1 for size in spec.with_batch(batch)], spec.dtype)
+            spec.name: np.zeros(
+                [size if isinstance(size, int) else 1 for size in spec.with_batch(batch)], spec.dtype
+            )
             for spec in session.inputs
         }
         for _ in range(runs):

@@ -1,0 +1,67 @@
+"""``compress profile``: accuracy and latency of a build that exists already."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from compress.cli.options import data_options, image_options
+
+
+@click.command()
+@click.argument("artifact", type=click.Path())
+@click.option(
+    "--target", default="cpu", show_default=True, help="Session options and batch sizes follow from it."
+)
+@click.option("--data", help="Evaluation data. [default: latency alone, on seeded noise]")
+@click.option(
+    "--threads", type=click.IntRange(1), help="Threads of the runtime. [default: as built, or every core]"
+)
+@click.option(
+    "--batch", "batches", type=click.IntRange(1), multiple=True, help="Batch size; may be given again."
+)
+@click.option("--out", type=click.Path(dir_okay=False), help="Write the profile as JSON to this file.")
+@click.option("--json", "as_json", is_flag=True, help="Print the profile as one JSON object.")
+@data_options
+def profile(
+    artifact: str,
+    target: str,
+    data: str | None,
+    threads: int | None,
+    batches: tuple[int, ...],
+    out: str | None,
+    as_json: bool,
+    metric: str | None,
+    image_size: str | None,
+    image_mean: str | None,
+    image_std: str | None,
+) -> int:
+    """Measure ARTIFACT, a bundle or an ONNX file, on this machine. Needs no torch."""
+    from rich.console import Console
+
+    from compress.cli.terminal import TerminalReporter, profile_table
+    from compress.history import written_safely
+    from compress.profiling.standalone import profile_artifact
+    from compress.task import load_task
+
+    task = None
+    if data is not None:
+        task = load_task(data, metric=metric, image_options=image_options(image_size, image_mean, image_std))
+    with TerminalReporter(Console(stderr=True)) as reporter:
+        measured = profile_artifact(
+            Path(artifact), target=target, task=task, threads=threads, batches=batches, reporter=reporter
+        )
+    text = json.dumps(measured.to_dict(), indent=1)
+    if out is not None:
+        path = Path(out)
+        with written_safely(path):
+            partial = path.with_name(path.name + ".partial")
+            partial.write_text(text, encoding="utf-8")
+            partial.replace(path)
+    if as_json:
+        click.echo(text)
+    else:
+        Console().print(profile_table(measured))
+    return 0
