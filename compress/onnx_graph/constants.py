@@ -1,0 +1,95 @@
+"""Constant folding: compute once, here, what does not depend on the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+from onnx import TensorProto, numpy_helper
+
+from compress.onnx_graph.graph import Graph, replace_nodes, subgraphs
+
+#: Bytes by which a folded tensor may outgrow what it is computed from; a larger broadcast stays a node.
+MOST_GROWTH = 1 << 20
+
+# Random values are new in every run; folding the other two would undo a quantization.
+_NOT_FOLDED = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+) | {"QuantizeLinear", "DequantizeLinear"}
+_FOLDED_TYPES = frozenset(
+    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BOOL}
+    | {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64}
+    | {TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64}
+)
+
+
+def fold_constants(model: onnx.ModelProto) -> None:
+    """Replace Constant nodes, and nodes that depend on constants alone, by initialisers, in place.
+
+    Args:
+        model: With inferred shapes, which tell the types. ONNX Runtime computes the values, unoptimized.
+    """
+    graph = Graph(model)
+    values = _values(graph, _constant_nodes(graph))
+    sizes = {name: tensor.ByteSize() for name, tensor in graph.initializers.items()}
+    kept = []
+    for node in graph.nodes:
+        read = [name for name in node.input if name]
+        made = [name for name in node.output if name]
+        if all(name in values for name in made) and all(name in sizes for name in read):
+            growth = sum(values[name].nbytes for name in made) - sum(sizes[name] for name in read)
+            if node.op_type == "Constant" or growth <= MOST_GROWTH:
+                sizes.update((name, values[name].nbytes) for name in made)
+                model.graph.initializer.extend(numpy_helper.from_array(values[name], name) for name in made)
+                continue
+        kept.append(node)
+    replace_nodes(model, kept)
+
+
+def _constant_nodes(graph: Graph) -> list[onnx.NodeProto]:
+    known = set(graph.initializers)
+    nodes = []
+    for node in graph.nodes:
+        if all(name in known for name in node.input if name) and _can_fold(node, graph):
+            nodes.append(node)
+            known.update(node.output)
+    return nodes
+
+
+def _can_fold(node: onnx.NodeProto, graph: Graph) -> bool:
+    made = [name for name in node.output if name]
+    return (
+        node.op_type not in _NOT_FOLDED
+        and node.domain in ("", "ai.onnx")
+        and not any(subgraphs(node))
+        and all(graph.element_type(name) in _FOLDED_TYPES for name in made)
+        # An output that is an initialiser is legal, and several compilers still refuse it.
+        and not set(made) & set(graph.outputs)
+    )
+
+
+def _values(graph: Graph, nodes: list[onnx.NodeProto]) -> dict[str, NDArray[Any]]:
+    """What the nodes compute, by tensor name."""
+    made = [name for node in nodes for name in node.output if name]
+    if not made:
+        return {}
+    read = {name for node in nodes for name in node.input}
+    part = onnx.helper.make_graph(
+        nodes,
+        "constants",
+        inputs=[],
+        outputs=[onnx.ValueInfoProto(name=name) for name in made],
+        initializer=[tensor for name, tensor in graph.initializers.items() if name in read],
+    )
+    model = onnx.helper.make_model(
+        part, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version
+    )
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return dict(zip(made, session.run(made, {}), strict=True))

@@ -1,0 +1,224 @@
+"""Prepare an exporter's graph for quantization and for compilers: fewer, fused, named, typed nodes.
+
+Everything stays in the standard domain, so TensorRT reads the result as ONNX Runtime does. What it computes is
+unchanged up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+import onnx.inliner
+
+from compress.errors import NetworkError
+from compress.onnx_graph.affine import fold_affine
+from compress.onnx_graph.constants import fold_constants
+from compress.onnx_graph.graph import Graph, attribute, replace_nodes, tensors_read
+
+#: DequantizeLinear has an axis from here on.
+LOWEST_OPSET = 13
+
+
+def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model that computes the same with constants folded, batch normalisation fused and every tensor typed.
+
+    Args:
+        model: Any legal ONNX model with its weights inside. It is not modified.
+
+    Returns:
+        A new model: opset 13 at least, no functions, no Constant, Identity or Dropout nodes where they can go,
+        no unused nodes or initialisers, unique node names, and freshly inferred shapes.
+
+    Raises:
+        NetworkError: The model breaks ONNX's rules.
+    """
+    prepared = onnx.ModelProto()
+    prepared.CopyFrom(model)
+    _check(prepared)
+    prepared = _raise_opset(onnx.inliner.inline_local_functions(prepared))
+    _drop_initializers_from_inputs(prepared)
+    prepared = _with_shapes(prepared)
+    for step in STEPS:
+        step(prepared)
+        prepared = _with_shapes(prepared)
+    name_nodes(prepared)
+    return prepared
+
+
+def remove_identities(model: onnx.ModelProto) -> None:
+    """Remove Identity, and Dropout as inference runs it, wherever no name of the caller's is lost."""
+    graph = Graph(model)
+    renamed: dict[str, str] = {}
+    kept = []
+    for node in graph.nodes:
+        _rename_inputs(node, renamed)
+        if not _passes_through(node, graph):
+            kept.append(node)
+            continue
+        source, result = node.input[0], node.output[0]
+        if result not in graph.outputs:
+            renamed[result] = source
+        elif source in graph.producers and source not in graph.outputs and not _captured(source, graph):
+            # The output keeps its name: whatever makes the source makes the output.
+            renamed[source] = result
+            for earlier in kept:
+                _rename_inputs(earlier, {source: result})
+                earlier.output[:] = [result if name == source else name for name in earlier.output]
+        else:
+            kept.append(node)
+    replace_nodes(model, kept)
+
+
+def pool_instead_of_mean(model: onnx.ModelProto) -> None:
+    """Write a mean over all spatial axes as GlobalAveragePool, which runtimes have in int8; ReduceMean they lack."""
+    graph = Graph(model)
+    nodes = []
+    for node in graph.nodes:
+        if node.op_type != "ReduceMean" or not _is_spatial_mean(node, graph):
+            nodes.append(node)
+            continue
+        keeps = bool(attribute(node, "keepdims", 1))
+        pooled = node.output[0] if keeps else f"{node.output[0]}_pooled"
+        nodes.append(onnx.helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name))
+        if not keeps:
+            nodes.append(onnx.helper.make_node("Flatten", [pooled], [node.output[0]], axis=1))
+    replace_nodes(model, nodes)
+
+
+def gemm_instead_of_matmul(model: onnx.ModelProto) -> None:
+    """Write a two-dimensional MatMul by a constant, with its bias, as one Gemm, so that the bias stays int32."""
+    graph = Graph(model)
+    replaced: dict[str, onnx.NodeProto] = {}
+    absorbed: set[str] = set()
+    for node in graph.nodes:
+        if node.op_type != "MatMul" or graph.rank(node.input[0]) != 2:
+            continue
+        weight = graph.constant(node.input[1])
+        addition = graph.only_consumer(node.output[0])
+        if weight is None or weight.ndim != 2 or addition is None or addition.op_type != "Add":
+            continue
+        biases = [name for name in addition.input if name != node.output[0]]
+        bias = graph.constant(biases[0]) if len(biases) == 1 else None
+        if bias is None or bias.size not in (1, weight.shape[1]) or bias.shape[-1:] != (bias.size,):
+            continue
+        replaced[node.output[0]] = onnx.helper.make_node(
+            "Gemm", [*node.input, biases[0]], [addition.output[0]], name=node.name
+        )
+        absorbed.add(addition.output[0])
+    kept = [node for node in graph.nodes if node.output[0] not in absorbed]
+    replace_nodes(model, [replaced.get(node.output[0], node) for node in kept])
+
+
+def remove_unused(model: onnx.ModelProto) -> None:
+    """Remove nodes and initialisers that no output depends on."""
+    needed = {value.name for value in model.graph.output}
+    kept = []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            needed.update(tensors_read(node))
+            kept.append(node)
+    replace_nodes(model, kept[::-1])
+    initializers = [tensor for tensor in model.graph.initializer if tensor.name in needed]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(initializers)
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Give every node a name of its own, so that reports, exclusions and profiles can point at it."""
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.name or node.op_type}_{index}"
+        while node.name in taken:
+            node.name += "_"
+        taken.add(node.name)
+
+
+#: What :func:`prepare` does, in order; shapes are inferred afresh after each step.
+STEPS: tuple[Callable[[onnx.ModelProto], None], ...] = (
+    fold_constants,
+    remove_identities,
+    gemm_instead_of_matmul,
+    fold_affine,
+    pool_instead_of_mean,
+    remove_unused,
+)
+
+
+def _check(model: onnx.ModelProto) -> None:
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        raise NetworkError(
+            "a legal ONNX model", _first_line(error), "export the network again, or run onnx.checker on it"
+        ) from error
+
+
+def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    opset = Graph(model).opset
+    if opset >= LOWEST_OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, LOWEST_OPSET)
+    except RuntimeError as error:
+        raise NetworkError(
+            f"a model of opset {LOWEST_OPSET} or later",
+            f"opset {opset}, which cannot be converted ({_first_line(error)})",
+            f"export the network again with opset {LOWEST_OPSET} or later",
+        ) from error
+
+
+def _drop_initializers_from_inputs(model: onnx.ModelProto) -> None:
+    # Before IR version 4 each initialiser was an input too, which keeps runtimes from treating it as constant.
+    fed = set(Graph(model).inputs)
+    inputs = [value for value in model.graph.input if value.name in fed]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    # What exporters leave here describes the graph before their own optimizer changed it.
+    del model.graph.value_info[:]
+    try:
+        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
+    except onnx.shape_inference.InferenceError as error:
+        raise NetworkError(
+            "an ONNX model whose shapes agree", _first_line(error), "export the network again"
+        ) from error
+
+
+def _passes_through(node: onnx.NodeProto, graph: Graph) -> bool:
+    if node.op_type == "Identity":
+        return True
+    if node.op_type != "Dropout" or any(graph.consumers.get(mask) for mask in node.output[1:]):
+        return False
+    training = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else False
+    return training is not None and not bool(training) and not set(node.output[1:]) & set(graph.outputs)
+
+
+def _captured(name: str, graph: Graph) -> bool:
+    return any(name not in node.input for node in graph.consumers.get(name, []))
+
+
+def _rename_inputs(node: onnx.NodeProto, renamed: dict[str, str]) -> None:
+    node.input[:] = [renamed.get(name, name) for name in node.input]
+    for entry in node.attribute:
+        bodies = [entry.g] if entry.type == onnx.AttributeProto.GRAPH else entry.graphs
+        for body in bodies:
+            for inner in body.node:
+                _rename_inputs(inner, renamed)
+
+
+def _is_spatial_mean(node: onnx.NodeProto, graph: Graph) -> bool:
+    rank = graph.rank(node.input[0])
+    given = (
+        graph.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else attribute(node, "axes")
+    )
+    if rank is None or rank < 3 or given is None:
+        return False
+    return {int(axis) % rank for axis in given} == set(range(2, rank)) and graph.is_float32(node.input[0])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,140 @@
+"""Who makes and who reads each tensor of an ONNX graph: a view over a ModelProto, not a second representation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+_STANDARD = ("", "ai.onnx")
+
+
+class Graph:
+    """An index of a model's main graph.
+
+    It is made once and goes stale when the model changes; make another one then.
+
+    Args:
+        model: The model; it is referred to, not copied.
+
+    Attributes:
+        nodes: In the order of the file, which ONNX guarantees to be topological.
+        initializers: Constant tensors by name.
+        inputs: Names of the inputs the caller feeds (without initialisers that old exporters list there too).
+        outputs: Names of the outputs, in order.
+        producers: Tensor name → the node that makes it.
+        consumers: Tensor name → the nodes that read it, one entry a node. A node whose subgraph captures a
+            tensor reads it too.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = model.graph
+        self.model = model
+        self.nodes: list[onnx.NodeProto] = list(graph.node)
+        self.initializers: dict[str, onnx.TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
+        self.inputs = tuple(value.name for value in graph.input if value.name not in self.initializers)
+        self.outputs = tuple(value.name for value in graph.output)
+        self.producers: dict[str, onnx.NodeProto] = {}
+        self.consumers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self.nodes:
+            self.producers.update((name, node) for name in node.output if name)
+            for name in dict.fromkeys(tensors_read(node)):
+                self.consumers.setdefault(name, []).append(node)
+        self._types = {value.name: value.type.tensor_type for value in _typed_values(graph)}
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    @property
+    def opset(self) -> int:
+        """Version of the standard operator set."""
+        return next((int(entry.version) for entry in self.model.opset_import if entry.domain in _STANDARD), 0)
+
+    def constant(self, name: str) -> NDArray[Any] | None:
+        """The value of an initialiser, or None where the tensor is computed or fed."""
+        if name not in self.initializers:
+            return None
+        if name not in self._arrays:
+            self._arrays[name] = numpy_helper.to_array(self.initializers[name])
+        return self._arrays[name]
+
+    def shape(self, name: str) -> tuple[int | str | None, ...] | None:
+        """Sizes and names of the axes (None for an unknown one), or None where even the rank is unknown."""
+        if name in self.initializers:
+            return tuple(self.initializers[name].dims)
+        tensor_type = self._types.get(name)
+        if tensor_type is None or not tensor_type.HasField("shape"):
+            return None
+        return tuple(_axis(dimension) for dimension in tensor_type.shape.dim)
+
+    def rank(self, name: str) -> int | None:
+        """Number of axes, where it is known."""
+        shape = self.shape(name)
+        return None if shape is None else len(shape)
+
+    def element_type(self, name: str) -> int:
+        """The tensor's type as ``onnx.TensorProto`` numbers it; UNDEFINED (0) where it is unknown."""
+        if name in self.initializers:
+            return int(self.initializers[name].data_type)
+        return int(self._types[name].elem_type) if name in self._types else int(onnx.TensorProto.UNDEFINED)
+
+    def is_float32(self, name: str) -> bool:
+        """Whether the tensor is known to be float32, the only type that is quantized."""
+        return self.element_type(name) == int(onnx.TensorProto.FLOAT)
+
+    def only_consumer(self, name: str) -> onnx.NodeProto | None:
+        """The one node that reads the tensor; None where others, or the graph's caller, see it too."""
+        readers = self.consumers.get(name, [])
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
+
+def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
+    """An attribute's value as Python holds it, or the default."""
+    for entry in node.attribute:
+        if entry.name == name:
+            return onnx.helper.get_attribute_value(entry)
+    return default
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The bodies of If, Loop and Scan."""
+    for entry in node.attribute:
+        if entry.type == onnx.AttributeProto.GRAPH:
+            yield entry.g
+        elif entry.type == onnx.AttributeProto.GRAPHS:
+            yield from entry.graphs
+
+
+def tensors_read(node: onnx.NodeProto) -> Iterator[str]:
+    """The node's inputs, and what its subgraphs capture from around them."""
+    yield from (name for name in node.input if name)
+    for body in subgraphs(node):
+        own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+        for inner in body.node:
+            yield from (name for name in tensors_read(inner) if name not in own)
+            own.update(inner.output)
+        yield from (value.name for value in body.output if value.name not in own)
+
+
+def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:
+    """Make these the model's nodes, in this order."""
+    copies = []
+    for node in nodes:  # they may live in the very list that is emptied below
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    del model.graph.node[:]
+    model.graph.node.extend(copies)
+
+
+def _typed_values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    yield from graph.value_info
+    yield from graph.input
+    yield from graph.output
+
+
+def _axis(dimension: Any) -> int | str | None:
+    if dimension.HasField("dim_value"):
+        return int(dimension.dim_value)
+    return str(dimension.dim_param) or None

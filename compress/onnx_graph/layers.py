@@ -1,0 +1,287 @@
+"""A network as the layers an engine runs: shapes, precision, parameters, MACs and bytes of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import onnx
+from onnx import TensorProto
+
+from compress.onnx_graph.fusion import Group, Storage, group_nodes, storages
+from compress.onnx_graph.graph import attribute, tensors_read
+from compress.onnx_graph.operators import (
+    AUXILIARY_INPUTS,
+    KEEP_PRECISION,
+    OPERANDS,
+    PARTIAL_READS,
+    Kind,
+    Shape,
+    is_known,
+    macs,
+    steps,
+)
+from compress.onnx_graph.shapes import ShapedGraph, shaped
+
+#: Name and width in bits of each element type; narrow types are packed.
+_TYPES: Mapping[int, tuple[str, int]] = {
+    TensorProto.FLOAT: ("fp32", 32),
+    TensorProto.DOUBLE: ("fp64", 64),
+    TensorProto.FLOAT16: ("fp16", 16),
+    TensorProto.BFLOAT16: ("bf16", 16),
+    TensorProto.FLOAT8E4M3FN: ("fp8", 8),
+    TensorProto.FLOAT8E4M3FNUZ: ("fp8", 8),
+    TensorProto.FLOAT8E5M2: ("fp8", 8),
+    TensorProto.FLOAT8E5M2FNUZ: ("fp8", 8),
+    TensorProto.FLOAT4E2M1: ("fp4", 4),
+    TensorProto.INT8: ("int8", 8),
+    TensorProto.UINT8: ("int8", 8),
+    TensorProto.INT4: ("int4", 4),
+    TensorProto.UINT4: ("int4", 4),
+    TensorProto.INT16: ("int16", 16),
+    TensorProto.UINT16: ("int16", 16),
+    TensorProto.INT32: ("int32", 32),
+    TensorProto.UINT32: ("int32", 32),
+    TensorProto.INT64: ("int64", 64),
+    TensorProto.UINT64: ("int64", 64),
+    TensorProto.BOOL: ("bool", 8),
+}
+
+#: Indices and sizes: never learned, and negligible to read.
+_INDEX_TYPES = frozenset({TensorProto.INT64, TensorProto.BOOL})
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Operators that an engine runs as one, and what one run of them costs.
+
+    Attributes:
+        name: Of its first node; the name of its first output where the node has none.
+        op: Operator that the layer is built around.
+        kind: Class of operators it belongs to.
+        fused: Operators absorbed into it, in graph order; the DequantizeLinear of its inputs first.
+        inputs: Shapes of the tensors it reads at run time, batch included.
+        outputs: Shapes of the tensors it writes.
+        precision: In which it computes: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``fp8``, …
+        parameters: Learned numbers. A tensor that several layers share counts at the first of them.
+        weight_bytes: Of the constants it reads, as they are stored.
+        activation_bytes: Of the activations it reads and writes, as they are stored.
+        macs: Multiply-accumulate operations.
+        steps: Runs that wait for each other: the time steps of a recurrence, otherwise 1.
+        counted: False where the operator, or a shape that depends on data, is unknown: then ``macs`` is 0 and
+            the bytes are of the known tensors only.
+    """
+
+    name: str
+    op: str
+    kind: Kind
+    fused: tuple[str, ...]
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    precision: str
+    parameters: int
+    weight_bytes: int
+    activation_bytes: int
+    macs: int
+    steps: int = 1
+    counted: bool = True
+
+    @property
+    def label(self) -> str:
+        """The arithmetic in it, as engines print it: ``Conv+Add+Relu``."""
+        silent = ("QuantizeLinear", "DequantizeLinear", "Cast")
+        return "+".join([self.op, *(op for op in self.fused if op not in silent)])
+
+    @property
+    def bytes(self) -> int:
+        """Moved between memory and arithmetic if nothing stays in a cache."""
+        return self.weight_bytes + self.activation_bytes
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over layers.
+
+    Attributes:
+        layers: Their number.
+        parameters: Learned numbers.
+        macs: Multiply-accumulate operations of one run.
+        weight_bytes: Constants read in one run.
+        activation_bytes: Activations read and written in one run.
+        uncounted: Operators whose cost is unknown and not in the sums.
+    """
+
+    layers: int
+    parameters: int
+    macs: int
+    weight_bytes: int
+    activation_bytes: int
+    uncounted: tuple[str, ...]
+
+
+def layers(
+    model: onnx.ModelProto, batch: int = 1, shapes: Mapping[str, Sequence[int]] | None = None
+) -> list[Layer]:
+    """What an engine runs for one batch, in order.
+
+    Args:
+        model: Any valid ONNX model, with or without Q/DQ; it is not changed.
+        batch: Size of axis 0 of the inputs that leave it open.
+        shapes: Shapes of inputs by name, for inputs with other open axes.
+
+    Raises:
+        NetworkError: An axis is left open, a shape does not fit its input, or the graph is inconsistent.
+    """
+    graph = shaped(model, batch, shapes)
+    stored = storages(graph)
+    groups = group_nodes(graph, stored)
+    needed = {stored[name].root for name in graph.outputs if name in stored}
+    needed.update(root for group in groups for root in _reads(group, stored))
+    seen: set[str] = set()
+    return [_layer(group, graph, stored, needed, seen) for group in groups]
+
+
+def totals(of: Iterable[Layer]) -> Totals:
+    """Sums over layers."""
+    all_layers = list(of)
+    return Totals(
+        layers=len(all_layers),
+        parameters=sum(layer.parameters for layer in all_layers),
+        macs=sum(layer.macs for layer in all_layers),
+        weight_bytes=sum(layer.weight_bytes for layer in all_layers),
+        activation_bytes=sum(layer.activation_bytes for layer in all_layers),
+        uncounted=tuple(sorted({layer.op for layer in all_layers if not layer.counted})),
+    )
+
+
+def _layer(
+    group: Group, graph: ShapedGraph, stored: Mapping[str, Storage], needed: set[str], seen: set[str]
+) -> Layer:
+    first = group.nodes[0]
+    reads = _reads(group, stored)
+    writes = [root for root in _made(group, stored) if root in needed] or _made(group, stored)[-1:]
+    count = macs(first, graph.shapes.get)
+    dequantized = dict.fromkeys(
+        stored[name].root
+        for node in group.nodes
+        for name in tensors_read(node)
+        if name in stored and stored[name].dequantized
+    )
+    return Layer(
+        name=first.name or first.output[0],
+        op=first.op_type,
+        kind=group.kind,
+        fused=(*["DequantizeLinear"] * len(dequantized), *(node.op_type for node in group.nodes[1:])),
+        inputs=tuple(graph.shapes[name] for name in reads.values() if name in graph.shapes),
+        outputs=tuple(graph.shapes[root] for root in writes if root in graph.shapes),
+        precision=_precision(group, graph, stored, writes),
+        parameters=_parameters(group, graph, stored, seen),
+        weight_bytes=_weight_bytes(group, graph, stored),
+        activation_bytes=_activation_bytes(group, graph, stored, list(reads), writes),
+        macs=count or 0,
+        steps=steps(first, graph.shapes.get),
+        counted=count is not None and all(root in graph.shapes for root in (*reads, *writes)),
+    )
+
+
+def _reads(group: Group, stored: Mapping[str, Storage]) -> dict[str, str]:
+    """Stored tensors that come from outside the group, each with the name it is first read by."""
+    found: dict[str, str] = {}
+    for node in group.nodes:
+        for name in tensors_read(node):
+            if name in stored and not stored[name].constant and stored[name].root not in group.makes:
+                found.setdefault(stored[name].root, name)
+    return found
+
+
+def _made(group: Group, stored: Mapping[str, Storage]) -> list[str]:
+    return [stored[name].root for node in group.nodes for name in node.output if name]
+
+
+def _precision(group: Group, graph: ShapedGraph, stored: Mapping[str, Storage], writes: Sequence[str]) -> str:
+    """The type of the arithmetic: narrow only where every operand is stored narrow."""
+    first = group.nodes[0]
+    if first.op_type in OPERANDS and is_known(first):
+        names = [first.input[position] for position in OPERANDS[first.op_type] if position < len(first.input)]
+        operands = [stored[name] for name in names if name in stored]
+        integer = first.op_type.startswith("QLinear") or first.op_type.endswith("Integer")
+        if integer or all(operand.dequantized for operand in operands):
+            return _widest(operand.dtype for operand in operands)
+        return _name(graph.dtypes.get(first.output[0], 0))
+    reads = [stored[name] for name in _reads(group, stored).values()]
+    narrow = all(read.dequantized for read in reads) and all(
+        0 < _bits(stored[root].dtype) <= 8 for root in writes
+    )
+    if first.op_type in KEEP_PRECISION and reads and narrow:
+        return _widest(read.dtype for read in reads)
+    changes_type = group.kind == "elementwise" and first.op_type != "QuantizeLinear"
+    source = first.output[0] if changes_type or not first.input else first.input[0]
+    return _name(graph.dtypes.get(source, 0))
+
+
+def _parameters(group: Group, graph: ShapedGraph, stored: Mapping[str, Storage], seen: set[str]) -> int:
+    """Learned numbers that no earlier layer has counted; ``seen`` is extended."""
+    count = 0
+    for node, position, constant in _constants_read(group, stored):
+        if position in AUXILIARY_INPUTS.get(node.op_type, ()):
+            continue
+        for origin in constant.origins - seen:
+            if graph.shapes[origin] and graph.dtypes[origin] not in _INDEX_TYPES:
+                packed = node.op_type == "MatMulNBits" and position == 1
+                count += (
+                    attribute(node, "K") * attribute(node, "N") if packed else math.prod(graph.shapes[origin])
+                )
+        seen |= constant.origins
+    return count
+
+
+def _weight_bytes(group: Group, graph: ShapedGraph, stored: Mapping[str, Storage]) -> int:
+    sizes: dict[str, int] = {}
+    for node, position, constant in _constants_read(group, stored):
+        if constant.dtype not in _INDEX_TYPES:
+            size = _size(constant.root, constant.dtype, graph)
+            partial = node.op_type in PARTIAL_READS and position == 0
+            sizes[constant.root] = (
+                min(size, _size(node.output[0], constant.dtype, graph)) if partial else size
+            )
+    return sum(sizes.values())
+
+
+def _activation_bytes(
+    group: Group,
+    graph: ShapedGraph,
+    stored: Mapping[str, Storage],
+    reads: Iterable[str],
+    writes: Iterable[str],
+) -> int:
+    read = sum(_size(root, stored[root].dtype, graph) for root in reads)
+    written = sum(_size(root, stored[root].dtype, graph) for root in writes)
+    return min(read, written) + written if group.nodes[0].op_type in PARTIAL_READS else read + written
+
+
+def _constants_read(
+    group: Group, stored: Mapping[str, Storage]
+) -> Iterator[tuple[onnx.NodeProto, int, Storage]]:
+    """Each constant operand in the group: its node, its position among the inputs, where it is stored."""
+    for node in group.nodes:
+        for position, name in enumerate(node.input):
+            if name in stored and stored[name].constant:
+                yield node, position, stored[name]
+
+
+def _size(name: str, dtype: int, graph: ShapedGraph) -> int:
+    """Bytes in memory; 0 where the shape depends on data."""
+    return -(-math.prod(graph.shapes[name]) * _bits(dtype) // 8) if name in graph.shapes else 0
+
+
+def _name(dtype: int) -> str:
+    return _TYPES.get(dtype, ("unknown", 0))[0]
+
+
+def _bits(dtype: int) -> int:
+    return _TYPES.get(dtype, ("unknown", 0))[1]
+
+
+def _widest(dtypes: Iterable[int]) -> str:
+    return _name(max(dtypes, key=_bits, default=0))

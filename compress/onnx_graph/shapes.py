@@ -1,0 +1,265 @@
+"""Shape and element type of every tensor once the open axes have sizes: what counting bytes needs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import inliner, numpy_helper, shape_inference
+
+from compress.errors import NetworkError
+from compress.onnx_graph.operators import names
+from compress.tensors import TensorSpec
+
+#: Values up to this many elements may decide a shape; larger ones are weights.
+_SHAPE_ELEMENTS = 64
+
+#: What exporters write between ``Shape`` and the operator that takes the computed shape.
+_SHAPE_ARITHMETIC = names("""
+    Add Cast Ceil Concat ConstantOfShape Div Equal Expand Floor Gather Identity Max Min Mod Mul Neg Range
+    ReduceProd Reshape Shape Size Slice Sqrt Squeeze Sub Unsqueeze Where
+""")
+
+Array = NDArray[np.generic]
+
+
+@dataclass(frozen=True)
+class ShapedGraph:
+    """A graph whose tensors have fixed shapes.
+
+    Attributes:
+        nodes: Operators in topological order, local functions expanded, without ``Constant`` nodes.
+        inputs: Names of the inputs a caller gives.
+        outputs: Names of the outputs.
+        constants: Names of the initializers and of the outputs of ``Constant`` nodes.
+        shapes: By tensor name, in elements; tensors whose shape depends on data are not in it.
+        dtypes: ``onnx.TensorProto`` element types by tensor name.
+    """
+
+    nodes: tuple[onnx.NodeProto, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    constants: frozenset[str]
+    shapes: Mapping[str, tuple[int, ...]]
+    dtypes: Mapping[str, int]
+
+
+def input_specs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    """The inputs a caller has to give; initializers that old files list among the inputs are left out."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return _specs(value for value in model.graph.input if value.name not in constants)
+
+
+def output_specs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
+    """The outputs, with the shapes the file declares."""
+    return _specs(model.graph.output)
+
+
+def shaped(
+    model: onnx.ModelProto, batch: int = 1, shapes: Mapping[str, Sequence[int]] | None = None
+) -> ShapedGraph:
+    """Give every tensor its shape.
+
+    Args:
+        model: Any valid ONNX model; it is not changed.
+        batch: Size of axis 0 wherever an input leaves it open.
+        shapes: Shapes of inputs by name, for inputs with other open axes.
+
+    Raises:
+        NetworkError: An axis is left open, a shape does not fit its input, or the graph is inconsistent.
+    """
+    sketch = _sketch(model)
+    _set_input_shapes(sketch, batch, shapes or {})
+    try:
+        if sketch.functions:
+            sketch = _sketch(inliner.inline_local_functions(sketch))
+        nodes = tuple(sketch.graph.node)
+        constants = frozenset(tensor.name for tensor in sketch.graph.initializer)
+        sketch = shape_inference.infer_shapes(sketch, data_prop=True)
+        while _evaluate_shape_arithmetic(sketch):
+            sketch = shape_inference.infer_shapes(sketch, data_prop=True)
+    except (shape_inference.InferenceError, RuntimeError) as error:
+        raise NetworkError("a consistent ONNX graph", str(error), "export the network again") from error
+    return ShapedGraph(
+        nodes,
+        tuple(value.name for value in sketch.graph.input if value.name not in constants),
+        tuple(value.name for value in sketch.graph.output),
+        constants,
+        _static_shapes(sketch),
+        {tensor.name: tensor.data_type for tensor in sketch.graph.initializer}
+        | {value.name: value.type.tensor_type.elem_type for value in _values(sketch)},
+    )
+
+
+def _values(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, ...]:
+    return (*model.graph.input, *model.graph.value_info, *model.graph.output)
+
+
+def _static_shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    found = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for value in _values(model):
+        dims = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims):
+            found[value.name] = tuple(dim.dim_value for dim in dims)
+    return found
+
+
+def _specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
+    specs = []
+    for value in values:
+        kind = value.type.tensor_type
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name if kind.elem_type else "unknown"
+        # Exporters write an open axis as a name, as nothing, as 0 or as -1.
+        shape = tuple(dim.dim_value if dim.dim_value > 0 else dim.dim_param or "?" for dim in kind.shape.dim)
+        specs.append(TensorSpec(value.name, dtype, shape))
+    return tuple(specs)
+
+
+def _sketch(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph without the values of its large weights, which may be gigabytes."""
+    sketch = onnx.ModelProto(ir_version=model.ir_version)
+    sketch.opset_import.extend(model.opset_import)
+    sketch.functions.extend(model.functions)
+    graph = sketch.graph
+    graph.name = model.graph.name
+    graph.input.extend(model.graph.input)
+    for output in model.graph.output:
+        graph.output.append(output)
+        if output.type.HasField("tensor_type"):
+            graph.output[-1].type.tensor_type.ClearField("shape")
+    # Inference recomputes the shapes of standard operators; those the exporter wrote may be for another size.
+    foreign = {name for node in model.graph.node if node.domain for name in node.output}
+    graph.value_info.extend(value for value in model.graph.value_info if value.name in foreign)
+    graph.initializer.extend(_without_large_values(tensor) for tensor in model.graph.initializer)
+    for node in model.graph.node:
+        constant = _constant(node)
+        if constant is None:
+            graph.node.append(node)
+        else:
+            graph.initializer.append(constant)
+    return sketch
+
+
+def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
+    """What a ``Constant`` node holds, as an initializer; None for other nodes, strings, sparse tensors."""
+    if node.op_type != "Constant" or node.domain:
+        return None
+    attribute = node.attribute[0]
+    value = onnx.helper.get_attribute_value(attribute)
+    match attribute.name:
+        case "value":
+            tensor = _without_large_values(value)
+        case "value_int" | "value_ints":
+            tensor = numpy_helper.from_array(np.asarray(value, np.int64))
+        case "value_float" | "value_floats":
+            tensor = numpy_helper.from_array(np.asarray(value, np.float32))
+        case _:
+            return None
+    tensor.name = node.output[0]
+    return tensor
+
+
+def _without_large_values(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    if math.prod(tensor.dims) > _SHAPE_ELEMENTS:
+        return onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    return copy
+
+
+def _set_input_shapes(sketch: onnx.ModelProto, batch: int, shapes: Mapping[str, Sequence[int]]) -> None:
+    specs = {spec.name: spec for spec in input_specs(sketch)}
+    for name in shapes:
+        if name not in specs:
+            raise NetworkError(
+                "the shape of an input", f"one for '{name}'", f"name one of: {', '.join(specs)}"
+            )
+    batch_names = {spec.shape[0] for spec in specs.values() if spec.dynamic_batch} - {"?"}
+    for value in sketch.graph.input:
+        spec = specs.get(value.name)
+        if spec is None or not value.type.HasField("tensor_type"):
+            continue
+        if spec.name in shapes:
+            sizes: Sequence[int | str] = shapes[spec.name]
+            _check_fits(spec, shapes[spec.name], value.type.tensor_type.HasField("shape"))
+        else:
+            sizes = [batch if size in batch_names else size for size in spec.with_batch(batch)]
+        value.type.tensor_type.ClearField("shape")
+        for axis, size in enumerate(sizes):
+            if isinstance(size, str):
+                raise NetworkError(
+                    "a size for every axis of the inputs",
+                    f"axis {axis} of {spec} left open",
+                    f"give the shape of '{spec.name}' (--input {spec.name}=1x…)",
+                )
+            value.type.tensor_type.shape.dim.add().dim_value = size
+
+
+def _check_fits(spec: TensorSpec, shape: Sequence[int], rank_known: bool) -> None:
+    fits = not rank_known or (
+        len(shape) == len(spec.shape)
+        and all(isinstance(own, str) or own == given for own, given in zip(spec.shape, shape, strict=True))
+    )
+    if not fits or any(size < 1 for size in shape):
+        raise NetworkError(f"a shape for {spec}", "x".join(map(str, shape)), "give one size for each axis")
+
+
+def _evaluate_shape_arithmetic(sketch: onnx.ModelProto) -> bool:
+    """Turn what is computed from known shapes into initializers, in place; whether there was any.
+
+    Shape inference propagates only some of these operators.
+    """
+    shapes = _static_shapes(sketch)
+    outputs = {value.name for value in sketch.graph.output}
+    small = (tensor for tensor in sketch.graph.initializer if math.prod(tensor.dims) <= _SHAPE_ELEMENTS)
+    values: dict[str, Array] = {tensor.name: numpy_helper.to_array(tensor) for tensor in small}
+    opsets = {entry.domain: entry.version for entry in sketch.opset_import}
+    remaining = []
+    for node in sketch.graph.node:
+        result = None if outputs & set(node.output) else _evaluate(node, values, shapes, opsets)
+        if result is None:
+            remaining.append(node)
+        else:
+            values[node.output[0]] = result
+            sketch.graph.initializer.append(numpy_helper.from_array(result, node.output[0]))
+    if len(remaining) == len(sketch.graph.node):
+        return False
+    del sketch.graph.node[:]
+    sketch.graph.node.extend(remaining)
+    return True
+
+
+def _evaluate(
+    node: onnx.NodeProto,
+    values: Mapping[str, Array],
+    shapes: Mapping[str, tuple[int, ...]],
+    opsets: Mapping[str, int],
+) -> Array | None:
+    """The node's only output, where it follows from small known values or from a known shape."""
+    if node.domain or node.op_type not in _SHAPE_ARITHMETIC or len(node.output) != 1:
+        return None
+    if node.op_type in ("Shape", "Size"):
+        if node.input[0] not in shapes:
+            return None
+        # A view of one element has the shape without the memory.
+        feeds: dict[str, Array] = {
+            node.input[0]: np.broadcast_to(np.zeros((), np.int8), shapes[node.input[0]])
+        }
+    elif all(name in values for name in node.input if name):
+        if math.prod(shapes.get(node.output[0], ())) > _SHAPE_ELEMENTS:
+            return None
+        feeds = {name: values[name] for name in node.input if name}
+    else:
+        return None
+    from onnx.reference import ReferenceEvaluator
+
+    try:
+        (result,) = ReferenceEvaluator(node, opsets=dict(opsets)).run(None, feeds)
+    except (ValueError, TypeError, IndexError, ArithmeticError, RuntimeError):
+        return None  # left to shape inference, which knows less but does not fail
+    array: Array = np.asarray(result)
+    return array if array.size <= _SHAPE_ELEMENTS else None

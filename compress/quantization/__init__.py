@@ -1,0 +1,133 @@
+"""Int8 static quantization of an ONNX graph: prepare, place, calibrate, insert."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from compress.errors import NetworkError
+from compress.onnx_graph.fold import prepare
+from compress.quantization.calibration import calibrate
+from compress.quantization.grid import Range
+from compress.quantization.insertion import insert
+from compress.quantization.observers import new_observer
+from compress.quantization.placement import Placement, place
+from compress.quantization.settings import METHODS, SCOPES, QuantizationSettings
+from compress.target import QuantizationFlavour
+
+__all__ = [
+    "METHODS",
+    "SCOPES",
+    "Placement",
+    "QuantizationReport",
+    "QuantizationSettings",
+    "place",
+    "prepare",
+    "quantize_static",
+]
+
+
+@dataclass(frozen=True)
+class QuantizationReport:
+    """What a quantization did.
+
+    Attributes:
+        flavour: How Q/DQ look.
+        settings: What was asked for.
+        int8_nodes: Names of nodes that run in int8, or vanish in one that does.
+        float_nodes: Name of each other node that computes floats → why it stays so.
+        ranges: Quantized activation → the range it was given.
+        samples: How many calibration saw.
+    """
+
+    flavour: QuantizationFlavour
+    settings: QuantizationSettings
+    int8_nodes: tuple[str, ...]
+    float_nodes: Mapping[str, str]
+    ranges: Mapping[str, Range]
+    samples: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "flavour": vars(self.flavour).copy(),
+            "settings": self.settings.to_dict(),
+            "int8_nodes": list(self.int8_nodes),
+            "float_nodes": dict(self.float_nodes),
+            "ranges": {name: [found.low, found.high] for name, found in self.ranges.items()},
+            "samples": self.samples,
+        }
+
+
+def quantize_static(
+    model: onnx.ModelProto,
+    batches: Iterable[Mapping[str, NDArray[Any]]],
+    flavour: QuantizationFlavour,
+    settings: QuantizationSettings | None = None,
+) -> tuple[onnx.ModelProto, QuantizationReport]:
+    """Quantize a float network to int8, from samples alone.
+
+    Args:
+        model: A float32 network; it is not modified.
+        batches: Calibration samples: for each input its array. They are read once; memory holds one batch and
+            its activations at a time.
+        flavour: How Q/DQ must look for the back end.
+        settings: What to quantize and how to find the ranges; the defaults without.
+
+    Returns:
+        The quantized model, with the same inputs and outputs, and what was done.
+
+    Raises:
+        NetworkError: The model breaks ONNX's rules, is quantized already, or has nothing to quantize.
+        RecipeError: A node to be excluded is not in the network.
+        DataError: The samples do not fit, or make NaN or infinity.
+    """
+    settings = settings or QuantizationSettings()
+    prepared = prepare(model)
+    _check_float(prepared)
+    placement = place(prepared, flavour, settings)
+    if not placement.weighted:
+        reasons = Counter(placement.float_nodes.values())
+        raise NetworkError(
+            "a network with something to quantize",
+            f"none: {'; '.join(reason for reason, _ in reasons.most_common(3)) or 'no float operators'}",
+            "exclude less, or leave this network in float",
+        )
+    own = [name for name in placement.activations if placement.same_scale_as[name] == name]
+    calibration = calibrate(prepared, own, batches, lambda: new_observer(settings, flavour))
+    quantized = insert(prepared, placement, calibration.ranges, flavour)
+    report = QuantizationReport(
+        flavour=flavour,
+        settings=settings,
+        int8_nodes=placement.int8_nodes,
+        float_nodes=placement.float_nodes,
+        ranges=calibration.ranges,
+        samples=calibration.samples,
+    )
+    return quantized, report
+
+
+def _check_float(model: onnx.ModelProto) -> None:
+    found = next((node for node in model.graph.node if node.op_type in _QUANTIZED), None)
+    if found is not None:
+        raise NetworkError(
+            "a float network", f"{found.op_type} in it: it is quantized already", "give the float one"
+        )
+
+
+_QUANTIZED = frozenset(
+    {
+        "QuantizeLinear",
+        "DequantizeLinear",
+        "DynamicQuantizeLinear",
+        "QLinearConv",
+        "QLinearMatMul",
+        "ConvInteger",
+    }
+    | {"MatMulInteger", "QGemm", "QLinearAdd", "MatMulNBits"}
+)

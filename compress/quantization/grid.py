@@ -1,0 +1,122 @@
+"""The integers that stand for real values: x ≈ scale · (q − zero_point), q an 8-bit integer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.target import QuantizationFlavour
+
+#: The product of an activation's and a weight's scale is a bias's scale and must not be subnormal in float32.
+SMALLEST_SCALE = 2.0**-60
+
+#: Half of int32's range is left to the accumulator that the bias is added to.
+LARGEST_BIAS = 2**30
+
+
+@dataclass(frozen=True)
+class Range:
+    """The values that a quantized tensor tells apart; what lies outside saturates.
+
+    Attributes:
+        low: At most ``high``.
+        high: In the tensor's own unit.
+    """
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Grid:
+    """An activation's grid.
+
+    Attributes:
+        scale: Distance of two neighbours; a float32's value, never subnormal.
+        zero_point: The integer that stands for 0.
+        lowest: Integer.
+        highest: Integer.
+    """
+
+    scale: float
+    zero_point: int
+    lowest: int
+    highest: int
+
+    @property
+    def low(self) -> float:
+        """The least value it can stand for."""
+        return self.scale * (self.lowest - self.zero_point)
+
+    @property
+    def high(self) -> float:
+        """The greatest value it can stand for."""
+        return self.scale * (self.highest - self.zero_point)
+
+    def quantize(self, values: NDArray[Any]) -> NDArray[np.int64]:
+        """The nearest integers, ties to even as QuantizeLinear rounds."""
+        steps = np.rint(np.asarray(values, np.float64) / self.scale) + self.zero_point
+        integers: NDArray[np.int64] = np.clip(steps, self.lowest, self.highest).astype(np.int64)
+        return integers
+
+    def round(self, values: NDArray[Any]) -> NDArray[np.float64]:
+        """The values that quantized and dequantized come back."""
+        return (self.quantize(values) - self.zero_point) * np.float64(self.scale)
+
+
+def activation_grid(seen: Range, flavour: QuantizationFlavour) -> Grid:
+    """The finest grid over a range, with 0 on it, because padding and ReLU need it exactly.
+
+    Args:
+        seen: Finite.
+        flavour: Type, and whether the zero point is 0.
+    """
+    lowest, highest = (0, 255) if flavour.activation == "uint8" else (-128, 127)
+    low, high = min(seen.low, 0.0), max(seen.high, 0.0)
+    if flavour.symmetric:
+        # Only with uint8 is there an asymmetry that symmetric cannot mean: it then has its zero in the middle.
+        zero_point = 0 if flavour.activation == "int8" else 128
+        return Grid(_scale(max(-low, high), 127), zero_point, lowest, highest)
+    scale = _scale(high - low, highest - lowest)
+    zero_point = int(np.clip(np.rint(lowest - low / scale), lowest, highest))
+    return Grid(scale, zero_point, lowest, highest)
+
+
+def weight_scales(
+    weight: NDArray[np.float32], axis: int | None, flavour: QuantizationFlavour
+) -> NDArray[np.float32]:
+    """One scale for each output channel, [channels], or one in all, [], with zero point 0."""
+    others = tuple(each for each in range(weight.ndim) if each != axis) if axis is not None else None
+    largest = np.max(np.abs(weight), axis=others, initial=0.0)
+    scales = np.maximum(largest / _highest_weight(flavour), SMALLEST_SCALE)
+    return np.asarray(scales, np.float32)
+
+
+def quantize_weight(
+    weight: NDArray[np.float32],
+    scales: NDArray[np.float32],
+    axis: int | None,
+    flavour: QuantizationFlavour,
+) -> NDArray[np.int8]:
+    """The nearest integers, between −127 and 127, or −63 and 63 with a reduced range; same shape."""
+    highest = _highest_weight(flavour)
+    along = [1] * weight.ndim
+    if axis is not None:
+        along[axis] = -1
+    steps = np.rint(weight.astype(np.float64) / scales.astype(np.float64).reshape(along))
+    return np.clip(steps, -highest, highest).astype(np.int8)
+
+
+def _scale(span: float, steps: int) -> float:
+    scale = np.float32(max(span / steps, SMALLEST_SCALE))
+    # Rounded up, the grid would reach beyond a Clip's upper limit, and the runtime could not drop the Clip.
+    if scale * np.float32(steps) > np.float32(span) and span > steps * SMALLEST_SCALE:
+        scale = np.nextafter(scale, np.float32(0))
+    return float(scale)
+
+
+def _highest_weight(flavour: QuantizationFlavour) -> int:
+    return 63 if flavour.reduce_range else 127

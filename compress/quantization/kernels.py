@@ -1,0 +1,82 @@
+"""Which operators a back end has in int8, and how Q/DQ must stand around them for it to see that.
+
+The sources: ONNX Runtime's selectors (``qdq_selector_action_transformer.cc``) and TensorRT's "Working with
+quantized types" (explicit quantization).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from compress.target import QuantizationFlavour
+
+
+@dataclass(frozen=True)
+class Int8Kernels:
+    """The int8 kernels of one back end.
+
+    Attributes:
+        back_end: For messages.
+        weighted: Operators with a constant weight.
+        needs_int8_output: The kernels that exist only with int8 on both sides: their output is quantized too.
+        writes_int8: Whether int8 flows from kernel to kernel. Where it does, an output is quantized once and
+            everybody reads that; where not, Q/DQ stand on the inputs alone and the compiler moves them.
+        chained: Cheap operators that have an int8 kernel, worth it between int8 neighbours.
+        moving: Operators that only move values, or pick some: input and output share a scale.
+        absorbed: Activations that the quantization behind them makes superfluous.
+        fused_addition: Whether Add is fused into the convolution before it when its *other* input is int8.
+    """
+
+    back_end: str
+    weighted: frozenset[str]
+    needs_int8_output: frozenset[str]
+    writes_int8: bool
+    chained: frozenset[str]
+    moving: frozenset[str]
+    absorbed: frozenset[str]
+    fused_addition: bool
+
+
+_MOVING = frozenset(
+    {
+        "Expand",
+        "Flatten",
+        "Gather",
+        "MaxPool",
+        "Reshape",
+        "Resize",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Tile",
+        "Transpose",
+    }
+    | {"Unsqueeze"}
+)
+
+ONNXRUNTIME = Int8Kernels(
+    back_end="ONNX Runtime",
+    weighted=frozenset({"Conv", "Gemm", "MatMul"}),
+    needs_int8_output=frozenset({"Conv"}),
+    writes_int8=True,
+    chained=frozenset({"Add", "Mul", "AveragePool", "GlobalAveragePool", "Concat", "LeakyRelu", "Sigmoid"}),
+    moving=_MOVING,
+    absorbed=frozenset({"Relu", "Clip"}),
+    fused_addition=False,
+)
+
+TENSORRT = Int8Kernels(
+    back_end="TensorRT",
+    weighted=frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"}),
+    needs_int8_output=frozenset(),
+    writes_int8=False,
+    chained=frozenset(),
+    moving=frozenset(),
+    absorbed=frozenset(),
+    fused_addition=True,
+)
+
+
+def kernels_for(flavour: QuantizationFlavour) -> Int8Kernels:
+    """The kernels that a flavour is made for: a symmetric one with float bias is TensorRT's."""
+    return TENSORRT if flavour.symmetric and not flavour.quantize_bias else ONNXRUNTIME
