@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from compress.backends.base import Artifact, Backend, Session
-from compress.errors import BundleError, DataError, NetworkError, UnavailableError
-from compress.onnx_graph.files import save_model, sha256_of, size_of
+from compress.errors import BundleError, CompressError, DataError, NetworkError, UnavailableError
+from compress.onnx_graph.files import files_of, save_model, sha256_of, size_of
 from compress.tensors import BATCH, TensorSpec
 
 if TYPE_CHECKING:
@@ -60,7 +60,12 @@ class OnnxRuntime(Backend):
         """See :meth:`Backend.compile`; the graph is written as ``model.onnx`` and opened once as a check."""
         path = save_model(model, directory / "model.onnx")
         artifact = Artifact(path, sha256_of(path), size_of(path), self.name, {**DEFAULTS, **options})
-        self.open(artifact).close()
+        try:
+            self.open(artifact).close()
+        except CompressError:
+            for part in files_of(path):
+                part.unlink()
+            raise
         return artifact
 
     def open(self, artifact: Artifact) -> Session:

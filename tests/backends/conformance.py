@@ -1,0 +1,106 @@
+"""What every back end must do; a back end's test class inherits this and names the back end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from compress.backends.base import Artifact, Backend
+from compress.errors import BundleError, DataError, NetworkError
+from compress.onnx_graph.files import sha256_of, size_of
+from compress.target import load_target
+from tests.graphs import classifier, samples, two_inputs
+
+
+class Conformance:
+    target = "cpu"
+
+    @pytest.fixture
+    def backend(self) -> Backend:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def artifact(self, backend: Backend, tmp_path: Path) -> Artifact:
+        return backend.compile(classifier(), tmp_path, backend.default_options(load_target(self.target), threads=1))
+
+    def test_names_itself_in_its_artifacts(self, backend: Backend, artifact: Artifact) -> None:
+        assert artifact.backend == backend.name
+
+    def test_artifact_is_the_file_it_names(self, artifact: Artifact) -> None:
+        assert artifact.sha256 == sha256_of(artifact.path)
+        assert artifact.size_bytes == size_of(artifact.path)
+
+    def test_same_graph_gives_the_same_file(self, backend: Backend, artifact: Artifact, tmp_path: Path) -> None:
+        again = tmp_path / "again"
+        again.mkdir()
+        assert backend.compile(classifier(), again, artifact.options).sha256 == artifact.sha256
+
+    def test_outputs_equal_the_reference(self, backend: Backend, artifact: Artifact) -> None:
+        x = samples(5)
+        (wanted,) = ReferenceEvaluator(classifier()).run(None, {"x": x})
+        with backend.open(artifact) as session:
+            (found,) = session.run({"x": x})
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+    @pytest.mark.parametrize("batch", [1, 2, 33])
+    def test_takes_any_batch(self, backend: Backend, artifact: Artifact, batch: int) -> None:
+        with backend.open(artifact) as session:
+            assert session.run({"x": samples(batch)})[0].shape == (batch, 4)
+
+    def test_tells_inputs_and_outputs(self, backend: Backend, artifact: Artifact) -> None:
+        with backend.open(artifact) as session:
+            assert [str(spec) for spec in session.inputs] == ["x: float32[batch, 3, 8, 8]"]
+            assert [str(spec) for spec in session.outputs] == ["scores: float32[batch, 4]"]
+
+    @pytest.mark.parametrize(
+        "feeds",
+        [
+            {"x": np.zeros((1, 3, 8, 9), np.float32)},
+            {"x": np.zeros((1, 3, 8, 8), np.float64)},
+            {"x": np.zeros((3, 8, 8), np.float32)},
+            {"y": np.zeros((1, 3, 8, 8), np.float32)},
+            {},
+        ],
+        ids=["shape", "dtype", "rank", "name", "missing"],
+    )
+    def test_refuses_feeds_that_do_not_fit(
+        self, backend: Backend, artifact: Artifact, feeds: dict[str, np.ndarray]
+    ) -> None:
+        with backend.open(artifact) as session, pytest.raises(DataError, match="wanted"):
+            session.run(feeds)
+
+    def test_several_inputs_by_name(self, backend: Backend, tmp_path: Path) -> None:
+        artifact = backend.compile(two_inputs(), tmp_path, backend.default_options(load_target(self.target)))
+        with backend.open(artifact) as session:
+            left, right = np.full((2, 4), 3, np.float32), np.full((2, 4), 5, np.float32)
+            assert (session.run({"right": right, "left": left})[0] == 15).all()
+
+    def test_close_may_be_called_twice(self, backend: Backend, artifact: Artifact) -> None:
+        session = backend.open(artifact)
+        session.close()
+        session.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            session.run({"x": samples(1)})
+
+    def test_damaged_artifact_is_told(self, backend: Backend, artifact: Artifact) -> None:
+        artifact.path.write_bytes(artifact.path.read_bytes()[:100])
+        with pytest.raises(BundleError, match="build it again"):
+            backend.open(artifact)
+
+    def test_unknown_operator_is_named_and_leaves_nothing(self, backend: Backend, tmp_path: Path) -> None:
+        graph = helper.make_graph(
+            [helper.make_node("Frobnicate", ["x"], ["y"], "strange", domain="acme")],
+            "unknown",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 2])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 2])],
+        )
+        opsets = [helper.make_opsetid("", 20), helper.make_opsetid("acme", 1)]
+        model: onnx.ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        with pytest.raises(NetworkError, match="Frobnicate"):
+            backend.compile(model, tmp_path, {})
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,53 @@
+"""The options given to trtexec exist in the release they are given to. No engine is built here."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compress.backends.tensorrt import build_arguments, build_script
+from compress.target import load_target
+from compress.tensors import TensorSpec
+
+FLAGS = Path(__file__).parent / "trtexec_options"
+INPUTS = [TensorSpec("x", "float32", ("batch", 3, 8, 8))]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+@pytest.mark.parametrize("release", ["8.5", "8.6", "10.3", "10.7", "10.16", "11.1"])
+def test_every_option_exists_in_its_release(release: str, precision: str) -> None:
+    known = set((FLAGS / f"{release}.txt").read_text().split())
+    target = replace(load_target("jetson"), tensorrt=release)
+    for argument in build_arguments(target, INPUTS, precision):
+        assert argument.split("=")[0] in known
+
+
+def test_weakly_typed_releases_are_told_the_precision() -> None:
+    old = replace(load_target("jetson"), tensorrt="8.5")
+    assert "--int8" in build_arguments(old, INPUTS, "int8")
+    assert "--int8" not in build_arguments(old, INPUTS, "fp16")
+    assert "--int8" not in build_arguments(load_target("jetson"), INPUTS, "int8")
+
+
+def test_dynamic_batch_gets_an_optimization_profile() -> None:
+    arguments = build_arguments(load_target("jetson"), INPUTS, "int8")
+    assert "--minShapes=x:1x3x8x8" in arguments
+    assert f"--maxShapes=x:{load_target('jetson').batch_sizes[1]}x3x8x8" in arguments
+    fixed = [TensorSpec("x", "float32", (1, 3, 8, 8))]
+    assert not any("Shapes" in argument for argument in build_arguments(load_target("jetson"), fixed, "int8"))
+
+
+def test_script_hands_every_option_to_trtexec_unchanged(tmp_path: Path) -> None:
+    stand_in = tmp_path / "trtexec"
+    stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    stand_in.chmod(0o755)
+    inputs = [TensorSpec("a name; with $signs", "float32", ("batch", 4))]
+    script = tmp_path / "build.sh"
+    script.write_text(build_script(load_target("jetson"), inputs, "int8"))
+    printed = subprocess.run(
+        ["sh", str(script)], env={"TRTEXEC": str(stand_in)}, capture_output=True, text=True, check=True
+    ).stdout
+    assert printed.splitlines() == build_arguments(load_target("jetson"), inputs, "int8")

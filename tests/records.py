@@ -1,0 +1,43 @@
+"""Profiles for tests of what is decided on them; their figures are made up and belong to no network."""
+
+from __future__ import annotations
+
+from compress.history import Candidate
+from compress.recipe import Recipe, Step
+from compress.record import Accuracy, Drop, Interval, Latency, Profile
+
+
+def latency(ratio: float | None = None, width: float = 0.02, batch: int = 1, p50_ms: float = 2.0) -> Latency:
+    interval = None if ratio is None else Interval(ratio - width, ratio + width, 0.95)
+    return Latency("measured", batch, p50_ms, 2.2, 2.5, Interval(1.9, 2.1, 0.95), 500.0, 100, ratio, interval)
+
+
+def profile(
+    name: str = "int8",
+    ratio: float | None = None,
+    drop: tuple[float, float, float] | None = None,
+    size: int = 1000,
+    p50_ms: float = 2.0,
+    outcomes: tuple[float, ...] = (1.0, 0.0, 1.0),
+) -> Profile:
+    lost = None if drop is None else Drop(drop[1], Interval(drop[0], drop[2], 0.9), 0.02)
+    return Profile(
+        recipe=name,
+        artifact_sha256="0" * 64,
+        artifact_bytes=size,
+        backend="onnxruntime",
+        options={"intra_op_threads": 1},
+        target="cpu",
+        accuracy=Accuracy("top-1", 0.9, Interval(0.88, 0.92, 0.95), 3, "1" * 64, True, True, lost),
+        latency=(latency(ratio, p50_ms=p50_ms), latency(ratio, batch=32, p50_ms=20 * p50_ms)),
+        peak_memory_mb=12.5,
+        coverage=None,
+        fingerprint={"cpu": "a processor"},
+        versions={"python": "3.11"},
+        outcomes=outcomes,
+    )
+
+
+def candidate(name: str, **figures: object) -> Candidate:
+    steps = () if name == "fp32" else (Step("quantize", {"method": name}),)
+    return Candidate(Recipe(name, steps), profile(name, **figures), f"candidates/{name}/model.onnx")  # type: ignore[arg-type]

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compress.backends.onnxruntime import OnnxRuntime
+from compress.bundle import load_bundle, write_bundle
+from compress.errors import BundleError, DataError, OutputError
+from compress.recipe import Recipe
+from tests.graphs import classifier, samples
+from tests.records import profile
+
+
+def written(tmp_path: Path, out: str = "build", seed: int = 0) -> Path:
+    source = tmp_path / f"source{seed}"
+    source.mkdir(exist_ok=True)
+    artifact = OnnxRuntime().compile(classifier(seed), source, {})
+    with OnnxRuntime().open(artifact) as session:
+        manifest = {
+            "artifact": {
+                "file": "model.onnx",
+                "sha256": artifact.sha256,
+                "bytes": artifact.size_bytes,
+                "backend": artifact.backend,
+                "options": artifact.options,
+            },
+            "inputs": [spec.to_dict() for spec in session.inputs],
+            "outputs": [spec.to_dict() for spec in session.outputs],
+        }
+    texts = {"build.sh": "#!/bin/sh\n", "candidates.jsonl": "{}\n"}
+    return write_bundle(tmp_path / out, artifact.path, manifest, profile(), Recipe("int8"), texts)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    with load_bundle(written(tmp_path)) as bundle:
+        assert bundle.profile == profile()
+        assert bundle.recipe == Recipe("int8")
+        with OnnxRuntime().open(bundle.artifact) as session:
+            (wanted,) = session.run({"x": samples(3)})
+        np.testing.assert_array_equal(bundle.run(samples(3))[0], wanted)
+        np.testing.assert_array_equal(bundle.run({"x": samples(3)})[0], wanted)
+
+
+def test_scripts_are_executable(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    assert os.access(path / "build.sh", os.X_OK)
+    assert not os.access(path / "profile.json", os.X_OK)
+
+
+def test_bundle_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    first = load_bundle(written(tmp_path)).artifact.sha256
+    second = load_bundle(written(tmp_path, seed=1)).artifact.sha256
+    assert first != second
+    assert {path.name for path in tmp_path.iterdir()} == {"build", "source0", "source1"}
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_is_no_bundle_is_left_alone(tmp_path: Path, kind: str) -> None:
+    out = tmp_path / "build"
+    if kind == "file":
+        out.write_text("mine")
+    else:
+        out.mkdir()
+        (out / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputError, match="--out"):
+        written(tmp_path)
+    assert (out if kind == "file" else out / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "profile.json", "recipe.toml", "candidates.jsonl"])
+def test_every_changed_file_is_noticed(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path)
+    content = (path / name).read_bytes()
+    (path / name).write_bytes(content.replace(content[5:6], b"~", 1))
+    with pytest.raises(BundleError, match="sha256"):
+        load_bundle(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: (path / "manifest.json").unlink(),
+        lambda path: (path / "manifest.json").write_text("{"),
+        lambda path: (path / "manifest.json").write_text("[]"),
+        lambda path: (path / "manifest.json").write_text("{}"),
+        lambda path: (path / "manifest.json").write_text('{"schema": 99}'),
+        lambda path: (path / "manifest.json").write_text('{"schema": 1, "files": []}'),
+        lambda path: (path / "profile.json").unlink(),
+        lambda path: (path / "model.onnx").unlink(),
+    ],
+)
+def test_damaged_bundle_is_told(tmp_path: Path, damage: object) -> None:
+    path = written(tmp_path)
+    damage(path)  # type: ignore[operator]
+    with pytest.raises(BundleError):
+        load_bundle(path)
+
+
+def test_manifest_cannot_point_outside_the_bundle(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["artifact"]["file"] = "../source0/model.onnx"
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="inside the bundle"):
+        load_bundle(path)
+
+
+def test_wrong_input_is_told(tmp_path: Path) -> None:
+    with load_bundle(written(tmp_path)) as bundle, pytest.raises(DataError, match="float32"):
+        bundle.run(samples(1).astype(np.float64))
+
+
+def test_runs_without_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "import numpy as np, compress\n"
+        f"print(compress.load_bundle({str(written(tmp_path))!r}).run(np.zeros((2, 3, 8, 8), np.float32))[0].shape)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "(2, 4)\n"
+
+

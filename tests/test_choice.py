@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compress.choice import Limits, choose, pareto_front
+from compress.history import Candidate
+from compress.recipe import Recipe, Step
+from tests.records import candidate
+
+FP32 = candidate("fp32", size=4000, p50_ms=4.0)
+INSIDE = (0.0, 0.2, 0.5)
+
+
+def names_and_verdicts(candidates: list[Candidate], **limits: object) -> tuple[str | None, dict[str, str]]:
+    choice = choose(candidates, Limits(**limits))  # type: ignore[arg-type]
+    return choice.candidate and choice.candidate.recipe.name, choice.verdicts
+
+
+def test_fastest_inside_the_margin_is_shipped() -> None:
+    fast = candidate("fast", ratio=0.4, drop=INSIDE)
+    faster = candidate("faster", ratio=0.3, drop=INSIDE)
+    name, verdicts = names_and_verdicts([FP32, fast, faster])
+    assert name == "faster"
+    assert verdicts["fast"] == "slower than faster"
+
+
+def test_point_estimate_inside_the_margin_is_not_enough() -> None:
+    lucky = candidate("lucky", ratio=0.3, drop=(-0.5, 0.4, 1.3))
+    name, verdicts = names_and_verdicts([FP32, lucky])
+    assert name == "fp32"
+    assert verdicts["lucky"].startswith("drop undecided")
+
+
+def test_outside_the_margin_is_told_with_its_drop() -> None:
+    _, verdicts = names_and_verdicts([FP32, candidate("bad", ratio=0.3, drop=(4.0, 5.0, 6.0))])
+    assert verdicts["bad"] == "drops 5.00 points, outside the margin of 1"
+
+
+@pytest.mark.parametrize("ratio", [0.99, 1.0, 1.3])
+def test_never_ships_what_is_not_proven_faster(ratio: float) -> None:
+    name, verdicts = names_and_verdicts([FP32, candidate("int8", ratio=ratio, drop=INSIDE)])
+    assert name == "fp32"
+    assert verdicts["int8"].startswith("not faster than fp32")
+
+
+def test_fp32_says_why_it_is_shipped() -> None:
+    failed = Candidate(Recipe("int8", (Step("quantize"),)), rejected="failed: no such operator")
+    choice = choose([FP32, failed], Limits())
+    assert choice.candidate is FP32
+    assert "failed: no such operator" in choice.reason
+
+
+def test_limits_can_leave_nothing() -> None:
+    choice = choose([FP32], Limits(max_latency_ms=1.0))
+    assert choice.candidate is None
+    assert "--max-latency 1 ms" in choice.reason
+    assert choose([FP32], Limits(max_size_mb=0.001)).candidate is None
+
+
+def test_smallest_is_shipped_where_size_is_asked_for() -> None:
+    small = candidate("small", ratio=1.0, drop=INSIDE, size=1000)
+    fast = candidate("fast", ratio=0.5, drop=INSIDE, size=2000)
+    assert names_and_verdicts([FP32, small, fast], objective="size")[0] == "small"
+    slow = candidate("slow", ratio=1.5, drop=INSIDE, size=500)
+    assert names_and_verdicts([FP32, slow, fast], objective="size")[0] == "fast"
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.1, 3), st.floats(-1, 5)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_front_holds_exactly_what_nothing_dominates(points: list[tuple[float, float]]) -> None:
+    candidates = [
+        candidate(f"c{index}", ratio=ratio, drop=(drop - 0.1, drop, drop + 0.1))
+        for index, (ratio, drop) in enumerate(points)
+    ]
+    front = set(pareto_front(candidates))
+    for index, (ratio, drop) in enumerate(points):
+        dominated = any(r <= ratio and d <= drop and (r, d) != (ratio, drop) for r, d in points)
+        assert (f"c{index}" in front) == (not dominated)
+
+
+@given(st.floats(0.1, 3), st.floats(-2, 3), st.floats(0, 2))
+def test_what_is_shipped_is_inside_the_limits(ratio: float, drop: float, width: float) -> None:
+    entry = candidate("int8", ratio=ratio, drop=(drop - width, drop, drop + width))
+    choice = choose([FP32, entry], Limits(max_drop=1.0))
+    assert choice.candidate is not None
+    if choice.candidate is entry:
+        assert drop + width <= 1.0
+        assert ratio + 0.02 < 1
+
+

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compress.errors import RecipeError
+from compress.recipe import Recipe, Step
+from compress.techniques import load_technique, technique_names
+
+names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12)
+settings = st.dictionaries(
+    names.filter(lambda name: name != "name"),
+    st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=10) | st.lists(st.text(max_size=5), max_size=3),
+    max_size=3,
+)
+recipes = st.builds(
+    Recipe, names, st.lists(st.builds(Step, names, settings), max_size=3).map(tuple)
+)
+
+
+@given(recipes)
+def test_toml_round_trip(tmp_path_factory: pytest.TempPathFactory, recipe: Recipe) -> None:
+    path = tmp_path_factory.mktemp("recipe") / "recipe.toml"
+    path.write_text(recipe.to_toml(), encoding="utf-8")
+    assert Recipe.from_file(path) == recipe
+
+
+@given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_any_file_is_a_recipe_or_a_recipe_error(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("recipe") / "recipe.toml"
+    path.write_bytes(content)
+    try:
+        Recipe.from_file(path)
+    except RecipeError as error:
+        assert "\n" not in str(error)
+
+
+def test_identity_is_of_the_steps_and_not_of_the_name() -> None:
+    step = Step("quantize", {"method": "mse"})
+    assert Recipe("a", (step,)).identity == Recipe("b", (step,)).identity
+    assert Recipe("a", (step,)).identity != Recipe("a", (Step("quantize", {}),)).identity
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ('name = "x"\ncolour = "red"', "colour"),
+        ('[[technique]]\nname = "quantize"', "'name' in"),
+        ('name = "x"\ntechnique = 3', "technique"),
+        ('name = "x"\n[[technique]]\nmethod = "mse"', "every"),
+        ("name = ", "TOML"),
+    ],
+)
+def test_wrong_recipes_say_where(tmp_path: Path, toml: str, told: str) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(toml)
+    with pytest.raises(RecipeError, match=told):
+        Recipe.from_file(path)
+
+
+def test_every_file_in_techniques_is_a_technique() -> None:
+    assert {"quantize", "cast"} <= set(technique_names())
+    for name in technique_names():
+        assert load_technique(Step(name)) is not None
+
+
+def test_unknown_technique_gets_the_nearest_name() -> None:
+    with pytest.raises(RecipeError, match="quantize"):
+        load_technique(Step("quantise"))
+
+
+def test_unknown_setting_gets_the_nearest_name() -> None:
+    with pytest.raises(RecipeError, match="method"):
+        load_technique(Step("quantize", {"methode": "mse"}))
+
+
+def test_wrong_value_of_a_setting_is_refused_before_anything_runs() -> None:
+    with pytest.raises(RecipeError, match="abacus"):
+        load_technique(Step("quantize", {"method": "abacus"}))
