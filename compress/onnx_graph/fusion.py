@@ -15,7 +15,7 @@ Fusion stops where a value is needed elsewhere too, and at a Q/DQ pair, which fi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -157,7 +157,12 @@ def _joins(
     from_group = [name for name in tensors_read(node) if name in stored and stored[name].root in group.makes]
     for name in from_group:
         read_directly = stored[name].root == name and not stored[name].dequantized
-        if not read_directly or name in outputs or not _meet(node, consumers[name], consumers, stored):
+        if not read_directly or name in outputs:
+            return False
+        outside = [
+            reader for reader in consumers[name] if all(reader is not own for own in (node, *group.nodes))
+        ]
+        if not _meets(node, outside, consumers, stored):
             return False
     if group.kind == "elementwise":
         return True
@@ -165,27 +170,26 @@ def _joins(
     return not foreign or (node.op_type in ("Add", "Sum") and len(foreign | group.joined) == 1)
 
 
-def _meet(
+def _meets(
     node: onnx.NodeProto,
-    readers: Iterable[onnx.NodeProto],
+    readers: list[onnx.NodeProto],
     consumers: dict[str, list[onnx.NodeProto]],
     stored: dict[str, Storage],
 ) -> bool:
-    """Whether every reader of a tensor is on the elementwise chain that begins with ``node``."""
-    missing = [reader for reader in readers if reader is not node]
+    """Whether the elementwise chain that begins with ``node`` comes to every one of ``readers``."""
     for _ in range(_CHAIN):
-        if not missing:
+        if not readers:
             return True
         following = consumers.get(stored[node.output[0]].root, [])
         if len(following) != 1 or not _is_elementwise(following[0]):
             return False
         node = following[0]
-        missing = [reader for reader in missing if reader is not node]
-    return not missing
+        readers = [reader for reader in readers if reader is not node]
+    return not readers
 
 
 def _is_elementwise(node: onnx.NodeProto) -> bool:
-    return is_known(node) and node.op_type in POINTWISE and node.op_type != "QuantizeLinear"
+    return is_known(node) and node.op_type in POINTWISE - {"QuantizeLinear", "DequantizeLinear"}
 
 
 def _consumers(graph: ShapedGraph, stored: dict[str, Storage]) -> dict[str, list[onnx.NodeProto]]:

@@ -79,11 +79,13 @@ def shaped(
             sketch = _sketch(inliner.inline_local_functions(sketch))
         nodes = tuple(sketch.graph.node)
         constants = frozenset(tensor.name for tensor in sketch.graph.initializer)
-        sketch = shape_inference.infer_shapes(sketch, data_prop=True)
+        sketch = shape_inference.infer_shapes(sketch, strict_mode=True, data_prop=True)
         while _evaluate_shape_arithmetic(sketch):
-            sketch = shape_inference.infer_shapes(sketch, data_prop=True)
+            sketch = shape_inference.infer_shapes(sketch, strict_mode=True, data_prop=True)
     except (shape_inference.InferenceError, RuntimeError) as error:
-        raise NetworkError("a consistent ONNX graph", str(error), "export the network again") from error
+        raise NetworkError(
+            "a consistent ONNX graph", str(error).strip().splitlines()[0], "export the network again"
+        ) from error
     return ShapedGraph(
         nodes,
         tuple(value.name for value in sketch.graph.input if value.name not in constants),
@@ -127,12 +129,12 @@ def _sketch(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = sketch.graph
     graph.name = model.graph.name
     graph.input.extend(model.graph.input)
-    for output in model.graph.output:
-        graph.output.append(output)
-        if output.type.HasField("tensor_type"):
-            graph.output[-1].type.tensor_type.ClearField("shape")
+    graph.output.extend(model.graph.output)
     # Inference recomputes the shapes of standard operators; those the exporter wrote may be for another size.
     foreign = {name for node in model.graph.node if node.domain for name in node.output}
+    for output in graph.output:
+        if output.name not in foreign and output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
     graph.value_info.extend(value for value in model.graph.value_info if value.name in foreign)
     graph.initializer.extend(_without_large_values(tensor) for tensor in model.graph.initializer)
     for node in model.graph.node:
@@ -180,23 +182,27 @@ def _set_input_shapes(sketch: onnx.ModelProto, batch: int, shapes: Mapping[str, 
             )
     batch_names = {spec.shape[0] for spec in specs.values() if spec.dynamic_batch} - {"?"}
     for value in sketch.graph.input:
-        spec = specs.get(value.name)
-        if spec is None or not value.type.HasField("tensor_type"):
+        tensor_type = value.type.tensor_type
+        if value.name not in specs or not value.type.HasField("tensor_type"):
             continue
+        spec = specs[value.name]
         if spec.name in shapes:
+            _check_fits(spec, shapes[spec.name], tensor_type.HasField("shape"))
             sizes: Sequence[int | str] = shapes[spec.name]
-            _check_fits(spec, shapes[spec.name], value.type.tensor_type.HasField("shape"))
         else:
             sizes = [batch if size in batch_names else size for size in spec.with_batch(batch)]
-        value.type.tensor_type.ClearField("shape")
-        for axis, size in enumerate(sizes):
-            if isinstance(size, str):
-                raise NetworkError(
-                    "a size for every axis of the inputs",
-                    f"axis {axis} of {spec} left open",
-                    f"give the shape of '{spec.name}' (--input {spec.name}=1x…)",
-                )
-            value.type.tensor_type.shape.dim.add().dim_value = size
+        if not all(isinstance(size, int) for size in sizes) or not (sizes or tensor_type.HasField("shape")):
+            raise NetworkError(
+                "a size for every axis of the inputs",
+                f"an axis of {spec} left open",
+                f"give the shape of '{spec.name}' (--input {spec.name}=1x…)",
+            )
+        new_shape = onnx.helper.make_tensor_type_proto(tensor_type.elem_type, sizes).tensor_type.shape
+        tensor_type.shape.CopyFrom(new_shape)
+    for value in (*sketch.graph.value_info, *sketch.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in batch_names:
+                dim.dim_value = batch
 
 
 def _check_fits(spec: TensorSpec, shape: Sequence[int], rank_known: bool) -> None:
