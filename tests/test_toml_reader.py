@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,17 +119,13 @@ values = leaves | tables | st.lists(leaves | tables, max_size=3)
 
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(st.sampled_from(list(FIELDS)) | st.text(max_size=8), values, max_size=6))
-def test_any_table_is_read_or_refused_in_one_line(table: dict[str, Any]):
-    try:
-        read(table)
-    except TargetError as error:
-        assert "\n" not in str(error)
+def test_any_table_is_read_or_refused(table: dict[str, Any]):
+    with suppress(TargetError):
+        assert read(table)["memory_gb"] == table["memory_gb"]
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_any_content_is_read_or_refused(content: bytes):
-    try:
+    with suppress(TargetError):
         parse_toml(content, "board.toml", TargetError)
-    except TargetError:
-        pass
