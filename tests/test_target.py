@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,30 @@ def load(directory: Path, table: dict[str, Any]) -> Target:
 
 def test_every_board_of_the_catalogue_is_there():
     assert [target.name for target in list_targets()] == sorted(
-        """a10 a100-80gb b200-hgx cpu cuda h100-sxm h200 jetson-agx-orin-32gb jetson-agx-orin-64gb
-        jetson-agx-xavier jetson-orin-nano-4gb jetson-orin-nano-8gb jetson-orin-nano-super jetson-orin-nx-16gb
-        jetson-orin-nx-8gb jetson-thor-t4000 jetson-thor-t5000 jetson-xavier-nx l4 l40s raspberry-pi-5 t4""".split()
+        [
+            "a10",
+            "a100-80gb",
+            "b200-hgx",
+            "cpu",
+            "cuda",
+            "h100-sxm",
+            "h200",
+            "jetson-agx-orin-32gb",
+            "jetson-agx-orin-64gb",
+            "jetson-agx-xavier",
+            "jetson-orin-nano-4gb",
+            "jetson-orin-nano-8gb",
+            "jetson-orin-nano-super",
+            "jetson-orin-nx-16gb",
+            "jetson-orin-nx-8gb",
+            "jetson-thor-t4000",
+            "jetson-thor-t5000",
+            "jetson-xavier-nx",
+            "l4",
+            "l40s",
+            "raspberry-pi-5",
+            "t4",
+        ]
     )
 
 
@@ -79,8 +101,8 @@ def test_a_known_board_says_where_each_figure_comes_from(name: str):
         assert target.sources[figure], figure
         assert not target.sources[figure].endswith(".toml"), figure
         # What is not published must not look as if it were.
-        stated = target.sources[figure].startswith(("recalled", "derived", "assumed"))
-        assert not stated or figure in target.estimated_fields or "with the DLAs" in target.sources[figure], figure
+        unpublished = target.sources[figure].startswith(("recalled", "derived", "assumed"))
+        assert not unpublished or figure in target.estimated_fields, figure
 
 
 @pytest.mark.parametrize("name", BOARDS)
@@ -234,7 +256,10 @@ def test_onnx_runtime_needs_a_provider(tmp_path: Path):
     table = BOARD | {"backend": "onnxruntime", "quantization": flavour}
     with pytest.raises(TargetError, match="provider"):
         load(tmp_path, table)
-    assert load(tmp_path, table | {"provider": "CPUExecutionProvider"}).quantization == load_target("cpu").quantization
+    assert (
+        load(tmp_path, table | {"provider": "CPUExecutionProvider"}).quantization
+        == load_target("cpu").quantization
+    )
 
 
 @pytest.mark.parametrize("key", [key for key in BOARD if key not in ("compute_capability",)])
@@ -253,19 +278,28 @@ def test_cuda_without_a_gpu_is_not_available_but_listed(monkeypatch: pytest.Monk
 
 
 numbers = st.integers(-5, 1 << 40) | st.floats()
-leaves = st.booleans() | numbers | st.text(max_size=8) | st.sampled_from(["int8", "fp32", "cpu", "jetson", "t4"])
-values = leaves | st.lists(leaves, max_size=3) | st.dictionaries(st.sampled_from(["fp32_tflops", "default", "x"]), leaves)
-keys = st.sampled_from(sorted({*BOARD, "extends", "detect", "source", "estimated", "quantization", "power_min_w", "isa"}))
+leaves = (
+    st.booleans() | numbers | st.text(max_size=8) | st.sampled_from(["int8", "fp32", "cpu", "jetson", "t4"])
+)
+values = (
+    leaves
+    | st.lists(leaves, max_size=3)
+    | st.dictionaries(st.sampled_from(["fp32_tflops", "default", "x"]), leaves)
+)
+keys = st.sampled_from(
+    sorted({*BOARD, "extends", "detect", "source", "estimated", "quantization", "power_min_w", "isa"})
+)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(changes=st.dictionaries(keys, values, max_size=3), without=st.sets(st.sampled_from(sorted(BOARD)), max_size=2))
+@given(
+    changes=st.dictionaries(keys, values, max_size=3),
+    without=st.sets(st.sampled_from(sorted(BOARD)), max_size=2),
+)
 def test_a_mutated_file_is_loaded_or_refused(tmp_path: Path, changes: dict[str, Any], without: set[str]):
     table = {key: value for key, value in BOARD.items() if key not in without} | changes
-    try:
+    with suppress(TargetError):
         assert load(tmp_path, table).name == "board"
-    except TargetError as error:
-        assert "\n" not in str(error)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -277,10 +311,8 @@ def test_a_damaged_text_is_loaded_or_refused(tmp_path: Path, data: st.DataObject
     inserted = data.draw(st.text(max_size=10))
     path = tmp_path / "board.toml"
     path.write_bytes((text[:start] + inserted + text[end:]).encode("utf-8", "surrogatepass"))
-    try:
+    with suppress(TargetError):
         load_target(path)
-    except TargetError:
-        pass
 
 
 RUN = "from compress.target import load_target, __file__; print(load_target('jetson').name, __file__)"
@@ -315,7 +347,17 @@ def test_the_wheel_is_told_to_ship_them_there():
 
 @pytest.mark.slow
 def test_the_wheel_has_them(tmp_path: Path):
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", str(tmp_path), str(ROOT)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--quiet",
+        "--wheel-dir",
+        str(tmp_path),
+        str(ROOT),
+    ]
     subprocess.run(command, check=True)
     wheel = next(tmp_path.glob("*.whl"))
     with zipfile.ZipFile(wheel) as archive:
