@@ -1,0 +1,179 @@
+"""``compress targets``: what a network can be built for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from compress.target import QuantizationFlavour, Target
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@click.group(invoke_without_command=True)
+@_JSON
+@click.pass_context
+def targets(context: click.Context, as_json: bool) -> None:
+    """List the known targets, or explain one."""
+    if context.invoked_subcommand is not None:
+        return
+    from compress.target import list_targets
+
+    known = list_targets()
+    if as_json:
+        _print_json([target.to_dict() for target in known])
+    else:
+        _print_list(known)
+
+
+@targets.command()
+@click.argument("name", metavar="NAME")
+@_JSON
+@click.pass_context
+def show(context: click.Context, name: str, as_json: bool) -> None:
+    """Explain the target NAME, or the one in the file NAME.toml."""
+    from compress.target import load_target
+
+    target = load_target(name)
+    if as_json or (context.parent is not None and context.parent.params.get("as_json")):
+        _print_json(target.to_dict())
+    else:
+        _print_target(target)
+
+
+def _print_json(value: object) -> None:
+    import json
+
+    click.echo(json.dumps(value, indent=2))
+
+
+def _console() -> Console:
+    """Wide where the output is not a terminal, so that no cell is cut in a file."""
+    import sys
+
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+
+
+def _table(*columns: tuple[str, str]) -> Table:
+    """A table without lines: each column's heading, and ``left``, ``right`` or ``wrap``."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=any(heading for heading, _ in columns))
+    for heading, layout in columns:
+        table.add_column(heading, justify="right" if layout == "right" else "left", no_wrap=layout != "wrap")
+    return table
+
+
+def _print_list(known: list[Target]) -> None:
+    table = _table(
+        ("Target", "left"),
+        ("Also", "wrap"),
+        ("GB", "right"),
+        ("GB/s", "right"),
+        ("int8 TOP/s", "right"),
+        ("Runs with", "left"),
+    )
+    for target in known:
+        place = "this machine" if target.here else "" if target.memory_gb else "not on this machine"
+        table.add_row(
+            target.name,
+            ", ".join(each for each in (*target.aliases, place) if each),
+            f"{target.memory_gb:g}" if target.memory_gb else "–",
+            f"{target.bandwidth_gb_s:g}" if target.bandwidth_gb_s else "–",
+            f"{target.peaks.int8_tops:.4g}" if target.peaks.int8_tops else "–",
+            "TensorRT" if target.backend == "tensorrt" else "ONNX Runtime",
+        )
+    console = _console()
+    console.print(table)
+    console.print("\n`compress targets show NAME` explains one. Your own board: --target path/to/board.toml")
+
+
+def _print_target(target: Target) -> None:
+    console = _console()
+    console.print(" = ".join((target.name, *target.aliases)), style="bold")
+    console.print(f"{target.description}\n")
+    console.print(_figures(target))
+    console.print(
+        "\n≈ is derived, assumed or recalled, not published. Peaks are dense; a multiply-add is two "
+        "operations. A layer with fewer operations per byte than the ridge point is limited by memory, not by "
+        "arithmetic.\n"
+    )
+    words = _table(("", "left"), ("", "wrap"))
+    words.add_row("Runs with", f"{_backend(target)}{_details(target)}")
+    words.add_row(
+        "Worth a try", ", ".join(target.precisions) + (", 2:4 sparsity" if target.sparsity_2_4 else "")
+    )
+    words.add_row("int8 Q/DQ", _flavour(target.quantization))
+    words.add_row("Timed at", f"batch {target.batch_sizes[0]} and {target.batch_sizes[1]}")
+    words.add_row("Here", _here(target))
+    console.print(words)
+
+
+def _figures(target: Target) -> Table:
+    """Each figure with its ridge point and where it comes from."""
+    from compress.target import PEAK_OF
+
+    table = _table(("Figure", "left"), ("", "right"), ("Ridge point", "right"), ("Source", "wrap"))
+
+    def row(label: str, value: str, key: str, ridge: float | None = None) -> None:
+        estimated = "≈ " if key in target.estimated_fields else ""
+        ridge_point = f"{ridge:.0f} op/byte" if ridge else ""
+        table.add_row(label, estimated + value, ridge_point, target.sources.get(key, ""))
+
+    row("Memory", f"{target.memory_gb:g} GB", "memory_gb")
+    row("Bandwidth", f"{target.bandwidth_gb_s:g} GB/s", "bandwidth_gb_s")
+    for precision, key in PEAK_OF.items():
+        if (peak := target.peaks.at(precision)) is not None:
+            unit = "TOP/s" if precision == "int8" else "TFLOP/s"
+            row(f"Peak {precision}", f"{peak:.4g} {unit}", key, target.ridge_point(precision))
+    if target.peaks.int8_dla_tops is not None:
+        row("Peak int8, DLA", f"{target.peaks.int8_dla_tops:g} TOP/s", "int8_dla_tops")
+    if target.power_w is not None:
+        low, high = target.power_w
+        row("Power", f"{high:g} W" if low == high else f"{low:g}–{high:g} W", "power_max_w")
+    row("Cost of a kernel", f"{target.launch_overhead_us:g} µs", "launch_overhead_us")
+    if target.opset_max is not None:
+        row("Newest opset", str(target.opset_max), "opset_max")
+    return table
+
+
+def _backend(target: Target) -> str:
+    if target.backend == "tensorrt":
+        return "TensorRT"
+    return f"ONNX Runtime, {(target.provider or '').removesuffix('ExecutionProvider')}"
+
+
+def _details(target: Target) -> str:
+    """Releases and extensions, each after a comma, as far as they are known."""
+    release = f" {target.tensorrt}" if target.tensorrt else ""
+    stated = {
+        "JetPack": target.jetpack,
+        "compute capability": target.compute_capability,
+        "extensions": " ".join(target.isa),
+    }
+    return release + "".join(f", {label} {value}" for label, value in stated.items() if value)
+
+
+def _flavour(flavour: QuantizationFlavour) -> str:
+    """A :class:`~compress.target.QuantizationFlavour` in a sentence."""
+    sign = "unsigned" if flavour.activation == "uint8" else "signed"
+    zero = "zero point 0" if flavour.symmetric else "a zero point of their own"
+    scale = "a scale per output channel" if flavour.per_channel else "one scale per tensor"
+    bits = (
+        ", in seven bits because the multiply-add of this processor saturates" if flavour.reduce_range else ""
+    )
+    bias = "the bias is int32" if flavour.quantize_bias else "the bias stays float"
+    return f"{sign} activations with {zero}; signed weights with {scale}{bits}; {bias}."
+
+
+def _here(target: Target) -> str:
+    if target.here:
+        return "This machine: accuracy and latency are measured."
+    return "Not this machine: accuracy is measured here on the very graph, latency is estimated."
