@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     from compress.progress import Reporter
+
+Array = np.ndarray[Any, Any]
 
 _WIDTH = 48
 _TRAINING = 1000
@@ -65,7 +67,7 @@ def prepare_demo(directory: Path, reporter: Reporter, epochs: int = 8, seed: int
     return demo
 
 
-def _digits() -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _digits() -> tuple[Array, Array]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -78,8 +80,8 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
 
 
 def _train(
-    images: np.ndarray,  # type: ignore[type-arg]
-    labels: np.ndarray,  # type: ignore[type-arg]
+    images: Array,
+    labels: Array,
     epochs: int,
     seed: int,
     reporter: Reporter,
@@ -122,9 +124,9 @@ def _train(
     order = torch.Generator().manual_seed(seed)
     reporter.stage("training a network on 1,000 handwritten digits")
     for _ in range(epochs):
-        for rows in torch.randperm(len(x), generator=order).split(batch):
+        for rows in torch.randperm(len(x), generator=order).view(-1, batch):
             optimizer.zero_grad()
-            nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()
+            torch.autograd.backward(nn.functional.cross_entropy(network(x[rows]), y[rows]))
             optimizer.step()
             schedule.step()
     return network.eval()

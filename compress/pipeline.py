@@ -92,6 +92,7 @@ def optimize(
     max_size: float | None = None,
     objective: str = "latency",
     threads: int | None = None,
+    seconds: float = 2.0,
     factory: str | None = None,
     trust_pickle: bool = False,
     image_options: Mapping[str, Any] | None = None,
@@ -114,7 +115,8 @@ def optimize(
         max_latency: Median latency allowed at the first batch size, in milliseconds.
         max_size: Size of the artifact allowed, in MB.
         objective: ``latency``, ``throughput`` or ``size``.
-        threads: Threads of the runtime; None takes every core of the target.
+        threads: Threads of the runtime; None takes what is measured to be fastest.
+        seconds: Of timing per build and batch size; more gives narrower intervals.
         factory: ``package.module:callable`` that makes the module a state dict belongs to.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
         image_options: How images are resized and normalised.
@@ -147,10 +149,8 @@ def optimize(
     reporter.stage("loading the network")
     network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
     task = task.bind(network.inputs, network.outputs)
-    host = connect(deployment)
-    run = _Run(
-        network, task, deployment, host, seed, host.backend.default_options(deployment, threads), reporter
-    )
+    host = connect(deployment, seconds)
+    run = _Run(network, task, deployment, host, seed, threads, seconds, reporter)
 
     with History(out.with_name(out.name + ".partial"), run.key()) as history:
         reporter.plan(most_candidates(deployment))
@@ -181,7 +181,8 @@ class _Run:
     target: Target
     host: Host
     seed: int
-    options: dict[str, Any]
+    threads: int | None
+    seconds: float
     reporter: Reporter
     fingerprint: dict[str, Any] = field(default_factory=fingerprint)
 
@@ -191,7 +192,8 @@ class _Run:
             "network": self.network.origin.sha256,
             "task": {**self.task.provenance, "metric": self.task.metric.name},
             "target": self.target.to_dict(),
-            "options": self.options,
+            "threads": self.threads,
+            "seconds": self.seconds,
             "seed": self.seed,
             "machine": self.fingerprint,
             "versions": versions(),
@@ -208,7 +210,7 @@ class _Run:
             self.reporter.step("compiling")
             with written_safely(history.directory):
                 directory = history.directory_of(recipe)
-                artifact = self.host.backend.compile(compressed.to_onnx(), directory, self.options)
+                artifact = self.compile(compressed, directory, history)
             twin = _same_file(artifact.sha256, history)
             if twin is not None:
                 return Candidate(recipe, rejected=f"the same file as {twin}", reports=context.reports)
@@ -231,6 +233,16 @@ class _Run:
             return Candidate(recipe, rejected=f"failed: {told}", reports=context.reports)
         file = str(artifact.path.relative_to(history.directory))
         return Candidate(recipe, profile, file, None, context.reports, time.perf_counter() - start)
+
+    def compile(self, compressed: Network, directory: Path, history: History) -> Artifact:
+        """Compile with the session options that the original was found to be fastest with."""
+        original = _original(history)
+        if original is not None:
+            return self.host.backend.compile(compressed.to_onnx(), directory, original[1].options)
+        options = self.host.backend.default_options(self.target, self.threads)
+        artifact = self.host.backend.compile(compressed.to_onnx(), directory, options)
+        self.reporter.step("choosing session options")
+        return self.host.tune(artifact, self.task, self.target, self.threads)
 
 
 def _original(history: History) -> tuple[Profile, Artifact] | None:
@@ -257,7 +269,7 @@ def _same_file(sha256: str, history: History) -> str | None:
 
 
 def _limits(max_drop: float, max_latency: float | None, max_size: float | None, objective: str) -> Limits:
-    for name, value in (("max_drop", max_drop), ("max_latency", max_latency), ("max_size", max_size)):
+    for name, value in (("--max-drop", max_drop), ("--max-latency", max_latency), ("--max-size", max_size)):
         if value is not None and not value >= 0:
             raise UsageError(f"a {name} of 0 or more", str(value), "correct it")
     if objective not in ("latency", "throughput", "size"):

@@ -57,6 +57,7 @@ def _keeps_accuracy(history: History, limits: Limits) -> bool:
     return any(
         entry.recipe.name.startswith("int8")
         and entry.profile is not None
-        and inside_margin(entry.profile.accuracy and entry.profile.accuracy.drop, limits.max_drop)
+        and entry.profile.accuracy is not None
+        and inside_margin(entry.profile.accuracy.drop, limits.max_drop)
         for entry in history.candidates
     )

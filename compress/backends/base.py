@@ -117,6 +117,15 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def variants(self, options: Mapping[str, Any], threads: int | None) -> list[dict[str, Any]]:
+        """Session options worth trying instead of ``options``.
+
+        Args:
+            options: Those of :meth:`default_options`, which are not among the variants.
+            threads: What the user fixed and no variant changes; None leaves it open.
+        """
+
+    @abstractmethod
     def coverage(self, artifact: Artifact) -> dict[str, Any] | None:
         """How much of the graph runs in fused low-precision kernels, read from what the runtime really executes.
 

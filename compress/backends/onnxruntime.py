@@ -73,16 +73,23 @@ class OnnxRuntime(Backend):
         return OnnxRuntimeSession(artifact.path, artifact.options)
 
     def default_options(self, target: Target, threads: int | None = None) -> dict[str, Any]:
-        """One thread a core, no spinning: what is fast while other work runs beside it.
+        """See :meth:`Backend.default_options`: one thread a core, no spinning.
 
-        Spinning threads steal a core from whatever runs next to them; on a loaded two-core machine a
-        vision transformer took 26 ms without and 62 ms with them.
+        Spinning threads steal a core from whatever runs next to them; on a loaded two-core machine a vision
+        transformer took 26 ms without and 62 ms with them.
         """
         return {
             **DEFAULTS,
             "provider": target.provider or DEFAULTS["provider"],
             "intra_op_threads": threads or target.cores or DEFAULTS["intra_op_threads"],
         }
+
+    def variants(self, options: Mapping[str, Any], threads: int | None) -> list[dict[str, Any]]:
+        """See :meth:`Backend.variants`: one thread instead of all, and threads that spin while they wait."""
+        if options["intra_op_threads"] == 1:
+            return []
+        spinning = {**options, "spinning": True}
+        return [spinning] if threads is not None else [spinning, {**options, "intra_op_threads": 1}]
 
     def coverage(self, artifact: Artifact) -> dict[str, Any]:
         """See :meth:`Backend.coverage`."""

@@ -33,7 +33,14 @@ from compress.cli.options import data_options, image_options, network_options
     show_default=True,
     help="What to minimise inside the limits.",
 )
-@click.option("--threads", type=click.IntRange(1), help="Threads of the runtime. [default: every core]")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the runtime. [default: measured]")
+@click.option(
+    "--seconds",
+    default=2.0,
+    show_default=True,
+    type=click.FloatRange(0, min_open=True),
+    help="Of timing per build and batch size.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of every random choice.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @data_options

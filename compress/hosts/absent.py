@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from compress.backends.base import Backend
+from compress.backends.base import Artifact, Backend
 from compress.hosts.base import Build, Host, batch_sizes
 from compress.record import Interval, Latency, Source
 
@@ -44,6 +44,10 @@ class AbsentHost(Host):
                 )
             )
         return tuple(figures)
+
+    def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
+        """See :meth:`Host.tune`: nothing can be tuned where nothing runs."""
+        return artifact
 
     def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
         """See :meth:`Host.layers`: estimated time and bound per layer at the first batch size."""

@@ -47,6 +47,17 @@ class Host(ABC):
         """
 
     @abstractmethod
+    def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
+        """The same artifact with the session options that make it fastest on the target.
+
+        Args:
+            artifact: The fp32 build, with the back end's default options; every later build takes over its options.
+            task: Real samples to feed.
+            target: What it is for.
+            threads: What the user fixed; None leaves it open.
+        """
+
+    @abstractmethod
     def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
         """Where the time goes, layer by layer, as far as this host can tell."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from compress.backends.base import Backend
+from compress.backends.base import Artifact, Backend
 from compress.hosts.base import Build, Host, batch_sizes
 from compress.profiling.latency import Budget, measure_latency, measure_ratio, sample_feeds
 from compress.profiling.memory import peak_memory_mb
@@ -13,6 +14,10 @@ from compress.record import Latency, Source
 if TYPE_CHECKING:
     from compress.target import Target
     from compress.task import Task
+
+#: Options other than the default must be faster by this factor; less could be noise.
+_WORTH_IT = 0.95
+_TUNING = Budget(seconds=0.5, least=20, most=100, warm_up_seconds=0.3)
 
 
 class LocalHost(Host):
@@ -36,6 +41,24 @@ class LocalHost(Host):
             else:
                 figures.append(measure_ratio(build.session, original.session, feeds, batch, self.budget))
         return tuple(figures)
+
+    def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
+        """See :meth:`Host.tune`: each set of options is timed against the default one in interleaved pairs.
+
+        Small networks are faster on one thread than on all, and with idle threads spinning rather than asleep; which
+        of it holds depends on the network and the machine, so it is measured.
+        """
+        best, best_ratio = artifact, _WORTH_IT
+        batch = target.batch_sizes[0]
+        with self.backend.open(artifact) as default:
+            feeds = sample_feeds(default, task, batch)
+            for options in self.backend.variants(artifact.options, threads):
+                variant = replace(artifact, options=options)
+                with self.backend.open(variant) as session:
+                    figure = measure_ratio(session, default, feeds, batch, _TUNING)
+                if figure.ratio is not None and figure.ratio < best_ratio:
+                    best, best_ratio = variant, figure.ratio
+        return best
 
     def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
         """See :meth:`Host.layers`."""

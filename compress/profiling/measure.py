@@ -55,7 +55,7 @@ def measure(
             baseline = Build(original[1], stack.enter_context(host.backend.open(original[1])))
 
         reporter.step("accuracy", len(task.evaluation))
-        outcomes = outcomes_of(build.session, task, baseline and baseline.session, reporter.tick)
+        outcomes = outcomes_of(build.session, task, baseline.session if baseline else None, reporter.tick)
         reference = None if original is None else np.array(original[0].outcomes)
         accuracy = accuracy_of(outcomes, reference, task.metric, task.evaluation.sha256)
 

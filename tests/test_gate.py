@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compress.errors import UsageError
+from compress.gate import Check, GatePolicy, Verdict, judge_drop, judge_latency, overall
+from compress.metrics import load_metric
+from compress.profiling.accuracy import drop_of
+
+
+def outcomes(lost: int, won: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    candidate, baseline = np.ones(n), np.ones(n)
+    candidate[:lost] = 0
+    baseline[lost : lost + won] = 0
+    return candidate, baseline
+
+
+def judged(lost: int, won: int, n: int) -> Check:
+    candidate, baseline = outcomes(lost, won, n)
+    return judge_drop(drop_of(candidate, baseline, load_metric("top-1")), n, lost, won, GatePolicy())
+
+
+def test_no_disagreement_on_300_samples_passes_one_point() -> None:
+    assert judged(0, 0, 300).verdict is Verdict.PASS
+
+
+def test_few_samples_cannot_pass() -> None:
+    assert judged(0, 0, 100).verdict is Verdict.INCONCLUSIVE
+
+
+def test_loss_on_the_margin_is_undecided_and_a_large_one_fails() -> None:
+    assert judged(110, 10, 10_000).verdict is Verdict.INCONCLUSIVE
+    assert judged(300, 10, 10_000).verdict is Verdict.FAIL
+
+
+def test_undecided_says_how_many_samples_would_decide() -> None:
+    assert "samples would decide" in judged(5, 1, 800).detail
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(100, 5000))
+def test_losing_more_never_helps(lost: int, won: int, n: int) -> None:
+    order = [Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL]
+    assert order.index(judged(lost + 1, won, n).verdict) >= order.index(judged(lost, won, n).verdict)
+
+
+def pairs(shift: float, seed: int, spread: float = 0.2) -> Callable[[int], np.ndarray]:
+    random = np.random.default_rng(seed)
+    return lambda count: np.log1p(shift) + spread * random.standard_normal(count)
+
+
+def test_false_alarms_of_the_latency_gate_stay_below_one_percent() -> None:
+    verdicts = [judge_latency(pairs(0.0, seed), GatePolicy()).verdict for seed in range(400)]
+    assert verdicts.count(Verdict.FAIL) <= 4
+
+
+def test_ten_percent_is_found_and_says_so() -> None:
+    verdicts = [judge_latency(pairs(0.1, seed, spread=0.1), GatePolicy()).verdict for seed in range(100)]
+    assert verdicts.count(Verdict.FAIL) >= 95
+
+
+def test_quiet_machine_decides_at_the_first_look() -> None:
+    asked: list[int] = []
+
+    def quiet(count: int) -> np.ndarray:
+        asked.append(count)
+        return np.full(count, -0.5)
+
+    assert judge_latency(quiet, GatePolicy()).verdict is Verdict.PASS
+    assert asked == [50]
+
+
+def test_noise_is_inconclusive_after_the_last_look() -> None:
+    assert judge_latency(pairs(0.02, 0, spread=1.0), GatePolicy()).verdict is Verdict.INCONCLUSIVE
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "wanted"),
+    [
+        ([Verdict.PASS, Verdict.PASS], Verdict.PASS),
+        ([Verdict.PASS, Verdict.INCONCLUSIVE], Verdict.INCONCLUSIVE),
+        ([Verdict.INCONCLUSIVE, Verdict.FAIL], Verdict.FAIL),
+        ([], Verdict.INCONCLUSIVE),
+    ],
+)
+def test_overall(verdicts: list[Verdict], wanted: Verdict) -> None:
+    assert overall([Check("a check", verdict, "") for verdict in verdicts]) is wanted
+
+
+@pytest.mark.parametrize("margin", [-1.0, float("nan")])
+def test_margins_are_numbers_of_zero_or_more(margin: float) -> None:
+    with pytest.raises(UsageError, match="max_drop"):
+        GatePolicy(max_drop=margin)

@@ -1,0 +1,171 @@
+"""The whole way, on a small network whose labels are its own answers: real files, real sessions."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from compress import load_bundle, optimize
+from compress.errors import DataError, OutputError, UsageError
+from compress.lint import lint
+from compress.onnx_graph.files import save_model
+from compress.progress import Reporter
+from compress.recipe import Recipe
+from tests.graphs import classifier, samples
+
+SECONDS = 0.05
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network and data on which it is always right, so that a drop can only come from compression."""
+    directory = tmp_path_factory.mktemp("files")
+    save_model(classifier(channels=32), directory / "model.onnx")
+    x = samples(900)
+    from onnx.reference import ReferenceEvaluator
+
+    (scores,) = ReferenceEvaluator(classifier(channels=32)).run(None, {"x": x})
+    # Samples between two classes flip under any rounding; a trained network has few of them.
+    top = np.sort(scores, axis=1)
+    sure = np.argsort(top[:, -2] - top[:, -1])[:600]
+    np.savez(directory / "val.npz", x=x[sure], y=scores.argmax(1)[sure].astype(np.int64))
+    return directory
+
+
+def run(files: Path, out: Path, **settings: Any) -> Any:
+    settings = {"target": "cpu", "seconds": SECONDS, "threads": 1, **settings}
+    return optimize(files / "model.onnx", data=files / "val.npz", out=out, **settings)
+
+
+def test_ships_what_it_measured(files: Path, tmp_path: Path) -> None:
+    result = run(files, tmp_path / "build")
+    assert result.bundle is not None
+    chosen = result.choice.candidate.profile
+    assert result.bundle.profile == chosen
+    assert result.bundle.artifact.sha256 == chosen.artifact_sha256
+    original = result.candidates[0].profile
+    assert original.recipe == "fp32"
+    assert original.accuracy.mean == 1.0
+    assert [latency.batch for latency in original.latency] == [1, 32]
+    int8 = next(entry.profile for entry in result.candidates if entry.recipe.name == "int8")
+    assert int8.coverage["int8_kernels"] > 0
+    assert int8.artifact_bytes < original.artifact_bytes
+    assert int8.latency[0].source == "measured"
+    assert int8.latency[0].ratio is not None
+    assert int8.peak_memory_mb is not None
+
+
+def test_bundle_says_where_it_comes_from(files: Path, tmp_path: Path) -> None:
+    bundle = run(files, tmp_path / "build").bundle
+    manifest = bundle.manifest
+    assert manifest["network"]["format"] == "onnx"
+    assert manifest["target"]["name"] == "cpu"
+    assert manifest["artifact"]["options"]["intra_op_threads"] == 1
+    assert manifest["data"]["metric"] == "top-1"
+    assert {"onnxruntime", "python", "compress-toolkit"} <= set(manifest["versions"])
+    tried = [json.loads(line) for line in (bundle.path / "candidates.jsonl").read_text().splitlines()]
+    assert [entry["recipe"]["name"] for entry in tried][:2] == ["fp32", "int8"]
+    assert len(bundle.profile.outcomes) == bundle.profile.accuracy.samples
+
+
+def test_nothing_is_left_beside_the_bundle(files: Path, tmp_path: Path) -> None:
+    run(files, tmp_path / "build")
+    assert [path.name for path in tmp_path.iterdir()] == ["build"]
+
+
+def test_limits_that_nothing_meets_ship_nothing_and_keep_the_measurements(files: Path, tmp_path: Path) -> None:
+    result = run(files, tmp_path / "build", max_latency=1e-6)
+    assert result.bundle is None
+    assert not (tmp_path / "build").exists()
+    loosened = run(files, tmp_path / "build")
+    assert loosened.resumed == len(result.candidates)
+    assert loosened.bundle is not None
+
+
+def test_absent_target_gets_estimates_and_a_graph_its_runtime_accepts(files: Path, tmp_path: Path) -> None:
+    result = run(files, tmp_path / "build", target="jetson")
+    for entry in result.candidates:
+        assert entry.profile is not None, entry.rejected
+        assert {latency.source for latency in entry.profile.latency} == {"estimated"}
+        assert entry.profile.accuracy.samples > 0
+        assert entry.profile.layers
+    assert [entry.recipe.name for entry in result.candidates][:3] == ["fp32", "fp16", "int8"]
+    findings = lint(onnx.load(result.bundle.artifact.path), result.target)
+    assert [finding for finding in findings if finding.severity == "error"] == []
+    assert "trtexec" in (result.bundle.path / "build.sh").read_text()
+
+
+class KilledError(BaseException):
+    """Stands for the process being gone."""
+
+
+class KillAfter(Reporter):
+    def __init__(self, candidates: int) -> None:
+        self.left = candidates
+
+    def begin(self, recipe: Recipe) -> None:
+        if not self.left:
+            raise KilledError
+        self.left -= 1
+
+
+def test_interrupted_run_goes_on_where_it_was(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        run(files, tmp_path / "build", reporter=KillAfter(2))
+    again = run(files, tmp_path / "build")
+    assert again.resumed == 2
+    assert len({entry.recipe.identity for entry in again.candidates}) == len(again.candidates)
+
+
+def test_kill_9_loses_nothing(files: Path, tmp_path: Path) -> None:
+    out = tmp_path / "build"
+    command = [sys.executable, "-m", "compress", "optimize", str(files / "model.onnx"), "--seconds", "0.5"]
+    command += ["--data", str(files / "val.npz"), "--out", str(out), "--threads", "1", "--json"]
+    history = tmp_path / "build.partial" / "history.jsonl"
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (history.exists() and history.read_text().count("\n") >= 1):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    kept = history.read_text()
+    result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert result["resumed"] == kept.count("\n")
+    first = json.loads(kept.splitlines()[0])["profile"]["latency"]
+    assert result["candidates"][0]["profile"]["latency"] == first  # not measured a second time
+    assert load_bundle(out).recipe.name == result["shipped"]
+
+
+def test_out_that_is_no_bundle_is_refused_before_any_work(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "mine.txt").write_text("")
+    with pytest.raises(OutputError):
+        run(files, tmp_path / "build")
+    assert [path.name for path in tmp_path.iterdir()] == ["build"]
+
+
+@pytest.mark.parametrize(
+    "settings", [{"max_drop": -1}, {"max_latency": float("nan")}, {"objective": "beauty"}], ids=str
+)
+def test_wrong_limits_are_usage(files: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        run(files, tmp_path / "build", **settings)
+
+
+def test_data_that_does_not_fit_leaves_nothing(files: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "val.npz", x=np.zeros((40, 3, 8, 9), np.float32), y=np.zeros(40, np.int64))
+    with pytest.raises(DataError, match="x"):
+        optimize(files / "model.onnx", data=tmp_path / "val.npz", out=tmp_path / "build")
+    assert [path.name for path in tmp_path.iterdir()] == ["val.npz"]
