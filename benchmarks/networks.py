@@ -34,7 +34,7 @@ def mobilenet() -> nn.Module:
 
 def vit() -> nn.Module:
     """Vision transformer over 4×4-pixel patches (Dosovitskiy et al. 2020, arXiv 2010.11929)."""
-    return VisionTransformer(width=128, depth=6, heads=4, patch=4)
+    return VisionTransformer(width=128, depth=4, heads=4, patch=4)
 
 
 def gru() -> nn.Module:
