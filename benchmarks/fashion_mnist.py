@@ -7,6 +7,7 @@ The package holds the authors' four gzip-compressed IDX files: 60,000 training a
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def _read_idx(path: Path, dimensions: int) -> NDArray[np.uint8]:
         content = gzip.decompress(path.read_bytes())
     except FileNotFoundError as error:
         raise DataError("Fashion-MNIST", f"no {path}", "apt-get install dataset-fashion-mnist") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise _damaged(path, str(error)) from error
     start = 4 + 4 * dimensions
     if len(content) < start or content[:4] != bytes([0, 0, _UNSIGNED_BYTE, dimensions]):
