@@ -12,49 +12,112 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import fx
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from compress.errors import LiftError
-from compress.lift_rules import Lifted, aten, lift_call
+from compress.equivalence import TOLERANCE, agree, close, noise_like
+from compress.errors import InternalError, LiftError
+from compress.lift_calls import aten, inline_blocks, refuse, set_inference, without_in_place
+from compress.lift_decomposed import compose
+from compress.lift_rules import Found, lift_call
 from compress.tensors import BATCH, TensorSpec
-
-_MODE_ARGUMENTS = {
-    # operator → position of the argument that turns training behaviour on, and its value for inference
-    aten.batch_norm.default: (5, False),
-    aten.dropout.default: (2, False),
-    aten.feature_dropout.default: (2, False),
-    aten.alpha_dropout.default: (2, False),
-    aten.feature_alpha_dropout.default: (2, False),
-}
+from compress.trace import Traced, few_rows, run, trace_dynamic
 
 
-def lift(program: ExportedProgram) -> tuple[fx.GraphModule, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """The trainable graph of an exported program, in eval mode, with the specs of its inputs and outputs.
+class Lifted(NamedTuple):
+    """A trainable graph in eval mode, with the specs of its inputs and outputs."""
+
+    graph: fx.GraphModule
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def lift(traced: Traced) -> Lifted:
+    """Lift a traced network and verify that it computes the same.
+
+    A network that was saved with a fixed batch size gets a dynamic one where that provably changes nothing.
 
     Raises:
-        LiftError: The program takes or returns something else than tensors.
+        LiftError: The network takes or returns something else than tensors, has control flow over tensors or
+            custom operators, keeps state between calls, or is random in inference.
+        InternalError: The lifted graph does not compute what the network computes.
     """
+    example = tuple(traced.example.values())
+    lifted = _lift(traced.program, example)
+    if not any(spec.dynamic_batch for spec in lifted.inputs):
+        lifted = _with_dynamic_batch(lifted, traced) or lifted
+    rows = 3 if lifted.inputs[0].dynamic_batch else len(example[0])
+    batch = [noise_like(tensor, rows, seed) for seed, tensor in enumerate(example)]
+    expected = run(traced.reference, dict(zip(traced.example, batch, strict=True)))
+    if not agree(lifted.graph, batch, expected):
+        again = run(traced.reference, dict(zip(traced.example, batch, strict=True)))
+        if not close(again, expected):
+            raise LiftError(
+                "a network that gives the same outputs for the same inputs",
+                "one that is random in inference mode",
+                "make it deterministic in eval()",
+            )
+        raise InternalError(
+            "a lifted graph that agrees with the network",
+            f"differences beyond {TOLERANCE:g}",
+            "report this with the network",
+        )
+    return lifted
+
+
+def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
+    """The graph with a dynamic batch, or None where rows do not come out as they do in batches of fixed size."""
+    names = [spec.name for spec in fixed.inputs]
+    example = dict(zip(names, traced.example.values(), strict=True))
+    size = next(iter(example.values())).shape[:1]
+    if any(tensor.shape[:1] != size for tensor in example.values()):
+        return None
+    try:
+        freed = _lift(trace_dynamic(fixed.graph, example), [few_rows(each) for each in example.values()])
+    except LiftError:
+        return None
+    if not all(spec.dynamic_batch for spec in (*freed.inputs, *freed.outputs)):
+        return None
+    batches = [
+        [noise_like(each, size[0], seed + part) for seed, each in enumerate(example.values())]
+        for part in (0, 99)
+    ]
+    expected = [run(traced.reference, dict(zip(traced.example, batch, strict=True))) for batch in batches]
+    joined = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+    if not agree(freed.graph, joined, [torch.cat(parts) for parts in zip(*expected, strict=True)]):
+        return None
+    return freed._replace(
+        outputs=tuple(
+            TensorSpec(named.name, spec.dtype, spec.shape)
+            for named, spec in zip(fixed.outputs, freed.outputs, strict=True)
+        )
+    )
+
+
+def _lift(program: ExportedProgram, example: Sequence[torch.Tensor]) -> Lifted:
     source = plain_graph(program)
     inputs, outputs = _interface(program, source.graph)
-    return _with_modules(source), inputs, outputs
+    without_in_place(source, example)
+    compose(source.graph)
+    return Lifted(_with_modules(source), inputs, outputs)
 
 
 def plain_graph(program: ExportedProgram) -> fx.GraphModule:
     """The program as a plain graph of aten calls in inference mode: positional tensors in, tensors out.
 
     Raises:
-        LiftError: The program takes or returns something else than tensors.
+        LiftError: What it does cannot be lifted, or it takes or returns something else than tensors.
     """
     exported = program.module(check_guards=False)
     graph = exported.graph
     graph.set_codegen(fx.graph.CodeGen())
-    for node in list(graph.nodes):
-        _set_inference(node)
+    inline_blocks(exported)
+    refuse(graph)
+    set_inference(graph)
     output = graph.output_node()
     tensors = [value for value in _results(output) if _is_tensor(value)]
     if not tensors:
@@ -74,16 +137,6 @@ def plain_graph(program: ExportedProgram) -> fx.GraphModule:
     return fx.GraphModule(exported, graph)
 
 
-def _set_inference(node: fx.Node) -> None:
-    if node.target not in _MODE_ARGUMENTS:
-        return
-    position, value = _MODE_ARGUMENTS[node.target]
-    if node.target is aten.batch_norm.default and node.args[3] is None:
-        return  # without running statistics the batch's own are used in inference too
-    if len(node.args) > position:
-        node.update_arg(position, value)
-
-
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, fx.Node) and isinstance(value.meta.get("val"), torch.Tensor)
 
@@ -100,10 +153,14 @@ def _interface(
     program: ExportedProgram, graph: fx.Graph
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     placeholders = graph.find_nodes(op="placeholder")
-    inputs = tuple(_spec(str(node.target), node.meta["val"]) for node in placeholders)
+    values = [node.meta["val"] for node in placeholders]
+    batch = {str(value.shape[0]) for value in values if value.dim()}
+    inputs = tuple(
+        _spec(str(node.target), value, batch) for node, value in zip(placeholders, values, strict=True)
+    )
     results = _results(graph.output_node())
     names = _output_names(program, {spec.name for spec in inputs})
-    outputs = tuple(_spec(name, node.meta["val"]) for name, node in zip(names, results, strict=True))
+    outputs = tuple(_spec(name, node.meta["val"], batch) for name, node in zip(names, results, strict=True))
     return inputs, outputs
 
 
@@ -128,13 +185,14 @@ def _output_names(program: ExportedProgram, taken: set[str]) -> list[str]:
     return names
 
 
-def _spec(name: str, value: torch.Tensor) -> TensorSpec:
+def _spec(name: str, value: torch.Tensor, batch: set[str]) -> TensorSpec:
     shape: list[int | str] = []
     for axis, size in enumerate(value.shape):
         if isinstance(size, int):
             shape.append(size)
         else:
-            shape.append(BATCH if axis == 0 else str(size))
+            # Every other dynamic axis keeps the exporter's expression, such as 4*s0.
+            shape.append(BATCH if axis == 0 and str(size) in batch else str(size))
     return TensorSpec(name, str(value.dtype).removeprefix("torch."), tuple(shape))
 
 
@@ -182,13 +240,13 @@ def _constants(source: fx.GraphModule) -> dict[str, torch.Tensor]:
     return named
 
 
-def _identity(found: Lifted) -> Any:
+def _identity(found: Found) -> Any:
     """Equal for two calls of one module: the same settings on the same tensors."""
     tensors = tuple(id(tensor) for tensor in (*found.module.parameters(), *found.module.buffers()))
     return (type(found.module), repr(found.module), tensors) if found.weight is not None else object()
 
 
-def _path(node: fx.Node, found: Lifted, taken: dict[str, Any]) -> str:
+def _path(node: fx.Node, found: Found, taken: dict[str, Any]) -> str:
     """Where the module lived in the source: as traced, else from its weight's name, else the node's name."""
     candidates = []
     stack = list(node.meta.get("nn_module_stack", {}).values())
@@ -207,7 +265,7 @@ def _path(node: fx.Node, found: Lifted, taken: dict[str, Any]) -> str:
     return f"{node.name}_{len(taken)}"
 
 
-def _replace(graph: fx.Graph, node: fx.Node, found: Lifted, path: str) -> None:
+def _replace(graph: fx.Graph, node: fx.Node, found: Found, path: str) -> None:
     with graph.inserting_before(node):
         call = graph.create_node("call_module", path, found.inputs)
         call.meta = dict(node.meta)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.fx import Node
 
-aten = torch.ops.aten
+from compress.lift_calls import aten
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Lifted:
+class Found:
     """What a rule found.
 
     Attributes:
@@ -71,10 +71,10 @@ class Lifted:
     unpack: bool = False
 
 
-Rule = Callable[[Call], Lifted | None]
+Rule = Callable[[Call], Found | None]
 
 
-def lift_call(node: Node, constants: Mapping[str, torch.Tensor]) -> Lifted | None:
+def lift_call(node: Node, constants: Mapping[str, torch.Tensor]) -> Found | None:
     """The module for a call, or None where it stays a call."""
     rule = _RULES.get(node.target)
     if rule is None:
@@ -131,7 +131,7 @@ def _spread(value: Any, axes: int) -> Any:
     return tuple(sizes * axes if len(sizes) == 1 else sizes)
 
 
-def _convolution(call: Call) -> Lifted | None:
+def _convolution(call: Call) -> Found | None:
     weight, bias = call.constant("weight"), call.constant("bias")
     if weight is None or call.computed("bias"):
         return None
@@ -151,12 +151,12 @@ def _convolution(call: Call) -> Lifted | None:
         device="meta",
         **settings,
     )
-    return Lifted(_hold(module, weight=weight, bias=bias), (call["input"],), call["weight"])
+    return Found(_hold(module, weight=weight, bias=bias), (call["input"],), call["weight"])
 
 
 def _transposed_convolution(
     call: Call, weight: torch.Tensor, bias: torch.Tensor | None, settings: dict[str, Any]
-) -> Lifted | None:
+) -> Found | None:
     axes = weight.dim() - 2
     output_padding = _spread(call["output_padding"], axes)
     if output_padding is None:
@@ -171,15 +171,15 @@ def _transposed_convolution(
         device="meta",
         **settings,
     )
-    return Lifted(_hold(module, weight=weight, bias=bias), (call["input"],), call["weight"])
+    return Found(_hold(module, weight=weight, bias=bias), (call["input"],), call["weight"])
 
 
-def _linear(call: Call) -> Lifted | None:
+def _linear(call: Call) -> Found | None:
     weight, bias = call.constant("weight"), call.constant("bias")
     if weight is None or weight.dim() != 2 or call.computed("bias"):
         return None
     module = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    return Lifted(_hold(module, weight=weight, bias=bias), (call["input"],), call["weight"])
+    return Found(_hold(module, weight=weight, bias=bias), (call["input"],), call["weight"])
 
 
 _BATCH_NORMS: dict[int, Callable[..., nn.Module]] = {
@@ -195,7 +195,7 @@ _INSTANCE_NORMS: dict[int, Callable[..., nn.Module]] = {
 }
 
 
-def _running_norm(call: Call, kinds: Mapping[int, Callable[..., nn.Module]]) -> Lifted | None:
+def _running_norm(call: Call, kinds: Mapping[int, Callable[..., nn.Module]]) -> Found | None:
     weight, bias = call.constant("weight"), call.constant("bias")
     mean, variance = call.constant("running_mean"), call.constant("running_var")
     kind = kinds.get(call.rank("input"))
@@ -221,18 +221,18 @@ def _running_norm(call: Call, kinds: Mapping[int, Callable[..., nn.Module]]) -> 
         module._buffers["running_mean"], module._buffers["running_var"] = mean, variance
         module._buffers["num_batches_tracked"] = torch.tensor(0) if counted is None else counted
     named = call["weight"] if weight is not None else call["running_mean"]
-    return Lifted(module, (call["input"],), named)
+    return Found(module, (call["input"],), named)
 
 
-def _batch_norm(call: Call) -> Lifted | None:
+def _batch_norm(call: Call) -> Found | None:
     return _running_norm(call, _BATCH_NORMS)
 
 
-def _instance_norm(call: Call) -> Lifted | None:
+def _instance_norm(call: Call) -> Found | None:
     return _running_norm(call, _INSTANCE_NORMS)
 
 
-def _layer_norm(call: Call) -> Lifted | None:
+def _layer_norm(call: Call) -> Found | None:
     weight, bias = call.constant("weight"), call.constant("bias")
     shape = call["normalized_shape"]
     if call.computed("weight", "bias") or any(isinstance(size, Node) for size in shape):
@@ -248,10 +248,10 @@ def _layer_norm(call: Call) -> Lifted | None:
     )
     if weight is not None:
         _hold(module, weight=weight, bias=bias)
-    return Lifted(module, (call["input"],), call["weight"])
+    return Found(module, (call["input"],), call["weight"])
 
 
-def _group_norm(call: Call) -> Lifted | None:
+def _group_norm(call: Call) -> Found | None:
     weight, bias = call.constant("weight"), call.constant("bias")
     if call.computed("weight", "bias") or (weight is None) != (bias is None):
         return None
@@ -264,10 +264,10 @@ def _group_norm(call: Call) -> Lifted | None:
     )
     if weight is not None:
         _hold(module, weight=weight, bias=bias)
-    return Lifted(module, (call["input"],), call["weight"])
+    return Found(module, (call["input"],), call["weight"])
 
 
-def _embedding(call: Call) -> Lifted | None:
+def _embedding(call: Call) -> Found | None:
     weight = call.constant("weight")
     if weight is None:
         return None
@@ -280,36 +280,36 @@ def _embedding(call: Call) -> Lifted | None:
         sparse=call["sparse"],
         device="meta",
     )
-    return Lifted(_hold(module, weight=weight), (call["indices"],), call["weight"])
+    return Found(_hold(module, weight=weight), (call["indices"],), call["weight"])
 
 
-def _prelu(call: Call) -> Lifted | None:
+def _prelu(call: Call) -> Found | None:
     weight = call.constant("weight")
     if weight is None or weight.dim() != 1:
         return None
     module = nn.PReLU(weight.numel(), device="meta")
-    return Lifted(_hold(module, weight=weight), (call["self"],), call["weight"])
+    return Found(_hold(module, weight=weight), (call["self"],), call["weight"])
 
 
-def _dropout(call: Call) -> Lifted | None:
-    return Lifted(nn.Dropout(call["p"]), (call["input"],))
+def _dropout(call: Call) -> Found | None:
+    return Found(nn.Dropout(call["p"]), (call["input"],))
 
 
-def _feature_dropout(call: Call) -> Lifted | None:
+def _feature_dropout(call: Call) -> Found | None:
     kinds = {3: nn.Dropout1d, 4: nn.Dropout2d, 5: nn.Dropout3d}
     kind = kinds.get(call.rank("input"))
-    return Lifted(kind(call["p"]), (call["input"],)) if kind else None
+    return Found(kind(call["p"]), (call["input"],)) if kind else None
 
 
-def _alpha_dropout(call: Call) -> Lifted | None:
-    return Lifted(nn.AlphaDropout(call["p"]), (call["input"],))
+def _alpha_dropout(call: Call) -> Found | None:
+    return Found(nn.AlphaDropout(call["p"]), (call["input"],))
 
 
-def _feature_alpha_dropout(call: Call) -> Lifted | None:
-    return Lifted(nn.FeatureAlphaDropout(call["p"]), (call["input"],))
+def _feature_alpha_dropout(call: Call) -> Found | None:
+    return Found(nn.FeatureAlphaDropout(call["p"]), (call["input"],))
 
 
-def _recurrent(call: Call, kind: Callable[..., nn.RNNBase], **settings: Any) -> Lifted | None:
+def _recurrent(call: Call, kind: Callable[..., nn.RNNBase], **settings: Any) -> Found | None:
     weights = [call.tensor(argument) for argument in call["params"]]
     if not weights or any(weight is None for weight in weights):
         return None
@@ -341,7 +341,7 @@ def _recurrent(call: Call, kind: Callable[..., nn.RNNBase], **settings: Any) -> 
     # A module that is given no state starts from zeros of the batch's size, as these do.
     from_zeros = all(_is_zeros(state) for state in (states if isinstance(states, list | tuple) else [states]))
     inputs = (call["input"],) if from_zeros else (call["input"], _state(states))
-    return Lifted(module, inputs, call["params"][0], unpack=kind is nn.LSTM)
+    return Found(module, inputs, call["params"][0], unpack=kind is nn.LSTM)
 
 
 def _state(states: Any) -> Any:
@@ -352,19 +352,19 @@ def _is_zeros(argument: Any) -> bool:
     return isinstance(argument, Node) and argument.target in (aten.zeros.default, aten.zeros_like.default)
 
 
-def _lstm(call: Call) -> Lifted | None:
+def _lstm(call: Call) -> Found | None:
     return _recurrent(call, nn.LSTM)
 
 
-def _gru(call: Call) -> Lifted | None:
+def _gru(call: Call) -> Found | None:
     return _recurrent(call, nn.GRU)
 
 
-def _rnn_tanh(call: Call) -> Lifted | None:
+def _rnn_tanh(call: Call) -> Found | None:
     return _recurrent(call, nn.RNN, nonlinearity="tanh")
 
 
-def _rnn_relu(call: Call) -> Lifted | None:
+def _rnn_relu(call: Call) -> Found | None:
     return _recurrent(call, nn.RNN, nonlinearity="relu")
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from compress.trace import Traced
+
 Example = Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
 
@@ -119,28 +121,39 @@ def load_network(
         LiftError: An operator or a control flow that cannot be lifted.
         DataError: The example does not fit the network.
     """
-    if isinstance(source, str | Path):
-        raise NetworkError("a live module", str(source), "files come next")
-    return _from_module(source, example)
+    import torch
+
+    if isinstance(source, torch.nn.Module):
+        return _lifted(
+            _trace_copy(source, example),
+            Origin(type(source).__qualname__, "module", _sha256_of_state(source)),
+        )
+    raise NetworkError("a live module", str(source), "files come next")
 
 
-def _from_module(module: torch.nn.Module, example: Example | None) -> Network:
+def _trace_copy(module: torch.nn.Module, example: Example | None) -> Traced:
     import copy
 
-    from compress.lift import lift
-    from compress.trace import bind_example, trace
+    from compress.trace import trace_module
 
-    origin = Origin(type(module).__qualname__, "module", _sha256_of_state(module))
     if example is None:
         raise NetworkError(
             "one batch of inputs to trace the network with",
             "none",
             "give data (--data), or a shape (--input 1x3x32x32)",
         )
-    copied = copy.deepcopy(module).cpu().eval()
-    bound = bind_example(example, copied.forward)
-    graph, inputs, outputs = lift(trace(copied, bound))
-    sample = tuple(tensor.numpy()[:2] for tensor in bound.values())
+    return trace_module(copy.deepcopy(module), example)
+
+
+def _lifted(traced: Traced, origin: Origin) -> Network:
+    from compress.lift import lift
+
+    graph, inputs, outputs = lift(traced)
+    rows = [
+        tensor[:2] if spec.dynamic_batch else tensor
+        for spec, tensor in zip(inputs, traced.example.values(), strict=True)
+    ]
+    sample = tuple(tensor.numpy().copy() for tensor in rows)
     return Network(inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample)
 
 

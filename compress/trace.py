@@ -3,139 +3,234 @@
 from __future__ import annotations
 
 import inspect
+import io
 import logging
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.utils import _pytree as pytree
 
-from compress.errors import DataError, LiftError, NetworkError
+from compress.errors import CompressError, DataError, LiftError, NetworkError
 from compress.tensors import BATCH
 
-Example = Mapping[str, np.ndarray] | Sequence[np.ndarray]
+if TYPE_CHECKING:
+    from compress.network import Example
+
+_ROWS = 2  # the fewest that tell a batch axis from a constant 1
+
+#: Positional tensors in, tensors out: the network as it was given, to compare with.
+Reference = Callable[..., tuple[torch.Tensor, ...]]
 
 
-def bind_example(example: Example, forward: Any) -> dict[str, torch.Tensor]:
-    """The example's arrays by the parameter of ``forward`` that takes them, in its order.
+@dataclass(frozen=True)
+class Traced:
+    """A network on its way to the lifted graph.
+
+    Attributes:
+        program: Its operations.
+        example: One batch, by input name, in the program's order.
+        reference: The network as it was given, in inference mode.
+    """
+
+    program: ExportedProgram
+    example: dict[str, torch.Tensor]
+    reference: Reference
+
+
+def trace_module(module: nn.Module, example: Example) -> Traced:
+    """Trace a module that the caller no longer needs as it was: it ends up in eval mode on the CPU.
 
     Args:
-        example: Arrays with a leading batch axis, by name or in order. A mapping with the single name ``x``
-            counts as in order.
-        forward: The callable the arrays are for.
+        module: The network.
+        example: One batch of real inputs with a leading batch axis, by name or in order.
 
     Raises:
-        DataError: A name that ``forward`` does not have, or an input that the example does not give.
+        DataError: The example does not name the module's inputs.
+        NetworkError: The module does not run on the example.
+        LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
-    parameters = [
-        parameter
-        for parameter in inspect.signature(forward).parameters.values()
-        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-    ]
-    names = [parameter.name for parameter in parameters]
-    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    module.cpu().eval()
+    bound = bind_example(example, module.forward)
+    reference = reference_of(module, list(bound))
+    run(reference, bound)
+    return Traced(trace(module, bound), bound, reference)
+
+
+def reference_of(module: Callable[..., Any], names: list[str]) -> Reference:
+    """The module as a function of positional tensors that returns its tensors in order."""
+
+    def reference(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        result = module(**dict(zip(names, tensors, strict=True)))
+        return tuple(leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor))
+
+    return reference
+
+
+def bind_example(example: Example, forward: Callable[..., Any]) -> dict[str, torch.Tensor]:
+    """The example's arrays by the parameter of ``forward`` that takes them, in its order."""
+    parameters = inspect.signature(forward).parameters.values()
+    named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    required = [each.name for each in named if each.default is each.empty]
+    return match_example(example, [each.name for each in named], required)
+
+
+def match_example(example: Example, names: list[str], required: list[str]) -> dict[str, torch.Tensor]:
+    """The example's arrays by input name.
+
+    Args:
+        example: Arrays by name, or in order; a mapping with the single name ``x`` counts as in order.
+        names: The inputs the network has, in order.
+        required: Those that have no default.
+
+    Raises:
+        DataError: A name the network does not have, an input it needs and is not given, or not numbers.
+    """
     if not isinstance(example, Mapping):
-        if len(example) > len(names):
-            raise _misfit(names, f"{len(example)} arrays")
-        example = dict(zip(names, example, strict=False))
-    elif list(example) == ["x"] and "x" not in names and names:
-        example = {names[0]: example["x"]}
-    unknown = [name for name in example if name not in names]
-    missing = [name for name in required if name not in example]
-    if unknown or missing:
-        raise _misfit(names, f"{', '.join(example) or 'none'}")
-    return {name: torch.from_numpy(np.array(example[name])) for name in names if name in example}
+        given = dict(zip(names, example, strict=False)) if len(example) <= len(names) else {}
+        found = f"{len(example)} arrays"
+    else:
+        renamed = list(example) == ["x"] and "x" not in names and len(required) <= 1 and bool(names)
+        given = {(required or names)[0]: example["x"]} if renamed else dict(example)
+        found = ", ".join(given) or "none"
+    if not given or set(given) - set(names) or set(required) - set(given):
+        raise DataError(
+            f"arrays for the network's inputs {', '.join(names)}",
+            found,
+            "name the arrays after the inputs, or give as many as there are inputs",
+        )
+    return {name: _tensor(name, given[name]) for name in names if name in given}
 
 
-def _misfit(names: list[str], found: str) -> DataError:
-    return DataError(f"inputs named {', '.join(names)}", found, "name the arrays after the network's inputs")
+def _tensor(name: str, array: object) -> torch.Tensor:
+    try:
+        tensor = torch.from_numpy(np.array(array))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"numbers for the input '{name}'", f"{type(array).__name__}: {error}", "check the data"
+        ) from error
+    if not tensor.numel():
+        raise DataError(
+            f"at least one row for the input '{name}'", f"the shape {tuple(tensor.shape)}", "add data"
+        )
+    return tensor
+
+
+def run(reference: Reference, example: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """The network's outputs for one batch.
+
+    Raises:
+        NetworkError: It does not run on these inputs, or returns no tensor.
+    """
+    try:
+        with torch.no_grad(), quiet():
+            outputs = reference(*example.values())
+    except CompressError:
+        raise
+    except Exception as error:
+        given = ", ".join(f"{name} {describe(tensor)}" for name, tensor in example.items())
+        raise NetworkError(
+            "inputs the network takes",
+            f"{given}, on which it fails: {essence(error)}",
+            "check the shape and the dtype of the data (--data, --input)",
+        ) from error
+    if not outputs:
+        raise NetworkError("a network that returns tensors", "none in what it returns", "return a tensor")
+    return outputs
 
 
 def trace(module: nn.Module, example: Mapping[str, torch.Tensor]) -> ExportedProgram:
-    """Export a module in inference mode, its batch axis dynamic where the network allows it.
+    """Export a module, its batch axis dynamic where the network allows it.
 
     Args:
-        module: In eval mode. It is not modified.
-        example: One batch for every input by name, ≥ 1 row.
+        module: In eval mode, on the CPU.
+        example: One batch for every input by name; it ran on these.
 
     Raises:
-        NetworkError: The network does not run on the example.
-        LiftError: Its control flow depends on the data, or it calls what cannot be exported.
+        LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
-    _run(module, example)
-    rows = {name: _at_least_two_rows(tensor) for name, tensor in example.items()}
-    batch = next(iter(rows.values())).shape[0]
-    dim = Dim(BATCH, min=1)
-    shapes = {name: {0: dim} if t.dim() and t.shape[0] == batch else {} for name, t in rows.items()}
     try:
-        return _export(module, rows, shapes)
-    except Exception as error:
-        raise _not_liftable(error) from error
+        return trace_dynamic(module, example)
+    except LiftError:
+        # A network that fixes its own batch size still exports with it; any other obstacle shows up again.
+        return _export(module, example, {name: {} for name in example})
+
+
+def trace_dynamic(module: nn.Module, example: Mapping[str, torch.Tensor]) -> ExportedProgram:
+    """Export a module with a dynamic batch axis.
+
+    Raises:
+        LiftError: It cannot be traced so.
+    """
+    batch = next(iter(example.values())).shape[:1]
+    shared = {name for name, tensor in example.items() if tensor.shape[:1] == batch and tensor.dim()}
+    rows = {name: few_rows(tensor) if name in shared else tensor for name, tensor in example.items()}
+    dim = Dim(BATCH, min=1)
+    return _export(module, rows, {name: {0: dim} if name in shared else {} for name in rows})
+
+
+def few_rows(tensor: torch.Tensor) -> torch.Tensor:
+    """Two rows of a batch; the only one twice, because an axis of size 1 would broadcast."""
+    return torch.cat([tensor, tensor]) if tensor.shape[0] == 1 else tensor[:_ROWS].clone()
 
 
 def _export(
     module: nn.Module, example: Mapping[str, torch.Tensor], shapes: Mapping[str, Any]
 ) -> ExportedProgram:
-    with quiet():
-        return torch.export.export(module, (), dict(example), dynamic_shapes=dict(shapes), strict=False)
-
-
-def _run(module: nn.Module, example: Mapping[str, torch.Tensor]) -> None:
     try:
-        with torch.no_grad(), quiet():
-            module(**example)
+        with quiet():
+            return torch.export.export(module, (), dict(example), dynamic_shapes=dict(shapes), strict=False)
     except Exception as error:
-        given = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in example.items())
-        raise NetworkError(
-            "inputs the network takes",
-            f"{type(error).__name__} on {given}: {_first_line(error)}",
-            "check the shape and the dtype of the data",
+        raise LiftError(
+            "a network whose operations do not depend on its data",
+            f"{essence(error)}{_place(error)}",
+            "rewrite that line, or give an ONNX file",
         ) from error
 
 
-def _at_least_two_rows(tensor: torch.Tensor) -> torch.Tensor:
-    # An axis of size 1 is taken for a constant: it broadcasts where a batch would not.
-    return torch.cat([tensor, tensor]) if tensor.dim() and tensor.shape[0] == 1 else tensor
-
-
-def _not_liftable(error: BaseException) -> LiftError:
-    return LiftError(
-        "a network whose operations do not depend on its data",
-        f"{_first_line(error)} at {_place(error)}",
-        "rewrite that line without it, or give an ONNX file",
-    )
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def essence(error: BaseException) -> str:
+    """The part of a message that says what is wrong, without the stack it may carry."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    # TorchScript puts the message after its own traceback.
+    after = [line.removeprefix("RuntimeError: ") for line in lines if line.startswith("RuntimeError: ")]
+    first = next((line for line in after + lines if line), "")
+    first = first.split(" (unhinted")[0].removesuffix(".")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
 
 
 def _place(error: BaseException) -> str:
-    """The innermost line outside torch: the user's own."""
-    torch_files = str(Path(torch.__file__).parent)
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(torch_files) and frame.filename != __file__
-    ]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "an unknown place"
+    """`` at file:line: code``, the innermost line that is neither torch's nor ours."""
+    ours = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith((*ours, "<")):
+            return f" at {frame.filename}:{frame.lineno}: {frame.line}"
+    return ""
+
+
+def describe(tensor: torch.Tensor) -> str:
+    """``float32[8, 3, 32, 32]``."""
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporter's warnings and log lines, which are about torch and not about the network."""
-    logger = logging.getLogger("torch")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    """Without the exporter's warnings and log lines, which are about torch and not about the network.
+
+    Standard error too: torch.export prints the graph it had so far there when it fails.
+    """
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        logging.disable(disabled)

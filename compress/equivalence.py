@@ -1,0 +1,52 @@
+"""Whether two forms of a network compute the same on random batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import fx
+
+#: Largest difference that counts as equal, as a share of the largest output.
+TOLERANCE = 1e-5
+_HALF_TOLERANCE = 1e-2  # fp16 and bf16 round every intermediate value, in another order after lifting
+
+
+def noise_like(tensor: torch.Tensor, rows: int, seed: int) -> torch.Tensor:
+    """A random batch as the network may get it: floats of the example's mean and deviation, its other values."""
+    generator = torch.Generator().manual_seed(seed)
+    if tensor.dim() == 0:
+        return tensor
+    shape = (rows, *tensor.shape[1:])
+    if tensor.is_floating_point():
+        deviation = tensor.double().std(correction=0).nan_to_num(1).clamp(min=1e-3)
+        noise = torch.randn(shape, generator=generator, dtype=torch.float64)
+        return (tensor.double().mean() + deviation * noise).to(tensor.dtype)
+    # Integers are often indices: only those that occur are known to be valid.
+    picks = torch.randint(tensor.numel(), shape, generator=generator)
+    return tensor.flatten()[picks]
+
+
+def agree(graph: fx.GraphModule, batch: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> bool:
+    """Whether the graph gives the expected outputs, within 1e-5 of the largest value."""
+    with torch.no_grad():
+        result = graph(*batch)
+    return close(result if isinstance(result, tuple) else (result,), expected)
+
+
+def close(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> bool:
+    """Whether shapes, dtypes and, within 1e-5 of the largest value, values are the same."""
+    if len(results) != len(expected):
+        return False
+    for one, other in zip(results, expected, strict=True):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return False
+        half = one.dtype in (torch.float16, torch.bfloat16)
+        tolerance = _HALF_TOLERANCE if half else TOLERANCE
+        finite = other.double().nan_to_num(0, 0, 0).abs()
+        scale = max(1.0, float(finite.max())) if finite.numel() else 1.0
+        if not torch.allclose(
+            one.double(), other.double(), rtol=tolerance, atol=tolerance * scale, equal_nan=True
+        ):
+            return False
+    return True

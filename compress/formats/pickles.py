@@ -1,0 +1,91 @@
+"""What a pickle would call, read from its opcodes; nothing is executed.
+
+A pickle is a program: its GLOBAL opcodes import names, and REDUCE calls them. Tensors need a dozen harmless
+names; every other name is code that the file chooses. ``pickletools`` decodes opcodes without acting on them.
+"""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+import re
+from typing import Protocol
+
+# What torch.load(weights_only=True) accepts for tensors and containers of tensors; torch checks again at load.
+_SAFE = re.compile(
+    r"collections\.(OrderedDict|Counter)"
+    r"|_codecs\.encode|(builtins|__builtin__)\.(bytearray|set|complex)"
+    r"|torch\._utils\._rebuild_\w+|torch\._tensor\._rebuild_from_type_v2"
+    r"|torch\.nn\.parameter\.(Parameter|Buffer)|torch\.serialization\._get_layout"
+    r"|torch\.(Tensor|Size|device|per_(tensor|channel)_\w+)"
+    r"|torch\.(storage\.)?(\w+Storage|_?UntypedStorage|TypedStorage)"
+    r"|torch\.(bool|bfloat16|float\w*|half|double|u?int\d*|short|long|complex\w*|cfloat|cdouble|q?u?int\d+x?\d*)"
+)
+_STRINGS = frozenset(
+    {
+        "STRING",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "UNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE",
+        "BINUNICODE8",
+    }
+)
+_GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
+_PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
+_NO_EFFECT = frozenset({"PROTO", "FRAME"})
+
+
+class Readable(Protocol):
+    """What ``pickletools`` reads from: an open file, ``io.BytesIO``, ``mmap``."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes."""
+
+    def readline(self) -> bytes:
+        """Up to and with the next line end."""
+
+
+class NotAPickleError(ValueError):
+    """The bytes are not a whole pickle."""
+
+
+def unsafe_globals(stream: Readable) -> list[str]:
+    """The names that one pickle imports beyond those that tensors need, sorted.
+
+    Args:
+        stream: At the start of a pickle; left right after its end.
+
+    Raises:
+        NotAPickleError: The bytes are not a whole pickle.
+    """
+    return sorted(name for name in _globals(stream) if not _SAFE.fullmatch(name))
+
+
+def _globals(stream: Readable) -> set[str]:
+    names: set[str] = set()
+    memo: dict[int, str | None] = {}
+    top: list[str | None] = [None, None]  # the two values on top of the stack, where they are known strings
+    try:
+        for opcode, argument, _ in pickletools.genops(stream):
+            if opcode.name in _NO_EFFECT:
+                continue
+            if opcode.name in _PUTS:
+                memo[len(memo) if argument is None else int(argument)] = top[-1]
+                continue
+            if opcode.name in ("GLOBAL", "INST"):
+                names.add(str(argument).replace(" ", "."))
+            elif opcode.name == "STACK_GLOBAL":
+                names.add(f"{top[-2]}.{top[-1]}" if None not in top else "a name computed by the pickle")
+            elif opcode.name.startswith("EXT"):
+                names.add(f"extension code {argument}")
+            pushed: str | None = None
+            if opcode.name in _STRINGS:
+                pushed = argument.decode("latin-1") if isinstance(argument, bytes) else str(argument)
+            elif opcode.name in _GETS and argument is not None:
+                pushed = memo.get(int(argument))
+            top = [top[-1], pushed]
+    except (ValueError, KeyError, IndexError, OverflowError, EOFError, pickle.UnpicklingError) as error:
+        raise NotAPickleError(str(error)) from error
+    return names
