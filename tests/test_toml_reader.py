@@ -17,6 +17,7 @@ FIELDS = {
     "cores": Number("", 1, 64, whole=True),
     "family": Text(("cpu", "jetson")),
     "here": Flag(),
+    "jetpack": Text(),
     "batch_sizes": List(Number("samples", 1, 64, whole=True), shortest=2, longest=2),
     "peaks": Table({"fp32_tflops": Number("TFLOP/s", 0, 10, required=True)}),
 }
@@ -50,6 +51,7 @@ def test_absent_keys_stay_absent():
         ({"memory_gb": 8, "cores": 2.5}, ["cores", "2.5", "a whole number"]),
         ({"memory_gb": 8, "family": "jetsn"}, ["family", "'jetsn'", "did you mean jetson?"]),
         ({"memory_gb": 8, "family": " "}, ["family", "' '"]),
+        ({"memory_gb": 8, "jetpack": " "}, ["jetpack", "a text"]),
         ({"memory_gb": 8, "here": 1}, ["here", "true or false"]),
         ({"memory_gb": 8, "batch_sizes": [1]}, ["batch_sizes", "[1]", "2 items"]),
         ({"memory_gb": 8, "batch_sizes": [1, "8"]}, ["batch_sizes", "a whole number in samples"]),

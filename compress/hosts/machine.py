@@ -194,9 +194,9 @@ def _cores(root: Path) -> int:
 
 def _cpu_quotas(root: Path) -> Iterator[int]:
     """Whole CPUs that each cgroup around this process allows (version 2, then 1)."""
-    texts = list(_cgroup(root, "cpu", "cpu.max"))
-    quotas = _cgroup(root, "cpu", "cpu.cfs_quota_us")
-    periods = _cgroup(root, "cpu", "cpu.cfs_period_us")
+    texts = list(_cgroup(root, "cpu.max"))
+    quotas = _cgroup(root, "cpu.cfs_quota_us")
+    periods = _cgroup(root, "cpu.cfs_period_us")
     texts += [f"{quota} {period}" for quota, period in zip(quotas, periods, strict=False)]
     for text in texts:
         quota, _, period = text.partition(" ")
@@ -205,8 +205,8 @@ def _cpu_quotas(root: Path) -> Iterator[int]:
 
 
 def _memory_gb(root: Path) -> float | None:
-    limits = [int(text) for text in _cgroup(root, "memory", "memory.max") if text.isdigit()]
-    limits += [int(text) for text in _cgroup(root, "memory", "memory.limit_in_bytes") if text.isdigit()]
+    limits = [int(text) for text in _cgroup(root, "memory.max") if text.isdigit()]
+    limits += [int(text) for text in _cgroup(root, "memory.limit_in_bytes") if text.isdigit()]
     for line in _read(root / "proc/meminfo").splitlines():
         key, _, value = line.partition(":")
         if key == "MemTotal":
@@ -220,13 +220,11 @@ def _memory_gb(root: Path) -> float | None:
     return round(min(limits) / 1e9, 1)
 
 
-def _cgroup(root: Path, controller: str, name: str) -> Iterator[str]:
+def _cgroup(root: Path, name: str) -> Iterator[str]:
     """The content of ``name`` in this process's cgroup and in those around it."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers and controller not in controllers.split(","):
-            continue
-        base = root / "sys/fs/cgroup" / controllers
+        base = root / "sys/fs/cgroup" / controllers  # version 2 has one tree for all of them
         group = base / path.lstrip("/")
         for directory in (group, *group.parents):
             if (directory == base or base in directory.parents) and (text := _read(directory / name)):

@@ -65,6 +65,8 @@ def test_the_highest_stated_frequency_counts(tmp_path: Path):
     write(root, {f"{cpufreq}/cpuinfo_max_freq": "3900000\n", f"{cpufreq}/scaling_governor": "powersave\n"})
     assert cpu(root).frequency_ghz == 3.9
     assert cpu(root).governor == "powersave"
+    write(root, {f"{cpufreq}/cpuinfo_max_freq": "0\n"})  # some virtual machines
+    assert cpu(root).frequency_ghz == 2.5
 
 
 @needs_linux
@@ -181,7 +183,8 @@ def test_an_integrated_gpu_has_no_memory_of_its_own(tmp_path: Path, monkeypatch:
 
 @needs_shell
 @pytest.mark.parametrize(
-    "output, code", [("couldn't communicate with the NVIDIA driver", 9), ("", 0), ("one, two", 0)]
+    "output, code",
+    [("couldn't communicate with the NVIDIA driver", 9), ("", 0), ("one, two", 0), ("a, b, 1, c", 9)],
 )
 def test_a_driver_that_does_not_answer_is_quoted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, code: int
