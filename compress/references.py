@@ -5,7 +5,6 @@ Importing a module runs it. That is fine here, and only here: the user typed its
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 import sys
@@ -13,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from compress.closest import closest
 from compress.errors import UsageError
 
 _FORM = "package.module:callable"
@@ -67,9 +67,9 @@ def resolve(reference: str, *, kind: str, error: type[UsageError]) -> object:
             try:
                 found = getattr(found, name)
             except AttributeError as cause:
-                raise error(
-                    wanted, f"no '{name}' in {so_far} ({_location(found)})", _nearest(name, found)
-                ) from cause
+                public = [other for other in dir(found) if not other.startswith("_")]
+                todo = closest(name, public) or "check the name after the colon"
+                raise error(wanted, f"no '{name}' in {so_far} ({_location(found)})", todo) from cause
             so_far = f"{so_far}.{name}"
     return found
 
@@ -93,9 +93,3 @@ def _import_failure(module_name: str, cause: BaseException) -> tuple[str, str]:
 
 def _location(owner: object) -> str:
     return str(getattr(owner, "__file__", None) or type(owner).__name__)
-
-
-def _nearest(name: str, owner: object) -> str:
-    public = [other for other in dir(owner) if not other.startswith("_")]
-    near = difflib.get_close_matches(name, public, n=3)
-    return f"did you mean {' or '.join(near)}?" if near else "check the name after the colon"
