@@ -1,0 +1,177 @@
+"""Samples held in memory: from an ``.npz`` file, or as arrays."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from compress.data.checks import checked_batch, labels_of
+from compress.data.split import Array, Batch, Split
+from compress.errors import DataError
+
+_SAVE_AS = "save it with np.savez(path, x=…, y=…)"
+_READ_AT_ONCE = 1 << 24
+
+# np.savez_compressed reaches about 1000:1 on constant data only. Below 256 MiB that does no harm.
+_MAX_EXPANSION = 200
+_HARMLESS_BYTES = 1 << 28
+
+
+class ArraySplit(Split):
+    """Samples in memory.
+
+    Args:
+        samples: All of them, or those that ``rows`` chooses from.
+        origin: See :class:`Split`.
+        rows: Indices into ``samples``; None for all. Arrays are shared between subsets, never copied.
+    """
+
+    def __init__(
+        self, samples: Batch, origin: Mapping[str, Any], rows: NDArray[np.int64] | None = None
+    ) -> None:
+        self._samples = samples
+        self._rows = rows
+        self.origin = origin
+        self.labelled = samples.targets is not None
+        labels = labels_of(samples.targets)
+        self.labels = labels if labels is None or rows is None else labels[rows]
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], where: str = "the arrays given") -> ArraySplit:
+        """Check and wrap arrays by input name; ``y`` holds the targets.
+
+        Raises:
+            DataError: See :func:`compress.data.checks.checked_batch`.
+        """
+        return cls(checked_batch(arrays, where), {"kind": "arrays"})
+
+    @classmethod
+    def from_npz(cls, path: Path) -> ArraySplit:
+        """Read an ``.npz`` file: ``x``, or an array per input name, and ``y`` for targets.
+
+        Raises:
+            DataError: The file is damaged, too large once expanded, or what it holds is no data.
+        """
+        arrays = read_npz(path)
+        unnamed = [name for name in arrays if name.startswith("arr_")]
+        if len(unnamed) > 1:
+            raise DataError("arrays with names", f"{', '.join(unnamed)} in {path}", _SAVE_AS)
+        return cls(checked_batch(arrays, str(path)), {"kind": "npz", "path": str(path)})
+
+    def __len__(self) -> int:
+        return len(self._samples) if self._rows is None else len(self._rows)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """See :meth:`Split.batches`."""
+        for start in range(0, len(self), size):
+            chosen = slice(start, start + size)
+            yield self._samples.rows(chosen if self._rows is None else self._rows[chosen])
+
+    def _taken(self, indices: NDArray[np.int64]) -> ArraySplit:
+        rows = indices if self._rows is None else self._rows[indices]
+        return ArraySplit(self._samples, self.origin, rows)
+
+
+def read_npz(path: Path) -> dict[str, Array]:
+    """All arrays of an ``.npz`` file by name, without unpickling anything.
+
+    Sizes are compared before memory is taken: what the zip directory declares with the file's own size and
+    the machine's memory, and what each array's header declares with its member's. Checksums are verified.
+
+    Raises:
+        DataError: The file cannot be read, is damaged, would expand absurdly, or holds more than arrays.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            _check_members(path, members)
+            return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
+    except DataError:
+        raise
+    # zipfile, zlib and NumPy's header parser raise a dozen types on damaged bytes.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise DataError(
+            "a whole .npz file", f"{path}, which is damaged ({reason})", "copy or save it again"
+        ) from error
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    names = [member.filename for member in members]
+    if any(name.endswith("data.pkl") for name in names):
+        raise DataError(
+            "data in an .npz file", f"a PyTorch file, {path}", "give networks as the model, not as data"
+        )
+    other = next((name for name in names if not name.endswith(".npy")), None)
+    if other is not None or not names:
+        found = f"'{other}' in {path}" if other is not None else f"a zip file without members, {path}"
+        raise DataError("an .npz file, which holds arrays alone", found, _SAVE_AS)
+    if len(set(names)) < len(names):
+        raise DataError("one array a name", f"a name twice in {path}", _SAVE_AS)
+    expanded = sum(member.file_size for member in members)
+    stored, memory = path.stat().st_size, _memory_bytes()
+    if expanded > max(_HARMLESS_BYTES, _MAX_EXPANSION * stored):
+        raise DataError(
+            f"an .npz file that expands at most {_MAX_EXPANSION}-fold",
+            f"{path}, {_size(stored)} that would become {_size(expanded)}",
+            "do not open it if it is not yours; else save it with np.savez, not compressed",
+        )
+    if memory is not None and expanded > memory:
+        raise DataError(
+            f"data that fits into this machine's {_size(memory)} of memory",
+            f"{_size(expanded)} in {path}",
+            "give a folder of images, or package.module:callable that returns a DataLoader",
+        )
+
+
+def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"'{member.filename}' is compressed in a way that NumPy does not write")
+    with archive.open(member) as file:
+        version = npy.read_magic(file)
+        if version == (1, 0):
+            shape, fortran_order, dtype = npy.read_array_header_1_0(file)
+        elif version == (2, 0):
+            shape, fortran_order, dtype = npy.read_array_header_2_0(file)
+        else:
+            raise ValueError(f"'{member.filename}' has .npy version {version}")
+        name = member.filename.removesuffix(".npy")
+        if dtype.hasobject:
+            raise DataError(
+                f"'{name}' as an array of numbers",
+                f"Python objects, which would run code, in {archive.filename}",
+                "save it again from arrays with dtype float32 or int64",
+            )
+        size = dtype.itemsize
+        for length in shape:
+            size *= length  # Python integers: NumPy's product would wrap around
+        if min(shape, default=0) < 0 or size != member.file_size - file.tell():
+            raise ValueError(f"'{name}' declares shape {shape} of {dtype}, which is not what it holds")
+        content = np.empty(size, dtype=np.uint8)
+        for start in range(0, size, _READ_AT_ONCE):
+            block = content[start : start + _READ_AT_ONCE]
+            chunk = file.read(len(block))
+            if len(chunk) < len(block):
+                raise EOFError(f"'{name}' ends early")
+            block[:] = np.frombuffer(chunk, dtype=np.uint8)
+        file.read(1)  # at the end, where the checksum is verified
+    array: Array = content.view(dtype)
+    return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _memory_bytes() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:,.1f} MiB"

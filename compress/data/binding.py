@@ -1,0 +1,150 @@
+"""Data under a network's names, shapes and dtypes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.split import Array, Batch, RowDigest, Split
+from compress.errors import DataError
+from compress.tensors import TensorSpec
+
+
+class BoundSplit(Split):
+    """Samples renamed and cast for a network; hashes stay those of the data itself.
+
+    Args:
+        source: The data.
+        names: The data's name for each input of the network.
+        inputs: The network's inputs.
+    """
+
+    def __init__(self, source: Split, names: Mapping[str, str], inputs: Sequence[TensorSpec]) -> None:
+        self._source = source
+        self._names = names
+        self._inputs = inputs
+        self.labels = source.labels
+        self.labelled = source.labelled
+        self.classes = source.classes
+        self.origin = source.origin
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """See :meth:`Split.batches`."""
+        for batch in self._source.batches(size):
+            cast = {spec.name: _cast(batch.inputs[self._names[spec.name]], spec) for spec in self._inputs}
+            yield Batch(cast, batch.targets)
+
+    def _taken(self, indices: NDArray[np.int64]) -> BoundSplit:
+        return BoundSplit(self._source.take(indices), self._names, self._inputs)
+
+    @property
+    def digests(self) -> tuple[RowDigest, ...]:
+        """Those of the data as it was given."""
+        return self._source.digests
+
+    @property
+    def sha256(self) -> str:
+        """That of the data as it was given."""
+        return self._source.sha256
+
+
+def bind_split(split: Split, inputs: Sequence[TensorSpec], role: str) -> Split:
+    """The samples as the network takes them: a single input is renamed, floats and integers get its width.
+
+    Args:
+        split: The data.
+        inputs: The network's inputs.
+        role: What the data is for ("evaluation data"), for messages.
+
+    Raises:
+        DataError: Names, shapes or dtypes do not fit; no value is ever scaled or turned from integer to float.
+    """
+    first = next(split.batches(1))
+    names = _matched_names(list(first.inputs), inputs, role)
+    for spec in inputs:
+        _check_shape(first.inputs[names[spec.name]], spec, split, role)
+        _cast(first.inputs[names[spec.name]], spec)
+    return BoundSplit(split, names, inputs)
+
+
+def _matched_names(found: list[str], inputs: Sequence[TensorSpec], role: str) -> dict[str, str]:
+    wanted = [spec.name for spec in inputs]
+    if len(wanted) == len(found) == 1:
+        return {wanted[0]: found[0]}
+    if set(wanted) != set(found):
+        raise DataError(
+            f"{role} with the network's inputs: {', '.join(map(str, inputs))}",
+            f"arrays named {', '.join(found)}",
+            "name each array as the input it is for, and the targets y",
+        )
+    return {name: name for name in wanted}
+
+
+def _check_shape(array: Array, spec: TensorSpec, split: Split, role: str) -> None:
+    found, wanted = array.shape[1:], spec.shape[1:]
+    if _fits(found, wanted):
+        return
+    described = (
+        f"{array.dtype}[samples, {', '.join(map(str, found))}]" if found else f"{array.dtype}[samples]"
+    )
+    raise DataError(f"{role} for input {spec}", described, _advice(found, wanted, split))
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
+    return len(found) == len(wanted) and all(
+        isinstance(length, str) or length == given for given, length in zip(found, wanted, strict=True)
+    )
+
+
+def _advice(found: tuple[int, ...], wanted: tuple[int | str, ...], split: Split) -> str:
+    if split.origin.get("kind") == "images" and len(wanted) == 3:
+        last = wanted[-1] in (1, 3) and wanted[0] not in (1, 3)
+        height, width, channels = wanted if last else (*wanted[1:], wanted[0])
+        options = [f"size = [{height}, {width}]", f'mode = "{"L" if channels == 1 else "RGB"}"']
+        options += ['layout = "NHWC"'] if last else []
+        return f"set {', '.join(options)} in compress-data.toml"
+    if _fits((1, *found), wanted):
+        return "add the axis: x[:, None]"
+    if len(found) == 3 and _fits((found[2], found[0], found[1]), wanted):
+        return "move the channels to the front: x.transpose(0, 3, 1, 2)"
+    if len(found) == 3 and _fits((found[1], found[2], found[0]), wanted):
+        return "move the channels to the end: x.transpose(0, 2, 3, 1)"
+    return "give data of that shape"
+
+
+def _cast(array: Array, spec: TensorSpec) -> Array:
+    if array.dtype == spec.dtype:
+        return array
+    kinds = array.dtype.kind, _kind(spec.dtype)
+    if kinds == ("f", "f"):
+        with np.errstate(over="ignore"):
+            cast = array.astype(spec.dtype)
+        if np.isfinite(cast).all():
+            return cast
+        raise DataError(
+            f"values that {spec.dtype} can hold, for input {spec}", "larger ones", "scale the data"
+        )
+    if set(kinds) <= set("iu"):
+        cast = array.astype(spec.dtype)
+        if (cast == array).all() and ((cast < 0) == (array < 0)).all():
+            return cast
+        found = f"values from {array.min()} to {array.max()}"
+        raise DataError(f"values that {spec.dtype} can hold, for input {spec}", found, "check the data")
+    todo = f"save it as {spec.dtype}"
+    if kinds[1] not in "biuf":
+        todo = "export the network with float32 inputs"
+    elif kinds[1] == "f":
+        todo = f"scale it as for training and save it as {spec.dtype}, for example x.astype('{spec.dtype}') / 255"
+    raise DataError(f"{spec.dtype} for input {spec}", f"{array.dtype}", todo)
+
+
+def _kind(dtype: str) -> str:
+    try:
+        return np.dtype(dtype).kind
+    except TypeError:  # bfloat16 and other types that NumPy does not have
+        return "?"

@@ -1,0 +1,108 @@
+"""What any kind of data must be: finite numbers, one row per sample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.split import Array, Batch
+from compress.errors import DataError
+
+#: The name that is kept for targets; every other name is an input.
+TARGETS = "y"
+
+_LARGEST_ITEM = 8  # bytes: float64, int64
+
+
+def checked_batch(arrays: Mapping[str, Any], where: str) -> Batch:
+    """Named arrays as samples; ``y`` holds the targets.
+
+    Args:
+        arrays: NumPy arrays, tensors of other libraries, or nested lists, each ``(n, …)``.
+        where: What the arrays are from, for messages.
+
+    Raises:
+        DataError: No input, an array that is not of numbers, different lengths, NaN or infinity.
+    """
+    named = {str(name): as_array(value, str(name), where) for name, value in arrays.items()}
+    targets = named.pop(TARGETS, None)
+    if not named:
+        raise DataError("at least one input", f"no array but '{TARGETS}' in {where}", "add the input as x")
+    lengths = {name: len(array) for name, array in named.items()}
+    if targets is not None:
+        lengths[TARGETS] = len(targets)
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        raise DataError(
+            "the same number of samples in every array",
+            f"{found} in {where}",
+            "make axis 0 of all the samples",
+        )
+    for name, array in named.items():
+        _check_finite(array, name, where)
+    return Batch(named, None if targets is None else _checked_targets(targets, where))
+
+
+def as_array(value: Any, name: str, where: str) -> Array:
+    """A NumPy array of booleans, integers or floats in the machine's byte order, with at least one axis.
+
+    Raises:
+        DataError: It is of another dtype, ragged, or a single number.
+    """
+    wanted = f"'{name}' as an array of numbers"
+    if hasattr(value, "detach"):  # a torch tensor, told without importing torch
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(
+            wanted, f"{type(value).__name__} in {where} ({error})", "give a NumPy array"
+        ) from error
+    if array.dtype.kind not in "biuf" or array.dtype.itemsize > _LARGEST_ITEM:
+        raise DataError(
+            wanted,
+            f"dtype {array.dtype} in {where}",
+            "store booleans, integers, or floats of at most 64 bits",
+        )
+    if array.ndim == 0:
+        raise DataError(
+            wanted,
+            f"a single number in {where}",
+            "give batches: axis 0 is the samples (a DataLoader makes them)",
+        )
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _check_finite(array: Array, name: str, where: str) -> None:
+    if array.dtype.kind != "f":
+        return
+    step = max(1, (1 << 24) // max(1, array[:1].size))  # the mask of a whole data set would be as long as it
+    for start in range(0, len(array), step):
+        finite = np.isfinite(array[start : start + step])
+        if not finite.all():
+            row = start + int(np.argwhere(~finite)[0][0])
+            raise DataError(
+                "finite values",
+                f"NaN or infinity in '{name}', sample {row}, in {where}",
+                "repair or drop the sample",
+            )
+
+
+def _checked_targets(targets: Array, where: str) -> Array:
+    if targets.dtype.kind == "f":
+        _check_finite(targets, TARGETS, where)
+        return targets
+    if targets.dtype == np.uint64 and targets.size and targets.max() > np.iinfo(np.int64).max:
+        raise DataError(
+            "class labels below 2**63", f"{targets.max()} in '{TARGETS}' of {where}", "store class numbers"
+        )
+    labels: NDArray[np.int64] = targets.astype(np.int64, copy=False)
+    return labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+
+
+def labels_of(targets: Array | None) -> NDArray[np.int64] | None:
+    """The targets, where they are class labels: integers, one a sample."""
+    return targets if targets is not None and targets.dtype.kind == "i" and targets.ndim == 1 else None

@@ -1,0 +1,103 @@
+"""How image files become arrays, as a folder's ``compress-data.toml`` or the caller's options tell it.
+
+The file, with every key it may have; all are optional::
+
+    size = [224, 224]                 # height, width in pixels
+    resize = "center-crop"            # or "stretch", the default
+    shorter = 256                     # shorter side in pixels before the crop; by default it just covers the size
+    interpolation = "bilinear"        # or "bicubic", "nearest"
+    mode = "RGB"                      # or "L" for one channel of gray
+    scale = 255                       # pixel values are divided by it,
+    mean = [0.485, 0.456, 0.406]      # then this is subtracted, a value a channel,
+    std = [0.229, 0.224, 0.225]       # and the result divided by this
+    layout = "NCHW"                   # or "NHWC"
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.errors import DataError
+from compress.toml_reader import Field, List, Number, Text, check, read_toml
+
+#: The file in a folder of images that says how they are prepared.
+OPTIONS_FILE = "compress-data.toml"
+
+#: Channels of an image in each mode.
+CHANNELS = {"RGB": 3, "L": 1}
+
+_PER_CHANNEL = List(Number("", -1e6, 1e6), 1, 3)
+_FIELDS: dict[str, Field] = {
+    "size": List(Number("pixels", 1, 16384, whole=True), 2, 2),
+    "resize": Text(("stretch", "center-crop")),
+    "shorter": Number("pixels", 1, 16384, whole=True),
+    "interpolation": Text(("bilinear", "bicubic", "nearest")),
+    "mode": Text(tuple(CHANNELS)),
+    "scale": Number("", 1e-6, 1e6),
+    "mean": _PER_CHANNEL,
+    "std": _PER_CHANNEL,
+    "layout": Text(("NCHW", "NHWC")),
+}
+
+
+@dataclass(frozen=True)
+class ImageOptions:
+    """How an image file becomes a float32 array.
+
+    Attributes:
+        size: (height, width) in pixels; None leaves images as they are, and then all must be of one size.
+        resize: ``stretch`` to the size, or ``center-crop``: scale, then cut the middle out.
+        shorter: Length in pixels that ``center-crop`` scales the shorter side to; None just covers ``size``.
+        interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
+        mode: ``RGB`` or ``L`` (gray).
+        scale: Pixel values, 0 to 255, are divided by it.
+        mean: Subtracted after that, one value a channel; None for 0.
+        std: The divisor after that, one value a channel; None for 1.
+        layout: ``NCHW`` or ``NHWC``.
+    """
+
+    size: tuple[int, int] | None = None
+    resize: str = "stretch"
+    shorter: int | None = None
+    interpolation: str = "bilinear"
+    mode: str = "RGB"
+    scale: float = 255.0
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    layout: str = "NCHW"
+
+    @classmethod
+    def read(cls, folder: Path, given: Mapping[str, Any] | ImageOptions | None = None) -> ImageOptions:
+        """From the folder's ``compress-data.toml``, where there is one; what is given wins, key by key.
+
+        Raises:
+            DataError: An unknown key, a value of another type or out of range, or values that do not fit together.
+        """
+        if isinstance(given, ImageOptions):
+            return given
+        path = folder / OPTIONS_FILE
+        values = check(read_toml(path, DataError), _FIELDS, str(path), DataError) if path.is_file() else {}
+        chosen = {key: value for key, value in dict(given or {}).items() if value is not None}
+        values |= check(chosen, _FIELDS, "the image options", DataError)
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        channels = CHANNELS[self.mode]
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values is not None and len(values) != channels:
+                wanted = f"{name} with a value for each of the {channels} channels of mode {self.mode}"
+                raise DataError(wanted, str(list(values)), f"change {name} or mode")
+        if self.std is not None and min(self.std) <= 0:
+            raise DataError("std above 0", str(list(self.std)), "change std")
+        if self.resize == "center-crop" and self.size is None:
+            raise DataError(
+                "the size to crop to", "resize = 'center-crop' alone", "add size = [height, width]"
+            )
+        if self.shorter is not None and (self.resize != "center-crop" or self.size is None):
+            raise DataError("resize = 'center-crop' with shorter", f"'{self.resize}'", "change resize")
+        if self.shorter is not None and self.size is not None and self.shorter < max(self.size):
+            found = f"{self.shorter} for size {list(self.size)}"
+            raise DataError("shorter of at least the size", found, "change shorter or size")

@@ -1,0 +1,190 @@
+"""Samples from a DataLoader or any iterable of batches, read again each time they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.arrays import ArraySplit
+from compress.data.checks import checked_batch, labels_of
+from compress.data.split import Array, Batch, RowDigest, Split, row_digests
+from compress.errors import DataError
+
+#: An iterator can be read only once, so its samples are kept in memory up to this size.
+MAX_ITERATOR_BYTES = 1 << 30
+
+_STABLE = "make it give the same samples in the same order each time: shuffle=False, no random augmentation"
+
+
+class LoaderSplit(Split):
+    """Samples of an iterable of batches that can be iterated again, such as a DataLoader.
+
+    It is read once here, to count and check; later passes read it again, and the first sample of each of its
+    batches is compared with what was there before.
+
+    Args:
+        loader: Yields ``(inputs, targets)``, inputs alone, or a mapping by input name with targets as ``y``.
+        where: What it is, for messages.
+
+    Raises:
+        DataError: It shuffles, yields something else, fails, or its batches do not fit one another.
+    """
+
+    def __init__(self, loader: Iterable[Any], where: str) -> None:
+        _refuse_shuffling(loader, where)
+        self._loader = loader
+        self._where = where
+        self._rows: NDArray[np.int64] | None = None
+        self.origin = {"kind": "loader", "from": where}
+        digests: list[RowDigest] = []
+        labels: list[NDArray[np.int64]] = []
+        for batch in read_batches(loader, where):
+            digests.extend(row_digests(batch))
+            self.labelled = batch.targets is not None
+            part = labels_of(batch.targets)
+            if part is not None:
+                labels.append(part)
+        self.labels = np.concatenate(labels) if labels else None  # all batches are alike, so all or none
+        self._known = self.__dict__["digests"] = tuple(digests)
+        next(self.batches(1))
+
+    def __len__(self) -> int:
+        return len(self._known) if self._rows is None else len(self._rows)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """See :meth:`Split.batches`. Rows are kept back only until a batch is full."""
+        kept: list[Batch] = []
+        count = 0
+        for part in self._chosen():
+            kept.append(part)
+            count += len(part)
+            if count >= size:
+                whole = Batch.joined(kept)
+                for start in range(0, count - size + 1, size):
+                    yield whole.rows(slice(start, start + size))
+                rest = count % size
+                kept, count = ([whole.rows(slice(-rest, None))] if rest else []), rest
+        if kept:
+            yield Batch.joined(kept)
+
+    def _chosen(self) -> Iterator[Batch]:
+        """The chosen rows of each of the loader's batches; the indices ascend."""
+        start = 0
+        for batch in read_batches(self._loader, self._where):
+            if start >= len(self._known) or next(row_digests(batch)) != self._known[start]:
+                raise DataError("the same samples on every pass", f"others in {self._where}", _STABLE)
+            stop = start + len(batch)
+            if self._rows is None:
+                yield batch
+            else:
+                low, high = np.searchsorted(self._rows, [start, stop])
+                if low < high:
+                    yield batch.rows(self._rows[low:high] - start)
+                if high == len(self._rows):
+                    return
+            start = stop
+        if start != len(self._known):
+            raise DataError(f"{len(self._known)} samples on every pass", f"{start} in {self._where}", _STABLE)
+
+    def _taken(self, indices: NDArray[np.int64]) -> Split:
+        rows = indices if self._rows is None else self._rows[indices]
+        ascending, back = np.unique(rows, return_inverse=True)
+        subset = LoaderSplit.__new__(LoaderSplit)
+        subset.__dict__.update(self.__dict__)
+        subset.__dict__.pop("sha256", None)
+        subset._rows = ascending
+        subset.labels = None if self.labels is None else self.labels[indices]
+        if np.array_equal(ascending, rows):
+            return subset
+        # Another order, or repeats: few rows, as for an example; they are read once and kept.
+        held = Batch.joined(list(subset.batches(len(ascending))))
+        return ArraySplit(held, self.origin, back)
+
+
+def from_iterator(iterator: Iterator[Any], where: str) -> ArraySplit:
+    """Samples of an iterator, such as a generator, which is read here and kept in memory.
+
+    Raises:
+        DataError: As for :class:`LoaderSplit`, or more than ``MAX_ITERATOR_BYTES``.
+    """
+    kept: list[Batch] = []
+    size = 0
+    for batch in read_batches(iterator, where):
+        kept.append(batch)
+        size += sum(array.nbytes for array in batch.inputs.values())
+        if size > MAX_ITERATOR_BYTES:
+            raise DataError(
+                f"at most {MAX_ITERATOR_BYTES >> 20} MiB from an iterator, which can be read only once",
+                f"more in {where}",
+                "return a DataLoader, or an object with __iter__, which is read anew each time",
+            )
+    return ArraySplit(Batch.joined(kept), {"kind": "iterator", "from": where})
+
+
+def read_batches(source: Iterable[Any], where: str) -> Iterator[Batch]:
+    """Checked batches of what an iterable yields; all have the same inputs, dtypes and shapes but for axis 0.
+
+    Raises:
+        DataError: See :class:`LoaderSplit`.
+    """
+    first: dict[str, str] | None = None
+    empty = True
+    for item in _guarded(source, where):
+        batch = checked_batch(_named(item, where), where)
+        signature = _signature(batch)
+        first = first or signature
+        if signature != first:
+            raise DataError(
+                f"batches like the first ({first})", f"{signature} in {where}", "make all samples alike"
+            )
+        if len(batch):
+            empty = False
+            yield batch
+    if empty:
+        raise DataError("batches of samples", f"none in {where}", "check what it iterates over")
+
+
+def _guarded(source: Iterable[Any], where: str) -> Iterator[Any]:
+    """What the user's iterable yields, with its own failures told as ours."""
+    try:
+        yield from source
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(
+            "batches of samples",
+            f"{type(error).__name__} in {where}: {error}",
+            "run its iteration alone to see where",
+        ) from error
+
+
+def _named(item: Any, where: str) -> Mapping[str, Any]:
+    if isinstance(item, Mapping):
+        return item
+    if isinstance(item, tuple | list) and len(item) in (1, 2):
+        inputs, *targets = item
+        named = dict(inputs) if isinstance(inputs, Mapping) else {"x": inputs}
+        return {**named, "y": targets[0]} if targets else named
+    if hasattr(item, "shape"):
+        return {"x": item}
+    length = f" of {len(item)}" if isinstance(item, Sequence) else ""
+    raise DataError(
+        "(inputs, targets), or a mapping by input name with targets as y",
+        f"{type(item).__name__}{length} in {where}",
+        "yield one of these as each batch",
+    )
+
+
+def _signature(batch: Batch) -> dict[str, str]:
+    arrays: dict[str, Array] = dict(batch.inputs)
+    if batch.targets is not None:
+        arrays["y"] = batch.targets
+    return {name: f"{array.dtype}{list(array.shape[1:])}" for name, array in arrays.items()}
+
+
+def _refuse_shuffling(loader: Iterable[Any], where: str) -> None:
+    if type(getattr(loader, "sampler", None)).__name__ == "RandomSampler":
+        raise DataError("the same order on every pass", f"a DataLoader that shuffles, in {where}", _STABLE)

@@ -1,0 +1,127 @@
+"""From whatever the user gives as data to a :class:`Split`: told by what it is, never by a file's ending."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compress.closest import closest
+from compress.data.arrays import ArraySplit
+from compress.data.image_options import ImageOptions
+from compress.data.images import ImageSplit
+from compress.data.loaders import LoaderSplit, from_iterator
+from compress.data.split import Split
+from compress.errors import DataError
+from compress.references import is_reference, resolve, working_directory_importable
+
+_KINDS = "an .npz file, a folder of class folders with images, or package.module:callable"
+_IN_PYTHON = "give (x, y), a mapping of arrays by input name, a DataLoader, or a path"
+
+
+def follow_reference(source: Any) -> Any:
+    """What ``package.module:callable`` returns when it is called without arguments; anything else as it is.
+
+    Raises:
+        DataError: The reference names nothing, or the call fails.
+    """
+    if not isinstance(source, str) or not is_reference(source) or Path(source).exists():
+        return source
+    found = resolve(source, kind="data", error=DataError)
+    if not callable(found):
+        return found
+    with working_directory_importable():
+        try:
+            return found()
+        except DataError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"data from {source}, called without arguments",
+                f"{type(error).__name__}: {error}",
+                "call it alone to see where it fails",
+            ) from error
+
+
+def open_data(
+    source: Any, image_options: Mapping[str, Any] | ImageOptions | None = None, reference: str | None = None
+) -> Split:
+    """Open data of any kind.
+
+    Args:
+        source: A path to an ``.npz`` or a folder of images; ``package.module:callable`` that returns any of what
+            follows; ``(x, y)``; arrays by input name with targets as ``y``; one array; a DataLoader or another
+            iterable of batches; a Split.
+        image_options: For folders of images; see :class:`ImageOptions`.
+        reference: The reference that ``source`` came from, where it is one that was followed already.
+
+    Raises:
+        DataError: It is none of these, or damaged.
+        UnavailableError: Images, and Pillow is not installed.
+    """
+    followed = follow_reference(source)
+    if followed is not source:
+        return open_data(followed, image_options, reference=source)
+    if isinstance(source, Split):
+        return source
+    if isinstance(source, str | os.PathLike):
+        split = _open_path(Path(source), image_options)
+    else:
+        split = _open_object(source, reference or "the data given")
+    if reference is not None:
+        split.origin = {**split.origin, "reference": reference}
+    return split
+
+
+def _open_object(source: Any, where: str) -> Split:
+    if isinstance(source, tuple) and len(source) == 2:
+        inputs, targets = source
+        named = dict(inputs) if isinstance(inputs, Mapping) else {"x": inputs}
+        return ArraySplit.from_arrays({**named, "y": targets}, where)
+    if isinstance(source, Mapping):
+        return ArraySplit.from_arrays(source, where)
+    if hasattr(source, "shape"):
+        return ArraySplit.from_arrays({"x": source}, where)
+    if hasattr(source, "__next__"):
+        return from_iterator(source, where)
+    if hasattr(source, "__iter__") and not isinstance(source, tuple):
+        return LoaderSplit(source, where)
+    found = f"{type(source).__name__} as {where}"
+    if hasattr(source, "__getitem__") and not isinstance(source, tuple):
+        raise DataError(
+            "batches of samples", f"{found}, a data set of single samples", "wrap it in a DataLoader"
+        )
+    raise DataError("data", found, _IN_PYTHON)
+
+
+def _open_path(path: Path, image_options: Mapping[str, Any] | ImageOptions | None) -> Split:
+    try:
+        if path.is_dir():
+            return ImageSplit.from_folder(path, image_options)
+        if not path.exists():
+            raise DataError("data", f"nothing at {path}", _advice(path))
+        if not path.is_file():
+            raise DataError(_KINDS, f"{path}, which is neither a file nor a folder", "check the path")
+        with path.open("rb") as file:
+            start = file.read(8)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(
+            "data that can be read", f"{path}: {reason}", "check the path and its permissions"
+        ) from error
+    if start.startswith(b"PK"):
+        return ArraySplit.from_npz(path)
+    if start.startswith(b"\x93NUMPY"):
+        found = f"a single array without a name, {path}"
+        raise DataError("an .npz file", found, "save it with np.savez(path, x=…, y=…)")
+    found = "an empty file" if not start else "a file of another kind"
+    raise DataError(_KINDS, f"{found}, {path}", "check the path")
+
+
+def _advice(path: Path) -> str:
+    try:
+        near = closest(path.name, (entry.name for entry in path.parent.iterdir()))
+    except OSError:
+        near = ""
+    return near or f"give {_KINDS}"

@@ -1,0 +1,135 @@
+"""A set of samples that is read in batches, whatever it is stored as."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+#: Samples read at once where nobody asks for another number.
+READ_SIZE = 256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples along axis 0.
+
+    Attributes:
+        inputs: One array per input name, each ``(n, …)``.
+        targets: Class labels, int64 ``(n,)``; float targets ``(n, …)``; integer targets of more axes, int64;
+            or None.
+    """
+
+    inputs: dict[str, Array]
+    targets: Array | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def rows(self, indices: NDArray[np.int64] | slice) -> Batch:
+        """Some of the samples."""
+        targets = None if self.targets is None else self.targets[indices]
+        return Batch({name: array[indices] for name, array in self.inputs.items()}, targets)
+
+    @classmethod
+    def joined(cls, batches: list[Batch]) -> Batch:
+        """Batches one after the other; at least one."""
+        names = batches[0].inputs
+        targets = [batch.targets for batch in batches if batch.targets is not None]
+        return cls(
+            {name: np.concatenate([batch.inputs[name] for batch in batches]) for name in names},
+            np.concatenate(targets) if targets else None,
+        )
+
+
+class RowDigest(NamedTuple):
+    """Hashes of one sample: rows with equal content have equal digests."""
+
+    inputs: bytes
+    targets: bytes
+
+
+class Split(ABC):
+    """Samples in a fixed order, read in batches and in constant memory.
+
+    Attributes:
+        labels: Class labels of all samples, int64 ``(n,)``; None where the targets are no class labels.
+        labelled: Whether there are targets of any kind.
+        classes: Names of the classes, label by label, where the data knows them.
+        origin: What the samples were read from, as JSON holds it.
+    """
+
+    labels: NDArray[np.int64] | None = None
+    labelled: bool = False
+    classes: tuple[str, ...] | None = None
+    origin: Mapping[str, Any] = {}
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    @abstractmethod
+    def batches(self, size: int) -> Iterator[Batch]:
+        """All samples in order, ``size`` at a time; the last batch may be smaller.
+
+        Raises:
+            DataError: A sample cannot be read, or does not fit the others.
+        """
+
+    @abstractmethod
+    def _taken(self, indices: NDArray[np.int64]) -> Split:
+        """The samples at these valid indices."""
+
+    def take(self, indices: ArrayLike) -> Split:
+        """Some of the samples, in the order of ``indices``, which may repeat; nothing is read yet.
+
+        Raises:
+            IndexError: An index is negative or past the end.
+        """
+        rows = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"indices must be in [0, {len(self)})")
+        taken = self._taken(rows)
+        if "digests" in self.__dict__:  # a hash that is known need not be taken again
+            taken.__dict__["digests"] = tuple(self.digests[row] for row in rows)
+        return taken
+
+    @cached_property
+    def digests(self) -> tuple[RowDigest, ...]:
+        """Hashes of each sample, in order; reads all of them once."""
+        return tuple(digest for batch in self.batches(READ_SIZE) for digest in row_digests(batch))
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all samples in order, inputs and targets; hexadecimal."""
+        whole = hashlib.sha256()
+        for digest in self.digests:
+            whole.update(digest.inputs)
+            whole.update(digest.targets)
+        return whole.hexdigest()
+
+
+def row_digests(batch: Batch) -> Iterator[RowDigest]:
+    """Hashes of each sample of a batch: of dtypes, shapes and values, and of names where there are several."""
+    several = len(batch.inputs) > 1
+    inputs = [(name if several else "", array) for name, array in sorted(batch.inputs.items())]
+    targets = [] if batch.targets is None else [("y", batch.targets)]
+    for row in range(len(batch)):
+        yield RowDigest(_digest(inputs, row), _digest(targets, row))
+
+
+def _digest(arrays: list[tuple[str, Array]], row: int) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for name, array in arrays:
+        values = np.ascontiguousarray(array[row])
+        digest.update(f"{name} {values.dtype.str} {values.shape}".encode())
+        digest.update(values.data)
+    return digest.digest()

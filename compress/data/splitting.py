@@ -1,0 +1,80 @@
+"""Which samples calibrate and which evaluate; never the same, and never equal ones."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data.images import ImageSplit
+from compress.data.split import READ_SIZE, Split, row_digests
+from compress.errors import DataError
+
+#: Evaluation needs at least so many samples; one set that is split, so many in all.
+MIN_EVALUATION = 2
+MIN_TO_SPLIT = 8
+
+Rows = NDArray[np.int64]
+
+
+def split_rows(content: Sequence[Hashable], calibration_samples: int, seed: int) -> tuple[Rows, Rows]:
+    """Divide one set into calibration and evaluation.
+
+    Calibration gets at most a quarter. Samples that are equal stay on one side, or they would be in both.
+
+    Args:
+        content: What each sample is, by a hash; equal samples have equal ones.
+        calibration_samples: Wanted at most, from 1.
+        seed: Of the choice, from 0.
+
+    Returns:
+        Ascending indices of calibration and of evaluation; together every index once, neither empty.
+
+    Raises:
+        DataError: There are too few samples, or too few that differ.
+    """
+    if len(content) < MIN_TO_SPLIT:
+        raise DataError(
+            f"at least {MIN_TO_SPLIT} samples, to calibrate on some and evaluate on the others",
+            str(len(content)),
+            "give more, or give calibration data of its own",
+        )
+    equal: dict[Hashable, list[int]] = {}
+    for row, each in enumerate(content):
+        equal.setdefault(each, []).append(row)
+    groups = list(equal.values())
+    shuffled = [groups[index] for index in np.random.default_rng(seed).permutation(len(groups))]
+    wanted = min(calibration_samples, len(content) // 4)
+    calibration: list[int] = []
+    for group in shuffled:
+        if len(calibration) + len(group) <= wanted:
+            calibration += group
+    calibration = calibration or min(shuffled, key=len)
+    evaluation = np.setdiff1d(np.arange(len(content)), calibration)
+    if len(evaluation) < MIN_EVALUATION:
+        raise DataError("samples that differ", f"{len(content)} that are all equal", "give other data")
+    return np.sort(np.array(calibration, dtype=np.int64)), evaluation.astype(np.int64)
+
+
+def choose_rows(total: int, samples: int, seed: int) -> Rows:
+    """Ascending indices of ``samples`` out of ``total``, or of all where there are fewer."""
+    chosen = np.random.default_rng(seed).choice(total, size=min(samples, total), replace=False)
+    return np.sort(chosen).astype(np.int64)
+
+
+def rows_shared(split: Split, other: Split) -> Rows:
+    """Indices of the samples in ``split`` whose inputs occur in ``other``; targets do not matter."""
+    if isinstance(split, ImageSplit) == isinstance(other, ImageSplit):
+        ours, theirs = _inputs(split), set(_inputs(other))
+    else:  # a hash of a file says nothing about an array: compare what the network sees
+        ours, theirs = _decoded_inputs(split), set(_decoded_inputs(other))
+    return np.array([row for row, each in enumerate(ours) if each in theirs], dtype=np.int64)
+
+
+def _inputs(split: Split) -> list[bytes]:
+    return [digest.inputs for digest in split.digests]
+
+
+def _decoded_inputs(split: Split) -> list[bytes]:
+    return [digest.inputs for batch in split.batches(READ_SIZE) for digest in row_digests(batch)]
