@@ -1,0 +1,243 @@
+"""What a network is for: the data it is judged by, the data it may learn from, and what 'accuracy' means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from compress.data import ImageOptions, Split, open_data
+from compress.data.binding import bind_split
+from compress.data.images import ImageSplit
+from compress.data.opening import follow_reference
+from compress.data.split import Array
+from compress.data.splitting import MIN_EVALUATION, choose_rows, rows_shared, split_rows
+from compress.errors import DataError, MetricError
+from compress.metrics import Metric, load_metric
+from compress.tensors import TensorSpec
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data and metric.
+
+    Attributes:
+        evaluation: What accuracy is measured on; at least two samples.
+        calibration: What value ranges are measured on; no sample of it is in ``evaluation``.
+        training: What techniques may train on; None where there is nothing.
+        metric: What 'accuracy' means.
+        provenance: Where the data is from and how it was divided, as JSON holds it; goes into the manifest.
+        classes: Names of the classes, label by label, where they are known.
+    """
+
+    evaluation: Split
+    calibration: Split
+    training: Split | None
+    metric: Metric
+    provenance: dict[str, Any]
+    classes: tuple[str, ...] | None = None
+
+    def example(self, size: int = 2) -> dict[str, Array]:
+        """The first ``size`` calibration samples by input name, repeated where there are fewer."""
+        rows = np.arange(size) % len(self.calibration)
+        return next(self.calibration.take(rows).batches(size)).inputs
+
+    def bind(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Task:
+        """The same task under the network's input names and dtypes, with the metric fitted to its outputs.
+
+        A single input is renamed; float and integer widths are adapted where no value is lost but a float's
+        rounding. Nothing is scaled, and integers never become floats.
+
+        Raises:
+            DataError: Names, shapes, dtypes or labels do not fit the network.
+            MetricError: The metric says nothing about such outputs.
+        """
+        metric = self.metric.fitted(outputs)
+        roles = {"evaluation": self.evaluation, "calibration": self.calibration, "training": self.training}
+        given = {role: split for role, split in roles.items() if split is not None}
+        if metric.class_labels:
+            for role, split in given.items():
+                _check_labels(split, outputs[0], role)
+        bound = {role: bind_split(split, inputs, f"{role} data") for role, split in given.items()}
+        return replace(
+            self,
+            metric=metric,
+            evaluation=bound["evaluation"],
+            calibration=bound["calibration"],
+            training=bound.get("training"),
+        )
+
+
+def load_task(
+    data: Any,
+    *,
+    metric: str | Callable[..., Any] | Metric | None = None,
+    train_data: Any = None,
+    calibration_data: Any = None,
+    calibration_samples: int = 512,
+    seed: int = 0,
+    image_options: Mapping[str, Any] | ImageOptions | None = None,
+) -> Task:
+    """Read data, set calibration samples apart, and choose the metric.
+
+    Args:
+        data: Evaluation data, of any kind that :func:`compress.data.open_data` opens; or a Task.
+        metric: See :func:`compress.metrics.load_metric`. None chooses by the targets: top-1 for class labels,
+            mean-error for floats, agreement with the original network where there are none.
+        train_data: Data to train on, of any kind.
+        calibration_data: Data to calibrate on. None takes samples of ``train_data``, or where there is none sets
+            at most a quarter of ``data`` apart. Samples that evaluation has too are left out.
+        calibration_samples: How many samples to calibrate on, at most; from 1.
+        seed: Of the choice of these samples, from 0; recorded.
+        image_options: How images are prepared; wins over the ``compress-data.toml`` in their folder.
+
+    Raises:
+        DataError: Data is missing, damaged or too little, or calibration and evaluation are the same samples.
+        MetricError: The metric is unknown or needs other targets.
+        UnavailableError: Images, and Pillow is not installed.
+    """
+    if calibration_samples < 1 or seed < 0:
+        found = f"{calibration_samples} calibration samples, seed {seed}"
+        raise DataError("at least 1 calibration sample and a seed from 0", found, "correct them")
+    given = follow_reference(data)
+    reference = data if given is not data else None
+    if isinstance(given, Task):
+        if train_data is not None or calibration_data is not None:
+            raise DataError("a Task alone", "a Task and other data with it", "put all data into the Task")
+        return _completed(given, metric)
+
+    evaluation = open_data(given, image_options, reference)
+    training = None if train_data is None else open_data(train_data, image_options)
+    if calibration_data is not None:
+        pool, taken_from = open_data(calibration_data, image_options), "calibration data"
+    elif training is not None:
+        pool, taken_from = training, "training data"
+    else:
+        pool, taken_from = evaluation, "evaluation data"
+    _check_image_options(image_options, (evaluation, pool))
+
+    how: dict[str, Any] = {
+        "calibration_from": taken_from,
+        "calibration_samples": calibration_samples,
+        "seed": seed,
+    }
+    if pool is evaluation:
+        content = [digest.inputs for digest in evaluation.digests]
+        rows, rest = split_rows(content, calibration_samples, seed)
+        calibration, evaluation = pool.take(rows), pool.take(rest)
+    else:
+        _check_enough(evaluation)
+        calibration = pool.take(choose_rows(len(pool), calibration_samples, seed))
+        calibration, how["left_out_of_calibration"] = _without_shared(calibration, evaluation, taken_from)
+
+    chosen = _metric_for(evaluation, metric)
+    provenance = _describe(evaluation, calibration, training) | {"split": how, "metric": chosen.name}
+    return Task(evaluation, calibration, training, chosen, provenance, evaluation.classes)
+
+
+def _completed(task: Task, metric: str | Callable[..., Any] | Metric | None) -> Task:
+    """A Task that the caller made, checked as one of ours would be."""
+    _check_enough(task.evaluation)
+    shared = rows_shared(task.calibration, task.evaluation)
+    if len(shared):
+        found = f"{len(shared)} of {len(task.calibration)} calibration samples in both"
+        raise DataError(
+            "calibration data apart from evaluation data", found, "take them out of one of the two"
+        )
+    chosen = _metric_for(task.evaluation, task.metric if metric is None else metric)
+    provenance = _describe(task.evaluation, task.calibration, task.training) | task.provenance
+    return replace(task, metric=chosen, provenance=provenance | {"metric": chosen.name})
+
+
+def _check_enough(evaluation: Split) -> None:
+    if len(evaluation) < MIN_EVALUATION:
+        raise DataError(
+            f"at least {MIN_EVALUATION} evaluation samples", str(len(evaluation)), "give more data"
+        )
+
+
+def _check_image_options(options: Mapping[str, Any] | ImageOptions | None, splits: tuple[Split, ...]) -> None:
+    given = (
+        options
+        if isinstance(options, ImageOptions)
+        else any(value is not None for value in (options or {}).values())
+    )
+    if given and not any(isinstance(split, ImageSplit) for split in splits):
+        raise DataError(
+            "a folder of images, for the image options", "data of another kind", "leave the options out"
+        )
+
+
+def _without_shared(calibration: Split, evaluation: Split, taken_from: str) -> tuple[Split, int]:
+    shared = rows_shared(calibration, evaluation)
+    if not len(shared):
+        return calibration, 0
+    if len(shared) == len(calibration):
+        found = f"{taken_from} whose samples are all in the evaluation data too"
+        raise DataError(
+            "samples to calibrate on that are not evaluated on", found, "give other data, or only one set"
+        )
+    kept = np.setdiff1d(np.arange(len(calibration)), shared)
+    return calibration.take(kept), len(shared)
+
+
+def _metric_for(evaluation: Split, metric: str | Callable[..., Any] | Metric | None) -> Metric:
+    """The metric asked for, or the one that fits the targets, checked against them."""
+    targets = next(evaluation.batches(1)).targets
+    if metric is None:
+        if targets is not None and evaluation.labels is None and targets.dtype.kind != "f":
+            shape = [len(evaluation), *targets.shape[1:]]
+            raise MetricError(
+                "a metric's name", f"integer targets of shape {shape}", "give package.module:callable"
+            )
+        metric = (
+            "agreement" if targets is None else "top-1" if evaluation.labels is not None else "mean-error"
+        )
+    chosen = load_metric(metric)
+    if chosen.needs == "labels" and targets is None:
+        raise MetricError(
+            f"targets for {chosen.name}", "data without y", "add y, or use the metric 'agreement'"
+        )
+    if chosen.class_labels and evaluation.labels is None and targets is not None:
+        found = f"y: {targets.dtype}[{', '.join(map(str, (len(evaluation), *targets.shape[1:])))}]"
+        todo = (
+            "save class numbers: y.astype('int64')"
+            if targets.ndim == 1
+            else "save class numbers: y.argmax(1)"
+        )
+        raise MetricError(f"class labels for {chosen.name}, one integer a sample", found, todo)
+    return chosen
+
+
+def _check_labels(split: Split, scores: TensorSpec, role: str) -> None:
+    """Labels against the classes that the network scores, ``(n, classes)``."""
+    classes = scores.shape[1]
+    if split.labels is None or not isinstance(classes, int):
+        return
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"labels from 0 to {classes - 1}, for the {classes} classes of output '{scores.name}'",
+            f"labels from {low} to {high} in the {role} data",
+            "number the classes as the network was trained",
+        )
+    if split.classes is not None and len(split.classes) != classes:
+        raise DataError(
+            f"a folder for each of the {classes} classes of output '{scores.name}'",
+            f"{len(split.classes)} class folders in the {role} data",
+            "labels follow the folders' order: give all classes, or package.module:callable that numbers them",
+        )
+
+
+def _describe(evaluation: Split, calibration: Split, training: Split | None) -> dict[str, Any]:
+    """As JSON holds it. Training data is not hashed: it may be large, and nothing is judged by it."""
+    described: dict[str, Any] = {
+        "evaluation": {**evaluation.origin, "samples": len(evaluation), "sha256": evaluation.sha256},
+        "calibration": {**calibration.origin, "samples": len(calibration), "sha256": calibration.sha256},
+        "training": None if training is None else {**training.origin, "samples": len(training)},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    return plain
