@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import onnx
 import onnx.inliner
+from onnx import numpy_helper
 
 from compress.errors import NetworkError
 from compress.onnx_graph.affine import fold_affine
@@ -35,10 +37,10 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
+    prepared = _with_shapes(prepared)  # which also completes outputs that were declared without one
     _check(prepared)
-    prepared = _raise_opset(onnx.inliner.inline_local_functions(prepared))
+    prepared = _with_shapes(_raise_opset(onnx.inliner.inline_local_functions(prepared)))
     _drop_initializers_from_inputs(prepared)
-    prepared = _with_shapes(prepared)
     for step in STEPS:
         step(prepared)
         prepared = _with_shapes(prepared)
@@ -84,6 +86,21 @@ def pool_instead_of_mean(model: onnx.ModelProto) -> None:
         if not keeps:
             nodes.append(onnx.helper.make_node("Flatten", [pooled], [node.output[0]], axis=1))
     replace_nodes(model, nodes)
+
+
+def constant_reshapes(model: onnx.ModelProto) -> None:
+    """Give Reshape a constant shape where all sizes but one are known: exporters compute it anew in every run."""
+    graph = Graph(model)
+    for node in graph.nodes:
+        if node.op_type != "Reshape" or node.input[1] in graph.initializers:
+            continue
+        shape = graph.shape(node.output[0])
+        if shape is None or 0 in shape or sum(not isinstance(size, int) for size in shape) > 1:
+            continue
+        name = f"{node.output[0]}_shape"
+        sizes = np.array([size if isinstance(size, int) else -1 for size in shape], np.int64)
+        model.graph.initializer.append(numpy_helper.from_array(sizes, name))
+        node.input[1] = name
 
 
 def gemm_instead_of_matmul(model: onnx.ModelProto) -> None:
@@ -139,6 +156,7 @@ def name_nodes(model: onnx.ModelProto) -> None:
 STEPS: tuple[Callable[[onnx.ModelProto], None], ...] = (
     fold_constants,
     remove_identities,
+    constant_reshapes,
     gemm_instead_of_matmul,
     fold_affine,
     pool_instead_of_mean,

@@ -17,7 +17,7 @@ from compress.quantization.grid import Range
 from compress.quantization.insertion import insert
 from compress.quantization.observers import new_observer
 from compress.quantization.placement import Placement, place
-from compress.quantization.settings import METHODS, SCOPES, QuantizationSettings
+from compress.quantization.settings import METHODS, SCOPES, Settings
 from compress.target import QuantizationFlavour
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "SCOPES",
     "Placement",
     "QuantizationReport",
-    "QuantizationSettings",
+    "Settings",
     "place",
     "prepare",
     "quantize_static",
@@ -46,7 +46,7 @@ class QuantizationReport:
     """
 
     flavour: QuantizationFlavour
-    settings: QuantizationSettings
+    settings: Settings
     int8_nodes: tuple[str, ...]
     float_nodes: Mapping[str, str]
     ranges: Mapping[str, Range]
@@ -68,7 +68,7 @@ def quantize_static(
     model: onnx.ModelProto,
     batches: Iterable[Mapping[str, NDArray[Any]]],
     flavour: QuantizationFlavour,
-    settings: QuantizationSettings | None = None,
+    settings: Settings | None = None,
 ) -> tuple[onnx.ModelProto, QuantizationReport]:
     """Quantize a float network to int8, from samples alone.
 
@@ -87,7 +87,7 @@ def quantize_static(
         RecipeError: A node to be excluded is not in the network.
         DataError: The samples do not fit, or make NaN or infinity.
     """
-    settings = settings or QuantizationSettings()
+    settings = settings or Settings()
     prepared = prepare(model)
     _check_float(prepared)
     placement = place(prepared, flavour, settings)

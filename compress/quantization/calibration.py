@@ -16,7 +16,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from compress.errors import DataError
+from compress.errors import DataError, NetworkError
 from compress.onnx_graph.graph import Graph
 from compress.quantization.grid import Range
 from compress.quantization.observers import Observer
@@ -82,9 +82,16 @@ def _session(model: onnx.ModelProto, computed: list[str]) -> onnxruntime.Inferen
     options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        observed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    try:
+        return onnxruntime.InferenceSession(
+            observed.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's own classes have no common root but this
+        raise NetworkError(
+            "a network that ONNX Runtime can run",
+            str(error).strip().splitlines()[0],
+            "replace the operator it names, or export the network again",
+        ) from error
 
 
 def _check_names(batch: Mapping[str, NDArray[Any]], inputs: list[str]) -> None:

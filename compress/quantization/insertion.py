@@ -12,6 +12,7 @@ from onnx import numpy_helper
 
 from compress.onnx_graph.fold import remove_unused
 from compress.onnx_graph.graph import Graph, replace_nodes
+from compress.quantization.alignment import align_input_channels
 from compress.quantization.grid import (
     LARGEST_BIAS,
     Grid,
@@ -20,6 +21,7 @@ from compress.quantization.grid import (
     quantize_weight,
     weight_scales,
 )
+from compress.quantization.kernels import kernels_for
 from compress.quantization.placement import Placement, WeightedNode
 from compress.target import QuantizationFlavour
 
@@ -57,6 +59,9 @@ def insert(
     for name in placement.activations:
         writer.quantize_activation(name, grids[name], placement)
     writer.finish()
+    if flavour.activation == "uint8" and kernels_for(flavour).writes_int8:  # ONNX Runtime on x86
+        align_input_channels(quantized)
+    remove_unused(quantized)
     return quantized
 
 
@@ -137,7 +142,6 @@ class _Writer:
         self.model.graph.initializer.extend(
             numpy_helper.from_array(value, name) for name, value in self.stored.items()
         )
-        remove_unused(self.model)
         del self.model.graph.value_info[:]
 
     def _dequantized_constant(

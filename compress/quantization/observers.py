@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.quantization.grid import Range, activation_grid
-from compress.quantization.settings import QuantizationSettings
+from compress.quantization.settings import Settings
 from compress.target import QuantizationFlavour
 
 #: Weight of the past in a moving average, a batch.
@@ -181,7 +181,7 @@ class MseObserver(Histogram):
         return float(error @ bins.counts)
 
 
-def new_observer(settings: QuantizationSettings, flavour: QuantizationFlavour) -> Observer:
+def new_observer(settings: Settings, flavour: QuantizationFlavour) -> Observer:
     """A new observer for the method of the settings."""
     if settings.method == "min-max":
         return MinMaxObserver()

@@ -26,7 +26,7 @@ from compress.errors import RecipeError
 from compress.onnx_graph.affine import output_channel_axis
 from compress.onnx_graph.graph import Graph, attribute
 from compress.quantization.kernels import Int8Kernels, kernels_for
-from compress.quantization.settings import QuantizationSettings
+from compress.quantization.settings import Settings
 from compress.target import QuantizationFlavour
 
 
@@ -75,7 +75,7 @@ class Placement:
     float_nodes: Mapping[str, str]
 
 
-def place(model: onnx.ModelProto, flavour: QuantizationFlavour, settings: QuantizationSettings) -> Placement:
+def place(model: onnx.ModelProto, flavour: QuantizationFlavour, settings: Settings) -> Placement:
     """Decide where Q/DQ go.
 
     Args:
@@ -102,7 +102,7 @@ class _Planner:
     """The decision while it is being made; :func:`place` is its only user."""
 
     def __init__(
-        self, graph: Graph, flavour: QuantizationFlavour, settings: QuantizationSettings, kernels: Int8Kernels
+        self, graph: Graph, flavour: QuantizationFlavour, settings: Settings, kernels: Int8Kernels
     ) -> None:
         self.graph = graph
         self.flavour = flavour
@@ -332,7 +332,7 @@ def _channel_axis(node: onnx.NodeProto, rank: int) -> int:
     return 1 if node.op_type == "ConvTranspose" else 0
 
 
-def _check_excluded(graph: Graph, settings: QuantizationSettings) -> None:
+def _check_excluded(graph: Graph, settings: Settings) -> None:
     names = [node.name for node in graph.nodes]
     for name in settings.exclude_nodes:
         if name not in names:

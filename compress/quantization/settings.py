@@ -16,7 +16,7 @@ METHODS = ("min-max", "moving-average", "percentile", "mse")
 
 
 @dataclass(frozen=True)
-class QuantizationSettings:
+class Settings:
     """Settings of static int8 quantization.
 
     Attributes:

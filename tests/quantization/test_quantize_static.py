@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 
 from compress.errors import NetworkError
-from compress.quantization import QuantizationSettings, quantize_static
+from compress.quantization import Settings, quantize_static
 from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
 from tests.graphs import classifier, samples, two_inputs
 
@@ -37,7 +37,7 @@ def sqnr(reference: np.ndarray, found: np.ndarray) -> float:
 def test_the_quantized_classifier_is_legal_and_close_to_the_float_one(flavour, method, scope):
     model = classifier()
     quantized, report = quantize_static(
-        model, batches(), flavour, QuantizationSettings(scope=scope, method=method)
+        model, batches(), flavour, Settings(scope=scope, method=method)
     )
     onnx.checker.check_model(quantized, full_check=True)
     x = samples(32, seed=99)

@@ -1,0 +1,71 @@
+"""Give int8 convolutions as many input channels as the fast kernel takes.
+
+ONNX Runtime's fast int8 convolution on x86 (MLAS ``convsym.cpp``) needs input channels in multiples of four; with
+one or three, as images have, it falls back to one that was 1.3 to 4 times slower. Channels that meet zero weights
+change nothing in the result.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from compress.onnx_graph.graph import Graph, attribute, replace_nodes
+
+_MULTIPLE = 4  # input channels, and output channels too
+_FEWEST_OUTPUT_CHANNELS = 16  # below it the fast kernel is not used anyway
+
+
+def align_input_channels(model: onnx.ModelProto) -> None:
+    """Repeat channels of the quantized input, and pad the int8 weight with zeros, in place.
+
+    Args:
+        model: With Q/DQ, as :func:`compress.quantization.insertion.insert` returns it.
+    """
+    graph = Graph(model)
+    nodes = []
+    for node in graph.nodes:
+        nodes += [*_aligned_input(node, graph, model), node] if node.op_type == "Conv" else [node]
+    replace_nodes(model, nodes)
+
+
+def _aligned_input(node: onnx.NodeProto, graph: Graph, model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that widen a convolution's input; none where it fits as it is."""
+    activation, stored = (graph.producers.get(name) for name in node.input[:2])
+    if activation is None or stored is None or activation.op_type != "DequantizeLinear":
+        return []
+    weight = graph.constant(stored.input[0])  # int8 [output channels, input channels / group, …]
+    if stored.op_type != "DequantizeLinear" or weight is None:
+        return []
+    if attribute(node, "group", 1) != 1 or not weight.shape[1] % _MULTIPLE:
+        return []
+    if weight.shape[0] < _FEWEST_OUTPUT_CHANNELS or weight.shape[0] % _MULTIPLE:
+        return []
+    missing = -weight.shape[1] % _MULTIPLE
+    padding = [(0, 0), (0, missing), *[(0, 0)] * (weight.ndim - 2)]
+    prefix = f"{node.name}_aligned"
+    constants = {
+        f"{prefix}_weight": np.pad(weight, padding),
+        f"{prefix}_channels": np.array([*range(weight.shape[1]), *[0] * missing], np.int64),
+    }
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    wide, read, dequantized_weight = (
+        f"{prefix}_input",
+        f"{prefix}_input_dequantized",
+        f"{prefix}_weight_dequantized",
+    )
+    added = [
+        onnx.helper.make_node("Gather", [activation.input[0], f"{prefix}_channels"], [wide], axis=1),
+        onnx.helper.make_node("DequantizeLinear", [wide, *activation.input[1:]], [read]),
+        onnx.helper.make_node(
+            "DequantizeLinear",
+            [f"{prefix}_weight", *stored.input[1:]],
+            [dequantized_weight],
+            axis=attribute(stored, "axis", 1),
+        ),
+    ]
+    for number, each in enumerate(added):
+        each.name = f"{prefix}_{each.op_type}_{number}"
+    node.input[0], node.input[1] = read, dequantized_weight
+    return added
