@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -61,7 +62,7 @@ def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
             f"no build is inside the limits: {'; '.join(f'{name} {why}' for name, why in verdicts.items())}"
         )
         return Choice(None, reason, verdicts, pareto_front(candidates))
-    best = min(fit, key=lambda entry: _cost(_measured(entry), limits.objective))
+    best = _best(fit, limits.objective)
     original = candidates[0]
     for entry in fit:
         if entry is not best:
@@ -123,9 +124,30 @@ def _objection(entry: Candidate, limits: Limits) -> str:
     return ""
 
 
+def _best(fit: Sequence[Candidate], objective: Objective) -> Candidate:
+    """The cheapest; of builds whose latency intervals overlap with its own, the one faster over all batch sizes."""
+    first = min(fit, key=lambda entry: _cost(_measured(entry), objective))
+    if objective == "size":
+        return first
+    limit = _judged(_measured(first), objective).ratio_interval
+    if limit is None:
+        return first
+
+    def tied(entry: Candidate) -> bool:
+        own = _judged(_measured(entry), objective).ratio_interval
+        return own is not None and own.low <= limit.high
+
+    return min(
+        filter(tied, fit),
+        key=lambda entry: math.prod(_ratio(latency) for latency in _measured(entry).latency),
+    )
+
+
 def _runner_up(entry: Candidate, best: Candidate, limits: Limits) -> str:
     if limits.objective == "size":
         return f"larger than {best.recipe.name}"
+    if _cost(_measured(entry), limits.objective) < _cost(_measured(best), limits.objective):
+        return f"as fast as {best.recipe.name} within noise, and slower over both batch sizes"
     return f"slower than {best.recipe.name}"
 
 

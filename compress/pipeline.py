@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING, Any
 from compress.backends.base import Artifact
 from compress.bundle import Bundle, check_replaceable, load_bundle
 from compress.choice import Choice, Limits, choose
-from compress.errors import CompressError, InternalError, OutputError, UsageError
+from compress.errors import CompressError, InternalError, OutputError, RecipeError, UsageError
 from compress.history import Candidate, History, written_safely
 from compress.hosts import connect
 from compress.hosts.machine import fingerprint
 from compress.network import Network, load_network
 from compress.profiling.measure import measure
 from compress.progress import Reporter
+from compress.recipe import Recipe
 from compress.search import ORIGINAL, most_candidates, propose
 from compress.shipping import ship
 from compress.target import Target, load_target
 from compress.task import Task, load_task
-from compress.techniques import apply_recipe
+from compress.techniques import apply_recipe, load_technique
 from compress.techniques.base import Context
 from compress.versions import versions
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     import torch
 
     from compress.hosts.base import Host
-    from compress.recipe import Recipe
     from compress.record import Profile
 
 
@@ -91,6 +91,7 @@ def optimize(
     max_latency: float | None = None,
     max_size: float | None = None,
     objective: str = "latency",
+    recipes: Sequence[Recipe | str | Path] = (),
     threads: int | None = None,
     seconds: float = 2.0,
     factory: str | None = None,
@@ -115,6 +116,7 @@ def optimize(
         max_latency: Median latency allowed at the first batch size, in milliseconds.
         max_size: Size of the artifact allowed, in MB.
         objective: ``latency``, ``throughput`` or ``size``.
+        recipes: Recipes, or their TOML files, to try instead of those the target suggests.
         threads: Threads of the runtime; None takes what is measured to be fastest.
         seconds: Of timing per build and batch size; more gives narrower intervals.
         factory: ``package.module:callable`` that makes the module a state dict belongs to.
@@ -135,6 +137,7 @@ def optimize(
     limits = _limits(max_drop, max_latency, max_size, objective)
     out = Path(out)
     check_replaceable(out)
+    own = _checked(recipes)
 
     reporter.stage("reading the target and the data")
     deployment = load_target(target)
@@ -153,8 +156,8 @@ def optimize(
     run = _Run(network, task, deployment, host, seed, threads, seconds, reporter)
 
     with History(out.with_name(out.name + ".partial"), run.key()) as history:
-        reporter.plan(most_candidates(deployment))
-        for recipe in propose(deployment, limits, history):
+        reporter.plan(most_candidates(deployment, own))
+        for recipe in propose(deployment, limits, history, own):
             candidate = history.find(recipe)
             if candidate is None:
                 candidate = run.attempt(recipe, history)
@@ -243,6 +246,19 @@ class _Run:
         artifact = self.host.backend.compile(compressed.to_onnx(), directory, options)
         self.reporter.step("choosing session options")
         return self.host.tune(artifact, self.task, self.target, self.threads)
+
+
+def _checked(recipes: Sequence[Recipe | str | Path]) -> list[Recipe]:
+    """Recipes read, with every technique and setting checked before any work is done."""
+    read = [recipe if isinstance(recipe, Recipe) else Recipe.from_file(Path(recipe)) for recipe in recipes]
+    for recipe in read:
+        for step in recipe.steps:
+            load_technique(step)
+    names = [ORIGINAL.name, *(recipe.name for recipe in read)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise RecipeError("recipes with names of their own", f"'{twice}' twice", "rename one")
+    return read
 
 
 def _original(history: History) -> tuple[Profile, Artifact] | None:

@@ -6,7 +6,7 @@ what was measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from compress.choice import Limits, inside_margin
@@ -20,23 +20,31 @@ if TYPE_CHECKING:
 ORIGINAL = Recipe("fp32")
 
 
-def propose(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
+def propose(
+    target: Target, limits: Limits, history: History, recipes: Sequence[Recipe] = ()
+) -> Iterator[Recipe]:
     """Recipes for a target, cheapest and likeliest first.
 
     Args:
         target: Its precisions say what is worth trying.
         limits: The margin that decides whether finer calibration is needed.
         history: What was recorded so far.
+        recipes: The user's own; where there are any, these and the original are all that is tried.
     """
     yield ORIGINAL
+    if recipes:
+        yield from recipes
+        return
     if "fp16" in target.precisions:
         yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
     if "int8" in target.precisions:
         yield from _int8(limits, history)
 
 
-def most_candidates(target: Target) -> int:
+def most_candidates(target: Target, recipes: Sequence[Recipe] = ()) -> int:
     """How many recipes :func:`propose` gives at the most."""
+    if recipes:
+        return 1 + len(recipes)
     return 1 + ("fp16" in target.precisions) + 4 * ("int8" in target.precisions)
 
 
@@ -45,9 +53,8 @@ def _int8(limits: Limits, history: History) -> Iterator[Recipe]:
     weights_only = Recipe("int8-matmul", (Step("quantize", {"scope": "weights-ops"}),))
     yield whole_chains
     yield weights_only
-    # Clipping outliers costs a few samples their extremes and gives all others finer steps: worth a try only
-    # where the plain ranges lost too much.
-    for method in ("mse", "percentile"):
+    # Other ranges are worth a try only where the error-optimal ones lost too much.
+    for method in ("min-max", "percentile"):
         if _keeps_accuracy(history, limits):
             return
         yield Recipe(f"int8-{method}", (Step("quantize", {"scope": "all", "method": method}),))

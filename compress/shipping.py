@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.bundle import write_bundle
+from compress.reports.markdown import report
 from compress.versions import versions
 
 if TYPE_CHECKING:
@@ -62,7 +63,10 @@ def ship(
         "reason": choice.reason,
         "versions": versions(),
     }
-    texts = {"candidates.jsonl": "".join(_line(entry, choice) for entry in candidates)}
+    texts = {
+        "candidates.jsonl": "".join(_line(entry, choice) for entry in candidates),
+        "report.md": report(manifest, choice, candidates),
+    }
     if target.backend == "tensorrt":
         from compress.backends.tensorrt import build_script
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,17 @@ def test_fastest_inside_the_margin_is_shipped() -> None:
     name, verdicts = names_and_verdicts([FP32, fast, faster])
     assert name == "faster"
     assert verdicts["fast"] == "slower than faster"
+
+
+def test_tie_within_noise_goes_to_the_faster_over_all_batch_sizes() -> None:
+    lucky = candidate("lucky", ratio=0.50, drop=INSIDE)
+    better = candidate("better", ratio=0.51, drop=INSIDE)
+    assert lucky.profile is not None
+    slow_batch = replace(lucky.profile.latency[1], ratio=0.8)
+    lucky = replace(lucky, profile=replace(lucky.profile, latency=(lucky.profile.latency[0], slow_batch)))
+    name, verdicts = names_and_verdicts([FP32, lucky, better])
+    assert name == "better"
+    assert "within noise" in verdicts["lucky"]
 
 
 def test_point_estimate_inside_the_margin_is_not_enough() -> None:
@@ -93,5 +106,3 @@ def test_what_is_shipped_is_inside_the_limits(ratio: float, drop: float, width: 
     if choice.candidate is entry:
         assert drop + width <= 1.0
         assert ratio + 0.02 < 1
-
-

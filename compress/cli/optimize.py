@@ -33,6 +33,13 @@ from compress.cli.options import data_options, image_options, network_options
     show_default=True,
     help="What to minimise inside the limits.",
 )
+@click.option(
+    "--recipe",
+    "recipes",
+    multiple=True,
+    type=click.Path(),
+    help="Try this recipe (TOML) instead of those the target suggests; may be given again.",
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads of the runtime. [default: measured]")
 @click.option(
     "--seconds",

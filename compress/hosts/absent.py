@@ -51,7 +51,8 @@ class AbsentHost(Host):
 
     def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
         """See :meth:`Host.layers`: estimated time and bound per layer at the first batch size."""
-        return tuple(entry.to_dict() for entry in _estimate(build, target, target.batch_sizes[0]).layers)
+        batch = batch_sizes(build.session, target)[0]
+        return tuple(entry.to_dict() for entry in _estimate(build, target, batch).layers)
 
     def peak_memory_mb(self, build: Build, target: Target) -> float | None:
         """Not known without the board."""

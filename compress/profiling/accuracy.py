@@ -16,11 +16,10 @@ from compress.statistics.proportions import wilson
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from compress.task import Task
-
     from compress.backends.base import Session
     from compress.data import Batch
     from compress.metrics import Metric
+    from compress.task import Task
 
 Outcomes = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -18,9 +18,8 @@ from compress.record import Interval, Latency
 from compress.statistics.quantiles import quantile_interval
 
 if TYPE_CHECKING:
-    from compress.task import Task
-
     from compress.backends.base import Session
+    from compress.task import Task
 
 Feeds = Mapping[str, "np.ndarray[Any, Any]"]
 

@@ -15,10 +15,9 @@ from compress.record import Profile
 from compress.versions import versions
 
 if TYPE_CHECKING:
-    from compress.task import Task
-
     from compress.hosts.base import Host
     from compress.target import Target
+    from compress.task import Task
 
 
 def measure(

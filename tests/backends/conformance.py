@@ -26,7 +26,9 @@ class Conformance:
 
     @pytest.fixture
     def artifact(self, backend: Backend, tmp_path: Path) -> Artifact:
-        return backend.compile(classifier(), tmp_path, backend.default_options(load_target(self.target), threads=1))
+        return backend.compile(
+            classifier(), tmp_path, backend.default_options(load_target(self.target), threads=1)
+        )
 
     def test_names_itself_in_its_artifacts(self, backend: Backend, artifact: Artifact) -> None:
         assert artifact.backend == backend.name
@@ -35,7 +37,9 @@ class Conformance:
         assert artifact.sha256 == sha256_of(artifact.path)
         assert artifact.size_bytes == size_of(artifact.path)
 
-    def test_same_graph_gives_the_same_file(self, backend: Backend, artifact: Artifact, tmp_path: Path) -> None:
+    def test_same_graph_gives_the_same_file(
+        self, backend: Backend, artifact: Artifact, tmp_path: Path
+    ) -> None:
         again = tmp_path / "again"
         again.mkdir()
         assert backend.compile(classifier(), again, artifact.options).sha256 == artifact.sha256

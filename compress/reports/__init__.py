@@ -1,0 +1,1 @@
+"""Reports of a run, a file a form."""
