@@ -8,20 +8,22 @@ The rules are those of TensorRT's and ONNX Runtime's graph optimizers, as far as
   <https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/work-quantized-types.html>`_);
 * a convolution or matrix multiplication takes the elementwise operators that follow, one residual Add among
   them;
-* a chain of elementwise operators is one layer.
+* a chain of elementwise operators is one layer;
+* query·key, softmax and the product with the values are one layer;
+* a matrix multiplication takes transposed and scaled operands as they are (strides and alpha of a GEMM).
 
 Fusion stops where a value is needed elsewhere too, and at a Q/DQ pair, which fixes a rounding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import onnx
 
-from compress.onnx_graph.graph import tensors_read
+from compress.onnx_graph.graph import attribute, tensors_read
 from compress.onnx_graph.operators import (
     COMMUTE_WITH_QUANTIZATION,
     MATRIX_KINDS,
@@ -77,12 +79,38 @@ def storages(graph: ShapedGraph) -> dict[str, Storage]:
     found = {name: Storage(name, graph.dtypes.get(name, 0)) for name in graph.inputs}
     for name in graph.constants:
         found[name] = Storage(name, graph.dtypes[name], constant=True, origins=frozenset({name}))
+    strided = _read_strided(graph)
     for node in graph.nodes:
         read = [found[name] for name in tensors_read(node) if name in found]
         for name in node.output:
             if name:
-                found[name] = _storage(name, node, read, graph)
+                found[name] = read[0] if name in strided else _storage(name, node, read, graph)
     return found
+
+
+def _read_strided(graph: ShapedGraph) -> set[str]:
+    """What only matrix multiplications read, which take it with other strides or times a factor."""
+    strided: set[str] = set()
+    unfit = set(graph.outputs)  # names that something else reads
+    for node in reversed(graph.nodes):
+        if node.op_type in ("Shape", "Size"):
+            continue
+        rearranges = node.op_type in ("Transpose", "Split") or _scales(node, graph)
+        passes = rearranges or node.op_type in VIEWS | {"DequantizeLinear", "QuantizeLinear"}
+        if not is_known(node) or unfit.intersection(node.output) or not passes:
+            if not is_known(node) or node.op_type not in ("MatMul", "Attention"):
+                unfit.update(tensors_read(node))
+        elif rearranges:
+            strided.update(node.output)
+    return strided
+
+
+def _scales(node: onnx.NodeProto, graph: ShapedGraph) -> bool:
+    """Whether the node multiplies a tensor by one constant number."""
+    if node.op_type not in ("Mul", "Div"):
+        return False
+    first, second = (name in graph.constants for name in node.input)
+    return second and not first and math.prod(graph.shapes[node.input[1]]) == 1
 
 
 def _storage(name: str, node: onnx.NodeProto, read: list[Storage], graph: ShapedGraph) -> Storage:
@@ -105,108 +133,109 @@ def _storage(name: str, node: onnx.NodeProto, read: list[Storage], graph: Shaped
 
 
 def group_nodes(graph: ShapedGraph, stored: dict[str, Storage]) -> list[Group]:
-    """The operators that run, grouped into layers; the order is topological.
+    """The operators that run, grouped into layers; the order is topological."""
+    return _Grouping(graph, stored).groups
 
-    A node joins the last of the groups it reads from, so no group ever depends on a later one.
+
+class _Grouping:
+    """Puts one operator after the other into a layer.
+
+    An operator joins the last of the layers it reads from, or none; so no layer ever depends on a later one.
     """
-    consumers = _consumers(graph, stored)
-    outputs = {stored[name].root for name in graph.outputs if name in stored}
-    groups: list[Group] = []
-    makers: dict[str, int] = {}
-    for node in graph.nodes:
-        if not _runs(node, graph, stored):
-            continue
-        read = _roots_read(node, stored)
-        latest = max((makers[root] for root in read if root in makers), default=None)
-        group = groups[latest] if latest is not None else None
-        if group is None or not _joins(node, group, stored, consumers, outputs):
-            latest = len(groups)
-            group = Group(kind(node, graph.shapes.get), [])
-            groups.append(group)
-        elif node.op_type != "QuantizeLinear":
-            group.joined.update(root for root in read if root not in group.makes)
-        assert latest is not None  # it is the index of the group, found or made
-        group.nodes.append(node)
-        made = {stored[name].root for name in node.output if name}
-        group.makes |= made
-        makers.update(dict.fromkeys(made, latest))
-    return groups
 
+    def __init__(self, graph: ShapedGraph, stored: dict[str, Storage]) -> None:
+        self._graph = graph
+        self._stored = stored
+        self._outputs = {stored[name].root for name in graph.outputs if name in stored}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        running = [node for node in graph.nodes if self._runs(node)]
+        for node in running:
+            for root in self._roots_read(node):
+                self._readers.setdefault(root, []).append(node)
+        self.groups: list[Group] = []
+        self._makers: dict[str, int] = {}
+        for node in running:
+            self._place(node)
 
-def _runs(node: onnx.NodeProto, graph: ShapedGraph, stored: dict[str, Storage]) -> bool:
-    """Whether the node does something at run time: no view, nothing constant, no DQ but a graph's output."""
-    made = [stored[name] for name in node.output if name]
-    if all(each.constant for each in made):
-        return False
-    if node.op_type == "DequantizeLinear" and is_known(node):
-        return node.output[0] in graph.outputs
-    return node.op_type not in VIEWS or not is_known(node)
-
-
-def _joins(
-    node: onnx.NodeProto,
-    group: Group,
-    stored: dict[str, Storage],
-    consumers: dict[str, list[onnx.NodeProto]],
-    outputs: set[str],
-) -> bool:
-    if node.op_type == "QuantizeLinear" and is_known(node):
-        return True
-    if not _is_elementwise(node) or group.kind not in (*MATRIX_KINDS, "elementwise"):
-        return False
-    from_group = [name for name in tensors_read(node) if name in stored and stored[name].root in group.makes]
-    for name in from_group:
-        read_directly = stored[name].root == name and not stored[name].dequantized
-        if not read_directly or name in outputs:
+    def _runs(self, node: onnx.NodeProto) -> bool:
+        """Whether the node does something at run time: no view, nothing constant."""
+        made = {self._stored[name] for name in node.output if name}
+        if all(each.constant for each in made):
             return False
-        outside = [
-            reader for reader in consumers[name] if all(reader is not own for own in (node, *group.nodes))
-        ]
-        if not _meets(node, outside, consumers, stored):
-            return False
-    if group.kind == "elementwise":
-        return True
-    foreign = {root for root in _roots_read(node, stored) if root not in group.makes}
-    return not foreign or (node.op_type in ("Add", "Sum") and len(foreign | group.joined) == 1)
+        return any(each.root in node.output for each in made) or not is_known(node)
 
+    def _place(self, node: onnx.NodeProto) -> None:
+        read = self._roots_read(node)
+        index = max((self._makers[root] for root in read if root in self._makers), default=-1)
+        if index < 0 or not self._joins(node, self.groups[index]):
+            index = len(self.groups)
+            self.groups.append(Group(kind(node, self._graph.shapes.get), []))
+        elif _is_elementwise(node):
+            self.groups[index].joined.update(root for root in read if root not in self.groups[index].makes)
+        made = {self._stored[name].root for name in node.output if name}
+        self.groups[index].nodes.append(node)
+        self.groups[index].makes |= made
+        self._makers.update(dict.fromkeys(made, index))
 
-def _meets(
-    node: onnx.NodeProto,
-    readers: list[onnx.NodeProto],
-    consumers: dict[str, list[onnx.NodeProto]],
-    stored: dict[str, Storage],
-) -> bool:
-    """Whether the elementwise chain that begins with ``node`` comes to every one of ``readers``."""
-    for _ in range(_CHAIN):
-        if not readers:
+    def _joins(self, node: onnx.NodeProto, group: Group) -> bool:
+        if node.op_type == "QuantizeLinear" and is_known(node):
             return True
-        following = consumers.get(stored[node.output[0]].root, [])
-        if len(following) != 1 or not _is_elementwise(following[0]):
+        if not self._takes_over(node, group):
             return False
-        node = following[0]
-        readers = [reader for reader in readers if reader is not node]
-    return not readers
+        if not _is_elementwise(node):
+            return self._continues_attention(node, group)
+        if group.kind == "elementwise":
+            return True
+        foreign = {root for root in self._roots_read(node) if root not in group.makes}
+        one_addition = node.op_type in ("Add", "Sum") and len(foreign | group.joined) == 1
+        return group.kind in MATRIX_KINDS and (not foreign or one_addition)
+
+    def _takes_over(self, node: onnx.NodeProto, group: Group) -> bool:
+        """Whether what the node reads from the group is needed nowhere else, and is not rounded on the way."""
+        for name in tensors_read(node):
+            if name not in self._stored or self._stored[name].root not in group.makes:
+                continue
+            if self._stored[name].root != name or self._stored[name].dequantized or name in self._outputs:
+                return False
+            inside = (node, *group.nodes)
+            outside = [each for each in self._readers[name] if all(each is not own for own in inside)]
+            if not self._meets(node, outside):
+                return False
+        return True
+
+    def _meets(self, node: onnx.NodeProto, readers: list[onnx.NodeProto]) -> bool:
+        """Whether the elementwise chain that begins with ``node`` comes to every one of ``readers``."""
+        for _ in range(_CHAIN):
+            if not readers:
+                return True
+            following = self._readers.get(self._stored[node.output[0]].root, [])
+            if len(following) != 1 or not _is_elementwise(following[0]):
+                return False
+            node = following[0]
+            readers = [reader for reader in readers if reader is not node]
+        return not readers
+
+    def _continues_attention(self, node: onnx.NodeProto, group: Group) -> bool:
+        """Whether the node is the Softmax over query·key, or the product of its result with the values."""
+        first, last = group.nodes[0], group.nodes[-1]
+        if group.kind != "matrix multiplication" or first.op_type != "MatMul" or not is_known(node):
+            return False
+        if node.op_type == "MatMul":
+            return last.op_type == "Softmax"
+        if node.op_type != "Softmax" or any(self._stored[name].constant for name in first.input):
+            return False
+        rank = len(self._graph.shapes.get(node.input[0], ()))
+        result = node.output[0]
+        readers = [] if result in self._outputs else self._readers.get(result, [])
+        of_rows = attribute(node, "axis", -1) in (-1, rank - 1)
+        probabilities = [each.op_type == "MatMul" and each.input[0] == result for each in readers]
+        return of_rows and probabilities == [True]
+
+    def _roots_read(self, node: onnx.NodeProto) -> list[str]:
+        """Stored tensors that the node reads at run time, each once."""
+        stored = (self._stored[name] for name in tensors_read(node) if name in self._stored)
+        return list(dict.fromkeys(each.root for each in stored if not each.constant))
 
 
 def _is_elementwise(node: onnx.NodeProto) -> bool:
     return is_known(node) and node.op_type in POINTWISE - {"QuantizeLinear", "DequantizeLinear"}
-
-
-def _consumers(graph: ShapedGraph, stored: dict[str, Storage]) -> dict[str, list[onnx.NodeProto]]:
-    found: dict[str, list[onnx.NodeProto]] = {}
-    for node in graph.nodes:
-        if _runs(node, graph, stored):
-            for root in _roots_read(node, stored):
-                found.setdefault(root, []).append(node)
-    return found
-
-
-def _roots_read(node: onnx.NodeProto, stored: dict[str, Storage]) -> list[str]:
-    """Stored tensors that the node reads at run time, each once."""
-    return list(dict.fromkeys(_varying(node, stored)))
-
-
-def _varying(node: onnx.NodeProto, stored: dict[str, Storage]) -> Iterator[str]:
-    for name in tensors_read(node):
-        if name in stored and not stored[name].constant:
-            yield stored[name].root

@@ -161,7 +161,7 @@ def _layer(
     first = group.nodes[0]
     reads = _reads(group, stored)
     writes = [root for root in _made(group, stored) if root in needed] or _made(group, stored)[-1:]
-    count = macs(first, graph.shapes.get)
+    counts = [macs(node, graph.shapes.get) for node in group.nodes]
     dequantized = dict.fromkeys(
         stored[name].root
         for node in group.nodes
@@ -179,9 +179,9 @@ def _layer(
         parameters=_parameters(group, graph, stored, seen),
         weight_bytes=_weight_bytes(group, graph, stored),
         activation_bytes=_activation_bytes(group, graph, stored, list(reads), writes),
-        macs=count or 0,
+        macs=sum(count or 0 for count in counts),
         steps=steps(first, graph.shapes.get),
-        counted=count is not None and all(root in graph.shapes for root in (*reads, *writes)),
+        counted=None not in counts and all(root in graph.shapes for root in (*reads, *writes)),
     )
 
 

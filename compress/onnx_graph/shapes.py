@@ -166,11 +166,16 @@ def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
 
 
 def _without_large_values(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    if math.prod(tensor.dims) > _SHAPE_ELEMENTS:
+    if math.prod(tensor.dims) > _SHAPE_ELEMENTS or tensor.data_location == onnx.TensorProto.EXTERNAL:
         return onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
     copy = onnx.TensorProto()
     copy.CopyFrom(tensor)
     return copy
+
+
+def _has_values(tensor: onnx.TensorProto) -> bool:
+    fields = ("raw_data", "float_data", "int32_data", "int64_data", "double_data", "uint64_data")
+    return any(len(getattr(tensor, name)) for name in fields)
 
 
 def _set_input_shapes(sketch: onnx.ModelProto, batch: int, shapes: Mapping[str, Sequence[int]]) -> None:
@@ -221,8 +226,11 @@ def _evaluate_shape_arithmetic(sketch: onnx.ModelProto) -> bool:
     """
     shapes = _static_shapes(sketch)
     outputs = {value.name for value in sketch.graph.output}
-    small = (tensor for tensor in sketch.graph.initializer if math.prod(tensor.dims) <= _SHAPE_ELEMENTS)
-    values: dict[str, Array] = {tensor.name: numpy_helper.to_array(tensor) for tensor in small}
+    values: dict[str, Array] = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in sketch.graph.initializer
+        if _has_values(tensor)
+    }
     opsets = {entry.domain: entry.version for entry in sketch.opset_import}
     remaining = []
     for node in sketch.graph.node:

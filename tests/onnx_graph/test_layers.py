@@ -514,3 +514,67 @@ def test_weights_that_onnx_runtime_packs_by_blocks() -> None:
     assert (layer.macs, layer.parameters, layer.counted) == (5 * 64 * 8, 512, True)
     assert layer.weight_bytes == 256 + 64
     assert layer.precision == "fp32"
+
+
+ATTENTION = """
+    p = MatMul(x, w) t = Transpose<perm=[0,2,1]>(p) f = Mul(t, k)
+    a = MatMul(p, f) m = Add(a, mask) s = Softmax<axis=-1>(m) y = MatMul(s, p)
+"""
+
+
+def attention(body: str) -> list[Layer]:
+    network = model(
+        f"g (float[N,7,5] x, float[1,7,7] mask) => (float y) <float k = {{0.5}}> {{ {body} }}",
+        w=(5, 6),
+        v=(5, 7),
+    )
+    return layers(network, batch=2)
+
+
+def test_attention_is_one_layer_that_reads_its_operands_as_they_are() -> None:
+    projection, fused = attention(ATTENTION)
+    assert (projection.label, fused.label) == ("MatMul", "MatMul+Add+Softmax+MatMul")
+    assert fused.macs == 2 * (2 * 7 * 7 * 6)
+    assert fused.activation_bytes == 4 * (2 * 7 * 6 + 7 * 7 + 2 * 7 * 6)  # p once, mask, y
+
+
+@pytest.mark.parametrize(
+    "written, instead, labels",
+    [
+        ("axis=-1", "axis=1", ["MatMul", "MatMul+Add", "Softmax", "MatMul"]),
+        # The probabilities are the right operand.
+        ("y = MatMul(s, p)", "y = MatMul(t, s)", ["MatMul", "MatMul+Add", "Softmax", "MatMul"]),
+        # They are needed twice.
+        (
+            "y = MatMul(s, p)",
+            "u = MatMul(s, p) y = MatMul(s, u)",
+            ["MatMul", "MatMul+Add", "Softmax", "MatMul", "MatMul"],
+        ),
+        # The scores come from a learned matrix.
+        ("a = MatMul(p, f)", "a = MatMul(x, v)", ["MatMul", "MatMul+Add", "Softmax", "MatMul"]),
+    ],
+)
+def test_what_is_not_attention_stays_apart(written: str, instead: str, labels: list[str]) -> None:
+    assert written in ATTENTION
+    assert [layer.label for layer in attention(ATTENTION.replace(written, instead))] == labels
+
+
+def test_a_transpose_that_something_else_reads_is_a_layer() -> None:
+    body = "t = Transpose<perm=[0,2,1]>(x) a = MatMul(x, t) e = Exp({}) b = MatMul(a, x) c = MatMul(e, b) y = Relu(c)"
+    assert "Transpose" in [layer.label for layer in attention(body.format("t"))]
+    apart = "u = Transpose<perm=[0,2,1]>(x) " + body.format("u")
+    assert [layer.label for layer in attention(apart)].count("Transpose") == 1  # the one that Exp reads
+
+
+def test_asking_for_a_shape_is_not_reading() -> None:
+    body = "t = Transpose<perm=[0,2,1]>(x) n = Shape(t) r = Reshape(t, n) y = MatMul(x, r)"
+    assert [layer.label for layer in attention(body)] == ["MatMul"]
+
+
+def test_weights_in_a_file_beside_the_graph_are_not_needed() -> None:
+    network = model("g (float[N,4] x) => (float y) { y = MatMul(x, w) }", w=(4, 2))
+    tensor = network.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="nowhere.data")
+    assert only(layers(network)).macs == 8
