@@ -60,7 +60,7 @@ def calibrate(
     samples = 0
     for batch in batches:
         _check_names(batch, inputs)
-        seen = {**batch, **dict(zip(computed, _run(session, computed, batch), strict=True))}
+        seen = {**batch, **_run(session, computed, batch)}
         for name, observer in observers.items():
             _observe(observer, name, seen[name])
         samples += len(batch[inputs[0]])
@@ -105,9 +105,10 @@ def _check_names(batch: Mapping[str, NDArray[Any]], inputs: list[str]) -> None:
 
 def _run(
     session: onnxruntime.InferenceSession, computed: list[str], batch: Mapping[str, NDArray[Any]]
-) -> list[NDArray[Any]]:
+) -> dict[str, NDArray[Any]]:
+    # An empty list means every output to ONNX Runtime, so the two need not have one length.
     try:
-        return list(session.run(computed, dict(batch)))
+        return dict(zip(computed, session.run(computed, dict(batch)), strict=False))
     except Exception as error:  # ONNX Runtime's own classes have no common root but this
         given = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in batch.items())
         wanted = ", ".join(f"{value.name} {value.type}{value.shape}" for value in session.get_inputs())
