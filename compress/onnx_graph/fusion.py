@@ -221,7 +221,7 @@ class _Grouping:
         if group.kind != "matrix multiplication" or first.op_type != "MatMul" or not is_known(node):
             return False
         if node.op_type == "MatMul":
-            return last.op_type == "Softmax"
+            return str(last.op_type) == "Softmax"
         if node.op_type != "Softmax" or any(self._stored[name].constant for name in first.input):
             return False
         rank = len(self._graph.shapes.get(node.input[0], ()))

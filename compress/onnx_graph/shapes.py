@@ -97,6 +97,11 @@ def shaped(
     )
 
 
+def with_types(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that tells the element type and rank of each tensor, without the values of large weights."""
+    return shape_inference.infer_shapes(_sketch(model))
+
+
 def _values(model: onnx.ModelProto) -> tuple[onnx.ValueInfoProto, ...]:
     return (*model.graph.input, *model.graph.value_info, *model.graph.output)
 

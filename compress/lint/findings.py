@@ -1,0 +1,86 @@
+"""What a rule reads, and what it says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import onnx
+from numpy.typing import NDArray
+
+from compress.onnx_graph.graph import Graph, attribute, tensors_read
+from compress.onnx_graph.shapes import with_types
+from compress.target import Target
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in a graph that its target will not take, or will run badly.
+
+    Attributes:
+        rule: Name of the rule, stable across releases.
+        severity: ``error``: the target refuses the graph or computes something else. ``warning``: it runs, but
+            slower or otherwise than one might think.
+        node: Name of the node, of its first output where it has none; empty for the graph as a whole.
+        message: What was found and why it matters.
+        fix: What to do, as an imperative.
+    """
+
+    rule: str
+    severity: Severity
+    node: str
+    message: str
+    fix: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        where = f" at {self.node}" if self.node else ""
+        return f"{self.severity} {self.rule}{where}: {self.message}; {self.fix}"
+
+
+class Subject:
+    """A graph under inspection, with what rules ask of it.
+
+    Args:
+        model: A model without local functions that onnx's checker accepts; it is not changed.
+        target: Where it is to run.
+
+    Attributes:
+        graph: Who makes and reads each tensor.
+        typed: The same with inferred element types and ranks, and without the values of large weights.
+        target: Where it is to run.
+    """
+
+    def __init__(self, model: onnx.ModelProto, target: Target) -> None:
+        self.graph = Graph(model)
+        self.typed = Graph(with_types(model))
+        self.target = target
+
+    @cached_property
+    def constants(self) -> frozenset[str]:
+        """Names of the tensors that depend on no input."""
+        found = set(self.graph.initializers)
+        for node in self.graph.nodes:
+            read = list(tensors_read(node))
+            if node.op_type == "Constant" or (read and found.issuperset(read)):
+                found.update(node.output)
+        return frozenset(found)
+
+    def value(self, name: str) -> NDArray[Any] | None:
+        """The value of an initializer or of a ``Constant`` node; None where it takes arithmetic to know it."""
+        producer = self.graph.producers.get(name)
+        if producer is not None and producer.op_type == "Constant":
+            tensor = attribute(producer, "value")
+            return None if tensor is None else onnx.numpy_helper.to_array(tensor)
+        return self.graph.constant(name)
+
+
+def name_of(node: onnx.NodeProto) -> str:
+    """How a finding refers to a node."""
+    return str(node.name or next((name for name in node.output if name), node.op_type))

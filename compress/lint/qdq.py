@@ -1,0 +1,181 @@
+"""How TensorRT wants quantization: symmetric, in QuantizeLinear/DequantizeLinear pairs, decided before the build.
+
+"Working with Quantized Types" in TensorRT's developer guide; the operators' own pages (Quantize, Dequantize).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from compress.lint.findings import Finding, Subject, name_of
+from compress.lint.releases import version_of
+from compress.onnx_graph.graph import attribute
+from compress.onnx_graph.operators import names
+
+_QUANTIZED_OPERATORS = names("ConvInteger DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul")
+_REQUANTIZE = "quantize for this target again (compress optimize --target …)"
+_TYPE_NAMES = dict(zip(TensorProto.DataType.values(), TensorProto.DataType.keys(), strict=True))
+
+
+def quantized_operators(subject: Subject) -> Iterator[Finding]:
+    """Integer operators are unknown to it; it fuses Q/DQ pairs instead."""
+    for node in subject.graph.nodes:
+        if node.op_type in _QUANTIZED_OPERATORS:
+            yield Finding(
+                "quantized-operator",
+                "error",
+                name_of(node),
+                f"{node.op_type} is unknown to TensorRT, which fuses QuantizeLinear and DequantizeLinear instead",
+                "export in the QDQ format with constant scales",
+            )
+
+
+def zero_points(subject: Subject) -> Iterator[Finding]:
+    """Only symmetric quantization: every zero point is the constant 0."""
+    for node in _pairs(subject):
+        if len(node.input) < 3 or not node.input[2]:
+            continue
+        value = subject.value(node.input[2])
+        if node.input[2] not in subject.constants:
+            found = "the zero point is computed at run time"
+        elif value is not None and np.any(value):
+            found = f"zero point {_shown(value)}"
+        else:
+            continue
+        message = f"{found}, and TensorRT quantizes symmetrically, with zero point 0"
+        yield Finding("zero-point", "error", name_of(node), message, _REQUANTIZE)
+
+
+def scales(subject: Subject) -> Iterator[Finding]:
+    """Scales are constant, positive and finite."""
+    for node in _pairs(subject):
+        value = subject.value(node.input[1])
+        if node.input[1] not in subject.constants:
+            found = "the scale is computed at run time, and TensorRT needs it when it builds"
+        elif value is not None and not np.all(np.isfinite(value) & (value > 0)):
+            found = f"scale {_shown(value)} is not positive and finite"
+        else:
+            continue
+        yield Finding("scale", "error", name_of(node), found, _REQUANTIZE)
+
+
+def quantized_types(subject: Subject) -> Iterator[Finding]:
+    """INT8; FP8, FP4 and, for weights, INT4 where the target has them."""
+    release = version_of(subject.target.tensorrt)
+    peaks = subject.target.peaks
+    allowed = {TensorProto.INT8}
+    if peaks.fp8_tflops and release >= (10,):
+        allowed.add(TensorProto.FLOAT8E4M3FN)
+    if peaks.fp4_tflops and release >= (10, 8):
+        allowed.add(TensorProto.FLOAT4E2M1)
+    for node in _pairs(subject):
+        quantizes = node.op_type == "QuantizeLinear"
+        tensor = node.output[0] if quantizes else node.input[0]
+        dtype = subject.typed.element_type(tensor)
+        weight = tensor in subject.constants
+        if dtype in allowed or (dtype == TensorProto.INT4 and weight and release >= (10,)):
+            continue
+        producer = subject.graph.producers.get(tensor)
+        if not quantizes and producer is not None and producer.op_type == "QuantizeLinear":
+            continue  # said of the QuantizeLinear
+        if dtype == TensorProto.INT32:
+            what, fix = "a bias quantized to INT32", "leave the bias in float"
+        else:
+            what, fix = f"a {'weight' if weight else 'tensor'} quantized to {_TYPE_NAMES[dtype]}", _REQUANTIZE
+        has = ", ".join(sorted(_TYPE_NAMES[each] for each in allowed))
+        yield Finding(
+            "quantized-type",
+            "error",
+            name_of(node),
+            f"{what}, and on {subject.target.name} TensorRT dequantizes {has} only",
+            fix,
+        )
+
+
+def unpaired(subject: Subject) -> Iterator[Finding]:
+    """Each QuantizeLinear is read by DequantizeLinear alone."""
+    for node in subject.graph.nodes:
+        if node.op_type != "QuantizeLinear":
+            continue
+        readers = subject.graph.consumers.get(node.output[0], [])
+        others = [name_of(reader) for reader in readers if reader.op_type != "DequantizeLinear"]
+        if node.output[0] in subject.graph.outputs:
+            others.append("the graph's output")
+        if others or not readers:
+            found = f"read by {', '.join(others)}" if others else "read by nothing"
+            message = f"a QuantizeLinear {found}; TensorRT fuses it with the DequantizeLinear after it"
+            yield Finding(
+                "unpaired-quantize", "error", name_of(node), message, "put a DequantizeLinear behind it"
+            )
+
+
+def activation_granularity(subject: Subject) -> Iterator[Finding]:
+    """What varies at run time has one scale per tensor."""
+    for node in _pairs(subject):
+        producer = subject.graph.producers.get(node.input[0])
+        repeats = producer is not None and producer.op_type == "QuantizeLinear"
+        if node.input[0] in subject.constants or repeats or _scale_count(node, subject) <= 1:
+            continue
+        message = "an activation with a scale per channel; TensorRT takes one per tensor"
+        yield Finding("activation-granularity", "error", name_of(node), message, _REQUANTIZE)
+
+
+def weight_axes(subject: Subject) -> Iterator[Finding]:
+    """Weights with several scales have one per output channel."""
+    for node in subject.graph.nodes:
+        if node.op_type != "DequantizeLinear" or node.input[0] not in subject.constants:
+            continue
+        if _scale_count(node, subject) <= 1 or attribute(node, "block_size", 0):
+            continue
+        for wanted, rank, reader in _output_axes(node.output[0], subject):
+            axis = attribute(node, "axis", 1) % rank
+            if axis != wanted:
+                yield Finding(
+                    "weight-axis",
+                    "error",
+                    name_of(node),
+                    f"a scale for each index of axis {axis}, and the output channels of {reader} are axis {wanted}",
+                    f"quantize this weight along axis {wanted}",
+                )
+
+
+def _pairs(subject: Subject) -> Iterator[onnx.NodeProto]:
+    return (node for node in subject.graph.nodes if node.op_type in ("QuantizeLinear", "DequantizeLinear"))
+
+
+def _scale_count(node: onnx.NodeProto, subject: Subject) -> int:
+    value = subject.value(node.input[1])
+    return 1 if value is None else int(value.size)
+
+
+def _output_axes(name: str, subject: Subject) -> Iterator[tuple[int, int, str]]:
+    """For each layer whose weight the tensor is: the axis of its output channels, the rank, the layer's name."""
+    for reader in subject.graph.consumers.get(name, []):
+        rank = subject.typed.rank(name)
+        if rank is None:
+            continue
+        position = list(reader.input).index(name)
+        if reader.op_type == "Transpose":
+            order = attribute(reader, "perm", list(range(rank))[::-1])
+            for axis, _, layer in _output_axes(reader.output[0], subject):
+                yield order[axis], rank, layer
+        elif position == 1:
+            axes = {
+                "Conv": 0,
+                "ConvTranspose": 1,
+                "Gemm": 0 if attribute(reader, "transB", 0) else 1,
+                "MatMul": rank - 1,
+            }
+            if reader.op_type in axes:
+                yield axes[reader.op_type], rank, name_of(reader)
+
+
+def _shown(value: NDArray[Any]) -> str:
+    flat = value.reshape(-1)
+    return str(flat[0]) if flat.size == 1 else f"{flat[0]}, … ({flat.size} of them)"
