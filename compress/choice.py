@@ -155,17 +155,20 @@ def _reason(best: Candidate, original: Candidate, verdicts: dict[str, str]) -> s
     if best is original:
         others = {name: why for name, why in verdicts.items() if name != original.recipe.name}
         told = "; ".join(f"{name}: {why}" for name, why in others.items()) or "nothing else was tried"
-        return f"{original.recipe.name} is shipped, since nothing beat it ({told})"
+        return f"shipped: {original.recipe.name}, since nothing beat it ({told})"
     profile = _measured(best)
     latency = profile.latency[0]
     drop = profile.accuracy.drop if profile.accuracy else None
     lost = (
         ""
         if drop is None
-        else f", {drop.points:+.2f} points of accuracy drop (at most {drop.interval.high:.2f} with 95 % confidence)"
+        else f", and drops {drop.points:.2f} points (at most {drop.interval.high:.2f} with 95 % confidence)"
     )
-    word = "estimated " if latency.source == "estimated" else ""
-    return f"{best.recipe.name} takes {word}{_ratio(latency):.2f}× the time of fp32 at batch {latency.batch}{lost}"
+    word = "by estimate " if latency.source == "estimated" else ""
+    return (
+        f"shipped: {best.recipe.name}, which takes {word}{_ratio(latency):.2f}× the time of fp32 "
+        f"at batch {latency.batch}{lost}"
+    )
 
 
 def _judged(profile: Profile, objective: Objective) -> Latency:

@@ -70,7 +70,7 @@ def optimize(
     """
     from rich.console import Console
 
-    from compress.cli.terminal import TerminalReporter, result_table
+    from compress.cli.terminal import TerminalReporter, result_table, verdict_lines
     from compress.pipeline import optimize as run
 
     with TerminalReporter(Console(stderr=True)) as reporter:
@@ -85,13 +85,16 @@ def optimize(
     else:
         console = Console()
         console.print(result_table(result))
-        console.print(result.choice.reason, highlight=False, markup=False, soft_wrap=True)
+        for line in [*verdict_lines(result), result.choice.reason]:
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
         if result.bundle is not None:
-            console.print(f"bundle: {result.bundle.path}", highlight=False, markup=False)
+            console.print(f"bundle: {result.bundle.path}", highlight=False, markup=False, soft_wrap=True)
             if (result.bundle.path / "build.sh").exists():
+                script = result.bundle.path / "build.sh"
                 console.print(
-                    f"build it on the board: sh {result.bundle.path / 'build.sh'}",
+                    f"on the board, build the engine: sh {script.name}  (in a copy of {result.bundle.path})",
                     highlight=False,
                     markup=False,
+                    soft_wrap=True,
                 )
     return 0 if result.bundle is not None else 1

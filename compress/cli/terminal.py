@@ -6,6 +6,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -96,26 +97,39 @@ class TerminalReporter(Reporter):
 
 
 def result_table(result: Result) -> Table:
-    """Every candidate on one line: accuracy, its drop, latency, size, and what became of it."""
+    """Every candidate on one line: accuracy, its drop, latency at each batch size, size. Fits 80 columns."""
     first = result.candidates[0].profile
     batches = [latency.batch for latency in first.latency] if first is not None else []
     estimated = first is not None and first.latency[0].source == "estimated"
-    mark = " (estimated)" if estimated else ""
     metric = first.accuracy.metric if first is not None and first.accuracy is not None else "accuracy"
-    table = Table(title=f"{result.target.name}{mark}", title_justify="left", pad_edge=False)
+    table = Table(
+        box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left"
+    )
     table.add_column("build", no_wrap=True)
     table.add_column(metric, justify="right", no_wrap=True)
-    table.add_column("drop, points", justify="right", no_wrap=True)
+    table.add_column("drop (≤)", justify="right", no_wrap=True)
     for batch in batches:
-        table.add_column(f"batch {batch}{mark}", justify="right", no_wrap=True)
-        table.add_column("× fp32", justify="right", no_wrap=True)
+        table.add_column(f"batch {batch}", justify="right", no_wrap=True)
     table.add_column("size", justify="right", no_wrap=True)
-    table.add_column("verdict")
     for candidate in result.candidates:
-        verdict = result.choice.verdicts[candidate.recipe.name]
         style = "bold green" if candidate is result.choice.candidate else ""
-        table.add_row(*_cells(candidate, len(batches)), verdict, style=style)
+        table.add_row(*_cells(candidate, len(batches)), style=style)
+    table.caption_justify = "left"
+    if estimated:
+        table.caption = (
+            f"latency: ms ESTIMATED for {result.target.name} by a roofline, and over fp32's estimate"
+        )
+    else:
+        table.caption = "latency: median ms; × fp32's time from interleaved pairs (ms move with the load)"
     return table
+
+
+def verdict_lines(result: Result) -> list[str]:
+    """Why each build that is not shipped is not; none where the reason tells all of them."""
+    chosen = result.choice.candidate
+    if chosen is None or chosen is result.candidates[0]:
+        return []
+    return [f"{name}: {why}" for name, why in result.choice.verdicts.items() if name != chosen.recipe.name]
 
 
 def profile_table(profile: Profile) -> Table:
@@ -147,7 +161,7 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
         return "–"
     half = (accuracy.interval.high - accuracy.interval.low) / 2
     if accuracy.right_or_wrong:
-        return f"{100 * accuracy.mean:.2f} ± {100 * half:.2f} %"
+        return f"{100 * accuracy.mean:.2f} ±{100 * half:.2f}%"
     return f"{accuracy.mean:.4g} ± {half:.2g}"
 
 
@@ -168,16 +182,21 @@ def size_text(size_bytes: float) -> str:
 def _cells(candidate: Candidate, batches: int) -> list[str]:
     profile = candidate.profile
     if profile is None:
-        return [candidate.recipe.name, *["–"] * (3 + 2 * batches)]
+        return [candidate.recipe.name, *["–"] * (3 + batches)]
     drop = profile.accuracy.drop if profile.accuracy else None
-    cells = [
+    return [
         candidate.recipe.name,
         accuracy_text(profile.accuracy),
-        "–" if drop is None else f"{drop.points:.2f} (≤ {drop.interval.high:.2f})",
+        "–" if drop is None else f"{drop.points:.2f} ({drop.interval.high:.2f})",
+        *map(_latency_cell, profile.latency),
+        size_text(profile.artifact_bytes),
     ]
-    for latency in profile.latency:
-        cells += [latency_text(latency), "1" if latency.ratio is None else f"{latency.ratio:.2f}"]
-    return [*cells, size_text(profile.artifact_bytes)]
+
+
+def _latency_cell(latency: Latency) -> str:
+    mark = "≈" if latency.source == "estimated" else ""
+    ratio = "" if latency.ratio is None else f"  {latency.ratio:.2f}×"
+    return f"{mark}{latency.p50_ms:.3g}{ratio:7}"
 
 
 def _summary(candidate: Candidate) -> str:

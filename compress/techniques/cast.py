@@ -30,7 +30,11 @@ class Cast(Technique):
         """See :meth:`Technique.apply`; the result is in ONNX form."""
         import onnx
         from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
 
         model = onnx.ModelProto()
         model.CopyFrom(network.to_onnx())
-        return network.with_onnx(convert_float_to_float16(model, keep_io_types=True))
+        del model.graph.value_info[:]  # They tell the float types.
+        cast = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
+        cast.topological_sort()  # The converter appends its casts at the end.
+        return network.with_onnx(onnx.shape_inference.infer_shapes(cast.model))
