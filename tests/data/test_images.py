@@ -77,6 +77,11 @@ def test_the_toml_beside_the_images_and_options_that_win(folder: Path) -> None:
     assert split.origin["options"]["size"] == (4, 4)
 
 
+def test_options_as_an_object_are_taken_as_they_are(folder: Path) -> None:
+    (folder / "compress-data.toml").write_text("size = [4, 4]")
+    assert _pixels(open_data(folder, ImageOptions(mode="L"))).shape == (5, 1, 6, 8)
+
+
 def test_each_channel_has_its_own_mean(folder: Path) -> None:
     plain, shifted = _pixels(open_data(folder)), _pixels(open_data(folder, {"mean": [0.1, 0.2, 0.3]}))
     assert np.allclose(plain - shifted, np.reshape([0.1, 0.2, 0.3], (3, 1, 1)), atol=1e-6)
