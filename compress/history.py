@@ -85,7 +85,7 @@ class History:
     def __init__(self, directory: Path, key: dict[str, Any]) -> None:
         self.directory = directory
         self.candidates: list[Candidate] = []
-        self._key = key
+        self._key = json.loads(json.dumps(key))  # As it is read back: with lists where there were tuples.
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:

@@ -11,7 +11,7 @@ from compress.recipe import Recipe, Step
 from tests.graphs import classifier
 from tests.records import profile
 
-KEY = {"network": "abc"}
+KEY = {"network": "abc", "batches": (1, 32)}
 RECIPE = Recipe("int8", (Step("quantize", {"method": "mse"}),))
 
 
