@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 
-from compress.onnx_graph.graph import Graph, replace_nodes, subgraphs
+from compress.onnx_graph.graph import Graph, attribute, replace_nodes, subgraphs
 
 #: Bytes by which a folded tensor may outgrow what it is computed from; a larger broadcast stays a node.
 MOST_GROWTH = 1 << 20
@@ -46,6 +47,48 @@ def fold_constants(model: onnx.ModelProto) -> None:
                 continue
         kept.append(node)
     replace_nodes(model, kept)
+
+
+def fold_known_sizes(model: onnx.ModelProto) -> None:
+    """Replace what is read off a shape by constants, wherever the sizes read are known, in place.
+
+    That is Shape itself, and Gather or Slice of its result: exporters write ``x.shape[1] // 2`` so, and a shape
+    that is only known when the network runs keeps compilers from planning ahead.
+
+    Args:
+        model: With inferred shapes.
+    """
+    graph = Graph(model)
+    kept = []
+    for node in graph.nodes:
+        sizes = _sizes_read(node, graph)
+        if sizes is not None and _all_known(sizes) and node.output[0] not in graph.outputs:
+            values = np.array(sizes.tolist(), np.int64)
+            model.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+        else:
+            kept.append(node)
+    replace_nodes(model, kept)
+
+
+def _sizes_read(node: onnx.NodeProto, graph: Graph) -> NDArray[Any] | None:
+    """Sizes (int), names (str) and None that the node reads off a shape; None where it reads something else."""
+    if node.op_type == "Shape":
+        shape = graph.shape(node.input[0])
+        axes = slice(attribute(node, "start", 0), attribute(node, "end"))
+        return None if shape is None else np.array(shape, object)[axes]
+    source = graph.producers.get(node.input[0]) if node.op_type in ("Gather", "Slice") else None
+    whole = _sizes_read(source, graph) if source is not None and source.op_type == "Shape" else None
+    arguments = [graph.constant(name) for name in node.input[1:]]
+    if whole is None or any(argument is None for argument in arguments):
+        return None
+    if node.op_type == "Gather":
+        return np.asarray(whole[arguments[0]], object)
+    start, end, *rest = (int(argument.item()) for argument in arguments if argument is not None)
+    return whole[start : end : rest[1] if len(rest) > 1 else 1]
+
+
+def _all_known(sizes: NDArray[Any]) -> bool:
+    return all(isinstance(size, int) for size in sizes.reshape(-1).tolist())
 
 
 def _constant_nodes(graph: Graph) -> list[onnx.NodeProto]:

@@ -6,7 +6,7 @@ unchanged up to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import onnx
@@ -15,7 +15,7 @@ from onnx import numpy_helper
 
 from compress.errors import NetworkError
 from compress.onnx_graph.affine import fold_affine
-from compress.onnx_graph.constants import fold_constants
+from compress.onnx_graph.constants import fold_constants, fold_known_sizes
 from compress.onnx_graph.graph import Graph, attribute, replace_nodes, tensors_read
 
 #: DequantizeLinear has an axis from here on.
@@ -41,9 +41,11 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     _check(prepared)
     prepared = _with_shapes(_raise_opset(onnx.inliner.inline_local_functions(prepared)))
     _drop_initializers_from_inputs(prepared)
-    for step in STEPS:
-        step(prepared)
-        prepared = _with_shapes(prepared)
+    before = None
+    while before != len(prepared.graph.node):  # a size that becomes known makes others known
+        before = len(prepared.graph.node)
+        prepared = _apply(SHAPE_STEPS, prepared)
+    prepared = _apply(STEPS, prepared)
     name_nodes(prepared)
     return prepared
 
@@ -152,16 +154,18 @@ def name_nodes(model: onnx.ModelProto) -> None:
         taken.add(node.name)
 
 
-#: What :func:`prepare` does, in order; shapes are inferred afresh after each step.
-STEPS: tuple[Callable[[onnx.ModelProto], None], ...] = (
-    fold_constants,
-    remove_identities,
-    constant_reshapes,
-    gemm_instead_of_matmul,
-    fold_affine,
-    pool_instead_of_mean,
-    remove_unused,
-)
+#: What :func:`prepare` repeats until no node vanishes any more; shapes are inferred afresh after each step.
+SHAPE_STEPS = (fold_constants, fold_known_sizes, constant_reshapes, remove_unused)
+
+#: What it does then, in order.
+STEPS = (remove_identities, gemm_instead_of_matmul, fold_affine, pool_instead_of_mean, remove_unused)
+
+
+def _apply(steps: Iterable[Callable[[onnx.ModelProto], None]], model: onnx.ModelProto) -> onnx.ModelProto:
+    for step in steps:
+        step(model)
+        model = _with_shapes(model)
+    return model
 
 
 def _check(model: onnx.ModelProto) -> None:

@@ -97,7 +97,9 @@ class _Writer:
         for reader in self.graph.consumers.get(name, []):
             for index, read in enumerate(reader.input):
                 if read == name and (reader.name, index) in placement.reads:
-                    self.new_inputs[reader.name, index] = dequantized
+                    # The shape is the same, and dequantizing a whole tensor to look at it would be a pity.
+                    by_shape = reader.op_type == "Shape"
+                    self.new_inputs[reader.name, index] = quantized if by_shape else dequantized
 
     def quantize_constant(self, node: str, index: int) -> None:
         """Store a constant operand on a grid of its own."""

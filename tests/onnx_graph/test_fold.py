@@ -223,6 +223,48 @@ class TestMatrices:
         assert ops(prepared) == ["Reshape"]
 
 
+class TestSizes:
+    """Sizes that networks read off their tensors."""
+
+    def size(self, builder: Builder, axis: int) -> str:
+        shape = builder.add("Shape", "x", shape=(4,))
+        return builder.add("Gather", shape, builder.constant(np.array([axis], np.int64)), shape=(1,))
+
+    def test_a_known_one_is_a_constant_and_what_follows_from_it(self):
+        builder = Builder(0, 4)
+        half = builder.add(
+            "Div", self.size(builder, 1), builder.constant(np.array([2], np.int64)), shape=(1,)
+        )
+        zero, one = (builder.constant(np.array([value], np.int64)) for value in (0, 1))
+        part = builder.add("Slice", "x", zero, half, one, shape=(2, SIDE, SIDE))
+        prepared = prepared_equal(builder, part)
+        assert ops(prepared) == ["Slice"]
+
+    def test_the_batch_stays_computed(self):
+        builder = Builder(0, 4)
+        batch = builder.add("Cast", self.size(builder, 0), to=TensorProto.FLOAT, shape=(1,))
+        assert ops(prepared_equal(builder, builder.add("Add", "x", batch))) == [
+            "Shape",
+            "Gather",
+            "Cast",
+            "Add",
+        ]
+
+    def test_a_part_of_a_shape(self):
+        builder = Builder(0, 4)
+        shape = builder.add("Shape", "x", shape=(2,), start=2)
+        sides = builder.add("Cast", shape, to=TensorProto.FLOAT, shape=(2,))
+        whole = builder.add("ReduceProd", sides, keepdims=0, shape=())
+        assert ops(prepared_equal(builder, builder.add("Div", "x", whole))) == ["Div"]
+
+    def test_a_single_size_is_a_scalar(self):
+        builder = Builder(0, 4)
+        shape = builder.add("Shape", "x", shape=(4,))
+        channels = builder.add("Gather", shape, builder.constant(np.array(-3, np.int64)), shape=())
+        factor = builder.add("Cast", channels, to=TensorProto.FLOAT, shape=())
+        assert ops(prepared_equal(builder, builder.add("Mul", "x", factor))) == ["Mul"]
+
+
 class TestWhatExportersLeave:
     def test_stale_shapes_are_inferred_again(self):
         builder = Builder(0, 4)

@@ -227,6 +227,18 @@ def test_an_excluded_node_keeps_its_weight():
     assert Graph(result).element_type(conv.input[1]) == TensorProto.FLOAT
 
 
+def test_the_shape_is_read_off_the_integers():
+    builder = Builder(0, 4)
+    relu = builder.relu(builder.conv("x", 8))
+    batch = builder.add(
+        "Cast", builder.add("Shape", relu, end=1, shape=(1,)), to=TensorProto.FLOAT, shape=(1,)
+    )
+    model = quantized(builder.model(builder.add("Div", builder.conv(relu, 8), batch)), U8S8)
+    graph = Graph(model)
+    (shape,) = (node for node in graph.nodes if node.op_type == "Shape")
+    assert graph.producers[shape.input[0]].op_type == "QuantizeLinear"
+
+
 def test_a_pool_shares_the_scale_of_its_input():
     builder = Builder(0, 4)
     pooled = builder.max_pool(builder.relu(builder.conv("x", 8)))
