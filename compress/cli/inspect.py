@@ -1,0 +1,173 @@
+"""``compress inspect``: what a network consists of, layer by layer, and what would bound it on a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compress.cli.model_argument import InputShape, OpenedModel, given_shapes, input_option, open_model
+from compress.cli.options import network_options
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from compress.onnx_graph.layers import Layer
+    from compress.profiling.roofline import Estimate
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--target", help="Estimate the time of each layer there, and what bounds it.")
+@click.option("--batch", type=click.IntRange(1), help="Samples that run together. [default: 1]")
+@click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
+@input_option
+@network_options
+def inspect(
+    model: Path,
+    target: str | None,
+    batch: int | None,
+    as_json: bool,
+    inputs: tuple[InputShape, ...],
+    factory: str | None,
+    trust_pickle: bool,
+) -> None:
+    """Show the layers of MODEL, a network's file or a bundle: shapes, parameters, MACs, bytes and precision.
+
+    Operators are grouped as an engine runs them. With --target, a roofline estimates each layer's time; that is never
+    a measurement.
+    """
+    import json
+
+    from compress.onnx_graph.layers import layers
+    from compress.profiling.roofline import estimate
+    from compress.target import load_target
+
+    deployment = None if target is None else load_target(target)
+    opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle)
+    size, shapes = given_shapes(opened.model, inputs, batch)
+    found = layers(opened.model, size, shapes)
+    estimated = None if deployment is None else estimate(found, deployment, size)
+    if as_json:
+        click.echo(json.dumps(_report(opened, size, found, estimated), indent=2))
+    else:
+        _print(opened, size, found, estimated)
+
+
+def _report(
+    opened: OpenedModel, batch: int, found: list[Layer], estimated: Estimate | None
+) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from compress.onnx_graph.layers import totals
+    from compress.onnx_graph.shapes import input_specs, output_specs
+
+    report = {
+        "model": opened.path,
+        "format": opened.format,
+        "sha256": opened.sha256,
+        "inputs": [spec.to_dict() for spec in input_specs(opened.model)],
+        "outputs": [spec.to_dict() for spec in output_specs(opened.model)],
+        "batch": batch,
+        "totals": asdict(totals(found)),
+        "layers": [asdict(layer) for layer in found],
+    }
+    if estimated is not None:
+        report["estimate"] = estimated.to_dict() | {"layers": [share.to_dict() for share in estimated.layers]}
+    return report
+
+
+def _print(opened: OpenedModel, batch: int, found: list[Layer], estimated: Estimate | None) -> None:
+    import sys
+
+    from rich.console import Console
+
+    from compress.onnx_graph.layers import totals
+    from compress.onnx_graph.shapes import input_specs, output_specs
+
+    # Wide where the output is not a terminal, so that no cell is cut in a file.
+    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+    console.print(
+        f"{opened.path}  {opened.format}, sha256 {opened.sha256[:12]}", style="bold", soft_wrap=True
+    )
+    for title, specs in (("inputs", input_specs(opened.model)), ("outputs", output_specs(opened.model))):
+        console.print(f"{title:8} {'; '.join(map(str, specs))}", soft_wrap=True)
+    console.print(f"batch    {batch}\n")
+    console.print(_table(found, estimated))
+    if uncounted := totals(found).uncounted:
+        console.print(f"\nNot counted, their cost is unknown: {', '.join(uncounted)}", soft_wrap=True)
+    if estimated is not None:
+        console.print(f"\n{_summary(estimated)}", soft_wrap=True)
+
+
+def _table(found: list[Layer], estimated: Estimate | None) -> Table:
+    from rich.table import Table
+
+    from compress.onnx_graph.layers import totals
+
+    table = Table(box=None, pad_edge=False, show_footer=True)
+    whole = totals(found)
+    table.add_column("layer", f"{whole.layers} layers", overflow="fold", max_width=40)
+    table.add_column("operators", overflow="fold")
+    table.add_column("output", overflow="fold")
+    table.add_column("params", _count(whole.parameters), justify="right", no_wrap=True)
+    table.add_column("MACs", _count(whole.macs), justify="right", no_wrap=True)
+    table.add_column(
+        "bytes", _bytes(whole.weight_bytes + whole.activation_bytes), justify="right", no_wrap=True
+    )
+    table.add_column("precision", no_wrap=True)
+    if estimated is not None:
+        table.add_column("estimated", _time(estimated.total_ms), justify="right", no_wrap=True)
+        table.add_column("bound", no_wrap=True)
+    for index, layer in enumerate(found):
+        cells = [
+            layer.name,
+            layer.label,
+            " ".join("×".join(map(str, shape)) for shape in layer.outputs),
+            _count(layer.parameters),
+            _count(layer.macs) if layer.counted else "?",
+            _bytes(layer.bytes),
+            layer.precision,
+        ]
+        if estimated is not None:
+            share = estimated.layers[index]
+            if layer.macs and share.precision != layer.precision:
+                cells[-1] = f"{layer.precision} as {share.precision}"
+            cells += [_time(share.ms), share.bound]
+        table.add_row(*cells)
+    return table
+
+
+def _summary(estimated: Estimate) -> str:
+    spent = sorted(estimated.ms_by_bound().items(), key=lambda item: -item[1])
+    shares = ", ".join(f"{100 * ms / estimated.total_ms:.0f} % {bound}" for bound, ms in spent if ms)
+    return (
+        f"Estimated on {estimated.target} at batch {estimated.batch}: {_time(estimated.total_ms)} "
+        f"({_time(estimated.low_ms)} to {_time(estimated.high_ms)}), bound by: {shares}. "
+        "A roofline's estimate, not a measurement."
+    )
+
+
+def _count(number: int) -> str:
+    """A number with k, M, G or T for powers of 1000."""
+    value = float(number)
+    for unit in ("", " k", " M", " G"):
+        if value < 999.5:
+            return f"{value:.3g}{unit}" if number else "–"
+        value /= 1000
+    return f"{value:.3g} T"
+
+
+def _bytes(number: int) -> str:
+    """Bytes in units of 1024."""
+    value = float(number)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 999.5:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} GiB"
+
+
+def _time(milliseconds: float) -> str:
+    return f"{1000 * milliseconds:.3g} µs" if milliseconds < 0.9995 else f"{milliseconds:.3g} ms"

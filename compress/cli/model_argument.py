@@ -1,0 +1,176 @@
+"""The MODEL of commands that look at a graph: a network's file, an ONNX file, or a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+_FORM = "[NAME=]1x3x32x32[:DTYPE]"
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A graph and where it came from.
+
+    Attributes:
+        path: As it was given.
+        format: What the file is: ``onnx``, ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, or ``bundle``.
+        sha256: Of the file; of a bundle, of its artifact.
+        model: As ONNX.
+    """
+
+    path: str
+    format: str
+    sha256: str
+    model: onnx.ModelProto
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """One ``--input``.
+
+    Attributes:
+        name: Empty where the inputs are given in order.
+        shape: Sizes, batch included.
+        dtype: NumPy's name.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class InputShapeType(click.ParamType[InputShape]):
+    """Reads ``[NAME=]1x3x32x32[:DTYPE]``."""
+
+    name = "shape"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> InputShape:
+        """See :meth:`click.ParamType.convert`."""
+        import numpy as np
+
+        if isinstance(value, InputShape):
+            return value
+        name, _, rest = str(value).rpartition("=")
+        sizes, _, dtype = rest.partition(":")
+        try:
+            shape = tuple(int(size) for size in sizes.lower().split("x"))
+            if min(shape) < 1:
+                raise ValueError
+            return InputShape(name, shape, np.dtype(dtype or "float32").name)
+        except (ValueError, TypeError):
+            self.fail(f"wanted {_FORM}; found '{value}'; write one size for each axis", param, ctx)
+
+
+def input_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """``--input``, once for each input of the network."""
+    return click.option(
+        "--input",
+        "inputs",
+        type=InputShapeType(),
+        metavar=_FORM,
+        multiple=True,
+        help="Shape of an input, for files that do not tell or leave axes open; may be given again. DTYPE is "
+        "NumPy's name [default: float32].",
+    )(command)
+
+
+def open_model(
+    path: Path, inputs: Sequence[InputShape], *, factory: str | None, trust_pickle: bool
+) -> OpenedModel:
+    """Read a graph. torch is needed for networks other than ONNX and bundles only.
+
+    Raises:
+        NetworkError: The file cannot be used.
+        BundleError: The directory is no bundle, or a damaged one.
+    """
+    if path.is_dir():
+        from compress.bundle import load_bundle
+
+        artifact = load_bundle(path).artifact
+        return OpenedModel(str(path), "bundle", artifact.sha256, _read_onnx(artifact.path))
+
+    from compress.sniff import sniff
+
+    if sniff(path).format == "onnx":
+        from compress.onnx_graph.files import sha256_of
+
+        return OpenedModel(str(path), "onnx", sha256_of(path), _read_onnx(path))
+
+    from compress.network import load_network
+
+    network = load_network(path, example=_example(inputs), factory=factory, trust_pickle=trust_pickle)
+    return OpenedModel(str(path), network.origin.format, network.origin.sha256, network.to_onnx())
+
+
+def given_shapes(
+    model: onnx.ModelProto, inputs: Sequence[InputShape], batch: int | None
+) -> tuple[int, dict[str, tuple[int, ...]]]:
+    """The batch size, and the shapes of the inputs that were given one.
+
+    Args:
+        model: Whose inputs they are.
+        inputs: In order, or by name.
+        batch: Where it is given, it takes the place of axis 0 of the inputs that leave it open.
+
+    Raises:
+        click.UsageError: There are more shapes than inputs, or the batch is fixed and is another one.
+    """
+    from compress.onnx_graph.shapes import input_specs
+
+    specs = input_specs(model)
+    if len(inputs) > len(specs):
+        names = ", ".join(spec.name for spec in specs)
+        raise click.UsageError(f"wanted shapes for {names}; found {len(inputs)}; give --input once for each")
+    ordered = zip(inputs, specs, strict=False)
+    shapes = {given.name or spec.name: given.shape for given, spec in ordered}
+    open_batch = {spec.name for spec in specs if spec.dynamic_batch}
+    if batch is not None:
+        shapes = {
+            name: (batch, *shape[1:]) if name in open_batch else shape for name, shape in shapes.items()
+        }
+    first = shapes[specs[0].name] if specs and specs[0].name in shapes else specs[0].shape if specs else ()
+    fixed = first[0] if first and isinstance(first[0], int) else None
+    if batch is not None and fixed is not None and fixed != batch:
+        raise click.UsageError(f"wanted batch {batch}; found a network of batch {fixed}; leave --batch out")
+    return batch or fixed or 1, shapes
+
+
+def _example(
+    inputs: Sequence[InputShape],
+) -> Mapping[str, np.ndarray[Any, Any]] | list[np.ndarray[Any, Any]] | None:
+    """Arrays to trace a network with: seeded noise, zeros where integers are wanted; two rows for an open batch."""
+    import numpy as np
+
+    if not inputs:
+        return None
+    random = np.random.default_rng(0)
+    arrays = []
+    for each in inputs:
+        shape = (max(2, each.shape[0]), *each.shape[1:])
+        noise = random.standard_normal(shape) if np.dtype(each.dtype).kind == "f" else np.zeros(shape)
+        arrays.append(noise.astype(each.dtype))
+    if all(each.name for each in inputs):
+        return {each.name: array for each, array in zip(inputs, arrays, strict=True)}
+    return arrays
+
+
+def _read_onnx(path: Path) -> onnx.ModelProto:
+    import onnx
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    from compress.errors import NetworkError
+
+    try:
+        return onnx.load(str(path))
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise NetworkError("a readable ONNX file", f"{path}: {reason}", "export it again") from error
