@@ -6,6 +6,7 @@ unchanged up to rounding.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -20,6 +21,8 @@ from compress.onnx_graph.graph import Graph, attribute, replace_nodes, tensors_r
 
 #: DequantizeLinear has an axis from here on.
 LOWEST_OPSET = 13
+
+_SHAPE_ELEMENTS = 64  # a tensor with more of them is no shape
 
 
 def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -37,15 +40,16 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
-    prepared = _with_shapes(prepared)  # which also completes outputs that were declared without one
+    infer_shapes(prepared)  # which also completes outputs that were declared without one
     _check(prepared)
-    prepared = _with_shapes(_raise_opset(onnx.inliner.inline_local_functions(prepared)))
+    prepared = _raise_opset(onnx.inliner.inline_local_functions(prepared))
+    infer_shapes(prepared)
     _drop_initializers_from_inputs(prepared)
     before = None
     while before != len(prepared.graph.node):  # a size that becomes known makes others known
         before = len(prepared.graph.node)
-        prepared = _apply(SHAPE_STEPS, prepared)
-    prepared = _apply(STEPS, prepared)
+        _apply(SHAPE_STEPS, prepared)
+    _apply(STEPS, prepared)
     name_nodes(prepared)
     return prepared
 
@@ -105,6 +109,19 @@ def constant_reshapes(model: onnx.ModelProto) -> None:
         node.input[1] = name
 
 
+def products_and_sums(model: onnx.ModelProto) -> None:
+    """Write x ÷ c as x · (1 ÷ c) and x − c as x + (−c), which fold and have int8 kernels where the others do not."""
+    graph = Graph(model)
+    for node in graph.nodes:
+        constant = graph.constant(node.input[1]) if node.op_type in ("Div", "Sub") else None
+        if constant is None or constant.dtype != np.float32 or (node.op_type == "Div" and not constant.all()):
+            continue
+        value = -constant if node.op_type == "Sub" else np.float32(1) / constant
+        node.op_type = {"Sub": "Add", "Div": "Mul"}[node.op_type]
+        node.input[1] = f"{node.output[0]}_operand"
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, np.float32), node.input[1]))
+
+
 def gemm_instead_of_matmul(model: onnx.ModelProto) -> None:
     """Write a two-dimensional MatMul by a constant, with its bias, as one Gemm, so that the bias stays int32."""
     graph = Graph(model)
@@ -158,14 +175,55 @@ def name_nodes(model: onnx.ModelProto) -> None:
 SHAPE_STEPS = (fold_constants, fold_known_sizes, constant_reshapes, remove_unused)
 
 #: What it does then, in order.
-STEPS = (remove_identities, gemm_instead_of_matmul, fold_affine, pool_instead_of_mean, remove_unused)
+STEPS = (
+    remove_identities,
+    products_and_sums,
+    gemm_instead_of_matmul,
+    fold_affine,
+    pool_instead_of_mean,
+    remove_unused,
+)
 
 
-def _apply(steps: Iterable[Callable[[onnx.ModelProto], None]], model: onnx.ModelProto) -> onnx.ModelProto:
+def _apply(steps: Iterable[Callable[[onnx.ModelProto], None]], model: onnx.ModelProto) -> None:
     for step in steps:
         step(model)
-        model = _with_shapes(model)
-    return model
+        infer_shapes(model)
+
+
+def infer_shapes(model: onnx.ModelProto) -> None:
+    """Replace what the model says about its tensors' types and shapes by what follows from the graph, in place.
+
+    What exporters leave there describes the graph before their own optimizer changed it.
+
+    Raises:
+        NetworkError: The shapes do not fit each other.
+    """
+    # Weights are left out: their values decide no shape, and a copy of them each time would be slow.
+    sketch = onnx.ModelProto(
+        ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions
+    )
+    graph = model.graph
+    sketch.graph.name = graph.name
+    for field in ("node", "input", "output", "sparse_initializer"):
+        getattr(sketch.graph, field).extend(getattr(graph, field))
+    sketch.graph.initializer.extend(
+        onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        if math.prod(tensor.dims) > _SHAPE_ELEMENTS
+        else tensor
+        for tensor in graph.initializer
+    )
+    try:
+        inferred = onnx.shape_inference.infer_shapes(
+            sketch, check_type=True, strict_mode=True, data_prop=True
+        )
+    except onnx.shape_inference.InferenceError as error:
+        raise NetworkError(
+            "an ONNX model whose shapes agree", _first_line(error), "export the network again"
+        ) from error
+    for field in ("value_info", "output"):
+        graph.ClearField(field)
+        getattr(graph, field).extend(getattr(inferred.graph, field))
 
 
 def _check(model: onnx.ModelProto) -> None:
@@ -197,17 +255,6 @@ def _drop_initializers_from_inputs(model: onnx.ModelProto) -> None:
     inputs = [value for value in model.graph.input if value.name in fed]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
-
-
-def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    # What exporters leave here describes the graph before their own optimizer changed it.
-    del model.graph.value_info[:]
-    try:
-        return onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    except onnx.shape_inference.InferenceError as error:
-        raise NetworkError(
-            "an ONNX model whose shapes agree", _first_line(error), "export the network again"
-        ) from error
 
 
 def _passes_through(node: onnx.NodeProto, graph: Graph) -> bool:

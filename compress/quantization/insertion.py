@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from compress.onnx_graph.fold import remove_unused
+from compress.onnx_graph.fold import infer_shapes, remove_unused
 from compress.onnx_graph.graph import Graph, replace_nodes
 from compress.quantization.alignment import align_input_channels
 from compress.quantization.grid import (
@@ -62,6 +62,7 @@ def insert(
     if flavour.activation == "uint8" and kernels_for(flavour).writes_int8:  # ONNX Runtime on x86
         align_input_channels(quantized)
     remove_unused(quantized)
+    infer_shapes(quantized)
     return quantized
 
 
@@ -144,7 +145,6 @@ class _Writer:
         self.model.graph.initializer.extend(
             numpy_helper.from_array(value, name) for name, value in self.stored.items()
         )
-        del self.model.graph.value_info[:]
 
     def _dequantized_constant(
         self,
