@@ -74,8 +74,8 @@ class Schedule:
 
 SCHEDULES = {
     "resnet20": Schedule("sgd", epochs=10, batch=128, peak_rate=0.3, weight_decay=5e-4, bfloat16=True),
-    "mobilenet": Schedule("sgd", epochs=7, batch=128, peak_rate=0.2, weight_decay=1e-4, bfloat16=False),
-    "vit": Schedule("adamw", epochs=12, batch=128, peak_rate=1.5e-3, weight_decay=0.05, bfloat16=True),
+    "mobilenet": Schedule("sgd", epochs=6, batch=128, peak_rate=0.2, weight_decay=1e-4, bfloat16=False),
+    "vit": Schedule("adamw", epochs=10, batch=128, peak_rate=1.5e-3, weight_decay=0.05, bfloat16=True),
     "gru": Schedule("adamw", epochs=10, batch=128, peak_rate=4e-3, weight_decay=0.01, bfloat16=False),
 }
 
