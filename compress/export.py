@@ -1,7 +1,12 @@
-"""The lifted graph becomes an ONNX model that computes the same."""
+"""The lifted graph becomes an ONNX model that computes the same.
+
+Recurrent layers go through the same exporter as the rest: torch 2.13 turns ``aten.gru`` and ``aten.lstm`` into ONNX's
+GRU and LSTM, with a dynamic batch, so no older exporter is needed.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,14 +16,17 @@ import onnxruntime
 import torch
 from torch import fx, nn
 
-from compress.errors import InternalError
-from compress.tensors import BATCH, TensorSpec
-from compress.trace import quiet
+from compress.equivalence import noise_like
+from compress.errors import InternalError, NetworkError
+from compress.lift_calls import place
+from compress.tensors import TensorSpec
+from compress.trace import essence, quiet
 
 #: The newest operator set that every runtime in question reads.
 OPSET = 20
 
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-4  # of the largest output: ONNX Runtime fuses and reorders sums
+_MOST_BYTES = 2**31 - 2**20  # a protobuf file's limit, less some for the graph
 
 
 def export_onnx(
@@ -33,52 +41,113 @@ def export_onnx(
 
     Args:
         graph: The lifted graph, or a technique's continuation of it. Its mode stays as it is.
-        inputs: Names and shapes of the inputs; the batch axis is dynamic where theirs is.
+        inputs: Names and shapes of the inputs; axes are dynamic where theirs are.
         outputs: Names of the outputs, in order.
         sample: One small batch for every input.
         opset: The ONNX operator set.
 
     Raises:
-        NetworkError: An operator has no ONNX form.
+        NetworkError: An operator has no ONNX form, or the weights do not fit into one file.
         InternalError: The ONNX model does not compute what the graph computes.
     """
-    arguments = tuple(torch.from_numpy(array) for array in sample)
-    shapes = tuple({0: BATCH} if spec.dynamic_batch else None for spec in inputs)
-    with in_eval_mode(graph), quiet():
-        program = torch.onnx.export(
-            graph,
-            arguments,
-            input_names=[spec.name for spec in inputs],
-            output_names=[spec.name for spec in outputs],
-            dynamic_shapes=shapes if any(shapes) else None,
-            opset_version=opset,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-        assert program is not None
-        model: onnx.ModelProto = program.model_proto
+    size = sum(each.numel() * each.element_size() for each in (*graph.parameters(), *graph.buffers()))
+    if size > _MOST_BYTES:
+        raise NetworkError("at most 2 GB of weights", f"{size / 1e9:.1f} GB", "compress a smaller network")
+    with in_eval_mode(graph):
+        model = _export(graph, inputs, outputs, sample, opset)
+        # Another number of rows than the one exported with, where the batch is dynamic.
+        batch = [
+            noise_like(torch.from_numpy(array), 3 if spec.dynamic_batch else len(array), seed)
+            for seed, (spec, array) in enumerate(zip(inputs, sample, strict=True))
+        ]
         with torch.no_grad():
-            expected = graph(*arguments)
-    onnx.checker.check_model(model)
-    _verify(model, inputs, sample, expected)
+            expected = graph(*batch)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    _verify(
+        model,
+        {spec.name: each.numpy() for spec, each in zip(inputs, batch, strict=True)},
+        {spec.name: each.numpy() for spec, each in zip(outputs, expected, strict=True)},
+    )
     return model
 
 
-def _verify(
-    model: onnx.ModelProto, inputs: Sequence[TensorSpec], sample: Sequence[np.ndarray], expected: object
-) -> None:
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    feeds = {spec.name: array for spec, array in zip(inputs, sample, strict=True)}
-    results = session.run(None, feeds)
-    references = expected if isinstance(expected, tuple) else (expected,)
-    for result, reference in zip(results, references, strict=True):
-        wanted = reference.numpy()
-        scale = max(1.0, float(np.abs(wanted).max(initial=0)))
-        if not np.allclose(result, wanted, rtol=_TOLERANCE, atol=_TOLERANCE * scale, equal_nan=True):
+def _export(
+    graph: fx.GraphModule,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    sample: Sequence[np.ndarray],
+    opset: int,
+) -> onnx.ModelProto:
+    dynamic = tuple(
+        {axis: size for axis, size in enumerate(spec.shape) if isinstance(size, str)} for spec in inputs
+    )
+    try:
+        with quiet():
+            program = torch.onnx.export(
+                graph,
+                tuple(torch.from_numpy(array) for array in sample),
+                input_names=[spec.name for spec in inputs],
+                output_names=[spec.name for spec in outputs],
+                dynamic_shapes=dynamic if any(dynamic) else None,
+                opset_version=opset,
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+    except Exception as error:
+        raise NetworkError(
+            "operators that have an ONNX form", _obstacle(graph, error), "replace it by standard operators"
+        ) from error
+    if program is None:
+        raise InternalError("an ONNX program", "none from torch.onnx.export", "report this with the network")
+    model: onnx.ModelProto = program.model_proto
+    declared = {each.domain: each.version for each in model.opset_import}.get("", 0)
+    if declared != opset:  # torch rounds some versions up without a word
+        raise InternalError(
+            f"ONNX operator set {opset}", f"{declared}", "report this with the version of torch"
+        )
+    return model
+
+
+def _obstacle(graph: fx.GraphModule, error: Exception) -> str:
+    """The operator at fault and its place in the user's source, from the exporter's report."""
+    report = str(error)
+    found = re.search(r"translating node %(\w+) .*?target=(?:torch\.ops\.)?([\w.]+)", report)
+    if not found:
+        return essence(error)
+    name, operator = found.groups()
+    nodes = [node for node in graph.graph.nodes if node.name == name]
+    reason = re.search(r"## Exception summary\s+<class '[\w.]+'>: (.*)", report)
+XX
+
+
+def _verify(model: onnx.ModelProto, feeds: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    try:
+        onnx.checker.check_model(model)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+        results = session.run(list(expected), feeds)
+    except Exception as error:
+        raise InternalError(
+            f"a model that ONNX Runtime {onnxruntime.__version__} runs",
+            essence(error),
+            "report this with the network",
+        ) from error
+    for (name, wanted), result in zip(expected.items(), results, strict=True):
+        scale = max(1.0, float(np.nanmax(np.abs(wanted), initial=0)))
+        if result.shape != wanted.shape or not np.allclose(
+            result, wanted, rtol=_TOLERANCE, atol=_TOLERANCE * scale, equal_nan=True
+        ):
+            difference = (
+                float(np.nanmax(np.abs(result - wanted))) if result.shape == wanted.shape else result.shape
+            )
             raise InternalError(
-                f"an ONNX model that agrees with the network within {_TOLERANCE:g}",
-                f"a difference of {float(np.abs(result - wanted).max()):.3g}",
+                f"an ONNX model that agrees with the network within {_TOLERANCE:g} of its largest output",
+                f"a difference of {difference} in '{name}'",
                 "report this with the network",
             )
 

@@ -20,8 +20,8 @@ from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from compress.equivalence import TOLERANCE, agree, close, noise_like
-from compress.errors import InternalError, LiftError
-from compress.lift_calls import aten, inline_blocks, refuse, set_inference, without_in_place
+from compress.errors import CompressError, InternalError, LiftError
+from compress.lift_calls import inline_blocks, is_pure, refuse, set_inference, without_in_place
 from compress.lift_decomposed import compose
 from compress.lift_rules import Found, lift_call
 from compress.tensors import BATCH, TensorSpec
@@ -49,24 +49,27 @@ def lift(traced: Traced) -> Lifted:
     example = tuple(traced.example.values())
     lifted = _lift(traced.program, example)
     if not any(spec.dynamic_batch for spec in lifted.inputs):
-        lifted = _with_dynamic_batch(lifted, traced) or lifted
-    rows = 3 if lifted.inputs[0].dynamic_batch else len(example[0])
-    batch = [noise_like(tensor, rows, seed) for seed, tensor in enumerate(example)]
-    expected = run(traced.reference, dict(zip(traced.example, batch, strict=True)))
-    if not agree(lifted.graph, batch, expected):
-        again = run(traced.reference, dict(zip(traced.example, batch, strict=True)))
-        if not close(again, expected):
-            raise LiftError(
-                "a network that gives the same outputs for the same inputs",
-                "one that is random in inference mode",
-                "make it deterministic in eval()",
-            )
-        raise InternalError(
-            "a lifted graph that agrees with the network",
-            f"differences beyond {TOLERANCE:g}",
-            "report this with the network",
+        return _with_dynamic_batch(lifted, traced) or _verified(lifted, traced, rows=len(example[0]))
+    return _verified(lifted, traced, rows=3)
+
+
+def _verified(lifted: Lifted, traced: Traced, rows: int) -> Lifted:
+    batch = [noise_like(tensor, rows, seed) for seed, tensor in enumerate(traced.example.values())]
+    inputs = dict(zip(traced.example, batch, strict=True))
+    expected = run(traced.reference, inputs)
+    if agree(lifted.graph, batch, expected):
+        return lifted
+    if not close(run(traced.reference, inputs), expected):
+        raise LiftError(
+            "a network that gives the same outputs for the same inputs",
+            "one that is random in inference mode",
+            "make it deterministic in eval()",
         )
-    return lifted
+    raise InternalError(
+        "a lifted graph that agrees with the network",
+        f"differences beyond {TOLERANCE:g}",
+        "report this with the network",
+    )
 
 
 def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
@@ -90,6 +93,11 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
     joined = [torch.cat(parts) for parts in zip(*batches, strict=True)]
     if not agree(freed.graph, joined, [torch.cat(parts) for parts in zip(*expected, strict=True)]):
         return None
+    if not traced.fixed:
+        try:
+            _verified(freed, traced, rows=size[0] + 1)
+        except CompressError:
+            return None
     return freed._replace(
         outputs=tuple(
             TensorSpec(named.name, spec.dtype, spec.shape)
@@ -186,14 +194,16 @@ def _output_names(program: ExportedProgram, taken: set[str]) -> list[str]:
 
 
 def _spec(name: str, value: torch.Tensor, batch: set[str]) -> TensorSpec:
-    shape: list[int | str] = []
-    for axis, size in enumerate(value.shape):
-        if isinstance(size, int):
-            shape.append(size)
-        else:
-            # Every other dynamic axis keeps the exporter's expression, such as 4*s0.
-            shape.append(BATCH if axis == 0 and str(size) in batch else str(size))
-    return TensorSpec(name, str(value.dtype).removeprefix("torch."), tuple(shape))
+    return TensorSpec(
+        name, str(value.dtype).removeprefix("torch."), tuple(_axis(size, batch) for size in value.shape)
+    )
+
+
+def _axis(size: int | torch.SymInt, batch: set[str]) -> int | str:
+    """A fixed size, ``batch``, or for any other dynamic axis the exporter's expression, such as ``4*batch``."""
+    if isinstance(size, int):
+        return size
+    return re.sub(r"\bs\d+\b", lambda found: BATCH if found[0] in batch else found[0], str(size))
 
 
 # --- calls to modules ---------------------------------------------------------------------------------------
@@ -256,8 +266,8 @@ def _path(node: fx.Node, found: Found, taken: dict[str, Any]) -> str:
             candidates.append(re.sub(r"@\d+$", "", path))
     if found.weight is not None:
         name = str(found.weight.target)
-        candidates.append(re.sub(r"[._](weight|weight_ih_l0|running_mean)$", "", name))
-        candidates.append(".".join([*name.split(".")[:-1], node.name]))
+        owner = re.sub(r"[._](weight|weight_ih_l0|running_mean)$", "", name)
+        candidates.append(owner if owner != name else ".".join([*name.split(".")[:-1], node.name]))
     candidates.append(node.name)
     for candidate in candidates:
         if re.fullmatch(r"\w+(\.\w+)*", candidate) and candidate not in taken:
@@ -286,13 +296,7 @@ def _replace(graph: fx.Graph, node: fx.Node, found: Found, path: str) -> None:
 
 
 def _drop_unused(graph: fx.Graph) -> None:
-    """Without the weights that moved into modules, the zeros of initial states, and their sizes."""
-    removable: Sequence[Any] = (
-        aten.zeros.default,
-        aten.zeros_like.default,
-        aten.sym_size.int,
-        operator.getitem,
-    )
+    """Without the weights that moved into modules, the zeros of initial states, and sizes nobody asks for."""
     for node in reversed(list(graph.nodes)):
-        if not node.users and (node.op == "get_attr" or node.target in removable):
+        if not node.users and (node.op == "get_attr" or (node.op == "call_function" and is_pure(node))):
             graph.erase_node(node)

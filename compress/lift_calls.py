@@ -104,6 +104,16 @@ def refuse(graph: fx.Graph) -> None:
             )
 
 
+def is_pure(node: fx.Node) -> bool:
+    """Whether a call can go if nobody uses its result: it changes nothing and asserts nothing."""
+    if not isinstance(node.target, OpOverload):
+        return True
+    name = node.target._schema.name
+    return not node.target._schema.is_mutable and not re.match(
+        r"aten::(_assert|sym_constrain|_functional_a)", name
+    )
+
+
 def place(node: fx.Node) -> str:
     """`` at file:line`` of the user's source, from the trace, innermost line; empty where it is not known."""
     found = re.findall(r'File "([^"<]+)", line (\d+)', node.meta.get("stack_trace") or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import NetworkError
+from compress.sniff import Sniffed, sniff
 from compress.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
     from compress.trace import Traced
 
+# A state dict may come in two containers.
+_ORIGINS = {"safetensors": "state_dict"}
+
+#: One batch of inputs: arrays with a leading batch axis, by input name or in order.
 Example = Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
 
@@ -121,28 +127,75 @@ def load_network(
         LiftError: An operator or a control flow that cannot be lifted.
         DataError: The example does not fit the network.
     """
+    if not isinstance(source, str | Path):
+        return _from_module(source, example)
+    file = sniff(Path(source))
+    origin = Origin(str(source), _ORIGINS.get(file.format, file.format), _sha256_of_file(file.path))
+    if file.format == "onnx":
+        return _from_onnx(file.path, origin)
+    return _lifted(_trace_file(file, example, factory=factory, trust_pickle=trust_pickle), origin)
+
+
+def _from_module(module: torch.nn.Module, example: Example | None) -> Network:
     import torch
 
-    if isinstance(source, torch.nn.Module):
-        return _lifted(
-            _trace_copy(source, example),
-            Origin(type(source).__qualname__, "module", _sha256_of_state(source)),
-        )
-    raise NetworkError("a live module", str(source), "files come next")
+    from compress.trace import check_finite, trace_module
+
+    if not isinstance(module, torch.nn.Module):
+        raise NetworkError("a path or a torch.nn.Module", f"a {type(module).__name__}", "give one of them")
+    origin = Origin(type(module).__qualname__, "module", _sha256_of_state(module))
+    check_finite(module, origin.path)
+    return _lifted(trace_module(_copy(module), _needed(example)), origin)
 
 
-def _trace_copy(module: torch.nn.Module, example: Example | None) -> Traced:
-    import copy
+def _copy(module: torch.nn.Module) -> torch.nn.Module:
+    """The caller's module stays as it is."""
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        raise NetworkError(
+            "a module that can be copied",
+            f"{type(module).__qualname__}: {type(error).__name__}: {error}",
+            "save it, and give the file",
+        ) from error
 
-    from compress.trace import trace_module
 
+def _trace_file(file: Sniffed, example: Example | None, *, factory: str | None, trust_pickle: bool) -> Traced:
+    from compress.trace import check_finite, trace_module
+
+    if file.format == "pt2":
+        from compress.formats.pt2 import read_pt2, trace_pt2
+
+        return trace_pt2(read_pt2(file.path, trust_pickle=trust_pickle), file.path, example)
+    if file.format == "torchscript":
+        from compress.formats.torchscript import read_torchscript, trace_torchscript
+
+        script = read_torchscript(file.path, trust_pickle=trust_pickle)
+        check_finite(script, str(file.path))
+        return trace_torchscript(script, _needed(example))
+    from compress.formats.checkpoint import read_checkpoint
+
+    module = read_checkpoint(file, factory=factory, trust_pickle=trust_pickle)
+    check_finite(module, str(file.path))
+    return trace_module(module, _needed(example))
+
+
+def _needed(example: Example | None) -> Example:
     if example is None:
         raise NetworkError(
             "one batch of inputs to trace the network with",
             "none",
             "give data (--data), or a shape (--input 1x3x32x32)",
         )
-    return trace_module(copy.deepcopy(module), example)
+    return example
+
+
+def _from_onnx(path: Path, origin: Origin) -> Network:
+    from compress.formats.onnx_file import read_onnx, read_specs
+
+    model = read_onnx(path)
+    inputs, outputs = read_specs(model)
+    return Network(inputs=inputs, outputs=outputs, origin=origin, model=model)
 
 
 def _lifted(traced: Traced, origin: Origin) -> Network:
@@ -155,6 +208,11 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
     ]
     sample = tuple(tensor.numpy().copy() for tensor in rows)
     return Network(inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample)
+
+
+def _sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sha256_of_state(module: torch.nn.Module) -> str:

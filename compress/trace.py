@@ -7,7 +7,7 @@ import io
 import logging
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,11 +39,13 @@ class Traced:
         program: Its operations.
         example: One batch, by input name, in the program's order.
         reference: The network as it was given, in inference mode.
+        fixed: The reference computes for the example's batch size alone; with another it may fail or worse.
     """
 
     program: ExportedProgram
     example: dict[str, torch.Tensor]
     reference: Reference
+    fixed: bool = False
 
 
 def trace_module(module: nn.Module, example: Example) -> Traced:
@@ -59,10 +61,35 @@ def trace_module(module: nn.Module, example: Example) -> Traced:
         LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
     module.cpu().eval()
-    bound = bind_example(example, module.forward)
+    bound = cast_floats(bind_example(example, module.forward), module)
     reference = reference_of(module, list(bound))
     run(reference, bound)
     return Traced(trace(module, bound), bound, reference)
+
+
+def check_finite(module: nn.Module, where: str) -> None:
+    """Refuse weights that are not numbers.
+
+    Raises:
+        NetworkError: NaN in a parameter or buffer, or an infinite parameter; a buffer may be the mask of an
+            attention. It names the tensor.
+    """
+    named = [*module.named_parameters(), *module.named_buffers()]
+    refuse_not_finite(((name, tensor, isinstance(tensor, nn.Parameter)) for name, tensor in named), where)
+
+
+def refuse_not_finite(tensors: Iterable[tuple[str, torch.Tensor, bool]], where: str) -> None:
+    """As :func:`check_finite`, for tensors by name and whether each is a parameter."""
+    for name, tensor, is_parameter in tensors:
+        if not tensor.is_floating_point():
+            continue
+        fault = "NaN" if tensor.isnan().any() else None
+        if fault is None and (is_parameter or name.endswith("running_var")) and tensor.isinf().any():
+            fault = "an infinite value"
+        if fault:
+            raise NetworkError(
+                "a network of finite weights", f"{fault} in '{name}' of {where}", "use an earlier checkpoint"
+            )
 
 
 def reference_of(module: Callable[..., Any], names: list[str]) -> Reference:
@@ -122,6 +149,15 @@ def _tensor(name: str, array: object) -> torch.Tensor:
             f"at least one row for the input '{name}'", f"the shape {tuple(tensor.shape)}", "add data"
         )
     return tensor
+
+
+def cast_floats(example: Mapping[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
+    """The example with its floats in the dtype of the module's parameters; NumPy's are float64 by default."""
+    dtypes = {each.dtype for each in module.parameters() if each.is_floating_point()}
+    dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
+    return {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in example.items()
+    }
 
 
 def run(reference: Reference, example: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import pickle
 import pickletools
 import re
-from typing import Protocol
+from typing import IO, Protocol, cast
 
 # What torch.load(weights_only=True) accepts for tensors and containers of tensors; torch checks again at load.
 _SAFE = re.compile(
@@ -68,7 +68,7 @@ def _globals(stream: Readable) -> set[str]:
     memo: dict[int, str | None] = {}
     top: list[str | None] = [None, None]  # the two values on top of the stack, where they are known strings
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
+        for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", stream)):
             if opcode.name in _NO_EFFECT:
                 continue
             if opcode.name in _PUTS:

@@ -1,0 +1,224 @@
+"""``torch.export`` archives (``.pt2``), read without running anything they carry."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.export import ExportedProgram
+from torch.export.pt2_archive._package import load_pt2
+from torch.utils import _pytree as pytree
+
+from compress.errors import CompressError, DataError, NetworkError, UntrustedFileError
+from compress.formats.pickles import NotAPickleError, unsafe_globals
+from compress.formats.pt2_program import checked_config, checked_program
+from compress.formats.zip_archive import ZipArchive, damaged
+from compress.lift import plain_graph
+from compress.trace import (
+    Traced,
+    describe,
+    essence,
+    match_example,
+    quiet,
+    reference_of,
+    refuse_not_finite,
+    run,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from compress.network import Example
+
+_PROGRAM = "models/model.json"
+_CONFIGS = {
+    "data/weights/model_weights_config.json": "data/weights/",
+    "data/constants/model_constants_config.json": "data/constants/",
+}
+_SAMPLE_INPUTS = "data/sample_inputs/model.pt"
+_TENSOR_CONSTANT = "tensor_"
+
+
+def read_pt2(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
+    """The program in a ``.pt2`` archive.
+
+    torch reads a copy that holds only what was inspected, so it cannot see another archive than this code did.
+
+    Args:
+        path: The archive.
+        trust_pickle: Let the archive run code: pickled constants, compiled expressions.
+
+    Raises:
+        NetworkError: The archive is damaged, holds no program, or one that this torch cannot read.
+        UntrustedFileError: Loading it would run code.
+        LiftError: The program calls a custom operator.
+    """
+    with ZipArchive(path) as archive:
+        if _PROGRAM not in archive:
+            compiled = any(name.startswith("data/aotinductor/") for name in archive.names)
+            raise NetworkError(
+                "a .pt2 file with an exported program",
+                f"{path}, with {'a compiled library' if compiled else 'none'} in it",
+                "save the network with torch.export.save",
+            )
+        members = dict(_members(archive, trust_pickle=trust_pickle))
+    copy = io.BytesIO()
+    with zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as written:
+        for name, content in members.items():
+            written.writestr(f"archive/{name}", content)
+    copy.seek(0)
+    try:
+        with quiet():
+            programs = load_pt2(copy).exported_programs
+    except CompressError:
+        raise
+    except Exception as error:
+        raise NetworkError(
+            f"a program that torch {torch.__version__} reads",
+            f"{path}: {essence(error)}",
+            "export it again with this torch",
+        ) from error
+    return programs["model"]
+
+
+def trace_pt2(program: ExportedProgram, path: Path, example: Example | None) -> Traced:
+    """An exported program with a batch to run it on: the example, else what the archive brings, else noise.
+
+    Raises:
+        DataError: The example does not fit the program's inputs.
+        NetworkError: The program does not run on it, or its weights are not finite.
+        LiftError: What it does cannot be lifted.
+    """
+    parameters = set(program.graph_signature.parameters)
+    refuse_not_finite(
+        ((name, tensor, name in parameters) for name, tensor in program.state_dict.items()), str(path)
+    )
+    graph = plain_graph(program)
+    values = {str(node.target): node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")}
+    given = (
+        match_example(example, list(values), list(values)) if example is not None else _own_example(program)
+    )
+    inputs = {}
+    for position, (name, value) in enumerate(values.items()):
+        tensor = given.get(name)
+        inputs[name] = _noise(value, position) if tensor is None else _fitted(name, tensor, value)
+    reference = reference_of(graph, list(inputs))
+    run(reference, inputs)
+    fixed = all(value.dim() == 0 or isinstance(value.shape[0], int) for value in values.values())
+    return Traced(program, inputs, reference, fixed=fixed)
+
+
+def _own_example(program: ExportedProgram) -> dict[str, torch.Tensor]:
+    """The inputs the program was exported with, where the archive holds them."""
+    args, kwargs = program.example_inputs or ((), {})
+    leaves = pytree.tree_leaves((args, kwargs))
+    names = program.graph_signature.user_inputs
+    if len(leaves) != len(names):
+        return {}
+    return {
+        str(name): leaf
+        for name, leaf in zip(names, leaves, strict=True)
+        if isinstance(leaf, torch.Tensor) and leaf.numel()
+    }
+
+
+def _noise(value: torch.Tensor, seed: int) -> torch.Tensor:
+    # A dynamic axis gets the size it had in the trace; zero is a valid index of everything.
+    shape = [size if isinstance(size, int) else size.node.hint for size in value.shape]
+    if not value.is_floating_point():
+        return torch.zeros(shape, dtype=value.dtype)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(value.dtype)
+
+
+def _fitted(name: str, tensor: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """The tensor in the dtype the program was exported for, with as many rows where its batch size is fixed."""
+    same_kind = tensor.is_floating_point() == value.is_floating_point()
+    fits = tensor.dim() == value.dim() and all(
+        not isinstance(size, int) or axis == 0 or size == tensor.shape[axis]
+        for axis, size in enumerate(value.shape)
+    )
+    if not (same_kind and fits):
+        dtype = str(value.dtype).removeprefix("torch.")
+        shape = ", ".join(str(size) if isinstance(size, int) else "any" for size in value.shape)
+        raise DataError(
+            f"the input {name}: {dtype}[{shape}]", describe(tensor), "give data of that shape and dtype"
+        )
+    if tensor.dim() and isinstance(value.shape[0], int):
+        tensor = tensor[torch.arange(value.shape[0]) % tensor.shape[0]]
+    return tensor.to(value.dtype)
+
+
+def _members(archive: ZipArchive, *, trust_pickle: bool) -> Iterator[tuple[str, bytes]]:
+    """What torch may see of the archive, each checked for what it is."""
+    for name in ("archive_format", "archive_version", "byteorder", ".data/version"):
+        if name in archive:
+            yield name, archive.read(name)
+    try:
+        program = archive.read(_PROGRAM)
+        yield _PROGRAM, program if trust_pickle else checked_program(program)
+        for config_name, folder in _CONFIGS.items():
+            config = checked_config(archive.read(config_name))
+            yield config_name, json.dumps(config).encode()
+            yield from _tensors(archive, folder, config["config"], trust_pickle=trust_pickle)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise damaged(archive.path, f"its program: {error}") from error
+    samples = archive.read(_SAMPLE_INPUTS) if _SAMPLE_INPUTS in archive else b""
+    if samples and not trust_pickle:
+        samples = _without_code(archive.path, "the sample inputs", samples)
+    yield _SAMPLE_INPUTS, samples
+
+
+def _tensors(
+    archive: ZipArchive, folder: str, entries: dict[str, Any], *, trust_pickle: bool
+) -> Iterator[tuple[str, bytes]]:
+    seen: set[str] = set()  # tied weights share one member
+    for name, entry in entries.items():
+        member = folder + entry["path_name"]
+        if member in seen:
+            continue
+        seen.add(member)
+        content = archive.read(member)
+        if not trust_pickle:
+            if "constants" in folder and not entry["path_name"].startswith(_TENSOR_CONSTANT):
+                raise _untrusted(f"the pickled object '{name}' in {archive.path}")
+            if entry["use_pickle"]:
+                content = _without_code(archive.path, f"'{name}'", content)
+            elif not content and math.prod(size["as_int"] for size in entry["tensor_meta"]["sizes"]):
+                raise ValueError(f"'{name}' has no values")
+        yield member, content
+
+
+def _without_code(path: Path, what: str, content: bytes) -> bytes:
+    """Pickled tensors, written anew; what torch's restricted unpickler does not load is refused.
+
+    Left to itself torch falls back to the unrestricted one.
+    """
+    try:
+        loaded = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+    except Exception as error:
+        raise _untrusted(f"{what} in {path}, a pickle that calls {_calls(content)}") from error
+    copy = io.BytesIO()
+    torch.save(loaded, copy)
+    return copy.getvalue()
+
+
+def _untrusted(found: str) -> UntrustedFileError:
+    todo = "do not load it unless you know who made it; --trust-pickle loads it all the same"
+    return UntrustedFileError("tensors alone", found, todo)
+
+
+def _calls(content: bytes) -> str:
+    try:
+        if content.startswith(b"PK"):
+            with zipfile.ZipFile(io.BytesIO(content)) as inner:
+                pickled = next(name for name in inner.namelist() if name.endswith("data.pkl"))
+                content = inner.read(pickled)
+        names = unsafe_globals(io.BytesIO(content))
+    except (zipfile.BadZipFile, StopIteration, NotAPickleError, RuntimeError, NotImplementedError):
+        names = []
+    return ", ".join(names) or "unknown names"
