@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto
 
 from compress.lint.findings import Finding, Subject, name_of
@@ -45,7 +43,7 @@ def zero_points(subject: Subject) -> Iterator[Finding]:
         if node.input[2] not in subject.constants:
             found = "the zero point is computed at run time"
         elif value is not None and np.any(value):
-            found = f"zero point {_shown(value)}"
+            found = f"zero point {value[value != 0].flat[0]}"
         else:
             continue
         message = f"{found}, and TensorRT quantizes symmetrically, with zero point 0"
@@ -58,8 +56,8 @@ def scales(subject: Subject) -> Iterator[Finding]:
         value = subject.value(node.input[1])
         if node.input[1] not in subject.constants:
             found = "the scale is computed at run time, and TensorRT needs it when it builds"
-        elif value is not None and not np.all(np.isfinite(value) & (value > 0)):
-            found = f"scale {_shown(value)} is not positive and finite"
+        elif value is not None and not np.all(legal := np.isfinite(value) & (value > 0)):
+            found = f"scale {value[~legal].flat[0]:g} is not positive and finite"
         else:
             continue
         yield Finding("scale", "error", name_of(node), found, _REQUANTIZE)
@@ -174,8 +172,3 @@ def _output_axes(name: str, subject: Subject) -> Iterator[tuple[int, int, str]]:
             }
             if reader.op_type in axes:
                 yield axes[reader.op_type], rank, name_of(reader)
-
-
-def _shown(value: NDArray[Any]) -> str:
-    flat = value.reshape(-1)
-    return str(flat[0]) if flat.size == 1 else f"{flat[0]}, … ({flat.size} of them)"

@@ -319,3 +319,67 @@ def test_only_symmetric_positive_int8_pairs_pass(zero_point: int, scale: float, 
     model = network(body, scale=np.float32(scale), z=zero)
     legal = signed and zero_point == 0 and np.isfinite(np.float32(scale)) and np.float32(scale) > 0
     assert (lint(model, JETSON) == []) == bool(legal)
+
+
+def test_fp4_came_with_tensorrt_10_8() -> None:
+    zero = onnx.helper.make_tensor("z4", onnx.TensorProto.FLOAT4E2M1, [], [0.0])
+    body = "q = QuantizeLinear(x, s, z4) y = DequantizeLinear(q, s, z4)"
+    model = network(body, opset=23, z4=zero)
+    blackwell = replace(THOR, tensorrt="11.0", opset_max=25)
+    assert lint(model, blackwell) == []
+    assert rules(model, replace(blackwell, peaks=replace(THOR.peaks, fp4_tflops=None))) == [
+        ("quantized-type", "error", "q")
+    ]
+    too_early = lint(model, replace(blackwell, tensorrt="10.7"))
+    assert [finding.rule for finding in too_early] == ["opset", "quantized-type"]
+
+
+def test_scales_and_zero_points_may_be_computed_from_constants() -> None:
+    body = """s2 = Mul(s, s) z2 = Identity(zero)
+        q = QuantizeLinear(x, s2, z2) y = DequantizeLinear(q, s2, z2)"""
+    assert lint(network(body), JETSON) == []
+
+
+def test_the_zero_point_may_be_left_out_and_may_be_a_constant_node() -> None:
+    body = """z = Constant<value_int=0>() z8 = Cast<to=3>(z) three = Constant<value = int8 {3}>()
+        q = QuantizeLinear(x, s, z8) d = DequantizeLinear(q, s) r = Relu(d)
+        p = QuantizeLinear(r, s, three) y = DequantizeLinear(p, s, three)"""
+    assert rules(network(body), JETSON) == [("zero-point", "error", "p"), ("zero-point", "error", "y")]
+
+
+def test_blocks_of_a_weight_have_no_channel_axis() -> None:
+    four = onnx.helper.make_tensor("w4", onnx.TensorProto.INT4, [4, 4], [1] * 16)
+    body = "w = DequantizeLinear<axis=0, block_size=2>(w4, blocks) y = MatMul(x, w)"
+    model = network(body, 21, "float[N,4] x", w4=four, blocks=np.ones((2, 4), np.float32))
+    assert lint(model, replace(JETSON, tensorrt="11.0", opset_max=25)) == []
+
+
+@pytest.mark.parametrize(
+    "body, words",
+    [
+        (CLEAN.replace("x, s, zero", "x, s, three"), "zero point 3,"),
+        (CLEAN.replace("x, s,", "x, negative,"), "scale -0.1 is not"),
+        (CLEAN.replace("channel_scales", "one_nan"), "scale nan is not"),
+        (UNSIGNED_INPUT + QUANTIZED_WEIGHT + CONV, "a tensor quantized to UINT8"),
+        (
+            QUANTIZED_INPUT + "w = DequantizeLinear(unsigned_weight, s, unsigned_zero) " + CONV,
+            "a weight quantized to UINT8",
+        ),
+        (CLEAN.replace(CONV, BIAS + "y = Conv(d, w, b)"), "a bias quantized to INT32"),
+        ("y = Det(x)", "TensorRT 10.3 does not have Det"),
+        ("y = custom.Magic(x)", "custom.Magic is no standard operator, and TensorRT 10.3"),
+    ],
+)
+def test_what_a_finding_says(body: str, words: str) -> None:
+    (finding,) = lint(network(body, **FAULTY), JETSON)
+    assert words in finding.message
+    assert finding.fix
+
+
+def test_a_release_that_is_not_told_is_taken_as_10() -> None:
+    (finding,) = lint(network("y = Det(x)"), replace(JETSON, tensorrt=None))
+    assert "TensorRT 10 does not" in finding.message
+    assert (
+        lint(network("y = Gather(table, x)", inputs="int64[N,4] x", table=np.ones((9, 2))), load_target("t4"))
+        != []
+    )
