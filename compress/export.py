@@ -116,9 +116,9 @@ def _obstacle(graph: fx.GraphModule, error: Exception) -> str:
     if not found:
         return essence(error)
     name, operator = found.groups()
-    nodes = [node for node in graph.graph.nodes if node.name == name]
-    reason = re.search(r"## Exception summary\s+<class '[\w.]+'>: (.*)", report)
-XX
+    where = "".join(place(node) for node in graph.graph.nodes if node.name == name)
+    reason = re.search(r"## Exception summary\s+<class '[\w.]+'>: (.*?)(\. |$)", report, re.MULTILINE)
+    return f"'{operator}'{where}" + (f" ({reason.group(1)})" if reason else "")
 
 
 def _verify(model: onnx.ModelProto, feeds: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
