@@ -120,7 +120,7 @@ def result_table(result: Result) -> Table:
             f"latency: ms ESTIMATED for {result.target.name} by a roofline, and over fp32's estimate"
         )
     else:
-        table.caption = "latency: median ms; × fp32's time from interleaved pairs (ms move with the load)"
+        table.caption = "latency: median ms, and × the time of fp32 from interleaved pairs"
     return table
 
 
