@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import fx
 
 #: Largest difference that counts as equal, as a share of the largest output.
 TOLERANCE = 1e-5
 _HALF_TOLERANCE = 1e-2  # fp16 and bf16 round every intermediate value, in another order after lifting
+
+
+def rows_of(array: torch.Tensor | np.ndarray) -> int:
+    """The size of axis 0; 1 for a single value."""
+    return int(array.shape[0]) if array.ndim else 1
 
 
 def noise_like(tensor: torch.Tensor, rows: int, seed: int) -> torch.Tensor:
@@ -30,7 +36,7 @@ def noise_like(tensor: torch.Tensor, rows: int, seed: int) -> torch.Tensor:
 def agree(graph: fx.GraphModule, batch: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> bool:
     """Whether the graph gives the expected outputs, within 1e-5 of the largest value."""
     with torch.no_grad():
-        result = graph(*batch)
+        result = graph(*(tensor.clone() for tensor in batch))
     return close(result if isinstance(result, tuple) else (result,), expected)
 
 

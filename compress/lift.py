@@ -19,13 +19,13 @@ from torch import fx
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
-from compress.equivalence import TOLERANCE, agree, close, noise_like
+from compress.equivalence import TOLERANCE, agree, close, noise_like, rows_of
 from compress.errors import CompressError, InternalError, LiftError
 from compress.lift_calls import inline_blocks, is_pure, refuse, set_inference, without_in_place
 from compress.lift_decomposed import compose
 from compress.lift_rules import Found, lift_call
 from compress.tensors import BATCH, TensorSpec
-from compress.trace import Traced, few_rows, run, trace_dynamic
+from compress.trace import Traced, run, trace_dynamic
 
 
 class Lifted(NamedTuple):
@@ -49,12 +49,17 @@ def lift(traced: Traced) -> Lifted:
     example = tuple(traced.example.values())
     lifted = _lift(traced.program, example)
     if not any(spec.dynamic_batch for spec in lifted.inputs):
-        return _with_dynamic_batch(lifted, traced) or _verified(lifted, traced, rows=len(example[0]))
-    return _verified(lifted, traced, rows=3)
+        lifted = _with_dynamic_batch(lifted, traced) or lifted
+    return _verified(lifted, traced)
 
 
-def _verified(lifted: Lifted, traced: Traced, rows: int) -> Lifted:
-    batch = [noise_like(tensor, rows, seed) for seed, tensor in enumerate(traced.example.values())]
+def _verified(lifted: Lifted, traced: Traced) -> Lifted:
+    example = list(traced.example.values())
+    # Another number of rows than the one it was traced with, where the network allows it.
+    batch = [
+        noise_like(tensor, 3 if spec.dynamic_batch and not traced.fixed else rows_of(tensor), seed)
+        for seed, (tensor, spec) in enumerate(zip(example, lifted.inputs, strict=True))
+    ]
     inputs = dict(zip(traced.example, batch, strict=True))
     expected = run(traced.reference, inputs)
     if agree(lifted.graph, batch, expected):
@@ -76,17 +81,17 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
     """The graph with a dynamic batch, or None where rows do not come out as they do in batches of fixed size."""
     names = [spec.name for spec in fixed.inputs]
     example = dict(zip(names, traced.example.values(), strict=True))
-    size = next(iter(example.values())).shape[:1]
-    if any(tensor.shape[:1] != size for tensor in example.values()):
+    size = rows_of(next(iter(example.values())))
+    if any(not tensor.dim() or len(tensor) != size for tensor in example.values()):
         return None
     try:
-        freed = _lift(trace_dynamic(fixed.graph, example), [few_rows(each) for each in example.values()])
+        freed = _lift(trace_dynamic(fixed.graph, example), [fewrows_of(each) for each in example.values()])
     except LiftError:
         return None
     if not all(spec.dynamic_batch for spec in (*freed.inputs, *freed.outputs)):
         return None
     batches = [
-        [noise_like(each, size[0], seed + part) for seed, each in enumerate(example.values())]
+        [noise_like(each, size, seed + part) for seed, each in enumerate(example.values())]
         for part in (0, 99)
     ]
     expected = [run(traced.reference, dict(zip(traced.example, batch, strict=True))) for batch in batches]
@@ -95,7 +100,7 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
         return None
     if not traced.fixed:
         try:
-            _verified(freed, traced, rows=size[0] + 1)
+            _verified(freed, traced)
         except CompressError:
             return None
     return freed._replace(

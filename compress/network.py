@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import NetworkError
+from compress.onnx_graph.files import sha256_of
 from compress.sniff import Sniffed, sniff
 from compress.tensors import TensorSpec
 
@@ -130,7 +131,7 @@ def load_network(
     if not isinstance(source, str | Path):
         return _from_module(source, example)
     file = sniff(Path(source))
-    origin = Origin(str(source), _ORIGINS.get(file.format, file.format), _sha256_of_file(file.path))
+    origin = Origin(str(source), _ORIGINS.get(file.format, file.format), sha256_of(file.path))
     if file.format == "onnx":
         return _from_onnx(file.path, origin)
     return _lifted(_trace_file(file, example, factory=factory, trust_pickle=trust_pickle), origin)
@@ -143,8 +144,9 @@ def _from_module(module: torch.nn.Module, example: Example | None) -> Network:
 
     if not isinstance(module, torch.nn.Module):
         raise NetworkError("a path or a torch.nn.Module", f"a {type(module).__name__}", "give one of them")
-    origin = Origin(type(module).__qualname__, "module", _sha256_of_state(module))
-    check_finite(module, origin.path)
+    name = type(module).__qualname__
+    check_finite(module, name)
+    origin = Origin(name, "module", _sha256_of_state(module))
     return _lifted(trace_module(_copy(module), _needed(example)), origin)
 
 
@@ -202,6 +204,8 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
     from compress.lift import lift
 
     graph, inputs, outputs = lift(traced)
+    if any(spec.dtype == "bfloat16" for spec in inputs):
+        raise NetworkError("a network in float32", "inputs in bfloat16", "convert it: module.float()")
     rows = [
         tensor[:2] if spec.dynamic_batch else tensor
         for spec, tensor in zip(inputs, traced.example.values(), strict=True)
@@ -210,16 +214,13 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
     return Network(inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample)
 
 
-def _sha256_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _sha256_of_state(module: torch.nn.Module) -> str:
+    import torch
+
     digest = hashlib.sha256()
     for name, value in sorted(_tensors(module).items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from compress.errors import CompressError, DataError, LiftError, NetworkError
@@ -81,6 +82,12 @@ def check_finite(module: nn.Module, where: str) -> None:
 def refuse_not_finite(tensors: Iterable[tuple[str, torch.Tensor, bool]], where: str) -> None:
     """As :func:`check_finite`, for tensors by name and whether each is a parameter."""
     for name, tensor, is_parameter in tensors:
+        if tensor.is_meta or is_lazy(tensor):
+            raise NetworkError(
+                "a network with its weights in memory",
+                f"'{name}' of {where} without values",
+                "load its weights",
+            )
         if not tensor.is_floating_point():
             continue
         fault = "NaN" if tensor.isnan().any() else None
@@ -114,20 +121,22 @@ def match_example(example: Example, names: list[str], required: list[str]) -> di
     """The example's arrays by input name.
 
     Args:
-        example: Arrays by name, or in order; a mapping with the single name ``x`` counts as in order.
+        example: Arrays by name, or in order; a single array under another name counts as in order.
         names: The inputs the network has, in order.
         required: Those that have no default.
 
     Raises:
         DataError: A name the network does not have, an input it needs and is not given, or not numbers.
     """
-    if not isinstance(example, Mapping):
-        given = dict(zip(names, example, strict=False)) if len(example) <= len(names) else {}
-        found = f"{len(example)} arrays"
+    if isinstance(example, Mapping):
+        found = ", ".join(example) or "none"
+        if len(example) == 1 and not example.keys() & set(names):
+            example = list(example.values())
     else:
-        renamed = list(example) == ["x"] and "x" not in names and len(required) <= 1 and bool(names)
-        given = {(required or names)[0]: example["x"]} if renamed else dict(example)
-        found = ", ".join(given) or "none"
+        found = f"{len(example)} arrays"
+    if not isinstance(example, Mapping):
+        example = dict(zip(names, example, strict=False)) if len(example) <= len(names) else {}
+    given = dict(example)
     if not given or set(given) - set(names) or set(required) - set(given):
         raise DataError(
             f"arrays for the network's inputs {', '.join(names)}",
@@ -168,7 +177,8 @@ def run(reference: Reference, example: Mapping[str, torch.Tensor]) -> tuple[torc
     """
     try:
         with torch.no_grad(), quiet():
-            outputs = reference(*example.values())
+            # Copies, because a network may write into its inputs.
+            outputs = reference(*(tensor.clone() for tensor in example.values()))
     except CompressError:
         raise
     except Exception as error:
