@@ -78,6 +78,15 @@ def remove_identities(model: onnx.ModelProto) -> None:
     replace_nodes(model, kept)
 
 
+def plain_pools(model: onnx.ModelProto) -> None:
+    """Drop dilations of 1 from AveragePool: they are the default, and ONNX Runtime's int8 pool refuses the word."""
+    for node in model.graph.node:
+        if node.op_type == "AveragePool" and set(attribute(node, "dilations", ())) == {1}:
+            kept = [entry for entry in node.attribute if entry.name != "dilations"]
+            node.ClearField("attribute")
+            node.attribute.extend(kept)
+
+
 def pool_instead_of_mean(model: onnx.ModelProto) -> None:
     """Write a mean over all spatial axes as GlobalAveragePool, which runtimes have in int8; ReduceMean they lack."""
     graph = Graph(model)
@@ -181,6 +190,7 @@ STEPS = (
     gemm_instead_of_matmul,
     fold_affine,
     pool_instead_of_mean,
+    plain_pools,
     remove_unused,
 )
 

@@ -37,30 +37,16 @@ class Int8Kernels:
     fused_addition: bool
 
 
-_MOVING = frozenset(
-    {
-        "Expand",
-        "Flatten",
-        "Gather",
-        "MaxPool",
-        "Reshape",
-        "Resize",
-        "Slice",
-        "Split",
-        "Squeeze",
-        "Tile",
-        "Transpose",
-    }
-    | {"Unsqueeze"}
-)
-
 ONNXRUNTIME = Int8Kernels(
     back_end="ONNX Runtime",
     weighted=frozenset({"Conv", "Gemm", "MatMul"}),
     needs_int8_output=frozenset({"Conv"}),
     writes_int8=True,
     chained=frozenset({"Add", "Mul", "AveragePool", "GlobalAveragePool", "Concat", "LeakyRelu", "Sigmoid"}),
-    moving=_MOVING,
+    moving=frozenset(
+        {"Expand", "Flatten", "Gather", "MaxPool", "Reshape", "Resize"}
+        | {"Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"}
+    ),
     absorbed=frozenset({"Relu", "Clip"}),
     fused_addition=False,
 )

@@ -243,6 +243,8 @@ class _Planner:
         """Why a cheap node cannot join; None where it can."""
         if node.op_type in self.kernels.absorbed:
             return self._why_not_absorbed(node)
+        if node.op_type == "Resize" and attribute(node, "mode", b"nearest") != b"nearest":
+            return "it interpolates"
         inputs = [node.input[0]] if node.op_type in self.kernels.moving else list(node.input)
         computed = [name for name in inputs if name not in self.graph.initializers]
         absent = [name for name in computed if name not in available]

@@ -215,6 +215,21 @@ class TestMeans:
         ]
 
 
+class TestPools:
+    @pytest.mark.parametrize("dilation, kept", [(1, False), (2, True)])
+    def test_dilations_that_say_nothing_go(self, dilation, kept):
+        builder = Builder(0, 4)
+        pool = builder.add(
+            "AveragePool",
+            "x",
+            kernel_shape=[2, 2],
+            dilations=[dilation] * 2,
+            shape=(4, 8 - dilation, 8 - dilation),
+        )
+        (node,) = prepared_equal(builder, pool).graph.node
+        assert ("dilations" in [entry.name for entry in node.attribute]) == kept
+
+
 class TestMatrices:
     def test_a_product_with_its_bias_becomes_gemm(self):
         builder = Builder(0, 4)

@@ -78,6 +78,16 @@ class TestOnnxRuntime:
         _, placement = placed(builder, builder.conv(pooled, 8))
         assert placement.same_scale_as[pooled] == relu
 
+    @pytest.mark.parametrize("mode, moves", [("nearest", True), ("linear", False), ("cubic", False)])
+    def test_only_a_resize_that_picks_values_shares_their_scale(self, mode, moves):
+        builder = Builder(0, 3)
+        relu = builder.relu(builder.conv("x", 8))
+        sizes = builder.constant(np.array([1, 1, 2, 2], np.float32))
+        wide = builder.add("Resize", relu, "", sizes, mode=mode, shape=(8, 16, 16))
+        _, placement = placed(builder, builder.conv(wide, 8))
+        assert placement.same_scale_as[wide] == (relu if moves else wide)
+        assert placement.float_nodes.get(f"Resize_{wide}") == (None if moves else "it interpolates")
+
     def test_a_float_operator_reads_the_float_tensor_and_a_convolution_the_quantized(self):
         builder = Builder(0, 3)
         swish = builder.hard_swish(builder.conv("x", 8))
