@@ -25,7 +25,7 @@ from compress.lift_calls import inline_blocks, is_pure, refuse, set_inference, w
 from compress.lift_decomposed import compose
 from compress.lift_rules import Found, lift_call
 from compress.tensors import BATCH, TensorSpec
-from compress.trace import Traced, run, trace_dynamic
+from compress.trace import Traced, few_rows, run, trace_dynamic
 
 
 class Lifted(NamedTuple):
@@ -85,7 +85,7 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
     if any(not tensor.dim() or len(tensor) != size for tensor in example.values()):
         return None
     try:
-        freed = _lift(trace_dynamic(fixed.graph, example), [fewrows_of(each) for each in example.values()])
+        freed = _lift(trace_dynamic(fixed.graph, example), [few_rows(each) for each in example.values()])
     except LiftError:
         return None
     if not all(spec.dynamic_batch for spec in (*freed.inputs, *freed.outputs)):
