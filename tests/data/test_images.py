@@ -160,6 +160,15 @@ def test_a_broken_image_names_its_file(folder: Path, content: bytes | None) -> N
         list(open_data(folder).batches(10))
 
 
+def test_images_that_vanish_are_told(folder: Path) -> None:
+    split = open_data(folder)
+    (folder / "dog/a.png").unlink()
+    with pytest.raises(DataError, match=r"dog/a\.png: No such file"):
+        _ = split.sha256
+    with pytest.raises(DataError, match="a folder that can be read"):
+        images_module._entries(folder / "gone")
+
+
 def test_postscript_never_reaches_ghostscript(folder: Path) -> None:
     path = folder / "dog/a.png"
     with Image.open(path) as image:
@@ -189,7 +198,7 @@ def test_the_layout_wanted_is_shown(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"1 files and no folder.*flat/cat/1\.jpg"):
         open_data(tmp_path / "flat")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no folder in"):
+    with pytest.raises(DataError, match=r"found no folder in .*links are skipped"):
         open_data(tmp_path / "empty")
 
 

@@ -57,6 +57,19 @@ def test_a_subset_is_what_the_arrays_subset_is(stored: int, asked: int, rows: li
         assert np.array_equal(one.targets, other.targets)  # type: ignore[arg-type]
 
 
+def test_a_subset_of_a_subset() -> None:
+    subset = open_data(_in_batches(6)).take([2, 9, 15]).take([1, 2])
+    assert next(subset.batches(5)).inputs["x"].tolist() == X[[9, 15]].tolist()
+    assert subset.labels is not None
+    assert subset.labels.tolist() == Y[[9, 15]].tolist()
+
+
+def test_a_subset_without_labels() -> None:
+    subset = open_data(Batches(X[:9], X[9:])).take([3, 12])
+    assert subset.labels is None
+    assert next(subset.batches(5)).inputs["x"].tolist() == X[[3, 12]].tolist()
+
+
 def test_a_subset_reads_no_further_than_it_must() -> None:
     batches = _in_batches(5)
     subset = open_data(batches).take([1, 6])
@@ -80,7 +93,7 @@ def test_a_torch_dataloader() -> None:
     dataset = data.TensorDataset(torch.from_numpy(X), torch.from_numpy(Y))
     split = open_data(data.DataLoader(dataset, batch_size=6))
     assert split.sha256 == open_data((X, Y)).sha256
-    with pytest.raises(DataError, match="shuffle=False"):
+    with pytest.raises(DataError, match=r"a DataLoader that shuffles.*shuffle=False"):
         open_data(data.DataLoader(dataset, batch_size=6, shuffle=True))
     with pytest.raises(DataError, match="wrap it in a DataLoader"):
         open_data(dataset)
@@ -148,6 +161,16 @@ def test_an_iterator_is_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_not_batches_is_told(items: tuple[Any, ...], message: str, once: bool) -> None:
     with pytest.raises(DataError, match=message):
         open_data(iter(items) if once else Batches(*items))
+
+
+def test_an_error_of_ours_from_the_users_code_stays_as_it_is() -> None:
+    class Missing:
+        def __iter__(self) -> Iterator[Any]:
+            yield X, Y
+            raise DataError("a file", "none", "look")
+
+    with pytest.raises(DataError, match="^wanted a file; found none; look$"):
+        open_data(Missing())
 
 
 def test_a_failure_of_the_users_code_is_one_line_with_its_cause() -> None:
