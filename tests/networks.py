@@ -219,3 +219,8 @@ def build(kind: type[nn.Module]) -> nn.Module:
 def build_residual_cnn() -> ResidualCNN:
     """What ``--factory tests.networks:build_residual_cnn`` names."""
     return ResidualCNN()
+
+
+def load_example(kind: type[nn.Module]) -> list[torch.Tensor]:
+    """The network's example as tensors."""
+    return [torch.from_numpy(array.copy()) for array in NETWORKS[kind].values()]
