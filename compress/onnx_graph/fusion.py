@@ -18,11 +18,13 @@ Fusion stops where a value is needed elsewhere too, and at a Q/DQ pair, which fi
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import onnx
 
+from compress.errors import NetworkError
 from compress.onnx_graph.graph import attribute, tensors_read
 from compress.onnx_graph.operators import (
     COMMUTE_WITH_QUANTIZATION,
@@ -75,17 +77,31 @@ class Group:
 
 
 def storages(graph: ShapedGraph) -> dict[str, Storage]:
-    """Where each name's values are stored."""
+    """Where each name's values are stored.
+
+    Raises:
+        NetworkError: An operator, or an output of the graph, refers to what nothing makes.
+    """
     found = {name: Storage(name, graph.dtypes.get(name, 0)) for name in graph.inputs}
     for name in graph.constants:
         found[name] = Storage(name, graph.dtypes[name], constant=True, origins=frozenset({name}))
     strided = _read_strided(graph)
     for node in graph.nodes:
-        read = [found[name] for name in tensors_read(node) if name in found]
+        _check_made(tensors_read(node), found)
+        read = [found[name] for name in tensors_read(node)]
         for name in node.output:
             if name:
                 found[name] = read[0] if name in strided else _storage(name, node, read, graph)
+    _check_made(graph.outputs, found)
     return found
+
+
+def _check_made(names: Iterable[str], made: Mapping[str, Storage]) -> None:
+    for name in names:
+        if name not in made:
+            raise NetworkError(
+                "a valid ONNX graph", f"'{name}', which nothing makes", "export the network again"
+            )
 
 
 def _read_strided(graph: ShapedGraph) -> set[str]:
@@ -126,7 +142,7 @@ def _storage(name: str, node: onnx.NodeProto, read: list[Storage], graph: Shaped
     if constant:
         origins = frozenset().union(*(each.origins for each in read))
         return own._replace(constant=True, origins=origins)
-    data = [each for each in read if not each.constant or each.dequantized]
+    data = [each for each in read if not each.constant]
     if node.op_type in COMMUTE_WITH_QUANTIZATION and all(each.dequantized for each in data):
         return own._replace(dtype=data[0].dtype, dequantized=True)
     return own
@@ -146,7 +162,7 @@ class _Grouping:
     def __init__(self, graph: ShapedGraph, stored: dict[str, Storage]) -> None:
         self._graph = graph
         self._stored = stored
-        self._outputs = {stored[name].root for name in graph.outputs if name in stored}
+        self._outputs = {stored[name].root for name in graph.outputs}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
         running = [node for node in graph.nodes if self._runs(node)]
         for node in running:
@@ -162,7 +178,7 @@ class _Grouping:
         made = {self._stored[name] for name in node.output if name}
         if all(each.constant for each in made):
             return False
-        return any(each.root in node.output for each in made) or not is_known(node)
+        return any(each.root in node.output for each in made)
 
     def _place(self, node: onnx.NodeProto) -> None:
         read = self._roots_read(node)
@@ -193,7 +209,7 @@ class _Grouping:
     def _takes_over(self, node: onnx.NodeProto, group: Group) -> bool:
         """Whether what the node reads from the group is needed nowhere else, and is not rounded on the way."""
         for name in tensors_read(node):
-            if name not in self._stored or self._stored[name].root not in group.makes:
+            if self._stored[name].root not in group.makes:
                 continue
             if self._stored[name].root != name or self._stored[name].dequantized or name in self._outputs:
                 return False
@@ -218,23 +234,31 @@ class _Grouping:
     def _continues_attention(self, node: onnx.NodeProto, group: Group) -> bool:
         """Whether the node is the Softmax over query·key, or the product of its result with the values."""
         first, last = group.nodes[0], group.nodes[-1]
-        if group.kind != "matrix multiplication" or first.op_type != "MatMul" or not is_known(node):
+        if not _is_matmul(first):
             return False
-        if node.op_type == "MatMul":
+        if _is_matmul(node):
             return str(last.op_type) == "Softmax"
-        if node.op_type != "Softmax" or any(self._stored[name].constant for name in first.input):
+        if (
+            node.op_type != "Softmax"
+            or not is_known(node)
+            or any(self._stored[name].constant for name in first.input)
+        ):
             return False
         rank = len(self._graph.shapes.get(node.input[0], ()))
         result = node.output[0]
         readers = [] if result in self._outputs else self._readers.get(result, [])
         of_rows = attribute(node, "axis", -1) in (-1, rank - 1)
-        probabilities = [each.op_type == "MatMul" and each.input[0] == result for each in readers]
+        probabilities = [_is_matmul(each) and each.input[0] == result for each in readers]
         return of_rows and probabilities == [True]
 
     def _roots_read(self, node: onnx.NodeProto) -> list[str]:
         """Stored tensors that the node reads at run time, each once."""
-        stored = (self._stored[name] for name in tensors_read(node) if name in self._stored)
+        stored = (self._stored[name] for name in tensors_read(node))
         return list(dict.fromkeys(each.root for each in stored if not each.constant))
+
+
+def _is_matmul(node: onnx.NodeProto) -> bool:
+    return is_known(node) and str(node.op_type) == "MatMul"
 
 
 def _is_elementwise(node: onnx.NodeProto) -> bool:

@@ -136,7 +136,7 @@ def layers(
     graph = shaped(model, batch, shapes)
     stored = storages(graph)
     groups = group_nodes(graph, stored)
-    needed = {stored[name].root for name in graph.outputs if name in stored}
+    needed = {stored[name].root for name in graph.outputs}
     needed.update(root for group in groups for root in _reads(group, stored))
     seen: set[str] = set()
     return [_layer(group, graph, stored, needed, seen) for group in groups]
@@ -163,10 +163,7 @@ def _layer(
     writes = [root for root in _made(group, stored) if root in needed] or _made(group, stored)[-1:]
     counts = [macs(node, graph.shapes.get) for node in group.nodes]
     dequantized = dict.fromkeys(
-        stored[name].root
-        for node in group.nodes
-        for name in tensors_read(node)
-        if name in stored and stored[name].dequantized
+        stored[name].root for node in group.nodes for name in tensors_read(node) if stored[name].dequantized
     )
     return Layer(
         name=first.name or first.output[0],
@@ -190,7 +187,7 @@ def _reads(group: Group, stored: Mapping[str, Storage]) -> dict[str, str]:
     found: dict[str, str] = {}
     for node in group.nodes:
         for name in tensors_read(node):
-            if name in stored and not stored[name].constant and stored[name].root not in group.makes:
+            if not stored[name].constant and stored[name].root not in group.makes:
                 found.setdefault(stored[name].root, name)
     return found
 
@@ -204,7 +201,7 @@ def _precision(group: Group, graph: ShapedGraph, stored: Mapping[str, Storage], 
     first = group.nodes[0]
     if first.op_type in OPERANDS and is_known(first):
         names = [first.input[position] for position in OPERANDS[first.op_type] if position < len(first.input)]
-        operands = [stored[name] for name in names if name in stored]
+        operands = [stored[name] for name in names if name]
         integer = first.op_type.startswith("QLinear") or first.op_type.endswith("Integer")
         if integer or all(operand.dequantized for operand in operands):
             return _widest(operand.dtype for operand in operands)
@@ -266,7 +263,7 @@ def _constants_read(
     """Each constant operand in the group: its node, its position among the inputs, where it is stored."""
     for node in group.nodes:
         for position, name in enumerate(node.input):
-            if name in stored and stored[name].constant:
+            if name and stored[name].constant:
                 yield node, position, stored[name]
 
 

@@ -142,6 +142,10 @@ def _sketch(model: onnx.ModelProto) -> onnx.ModelProto:
             output.type.tensor_type.ClearField("shape")
     graph.value_info.extend(value for value in model.graph.value_info if value.name in foreign)
     graph.initializer.extend(_without_large_values(tensor) for tensor in model.graph.initializer)
+    graph.initializer.extend(
+        onnx.TensorProto(name=each.values.name, dims=each.dims, data_type=each.values.data_type)
+        for each in model.graph.sparse_initializer
+    )
     for node in model.graph.node:
         constant = _constant(node)
         if constant is None:

@@ -578,3 +578,172 @@ def test_weights_in_a_file_beside_the_graph_are_not_needed() -> None:
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="nowhere.data")
     assert only(layers(network)).macs == 8
+
+
+def test_a_scale_per_channel_is_no_factor_of_a_matrix_product() -> None:
+    body = "c = Mul(x, scales) y = MatMul(c, w)"
+    network = model(f"g (float[N,7,5] x) => (float y) {{ {body} }}", w=(5, 6), scales=(5,))
+    assert labels(network) == ["Mul", "MatMul"]
+    network = model(f"g (float[N,7,5] x, float[1] scales) => (float y) {{ {body} }}", w=(5, 6))
+    assert labels(network) == ["Mul", "MatMul"]
+
+
+@pytest.mark.parametrize(
+    "body, expected",
+    [
+        ("c = MatMul(x, w) y = custom.Relu(c)", ["MatMul", "Relu"]),
+        ("c = custom.MatMul(x, w) y = Relu(c)", ["MatMul", "Relu"]),
+        ("c = MatMul(x, w) y = custom.QuantizeLinear(c)", ["MatMul", "QuantizeLinear"]),
+        ("t = custom.Transpose(x) y = MatMul(t, w)", ["Transpose", "MatMul"]),
+        ("t = custom.Reshape(x) y = MatMul(t, w)", ["Reshape", "MatMul"]),
+        ("a = MatMul(x, x) s = custom.Softmax(a) y = MatMul(s, x)", ["MatMul", "Softmax", "MatMul"]),
+        ("a = MatMul(x, x) s = Softmax(a) y = custom.MatMul(s, x)", ["MatMul", "Softmax", "MatMul"]),
+        ("a = custom.MatMul(x, x) s = Softmax(a) y = MatMul(s, x)", ["MatMul", "Softmax", "MatMul"]),
+        ("a = Exp(x) s = Softmax(a) y = MatMul(s, x)", ["Exp", "Softmax", "MatMul"]),
+    ],
+)
+def test_operators_of_other_domains_are_not_what_their_names_say(body: str, expected: list[str]) -> None:
+    network = model(f"g (float[5,5] x) => (float[5,5] y) {{ {body} }}", w=(5, 5))
+    network.graph.value_info.extend(
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [5, 5]) for name in "acst"
+    )
+    assert [layer.label for layer in layers(network)] == expected
+
+
+def test_random_numbers_are_no_constants() -> None:
+    network = model("g (float[N,4] x) => (float y) { r = RandomNormal<shape=[1,4]>() y = Add(x, r) }")
+    assert labels(network) == ["RandomNormal", "Add"]
+
+
+def test_a_transposed_weight_stays_quantized() -> None:
+    network = quantized(
+        """xq = QuantizeLinear(x, s, z) xd = DequantizeLinear(xq, s, z) f = Flatten(xd)
+        wd = DequantizeLinear(mq, s, z) t = Transpose(wd) y = Gemm(f, t)"""
+    )
+    network.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((2, 256), np.int8), "mq"))
+    *_, gemm = layers(network)
+    assert (gemm.precision, gemm.weight_bytes, gemm.parameters) == ("int8", 512, 512)
+
+
+def test_names_that_nothing_makes() -> None:
+    for body in ("y = custom.Magic(nothing)", "z = Relu(x)"):
+        with pytest.raises(NetworkError, match=r"'(nothing|y)', which nothing makes"):
+            layers(model(f"g (float[2] x) => (float[2] y) {{ {body} }}"))
+
+
+def test_sparse_weights_have_their_dense_shape() -> None:
+    network = model("g (float[N,4] x) => (float y) { y = MatMul(x, w) }")
+    sparse = network.graph.sparse_initializer.add(dims=[4, 3])
+    sparse.values.CopyFrom(onnx.numpy_helper.from_array(np.ones(1, np.float32), "w"))
+    sparse.indices.CopyFrom(onnx.numpy_helper.from_array(np.zeros(1, np.int64), "i"))
+    assert only(layers(network)).macs == 12
+
+
+def test_shapes_that_inference_does_not_follow_are_computed() -> None:
+    # As torch exports a GRU's reshape; ONNX's own propagation stops at the product.
+    network = model(
+        """g (float[N,4,6] x) => (float y) <int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i2 = {2}, int64[1] i3 = {3},
+            int64[1] minus = {-1}> {
+        s = Shape(x) n = Slice(s, i0, i1) h = Slice(s, i1, i2) v = Slice(s, i2, i3)
+        p = Mul(h, v) q = Reshape(p, minus) t = Concat<axis=0>(n, q) r = Reshape(x, t) y = MatMul(r, w) }""",
+        w=(24, 2),
+    )
+    layer = only(layers(network, batch=3))
+    assert (layer.outputs, layer.macs, layer.counted) == (((3, 2),), 3 * 24 * 2, True)
+
+
+def test_a_shape_that_is_an_output_stays_one() -> None:
+    network = model("g (float[N,4] x) => (int64[2] s, float y) { s = Shape(x) y = Relu(x) }")
+    assert labels(network) == ["Relu"]
+
+
+def test_shapes_that_depend_on_data_are_flagged() -> None:
+    network = model("g (float[N,4] x) => (int64[2,M] y) { y = NonZero(x) }")
+    layer = only(layers(network))
+    assert (layer.counted, layer.activation_bytes) == (False, 16)
+
+
+def test_stale_shapes_in_the_file_are_not_believed() -> None:
+    network = model("g (float[N,4] x) => (float y) { r = Exp(x) y = MatMul(r, w) }", w=(4, 2))
+    network.graph.value_info.append(onnx.helper.make_tensor_value_info("r", onnx.TensorProto.FLOAT, [9, 4]))
+    assert layers(network, batch=3)[0].outputs == ((3, 4),)
+
+
+def test_an_input_of_unknown_rank_needs_a_shape() -> None:
+    network = model("g (float[] x) => (float y) { y = Relu(x) }")
+    with pytest.raises(NetworkError, match="left open"):
+        layers(network)
+    assert only(layers(network, shapes={"x": (2, 3)})).outputs == ((2, 3),)
+
+
+def test_scalars_need_none() -> None:
+    assert only(layers(model("g (float x) => (float y) { y = Relu(x) }"))).outputs == ((),)
+
+
+def test_axes_without_a_name_are_open_too() -> None:
+    network = model("g (float[?,4,?] x) => (float y) { y = Relu(x) }")
+    with pytest.raises(NetworkError, match=r"float32\[\?, 4, \?\]"):
+        layers(network)
+    assert only(layers(network, shapes={"x": (2, 4, 5)})).outputs == ((2, 4, 5),)
+
+
+def test_a_layer_has_the_name_of_its_node() -> None:
+    network = model("g (float[N,4] x) => (float y) { y = Relu(x) }")
+    assert only(layers(network)).name == "y"
+    network.graph.node[0].name = "relu"
+    assert only(layers(network)).name == "relu"
+
+
+def test_outputs_that_nobody_reads_do_not_count() -> None:
+    network = model(
+        "g (float[N,4] x) => (float y) <int64[2] half = {2, 2}> { y, rest = Split<axis=1>(x, half) }"
+    )
+    assert only(layers(network)).outputs == ((1, 2),)
+
+
+def test_moving_reads_only_what_it_writes() -> None:
+    network = model(
+        """g (float[1,100] x) => (float y, float z) <int64[1] a = {0}, int64[1] b = {5}, int64[2] rows = {1, 2}> {
+        y = Slice(x, a, b) z = Gather<axis=1>(x, rows) }"""
+    )
+    # Slice takes the first five rows, of which there is one; Gather takes two of its hundred numbers.
+    whole, part = layers(network)
+    assert (whole.activation_bytes, part.activation_bytes) == (800, 16)
+    assert part.weight_bytes == 0
+
+
+@pytest.mark.parametrize(
+    "body, precisions",
+    [
+        ("q = QuantizeLinear(x, s, z) y = DequantizeLinear(q, s, z)", ["fp32", "fp32"]),
+        ("c = Cast<to=10>(x) y = Cast<to=1>(c)", ["fp16"]),
+        ("a = ArgMax(x) y = Cast<to=1>(a)", ["fp32", "fp32"]),
+        (
+            "m = MaxPool<kernel_shape=[2,2]>(x) q = QuantizeLinear(m, s, z) y = DequantizeLinear(q, s, z)",
+            ["fp32"] * 2,
+        ),
+        (
+            """q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) m = GlobalAveragePool(d)
+            p = QuantizeLinear(m, s, z) y = DequantizeLinear(p, s, z)""",
+            ["fp32", "int8", "fp32"],
+        ),
+        (
+            """q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) m = Softmax(d)
+            p = QuantizeLinear(m, s, z) y = DequantizeLinear(p, s, z)""",
+            ["fp32", "fp32", "fp32"],
+        ),
+        (
+            "q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) y = GlobalAveragePool(d)",
+            ["fp32", "fp32"],
+        ),
+        ("y = custom.Conv(x, w)", ["fp32"]),
+    ],
+)
+def test_precision_is_that_of_the_arithmetic(body: str, precisions: list[str]) -> None:
+    assert [layer.precision for layer in layers(quantized(body))] == precisions
+
+
+def test_integer_convolutions_compute_in_eight_bits() -> None:
+    network = model("g (int8[1,4,8,8] x) => (int32 y) { y = ConvInteger(x, wq) }")
+    network.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((2, 4, 1, 1), np.int8), "wq"))
+    assert only(layers(network)).precision == "int8"
