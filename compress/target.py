@@ -102,7 +102,7 @@ class Target:
         peaks: Arithmetic rates.
         precisions: That are worth trying, in this order; ``fp32`` first.
         quantization: How int8 looks.
-        batch_sizes: At which latency is told: 1 and a second one.
+        batch_sizes: At which latency is told: 1 and a second one, unless the user asked for others.
         launch_overhead_us: What one kernel costs however little it computes, microseconds.
         power_w: Lowest and highest power budget, watts; None where unknown.
         compute_capability: Of the NVIDIA GPU ("8.7"); None without one.
@@ -129,7 +129,7 @@ class Target:
     peaks: Peaks
     precisions: tuple[str, ...]
     quantization: QuantizationFlavour
-    batch_sizes: tuple[int, int]
+    batch_sizes: tuple[int, ...]
     launch_overhead_us: float
     power_w: tuple[float, float] | None = None
     compute_capability: str | None = None

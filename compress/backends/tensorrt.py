@@ -45,7 +45,7 @@ def build_arguments(
     arguments.append("--skipInference" if release >= (8, 6) else "--buildOnly")
     dynamic = [spec for spec in inputs if spec.dynamic_batch]
     if dynamic:
-        first, second = target.batch_sizes
+        first, second = target.batch_sizes[0], target.batch_sizes[-1]
         for option, batch in (("minShapes", first), ("optShapes", first), ("maxShapes", second)):
             shapes = ",".join(f"{spec.name}:{'x'.join(map(str, spec.with_batch(batch)))}" for spec in dynamic)
             arguments.append(f"--{option}={shapes}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
-from compress.cli.options import data_options, image_options
+from compress.cli.options import data_options
 
 
 @click.command()
@@ -39,9 +40,7 @@ def gate(
     on_inconclusive: str,
     as_json: bool,
     metric: str | None,
-    image_size: str | None,
-    image_mean: str | None,
-    image_std: str | None,
+    image_options: dict[str, Any] | None,
 ) -> int:
     """Accept or reject the bundle CANDIDATE against a baseline.
 
@@ -55,7 +54,7 @@ def gate(
 
     task = None
     if data is not None:
-        task = load_task(data, metric=metric, image_options=image_options(image_size, image_mean, image_std))
+        task = load_task(data, metric=metric, image_options=image_options)
     checks = run(
         load_bundle(candidate), load_bundle(baseline), task=task, policy=GatePolicy(max_drop, max_slowdown)
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from compress.cli.options import data_options, image_options, network_options
+from compress.cli.options import data_options, network_options
 
 
 @click.command()
@@ -55,9 +55,6 @@ from compress.cli.options import data_options, image_options, network_options
 def optimize(
     model: str,
     as_json: bool,
-    image_size: str | None,
-    image_mean: str | None,
-    image_std: str | None,
     **settings: Any,
 ) -> int:
     """Find the fastest build of MODEL for a target that keeps its accuracy.
@@ -74,12 +71,7 @@ def optimize(
     from compress.pipeline import optimize as run
 
     with TerminalReporter(Console(stderr=True)) as reporter:
-        result = run(
-            model,
-            image_options=image_options(image_size, image_mean, image_std),
-            reporter=reporter,
-            **settings,
-        )
+        result = run(model, reporter=reporter, **settings)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,7 +30,15 @@ def network_options(command: Command) -> Command:
 
 
 def data_options(command: Command) -> Command:
-    """Where samples come from and what accuracy means."""
+    """Where samples come from and what accuracy means; the image flags arrive together as ``image_options``."""
+
+    @functools.wraps(command)
+    def with_image_options(
+        image_size: str | None, image_mean: str | None, image_std: str | None, **settings: Any
+    ) -> Any:
+        return command(image_options=_image_options(image_size, image_mean, image_std), **settings)
+
+    wrapped: Command = with_image_options
     for option in (
         click.option(
             "--metric",
@@ -42,16 +51,11 @@ def data_options(command: Command) -> Command:
         ),
         click.option("--image-std", metavar="S[,S,S]", help="Standard deviation per channel, divided by."),
     ):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
-def image_options(size: str | None, mean: str | None, std: str | None) -> dict[str, Any] | None:
-    """The image flags as a dictionary, or None where none was given.
-
-    Raises:
-        click.UsageError: A flag is not of its form.
-    """
+def _image_options(size: str | None, mean: str | None, std: str | None) -> dict[str, Any] | None:
     options: dict[str, Any] = {}
     if size is not None:
         options["size"] = [int(number) for number in _numbers("--image-size", size, "x", 2)]

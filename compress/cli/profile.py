@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from compress.cli.options import data_options, image_options
+from compress.cli.options import data_options
 
 
 @click.command()
@@ -34,9 +35,7 @@ def profile(
     out: str | None,
     as_json: bool,
     metric: str | None,
-    image_size: str | None,
-    image_mean: str | None,
-    image_std: str | None,
+    image_options: dict[str, Any] | None,
 ) -> int:
     """Measure ARTIFACT, a bundle or an ONNX file, on this machine. Needs no torch."""
     from rich.console import Console
@@ -48,7 +47,7 @@ def profile(
 
     task = None
     if data is not None:
-        task = load_task(data, metric=metric, image_options=image_options(image_size, image_mean, image_std))
+        task = load_task(data, metric=metric, image_options=image_options)
     with TerminalReporter(Console(stderr=True)) as reporter:
         measured = profile_artifact(
             Path(artifact), target=target, task=task, threads=threads, batches=batches, reporter=reporter

@@ -23,7 +23,7 @@ class AbsentHost(Host):
         self.backend = backend
 
     def latency(
-        self, build: Build, original: Build | None, task: Task, target: Target
+        self, build: Build, original: Build | None, task: Task | None, target: Target
     ) -> tuple[Latency, ...]:
         """See :meth:`Host.latency`; every figure says ``source="estimated"``."""
         figures = []

@@ -35,14 +35,14 @@ class Host(ABC):
 
     @abstractmethod
     def latency(
-        self, build: Build, original: Build | None, task: Task, target: Target
+        self, build: Build, original: Build | None, task: Task | None, target: Target
     ) -> tuple[Latency, ...]:
         """Latency at each batch size of the target that the network can take.
 
         Args:
             build: What is timed.
             original: The fp32 build it is compared with; None for the fp32 build itself.
-            task: Real samples to feed.
+            task: Real samples to feed; None feeds seeded noise.
             target: What it is timed for.
         """
 

@@ -30,7 +30,7 @@ class LocalHost(Host):
         self.budget = budget or Budget()
 
     def latency(
-        self, build: Build, original: Build | None, task: Task, target: Target
+        self, build: Build, original: Build | None, task: Task | None, target: Target
     ) -> tuple[Latency, ...]:
         """See :meth:`Host.latency`: host to host, copies included, in this process."""
         figures = []

@@ -25,7 +25,7 @@ def measure(
     recipe: str,
     *,
     host: Host,
-    task: Task,
+    task: Task | None,
     target: Target,
     original: tuple[Profile, Artifact] | None,
     fingerprint: dict[str, Any],
@@ -37,7 +37,7 @@ def measure(
         artifact: What is measured.
         recipe: Name of the recipe that made it.
         host: Runs it, or estimates.
-        task: Evaluation data and metric, bound to the network.
+        task: Evaluation data and metric, bound to the network; None measures no accuracy, and times seeded noise.
         target: What it is for.
         original: Profile and artifact of the fp32 build that drops and ratios refer to; None for that build itself.
         fingerprint: Of this machine.
@@ -53,10 +53,12 @@ def measure(
         if original is not None:
             baseline = Build(original[1], stack.enter_context(host.backend.open(original[1])))
 
-        reporter.step("accuracy", len(task.evaluation))
-        outcomes = outcomes_of(build.session, task, baseline.session if baseline else None, reporter.tick)
-        reference = None if original is None else np.array(original[0].outcomes)
-        accuracy = accuracy_of(outcomes, reference, task.metric, task.evaluation.sha256)
+        accuracy, outcomes = None, np.empty(0)
+        if task is not None:
+            reporter.step("accuracy", len(task.evaluation))
+            outcomes = outcomes_of(build.session, task, baseline.session if baseline else None, reporter.tick)
+            reference = None if original is None else np.array(original[0].outcomes)
+            accuracy = accuracy_of(outcomes, reference, task.metric, task.evaluation.sha256)
 
         reporter.step("latency")
         latency = host.latency(build, baseline, task, target)
