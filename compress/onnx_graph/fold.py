@@ -67,7 +67,7 @@ def remove_identities(model: onnx.ModelProto) -> None:
         source, result = node.input[0], node.output[0]
         if result not in graph.outputs:
             renamed[result] = source
-        elif source in graph.producers and source not in graph.outputs and not _captured(source, graph):
+        elif source in graph.producers and source not in graph.outputs:
             # The output keeps its name: whatever makes the source makes the output.
             renamed[source] = result
             for earlier in kept:
@@ -76,6 +76,22 @@ def remove_identities(model: onnx.ModelProto) -> None:
         else:
             kept.append(node)
     replace_nodes(model, kept)
+
+
+def flat_biases(model: onnx.ModelProto) -> None:
+    """Write a constant bias of Gemm as [features] where it is [1, features] or one number."""
+    graph = Graph(model)
+    for node in graph.nodes:
+        if node.op_type != "Gemm" or len(node.input) < 3 or not node.input[2]:
+            continue
+        bias, shape = graph.constant(node.input[2]), graph.shape(node.output[0])
+        features = shape[1] if shape is not None else None
+        if bias is None or not isinstance(features, int) or bias.shape == (features,):
+            continue
+        if bias.size == 1 or bias.shape == (1, features):
+            node.input[2] = f"{node.output[0]}_bias"
+            flat = np.broadcast_to(bias.reshape(-1), features)
+            model.graph.initializer.append(numpy_helper.from_array(flat.copy(), node.input[2]))
 
 
 def plain_pools(model: onnx.ModelProto) -> None:
@@ -188,6 +204,7 @@ STEPS = (
     remove_identities,
     products_and_sums,
     gemm_instead_of_matmul,
+    flat_biases,
     fold_affine,
     pool_instead_of_mean,
     plain_pools,
@@ -274,10 +291,6 @@ def _passes_through(node: onnx.NodeProto, graph: Graph) -> bool:
         return False
     training = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else False
     return training is not None and not bool(training) and not set(node.output[1:]) & set(graph.outputs)
-
-
-def _captured(name: str, graph: Graph) -> bool:
-    return any(name not in node.input for node in graph.consumers.get(name, []))
 
 
 def _rename_inputs(node: onnx.NodeProto, renamed: dict[str, str]) -> None:

@@ -46,16 +46,6 @@ class Grid:
     lowest: int
     highest: int
 
-    @property
-    def low(self) -> float:
-        """The least value it can stand for."""
-        return self.scale * (self.lowest - self.zero_point)
-
-    @property
-    def high(self) -> float:
-        """The greatest value it can stand for."""
-        return self.scale * (self.highest - self.zero_point)
-
     def quantize(self, values: NDArray[Any]) -> NDArray[np.int64]:
         """The nearest integers, ties to even as QuantizeLinear rounds."""
         steps = np.rint(np.asarray(values, np.float64) / self.scale) + self.zero_point
@@ -96,18 +86,13 @@ def weight_scales(
 
 
 def quantize_weight(
-    weight: NDArray[np.float32],
-    scales: NDArray[np.float32],
-    axis: int | None,
-    flavour: QuantizationFlavour,
+    weight: NDArray[np.float32], scales: NDArray[np.float32], axis: int | None
 ) -> NDArray[np.int8]:
-    """The nearest integers, between −127 and 127, or −63 and 63 with a reduced range; same shape."""
-    highest = _highest_weight(flavour)
+    """The nearest integers, in the weight's shape; the scales decide how large they get."""
     along = [1] * weight.ndim
     if axis is not None:
         along[axis] = -1
-    steps = np.rint(weight.astype(np.float64) / scales.astype(np.float64).reshape(along))
-    return np.clip(steps, -highest, highest).astype(np.int8)
+    return np.rint(weight.astype(np.float64) / scales.astype(np.float64).reshape(along)).astype(np.int8)
 
 
 def _scale(span: float, steps: int) -> float:

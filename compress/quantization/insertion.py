@@ -126,7 +126,7 @@ class _Writer:
             self.new_inputs[weighted.node, 2] = self._dequantized_constant(
                 weighted.bias or "", integers, steps, np.zeros_like(steps, np.int32), 0
             )
-        integers = quantize_weight(weight, scales, weighted.axis, self.flavour)
+        integers = quantize_weight(weight, scales, weighted.axis)
         self.new_inputs[weighted.node, 1] = self._dequantized_constant(
             weighted.weight, integers, scales, np.zeros_like(scales, np.int8), weighted.axis
         )

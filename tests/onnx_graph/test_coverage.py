@@ -104,6 +104,15 @@ def test_without_shapes_there_is_no_share(tmp_path):
     assert sum(found.float_compute.values()) == 1
 
 
+def test_arithmetic_on_integers_is_not_counted(tmp_path):
+    builder = Builder(0, 3)
+    batch = builder.add("Shape", "x", end=1, shape=(1,))
+    twice = builder.add("Mul", batch, builder.constant(np.array([2], np.int64)), shape=(1,))
+    factor = builder.add("Cast", twice, to=onnx.TensorProto.FLOAT, shape=(1,))
+    found = coverage_of(builder.model(builder.add("Div", builder.conv("x", 8), factor)), tmp_path)
+    assert found.float_cheap == {"Div": 1}
+
+
 def test_it_survives_json(tmp_path):
     builder, output = residual_network()
     assert coverage_of(builder.model(output), tmp_path).to_dict()["float_cheap"] == {"ReduceMean": 1}

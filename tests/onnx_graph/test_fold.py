@@ -82,6 +82,25 @@ class TestAffine:
         prepared = prepared_equal(builder, builder.add("Mul", builder.conv("x", 8), columns))
         assert ops(prepared) == ["Conv", "Mul"]
 
+    def test_a_bias_that_differs_by_sample_stays(self):
+        builder = Builder(0, 4)
+        flat = builder.add("Flatten", "x", shape=(256,))
+        gemm = builder.add("Gemm", flat, builder.weights(256, 5), builder.weights(2, 5), shape=(5,))
+        assert ops(prepared_equal(builder, builder.batch_norm(gemm)))[-1] == "BatchNormalization"
+
+    def test_grouped_transposed_convolutions_stay(self):
+        builder = Builder(0, 4)
+        weight = builder.weights(4, 3, 2, 2)
+        up = builder.add("ConvTranspose", "x", weight, strides=[2, 2], group=2, shape=(6, 16, 16))
+        assert ops(prepared_equal(builder, builder.batch_norm(up))) == ["ConvTranspose", "BatchNormalization"]
+
+    def test_batch_normalisation_that_trains_stays(self):
+        builder = Builder(0, 4)
+        name = builder.batch_norm(builder.conv("x", 8))
+        builder.nodes[-1].attribute.append(helper.make_attribute("training_mode", 1))
+        builder.nodes[-1].output.extend(["mean", "variance"])
+        assert "BatchNormalization" in ops(prepare(builder.model(name)))
+
     def test_a_value_that_others_read_stays(self):
         builder = Builder(0, 4)
         conv = builder.conv("x", 4)
@@ -150,7 +169,9 @@ class TestConstants:
         model = builder.model(builder.relu("x"))
         model.graph.node.append(helper.make_node("Constant", [], ["fixed"], value_float=3.0))
         model.graph.output.append(helper.make_tensor_value_info("fixed", TensorProto.FLOAT, []))
-        assert run(prepare(model), image(builder))[1] == 3.0
+        prepared = prepare(model)
+        assert "Constant" in ops(prepared)
+        assert run(prepared, image(builder))[1] == 3.0
 
 
 class TestIdentities:
@@ -241,6 +262,16 @@ class TestMatrices:
             "Gemm",
         ]
 
+    @pytest.mark.parametrize("shape", [(1, 5), (), (1,)])
+    def test_a_bias_has_one_value_a_feature(self, shape):
+        builder = Builder(0, 4)
+        flat = builder.add("Flatten", "x", shape=(256,))
+        bias = builder.constant(builder.random.standard_normal(shape).astype(np.float32))
+        prepared = prepared_equal(
+            builder, builder.add("Gemm", flat, builder.weights(256, 5), bias, shape=(5,))
+        )
+        assert Graph(prepared).shape(prepared.graph.node[-1].input[2]) == (5,)
+
     def test_a_batch_of_products_stays(self):
         builder = Builder(0, 4)
         product = builder.add("MatMul", "x", builder.weights(8, 5), shape=(4, 8, 5))
@@ -300,6 +331,16 @@ class TestSizes:
         channels = builder.add("Gather", shape, builder.constant(np.array(-3, np.int64)), shape=())
         factor = builder.add("Cast", channels, to=TensorProto.FLOAT, shape=())
         assert ops(prepared_equal(builder, builder.add("Mul", "x", factor))) == ["Mul"]
+
+    def test_a_shape_without_elements_stays_computed(self):
+        builder = Builder(0, 4)
+        zero, one = (builder.constant(np.array([value], np.int64)) for value in (0, 1))
+        nothing = builder.add("Slice", "x", zero, zero, one, shape=(0, SIDE, SIDE))
+        batch = builder.add("Slice", builder.add("Shape", "x", shape=(4,)), zero, one, shape=(1,))
+        target = builder.add(
+            "Concat", batch, builder.constant(np.array([0, 7], np.int64)), axis=0, shape=(3,)
+        )
+        prepared_equal(builder, builder.add("Reshape", nothing, target, allowzero=1, shape=(0, 7)))
 
 
 class TestWhatExportersLeave:

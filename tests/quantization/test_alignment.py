@@ -38,6 +38,14 @@ def test_depthwise_convolutions_stay():
     assert first_weight(18, 0, depthwise=True) == (18, 1, 3, 3)
 
 
+def test_grouped_convolutions_stay():
+    builder = Builder(0, 4)
+    wide = builder.conv("x", 18)
+    grouped = builder.add("Conv", wide, builder.weights(16, 9, 1, 1), group=2, shape=(16, 8, 8))
+    graph = Graph(quantize_static(builder.model(grouped), [{"x": images(4)}], U8S8)[0])
+    assert "Gather" not in [node.op_type for node in graph.nodes]
+
+
 def test_tensorrt_gets_the_network_as_it_is():
     assert first_weight(3, 16, TENSORRT_FLAVOUR) == (16, 3, 3, 3)
 

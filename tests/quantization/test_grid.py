@@ -39,6 +39,14 @@ def test_a_grid_from_zero_up_never_reaches_beyond_the_range(high):
     assert np.float32(grid.scale) * np.float32(255) <= np.float32(high)
 
 
+def test_a_grid_that_rounding_would_push_beyond_the_range_is_one_step_of_float32_finer():
+    scale = np.float32(np.float64(np.float32(7.97)) / 255)
+    assert scale * np.float32(255) > np.float32(7.97)
+    assert activation_grid(Range(0, float(np.float32(7.97))), U8S8).scale == np.nextafter(
+        scale, np.float32(0)
+    )
+
+
 def test_symmetric_grids_have_zero_point_zero_whatever_the_range():
     assert activation_grid(Range(2, 9), TENSORRT_FLAVOUR).zero_point == 0
     assert activation_grid(Range(-5, 1), TENSORRT_FLAVOUR).scale == np.float32(5 / 127)
@@ -55,7 +63,7 @@ class TestWeights:
     def test_one_scale_for_each_channel(self):
         scales = weight_scales(self.weight, 0, U8S8)
         np.testing.assert_allclose(scales[[0, 2]], [1 / 127, 30 / 127], rtol=1e-6)
-        integers = quantize_weight(self.weight, scales, 0, U8S8)
+        integers = quantize_weight(self.weight, scales, 0)
         assert integers.dtype == np.int8
         np.testing.assert_array_equal(integers, [[[64, -127]], [[0, 0]], [[127, 85]]])
 
@@ -66,7 +74,7 @@ class TestWeights:
 
     def test_a_reduced_range_uses_seven_bits(self):
         flavour = replace(U8S8, reduce_range=True)
-        integers = quantize_weight(self.weight, weight_scales(self.weight, 0, flavour), 0, flavour)
+        integers = quantize_weight(self.weight, weight_scales(self.weight, 0, flavour), 0)
         assert np.abs(integers).max() == 63
 
     def test_a_channel_of_zeros_has_no_subnormal_scale(self):

@@ -192,6 +192,17 @@ def test_names_that_are_taken_already(flavour):
     quantized(model, flavour)
 
 
+def test_names_of_initialisers_that_are_taken_already():
+    builder = Builder(0, 3)
+    model = builder.model(builder.add("Mul", builder.conv("x", 8), "x_scale"))
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(100), "x_scale"))
+    # The product is not folded into the convolution, which others read too.
+    model.graph.output.append(
+        helper.make_tensor_value_info("t0", TensorProto.FLOAT, ["batch", 8, SIDE, SIDE])
+    )
+    quantized(model, U8S8)
+
+
 @BOTH
 def test_a_subgraph_reads_on_what_it_captured(flavour):
     builder = Builder(0, 4)

@@ -10,7 +10,7 @@ from compress.errors import RecipeError
 from compress.onnx_graph.fold import prepare
 from compress.quantization import Placement, Settings, place
 from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
-from tests.random_graphs import Builder
+from tests.random_graphs import SIDE, Builder
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
 
@@ -56,6 +56,20 @@ class TestOnnxRuntime:
         clip = builder.add("Clip", builder.conv("x", 8), low, high)
         _, placement = placed(builder, builder.conv(clip, 8))
         assert placement.float_nodes[f"Clip_{clip}"] == "it does not clip at 0"
+
+    def test_a_clip_whose_upper_limit_is_computed_is_float(self):
+        builder = Builder(0, 3)
+        high = builder.add("ReduceMax", "x", keepdims=0, shape=())
+        clip = builder.add("Clip", builder.conv("x", 8), builder.constant(np.float32(0)), high)
+        _, placement = placed(builder, builder.conv(clip, 8))
+        assert f"Clip_{clip}" in placement.float_nodes
+
+    def test_a_symmetric_grid_has_no_end_at_zero_that_could_replace_relu(self):
+        builder = Builder(0, 3)
+        relu = builder.relu(builder.conv("x", 8))
+        symmetric = replace(U8S8, activation="int8", symmetric=True)
+        _, placement = placed(builder, builder.conv(relu, 8), symmetric)
+        assert placement.float_nodes[f"Relu_{relu}"].startswith("with zero point 0")
 
     def test_both_operands_and_the_sum_of_a_residual_addition_are_quantized(self):
         builder = Builder(0, 8)
@@ -156,6 +170,19 @@ class TestTensorRT:
         assert (node.name, 0) not in placement.reads
         assert node.input[0] not in placement.activations
 
+    def test_a_convolution_that_others_read_does_not_fuse_with_the_addition(self):
+        builder = Builder(0, 4)
+        conv = builder.conv("x", 4)
+        total = builder.add("Add", conv, builder.relu("x"))
+        _, placement = placed(builder, builder.add("Mul", total, conv), TENSORRT_FLAVOUR)
+        assert not [name for name, _ in placement.reads if name.startswith("Add")]
+
+    def test_an_addition_of_a_constant_is_no_shortcut(self):
+        builder = Builder(0, 4)
+        total = builder.add("Add", builder.conv("x", 4), builder.weights(4, SIDE, SIDE))
+        _, placement = placed(builder, total, TENSORRT_FLAVOUR)
+        assert not [name for name, _ in placement.reads if name.startswith("Add")]
+
     @pytest.mark.parametrize("shortcut_first", [False, True])
     def test_of_two_convolutions_the_shorter_path_is_the_identity(self, shortcut_first):
         builder = Builder(0, 3)
@@ -199,6 +226,24 @@ class TestWeights:
         product = builder.add("MatMul", "x", weight)
         _, placement = placed(builder, product)
         assert placement.float_nodes[f"MatMul_{product}"] == "its weight is computed, not constant"
+
+    def test_a_constant_input_keeps_its_node_float(self):
+        builder = Builder(0, 4)
+        conv = builder.add("Conv", builder.weights(1, 4, 8, 8), builder.weights(8, 4, 1, 1), shape=(8, 8, 8))
+        model = builder.model(builder.add("Mul", "x", builder.add("ReduceMax", conv, keepdims=0, shape=())))
+        placement = place(onnx.shape_inference.infer_shapes(model), U8S8, Settings())
+        assert placement.float_nodes[f"Conv_{conv}"] == "its input is constant"
+
+    @pytest.mark.parametrize("shape, kept", [((1, 5), False), ((), False), ((2, 5), True)])
+    def test_a_bias_of_one_value_a_feature_is_quantized_in_whatever_form(self, shape, kept):
+        builder = Builder(0, 4)
+        flat = builder.add("Flatten", "x", shape=(256,))
+        bias = builder.constant(np.ones(shape, np.float32))
+        gemm = builder.add("Gemm", flat, builder.weights(256, 5), bias, shape=(5,))
+        _, placement = placed(builder, gemm)
+        assert placement.float_nodes.get(f"Gemm_{gemm}") == (
+            f"its bias has shape {list(shape)}" if kept else None
+        )
 
     def test_a_scaled_gemm_stays_float(self):
         builder = Builder(0, 4)
