@@ -7,13 +7,19 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 
-def classifier(seed: int = 0, channels: int = 8, batch: int | str = "batch", classes: int = 4) -> onnx.ModelProto:
+def classifier(
+    seed: int = 0, channels: int = 8, batch: int | str = "batch", classes: int = 4
+) -> onnx.ModelProto:
     """Conv → Relu → Conv → Relu → GlobalAveragePool → Flatten → Gemm on 3×8×8."""
     random = np.random.default_rng(seed)
 
     def weights(name: str, *shape: int) -> onnx.TensorProto:
         fan_in = int(np.prod(shape[1:])) if len(shape) > 1 else 1
-        values = random.standard_normal(shape) * np.sqrt(2 / fan_in) if len(shape) > 1 else random.normal(0, 0.1, shape)
+        values = (
+            random.standard_normal(shape) * np.sqrt(2 / fan_in)
+            if len(shape) > 1
+            else random.normal(0, 0.1, shape)
+        )
         return numpy_helper.from_array(values.astype(np.float32), name)
 
     nodes = [

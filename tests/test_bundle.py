@@ -124,5 +124,3 @@ def test_runs_without_torch(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "(2, 4)\n"
-
-

@@ -13,12 +13,13 @@ from compress.techniques import load_technique, technique_names
 names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12)
 settings = st.dictionaries(
     names.filter(lambda name: name != "name"),
-    st.booleans() | st.integers(-(2**40), 2**40) | st.text(max_size=10) | st.lists(st.text(max_size=5), max_size=3),
+    st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.text(max_size=10)
+    | st.lists(st.text(max_size=5), max_size=3),
     max_size=3,
 )
-recipes = st.builds(
-    Recipe, names, st.lists(st.builds(Step, names, settings), max_size=3).map(tuple)
-)
+recipes = st.builds(Recipe, names, st.lists(st.builds(Step, names, settings), max_size=3).map(tuple))
 
 
 @given(recipes)
