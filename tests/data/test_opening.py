@@ -44,6 +44,33 @@ def test_a_reference_gives_data_of_any_kind(module: Path, body: str) -> None:
     assert split.sha256 == open_data((X, Y)).sha256
 
 
+def test_a_pair_may_hold_several_inputs() -> None:
+    split = open_data(({"ids": X, "mask": X}, Y))
+    assert set(next(split.batches(2)).inputs) == {"ids", "mask"}
+    assert split.labels is not None
+
+
+def test_a_data_set_of_single_samples_is_told() -> None:
+    class Dataset:
+        def __len__(self) -> int:
+            return 8
+
+        def __getitem__(self, index: int) -> object:
+            return X[index], Y[index]
+
+    with pytest.raises(DataError, match="Dataset as the data given, a data set of single samples; wrap it"):
+        open_data(Dataset())
+    with pytest.raises(DataError, match="found int as the data given; give"):
+        open_data(3)
+
+
+@pytest.mark.parametrize("content, found", [(b"", "an empty file"), (b"hello", "a file of another kind")])
+def test_another_kind_of_file_is_told(tmp_path: Path, content: bytes, found: str) -> None:
+    (tmp_path / "val.bin").write_bytes(content)
+    with pytest.raises(DataError, match=f"found {found}, {tmp_path}"):
+        open_data(tmp_path / "val.bin")
+
+
 def test_the_reference_is_recorded(module: Path) -> None:
     module.write_text(_PREFIX + "def data():\n    return X, Y")
     assert open_data("opening_data:data").origin["reference"] == "opening_data:data"
