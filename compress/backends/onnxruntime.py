@@ -17,6 +17,7 @@ import numpy as np
 from compress.backends.base import Artifact, Backend, Session
 from compress.errors import BundleError, CompressError, DataError, NetworkError, UnavailableError
 from compress.onnx_graph.files import files_of, save_model, sha256_of, size_of
+from compress.onnx_graph.metadata import without_metadata
 from compress.tensors import BATCH, TensorSpec
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class OnnxRuntime(Backend):
 
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
         """See :meth:`Backend.compile`; the graph is written as ``model.onnx`` and opened once as a check."""
-        path = save_model(model, directory / "model.onnx")
+        path = save_model(without_metadata(model), directory / "model.onnx")
         artifact = Artifact(path, sha256_of(path), size_of(path), self.name, {**DEFAULTS, **options})
         try:
             self.open(artifact).close()

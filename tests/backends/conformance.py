@@ -44,6 +44,12 @@ class Conformance:
         again.mkdir()
         assert backend.compile(classifier(), again, artifact.options).sha256 == artifact.sha256
 
+    def test_what_the_exporter_noted_is_not_shipped(self, backend: Backend, tmp_path: Path) -> None:
+        model = classifier()
+        model.graph.node[0].doc_string = "File /home/somebody/secret.py"
+        model.graph.node[0].metadata_props.add(key="trace", value="secret.py")
+        assert b"secret" not in backend.compile(model, tmp_path, {}).path.read_bytes()
+
     def test_outputs_equal_the_reference(self, backend: Backend, artifact: Artifact) -> None:
         x = samples(5)
         (wanted,) = ReferenceEvaluator(classifier()).run(None, {"x": x})

@@ -1,0 +1,31 @@
+"""What an exporter notes beside the graph: stack traces, paths on its machine, names of functions."""
+
+from __future__ import annotations
+
+import onnx
+
+
+def without_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy without doc strings and metadata, subgraphs included.
+
+    They are a tenth of a small network's file, and tell strangers where its source lay.
+    """
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    bare.doc_string = ""
+    _strip(bare.graph)
+    return bare
+
+
+def _strip(graph: onnx.GraphProto) -> None:
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    for part in (*graph.input, *graph.output, *graph.value_info, *graph.initializer, *graph.node):
+        part.doc_string = ""
+        del part.metadata_props[:]
+    for node in graph.node:
+        for attribute in node.attribute:
+            attribute.doc_string = ""
+            for subgraph in (attribute.g, *attribute.graphs):
+                _strip(subgraph)
