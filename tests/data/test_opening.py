@@ -81,6 +81,10 @@ def test_the_reference_is_recorded(module: Path) -> None:
     [
         ("def data(path):\n    return path", "TypeError: .*missing 1 required positional argument"),
         ("def data():\n    raise OSError('no disk')", "OSError: no disk"),
+        (
+            "from compress.errors import DataError\ndef data():\n    raise DataError('a', 'b', 'c')",
+            "^wanted a; found b; c$",
+        ),
         ("def data():\n    return None", "found NoneType as opening_data:data"),
         ("def data():\n    return 3", "found int as opening_data:data"),
         ("def data():\n    return X, Y, X", "found tuple as opening_data:data"),

@@ -64,4 +64,5 @@ def test_shared_samples_are_found_whatever_their_targets_and_names() -> None:
 
 def test_names_of_several_inputs_do_matter() -> None:
     x = np.arange(30, dtype=np.float32).reshape(10, 3)
-    assert not len(rows_shared(open_data({"a": x, "b": x + 1}), open_data({"a": x + 1, "b": x})))
+    for other in ({"a": x + 1, "b": x}, {"a": x, "c": x + 1}):
+        assert not len(rows_shared(open_data({"a": x, "b": x + 1}), open_data(other)))
