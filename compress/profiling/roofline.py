@@ -200,10 +200,11 @@ def _share(layer: Layer, target: Target) -> LayerEstimate:
 
 def _peak(precision: str, target: Target) -> tuple[str, float]:
     """The precision in which the target would run it, and its rate there in 10¹² operations per second."""
-    while precision in _WIDER and (precision not in PEAK_OF or not target.peaks.at(precision)):
+    while precision in _WIDER:
+        rate = target.peaks.at(precision) if precision in PEAK_OF else None
+        if rate:
+            return precision, rate
         precision = _WIDER[precision]
-    if precision in PEAK_OF and precision != "fp32":
-        return precision, target.peaks.at(precision) or target.peaks.fp32_tflops
     # TensorRT multiplies fp32 matrices in TF32 where the GPU has it: from Ampere on, as bf16 and at half its rate.
     tf32 = (target.peaks.bf16_tflops or 0.0) / 2 if target.backend == "tensorrt" else 0.0
     return "fp32", max(target.peaks.fp32_tflops, tf32)
