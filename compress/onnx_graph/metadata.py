@@ -27,5 +27,7 @@ def _strip(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         for attribute in node.attribute:
             attribute.doc_string = ""
-            for subgraph in (attribute.g, *attribute.graphs):
+            if attribute.HasField("g"):
+                _strip(attribute.g)
+            for subgraph in attribute.graphs:
                 _strip(subgraph)
