@@ -10,6 +10,8 @@ from typing import Literal
 from compress.history import Candidate
 from compress.record import Drop, Latency, Profile
 
+_ESTIMATES_TIE = 0.05
+
 Objective = Literal["latency", "throughput", "size"]
 
 
@@ -51,9 +53,9 @@ class Choice:
 def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
     """Choose among measured candidates, of which the first is the original network in fp32.
 
-    A candidate counts as faster only if the whole interval of its latency ratio to fp32 lies below 1, and as
-    accurate only if the upper bound of its paired drop lies inside the margin; what the data cannot decide is not
-    shipped.
+    A candidate counts as faster only if the whole interval of its latency ratio to fp32 lies below 1 (for estimates,
+    which have no such interval, the ratio itself), and as accurate only if the upper bound of its paired drop lies
+    inside the margin; what the data cannot decide is not shipped.
     """
     verdicts = {entry.recipe.name: _objection(entry, limits) for entry in candidates}
     fit = [entry for entry in candidates if not verdicts[entry.recipe.name]]
@@ -119,7 +121,8 @@ def _objection(entry: Candidate, limits: Limits) -> str:
         # A smaller file may be as slow as fp32, and not slower.
         slower = judged.ratio_interval is not None and judged.ratio_interval.low > 1
         return f"slower than fp32 ({judged.ratio:.2f}× its time)" if slower else ""
-    if judged.ratio_interval is None or judged.ratio_interval.high >= 1:
+    slowest = judged.ratio if judged.ratio_interval is None else judged.ratio_interval.high
+    if slowest >= 1:
         return f"not faster than fp32 ({judged.ratio:.2f}× its time)"
     return ""
 
@@ -179,6 +182,13 @@ def _cost(profile: Profile, objective: Objective) -> float:
     if objective == "size":
         return float(profile.artifact_bytes)
     return _ratio(_judged(profile, objective))
+
+
+def _ends(latency: Latency) -> tuple[float, float]:
+    """Between which ratios the build lies; estimates closer than this tell no two builds apart."""
+    if latency.ratio_interval is not None:
+        return latency.ratio_interval.low, latency.ratio_interval.high
+    return _ratio(latency) * (1 - _ESTIMATES_TIE), _ratio(latency)
 
 
 def _ratio(latency: Latency) -> float:

@@ -58,6 +58,28 @@ def test_never_ships_what_is_not_proven_faster(ratio: float) -> None:
     assert verdicts["int8"].startswith("not faster than fp32")
 
 
+def estimated(name: str, *ratios: float) -> Candidate:
+    entry = candidate(name, ratio=1.0, drop=INSIDE)
+    assert entry.profile is not None
+    latency = tuple(
+        replace(figure, source="estimated", ratio=ratio, ratio_interval=None)
+        for figure, ratio in zip(entry.profile.latency, ratios, strict=True)
+    )
+    return replace(entry, profile=replace(entry.profile, latency=latency))
+
+
+def test_estimates_are_decided_by_their_ratio() -> None:
+    assert names_and_verdicts([FP32, estimated("int8", 0.9, 0.7)])[0] == "int8"
+    assert names_and_verdicts([FP32, estimated("int8", 1.01, 0.7)])[0] == "fp32"
+
+
+def test_estimates_within_five_percent_are_a_tie() -> None:
+    close = [FP32, estimated("a", 0.90, 0.8), estimated("b", 0.92, 0.5)]
+    assert names_and_verdicts(close)[0] == "b"
+    apart = [FP32, estimated("a", 0.80, 0.8), estimated("b", 0.92, 0.5)]
+    assert names_and_verdicts(apart)[0] == "a"
+
+
 def test_fp32_says_why_it_is_shipped() -> None:
     failed = Candidate(Recipe("int8", (Step("quantize"),)), rejected="failed: no such operator")
     choice = choose([FP32, failed], Limits())
