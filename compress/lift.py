@@ -25,7 +25,7 @@ from compress.lift_calls import inline_blocks, is_pure, refuse, set_inference, w
 from compress.lift_decomposed import compose
 from compress.lift_rules import Found, lift_call
 from compress.tensors import BATCH, TensorSpec
-from compress.trace import Traced, few_rows, run, trace_dynamic
+from compress.trace import Traced, few_rows, quiet, run, trace_dynamic
 
 
 class Lifted(NamedTuple):
@@ -125,7 +125,8 @@ def plain_graph(program: ExportedProgram) -> fx.GraphModule:
     Raises:
         LiftError: What it does cannot be lifted, or it takes or returns something else than tensors.
     """
-    exported = program.module(check_guards=False)
+    with quiet():
+        exported = program.module(check_guards=False)
     graph = exported.graph
     graph.set_codegen(fx.graph.CodeGen())
     inline_blocks(exported)
@@ -179,7 +180,7 @@ def _interface(
 
 def _output_names(program: ExportedProgram, taken: set[str]) -> list[str]:
     """``logits`` for an entry of a dict, ``output`` for the only tensor, else ``output_0`` and so on."""
-    returned = _results(program.module(check_guards=False).graph.output_node())
+    returned = _results(program.graph.output_node())[-len(program.graph_signature.user_outputs) :]
     out_spec = program.call_spec.out_spec
     if out_spec is None:
         return [f"output_{index}" for index, value in enumerate(returned) if _is_tensor(value)]

@@ -75,8 +75,8 @@ def check_finite(module: nn.Module, where: str) -> None:
         NetworkError: NaN in a parameter or buffer, or an infinite parameter; a buffer may be the mask of an
             attention. It names the tensor.
     """
-    named = [*module.named_parameters(), *module.named_buffers()]
-    refuse_not_finite(((name, tensor, isinstance(tensor, nn.Parameter)) for name, tensor in named), where)
+    refuse_not_finite(((name, each, True) for name, each in module.named_parameters()), where)
+    refuse_not_finite(((name, each, False) for name, each in module.named_buffers()), where)
 
 
 def refuse_not_finite(tensors: Iterable[tuple[str, torch.Tensor, bool]], where: str) -> None:
