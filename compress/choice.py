@@ -132,18 +132,9 @@ def _best(fit: Sequence[Candidate], objective: Objective) -> Candidate:
     first = min(fit, key=lambda entry: _cost(_measured(entry), objective))
     if objective == "size":
         return first
-    limit = _judged(_measured(first), objective).ratio_interval
-    if limit is None:
-        return first
-
-    def tied(entry: Candidate) -> bool:
-        own = _judged(_measured(entry), objective).ratio_interval
-        return own is not None and own.low <= limit.high
-
-    return min(
-        filter(tied, fit),
-        key=lambda entry: math.prod(_ratio(latency) for latency in _measured(entry).latency),
-    )
+    limit = _ends(_judged(_measured(first), objective))[1]
+    tied = [entry for entry in fit if _ends(_judged(_measured(entry), objective))[0] <= limit]
+    return min(tied, key=lambda entry: math.prod(_ratio(latency) for latency in _measured(entry).latency))
 
 
 def _runner_up(entry: Candidate, best: Candidate, limits: Limits) -> str:
