@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.data import Split, open_data
+from compress.data import ImageOptions, Split, open_data
 from compress.errors import CompressError, DataError, MetricError
 from compress.task import Task, load_task
 from compress.tensors import TensorSpec
@@ -61,6 +61,7 @@ def test_calibration_comes_from_training_data_where_there_is_some() -> None:
     assert len(task.calibration) == 10
     assert _rows(task.calibration) < {row.tobytes() for row in train}
     assert task.provenance["split"]["calibration_from"] == "training data"
+    assert task.provenance["training"] == {"kind": "arrays", "samples": 40}
 
 
 def test_calibration_data_of_its_own_comes_first() -> None:
@@ -210,6 +211,7 @@ def test_class_folders_must_be_the_networks_classes(tmp_path: Path) -> None:
         ({"data": X, "calibration_samples": 0}, "at least 1 calibration sample"),
         ({"data": X, "seed": -1}, "a seed from 0"),
         ({"data": X, "image_options": {"size": [4, 4]}}, "for the image options"),
+        ({"data": X, "image_options": ImageOptions()}, "for the image options"),
     ],
 )
 def test_what_makes_no_task_is_told(arguments: dict[str, Any], message: str) -> None:
@@ -234,7 +236,9 @@ def _own_task() -> Task:
 
 
 def test_a_task_of_the_users_own(module: Path) -> None:
-    task = load_task(_own_task(), metric="top-2")
+    own = _own_task()
+    assert load_task(own).metric is own.metric
+    task = load_task(own, metric="top-2")
     assert task.metric.name == task.provenance["metric"] == "top-2"
     assert task.provenance["note"] == "mine"
     assert task.provenance["evaluation"]["samples"] == 20

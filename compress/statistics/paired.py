@@ -50,8 +50,6 @@ def tango_bounds(b: int, c: int, n: int, alpha: float = 0.05) -> Bounds:
 
 def _upper_root(b: int, c: int, n: int, z: float) -> float:
     low, high = (b - c) / n, 1.0  # the score falls from 0 at the estimate to -inf at 1
-    if low == high:
-        return 1.0
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         if _score(b, c, n, middle) > -z:
@@ -87,8 +85,6 @@ def mcnemar_exact(b: int, c: int) -> float:
         ValueError: A count is negative.
     """
     _check_counts(b, c, max(b + c, 1))
-    if b == c:
-        return 1.0
     tail = binomial.at_most(binomial.pmf(b + c, 0.5))[min(b, c)]
     return min(1.0, 2.0 * float(tail))
 

@@ -91,6 +91,11 @@ def test_mean_error_is_the_mean_over_all_but_the_samples() -> None:
     assert (metric.higher_is_better, metric.right_or_wrong, metric.needs) == (False, False, "labels")
 
 
+def test_a_metric_that_fits_everything_stays_as_it_is() -> None:
+    metric = load_metric("mean-error")
+    assert metric.fitted([_spec("batch", 3)]) is metric
+
+
 @pytest.mark.parametrize(
     "output, targets, message",
     [

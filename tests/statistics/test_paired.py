@@ -125,6 +125,12 @@ def test_impossible_counts_are_refused(b: int, c: int, n: int) -> None:
         tango_bounds(b, c, n)
 
 
+@pytest.mark.parametrize("alpha", [0.0, 0.5, -0.1])
+def test_an_impossible_error_is_refused(alpha: float) -> None:
+    with pytest.raises(ValueError):
+        tango_bounds(1, 2, 10, alpha)
+
+
 @pytest.mark.parametrize(
     "arguments", [(-0.1, 0.01), (1.1, 0.01), (0.1, 0.0), (0.1, 0.01, 0.5), (0.1, 0.01, 0.05, 1.0)]
 )
