@@ -21,11 +21,14 @@ from torch.utils import _pytree as pytree
 
 from compress.equivalence import TOLERANCE, agree, close, noise_like, rows_of
 from compress.errors import CompressError, InternalError, LiftError
-from compress.lift_calls import inline_blocks, is_pure, refuse, set_inference, without_in_place
+from compress.lift_attention import write_out_attention
+from compress.lift_calls import drop_unused, inline_blocks, refuse, set_inference, without_in_place
 from compress.lift_decomposed import compose
 from compress.lift_rules import Found, lift_call
 from compress.tensors import BATCH, TensorSpec
-from compress.trace import Traced, few_rows, quiet, run, trace_dynamic
+from compress.trace import Traced, quiet, run, trace_dynamic, with_rows
+
+_ROWS = 5  # to verify with; another number than any trace is made with
 
 
 class Lifted(NamedTuple):
@@ -57,7 +60,7 @@ def _verified(lifted: Lifted, traced: Traced) -> Lifted:
     example = list(traced.example.values())
     # Another number of rows than the one it was traced with, where the network allows it.
     batch = [
-        noise_like(tensor, 3 if spec.dynamic_batch and not traced.fixed else rows_of(tensor), seed)
+        noise_like(tensor, _ROWS if spec.dynamic_batch and not traced.fixed else rows_of(tensor), seed)
         for seed, (tensor, spec) in enumerate(zip(example, lifted.inputs, strict=True))
     ]
     inputs = dict(zip(traced.example, batch, strict=True))
@@ -85,7 +88,7 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
     if any(not tensor.dim() or len(tensor) != size for tensor in example.values()):
         return None
     try:
-        freed = _lift(trace_dynamic(fixed.graph, example), [few_rows(each) for each in example.values()])
+        freed = _lift(trace_dynamic(fixed.graph, example), list(with_rows(example, 2).values()))
     except LiftError:
         return None
     if not all(spec.dynamic_batch for spec in (*freed.inputs, *freed.outputs)):
@@ -115,6 +118,7 @@ def _lift(program: ExportedProgram, example: Sequence[torch.Tensor]) -> Lifted:
     source = plain_graph(program)
     inputs, outputs = _interface(program, source.graph)
     without_in_place(source, example)
+    write_out_attention(source.graph)
     compose(source.graph)
     return Lifted(_with_modules(source), inputs, outputs)
 
@@ -229,7 +233,7 @@ def _with_modules(source: fx.GraphModule) -> fx.GraphModule:
             paths[key] = _path(node, found, taken=attributes)
             attributes[paths[key]] = found.module
         _replace(graph, node, found, paths[key])
-    _drop_unused(graph)
+    drop_unused(graph)
     for node in graph.find_nodes(op="get_attr"):
         attributes[str(node.target)] = constants[str(node.target)]
     lifted = fx.GraphModule(attributes, graph, class_name="LiftedGraph").eval()
@@ -299,10 +303,3 @@ def _replace(graph: fx.Graph, node: fx.Node, found: Found, path: str) -> None:
                 graph.erase_node(use)
     node.replace_all_uses_with(call)
     graph.erase_node(node)
-
-
-def _drop_unused(graph: fx.Graph) -> None:
-    """Without the weights that moved into modules, the zeros of initial states, and sizes nobody asks for."""
-    for node in reversed(list(graph.nodes)):
-        if not node.users and (node.op == "get_attr" or (node.op == "call_function" and is_pure(node))):
-            graph.erase_node(node)

@@ -104,7 +104,28 @@ def refuse(graph: fx.Graph) -> None:
             )
 
 
-def is_pure(node: fx.Node) -> bool:
+def bind(node: fx.Node) -> dict[str, Any]:
+    """The arguments of an aten call by name, defaults filled in."""
+    assert isinstance(node.target, OpOverload)
+    bound: dict[str, Any] = {}
+    for position, argument in enumerate(node.target._schema.arguments):
+        if position < len(node.args):
+            bound[argument.name] = node.args[position]
+        elif argument.name in node.kwargs:
+            bound[argument.name] = node.kwargs[argument.name]
+        else:
+            bound[argument.name] = argument.default_value
+    return bound
+
+
+def drop_unused(graph: fx.Graph) -> None:
+    """Without the weights that moved into modules, the zeros of initial states, and sizes nobody asks for."""
+    for node in reversed(list(graph.nodes)):
+        if not node.users and (node.op == "get_attr" or (node.op == "call_function" and _is_pure(node))):
+            graph.erase_node(node)
+
+
+def _is_pure(node: fx.Node) -> bool:
     """Whether a call can go if nobody uses its result: it changes nothing and asserts nothing."""
     if not isinstance(node.target, OpOverload):
         return True

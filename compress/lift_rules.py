@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.fx import Node
 
-from compress.lift_calls import aten
+from compress.lift_calls import aten, bind
 
 
 @dataclass(frozen=True)
@@ -80,20 +80,6 @@ def lift_call(node: Node, constants: Mapping[str, torch.Tensor]) -> Found | None
     if rule is None:
         return None
     return rule(Call(node, bind(node), constants))
-
-
-def bind(node: Node) -> dict[str, Any]:
-    """The arguments of an aten call by name, defaults filled in."""
-    assert isinstance(node.target, torch._ops.OpOverload)
-    bound: dict[str, Any] = {}
-    for position, argument in enumerate(node.target._schema.arguments):
-        if position < len(node.args):
-            bound[argument.name] = node.args[position]
-        elif argument.name in node.kwargs:
-            bound[argument.name] = node.kwargs[argument.name]
-        else:
-            bound[argument.name] = argument.default_value
-    return bound
 
 
 def _hold(module: nn.Module, **tensors: torch.Tensor | None) -> nn.Module:

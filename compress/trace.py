@@ -26,7 +26,7 @@ from compress.tensors import BATCH
 if TYPE_CHECKING:
     from compress.network import Example
 
-_ROWS = 2  # the fewest that tell a batch axis from a constant 1
+_ROWS = 2  # an axis of size 1 would count as a constant that broadcasts
 
 #: Positional tensors in, tensors out: the network as it was given, to compare with.
 Reference = Callable[..., tuple[torch.Tensor, ...]]
@@ -216,16 +216,25 @@ def trace_dynamic(module: nn.Module, example: Mapping[str, torch.Tensor]) -> Exp
     Raises:
         LiftError: It cannot be traced so.
     """
-    batch = next(iter(example.values())).shape[:1]
-    shared = {name for name, tensor in example.items() if tensor.shape[:1] == batch and tensor.dim()}
-    rows = {name: few_rows(tensor) if name in shared else tensor for name, tensor in example.items()}
+    rows = with_rows(example, _ROWS)
     dim = Dim(BATCH, min=1)
+    shared = sharing_the_batch(example)
     return _export(module, rows, {name: {0: dim} if name in shared else {} for name in rows})
 
 
-def few_rows(tensor: torch.Tensor) -> torch.Tensor:
-    """Two rows of a batch; the only one twice, because an axis of size 1 would broadcast."""
-    return torch.cat([tensor, tensor]) if tensor.shape[0] == 1 else tensor[:_ROWS].clone()
+def sharing_the_batch(example: Mapping[str, torch.Tensor]) -> set[str]:
+    """The inputs whose axis 0 has the size of the first input's: the batch."""
+    size = next(iter(example.values())).shape[:1]
+    return {name for name, tensor in example.items() if tensor.dim() and tensor.shape[:1] == size}
+
+
+def with_rows(example: Mapping[str, torch.Tensor], rows: int) -> dict[str, torch.Tensor]:
+    """The example cut to a number of rows, or repeated where it has fewer."""
+    shared = sharing_the_batch(example)
+    return {
+        name: tensor[torch.arange(rows) % len(tensor)] if name in shared else tensor
+        for name, tensor in example.items()
+    }
 
 
 def _export(

@@ -123,9 +123,68 @@ def test_torchscript_keeps_its_parameters_and_its_batch(
     assert sum(each.numel() for each in loaded.graph.parameters()) == sum(
         each.numel() for each in module.parameters()
     )
-    # TorchScript hides the batch size of nn.MultiheadAttention in constants when it is scripted.
-    hidden = (network, kind) == (VisionTransformer, "scripted")
-    assert loaded.inputs[0].shape[0] == (4 if hidden else "batch")
+    assert all(spec.dynamic_batch for spec in loaded.inputs)
+
+
+class Encoder(nn.Module):
+    def __init__(self, *, norm_first: bool, activation: str) -> None:
+        super().__init__()
+        layer = nn.TransformerEncoderLayer(
+            16, 4, 32, batch_first=True, norm_first=norm_first, activation=activation
+        )
+        self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("module", "x"),
+    [
+        (build(VisionTransformer), load_example(VisionTransformer)[0]),
+        (Encoder(norm_first=False, activation="relu").eval(), torch.ones(4, 6, 16)),
+        (Encoder(norm_first=True, activation="gelu").eval(), torch.ones(4, 6, 16)),
+    ],
+    ids=["attention", "norm last", "norm first"],
+)
+def test_attention_that_was_fused_while_tracing_is_trainable_again(
+    tmp_path: Path, module: nn.Module, x: torch.Tensor
+) -> None:
+    with torch.no_grad():
+        script = torch.jit.trace(module, x, check_trace=False)
+    assert "_native_multi_head_attention" in str(script.inlined_graph) or "_encoder_layer_fwd" in str(
+        script.inlined_graph
+    )
+    torch.jit.save(script, tmp_path / "traced")
+    graph = load_network(tmp_path / "traced", example=[x.numpy()]).graph
+    assert graph is not None
+    found, wanted = dict(graph.named_parameters()), dict(module.named_parameters())
+    assert sum(each.numel() for each in found.values()) == sum(each.numel() for each in wanted.values())
+    torch.testing.assert_close(graph(x), module(x), rtol=1e-4, atol=1e-5)
+    graph(x).square().sum().backward()
+    assert all(each.grad is not None for each in found.values())
+
+
+def test_scripted_loops_over_the_batch_keep_it_fixed(tmp_path: Path) -> None:
+    class OverRows(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for row in range(x.size(0)):
+                x = x + row
+            return x
+
+    torch.jit.save(torch.jit.script(OverRows()), tmp_path / "script")
+    assert load_network(tmp_path / "script", example=[np.ones((4, 3), np.float32)]).inputs[0].shape == (4, 3)
+
+
+def test_scripted_branches_on_data_are_refused_with_their_place(tmp_path: Path) -> None:
+    class OnData(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if bool(x.sum() > 0):
+                return x
+            return -x
+
+    torch.jit.save(torch.jit.script(OnData()), tmp_path / "script")
+    assert f"{__file__}:" in refusal(LiftError, tmp_path / "script", example=[np.ones((4, 3))]).found
 
 
 def test_frozen_torchscript_is_trainable_again(tmp_path: Path) -> None:

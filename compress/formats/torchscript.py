@@ -19,8 +19,19 @@ from torch.export import ExportedProgram
 from compress.errors import LiftError, NetworkError, UntrustedFileError
 from compress.formats.zip_archive import ZipArchive
 from compress.lift import plain_graph
+from compress.lift_batch import merge_batches
 from compress.lift_calls import aten, refuse
-from compress.trace import Traced, cast_floats, essence, match_example, quiet, reference_of, run, trace
+from compress.trace import (
+    Traced,
+    cast_floats,
+    essence,
+    match_example,
+    quiet,
+    reference_of,
+    run,
+    trace,
+    with_rows,
+)
 
 if TYPE_CHECKING:
     from compress.network import Example
@@ -125,16 +136,22 @@ def _export(
         return program
     # The converter knows few forms of prim::If and prim::Loop. TorchScript's own interpreter runs them all, and
     # torch.export can watch it, only with every size fixed.
+    interpreted = _Interpreted(module, arguments)
     try:
         with quiet():
-            program = torch.export.export(_Interpreted(module, arguments), (), example, strict=False)
+            fixed = torch.export.export(interpreted, (), example, strict=False)
+            two, three = (
+                plain_graph(torch.export.export(interpreted, (), with_rows(example, rows), strict=False))
+                for rows in (2, 3)
+            )
     except Exception as error:
         raise LiftError(
             "TorchScript whose operations do not depend on its data",
             f"{essence(error)}{_place(str(error))}",
             "rewrite that line, or export the network with torch.export or as ONNX",
         ) from error
-    return trace(_with_names(plain_graph(program), module), example)
+    merged = merge_batches(two, three, sizes=(2, 3))
+    return trace(_with_names(merged or plain_graph(fixed), module), example)
 
 
 class _Converter(TS2EPConverter):

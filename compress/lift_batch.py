@@ -1,0 +1,71 @@
+"""Sizes that follow the batch, found by comparing two traces.
+
+A trace with every size fixed holds ``view(x, [10, 16])`` where the source said ``view(x, [2 * batch, 16])``. Traced
+at two batch sizes, the two graphs differ in exactly the numbers that depend on the batch.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from torch import fx
+
+from compress.lift_calls import aten, drop_unused
+
+
+class _Differs(Exception):  # noqa: N818
+    """The graphs differ in more than multiples of the batch."""
+
+
+def merge_batches(
+    first: fx.GraphModule, second: fx.GraphModule, sizes: tuple[int, int]
+) -> fx.GraphModule | None:
+    """The first graph with every number that follows the batch computed from the first input's axis 0.
+
+    Args:
+        first: Traced with ``sizes[0]`` rows. It is changed.
+        second: The same network traced with ``sizes[1]`` rows.
+        sizes: Two different batch sizes, > 0.
+
+    Returns:
+        The graph; None where the two do not differ by multiples of the batch alone.
+    """
+    graph = first.graph
+    pairs = list(zip(graph.nodes, second.graph.nodes, strict=False))
+    inputs = graph.find_nodes(op="placeholder")
+    if len(graph.nodes) != len(second.graph.nodes) or not inputs:
+        return None
+    with graph.inserting_after(inputs[-1]):
+        batch = graph.call_function(aten.sym_size.int, (inputs[0], 0))
+    multiples: dict[int, Any] = {1: batch}
+    last = batch
+
+    def merged(one: Any, other: Any) -> Any:
+        nonlocal last
+        if isinstance(one, fx.Node) or type(one) is not type(other):
+            return one
+        if isinstance(one, list | tuple):
+            if len(one) != len(other):
+                raise _Differs
+            return [merged(*each) for each in zip(one, other, strict=True)]
+        if one == other:
+            return one
+        if not isinstance(one, int) or one % sizes[0] or one // sizes[0] * sizes[1] != other:
+            raise _Differs
+        multiple = one // sizes[0]
+        if multiple not in multiples:
+            with graph.inserting_after(last):
+                multiples[multiple] = last = graph.call_function(operator.mul, (batch, multiple))
+        return multiples[multiple]
+
+    try:
+        for one, other in pairs:
+            if (one.op, str(one.target)) != (other.op, str(other.target)):
+                raise _Differs
+            if one.op == "call_function":
+                one.args = tuple(merged(list(one.args), list(other.args)))
+    except _Differs:
+        return None
+    drop_unused(graph)
+    return fx.GraphModule(first, graph)
