@@ -47,7 +47,6 @@ def gate(
     \b
     Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 back end not available, 5 internal.
     """
-    from compress.bundle import load_bundle
     from compress.gate import GatePolicy, Verdict, overall
     from compress.gate import gate as run
     from compress.task import load_task
@@ -56,7 +55,10 @@ def gate(
     if data is not None:
         task = load_task(data, metric=metric, image_options=image_options)
     checks = run(
-        load_bundle(candidate), load_bundle(baseline), task=task, policy=GatePolicy(max_drop, max_slowdown)
+        candidate,
+        baseline,
+        task=task,
+        policy=GatePolicy(max_drop_points=max_drop, max_slowdown_percent=max_slowdown),
     )
     verdict = overall(checks)
     if as_json:

@@ -120,24 +120,32 @@ def accuracy_of(outcomes: Outcomes, original: Outcomes | None, metric: Metric, d
     )
 
 
-def drop_of(outcomes: Outcomes, original: Outcomes, metric: Metric) -> Drop:
+def drop_of(
+    outcomes: Outcomes, original: Outcomes, metric: Metric, alpha: float = (1 - DROP_LEVEL) / 2
+) -> Drop:
     """The accuracy drop in points, with the bounds that non-inferiority is decided on.
 
     Right-or-wrong metrics take Tango's score bounds (Statistics in Medicine 17, 1998), which hold their level down
     to small n where Wald's do not; others a seeded paired bootstrap.
+
+    Args:
+        outcomes: float64 ``(n,)`` of the build, at least one.
+        original: float64 ``(n,)`` of what it is compared with, on the same samples.
+        metric: Which metric they are of.
+        alpha: Error of each bound alone, inside (0, 0.5).
     """
     points = drop_points(metric, float(original.mean()), float(outcomes.mean()))
     if metric.right_or_wrong:
         lost = int(((original == 1) & (outcomes == 0)).sum())
         won = int(((original == 0) & (outcomes == 1)).sum())
-        low, high = tango_bounds(lost, won, len(outcomes), alpha=(1 - DROP_LEVEL) / 2)
+        low, high = tango_bounds(lost, won, len(outcomes), alpha)
         bounds = (100 * low, 100 * high)
     else:
-        low, high = paired_mean_difference_bounds(original, outcomes, alpha=(1 - DROP_LEVEL) / 2, seed=0)
+        low, high = paired_mean_difference_bounds(original, outcomes, alpha, seed=0)
         baseline = float(original.mean())
         ends = sorted(drop_points(metric, baseline, baseline - difference) for difference in (low, high))
         bounds = (ends[0], ends[1])
-    return Drop(points, Interval(*bounds, DROP_LEVEL), churn=float((outcomes != original).mean()))
+    return Drop(points, Interval(*bounds, 1 - 2 * alpha), churn=float((outcomes != original).mean()))
 
 
 def _fixed_batch(session: Session) -> int | None:

@@ -94,4 +94,4 @@ def test_overall(verdicts: list[Verdict], wanted: Verdict) -> None:
 @pytest.mark.parametrize("margin", [-1.0, float("nan")])
 def test_margins_are_numbers_of_zero_or_more(margin: float) -> None:
     with pytest.raises(UsageError, match="max_drop"):
-        GatePolicy(max_drop=margin)
+        GatePolicy(max_drop_points=margin)

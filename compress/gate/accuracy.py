@@ -1,0 +1,115 @@
+"""Accuracy, paired by sample: is the candidate worse by more than the margin, and how much changed at all?"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.gate.policy import GatePolicy
+from compress.gate.verdict import Check, Verdict, finite, judge_bounds
+from compress.statistics.paired import mcnemar_exact, samples_to_decide
+from compress.statistics.proportions import wilson
+
+if TYPE_CHECKING:
+    from compress.metrics import Metric
+    from compress.record import Drop
+
+Outcomes = np.ndarray[Any, np.dtype[np.float64]]
+
+#: Fewer samples bound no mean by resampling: values that happen to be equal would bound it by themselves.
+LEAST_FOR_RESAMPLING = 30
+
+
+def judge_accuracy(outcomes: Outcomes, reference: Outcomes, metric: Metric, policy: GatePolicy) -> Check:
+    """Non-inferiority of the candidate's outcomes.
+
+    Args:
+        outcomes: float64 ``(n,)`` of the candidate, at least one.
+        reference: float64 ``(n,)`` of the baseline on the same samples.
+        metric: Which metric they are of.
+        policy: The margin and the error.
+    """
+    from compress.profiling.accuracy import drop_of
+
+    if not metric.right_or_wrong and len(outcomes) < LEAST_FOR_RESAMPLING:
+        told = f"{len(outcomes)} samples, and {metric.name} is decided on {LEAST_FOR_RESAMPLING} or more"
+        return Check("accuracy", Verdict.INCONCLUSIVE, told, {"samples": len(outcomes)})
+    better = (outcomes > reference) == metric.higher_is_better
+    changed = outcomes != reference
+    lost, won = int((changed & ~better).sum()), int((changed & better).sum())
+    drop = drop_of(outcomes, reference, metric, policy.alpha)
+    return judge_drop(drop, len(outcomes), lost, won, policy)
+
+
+def judge_drop(drop: Drop, samples: int, lost: int, won: int, policy: GatePolicy) -> Check:
+    """Non-inferiority of accuracy.
+
+    Args:
+        drop: Against the baseline, with bounds at ``policy.alpha`` on each side.
+        samples: How many it rests on.
+        lost: Samples on which the candidate is worse than the baseline.
+        won: Samples on which it is better.
+        policy: The margin.
+    """
+    margin, p = policy.max_drop_points, mcnemar_exact(lost, won)
+    told = (
+        f"drop {drop.points:+.2f} points, between {drop.interval.low:+.2f} and {drop.interval.high:+.2f} "
+        f"(margin {margin:g}, {samples} samples, {100 * drop.churn:.2f} % changed, McNemar p = {p:.3g})"
+    )
+    figures = {
+        "drop_points": finite(drop.points),
+        "low_points": finite(drop.interval.low),
+        "high_points": finite(drop.interval.high),
+        "margin_points": margin,
+        "samples": samples,
+        "lost": lost,
+        "won": won,
+        "mcnemar_p": p,
+    }
+    verdict = judge_bounds(drop.interval.low, drop.interval.high, margin)
+    if verdict is Verdict.INCONCLUSIVE:
+        needed = _needed(drop, samples, margin, policy.alpha)
+        told += f"; about {needed} samples would decide" if needed else "; the drop lies on the margin"
+        figures["samples_to_decide"] = needed
+    return Check("accuracy", verdict, told, figures)
+
+
+def judge_churn(outcomes: Outcomes, reference: Outcomes, policy: GatePolicy) -> Check:
+    """The share of samples whose outcome changed, in either direction, with Wilson's bounds.
+
+    Compressed networks trade some samples for others while top-1 hardly moves (Hooker et al., 'What do
+    compressed deep neural networks forget?', 2019).
+
+    Args:
+        outcomes: float64 ``(n,)`` of the candidate, at least one, each 0 or 1.
+        reference: The same of the baseline.
+        policy: The margin and the error.
+    """
+    changed = int((outcomes != reference).sum())
+    low, high = (100 * bound for bound in wilson(changed, len(outcomes), 1 - 2 * policy.alpha))
+    margin = policy.max_churn_percent
+    told = (
+        f"{100 * changed / len(outcomes):.2f} % of {len(outcomes)} samples changed, between {low:.2f} and "
+        f"{high:.2f} (margin {margin:g})"
+    )
+    figures = {
+        "changed_percent": 100 * changed / len(outcomes),
+        "low_percent": low,
+        "high_percent": high,
+        "margin_percent": margin,
+        "samples": len(outcomes),
+    }
+    return Check("churn", judge_bounds(low, high, margin), told, figures)
+
+
+def _needed(drop: Drop, samples: int, margin: float, alpha: float) -> int | None:
+    """How many samples would decide, if the drop and the churn stayed as they are."""
+    room = abs(margin - drop.points)
+    if not (room > 0 and math.isfinite(room)):
+        return None
+    if room < 100 and drop.churn < 1:
+        return max(samples + 1, samples_to_decide(drop.churn, room / 100, alpha))
+    reach = (drop.interval.high - drop.interval.low) / 2
+    return max(samples + 1, math.ceil(samples * (reach / room) ** 2)) if math.isfinite(reach) else None

@@ -1,0 +1,89 @@
+"""What a build costs besides time: bytes on disk, peak memory, energy, and how much of it runs in int8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from compress.gate.policy import GatePolicy
+from compress.gate.verdict import Check, Verdict, finite, judge_bounds
+
+
+def judge_size(candidate_bytes: int, baseline_bytes: int, policy: GatePolicy) -> Check:
+    """Growth of the artifact, in percent; exact."""
+    growth, margin = _growth(candidate_bytes, baseline_bytes), policy.max_size_growth_percent
+    told = f"{candidate_bytes} against {baseline_bytes} bytes, {growth:+.1f} % (margin {margin:g})"
+    figures = {
+        "candidate_bytes": candidate_bytes,
+        "baseline_bytes": baseline_bytes,
+        "growth_percent": finite(growth),
+        "margin_percent": margin,
+    }
+    return Check("size", judge_bounds(growth, growth, margin), told, figures)
+
+
+def judge_memory(candidate_mb: Sequence[float], baseline_mb: Sequence[float], policy: GatePolicy) -> Check:
+    """Growth of the peak memory, bounded by the extremes of what was measured.
+
+    Args:
+        candidate_mb: Peak of each run in MiB, at least one.
+        baseline_mb: The same of the baseline.
+        policy: The margin.
+    """
+    low = _growth(min(candidate_mb), max(baseline_mb))
+    high = _growth(max(candidate_mb), min(baseline_mb))
+    margin = policy.max_memory_growth_percent
+    told = (
+        f"peak {max(candidate_mb):.1f} against {max(baseline_mb):.1f} MiB, growth between {low:+.1f} and "
+        f"{high:+.1f} % (margin {margin:g})"
+    )
+    figures = {
+        "candidate_mb": list(candidate_mb),
+        "baseline_mb": list(baseline_mb),
+        "low_percent": finite(low),
+        "high_percent": finite(high),
+        "margin_percent": margin,
+    }
+    return Check("memory", judge_bounds(low, high, margin), told, figures)
+
+
+def judge_energy(candidate_mj: float | None, baseline_mj: float | None, policy: GatePolicy) -> Check:
+    """Growth of the energy of a call in millijoules, where both were measured."""
+    if candidate_mj is None or baseline_mj is None:
+        return Check("energy", Verdict.SKIPPED, "not measured")
+    growth, margin = _growth(candidate_mj, baseline_mj), policy.max_energy_growth_percent
+    told = f"{candidate_mj:.3g} against {baseline_mj:.3g} mJ a call, {growth:+.1f} % (margin {margin:g})"
+    figures = {
+        "candidate_mj": candidate_mj,
+        "baseline_mj": baseline_mj,
+        "growth_percent": finite(growth),
+        "margin_percent": margin,
+    }
+    return Check("energy", judge_bounds(growth, growth, margin), told, figures)
+
+
+def judge_coverage(
+    candidate: dict[str, Any] | None, baseline: dict[str, Any] | None, policy: GatePolicy
+) -> Check:
+    """Fall of the share of multiply-accumulates that run in int8 kernels, in percentage points; exact.
+
+    Args:
+        candidate: As :attr:`compress.record.Profile.coverage`.
+        baseline: The same of the baseline.
+        policy: The margin.
+    """
+    shares = [None if each is None else each.get("int8_mac_share") for each in (candidate, baseline)]
+    if shares[0] is None or shares[1] is None:
+        return Check("coverage", Verdict.SKIPPED, "the runtime does not tell what runs in int8")
+    ours, theirs = 100 * float(shares[0]), 100 * float(shares[1])
+    margin = policy.max_coverage_fall_points
+    told = f"{ours:.1f} against {theirs:.1f} % of multiply-accumulates in int8 (margin {margin:g} points)"
+    figures = {"candidate_percent": ours, "baseline_percent": theirs, "margin_points": margin}
+    return Check("coverage", judge_bounds(theirs - ours, theirs - ours, margin), told, figures)
+
+
+def _growth(candidate: float, baseline: float) -> float:
+    """In percent; a baseline of nothing grows without bound."""
+    if baseline <= 0:
+        return 0.0 if candidate <= 0 else float("inf")
+    return 100 * (candidate / baseline - 1)

@@ -1,0 +1,125 @@
+"""Latency: interleaved pairs of calls in one process, or, with less to say, a recorded median.
+
+Both builds meet the same disturbances in turn, so their ratio holds where milliseconds move by a factor of two.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.gate.policy import GatePolicy
+from compress.gate.verdict import Check, Verdict, finite, judge_bounds
+from compress.statistics.quantiles import median_log_ratio_bounds, quantile_interval
+
+if TYPE_CHECKING:
+    from compress.record import Latency
+
+LogRatios = np.ndarray[Any, np.dtype[np.float64]]
+Times = np.ndarray[Any, np.dtype[np.float64]]
+
+#: MLPerf LoadGen's minimum of queries for a 99th percentile.
+LEAST_FOR_P99 = 662
+
+
+def judge_latency(more_pairs: Callable[[int], LogRatios], policy: GatePolicy) -> Check:
+    """Sequential test of the median latency ratio, exact at every look.
+
+    Args:
+        more_pairs: Gives this many further values of ln(candidate / baseline), one per interleaved pair.
+        policy: The margin and the looks.
+    """
+    limit = 1 + policy.max_slowdown_percent / 100
+    ratios: LogRatios = np.empty(0)
+    for look in policy.looks:
+        ratios = np.concatenate([ratios, more_pairs(look - len(ratios))])
+        bounds = median_log_ratio_bounds(ratios, policy.alpha / len(policy.looks))
+        ratio, low, high = (_exp(value) for value in (float(np.median(ratios)), *bounds))
+        told = (
+            f"median ratio {ratio:.3f}, between {low:.3f} and {high:.3f} "
+            f"(margin {limit:g}, {len(ratios)} interleaved pairs)"
+        )
+        figures = {
+            "ratio": ratio,
+            "low": low,
+            "high": finite(high),
+            "margin": limit,
+            "pairs": len(ratios),
+        }
+        verdict = judge_bounds(low, high, limit)
+        if verdict is not Verdict.INCONCLUSIVE:
+            return Check("latency", verdict, told, figures)
+    needed = _pairs_needed(len(ratios), ratio, low, high, limit)
+    more = f"about {needed} pairs would decide" if needed else "the ratio lies on the margin"
+    return Check("latency", Verdict.INCONCLUSIVE, f"{told}; {more}", {**figures, "pairs_to_decide": needed})
+
+
+def judge_p99(candidate: Times, baseline: Times, policy: GatePolicy) -> Check:
+    """The ratio of the 99th percentiles, bounded by the exact interval of each.
+
+    Args:
+        candidate: Milliseconds of its calls.
+        baseline: Milliseconds of its calls, interleaved with the candidate's.
+        policy: The margin and the error, half of which goes to each percentile.
+    """
+    if min(len(candidate), len(baseline)) < LEAST_FOR_P99:
+        return Check("p99", Verdict.SKIPPED, f"{len(candidate)} pairs, and p99 needs {LEAST_FOR_P99}")
+    # One-sided bounds at alpha / 2 for each of the two: an interval of level 1 - alpha.
+    ours = quantile_interval(candidate, 0.99, 1 - policy.alpha)
+    theirs = quantile_interval(baseline, 0.99, 1 - policy.alpha)
+    if ours is None or theirs is None:
+        told = f"{len(candidate)} pairs bound no p99 at an error of {policy.alpha:g}"
+        return Check("p99", Verdict.INCONCLUSIVE, told)
+    limit = 1 + policy.max_p99_slowdown_percent / 100
+    ratio = float(np.quantile(candidate, 0.99) / np.quantile(baseline, 0.99))
+    low, high = ours.lower / theirs.upper, ours.upper / theirs.lower
+    told = (
+        f"p99 ratio {ratio:.3f}, between {low:.3f} and {high:.3f} (margin {limit:g}, {len(candidate)} pairs)"
+    )
+    figures = {"ratio": ratio, "low": low, "high": high, "margin": limit, "pairs": len(candidate)}
+    return Check("p99", judge_bounds(low, high, limit), told, figures)
+
+
+def judge_recorded_latency(now: Latency, recorded: Latency, policy: GatePolicy) -> Check:
+    """A median measured now against one that was recorded on the same machine.
+
+    They cannot be paired, so the bounds of their ratio are the far ends of both intervals, and a drift of the
+    machine between the two counts as a difference.
+
+    Args:
+        now: Of the candidate.
+        recorded: Of the baseline, at the same batch size.
+        policy: The margin and the error.
+    """
+    limit = 1 + policy.max_slowdown_percent / 100
+    ends = (now.interval.low, now.interval.high, recorded.interval.low, recorded.interval.high)
+    if not all(math.isfinite(end) and end > 0 for end in ends):
+        return Check("latency", Verdict.INCONCLUSIVE, "too few calls bound one of the two medians")
+    level = min(now.interval.level, recorded.interval.level)
+    ratio = now.p50_ms / recorded.p50_ms
+    low, high = now.interval.low / recorded.interval.high, now.interval.high / recorded.interval.low
+    told = (
+        f"median ratio {ratio:.3f}, between {low:.3f} and {high:.3f} (margin {limit:g}, against a recorded "
+        f"{recorded.p50_ms:.3g} ms, not paired)"
+    )
+    figures = {"ratio": ratio, "low": low, "high": high, "margin": limit, "paired": False}
+    # Each end errs with (1 - level) / 2, a ratio of two of them with twice that.
+    if policy.alpha < 1 - level - 1e-9:
+        told += f"; its interval errs with more than {policy.alpha:g}"
+        return Check("latency", Verdict.INCONCLUSIVE, told, figures)
+    return Check("latency", judge_bounds(low, high, limit), told, figures)
+
+
+def _pairs_needed(pairs: int, ratio: float, low: float, high: float, limit: float) -> int | None:
+    """The bounds close in with the root of the number of pairs."""
+    if low <= 0 or not math.isfinite(high) or ratio == limit:
+        return None
+    reach = math.log(high / ratio) if ratio < limit else math.log(ratio / low)
+    return max(pairs + 1, math.ceil(pairs * (reach / math.log(limit / ratio)) ** 2))
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 700 else math.inf

@@ -1,0 +1,351 @@
+"""All checks of a gate, one after the other, with both builds open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import BundleError, DataError, UsageError
+from compress.gate.accuracy import Outcomes, judge_accuracy, judge_churn
+from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
+from compress.gate.latency import LEAST_FOR_P99, LogRatios, judge_latency, judge_p99, judge_recorded_latency
+from compress.gate.policy import GatePolicy
+from compress.gate.slices import Groups, judge_slices
+from compress.gate.subject import Subject, load_subject
+from compress.gate.verdict import Check, Verdict
+
+if TYPE_CHECKING:
+    from compress.backends.base import Session
+    from compress.bundle import Bundle
+    from compress.metrics import Metric
+    from compress.profiling.latency import Pairs
+    from compress.record import Accuracy, Profile
+    from compress.task import Task
+    from compress.tensors import TensorSpec
+
+_MEMORY_RUNS = 3
+
+
+def gate(
+    candidate: Path | str | Bundle | Subject,
+    baseline: Path | str | Bundle | Subject,
+    *,
+    task: Task | None = None,
+    groups: Groups | None = None,
+    policy: GatePolicy | None = None,
+) -> list[Check]:
+    """Hold a build against another.
+
+    Args:
+        candidate: What may be merged: a bundle or an ONNX file. An ONNX file runs with the baseline's session
+            options, and the reverse.
+        baseline: What it must not fall behind: a bundle, an ONNX file, or a recorded profile.
+        task: Evaluation data, run through both; None compares the outcomes that were recorded.
+        groups: ``(n,)`` the slice of each evaluation sample; None takes the classes.
+        policy: The checks and their margins.
+
+    Returns:
+        The checks of the policy, in the order of :data:`compress.gate.policy.CHECKS`.
+
+    Raises:
+        BundleError: One of the two is damaged, they are builds of different networks, or recorded outcomes are of
+            different data or metrics.
+        DataError: There is no evaluation sample, or ``groups`` has another length.
+        UnavailableError: A back end is not installed here.
+    """
+    policy = policy or GatePolicy()
+    ours, theirs = _with_options(load_subject(candidate), load_subject(baseline))
+    with ExitStack() as stack:
+        our_session = stack.enter_context(ours.open())
+        their_session = None if theirs.artifact is None else stack.enter_context(theirs.open())
+        if their_session is not None:
+            check_same_network(our_session, their_session)
+        if task is not None:
+            task = task.bind(our_session.inputs, our_session.outputs)
+        return _Run(ours, theirs, our_session, their_session, task, groups, policy).checks()
+
+
+def check_same_network(candidate: Session, baseline: Session) -> None:
+    """Make sure that both take and give the same.
+
+    Raises:
+        BundleError: Inputs, outputs or the number of classes differ.
+    """
+    if [spec.to_dict() for spec in candidate.inputs] != [spec.to_dict() for spec in baseline.inputs]:
+        _refuse("inputs", candidate.inputs, baseline.inputs)
+    # Exporters name outputs and inner dynamic axes as they like; types and sizes are the network's.
+    if [_form(spec) for spec in candidate.outputs] != [_form(spec) for spec in baseline.outputs]:
+        _refuse("outputs", candidate.outputs, baseline.outputs)
+
+
+def _form(spec: TensorSpec) -> tuple[str, list[int | None]]:
+    return spec.dtype, [size if isinstance(size, int) else None for size in spec.shape]
+
+
+def _refuse(what: str, wanted: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> None:
+    raise BundleError(
+        f"a baseline with {what} {'; '.join(map(str, wanted))}",
+        "; ".join(map(str, found)),
+        "compare builds of the same network",
+    )
+
+
+def _with_options(candidate: Subject, baseline: Subject) -> tuple[Subject, Subject]:
+    if candidate.options is not None and baseline.options is not None:
+        return candidate, baseline
+    shared = candidate.options or baseline.options
+    if shared is None:
+        from compress.backends import load_backend
+        from compress.target import load_target
+
+        shared = load_backend("onnxruntime").default_options(load_target("cpu"))
+    return (
+        candidate if candidate.options is not None else candidate.with_options(shared),
+        baseline if baseline.options is not None else baseline.with_options(shared),
+    )
+
+
+class _Run:
+    """One gate: both sides opened, outcomes and pairs taken once and shared by the checks."""
+
+    def __init__(
+        self,
+        ours: Subject,
+        theirs: Subject,
+        our_session: Session,
+        their_session: Session | None,
+        task: Task | None,
+        groups: Groups | None,
+        policy: GatePolicy,
+    ) -> None:
+        self.ours, self.theirs = ours, theirs
+        self.our_session, self.their_session = our_session, their_session
+        self.task, self.groups, self.policy = task, groups, policy
+        self._paired: tuple[Outcomes, Outcomes, Metric] | None = None
+        self._pairs: Pairs | None = None
+
+    def checks(self) -> list[Check]:
+        """All that the policy names."""
+        makers: dict[str, Callable[[], Check]] = {
+            "accuracy": lambda: judge_accuracy(*self._outcomes(), self.policy),
+            "slices": self._slices,
+            "churn": self._churn,
+            "calibration": self._calibration,
+            "latency": self._latency,
+            "p99": self._p99,
+            "size": lambda: judge_size(self.ours.size_bytes, self.theirs.size_bytes, self.policy),
+            "memory": self._memory,
+            "energy": self._energy,
+            "coverage": lambda: judge_coverage(_coverage(self.ours), _coverage(self.theirs), self.policy),
+        }
+        return [make() for name, make in makers.items() if name in self.policy.checks]
+
+    def _outcomes(self) -> tuple[Outcomes, Outcomes, Metric]:
+        if self._paired is None:
+            self._paired = self._run_outcomes() if self.task is not None else self._recorded_outcomes()
+            ours, theirs, _ = self._paired
+            if not len(ours) or len(ours) != len(theirs):
+                found = f"{len(ours)} of the candidate and {len(theirs)} of the baseline"
+                raise DataError("outcomes of the same samples, at least one", found, "give other --data")
+        return self._paired
+
+    def _run_outcomes(self) -> tuple[Outcomes, Outcomes, Metric]:
+        from compress.profiling.accuracy import outcomes_of
+
+        task = self.task
+        if task is None:
+            raise UsageError("evaluation data", "none", "give --data")
+        if not len(task.evaluation):
+            raise DataError("evaluation samples", "none", "give data with at least two samples")
+        if self.their_session is not None:
+            reference = outcomes_of(self.their_session, task)
+        elif task.metric.needs == "reference":
+            found = f"{self.theirs.name}: a profile, which cannot be run"
+            raise BundleError(
+                f"a baseline to run for {task.metric.name}", found, "give the bundle, or labels"
+            )
+        else:
+            recorded = _accuracy(self.theirs)
+            _check_same_data(task.evaluation.sha256, task.metric.name, recorded)
+            reference = _recorded(self.theirs)
+        return outcomes_of(self.our_session, task, self.their_session), reference, task.metric
+
+    def _recorded_outcomes(self) -> tuple[Outcomes, Outcomes, Metric]:
+        ours, theirs = _accuracy(self.ours), _accuracy(self.theirs)
+        _check_same_data(ours.data_sha256, ours.metric, theirs)
+        return _recorded(self.ours), _recorded(self.theirs), _metric(ours)
+
+    def _slices(self) -> Check:
+        task = self.task
+        if task is None:
+            return Check("slices", Verdict.SKIPPED, "recorded outcomes have no classes; give --data")
+        groups = task.evaluation.labels if self.groups is None else self.groups
+        if groups is None:
+            return Check("slices", Verdict.SKIPPED, "the data has neither class labels nor groups")
+        if groups.shape != (len(task.evaluation),):
+            found = f"shape {groups.shape}"
+            raise DataError(
+                f"a group for each of {len(task.evaluation)} samples", found, "correct the groups"
+            )
+        names = task.classes if self.groups is None else None
+        return judge_slices(*self._outcomes(), groups, self.policy, names)
+
+    def _churn(self) -> Check:
+        outcomes, reference, metric = self._outcomes()
+        if not metric.right_or_wrong:
+            return Check("churn", Verdict.SKIPPED, f"{metric.name} is not right or wrong for each sample")
+        return judge_churn(outcomes, reference, self.policy)
+
+    def _calibration(self) -> Check:
+        from compress.gate.calibration import confidences_of, judge_calibration
+
+        if self.task is None or self.their_session is None:
+            return Check("calibration", Verdict.SKIPPED, "needs --data and a baseline that can be run")
+        scores = self.our_session.outputs[0]
+        if self.task.evaluation.labels is None or len(scores.shape) != 2 or scores.shape[1] == 1:
+            return Check("calibration", Verdict.SKIPPED, "needs class labels and scores [samples, classes]")
+        return judge_calibration(
+            confidences_of(self.our_session, self.task),
+            confidences_of(self.their_session, self.task),
+            self.policy,
+        )
+
+    def _more_pairs(self, count: int) -> LogRatios:
+        from compress.profiling.latency import Pairs, sample_feeds
+
+        if self._pairs is None:
+            if self.their_session is None:
+                raise BundleError("a baseline to time", f"{self.theirs.name}: a profile", "give the bundle")
+            feeds = sample_feeds(self.our_session, self.task)
+            self._pairs = Pairs(self.our_session, self.their_session, feeds)
+        for _ in range(count):
+            self._pairs.take()
+        return np.array(self._pairs.log_ratios[-count:])
+
+    def _latency(self) -> Check:
+        if self.their_session is not None:
+            return judge_latency(self._more_pairs, self.policy)
+        return self._recorded_latency()
+
+    def _recorded_latency(self) -> Check:
+        from compress.profiling.latency import measure_latency, sample_feeds
+
+        profile = _profile(self.theirs)
+        reason = _incomparable(profile)
+        if reason is not None:
+            return Check("latency", Verdict.SKIPPED, reason)
+        recorded = profile.latency[0]
+        feeds = sample_feeds(self.our_session, self.task, recorded.batch)
+        batch = len(next(iter(feeds.values())))
+        if batch != recorded.batch:
+            told = f"recorded at batch {recorded.batch}, and the candidate takes {batch}"
+            return Check("latency", Verdict.SKIPPED, told)
+        now = measure_latency(self.our_session, feeds, batch)
+        return judge_recorded_latency(now, recorded, self.policy)
+
+    def _p99(self) -> Check:
+        if self.their_session is None:
+            return Check("p99", Verdict.SKIPPED, "needs pairs, and a profile cannot be run")
+        taken = 0 if self._pairs is None else len(self._pairs.times_ms)
+        if taken < LEAST_FOR_P99:
+            self._more_pairs(LEAST_FOR_P99 - taken)
+        if self._pairs is None:
+            return Check("p99", Verdict.SKIPPED, "no pairs")
+        times = np.array(self._pairs.times_ms)
+        return judge_p99(times, times / np.exp(self._pairs.log_ratios), self.policy)
+
+    def _memory(self) -> Check:
+        ours = _peaks(self.ours)
+        if self.theirs.artifact is not None:
+            theirs = _peaks(self.theirs)
+        else:
+            profile = _profile(self.theirs)
+            reason = _incomparable(profile)
+            if reason is not None:
+                return Check("memory", Verdict.SKIPPED, reason)
+            theirs = [] if profile.peak_memory_mb is None else [profile.peak_memory_mb]
+        if not ours or not theirs:
+            return Check("memory", Verdict.SKIPPED, "not measured")
+        return judge_memory(ours, theirs, self.policy)
+
+    def _energy(self) -> Check:
+        ours, theirs = self.ours.profile, self.theirs.profile
+        return judge_energy(getattr(ours, "energy_mj", None), getattr(theirs, "energy_mj", None), self.policy)
+
+
+def _incomparable(profile: Profile) -> str | None:
+    """Why figures of a recorded profile say nothing about this machine; None where they do."""
+    from compress.hosts.machine import fingerprint, fingerprint_id
+
+    if not profile.latency or profile.latency[0].source != "measured":
+        return "the baseline's latency was estimated or not recorded"
+    here = fingerprint()
+    if fingerprint_id(here) == fingerprint_id(profile.fingerprint):
+        return None
+    differing = [
+        f"{key} {profile.fingerprint.get(key)}, here {here.get(key)}"
+        for key in ("cpu", "cores", "isa", "governor", "gpu")
+        if profile.fingerprint.get(key) != here.get(key)
+    ]
+    return f"the baseline was recorded on another machine or in another power mode: {'; '.join(differing)}"
+
+
+def _accuracy(subject: Subject) -> Accuracy:
+    accuracy = None if subject.profile is None else subject.profile.accuracy
+    if accuracy is None:
+        raise BundleError("recorded accuracy", f"none of {subject.name}", "give --data")
+    return accuracy
+
+
+def _recorded(subject: Subject) -> Outcomes:
+    return np.array(_profile(subject).outcomes, dtype=np.float64)
+
+
+def _profile(subject: Subject) -> Profile:
+    if subject.profile is None:
+        raise BundleError("a recorded profile", f"none of {subject.name}", "give --data")
+    return subject.profile
+
+
+def _check_same_data(sha256: str, metric: str, recorded: Accuracy) -> None:
+    if (recorded.data_sha256, recorded.metric) != (sha256, metric):
+        raise BundleError(
+            f"a baseline recorded with {metric} on data {sha256[:12]}…",
+            f"{recorded.metric} on {recorded.data_sha256[:12]}…",
+            "give --data, so that both builds are run on it",
+        )
+
+
+def _metric(accuracy: Accuracy) -> Metric:
+    """The recorded metric, as far as outcomes that exist already need it: it may be a function of the user's."""
+    from compress.metrics import Metric
+
+    def taken_already(*_: Any) -> Any:
+        raise UsageError(f"recorded outcomes of {accuracy.metric}", "a batch", "give --data")
+
+    return Metric(
+        accuracy.metric, taken_already, "labels", accuracy.right_or_wrong, accuracy.higher_is_better, ""
+    )
+
+
+def _peaks(subject: Subject) -> list[float]:
+    from compress.profiling.memory import peak_memory_mb
+
+    if subject.artifact is None:
+        return []
+    peaks = (peak_memory_mb(subject.artifact, 1) for _ in range(_MEMORY_RUNS))
+    return [peak for peak in peaks if peak is not None]
+
+
+def _coverage(subject: Subject) -> dict[str, Any] | None:
+    from compress.backends import load_backend
+
+    if subject.profile is not None:
+        return subject.profile.coverage
+    if subject.artifact is None:
+        return None
+    return load_backend(subject.artifact.backend).coverage(subject.artifact)

@@ -1,0 +1,111 @@
+"""What a gate compares: a bundle, an ONNX file, or a recorded profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.bundle import load_bundle
+from compress.errors import BundleError
+from compress.onnx_graph.files import sha256_of, size_of
+from compress.recorded import check_consistent, load_recorded
+
+if TYPE_CHECKING:
+    from compress.backends.base import Artifact, Session
+    from compress.bundle import Bundle
+    from compress.record import Profile
+
+_KINDS = "a bundle, an ONNX file, or a profile (JSON)"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One side of the comparison.
+
+    Attributes:
+        name: As it was given, for messages.
+        artifact: What can be run; None for a recorded profile.
+        profile: What was recorded of it; None for an ONNX file.
+    """
+
+    name: str
+    artifact: Artifact | None
+    profile: Profile | None
+
+    @property
+    def options(self) -> dict[str, Any] | None:
+        """Session options that it is deployed with; None for an ONNX file, which says nothing about them."""
+        return None if self.profile is None else self.profile.options
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the artifact, with its external data."""
+        if self.artifact is not None:
+            return self.artifact.size_bytes
+        return 0 if self.profile is None else self.profile.artifact_bytes
+
+    def with_options(self, options: dict[str, Any]) -> Subject:
+        """The same, run with these session options."""
+        return (
+            self if self.artifact is None else replace(self, artifact=replace(self.artifact, options=options))
+        )
+
+    def open(self) -> Session:
+        """A session over the artifact.
+
+        Raises:
+            BundleError: It is a recorded profile, or the file is damaged.
+            UnavailableError: The back end is not installed here.
+        """
+        from compress.backends import load_backend
+
+        if self.artifact is None:
+            raise BundleError(
+                "a build that can be run", f"{self.name}: a profile", "give the bundle or ONNX file"
+            )
+        return load_backend(self.artifact.backend).open(self.artifact)
+
+
+def load_subject(source: Path | str | Bundle | Subject) -> Subject:
+    """Tell by content what is given, and read it.
+
+    Raises:
+        BundleError: There is nothing, it is damaged, or it was changed after it was written.
+    """
+    from compress.bundle import Bundle
+
+    if isinstance(source, Subject):
+        return source
+    if isinstance(source, Bundle):
+        return _of_bundle(source)
+    path = Path(source)
+    if path.is_dir():
+        return _of_bundle(load_bundle(path))
+    if not path.is_file():
+        raise BundleError(_KINDS, f"nothing at {path}", "correct the path")
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise BundleError(
+            _KINDS, f"{path}: {error.strerror}", "check the path and its permissions"
+        ) from error
+    if not start:
+        raise BundleError(_KINDS, f"an empty file, {path}", "copy or build it again")
+    if start.lstrip().startswith(b"{"):
+        return Subject(str(path), None, load_recorded(path))
+    from compress.backends.base import Artifact
+
+    return Subject(str(path), Artifact(path, sha256_of(path), size_of(path), "onnxruntime", {}), None)
+
+
+def _of_bundle(bundle: Bundle) -> Subject:
+    check_consistent(bundle.profile, str(bundle.path))
+    if bundle.profile.artifact_sha256 != bundle.artifact.sha256:
+        raise BundleError(
+            f"measurements of the artifact {bundle.artifact.sha256[:12]}…",
+            f"of {bundle.profile.artifact_sha256[:12]}… in {bundle.path}",
+            "build it again",
+        )
+    return Subject(str(bundle.path), bundle.artifact, bundle.profile)

@@ -1,0 +1,67 @@
+"""Profiles in files of their own: ``compress profile --out`` writes them, the gate reads them back.
+
+Such a file carries the sha256 of its own content, so that one that was edited by hand, cut short or merged badly is
+refused rather than compared with.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from compress.errors import BundleError
+from compress.record import Profile
+
+_SEAL = "sha256"
+_AGAIN = "record it again with compress profile --out"
+
+
+def sealed(profile: Profile) -> dict[str, Any]:
+    """The profile as JSON holds it, with the hash of its content."""
+    data: dict[str, Any] = json.loads(json.dumps(profile.to_dict()))
+    return {**data, _SEAL: _digest(data)}
+
+
+def load_recorded(path: Path) -> Profile:
+    """Read a profile.
+
+    Raises:
+        BundleError: It is no profile, was changed after it was written, or contradicts itself.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        seal = data.pop(_SEAL, None)
+        if seal is not None and seal != _digest(data):
+            raise BundleError(
+                f"a profile with sha256 {str(seal)[:12]}…", f"another content in {path}", _AGAIN
+            )
+        profile = Profile.from_dict(data)
+    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        found = f"{path}: {type(error).__name__} {error}"
+        raise BundleError("a profile written by compress profile --out", found, _AGAIN) from error
+    check_consistent(profile, str(path))
+    return profile
+
+
+def check_consistent(profile: Profile, where: str) -> None:
+    """Make sure that the accuracy is that of the outcomes.
+
+    Raises:
+        BundleError: There are no outcomes, another number of them, or their mean is another.
+    """
+    accuracy, outcomes = profile.accuracy, profile.outcomes
+    if accuracy is None:
+        return
+    if not outcomes or len(outcomes) != accuracy.samples:
+        found = f"{len(outcomes)} in {where}"
+        raise BundleError(f"the outcomes of {accuracy.samples} samples", found, _AGAIN)
+    mean = math.fsum(outcomes) / len(outcomes)
+    if not math.isclose(mean, accuracy.mean, rel_tol=1e-6, abs_tol=1e-9):
+        raise BundleError(f"outcomes with the mean {accuracy.mean:g}", f"{mean:g} in {where}", _AGAIN)
+
+
+def _digest(data: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
