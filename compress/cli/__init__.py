@@ -20,6 +20,7 @@ class LazyGroup(click.Group):
         "gate": "Accept or reject a build against a baseline: pass, fail or inconclusive.",
         "inspect": "Show layers, shapes, parameters, MACs and bytes of a network.",
         "lint": "Check an ONNX graph against what a target's runtime accepts.",
+        "report": "Show what a run tried and shipped: one HTML file, Markdown, SVG or PNG.",
         "targets": "List the targets, or explain one.",
         "demo": "Train a small network on real digits and optimize it.",
     }

@@ -1,0 +1,79 @@
+"""``compress report``: what a run tried and what it shipped, for people to read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("build", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), help="One file that needs no network."
+)
+@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="The same in Markdown.")
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="The plot alone.")
+@click.option(
+    "--png",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="The plot alone, as pixels; needs Chromium or Chrome on PATH.",
+)
+@click.option(
+    "--schema",
+    type=click.Choice(["profile", "manifest"]),
+    help="Print the JSON Schema of a bundle's file and do nothing else.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what was written as one JSON object.")
+def report(
+    build: Path | None,
+    html: Path | None,
+    markdown: Path | None,
+    svg: Path | None,
+    png: Path | None,
+    schema: str | None,
+    as_json: bool,
+) -> int:
+    """Write reports of the run that made BUILD, a bundle; report.html where no option names a file.
+
+    Every file of the bundle is checked against its sha256 first.
+    """
+    if schema is not None:
+        from compress.schemas import schema_text
+
+        click.echo(schema_text(schema), nl=False)
+        return 0
+    if build is None:
+        raise click.UsageError("wanted BUILD, a directory compress optimize wrote; found none; give its path")
+    if not any((html, markdown, svg, png)):
+        html = Path("report.html")
+
+    from compress.reports.run import read_run
+    from compress.reports.writing import write_png, write_text
+
+    run = read_run(build)
+    if html is not None:
+        from compress.reports.html import page
+
+        write_text(html, page(run))
+    if markdown is not None:
+        from compress.reports.markdown import report as markdown_report
+
+        write_text(markdown, markdown_report(run.manifest, run.choice, run.candidates))
+    if svg is not None or png is not None:
+        from compress.reports.html import plot_svg
+
+        drawing = plot_svg(run)
+        if svg is not None:
+            write_text(svg, drawing)
+        if png is not None:
+            write_png(png, drawing)
+    written = {"html": html, "markdown": markdown, "svg": svg, "png": png}
+    found = {kind: str(path) for kind, path in written.items() if path is not None}
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for path in found.values():
+            click.echo(f"wrote {path}")
+    return 0

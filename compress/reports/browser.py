@@ -1,0 +1,102 @@
+"""Pictures of a report, taken by the Chromium that is installed; it is told to reach no network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from compress.errors import OutputError, UnavailableError
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_TIMEOUT_S = 120
+
+
+def find_browser() -> str | None:
+    """Path of a Chromium or Chrome on this machine; None where there is none."""
+    return next((path for name in _NAMES if (path := shutil.which(name))), None)
+
+
+def screenshot(page: Path, out: Path, width: int, height: int, *, dark: bool = False) -> None:
+    """Write what a browser shows of a local HTML or SVG file as a PNG.
+
+    Args:
+        page: The file.
+        out: The PNG; written whole or not at all.
+        width: Of the window, px.
+        height: Of the window, px.
+        dark: Whether the page is asked for its dark colours.
+
+    Raises:
+        UnavailableError: No Chromium is installed.
+        OutputError: It wrote no picture.
+    """
+    with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
+        picture = Path(scratch) / "picture.png"
+        # It cannot be asked for less than 500 px in its own window, but a page in a frame is as wide as the frame.
+        told = run_browser(
+            [f"--screenshot={picture}", f"--window-size={width},{height}", *_colours(dark)],
+            page,
+            Path(scratch),
+        )
+        if not picture.exists():
+            raise OutputError(
+                "a picture from the browser", told.strip()[-200:] or "none", "give --svg instead of --png"
+            )
+        partial = out.with_name(out.name + ".partial")
+        shutil.copyfile(picture, partial)
+        partial.replace(out)
+
+
+def run_browser(options: list[str], page: Path, scratch: Path) -> str:
+    """Open a local page without a window.
+
+    Args:
+        options: Further options of Chromium.
+        page: The file to open.
+        scratch: Holds the browser's own files.
+
+    Returns:
+        What it printed.
+
+    Raises:
+        UnavailableError: No Chromium is installed.
+        OutputError: It did not end.
+    """
+    browser = find_browser()
+    if browser is None:
+        raise UnavailableError(
+            "Chromium, to make a PNG",
+            "none on PATH",
+            "install it (Debian: apt install chromium) or give --svg",
+        )
+    command = [
+        browser,
+        "--headless",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--no-first-run",
+        "--disable-quic",
+        "--disable-sync",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--host-resolver-rules=MAP * ~NOTFOUND",
+        f"--user-data-dir={scratch / 'browser'}",
+        *options,
+        page.resolve().as_uri(),
+    ]
+    if os.geteuid() == 0:
+        command.insert(1, "--no-sandbox")  # Chromium does not start for root otherwise.
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise OutputError(
+            f"an answer of {browser} in {_TIMEOUT_S} s", "none", "try again, or give --svg"
+        ) from error
+    return (done.stdout or done.stderr).decode(errors="replace")
+
+
+def _colours(dark: bool) -> list[str]:
+    return [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]

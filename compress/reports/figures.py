@@ -1,0 +1,85 @@
+"""Figures as people read them: every one with its unit and interval, estimates marked as such."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from compress.record import Accuracy, Drop, Interval, Latency
+from compress.reports.markup import Child, Markup, join, tag
+
+ESTIMATED = tag("em", "estimated", class_="estimated")
+
+
+class Figure(NamedTuple):
+    """A value with its unit, and its interval; the latter is empty where there is none."""
+
+    value: str
+    interval: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.value} ({self.interval})" if self.interval else self.value
+
+    def stacked(self, *, estimated: bool = False) -> Markup:
+        """The interval below the value, and the mark of an estimate."""
+        parts: list[Child] = [tag("span", self.value, class_="value")]
+        if self.interval:
+            parts += [" ", tag("small", f"({self.interval})")]
+        if estimated:
+            parts += [" ", ESTIMATED]
+        return join(parts)
+
+
+def accuracy_figure(accuracy: Accuracy) -> Figure:
+    """The mean and its interval."""
+    scale, unit = (100, " %") if accuracy.right_or_wrong else (1, "")
+    return Figure(f"{_signed(accuracy.mean * scale, '.4g')}{unit}", _ends(accuracy.interval, scale, ".4g"))
+
+
+def drop_figure(drop: Drop) -> Figure:
+    """The drop in points with both ends of its interval."""
+    return Figure(_signed(drop.points, ".2f"), _ends(drop.interval, 1, ".2f"))
+
+
+def latency_figure(latency: Latency) -> Figure:
+    """The median in milliseconds and its interval."""
+    return Figure(f"{latency.p50_ms:.3g} ms", _ends(latency.interval, 1, ".3g"))
+
+
+def ratio_figure(latency: Latency) -> Figure:
+    """The time over fp32's and its interval."""
+    if latency.ratio is None:
+        return Figure("1×")
+    interval = "" if latency.ratio_interval is None else _ends(latency.ratio_interval, 1, ".2f")
+    return Figure(f"{latency.ratio:.2f}×", interval)
+
+
+def told(name: str, verdict: str, accuracy: Accuracy | None, latency: Latency) -> str:
+    """All of one build at one batch size, for a tooltip and for a screen reader."""
+    parts = [f"{name}: {verdict}"]
+    if accuracy is not None:
+        parts.append(f"{accuracy.metric} {accuracy_figure(accuracy)}")
+        if accuracy.drop is not None:
+            parts.append(f"drop {drop_figure(accuracy.drop)} points")
+    word = "estimated " if latency.source == "estimated" else ""
+    parts.append(f"{word}{latency_figure(latency)} at batch {latency.batch}")
+    if latency.ratio is not None:
+        parts.append(f"{word}{ratio_figure(latency)} fp32's time")
+    return "; ".join(parts)
+
+
+def size_text(size_bytes: float) -> str:
+    """Bytes in units of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.3g} GB"
+
+
+def _ends(interval: Interval, scale: float, form: str) -> str:
+    return f"{_signed(interval.low * scale, form)} to {_signed(interval.high * scale, form)}"
+
+
+def _signed(value: float, form: str) -> str:
+    text = format(value, form)
+    return "0" + text[2:] if text.strip("-0.") == "" and text.startswith("-") else text.replace("-", "−")

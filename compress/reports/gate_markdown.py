@@ -1,0 +1,43 @@
+"""The verdict of a gate in Markdown, as a pull request or GitHub's step summary shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from compress.gate.verdict import overall
+
+if TYPE_CHECKING:
+    from compress.gate.verdict import Check
+
+_MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "❔", "skipped": "➖"}
+
+
+def gate_markdown(checks: Sequence[Check], candidate: str, baseline: str) -> str:
+    """A heading with the verdict, and a table with a row for each check.
+
+    Args:
+        checks: Of the gate.
+        candidate: As it was given.
+        baseline: As it was given.
+    """
+    lines = [
+        f"### compress gate: {overall(checks)}",
+        "",
+        f"{_cell(candidate)} against {_cell(baseline)}",
+        "",
+        "| check | verdict | figures |",
+        "| --- | --- | --- |",
+    ]
+    lines += [
+        f"| {check.name} | {_MARKS[check.verdict]} {check.verdict} | {_cell(check.detail)} |"
+        for check in checks
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Names of classes and files are the user's: nothing in them becomes markup."""
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, "\\" + character)
+    return " ".join(text.split())

@@ -1,0 +1,280 @@
+"""The report of a run as one HTML file: it opens from disk, loads nothing, and sends nothing anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+from compress.record import Latency, Profile
+from compress.reports.evidence import layers, quantization
+from compress.reports.figures import (
+    ESTIMATED,
+    Figure,
+    accuracy_figure,
+    drop_figure,
+    latency_figure,
+    ratio_figure,
+    size_text,
+    told,
+)
+from compress.reports.markup import Child, Markup, escape, join, tag
+from compress.reports.pareto_plot import STYLE, Kind, Point, draw, front_at, points_of, symbol
+from compress.reports.provenance import provenance, reproduction
+from compress.reports.run import Run, read_run
+from compress.reports.tables import MISSING, Cell, table
+
+#: Width and height of the plot in px, for a desktop and for a phone; the style sheet shows one of them.
+_SIZES = {"wide": (928, 470), "narrow": (340, 380)}
+
+
+def render(bundle_directory: Path) -> str:
+    """The report of the run that wrote a bundle.
+
+    Raises:
+        BundleError: There is no bundle, it was changed or damaged, or it does not tell of a run.
+    """
+    return page(read_run(bundle_directory))
+
+
+def page(run: Run) -> str:
+    """The whole document."""
+    style, script = _asset("report.css") + STYLE, _asset("report.js")
+    sections = [
+        ("accuracy-and-latency", "Accuracy and latency", _plots(run)),
+        ("tried", "What was tried", _candidates(run)),
+        ("quantization", "Quantization and fusion", quantization(run)),
+        ("layers", "Where the time goes", layers(run)),
+        ("provenance", "Data and provenance", provenance(run)),
+        ("reproduce", "How to reproduce", reproduction(run)),
+    ]
+    return Template(_asset("report.html")).substitute(
+        policy=escape(
+            f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+        title=escape(f"{run.shipped} for {run.manifest['target']['name']}"),
+        style=style,
+        script=script,
+        summary=_summary(run),
+        contents=join(tag("li", tag("a", heading, href=f"#{name}")) for name, heading, _ in sections),
+        sections=join(_section(*section) for section in sections),
+        version=escape(run.manifest["versions"].get("compress-toolkit", "")),
+    )
+
+
+def plot_svg(run: Run, index: int = 0) -> str:
+    """The plot of one batch size as an SVG file for a README; light or dark as its reader prefers.
+
+    Args:
+        run: What to draw.
+        index: Which of the batch sizes.
+    """
+    return _plot(run, index, *_SIZES["wide"], standalone=True) + "\n"
+
+
+def _summary(run: Run) -> Markup:
+    reason = str(run.manifest["reason"]).removeprefix("shipped: ")
+    profile, latency = run.profile, run.profile.latency[0]
+    facts = [
+        (f"time over fp32's, batch {latency.batch}", ratio_figure(latency).stacked(estimated=run.estimated)),
+        (
+            f"median of one call, batch {latency.batch}",
+            latency_figure(latency).stacked(estimated=run.estimated),
+        ),
+    ]
+    if profile.accuracy is not None:
+        facts.append((profile.accuracy.metric, accuracy_figure(profile.accuracy).stacked()))
+        if profile.accuracy.drop is not None:
+            facts.append(("accuracy drop, points", drop_figure(profile.accuracy.drop).stacked()))
+    before = ""
+    if run.original is not None and run.original.artifact_sha256 != profile.artifact_sha256:
+        before = f"fp32: {size_text(run.original.artifact_bytes)}"
+    facts.append(("size", Figure(size_text(profile.artifact_bytes), before).stacked()))
+    parts = [
+        tag("p", f"Compression report for {run.manifest['target']['name']}", class_="kicker"),
+        tag("h1", run.shipped, " is shipped"),
+        tag("p", f"Shipped: {reason}.", class_="lede"),
+        tag("dl", *(tag("div", tag("dt", term), tag("dd", text)) for term, text in facts), class_="facts"),
+    ]
+    if run.estimated:
+        note = (
+            " latencies: a roofline over the target's peaks, since no such machine was at hand. "
+            "Accuracy was measured, by running the very graph."
+        )
+        parts.append(tag("p", ESTIMATED, note, class_="note"))
+    return join(parts)
+
+
+def _plots(run: Run) -> Markup:
+    original = run.original
+    if original is None:
+        return tag("p", "The original was not measured, so there is nothing to compare with.")
+    batches = [latency.batch for latency in original.latency]
+    switch = tag(
+        "fieldset",
+        tag("legend", "Batch size"),
+        *(
+            tag(
+                "label",
+                tag("input", type="radio", name="batch", value=f"batch-{index}", checked=index == 0),
+                f" {batch}",
+            )
+            for index, batch in enumerate(batches)
+        ),
+        class_="switch",
+        hidden=True,
+    )
+    figures = [_figure(run, index, latency) for index, latency in enumerate(original.latency)]
+    return join([switch if len(batches) > 1 else "", *figures])
+
+
+def _figure(run: Run, index: int, original: Latency) -> Markup:
+    drawings = [
+        tag("div", _plot(run, index, *size), class_=f"drawing {name}") for name, size in _SIZES.items()
+    ]
+    front = ", ".join(front_at(run.candidates, index))
+    caption = tag(
+        "figcaption",
+        f"Batch {original.batch}. Each bar is a confidence interval. Both axes are relative to fp32, the square at "
+        f"1× and 0, as measured in pairs with it; milliseconds above are multiples of its median, "
+        f"{latency_figure(original)}",
+        join([" ", ESTIMATED]) if original.source == "estimated" else "",
+        f". On the Pareto front, fastest first: {front}. ",
+        tag("a", "The same figures as a table", href="#tried"),
+        ".",
+    )
+    return tag(
+        "figure", *drawings, _legend(), caption, id=f"batch-{index}", aria_label=f"Batch {original.batch}"
+    )
+
+
+def _plot(run: Run, index: int, width: int, height: int, *, standalone: bool = False) -> Markup:
+    original = run.original
+    if original is None:
+        raise ValueError("the original was not measured")
+    accuracy = original.accuracy
+    points = _points(run, index)
+    latency = original.latency[index]
+    word = "estimated latency" if latency.source == "estimated" else "latency"
+    return draw(
+        points,
+        front_at(run.candidates, index),
+        width=width,
+        height=height,
+        title=f"Accuracy against {word} at batch {latency.batch}, relative to fp32, {len(points)} builds",
+        accuracy="accuracy" if accuracy is None else accuracy.metric,
+        original_ms=latency.p50_ms,
+        standalone=standalone,
+    )
+
+
+def _points(run: Run, index: int) -> list[Point]:
+    texts = [
+        ""
+        if entry.profile is None
+        else told(
+            entry.recipe.name,
+            run.choice.verdicts[entry.recipe.name],
+            entry.profile.accuracy,
+            entry.profile.latency[min(index, len(entry.profile.latency) - 1)],
+        )
+        for entry in run.candidates
+    ]
+    return points_of(run.candidates, run.shipped, index, texts)
+
+
+def _legend() -> Markup:
+    entries: dict[Kind, str] = {
+        "shipped": "shipped",
+        "original": "fp32",
+        "front": "on the front",
+        "other": "behind it",
+    }
+    keys = [
+        tag(
+            "li",
+            tag("svg", symbol(kind, 12, 12), viewBox="0 0 24 24", class_="key", aria_hidden="true"),
+            text,
+        )
+        for kind, text in entries.items()
+    ]
+    line = tag("polyline", points="1,12 27,12", class_="front-line")
+    keys.append(
+        tag(
+            "li",
+            tag("svg", line, viewBox="0 0 28 24", class_="key plot", aria_hidden="true"),
+            "Pareto front",
+        )
+    )
+    return tag("ul", *keys, class_="legend", aria_label="Legend")
+
+
+def _candidates(run: Run) -> Markup:
+    original = run.original
+    batches = [] if original is None else [latency.batch for latency in original.latency]
+    headings = ["build", "verdict", "accuracy", "drop, points"]
+    for batch in batches:
+        headings += [f"median, batch {batch}", f"p99, batch {batch}", f"over fp32's, batch {batch}"]
+    headings += ["size", "peak memory", "steps", "tried in"]
+    rows: list[list[Child]] = []
+    for entry in run.candidates:
+        name = entry.recipe.name
+        cells = _measured_cells(entry.profile, len(batches))
+        steps = " → ".join(step.technique for step in entry.recipe.steps) or "none"
+        seconds = Cell(f"{entry.seconds:.1f} s", entry.seconds)
+        verdict: Child = Cell(run.choice.verdicts[name], number=False)
+        if name == run.shipped:
+            verdict = Cell(tag("strong", "★ shipped"), number=False)
+        rows.append([name, verdict, *cells, steps, seconds])
+    marks = [index for index, entry in enumerate(run.candidates) if entry.recipe.name == run.shipped]
+    level = (
+        "Brackets hold confidence intervals: 95 % for accuracy and measured times, 90 % for the paired drop, whose "
+        "upper end is its 95 % bound."
+    )
+    if run.estimated:
+        level += " For estimated times they are a judgement: four networks of five are expected inside."
+    whole = table("Every build that was tried", headings, rows, sortable=True, marked=marks[0])
+    return join([tag("p", level), whole])
+
+
+def _measured_cells(profile: Profile | None, batches: int) -> Sequence[Child]:
+    if profile is None:
+        return [MISSING] * (4 + 3 * batches)
+    accuracy = profile.accuracy
+    cells: list[Child] = [MISSING, MISSING]
+    if accuracy is not None:
+        cells[0] = Cell(accuracy_figure(accuracy).stacked(), accuracy.mean)
+        if accuracy.drop is not None:
+            cells[1] = Cell(drop_figure(accuracy.drop).stacked(), accuracy.drop.points)
+    for latency in profile.latency[:batches]:
+        estimated = latency.source == "estimated"
+        slow = MISSING if latency.p99_ms is None else Cell(f"{latency.p99_ms:.3g} ms", latency.p99_ms)
+        ratio = 1.0 if latency.ratio is None else latency.ratio
+        cells += [
+            Cell(latency_figure(latency).stacked(estimated=estimated), latency.p50_ms),
+            slow,
+            Cell(ratio_figure(latency).stacked(estimated=estimated), ratio),
+        ]
+    cells += [MISSING] * (3 * (batches - len(profile.latency)))
+    cells.append(Cell(size_text(profile.artifact_bytes), profile.artifact_bytes))
+    memory = profile.peak_memory_mb
+    cells.append(MISSING if memory is None else Cell(f"{memory:.3g} MiB", memory))
+    return cells
+
+
+def _section(name: str, heading: str, content: Markup) -> Markup:
+    title = tag("h2", heading, id=f"{name}-heading")
+    return tag("section", title, content, id=name, aria_labelledby=f"{name}-heading")
+
+
+def _asset(name: str) -> str:
+    return (files("compress.reports") / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    """As a Content-Security-Policy names the one inline style or script it allows."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -1,0 +1,55 @@
+"""The verdict of a gate as JUnit XML: a test suite with a test case for each check, as CI systems read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+from xml.etree import ElementTree
+
+if TYPE_CHECKING:
+    from compress.gate.verdict import Check
+
+# XML 1.0 has no way to write these.
+_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def gate_junit(checks: Sequence[Check], candidate: str, baseline: str, on_inconclusive: str = "fail") -> str:
+    """One ``testcase`` a check: a failure where it failed, an error where it is inconclusive.
+
+    Args:
+        checks: Of the gate.
+        candidate: As it was given.
+        baseline: As it was given.
+        on_inconclusive: "pass" reports what is inconclusive as skipped instead.
+    """
+    tags = {
+        "fail": "failure",
+        "inconclusive": "skipped" if on_inconclusive == "pass" else "error",
+        "skipped": "skipped",
+    }
+    suites = ElementTree.Element("testsuites")
+    suite = ElementTree.SubElement(suites, "testsuite", name="compress gate", tests=str(len(checks)))
+    counts = dict.fromkeys(("failure", "error", "skipped"), 0)
+    properties = ElementTree.SubElement(suite, "properties")
+    for name, value in (("candidate", candidate), ("baseline", baseline)):
+        ElementTree.SubElement(properties, "property", name=name, value=_legal(value))
+    for check in checks:
+        case = ElementTree.SubElement(suite, "testcase", classname="compress.gate", name=check.name, time="0")
+        detail = _legal(check.detail)
+        tag = tags.get(check.verdict)
+        if tag is None:
+            ElementTree.SubElement(case, "system-out").text = detail
+            continue
+        counts[tag] += 1
+        ElementTree.SubElement(case, tag, message=detail, type=str(check.verdict)).text = detail
+    for tag, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+        suite.set(plural, str(counts[tag]))
+    ElementTree.indent(suites)
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
+    )
+
+
+def _legal(text: str) -> str:
+    return _ILLEGAL.sub("\ufffd", text)

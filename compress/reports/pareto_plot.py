@@ -1,0 +1,301 @@
+"""Accuracy against latency, as SVG: a point per build, its intervals, and the Pareto front.
+
+Both axes are relative to fp32, since that is what was measured in pairs: time as a multiple of fp32's, accuracy as
+the change in points. Builds differ by shape and by filling, and not by colour alone (Okabe and Ito's palette).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from compress.choice import pareto_front
+from compress.history import Candidate
+from compress.record import Interval
+from compress.reports.markup import Markup, join, tag
+
+Kind = Literal["shipped", "original", "front", "other"]
+
+#: Drawn above 100 % this is text of 12 px; a character of it is about this wide.
+_CHARACTER = 6.7
+_LINE = 15.0
+_LONGEST_LABEL = 22
+
+
+@dataclass(frozen=True)
+class Point:
+    """One build in the plot.
+
+    Attributes:
+        name: Of its recipe.
+        kind: What its shape says.
+        time: Its time over fp32's.
+        time_interval: Of ``time``; None for fp32 itself and for estimates.
+        gain: Change of accuracy against fp32 in points; positive is better.
+        gain_interval: Of ``gain``; None for fp32 itself.
+        told: All its figures in one line, for tooltips and screen readers.
+    """
+
+    name: str
+    kind: Kind
+    time: float
+    time_interval: Interval | None
+    gain: float
+    gain_interval: Interval | None
+    told: str
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A linear scale.
+
+    Attributes:
+        low: Smallest value shown.
+        high: Largest value shown.
+        start: Where ``low`` lies, px.
+        end: Where ``high`` lies, px.
+    """
+
+    low: float
+    high: float
+    start: float
+    end: float
+
+    def __call__(self, value: float) -> float:
+        """Where a value lies, px."""
+        return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 2)
+
+    def ticks(self, most: int) -> list[float]:
+        """Round values inside the axis, at most ``most`` of them but at least one."""
+        rough = (self.high - self.low) / most
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+        first = math.ceil(self.low / step)
+        return [index * step for index in range(first, math.floor(self.high / step) + 1)]
+
+
+def points_of(candidates: Sequence[Candidate], shipped: str, index: int, told: Sequence[str]) -> list[Point]:
+    """The measured builds at one batch size.
+
+    Args:
+        candidates: Everything that was tried, the original first.
+        shipped: Name of the build that was shipped.
+        index: Which of the batch sizes.
+        told: What is said of each candidate.
+    """
+    front = front_at(candidates, index)
+    points = []
+    for position, (entry, text) in enumerate(zip(candidates, told, strict=True)):
+        if entry.profile is None or index >= len(entry.profile.latency):
+            continue
+        latency = entry.profile.latency[index]
+        drop = entry.profile.accuracy.drop if entry.profile.accuracy else None
+        name = entry.recipe.name
+        kind: Kind = "front" if name in front else "other"
+        if position == 0:
+            kind = "original"
+        if name == shipped:
+            kind = "shipped"
+        lost = None if drop is None else drop.interval
+        points.append(
+            Point(
+                name,
+                kind,
+                1.0 if latency.ratio is None else latency.ratio,
+                latency.ratio_interval,
+                0.0 if drop is None else -drop.points,
+                None if lost is None else Interval(-lost.high, -lost.low, lost.level),
+                text,
+            )
+        )
+    return points
+
+
+def front_at(candidates: Sequence[Candidate], index: int) -> tuple[str, ...]:
+    """Names on the Pareto front at one batch size, fastest first."""
+    return pareto_front(
+        [
+            replace(entry, profile=replace(entry.profile, latency=entry.profile.latency[index : index + 1]))
+            for entry in candidates
+            if entry.profile is not None and index < len(entry.profile.latency)
+        ]
+    )
+
+
+def draw(
+    points: Sequence[Point],
+    front: Sequence[str],
+    *,
+    width: int,
+    height: int,
+    title: str,
+    accuracy: str,
+    original_ms: float,
+    standalone: bool = False,
+) -> Markup:
+    """The plot as one ``<svg>``.
+
+    Args:
+        points: At least one.
+        front: Names on the Pareto front, fastest first.
+        width: px.
+        height: px.
+        title: What it shows, for screen readers.
+        accuracy: Name and unit of the vertical axis.
+        original_ms: fp32's median latency, which the upper axis multiplies.
+        standalone: A file of its own: with its style inside, and nothing to focus.
+    """
+    across = Axis(*_extent([(p.time, p.time_interval) for p in points], 1.0), 58, width - 18)
+    up = Axis(*_extent([(p.gain, p.gain_interval) for p in points], 0.0), height - 52, 62)
+    parts = [
+        _grid(across, up, width, height, original_ms),
+        tag("text", f"{accuracy}, points against fp32 (up is better)", x=4, y=16, class_="axis"),
+        tag("text", "time over fp32's, × (left is faster)", x=width - 18, y=height - 8, class_="axis end"),
+        _front_line(points, front, across, up),
+        join(_bars(point, across, up) for point in points),
+        _labels(points, across, up),
+        tag("g", *(_point(p, across, up, focusable=not standalone) for p in points), role="list"),
+    ]
+    size = {"viewBox": f"0 0 {width} {height}", "width": width, "height": height}
+    if standalone:
+        style = tag("style", Markup(STYLE + _STANDALONE))
+        back = tag("rect", width=width, height=height, class_="back")
+        name = {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria_label": title}
+        return tag("svg", tag("title", title), style, back, *parts, class_="plot", **size, **name)
+    return tag("svg", *parts, class_="plot", role="group", aria_label=title, **size)
+
+
+def symbol(kind: Kind, x: float, y: float) -> Markup:
+    """The shape of a kind of build, centred."""
+    if kind == "shipped":
+        corners = []
+        for corner in range(10):
+            radius, angle = (10.5, 4.4)[corner % 2], math.pi * (corner / 5 - 0.5)
+            corners.append(f"{x + radius * math.cos(angle):.1f},{y + radius * math.sin(angle):.1f}")
+        return tag("polygon", points=" ".join(corners), class_="mark shipped")
+    if kind == "original":
+        return tag("rect", x=round(x - 6, 2), y=round(y - 6, 2), width=12, height=12, class_="mark original")
+    return tag("circle", cx=x, cy=y, r=6, class_=f"mark {kind}")
+
+
+def _extent(values: Iterable[tuple[float, Interval | None]], reference: float) -> tuple[float, float]:
+    """Lowest and highest value with their intervals and fp32's, and a margin."""
+    ends = [reference]
+    for value, interval in values:
+        ends += [value] if interval is None else [value, interval.low, interval.high]
+    low, high = min(ends), max(ends)
+    margin = 0.1 * (high - low) or 0.1
+    return low - margin, high + margin
+
+
+def _grid(across: Axis, up: Axis, width: int, height: int, original_ms: float) -> Markup:
+    parts: list[Markup] = []
+    for value in across.ticks(8 if width > 500 else 4):
+        x = across(value)
+        parts += [
+            tag("line", x1=x, x2=x, y1=up.start, y2=up.end, class_="grid"),
+            tag("text", f"{value:.4g}×", x=x, y=up.start + 18, class_="tick middle"),
+            tag("text", f"{value * original_ms:.3g} ms", x=x, y=up.end - 8, class_="tick middle"),
+        ]
+    for value in up.ticks(6):
+        y = up(value)
+        label = "0" if abs(value) < 1e-9 else f"{value:+.3g}".replace("-", "−")
+        parts += [
+            tag("line", x1=across.start, x2=across.end, y1=y, y2=y, class_="grid"),
+            tag("text", label, x=across.start - 8, y=y + 4, class_="tick end"),
+        ]
+    parts += [
+        tag("line", x1=across(1), x2=across(1), y1=up.start, y2=up.end, class_="reference"),
+        tag("line", x1=across.start, x2=across.end, y1=up(0), y2=up(0), class_="reference"),
+    ]
+    return tag("g", *parts, aria_hidden="true")
+
+
+def _front_line(points: Sequence[Point], front: Sequence[str], across: Axis, up: Axis) -> Markup:
+    by_name = {point.name: point for point in points}
+    corners = " ".join(f"{across(by_name[name].time)},{up(by_name[name].gain)}" for name in front)
+    return tag("polyline", points=corners, class_="front-line", aria_hidden="true")
+
+
+def _bars(point: Point, across: Axis, up: Axis) -> Markup:
+    x, y = across(point.time), up(point.gain)
+    parts: list[Markup] = []
+    if point.time_interval is not None:
+        low, high = across(point.time_interval.low), across(point.time_interval.high)
+        parts += [tag("line", x1=low, x2=high, y1=y, y2=y)]
+        parts += [tag("line", x1=end, x2=end, y1=y - 4, y2=y + 4) for end in (low, high)]
+    if point.gain_interval is not None:
+        low, high = up(point.gain_interval.low), up(point.gain_interval.high)
+        parts += [tag("line", x1=x, x2=x, y1=low, y2=high)]
+        parts += [tag("line", x1=x - 4, x2=x + 4, y1=end, y2=end) for end in (low, high)]
+    return tag("g", *parts, class_=f"bars {point.kind}", aria_hidden="true")
+
+
+def _point(point: Point, across: Axis, up: Axis, *, focusable: bool) -> Markup:
+    x, y = across(point.time), up(point.gain)
+    # A finger needs more room than the mark itself.
+    room = tag("circle", cx=x, cy=y, r=16, class_="room")
+    more = {"tabindex": 0} if focusable else {}
+    return tag(
+        "g", room, symbol(point.kind, x, y), class_="point", role="listitem", aria_label=point.told, **more
+    )
+
+
+Box = tuple[float, float, float, float]
+
+
+def _labels(points: Sequence[Point], across: Axis, up: Axis) -> Markup:
+    """Names beside the points, each where it hides nothing; a name that fits nowhere is left to the tooltip."""
+    taken: list[Box] = []
+    for point in points:
+        x, y = across(point.time), up(point.gain)
+        taken.append((x - 9, y - 9, x + 9, y + 9))
+    order: dict[Kind, int] = {"shipped": 0, "original": 1, "front": 2, "other": 3}
+    written = []
+    for point in sorted(points, key=lambda entry: order[entry.kind]):
+        x, y = across(point.time), up(point.gain)
+        name = point.name if len(point.name) <= _LONGEST_LABEL else point.name[: _LONGEST_LABEL - 1] + "…"
+        length = len(name) * _CHARACTER
+        places = [(x + dx, y + dy) for dy in (-12, 20, -27, 35, 4) for dx in (13, -13 - length, -length / 2)]
+        for left, base in places:
+            box = (left, base - _LINE + 4, left + length, base + 4)
+            inside = left >= across.start and box[2] <= across.end and box[1] >= up.end and box[3] <= up.start
+            if inside and not any(_overlap(box, other) for other in taken):
+                taken.append(box)
+                written.append(
+                    tag("text", name, x=round(left, 2), y=round(base, 2), class_=f"label {point.kind}")
+                )
+                break
+    return tag("g", *written, aria_hidden="true")
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+#: Light, and dark where the reader asks for it; the report's own style sheet sets the same variables.
+STYLE = """
+.plot { font: 12px system-ui, sans-serif; fill: var(--text); }
+.plot .grid { stroke: var(--line); }
+.plot .reference { stroke: var(--muted); stroke-dasharray: 2 4; }
+.plot .axis, .plot .tick { fill: var(--muted); }
+.plot .middle { text-anchor: middle; }
+.plot .end { text-anchor: end; }
+.plot .front-line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-dasharray: 7 5; }
+.plot .bars line { stroke: var(--muted); stroke-width: 1.5; }
+.plot .bars.shipped line { stroke: var(--accent); stroke-width: 2; }
+.plot .label.shipped { font-weight: 600; }
+.mark { stroke: var(--muted); stroke-width: 2; fill: var(--paper); }
+.mark.shipped { fill: var(--accent); stroke: var(--accent); stroke-linejoin: round; }
+.mark.front { fill: var(--muted); }
+.plot .room { fill: transparent; }
+"""
+_STANDALONE = """
+svg { --text: #1b1f24; --muted: #57606a; --line: #e3e6ea; --paper: #ffffff; --accent: #0072b2; }
+.back { fill: var(--paper); }
+@media (prefers-color-scheme: dark) {
+  svg { --text: #e6e9ed; --muted: #a3adb8; --line: #30363d; --paper: #15181c; --accent: #56b4e9; }
+}
+"""

@@ -1,0 +1,130 @@
+"""Where a run's figures come from, and how to take them again."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from compress.reports.figures import size_text
+from compress.reports.markup import Child, Markup, join, tag
+from compress.reports.run import Run
+from compress.reports.tables import definitions, details, pairs, table
+
+
+def provenance(run: Run) -> Markup:
+    """Network, data, artifact, target, machine and versions."""
+    manifest, data = run.manifest, run.manifest["data"]
+    artifact, network, target = manifest["artifact"], manifest["network"], manifest["target"]
+    entries: list[tuple[str, Child]] = [
+        ("network", join([_code(network["path"]), f" ({network['format']}), ", _sha256(network["sha256"])])),
+        ("evaluation data", _data(data.get("evaluation"))),
+        ("calibration data", _data(data.get("calibration"))),
+        ("training data", _data(data.get("training"))),
+    ]
+    if data.get("split"):
+        entries.append(("split", pairs(data["split"])))
+    entries += [
+        ("metric", str(data["metric"])),
+        (
+            "artifact",
+            join(
+                [_code(artifact["file"]), f", {size_text(artifact['bytes'])}, ", _sha256(artifact["sha256"])]
+            ),
+        ),
+        ("back end", f"{artifact['backend']}: {pairs(artifact['options'])}"),
+        ("target", f"{target['name']}: {target.get('description', '')}"),
+        ("machine of the run", pairs(run.profile.fingerprint)),
+        ("versions", pairs(manifest["versions"])),
+        ("made", str(manifest.get("created", "–"))),
+    ]
+    sources = target.get("sources") or {}
+    assumed = set(target.get("estimated_fields", ()))
+    rows = [
+        [field, "assumed or derived" if field in assumed else "published", str(source)]
+        for field, source in sources.items()
+    ]
+    files = [[name, _code(sha256)] for name, sha256 in manifest["files"].items()]
+    return join(
+        [
+            definitions(entries),
+            details(
+                "Where the target's figures come from", table("Sources", ["figure", "kind", "source"], rows)
+            )
+            if rows
+            else "",
+            details("Files of the bundle", table("Files of the bundle", ["file", "sha256"], files)),
+        ]
+    )
+
+
+def reproduction(run: Run) -> Markup:
+    """The commands, and what must be equal for the figures to be comparable."""
+    versions = run.manifest["versions"]
+    pins = [f"{name}=={version}" for name, version in versions.items() if name != "python"]
+    data = run.manifest["data"]
+    split = data.get("split") or {}
+    seed = f"seed {split['seed']}" if "seed" in split else "the seed 0 unless --seed was given"
+    return join(
+        [
+            tag("p", f"With Python {versions.get('python', '')}, in a virtual environment:"),
+            tag("pre", tag("code", shlex.join(["pip", "install", *pins])), tabindex=0),
+            tag("p", "The run, with paths as they were given and its other options at their defaults:"),
+            tag("pre", tag("code", command(run.manifest)), tabindex=0),
+            tag("p", "The shipped file alone, measured again without torch:"),
+            tag(
+                "pre",
+                tag("code", f"compress profile build --data {_path(data.get('evaluation'))}"),
+                tabindex=0,
+            ),
+            tag(
+                "p",
+                f"Random choices follow from {seed}. Recipes are told apart by their steps; latencies compare on the "
+                f"same machine only: {pairs(run.profile.fingerprint)}. Limits such as --max-drop are not recorded "
+                "in the bundle: give those of the run.",
+            ),
+        ]
+    )
+
+
+def command(manifest: Mapping[str, Any]) -> str:
+    """The ``compress optimize`` that a manifest tells of."""
+    data = manifest["data"]
+    words = ["compress", "optimize", str(manifest["network"]["path"]), "--data", _raw(data.get("evaluation"))]
+    split = data.get("split") or {}
+    if data.get("training"):
+        words += ["--train-data", _raw(data["training"])]
+    if split.get("calibration_from") == "calibration data":
+        words += ["--calibration-data", _raw(data.get("calibration"))]
+    words += ["--target", str(manifest["target"]["name"]), "--metric", str(data["metric"])]
+    if "seed" in split:
+        words += ["--seed", str(split["seed"])]
+    return shlex.join(words)
+
+
+def _data(source: Mapping[str, Any] | None) -> Markup:
+    if not source:
+        return join(["none"])
+    parts: list[Child] = [f"{source.get('samples', '?')} samples"]
+    if source.get("path"):
+        parts += [" of ", _code(source["path"])]
+    parts.append(f" ({source.get('kind', 'unknown kind')})")
+    if source.get("sha256"):
+        parts += [", ", _sha256(source["sha256"])]
+    return join(parts)
+
+
+def _raw(source: Mapping[str, Any] | None) -> str:
+    return str((source or {}).get("path") or "DATA")
+
+
+def _path(source: Mapping[str, Any] | None) -> str:
+    return shlex.quote(_raw(source))
+
+
+def _sha256(sha256: str) -> Markup:
+    return join(["sha256 ", tag("code", f"{sha256[:12]}…", title=sha256)])
+
+
+def _code(text: object) -> Markup:
+    return tag("code", text)

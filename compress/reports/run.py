@@ -1,0 +1,84 @@
+"""A finished run as its bundle tells it: what every report is made from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.bundle import load_bundle
+from compress.choice import Choice, pareto_front
+from compress.errors import BundleError
+from compress.history import Candidate
+from compress.record import Profile
+
+_CANDIDATES = "candidates.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a bundle holds, read and checked.
+
+    Attributes:
+        manifest: As in manifest.json.
+        profile: Of the build that was shipped, with the outcome of every sample.
+        choice: What was decided, and why.
+        candidates: Everything that was tried, the original first.
+    """
+
+    manifest: dict[str, Any]
+    profile: Profile
+    choice: Choice
+    candidates: tuple[Candidate, ...]
+
+    @property
+    def shipped(self) -> str:
+        """Name of the recipe that was shipped."""
+        return str(self.manifest["name"])
+
+    @property
+    def original(self) -> Profile | None:
+        """Of the network in fp32."""
+        return self.candidates[0].profile
+
+    @property
+    def estimated(self) -> bool:
+        """Whether latencies were estimated, since the target was not at hand."""
+        return self.profile.latency[0].source == "estimated"
+
+
+def read_run(directory: Path) -> Run:
+    """Read a bundle, check every file against its sha256, and read everything that was tried.
+
+    Raises:
+        BundleError: There is no bundle, it was changed or damaged, or it does not tell of a run.
+    """
+    bundle = load_bundle(directory)
+    try:
+        if _CANDIDATES not in bundle.manifest["files"]:
+            raise BundleError(
+                f"a bundle with {_CANDIDATES}",
+                f"none in {directory}",
+                "give one that compress optimize wrote",
+            )
+        verdicts: dict[str, str] = {}
+        candidates = tuple(_candidates(directory / _CANDIDATES, verdicts))
+        shipped = next(entry for entry in candidates if entry.recipe.name == bundle.manifest["name"])
+        choice = Choice(shipped, bundle.manifest["reason"], verdicts, pareto_front(candidates))
+        return Run(bundle.manifest, bundle.profile, choice, candidates)
+    except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise BundleError(
+            "everything that was tried, as compress optimize writes it",
+            f"{directory / _CANDIDATES}: {type(error).__name__} {error}",
+            "build it again",
+        ) from error
+
+
+def _candidates(path: Path, verdicts: dict[str, str]) -> Iterator[Candidate]:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        data = json.loads(line)
+        candidate = Candidate.from_dict({**data, "file": None})
+        verdicts[candidate.recipe.name] = str(data["verdict"])
+        yield candidate

@@ -1,0 +1,37 @@
+"""Reports on disk: each file whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from compress.history import written_safely
+from compress.reports.browser import screenshot
+
+#: Of the plot, px; a browser draws it in the middle of nothing else.
+_PNG_SIZE = (928, 470)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a report.
+
+    Raises:
+        OutputError: There is no such directory, or it cannot be written.
+    """
+    with written_safely(path):
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+
+
+def write_png(path: Path, drawing: str) -> None:
+    """Draw an SVG in its light colours as a PNG.
+
+    Raises:
+        UnavailableError: No Chromium is installed.
+        OutputError: There is no such directory, or the browser drew nothing.
+    """
+    with tempfile.TemporaryDirectory(prefix="compress-") as scratch, written_safely(path):
+        source = Path(scratch) / "plot.svg"
+        source.write_text(drawing, encoding="utf-8")
+        screenshot(source, path, *_PNG_SIZE)
