@@ -13,6 +13,9 @@ from typing import Any, Literal
 #: Version of the JSON written here; readers refuse a later one.
 SCHEMA = 1
 
+#: Key of the content's hash in profiles that are files of their own; see :mod:`compress.recorded`.
+SEAL = "sha256"
+
 Source = Literal["measured", "estimated"]
 
 
@@ -167,7 +170,7 @@ class Profile:
         """
         if data["schema"] > SCHEMA:
             raise ValueError(f"profile schema {data['schema']} is later than {SCHEMA}")
-        fields = {key: value for key, value in data.items() if key != "schema"}
+        fields = {key: value for key, value in data.items() if key not in ("schema", SEAL)}
         fields["accuracy"] = _accuracy(data["accuracy"])
         fields["latency"] = tuple(_latency(entry) for entry in data["latency"])
         fields["layers"] = tuple(data.get("layers", ()))

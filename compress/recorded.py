@@ -13,16 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import BundleError
-from compress.record import Profile
+from compress.record import SEAL, Profile
 
-_SEAL = "sha256"
 _AGAIN = "record it again with compress profile --out"
 
 
 def sealed(profile: Profile) -> dict[str, Any]:
     """The profile as JSON holds it, with the hash of its content."""
     data: dict[str, Any] = json.loads(json.dumps(profile.to_dict()))
-    return {**data, _SEAL: _digest(data)}
+    return {**data, SEAL: _digest(data)}
 
 
 def load_recorded(path: Path) -> Profile:
@@ -33,7 +32,7 @@ def load_recorded(path: Path) -> Profile:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        seal = data.pop(_SEAL, None)
+        seal = data.pop(SEAL, None)
         if seal is not None and seal != _digest(data):
             raise BundleError(
                 f"a profile with sha256 {str(seal)[:12]}…", f"another content in {path}", _AGAIN

@@ -43,6 +43,7 @@ def profile(
     from compress.cli.terminal import TerminalReporter, profile_table
     from compress.history import written_safely
     from compress.profiling.standalone import profile_artifact
+    from compress.recorded import sealed
     from compress.task import load_task
 
     task = None
@@ -52,7 +53,7 @@ def profile(
         measured = profile_artifact(
             Path(artifact), target=target, task=task, threads=threads, batches=batches, reporter=reporter
         )
-    text = json.dumps(measured.to_dict(), indent=1)
+    text = json.dumps(sealed(measured), indent=1)
     if out is not None:
         path = Path(out)
         with written_safely(path):

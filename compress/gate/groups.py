@@ -1,0 +1,110 @@
+"""The user's own slices: an array beside the samples, cut to the samples that are evaluated on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import DataError
+from compress.gate.slices import Groups
+
+if TYPE_CHECKING:
+    from compress.data import Split
+    from compress.task import Task
+
+#: The array of an ``.npz`` file that names the group of each sample.
+GROUPS = "groups"
+
+# What compress optimize sets apart by default; so the gate evaluates on the samples a bundle was measured on.
+_CALIBRATION_SAMPLES, _SEED = 512, 0
+
+
+def load_task_and_groups(
+    data: Any,
+    *,
+    groups: Path | None = None,
+    metric: str | None = None,
+    image_options: Mapping[str, Any] | None = None,
+) -> tuple[Task, Groups | None]:
+    """Read data as :func:`compress.task.load_task` does, and the group of each evaluation sample.
+
+    Args:
+        data: Of any kind that :func:`compress.data.open_data` opens. An ``.npz`` file may hold an array ``groups``.
+        groups: A ``.npy`` file ``(n,)`` of integers or texts, one for each sample of ``data``; wins over the array.
+        metric: See :func:`compress.task.load_task`.
+        image_options: See :func:`compress.task.load_task`.
+
+    Returns:
+        The task; and ``(evaluation samples,)``, or None where no groups are given.
+
+    Raises:
+        DataError: The data or the groups cannot be read, or are of different lengths.
+        MetricError: The metric is unknown or needs other targets.
+    """
+    from compress.data.opening import follow_reference
+    from compress.task import Task, load_task
+
+    source, named = _without_groups(data)
+    if groups is not None:
+        source, named = follow_reference(source), _read(groups)
+    if named is None:
+        return load_task(data, metric=metric, image_options=image_options), None
+    if isinstance(source, Task):
+        task = load_task(source, metric=metric)
+        return task, _checked(named, len(task.evaluation))
+    from compress.data import open_data
+    from compress.data.splitting import split_rows
+
+    split: Split = open_data(source, image_options)
+    named = _checked(named, len(split))
+    task = load_task(split, metric=metric, calibration_samples=_CALIBRATION_SAMPLES, seed=_SEED)
+    _, evaluated = split_rows([digest.inputs for digest in split.digests], _CALIBRATION_SAMPLES, _SEED)
+    return task, named[evaluated]
+
+
+def _without_groups(data: Any) -> tuple[Any, Groups | None]:
+    """The arrays of an ``.npz`` file but its groups; anything else as it is."""
+    from compress.data.arrays import read_npz
+
+    if not isinstance(data, str | Path) or not _is_zip(Path(data)):
+        return data, None
+    arrays = read_npz(Path(data))
+    if GROUPS not in arrays:
+        return data, None
+    groups = arrays.pop(GROUPS)
+    return arrays, groups
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"PK"
+    except (OSError, ValueError):  # load_task says what is wrong with it
+        return False
+
+
+def _read(path: Path) -> Groups:
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            "an array of groups in a .npy file", f"{path}: {error}", "save it with np.save"
+        ) from error
+    if not isinstance(found, np.ndarray):
+        raise DataError(
+            "an array of groups in a .npy file", f"{path}: several arrays", "save it with np.save"
+        )
+    return found
+
+
+def _checked(groups: Groups, samples: int) -> Groups:
+    if groups.shape != (samples,) or groups.dtype.kind not in "biuU":
+        raise DataError(
+            f"groups of {samples} samples, an integer or a text for each",
+            f"{groups.dtype}{list(groups.shape)}",
+            "save one group for each sample of --data",
+        )
+    return groups

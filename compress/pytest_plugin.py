@@ -1,0 +1,82 @@
+"""A pytest plugin: gate a build in the tests a team already has.
+
+def test_release_build(compress_gate):
+    compress_gate("build/", "profiles/main.json", data="val.npz", policy="gate.toml")
+
+The test fails with the figures of every check; nothing is imported before the fixture is called.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import pytest
+
+if TYPE_CHECKING:
+    from compress.gate import Check, GatePolicy, Subject
+
+
+class CompressGate(Protocol):
+    """What the fixture ``compress_gate`` gives."""
+
+    def __call__(
+        self,
+        candidate: str | os.PathLike[str] | Subject,
+        baseline: str | os.PathLike[str] | Subject,
+        data: Any = None,
+        policy: str | os.PathLike[str] | GatePolicy | None = None,
+        *,
+        on_inconclusive: Literal["fail", "pass"] = "fail",
+    ) -> list[Check]:
+        """Hold a build against a baseline; the test fails where the gate does.
+
+        Args:
+            candidate: A bundle or an ONNX file.
+            baseline: A bundle, an ONNX file, or a recorded profile.
+            data: Evaluation data, as ``compress gate --data`` takes it; None compares recorded outcomes.
+            policy: A ``gate.toml``, or the policy itself.
+            on_inconclusive: What the test does where the data cannot decide.
+
+        Returns:
+            The checks.
+        """
+
+
+@pytest.fixture
+def compress_gate() -> CompressGate:
+    """Hold a build against a baseline: see :meth:`CompressGate.__call__`."""
+    return _gate
+
+
+def _gate(
+    candidate: str | os.PathLike[str] | Subject,
+    baseline: str | os.PathLike[str] | Subject,
+    data: Any = None,
+    policy: str | os.PathLike[str] | GatePolicy | None = None,
+    *,
+    on_inconclusive: Literal["fail", "pass"] = "fail",
+) -> list[Check]:
+    __tracebackhide__ = True
+    from compress.gate import GatePolicy, Verdict, gate, load_policy, load_subject, overall
+    from compress.gate.groups import load_task_and_groups
+
+    if on_inconclusive not in ("fail", "pass"):
+        raise ValueError(f"on_inconclusive is 'fail' or 'pass', not {on_inconclusive!r}")
+    task, groups = (None, None) if data is None else load_task_and_groups(data)
+    if isinstance(policy, str | os.PathLike):
+        policy = load_policy(Path(policy))
+    sides = [Path(side) if isinstance(side, os.PathLike) else side for side in (candidate, baseline)]
+    checks = gate(
+        load_subject(sides[0]),
+        load_subject(sides[1]),
+        task=task,
+        groups=groups,
+        policy=policy or GatePolicy(),
+    )
+    verdict = overall(checks)
+    if verdict is Verdict.FAIL or (verdict is Verdict.INCONCLUSIVE and on_inconclusive == "fail"):
+        lines = [f"{check.name}: {check.verdict}: {check.detail}" for check in checks]
+        pytest.fail("\n".join([f"compress gate: {verdict}", *lines]), pytrace=False)
+    return checks
