@@ -49,8 +49,8 @@ def ratio_figure(latency: Latency) -> Figure:
     """The time over fp32's and its interval."""
     if latency.ratio is None:
         return Figure("1×")
-    interval = "" if latency.ratio_interval is None else _ends(latency.ratio_interval, 1, ".2f")
-    return Figure(f"{latency.ratio:.2f}×", interval)
+    interval = "" if latency.ratio_interval is None else _ends(latency.ratio_interval, 1, ".3f")
+    return Figure(f"{latency.ratio:.3f}×", interval)
 
 
 def told(name: str, verdict: str, accuracy: Accuracy | None, latency: Latency) -> str:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compress.choice import Choice
     from compress.history import Candidate
-    from compress.record import Accuracy, Drop, Latency
+    from compress.record import Accuracy, Drop, Latency, Profile
+
+#: How many layers the report names.
+_LAYERS = 10
 
 
 def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candidate]) -> str:
@@ -37,6 +40,8 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
             "Accuracy was measured here, by running the very graph.",
             "",
         ]
+    if profile is not None and profile.layers:
+        lines += _slowest_layers(profile)
     lines += [
         f"- network: `{network['path']}` ({network['format']}, sha256 `{network['sha256'][:12]}`)",
         f"- data: {data['metric']} on {profile.accuracy.samples if profile and profile.accuracy else 0} samples",
@@ -50,13 +55,34 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
     return "\n".join(lines)
 
 
+def _slowest_layers(profile: Profile) -> list[str]:
+    slowest = sorted(profile.layers, key=lambda layer: -layer["ms"])[:_LAYERS]
+    rows = [
+        [
+            layer["name"],
+            layer["operator"],
+            layer["precision"],
+            f"{layer['ms']:.3g} ms *estimated*",
+            layer["bound"],
+        ]
+        for layer in slowest
+    ]
+    headings = ["layer", "operators", "precision", "time", "bound by"]
+    return [
+        f"The {len(slowest)} slowest of {len(profile.layers)} layers at batch {profile.latency[0].batch}:",
+        "",
+        *map(_line, [headings, ["---"] * len(headings), *rows]),
+        "",
+    ]
+
+
 def _table(candidates: Sequence[Candidate], choice: Choice) -> list[str]:
     first = candidates[0].profile
     batches = [] if first is None else [latency.batch for latency in first.latency]
     headings = ["build", "accuracy", "drop, points (at most)"]
     for batch in batches:
         headings += [f"p50 at batch {batch}", "× fp32"]
-    headings += ["bytes", "verdict"]
+    headings += ["bytes", "peak memory", "verdict"]
     rows = [_row(candidate, choice, len(batches)) for candidate in candidates]
     return [_line(headings), _line(["---"] * len(headings)), *map(_line, rows)]
 
@@ -66,11 +92,12 @@ def _row(candidate: Candidate, choice: Choice, batches: int) -> list[str]:
     verdict = choice.verdicts[name]
     profile = candidate.profile
     if profile is None:
-        return [name, *["–"] * (3 + 2 * batches), verdict]
+        return [name, *["–"] * (4 + 2 * batches), verdict]
     cells = [name, _accuracy(profile.accuracy), _drop(profile.accuracy.drop if profile.accuracy else None)]
     for latency in profile.latency:
         cells += [_latency(latency), "1" if latency.ratio is None else f"{latency.ratio:.2f}"]
-    return [*cells, str(profile.artifact_bytes), verdict]
+    memory = "–" if profile.peak_memory_mb is None else f"{profile.peak_memory_mb:.3g} MiB"
+    return [*cells, str(profile.artifact_bytes), memory, verdict]
 
 
 def _accuracy(accuracy: Accuracy | None) -> str:

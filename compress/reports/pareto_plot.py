@@ -214,8 +214,14 @@ def _grid(across: Axis, up: Axis, width: int, height: int, original_ms: float) -
 
 
 def _front_line(points: Sequence[Point], front: Sequence[str], across: Axis, up: Axis) -> Markup:
+    """Steps: every build below and to the right of them is beaten in both by one on the front."""
     by_name = {point.name: point for point in points}
-    corners = " ".join(f"{across(by_name[name].time)},{up(by_name[name].gain)}" for name in front)
+    steps: list[tuple[float, float]] = []
+    for name in front:
+        x, y = across(by_name[name].time), up(by_name[name].gain)
+        steps += [(x, steps[-1][1] if steps else up.start), (x, y)]
+    steps.append((across.end, steps[-1][1]))
+    corners = " ".join(f"{x},{y}" for x, y in steps)
     return tag("polyline", points=corners, class_="front-line", aria_hidden="true")
 
 
@@ -252,6 +258,10 @@ def _labels(points: Sequence[Point], across: Axis, up: Axis) -> Markup:
     for point in points:
         x, y = across(point.time), up(point.gain)
         taken.append((x - 9, y - 9, x + 9, y + 9))
+        if point.gain_interval is not None:
+            taken.append((x - 4, up(point.gain_interval.high), x + 4, up(point.gain_interval.low)))
+        if point.time_interval is not None:
+            taken.append((across(point.time_interval.low), y - 4, across(point.time_interval.high), y + 4))
     order: dict[Kind, int] = {"shipped": 0, "original": 1, "front": 2, "other": 3}
     written = []
     for point in sorted(points, key=lambda entry: order[entry.kind]):
@@ -283,9 +293,10 @@ STYLE = """
 .plot .axis, .plot .tick { fill: var(--muted); }
 .plot .middle { text-anchor: middle; }
 .plot .end { text-anchor: end; }
-.plot .front-line { fill: none; stroke: var(--accent); stroke-width: 2; stroke-dasharray: 7 5; }
+.plot .front-line { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-dasharray: 7 5; }
 .plot .bars line { stroke: var(--muted); stroke-width: 1.5; }
 .plot .bars.shipped line { stroke: var(--accent); stroke-width: 2; }
+.plot .label { stroke: var(--paper); stroke-width: 4; stroke-linejoin: round; paint-order: stroke; }
 .plot .label.shipped { font-weight: 600; }
 .mark { stroke: var(--muted); stroke-width: 2; fill: var(--paper); }
 .mark.shipped { fill: var(--accent); stroke: var(--accent); stroke-linejoin: round; }

@@ -1,0 +1,99 @@
+"""Bundles of made-up runs, written as the pipeline writes them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.backends.onnxruntime import OnnxRuntime
+from compress.choice import Limits, choose
+from compress.history import Candidate
+from compress.network import load_network
+from compress.recipe import Recipe, Step
+from compress.record import Interval, Latency
+from compress.shipping import ship
+from compress.target import load_target
+from compress.task import load_task
+from tests.graphs import classifier, samples
+from tests.records import candidate
+
+COVERAGE = {
+    "int8": {"QLinearConv": 21, "QGemm": 1},
+    "float_compute": {},
+    "float_cheap": {"Softmax": 1},
+    "quantize": 1,
+    "dequantize": 2,
+    "int8_mac_share": 0.975,
+}
+QUANTIZE = {
+    "flavour": {"activation": "uint8", "weight": "int8", "symmetric": False, "per_channel": True},
+    "settings": {"scope": "all", "method": "mse", "exclude_nodes": []},
+    "int8_nodes": ["conv1", "conv2"],
+    "float_nodes": {"softmax": "has no int8 kernel", "erf": "has no int8 kernel"},
+    "ranges": {"x": [-1.5, 2.25]},
+    "samples": 64,
+}
+LAYER = {
+    "name": "conv1",
+    "operator": "Conv+Relu",
+    "kind": "convolution",
+    "outputs": [[1, 8, 8, 8]],
+    "precision": "int8",
+    "parameters": 224,
+    "macs": 13824,
+    "bytes": 1000,
+    "ms": 0.03,
+    "bound": "launch",
+    "source": "estimated",
+}
+
+
+def candidates(name: str = "int8") -> list[Candidate]:
+    """The original, a build that is shipped, one that lost accuracy, and one that could not be built."""
+    shipped = candidate(name, ratio=0.5, drop=(-0.2, 0.1, 0.4), size=400)
+    assert shipped.profile is not None
+    return [
+        candidate("fp32"),
+        replace(shipped, profile=replace(shipped.profile, coverage=COVERAGE), reports={"quantize": QUANTIZE}),
+        candidate("int4", ratio=0.4, drop=(2.0, 3.0, 4.0), size=200),
+        Candidate(Recipe("pruned", (Step("prune"),)), rejected="failed: an operator it cannot prune"),
+    ]
+
+
+def estimated(entries: list[Candidate]) -> list[Candidate]:
+    """The same as a target that is not at hand has them: by a roofline, with layers."""
+    return [entry if entry.profile is None else _estimated(entry) for entry in entries]
+
+
+def _estimated(entry: Candidate) -> Candidate:
+    assert entry.profile is not None
+    latency = tuple(
+        Latency("estimated", each.batch, 1.0, None, None, Interval(0.5, 2, 0.8), 1000.0, 0, each.ratio)
+        for each in entry.profile.latency
+    )
+    return replace(entry, profile=replace(entry.profile, latency=latency, layers=(LAYER,)))
+
+
+def written(tmp_path: Path, entries: list[Candidate] | None = None, target: str = "cpu") -> Path:
+    """A bundle with a real artifact, real data and a real network, and the figures of ``entries``."""
+    import onnx
+
+    entries = candidates() if entries is None else entries
+    source = tmp_path / "source"
+    source.mkdir()
+    onnx.save(classifier(), source / "network.onnx")
+    np.savez(source / "val.npz", x=samples(32), y=np.arange(32) % 4)
+    task = load_task(str(source / "val.npz"))
+    network = load_network(source / "network.onnx", example=task.example())
+    task = task.bind(network.inputs, network.outputs)
+    artifact = OnnxRuntime().compile(classifier(), source, {})
+    facts: dict[str, Any] = {"artifact_sha256": artifact.sha256}
+    entries = [
+        entry if entry.profile is None else replace(entry, profile=replace(entry.profile, **facts))
+        for entry in entries
+    ]
+    choice = choose(entries, Limits())
+    return ship(tmp_path / "build", artifact.path, choice, entries, network, task, load_target(target))
