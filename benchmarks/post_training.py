@@ -11,9 +11,13 @@ shipped file over the time of the fp32 ONNX file that torch exported, run by ONN
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
+
+# `python benchmarks/post_training.py` puts benchmarks/ on the path, not the directory that holds it.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from rich.console import Console
 from rich.table import Table
@@ -34,11 +38,16 @@ BATCHES = (1, 32)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--references", type=Path, default=Path("references"))
     parser.add_argument("--only", choices=NETWORKS, nargs="*", default=NETWORKS)
     parser.add_argument("--formats", action="store_true", help="the ResNet-20 from each of its four files")
     parser.add_argument("--seconds", type=float, default=10.0, help="of timing per network and batch size")
+    parser.add_argument(
+        "--profiles", type=Path, help="write the profile of each shipped build below this directory"
+    )
     arguments = parser.parse_args()
 
     data = arguments.references / "data"
@@ -55,18 +64,23 @@ def main() -> int:
         table.add_column(f"× fp32 time, batch {batch}", justify="right")
     table.add_column("why")
     for network, name, suffix in cases:
-        table.add_row(*run(arguments.references, network, name, suffix, task, arguments.seconds))
+        profile = arguments.profiles and arguments.profiles / f"{network}.cpu.json"
+        table.add_row(*run(arguments.references, network, name, suffix, task, arguments.seconds, profile))
     Console(width=200 if not sys.stdout.isatty() else None).print(table)
     return 0
 
 
-def run(references: Path, network: str, name: str, suffix: str, task: Task, seconds: float) -> list[str]:
+def run(
+    references: Path, network: str, name: str, suffix: str, task: Task, seconds: float, profile: Path | None
+) -> list[str]:
     path = references / f"{network}{suffix}"
     factory = f"benchmarks.networks:{network}" if suffix == ".state.pt" else None
     with tempfile.TemporaryDirectory() as directory, TerminalReporter(Console(stderr=True)) as reporter:
         out = Path(directory) / "build"
         result = optimize(path, data=task, threads=1, out=out, factory=factory, reporter=reporter)
         ratios = against_fp32(result, references / f"{network}.onnx", task, seconds)
+        if profile is not None and result.bundle is not None:
+            profile.write_text(json.dumps(result.bundle.profile.to_dict(), indent=1) + "\n")
     chosen = result.choice.candidate
     if chosen is None or chosen.profile is None or chosen.profile.accuracy is None:
         raise SystemExit(f"{network}: {result.choice.reason}")
