@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from compress.onnx_graph.graph import Graph, attribute, replace_nodes
 
@@ -98,14 +97,13 @@ def _fold(
     along = [1] * weight.ndim
     along[axis] = -1
     bias = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else np.zeros(1)
-    values = {
-        # New names: another node may share the old tensors.
-        f"{follower.output[0]}_weight": weight * scale.reshape(along),
-        f"{follower.output[0]}_bias": np.asarray(bias, np.float64).reshape(-1) * scale + shift,
-    }
-    model.graph.initializer.extend(
-        numpy_helper.from_array(value.astype(weight.dtype), name) for name, value in values.items()
-    )
-    node.input[:] = [node.input[0], *values]
+    scaled = weight * scale.reshape(along)
+    shifted = np.asarray(bias, np.float64).reshape(-1) * scale + shift
+    # New initialisers, because another node may share the old ones.
+    node.input[:] = [
+        node.input[0],
+        graph.store(f"{follower.output[0]}_weight", scaled.astype(weight.dtype)),
+        graph.store(f"{follower.output[0]}_bias", shifted.astype(weight.dtype)),
+    ]
     node.output[0] = follower.output[0]
     replace_nodes(model, [other for other in graph.nodes if other is not follower])

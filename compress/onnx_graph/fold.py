@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import onnx
 import onnx.inliner
-from onnx import numpy_helper
 
 from compress.errors import NetworkError
 from compress.onnx_graph.affine import fold_affine
@@ -89,9 +88,8 @@ def flat_biases(model: onnx.ModelProto) -> None:
         if bias is None or not isinstance(features, int) or bias.shape == (features,):
             continue
         if bias.size == 1 or bias.shape == (1, features):
-            node.input[2] = f"{node.output[0]}_bias"
-            flat = np.broadcast_to(bias.reshape(-1), features)
-            model.graph.initializer.append(numpy_helper.from_array(flat.copy(), node.input[2]))
+            flat = np.broadcast_to(bias.reshape(-1), features).copy()
+            node.input[2] = graph.store(f"{node.output[0]}_bias", flat)
 
 
 def plain_pools(model: onnx.ModelProto) -> None:
@@ -112,7 +110,7 @@ def pool_instead_of_mean(model: onnx.ModelProto) -> None:
             nodes.append(node)
             continue
         keeps = bool(attribute(node, "keepdims", 1))
-        pooled = node.output[0] if keeps else f"{node.output[0]}_pooled"
+        pooled = node.output[0] if keeps else graph.free_name(f"{node.output[0]}_pooled")
         nodes.append(onnx.helper.make_node("GlobalAveragePool", [node.input[0]], [pooled], name=node.name))
         if not keeps:
             nodes.append(onnx.helper.make_node("Flatten", [pooled], [node.output[0]], axis=1))
@@ -128,10 +126,8 @@ def constant_reshapes(model: onnx.ModelProto) -> None:
         shape = graph.shape(node.output[0])
         if shape is None or 0 in shape or sum(not isinstance(size, int) for size in shape) > 1:
             continue
-        name = f"{node.output[0]}_shape"
         sizes = np.array([size if isinstance(size, int) else -1 for size in shape], np.int64)
-        model.graph.initializer.append(numpy_helper.from_array(sizes, name))
-        node.input[1] = name
+        node.input[1] = graph.store(f"{node.output[0]}_shape", sizes)
 
 
 def products_and_sums(model: onnx.ModelProto) -> None:
@@ -143,8 +139,7 @@ def products_and_sums(model: onnx.ModelProto) -> None:
             continue
         value = -constant if node.op_type == "Sub" else np.float32(1) / constant
         node.op_type = {"Sub": "Add", "Div": "Mul"}[node.op_type]
-        node.input[1] = f"{node.output[0]}_operand"
-        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value, np.float32), node.input[1]))
+        node.input[1] = graph.store(f"{node.output[0]}_operand", np.asarray(value, np.float32))
 
 
 def gemm_instead_of_matmul(model: onnx.ModelProto) -> None:

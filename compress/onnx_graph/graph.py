@@ -15,7 +15,7 @@ _STANDARD = ("", "ai.onnx")
 class Graph:
     """An index of a model's main graph.
 
-    It is made once and goes stale when the model changes; make another one then.
+    It is made once and goes stale when nodes change; make another one then.
 
     Args:
         model: The model; it is referred to, not copied.
@@ -45,6 +45,7 @@ class Graph:
                 self.consumers.setdefault(name, []).append(node)
         self._types = {value.name: value.type.tensor_type for value in _typed_values(graph)}
         self._arrays: dict[str, NDArray[Any]] = {}
+        self._names = {*self.initializers, *self.producers, *(value.name for value in graph.input)}
 
     @property
     def opset(self) -> int:
@@ -82,6 +83,19 @@ class Graph:
     def is_float32(self, name: str) -> bool:
         """Whether the tensor is known to be float32, the only type that is quantized."""
         return self.element_type(name) == int(onnx.TensorProto.FLOAT)
+
+    def free_name(self, name: str) -> str:
+        """This name, or one like it that no tensor has yet; it counts as taken from now on."""
+        while name in self._names:
+            name += "_"
+        self._names.add(name)
+        return name
+
+    def store(self, name: str, values: NDArray[Any]) -> str:
+        """Add an initialiser to the model and return its name, which is like the one given."""
+        name = self.free_name(name)
+        self.model.graph.initializer.append(numpy_helper.from_array(values, name))
+        return name
 
     def only_consumer(self, name: str) -> onnx.NodeProto | None:
         """The one node that reads the tensor; None where others, or the graph's caller, see it too."""

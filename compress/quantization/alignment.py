@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from compress.onnx_graph.graph import Graph, attribute, replace_nodes
 
@@ -26,11 +25,11 @@ def align_input_channels(model: onnx.ModelProto) -> None:
     graph = Graph(model)
     nodes = []
     for node in graph.nodes:
-        nodes += [*_aligned_input(node, graph, model), node] if node.op_type == "Conv" else [node]
+        nodes += [*_aligned_input(node, graph), node] if node.op_type == "Conv" else [node]
     replace_nodes(model, nodes)
 
 
-def _aligned_input(node: onnx.NodeProto, graph: Graph, model: onnx.ModelProto) -> list[onnx.NodeProto]:
+def _aligned_input(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto]:
     """The nodes that widen a convolution's input; none where it fits as it is."""
     activation, stored = (graph.producers.get(name) for name in node.input[:2])
     if activation is None or stored is None or activation.op_type != "DequantizeLinear":
@@ -44,28 +43,19 @@ def _aligned_input(node: onnx.NodeProto, graph: Graph, model: onnx.ModelProto) -
         return []
     missing = -weight.shape[1] % _MULTIPLE
     padding = [(0, 0), (0, missing), *[(0, 0)] * (weight.ndim - 2)]
-    prefix = f"{node.name}_aligned"
-    constants = {
-        f"{prefix}_weight": np.pad(weight, padding),
-        f"{prefix}_channels": np.array([*range(weight.shape[1]), *[0] * missing], np.int64),
-    }
-    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
-    wide, read, dequantized_weight = (
-        f"{prefix}_input",
-        f"{prefix}_input_dequantized",
-        f"{prefix}_weight_dequantized",
+    name = f"{node.name}_aligned"
+    channels = graph.store(f"{name}_channels", np.array([*range(weight.shape[1]), *[0] * missing], np.int64))
+    padded = graph.store(f"{name}_weight", np.pad(weight, padding))
+    wide, read, dequantized = (
+        graph.free_name(f"{name}_{what}") for what in ("input", "input_dequantized", "weight_dequantized")
     )
+    axis = attribute(stored, "axis", 1)
     added = [
-        onnx.helper.make_node("Gather", [activation.input[0], f"{prefix}_channels"], [wide], axis=1),
+        onnx.helper.make_node("Gather", [activation.input[0], channels], [wide], axis=1),
         onnx.helper.make_node("DequantizeLinear", [wide, *activation.input[1:]], [read]),
-        onnx.helper.make_node(
-            "DequantizeLinear",
-            [f"{prefix}_weight", *stored.input[1:]],
-            [dequantized_weight],
-            axis=attribute(stored, "axis", 1),
-        ),
+        onnx.helper.make_node("DequantizeLinear", [padded, *stored.input[1:]], [dequantized], axis=axis),
     ]
     for number, each in enumerate(added):
-        each.name = f"{prefix}_{each.op_type}_{number}"
-    node.input[0], node.input[1] = read, dequantized_weight
+        each.name = f"{name}_{each.op_type}_{number}"
+    node.input[0], node.input[1] = read, dequantized
     return added

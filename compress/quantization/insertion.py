@@ -73,8 +73,7 @@ class _Writer:
         self.model = model
         self.flavour = flavour
         self.graph = Graph(model)
-        self.taken = {*self.graph.initializers, *self.graph.inputs, *self.graph.producers}
-        self.stored: dict[str, NDArray[Any]] = {}
+        self.stored: dict[str, dict[str, NDArray[Any]]] = {}  # wanted name → given name → value
         self.new_inputs: dict[tuple[str, int], str] = {}
         self.new_outputs: dict[str, str] = {}
         self.of_constants: dict[str, onnx.NodeProto] = {}  # by output, so that shared constants stay shared
@@ -83,11 +82,11 @@ class _Writer:
     def quantize_activation(self, name: str, grid: Grid, placement: Placement) -> None:
         """Put a Q/DQ pair behind a tensor and connect the tensor's readers to it."""
         if name in placement.outputs:  # the caller's name goes to what the caller gets
-            source, dequantized = self._free(f"{name}_float"), name
+            source, dequantized = self.graph.free_name(f"{name}_float"), name
             self.new_outputs[name] = source
         else:
-            source, dequantized = name, self._free(f"{name}_dequantized")
-        quantized = self._free(f"{name}_quantized")
+            source, dequantized = name, self.graph.free_name(f"{name}_dequantized")
+        quantized = self.graph.free_name(f"{name}_quantized")
         parameters = self._parameters(
             placement.same_scale_as[name], *_activation_parameters(grid, self.flavour)
         )
@@ -142,9 +141,6 @@ class _Writer:
             node.output[:] = [self.new_outputs.get(name, name) for name in made]
             nodes += [node, *(added for name in made for added in self.pairs.get(name, []))]
         replace_nodes(self.model, nodes)
-        self.model.graph.initializer.extend(
-            numpy_helper.from_array(value, name) for name, value in self.stored.items()
-        )
 
     def _dequantized_constant(
         self,
@@ -160,24 +156,20 @@ class _Writer:
         attributes = {"axis": axis} if scales.ndim and axis is not None else {}
         output = f"{quantized}_dequantized"
         if output not in self.of_constants or list(self.of_constants[output].input) != inputs:
-            output = self._free(output)
+            output = self.graph.free_name(output)
             self.of_constants[output] = _node("DequantizeLinear", inputs, output, **attributes)
         return output
 
     def _parameters(self, name: str, scale: NDArray[np.float32], zero_point: NDArray[Any]) -> tuple[str, str]:
         return self._store(f"{name}_scale", scale), self._store(f"{name}_zero_point", zero_point)
 
-    def _store(self, name: str, value: NDArray[Any]) -> str:
-        """An initialiser with this value: the one that has it, or a new one."""
-        while name in self.taken or not np.array_equal(self.stored.get(name, value), value):
-            name += "_"
-        self.stored[name] = value
-        return name
-
-    def _free(self, name: str) -> str:
-        while name in self.taken:
-            name += "_"
-        self.taken.add(name)
+    def _store(self, wanted: str, value: NDArray[Any]) -> str:
+        """An initialiser of this name, or one like it: the one that has the value already, or a new one."""
+        for name, stored in self.stored.get(wanted, {}).items():
+            if np.array_equal(stored, value):
+                return name
+        name = self.graph.store(wanted, value)
+        self.stored.setdefault(wanted, {})[name] = value
         return name
 
     def _constant(self, name: str) -> NDArray[Any]:

@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 from hypothesis import given, settings
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import NetworkError
 from compress.onnx_graph.fold import prepare
@@ -100,6 +100,14 @@ class TestAffine:
         builder.nodes[-1].attribute.append(helper.make_attribute("training_mode", 1))
         builder.nodes[-1].output.extend(["mean", "variance"])
         assert "BatchNormalization" in ops(prepare(builder.model(name)))
+
+    def test_names_that_are_taken_already(self):
+        builder = Builder(0, 4)
+        name = builder.relu(builder.batch_norm(builder.conv("x", 4)))
+        model = builder.model(builder.add("Mul", name, "t1_weight"))
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(3), "t1_weight"))
+        x = image(builder)
+        np.testing.assert_allclose(run(prepare(model), x)[0], run(model, x)[0], rtol=2e-5, atol=2e-5)
 
     def test_a_value_that_others_read_stays(self):
         builder = Builder(0, 4)
