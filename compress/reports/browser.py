@@ -25,7 +25,7 @@ def screenshot(page: Path, out: Path, width: int, height: int, *, dark: bool = F
     Args:
         page: The file.
         out: The PNG; written whole or not at all.
-        width: Of the window, px.
+        width: Of the window, px; a browser makes none narrower than 500.
         height: Of the window, px.
         dark: Whether the page is asked for its dark colours.
 
@@ -35,7 +35,6 @@ def screenshot(page: Path, out: Path, width: int, height: int, *, dark: bool = F
     """
     with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
         picture = Path(scratch) / "picture.png"
-        # It cannot be asked for less than 500 px in its own window, but a page in a frame is as wide as the frame.
         told = run_browser(
             [f"--screenshot={picture}", f"--window-size={width},{height}", *_colours(dark)],
             page,

@@ -12,7 +12,7 @@ import pytest
 
 from compress.errors import BundleError
 from compress.reports.html import render
-from tests.reports.runs import candidates, estimated, written
+from tests.reports.runs import LAYER, candidates, estimated, written
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>&\' \x00\ud800\u202e'
 VOID = {"meta", "input", "link", "br", "hr", "img"}
@@ -186,7 +186,7 @@ def test_nothing_from_the_run_becomes_markup(tmp_path: Path) -> None:
     entries = candidates(HOSTILE)
     shipped = entries[1]
     assert shipped.profile is not None
-    layer = {"name": HOSTILE, "operator": HOSTILE, "precision": HOSTILE, "bound": HOSTILE}
+    layer = LAYER | {"name": HOSTILE, "operator": HOSTILE, "precision": HOSTILE, "bound": HOSTILE}
     report = {
         "int8_nodes": [HOSTILE],
         "float_nodes": {HOSTILE: HOSTILE},
