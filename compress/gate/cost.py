@@ -79,11 +79,12 @@ def judge_coverage(
     margin = policy.max_coverage_fall_points
     told = f"{ours:.1f} against {theirs:.1f} % of multiply-accumulates in int8 (margin {margin:g} points)"
     figures = {"candidate_percent": ours, "baseline_percent": theirs, "margin_points": margin}
-    return Check("coverage", judge_bounds(theirs - ours, theirs - ours, margin), told, figures)
+    fall = round(theirs - ours, 9)  # 50 % less 49 % is one point, and not a hair more
+    return Check("coverage", judge_bounds(fall, fall, margin), told, figures)
 
 
 def _growth(candidate: float, baseline: float) -> float:
     """In percent; a baseline of nothing grows without bound."""
     if baseline <= 0:
         return 0.0 if candidate <= 0 else float("inf")
-    return 100 * (candidate / baseline - 1)
+    return 100 * (candidate - baseline) / baseline

@@ -259,7 +259,6 @@ class _Run:
         return judge_p99(times, times / np.exp(self._pairs.log_ratios), self.policy)
 
     def _memory(self) -> Check:
-        ours = _peaks(self.ours)
         if self.theirs.artifact is not None:
             theirs = _peaks(self.theirs)
         else:
@@ -268,9 +267,12 @@ class _Run:
             if reason is not None:
                 return Check("memory", Verdict.SKIPPED, reason)
             theirs = [] if profile.peak_memory_mb is None else [profile.peak_memory_mb]
-        if not ours or not theirs:
-            return Check("memory", Verdict.SKIPPED, "not measured")
-        return judge_memory(ours, theirs, self.policy)
+        ours = _peaks(self.ours) if theirs else []
+        return (
+            judge_memory(ours, theirs, self.policy)
+            if ours
+            else Check("memory", Verdict.SKIPPED, "not measured")
+        )
 
     def _energy(self) -> Check:
         ours, theirs = self.ours.profile, self.theirs.profile
