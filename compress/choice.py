@@ -54,7 +54,7 @@ def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
     """Choose among measured candidates, of which the first is the original network in fp32.
 
     A candidate counts as faster only if the whole interval of its latency ratio to fp32 lies below 1 (for estimates,
-    which have no such interval, the ratio itself), and as accurate only if the upper bound of its paired drop lies
+    which have no such interval, the ratio itself) and at no other batch size above it, and as accurate only if the upper bound of its paired drop lies
     inside the margin; what the data cannot decide is not shipped.
     """
     verdicts = {entry.recipe.name: _objection(entry, limits) for entry in candidates}
@@ -124,6 +124,9 @@ def _objection(entry: Candidate, limits: Limits) -> str:
     slowest = judged.ratio if judged.ratio_interval is None else judged.ratio_interval.high
     if slowest >= 1:
         return f"not faster than fp32 ({judged.ratio:.2f}× its time)"
+    for latency in profile.latency:
+        if latency.ratio_interval is not None and latency.ratio_interval.low > 1:
+            return f"slower than fp32 at batch {latency.batch} ({latency.ratio:.2f}× its time)"
     return ""
 
 

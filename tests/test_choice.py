@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from compress.choice import Limits, choose, pareto_front
 from compress.history import Candidate
 from compress.recipe import Recipe, Step
+from compress.record import Interval
 from tests.records import candidate
 
 FP32 = candidate("fp32", size=4000, p50_ms=4.0)
@@ -78,6 +79,16 @@ def test_estimates_within_five_percent_are_a_tie() -> None:
     assert names_and_verdicts(close)[0] == "b"
     apart = [FP32, estimated("a", 0.80, 0.8), estimated("b", 0.92, 0.5)]
     assert names_and_verdicts(apart)[0] == "a"
+
+
+def test_faster_at_one_batch_size_and_slower_at_the_other_is_not_shipped() -> None:
+    entry = candidate("int8", ratio=0.8, drop=INSIDE)
+    assert entry.profile is not None
+    slow = replace(entry.profile.latency[1], ratio=1.2, ratio_interval=Interval(1.1, 1.3, 0.95))
+    entry = replace(entry, profile=replace(entry.profile, latency=(entry.profile.latency[0], slow)))
+    name, verdicts = names_and_verdicts([FP32, entry])
+    assert name == "fp32"
+    assert verdicts["int8"] == "slower than fp32 at batch 32 (1.20× its time)"
 
 
 def test_fp32_says_why_it_is_shipped() -> None:
