@@ -54,8 +54,8 @@ def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
     """Choose among measured candidates, of which the first is the original network in fp32.
 
     A candidate counts as faster only if the whole interval of its latency ratio to fp32 lies below 1 (for estimates,
-    which have no such interval, the ratio itself) and at no other batch size above it, and as accurate only if the upper bound of its paired drop lies
-    inside the margin; what the data cannot decide is not shipped.
+    which have no such interval, the ratio itself) and at no other batch size above it, and as accurate only if the
+    upper bound of its paired drop lies inside the margin; what the data cannot decide is not shipped.
     """
     verdicts = {entry.recipe.name: _objection(entry, limits) for entry in candidates}
     fit = [entry for entry in candidates if not verdicts[entry.recipe.name]]
