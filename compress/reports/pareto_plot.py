@@ -186,7 +186,8 @@ def _extent(values: Iterable[tuple[float, Interval | None]], reference: float) -
     for value, interval in values:
         ends += [value] if interval is None else [value, interval.low, interval.high]
     low, high = min(ends), max(ends)
-    margin = 0.1 * (high - low) or 0.1
+    # Builds that differ by less than rounding are drawn as equal.
+    margin = 0.1 * (high - low) if high - low > 1e-6 else 0.1
     return low - margin, high + margin
 
 
@@ -249,36 +250,52 @@ def _point(point: Point, across: Axis, up: Axis, *, focusable: bool) -> Markup:
     )
 
 
+#: Left, top, right, bottom, px.
 Box = tuple[float, float, float, float]
 
 
 def _labels(points: Sequence[Point], across: Axis, up: Axis) -> Markup:
-    """Names beside the points, each where it hides nothing; a name that fits nowhere is left to the tooltip."""
-    taken: list[Box] = []
-    for point in points:
-        x, y = across(point.time), up(point.gain)
-        taken.append((x - 9, y - 9, x + 9, y + 9))
-        if point.gain_interval is not None:
-            taken.append((x - 4, up(point.gain_interval.high), x + 4, up(point.gain_interval.low)))
-        if point.time_interval is not None:
-            taken.append((across(point.time_interval.low), y - 4, across(point.time_interval.high), y + 4))
+    """Names beside the points, clear of marks and other names, and of bars where that can be.
+
+    A name that fits nowhere is left to the tooltip.
+    """
+    taken = [_around(across(point.time), up(point.gain), 9, 9) for point in points]
+    bars = [box for point in points for box in _boxes_of_bars(point, across, up)]
     order: dict[Kind, int] = {"shipped": 0, "original": 1, "front": 2, "other": 3}
     written = []
     for point in sorted(points, key=lambda entry: order[entry.kind]):
         x, y = across(point.time), up(point.gain)
         name = point.name if len(point.name) <= _LONGEST_LABEL else point.name[: _LONGEST_LABEL - 1] + "…"
         length = len(name) * _CHARACTER
-        places = [(x + dx, y + dy) for dy in (-12, 20, -27, 35, 4) for dx in (13, -13 - length, -length / 2)]
-        for left, base in places:
-            box = (left, base - _LINE + 4, left + length, base + 4)
-            inside = left >= across.start and box[2] <= across.end and box[1] >= up.end and box[3] <= up.start
-            if inside and not any(_overlap(box, other) for other in taken):
-                taken.append(box)
-                written.append(
-                    tag("text", name, x=round(left, 2), y=round(base, 2), class_=f"label {point.kind}")
-                )
-                break
+        places = [
+            (left, base - _LINE + 4, left + length, base + 4)
+            for base in (y - 12, y + 20, y - 27, y + 35, y + 4)
+            for left in (x + 13, x - 13 - length, x - length / 2)
+            if left >= across.start and left + length <= across.end
+            if base - _LINE + 4 >= up.end and base + 4 <= up.start
+        ]
+        free = [box for box in places if not any(_overlap(box, other) for other in taken)]
+        clear = [box for box in free if not any(_overlap(box, other) for other in bars)]
+        for box in (clear or free)[:1]:
+            taken.append(box)
+            written.append(
+                tag("text", name, x=round(box[0], 2), y=round(box[3] - 4, 2), class_=f"label {point.kind}")
+            )
     return tag("g", *written, aria_hidden="true")
+
+
+def _boxes_of_bars(point: Point, across: Axis, up: Axis) -> list[Box]:
+    x, y = across(point.time), up(point.gain)
+    boxes = []
+    if point.gain_interval is not None:
+        boxes.append((x - 4, up(point.gain_interval.high), x + 4, up(point.gain_interval.low)))
+    if point.time_interval is not None:
+        boxes.append((across(point.time_interval.low), y - 4, across(point.time_interval.high), y + 4))
+    return boxes
+
+
+def _around(x: float, y: float, width: float, height: float) -> Box:
+    return x - width, y - height, x + width, y + height
 
 
 def _overlap(one: Box, other: Box) -> bool:

@@ -16,6 +16,9 @@ from compress.record import Profile
 
 _CANDIDATES = "candidates.jsonl"
 
+#: What reports read of the manifest, beyond what every bundle has.
+_TOLD = ("name", "reason", "target", "network", "data", "versions")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -61,6 +64,13 @@ def read_run(directory: Path) -> Run:
             raise BundleError(
                 f"a bundle with {_CANDIDATES}",
                 f"none in {directory}",
+                "give one that compress optimize wrote",
+            )
+        missing = [key for key in _TOLD if key not in bundle.manifest]
+        if missing or not bundle.profile.latency:
+            raise BundleError(
+                "a bundle that tells of a run",
+                f"no {missing[0] if missing else 'latency'} in {directory}",
                 "give one that compress optimize wrote",
             )
         verdicts: dict[str, str] = {}

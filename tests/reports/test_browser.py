@@ -42,6 +42,55 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     return render(written(tmp_path_factory.mktemp("run"), entries, "jetson"))
 
 
+#: What a reader does, and what is then to be seen.
+_VISIT = """
+  const root = page.documentElement, tooltip = page.getElementById("tooltip");
+  const all = (selector) => [...page.querySelectorAll(selector)];
+
+  all("details").forEach((entry) => { entry.open = true; });
+  const sizes = {
+    page: root.scrollWidth,
+    window: root.clientWidth,
+    widest: Math.max(...all("table").map((table) => table.offsetWidth)),
+    drawings: all("figure:not([hidden]) .drawing").filter((drawing) => drawing.offsetWidth).length,
+  };
+
+  const before = tooltip.offsetHeight;
+  const points = all(".point").filter((point) => point.getBoundingClientRect().width);
+  const boxes = points.map((point) => {
+    point.focus();
+    const box = tooltip.getBoundingClientRect();
+    return [box.left, box.right, tooltip.innerText];
+  });
+  page.dispatchEvent(new view.KeyboardEvent("keydown", { key: "Escape" }));
+  const after = tooltip.offsetHeight;
+
+  const shown = () => all("figure").filter((figure) => figure.offsetHeight).map((figure) => figure.id);
+  const first = shown();
+  all(".switch input")[1].click();
+  const batches = [first, shown()];
+
+  const table = page.querySelector("#tried table");
+  const heading = [...table.tHead.rows[0].cells].find((cell) => cell.textContent === "drop, points");
+  const sorted = () => {
+    heading.querySelector("button").click();
+    const names = [...table.tBodies[0].rows].map((row) => row.cells[0].textContent.slice(0, 4));
+    return [names, heading.getAttribute("aria-sort")];
+  };
+  const up = sorted(), down = sorted();
+  return { ...sizes, before, boxes, after, batches, up, down };
+"""
+
+
+@pytest.fixture(scope="module", params=[360, 1280])
+def seen(
+    page: str, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """A visit at one width: a phone's, a desktop's."""
+    told = found(page, tmp_path_factory.mktemp("visit"), request.param, _VISIT)
+    return {"width": request.param, **told}
+
+
 def framed(page: str, tmp_path: Path, width: int, script: str = "", height: int = 900) -> Path:
     path = tmp_path / f"frame{width}.html"
     path.write_text(_FRAME.format(width=width, height=height, page=html.escape(page), script=script))
@@ -62,71 +111,26 @@ def found(page: str, tmp_path: Path, width: int, script: str, *options: str) -> 
 class TestInChromium:
     pytestmark = browser
 
-    @pytest.mark.parametrize("width", [360, 1280])
-    def test_nothing_is_wider_than_the_page(self, page: str, tmp_path: Path, width: int) -> None:
-        script = """
-          const root = page.documentElement;
-          page.querySelectorAll("details").forEach((entry) => { entry.open = true; });
-          const seen = [...page.querySelectorAll("table")].map((table) => table.offsetWidth);
-          const drawings = [...page.querySelectorAll(".drawing")].filter((drawing) => drawing.offsetWidth);
-          return { page: root.scrollWidth, window: root.clientWidth, widest: Math.max(...seen),
-            drawings: drawings.length };
-        """
-        sizes = found(page, tmp_path, width, script)
-        assert sizes["window"] == width
-        assert sizes["page"] == width
-        assert sizes["widest"] > 360  # Tables are wider than a phone, and scroll.
-        assert sizes["drawings"] == 1
+    def test_nothing_is_wider_than_the_page(self, seen: dict[str, Any]) -> None:
+        assert seen["window"] == seen["width"]
+        assert seen["page"] == seen["width"]
+        assert seen["widest"] > 360  # Tables are wider than a phone, and scroll.
+        assert seen["drawings"] == 1
 
-    def test_the_script_runs_and_switches_the_batch_size(self, page: str, tmp_path: Path) -> None:
-        script = """
-          const seen = () => [...page.querySelectorAll("figure")].filter((figure) => figure.offsetHeight);
-          const shown = () => seen().map((figure) => figure.id);
-          const first = shown();
-          page.querySelectorAll(".switch input")[1].click();
-          return [first, shown()];
-        """
-        assert found(page, tmp_path, 1280, script) == [["batch-0"], ["batch-1"]]
-
-    @pytest.mark.parametrize("width", [360, 1280])
-    def test_a_point_in_focus_shows_its_figures_inside_the_page(
-        self, page: str, tmp_path: Path, width: int
-    ) -> None:
-        script = """
-          const tooltip = page.getElementById("tooltip");
-          const before = tooltip.offsetHeight;
-          const points = [...page.querySelectorAll(".point")].filter((point) => point.getBoundingClientRect().width);
-          const boxes = points.map((point) => {
-            point.focus();
-            const box = tooltip.getBoundingClientRect();
-            return [box.left, box.right, tooltip.innerText];
-          });
-          page.dispatchEvent(new view.KeyboardEvent("keydown", { key: "Escape" }));
-          return { before, boxes, after: tooltip.offsetHeight };
-        """
-        told = found(page, tmp_path, width, script)
-        assert told["before"] == told["after"] == 0
-        assert len(told["boxes"]) == 3
-        for left, right, text in told["boxes"]:
+    def test_a_point_in_focus_shows_its_figures_inside_the_page(self, seen: dict[str, Any]) -> None:
+        assert seen["before"] == seen["after"] == 0
+        assert len(seen["boxes"]) == 3
+        for left, right, text in seen["boxes"]:
             assert left >= 0
-            assert right <= width
+            assert right <= seen["width"]
             assert "estimated 1 ms (0.5 to 2) at batch 1" in text
 
-    def test_a_click_sorts_by_number_and_what_is_missing_stays_last(self, page: str, tmp_path: Path) -> None:
-        script = """
-          const table = page.querySelector("#tried table");
-          const heading = [...table.tHead.rows[0].cells].find((cell) => cell.textContent === "drop, points");
-          const names = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent.slice(0, 4));
-          const button = heading.querySelector("button");
-          button.click();
-          const up = [names(), heading.getAttribute("aria-sort")];
-          button.click();
-          return [up, [names(), heading.getAttribute("aria-sort")]];
-        """
-        assert found(page, tmp_path, 1280, script) == [
-            [["int8", "int4", "fp32", "prun"], "ascending"],
-            [["int4", "int8", "fp32", "prun"], "descending"],
-        ]
+    def test_the_switch_shows_one_batch_size(self, seen: dict[str, Any]) -> None:
+        assert seen["batches"] == [["batch-0"], ["batch-1"]]
+
+    def test_a_click_sorts_by_number_and_what_is_missing_stays_last(self, seen: dict[str, Any]) -> None:
+        assert seen["up"] == [["int8", "int4", "fp32", "prun"], "ascending"]
+        assert seen["down"] == [["int4", "int8", "fp32", "prun"], "descending"]
 
     def test_contrast_of_text_in_light_and_dark(self, page: str, tmp_path: Path) -> None:
         script = """

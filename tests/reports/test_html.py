@@ -250,3 +250,13 @@ def test_a_bundle_without_candidates_is_refused(tmp_path: Path) -> None:
     (build / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="candidates"):
         render(build)
+
+
+@pytest.mark.parametrize("key", ["name", "reason", "target", "network", "data", "versions"])
+def test_a_bundle_that_tells_of_no_run_is_refused(tmp_path: Path, key: str) -> None:
+    build = written(tmp_path)
+    manifest = json.loads((build / "manifest.json").read_text())
+    del manifest[key]
+    (build / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=f"no {key} "):
+        render(build)

@@ -72,6 +72,23 @@ def test_names_do_not_hide_each_other() -> None:
     assert len(set(places)) == len(places)
 
 
+def test_the_shipped_name_is_written_even_where_bars_are_everywhere() -> None:
+    bars = [
+        Point(str(at), "other", 0.4 + at / 100, None, 0.0, Interval(-5.0, 5.0, 0.9), "") for at in range(20)
+    ]
+    shipped = replace(bars[10], name="shipped-name", kind="shipped", gain=1.0)
+    root = ElementTree.fromstring(picture([shipped, *bars]))
+    assert "shipped-name" in [text.text for text in root.iter("text")]
+
+
+def test_builds_that_are_all_equal_are_drawn() -> None:
+    points = [
+        Point(name, "other", 1 + noise, None, 0.0, None, "") for name, noise in (("a", 0), ("b", 1e-15))
+    ]
+    root = ElementTree.fromstring(picture(points))
+    assert len(root.findall(".//circle[@class='mark other']")) == 2
+
+
 figures = st.floats(0.01, 50)
 changes = st.floats(-100, 100)
 
