@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import numpy as np
@@ -61,6 +62,26 @@ def test_false_alarms_of_the_latency_gate_stay_below_one_percent() -> None:
 def test_ten_percent_is_found_and_says_so() -> None:
     verdicts = [judge_latency(pairs(0.1, seed, spread=0.1), GatePolicy()).verdict for seed in range(100)]
     assert verdicts.count(Verdict.FAIL) >= 95
+
+
+def test_five_percent_is_found_within_the_pair_cap() -> None:
+    verdicts = [judge_latency(pairs(0.05, seed, spread=0.1), GatePolicy()).verdict for seed in range(100)]
+    assert verdicts.count(Verdict.FAIL) >= 95
+
+
+def test_undecided_latency_says_how_many_pairs_would_decide() -> None:
+    check = judge_latency(pairs(0.0, 1, spread=0.5), GatePolicy(looks=(50,)))
+    assert check.verdict is Verdict.INCONCLUSIVE
+    assert "pairs would decide" in check.detail
+    needed = check.figures["pairs_to_decide"]
+    assert isinstance(needed, int)
+    assert needed > 50
+
+
+def test_too_few_pairs_decide_nothing_and_are_told_in_json() -> None:
+    check = judge_latency(pairs(-0.5, 0, spread=0.01), GatePolicy(looks=(3,)))
+    assert check.verdict is Verdict.INCONCLUSIVE
+    json.dumps(check.to_dict(), allow_nan=False)
 
 
 def test_quiet_machine_decides_at_the_first_look() -> None:

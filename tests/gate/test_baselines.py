@@ -12,11 +12,12 @@ import pytest
 
 from compress.cli import main
 from compress.errors import BundleError, DataError
-from compress.gate import Check, GatePolicy, Verdict, gate, load_subject, overall
+from compress.gate import Check, GatePolicy, Subject, Verdict, gate, load_subject, overall
 from compress.gate.groups import load_task_and_groups
 from compress.gate.policy import CHECKS
 from compress.record import Profile
 from compress.recorded import load_recorded, sealed
+from tests.graphs import samples
 
 #: Wide margins for time, and few pairs: what is tested here is not whether this machine is quiet.
 EASY = GatePolicy(max_slowdown_percent=1000, looks=(20,), max_slice_drop_points=20)
@@ -185,6 +186,53 @@ def test_mean_that_is_not_of_its_outcomes_is_refused(room: Path, tmp_path: Path)
     (tmp_path / "p.json").write_text(json.dumps(data))
     with pytest.raises(BundleError, match="outcomes with the mean"):
         load_subject(tmp_path / "p.json")
+
+
+def recorded_pair(room: Path, **changes: Any) -> tuple[Subject, Subject]:
+    """Two builds with recorded outcomes, as bundles have them; the baseline's profile is changed."""
+    subject = load_subject(room / "main.onnx")
+    profile = load_recorded(room / "main.json")
+    return replace(subject, profile=profile), replace(subject, profile=replace(profile, **changes))
+
+
+def test_recorded_outcomes_are_compared_without_data(room: Path) -> None:
+    found = verdicts(gate(*recorded_pair(room), policy=EASY))
+    assert found == {"accuracy": "pass", "slices": "skipped", "latency": "pass", "size": "pass"}
+
+
+def test_recorded_outcomes_of_other_data_are_refused(room: Path) -> None:
+    accuracy = load_recorded(room / "main.json").accuracy
+    assert accuracy is not None
+    with pytest.raises(BundleError, match="give --data"):
+        gate(*recorded_pair(room, accuracy=replace(accuracy, data_sha256="0" * 64)), policy=EASY)
+
+
+def test_outcomes_without_a_sample_pass_nothing(room: Path) -> None:
+    candidate, baseline = recorded_pair(room, outcomes=())
+    with pytest.raises(DataError, match="at least one"):
+        gate(candidate, baseline, policy=EASY)
+    with pytest.raises(DataError, match="at least one"):
+        gate(baseline, baseline, policy=EASY)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "told"),
+    [
+        ({"x": samples(0), "y": np.zeros(0, np.int64)}, "samples"),
+        ({"x": samples(1), "y": np.zeros(1, np.int64)}, "at least 8 samples"),
+        ({"x": samples(40), "y": np.arange(40)}, "labels from 0 to 3"),
+        ({"x": samples(40)[:, :2], "y": np.arange(40) % 4}, "x: float32"),
+    ],
+)
+def test_data_that_decides_nothing_is_usage(
+    room: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arrays: dict[str, np.ndarray], told: str
+) -> None:
+    np.savez(tmp_path / "data.npz", **arrays)
+    path = str(room / "main.onnx")
+    assert main(["gate", path, "--baseline", path, "--data", str(tmp_path / "data.npz")]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert error.count("\n") == 1
 
 
 def test_metric_of_agreement_needs_a_baseline_that_runs(room: Path, tmp_path: Path) -> None:
