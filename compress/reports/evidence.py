@@ -16,23 +16,27 @@ from compress.reports.tables import MISSING, Cell, bar, definitions, details, pa
 
 def quantization(run: Run) -> Markup:
     """Fusion coverage of every build, then each technique's own report."""
-    measured = [entry for entry in run.candidates if entry.profile is not None and entry.profile.coverage]
+    covered = [entry for entry in run.candidates if entry.profile is not None and entry.profile.coverage]
     told = [entry for entry in run.candidates if entry.reports]
     parts: list[Child] = []
-    if measured:
-        parts.append(tag("p", _coverage_note(run)))
-        parts.append(
-            table(
-                "Fusion coverage",
-                ["build", "arithmetic in int8", "int8 kernels", "float kernels", "float, cheap", "Q/DQ left"],
-                [
-                    _coverage_row(entry.recipe.name, entry.profile.coverage)
-                    for entry in measured
-                    if entry.profile
-                ],
-                marked=_index(run, measured),
-            )
-        )
+    if run.estimated:
+        # What ONNX Runtime fuses here says nothing of another compiler.
+        target = run.manifest["target"]["name"]
+        parts.append(tag("p", f"{target} compiles the graph itself; what it fuses was not observed."))
+    elif covered:
+        note = "What the runtime made of each graph: fused int8 kernels, and what stayed in float."
+        headings = [
+            "build",
+            "arithmetic in int8",
+            "int8 kernels",
+            "float kernels",
+            "float, cheap",
+            "Q/DQ left",
+        ]
+        rows = [
+            _coverage_row(entry.recipe.name, entry.profile.coverage) for entry in covered if entry.profile
+        ]
+        parts += [tag("p", note), table("Fusion coverage", headings, rows, marked=_index(run, covered))]
     parts += [_reports(entry) for entry in told]
     return join(parts or [tag("p", "No build was quantized, and none says what its runtime fused.")])
 
@@ -71,16 +75,6 @@ def layers(run: Run) -> Markup:
         "A layer is bound by what takes longest: arithmetic (compute), bytes moved (memory), or launching it."
     )
     return join([tag("p", note), *parts])
-
-
-def _coverage_note(run: Run) -> str:
-    seen = "What the runtime made of each graph: fused int8 kernels, and what stayed in float."
-    if run.estimated:
-        return (
-            f"{seen} Read from ONNX Runtime on the machine of this run; {run.manifest['target']['name']} compiles "
-            "the graph itself, and its fusion was not observed."
-        )
-    return seen
 
 
 def _coverage_row(name: str, coverage: Mapping[str, Any] | None) -> list[Child]:

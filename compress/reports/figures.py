@@ -20,7 +20,7 @@ class Figure(NamedTuple):
         return f"{self.value} ({self.interval})" if self.interval else self.value
 
     def stacked(self, *, estimated: bool = False) -> Markup:
-        """The interval below the value, and the mark of an estimate."""
+        """The interval below the value, and the mark where it is an estimate."""
         parts: list[Child] = [tag("span", self.value, class_="value")]
         if self.interval:
             parts += [" ", tag("small", f"({self.interval})")]

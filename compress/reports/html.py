@@ -80,7 +80,7 @@ def _summary(run: Run) -> Markup:
     reason = str(run.manifest["reason"]).removeprefix("shipped: ")
     profile, latency = run.profile, run.profile.latency[0]
     facts = [
-        (f"time over fp32's, batch {latency.batch}", ratio_figure(latency).stacked(estimated=run.estimated)),
+        (f"time over fp32's, batch {latency.batch}", _ratio(latency)),
         (
             f"median of one call, batch {latency.batch}",
             latency_figure(latency).stacked(estimated=run.estimated),
@@ -257,13 +257,20 @@ def _measured_cells(profile: Profile | None, batches: int) -> Sequence[Child]:
         cells += [
             Cell(latency_figure(latency).stacked(estimated=estimated), latency.p50_ms),
             slow,
-            Cell(ratio_figure(latency).stacked(estimated=estimated), ratio),
+            Cell(_ratio(latency), ratio),
         ]
     cells += [MISSING] * (3 * (batches - len(profile.latency)))
     cells.append(Cell(size_text(profile.artifact_bytes), profile.artifact_bytes))
     memory = profile.peak_memory_mb
     cells.append(MISSING if memory is None else Cell(f"{memory:.3g} MiB", memory))
     return cells
+
+
+def _ratio(latency: Latency) -> Markup:
+    # That fp32 takes its own time is no estimate.
+    return ratio_figure(latency).stacked(
+        estimated=latency.ratio is not None and latency.source == "estimated"
+    )
 
 
 def _section(name: str, heading: str, content: Markup) -> Markup:

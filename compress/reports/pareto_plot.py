@@ -147,12 +147,12 @@ def draw(
         original_ms: fp32's median latency, which the upper axis multiplies.
         standalone: A file of its own: with its style inside, and nothing to focus.
     """
-    across = Axis(*_extent([(p.time, p.time_interval) for p in points], 1.0), 58, width - 18)
+    across = Axis(*_extent([(p.time, p.time_interval) for p in points], 1.0), 58, width - 28)
     up = Axis(*_extent([(p.gain, p.gain_interval) for p in points], 0.0), height - 52, 62)
     parts = [
         _grid(across, up, width, height, original_ms),
         tag("text", f"{accuracy}, points against fp32 (up is better)", x=4, y=16, class_="axis"),
-        tag("text", "time over fp32's, × (left is faster)", x=width - 18, y=height - 8, class_="axis end"),
+        tag("text", "time over fp32's, × (left is faster)", x=width - 28, y=height - 8, class_="axis end"),
         _front_line(points, front, across, up),
         join(_bars(point, across, up) for point in points),
         _labels(points, across, up),

@@ -54,8 +54,8 @@ def test_the_front_is_of_its_own_batch_size() -> None:
 def test_bars_end_where_the_intervals_do() -> None:
     point = Point("int8", "shipped", 0.5, Interval(0.4, 0.6, 0.95), 1.0, Interval(-1.0, 3.0, 0.9), "told")
     root = ElementTree.fromstring(picture([point]))
-    # 10 % margin around 0.4 to 1 and −1 to 3; the plot's area is x 58 to 382 and y 248 to 62.
-    across = Axis(0.34, 1.06, 58, 382)
+    # 10 % margin around 0.4 to 1 and −1 to 3; the plot's area is x 58 to 372 and y 248 to 62.
+    across = Axis(0.34, 1.06, 58, 372)
     up = Axis(-1.4, 3.4, 248, 62)
     bars = [group for group in root.iter("g") if group.get("class") == "bars shipped"]
     lines = [[float(line.get(key) or "") for key in ("x1", "x2", "y1", "y2")] for line in bars[0]]
