@@ -9,6 +9,7 @@ equal the margin::
     accuracy    right or wrong on the same samples; churn
     slices      the same for every class or group, errors shared among them
     calibration whether confidences still mean what they say
+    corruptions accuracy under noise, blur and low contrast
     latency     interleaved pairs in one process; p99; against a recorded profile
     cost        size, peak memory, energy, fusion coverage
     verdict     what a check says, and what they say together

@@ -21,6 +21,7 @@ CHECKS = (
     "slices",
     "churn",
     "calibration",
+    "corruptions",
     "latency",
     "p99",
     "size",
@@ -48,6 +49,7 @@ class GatePolicy:
             "inconclusive".
         max_churn_percent: Share of samples whose outcome may change, in percent.
         max_calibration_rise_points: Rise of the expected calibration error allowed, in percentage points.
+        max_corruption_drop_points: Accuracy drop allowed under each corruption of the inputs, in points.
         max_p99_slowdown_percent: Rise of the p99 latency allowed, in percent.
         max_size_growth_percent: Growth of the artifact's bytes allowed, in percent.
         max_memory_growth_percent: Growth of the peak memory allowed, in percent.
@@ -68,6 +70,7 @@ class GatePolicy:
     undecided_slices: str = "report"
     max_churn_percent: float = 5.0
     max_calibration_rise_points: float = 2.0
+    max_corruption_drop_points: float = 3.0
     max_p99_slowdown_percent: float = 10.0
     max_size_growth_percent: float = 5.0
     max_memory_growth_percent: float = 10.0
@@ -108,6 +111,7 @@ _FIELDS: Mapping[str, Field] = {
     "undecided_slices": Text(("report", "inconclusive")),
     "max_churn_percent": Number("percent", 0, 100),
     "max_calibration_rise_points": Number("points", 0, 100),
+    "max_corruption_drop_points": Number("points", 0, _MOST),
     "max_slowdown_percent": Number("percent", 0, _MOST),
     "max_p99_slowdown_percent": Number("percent", 0, _MOST),
     "max_size_growth_percent": Number("percent", 0, _MOST),

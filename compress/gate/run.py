@@ -135,6 +135,7 @@ class _Run:
             "slices": self._slices,
             "churn": self._churn,
             "calibration": self._calibration,
+            "corruptions": self._corruptions,
             "latency": self._latency,
             "p99": self._p99,
             "size": lambda: judge_size(self.ours.size_bytes, self.theirs.size_bytes, self.policy),
@@ -213,6 +214,17 @@ class _Run:
             confidences_of(self.their_session, self.task),
             self.policy,
         )
+
+    def _corruptions(self) -> Check:
+        from compress.gate.corruptions import image_like, judge_corruptions
+
+        if self.task is None or self.their_session is None:
+            return Check("corruptions", Verdict.SKIPPED, "needs --data and a baseline that can be run")
+        if not image_like(self.task):
+            return Check(
+                "corruptions", Verdict.SKIPPED, "the inputs are no images: one float array of four axes"
+            )
+        return judge_corruptions(self.our_session, self.their_session, self.task, self.policy)
 
     def _more_pairs(self, count: int) -> LogRatios:
         from compress.profiling.latency import Pairs, sample_feeds

@@ -15,10 +15,11 @@ import numpy as np
 
 from compress.gate.accuracy import LEAST_FOR_RESAMPLING, Outcomes
 from compress.gate.policy import GatePolicy
-from compress.gate.verdict import Check, Verdict
+from compress.gate.verdict import Check, Verdict, finite
 
 if TYPE_CHECKING:
     from compress.metrics import Metric
+    from compress.record import Drop
 
 Groups = np.ndarray[Any, np.dtype[Any]]
 
@@ -26,18 +27,31 @@ _NAMED = 5
 
 
 @dataclass(frozen=True, eq=False)
-class _Slice:
+class Part:
+    """Outcomes that are judged on their own.
+
+    Attributes:
+        name: Of the slice.
+        outcomes: float64 ``(n,)`` of the candidate, at least one.
+        reference: The same of the baseline, on the same samples.
+        metric: Which metric they are of.
+    """
+
     name: str
     outcomes: Outcomes
     reference: Outcomes
     metric: Metric
 
-    def bounds(self, alpha: float) -> tuple[float, float]:
-        """Of the drop, in points, each erring with ``alpha``."""
+    @property
+    def decidable(self) -> bool:
+        """Whether there are samples enough to bound a mean by resampling, where that is how it is done."""
+        return self.metric.right_or_wrong or len(self.outcomes) >= LEAST_FOR_RESAMPLING
+
+    def drop(self, alpha: float) -> Drop:
+        """In points, with bounds that err with ``alpha`` each."""
         from compress.profiling.accuracy import drop_of
 
-        drop = drop_of(self.outcomes, self.reference, self.metric, alpha)
-        return drop.interval.low, drop.interval.high
+        return drop_of(self.outcomes, self.reference, self.metric, alpha)
 
 
 def judge_slices(
@@ -58,24 +72,36 @@ def judge_slices(
         policy: The margin, the error, and what an undecided slice means.
         names: Of the slices, where ``groups`` counts them from 0.
     """
-    from compress.profiling.accuracy import drop_of
+    parts = []
+    for value in np.unique(groups):
+        mask = groups == value
+        name = names[int(value)] if names is not None and 0 <= int(value) < len(names) else str(value)
+        parts.append(Part(name, outcomes[mask], reference[mask], metric))
+    return judge_parts("slices", parts, policy.max_slice_drop_points, policy)
 
-    slices = _slices(outcomes, reference, metric, groups, names)
-    margin = policy.max_slice_drop_points
-    failed = _failed(slices, policy)
+
+def judge_parts(name: str, parts: Sequence[Part], margin: float, policy: GatePolicy) -> Check:
+    """Non-inferiority in each of several parts.
+
+    Args:
+        name: Of the check, as its plural: "slices".
+        parts: At least one.
+        margin: Drop allowed in each, in points.
+        policy: The error, how it is shared, and what an undecided part means.
+    """
+    failed = _failed(parts, margin, policy)
     rows, undecided = [], []
-    for each in slices:
-        drop = drop_of(each.outcomes, each.reference, metric, policy.alpha)
-        # Every slice has to pass, so each may be bounded at the whole error (intersection-union test).
-        small = not metric.right_or_wrong and len(each.outcomes) < LEAST_FOR_RESAMPLING
-        passed = drop.interval.high <= margin and not small
-        verdict = "fail" if each.name in failed else "pass" if passed else "undecided"
+    for part in parts:
+        drop = part.drop(policy.alpha)
+        # Every part has to pass, so each may be bounded at the whole error (intersection-union test).
+        passed = part.decidable and drop.interval.high <= margin
+        verdict = "fail" if part.name in failed else "pass" if passed else "undecided"
         if verdict == "undecided":
-            undecided.append(each.name)
-        rows.append((each.name, drop.points, len(each.outcomes), verdict))
-    name, points, samples, _ = max(rows, key=lambda row: (row[3] == "fail", row[1]))
+            undecided.append(part.name)
+        rows.append((part.name, drop.points, len(part.outcomes), verdict))
+    worst, points, samples, _ = max(rows, key=lambda row: (row[3] == "fail", row[1]))
     told = (
-        f"worst of {len(rows)} slices: {name} with drop {points:+.2f} points on {samples} samples "
+        f"worst of {len(rows)} {name}: {worst} with drop {points:+.2f} points on {samples} samples "
         f"(margin {margin:g})"
     )
     if failed:
@@ -84,39 +110,24 @@ def judge_slices(
         told += f"; too few samples to decide: {_listed(undecided)}"
     figures = {
         "margin_points": margin,
-        "slices": [
-            {"name": name, "drop_points": points, "samples": samples, "verdict": verdict}
-            for name, points, samples, verdict in rows
+        name: [
+            {"name": each, "drop_points": finite(points), "samples": samples, "verdict": verdict}
+            for each, points, samples, verdict in rows
         ],
     }
-    return Check("slices", _verdict(failed, undecided, len(rows), policy), told, figures)
+    return Check(name, _verdict(failed, undecided, len(rows), policy), told, figures)
 
 
-def _slices(
-    outcomes: Outcomes, reference: Outcomes, metric: Metric, groups: Groups, names: Sequence[str] | None
-) -> list[_Slice]:
-    found = []
-    for value in np.unique(groups):
-        mask = groups == value
-        name = names[int(value)] if names is not None and 0 <= int(value) < len(names) else str(value)
-        found.append(_Slice(name, outcomes[mask], reference[mask], metric))
-    return found
-
-
-def _failed(slices: Sequence[_Slice], policy: GatePolicy) -> set[str]:
+def _failed(parts: Sequence[Part], margin: float, policy: GatePolicy) -> set[str]:
     failed: set[str] = set()
-    left = [
-        each for each in slices if each.metric.right_or_wrong or len(each.outcomes) >= LEAST_FOR_RESAMPLING
-    ]
+    left = [part for part in parts if part.decidable]
     while left:
-        share = len(left) if policy.slice_correction == "holm" else len(slices)
-        beyond = [
-            each for each in left if each.bounds(policy.alpha / share)[0] > policy.max_slice_drop_points
-        ]
+        share = len(left) if policy.slice_correction == "holm" else len(parts)
+        beyond = {part.name for part in left if part.drop(policy.alpha / share).interval.low > margin}
         if not beyond:
-            return failed
-        failed |= {each.name for each in beyond}
-        left = [each for each in left if each.name not in failed]
+            break
+        failed |= beyond
+        left = [part for part in left if part.name not in failed]
     return failed
 
 

@@ -132,7 +132,9 @@ def test_latency_at_another_batch_is_not_compared(room: Path) -> None:
 
 def test_checks_that_need_to_run_the_baseline_are_skipped_with_a_profile(room: Path) -> None:
     found = verdicts(
-        gated(room, "main.onnx", "main.json", checks=("calibration", "p99", "memory", "coverage"))
+        gated(
+            room, "main.onnx", "main.json", checks=("calibration", "corruptions", "p99", "memory", "coverage")
+        )
     )
     assert set(found.values()) == {"skipped"}
 
