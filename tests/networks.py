@@ -103,11 +103,11 @@ class GRUNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.gru = nn.GRU(8, 12, num_layers=2, batch_first=True, bidirectional=True)
+        self.recurrence = nn.GRU(8, 12, num_layers=2, batch_first=True, bidirectional=True)
         self.head = nn.Linear(24, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.gru(x)[0][:, -1])
+        return self.head(self.recurrence(x)[0][:, -1])
 
 
 class LSTMNet(nn.Module):

@@ -111,7 +111,9 @@ def test_attention_becomes_linear_layers_and_keeps_its_loose_parameters() -> Non
     assert {"token", "positions"} <= dict(graph.named_parameters()).keys()
 
 
-@pytest.mark.parametrize(("kind", "path", "layer"), [(GRUNet, "gru", nn.GRU), (LSTMNet, "lstm", nn.LSTM)])
+@pytest.mark.parametrize(
+    ("kind", "path", "layer"), [(GRUNet, "recurrence", nn.GRU), (LSTMNet, "lstm", nn.LSTM)]
+)
 def test_recurrent_layers_start_from_zeros_by_themselves(
     kind: type[nn.Module], path: str, layer: type[nn.Module]
 ) -> None:

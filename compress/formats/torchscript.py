@@ -15,6 +15,7 @@ import torch
 from torch import fx, nn
 from torch._export.converter import TS2EPConverter
 from torch.export import ExportedProgram
+from torch.fx.node import map_aggregate
 
 from compress.errors import LiftError, NetworkError, UntrustedFileError
 from compress.formats.zip_archive import ZipArchive
@@ -245,16 +246,36 @@ def _sizes_as_integers(module: fx.GraphModule) -> None:
 
 def _with_names(converted: fx.GraphModule, module: torch.jit.ScriptModule) -> fx.GraphModule:
     """The graph with weights that the conversion made nameless constants under their own names again."""
+    graph = converted.graph
     parameters = {name: nn.Parameter(each, each.requires_grad) for name, each in module.named_parameters()}
     named = parameters | dict(module.named_buffers())
     names = {(each.data_ptr(), each.shape): name for name, each in named.items()}
     attributes: dict[str, Any] = {}
-    for node in converted.graph.find_nodes(op="get_attr"):
-        value = _attribute(converted, str(node.target))
-        if str(node.target) not in named and isinstance(value, torch.Tensor):
-            node.target = names.get((value.data_ptr(), value.shape), node.target)
-        attributes[str(node.target)] = parameters.get(str(node.target), value)
-    return fx.GraphModule(attributes, converted.graph)
+
+    def name_of(value: torch.Tensor, otherwise: str) -> str:
+        name = names.get((value.data_ptr(), value.shape), otherwise)
+        attributes[name] = parameters.get(name, value)
+        return name
+
+    def as_attribute(value: Any) -> Any:
+        # Recurrent layers keep their weights in a list, whose tensors end up among the arguments themselves.
+        return (
+            graph.get_attr(name_of(value, f"constant_{len(attributes)}"))
+            if isinstance(value, torch.Tensor)
+            else value
+        )
+
+    for node in list(graph.nodes):
+        if node.op == "get_attr":
+            value = _attribute(converted, str(node.target))
+            if isinstance(value, torch.Tensor):
+                node.target = name_of(value, str(node.target))
+            else:
+                attributes[str(node.target)] = value
+        elif node.op == "call_function":
+            with graph.inserting_before(node):
+                node.args = map_aggregate(node.args, as_attribute)
+    return fx.GraphModule(attributes, graph)
 
 
 def _attribute(module: nn.Module, path: str) -> Any:
