@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.errors import BundleError, DataError, UsageError
-from compress.gate.accuracy import Outcomes, judge_accuracy, judge_churn
+from compress.errors import BundleError, DataError
+from compress.gate.accuracy import judge_accuracy, judge_churn
 from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
 from compress.gate.latency import LEAST_FOR_P99, LogRatios, judge_latency, judge_p99, judge_recorded_latency
+from compress.gate.outcomes import Paired, recorded_outcomes, run_outcomes
 from compress.gate.policy import GatePolicy
 from compress.gate.slices import Groups, judge_slices
 from compress.gate.subject import Subject, load_subject
@@ -21,9 +22,8 @@ from compress.gate.verdict import Check, Verdict
 if TYPE_CHECKING:
     from compress.backends.base import Session
     from compress.bundle import Bundle
-    from compress.metrics import Metric
     from compress.profiling.latency import Pairs
-    from compress.record import Accuracy, Profile
+    from compress.record import Profile
     from compress.task import Task
     from compress.tensors import TensorSpec
 
@@ -125,7 +125,7 @@ class _Run:
         self.ours, self.theirs = ours, theirs
         self.our_session, self.their_session = our_session, their_session
         self.task, self.groups, self.policy = task, groups, policy
-        self._paired: tuple[Outcomes, Outcomes, Metric] | None = None
+        self._paired: Paired | None = None
         self._pairs: Pairs | None = None
 
     def checks(self) -> list[Check]:
@@ -145,40 +145,13 @@ class _Run:
         }
         return [make() for name, make in makers.items() if name in self.policy.checks]
 
-    def _outcomes(self) -> tuple[Outcomes, Outcomes, Metric]:
+    def _outcomes(self) -> Paired:
         if self._paired is None:
-            self._paired = self._run_outcomes() if self.task is not None else self._recorded_outcomes()
-            ours, theirs, _ = self._paired
-            if not len(ours) or len(ours) != len(theirs):
-                found = f"{len(ours)} of the candidate and {len(theirs)} of the baseline"
-                raise DataError("outcomes of the same samples, at least one", found, "give other --data")
+            if self.task is None:
+                self._paired = recorded_outcomes(self.ours, self.theirs)
+            else:
+                self._paired = run_outcomes(self.our_session, self.their_session, self.theirs, self.task)
         return self._paired
-
-    def _run_outcomes(self) -> tuple[Outcomes, Outcomes, Metric]:
-        from compress.profiling.accuracy import outcomes_of
-
-        task = self.task
-        if task is None:
-            raise UsageError("evaluation data", "none", "give --data")
-        if not len(task.evaluation):
-            raise DataError("evaluation samples", "none", "give data with at least two samples")
-        if self.their_session is not None:
-            reference = outcomes_of(self.their_session, task)
-        elif task.metric.needs == "reference":
-            found = f"{self.theirs.name}: a profile, which cannot be run"
-            raise BundleError(
-                f"a baseline to run for {task.metric.name}", found, "give the bundle, or labels"
-            )
-        else:
-            recorded = _accuracy(self.theirs)
-            _check_same_data(task.evaluation.sha256, task.metric.name, recorded)
-            reference = _recorded(self.theirs)
-        return outcomes_of(self.our_session, task, self.their_session), reference, task.metric
-
-    def _recorded_outcomes(self) -> tuple[Outcomes, Outcomes, Metric]:
-        ours, theirs = _accuracy(self.ours), _accuracy(self.theirs)
-        _check_same_data(ours.data_sha256, ours.metric, theirs)
-        return _recorded(self.ours), _recorded(self.theirs), _metric(ours)
 
     def _slices(self) -> Check:
         task = self.task
@@ -308,42 +281,10 @@ def _incomparable(profile: Profile) -> str | None:
     return f"the baseline was recorded on another machine or in another power mode: {'; '.join(differing)}"
 
 
-def _accuracy(subject: Subject) -> Accuracy:
-    accuracy = None if subject.profile is None else subject.profile.accuracy
-    if accuracy is None:
-        raise BundleError("recorded accuracy", f"none of {subject.name}", "give --data")
-    return accuracy
-
-
-def _recorded(subject: Subject) -> Outcomes:
-    return np.array(_profile(subject).outcomes, dtype=np.float64)
-
-
 def _profile(subject: Subject) -> Profile:
     if subject.profile is None:
         raise BundleError("a recorded profile", f"none of {subject.name}", "give --data")
     return subject.profile
-
-
-def _check_same_data(sha256: str, metric: str, recorded: Accuracy) -> None:
-    if (recorded.data_sha256, recorded.metric) != (sha256, metric):
-        raise BundleError(
-            f"a baseline recorded with {metric} on data {sha256[:12]}…",
-            f"{recorded.metric} on {recorded.data_sha256[:12]}…",
-            "give --data, so that both builds are run on it",
-        )
-
-
-def _metric(accuracy: Accuracy) -> Metric:
-    """The recorded metric, as far as outcomes that exist already need it: it may be a function of the user's."""
-    from compress.metrics import Metric
-
-    def taken_already(*_: Any) -> Any:
-        raise UsageError(f"recorded outcomes of {accuracy.metric}", "a batch", "give --data")
-
-    return Metric(
-        accuracy.metric, taken_already, "labels", accuracy.right_or_wrong, accuracy.higher_is_better, ""
-    )
 
 
 def _peaks(subject: Subject) -> list[float]:

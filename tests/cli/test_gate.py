@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,19 @@ def test_undecided_gate_exits_as_asked(bundles: Path, capsys: pytest.CaptureFixt
 def test_missing_baseline_is_usage(bundles: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gate(bundles, "same", "nowhere") == 2
     assert "a bundle, an ONNX file, or a profile" in capsys.readouterr().err
+
+
+def test_tampered_bundle_is_usage(bundles: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(bundles / "same", tmp_path / "tampered")
+    profile = tmp_path / "tampered" / "profile.json"
+    profile.write_text(profile.read_text().replace('"p50_ms": ', '"p50_ms": 9', 1))
+    assert gate(bundles, "same", str(tmp_path / "tampered")) == 2
+    assert "sha256" in capsys.readouterr().err
+
+
+def test_profile_of_a_bundle_is_a_baseline_too(bundles: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert gate(bundles, "broken", "same/profile.json") == 1
+    assert "accuracy: fail" in capsys.readouterr().out
 
 
 def test_needs_no_torch(bundles: Path) -> None:

@@ -1,0 +1,99 @@
+"""The outcomes of both sides on the same samples: run now, or recorded with the builds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import BundleError, DataError, UsageError
+from compress.gate.accuracy import Outcomes
+from compress.gate.subject import Subject
+
+if TYPE_CHECKING:
+    from compress.backends.base import Session
+    from compress.metrics import Metric
+    from compress.record import Accuracy
+    from compress.task import Task
+
+#: Of the candidate and of the baseline, float64 ``(n,)`` each, and which metric they are of.
+Paired = tuple[Outcomes, Outcomes, "Metric"]
+
+
+def run_outcomes(candidate: Session, baseline: Session | None, recorded: Subject, task: Task) -> Paired:
+    """Run the evaluation data through the candidate, and through the baseline where it can be run.
+
+    Args:
+        candidate: The opened build.
+        baseline: The opened baseline; None takes the outcomes of ``recorded``.
+        recorded: The baseline.
+        task: Evaluation data and metric, bound to the network.
+
+    Raises:
+        BundleError: The baseline was recorded on other data or with another metric, or would have to be run.
+        DataError: There is no sample.
+    """
+    from compress.profiling.accuracy import outcomes_of
+
+    if not len(task.evaluation):
+        raise DataError("evaluation samples", "none", "give data with at least two samples")
+    if baseline is not None:
+        reference = outcomes_of(baseline, task)
+    elif task.metric.needs == "reference":
+        found = f"{recorded.name}: a profile, which cannot be run"
+        raise BundleError(f"a baseline to run for {task.metric.name}", found, "give the bundle, or labels")
+    else:
+        _check_same_data(task.evaluation.sha256, task.metric.name, _accuracy(recorded))
+        reference = _recorded(recorded)
+    return _checked(outcomes_of(candidate, task, baseline), reference, task.metric)
+
+
+def recorded_outcomes(candidate: Subject, baseline: Subject) -> Paired:
+    """The outcomes that both sides carry with them.
+
+    Raises:
+        BundleError: One carries none, or they are of different data or metrics.
+        DataError: There is no sample.
+    """
+    ours, theirs = _accuracy(candidate), _accuracy(baseline)
+    _check_same_data(ours.data_sha256, ours.metric, theirs)
+    return _checked(_recorded(candidate), _recorded(baseline), _metric(ours))
+
+
+def _checked(ours: Outcomes, theirs: Outcomes, metric: Metric) -> Paired:
+    if not len(ours) or len(ours) != len(theirs):
+        found = f"{len(ours)} of the candidate and {len(theirs)} of the baseline"
+        raise DataError("outcomes of the same samples, at least one", found, "give other --data")
+    return ours, theirs, metric
+
+
+def _accuracy(subject: Subject) -> Accuracy:
+    accuracy = None if subject.profile is None else subject.profile.accuracy
+    if accuracy is None:
+        raise BundleError("recorded accuracy", f"none of {subject.name}", "give --data")
+    return accuracy
+
+
+def _recorded(subject: Subject) -> Outcomes:
+    return np.array(() if subject.profile is None else subject.profile.outcomes, dtype=np.float64)
+
+
+def _check_same_data(sha256: str, metric: str, recorded: Accuracy) -> None:
+    if (recorded.data_sha256, recorded.metric) != (sha256, metric):
+        raise BundleError(
+            f"a baseline recorded with {metric} on data {sha256[:12]}…",
+            f"{recorded.metric} on {recorded.data_sha256[:12]}…",
+            "give --data, so that both builds are run on it",
+        )
+
+
+def _metric(accuracy: Accuracy) -> Metric:
+    """The recorded metric, as far as outcomes that exist already need it: it may be a function of the user's."""
+    from compress.metrics import Metric
+
+    def taken_already(*_: Any) -> Any:
+        raise UsageError(f"recorded outcomes of {accuracy.metric}", "a batch", "give --data")
+
+    return Metric(
+        accuracy.metric, taken_already, "labels", accuracy.right_or_wrong, accuracy.higher_is_better, ""
+    )
