@@ -81,6 +81,7 @@ def run_browser(options: list[str], page: Path, scratch: Path) -> str:
         "--disable-sync",
         "--disable-background-networking",
         "--disable-component-update",
+        "--no-proxy-server",
         "--host-resolver-rules=MAP * ~NOTFOUND",
         f"--user-data-dir={scratch / 'browser'}",
         *options,
