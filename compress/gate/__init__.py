@@ -11,13 +11,13 @@ equal the margin::
     slices      the same for every class or group, errors shared among them
     calibration whether confidences still mean what they say
     corruptions accuracy under noise, blur and low contrast
-    latency     interleaved pairs in one process; p99; against a recorded profile
+    latency     interleaved pairs in one process, in rounds; p99; against a recorded profile
     cost        size, peak memory, energy, fusion coverage
     verdict     what a check says, and what they say together
 """
 
 from compress.gate.accuracy import judge_churn, judge_drop
-from compress.gate.latency import judge_latency, judge_p99
+from compress.gate.latency import judge_latency, judge_p99, judge_rounds
 from compress.gate.policy import GatePolicy, load_policy
 from compress.gate.run import gate
 from compress.gate.slices import judge_slices
@@ -34,6 +34,7 @@ __all__ = [
     "judge_drop",
     "judge_latency",
     "judge_p99",
+    "judge_rounds",
     "judge_slices",
     "load_policy",
     "load_subject",

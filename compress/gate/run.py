@@ -12,7 +12,14 @@ import numpy as np
 from compress.errors import BundleError, DataError
 from compress.gate.accuracy import judge_accuracy, judge_churn
 from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
-from compress.gate.latency import LEAST_FOR_P99, LogRatios, judge_latency, judge_p99, judge_recorded_latency
+from compress.gate.latency import (
+    LEAST_FOR_P99,
+    LogRatios,
+    judge_latency,
+    judge_p99,
+    judge_recorded_latency,
+    judge_rounds,
+)
 from compress.gate.outcomes import Paired, recorded_outcomes, run_outcomes
 from compress.gate.policy import GatePolicy
 from compress.gate.slices import Groups, judge_slices
@@ -126,7 +133,6 @@ class _Run:
         self.our_session, self.their_session = our_session, their_session
         self.task, self.groups, self.policy = task, groups, policy
         self._paired: Paired | None = None
-        self._pairs: Pairs | None = None
 
     def checks(self) -> list[Check]:
         """All that the policy names."""
@@ -199,22 +205,18 @@ class _Run:
             )
         return judge_corruptions(self.our_session, self.their_session, self.task, self.policy)
 
-    def _more_pairs(self, count: int) -> LogRatios:
+    def _latency(self) -> Check:
+        if self.their_session is None:
+            return self._recorded_latency()
+        return judge_rounds(self._round)
+
+    def _round(self) -> Check:
         from compress.profiling.latency import Pairs, sample_feeds
 
-        if self._pairs is None:
-            if self.their_session is None:
-                raise BundleError("a baseline to time", f"{self.theirs.name}: a profile", "give the bundle")
-            feeds = sample_feeds(self.our_session, self.task)
-            self._pairs = Pairs(self.our_session, self.their_session, feeds)
-        for _ in range(count):
-            self._pairs.take()
-        return np.array(self._pairs.log_ratios[-count:])
-
-    def _latency(self) -> Check:
-        if self.their_session is not None:
-            return judge_latency(self._more_pairs, self.policy)
-        return self._recorded_latency()
+        feeds = sample_feeds(self.our_session, self.task)
+        with self.ours.open() as ours, self.theirs.open() as theirs:
+            pairs = Pairs(ours, theirs, feeds)
+            return judge_latency(lambda count: _take(pairs, count), self.policy)
 
     def _recorded_latency(self) -> Check:
         from compress.profiling.latency import measure_latency, sample_feeds
@@ -233,15 +235,14 @@ class _Run:
         return judge_recorded_latency(now, recorded, self.policy)
 
     def _p99(self) -> Check:
+        from compress.profiling.latency import Pairs, sample_feeds
+
         if self.their_session is None:
             return Check("p99", Verdict.SKIPPED, "needs pairs, and a profile cannot be run")
-        taken = 0 if self._pairs is None else len(self._pairs.times_ms)
-        if taken < LEAST_FOR_P99:
-            self._more_pairs(LEAST_FOR_P99 - taken)
-        if self._pairs is None:
-            return Check("p99", Verdict.SKIPPED, "no pairs")
-        times = np.array(self._pairs.times_ms)
-        return judge_p99(times, times / np.exp(self._pairs.log_ratios), self.policy)
+        pairs = Pairs(self.our_session, self.their_session, sample_feeds(self.our_session, self.task))
+        ratios = _take(pairs, LEAST_FOR_P99)
+        times = np.array(pairs.times_ms)
+        return judge_p99(times, times / np.exp(ratios), self.policy)
 
     def _memory(self) -> Check:
         if self.theirs.artifact is not None:
@@ -262,6 +263,12 @@ class _Run:
     def _energy(self) -> Check:
         ours, theirs = self.ours.profile, self.theirs.profile
         return judge_energy(getattr(ours, "energy_mj", None), getattr(theirs, "energy_mj", None), self.policy)
+
+
+def _take(pairs: Pairs, count: int) -> LogRatios:
+    for _ in range(count):
+        pairs.take()
+    return np.array(pairs.log_ratios[-count:])
 
 
 def _incomparable(profile: Profile) -> str | None:
