@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from compress.tensors import TensorSpec
 
 _MEMORY_RUNS = 3
+#: Of a fingerprint: whether a newer one is slower is what a comparison should tell.
+_SOFTWARE = frozenset({"os", "python", "onnxruntime", "gpu_driver"})
 
 
 def gate(
@@ -117,7 +119,7 @@ def _with_options(candidate: Subject, baseline: Subject) -> tuple[Subject, Subje
 
 
 class _Run:
-    """One gate: both sides opened, outcomes and pairs taken once and shared by the checks."""
+    """One gate: both sides opened, and outcomes taken once for all checks."""
 
     def __init__(
         self,
@@ -254,11 +256,9 @@ class _Run:
                 return Check("memory", Verdict.SKIPPED, reason)
             theirs = [] if profile.peak_memory_mb is None else [profile.peak_memory_mb]
         ours = _peaks(self.ours) if theirs else []
-        return (
-            judge_memory(ours, theirs, self.policy)
-            if ours
-            else Check("memory", Verdict.SKIPPED, "not measured")
-        )
+        if not ours:
+            return Check("memory", Verdict.SKIPPED, "not measured")
+        return judge_memory(ours, theirs, self.policy)
 
     def _energy(self) -> Check:
         ours, theirs = self.ours.profile, self.theirs.profile
@@ -282,7 +282,7 @@ def _incomparable(profile: Profile) -> str | None:
         return None
     differing = [
         f"{key} {profile.fingerprint.get(key)}, here {here.get(key)}"
-        for key in ("cpu", "cores", "isa", "governor", "gpu")
+        for key in sorted({*here, *profile.fingerprint} - _SOFTWARE)
         if profile.fingerprint.get(key) != here.get(key)
     ]
     return f"the baseline was recorded on another machine or in another power mode: {'; '.join(differing)}"
