@@ -137,7 +137,14 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 def _check_finite(model: onnx.ModelProto, path: Path) -> None:
     of_layers = {name for node in model.graph.node if node.op_type in _WEIGHTED for name in node.input}
     for weight in model.graph.initializer:
-        array = numpy_helper.to_array(weight)
+        try:
+            array = numpy_helper.to_array(weight)
+        except (KeyError, ValueError, TypeError) as error:
+            raise NetworkError(
+                "weights of a known dtype and the announced size",
+                f"'{weight.name}' of {path}",
+                "export it again",
+            ) from error
         if array.dtype.kind != "f":
             continue
         fault = "NaN" if np.isnan(array).any() else None

@@ -201,7 +201,10 @@ def _without_code(path: Path, what: str, content: bytes) -> bytes:
     try:
         loaded = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except Exception as error:
-        raise _untrusted(f"{what} in {path}, a pickle that calls {_calls(content)}") from error
+        called = _calls(path, what, content)
+        if called:
+            raise _untrusted(f"{what} in {path}, a pickle that calls {', '.join(called)}") from error
+        raise damaged(path, f"{what}: {essence(error)}") from error
     copy = io.BytesIO()
     torch.save(loaded, copy)
     return copy.getvalue()
@@ -212,13 +215,12 @@ def _untrusted(found: str) -> UntrustedFileError:
     return UntrustedFileError("tensors alone", found, todo)
 
 
-def _calls(content: bytes) -> str:
+def _calls(path: Path, what: str, content: bytes) -> list[str]:
+    """The names beyond tensors that a pickle inside the archive imports."""
     try:
         if content.startswith(b"PK"):
-            with zipfile.ZipFile(io.BytesIO(content)) as inner:
-                pickled = next(name for name in inner.namelist() if name.endswith("data.pkl"))
-                content = inner.read(pickled)
-        names = unsafe_globals(io.BytesIO(content))
-    except (zipfile.BadZipFile, StopIteration, NotAPickleError, RuntimeError, NotImplementedError):
-        names = []
-    return ", ".join(names) or "unknown names"
+            with ZipArchive(path, content) as inner:
+                content = inner.read("data.pkl")
+        return unsafe_globals(io.BytesIO(content))
+    except NotAPickleError as error:
+        raise damaged(path, f"{what}: {error}") from error

@@ -18,6 +18,7 @@ from torch.export import ExportedProgram
 from torch.fx.node import map_aggregate
 
 from compress.errors import LiftError, NetworkError, UntrustedFileError
+from compress.formats.torchscript_tensors import check_tensors
 from compress.formats.zip_archive import ZipArchive
 from compress.lift import plain_graph
 from compress.lift_batch import merge_batches
@@ -59,6 +60,7 @@ def read_torchscript(path: Path, *, trust_pickle: bool = False) -> torch.jit.Scr
     """
     copy = io.BytesIO()
     with ZipArchive(path) as archive, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as written:
+        check_tensors(archive)
         for name in archive.names:
             content = archive.read(name)
             if name.startswith("code/") and name.endswith(".py") and not trust_pickle:

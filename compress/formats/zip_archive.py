@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,25 +18,27 @@ class ZipArchive:
     """The members of a zip file, without the folder torch puts them all in.
 
     Args:
-        path: The file.
+        path: The file, for messages too.
+        content: The archive's bytes where it lies inside another file.
 
     Raises:
         NetworkError: Not a readable zip, or its members would inflate beyond reason.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, content: bytes | None = None) -> None:
         self.path = path
+        size = path.stat().st_size if content is None else len(content)
         try:
-            self._zip = zipfile.ZipFile(path)
+            self._zip = zipfile.ZipFile(path if content is None else io.BytesIO(content))
         except (zipfile.BadZipFile, NotImplementedError, ValueError, EOFError, UnicodeDecodeError) as error:
             raise damaged(path, str(error)) from error
         members = [member for member in self._zip.infolist() if not member.is_dir()]
         inflated = sum(member.file_size for member in members)
-        limit = _ALWAYS_ALLOWED + _MOST_INFLATION * path.stat().st_size
+        limit = _ALWAYS_ALLOWED + _MOST_INFLATION * size
         if inflated > limit:
             raise NetworkError(
                 f"an archive that inflates to at most {limit / 1e6:.0f} MB",
-                f"{inflated / 1e6:.0f} MB announced in {path} of {path.stat().st_size / 1e6:.1f} MB",
+                f"{inflated / 1e6:.0f} MB announced in {path} of {size / 1e6:.1f} MB",
                 "save the network again with torch; this file is a zip bomb or damaged",
             )
         roots = {member.filename.partition("/")[0] for member in members if "/" in member.filename}
@@ -52,14 +55,23 @@ class ZipArchive:
     def __contains__(self, name: str) -> bool:
         return name in self._members
 
+    def size(self, name: str) -> int:
+        """A member's size in bytes.
+
+        Raises:
+            NetworkError: There is no such member.
+        """
+        if name not in self._members:
+            raise damaged(self.path, f"'{name}' is missing in it")
+        return self._members[name].file_size
+
     def read(self, name: str) -> bytes:
         """A member's bytes, verified by its checksum.
 
         Raises:
             NetworkError: There is no such member, or it is damaged.
         """
-        if name not in self._members:
-            raise damaged(self.path, f"'{name}' is missing in it")
+        self.size(name)
         try:
             return self._zip.read(self._members[name])
         except (

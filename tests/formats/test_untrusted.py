@@ -321,6 +321,38 @@ def test_code_is_read_before_it_is_compiled(tmp_path: Path, code: str, error: ty
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    ("true", "false"),
+    [
+        (b"K\x0ct", b"M\xff\x7ft"),  # the number of elements in a storage, 12
+        (b"(K\x04K\x03t", b"(M\x04\x04K\x03t"),  # a shape, (4, 3)
+        (b"(K\x03K\x01t", b"(M\x03\x04K\x01t"),  # strides
+        (b"q\x07K\x00(", b"q\x07M\x00\x04("),  # an offset
+    ],
+)
+def test_tensors_that_reach_beyond_their_records_are_refused(
+    tmp_path: Path, true: bytes, false: bytes
+) -> None:
+    torch.jit.save(torch.jit.script(nn.Linear(3, 4)), tmp_path / "a.ts")
+    with zipfile.ZipFile(tmp_path / "a.ts") as archive:
+        members = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+    assert members["data.pkl"].count(true) == 1
+    assert read_torchscript(write(tmp_path / "same.ts", members))
+    members["data.pkl"] = members["data.pkl"].replace(true, false)
+    with pytest.raises(NetworkError, match="damaged"):
+        load_network(write(tmp_path / "b.ts", members), example=[X])
+
+
+def test_damaged_sample_inputs_are_damage_and_not_distrust(
+    exported: dict[str, bytes], tmp_path: Path
+) -> None:
+    for content in (saved((torch.ones(2, 3),))[:-40], b"\x80\x02K", b"PK\x03\x04"):
+        with pytest.raises(NetworkError, match="damaged") as caught:
+            load_network(write(tmp_path / "a.pt2", exported | {"data/sample_inputs/model.pt": content}))
+        assert type(caught.value) is NetworkError
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_weight_whose_name_is_code_is_refused(tmp_path: Path) -> None:
     module = nn.Module()
     module.register_parameter("x+print()", nn.Parameter(torch.ones(3)))
