@@ -153,6 +153,17 @@ def optimize(
     network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
     task = task.bind(network.inputs, network.outputs)
     host = connect(deployment, seconds)
+    options = {
+        "max-drop": max_drop,
+        "max-latency": max_latency,
+        "max-size": max_size,
+        "objective": objective,
+        "threads": threads,
+        "seconds": seconds,
+        "seed": seed,
+        "factory": factory,
+        "trust-pickle": trust_pickle,
+    }
     run = _Run(network, task, deployment, host, seed, threads, seconds, reporter)
 
     with History(out.with_name(out.name + ".partial"), run.key()) as history:
@@ -169,7 +180,8 @@ def optimize(
         candidates, resumed = tuple(history.candidates), history.resumed
         if choice.candidate is not None:
             with written_safely(out):
-                ship(out, history.path_of(choice.candidate), choice, candidates, network, task, deployment)
+                artifact = history.path_of(choice.candidate)
+                ship(out, artifact, choice, candidates, network, task, deployment, options)
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     return Result(bundle, choice, candidates, deployment, limits, resumed, time.perf_counter() - start)

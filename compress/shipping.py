@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ def ship(
     network: Network,
     task: Task,
     target: Target,
+    options: Mapping[str, Any],
 ) -> Path:
     """Write the bundle of the chosen candidate.
 
@@ -40,6 +41,7 @@ def ship(
         network: Its inputs, outputs and origin.
         task: The provenance of its data.
         target: What it is for.
+        options: What was asked for, by the name of the command's option; goes into the manifest.
     """
     chosen = choice.candidate
     if chosen is None or chosen.profile is None:
@@ -60,6 +62,7 @@ def ship(
         "target": target.to_dict(),
         "network": dataclasses.asdict(network.origin),
         "data": {**task.provenance, "metric": task.metric.name, "classes": task.classes},
+        "options": dict(options),
         "reason": choice.reason,
         "versions": versions(),
     }

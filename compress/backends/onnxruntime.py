@@ -17,7 +17,9 @@ import numpy as np
 from compress.backends.base import Artifact, Backend, Session
 from compress.errors import BundleError, CompressError, DataError, NetworkError, UnavailableError
 from compress.onnx_graph.files import files_of, save_model, sha256_of, size_of
+from compress.onnx_graph.fold import prepare
 from compress.onnx_graph.metadata import without_metadata
+from compress.onnx_graph.quantized import quantized_operator
 from compress.tensors import BATCH, TensorSpec
 
 if TYPE_CHECKING:
@@ -58,8 +60,10 @@ class OnnxRuntime(Backend):
     runtime: ClassVar[str] = "onnxruntime"
 
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
-        """See :meth:`Backend.compile`; the graph is written as ``model.onnx`` and opened once as a check."""
-        path = save_model(without_metadata(model), directory / "model.onnx")
+        """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx`` and opened once as a check."""
+        # Folding would undo Q/DQ of constants; a quantized graph was folded before it was quantized.
+        folded = prepare(model) if quantized_operator(model) is None else model
+        path = save_model(without_metadata(folded), directory / "model.onnx")
         artifact = Artifact(path, sha256_of(path), size_of(path), self.name, {**DEFAULTS, **options})
         try:
             self.open(artifact).close()

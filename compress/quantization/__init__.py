@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from compress.errors import NetworkError
 from compress.onnx_graph.fold import prepare
+from compress.onnx_graph.quantized import quantized_operator
 from compress.quantization.calibration import calibrate
 from compress.quantization.grid import Range
 from compress.quantization.insertion import insert
@@ -113,21 +114,6 @@ def quantize_static(
 
 
 def _check_float(model: onnx.ModelProto) -> None:
-    found = next((node for node in model.graph.node if node.op_type in _QUANTIZED), None)
+    found = quantized_operator(model)
     if found is not None:
-        raise NetworkError(
-            "a float network", f"{found.op_type} in it: it is quantized already", "give the float one"
-        )
-
-
-_QUANTIZED = frozenset(
-    {
-        "QuantizeLinear",
-        "DequantizeLinear",
-        "DynamicQuantizeLinear",
-        "QLinearConv",
-        "QLinearMatMul",
-        "ConvInteger",
-    }
-    | {"MatMulInteger", "QGemm", "QLinearAdd", "MatMulNBits"}
-)
+        raise NetworkError("a float network", f"{found} in it: it is quantized already", "give the float one")

@@ -69,9 +69,16 @@ class Axis:
 
     def ticks(self, most: int) -> list[float]:
         """Round values inside the axis, at most ``most`` of them but at least one."""
-        rough = (self.high - self.low) / most
-        power = 10.0 ** math.floor(math.log10(rough))
-        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+        power = 10.0 ** math.floor(math.log10((self.high - self.low) / most))
+        finer: list[float] = []
+        for step in (power, 2 * power, 5 * power, 10 * power):
+            found = self._multiples(step)
+            if len(found) <= most:
+                return found or finer[:most]
+            finer = found
+        return finer[:most]
+
+    def _multiples(self, step: float) -> list[float]:
         first = math.ceil(self.low / step)
         return [index * step for index in range(first, math.floor(self.high / step) + 1)]
 

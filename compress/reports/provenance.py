@@ -69,7 +69,7 @@ def reproduction(run: Run) -> Markup:
         [
             tag("p", f"With Python {versions.get('python', '')}, in a virtual environment:"),
             tag("pre", tag("code", shlex.join(["pip", "install", *pins])), tabindex=0),
-            tag("p", "The run, with paths as they were given and its other options at their defaults:"),
+            tag("p", "The run, with paths as they were given:"),
             tag("pre", tag("code", command(run.manifest)), tabindex=0),
             tag("p", "The shipped file alone, measured again without torch:"),
             tag(
@@ -80,8 +80,7 @@ def reproduction(run: Run) -> Markup:
             tag(
                 "p",
                 f"Random choices follow from {seed}. Recipes are told apart by their steps; latencies compare on the "
-                f"same machine only: {pairs(run.profile.fingerprint)}. Limits such as --max-drop are not recorded "
-                "in the bundle: give those of the run.",
+                f"same machine only: {pairs(run.profile.fingerprint)}.",
             ),
         ]
     )
@@ -97,8 +96,11 @@ def command(manifest: Mapping[str, Any]) -> str:
     if split.get("calibration_from") == "calibration data":
         words += ["--calibration-data", _raw(data.get("calibration"))]
     words += ["--target", str(manifest["target"]["name"]), "--metric", str(data["metric"])]
-    if "seed" in split:
-        words += ["--seed", str(split["seed"])]
+    for option, value in manifest["options"].items():
+        if value is True:
+            words.append(f"--{option}")
+        elif value is not None and value is not False:
+            words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(words)
 
 

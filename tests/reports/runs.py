@@ -50,6 +50,9 @@ LAYER = {
     "source": "estimated",
 }
 
+#: As the pipeline records them.
+OPTIONS = {"max-drop": 1.0, "max-latency": None, "objective": "latency", "threads": 1, "trust-pickle": False}
+
 
 def candidates(name: str = "int8") -> list[Candidate]:
     """The original, a build that is shipped, one that lost accuracy, and one that could not be built."""
@@ -96,4 +99,6 @@ def written(tmp_path: Path, entries: list[Candidate] | None = None, target: str 
         for entry in entries
     ]
     choice = choose(entries, Limits())
-    return ship(tmp_path / "build", artifact.path, choice, entries, network, task, load_target(target))
+    return ship(
+        tmp_path / "build", artifact.path, choice, entries, network, task, load_target(target), OPTIONS
+    )
