@@ -2,8 +2,9 @@
 
 Both builds meet the same disturbances in turn, so their ratio holds where milliseconds move by a factor of two. Not
 all disturbances are shared, though: on a loaded machine a session whose thread was put beside another busy one stays
-slow for up to a few hundred milliseconds, while the other session does not. Such a spell is not in the bounds, which
-take the pairs for independent; so a verdict has to come out of several rounds, each with sessions of its own.
+slow for tens to hundreds of milliseconds, while the other session does not. Such a spell is not in the bounds, which
+take the pairs for independent. So calls that are over in microseconds are repeated until a pair has lasted long enough
+to be one, and a verdict has to come out of several rounds, each with sessions of its own.
 """
 
 from __future__ import annotations
@@ -31,6 +32,30 @@ LEAST_FOR_P99 = 662
 
 #: A verdict has to come out of this many rounds, out of at most so many, with a pause in seconds between them.
 AGREEING, ROUNDS, PAUSE = 3, 5, 0.2
+
+#: A pair that is over sooner is repeated, and the median of its log-ratios taken, until this many seconds are over.
+LEAST_PAIR_S = 0.01
+
+
+def long_pairs(take: Callable[[], float], count: int, least_s: float = LEAST_PAIR_S) -> LogRatios:
+    """Log-ratios of pairs that last long enough not to repeat what the pair before told.
+
+    Args:
+        take: Times one pair of calls and gives its ln(candidate / baseline); the order flips each time.
+        count: How many to give.
+        least_s: How long each takes at least, in seconds.
+
+    Returns:
+        float64 ``(count,)``.
+    """
+    medians = np.empty(count)
+    for number in range(count):
+        end = time.perf_counter() + least_s
+        ratios = [take()]
+        while time.perf_counter() < end or (len(ratios) > 1 and len(ratios) % 2):
+            ratios.append(take())  # an even number: both orders have the same weight
+        medians[number] = np.median(ratios)
+    return medians
 
 
 def judge_rounds(measure: Callable[[], Check], pause_s: float = PAUSE) -> Check:

@@ -14,11 +14,11 @@ from compress.gate.accuracy import judge_accuracy, judge_churn
 from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
 from compress.gate.latency import (
     LEAST_FOR_P99,
-    LogRatios,
     judge_latency,
     judge_p99,
     judge_recorded_latency,
     judge_rounds,
+    long_pairs,
 )
 from compress.gate.outcomes import Paired, recorded_outcomes, run_outcomes
 from compress.gate.policy import GatePolicy
@@ -29,7 +29,6 @@ from compress.gate.verdict import Check, Verdict
 if TYPE_CHECKING:
     from compress.backends.base import Session
     from compress.bundle import Bundle
-    from compress.profiling.latency import Pairs
     from compress.record import Profile
     from compress.task import Task
     from compress.tensors import TensorSpec
@@ -218,7 +217,12 @@ class _Run:
         feeds = sample_feeds(self.our_session, self.task)
         with self.ours.open() as ours, self.theirs.open() as theirs:
             pairs = Pairs(ours, theirs, feeds)
-            return judge_latency(lambda count: _take(pairs, count), self.policy)
+
+            def take() -> float:
+                pairs.take()
+                return pairs.log_ratios[-1]
+
+            return judge_latency(lambda count: long_pairs(take, count), self.policy)
 
     def _recorded_latency(self) -> Check:
         from compress.profiling.latency import measure_latency, sample_feeds
@@ -242,9 +246,10 @@ class _Run:
         if self.their_session is None:
             return Check("p99", Verdict.SKIPPED, "needs pairs, and a profile cannot be run")
         pairs = Pairs(self.our_session, self.their_session, sample_feeds(self.our_session, self.task))
-        ratios = _take(pairs, LEAST_FOR_P99)
+        for _ in range(LEAST_FOR_P99):
+            pairs.take()
         times = np.array(pairs.times_ms)
-        return judge_p99(times, times / np.exp(ratios), self.policy)
+        return judge_p99(times, times / np.exp(pairs.log_ratios), self.policy)
 
     def _memory(self) -> Check:
         if self.theirs.artifact is not None:
@@ -263,12 +268,6 @@ class _Run:
     def _energy(self) -> Check:
         ours, theirs = self.ours.profile, self.theirs.profile
         return judge_energy(getattr(ours, "energy_mj", None), getattr(theirs, "energy_mj", None), self.policy)
-
-
-def _take(pairs: Pairs, count: int) -> LogRatios:
-    for _ in range(count):
-        pairs.take()
-    return np.array(pairs.log_ratios[-count:])
 
 
 def _incomparable(profile: Profile) -> str | None:

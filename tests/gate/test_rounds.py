@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from compress.gate import Check, GatePolicy, Verdict, judge_latency, judge_rounds
+from compress.gate.latency import long_pairs
 
 PASS, FAIL, OPEN = Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE
 
@@ -29,6 +30,15 @@ def test_three_rounds_of_five_have_to_agree(rounds: list[Verdict], verdict: Verd
     assert check.verdict is verdict
     assert f"of {taken} rounds" in check.detail
     assert not list(left)
+
+
+def test_short_pairs_are_repeated_and_long_ones_are_not() -> None:
+    values = iter(range(10_000_000))
+    short = long_pairs(lambda: float(next(values)), 3, least_s=0.002)
+    assert len(short) == 3
+    assert short[2] > short[1] > short[0] > 1  # medians of many values each
+    single = iter([1.0, 5.0])
+    np.testing.assert_array_equal(long_pairs(lambda: next(single), 2, least_s=0.0), [1, 5])
 
 
 def spells(shift: float, random: np.random.Generator) -> Callable[[], Check]:
