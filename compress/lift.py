@@ -42,7 +42,7 @@ class Lifted(NamedTuple):
 def lift(traced: Traced) -> Lifted:
     """Lift a traced network and verify that it computes the same.
 
-    A network that was saved with a fixed batch size gets a dynamic one where that provably changes nothing.
+    A network that was saved with a fixed batch size gets a dynamic one where every row comes out as before.
 
     Raises:
         LiftError: The network takes or returns something else than tensors, has control flow over tensors or

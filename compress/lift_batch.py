@@ -43,7 +43,9 @@ def merge_batches(
 
     def merged(one: Any, other: Any) -> Any:
         nonlocal last
-        if isinstance(one, fx.Node) or type(one) is not type(other):
+        if type(one) is not type(other):
+            raise _Differs
+        if isinstance(one, fx.Node):
             return one
         if isinstance(one, list | tuple):
             if len(one) != len(other):

@@ -144,10 +144,25 @@ def _from_module(module: torch.nn.Module, example: Example | None) -> Network:
 
     if not isinstance(module, torch.nn.Module):
         raise NetworkError("a path or a torch.nn.Module", f"a {type(module).__name__}", "give one of them")
+    module = _unwrapped(module)
     name = type(module).__qualname__
     check_finite(module, name)
     origin = Origin(name, "module", _sha256_of_state(module))
-    return _lifted(trace_module(_copy(module), _needed(example)), origin)
+    copied = _copy(module)
+    if isinstance(copied, torch.jit.ScriptModule):
+        from compress.formats.torchscript import trace_torchscript
+
+        return _lifted(trace_torchscript(copied.eval(), _needed(example)), origin)
+    return _lifted(trace_module(copied, _needed(example)), origin)
+
+
+def _unwrapped(module: torch.nn.Module) -> torch.nn.Module:
+    """The module that torch.compile, DataParallel or DistributedDataParallel wraps."""
+    import torch
+
+    module = getattr(module, "_orig_mod", module)
+    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
+    return module.module if isinstance(module, parallel) else module
 
 
 def _copy(module: torch.nn.Module) -> torch.nn.Module:

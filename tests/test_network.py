@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -177,6 +178,16 @@ def test_scripted_loops_over_the_batch_keep_it_fixed(tmp_path: Path) -> None:
     assert load_network(tmp_path / "script", example=[np.ones((4, 3), np.float32)]).inputs[0].shape == (4, 3)
 
 
+def test_scripted_inputs_that_are_no_tensors(tmp_path: Path) -> None:
+    class Repeats(nn.Module):
+        def forward(self, x: torch.Tensor, times: int, scale: float = 2.0) -> torch.Tensor:
+            return x * times * scale
+
+    torch.jit.save(torch.jit.script(Repeats()), tmp_path / "script")
+    error = refusal(LiftError, tmp_path / "script", example=[np.ones((2, 3), np.float32)])
+    assert error.found == "'times: int' of forward()"
+
+
 def test_scripted_branches_on_data_are_refused_with_their_place(tmp_path: Path) -> None:
     class OnData(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -232,6 +243,18 @@ def test_a_live_module_is_never_modified() -> None:
         assert parameter.grad is gradient is None or torch.equal(parameter.grad, gradient)
     assert len(module.head._forward_hooks) == 1
     assert np.array_equal(array, EXAMPLE["x"])
+
+
+@pytest.mark.parametrize(
+    "wrap", [nn.DataParallel, torch.compile, torch.jit.script], ids=lambda each: each.__name__
+)
+def test_wrapped_modules_are_unwrapped(wrap: Any) -> None:
+    module = build(ResidualCNN)
+    network = load_network(wrap(module), example=EXAMPLE)
+    assert network.graph is not None
+    (x,) = load_example(ResidualCNN)
+    torch.testing.assert_close(network.graph(x), module(x), rtol=1e-4, atol=1e-5)
+    assert "layers.1.shortcut.weight" in dict(network.graph.named_parameters())
 
 
 def test_the_origin_of_a_live_module_is_its_state() -> None:
@@ -482,6 +505,15 @@ def test_onnx_with_external_weights(tmp_path: Path) -> None:
         load_network(tmp_path / "model").to_onnx().graph.initializer[0].raw_data
         == np.ones(3, np.float32).tobytes()
     )
+
+
+def test_onnx_is_read_without_torch(tmp_path: Path) -> None:
+    onnx.save(onnx_model(), tmp_path / "model")
+    program = (
+        "import sys; sys.modules['torch'] = None; from compress.network import load_network; "
+        f"assert 'onnx' not in sys.modules; load_network({str(tmp_path / 'model')!r}).to_onnx()"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_a_network_continues_as_onnx_or_as_another_graph() -> None:

@@ -162,7 +162,14 @@ def _members(archive: ZipArchive, *, trust_pickle: bool) -> Iterator[tuple[str, 
         program = archive.read(_PROGRAM)
         yield _PROGRAM, program if trust_pickle else checked_program(program)
         for config_name, folder in _CONFIGS.items():
-            config = checked_config(archive.read(config_name))
+            if f"{folder}model.pt" in archive:  # torch 2.8 and 2.9 pickled all tensors together
+                yield (
+                    f"{folder}model.pt",
+                    _without_code(archive.path, folder, archive.read(f"{folder}model.pt")),
+                )
+                continue
+            content = archive.read(config_name)
+            config = json.loads(content) if trust_pickle else checked_config(content)
             yield config_name, json.dumps(config).encode()
             yield from _tensors(archive, folder, config["config"], trust_pickle=trust_pickle)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -77,7 +77,7 @@ def read_torchscript(path: Path, *, trust_pickle: bool = False) -> torch.jit.Scr
             "save it again with this torch",
         ) from error
     for name in (*dict(module.named_parameters()), *dict(module.named_buffers())):
-        if not _PLAIN_PATH.fullmatch(name):  # names become part of generated source
+        if not trust_pickle and not _PLAIN_PATH.fullmatch(name):  # names become part of generated source
             raise _untrusted(f"the name {name[:80]!r} in {path}")
     return module.eval()
 
@@ -118,6 +118,15 @@ def trace_torchscript(module: torch.jit.ScriptModule, example: Example) -> Trace
     schema = forward.schema.arguments[1:]
     names = [argument.name for argument in schema if str(argument.type) in ("Tensor", "Optional[Tensor]")]
     required = [argument.name for argument in schema if not argument.has_default_value()]
+    others = [
+        f"'{each.name}: {each.type}'" for each in schema if each.name in required and each.name not in names
+    ]
+    if others:
+        raise LiftError(
+            "a network whose inputs are all tensors",
+            f"{', '.join(others)} of forward()",
+            "script it with defaults for them, or export it as ONNX",
+        )
     bound = cast_floats(match_example(example, names, required), module)
     reference = reference_of(module, list(bound))
     run(reference, bound)

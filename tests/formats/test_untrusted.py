@@ -98,6 +98,32 @@ def test_sample_inputs_are_unpickled_without_code(
         load_network(path)
 
 
+def test_trust_unpickles_the_sample_inputs(exported: dict[str, bytes], tmp_path: Path) -> None:
+    fired = tmp_path / "fired"
+    path = write(
+        tmp_path / "a.pt2", exported | {"data/sample_inputs/model.pt": saved(((RunsCode(fired),), {}))}
+    )
+    load_network(path, trust_pickle=True)
+    assert fired.exists()
+
+
+def test_archives_of_older_torch_hold_one_pickle_of_weights(
+    exported: dict[str, bytes], tmp_path: Path, canary: Path
+) -> None:
+    config = "data/weights/model_weights_config.json"
+    others = {name: content for name, content in exported.items() if name != config}
+    weights = {"0.weight": nn.Parameter(torch.ones(3, 3)), "0.bias": nn.Parameter(torch.zeros(3))}
+    old = write(tmp_path / "old.pt2", others | {"data/weights/model.pt": saved(weights)})
+    graph = load_network(old).graph
+    assert graph is not None
+    torch.testing.assert_close(graph(torch.ones(2, 3)), torch.full((2, 3), 3.0))
+    bad = write(
+        tmp_path / "bad.pt2", others | {"data/weights/model.pt": saved(weights | {"x": RunsCode(canary)})}
+    )
+    with pytest.raises(UntrustedFileError, match=r"posix\.system"):
+        load_network(bad)
+
+
 def test_pickled_weights_are_unpickled_without_code(
     exported: dict[str, bytes], tmp_path: Path, canary: Path
 ) -> None:
