@@ -80,6 +80,7 @@ def run(
         result = optimize(path, data=task, threads=1, out=out, factory=factory, reporter=reporter)
         ratios = against_fp32(result, references / f"{network}.onnx", task, seconds)
         if profile is not None and result.bundle is not None:
+            profile.parent.mkdir(parents=True, exist_ok=True)
             profile.write_text(json.dumps(result.bundle.profile.to_dict(), indent=1) + "\n")
     chosen = result.choice.candidate
     if chosen is None or chosen.profile is None or chosen.profile.accuracy is None:

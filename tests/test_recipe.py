@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,8 @@ def test_any_file_is_a_recipe_or_a_recipe_error(
 ) -> None:
     path = tmp_path_factory.mktemp("recipe") / "recipe.toml"
     path.write_bytes(content)
-    try:
-        Recipe.from_file(path)
-    except RecipeError as error:
-        assert "\n" not in str(error)
+    with contextlib.suppress(RecipeError):
+        assert isinstance(Recipe.from_file(path), Recipe)
 
 
 def test_identity_is_of_the_steps_and_not_of_the_name() -> None:

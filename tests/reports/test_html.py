@@ -159,7 +159,8 @@ def test_quantization_is_told(page: str) -> None:
 def test_how_to_reproduce(page: str, tmp_path: Path) -> None:
     section = page[page.index('id="reproduce"') :]
     assert re.search(
-        r"compress optimize \S+network\.onnx --data \S+val\.npz --target cpu --metric top-1 --max-drop 1 --objective latency --threads 1",
+        r"compress optimize \S+network\.onnx --data \S+val\.npz --target cpu --metric top-1 "
+        r"--max-drop 1 --objective latency --threads 1",
         section,
     )
     assert re.search(r"pip install compress-toolkit==\S+ torch==", section)
