@@ -83,7 +83,9 @@ def test_nothing_is_left_beside_the_bundle(files: Path, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["build"]
 
 
-def test_limits_that_nothing_meets_ship_nothing_and_keep_the_measurements(files: Path, tmp_path: Path) -> None:
+def test_limits_that_nothing_meets_ship_nothing_and_keep_the_measurements(
+    files: Path, tmp_path: Path
+) -> None:
     result = run(files, tmp_path / "build", max_latency=1e-6)
     assert result.bundle is None
     assert not (tmp_path / "build").exists()
