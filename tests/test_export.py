@@ -21,7 +21,6 @@ from tests.networks import (
     GRUNet,
     LSTMNet,
     ResidualCNN,
-    TiedWeights,
     TwoInputs,
     TwoOutputs,
     VisionTransformer,
@@ -30,7 +29,7 @@ from tests.networks import (
 )
 
 # The rest differs in nothing that the exporter sees.
-EXPORTED = [DepthwiseCNN, VisionTransformer, GRUNet, LSTMNet, TwoInputs, TwoOutputs, TiedWeights]
+EXPORTED = [DepthwiseCNN, VisionTransformer, GRUNet, LSTMNet, TwoInputs, TwoOutputs]
 
 
 @pytest.fixture(scope="module", params=EXPORTED, ids=lambda kind: kind.__name__)
