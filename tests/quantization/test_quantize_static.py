@@ -107,9 +107,10 @@ def test_every_convolution_and_every_node_said_to_be_int8_really_is(model):
         coverage = fusion_coverage(Path(directory, "optimized.onnx"))
     assert not coverage.float_compute
     wanted = Counter(node.op_type for node in prepare(model).graph.node if node.name in report.int8_nodes)
+    # The runtime may fuse more than was promised: a Concat before two Relus in a row, say.
     for op_type in ("Conv", "Add", "Mul", "Concat", "GlobalAveragePool", "LeakyRelu", "Sigmoid"):
-        assert coverage.int8.get(f"QLinear{op_type}", 0) == wanted[op_type]
-    assert coverage.int8.get("QGemm", 0) == wanted["Gemm"]
+        assert coverage.int8.get(f"QLinear{op_type}", 0) >= wanted[op_type]
+    assert coverage.int8.get("QGemm", 0) >= wanted["Gemm"]
 
 
 def test_calibration_sees_the_samples_once_and_memory_stays():
