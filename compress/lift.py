@@ -137,7 +137,7 @@ def plain_graph(program: ExportedProgram) -> fx.GraphModule:
     refuse(graph)
     set_inference(graph)
     output = graph.output_node()
-    tensors = [value for value in _results(output) if _is_tensor(value)]
+    tensors = [value for value in results_of(output) if _is_tensor(value)]
     if not tensors:
         raise LiftError("a network that returns tensors", f"{output.args[0]}", "return at least one tensor")
     output.args = (tensors[0] if len(tensors) == 1 else tuple(tensors),)
@@ -159,7 +159,8 @@ def _is_tensor(value: Any) -> bool:
     return isinstance(value, fx.Node) and isinstance(value.meta.get("val"), torch.Tensor)
 
 
-def _results(output: fx.Node) -> tuple[Any, ...]:
+def results_of(output: fx.Node) -> tuple[Any, ...]:
+    """What a graph returns, as a tuple."""
     returned = output.args[0]
     return tuple(returned) if isinstance(returned, list | tuple) else (returned,)
 
@@ -176,15 +177,15 @@ def _interface(
     inputs = tuple(
         _spec(str(node.target), value, batch) for node, value in zip(placeholders, values, strict=True)
     )
-    results = _results(graph.output_node())
-    names = _output_names(program, {spec.name for spec in inputs})
+    results = results_of(graph.output_node())
+    names = output_names(program, {spec.name for spec in inputs})
     outputs = tuple(_spec(name, node.meta["val"], batch) for name, node in zip(names, results, strict=True))
     return inputs, outputs
 
 
-def _output_names(program: ExportedProgram, taken: set[str]) -> list[str]:
+def output_names(program: ExportedProgram, taken: set[str]) -> list[str]:
     """``logits`` for an entry of a dict, ``output`` for the only tensor, else ``output_0`` and so on."""
-    returned = _results(program.graph.output_node())[-len(program.graph_signature.user_outputs) :]
+    returned = results_of(program.graph.output_node())[-len(program.graph_signature.user_outputs) :]
     out_spec = program.call_spec.out_spec
     if out_spec is None:
         return [f"output_{index}" for index, value in enumerate(returned) if _is_tensor(value)]

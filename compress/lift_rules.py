@@ -362,6 +362,7 @@ _RULES: dict[Any, Rule] = {
     aten.conv3d.default: _convolution,
     aten.conv3d.padding: _convolution,
     aten.convolution.default: _convolution,
+    aten._convolution.default: _convolution,
     aten.conv_transpose1d.default: _convolution,
     aten.conv_transpose2d.input: _convolution,
     aten.conv_transpose3d.input: _convolution,

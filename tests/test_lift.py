@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from compress.errors import InternalError, LiftError, NetworkError
@@ -250,6 +251,20 @@ def test_lifting_again_changes_nothing() -> None:
     assert (again.inputs, again.outputs) == (first.inputs, first.outputs)
 
 
+def test_tied_weights_that_a_program_names_twice_are_one_parameter() -> None:
+    x = torch.randn(4, 8)
+    graph = torch.fx.Graph()
+    value = graph.placeholder("x")
+    for name in ("first.weight", "second.weight"):
+        value = graph.call_function(aten.linear.default, (value, graph.get_attr(name)))
+    graph.output(value)
+    weight = torch.randn(8, 8)
+    tied = torch.fx.GraphModule(
+        {"first.weight": nn.Parameter(weight), "second.weight": nn.Parameter(weight)}, graph
+    )
+    assert len(list(lift(trace_module(tied, [x.numpy()])).graph.parameters())) == 1
+
+
 def traced_program(module: nn.Module, x: torch.Tensor, **options: object) -> Traced:
     program = torch.export.export(module, (x,), dynamic_shapes=({0: torch.export.Dim("n")},), **options)
     return Traced(program, {"x": x}, lambda *inputs: (copy.deepcopy(module).eval()(*inputs),))
@@ -273,6 +288,17 @@ def test_a_program_exported_in_training_mode_is_lifted_for_inference() -> None:
     module, (x,) = build(ResidualCNN).train(), load_example(ResidualCNN)
     graph, _, _ = lift(traced_program(module, x))
     assert not graph.training
+    torch.testing.assert_close(graph(x), module.eval()(x))
+
+
+def test_training_behaviour_of_calls_is_off_too() -> None:
+    class Noisy(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = F.scaled_dot_product_attention(x, x, x, dropout_p=0.5 if self.training else 0.0)
+            return F.rrelu(y, training=self.training) - F.dropout(x, training=self.training)
+
+    module, x = Noisy().train(), torch.randn(4, 2, 3, 8)
+    graph, _, _ = lift(traced_program(module, x))
     torch.testing.assert_close(graph(x), module.eval()(x))
 
 

@@ -27,6 +27,7 @@ from tests.networks import (
     NETWORKS,
     GRUNet,
     ResidualCNN,
+    TiedWeights,
     TwoInputs,
     TwoOutputs,
     VisionTransformer,
@@ -105,7 +106,7 @@ def test_every_format_gives_the_same_network(folder: Path, name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["traced", "scripted"])
 @pytest.mark.parametrize(
-    "network", [VisionTransformer, GRUNet, TwoInputs, TwoOutputs], ids=lambda each: each.__name__
+    "network", [VisionTransformer, GRUNet, TwoInputs, TwoOutputs, TiedWeights], ids=lambda each: each.__name__
 )
 def test_torchscript_keeps_its_parameters_and_its_batch(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], network: type[nn.Module], kind: str
@@ -122,9 +123,11 @@ def test_torchscript_keeps_its_parameters_and_its_batch(
     assert capfd.readouterr() == ("", "")
     assert loaded.graph is not None
     assert [spec.name for spec in loaded.inputs] == list(NETWORKS[network])
-    live = load_network(module, example=NETWORKS[network]).graph
-    assert live is not None
-    assert dict(loaded.graph.named_parameters()).keys() == dict(live.named_parameters()).keys()
+    live = load_network(module, example=NETWORKS[network])
+    assert live.graph is not None
+    assert loaded.outputs == live.outputs
+    assert dict(loaded.graph.named_parameters()).keys() == dict(live.graph.named_parameters()).keys()
+    assert len(list(loaded.graph.parameters())) == len(list(live.graph.parameters()))
     assert all(spec.dynamic_batch for spec in loaded.inputs)
 
 

@@ -1,28 +1,21 @@
-"""TorchScript archives, inspected before torch loads them and converted to an exported program."""
+"""TorchScript archives, inspected before torch loads them, and traced while their own interpreter runs them."""
 
 from __future__ import annotations
 
 import io
-import operator
 import re
 import zipfile
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
-from torch._export.converter import TS2EPConverter
-from torch.export import ExportedProgram
-from torch.fx.node import map_aggregate
 
 from compress.errors import LiftError, NetworkError, UntrustedFileError
 from compress.formats.torchscript_tensors import check_tensors
 from compress.formats.zip_archive import ZipArchive
-from compress.lift import plain_graph
+from compress.lift import output_names, plain_graph, results_of
 from compress.lift_batch import merge_batches
-from compress.lift_calls import aten, refuse
 from compress.trace import (
     Traced,
     cast_floats,
@@ -112,7 +105,7 @@ def trace_torchscript(module: torch.jit.ScriptModule, example: Example) -> Trace
     Raises:
         DataError: The example does not name the module's inputs.
         NetworkError: The module does not run on the example.
-        LiftError: Its control flow depends on the data, or it calls what cannot be converted.
+        LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
     forward: Any = module.forward
     schema = forward.schema.arguments[1:]
@@ -131,63 +124,40 @@ def trace_torchscript(module: torch.jit.ScriptModule, example: Example) -> Trace
     reference = reference_of(module, list(bound))
     run(reference, bound)
     arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
-    return Traced(_export(module, arguments, bound), bound, reference)
+    graph = _graph(_Interpreted(module, arguments), bound)
+    return Traced(trace(_with_names(graph, module), bound), bound, reference)
 
 
-# What torch's converter raises for a graph it cannot convert.
-_NOT_CONVERTED = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError, LiftError)
-
-
-def _export(
-    module: torch.jit.ScriptModule, arguments: dict[str, Any], example: dict[str, torch.Tensor]
-) -> ExportedProgram:
-    """The module's operations by one of the two roads torch has."""
-    with quiet(), suppress(*_NOT_CONVERTED):
-        program: ExportedProgram = _Converter(module, arguments, example).convert()
-        refuse(program.graph)
-        return program
-    # The converter knows few forms of prim::If and prim::Loop. TorchScript's own interpreter runs them all, and
-    # torch.export can watch it, only with every size fixed.
-    interpreted = _Interpreted(module, arguments)
+def _graph(interpreted: nn.Module, example: dict[str, torch.Tensor]) -> fx.GraphModule:
+    """The module's operations, its sizes computed from the batch where they follow it, else as in the example."""
     try:
-        with quiet():
-            fixed = torch.export.export(interpreted, (), example, strict=False)
-            two, three = (
-                plain_graph(torch.export.export(interpreted, (), with_rows(example, rows), strict=False))
-                for rows in (2, 3)
-            )
+        two, three = (_watched(interpreted, with_rows(example, rows)) for rows in (2, 3))
+        return merge_batches(two, three, sizes=(2, 3)) or _watched(interpreted, example)
+    except LiftError:
+        return _watched(interpreted, example)  # it may not run with other batch sizes
+
+
+def _watched(interpreted: nn.Module, example: dict[str, torch.Tensor]) -> fx.GraphModule:
+    """What TorchScript's own interpreter does with one batch; every size is fixed, and ``prim::If`` is decided.
+
+    A decision that depends on data is refused. torch also has a converter from TorchScript to exported programs;
+    it knows only some forms of ``prim::If`` and ``prim::Loop``, the interpreter knows them all. It runs without its
+    own fusions, which torch.export could not see into.
+    """
+    try:
+        with quiet(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+            program = torch.export.export(interpreted, (), example, strict=False)
     except Exception as error:
         raise LiftError(
             "TorchScript whose operations do not depend on its data",
             f"{essence(error)}{_place(str(error))}",
             "rewrite that line, or export the network with torch.export or as ONNX",
         ) from error
-    merged = merge_batches(two, three, sizes=(2, 3))
-    return trace(_with_names(merged or plain_graph(fixed), module), example)
-
-
-class _Converter(TS2EPConverter):
-    """torch's conversion of the TorchScript graph, then traced with a dynamic batch axis and no other."""
-
-    def __init__(
-        self, module: torch.jit.ScriptModule, arguments: dict[str, Any], example: dict[str, torch.Tensor]
-    ) -> None:
-        super().__init__(module, tuple(arguments.values()))
-        self._module = module
-        self._arguments = arguments
-        self._example = example
-
-    def retrace_as_exported_program(
-        self, gm: fx.GraphModule, name_to_constant: dict[str, Any]
-    ) -> ExportedProgram:
-        placeholders = gm.graph.find_nodes(op="placeholder")
-        for placeholder, (name, value) in zip(placeholders, self._arguments.items(), strict=True):
-            placeholder.target = placeholder.name = name
-            if name not in self._example:
-                placeholder.replace_all_uses_with(value)
-                gm.graph.erase_node(placeholder)
-        _sizes_as_integers(gm)
-        return trace(_with_names(gm, self._module), self._example)
+    graph_module = plain_graph(program)
+    output = graph_module.graph.output_node()
+    names = output_names(program, taken=set(example))
+    output.args = (dict(zip(names, results_of(output), strict=True)),)
+    return graph_module
 
 
 class _Interpreted(nn.Module):
@@ -209,55 +179,9 @@ def _place(message: str) -> str:
     return f" at {found[-1][0]}:{found[-1][1]}" if found else ""
 
 
-_ON_INTEGERS: dict[Any, Callable[[Any, Any], Any]] = {
-    aten.add.Tensor: operator.add,
-    aten.sub.Tensor: operator.sub,
-    aten.mul.Tensor: operator.mul,
-    aten.floor_divide.default: operator.floordiv,
-    aten.floor_divide.Scalar: operator.floordiv,
-    aten.div.Tensor_mode: operator.floordiv,
-    aten.div.Scalar_mode: operator.floordiv,
-    aten.remainder.Tensor: operator.mod,
-    aten.remainder.Scalar: operator.mod,
-    aten.mul.Scalar: operator.mul,
-    aten.add.Scalar: operator.add,
-    aten.sub.Scalar: operator.sub,
-}
-_SAME_INTEGER = frozenset({aten._to_copy.default, aten.to.dtype})
-_AS_INTEGER = frozenset({aten._local_scalar_dense.default, aten.item.default})
-
-
-def _sizes_as_integers(module: fx.GraphModule) -> None:
-    """Compute with sizes as integers again; ``torch.jit.trace`` recorded them as tensors of one value.
-
-    As tensors they would count as data that shapes depend on.
-    """
-    graph = module.graph
-    integers: dict[Any, Any] = {}  # a tensor of one integer → that integer, or the node that computes it
-    for node in list(graph.nodes):
-        if node.op == "get_attr":
-            value = _attribute(module, str(node.target))
-            if isinstance(value, torch.Tensor) and value.dim() == 0 and value.dtype == torch.int64:
-                integers[node] = int(value)
-        elif node.target is aten.scalar_tensor and node.kwargs.get("dtype") == torch.int64:
-            integers[node] = node.args[0]
-        elif node.target in _SAME_INTEGER and node.args[0] in integers:
-            integers[node] = integers[node.args[0]]
-        elif node.target in _ON_INTEGERS and node.args[0] in integers:
-            left, right = integers[node.args[0]], integers.get(node.args[1], node.args[1])
-            if isinstance(right, int) or right in integers.values():
-                with graph.inserting_before(node):
-                    integers[node] = graph.call_function(_ON_INTEGERS[node.target], (left, right))
-        elif node.target in _AS_INTEGER and node.args[0] in integers:
-            node.replace_all_uses_with(integers[node.args[0]])
-    for node in reversed(list(graph.nodes)):
-        if not node.users and (node in integers or node.target in _AS_INTEGER or node.op == "get_attr"):
-            graph.erase_node(node)
-
-
-def _with_names(converted: fx.GraphModule, module: torch.jit.ScriptModule) -> fx.GraphModule:
-    """The graph with weights that the conversion made nameless constants under their own names again."""
-    graph = converted.graph
+def _with_names(watched: fx.GraphModule, module: torch.jit.ScriptModule) -> fx.GraphModule:
+    """The graph with weights, which torch.export took for constants, under their own names again."""
+    graph = watched.graph
     parameters = {name: nn.Parameter(each, each.requires_grad) for name, each in module.named_parameters()}
     named = parameters | dict(module.named_buffers())
     names = {(each.data_ptr(), each.shape): name for name, each in named.items()}
@@ -268,24 +192,9 @@ def _with_names(converted: fx.GraphModule, module: torch.jit.ScriptModule) -> fx
         attributes[name] = parameters.get(name, value)
         return name
 
-    def as_attribute(value: Any) -> Any:
-        # Recurrent layers keep their weights in a list, whose tensors end up among the arguments themselves.
-        return (
-            graph.get_attr(name_of(value, f"constant_{len(attributes)}"))
-            if isinstance(value, torch.Tensor)
-            else value
-        )
-
-    for node in list(graph.nodes):
-        if node.op == "get_attr":
-            value = _attribute(converted, str(node.target))
-            if isinstance(value, torch.Tensor):
-                node.target = name_of(value, str(node.target))
-            else:
-                attributes[str(node.target)] = value
-        elif node.op == "call_function":
-            with graph.inserting_before(node):
-                node.args = map_aggregate(node.args, as_attribute)
+    for node in graph.find_nodes(op="get_attr"):
+        value = _attribute(watched, str(node.target))
+        node.target = name_of(value, str(node.target))
     return fx.GraphModule(attributes, graph)
 
 
