@@ -76,6 +76,24 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """Accuracy in one slice of the evaluation data, such as a class.
+
+    Attributes:
+        name: Of the slice.
+        samples: How many evaluation samples are in it; at least one.
+        mean: Of the metric over them, in its own unit.
+        drop: Against the original network; its interval's level is that of all slices together, shared among
+            them. None for the original itself, and where there are too few samples to bound it.
+    """
+
+    name: str
+    samples: int
+    mean: float
+    drop: Drop | None = None
+
+
+@dataclass(frozen=True)
 class Latency:
     """Time of one call at one batch size, as the caller sees it: host to host, copies included.
 
@@ -125,6 +143,7 @@ class Profile:
         fingerprint: The machine the measured figures were taken on.
         versions: Of the packages that made and ran it.
         outcomes: The metric of every evaluation sample, in order.
+        slices: Accuracy class by class; empty where the data has no class labels.
     """
 
     recipe: str
@@ -141,6 +160,7 @@ class Profile:
     versions: dict[str, str]
     layers: tuple[dict[str, Any], ...] = ()
     outcomes: tuple[float, ...] = field(default=(), repr=False)
+    slices: tuple[Slice, ...] = ()
 
     def at_batch(self, batch: int) -> Latency:
         """The latency at one batch size.
@@ -175,16 +195,20 @@ class Profile:
         fields["latency"] = tuple(_latency(entry) for entry in data["latency"])
         fields["layers"] = tuple(data.get("layers", ()))
         fields["outcomes"] = _unpack(data["outcomes"])
+        fields["slices"] = tuple(
+            Slice(**{**entry, "drop": _drop(entry["drop"])}) for entry in data.get("slices", ())
+        )
         return cls(**fields)
 
 
 def _accuracy(data: dict[str, Any] | None) -> Accuracy | None:
     if data is None:
         return None
-    drop = data["drop"]
-    if drop is not None:
-        drop = Drop(**{**drop, "interval": Interval(**drop["interval"])})
-    return Accuracy(**{**data, "interval": Interval(**data["interval"]), "drop": drop})
+    return Accuracy(**{**data, "interval": Interval(**data["interval"]), "drop": _drop(data["drop"])})
+
+
+def _drop(data: dict[str, Any] | None) -> Drop | None:
+    return None if data is None else Drop(**{**data, "interval": Interval(**data["interval"])})
 
 
 def _latency(data: dict[str, Any]) -> Latency:

@@ -9,6 +9,7 @@ import numpy as np
 
 from compress.gate.policy import GatePolicy
 from compress.gate.verdict import Check, Verdict, finite, judge_bounds
+from compress.statistics.bootstrap import LEAST_FOR_RESAMPLING
 from compress.statistics.paired import mcnemar_exact, samples_to_decide
 from compress.statistics.proportions import wilson
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from compress.record import Drop
 
 Outcomes = np.ndarray[Any, np.dtype[np.float64]]
-
-#: Fewer samples bound no mean by resampling: values that happen to be equal would bound it by themselves.
-LEAST_FOR_RESAMPLING = 30
 
 
 def judge_accuracy(outcomes: Outcomes, reference: Outcomes, metric: Metric, policy: GatePolicy) -> Check:

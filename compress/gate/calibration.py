@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from compress.gate.accuracy import LEAST_FOR_RESAMPLING
 from compress.gate.policy import GatePolicy
 from compress.gate.verdict import Check, Verdict, judge_bounds
+from compress.statistics.bootstrap import LEAST_FOR_RESAMPLING
 
 if TYPE_CHECKING:
     from compress.backends.base import Session

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.gate.accuracy import LEAST_FOR_RESAMPLING, Outcomes
+from compress.gate.accuracy import Outcomes
 from compress.gate.policy import GatePolicy
 from compress.gate.verdict import Check, Verdict, finite
+from compress.statistics.bootstrap import LEAST_FOR_RESAMPLING
 
 if TYPE_CHECKING:
     from compress.metrics import Metric
@@ -72,11 +73,9 @@ def judge_slices(
         policy: The margin, the error, and what an undecided slice means.
         names: Of the slices, where ``groups`` counts them from 0.
     """
-    parts = []
-    for value in np.unique(groups):
-        mask = groups == value
-        name = names[int(value)] if names is not None and 0 <= int(value) < len(names) else str(value)
-        parts.append(Part(name, outcomes[mask], reference[mask], metric))
+    from compress.profiling.slices import members
+
+    parts = [Part(name, outcomes[mask], reference[mask], metric) for name, mask in members(groups, names)]
     return judge_parts("slices", parts, policy.max_slice_drop_points, policy)
 
 

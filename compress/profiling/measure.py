@@ -10,8 +10,9 @@ import numpy as np
 from compress.backends.base import Artifact
 from compress.hosts.base import Build
 from compress.profiling.accuracy import accuracy_of, outcomes_of
+from compress.profiling.slices import slices_of
 from compress.progress import Reporter
-from compress.record import Profile
+from compress.record import Profile, Slice
 from compress.versions import versions
 
 if TYPE_CHECKING:
@@ -54,11 +55,14 @@ def measure(
             baseline = Build(original[1], stack.enter_context(host.backend.open(original[1])))
 
         accuracy, outcomes = None, np.empty(0)
+        slices: tuple[Slice, ...] = ()
         if task is not None:
             reporter.step("accuracy", len(task.evaluation))
             outcomes = outcomes_of(build.session, task, baseline.session if baseline else None, reporter.tick)
             reference = None if original is None else np.array(original[0].outcomes)
             accuracy = accuracy_of(outcomes, reference, task.metric, task.evaluation.sha256)
+            if task.evaluation.labels is not None:
+                slices = slices_of(outcomes, reference, task.metric, task.evaluation.labels, task.classes)
 
         reporter.step("latency")
         latency = host.latency(build, baseline, task, target)
@@ -79,4 +83,5 @@ def measure(
         versions=versions(),
         layers=layers,
         outcomes=tuple(float(value) for value in outcomes),
+        slices=slices,
     )

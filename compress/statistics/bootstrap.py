@@ -22,6 +22,9 @@ from compress.statistics.bounds import Bounds, check_probability, normal_quantil
 #: Resampled means per call.
 RESAMPLES = 4000
 
+#: Fewer samples bound no mean by resampling: values that happen to be equal would bound it by themselves.
+LEAST_FOR_RESAMPLING = 30
+
 _VALUES_AT_ONCE = 1 << 22  # 32 MiB of float64 per block of resamples
 
 

@@ -1,0 +1,61 @@
+"""Accuracy in every slice of the evaluation data: a class that collapses hardly moves the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.profiling.accuracy import DROP_LEVEL, Outcomes, drop_of
+from compress.record import Slice
+from compress.statistics.bootstrap import LEAST_FOR_RESAMPLING
+
+if TYPE_CHECKING:
+    from compress.metrics import Metric
+
+#: ``(n,)`` integers or texts: the slice of each sample.
+Groups = np.ndarray[Any, np.dtype[Any]]
+
+
+def members(
+    groups: Groups, names: Sequence[str] | None = None
+) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]]:
+    """Each slice's name and which samples are in it, bool ``(n,)``; by ascending value.
+
+    Args:
+        groups: ``(n,)`` integers or texts.
+        names: Of the slices, where ``groups`` counts them from 0.
+    """
+    for value in np.unique(groups):
+        named = names is not None and 0 <= int(value) < len(names)
+        yield names[int(value)] if names is not None and named else str(value), groups == value
+
+
+def slices_of(
+    outcomes: Outcomes,
+    original: Outcomes | None,
+    metric: Metric,
+    groups: Groups,
+    names: Sequence[str] | None = None,
+) -> tuple[Slice, ...]:
+    """Accuracy and drop in each slice.
+
+    The drops' intervals hold together: each of k slices is bounded at 1/k of the error of a single drop (Bonferroni),
+    so that reading the worst of them raises no more false alarms than reading one.
+
+    Args:
+        outcomes: float64 ``(n,)`` of this build.
+        original: float64 ``(n,)`` of the original network on the same samples; None for itself.
+        metric: Which metric they are of.
+        groups: ``(n,)`` the slice of each sample.
+        names: Of the slices, where ``groups`` counts them from 0.
+    """
+    parts = list(members(groups, names))
+    slices = []
+    for name, mask in parts:
+        own, drop = outcomes[mask], None
+        if original is not None and (metric.right_or_wrong or len(own) >= LEAST_FOR_RESAMPLING):
+            drop = drop_of(own, original[mask], metric, (1 - DROP_LEVEL) / 2 / len(parts))
+        slices.append(Slice(name, len(own), float(own.mean()), drop))
+    return tuple(slices)
