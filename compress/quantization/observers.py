@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.quantization.entropy import EntropyObserver
 from compress.quantization.grid import Range, activation_grid
+from compress.quantization.histogram import Bins, Histogram
 from compress.quantization.settings import Settings
 from compress.target import QuantizationFlavour
 
 #: Weight of the past in a moving average, a batch.
 MOMENTUM = 0.9
-
-_KEPT_BITS = 16  # of float32's 32: sign, exponent and 7 bits of mantissa, so a bin is 0.8 % wide
-_DROPPED_BITS = 32 - _KEPT_BITS
-
-
-@dataclass(frozen=True)
-class Bins:
-    """Bins of a histogram.
-
-    Attributes:
-        low: Lower edges, [bins], float64, ascending.
-        high: Upper edges, [bins], float64.
-        counts: How many values each holds, [bins], int64.
-    """
-
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
-    counts: NDArray[np.int64]
 
 
 class Observer(Protocol):
@@ -83,42 +66,6 @@ class MovingAverageObserver:
         return Range(float(low), float(high))
 
 
-class Histogram:
-    """A histogram whose bins are float32's own leading bits.
-
-    One bin for each sign, exponent and 7-bit mantissa: 2¹⁶ counters, whatever the range turns out to be. So one
-    pass is enough, no bin is ever split or merged, an outlier costs the other values no resolution, and
-    neither the order nor the size of the batches matters.
-
-    Attributes:
-        low: The smallest value seen.
-        high: The largest.
-    """
-
-    def __init__(self) -> None:
-        self.low = np.inf
-        self.high = -np.inf
-        self._counts = np.zeros(1 << _KEPT_BITS, np.int64)
-
-    def observe(self, values: NDArray[np.float32]) -> None:
-        """Count every value."""
-        bits = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
-        self._counts += np.bincount(bits >> _DROPPED_BITS, minlength=self._counts.size)
-        self.low = min(self.low, float(values.min()))
-        self.high = max(self.high, float(values.max()))
-
-    def bins(self) -> Bins:
-        """The bins that hold something, in ascending order."""
-        index = np.flatnonzero(self._counts)
-        near_zero = (index.astype(np.uint32) << _DROPPED_BITS).view(np.float32)
-        width = np.spacing(np.abs(near_zero)).astype(np.float64) * (1 << _DROPPED_BITS)
-        width[near_zero == 0] = 0.0  # besides 0 itself only the smallest subnormal numbers are in these
-        far = near_zero + np.copysign(width, near_zero)
-        order = np.argsort(near_zero, kind="stable")
-        edges = np.clip(np.sort(np.stack([near_zero, far]), axis=0), self.low, self.high)[:, order]
-        return Bins(edges[0], edges[1], self._counts[index][order])
-
-
 class PercentileObserver(Histogram):
     """The range that holds a share of all values, as much cut off below as above.
 
@@ -150,7 +97,8 @@ class MseObserver(Histogram):
         flavour: The grid that the values are rounded to.
     """
 
-    _shares = np.linspace(1.0, 0.2, 41)  # of the range seen
+    _coarse = 2.0 ** -np.arange(0, 14, 0.25)  # of the range seen: an outlier may be 10⁴ times its neighbours
+    _fine = np.linspace(0.82, 1.22, 21)  # of the best of these
     _rounds = 2
 
     def __init__(self, flavour: QuantizationFlavour) -> None:
@@ -163,12 +111,14 @@ class MseObserver(Histogram):
         low, high = min(self.low, 0.0), max(self.high, 0.0)
         best = Range(low, high)
         for _ in range(self._rounds):
-            best = self._least(bins, [Range(best.low, float(share * high)) for share in self._shares])
-            best = self._least(bins, [Range(float(share * low), best.high) for share in self._shares])
+            for shares in (high * self._coarse, best.high * self._fine):
+                best = self._least(bins, best, [Range(best.low, min(end, high)) for end in shares.tolist()])
+            for shares in (low * self._coarse, best.low * self._fine):
+                best = self._least(bins, best, [Range(max(end, low), best.high) for end in shares.tolist()])
         return best
 
-    def _least(self, bins: Bins, candidates: list[Range]) -> Range:
-        return min(candidates, key=lambda candidate: self._squared_error(bins, candidate))
+    def _least(self, bins: Bins, best: Range, others: list[Range]) -> Range:
+        return min([best, *others], key=lambda candidate: self._squared_error(bins, candidate))
 
     def _squared_error(self, bins: Bins, candidate: Range) -> float:
         """Sum over everything seen of the squared difference to its quantized value."""
@@ -186,4 +136,6 @@ def new_observer(settings: Settings, flavour: QuantizationFlavour) -> Observer:
         return MovingAverageObserver()
     if settings.method == "percentile":
         return PercentileObserver(settings.percentile)
+    if settings.method == "entropy":
+        return EntropyObserver(flavour)
     return MseObserver(flavour)

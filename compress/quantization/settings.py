@@ -12,7 +12,7 @@ from compress.errors import RecipeError
 #: constant weights, and their outputs stay float wherever the kernel allows it.
 SCOPES = ("all", "weights-ops")
 
-METHODS = ("min-max", "moving-average", "percentile", "mse")
+METHODS = ("min-max", "moving-average", "percentile", "entropy", "mse")
 
 
 @dataclass(frozen=True)
