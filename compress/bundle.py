@@ -63,6 +63,17 @@ class Bundle:
         )
         self._session: Session | None = None
 
+    @property
+    def network(self) -> tuple[str, str] | None:
+        """Name of the network that it is a build of, and sha256 of the file it came from; None where not told."""
+        from compress.network import Origin
+
+        try:
+            origin = Origin(**self.manifest["network"])
+        except (KeyError, TypeError):
+            return None
+        return origin.name, origin.sha256
+
     def open(self) -> Session:
         """A session of its own over the artifact; close it, or use it in a ``with``.
 

@@ -43,6 +43,11 @@ class Origin:
     format: str
     sha256: str
 
+    @property
+    def name(self) -> str:
+        """What trends call it: the file's name without its ending, or the class of a live module."""
+        return self.path if self.format == "module" else Path(self.path).stem
+
 
 class Network:
     """A network in one of two forms: a trainable graph, or an ONNX model.

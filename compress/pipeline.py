@@ -237,6 +237,7 @@ class _Run:
                 target=self.target,
                 original=_original(history),
                 fingerprint=self.fingerprint,
+                network=(self.network.origin.name, self.network.origin.sha256),
                 reporter=self.reporter,
             )
         except OutputError:

@@ -94,6 +94,21 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class WarmUp:
+    """Calls that were made and dropped before the timed ones.
+
+    Attributes:
+        calls: How many.
+        seconds: Wall time they took.
+        steady: Whether they had reached a steady state; see :mod:`compress.profiling.steady_state`.
+    """
+
+    calls: int
+    seconds: float
+    steady: bool
+
+
+@dataclass(frozen=True)
 class Latency:
     """Time of one call at one batch size, as the caller sees it: host to host, copies included.
 
@@ -101,14 +116,17 @@ class Latency:
         source: "measured" on the machine of the fingerprint, or "estimated" by a roofline.
         batch: Samples in one call.
         p50_ms: Median in milliseconds.
-        p90_ms: 90th percentile; None where it was not measured.
-        p99_ms: 99th percentile; None where it was not measured.
+        p90_ms: 90th percentile; None where it was not measured, or on too few calls.
+        p99_ms: 99th percentile; None where it was not measured, or on too few calls.
         interval: Of the median, in milliseconds.
         throughput_per_s: Samples per second of back-to-back calls.
         iterations: Timed calls after warm-up; 0 for an estimate.
         ratio: This build's time over the fp32 build's: median over interleaved pairs of one run for measured
             figures, quotient of the two estimates otherwise. None for fp32 itself.
         ratio_interval: Of ``ratio``; exact, from order statistics of the pairs.
+        p90_interval: Of ``p90_ms``, in milliseconds; exact, from order statistics. None where there is no p90.
+        p99_interval: Of ``p99_ms``, likewise.
+        warm_up: What was dropped; None for estimates and in profiles that did not record it.
     """
 
     source: Source
@@ -121,6 +139,41 @@ class Latency:
     iterations: int
     ratio: float | None = None
     ratio_interval: Interval | None = None
+    p90_interval: Interval | None = None
+    p99_interval: Interval | None = None
+    warm_up: WarmUp | None = None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A scenario of MLPerf Inference, measured; see :mod:`compress.profiling.scenarios`.
+
+    Attributes:
+        name: "single-stream", "multi-stream" or "offline".
+        query_samples: Samples that one query asks for; all of them for offline.
+        batch: Samples in one call; offline, the size of the highest throughput.
+        queries: Timed queries after warm-up.
+        percentile: In percent, of the latency that counts; None for offline, where throughput does.
+        latency_ms: That percentile of a query's latency; None for offline, and with fewer queries than it needs.
+        interval: Of ``latency_ms``; exact, from order statistics.
+        early_stopping_ms: The latency that LoadGen's early stopping reports: the percentile is below it with
+            99 % confidence. None where ``latency_ms`` is.
+        throughput_per_s: Samples per second.
+        sweep: Offline: the latency at each batch size that was tried, in ascending order.
+        knee: Offline: the smallest of these sizes whose throughput is close to the highest.
+    """
+
+    name: Literal["single-stream", "multi-stream", "offline"]
+    query_samples: int
+    batch: int
+    queries: int
+    percentile: int | None
+    latency_ms: float | None
+    interval: Interval | None
+    early_stopping_ms: float | None
+    throughput_per_s: float
+    sweep: tuple[Latency, ...] = ()
+    knee: int | None = None
 
 
 @dataclass(frozen=True)
@@ -139,11 +192,22 @@ class Profile:
         peak_memory_mb: Peak resident memory of loading and running it in a process of its own, above the
             idle runtime, in MiB; None where not measured.
         coverage: Fused int8 kernels against float operators left, from the graph the runtime really runs.
-        layers: Per layer: name, operator, and where estimated its time and what bounds it.
+        layers: Per layer, at the first batch size: name, operator, time and what bounds it. Estimated, or measured by
+            the runtime's own profiler; measured ones have their ``share`` of the whole call, and what is missing
+            to 1 was spent between operators.
         fingerprint: The machine the measured figures were taken on.
         versions: Of the packages that made and ran it.
         outcomes: The metric of every evaluation sample, in order.
         slices: Accuracy class by class; empty where the data has no class labels.
+        network: Name of the network that it is a build of; None where it is not known.
+        network_sha256: Of the file that the network came from; None where it is not known.
+        recorded_at: When it was measured, ISO 8601 in UTC; None where it was not recorded.
+        conditions: Under which it was measured, and which change from run to run on one machine; see
+            :mod:`compress.profiling.conditions`. None for estimates and where they were not recorded.
+        scenarios: Of MLPerf Inference, as far as they were asked for.
+        energy_mj: Of one call at the first batch size, in millijoules, by the processor's own counter; None where none
+            is readable.
+        warnings: What makes the measured figures doubtful, a sentence each.
     """
 
     recipe: str
@@ -161,6 +225,13 @@ class Profile:
     layers: tuple[dict[str, Any], ...] = ()
     outcomes: tuple[float, ...] = field(default=(), repr=False)
     slices: tuple[Slice, ...] = ()
+    network: str | None = None
+    network_sha256: str | None = None
+    recorded_at: str | None = None
+    conditions: dict[str, Any] | None = None
+    scenarios: tuple[Scenario, ...] = ()
+    energy_mj: float | None = None
+    warnings: tuple[str, ...] = ()
 
     def at_batch(self, batch: int) -> Latency:
         """The latency at one batch size.
@@ -198,6 +269,8 @@ class Profile:
         fields["slices"] = tuple(
             Slice(**{**entry, "drop": _drop(entry["drop"])}) for entry in data.get("slices", ())
         )
+        fields["scenarios"] = tuple(_scenario(entry) for entry in data.get("scenarios", ()))
+        fields["warnings"] = tuple(data.get("warnings", ()))
         return cls(**fields)
 
 
@@ -212,14 +285,25 @@ def _drop(data: dict[str, Any] | None) -> Drop | None:
 
 
 def _latency(data: dict[str, Any]) -> Latency:
-    ratio_interval = data["ratio_interval"]
+    intervals = ("ratio_interval", "p90_interval", "p99_interval")
+    warm_up = data.get("warm_up")
     return Latency(
         **{
             **data,
             "interval": Interval(**data["interval"]),
-            "ratio_interval": None if ratio_interval is None else Interval(**ratio_interval),
+            **{name: _interval(data.get(name)) for name in intervals},
+            "warm_up": None if warm_up is None else WarmUp(**warm_up),
         }
     )
+
+
+def _scenario(data: dict[str, Any]) -> Scenario:
+    sweep = tuple(_latency(entry) for entry in data["sweep"])
+    return Scenario(**{**data, "interval": _interval(data["interval"]), "sweep": sweep})
+
+
+def _interval(data: dict[str, Any] | None) -> Interval | None:
+    return None if data is None else Interval(**data)
 
 
 def _pack(outcomes: Sequence[float]) -> str | list[float]:

@@ -52,6 +52,8 @@ def test_ships_what_it_measured(files: Path, tmp_path: Path) -> None:
     assert result.bundle is not None
     chosen = result.choice.candidate.profile
     assert result.bundle.profile == chosen
+    assert chosen is not None
+    assert result.bundle.network == (chosen.network, chosen.network_sha256)
     assert result.bundle.artifact.sha256 == chosen.artifact_sha256
     original = result.candidates[0].profile
     assert original.recipe == "fp32"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ def measure(
     target: Target,
     original: tuple[Profile, Artifact] | None,
     fingerprint: dict[str, Any],
+    network: tuple[str, str | None] | None = None,
     reporter: Reporter | None = None,
 ) -> Profile:
     """Measure one artifact.
@@ -42,12 +44,14 @@ def measure(
         target: What it is for.
         original: Profile and artifact of the fp32 build that drops and ratios refer to; None for that build itself.
         fingerprint: Of this machine.
+        network: Name of the network that it is a build of, and sha256 of the file it came from, as far as known.
         reporter: Receives the progress.
 
     Raises:
         CompressError: It does not run, or its outputs are not finite.
     """
     reporter = reporter or Reporter()
+    name, sha256 = network or (None, None)
     with ExitStack() as stack:
         build = Build(artifact, stack.enter_context(host.backend.open(artifact)))
         baseline = None
@@ -84,4 +88,7 @@ def measure(
         layers=layers,
         outcomes=tuple(float(value) for value in outcomes),
         slices=slices,
+        network=name,
+        network_sha256=sha256,
+        recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )

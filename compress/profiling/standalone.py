@@ -57,7 +57,7 @@ def profile_artifact(
     if batches:
         deployment = replace(deployment, batch_sizes=tuple(batches))
     host = LocalHost(load_backend("onnxruntime"))
-    name, artifact = _artifact(path, host.backend.default_options(deployment, threads))
+    name, artifact, network = _artifact(path, host.backend.default_options(deployment, threads))
     if threads is not None:
         artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
     if task is not None:
@@ -71,14 +71,17 @@ def profile_artifact(
         target=deployment,
         original=None,
         fingerprint=fingerprint(),
+        network=network,
         reporter=reporter,
     )
 
 
-def _artifact(path: Path, options: dict[str, Any]) -> tuple[str, Artifact]:
+def _artifact(path: Path, options: dict[str, Any]) -> tuple[str, Artifact, tuple[str, str | None] | None]:
+    """Name of the recipe, the artifact, and the network that it is a build of, as far as known."""
     if path.is_dir():
         bundle = load_bundle(path)
-        return bundle.recipe.name, bundle.artifact
+        return bundle.recipe.name, bundle.artifact, bundle.network
     if path.is_file():
-        return path.stem, Artifact(path, sha256_of(path), size_of(path), "onnxruntime", options)
+        artifact = Artifact(path, sha256_of(path), size_of(path), "onnxruntime", options)
+        return path.stem, artifact, (path.stem, None)
     raise BundleError("a bundle or an ONNX file", f"nothing at {path}", "correct the path")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,9 @@ def test_onnx_file_without_data(place: Path, capsys: pytest.CaptureFixture[str])
     assert [latency.batch for latency in profile.latency] == [2]
     assert profile.latency[0].p50_ms <= (profile.latency[0].p90_ms or 0) <= (profile.latency[0].p99_ms or 0)
     assert profile.coverage is not None
+    assert (profile.network, profile.network_sha256) == ("model", None)
+    assert profile.recorded_at is not None
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(profile.recorded_at)) < timedelta(hours=1)
 
 
 def test_profile_is_written_whole(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
