@@ -7,7 +7,7 @@ its height memory holds one batch's activations, so the caller's batch size deci
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from compress.errors import DataError, NetworkError
 from compress.onnx_graph.graph import Graph
 from compress.quantization.grid import Range
 from compress.quantization.observers import Observer
+from compress.quantization.states import state_inputs
 
 
 @dataclass(frozen=True)
@@ -46,27 +47,58 @@ def calibrate(
     Args:
         model: The float network.
         tensors: Names of float32 tensors, graph inputs among them.
-        batches: For each input its array; axis 0 counts samples. A network with a static batch size needs
-            every batch in that size. They are read once, one at a time.
+        batches: As :func:`watch` takes them.
         new_observer: Called once a tensor.
 
     Raises:
-        DataError: No batch; a batch that does not fit the network; NaN or infinity in it, or in an activation.
+        DataError: As :func:`watch`; NaN or infinity in a batch, or in an activation.
+        NetworkError: As :func:`watch`.
     """
     observers = {name: new_observer() for name in tensors}
-    computed = [name for name in observers if name not in Graph(model).inputs]
-    session = _session(model, computed)
-    inputs = [value.name for value in session.get_inputs()]
     samples = 0
-    for batch in batches:
-        _check_names(batch, inputs)
-        seen = {**batch, **_run(session, computed, batch)}
+    for count, seen in watch(model, list(observers), batches):
         for name, observer in observers.items():
             _observe(observer, name, seen[name])
-        samples += len(batch[inputs[0]])
+        samples += count
+    return Calibration({name: observer.range() for name, observer in observers.items()}, samples)
+
+
+def watch(
+    model: onnx.ModelProto, tensors: Iterable[str], batches: Iterable[Mapping[str, NDArray[Any]]]
+) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
+    """Run a network batch by batch and hand out what its tensors hold.
+
+    Args:
+        model: The float network.
+        tensors: Names of float32 tensors, graph inputs among them.
+        batches: For each input its array; axis 0 counts samples. Batches need not be alike: sequences of another
+            length are another batch. A network with a static batch size needs every batch in that size. They are
+            read once, one at a time. The first state of a recurrent operator may be left out; it is zeros then.
+
+    Yields:
+        How many samples the batch has, and tensor → its values.
+
+    Raises:
+        DataError: No batch, or one that does not fit the network.
+        NetworkError: ONNX Runtime cannot run the network.
+    """
+    graph = Graph(model)
+    wanted = list(tensors)
+    computed = [name for name in wanted if name not in graph.inputs]
+    session = _session(model, computed)
+    inputs = [value.name for value in session.get_inputs()]
+    states = state_inputs(graph)
+    counted = next((name for name in inputs if name not in states), inputs[0])
+    samples = 0
+    for batch in batches:
+        _check_names(batch, inputs, set(states))
+        count = len(batch[counted])
+        zeros = {name: np.zeros(states[name](count), np.float32) for name in states if name not in batch}
+        feeds = {**batch, **zeros}
+        yield count, {**feeds, **_run(session, computed, feeds)}
+        samples += count
     if not samples:
         raise DataError("calibration samples", "none", "give at least one batch, better 100 samples or more")
-    return Calibration({name: observer.range() for name, observer in observers.items()}, samples)
 
 
 def _session(model: onnx.ModelProto, computed: list[str]) -> onnxruntime.InferenceSession:
@@ -94,8 +126,8 @@ def _session(model: onnx.ModelProto, computed: list[str]) -> onnxruntime.Inferen
         ) from error
 
 
-def _check_names(batch: Mapping[str, NDArray[Any]], inputs: list[str]) -> None:
-    if set(batch) != set(inputs):
+def _check_names(batch: Mapping[str, NDArray[Any]], inputs: list[str], optional: set[str]) -> None:
+    if not set(inputs) - optional <= set(batch) <= set(inputs):
         raise DataError(
             f"calibration batches with the inputs {', '.join(inputs)}",
             f"a batch with {', '.join(batch) or 'nothing'}",

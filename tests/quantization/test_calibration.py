@@ -4,15 +4,21 @@ import gc
 import weakref
 
 import numpy as np
+import onnxruntime
 import pytest
 from onnx import helper
 
 from compress.errors import DataError, NetworkError
+from compress.quantization import quantize_static
 from compress.quantization.calibration import calibrate
 from compress.quantization.grid import Range
 from compress.quantization.observers import MinMaxObserver
+from compress.target import QuantizationFlavour
 from tests.graphs import classifier, samples
 from tests.random_graphs import SIDE, Builder
+from tests.sequences import WIDTH, recurrent, sequences
+
+U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
 
 
 def relu_of_image() -> tuple[Builder, str]:
@@ -102,3 +108,46 @@ def test_a_network_that_does_not_run_is_a_network_error():
     network.opset_import.append(helper.make_opsetid("elsewhere", 1))
     with pytest.raises(NetworkError, match="ONNX Runtime can run"):
         calibrate(network, ["r1", "lost"], [{"x": samples(2)}], MinMaxObserver)
+
+
+class TestSequences:
+    def test_batches_of_any_length_and_inputs_of_two_types(self):
+        batches = [{**batch, "h0": np.zeros((1, 2, WIDTH), np.float32)} for batch in sequences(3, 9, 1)]
+        found = calibrate(recurrent(), ["x", "scores"], batches, MinMaxObserver)
+        everything = np.concatenate([batch["x"].reshape(-1) for batch in batches])
+        assert found.ranges["x"] == Range(float(everything.min()), float(everything.max()))
+        assert found.samples == 6
+
+    def test_a_state_that_is_left_out_starts_at_zero(self):
+        zeros = [{**batch, "h0": np.zeros((1, 2, WIDTH), np.float32)} for batch in sequences(3, 9)]
+        ones = [{**batch, "h0": np.ones((1, 2, WIDTH), np.float32)} for batch in sequences(3, 9)]
+        found, wanted, other = (
+            calibrate(recurrent(), ["scores"], batches, MinMaxObserver).ranges["scores"]
+            for batches in (sequences(3, 9), zeros, ones)
+        )
+        assert found == wanted != other
+
+    def test_an_input_that_is_no_state_may_not_be_left_out(self):
+        with pytest.raises(DataError, match="length"):
+            calibrate(recurrent(), ["x"], [{"x": sequences(3)[0]["x"]}], MinMaxObserver)
+
+    def test_samples_are_counted_where_the_state_comes_first(self):
+        model = recurrent()
+        state = model.graph.input[1]
+        del model.graph.input[1]
+        model.graph.input.insert(0, state)
+        assert calibrate(model, ["x"], sequences(3, batch=5), MinMaxObserver).samples == 5
+
+    def test_the_recurrence_itself_stays_float_around_int8_neighbours(self):
+        batches = sequences(5, 9, 12, batch=8)
+        quantized, report = quantize_static(recurrent(), batches, U8S8)
+        assert {"embed", "head"} <= set(report.int8_nodes)
+        assert "gru" in report.float_nodes
+        gru = next(node for node in quantized.graph.node if node.op_type == "GRU")
+        assert list(gru.input[1:3]) == ["gru_w", "gru_r"]
+        feeds = {**batches[0], "h0": np.zeros((1, 8, WIDTH), np.float32)}
+        wanted, found = (
+            onnxruntime.InferenceSession(each.SerializeToString()).run(["scaled"], feeds)[0]
+            for each in (recurrent(), quantized)
+        )
+        assert np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
