@@ -1,4 +1,4 @@
-"""What each technique did to the graph, and where the time goes, layer by layer."""
+"""What each technique did to the graph, and what the runtime fused of it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from compress.history import Candidate
-from compress.reports.figures import ESTIMATED, size_text
+from compress.reports.layers import share_bar
 from compress.reports.markup import Child, Markup, join, tag
 from compress.reports.run import Run
-from compress.reports.tables import MISSING, Cell, bar, definitions, details, pairs, table
+from compress.reports.tables import MISSING, Cell, definitions, details, pairs, table
 
 
 def quantization(run: Run) -> Markup:
@@ -41,55 +41,15 @@ def quantization(run: Run) -> Markup:
     return join(parts or [tag("p", "No build was quantized, and none says what its runtime fused.")])
 
 
-def layers(run: Run) -> Markup:
-    """The layers of every build that has them; the shipped one's are unfolded."""
-    parts: list[Child] = []
-    for entry in run.candidates:
-        if entry.profile is None or not entry.profile.layers:
-            continue
-        found, name = entry.profile.layers, entry.recipe.name
-        total = sum(float(layer.get("ms", 0.0)) for layer in found)
-        summary = join([f"{name}: {len(found)} layers, {total:.3g} ms ", _source(found)])
-        rows = [_layer_row(position, layer, total) for position, layer in enumerate(found, 1)]
-        headings = [
-            "layer",
-            "operator",
-            "output",
-            "precision",
-            "MACs",
-            "traffic",
-            "time",
-            "share",
-            "bound by",
-        ]
-        parts.append(
-            details(
-                summary,
-                table(f"Layers of {name}", headings, rows, sortable=True),
-                opened=name == run.shipped,
-            )
-        )
-    if not parts:
-        return tag("p", "This run has no figures per layer: it measured whole calls on this machine.")
-    note = (
-        "A layer is bound by what takes longest: arithmetic (compute), bytes moved (memory), or launching it."
-    )
-    return join([tag("p", note), *parts])
-
-
 def _coverage_row(name: str, coverage: Mapping[str, Any] | None) -> list[Child]:
     found = coverage or {}
     share = found.get("int8_mac_share")
     counts = [found.get(key) or {} for key in ("int8", "float_compute", "float_cheap")]
     shown: Child = MISSING
     if share is not None:
-        shown = Cell(_share(share), share)
+        shown = Cell(share_bar(share), share)
     pairs_left = f"{found.get('quantize', 0)} + {found.get('dequantize', 0)}"
     return [name, shown, *map(_kernels, counts), Cell(pairs_left)]
-
-
-def _share(share: float) -> Markup:
-    return join([tag("span", f"{100 * share:.1f} %", class_="value"), bar(share)])
 
 
 def _kernels(counts: Mapping[str, int]) -> str:
@@ -112,8 +72,17 @@ def _reports(entry: Candidate) -> Markup:
             parts.append(_quantize(report))
         else:
             parts.append(tag("h4", technique))
-            parts.append(tag("pre", json.dumps(report, indent=1, ensure_ascii=False), tabindex=0))
+            parts.append(
+                tag("pre", json.dumps(_without_layers(report), indent=1, ensure_ascii=False), tabindex=0)
+            )
     return details(f"{entry.recipe.name}: {counted or ', '.join(entry.reports)}", *parts)
+
+
+def _without_layers(report: object) -> object:
+    """Figures layer by layer have a section of their own."""
+    if isinstance(report, dict):
+        return {key: value for key, value in report.items() if key != "layers"}
+    return report
 
 
 def _quantize(report: Mapping[str, Any]) -> Markup:
@@ -151,25 +120,3 @@ def _by_reason(report: Mapping[str, Any]) -> Iterable[tuple[str, list[str]]]:
     for node, reason in report.get("float_nodes", {}).items():
         reasons[str(reason)].append(str(node))
     return sorted(reasons.items(), key=lambda entry: -len(entry[1]))
-
-
-def _source(found: Iterable[Mapping[str, Any]]) -> Child:
-    return ESTIMATED if any(layer.get("source") == "estimated" for layer in found) else ""
-
-
-def _layer_row(position: int, layer: Mapping[str, Any], total: float) -> list[Child]:
-    milliseconds = float(layer.get("ms", 0.0))
-    share = milliseconds / total if total else 0.0
-    shapes = ", ".join("×".join(map(str, shape)) for shape in layer.get("outputs", ()))
-    moved = float(layer.get("bytes", 0))
-    return [
-        f"{position}. {layer.get('name', '')}",
-        str(layer.get("operator", "")),
-        shapes,
-        str(layer.get("precision", "")),
-        Cell(f"{layer.get('macs', 0):,}", layer.get("macs", 0)),
-        Cell(size_text(moved), moved),
-        Cell(f"{1000 * milliseconds:.3g} µs", milliseconds),
-        Cell(_share(share), share),
-        str(layer.get("bound", "")),
-    ]

@@ -31,13 +31,18 @@ class Figure(NamedTuple):
 
 def accuracy_figure(accuracy: Accuracy) -> Figure:
     """The mean and its interval."""
-    scale, unit = (100, " %") if accuracy.right_or_wrong else (1, "")
-    return Figure(f"{_signed(accuracy.mean * scale, '.4g')}{unit}", _ends(accuracy.interval, scale, ".4g"))
+    scale = 100 if accuracy.right_or_wrong else 1
+    return Figure(mean_figure(accuracy.mean, accuracy.right_or_wrong), _ends(accuracy.interval, scale, ".4g"))
+
+
+def mean_figure(mean: float, right_or_wrong: bool) -> str:
+    """A share in percent, any other metric in its own unit."""
+    return f"{signed(100 * mean, '.4g')} %" if right_or_wrong else signed(mean, ".4g")
 
 
 def drop_figure(drop: Drop) -> Figure:
     """The drop in points with both ends of its interval."""
-    return Figure(_signed(drop.points, ".2f"), _ends(drop.interval, 1, ".2f"))
+    return Figure(signed(drop.points, ".2f"), _ends(drop.interval, 1, ".2f"))
 
 
 def latency_figure(latency: Latency) -> Figure:
@@ -77,9 +82,10 @@ def size_text(size_bytes: float) -> str:
 
 
 def _ends(interval: Interval, scale: float, form: str) -> str:
-    return f"{_signed(interval.low * scale, form)} to {_signed(interval.high * scale, form)}"
+    return f"{signed(interval.low * scale, form)} to {signed(interval.high * scale, form)}"
 
 
-def _signed(value: float, form: str) -> str:
+def signed(value: float, form: str) -> str:
+    """A number with a true minus sign, and none before zero."""
     text = format(value, form)
     return "0" + text[2:] if text.strip("-0.") == "" and text.startswith("-") else text.replace("-", "−")

@@ -24,19 +24,19 @@ def gate_markdown(checks: Sequence[Check], candidate: str, baseline: str) -> str
     lines = [
         f"### compress gate: {overall(checks)}",
         "",
-        f"{_cell(candidate)} against {_cell(baseline)}",
+        f"{cell(candidate)} against {cell(baseline)}",
         "",
         "| check | verdict | figures |",
         "| --- | --- | --- |",
     ]
     lines += [
-        f"| {check.name} | {_MARKS[check.verdict]} {check.verdict} | {_cell(check.detail)} |"
+        f"| {check.name} | {_MARKS[check.verdict]} {check.verdict} | {cell(check.detail)} |"
         for check in checks
     ]
     return "\n".join(lines) + "\n"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Names of classes and files are the user's: nothing in them becomes markup."""
     for character in "\\`*_[]<>|":
         text = text.replace(character, "\\" + character)

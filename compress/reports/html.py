@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 
 from compress.record import Latency, Profile
-from compress.reports.evidence import layers, quantization
+from compress.reports.evidence import quantization
 from compress.reports.figures import (
     ESTIMATED,
     Figure,
@@ -21,10 +21,12 @@ from compress.reports.figures import (
     size_text,
     told,
 )
+from compress.reports.layers import layers
 from compress.reports.markup import Child, Markup, escape, join, tag
 from compress.reports.pareto_plot import STYLE, Kind, Point, draw, front_at, points_of, symbol
 from compress.reports.provenance import provenance, reproduction
 from compress.reports.run import Run, read_run
+from compress.reports.slices import slices
 from compress.reports.tables import MISSING, Cell, table
 
 #: Width and height of the plot in px, for a desktop and for a phone; the style sheet shows one of them.
@@ -46,8 +48,9 @@ def page(run: Run) -> str:
     sections = [
         ("accuracy-and-latency", "Accuracy and latency", _plots(run)),
         ("tried", "What was tried", _candidates(run)),
+        ("slices", "Accuracy class by class", slices(run)),
+        ("layers", "Layer by layer", layers(run)),
         ("quantization", "Quantization and fusion", quantization(run)),
-        ("layers", "Where the time goes", layers(run)),
         ("provenance", "Data and provenance", provenance(run)),
         ("reproduce", "How to reproduce", reproduction(run)),
     ]

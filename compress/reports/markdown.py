@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from compress.reports.figures import drop_figure
+from compress.reports.layers import layers_of, time_text
+from compress.reports.slices import finding, worst_first
+
 if TYPE_CHECKING:
     from compress.choice import Choice
     from compress.history import Candidate
-    from compress.record import Accuracy, Drop, Latency, Profile
+    from compress.record import Accuracy, Drop, Latency, Slice
 
-#: How many layers the report names.
-_LAYERS = 10
+#: How many layers and classes the report names.
+_NAMED = 10
 
 
 def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candidate]) -> str:
@@ -40,8 +44,10 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
             "Accuracy was measured here, by running the very graph.",
             "",
         ]
-    if profile is not None and profile.layers:
-        lines += _slowest_layers(profile)
+    if profile is not None:
+        lines += worst_slices(profile.slices)
+    if shipped is not None:
+        lines += slowest_layers(shipped)
     lines += [
         f"- network: `{network['path']}` ({network['format']}, sha256 `{network['sha256'][:12]}`)",
         f"- data: {data['metric']} on {profile.accuracy.samples if profile and profile.accuracy else 0} samples",
@@ -55,21 +61,45 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
     return "\n".join(lines)
 
 
-def _slowest_layers(profile: Profile) -> list[str]:
-    slowest = sorted(profile.layers, key=lambda layer: -layer["ms"])[:_LAYERS]
+def worst_slices(slices: Sequence[Slice]) -> list[str]:
+    """A table of the classes with the greatest drops; nothing where no drop is known."""
+    known = [part for part in worst_first(slices) if part.drop is not None]
+    if not known:
+        return []
+    rows = [
+        [part.name, str(drop_figure(part.drop)), finding(part), str(part.samples)]
+        for part in known[:_NAMED]
+        if part.drop is not None
+    ]
+    headings = ["class", "drop, points", "finding", "samples"]
+    return [
+        f"Accuracy class by class, the {len(rows)} worst of {len(known)} classes. The intervals hold together, with "
+        "90 % confidence for all of them (Bonferroni):",
+        "",
+        *map(_line, [headings, ["---"] * len(headings), *rows]),
+        "",
+    ]
+
+
+def slowest_layers(candidate: Candidate) -> list[str]:
+    """A table of the layers that take longest; nothing where no time is known."""
+    layers = [layer for layer in layers_of(candidate) if layer.ms is not None]
+    if not layers or candidate.profile is None:
+        return []
     rows = [
         [
-            layer["name"],
-            layer["operator"],
-            layer["precision"],
-            f"{layer['ms']:.3g} ms *estimated*",
-            layer["bound"],
+            layer.name,
+            layer.operator,
+            layer.precision or "–",
+            time_text(layer.ms or 0.0) + (" *estimated*" if layer.estimated else ""),
+            "–" if layer.share is None else f"{100 * layer.share:.1f} %",
+            layer.bound or "–",
         ]
-        for layer in slowest
+        for layer in layers[:_NAMED]
     ]
-    headings = ["layer", "operators", "precision", "time", "bound by"]
+    headings = ["layer", "operators", "precision", "time", "share", "bound by"]
     return [
-        f"The {len(slowest)} slowest of {len(profile.layers)} layers at batch {profile.latency[0].batch}:",
+        f"The {len(rows)} slowest of {len(layers)} layers at batch {candidate.profile.latency[0].batch}:",
         "",
         *map(_line, [headings, ["---"] * len(headings), *rows]),
         "",

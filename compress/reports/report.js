@@ -57,6 +57,43 @@ document.querySelectorAll("table[data-sortable]").forEach((table) => {
       const rows = [...body.rows].map((row) => ({ row, ...key(row, column) }));
       rows.sort((one, other) => one.missing - other.missing || (up ? 1 : -1) * compare(one, other));
       body.append(...rows.map((entry) => entry.row));
+      table.dispatchEvent(new Event("sorted"));
     });
   });
+});
+
+/* A long table shows its first rows; all of them, or those with a word, when asked. */
+const ROWS = 20;
+document.querySelectorAll("table[data-long]").forEach((table) => {
+  const body = table.tBodies[0];
+  if (body.rows.length <= ROWS) return;
+  const bar = document.createElement("div");
+  bar.className = "filter";
+  const label = document.createElement("label");
+  const input = document.createElement("input");
+  input.type = "search";
+  label.append("Only rows with ", input);
+  const button = document.createElement("button");
+  button.type = "button";
+  const count = document.createElement("span");
+  count.setAttribute("role", "status");
+  let all = false;
+  const update = () => {
+    const word = input.value.trim().toLowerCase();
+    let found = 0, shown = 0;
+    [...body.rows].forEach((row) => {
+      const fits = row.textContent.toLowerCase().includes(word);
+      row.hidden = !fits || (!all && found >= ROWS);
+      found += fits;
+      shown += !row.hidden;
+    });
+    count.textContent = `${shown} of ${body.rows.length} rows`;
+    button.textContent = all ? `Show the first ${ROWS}` : "Show all";
+  };
+  input.addEventListener("input", update);
+  button.addEventListener("click", () => { all = !all; update(); });
+  table.addEventListener("sorted", update);
+  bar.append(label, button, count);
+  table.parentElement.before(bar);
+  update();
 });

@@ -33,6 +33,7 @@ def table(
     rows: Iterable[Sequence[Child | Cell]],
     *,
     sortable: bool = False,
+    long: bool = False,
     marked: int | None = None,
 ) -> Markup:
     """A table whose first column names its rows.
@@ -42,6 +43,7 @@ def table(
         headings: One per column.
         rows: Each as long as ``headings``.
         sortable: Whether a click on a heading sorts it.
+        long: Whether it may have more rows than one wants to see; it is then cut short and can be filtered.
         marked: Index of the row to emphasise.
     """
     body = [
@@ -59,6 +61,7 @@ def table(
         head,
         tag("tbody", *body),
         data_sortable=sortable,
+        data_long=long,
     )
     return tag("div", whole, class_="scroll", role="region", aria_label=caption, tabindex=0)
 

@@ -13,7 +13,7 @@ from compress.choice import Limits, choose
 from compress.history import Candidate
 from compress.network import load_network
 from compress.recipe import Recipe, Step
-from compress.record import Interval, Latency
+from compress.record import Drop, Interval, Latency, Slice
 from compress.shipping import ship
 from compress.target import load_target
 from compress.task import load_task
@@ -50,6 +50,25 @@ LAYER = {
     "source": "estimated",
 }
 
+SENSITIVITY = {
+    "layers": [
+        {"layer": "conv1", "operator": "Conv", "drop_points": 0.25, "kept": "int8"},
+        {"layer": "softmax", "operator": "Softmax", "drop_points": 1.75, "kept": "float"},
+    ],
+    "samples": 256,
+}
+
+#: One class is worse beyond doubt, one may be anything, one is better.
+SLICES = tuple(
+    Slice(name, 50, mean, Drop(points, Interval(low, high, 0.975), 0.1))
+    for name, mean, points, low, high in (
+        ("cat", 0.92, 0.0, -4.0, 4.0),
+        ("dog", 0.7, 22.0, 9.0, 36.0),
+        ("bird", 0.98, -8.0, -19.0, -1.0),
+        ("fish", 0.88, 4.0, -3.0, 13.0),
+    )
+)
+
 #: As the pipeline records them.
 OPTIONS = {"max-drop": 1.0, "max-latency": None, "objective": "latency", "threads": 1, "trust-pickle": False}
 
@@ -58,9 +77,16 @@ def candidates(name: str = "int8") -> list[Candidate]:
     """The original, a build that is shipped, one that lost accuracy, and one that could not be built."""
     shipped = candidate(name, ratio=0.5, drop=(-0.2, 0.1, 0.4), size=400)
     assert shipped.profile is not None
+    original = candidate("fp32")
+    assert original.profile is not None
+    before = tuple(Slice(part.name, part.samples, 0.92) for part in SLICES)
     return [
-        candidate("fp32"),
-        replace(shipped, profile=replace(shipped.profile, coverage=COVERAGE), reports={"quantize": QUANTIZE}),
+        replace(original, profile=replace(original.profile, slices=before)),
+        replace(
+            shipped,
+            profile=replace(shipped.profile, coverage=COVERAGE, slices=SLICES),
+            reports={"quantize": QUANTIZE, "sensitivity": SENSITIVITY},
+        ),
         candidate("int4", ratio=0.4, drop=(2.0, 3.0, 4.0), size=200),
         Candidate(Recipe("pruned", (Step("prune"),)), rejected="failed: an operator it cannot prune"),
     ]

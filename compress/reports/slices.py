@@ -1,0 +1,183 @@
+"""Accuracy class by class: a table with the drop of each drawn as a dot on its interval, the worst first.
+
+The intervals of one build hold together (Bonferroni), since the worst of many slices is worst by chance as well.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from compress.history import Candidate
+from compress.record import Slice
+from compress.reports.figures import drop_figure, mean_figure, signed
+from compress.reports.markup import Child, Markup, join, tag
+from compress.reports.pareto_plot import Axis
+from compress.reports.run import Run
+from compress.reports.tables import MISSING, Cell, details, table
+
+#: Of the drawing in each row, px; the ends of an interval stay inside.
+_WIDTH, _HEIGHT, _INSET = 220, 20, 12
+
+#: Shown on either side of 0 where no slice moved at all, points.
+_LEAST_EXTENT = 1.0
+
+_WORSE = "worse than fp32"
+
+
+def slices(run: Run) -> Markup:
+    """The slices of every build that has them; the shipped one's are unfolded."""
+    drawn = [entry for entry in run.candidates if _bounded(entry)]
+    if not drawn:
+        return tag("p", "No build was compared with fp32 class by class: the data has no class labels.")
+    axis = _axis([part for entry in drawn for part in _bounded(entry)])
+    original = {part.name: part for part in run.original.slices} if run.original else {}
+    return join(
+        [
+            tag("p", _note(len(_bounded(drawn[0])), drawn[0])),
+            *(_build(entry, original, axis, opened=_unfolded(entry, run, drawn)) for entry in drawn),
+        ]
+    )
+
+
+def worst_first(parts: Sequence[Slice]) -> list[Slice]:
+    """By drop, and of equal ones the less certain first; those without a drop last."""
+    return sorted(
+        parts,
+        key=lambda part: (
+            (math.inf, 0.0) if part.drop is None else (-part.drop.points, -part.drop.interval.high)
+        ),
+    )
+
+
+def finding(part: Slice) -> str:
+    """What the interval of a slice allows to say."""
+    if part.drop is None:
+        return "too few samples"
+    if part.drop.interval.low > 0:
+        return _WORSE
+    return "better than fp32" if part.drop.interval.high < 0 else "no difference shown"
+
+
+def _bounded(entry: Candidate) -> list[Slice]:
+    return [] if entry.profile is None else [part for part in entry.profile.slices if part.drop is not None]
+
+
+def _unfolded(entry: Candidate, run: Run, drawn: Sequence[Candidate]) -> bool:
+    names = [each.recipe.name for each in drawn]
+    return entry.recipe.name == (run.shipped if run.shipped in names else names[0])
+
+
+def _note(count: int, entry: Candidate) -> str:
+    drop = _bounded(entry)[0].drop
+    level = 0.0 if drop is None else 100 * drop.interval.level
+    return (
+        f"The drop of each class against fp32, paired by sample, the worst first. The {count} intervals of a build "
+        f"hold together: each is at {level:.4g} %, so that with 90 % confidence none of them misses its true drop "
+        f"(Bonferroni). A bar with 0 on it shows no difference."
+    )
+
+
+def _build(entry: Candidate, original: dict[str, Slice], axis: Axis, *, opened: bool) -> Markup:
+    if entry.profile is None or entry.profile.accuracy is None:
+        return join([])
+    scale = entry.profile.accuracy.right_or_wrong
+    parts = worst_first(entry.profile.slices)
+    headings: list[Child] = [
+        "class",
+        join(["drop, points ", _scale(axis)]),
+        "drop, points",
+        "finding",
+        entry.profile.accuracy.metric,
+        f"{entry.profile.accuracy.metric} of fp32",
+        "samples",
+    ]
+    rows = [_row(part, original.get(part.name), axis, right_or_wrong=scale) for part in parts]
+    name = entry.recipe.name
+    return details(
+        _summary(name, parts),
+        table(f"Accuracy of {name} class by class, worst first", headings, rows, sortable=True, long=True),
+        opened=opened,
+    )
+
+
+def _summary(name: str, parts: Sequence[Slice]) -> str:
+    worst = parts[0]
+    if worst.drop is None:
+        return f"{name}: {len(parts)} classes"
+    worse = sum(finding(part) == _WORSE for part in parts)
+    proven = f"{worse} worse than fp32" if worse else "none shown to be worse than fp32"
+    return (
+        f"{name}: {proven} of {len(parts)}; the worst is {worst.name}, drop {drop_figure(worst.drop)} points"
+    )
+
+
+def _row(part: Slice, before: Slice | None, axis: Axis, *, right_or_wrong: bool) -> list[Child]:
+    told = [
+        Cell(mean_figure(part.mean, right_or_wrong), part.mean),
+        MISSING if before is None else Cell(mean_figure(before.mean, right_or_wrong), before.mean),
+        Cell(str(part.samples), part.samples),
+    ]
+    if part.drop is None:
+        return [part.name, MISSING, MISSING, finding(part), *told]
+    found = finding(part)
+    proven = tag("strong", f"▲ {found}") if found == _WORSE else found
+    return [
+        part.name,
+        Cell(_drawing(part, axis), part.drop.points),
+        Cell(drop_figure(part.drop).stacked(), part.drop.points),
+        proven,
+        *told,
+    ]
+
+
+def _axis(parts: Sequence[Slice]) -> Axis:
+    """Common to all builds, so that their rows can be compared by eye."""
+    ends = [end for part in parts if part.drop for end in (part.drop.interval.low, part.drop.interval.high)]
+    low, high = min(0.0, *ends), max(0.0, *ends)
+    if high - low < 1e-6:
+        low, high = -_LEAST_EXTENT, _LEAST_EXTENT
+    return Axis(low, high, _INSET, _WIDTH - _INSET)
+
+
+def _scale(axis: Axis) -> Markup:
+    """The axis itself, in the heading of its column."""
+    marks = [
+        tag(
+            "text",
+            signed(value, ".3g") if abs(value) > 1e-9 else "0",
+            x=axis(value),
+            y=14,
+            class_="tick middle",
+        )
+        for value in axis.ticks(4)
+    ]
+    return _svg(*marks, class_="plot dots", aria_hidden="true")
+
+
+def _drawing(part: Slice, axis: Axis) -> Markup:
+    if part.drop is None:
+        return join([])
+    middle = _HEIGHT / 2
+    low, high, x = (axis(v) for v in (part.drop.interval.low, part.drop.interval.high, part.drop.points))
+    worse = finding(part) == _WORSE
+    shape: Markup = tag("circle", cx=x, cy=middle, r=4.5, class_="mark front")
+    if worse:
+        corners = f"{x},{middle - 7} {x + 7},{middle + 6} {x - 7},{middle + 6}"
+        shape = tag("polygon", points=corners, class_="mark shipped")
+    return _svg(
+        tag("line", x1=axis(0), x2=axis(0), y1=0, y2=_HEIGHT, class_="reference"),
+        tag(
+            "g",
+            tag("line", x1=low, x2=high, y1=middle, y2=middle),
+            *(tag("line", x1=end, x2=end, y1=middle - 4, y2=middle + 4) for end in (low, high)),
+            class_="bars shipped" if worse else "bars",
+        ),
+        shape,
+        class_="plot dots",
+        aria_hidden="true",
+    )
+
+
+def _svg(*children: Child, **attributes: Child) -> Markup:
+    return tag("svg", *children, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", **attributes)
