@@ -127,6 +127,8 @@ class Latency:
         p90_interval: Of ``p90_ms``, in milliseconds; exact, from order statistics. None where there is no p90.
         p99_interval: Of ``p99_ms``, likewise.
         warm_up: What was dropped; None for estimates and in profiles that did not record it.
+        drift: Of the median from the first half of the calls to the second, as a share, where the two disagree
+            (:mod:`compress.profiling.noise`); None where they agree.
     """
 
     source: Source
@@ -142,6 +144,7 @@ class Latency:
     p90_interval: Interval | None = None
     p99_interval: Interval | None = None
     warm_up: WarmUp | None = None
+    drift: float | None = None
 
 
 @dataclass(frozen=True)

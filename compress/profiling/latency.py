@@ -1,20 +1,28 @@
 """Latency of one call, host to host, and the ratio of two builds from interleaved pairs.
 
+Every percentile has its exact interval from order statistics, and is given only on as many calls as MLPerf
+LoadGen asks of a run that is judged by it: 64 for p90, 662 for p99. Garbage is not collected while calls are
+timed, as in :mod:`timeit`: that would be this process's garbage, and in no deployment's p99.
+
 A build is never compared with a stored time: on a shared machine milliseconds move by a factor of two while the
 ratio of two builds, timed alternately in one process, holds.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.record import Interval, Latency
+from compress.profiling.noise import drift
+from compress.profiling.steady_state import warm_up
+from compress.record import Interval, Latency, WarmUp
 from compress.statistics.quantiles import quantile_interval
 
 if TYPE_CHECKING:
@@ -22,9 +30,13 @@ if TYPE_CHECKING:
     from compress.task import Task
 
 Feeds = Mapping[str, "np.ndarray[Any, Any]"]
+Times = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Two-sided level of every interval printed here.
 LEVEL = 0.95
+
+#: Calls without which a percentile is not told: with as many, LoadGen's early stopping bounds it at 99 % confidence.
+LEAST_CALLS = {90: 64, 99: 662}
 
 
 @dataclass(frozen=True)
@@ -35,12 +47,12 @@ class Budget:
         seconds: Wall time to spend on the timed calls of one batch size.
         least: Timed calls (or pairs) at the least, whatever they take.
         most: Timed calls (or pairs) at the most.
-        warm_up_seconds: Wall time of warm-up at the most.
+        warm_up_seconds: Wall time of warm-up at the most; it ends when the times are steady.
     """
 
     seconds: float = 2.0
     least: int = 30
-    most: int = 400
+    most: int = 1000
     warm_up_seconds: float = 1.0
 
 
@@ -56,12 +68,50 @@ def measure_latency(session: Session, feeds: Feeds, batch: int, budget: Budget |
     Returns:
         p50, p90 and p99 of single calls back to back, after warm-up.
     """
-    budget = budget or Budget()
-    call = _call(session, feeds)
-    _warm_up(call, budget)
+    times, spent = timed(timer(session.prepared(feeds)), budget or Budget())
+    return summary(times, batch, spent)
+
+
+def timed(call: Callable[[], float], budget: Budget) -> tuple[Times, WarmUp]:
+    """Durations of calls back to back, after warm-up.
+
+    Args:
+        call: Makes one call and gives its duration in milliseconds.
+        budget: How long to measure.
+
+    Returns:
+        Milliseconds in order, ``(n,)``, and what the warm-up took.
+    """
     times: list[float] = []
-    _repeat(lambda: times.append(call()), budget)
-    return _latency(np.array(times), batch)
+    with no_collection():
+        spent = warm_up(call, budget.warm_up_seconds)
+        _repeat(lambda: times.append(call()), budget)
+    return np.array(times), spent
+
+
+def timer(run: Callable[[], object]) -> Callable[[], float]:
+    """A call that gives its duration in milliseconds; nothing is between the two readings of the clock but ``run``."""
+    clock = time.perf_counter_ns
+
+    def call() -> float:
+        start = clock()
+        run()
+        return (clock() - start) / 1e6
+
+    return call
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Collect the garbage now, and none until the end."""
+    gc.collect()
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def measure_ratio(
@@ -81,17 +131,14 @@ def measure_ratio(
         exact interval from order statistics.
     """
     budget = budget or Budget()
-    pairs = Pairs(session, reference, feeds, budget)
-    _repeat(pairs.take, budget)
-    latency = _latency(np.array(pairs.times_ms), batch)
-    log_ratios = pairs.log_ratios
-    low, high = _median_interval(np.array(log_ratios))
-    return Latency(
-        **{
-            **vars(latency),
-            "ratio": math.exp(float(np.median(log_ratios))),
-            "ratio_interval": Interval(math.exp(low), math.exp(high), LEVEL),
-        }
+    with no_collection():
+        pairs = Pairs(session, reference, feeds, budget)
+        _repeat(pairs.take, budget)
+    low, high = _median_interval(np.array(pairs.log_ratios))
+    return replace(
+        summary(np.array(pairs.times_ms), batch, pairs.warm_up),
+        ratio=math.exp(float(np.median(pairs.log_ratios))),
+        ratio_interval=Interval(math.exp(low), math.exp(high), LEVEL),
     )
 
 
@@ -107,6 +154,7 @@ class Pairs:
     Attributes:
         times_ms: Of the build, one per pair.
         log_ratios: ln(build / reference), one per pair.
+        warm_up: Of the build.
     """
 
     def __init__(
@@ -114,9 +162,10 @@ class Pairs:
     ) -> None:
         self.times_ms: list[float] = []
         self.log_ratios: list[float] = []
-        self._own, self._other = _call(session, feeds), _call(reference, feeds)
-        for call in (self._own, self._other):
-            _warm_up(call, budget or Budget())
+        self._own, self._other = timer(session.prepared(feeds)), timer(reference.prepared(feeds))
+        seconds = (budget or Budget()).warm_up_seconds
+        self.warm_up = warm_up(self._own, seconds)
+        warm_up(self._other, seconds)
 
     def take(self) -> None:
         """Time one pair."""
@@ -149,23 +198,44 @@ def sample_feeds(session: Session, task: Task | None, batch: int = 1) -> dict[st
     return feeds
 
 
-def _call(session: Session, feeds: Feeds) -> Callable[[], float]:
-    def call() -> float:
-        start = time.perf_counter_ns()
-        session.run(feeds)
-        return (time.perf_counter_ns() - start) / 1e6
+def summary(times: Times, batch: int, spent: WarmUp | None = None) -> Latency:
+    """What calls of one batch size tell.
 
-    return call
+    Args:
+        times: Milliseconds of each call in order, ``(n,)``, at least one.
+        batch: Samples in one call.
+        spent: On warming up.
+    """
+    low, high = _median_interval(times)
+    p90, p90_interval = percentile(times, 90)
+    p99, p99_interval = percentile(times, 99)
+    return Latency(
+        source="measured",
+        batch=batch,
+        p50_ms=float(np.median(times)),
+        p90_ms=p90,
+        p99_ms=p99,
+        interval=Interval(low, high, LEVEL),
+        throughput_per_s=1e3 * batch * len(times) / float(times.sum()),
+        iterations=len(times),
+        p90_interval=p90_interval,
+        p99_interval=p99_interval,
+        warm_up=spent,
+        drift=drift(times),
+    )
 
 
-def _warm_up(call: Callable[[], float], budget: Budget) -> None:
-    """Run until the last five calls are no faster than the five before, or the time is up."""
-    deadline = time.perf_counter() + budget.warm_up_seconds
-    times = [call(), call()]
-    while time.perf_counter() < deadline:
-        times.append(call())
-        if len(times) >= 10 and np.median(times[-5:]) >= 0.98 * np.median(times[-10:-5]):
-            return
+def percentile(times: Times, percent: int) -> tuple[float | None, Interval | None]:
+    """A high percentile with its exact interval; neither where there are fewer than :data:`LEAST_CALLS`.
+
+    Args:
+        times: Milliseconds, ``(n,)``.
+        percent: 90 or 99.
+    """
+    bounds = quantile_interval(times, percent / 100, LEVEL)
+    if len(times) < LEAST_CALLS[percent] or bounds is None:
+        return None, None
+    return float(np.percentile(times, percent)), Interval(bounds.lower, bounds.upper, LEVEL)
 
 
 def _repeat(measure: Callable[[], None], budget: Budget) -> None:
@@ -176,22 +246,7 @@ def _repeat(measure: Callable[[], None], budget: Budget) -> None:
         measure()
 
 
-def _latency(times: np.ndarray[Any, np.dtype[np.float64]], batch: int) -> Latency:
-    p50, p90, p99 = (float(value) for value in np.percentile(times, (50, 90, 99)))
-    low, high = _median_interval(times)
-    return Latency(
-        source="measured",
-        batch=batch,
-        p50_ms=p50,
-        p90_ms=p90,
-        p99_ms=p99,
-        interval=Interval(low, high, LEVEL),
-        throughput_per_s=1e3 * batch * len(times) / float(times.sum()),
-        iterations=len(times),
-    )
-
-
-def _median_interval(values: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float]:
+def _median_interval(values: Times) -> tuple[float, float]:
     interval = quantile_interval(values, 0.5, LEVEL)
     # Fewer than six values bound no median at 95 %; the budget's floor keeps clear of that.
     return interval if interval is not None else (-math.inf, math.inf)

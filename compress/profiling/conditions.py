@@ -1,0 +1,43 @@
+"""The conditions of a measurement: what changes from run to run on one machine, and moves its times.
+
+They are recorded beside the machine's fingerprint and are no part of it: two profiles of one machine may be compared
+whatever its load was, and a reader can see what it was.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from compress.hosts.machine import cpu
+
+
+def conditions(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The conditions now; to be asked before the measurement adds its own load.
+
+    Args:
+        options: Session options of the artifact.
+
+    Returns:
+        ``intra_op_threads`` and ``spinning`` of the runtime; ``affinity``, the processors that this process may run on;
+        ``thread_affinity``, those that the runtime's own threads are bound to; ``governor`` of the first core; and
+        ``load_average``, processes that ran or waited during the last minute. None for what is not known.
+    """
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    return {
+        "intra_op_threads": options.get("intra_op_threads"),
+        "spinning": options.get("spinning"),
+        "affinity": sorted(affinity(0)) if affinity else None,
+        # ONNX Runtime pins threads of its own accord only where it chooses their number, and here it never does.
+        "thread_affinity": options.get("affinity"),
+        "governor": cpu().governor,
+        "load_average": _load_average(),
+    }
+
+
+def _load_average() -> float | None:
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (OSError, AttributeError):  # Windows has none
+        return None
