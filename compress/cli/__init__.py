@@ -18,6 +18,7 @@ class LazyGroup(click.Group):
         "optimize": "Find the fastest build of a network that keeps its accuracy.",
         "profile": "Measure accuracy and latency of a bundle or an ONNX file.",
         "gate": "Accept or reject a build against a baseline: pass, fail or inconclusive.",
+        "history": "Show how figures moved over kept profiles, change points marked.",
         "inspect": "Show layers, shapes, parameters, MACs and bytes of a network.",
         "lint": "Check an ONNX graph against what a target's runtime accepts.",
         "report": "Show what a run tried and shipped: one HTML file, Markdown, SVG or PNG.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from compress.gate.verdict import finite
 from compress.reports.gate_markdown import cell
 from compress.trends.series import LEAST_POINTS
 
@@ -25,7 +26,7 @@ def sparkline(series: Series, shown: int = _SHOWN) -> str:
     """A bar for each of the newest points, from the lowest value to the highest; ``│`` before each new level."""
     values = [point.value for point in series.points][-shown:]
     left_out = len(series.points) - len(values)
-    cuts = {change.index - left_out for change in series.changes()}
+    cuts = {change.index - left_out for change in series.changes}
     low, high = min(values), max(values)
     span = high - low
     bars = (
@@ -38,7 +39,7 @@ def sparkline(series: Series, shown: int = _SHOWN) -> str:
 
 def row(series: Series) -> tuple[str, ...]:
     """The cells of a table under :data:`HEADINGS`."""
-    changes = series.changes()
+    changes = series.changes
     told = moved(changes[-1], series) if changes else "none" if series.decidable else "too few"
     first, last = (_figure(point.value, series) for point in (series.points[0], series.points[-1]))
     return (series.figure, str(len(series.points)), sparkline(series), first, last, told)
@@ -57,7 +58,7 @@ def sentences(series: Sequence[Series]) -> list[str]:
     """One for each change: what moved, from where to where, when, and in which file it is seen first."""
     told = []
     for each in series:
-        for change in each.changes():
+        for change in each.changes:
             first = each.points[change.index]
             before, after = _figure(change.before, each), _figure(change.after, each)
             chance = "" if change.p is None else f", p = {change.p:.2g}"
@@ -79,7 +80,9 @@ def notes(recordings: Recordings, series: Sequence[Series]) -> list[str]:
         told.append(f"{recordings.others} JSON files are no profiles and were passed over")
     short = sum(not each.decidable for each in series)
     if short:
-        told.append(f"{short} of {len(series)} series have fewer than {LEAST_POINTS} points: too few to tell a change")
+        told.append(
+            f"{short} of {len(series)} series have fewer than {LEAST_POINTS} points: too few to tell a change"
+        )
     return told
 
 
@@ -100,7 +103,12 @@ def trends_markdown(recordings: Recordings, series: Sequence[Series]) -> str:
     """A table for each network and target, the changes, and the notes."""
     lines = ["### compress history", ""]
     for title, members in groups(series).items():
-        lines += [f"**{cell(title)}**", "", f"| {' | '.join(HEADINGS)} |", "| --- | --: | --- | --: | --: | --- |"]
+        lines += [
+            f"**{cell(title)}**",
+            "",
+            f"| {' | '.join(HEADINGS)} |",
+            "| --- | --: | --- | --: | --: | --- |",
+        ]
         lines += [f"| {' | '.join(cell(text) for text in row(each))} |" for each in members]
         lines.append("")
     told = [*sentences(series), *notes(recordings, series)]
@@ -126,7 +134,7 @@ def trends_json(directory: str, recordings: Recordings, series: Sequence[Series]
                 "data": each.data,
                 "decidable": each.decidable,
                 "points": [_point(point) for point in each.points],
-                "changes": [vars(change).copy() for change in each.changes()],
+                "changes": [vars(change).copy() for change in each.changes],
             }
             for each in series
         ],
@@ -142,8 +150,8 @@ def _point(point: Point) -> dict[str, Any]:
         "artifact_sha256": recording.profile.artifact_sha256,
         "network_sha256": recording.profile.network_sha256,
         "value": point.value,
-        "low": point.low,
-        "high": point.high,
+        "low": None if point.low is None else finite(point.low),
+        "high": None if point.high is None else finite(point.high),
     }
 
 

@@ -1,0 +1,76 @@
+"""``compress history``: how latency, accuracy, size and memory moved over the profiles that were kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.table import Table
+
+    from compress.trends import Series
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option(
+    "--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write it as Markdown to this file."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print every point and change as one JSON object.")
+def history(directory: Path, markdown: Path | None, as_json: bool) -> int:
+    """Show the trends of the profiles and bundles below DIRECTORY, and where each moved to another level.
+
+    There is a series for each network, target and figure; latencies and memory of different machines, and accuracies on
+    different data, are never mixed. A series in which nothing moved is marked in 1 of 100 cases. Profiles are what
+    `compress profile --out` and `compress optimize` write; one that was changed afterwards is refused.
+    """
+    from compress.reports.trends import trends_json, trends_markdown
+    from compress.trends import read_recordings, series_of
+
+    recordings = read_recordings(directory)
+    series = series_of(recordings.found)
+    if markdown is not None:
+        from compress.reports.writing import write_text
+
+        write_text(markdown, trends_markdown(recordings, series))
+    if as_json:
+        click.echo(json.dumps(trends_json(str(directory), recordings, series), indent=2, allow_nan=False))
+        return 0
+
+    from rich.console import Console
+
+    from compress.reports.trends import groups, notes, sentences
+
+    console = Console()
+    for title, members in groups(series).items():
+        console.print(_table(title, members))
+        console.print()
+    for sentence in [*sentences(series), *notes(recordings, series)]:
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+def _table(title: str, series: Sequence[Series]) -> Table:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from compress.reports.trends import HEADINGS, row
+
+    table = Table(
+        box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left"
+    )
+    table.title = Text(title)
+    for heading in HEADINGS:
+        table.add_column(
+            heading, justify="right" if heading in ("n", "first", "last") else "left", no_wrap=True
+        )
+    for each in series:
+        worse = bool(each.changes) and each.changes[-1].worse
+        table.add_row(*map(Text, row(each)), style="red" if worse else "")
+    return table

@@ -1,0 +1,141 @@
+"""The profiles below a directory, each checked as the gate checks a baseline, in the order of time."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.bundle import MANIFEST, load_bundle
+from compress.errors import BundleError
+from compress.recorded import load_recorded
+
+if TYPE_CHECKING:
+    from compress.record import Profile
+
+_RECORD = "record one with compress profile --out, or give the directory of your bundles"
+
+#: A key that every profile has, and no other JSON that compress writes has at its top.
+_MARK = "artifact_sha256"
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One profile of the directory.
+
+    Attributes:
+        path: Of the profile's file, or of the bundle's directory.
+        network: Name of the network: the profile's own, the bundle's, or the file's name up to its first dot.
+        when: When it was measured, or when the bundle was written; None where neither is recorded.
+        profile: What was measured.
+    """
+
+    path: Path
+    network: str
+    when: datetime | None
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """What a directory holds.
+
+    Attributes:
+        found: In the order of time; those without a time come first, by their paths.
+        others: Number of JSON files that are no profiles.
+    """
+
+    found: tuple[Recording, ...]
+    others: int
+
+    @property
+    def untimed(self) -> int:
+        """Number of recordings that only their paths put in order."""
+        return sum(each.when is None for each in self.found)
+
+
+def read_recordings(directory: Path) -> Recordings:
+    """Read every profile and bundle below a directory; names that start with a dot are passed over.
+
+    Raises:
+        BundleError: It is no directory, holds no profile, or one that is damaged or was changed.
+    """
+    if not directory.is_dir():
+        found = f"a file, {directory}" if directory.exists() else f"nothing at {directory}"
+        raise BundleError("a directory of profiles", found, "correct the path")
+    recordings: list[Recording] = []
+    others = 0
+    for path in _sources(directory):
+        recording = _of_bundle(path) if path.is_dir() else _of_file(path)
+        if recording is None:
+            others += 1
+        else:
+            recordings.append(recording)
+    if not recordings:
+        told = f"{others} JSON files of other kinds" if others else "none"
+        raise BundleError(f"profiles below {directory}", told, _RECORD)
+    return Recordings(tuple(sorted(recordings, key=_order)), others)
+
+
+def _sources(directory: Path) -> Iterator[Path]:
+    """Directories of bundles, and JSON files outside of them."""
+
+    def refuse(error: OSError) -> None:
+        raise BundleError(
+            "a directory that can be read", f"{error.filename}: {error.strerror}", "check its permissions"
+        ) from error
+
+    for place, directories, files in os.walk(directory, onerror=refuse):
+        if MANIFEST in files:
+            directories.clear()
+            yield Path(place)
+            continue
+        directories[:] = sorted(name for name in directories if not name.startswith("."))
+        yield from (
+            Path(place, name) for name in sorted(files) if name.endswith(".json") and not name.startswith(".")
+        )
+
+
+def _of_bundle(directory: Path) -> Recording:
+    bundle = load_bundle(directory)
+    profile = bundle.profile
+    named = profile.network or (bundle.network or (directory.name,))[0]
+    when = profile.recorded_at or bundle.manifest.get("created")
+    return Recording(directory, named, _time(when, directory), profile)
+
+
+def _of_file(path: Path) -> Recording | None:
+    """None where it is JSON of another kind; a profile that was cut short is refused and not passed over."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise BundleError("JSON that can be read", f"{path}: {error}", "move it elsewhere") from error
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        data = {_MARK: None} if f'"{_MARK}"' in text else None
+    if not isinstance(data, dict) or _MARK not in data:
+        return None
+    profile = load_recorded(path)
+    network = profile.network or path.name.split(".")[0]
+    return Recording(path, network, _time(profile.recorded_at, path), profile)
+
+
+def _time(recorded: object, path: Path) -> datetime | None:
+    if recorded is None:
+        return None
+    try:
+        when = datetime.fromisoformat(str(recorded))
+    except ValueError as error:
+        raise BundleError(
+            f"a time as ISO 8601 in {path}", repr(recorded), "record it again with compress profile --out"
+        ) from error
+    return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+
+
+def _order(recording: Recording) -> tuple[datetime, str]:
+    return recording.when or datetime.min.replace(tzinfo=UTC), str(recording.path)
