@@ -166,6 +166,15 @@ def gemm_instead_of_matmul(model: onnx.ModelProto) -> None:
     replace_nodes(model, [replaced.get(node.output[0], node) for node in kept])
 
 
+def named(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose nodes have unique names and whose tensors are typed, and else the same."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    infer_shapes(copy)
+    name_nodes(copy)
+    return copy
+
+
 def remove_unused(model: onnx.ModelProto) -> None:
     """Remove nodes and initialisers that no output depends on."""
     needed = {value.name for value in model.graph.output}

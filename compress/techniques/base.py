@@ -7,13 +7,19 @@ recipe. Third parties register theirs under the entry point group ``compress.tec
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from compress.network import Network
     from compress.target import Target
     from compress.task import Task
+
+#: Samples calibrated at once where the network takes any number.
+CALIBRATION_BATCH_SIZE = 32
 
 
 @dataclass
@@ -44,3 +50,12 @@ class Technique(ABC):
             RecipeError: The technique cannot follow what came before it.
             CompressError: What else went wrong, for a person to read.
         """
+
+
+def calibration_batches(network: Network, context: Context) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:
+    """The calibration samples as the network takes them; a smaller last batch only where its batch is not fixed."""
+    spec = network.inputs[0]
+    fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
+    for batch in context.task.calibration.batches(fixed or CALIBRATION_BATCH_SIZE):
+        if fixed is None or len(batch) == fixed:
+            yield batch.inputs

@@ -1,40 +1,103 @@
-"""Half precision: every float tensor inside the graph in fp16, inputs and outputs as they were."""
+"""Half precision: weights and activations in float16 or bfloat16, inputs and outputs as they were.
+
+After ``quantize`` in a recipe it casts what stayed float between the int8 operators, scales included, as a strongly
+typed TensorRT engine needs it to run those in half precision.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from compress.closest import closest
 from compress.errors import RecipeError
-from compress.techniques.base import Context, Technique
+from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
+    import onnx
+
     from compress.network import Network
+    from compress.target import Target
+
+_PRECISIONS = ("float16", "bfloat16")
 
 
 @dataclass(frozen=True)
 class Cast(Technique):
-    """Cast weights and activations, by onnxruntime's own converter.
+    """Cast weights and activations.
+
+    Nodes whose constants, or whose tensors on the calibration data, lie outside of float16's range stay in float32
+    of themselves. bfloat16 has float32's range and needs no such check. ONNX lets Conv and pooling take it from
+    opset 22 on, so in older graphs these stay in float32.
 
     Attributes:
-        precision: "float16".
+        precision: "float16" or "bfloat16".
+        keep_nodes: Names of nodes that stay in float32, as in the prepared graph.
+        keep_ops: Operator types that stay in float32 ("Softmax").
     """
 
     precision: str = "float16"
+    keep_nodes: tuple[str, ...] = ()
+    keep_ops: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.precision != "float16":
-            raise RecipeError("a precision to cast to: float16", repr(self.precision), "correct the recipe")
+        if self.precision not in _PRECISIONS:
+            raise RecipeError(
+                f"a precision to cast to: {', '.join(_PRECISIONS)}",
+                repr(self.precision),
+                "correct the recipe",
+            )
+        for name in ("keep_nodes", "keep_ops"):
+            value: Any = getattr(self, name)
+            if (
+                isinstance(value, str)
+                or not isinstance(value, Sequence)
+                or not all(isinstance(each, str) for each in value)
+            ):
+                raise RecipeError(f"{name} as a list of names", repr(value), f'write {name} = ["name", …]')
+            object.__setattr__(self, name, tuple(value))  # TOML's arrays arrive as lists
 
     def apply(self, network: Network, context: Context) -> Network:
-        """See :meth:`Technique.apply`; the result is in ONNX form."""
-        import onnx
-        from onnxruntime.transformers.float16 import convert_float_to_float16
-        from onnxruntime.transformers.onnx_model import OnnxModel
+        """See :meth:`Technique.apply`; the result is in ONNX form.
 
-        model = onnx.ModelProto()
-        model.CopyFrom(network.to_onnx())
-        del model.graph.value_info[:]  # They tell the float types.
-        cast = OnnxModel(convert_float_to_float16(model, keep_io_types=True))
-        cast.topological_sort()  # The converter appends its casts at the end.
-        return network.with_onnx(onnx.shape_inference.infer_shapes(cast.model))
+        Raises:
+            RecipeError: The target does not compute in this precision, or a node to keep is not in the network.
+            DataError: Activations on the calibration data are NaN.
+        """
+        from compress.onnx_graph.fold import named, prepare
+        from compress.onnx_graph.half import in_half_precision
+        from compress.onnx_graph.quantized import quantized_operator
+        from compress.quantization.overflow import outside_float16
+
+        if self.precision == "bfloat16":
+            _check_has_bfloat16(context.target)
+        model = network.to_onnx()
+        # Folding would undo Q/DQ of constants; a quantized graph was folded before it was quantized.
+        model = prepare(model) if quantized_operator(model) is None else named(model)
+        kept = self._kept_by_order(model)
+        if self.precision == "float16":
+            kept = outside_float16(model, calibration_batches(network, context)) | kept
+        context.reports["cast"] = {"precision": self.precision, "kept_in_float32": kept}
+        return network.with_onnx(in_half_precision(model, self.precision, kept))
+
+    def _kept_by_order(self, model: onnx.ModelProto) -> dict[str, str]:
+        names = {node.name for node in model.graph.node}
+        for name in self.keep_nodes:
+            if name not in names:
+                raise RecipeError(
+                    "the name of a node to keep", f"'{name}'", closest(name, names) or "remove it"
+                )
+        return {
+            node.name: "kept by the recipe"
+            for node in model.graph.node
+            if node.name in self.keep_nodes or node.op_type in self.keep_ops
+        }
+
+
+def _check_has_bfloat16(target: Target) -> None:
+    runs = target.backend == "tensorrt" or target.provider == "CUDAExecutionProvider"
+    if not runs or target.peaks.at("bf16") is None:
+        raise RecipeError(
+            "a precision that the target computes in", f"bfloat16 for {target.name}", "cast to float16"
+        )

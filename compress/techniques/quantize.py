@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compress.quantization import Settings, quantize_static
-from compress.techniques.base import Context, Technique
+from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from compress.network import Network
-
-#: Samples calibrated at once where the network takes any number.
-_BATCH_SIZE = 32
 
 
 @dataclass(frozen=True)
@@ -31,16 +25,7 @@ class Quantize(Settings, Technique):
             DataError: Activations on the calibration data are not finite.
         """
         quantized, report = quantize_static(
-            network.to_onnx(), _batches(network, context), context.target.quantization, self
+            network.to_onnx(), calibration_batches(network, context), context.target.quantization, self
         )
         context.reports["quantize"] = report.to_dict()
         return network.with_onnx(quantized)
-
-
-def _batches(network: Network, context: Context) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:
-    spec = network.inputs[0]
-    fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
-    for batch in context.task.calibration.batches(fixed or _BATCH_SIZE):
-        # A network of fixed batch cannot take the smaller last one.
-        if fixed is None or len(next(iter(batch.inputs.values()))) == fixed:
-            yield batch.inputs

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from compress.errors import RecipeError
+from compress.network import Network, load_network
+from compress.onnx_graph.files import save_model
+from compress.onnx_graph.graph import Graph
+from compress.target import load_target
+from compress.task import load_task
+from compress.techniques.base import Context
+from compress.techniques.cast import Cast
+from compress.techniques.quantize import Quantize
+from tests.graphs import classifier, samples
+from tests.sequences import recurrent
+
+
+@pytest.fixture
+def network(tmp_path) -> Network:
+    return load_network(save_model(classifier(), tmp_path / "model.onnx"))
+
+
+def context(network: Network, target: str = "jetson-orin-nano-super", scale: float = 1) -> Context:
+    task = load_task({"x": scale * samples(40)}).bind(network.inputs, network.outputs)
+    return Context(task, load_target(target))
+
+
+def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return session.run(None, {"x": x})[0]
+
+
+def element_types(model: onnx.ModelProto) -> dict[str, int]:
+    """Node → the type of its first output."""
+    graph = Graph(model)
+    return {node.name: graph.element_type(node.output[0]) for node in graph.nodes}
+
+
+def test_everything_inside_is_half_and_the_outside_stays(network):
+    given = context(network)
+    cast = Cast().apply(network, given).to_onnx()
+    onnx.checker.check_model(cast, full_check=True)
+    types = element_types(cast)
+    assert all(types[name] == TensorProto.FLOAT16 for name in ("conv1", "relu1", "conv2", "pool"))
+    assert cast.graph.input == network.to_onnx().graph.input
+    assert cast.graph.output == network.to_onnx().graph.output
+    assert sum(node.op_type == "Cast" for node in cast.graph.node) == 2
+    assert cast.ByteSize() < 0.7 * network.to_onnx().ByteSize()
+    np.testing.assert_allclose(run(cast, samples(8)), run(network.to_onnx(), samples(8)), atol=0.01)
+    assert given.reports["cast"]["kept_in_float32"] == {}
+
+
+def test_a_weight_beyond_the_range_keeps_its_node_and_the_values_right(network):
+    model = network.to_onnx()
+    scaled = onnx.ModelProto()
+    scaled.CopyFrom(model)
+    for tensor in scaled.graph.initializer:
+        factor = {"w2": 1e6, "b2": 1e6, "w3": 1e-6}.get(tensor.name, 1)
+        tensor.CopyFrom(
+            numpy_helper.from_array(numpy_helper.to_array(tensor) * np.float32(factor), tensor.name)
+        )
+    given = context(network)
+    cast = Cast().apply(network.with_onnx(scaled), given).to_onnx()
+    kept = given.reports["cast"]["kept_in_float32"]
+    assert "65504" in kept["conv2"]
+    assert "few bits" in kept["fc"]
+    assert "conv1" not in kept
+    wanted = run(scaled, samples(8))
+    np.testing.assert_allclose(run(cast, samples(8)), wanted, atol=0.01 * np.abs(wanted).max())
+
+
+def test_an_activation_beyond_the_range_keeps_its_neighbours(network):
+    given = context(network, scale=50_000)
+    cast = Cast().apply(network, given).to_onnx()
+    kept = given.reports["cast"]["kept_in_float32"]
+    assert "tensor 'x'" in kept["conv1"]
+    wanted = run(network.to_onnx(), 50_000 * samples(8))
+    np.testing.assert_allclose(run(cast, 50_000 * samples(8)), wanted, atol=0.01 * np.abs(wanted).max())
+
+
+def test_the_users_keep_list_by_node_and_by_operator(network):
+    given = context(network)
+    cast = Cast(keep_nodes=["conv1"], keep_ops=["Gemm"]).apply(network, given).to_onnx()
+    types = element_types(cast)
+    assert types["conv1"] == types["fc"] == TensorProto.FLOAT
+    assert types["conv2"] == TensorProto.FLOAT16
+    assert set(given.reports["cast"]["kept_in_float32"]) == {"conv1", "fc"}
+    with pytest.raises(RecipeError, match="conv1"):
+        Cast(keep_nodes=["conv11"]).apply(network, context(network))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"precision": "float8"}, {"keep_nodes": "conv1"}, {"keep_ops": 3}, {"keep_ops": [3]}]
+)
+def test_wrong_settings(settings):
+    with pytest.raises(RecipeError):
+        Cast(**settings)
+
+
+def test_bfloat16_where_the_target_has_it(network):
+    cast = Cast("bfloat16").apply(network, context(network)).to_onnx()
+    onnx.checker.check_model(cast, full_check=True)
+    types = element_types(cast)
+    assert types["fc"] == types["relu1"] == TensorProto.BFLOAT16
+    assert types["conv2"] == TensorProto.FLOAT  # ONNX lets Conv take bfloat16 from opset 22 on
+    for target in ("cpu", "t4"):
+        with pytest.raises(RecipeError, match="bfloat16 for"):
+            Cast("bfloat16").apply(network, context(network, target))
+
+
+def test_what_stays_float_in_an_int8_graph_becomes_half(network):
+    given = context(network)
+    quantized = Quantize(exclude_nodes=("conv2",)).apply(network, given)
+    both = Cast().apply(quantized, given).to_onnx()
+    onnx.checker.check_model(both, full_check=True)
+    types = element_types(both)
+    assert types["conv1"] == types["conv2"] == TensorProto.FLOAT16
+    graph = Graph(both)
+    for node in graph.nodes:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            assert graph.element_type(node.input[1]) == TensorProto.FLOAT16
+    integers = {name: t for name, t in graph.initializers.items() if t.data_type == TensorProto.INT8}
+    assert any(name.startswith("w1") for name in integers)
+    wanted = run(quantized.to_onnx(), samples(8))
+    np.testing.assert_allclose(run(both, samples(8)), wanted, atol=0.05)
+
+
+def test_integers_branches_and_operators_without_half_precision_stay():
+    branch = helper.make_graph(
+        [helper.make_node("Relu", ["y"], ["kept"], "inner")],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("kept", TensorProto.FLOAT, None)],
+    )
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["y"], "square"),
+        helper.make_node("If", ["flag"], ["z"], "if", then_branch=branch, else_branch=branch),
+        helper.make_node("Add", ["z", "y"], ["sum"], "add"),
+        helper.make_node("Det", ["sum"], ["det"], "det"),
+        helper.make_node("Sqrt", ["det"], ["root"], "root"),
+        helper.make_node("ArgMax", ["sum"], ["best"], "best"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "branches",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 3]),
+            helper.make_tensor_value_info("flag", TensorProto.BOOL, []),
+        ],
+        [
+            helper.make_tensor_value_info("root", TensorProto.FLOAT, None),
+            helper.make_tensor_value_info("best", TensorProto.INT64, None),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    from compress.onnx_graph.fold import prepare
+    from compress.onnx_graph.half import in_half_precision
+
+    cast = in_half_precision(prepare(model), "float16")
+    onnx.checker.check_model(cast, full_check=True)
+    types = element_types(cast)
+    assert types["add"] == TensorProto.FLOAT16
+    assert types["if"] == TensorProto.FLOAT
+    feeds = {"x": np.random.default_rng(0).random((2, 3, 3), np.float32), "flag": np.array(True)}
+    wanted, found = (
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, feeds) for each in (model, cast)
+    )
+    np.testing.assert_allclose(found[0], wanted[0], atol=0.05)
+    np.testing.assert_array_equal(found[1], wanted[1])
+
+
+def test_a_recurrent_network_with_two_outputs_and_integers():
+    from compress.onnx_graph.fold import prepare
+    from compress.onnx_graph.half import in_half_precision
+
+    model = recurrent()
+    cast = in_half_precision(prepare(model), "float16")
+    onnx.checker.check_model(cast, full_check=True)
+    feeds = {
+        "x": np.random.default_rng(0).standard_normal((2, 5, 8)).astype(np.float32),
+        "h0": np.zeros((1, 2, 8), np.float32),
+        "length": np.array([5, 3]),
+    }
+    for wanted, found in zip(
+        *(onnxruntime.InferenceSession(each.SerializeToString()).run(None, feeds) for each in (model, cast)),
+        strict=True,
+    ):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted, atol=0.01)
