@@ -17,6 +17,10 @@ def load_backend(name: str) -> Backend:
     Raises:
         UnavailableError: There is none of that name, or its package is not installed.
     """
+    if name == "openvino":
+        from compress.backends.openvino import OpenVino
+
+        return OpenVino()
     if name == "onnxruntime":
         from compress.backends.onnxruntime import OnnxRuntime
 

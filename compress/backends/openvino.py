@@ -1,0 +1,303 @@
+"""OpenVINO's CPU runtime: the artifact is an ONNX file, compiled for each batch size on the machine that opens it.
+
+The file is ONNX rather than OpenVINO's own two (``.xml`` and ``.bin``): one file of the same size that loads as fast,
+which every other tool here reads too. A network compiled for one shape took 0.72 to 0.85 of the time it took compiled
+for any (batch 1, four small networks, an AMX processor), so a session compiles each batch size that it meets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from compress.backends.base import Artifact, Backend, Session
+from compress.backends.feeds import check_feeds
+from compress.errors import BundleError, CompressError, DataError, NetworkError, RecipeError, UnavailableError
+from compress.onnx_graph.files import files_of, save_model, sha256_of, size_of
+from compress.tensors import BATCH, TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+    import openvino
+
+    from compress.target import Target
+
+#: Every session setting that may appear in a manifest, with its default.
+DEFAULTS: dict[str, Any] = {"precision": "fp32", "intra_op_threads": 1}
+
+#: What float operators compute in. Left alone, OpenVINO takes bf16 wherever the processor has it, without a word.
+_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+
+#: Sets of input shapes that are compiled for themselves; whatever comes after them shares one build for any shape.
+_MOST_BUILDS = 8
+
+#: Inputs up to this size are copied into the runtime's memory, which costs less than handing over the caller's.
+_COPIED_BYTES = 1 << 18
+
+Arrays = Sequence["np.ndarray[Any, Any]"]
+
+
+class OpenVino(Backend):
+    """OpenVINO on this machine's processor."""
+
+    name: ClassVar[str] = "openvino"
+    runtime: ClassVar[str] = "openvino"
+
+    def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
+        """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx`` and compiled once as a check."""
+        from compress.onnx_graph.fold import prepare
+        from compress.onnx_graph.metadata import without_metadata
+        from compress.onnx_graph.quantized import quantized_operator
+
+        settings = _settings(options)
+        _runtime()
+        # Folding would undo Q/DQ of constants; a quantized graph was folded before it was quantized.
+        folded = prepare(model) if quantized_operator(model) is None else model
+        path = save_model(without_metadata(folded), directory / "model.onnx")
+        artifact = Artifact(path, sha256_of(path), size_of(path), self.name, settings)
+        try:
+            _compiled_at_one(_read(path, NetworkError), settings)
+        except CompressError:
+            for part in files_of(path):
+                part.unlink()
+            raise
+        return artifact
+
+    def open(self, artifact: Artifact) -> Session:
+        """See :meth:`Backend.open`."""
+        return OpenVinoSession(artifact.path, artifact.options)
+
+    def default_options(self, target: Target, threads: int | None = None) -> dict[str, Any]:
+        """See :meth:`Backend.default_options`: one thread a core, floats in fp32."""
+        return {**DEFAULTS, "intra_op_threads": threads or target.cores or DEFAULTS["intra_op_threads"]}
+
+    def variants(self, options: Mapping[str, Any], threads: int | None) -> list[dict[str, Any]]:
+        """See :meth:`Backend.variants`: one thread instead of all."""
+        if threads is not None or options["intra_op_threads"] == 1:
+            return []
+        return [{**options, "intra_op_threads": 1}]
+
+    def coverage(self, artifact: Artifact) -> dict[str, Any]:
+        """See :meth:`Backend.coverage`: of the graph compiled for batch 1."""
+        import onnx
+
+        from compress.onnx_graph.executed import ExecutedLayer, executed_coverage
+
+        compiled = _compiled_at_one(_read(artifact.path, BundleError), artifact.options)
+        executed = [
+            ExecutedLayer(
+                kind=str(told["layerType"].astype(str)),
+                precision=str(told["runtimePrecision"].astype(str)),
+                names=tuple(str(told["originalLayersNames"].astype(str)).split(",")),
+            )
+            for told in (node.get_rt_info() for node in compiled.get_runtime_model().get_ops())
+        ]
+        return executed_coverage(executed, onnx.load(artifact.path)).to_dict()
+
+
+class OpenVinoSession(Session):
+    """A network read once and compiled for each batch size, with checked feeds."""
+
+    def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
+        self._settings = _settings(options)
+        self._model: openvino.Model | None = _read(path, BundleError)
+        self.inputs = tuple(_spec(port) for port in self._model.inputs)
+        self.outputs = tuple(_spec(port) for port in self._model.outputs)
+        self._requests: dict[object, _Request] = {}
+        self._any_shape: _Request | None = None
+
+    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """See :meth:`Session.run`; the first call with a new batch size compiles the network for it."""
+        arrays = self._arrays(feeds)
+        request = self._requests.get(_key(arrays)) or self._request(feeds, arrays)
+        with _explained():
+            return request.run(arrays)
+
+    def prepared(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], object]:
+        """See :meth:`Session.prepared`: the runtime's own ``infer`` on inputs that are in its memory already."""
+        arrays = self._arrays(feeds)
+        known = self._requests.get(_key(arrays)) or self._request(feeds, arrays)
+        own = _Request(known.compiled)  # so that another run() does not change what it reads
+        with _explained():
+            own.run(arrays)
+        return own.again
+
+    def close(self) -> None:
+        """See :meth:`Session.close`."""
+        self._model = self._any_shape = None
+        self._requests = {}
+
+    def _arrays(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+        if self._model is None:
+            raise RuntimeError("the session is closed")
+        try:
+            arrays = [feeds[spec.name] for spec in self.inputs]
+        except KeyError:
+            check_feeds(self.inputs, feeds)
+            raise
+        if len(feeds) != len(arrays) or not all(isinstance(array, np.ndarray) for array in arrays):
+            check_feeds(self.inputs, feeds)
+            return [np.asarray(array) for array in arrays]
+        return arrays
+
+    def _request(self, feeds: Mapping[str, np.ndarray[Any, Any]], arrays: Arrays) -> _Request:
+        """A request for shapes that are new, kept for the next such batch."""
+        check_feeds(self.inputs, feeds)
+        if _shapes_at(self.inputs, 1) is None or len(self._requests) >= _MOST_BUILDS:
+            if self._any_shape is None:
+                self._any_shape = _Request(_compiled(self._model, self._settings, None))
+            return self._any_shape
+        shapes = [array.shape for array in arrays]
+        request = _Request(_compiled(self._model, self._settings, shapes))
+        self._requests[_key(arrays)] = request
+        return request
+
+
+class _Request:
+    """One compiled network with the memory that it reads and writes."""
+
+    def __init__(self, compiled: openvino.CompiledModel) -> None:
+        self.compiled = compiled
+        self._request = compiled.create_infer_request()
+        ports = [*compiled.inputs, *compiled.outputs]
+        fixed = not any(port.partial_shape.is_dynamic for port in ports)
+        self._read: Arrays | None = None
+        self._written: Arrays | None = None
+        if fixed:
+            self._written = self._outputs()
+            inputs = [self._request.get_input_tensor(index) for index in range(len(compiled.inputs))]
+            if all(tensor.byte_size <= _COPIED_BYTES for tensor in inputs):
+                self._read = [tensor.data for tensor in inputs]
+
+    def run(self, arrays: Arrays) -> list[np.ndarray[Any, Any]]:
+        """Copies of the outputs, since the next call writes over them."""
+        if self._read is not None:
+            for memory, array in zip(self._read, arrays, strict=True):
+                np.copyto(memory, array)
+        else:
+            for index, array in enumerate(arrays):
+                self._request.set_input_tensor(index, _shared(array))
+        self.again()
+        return [output.copy() for output in self._written or self._outputs()]
+
+    def again(self) -> None:
+        """Run what was handed over last."""
+        self._request.infer(share_outputs=True)
+
+    def _outputs(self) -> Arrays:
+        return [self._request.get_output_tensor(index).data for index in range(len(self.compiled.outputs))]
+
+
+@cache
+def _runtime() -> openvino.Core:
+    try:
+        import openvino
+    except ImportError as error:
+        raise UnavailableError(
+            "OpenVINO", f"no such package ({error})", "pip install 'compress-toolkit[openvino]'"
+        ) from error
+    return openvino.Core()
+
+
+def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    settings = {**DEFAULTS, **options}
+    if settings["precision"] not in _PRECISIONS:
+        raise RecipeError(
+            f"a precision of OpenVINO ({', '.join(_PRECISIONS)})",
+            repr(settings["precision"]),
+            "choose one of these",
+        )
+    return settings
+
+
+def _read(path: Path, wrong: type[CompressError]) -> openvino.Model:
+    """The graph in OpenVINO's own form; ``wrong`` is raised where it cannot be."""
+    core = _runtime()
+    try:
+        return core.read_model(str(path))
+    except RuntimeError as error:
+        todo = "build it again" if wrong is BundleError else "replace or register the operator it names"
+        raise wrong("a graph OpenVINO can read", f"{path.name}: {_essence(error)}", todo) from error
+
+
+def _compiled(
+    model: openvino.Model, settings: Mapping[str, Any], shapes: Sequence[Sequence[int]] | None
+) -> openvino.CompiledModel:
+    """The network compiled for one shape of each input; None compiles it for any.
+
+    One stream of requests: what is measured is one call at a time.
+    """
+    properties = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": settings["intra_op_threads"],
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[settings["precision"]],
+    }
+    try:
+        if shapes is not None:
+            model = model.clone()
+            model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
+        return _runtime().compile_model(model, "CPU", properties)
+    except RuntimeError as error:
+        raise NetworkError(
+            "a graph OpenVINO can run",
+            _essence(error),
+            "replace the operator it names, or choose another back end",
+        ) from error
+
+
+def _compiled_at_one(model: openvino.Model, settings: Mapping[str, Any]) -> openvino.CompiledModel:
+    """The network compiled for batch 1, or for any shape where more than the batch is open."""
+    return _compiled(model, settings, _shapes_at([_spec(port) for port in model.inputs], 1))
+
+
+def _shapes_at(inputs: Sequence[TensorSpec], batch: int) -> list[tuple[int, ...]] | None:
+    """The shapes at a batch size; None where something else than the batch is open too."""
+    shapes = [spec.with_batch(batch) for spec in inputs]
+    if not all(isinstance(size, int) for shape in shapes for size in shape):
+        return None
+    return [tuple(int(size) for size in shape) for shape in shapes]
+
+
+def _key(arrays: Arrays) -> tuple[object, ...]:
+    return tuple((array.shape, array.dtype) for array in arrays)
+
+
+def _shared(array: np.ndarray[Any, Any]) -> openvino.Tensor:
+    """A tensor over the caller's own memory."""
+    import openvino
+
+    return openvino.Tensor(np.ascontiguousarray(array), shared_memory=True)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise DataError("a batch the network can run", _essence(error), "check the data's shapes") from error
+
+
+def _spec(port: Any) -> TensorSpec:
+    # A port may carry names of several tensors that were merged; its node is called after the one in the ONNX file.
+    own = port.node.friendly_name.removesuffix("/sink_port_0")
+    name = own if own in port.names else port.any_name
+    shape = tuple(
+        (BATCH if axis == 0 else f"{name}_{axis}") if size.is_dynamic else size.get_length()
+        for axis, size in enumerate(port.partial_shape)
+    )
+    return TensorSpec(name, port.element_type.to_dtype().name, shape)
+
+
+def _essence(error: Exception) -> str:
+    """The runtime's message without the places in its source that it passed through."""
+    lines = (line.strip() for line in str(error).splitlines())
+    told = [
+        line for line in lines if line and not line.startswith(("Exception from", "Check ", "FrontEnd API"))
+    ]
+    return " ".join(told)[:400] or str(error).strip()[:400]
