@@ -69,46 +69,67 @@ def gate(
 ) -> int:
     """Accept or reject CANDIDATE, a bundle or an ONNX file, against a baseline.
 
-    On GitHub the table of checks is added to the job's summary.
+    On GitHub the table of checks is added to the job's summary. Reports of an earlier run are removed first; where the
+    gate cannot be run, they say why.
 
     \b
     Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 back end not available, 5 internal.
     """
+    from contextlib import suppress
     from dataclasses import replace
 
-    from compress.gate import GatePolicy, Verdict, load_policy, overall
+    from compress.errors import CompressError, OutputError, UsageError
+    from compress.gate import GatePolicy, Verdict, load_policy, load_subject, overall
     from compress.gate import gate as run
     from compress.gate.groups import load_task_and_groups
-    from compress.reports.gate_markdown import gate_markdown
-    from compress.reports.junit import gate_junit
+    from compress.gate.origin import other_network
+    from compress.reports.gate_markdown import gate_error_markdown, gate_markdown
+    from compress.reports.junit import gate_error_junit, gate_junit
 
-    given = {"max_drop_points": max_drop, "max_slowdown_percent": max_slowdown}
-    margins = {name: value for name, value in given.items() if value is not None}
-    chosen = GatePolicy() if policy is None else load_policy(Path(policy))
-    chosen = replace(chosen, **margins)  # type: ignore[arg-type]  # both are floats
-    if data is None and (groups is not None or metric is not None or image_options is not None):
-        raise click.UsageError("wanted --data with --groups, --metric and --image-…; found none; give --data")
-    task, slices = None, None
-    if data is not None:
-        task, slices = load_task_and_groups(
-            data, groups=None if groups is None else Path(groups), metric=metric, image_options=image_options
-        )
-    checks = run(candidate, baseline, task=task, groups=slices, policy=chosen)
-    verdict = overall(checks)
+    for path in (junit, markdown):
+        if path is not None:
+            _remove(Path(path))
+    try:
+        given = {"max_drop_points": max_drop, "max_slowdown_percent": max_slowdown}
+        margins = {name: value for name, value in given.items() if value is not None}
+        chosen = GatePolicy() if policy is None else load_policy(Path(policy))
+        chosen = replace(chosen, **margins)  # type: ignore[arg-type]  # both are floats
+        if data is None and (groups is not None or metric is not None or image_options is not None):
+            raise UsageError("--data with --groups, --metric and --image-…", "none", "give --data")
+        ours, theirs = load_subject(candidate), load_subject(baseline)
+        task, slices = None, None
+        if data is not None:
+            task, slices = load_task_and_groups(
+                data,
+                groups=None if groups is None else Path(groups),
+                metric=metric,
+                image_options=image_options,
+            )
+        checks = run(ours, theirs, task=task, groups=slices, policy=chosen)
+    except CompressError as error:
+        with suppress(OutputError):  # what the command says is why the gate could not be run
+            _report(
+                gate_error_markdown(error, candidate, baseline),
+                gate_error_junit(error, candidate, baseline),
+                markdown,
+                junit,
+            )
+        raise
+    verdict, note = overall(checks), other_network(ours, theirs)
 
-    table = gate_markdown(checks, candidate, baseline)
-    if junit is not None:
-        _write(Path(junit), gate_junit(checks, candidate, baseline, on_inconclusive))
-    if markdown is not None:
-        _write(Path(markdown), table)
-    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
-        _append(Path(summary), table)
+    _report(
+        gate_markdown(checks, candidate, baseline, note),
+        gate_junit(checks, candidate, baseline, on_inconclusive),
+        markdown,
+        junit,
+    )
     if as_json:
         told = {
             "schema": 1,
             "verdict": verdict,
             "candidate": candidate,
             "baseline": baseline,
+            "note": note,
             "checks": [check.to_dict() for check in checks],
             "policy": chosen.to_dict(),
         }
@@ -116,24 +137,30 @@ def gate(
     else:
         for check in checks:
             click.echo(f"{check.name}: {check.verdict}: {check.detail}")
+        if note is not None:
+            click.echo(f"note: {note}")
         click.echo(f"verdict: {verdict}")
     codes = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
     undecided = {"pass": 0, "fail": 1, "inconclusive": 3}[on_inconclusive]
     return undecided if verdict is Verdict.INCONCLUSIVE else codes[verdict]
 
 
-def _write(path: Path, text: str) -> None:
+def _report(table: str, suite: str, markdown: str | None, junit: str | None) -> None:
+    """The forms that were asked for, and GitHub's summary, to which other steps of the job write too."""
+    from compress.history import written_safely
+    from compress.reports.writing import write_text
+
+    if junit is not None:
+        write_text(Path(junit), suite)
+    if markdown is not None:
+        write_text(Path(markdown), table)
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        with written_safely(Path(summary)), Path(summary).open("a", encoding="utf-8") as file:
+            file.write(table)
+
+
+def _remove(path: Path) -> None:
     from compress.history import written_safely
 
     with written_safely(path):
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-
-
-def _append(path: Path, text: str) -> None:
-    """Other steps of the job write to the same file."""
-    from compress.history import written_safely
-
-    with written_safely(path), path.open("a", encoding="utf-8") as file:
-        file.write(text)
+        path.unlink(missing_ok=True)

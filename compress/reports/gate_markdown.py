@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 from compress.gate.verdict import overall
 
 if TYPE_CHECKING:
+    from compress.errors import CompressError
     from compress.gate.verdict import Check
 
 _MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "❔", "skipped": "➖"}
 
 
-def gate_markdown(checks: Sequence[Check], candidate: str, baseline: str) -> str:
+def gate_markdown(checks: Sequence[Check], candidate: str, baseline: str, note: str | None = None) -> str:
     """A heading with the verdict, and a table with a row for each check.
 
     Args:
         checks: Of the gate.
         candidate: As it was given.
         baseline: As it was given.
+        note: What else there is to know of the two.
     """
     lines = [
         f"### compress gate: {overall(checks)}",
@@ -32,6 +34,18 @@ def gate_markdown(checks: Sequence[Check], candidate: str, baseline: str) -> str
     lines += [
         f"| {check.name} | {_MARKS[check.verdict]} {check.verdict} | {cell(check.detail)} |"
         for check in checks
+    ]
+    if note is not None:
+        lines += ["", f"Note: {cell(note)}"]
+    return "\n".join(lines) + "\n"
+
+
+def gate_error_markdown(error: CompressError, candidate: str, baseline: str) -> str:
+    """The same where the gate could not be run."""
+    lines = [
+        "### compress gate: error",
+        "",
+        f"{cell(candidate)} against {cell(baseline)}: {cell(str(error))}",
     ]
     return "\n".join(lines) + "\n"
 

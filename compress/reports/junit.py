@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from compress.gate.verdict import Check, Verdict
+
 if TYPE_CHECKING:
-    from compress.gate.verdict import Check
+    from compress.errors import CompressError
 
 # XML 1.0 has no way to write these.
 _ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -49,6 +51,11 @@ def gate_junit(checks: Sequence[Check], candidate: str, baseline: str, on_inconc
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
     )
+
+
+def gate_error_junit(error: CompressError, candidate: str, baseline: str) -> str:
+    """One ``testcase`` in error, where the gate could not be run."""
+    return gate_junit([Check("gate", Verdict.INCONCLUSIVE, str(error))], candidate, baseline)
 
 
 def _legal(text: str) -> str:

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
 from compress.cli import main
-from compress.gate import Check, Verdict
+from compress.gate import Check, Verdict, load_subject
+from compress.gate.origin import other_network
+from compress.recorded import load_recorded
 from compress.reports.gate_markdown import gate_markdown
 from compress.reports.junit import gate_junit
 
@@ -121,3 +124,43 @@ def test_groups_without_data_are_usage(room: Path, capsys: pytest.CaptureFixture
     path = str(room / "main.onnx")
     assert main(["gate", path, "--baseline", path, "--groups", "groups.npy"]) == 2
     assert "give --data" in capsys.readouterr().err
+
+
+def test_reports_of_an_earlier_gate_never_outlive_an_error(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    junit, markdown = tmp_path / "out.xml", tmp_path / "out.md"
+    forms = ["--junit", str(junit), "--markdown", str(markdown)]
+    assert main([*arguments, *forms]) == 0
+    assert main([*arguments, *forms, "--policy", "nowhere.toml"]) == 2
+    told = capsys.readouterr().err.strip().removeprefix("error: ")
+    suite = ElementTree.parse(junit).getroot().find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("errors")) == ("1", "1")
+    assert [case.get("message") for case in suite.iter("error")] == [told]
+    assert markdown.read_text().startswith("### compress gate: error\n")
+    assert "nowhere.toml" in markdown.read_text()
+    assert summary.read_text().endswith(markdown.read_text())
+
+
+def test_a_report_that_cannot_be_removed_stops_the_gate(
+    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([*arguments, "--junit", str(tmp_path / "file" / "out.xml")]) == 2
+    assert "space and permission to write" in capsys.readouterr().err
+
+
+def test_builds_of_different_files_are_compared_and_it_is_said(room: Path, tmp_path: Path) -> None:
+    subject = load_subject(room / "main.onnx")
+    profile = replace(load_recorded(room / "main.json"), network="net", network_sha256="a" * 64)
+    ours, again = replace(subject, profile=profile), replace(profile, network_sha256="b" * 64)
+    note = other_network(ours, replace(subject, profile=again))
+    assert note is not None
+    assert f"net ({'a' * 12}…)" in note
+    assert f"net ({'b' * 12}…)" in note
+    assert other_network(ours, ours) is None
+    assert other_network(ours, subject) is None
+    assert "Note: the candidate was built from net" in gate_markdown(CHECKS, "new", "old", note)
