@@ -6,7 +6,9 @@ one instruction set: https://onnxruntime.ai/docs/performance/model-optimizations
 
 from __future__ import annotations
 
+import json
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from compress.backends.base import Artifact, Backend, Session
+from compress.backends.base import Artifact, Backend, OperatorTimes, Session
 from compress.errors import BundleError, CompressError, DataError, NetworkError, UnavailableError
 from compress.onnx_graph.files import files_of, save_model, sha256_of, size_of
 from compress.onnx_graph.fold import prepare
@@ -36,6 +38,9 @@ DEFAULTS: dict[str, Any] = {
     "spinning": False,
     "arena": True,
 }
+
+#: Calls that are traced at the least and at the most; the profiler drops events beyond a million.
+_LEAST_TRACED, _MOST_TRACED = 10, 200
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -103,6 +108,25 @@ class OnnxRuntime(Backend):
 
         return fusion_coverage(optimized_graph(artifact)).to_dict()
 
+    def operator_times(
+        self, artifact: Artifact, feeds: Mapping[str, np.ndarray[Any, Any]], seconds: float
+    ) -> OperatorTimes | None:
+        """See :meth:`Backend.operator_times`."""
+        import onnx
+
+        from compress.backends.onnxruntime_trace import operator_times
+
+        with tempfile.TemporaryDirectory(prefix="compress-") as directory:
+            graph, trace = Path(directory) / "optimized.onnx", Path(directory) / "trace"
+            session = _open(artifact.path, artifact.options, optimized=graph, trace=trace)
+            end = time.perf_counter() + seconds
+            for count in range(_MOST_TRACED):
+                if count >= _LEAST_TRACED and time.perf_counter() > end:
+                    break
+                session.run(None, dict(feeds))
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+            return operator_times(events, onnx.load(graph, load_external_data=False).graph)
+
 
 class OnnxRuntimeSession(Session):
     """One ``onnxruntime.InferenceSession`` with checked feeds."""
@@ -168,8 +192,9 @@ def optimized_graph(artifact: Artifact) -> onnx.ModelProto:
 
 
 def _open(
-    path: Path, options: Mapping[str, Any], optimized: Path | None = None
+    path: Path, options: Mapping[str, Any], optimized: Path | None = None, trace: Path | None = None
 ) -> onnxruntime.InferenceSession:
+    """A session; its optimized graph is written to ``optimized``, and its trace to a file that begins with ``trace``."""
     import onnxruntime
 
     settings = {**DEFAULTS, **options}
@@ -194,6 +219,9 @@ def _open(
     session_options.add_session_config_entry("session.force_spinning_stop", "1")
     if optimized is not None:
         session_options.optimized_model_filepath = str(optimized)
+    if trace is not None:
+        session_options.enable_profiling = True
+        session_options.profile_file_prefix = str(trace)
     with _explained(path):
         return onnxruntime.InferenceSession(str(path), session_options, providers=[settings["provider"]])
 

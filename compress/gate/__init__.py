@@ -17,7 +17,7 @@ equal the margin::
 """
 
 from compress.gate.accuracy import judge_churn, judge_drop
-from compress.gate.latency import judge_latency, judge_p99, judge_rounds
+from compress.gate.latency import judge_latency, judge_p99
 from compress.gate.policy import GatePolicy, load_policy
 from compress.gate.run import gate
 from compress.gate.slices import judge_slices
@@ -34,7 +34,6 @@ __all__ = [
     "judge_drop",
     "judge_latency",
     "judge_p99",
-    "judge_rounds",
     "judge_slices",
     "load_policy",
     "load_subject",

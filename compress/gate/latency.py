@@ -1,10 +1,10 @@
 """Latency: interleaved pairs of calls in one process, or, with less to say, a recorded median.
 
 Both builds meet the same disturbances in turn, so their ratio holds where milliseconds move by a factor of two. Not
-all disturbances are shared, though: on a loaded machine a session whose thread was put beside another busy one stays
-slow for tens to hundreds of milliseconds, while the other session does not. Such a spell is not in the bounds, which
-take the pairs for independent. So calls that are over in microseconds are repeated until a pair has lasted long enough
-to be one, and a verdict has to come out of several rounds, each with sessions of its own.
+all disturbances are shared, though: where its memory lies and where its threads run makes a session a few percent
+faster or slower for as long as it lives. Neighbouring pairs tell that again and again, and are not independent. So what
+is counted are rounds, each with sessions of its own, in the other order of opening and with threads bound to the same
+processors (:mod:`compress.profiling.pinning`): the median of a round's pairs is one observation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,93 +23,61 @@ from compress.statistics.quantiles import median_log_ratio_bounds, quantile_inte
 if TYPE_CHECKING:
     from compress.record import Latency
 
-LogRatios = np.ndarray[Any, np.dtype[np.float64]]
 Times = np.ndarray[Any, np.dtype[np.float64]]
 
 #: MLPerf LoadGen's minimum of queries for a 99th percentile.
 LEAST_FOR_P99 = 662
 
-#: A verdict has to come out of this many rounds, out of at most so many, with a pause in seconds between them.
-AGREEING, ROUNDS, PAUSE = 3, 5, 0.2
-
-#: A pair that is over sooner is repeated, and the median of its log-ratios taken, until this many seconds are over.
-LEAST_PAIR_S = 0.01
+#: A round takes pairs for so many seconds, and so many pairs at the least.
+ROUND_S, LEAST_PAIRS = 0.25, 6
 
 
-def long_pairs(take: Callable[[], float], count: int, least_s: float = LEAST_PAIR_S) -> LogRatios:
-    """Log-ratios of pairs that last long enough not to repeat what the pair before told.
+def take_round(take: Callable[[], None], seconds: float = ROUND_S, least: int = LEAST_PAIRS) -> None:
+    """One round's pairs: an even number of them, so that both orders of calling have the same weight.
 
     Args:
-        take: Times one pair of calls and gives its ln(candidate / baseline); the order flips each time.
-        count: How many to give.
-        least_s: How long each takes at least, in seconds.
-
-    Returns:
-        float64 ``(count,)``.
+        take: Times one pair of calls; the order flips each time.
+        seconds: For how long at the least.
+        least: How many at the least.
     """
-    medians = np.empty(count)
-    for number in range(count):
-        end = time.perf_counter() + least_s
-        ratios = [take()]
-        while time.perf_counter() < end or (len(ratios) > 1 and len(ratios) % 2):
-            ratios.append(take())  # an even number: both orders have the same weight
-        medians[number] = np.median(ratios)
-    return medians
+    end = time.perf_counter() + seconds
+    taken = 0
+    while taken < least or taken % 2 or time.perf_counter() < end:
+        take()
+        taken += 1
 
 
-def judge_rounds(measure: Callable[[], Check], pause_s: float = PAUSE) -> Check:
-    """The verdict that most rounds give; inconclusive where no verdict has a majority.
+def judge_latency(measure_round: Callable[[int], float], policy: GatePolicy) -> Check:
+    """Sequential test of the median latency ratio over rounds, exact at every look.
 
     Args:
-        measure: One round: :func:`judge_latency` on pairs of sessions that no other round has used.
-        pause_s: Between two rounds, in seconds.
-    """
-    checks: list[Check] = []
-    for number in range(ROUNDS):
-        if number:
-            time.sleep(pause_s)
-        checks.append(measure())
-        for verdict in (Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE):
-            agreeing = [check for check in checks if check.verdict is verdict]
-            if len(agreeing) == AGREEING:
-                told = f"{agreeing[-1].detail}; {verdict} in {AGREEING} of {len(checks)} rounds"
-                return replace(
-                    agreeing[-1], detail=told, figures={**agreeing[-1].figures, "rounds": len(checks)}
-                )
-    told = f"{checks[-1].detail}; no verdict in {AGREEING} of {ROUNDS} rounds: this machine is busy, or they are close"
-    return replace(checks[-1], verdict=Verdict.INCONCLUSIVE, detail=told)
-
-
-def judge_latency(more_pairs: Callable[[int], LogRatios], policy: GatePolicy) -> Check:
-    """Sequential test of the median latency ratio, exact at every look.
-
-    Args:
-        more_pairs: Gives this many further values of ln(candidate / baseline), one per interleaved pair.
+        measure_round: Gives the median of ln(candidate / baseline) over the interleaved pairs of one round, by the
+            round's number from 0, on sessions that no other round has used.
         policy: The margin and the looks.
     """
     limit = 1 + policy.max_slowdown_percent / 100
-    ratios: LogRatios = np.empty(0)
+    rounds: list[float] = []
     for look in policy.looks:
-        ratios = np.concatenate([ratios, more_pairs(look - len(ratios))])
-        bounds = median_log_ratio_bounds(ratios, policy.alpha / len(policy.looks))
-        ratio, low, high = (_exp(value) for value in (float(np.median(ratios)), *bounds))
+        rounds += [measure_round(number) for number in range(len(rounds), look)]
+        bounds = median_log_ratio_bounds(rounds, policy.alpha / len(policy.looks))
+        ratio, low, high = (_exp(value) for value in (float(np.median(rounds)), *bounds))
         told = (
             f"median ratio {ratio:.3f}, between {low:.3f} and {high:.3f} "
-            f"(margin {limit:g}, {len(ratios)} interleaved pairs)"
+            f"(margin {limit:g}, {len(rounds)} rounds of interleaved pairs)"
         )
         figures = {
             "ratio": ratio,
             "low": low,
             "high": finite(high),
             "margin": limit,
-            "pairs": len(ratios),
+            "rounds": len(rounds),
         }
         verdict = judge_bounds(low, high, limit)
         if verdict is not Verdict.INCONCLUSIVE:
             return Check("latency", verdict, told, figures)
-    needed = _pairs_needed(len(ratios), ratio, low, high, limit)
-    more = f"about {needed} pairs would decide" if needed else "the ratio lies on the margin"
-    return Check("latency", Verdict.INCONCLUSIVE, f"{told}; {more}", {**figures, "pairs_to_decide": needed})
+    needed = _rounds_needed(len(rounds), ratio, low, high, limit)
+    more = f"about {needed} rounds would decide" if needed else "the ratio lies on the margin"
+    return Check("latency", Verdict.INCONCLUSIVE, f"{told}; {more}", {**figures, "rounds_to_decide": needed})
 
 
 def judge_p99(candidate: Times, baseline: Times, policy: GatePolicy) -> Check:
@@ -169,12 +136,12 @@ def judge_recorded_latency(now: Latency, recorded: Latency, policy: GatePolicy) 
     return Check("latency", judge_bounds(low, high, limit), told, figures)
 
 
-def _pairs_needed(pairs: int, ratio: float, low: float, high: float, limit: float) -> int | None:
-    """The bounds close in with the root of the number of pairs."""
+def _rounds_needed(rounds: int, ratio: float, low: float, high: float, limit: float) -> int | None:
+    """The bounds close in with the root of the number of rounds."""
     if low <= 0 or not math.isfinite(high) or ratio == limit:
         return None
     reach = math.log(high / ratio) if ratio < limit else math.log(ratio / low)
-    return max(pairs + 1, math.ceil(pairs * (reach / math.log(limit / ratio)) ** 2))
+    return max(rounds + 1, math.ceil(rounds * (reach / math.log(limit / ratio)) ** 2))
 
 
 def _exp(value: float) -> float:

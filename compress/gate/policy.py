@@ -41,7 +41,7 @@ class GatePolicy:
         max_drop_points: Accuracy drop allowed, in points.
         max_slowdown_percent: Rise of the median latency allowed, in percent.
         alpha: One-sided error of each check, inside (0, 0.5).
-        looks: Numbers of pairs after which latency is judged; ``alpha`` is split evenly across them.
+        looks: Numbers of rounds after which latency is judged; ``alpha`` is split evenly across them.
         checks: Those that are made.
         max_slice_drop_points: Accuracy drop allowed in each slice, in points.
         slice_correction: How the error is shared among slices: "holm" or "bonferroni".
@@ -63,7 +63,7 @@ class GatePolicy:
     max_drop_points: float = 1.0
     max_slowdown_percent: float = 2.0
     alpha: float = 0.05
-    looks: tuple[int, ...] = (50, 100, 200, 400)
+    looks: tuple[int, ...] = (7, 10, 16, 30)
     checks: tuple[str, ...] = ("accuracy", "slices", "latency", "size")
     max_slice_drop_points: float = 5.0
     slice_correction: str = "holm"
@@ -81,7 +81,7 @@ class GatePolicy:
         check(vars(self), _FIELDS, "the policy", UsageError)
         if any(later <= earlier for earlier, later in pairwise(self.looks)):
             raise UsageError(
-                "looks that rise", str(list(self.looks)), "give numbers of pairs in rising order"
+                "looks that rise", str(list(self.looks)), "give numbers of rounds in rising order"
             )
 
     def to_dict(self) -> dict[str, object]:
@@ -104,7 +104,7 @@ def load_policy(path: Path) -> GatePolicy:
 _FIELDS: Mapping[str, Field] = {
     "checks": List(Text(CHECKS), shortest=1, longest=len(CHECKS)),
     "alpha": Number("", 1e-6, 0.49),
-    "looks": List(Number("pairs", 1, 1_000_000, whole=True), shortest=1, longest=20),
+    "looks": List(Number("rounds", 1, 10_000, whole=True), shortest=1, longest=20),
     "max_drop_points": Number("points", 0, _MOST),
     "max_slice_drop_points": Number("points", 0, _MOST),
     "slice_correction": Text(("holm", "bonferroni")),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,7 @@ from compress.gate.latency import (
     judge_latency,
     judge_p99,
     judge_recorded_latency,
-    judge_rounds,
-    long_pairs,
+    take_round,
 )
 from compress.gate.outcomes import Paired, recorded_outcomes, run_outcomes
 from compress.gate.policy import GatePolicy
@@ -29,11 +29,14 @@ from compress.gate.verdict import Check, Verdict
 if TYPE_CHECKING:
     from compress.backends.base import Session
     from compress.bundle import Bundle
+    from compress.profiling.latency import Pairs
     from compress.record import Profile
     from compress.task import Task
     from compress.tensors import TensorSpec
 
 _MEMORY_RUNS = 3
+#: Of a round, for both sessions together.
+_WARM_UP_S = 0.2
 #: Of a fingerprint: whether a newer one is slower is what a comparison should tell.
 _SOFTWARE = frozenset({"os", "python", "onnxruntime", "gpu_driver"})
 
@@ -209,20 +212,23 @@ class _Run:
     def _latency(self) -> Check:
         if self.their_session is None:
             return self._recorded_latency()
-        return judge_rounds(self._round)
+        return judge_latency(lambda number: float(np.median(self._round(number).log_ratios)), self.policy)
 
-    def _round(self) -> Check:
-        from compress.profiling.latency import Pairs, sample_feeds
+    def _round(self, number: int, pinned: bool = True) -> Pairs:
+        """Pairs of sessions of their own."""
+        from compress.profiling.latency import Budget, Pairs, sample_feeds
+        from compress.profiling.pinning import bound
 
-        feeds = sample_feeds(self.our_session, self.task)
-        with self.ours.open() as ours, self.theirs.open() as theirs:
-            pairs = Pairs(ours, theirs, feeds)
-
-            def take() -> float:
-                pairs.take()
-                return pairs.log_ratios[-1]
-
-            return judge_latency(lambda count: long_pairs(take, count), self.policy)
+        # What is opened first finds the better memory, or the worse.
+        sides = (self.ours, self.theirs) if number % 2 else (self.theirs, self.ours)
+        with ExitStack() as stack:
+            first, second = (stack.enter_context(side.open(pinned)) for side in sides)
+            if pinned:
+                stack.enter_context(bound())
+            ours, theirs = (first, second) if number % 2 else (second, first)
+            pairs = Pairs(ours, theirs, sample_feeds(ours, self.task), Budget(warm_up_seconds=_WARM_UP_S))
+            take_round(pairs.take)
+        return pairs
 
     def _recorded_latency(self) -> Check:
         from compress.profiling.latency import measure_latency, sample_feeds
@@ -241,15 +247,17 @@ class _Run:
         return judge_recorded_latency(now, recorded, self.policy)
 
     def _p99(self) -> Check:
-        from compress.profiling.latency import Pairs, sample_feeds
-
         if self.their_session is None:
             return Check("p99", Verdict.SKIPPED, "needs pairs, and a profile cannot be run")
-        pairs = Pairs(self.our_session, self.their_session, sample_feeds(self.our_session, self.task))
-        for _ in range(LEAST_FOR_P99):
-            pairs.take()
-        times = np.array(pairs.times_ms)
-        return judge_p99(times, times / np.exp(pairs.log_ratios), self.policy)
+        times, log_ratios = np.empty(0), np.empty(0)
+        for number in count():
+            if len(times) >= LEAST_FOR_P99:
+                break
+            # A bound thread waits where a free one moves on: its tail would be the binding's, not the build's.
+            pairs = self._round(number, pinned=False)
+            times = np.append(times, pairs.times_ms)
+            log_ratios = np.append(log_ratios, pairs.log_ratios)
+        return judge_p99(times, times / np.exp(log_ratios), self.policy)
 
     def _memory(self) -> Check:
         if self.theirs.artifact is not None:

@@ -51,20 +51,27 @@ class Subject:
             self if self.artifact is None else replace(self, artifact=replace(self.artifact, options=options))
         )
 
-    def open(self) -> Session:
+    def open(self, pinned: bool = False) -> Session:
         """A session over the artifact.
+
+        Args:
+            pinned: With its worker threads bound to processors, so that two of them are treated alike.
 
         Raises:
             BundleError: It is a recorded profile, or the file is damaged.
             UnavailableError: The back end is not installed here.
         """
         from compress.backends import load_backend
+        from compress.profiling.pinning import pinned_options
 
         if self.artifact is None:
             raise BundleError(
                 "a build that can be run", f"{self.name}: a profile", "give the bundle or ONNX file"
             )
-        return load_backend(self.artifact.backend).open(self.artifact)
+        artifact = self.artifact
+        if pinned:
+            artifact = replace(artifact, options=pinned_options(artifact.options))
+        return load_backend(artifact.backend).open(artifact)
 
 
 def load_subject(source: Path | str | Bundle | Subject) -> Subject:

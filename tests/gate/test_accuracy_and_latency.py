@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,37 +50,45 @@ def test_losing_more_never_helps(lost: int, won: int, n: int) -> None:
     assert order.index(judged(lost + 1, won, n).verdict) >= order.index(judged(lost, won, n).verdict)
 
 
-def pairs(shift: float, seed: int, spread: float = 0.2) -> Callable[[int], np.ndarray]:
+def rounds(shift: float, seed: int, spread: float = 0.02) -> Callable[[int], float]:
     random = np.random.default_rng(seed)
-    return lambda count: np.log1p(shift) + spread * random.standard_normal(count)
+    return lambda number: float(np.log1p(shift) + spread * random.standard_normal())
 
 
-def test_false_alarms_of_the_latency_gate_stay_below_one_percent() -> None:
-    verdicts = [judge_latency(pairs(0.0, seed), GatePolicy()).verdict for seed in range(400)]
-    assert verdicts.count(Verdict.FAIL) <= 4
+def two_moods(shift: float, seed: int) -> Callable[[int], float]:
+    """Sessions of which half are a quarter slower for as long as they live, either one."""
+    random = np.random.default_rng(seed)
+    return lambda number: float(np.log1p(shift) + random.choice([-0.25, 0.25]) + random.normal(0, 0.02))
+
+
+@pytest.mark.parametrize("noise", [rounds, two_moods])
+def test_false_alarms_of_the_latency_gate_stay_below_one_percent(noise: Callable[..., Any]) -> None:
+    verdicts = [judge_latency(noise(0.0, seed), GatePolicy()).verdict for seed in range(1000)]
+    # Half of the moody rounds are over the margin: there the error is what alpha allows at each of two sides.
+    assert verdicts.count(Verdict.FAIL) <= (10 if noise is rounds else 50)
 
 
 def test_ten_percent_is_found_and_says_so() -> None:
-    verdicts = [judge_latency(pairs(0.1, seed, spread=0.1), GatePolicy()).verdict for seed in range(100)]
-    assert verdicts.count(Verdict.FAIL) >= 95
+    verdicts = [judge_latency(rounds(0.1, seed, spread=0.04), GatePolicy()).verdict for seed in range(200)]
+    assert verdicts.count(Verdict.FAIL) == 200
 
 
-def test_five_percent_is_found_within_the_pair_cap() -> None:
-    verdicts = [judge_latency(pairs(0.05, seed, spread=0.1), GatePolicy()).verdict for seed in range(100)]
-    assert verdicts.count(Verdict.FAIL) >= 95
+def test_five_percent_is_found_within_the_cap() -> None:
+    verdicts = [judge_latency(rounds(0.05, seed, spread=0.03), GatePolicy()).verdict for seed in range(200)]
+    assert verdicts.count(Verdict.FAIL) >= 190
 
 
-def test_undecided_latency_says_how_many_pairs_would_decide() -> None:
-    check = judge_latency(pairs(0.0, 1, spread=0.5), GatePolicy(looks=(50,)))
+def test_undecided_latency_says_how_many_rounds_would_decide() -> None:
+    check = judge_latency(rounds(0.0, 1, spread=0.5), GatePolicy(looks=(20,)))
     assert check.verdict is Verdict.INCONCLUSIVE
-    assert "pairs would decide" in check.detail
-    needed = check.figures["pairs_to_decide"]
+    assert "rounds would decide" in check.detail
+    needed = check.figures["rounds_to_decide"]
     assert isinstance(needed, int)
-    assert needed > 50
+    assert needed > 20
 
 
-def test_too_few_pairs_decide_nothing_and_are_told_in_json() -> None:
-    check = judge_latency(pairs(-0.5, 0, spread=0.01), GatePolicy(looks=(3,)))
+def test_too_few_rounds_decide_nothing_and_are_told_in_json() -> None:
+    check = judge_latency(rounds(-0.5, 0, spread=0.01), GatePolicy(looks=(3,)))
     assert check.verdict is Verdict.INCONCLUSIVE
     json.dumps(check.to_dict(), allow_nan=False)
 
@@ -87,16 +96,17 @@ def test_too_few_pairs_decide_nothing_and_are_told_in_json() -> None:
 def test_quiet_machine_decides_at_the_first_look() -> None:
     asked: list[int] = []
 
-    def quiet(count: int) -> np.ndarray:
-        asked.append(count)
-        return np.full(count, -0.5)
+    def quiet(number: int) -> float:
+        asked.append(number)
+        return -0.5
 
-    assert judge_latency(quiet, GatePolicy()).verdict is Verdict.PASS
-    assert asked == [50]
+    policy = GatePolicy()
+    assert judge_latency(quiet, policy).verdict is Verdict.PASS
+    assert asked == list(range(policy.looks[0]))
 
 
 def test_noise_is_inconclusive_after_the_last_look() -> None:
-    assert judge_latency(pairs(0.02, 0, spread=1.0), GatePolicy()).verdict is Verdict.INCONCLUSIVE
+    assert judge_latency(rounds(0.02, 0, spread=1.0), GatePolicy()).verdict is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(

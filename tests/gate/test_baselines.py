@@ -19,8 +19,8 @@ from compress.record import Profile
 from compress.recorded import load_recorded, sealed
 from tests.graphs import samples
 
-#: Wide margins for time, and few pairs: what is tested here is not whether this machine is quiet.
-EASY = GatePolicy(max_slowdown_percent=1000, looks=(20,), max_slice_drop_points=20)
+#: Wide margins for time, and few rounds: what is tested here is not whether this machine is quiet.
+EASY = GatePolicy(max_slowdown_percent=1000, looks=(5,), max_slice_drop_points=20)
 
 
 def gated(
@@ -48,12 +48,13 @@ def test_two_onnx_files(room: Path) -> None:
 
 
 def test_every_check_is_made_and_only_those_of_the_policy(room: Path) -> None:
-    checks = gated(room, "main.onnx", "main.onnx", checks=CHECKS, max_p99_slowdown_percent=10_000)
+    checks = gated(room, "main.onnx", "main.onnx", checks=CHECKS)
     assert [check.name for check in checks] == list(CHECKS)
     found = verdicts(checks)
     assert found.pop("energy") == "skipped"
     assert found.pop("coverage") == "pass"
     assert found.pop("memory") in ("pass", "inconclusive")
+    assert found.pop("p99") in ("pass", "inconclusive")  # the tail of a microsecond's call is the machine's
     assert set(found.values()) == {"pass"}
     assert [check.name for check in gated(room, "main.onnx", "main.onnx", checks=("size",))] == ["size"]
 

@@ -1,0 +1,65 @@
+"""Threads bound to processors while two builds are compared.
+
+Two sessions on the same two cores are not treated alike by the scheduler: the worker thread of one may share its core
+with another busy program for as long as the session lives, while the other's does not. On a two-core machine with one
+core loaded, the median ratio of two sessions of the same file was anything between 0.75 and 1.35 from pair of sessions
+to pair of sessions, and between 0.99 and 1.01 with both sessions' threads bound to the same processors in the same
+order: then whatever else runs there slows both.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+
+
+def processors() -> list[int]:
+    """Logical processors that this process may use, one of each core first; empty where the system does not tell."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    if affinity is None:
+        return []
+    seen: dict[str, int] = {}
+    order = []
+    for number in sorted(affinity(0)):
+        core = _siblings(number)
+        order.append((seen.setdefault(core, 0), number))
+        seen[core] += 1
+    return [number for _, number in sorted(order)]
+
+
+def pinned_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Session options with each worker thread bound to a processor of its own, after the caller's.
+
+    Unchanged where there are fewer processors than threads, or the system binds none.
+    """
+    available, threads = processors(), options.get("intra_op_threads", 1)
+    if not 1 < threads <= len(available):
+        return options
+    return {**options, "affinity": available[1:threads]}
+
+
+@contextmanager
+def bound() -> Iterator[None]:
+    """The calling thread on the first processor; what other threads it starts meanwhile inherits it."""
+    available = processors()
+    if not available:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, available[:1])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _siblings(number: int) -> str:
+    try:
+        return Path(_TOPOLOGY.format(number)).read_text().strip()
+    except OSError:
+        return str(number)
