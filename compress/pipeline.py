@@ -63,9 +63,10 @@ class Result:
         for entry in self.candidates:
             data = {**entry.to_dict(), "verdict": self.choice.verdicts[entry.recipe.name]}
             if data["profile"] is not None:
-                data["profile"].pop("outcomes")
+                data["profile"]["outcomes"] = ""
             candidates.append(data)
         return {
+            "schema": 1,
             "bundle": None if self.bundle is None else str(self.bundle.path),
             "shipped": None if self.choice.candidate is None else self.choice.candidate.recipe.name,
             "reason": self.choice.reason,

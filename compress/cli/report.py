@@ -22,8 +22,8 @@ import click
 )
 @click.option(
     "--schema",
-    type=click.Choice(["profile", "manifest"]),
-    help="Print the JSON Schema of a bundle's file and do nothing else.",
+    type=click.Choice(["profile", "manifest", "gate", "optimize"]),
+    help="Print the JSON Schema of a bundle's file, or of what a command prints with --json, and do nothing else.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as one JSON object.")
 def report(

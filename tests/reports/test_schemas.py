@@ -8,7 +8,6 @@ from typing import Any
 import jsonschema
 import pytest
 
-from compress.cli import main
 from compress.record import SCHEMA, Profile
 from compress.schemas import schema_text
 from tests.records import profile
@@ -73,9 +72,3 @@ def test_what_the_reader_needs_is_required(field: str) -> None:
         validator("profile").validate(data)
     with pytest.raises((KeyError, TypeError)):
         Profile.from_dict(data)
-
-
-@pytest.mark.parametrize("name", ["profile", "manifest"])
-def test_the_command_prints_it(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["report", "--schema", name]) == 0
-    assert json.loads(capsys.readouterr().out)["$schema"] == "https://json-schema.org/draft/2020-12/schema"

@@ -1,0 +1,122 @@
+"""What commands print with ``--json`` is what its published schema says."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import numpy as np
+import onnx
+import pytest
+
+from compress.cli import main
+from compress.schemas import NAMES, schema_text
+from tests.graphs import classifier, samples
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("place")
+    onnx.save(classifier(), place / "model.onnx")
+    np.savez(place / "val.npz", x=samples(60), y=np.arange(60) % 4)
+    return place
+
+
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    schema = json.loads(schema_text(name))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+def told(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, Any]:
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) in (0, 1, 3)
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.fixture
+def optimized(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    common = ("--data", place / "val.npz", "--threads", 1, "--seconds", 0.05, "--out", tmp_path / "build")
+    return told(capsys, "optimize", place / "model.onnx", *common, "--max-drop", 100, "--json")
+
+
+def test_optimize(optimized: dict[str, Any]) -> None:
+    validator("optimize").validate(optimized)
+    assert optimized["candidates"][0]["profile"]["slices"][0]["samples"] > 0
+    # A profile inside it is held to the schema of profiles.
+    wrong = copy.deepcopy(optimized)
+    wrong["candidates"][0]["profile"]["latency"][0]["source"] = "guessed"
+    with pytest.raises(jsonschema.ValidationError):
+        validator("optimize").validate(wrong)
+
+
+def test_optimize_that_ships_nothing(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ("--data", place / "val.npz", "--threads", 1, "--seconds", 0.05, "--out", tmp_path / "build")
+    found = told(capsys, "optimize", place / "model.onnx", *common, "--max-size", 1e-6, "--json")
+    assert found["bundle"] is None
+    validator("optimize").validate(found)
+
+
+def test_gate(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    policy = tmp_path / "gate.toml"
+    policy.write_text('checks = ["accuracy", "slices", "size", "coverage", "energy"]')
+    model, data = place / "model.onnx", place / "val.npz"
+    found = told(capsys, "gate", model, "--baseline", model, "--data", data, "--policy", policy, "--json")
+    validator("gate").validate(found)
+    assert {check["name"] for check in found["checks"]} == set(found["policy"]["checks"])
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (["schema"], 2),
+        (["verdict"], "skipped"),
+        (["checks"], []),
+        (["checks", 0, "verdict"], "maybe"),
+        (["checks", 0, "detail"], ""),
+        (["policy", "max_drop_points"], -1),
+        (["policy", "alpha"], 0.5),
+        (["surprise"], 1),
+    ],
+)
+def test_a_wrong_verdict_is_invalid(path: list[Any], value: Any) -> None:
+    from compress.gate import Check, GatePolicy, Verdict
+
+    checks = [Check("accuracy", Verdict.PASS, "drop 0", {"samples": 1}).to_dict()]
+    policy = json.loads(json.dumps(GatePolicy().to_dict()))
+    right: dict[str, Any] = {
+        "schema": 1,
+        "verdict": "pass",
+        "candidate": "a",
+        "baseline": "b",
+        "note": None,
+        "checks": checks,
+        "policy": policy,
+    }
+    validator("gate").validate(right)
+    place: Any = right
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        validator("gate").validate(right)
+
+
+@pytest.mark.parametrize("data", [True, False])
+def test_profile(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bool) -> None:
+    more = ("--data", place / "val.npz") if data else ()
+    found = told(capsys, "profile", place / "model.onnx", "--threads", 1, "--batch", 1, *more, "--json")
+    validator("profile").validate(found)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_command_prints_each_schema_whole(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    schema = told(capsys, "report", "--schema", name)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["$id"] == f"urn:compress-toolkit:{name}:1"
+    # It needs no other file: all it refers to is inside it.
+    assert ("urn:compress-toolkit:profile:1" in json.dumps(schema["$defs"])) == (name == "optimize")
