@@ -41,6 +41,44 @@ class Artifact:
     options: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class OperatorTime:
+    """An operator of the graph as the runtime executes it, timed by the runtime.
+
+    Attributes:
+        name: Of its node.
+        operator: Its type, as the runtime names it.
+        kind: Class of operators it belongs to; ``unknown`` where its cost is.
+        outputs: Shapes of what it writes.
+        precision: In which it computes: ``fp32``, ``int8``, …
+        macs: Multiply-accumulate operations of one call; None where they are unknown.
+        bytes: It reads and writes in one call.
+        ms: Milliseconds of one call.
+    """
+
+    name: str
+    operator: str
+    kind: str
+    outputs: tuple[tuple[int, ...], ...]
+    precision: str
+    macs: int | None
+    bytes: int
+    ms: float
+
+
+@dataclass(frozen=True)
+class OperatorTimes:
+    """Where the time of a call goes.
+
+    Attributes:
+        call_ms: Milliseconds of the whole call; what the operators leave of it is spent between them.
+        operators: In the order in which they run.
+    """
+
+    call_ms: float
+    operators: tuple[OperatorTime, ...]
+
+
 class Session(ABC):
     """An opened artifact: a context manager that runs batches.
 
@@ -144,3 +182,18 @@ class Backend(ABC):
         Returns:
             JSON, or None where the runtime does not tell.
         """
+
+    def operator_times(
+        self, artifact: Artifact, feeds: Mapping[str, np.ndarray[Any, Any]], seconds: float
+    ) -> OperatorTimes | None:
+        """Time per operator by the runtime's own profiler, in a session of its own so that no other is slowed.
+
+        Args:
+            artifact: What runs.
+            feeds: One batch.
+            seconds: Wall time to spend on calls.
+
+        Returns:
+            None where the runtime does not tell.
+        """
+        return None

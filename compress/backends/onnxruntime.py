@@ -194,7 +194,7 @@ def optimized_graph(artifact: Artifact) -> onnx.ModelProto:
 def _open(
     path: Path, options: Mapping[str, Any], optimized: Path | None = None, trace: Path | None = None
 ) -> onnxruntime.InferenceSession:
-    """A session; its optimized graph is written to ``optimized``, and its trace to a file that begins with ``trace``."""
+    """A session; it writes the graph it runs to ``optimized`` and what it did to a file named after ``trace``."""
     import onnxruntime
 
     settings = {**DEFAULTS, **options}

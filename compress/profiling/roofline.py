@@ -187,7 +187,7 @@ def estimate(layers: Iterable[Layer], target: Target, batch: int) -> Estimate:
 
 
 def _share(layer: Layer, target: Target) -> LayerEstimate:
-    precision, tera_per_second = _peak(layer.precision, target)
+    precision, tera_per_second = peak(layer.precision, target)
     operations = 2 * layer.macs
     return LayerEstimate(
         layer,
@@ -198,7 +198,7 @@ def _share(layer: Layer, target: Target) -> LayerEstimate:
     )
 
 
-def _peak(precision: str, target: Target) -> tuple[str, float]:
+def peak(precision: str, target: Target) -> tuple[str, float]:
     """The precision in which the target would run it, and its rate there in 10¹² operations per second."""
     while precision in _WIDER:
         rate = target.peaks.at(precision) if precision in PEAK_OF else None

@@ -1,0 +1,174 @@
+"""Time per operator, from the trace that ONNX Runtime's own profiler writes.
+
+The trace is Chrome's trace-event JSON, see
+https://onnxruntime.ai/docs/performance/tune-performance/profiling-tools.html: an event ``model_run`` for each call
+and, before it, one ``…_kernel_time`` for each operator, with the shapes it ran on. Durations are whole microseconds,
+rounded down, so each operator is short of half a microsecond; and the profiler itself takes time between operators.
+Both are in what is left of the call when the operators are taken away. Weights that a kernel has packed for itself are
+missing among the shapes; the graph still has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.helper
+
+from compress.backends.base import OperatorTime, OperatorTimes
+from compress.onnx_graph.graph import attribute
+from compress.onnx_graph.operators import kind, macs
+
+Event = Mapping[str, Any]
+
+#: The runtime's fused operators, and the standard one that costs the same.
+_LIKE = {
+    "FusedConv": "Conv",
+    "NhwcFusedConv": "Conv",
+    "FusedGemm": "Gemm",
+    "FusedMatMul": "MatMul",
+    "QGemm": "MatMul",
+    "MatMulIntegerToFloat": "MatMul",
+    "DynamicQuantizeMatMul": "MatMul",
+}
+
+_PRECISIONS = {
+    "float": "fp32",
+    "float16": "fp16",
+    "bfloat16": "bf16",
+    "double": "fp64",
+    "uint8": "int8",
+    "uint16": "int16",
+    "uint32": "int32",
+    "uint64": "int64",
+}
+
+_SUFFIX = "_kernel_time"
+
+
+def operator_times(events: Sequence[Event], graph: onnx.GraphProto) -> OperatorTimes | None:
+    """What each operator of the executed graph takes.
+
+    Of all calls the fastest quarter counts, by the time of the whole call: those that something interrupted are left
+    out whole, so that the operators and what is between them still add up.
+
+    Args:
+        events: The trace.
+        graph: The optimized graph, of the very session that was traced; its nodes carry the names in the trace.
+
+    Returns:
+        Means over those calls; None where the trace holds no call.
+    """
+    calls = _calls(events)
+    if not calls:
+        return None
+    limit = np.quantile([whole for whole, _ in calls], 0.25)
+    kept = [call for call in calls if call[0] <= limit]
+    nodes = {node.name: node for node in graph.node}
+    constants = {constant.name: constant for constant in graph.initializer}
+    inner = {node.name for node in _inner_nodes(graph)} - set(nodes)
+    spent: dict[tuple[str, str], list[Event]] = {}
+    for _, operators in kept:
+        for event in operators:
+            name = event["name"].removesuffix(_SUFFIX)
+            if name not in inner:  # the operator whose body it is in has its time already
+                spent.setdefault((name, event["args"].get("node_index", "")), []).append(event)
+    return OperatorTimes(
+        call_ms=float(np.mean([whole for whole, _ in kept])) / 1e3,
+        operators=tuple(
+            _operator(name, found, nodes.get(name), constants, len(kept))
+            for (name, _), found in spent.items()
+        ),
+    )
+
+
+def _calls(events: Iterable[Event]) -> list[tuple[float, list[Event]]]:
+    """Microseconds of each call, and the events of its operators."""
+    calls: list[tuple[float, list[Event]]] = []
+    pending: list[Event] = []
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(_SUFFIX):
+            pending.append(event)
+        elif event.get("name") == "model_run":
+            calls.append((event["dur"], pending))
+            pending = []
+    return calls
+
+
+def _inner_nodes(graph: onnx.GraphProto) -> Iterable[onnx.NodeProto]:
+    """Nodes of the bodies of ``If``, ``Loop`` and ``Scan``, at any depth."""
+    for node in graph.node:
+        for each in node.attribute:
+            for body in (each.g, *each.graphs):
+                yield from body.node
+                yield from _inner_nodes(body)
+
+
+def _operator(
+    name: str,
+    events: Sequence[Event],
+    node: onnx.NodeProto | None,
+    constants: Mapping[str, onnx.TensorProto],
+    calls: int,
+) -> OperatorTime:
+    told = events[-1]["args"]
+    op, inputs = str(told["op_name"]), told.get("input_type_shape", [])
+    outputs = [tuple(shape) for output in told.get("output_type_shape", []) for shape in output.values()]
+    moved = sum(int(told.get(f"{part}_size", 0)) for part in ("activation", "parameter", "output"))
+    first = "uint8" if op == "DynamicQuantizeMatMul" else next(iter(inputs[0]), "") if inputs else ""
+    family, multiplied = "unknown", None
+    if node is not None and not attribute(node, "transA", 0):
+        shapes, packed = _input_shapes(node, inputs, constants)
+        shapes |= zip([each for each in node.output if each], outputs, strict=False)
+        standard = _standard(op, node)
+        family, multiplied = kind(standard, shapes.get), macs(standard, shapes.get)
+        moved += packed
+    return OperatorTime(
+        name=name,
+        operator=op,
+        kind=family,
+        outputs=tuple(outputs),
+        precision=_PRECISIONS.get(first, first),
+        macs=multiplied,
+        bytes=moved,
+        ms=sum(event["dur"] for event in events) / calls / 1e3,
+    )
+
+
+def _input_shapes(
+    node: onnx.NodeProto,
+    told: Sequence[Mapping[str, Sequence[int]]],
+    constants: Mapping[str, onnx.TensorProto],
+) -> tuple[dict[str, tuple[int, ...]], int]:
+    """Shapes of the node's inputs by name, and the bytes of the constants that the trace does not list."""
+    listed = [tuple(shape) for entry in told for shape in entry.values()]
+    names = [name for name in node.input if name]
+    shapes: dict[str, tuple[int, ...]] = {}
+    packed = 0
+    for position, name in enumerate(names):
+        if name not in constants:
+            if listed:
+                shapes[name] = listed.pop(0)
+            continue
+        shapes[name] = tuple(constants[name].dims)
+        still_needed = sum(later not in constants for later in names[position + 1 :])
+        if listed and listed[0] == shapes[name] and len(listed) > still_needed:
+            listed.pop(0)
+        else:
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(constants[name].data_type)
+            packed += math.prod(shapes[name]) * dtype.itemsize
+    return shapes, packed
+
+
+def _standard(op: str, node: onnx.NodeProto) -> onnx.NodeProto:
+    """The node as one of the standard's operators, so that its arithmetic can be counted."""
+    same = onnx.NodeProto()
+    same.CopyFrom(node)
+    same.op_type = _LIKE.get(op, op)
+    # Layout variants of the runtime's own domains keep the standard's name, operands and weights.
+    if same.op_type != op or node.domain == "com.microsoft.nchwc" or op.startswith("QLinear"):
+        same.domain = ""
+    return same
