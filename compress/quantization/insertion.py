@@ -21,7 +21,7 @@ from compress.quantization.grid import (
     quantize_weight,
     weight_scales,
 )
-from compress.quantization.kernels import kernels_for
+from compress.quantization.kernels import ONNXRUNTIME, kernels_for
 from compress.quantization.placement import Placement, WeightedNode
 from compress.target import QuantizationFlavour
 
@@ -59,7 +59,7 @@ def insert(
     for name in placement.activations:
         writer.quantize_activation(name, grids[name], placement)
     writer.finish()
-    if flavour.activation == "uint8" and kernels_for(flavour).writes_int8:  # ONNX Runtime on x86
+    if flavour.activation == "uint8" and kernels_for(flavour) is ONNXRUNTIME:  # on x86
         align_input_channels(quantized)
     remove_unused(quantized)
     infer_shapes(quantized)
