@@ -1,0 +1,105 @@
+"""Energy of a call by the processor's own counter (RAPL), where the system lets it be read.
+
+Linux shows the counters below ``/sys/class/powercap``: a directory per zone, with ``energy_uj`` that counts
+microjoules and starts again at ``max_energy_range_uj`` (https://docs.kernel.org/power/powercap/powercap.html).
+A processor's package is a zone at the top, ``intel-rapl:0`` on Intel and AMD alike; the zones inside it are
+parts of it and are not added again. The counter takes in all that the package does, whatever else runs on it
+and what it draws when idle. Since a kernel of 2020 (CVE-2020-8694) only root may read it unless the
+administrator allowed more.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Where the kernel shows its counters.
+POWERCAP = Path("/sys/class/powercap")
+
+#: At the top, and not inside another zone; ``intel-rapl-mmio`` shows the same packages a second time.
+_PACKAGE = re.compile(r"intel-rapl:\d+")
+
+#: The counter moves about every millisecond: over so many of its steps, the last one does not matter.
+_LEAST_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A counter of one package.
+
+    Attributes:
+        path: Its directory.
+        range_uj: Where it starts again from 0, microjoules.
+    """
+
+    path: Path
+    range_uj: int
+
+    def read(self) -> int:
+        """Microjoules so far.
+
+        Raises:
+            OSError: It cannot be read any more.
+            ValueError: It holds no number.
+        """
+        return int((self.path / "energy_uj").read_text())
+
+    def spent(self, before: int, after: int) -> int:
+        """Microjoules between two readings less than one turn of the counter apart."""
+        return after - before if after >= before else after - before + self.range_uj
+
+
+def zones(root: Path = POWERCAP) -> tuple[Zone, ...]:
+    """The packages whose counters can be read here; none where there are none, or none may be read.
+
+    Args:
+        root: Where the zones are.
+    """
+    found = []
+    for path in sorted(root.glob("intel-rapl:*")):
+        if not _PACKAGE.fullmatch(path.name) or not _text(path / "name").startswith("package"):
+            continue
+        limit = _text(path / "max_energy_range_uj")
+        if limit.isdigit() and _text(path / "energy_uj").isdigit():
+            found.append(Zone(path, int(limit)))
+    return tuple(found)
+
+
+def energy_mj(
+    call: Callable[[], object], seconds: float = _LEAST_SECONDS, root: Path = POWERCAP
+) -> float | None:
+    """Energy of one call, all packages together.
+
+    Args:
+        call: Makes one call; it is made over and over, and warmed up already.
+        seconds: For how long at least.
+        root: Where the zones are.
+
+    Returns:
+        Millijoules, or None where no counter can be read, or one became unreadable meanwhile.
+    """
+    counters = zones(root)
+    if not counters:
+        return None
+    try:
+        before = [zone.read() for zone in counters]
+        end = time.perf_counter() + seconds
+        calls = 0
+        while not calls or time.perf_counter() < end:
+            call()
+            calls += 1
+        spent = sum(zone.spent(start, zone.read()) for zone, start in zip(counters, before, strict=True))
+    except (OSError, ValueError):
+        return None
+    return spent / 1e3 / calls if spent else None
+
+
+def _text(path: Path) -> str:
+    """A file's text, or nothing where it cannot be read."""
+    try:
+        return path.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
