@@ -86,6 +86,19 @@ TENSORRT_FLAVOUR = QuantizationFlavour(
 
 
 @dataclass(frozen=True)
+class FurtherBackend:
+    """A back end beside the target's own, which competes with it where it is installed.
+
+    Attributes:
+        precisions: That are worth trying in it; ``fp32`` first. Those of floats are its own, not casts in the graph.
+        quantization: How int8 looks for it.
+    """
+
+    precisions: tuple[str, ...]
+    quantization: QuantizationFlavour
+
+
+@dataclass(frozen=True)
 class Target:
     """What a network is deployed on.
 
@@ -94,7 +107,8 @@ class Target:
         aliases: Other names for it.
         family: ``cpu``, ``arm``, ``gpu``, ``jetson``, ``datacenter``; a word of the user's own otherwise.
         description: One or two sentences.
-        backend: ``onnxruntime`` or ``tensorrt``.
+        backend: ``onnxruntime`` or ``tensorrt``: what the original network runs in.
+        further_backends: Name → what else builds may run in.
         provider: ONNX Runtime's execution provider; None for TensorRT.
         here: Whether the target is this machine.
         memory_gb: 10⁹ bytes.
@@ -142,6 +156,22 @@ class Target:
     dla: bool = False
     estimated_fields: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
+    further_backends: Mapping[str, FurtherBackend] = field(default_factory=dict, hash=False)
+
+    def for_backend(self, name: str) -> Target:
+        """The target as a technique sees it that builds for one of its back ends: its flavour and precisions.
+
+        Raises:
+            TargetError: The target has no such back end.
+        """
+        if name == self.backend:
+            return self
+        known = [self.backend, *self.further_backends]
+        if name not in known:
+            wanted = f"a back end of the target {self.name} ({', '.join(known)})"
+            raise TargetError(wanted, f"'{name}'", closest(name, known) or "choose one of these")
+        further = self.further_backends[name]
+        return replace(self, backend=name, precisions=further.precisions, quantization=further.quantization)
 
     def ridge_point(self, precision: str) -> float | None:
         """Operations per byte of memory above which arithmetic is the limit (Williams et al. 2009)."""
@@ -172,6 +202,8 @@ _FIGURES: Mapping[str, Field] = {
     "tensorrt": Text(),
     "quantization": Table(_FLAVOUR),
 }
+_PRECISIONS = List(Text(tuple(PEAK_OF)), shortest=1, required=True)
+_FURTHER = Table({"precisions": _PRECISIONS, "quantization": Table(_FLAVOUR, required=True)})
 _SOURCED = (*_FIGURES, *_PEAKS)
 #: Every key of a target's file.
 _KEYS: Mapping[str, Field] = {
@@ -184,7 +216,8 @@ _KEYS: Mapping[str, Field] = {
     "provider": Text(),
     **_FIGURES,
     "peaks": Table(_PEAKS, required=True),
-    "precisions": List(Text(tuple(PEAK_OF)), shortest=1, required=True),
+    "precisions": _PRECISIONS,
+    "further_backends": Table({"openvino": _FURTHER}),
     "batch_sizes": List(Number("samples", 1, 65536, whole=True), shortest=2, longest=2, required=True),
     "compute_capability": Text(),
     "cores": Number("", 1, 65536, whole=True),
@@ -322,6 +355,10 @@ def _target(path: Path, table: dict[str, Any]) -> Target:
     if flavour is None and values["backend"] == "onnxruntime":
         raise TargetError(f"quantization in {where}, {Table(_FLAVOUR).describe()}", "no such key", "add it")
     values["quantization"] = QuantizationFlavour(**flavour) if flavour else TENSORRT_FLAVOUR
+    values["further_backends"] = {
+        name: FurtherBackend(each["precisions"], QuantizationFlavour(**each["quantization"]))
+        for name, each in values.pop("further_backends", {}).items()
+    }
     low, high = values.pop("power_min_w", None), values.pop("power_max_w", None)
     values["power_w"] = (low or high, high or low) if low or high else None
     target = Target(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("compress-toolkit", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "numpy")
+_PACKAGES = ("compress-toolkit", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy")
 
 
 def versions() -> dict[str, str]:

@@ -56,6 +56,7 @@ def cpu_figures(cpu: Cpu) -> dict[str, Any]:
         "bandwidth_gb_s": bandwidth,
         "peaks": peaks,
         "quantization": quantization(cpu),
+        "further_backends": further_backends(cpu),
         "source": {
             "default": f"derived from {_count(cpu.cores, 'core')} at {stated} and the instruction set",
             "memory_gb": memory_source,
@@ -83,6 +84,18 @@ def quantization(cpu: Cpu) -> dict[str, Any]:
         "reduce_range": not arm and not any(flag in cpu.isa for flag in _VNNI),
         "quantize_bias": True,
     }
+
+
+def further_backends(cpu: Cpu) -> dict[str, Any]:
+    """OpenVINO on x86, its strongest ground; bf16 where the processor multiplies it, in OpenVINO's own kernels.
+
+    Its int8 takes what ONNX Runtime's does, except that the bias stays float: its kernels add that in fp32.
+    """
+    if cpu.architecture != "x86_64":
+        return {}
+    bf16 = ("bf16",) if any(flag in cpu.isa for flag in _BF16_RATE) else ()
+    flavour = {**quantization(cpu), "quantize_bias": False}
+    return {"openvino": {"precisions": ("fp32", *bf16, "int8"), "quantization": flavour}}
 
 
 def cuda_figures(gpu: Gpu, memory_gb: float, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -52,9 +52,8 @@ ONNXRUNTIME = Int8Kernels(
     fused_addition=False,
 )
 
-# OpenVINO moves Q/DQ to where they fuse. On four networks (residual, depthwise, transformer, recurrent) whole chains
-# were as fast as what NNCF made of them or faster (0.6 of its time on the depthwise one, whose depthwise layers NNCF
-# leaves in float), and faster than Q/DQ on the inputs of weighted operators alone.
+# OpenVINO moves Q/DQ to where they fuse. Whole chains were as fast as, or faster than, what NNCF made of four networks
+# (residual, depthwise, transformer, recurrent), and than Q/DQ on the inputs of weighted operators alone.
 OPENVINO = replace(
     ONNXRUNTIME,
     back_end="OpenVINO",
