@@ -164,6 +164,7 @@ def optimize(
         "seed": seed,
         "factory": factory,
         "trust-pickle": trust_pickle,
+        "recipe": [str(recipe) for recipe in recipes if isinstance(recipe, str | Path)],
     }
     run = _Run(network, task, deployment, host, seed, threads, seconds, reporter)
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
+from compress.recipe import Step
 from compress.record import Latency, Profile
 from compress.reports.evidence import quantization
 from compress.reports.figures import (
@@ -27,7 +28,7 @@ from compress.reports.pareto_plot import STYLE, Kind, Point, draw, front_at, poi
 from compress.reports.provenance import provenance, reproduction
 from compress.reports.run import Run, read_run
 from compress.reports.slices import slices
-from compress.reports.tables import MISSING, Cell, table
+from compress.reports.tables import MISSING, Cell, pairs, table
 
 #: Width and height of the plot in px, for a desktop and for a phone; the style sheet shows one of them.
 _SIZES = {"wide": (928, 470), "narrow": (340, 380)}
@@ -227,7 +228,7 @@ def _candidates(run: Run) -> Markup:
     for entry in run.candidates:
         name = entry.recipe.name
         cells = _measured_cells(entry.profile, len(batches))
-        steps = " → ".join(step.technique for step in entry.recipe.steps) or "none"
+        steps = join([_step(step, first=at == 0) for at, step in enumerate(entry.recipe.steps)] or ["none"])
         seconds = Cell(f"{entry.seconds:.1f} s", entry.seconds)
         verdict: Child = Cell(run.choice.verdicts[name], number=False)
         if name == run.shipped:
@@ -242,6 +243,11 @@ def _candidates(run: Run) -> Markup:
         level += " For estimated times they are a judgement: four networks of five are expected inside."
     whole = table("Every build that was tried", headings, rows, sortable=True, marked=marks[0])
     return join([tag("p", level), whole])
+
+
+def _step(step: Step, *, first: bool) -> Markup:
+    settings = [tag("small", f" {pairs(step.settings)}")] if step.settings else []
+    return join(["" if first else " → ", step.technique, *settings])
 
 
 def _measured_cells(profile: Profile | None, batches: int) -> Sequence[Child]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from compress.reports.figures import size_text
@@ -77,6 +77,9 @@ def reproduction(run: Run) -> Markup:
                 tag("code", f"compress profile build --data {_path(data.get('evaluation'))}"),
                 tabindex=0,
             ),
+            tag("p", "A later build, held against this one:"),
+            tag("pre", tag("code", "compress gate later-build --baseline build"), tabindex=0),
+            *_recipes(run),
             tag(
                 "p",
                 f"Random choices follow from {seed}. Recipes are told apart by their steps; latencies compare on the "
@@ -84,6 +87,14 @@ def reproduction(run: Run) -> Markup:
             ),
         ]
     )
+
+
+def _recipes(run: Run) -> Iterable[Markup]:
+    yield tag("p", "Each build alone, by its recipe in a file that --recipe takes:")
+    for entry in run.candidates:
+        if entry.recipe.steps:
+            text = tag("pre", tag("code", entry.recipe.to_toml()), tabindex=0)
+            yield details(f"{entry.recipe.name}.toml", text)
 
 
 def command(manifest: Mapping[str, Any]) -> str:
@@ -96,12 +107,24 @@ def command(manifest: Mapping[str, Any]) -> str:
     if split.get("calibration_from") == "calibration data":
         words += ["--calibration-data", _raw(data.get("calibration"))]
     words += ["--target", str(manifest["target"]["name"]), "--metric", str(data["metric"])]
-    for option, value in manifest["options"].items():
-        if value is True:
-            words.append(f"--{option}")
-        elif value is not None and value is not False:
-            words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
+    words += _image_flags(data.get("evaluation") or {})
+    for option, given in manifest["options"].items():
+        for value in given if isinstance(given, list) else [given]:
+            if value is True:
+                words.append(f"--{option}")
+            elif value is not None and value is not False:
+                words += [f"--{option}", f"{value:g}" if isinstance(value, float) else str(value)]
     return shlex.join(words)
+
+
+def _image_flags(source: Mapping[str, Any]) -> list[str]:
+    """How images were prepared; the folder itself need not say so any more."""
+    found = source.get("options") if source.get("kind") == "images" else None
+    words = []
+    for name, separator in (("size", "x"), ("mean", ","), ("std", ",")):
+        if isinstance(found, Mapping) and found.get(name) is not None:
+            words += [f"--image-{name}", separator.join(f"{value:g}" for value in found[name])]
+    return words
 
 
 def _data(source: Mapping[str, Any] | None) -> Markup:
@@ -117,7 +140,8 @@ def _data(source: Mapping[str, Any] | None) -> Markup:
 
 
 def _raw(source: Mapping[str, Any] | None) -> str:
-    return str((source or {}).get("path") or "DATA")
+    found = source or {}
+    return str(found.get("path") or found.get("from") or "DATA")
 
 
 def _path(source: Mapping[str, Any] | None) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import json
 import re
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 
 from compress.errors import BundleError
 from compress.reports.html import render
+from compress.reports.provenance import command
 from tests.reports.runs import LAYER, candidates, estimated, written
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>&\' \x00\ud800\u202e'
@@ -164,6 +166,31 @@ def test_how_to_reproduce(page: str, tmp_path: Path) -> None:
         section,
     )
     assert re.search(r"pip install compress-toolkit==\S+ torch==", section)
+    assert "compress gate later-build --baseline build" in section
+    for entry in candidates()[1:]:
+        assert f"<summary>{entry.recipe.name}.toml</summary>" in section
+        assert html.escape(entry.recipe.to_toml()) in section
+
+
+def test_the_command_tells_recipes_and_how_images_were_prepared() -> None:
+    images = {"kind": "images", "path": "val", "options": {"size": [224, 200], "mean": [0.5], "std": None}}
+    manifest = {
+        "network": {"path": "net.pt2"},
+        "data": {"evaluation": images, "metric": "top-1"},
+        "target": {"name": "cpu"},
+        "options": {"recipe": ["a.toml", "b c.toml"], "seed": 0, "factory": None},
+    }
+    assert command(manifest) == (
+        "compress optimize net.pt2 --data val --target cpu --metric top-1 --image-size 224x200 --image-mean 0.5 "
+        "--recipe a.toml --recipe 'b c.toml' --seed 0"
+    )
+    manifest["data"] = {"evaluation": {"kind": "loader", "from": "own:split"}, "metric": "top-1"}
+    assert "--data own:split" in command(manifest)
+
+
+def test_each_build_tells_its_steps_with_their_settings(page: str) -> None:
+    table = page[page.index('id="tried"') : page.index('id="slices"')]
+    assert "quantize<small> method int8</small>" in table
 
 
 def test_measured_figures_are_not_called_estimated(page: str) -> None:
