@@ -40,6 +40,8 @@ class GatePolicy:
     Attributes:
         max_drop_points: Accuracy drop allowed, in points.
         max_slowdown_percent: Rise of the median latency allowed, in percent.
+        max_drift_percent: How far this machine's own medians move from day to day, in percent; widens the bounds of a
+            latency against a recorded profile, which cannot be paired.
         alpha: One-sided error of each check, inside (0, 0.5).
         looks: Numbers of rounds after which latency is judged; ``alpha`` is split evenly across them.
         checks: Those that are made.
@@ -62,6 +64,7 @@ class GatePolicy:
 
     max_drop_points: float = 1.0
     max_slowdown_percent: float = 2.0
+    max_drift_percent: float = 50.0
     alpha: float = 0.05
     looks: tuple[int, ...] = (7, 10, 16, 30)
     checks: tuple[str, ...] = ("accuracy", "slices", "latency", "size")
@@ -113,6 +116,7 @@ _FIELDS: Mapping[str, Field] = {
     "max_calibration_rise_points": Number("points", 0, 100),
     "max_corruption_drop_points": Number("points", 0, _MOST),
     "max_slowdown_percent": Number("percent", 0, _MOST),
+    "max_drift_percent": Number("percent", 0, _MOST),
     "max_p99_slowdown_percent": Number("percent", 0, _MOST),
     "max_size_growth_percent": Number("percent", 0, _MOST),
     "max_memory_growth_percent": Number("percent", 0, _MOST),

@@ -119,7 +119,23 @@ def median(low: float, high: float) -> Latency:
     ],
 )
 def test_recorded_medians_are_compared_by_the_far_ends(now: Latency, verdict: Verdict) -> None:
-    assert judge_recorded_latency(now, median(0.99, 1.01), POLICY).verdict is verdict
+    policy = GatePolicy(max_drift_percent=0)
+    assert judge_recorded_latency(now, median(0.99, 1.01), policy).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("now", "verdict"),
+    [
+        (median(0.65, 0.66), Verdict.PASS),
+        (median(0.90, 0.95), Verdict.INCONCLUSIVE),  # a machine that became faster
+        (median(1.18, 1.19), Verdict.INCONCLUSIVE),  # a machine that became slower
+        (median(1.60, 1.62), Verdict.FAIL),
+    ],
+)
+def test_what_the_machine_may_have_drifted_decides_nothing(now: Latency, verdict: Verdict) -> None:
+    check = judge_recorded_latency(now, median(0.99, 1.01), POLICY)
+    assert check.verdict is verdict
+    assert ("both are timed in pairs" in check.detail) == (verdict is Verdict.INCONCLUSIVE)
 
 
 def test_recorded_intervals_decide_nothing_beyond_their_level() -> None:
