@@ -164,6 +164,7 @@ class Scenario:
         throughput_per_s: Samples per second.
         sweep: Offline: the latency at each batch size that was tried, in ascending order.
         knee: Offline: the smallest of these sizes whose throughput is close to the highest.
+        warm_up: What was dropped; offline, each entry of ``sweep`` has its own.
     """
 
     name: Literal["single-stream", "multi-stream", "offline"]
@@ -177,6 +178,7 @@ class Scenario:
     throughput_per_s: float
     sweep: tuple[Latency, ...] = ()
     knee: int | None = None
+    warm_up: WarmUp | None = None
 
 
 @dataclass(frozen=True)
@@ -289,20 +291,29 @@ def _drop(data: dict[str, Any] | None) -> Drop | None:
 
 def _latency(data: dict[str, Any]) -> Latency:
     intervals = ("ratio_interval", "p90_interval", "p99_interval")
-    warm_up = data.get("warm_up")
     return Latency(
         **{
             **data,
             "interval": Interval(**data["interval"]),
             **{name: _interval(data.get(name)) for name in intervals},
-            "warm_up": None if warm_up is None else WarmUp(**warm_up),
+            "warm_up": _warm_up(data.get("warm_up")),
         }
     )
 
 
 def _scenario(data: dict[str, Any]) -> Scenario:
-    sweep = tuple(_latency(entry) for entry in data["sweep"])
-    return Scenario(**{**data, "interval": _interval(data["interval"]), "sweep": sweep})
+    return Scenario(
+        **{
+            **data,
+            "interval": _interval(data["interval"]),
+            "sweep": tuple(_latency(entry) for entry in data["sweep"]),
+            "warm_up": _warm_up(data["warm_up"]),
+        }
+    )
+
+
+def _warm_up(data: dict[str, Any] | None) -> WarmUp | None:
+    return None if data is None else WarmUp(**data)
 
 
 def _interval(data: dict[str, Any] | None) -> Interval | None:
