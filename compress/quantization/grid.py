@@ -75,24 +75,46 @@ def activation_grid(seen: Range, flavour: QuantizationFlavour) -> Grid:
     return Grid(scale, zero_point, lowest, highest)
 
 
+def range_of(grid: Grid, flavour: QuantizationFlavour) -> Range:
+    """The range whose grid this is: the inverse of :func:`activation_grid`, to the last bit."""
+    if flavour.symmetric:
+        return Range(-127 * grid.scale, 127 * grid.scale)
+    low, high = grid.lowest - grid.zero_point, grid.highest - grid.zero_point
+    return Range(low * grid.scale, high * grid.scale)
+
+
 def weight_scales(
     weight: NDArray[np.float32], axis: int | None, flavour: QuantizationFlavour
 ) -> NDArray[np.float32]:
     """One scale for each output channel, [channels], or one in all, [], with zero point 0."""
     others = tuple(each for each in range(weight.ndim) if each != axis) if axis is not None else None
     largest = np.max(np.abs(weight), axis=others, initial=0.0)
-    scales = np.maximum(largest / _highest_weight(flavour), SMALLEST_SCALE)
+    scales = np.maximum(largest / highest_weight(flavour), SMALLEST_SCALE)
     return np.asarray(scales, np.float32)
 
 
+def widened_scales(
+    scales: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float
+) -> NDArray[np.float32]:
+    """Weight scales that let the bias fit int32, where a channel of tiny weights has a large one."""
+    needed = np.abs(bias) / (LARGEST_BIAS * input_scale)
+    return np.maximum(scales, needed if scales.ndim else needed.max(initial=0.0)).astype(np.float32)
+
+
+def highest_weight(flavour: QuantizationFlavour) -> int:
+    """The largest integer a weight may become; the smallest is its negative."""
+    return 63 if flavour.reduce_range else 127
+
+
 def quantize_weight(
-    weight: NDArray[np.float32], scales: NDArray[np.float32], axis: int | None
+    weight: NDArray[np.float32], scales: NDArray[np.float32], axis: int | None, highest: int = 127
 ) -> NDArray[np.int8]:
-    """The nearest integers, in the weight's shape; the scales decide how large they get."""
+    """The nearest integers from ``-highest`` to ``highest``, in the weight's shape."""
     along = [1] * weight.ndim
     if axis is not None:
         along[axis] = -1
-    return np.rint(weight.astype(np.float64) / scales.astype(np.float64).reshape(along)).astype(np.int8)
+    steps = np.rint(weight.astype(np.float64) / scales.astype(np.float64).reshape(along))
+    return np.clip(steps, -highest, highest).astype(np.int8)
 
 
 def _scale(span: float, steps: int) -> float:
@@ -101,7 +123,3 @@ def _scale(span: float, steps: int) -> float:
     if scale * np.float32(steps) > np.float32(span) and span > steps * SMALLEST_SCALE:
         scale = np.nextafter(scale, np.float32(0))
     return float(scale)
-
-
-def _highest_weight(flavour: QuantizationFlavour) -> int:
-    return 63 if flavour.reduce_range else 127

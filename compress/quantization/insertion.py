@@ -14,12 +14,13 @@ from compress.onnx_graph.fold import infer_shapes, remove_unused
 from compress.onnx_graph.graph import Graph, replace_nodes
 from compress.quantization.alignment import align_input_channels
 from compress.quantization.grid import (
-    LARGEST_BIAS,
     Grid,
     Range,
     activation_grid,
+    highest_weight,
     quantize_weight,
     weight_scales,
+    widened_scales,
 )
 from compress.quantization.kernels import ONNXRUNTIME, kernels_for
 from compress.quantization.placement import Placement, WeightedNode
@@ -31,6 +32,7 @@ def insert(
     placement: Placement,
     ranges: Mapping[str, Range],
     flavour: QuantizationFlavour,
+    scales: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> onnx.ModelProto:
     """A quantized copy of a model.
 
@@ -39,6 +41,8 @@ def insert(
         placement: Where Q/DQ go.
         ranges: For each of the placement's activations that does not take another's scale.
         flavour: Types and granularity.
+        scales: Name of a weighted node → its weight's scales, [channels] or [], where they were learned; elsewhere
+            the largest weight of a channel decides.
 
     Returns:
         A model with QuantizeLinear and DequantizeLinear around activations, weights as int8 initialisers behind
@@ -55,7 +59,7 @@ def insert(
     for name, index in sorted(placement.constants):
         writer.quantize_constant(name, index)
     for weighted in placement.weighted:
-        writer.quantize_weight(weighted, grids[weighted.input])
+        writer.quantize_weight(weighted, grids[weighted.input], (scales or {}).get(weighted.node))
     for name in placement.activations:
         writer.quantize_activation(name, grids[name], placement)
     writer.finish()
@@ -110,22 +114,21 @@ class _Writer:
         integers = grid.quantize(values).astype(zero_point.dtype)
         self.new_inputs[node, index] = self._dequantized_constant(name, integers, scale, zero_point)
 
-    def quantize_weight(self, weighted: WeightedNode, grid: Grid) -> None:
+    def quantize_weight(
+        self, weighted: WeightedNode, grid: Grid, learned: NDArray[np.float32] | None = None
+    ) -> None:
         """Store a weight as int8, and the bias as int32 where the flavour wants it."""
         weight = self._constant(weighted.weight)
-        scales = weight_scales(weight, weighted.axis, self.flavour)
+        scales = weight_scales(weight, weighted.axis, self.flavour) if learned is None else learned
         bias = self._constant(weighted.bias) if weighted.bias and self.flavour.quantize_bias else None
         if bias is not None:
-            # A channel of tiny weights with a large bias would overflow int32: its weights get a coarser grid.
-            needed = np.abs(bias) / (LARGEST_BIAS * grid.scale)
-            scales = np.maximum(scales, needed if weighted.axis is not None else needed.max(initial=0.0))
-            scales = scales.astype(np.float32)
+            scales = widened_scales(scales, bias, grid.scale)
             steps = np.float32(grid.scale) * scales
             integers = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
             self.new_inputs[weighted.node, 2] = self._dequantized_constant(
                 weighted.bias or "", integers, steps, np.zeros_like(steps, np.int32), 0
             )
-        integers = quantize_weight(weight, scales, weighted.axis)
+        integers = quantize_weight(weight, scales, weighted.axis, highest_weight(self.flavour))
         self.new_inputs[weighted.node, 1] = self._dequantized_constant(
             weighted.weight, integers, scales, np.zeros_like(scales, np.int8), weighted.axis
         )

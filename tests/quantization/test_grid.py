@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.quantization.grid import SMALLEST_SCALE, Range, activation_grid, quantize_weight, weight_scales
+from compress.quantization.grid import (
+    SMALLEST_SCALE,
+    Range,
+    activation_grid,
+    quantize_weight,
+    range_of,
+    weight_scales,
+)
 from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
@@ -47,6 +54,13 @@ def test_a_grid_that_rounding_would_push_beyond_the_range_is_one_step_of_float32
     )
 
 
+@given(first=values, second=values)
+@pytest.mark.parametrize("flavour", [U8S8, S8S8, TENSORRT_FLAVOUR], ids=["u8", "s8", "symmetric"])
+def test_a_grid_has_a_range_that_gives_it_back(flavour, first, second):
+    grid = activation_grid(Range(min(first, second), max(first, second)), flavour)
+    assert activation_grid(range_of(grid, flavour), flavour) == grid
+
+
 def test_symmetric_grids_have_zero_point_zero_whatever_the_range():
     assert activation_grid(Range(2, 9), TENSORRT_FLAVOUR).zero_point == 0
     assert activation_grid(Range(-5, 1), TENSORRT_FLAVOUR).scale == np.float32(5 / 127)
@@ -79,3 +93,8 @@ class TestWeights:
 
     def test_a_channel_of_zeros_has_no_subnormal_scale(self):
         assert weight_scales(self.weight, 0, U8S8)[1] == np.float32(SMALLEST_SCALE)
+
+    def test_weights_beyond_a_learned_scale_saturate(self):
+        scales = np.full(3, 0.1, np.float32)
+        integers = quantize_weight(self.weight, scales, 0, highest=63)
+        np.testing.assert_array_equal(integers, [[[5, -10]], [[0, 0]], [[63, 63]]])
