@@ -242,7 +242,20 @@ def _candidates(run: Run) -> Markup:
     if run.estimated:
         level += " For estimated times they are a judgement: four networks of five are expected inside."
     whole = table("Every build that was tried", headings, rows, sortable=True, marked=marks[0])
-    return join([tag("p", level), whole])
+    return join([tag("p", level), whole, _warnings(run)])
+
+
+def _warnings(run: Run) -> Markup:
+    """What makes measured figures doubtful, build by build."""
+    told = [
+        tag("li", tag("strong", entry.recipe.name), f": {warning}")
+        for entry in run.candidates
+        if entry.profile is not None
+        for warning in entry.profile.warnings
+    ]
+    if not told:
+        return join([])
+    return tag("div", tag("p", "▲ Some figures are doubtful:"), tag("ul", *told), class_="note")
 
 
 def _step(step: Step, *, first: bool) -> Markup:

@@ -35,6 +35,7 @@ def provenance(run: Run) -> Markup:
         ("back end", f"{artifact['backend']}: {pairs(artifact['options'])}"),
         ("target", f"{target['name']}: {target.get('description', '')}"),
         ("machine of the run", pairs(run.profile.fingerprint)),
+        ("conditions of the run", _conditions(run.profile.conditions)),
         ("versions", pairs(manifest["versions"])),
         ("made", str(manifest.get("created", "–"))),
     ]
@@ -137,6 +138,11 @@ def _data(source: Mapping[str, Any] | None) -> Markup:
     if source.get("sha256"):
         parts += [", ", _sha256(source["sha256"])]
     return join(parts)
+
+
+def _conditions(found: Mapping[str, Any] | None) -> str:
+    known = {key: value for key, value in (found or {}).items() if value is not None}
+    return pairs({key.replace("_", " "): value for key, value in known.items()}) or "not recorded"
 
 
 def _raw(source: Mapping[str, Any] | None) -> str:

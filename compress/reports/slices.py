@@ -85,7 +85,7 @@ def _build(entry: Candidate, original: dict[str, Slice], axis: Axis, *, opened: 
     parts = worst_first(entry.profile.slices)
     headings: list[Child] = [
         "class",
-        join(["drop, points ", _scale(axis)]),
+        join(["against fp32, points ", _scale(axis)]),
         "drop, points",
         "finding",
         entry.profile.accuracy.metric,
@@ -106,10 +106,12 @@ def _summary(name: str, parts: Sequence[Slice]) -> str:
     if worst.drop is None:
         return f"{name}: {len(parts)} classes"
     worse = sum(finding(part) == _WORSE for part in parts)
-    proven = f"{worse} worse than fp32" if worse else "none shown to be worse than fp32"
-    return (
-        f"{name}: {proven} of {len(parts)}; the worst is {worst.name}, drop {drop_figure(worst.drop)} points"
+    proven = (
+        f"{worse} of {len(parts)} classes worse"
+        if worse
+        else f"none of {len(parts)} classes shown to be worse"
     )
+    return f"{name}: {proven} than fp32; the worst is {worst.name}, drop {drop_figure(worst.drop)} points"
 
 
 def _row(part: Slice, before: Slice | None, axis: Axis, *, right_or_wrong: bool) -> list[Child]:

@@ -188,6 +188,19 @@ def test_the_command_tells_recipes_and_how_images_were_prepared() -> None:
     assert "--data own:split" in command(manifest)
 
 
+def test_doubtful_figures_and_the_conditions_of_the_run_are_told(tmp_path: Path, page: str) -> None:
+    assert "are doubtful" not in page
+    assert "<dt>conditions of the run</dt><dd>not recorded</dd>" in page
+    entries = candidates()
+    assert entries[1].profile is not None
+    conditions = {"load_average": 1.5, "governor": None, "intra_op_threads": 2}
+    profile = replace(entries[1].profile, warnings=("the machine is too noisy",), conditions=conditions)
+    entries[1] = replace(entries[1], profile=profile)
+    told = render(written(tmp_path, entries))
+    assert "<strong>int8</strong>: the machine is too noisy" in told
+    assert "<dd>load average 1.5, intra op threads 2</dd>" in told
+
+
 def test_each_build_tells_its_steps_with_their_settings(page: str) -> None:
     table = page[page.index('id="tried"') : page.index('id="slices"')]
     assert "quantize<small> method int8</small>" in table

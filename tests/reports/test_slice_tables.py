@@ -51,7 +51,7 @@ def test_every_class_has_its_drop_with_both_ends_and_what_fp32_had(tmp_path: Pat
 def test_it_says_that_the_intervals_hold_together(tmp_path: Path) -> None:
     told = section(tmp_path, SLICES)
     assert "The 4 intervals of a build hold together: each is at 97.5 %" in told
-    assert "int8: 1 worse than fp32 of 4; the worst is dog, drop 22.00 (9.00 to 36.00) points" in told
+    assert "int8: 1 of 4 classes worse than fp32; the worst is dog, drop 22.00 (9.00 to 36.00) points" in told
 
 
 def test_drawings_share_one_axis_that_holds_every_interval(tmp_path: Path) -> None:
