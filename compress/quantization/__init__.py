@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import onnx
@@ -14,10 +14,13 @@ from compress.errors import NetworkError
 from compress.onnx_graph.fold import prepare
 from compress.onnx_graph.quantized import quantized_operator
 from compress.quantization.calibration import calibrate
-from compress.quantization.grid import Range
+from compress.quantization.grid import Range, highest_weight
 from compress.quantization.insertion import insert
 from compress.quantization.observers import new_observer
 from compress.quantization.placement import Placement, place
+from compress.quantization.probe import hold_back
+from compress.quantization.recovery import SAMPLES, recover
+from compress.quantization.rewriting import rewrite
 from compress.quantization.settings import METHODS, SCOPES, Settings
 from compress.target import QuantizationFlavour
 
@@ -44,6 +47,7 @@ class QuantizationReport:
         float_nodes: Name of each other node that computes floats → why it stays so.
         ranges: Quantized activation → the range it was given.
         samples: How many calibration saw.
+        recovery: What was done against the loss of accuracy, by the setting's name, and what came of it.
     """
 
     flavour: QuantizationFlavour
@@ -52,6 +56,7 @@ class QuantizationReport:
     float_nodes: Mapping[str, str]
     ranges: Mapping[str, Range]
     samples: int
+    recovery: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -62,6 +67,7 @@ class QuantizationReport:
             "float_nodes": dict(self.float_nodes),
             "ranges": {name: [found.low, found.high] for name, found in self.ranges.items()},
             "samples": self.samples,
+            "recovery": dict(self.recovery),
         }
 
 
@@ -75,8 +81,8 @@ def quantize_static(
 
     Args:
         model: A float32 network; it is not modified.
-        batches: Calibration samples: for each input its array. They are read once; memory holds one batch and
-            its activations at a time.
+        batches: Calibration samples: for each input its array. They are read once; memory holds the first 256
+            samples, and one batch and its activations at a time.
         flavour: How Q/DQ must look for the back end.
         settings: What to quantize and how to find the ranges; the defaults without.
 
@@ -91,6 +97,31 @@ def quantize_static(
     settings = settings or Settings()
     prepared = prepare(model)
     _check_float(prepared)
+    _placed(prepared, flavour, settings)  # refused before any sample is read
+    held, batches = hold_back(batches, SAMPLES, prepared)
+    prepared, recovery = rewrite(prepared, held, flavour, settings)
+    placement = _placed(prepared, flavour, settings)
+    own = [name for name in placement.activations if placement.same_scale_as[name] == name]
+    calibration = calibrate(prepared, own, batches, lambda: new_observer(settings, flavour))
+    quantized = insert(prepared, placement, calibration.ranges, flavour)
+    if settings.correct_bias or settings.rounding == "reconstructed":
+        layers = [weighted.node for weighted in placement.weighted]
+        largest = highest_weight(flavour) if settings.rounding == "reconstructed" else None
+        quantized, recovered = recover(prepared, quantized, layers, held, largest)
+        recovery["correct_bias" if largest is None else "rounding"] = [asdict(layer) for layer in recovered]
+    report = QuantizationReport(
+        flavour=flavour,
+        settings=settings,
+        int8_nodes=placement.int8_nodes,
+        float_nodes=placement.float_nodes,
+        ranges=calibration.ranges,
+        samples=calibration.samples,
+        recovery=recovery,
+    )
+    return quantized, report
+
+
+def _placed(prepared: onnx.ModelProto, flavour: QuantizationFlavour, settings: Settings) -> Placement:
     placement = place(prepared, flavour, settings)
     if not placement.weighted:
         reasons = Counter(placement.float_nodes.values())
@@ -99,18 +130,7 @@ def quantize_static(
             f"none: {'; '.join(reason for reason, _ in reasons.most_common(3)) or 'no float operators'}",
             "exclude less, or leave this network in float",
         )
-    own = [name for name in placement.activations if placement.same_scale_as[name] == name]
-    calibration = calibrate(prepared, own, batches, lambda: new_observer(settings, flavour))
-    quantized = insert(prepared, placement, calibration.ranges, flavour)
-    report = QuantizationReport(
-        flavour=flavour,
-        settings=settings,
-        int8_nodes=placement.int8_nodes,
-        float_nodes=placement.float_nodes,
-        ranges=calibration.ranges,
-        samples=calibration.samples,
-    )
-    return quantized, report
+    return placement
 
 
 def _check_float(model: onnx.ModelProto) -> None:

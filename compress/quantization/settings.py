@@ -14,6 +14,10 @@ SCOPES = ("all", "weights-ops")
 
 METHODS = ("min-max", "moving-average", "percentile", "entropy", "mse")
 
+#: ``nearest``: each weight alone. ``reconstructed``: each layer for the smallest error of its outputs on the
+#: calibration samples, which takes seconds a layer.
+ROUNDINGS = ("nearest", "reconstructed")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -24,6 +28,12 @@ class Settings:
         method: How a tensor's range follows from the values seen, one of :data:`METHODS`.
         percentile: Share of the values inside the range, in percent, above 50 and at most 100; for the method
             ``percentile`` alone.
+        equalize: Whether channels are scaled alike between consecutive layers, where that helps; see
+            :mod:`compress.quantization.equalization`.
+        smooth: Whether outlier channels behind normalisations move into weights, where that helps; see
+            :mod:`compress.quantization.smoothing`.
+        correct_bias: Whether biases take up the mean error of their layer; ``reconstructed`` includes it.
+        rounding: How weights become integers, one of :data:`ROUNDINGS`.
         exclude_nodes: Names of nodes that stay float, as in the prepared graph.
         exclude_ops: Operator types that stay float ("Gemm").
     """
@@ -31,12 +41,22 @@ class Settings:
     scope: str = "all"
     method: str = "mse"
     percentile: float = 99.99
+    equalize: bool = True
+    smooth: bool = True
+    correct_bias: bool = False
+    rounding: str = "nearest"
     exclude_nodes: tuple[str, ...] = ()
     exclude_ops: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _one_of("scope", self.scope, SCOPES)
         _one_of("method", self.method, METHODS)
+        _one_of("rounding", self.rounding, ROUNDINGS)
+        for switch in ("equalize", "smooth", "correct_bias"):
+            if not isinstance(getattr(self, switch), bool):
+                raise RecipeError(
+                    f"{switch} as a switch", repr(getattr(self, switch)), f"write {switch} = true"
+                )
         if not _is_number(self.percentile) or not 50 < self.percentile <= 100:
             raise RecipeError(
                 "a percentile above 50 and at most 100",

@@ -273,7 +273,9 @@ class TestSettings:
         "wrong",
         [
             {"scope": "everything"},
-            {"method": "entropy"},
+            {"method": "median"},
+            {"rounding": "up"},
+            {"equalize": 1},
             {"percentile": 50},
             {"percentile": 100.1},
             {"percentile": True},

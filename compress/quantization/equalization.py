@@ -1,0 +1,198 @@
+"""Cross-layer equalisation: channels of very different range made alike, before one scale is put over all of them.
+
+For f with f(s · x) = s · f(x), s > 0, such as ReLU, W₂ f(W₁ x + b) = (W₂ S) f(S⁻¹ W₁ x + S⁻¹ b) for any positive
+diagonal S. With rᵢ⁽¹⁾ the range of W₁'s output channel i and rᵢ⁽²⁾ that of W₂'s input channel i,
+
+    sᵢ = √(rᵢ⁽¹⁾ / rᵢ⁽²⁾)
+
+makes both √(rᵢ⁽¹⁾ rᵢ⁽²⁾). Nagel et al. 2019, "Data-free quantization through weight equalization and bias
+correction", arXiv 1906.04721, section 4.1. Pairs overlap, so they are gone through until nothing moves any more.
+
+ReLU6 is not such a function: s would have to multiply its limit, channel by channel, and no runtime fuses that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from compress.onnx_graph.fold import remove_unused
+from compress.onnx_graph.graph import Graph
+from compress.quantization.matrices import WEIGHTED, as_matrices, from_matrices, is_plain
+
+_ELEMENTWISE = frozenset({"Relu", "LeakyRelu", "PRelu"})
+_POOLS = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool"})
+_FLATTENING = frozenset({"Flatten", "Reshape", "Squeeze"})
+
+_ROUNDS = 40
+_STILL = 1e-3  # largest |ln s| that counts as nothing moved
+_WIDEST = 2.0**20  # a channel a million times wider than another is scaled no further
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two weighted operators with nothing between them that would notice a channel's scale.
+
+    Attributes:
+        first: Name of the one that writes the channels.
+        second: Name of the one that reads them.
+    """
+
+    first: str
+    second: str
+
+
+def equalize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Pair, ...]]:
+    """A model that computes the same, its channels scaled alike between consecutive weighted operators.
+
+    Args:
+        model: A float model as :func:`compress.onnx_graph.fold.prepare` returns it; it is not modified.
+
+    Returns:
+        The model, equal up to float32 rounding, and the pairs that were scaled.
+    """
+    equalized = onnx.ModelProto()
+    equalized.CopyFrom(model)
+    graph = Graph(equalized)
+    layers = _layers(graph)
+    pairs = _pairs(layers, graph)
+    for _ in range(_ROUNDS):
+        if max((_balance(layers[pair.first], layers[pair.second]) for pair in pairs), default=0.0) < _STILL:
+            break
+    for name in dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)):
+        layers[name].write(graph)
+    remove_unused(equalized)
+    return equalized, pairs
+
+
+def equalizable(model: onnx.ModelProto) -> tuple[Pair, ...]:
+    """The pairs of a prepared model that :func:`equalize` scales."""
+    graph = Graph(model)
+    return _pairs(_layers(graph), graph)
+
+
+def _layers(graph: Graph) -> dict[str, _Layer]:
+    return {node.name: layer for node in graph.nodes if (layer := _layer(node, graph)) is not None}
+
+
+def _pairs(layers: Mapping[str, _Layer], graph: Graph) -> tuple[Pair, ...]:
+    read_by = {name: _reader(layer, graph) for name, layer in layers.items()}
+    return tuple(
+        Pair(name, second) for name, second in read_by.items() if second is not None and second in layers
+    )
+
+
+@dataclass
+class _Layer:
+    """A weighted operator while its channels are scaled; arrays in float64, rounded once when written."""
+
+    node: onnx.NodeProto
+    shape: tuple[int, ...]
+    matrices: NDArray[np.float64]  # [groups, outputs / groups, inputs / groups, taps]
+    bias: NDArray[np.float64] | None  # [outputs]
+
+    @property
+    def outputs(self) -> int:
+        return int(self.matrices.shape[0] * self.matrices.shape[1])
+
+    @property
+    def inputs(self) -> int:
+        return int(self.matrices.shape[0] * self.matrices.shape[2])
+
+    def output_ranges(self) -> NDArray[np.float64]:
+        """The largest weight that makes each output channel, [outputs]."""
+        return np.asarray(np.abs(self.matrices).max(axis=(2, 3)).reshape(-1))
+
+    def input_ranges(self, channels: int) -> NDArray[np.float64]:
+        """The largest weight that meets each of the channels before flattening, [channels]."""
+        return np.asarray(np.abs(self.matrices).max(axis=(1, 3)).reshape(channels, -1).max(axis=1))
+
+    def divide_outputs(self, scales: NDArray[np.float64]) -> None:
+        self.matrices = self.matrices / scales.reshape(*self.matrices.shape[:2], 1, 1)
+        if self.bias is not None:
+            self.bias = self.bias / scales
+
+    def multiply_inputs(self, scales: NDArray[np.float64]) -> None:
+        groups, _, inputs, _ = self.matrices.shape
+        each = np.repeat(scales, self.inputs // len(scales))  # a flattened channel is several inputs in a row
+        self.matrices = self.matrices * each.reshape(groups, 1, inputs, 1)
+
+    def write(self, graph: Graph) -> None:
+        # New initialisers, because another node may share the old ones.
+        values = from_matrices(self.node, self.matrices, self.shape).astype(np.float32)
+        self.node.input[1] = graph.store(f"{self.node.input[1]}_equalized", values)
+        if self.bias is not None:
+            self.node.input[2] = graph.store(f"{self.node.input[2]}_equalized", self.bias.astype(np.float32))
+
+
+def _layer(node: onnx.NodeProto, graph: Graph) -> _Layer | None:
+    weight = graph.constant(node.input[1]) if node.op_type in WEIGHTED else None
+    if weight is None or weight.dtype != np.float32 or not weight.size or not is_plain(node, weight):
+        return None
+    matrices = as_matrices(node, weight).astype(np.float64)
+    if len(node.input) < 3 or not node.input[2]:
+        return _Layer(node, weight.shape, matrices, None)
+    bias = graph.constant(node.input[2])
+    if bias is None or bias.shape != (matrices.shape[0] * matrices.shape[1],):
+        return None
+    return _Layer(node, weight.shape, matrices, bias.astype(np.float64))
+
+
+def _reader(layer: _Layer, graph: Graph) -> str | None:
+    """The weighted operator that alone reads the layer's channels, through nothing that notices their scale."""
+    name = layer.node.output[0]
+    axis = _channel_axis(layer.node, graph.rank(name))
+    while axis is not None:
+        reader = graph.only_consumer(name)
+        if reader is None or reader.input[0] != name or list(reader.input).count(name) != 1:
+            return None
+        if reader.op_type in WEIGHTED:
+            expected = _channel_axis(reader, graph.rank(name))
+            return reader.name if axis == expected and _inputs_fit(layer, reader, graph) else None
+        if not _homogeneous(reader, axis, graph):
+            return None
+        name = reader.output[0]
+    return None
+
+
+def _channel_axis(node: onnx.NodeProto, rank: int | None) -> int | None:
+    if rank is None:
+        return None
+    return rank - 1 if node.op_type == "MatMul" else 1
+
+
+def _inputs_fit(layer: _Layer, reader: onnx.NodeProto, graph: Graph) -> bool:
+    second = _layer(reader, graph)
+    return second is not None and second.inputs % layer.outputs == 0
+
+
+def _homogeneous(node: onnx.NodeProto, axis: int, graph: Graph) -> bool:
+    """Whether a positive scale on a channel before the node is the same scale on that channel behind it."""
+    if node.op_type in _ELEMENTWISE:
+        return True
+    if axis != 1 or any(node.output[1:]):
+        return False
+    if node.op_type in _POOLS:
+        return True
+    before, after = graph.shape(node.input[0]), graph.shape(node.output[0])
+    if node.op_type not in _FLATTENING or before is None or after is None or len(after) != 2:
+        return False
+    sizes: list[Any] = [*before[1:], after[1]]
+    return all(isinstance(size, int) for size in sizes) and math.prod(sizes[:-1]) == sizes[-1]
+
+
+def _balance(first: _Layer, second: _Layer) -> float:
+    """Scale the channels between two layers; how far they moved, as the largest |ln s|."""
+    written, read = first.output_ranges(), second.input_ranges(first.outputs)
+    alive = (written > 0) & (read > 0)
+    ratios = np.divide(written, read, out=np.ones_like(written), where=alive)
+    scales = np.clip(np.sqrt(ratios), 1 / _WIDEST, _WIDEST)
+    first.divide_outputs(scales)
+    second.multiply_inputs(scales)
+    return float(np.abs(np.log(scales)).max(initial=0.0))

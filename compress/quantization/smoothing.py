@@ -1,0 +1,185 @@
+"""Move the outlier channels of a transformer's activations into the weights that read them.
+
+Behind a layer normalisation a few channels are far wider than the others, and one scale for all of them leaves the
+others few integers. X W = (X S⁻¹)(S W) for any positive diagonal S, and S⁻¹ folds into the normalisation's own scale
+and shift, so nothing is added to the graph. With
+
+    sⱼ = max|Xⱼ|^α / max|Wⱼ|^(1 − α)
+
+α decides how much of the difficulty moves: Xiao et al. 2022, "SmoothQuant", arXiv 2211.10438. Here each layer
+takes the α with the smallest error of its quantized product on the samples, or stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from compress.onnx_graph.fold import remove_unused
+from compress.onnx_graph.graph import Graph, attribute
+from compress.quantization.grid import Range, activation_grid, quantize_weight, weight_scales
+from compress.quantization.matrices import as_matrices, from_matrices, is_plain
+from compress.quantization.probe import Batch, Probe
+from compress.target import QuantizationFlavour
+
+_ALPHAS = (0.2, 0.35, 0.5, 0.65, 0.8)
+_ROWS = 512  # of a tensor, from each batch
+_WORTH_IT = 0.95  # share of the error above which a layer stays as it is
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """What was moved.
+
+    Attributes:
+        tensor: The activation, behind its normalisation.
+        readers: Names of the nodes whose weights took the scales.
+        alpha: How much of the difficulty moved, inside (0, 1).
+    """
+
+    tensor: str
+    readers: tuple[str, ...]
+    alpha: float
+
+
+def smooth(
+    model: onnx.ModelProto, batches: Sequence[Batch], flavour: QuantizationFlavour
+) -> tuple[onnx.ModelProto, tuple[Smoothed, ...]]:
+    """A model that computes the same, with activations that quantize better.
+
+    Args:
+        model: A float model as :func:`compress.onnx_graph.fold.prepare` returns it; it is not modified.
+        batches: Samples.
+        flavour: The grids that the error is measured on.
+
+    Returns:
+        The model, equal up to float32 rounding, and what was moved.
+    """
+    smoothed = onnx.ModelProto()
+    smoothed.CopyFrom(model)
+    graph = Graph(smoothed)
+    tensors = smoothable(smoothed)
+    seen = _rows_of(model, tensors, batches)
+    done = []
+    for tensor in tensors:
+        readers = graph.consumers[tensor]
+        weights = [_weight(node, graph) for node in readers]  # [outputs, channels] each
+        alpha, scales = _best(seen[tensor], np.concatenate(weights), flavour)
+        if alpha is None:
+            continue
+        for node, index in _constants_before(tensor, graph) or ():
+            divided = np.asarray(graph.constant(node.input[index]), np.float64) / scales
+            node.input[index] = graph.store(f"{node.input[index]}_smoothed", divided.astype(np.float32))
+        for node, weight in zip(readers, weights, strict=True):
+            shape = np.asarray(graph.constant(node.input[1])).shape
+            values = from_matrices(node, (weight * scales)[None, :, :, None], shape)
+            node.input[1] = graph.store(f"{node.input[1]}_smoothed", values.astype(np.float32))
+        done.append(Smoothed(tensor, tuple(node.name for node in readers), alpha))
+    remove_unused(smoothed)
+    return smoothed, tuple(done)
+
+
+def smoothable(model: onnx.ModelProto) -> list[str]:
+    """The tensors of a prepared model whose channels can be scaled for nothing, in topological order."""
+    graph = Graph(model)
+    return [name for name in graph.producers if _is_smoothable(name, graph)]
+
+
+def _is_smoothable(tensor: str, graph: Graph) -> bool:
+    readers = graph.consumers.get(tensor, [])
+    if not readers or tensor in graph.outputs or not _constants_before(tensor, graph):
+        return False
+    return all(_reads_with_weight(node, tensor, graph) for node in readers)
+
+
+def _reads_with_weight(node: onnx.NodeProto, tensor: str, graph: Graph) -> bool:
+    if (
+        node.op_type not in ("MatMul", "Gemm")
+        or list(node.input).count(tensor) != 1
+        or node.input[0] != tensor
+    ):
+        return False
+    weight = graph.constant(node.input[1])
+    return weight is not None and weight.dtype == np.float32 and is_plain(node, weight)
+
+
+def _weight(node: onnx.NodeProto, graph: Graph) -> NDArray[np.float64]:
+    weight = as_matrices(node, np.asarray(graph.constant(node.input[1])))
+    return np.asarray(weight[0, :, :, 0], np.float64)
+
+
+def _constants_before(tensor: str, graph: Graph) -> list[tuple[onnx.NodeProto, int]] | None:
+    """The constants, as (node, input), that a tensor is proportional to, channel by channel of its last axis."""
+    node, size = graph.producers[tensor], (graph.shape(tensor) or (None,))[-1]
+
+    def is_vector(index: int) -> bool:
+        return graph.shape(node.input[index]) == (size,) and graph.is_float32(node.input[index])
+
+    if node.op_type == "LayerNormalization":
+        rank = graph.rank(tensor)
+        indices = [index for index in (1, 2) if len(node.input) > index and node.input[index]]
+        last = rank is not None and attribute(node, "axis", -1) in (-1, rank - 1)
+        constant = all(node.input[index] in graph.initializers and is_vector(index) for index in indices)
+        return (
+            [(node, index) for index in indices] if last and constant and not any(node.output[1:]) else None
+        )
+    constants = [index for index, name in enumerate(node.input) if name in graph.initializers]
+    if node.op_type not in ("Mul", "Add") or len(constants) != 1 or not is_vector(constants[0]):
+        return None
+    found = [(node, constants[0])]
+    if node.op_type == "Mul":
+        return found
+    source = node.input[1 - constants[0]]
+    alone = source in graph.producers and graph.only_consumer(source) is not None
+    before = _constants_before(source, graph) if alone else None
+    return None if before is None else found + before
+
+
+def _rows_of(
+    model: onnx.ModelProto, tensors: Sequence[str], batches: Sequence[Batch]
+) -> dict[str, NDArray[np.float64]]:
+    random = np.random.default_rng(0)
+    probe = Probe(model, tensors)
+    rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in tensors}
+    for batch in batches:
+        for name, values in zip(tensors, probe.run(batch), strict=True):
+            flat = values.reshape(-1, values.shape[-1])
+            chosen = random.permutation(len(flat))[:_ROWS]
+            rows[name].append(flat[chosen].astype(np.float64))
+    return {name: np.concatenate(parts) for name, parts in rows.items()}
+
+
+def _best(
+    x: NDArray[np.float64], weight: NDArray[np.float64], flavour: QuantizationFlavour
+) -> tuple[float | None, NDArray[np.float64]]:
+    """The α with the smallest error, and its scales; None and ones where none is worth it."""
+    right = x @ weight.T
+    widest = np.maximum(np.abs(x).max(axis=0), np.finfo(np.float32).eps)
+    heaviest = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).eps)
+    smallest = _WORTH_IT * _error(x, weight, right, flavour)
+    best: tuple[float | None, NDArray[np.float64]] = None, np.ones_like(widest)
+    for alpha in _ALPHAS:
+        scales = widest**alpha / heaviest ** (1 - alpha)
+        scales /= np.exp(np.log(scales).mean())
+        error = _error(x / scales, weight * scales, right, flavour)
+        if error < smallest:
+            smallest, best = error, (alpha, scales)
+    return best
+
+
+def _error(
+    x: NDArray[np.float64],
+    weight: NDArray[np.float64],
+    right: NDArray[np.float64],
+    flavour: QuantizationFlavour,
+) -> float:
+    axis = 0 if flavour.per_channel else None
+    rounded = activation_grid(Range(float(x.min()), float(x.max())), flavour).round(x)
+    steps = weight_scales(weight.astype(np.float32), axis, flavour)
+    integers = quantize_weight(weight.astype(np.float32), steps, axis).astype(np.float64)
+    found = rounded @ (integers * (steps[:, None] if axis == 0 else steps)).T
+    return float(np.square(found - right).sum())
