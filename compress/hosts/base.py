@@ -27,7 +27,8 @@ class Host(ABC):
 
     Attributes:
         source: Whether its figures are measured or estimated.
-        backend: Runs the artifact for accuracy: on the target itself where it is here, else on this machine.
+        backend: Runs the original network: on the target itself where it is here, else on this machine. A build may
+            name another one, which is then what it is measured in.
     """
 
     source: ClassVar[Source]
@@ -51,7 +52,7 @@ class Host(ABC):
         """The same artifact with the session options that make it fastest on the target.
 
         Args:
-            artifact: The fp32 build, with the back end's default options; every later build takes over its options.
+            artifact: The first build of its back end, with default options; every later one takes over its options.
             task: Real samples to feed.
             target: What it is for.
             threads: What the user fixed; None leaves it open.
@@ -60,6 +61,10 @@ class Host(ABC):
     @abstractmethod
     def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
         """Where the time goes, layer by layer, as far as this host can tell."""
+
+    def energy_mj(self, build: Build, target: Target) -> float | None:
+        """Energy of one call at the first batch size in millijoules, or None where this host cannot tell."""
+        return None
 
     @abstractmethod
     def peak_memory_mb(self, build: Build, target: Target) -> float | None:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.hosts.base import Build
 from compress.profiling.accuracy import accuracy_of, outcomes_of
+from compress.profiling.conditions import conditions
+from compress.profiling.noise import doubts
 from compress.profiling.slices import slices_of
 from compress.progress import Reporter
 from compress.record import Profile, Slice
@@ -52,11 +55,13 @@ def measure(
     """
     reporter = reporter or Reporter()
     name, sha256 = network or (None, None)
+    found = conditions(artifact.options) if host.source == "measured" else None
     with ExitStack() as stack:
-        build = Build(artifact, stack.enter_context(host.backend.open(artifact)))
+        build = Build(artifact, stack.enter_context(load_backend(artifact.backend).open(artifact)))
         baseline = None
         if original is not None:
-            baseline = Build(original[1], stack.enter_context(host.backend.open(original[1])))
+            opened = load_backend(original[1].backend).open(original[1])
+            baseline = Build(original[1], stack.enter_context(opened))
 
         accuracy, outcomes = None, np.empty(0)
         slices: tuple[Slice, ...] = ()
@@ -70,6 +75,7 @@ def measure(
 
         reporter.step("latency")
         latency = host.latency(build, baseline, task, target)
+        energy = host.energy_mj(build, target)
         layers = host.layers(build, target)
     reporter.step("memory")
     return Profile(
@@ -82,7 +88,7 @@ def measure(
         accuracy=accuracy,
         latency=latency,
         peak_memory_mb=host.peak_memory_mb(build, target),
-        coverage=host.backend.coverage(artifact),
+        coverage=load_backend(artifact.backend).coverage(artifact),
         fingerprint=fingerprint,
         versions=versions(),
         layers=layers,
@@ -91,4 +97,7 @@ def measure(
         network=name,
         network_sha256=sha256,
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        conditions=found,
+        energy_mj=energy,
+        warnings=tuple(doubt for figure in latency if figure.source == "measured" for doubt in doubts(figure)),
     )
