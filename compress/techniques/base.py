@@ -9,7 +9,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from compress.progress import Reporter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,12 +34,16 @@ class Context:
         target: What the build is for.
         seed: Of every random choice.
         reports: What each technique has to tell, by its name; goes into the candidate's record.
+        directory: Where a technique that takes long keeps checkpoints; None where nothing is kept.
+        reporter: Receives the progress of a technique that takes long.
     """
 
     task: Task
     target: Target
     seed: int = 0
     reports: dict[str, Any] = field(default_factory=dict)
+    directory: Path | None = None
+    reporter: Reporter = field(default_factory=Reporter)
 
 
 class Technique(ABC):
