@@ -30,6 +30,7 @@ from compress.onnx_graph.files import sha256_of, size_of
 from compress.pipeline import Result
 from compress.profiling.latency import Budget, measure_ratio, sample_feeds
 from compress.record import Latency
+from compress.recorded import sealed
 from compress.task import Task, load_task
 
 NETWORKS = ("resnet20", "mobilenet", "vit", "gru")
@@ -81,7 +82,7 @@ def run(
         ratios = against_fp32(result, references / f"{network}.onnx", task, seconds)
         if profile is not None and result.bundle is not None:
             profile.parent.mkdir(parents=True, exist_ok=True)
-            profile.write_text(json.dumps(result.bundle.profile.to_dict(), indent=1) + "\n")
+            profile.write_text(json.dumps(sealed(result.bundle.profile), indent=1) + "\n")
     chosen = result.choice.candidate
     if chosen is None or chosen.profile is None or chosen.profile.accuracy is None:
         raise SystemExit(f"{network}: {result.choice.reason}")
