@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from compress.history import Candidate
     from compress.network import Network, load_network
     from compress.pipeline import Result, optimize
+    from compress.quantizing import Quantized, quantize
     from compress.recipe import Recipe
     from compress.record import Profile
     from compress.target import Target, list_targets, load_target
@@ -33,6 +34,7 @@ __all__ = [
     "Limits",
     "Network",
     "Profile",
+    "Quantized",
     "Recipe",
     "Result",
     "Target",
@@ -43,6 +45,7 @@ __all__ = [
     "load_target",
     "load_task",
     "optimize",
+    "quantize",
 ]
 
 _HOME = {
@@ -53,6 +56,7 @@ _HOME = {
     "Limits": "choice",
     "Network": "network",
     "Profile": "record",
+    "Quantized": "quantizing",
     "Recipe": "recipe",
     "Result": "pipeline",
     "Target": "target",
@@ -63,6 +67,7 @@ _HOME = {
     "load_target": "target",
     "load_task": "task",
     "optimize": "pipeline",
+    "quantize": "quantizing",
 }
 
 

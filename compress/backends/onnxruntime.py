@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "intra_op_threads": 1,
     "spinning": False,
     "arena": True,
+    "qdq_fusion": True,
 }
 
 #: Calls that are traced at the least and at the most; the profiler drops events beyond a million.
@@ -70,7 +71,9 @@ class OnnxRuntime(Backend):
         # Folding would undo Q/DQ of constants; a quantized graph was folded before it was quantized.
         folded = prepare(model) if quantized_operator(model) is None else model
         path = save_model(without_metadata(folded), directory / "model.onnx")
-        artifact = Artifact(path, sha256_of(path), size_of(path), self.name, {**DEFAULTS, **options})
+        artifact = Artifact(
+            path, sha256_of(path), size_of(path), self.name, {**DEFAULTS, **options, **_needed(folded)}
+        )
         try:
             self.open(artifact).close()
         except CompressError:
@@ -181,6 +184,18 @@ class OnnxRuntimeSession(Session):
                 )
 
 
+def _needed(model: onnx.ModelProto) -> dict[str, Any]:
+    """Options without which a graph does not run, or runs wrong.
+
+    Fused as int8's are, Q/DQ of float8 make kernels that do not exist, and a Relu before them is dropped though float8
+    has negative numbers (ONNX Runtime 1.31).
+    """
+    import onnx
+
+    float8 = any(tensor.data_type == onnx.TensorProto.FLOAT8E4M3FN for tensor in model.graph.initializer)
+    return {"qdq_fusion": False} if float8 else {}
+
+
 def optimized_graph(artifact: Artifact) -> onnx.ModelProto:
     """The graph the runtime really executes, after all its fusions on this machine."""
     import onnx
@@ -209,6 +224,8 @@ def _open(
     session_options.intra_op_num_threads = settings["intra_op_threads"]
     session_options.inter_op_num_threads = 1
     session_options.enable_cpu_mem_arena = settings["arena"]
+    if not settings["qdq_fusion"]:
+        session_options.add_session_config_entry("session.disable_quant_qdq", "1")
     session_options.add_session_config_entry(
         "session.intra_op.allow_spinning", str(int(settings["spinning"]))
     )
@@ -223,7 +240,12 @@ def _open(
         session_options.enable_profiling = True
         session_options.profile_file_prefix = str(trace)
     with _explained(path):
-        return onnxruntime.InferenceSession(str(path), session_options, providers=[settings["provider"]])
+        return onnxruntime.InferenceSession(
+            str(path),
+            session_options,
+            providers=[settings["provider"]],
+            disabled_optimizers=[] if settings["qdq_fusion"] else ["ReluQuantRewrite"],
+        )
 
 
 @contextmanager

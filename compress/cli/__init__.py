@@ -16,6 +16,7 @@ class LazyGroup(click.Group):
 
     commands_help: ClassVar[dict[str, str]] = {
         "optimize": "Find the fastest build of a network that keeps its accuracy.",
+        "quantize": "Quantize a network for a target: this step alone.",
         "profile": "Measure accuracy and latency of a bundle or an ONNX file.",
         "gate": "Accept or reject a build against a baseline: pass, fail or inconclusive.",
         "history": "Show how figures moved over kept profiles, change points marked.",

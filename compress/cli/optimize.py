@@ -7,19 +7,13 @@ from typing import Any
 
 import click
 
-from compress.cli.options import data_options, network_options
+from compress.cli.options import data_options, deployment_options, network_options
 
 
 @click.command()
 @click.argument("model", type=click.Path())
-@click.option(
-    "--target", default="cpu", show_default=True, help="A name from `compress targets`, or a TOML file."
-)
-@click.option(
-    "--data", required=True, help="Evaluation data: .npz, folder of class folders, or module:callable."
-)
+@deployment_options
 @click.option("--train-data", help="Data to train and calibrate on, in the same forms.")
-@click.option("--calibration-data", help="Data to calibrate on; never shares a sample with --data.")
 @click.option("--out", default="build", show_default=True, type=click.Path(), help="Directory of the bundle.")
 @click.option(
     "--max-drop", default=1.0, show_default=True, type=float, help="Accuracy drop allowed, in points."
@@ -40,6 +34,12 @@ from compress.cli.options import data_options, network_options
     type=click.Path(),
     help="Try this recipe (TOML) instead of those the target suggests; may be given again.",
 )
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    help="Let only this back end compete (onnxruntime, openvino); may be given again. [default: all installed]",
+)
 @click.option("--threads", type=click.IntRange(1), help="Threads of the runtime. [default: measured]")
 @click.option(
     "--seconds",
@@ -48,7 +48,6 @@ from compress.cli.options import data_options, network_options
     type=click.FloatRange(0, min_open=True),
     help="Of timing per build and batch size.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of every random choice.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @data_options
 @network_options
@@ -77,7 +76,7 @@ def optimize(
     else:
         console = Console()
         console.print(result_table(result))
-        for line in [*verdict_lines(result), result.choice.reason]:
+        for line in [*verdict_lines(result), *result.notes, result.choice.reason]:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         if result.bundle is not None:
             console.print(f"bundle: {result.bundle.path}", highlight=False, markup=False, soft_wrap=True)

@@ -29,6 +29,27 @@ def network_options(command: Command) -> Command:
     return command
 
 
+def deployment_options(command: Command) -> Command:
+    """What a network is built for, and the data that decides."""
+    for option in (
+        click.option("--seed", default=0, show_default=True, help="Of every random choice."),
+        click.option("--calibration-data", help="Data to calibrate on; never shares a sample with --data."),
+        click.option(
+            "--data",
+            required=True,
+            help="Evaluation data: .npz, folder of class folders, or module:callable.",
+        ),
+        click.option(
+            "--target",
+            default="cpu",
+            show_default=True,
+            help="A name from `compress targets`, or a TOML file.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def data_options(command: Command) -> Command:
     """Where samples come from and what accuracy means; the image flags arrive together as ``image_options``."""
 
