@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.bundle import Bundle, check_replaceable, load_bundle
 from compress.choice import Choice, Limits, choose
+from compress.competition import Competition, check_sessions, competition, tuned_options
 from compress.errors import CompressError, InternalError, OutputError, RecipeError, UsageError
 from compress.history import Candidate, History, written_safely
 from compress.hosts import connect
@@ -45,6 +47,7 @@ class Result:
         candidates: Everything that was tried, the original first.
         target: What it was built for.
         limits: What was asked.
+        notes: What a person should know besides, such as a back end that could have competed.
         resumed: How many candidates an earlier, interrupted run had measured already.
         seconds: Wall time of this run.
     """
@@ -54,6 +57,7 @@ class Result:
     candidates: tuple[Candidate, ...]
     target: Target
     limits: Limits
+    notes: tuple[str, ...]
     resumed: int
     seconds: float
 
@@ -74,6 +78,7 @@ class Result:
             "target": self.target.name,
             "limits": dataclasses.asdict(self.limits),
             "candidates": candidates,
+            "notes": list(self.notes),
             "resumed": self.resumed,
             "seconds": round(self.seconds, 3),
         }
@@ -93,6 +98,7 @@ def optimize(
     max_size: float | None = None,
     objective: str = "latency",
     recipes: Sequence[Recipe | str | Path] = (),
+    backends: Sequence[str] = (),
     threads: int | None = None,
     seconds: float = 2.0,
     factory: str | None = None,
@@ -118,6 +124,8 @@ def optimize(
         max_size: Size of the artifact allowed, in MB.
         objective: ``latency``, ``throughput`` or ``size``.
         recipes: Recipes, or their TOML files, to try instead of those the target suggests.
+        backends: Back ends that compete; none takes every one of the target's that is installed. fp32, which every
+            ratio refers to, always runs in the target's own.
         threads: Threads of the runtime; None takes what is measured to be fastest.
         seconds: Of timing per build and batch size; more gives narrower intervals.
         factory: ``package.module:callable`` that makes the module a state dict belongs to.
@@ -142,6 +150,8 @@ def optimize(
 
     reporter.stage("reading the target and the data")
     deployment = load_target(target)
+    rivals = competition(deployment, backends)
+    check_sessions(own, deployment)
     task = load_task(
         data,
         metric=metric,
@@ -159,6 +169,7 @@ def optimize(
         "max-latency": max_latency,
         "max-size": max_size,
         "objective": objective,
+        "backend": list(backends),
         "threads": threads,
         "seconds": seconds,
         "seed": seed,
@@ -166,11 +177,11 @@ def optimize(
         "trust-pickle": trust_pickle,
         "recipe": [str(recipe) for recipe in recipes if isinstance(recipe, str | Path)],
     }
-    run = _Run(network, task, deployment, host, seed, threads, seconds, reporter)
+    run = _Run(network, task, deployment, host, rivals, seed, threads, seconds, reporter)
 
     with History(out.with_name(out.name + ".partial"), run.key()) as history:
-        reporter.plan(most_candidates(deployment, own))
-        for recipe in propose(deployment, limits, history, own):
+        reporter.plan(most_candidates(deployment, own, rivals.names))
+        for recipe in propose(deployment, limits, history, own, rivals.names):
             candidate = history.find(recipe)
             if candidate is None:
                 candidate = run.attempt(recipe, history)
@@ -186,7 +197,8 @@ def optimize(
                 ship(out, artifact, choice, candidates, network, task, deployment, options)
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
-    return Result(bundle, choice, candidates, deployment, limits, resumed, time.perf_counter() - start)
+    seconds_taken = time.perf_counter() - start
+    return Result(bundle, choice, candidates, deployment, limits, rivals.notes, resumed, seconds_taken)
 
 
 @dataclass
@@ -197,6 +209,7 @@ class _Run:
     task: Task
     target: Target
     host: Host
+    rivals: Competition
     seed: int
     threads: int | None
     seconds: float
@@ -209,6 +222,7 @@ class _Run:
             "network": self.network.origin.sha256,
             "task": {**self.task.provenance, "metric": self.task.metric.name},
             "target": self.target.to_dict(),
+            "backends": self.rivals.names,
             "threads": self.threads,
             "seconds": self.seconds,
             "seed": self.seed,
@@ -219,7 +233,9 @@ class _Run:
     def attempt(self, recipe: Recipe, history: History) -> Candidate:
         """Apply, compile and measure one recipe; only the original may fail the run."""
         start = time.perf_counter()
-        context = Context(self.task, self.target, self.seed)
+        context = Context(
+            self.task, self.target.for_backend(recipe.backend or self.target.backend), self.seed
+        )
         self.reporter.begin(recipe)
         try:
             self.reporter.step("applying the recipe")
@@ -227,8 +243,8 @@ class _Run:
             self.reporter.step("compiling")
             with written_safely(history.directory):
                 directory = history.directory_of(recipe)
-                artifact = self.compile(compressed, directory, history)
-            twin = _same_file(artifact.sha256, history)
+                artifact = self.compile(recipe, compressed, directory, history)
+            twin = _same_build(artifact, history)
             if twin is not None:
                 return Candidate(recipe, rejected=f"the same file as {twin}", reports=context.reports)
             profile = measure(
@@ -252,13 +268,17 @@ class _Run:
         file = str(artifact.path.relative_to(history.directory))
         return Candidate(recipe, profile, file, None, context.reports, time.perf_counter() - start)
 
-    def compile(self, compressed: Network, directory: Path, history: History) -> Artifact:
-        """Compile with the session options that the original was found to be fastest with."""
-        original = _original(history)
-        if original is not None:
-            return self.host.backend.compile(compressed.to_onnx(), directory, original[1].options)
-        options = self.host.backend.default_options(self.target, self.threads)
-        artifact = self.host.backend.compile(compressed.to_onnx(), directory, options)
+    def compile(self, recipe: Recipe, compressed: Network, directory: Path, history: History) -> Artifact:
+        """Compile with the session options that the first build of the back end was found to be fastest with."""
+        backend = load_backend(recipe.backend or self.host.backend.name)
+        defaults, tuned = (
+            backend.default_options(self.target, self.threads),
+            tuned_options(backend.name, history),
+        )
+        options = {**defaults, **(tuned or {}), **recipe.session}
+        artifact = backend.compile(compressed.to_onnx(), directory, options)
+        if tuned is not None:
+            return artifact
         self.reporter.step("choosing session options")
         return self.host.tune(artifact, self.task, self.target, self.threads)
 
@@ -292,9 +312,13 @@ def _original(history: History) -> tuple[Profile, Artifact] | None:
     )
 
 
-def _same_file(sha256: str, history: History) -> str | None:
+def _same_build(artifact: Artifact, history: History) -> str | None:
     for entry in history.candidates:
-        if entry.profile is not None and entry.profile.artifact_sha256 == sha256:
+        profile = entry.profile
+        if profile is not None and (
+            (profile.artifact_sha256, profile.backend, profile.options)
+            == (artifact.sha256, artifact.backend, artifact.options)
+        ):
             return entry.recipe.name
     return None
 

@@ -7,6 +7,14 @@ A recipe is data. Its TOML reads:
     [[technique]]
     name = "quantize"
     method = "min-max"
+
+It may name the back end that runs the result, and session options to insist on:
+
+    name = "bf16-openvino"
+    backend = "openvino"
+
+    [session]
+    precision = "bf16"
 """
 
 from __future__ import annotations
@@ -41,21 +49,31 @@ class Recipe:
     Attributes:
         name: Shown in tables; unique within a run.
         steps: Applied in this order; none leaves the network as it is.
+        backend: Name of the back end that runs the result; None for the target's own.
+        session: Session options that are part of the recipe, because results depend on them; the others are tuned.
     """
 
     name: str
     steps: tuple[Step, ...] = ()
+    backend: str | None = None
+    session: dict[str, Any] = field(default_factory=dict)
 
     @property
     def identity(self) -> str:
-        """A short hash of the steps, whatever the recipe is called."""
+        """A short hash of what is done, whatever the recipe is called."""
         steps = [[step.technique, step.settings] for step in self.steps]
-        return hashlib.sha256(json.dumps(steps, sort_keys=True).encode()).hexdigest()[:12]
+        done: list[Any] = [steps, self.backend, self.session] if self.backend or self.session else steps
+        return hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON and TOML hold it."""
+        """As JSON and TOML hold it; the back end and its session options only where there are any."""
         steps = [{"name": step.technique, **step.settings} for step in self.steps]
-        return {"name": self.name, "technique": steps}
+        where = {"backend": self.backend, "session": self.session}
+        return {
+            "name": self.name,
+            **{key: value for key, value in where.items() if value},
+            "technique": steps,
+        }
 
     def to_toml(self) -> str:
         """The recipe as a TOML document."""
@@ -70,10 +88,10 @@ class Recipe:
         Raises:
             RecipeError: A key is unknown, missing, or of the wrong type.
         """
-        unknown = set(data) - {"name", "technique"}
+        unknown = set(data) - {"name", "technique", "backend", "session"}
         if unknown:
             raise RecipeError(
-                f"the keys 'name' and 'technique' in {source}",
+                f"the keys 'name', 'backend', 'session' and 'technique' in {source}",
                 f"'{sorted(unknown)[0]}'",
                 "remove it, or move it into a [[technique]] table",
             )
@@ -84,7 +102,16 @@ class Recipe:
             raise RecipeError(
                 f"[[technique]] tables in {source}", type(steps).__name__, "write each as [[technique]]"
             )
-        return cls(name, tuple(_step(step, source) for step in steps))
+        backend, session = data.get("backend"), data.get("session", {})
+        if backend is not None and (not isinstance(backend, str) or not backend):
+            raise RecipeError(
+                f"a 'backend' in {source} as a name", repr(backend), 'write backend = "openvino"'
+            )
+        if not isinstance(session, dict):
+            raise RecipeError(
+                f"a [session] table in {source}", type(session).__name__, "write it as [session]"
+            )
+        return cls(name, tuple(_step(step, source) for step in steps), backend, session)
 
     @classmethod
     def from_file(cls, path: Path) -> Recipe:

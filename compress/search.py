@@ -7,6 +7,7 @@ what was measured.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compress.choice import Limits, inside_margin
@@ -21,7 +22,11 @@ ORIGINAL = Recipe("fp32")
 
 
 def propose(
-    target: Target, limits: Limits, history: History, recipes: Sequence[Recipe] = ()
+    target: Target,
+    limits: Limits,
+    history: History,
+    recipes: Sequence[Recipe] = (),
+    backends: Sequence[str] = (),
 ) -> Iterator[Recipe]:
     """Recipes for a target, cheapest and likeliest first.
 
@@ -30,22 +35,65 @@ def propose(
         limits: The margin that decides whether finer calibration is needed.
         history: What was recorded so far.
         recipes: The user's own; where there are any, these and the original are all that is tried.
+        backends: Those that compete; none means the target's own.
     """
     yield ORIGINAL
     if recipes:
         yield from recipes
         return
+    for name in backends or (target.backend,):
+        if name == target.backend:
+            yield from _own(target, limits, history)
+        else:
+            yield from _further(target.for_backend(name), history)
+
+
+def _own(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
+    """For the target's own back end."""
     if "fp16" in target.precisions:
         yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
     if "int8" in target.precisions:
         yield from _int8(limits, history)
 
 
-def most_candidates(target: Target, recipes: Sequence[Recipe] = ()) -> int:
+def _further(target: Target, history: History) -> Iterator[Recipe]:
+    """For a back end beside the target's own: the network as it is, in bf16 and in int8, each in its own flavour.
+
+    What int8 leaves in float may run in bf16 too; where nothing is left, that would be the same build again.
+    """
+    name = target.backend
+    bf16 = {"precision": "bf16"} if "bf16" in target.precisions else {}
+    yield Recipe(f"fp32-{name}", backend=name)
+    if bf16:
+        yield Recipe(f"bf16-{name}", backend=name, session=bf16)
+    if "int8" in target.precisions:
+        for scope, told in (("all", "int8"), ("weights-ops", "int8-matmul")):
+            recipe = Recipe(f"{told}-{name}", (Step("quantize", {"scope": scope}),), backend=name)
+            yield recipe
+            if bf16 and _leaves_float(history, recipe):
+                yield replace(recipe, name=f"{told}-bf16-{name}", session=bf16)
+
+
+def _leaves_float(history: History, recipe: Recipe) -> bool:
+    entry = history.find(recipe)
+    coverage = None if entry is None or entry.profile is None else entry.profile.coverage
+    return coverage is not None and bool(coverage["float_compute"] or coverage["float_cheap"])
+
+
+def most_candidates(target: Target, recipes: Sequence[Recipe] = (), backends: Sequence[str] = ()) -> int:
     """How many recipes :func:`propose` gives at the most."""
     if recipes:
         return 1 + len(recipes)
-    return 1 + ("fp16" in target.precisions) + 4 * ("int8" in target.precisions)
+    own = ("fp16" in target.precisions) + 4 * ("int8" in target.precisions)
+    most = 1
+    for name in backends or (target.backend,):
+        if name == target.backend:
+            most += own
+        else:
+            precisions = target.for_backend(name).precisions
+            float_builds = 1 + ("bf16" in precisions)
+            most += float_builds + 2 * ("int8" in precisions) * float_builds
+    return most
 
 
 def _int8(limits: Limits, history: History) -> Iterator[Recipe]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from compress.errors import UnavailableError
@@ -33,3 +34,12 @@ def load_backend(name: str) -> Backend:
         "no such back end on this machine",
         "install the package that provides it, or choose another target (compress targets)",
     )
+
+
+def installed(name: str) -> bool:
+    """Whether the package that runs a back end's artifacts is on this machine; it is not imported.
+
+    Raises:
+        UnavailableError: There is no back end of that name.
+    """
+    return find_spec(load_backend(name).runtime) is not None

@@ -61,7 +61,7 @@ def profile_artifact(
     if threads is not None:
         artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
     if task is not None:
-        with host.backend.open(artifact) as session:
+        with load_backend(artifact.backend).open(artifact) as session:
             task = task.bind(session.inputs, session.outputs)
     return measure(
         artifact,

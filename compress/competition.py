@@ -1,0 +1,97 @@
+"""Which back ends compete for a target, and with which session options each of them does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from compress.backends import installed, load_backend
+from compress.closest import closest
+from compress.errors import RecipeError, UnavailableError
+
+if TYPE_CHECKING:
+    from compress.history import History
+    from compress.recipe import Recipe
+    from compress.target import Target
+
+
+@dataclass(frozen=True)
+class Competition:
+    """The back ends of a run. The original network runs in the target's own, whether that competes or not.
+
+    Attributes:
+        names: Those that compete.
+        notes: What a person should know of the others, one line each.
+    """
+
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def competition(target: Target, wanted: Sequence[str] = ()) -> Competition:
+    """The back ends that compete for a target.
+
+    Args:
+        target: Names its own and the further ones.
+        wanted: Those that the user restricts it to; none takes every one that is installed.
+
+    Raises:
+        TargetError: The target has no such back end.
+        UnavailableError: One that was asked for is not installed.
+    """
+    for name in wanted:
+        _check_usable(name, target)
+    if wanted:
+        return Competition(tuple(dict.fromkeys(wanted)))
+    further = {name: installed(name) for name in target.further_backends} if target.here else {}
+    return Competition(
+        names=(target.backend, *(name for name, here in further.items() if here)),
+        notes=tuple(
+            f"{name} is not installed; {_command(name)} adds it to the competition"
+            for name, here in further.items()
+            if not here
+        ),
+    )
+
+
+def check_sessions(recipes: Iterable[Recipe], target: Target) -> None:
+    """Make sure that the back end and the session options which recipes name exist.
+
+    Raises:
+        TargetError: The target has no such back end.
+        UnavailableError: It is not installed.
+        RecipeError: It has no such session option.
+    """
+    for recipe in recipes:
+        if recipe.backend is not None:
+            _check_usable(recipe.backend, target)
+        if recipe.session:
+            backend = load_backend(recipe.backend or target.backend)
+            known = backend.default_options(target)
+            for key in recipe.session:
+                if key not in known:
+                    wanted = f"a session option of {backend.name} ({', '.join(known)})"
+                    raise RecipeError(wanted, f"'{key}' in {recipe.name}", closest(key, known) or "remove it")
+
+
+def tuned_options(backend: str, history: History) -> Mapping[str, Any] | None:
+    """Session options that the first build of a back end was found to be fastest with; None before there is one.
+
+    Options that its recipe insisted on are left out: they are that recipe's alone.
+    """
+    for entry in history.candidates:
+        if entry.profile is not None and entry.profile.backend == backend:
+            options = entry.profile.options
+            return {key: value for key, value in options.items() if key not in entry.recipe.session}
+    return None
+
+
+def _check_usable(name: str, target: Target) -> None:
+    target.for_backend(name)
+    if name != target.backend and not installed(name):
+        raise UnavailableError(f"the back end '{name}'", "it is not installed", _command(name))
+
+
+def _command(name: str) -> str:
+    return f"pip install 'compress-toolkit[{name}]'"
