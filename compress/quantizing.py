@@ -245,7 +245,7 @@ def _recipe(
             f"the recipe '{recipe.name}' without it",
             "leave the setting out",
         )
-    recipe = Recipe(recipe.name, tuple(_completed(step, settings, exclude) for step in recipe.steps))
+    recipe = replace(recipe, steps=tuple(_completed(step, settings, exclude) for step in recipe.steps))
     for step in recipe.steps:
         load_technique(step)
     return recipe

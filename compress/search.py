@@ -54,6 +54,7 @@ def _own(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
         yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
     if "int8" in target.precisions:
         yield from _int8(limits, history)
+    yield from _strongly_typed(target)
 
 
 def _further(target: Target, history: History) -> Iterator[Recipe]:
@@ -85,6 +86,7 @@ def most_candidates(target: Target, recipes: Sequence[Recipe] = (), backends: Se
     if recipes:
         return 1 + len(recipes)
     own = ("fp16" in target.precisions) + 4 * ("int8" in target.precisions)
+    own += len(list(_strongly_typed(target)))
     most = 1
     for name in backends or (target.backend,):
         if name == target.backend:
@@ -106,6 +108,18 @@ def _int8(limits: Limits, history: History) -> Iterator[Recipe]:
         if _keeps_accuracy(history, limits):
             return
         yield Recipe(f"int8-{method}", (Step("quantize", {"scope": "all", "method": method}),))
+
+
+def _strongly_typed(target: Target) -> Iterator[Recipe]:
+    """For TensorRT from 10 on, which runs in fp16 only what the graph says: what stays float between the Q/DQ."""
+    release = int((target.tensorrt or "10").split(".")[0])
+    if target.backend != "tensorrt" or release < 10 or "fp16" not in target.precisions:
+        return
+    half = Step("cast", {"precision": "float16"})
+    if "int8" in target.precisions:
+        yield Recipe("int8-fp16", (Step("quantize", {"scope": "all"}), half))
+    if "fp8" in target.precisions:
+        yield Recipe("fp8", (Step("float8"), half))
 
 
 def _keeps_accuracy(history: History, limits: Limits) -> bool:
