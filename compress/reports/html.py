@@ -28,10 +28,13 @@ from compress.reports.pareto_plot import STYLE, Kind, Point, draw, front_at, poi
 from compress.reports.provenance import provenance, reproduction
 from compress.reports.run import Run, read_run
 from compress.reports.slices import slices
-from compress.reports.tables import MISSING, Cell, pairs, table
+from compress.reports.tables import MISSING, Cell, details, pairs, table
 
 #: Width and height of the plot in px, for a desktop and for a phone; the style sheet shows one of them.
 _SIZES = {"wide": (928, 470), "narrow": (340, 380)}
+
+#: So many warnings are shown at once; more are folded away.
+_UNFOLDED = 5
 
 
 def render(bundle_directory: Path) -> str:
@@ -255,7 +258,8 @@ def _warnings(run: Run) -> Markup:
     ]
     if not told:
         return join([])
-    return tag("div", tag("p", "▲ Some figures are doubtful:"), tag("ul", *told), class_="note")
+    doubts = "1 doubt" if len(told) == 1 else f"{len(told)} doubts"
+    return details(f"▲ {doubts} about these figures", tag("ul", *told), opened=len(told) <= _UNFOLDED)
 
 
 def _step(step: Step, *, first: bool) -> Markup:

@@ -91,7 +91,7 @@ def time_text(milliseconds: float) -> str:
 
 def _timed(entry: Candidate) -> Iterable[Layer]:
     recorded = () if entry.profile is None else entry.profile.layers
-    times = [_number(layer.get("time_ms", layer.get("ms"))) for layer in recorded]
+    times = [_number(layer.get("ms")) for layer in recorded]
     total = sum(time or 0.0 for time in times)
     counted: dict[str, int] = {}
     for layer, time in zip(recorded, times, strict=True):
@@ -135,6 +135,10 @@ def _notes(found: Sequence[Layer]) -> Iterable[Markup]:
         yield tag(
             "p",
             "A layer is bound by what takes longest: arithmetic (compute), bytes moved (memory), or launching it.",
+        )
+    if any(layer.share is not None and not layer.estimated for layer in found):
+        yield tag(
+            "p", "Shares are of the whole call; what is missing from their sum passes between the layers."
         )
     if any(layer.sensitivity is not None for layer in found):
         yield tag("p", "Sensitivity is what quantizing a layer alone costs, with all others left in float.")

@@ -37,6 +37,7 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
         "",
         *_table(candidates, choice),
         "",
+        *(line for note in manifest.get("notes", ()) for line in (f"{note}.", "")),
     ]
     if estimated:
         lines += [

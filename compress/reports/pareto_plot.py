@@ -200,13 +200,18 @@ def _extent(values: Iterable[tuple[float, Interval | None]], reference: float) -
 
 def _grid(across: Axis, up: Axis, width: int, height: int, original_ms: float) -> Markup:
     parts: list[Markup] = []
+    free = -math.inf  # Up to where the upper axis is written on, px.
     for value in across.ticks(8 if width > 500 else 4):
         x = across(value)
+        time = f"{value * original_ms:.3g} ms"
+        room = len(time) * _CHARACTER / 2
         parts += [
             tag("line", x1=x, x2=x, y1=up.start, y2=up.end, class_="grid"),
             tag("text", f"{value:.4g}×", x=x, y=up.start + 18, class_="tick middle"),
-            tag("text", f"{value * original_ms:.3g} ms", x=x, y=up.end - 8, class_="tick middle"),
         ]
+        if x - room > free:
+            parts.append(tag("text", time, x=x, y=up.end - 8, class_="tick middle"))
+            free = x + room
     for value in up.ticks(6):
         y = up(value)
         label = "0" if abs(value) < 1e-9 else f"{value:+.3g}".replace("-", "−")

@@ -93,7 +93,7 @@ def reproduction(run: Run) -> Markup:
 def _recipes(run: Run) -> Iterable[Markup]:
     yield tag("p", "Each build alone, by its recipe in a file that --recipe takes:")
     for entry in run.candidates:
-        if entry.recipe.steps:
+        if entry.recipe.steps or entry.recipe.backend:
             text = tag("pre", tag("code", entry.recipe.to_toml()), tabindex=0)
             yield details(f"{entry.recipe.name}.toml", text)
 

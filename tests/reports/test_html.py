@@ -190,7 +190,7 @@ def test_the_command_tells_recipes_and_how_images_were_prepared() -> None:
 
 
 def test_doubtful_figures_and_the_conditions_of_the_run_are_told(tmp_path: Path, page: str) -> None:
-    assert "are doubtful" not in page
+    assert "about these figures" not in page
     assert "<dt>conditions of the run</dt><dd>not recorded</dd>" in page
     entries = candidates()
     assert entries[1].profile is not None
@@ -198,6 +198,7 @@ def test_doubtful_figures_and_the_conditions_of_the_run_are_told(tmp_path: Path,
     profile = replace(entries[1].profile, warnings=("the machine is too noisy",), conditions=conditions)
     entries[1] = replace(entries[1], profile=profile)
     told = render(written(tmp_path, entries))
+    assert "▲ 1 doubt about these figures" in told
     assert "<strong>int8</strong>: the machine is too noisy" in told
     assert "<dd>load average 1.5, intra op threads 2</dd>" in told
 

@@ -14,7 +14,7 @@ from tests.reports.runs import LAYER, candidates, written
 MEASURED = {
     "name": "conv2",
     "operator": "QLinearConv",
-    "time_ms": 1.5,
+    "ms": 1.5,
     "share": 0.75,
     "source": "measured",
     "roofline_share": 0.2,

@@ -133,3 +133,17 @@ def test_ticks_are_round_inside_and_not_too_many(low: float, width: float, most:
 def picture(points: list[Point]) -> str:
     front = [points[0].name]
     return draw(points, front, width=400, height=300, title="t", accuracy="top-1", original_ms=2.0)
+
+
+@pytest.mark.parametrize("width", [340, 928])
+def test_times_on_the_upper_axis_leave_room_for_each_other(width: int) -> None:
+    point = Point("int8", "shipped", 0.6, None, 0.0, None, "told")
+    drawing = draw(
+        [point], ["int8"], width=width, height=380, title="", accuracy="top-1", original_ms=0.060123
+    )
+    times = [text for text in ElementTree.fromstring(drawing).iter("text") if str(text.text).endswith(" ms")]
+    halves = [6.7 * len(str(text.text)) / 2 for text in times]
+    places = [float(str(text.get("x"))) for text in times]
+    assert len(times) >= 2
+    for at in range(len(times) - 1):
+        assert places[at] + halves[at] <= places[at + 1] - halves[at + 1]
