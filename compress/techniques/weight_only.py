@@ -1,0 +1,51 @@
+"""Integer weights of 4 or 8 bits per group in matrix products: smaller files for networks made of matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from compress.errors import RecipeError
+from compress.techniques.base import Context, Technique
+from compress.weight_only import Settings, quantize_weights
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from compress.network import Network
+
+#: Samples run at once where the network takes any number.
+_BATCH_SIZE = 32
+
+
+@dataclass(frozen=True)
+class WeightOnly(Settings, Technique):
+    """Weight-only quantization; its settings are those of :class:`compress.weight_only.Settings`."""
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """See :meth:`Technique.apply`; the result is in ONNX form, for ONNX Runtime.
+
+        Raises:
+            NetworkError: The network is quantized already, or has no matrix that is large enough.
+            RecipeError: The target's back end has no such operator, or a node to be excluded is not in the network.
+            DataError: Activations on the calibration data are not finite.
+        """
+        if context.target.backend != "onnxruntime":
+            raise RecipeError(
+                "a target that ONNX Runtime serves, for weight_only",
+                f"'{context.target.name}', which {context.target.backend} serves",
+                "leave the technique out, or choose another target",
+            )
+        quantized, report = quantize_weights(network.to_onnx(), _batches(network, context), self)
+        context.reports["weight_only"] = report.to_dict()
+        return network.with_onnx(quantized)
+
+
+def _batches(network: Network, context: Context) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:
+    spec = network.inputs[0]
+    fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
+    for batch in context.task.calibration.batches(fixed or _BATCH_SIZE):
+        # A network of fixed batch cannot take the smaller last one.
+        if fixed is None or len(next(iter(batch.inputs.values()))) == fixed:
+            yield batch.inputs

@@ -1,0 +1,87 @@
+"""How weights are stored, as a recipe writes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from compress.errors import RecipeError
+
+#: ``rtn`` rounds to nearest; ``hqq`` fits scales and zero points to the weights alone; ``gptq`` and ``awq`` look at
+#: what the layers are given on calibration data; ``onnxruntime`` is its own rounding.
+ALGORITHMS = ("rtn", "gptq", "awq", "hqq", "onnxruntime")
+
+#: Algorithms that need calibration data.
+DATA_DRIVEN = ("gptq", "awq")
+
+BITS = (4, 8)
+GROUP_SIZES = (16, 32, 64, 128, 256)
+COMPUTE = ("float32", "int8")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of weight-only quantization.
+
+    Attributes:
+        algorithm: One of :data:`ALGORITHMS`.
+        bits: Of a weight, one of :data:`BITS`. HQQ has 4 alone: its zero points are no integers, and ONNX Runtime
+            reads such ones at 4 bits only.
+        group_size: How many weights along the layer's inputs share a scale, one of :data:`GROUP_SIZES`.
+        symmetric: Leave out the zero points; HQQ always has them.
+        compute: ``float32``, or ``int8``: inputs are rounded to int8 as well, group by group, where the runtime has
+            kernels for it. Faster, and less exact. HQQ's zero points rule the kernels out.
+        samples: Calibration samples to look at, at most.
+        exclude_nodes: Names of nodes that stay float, as in the prepared graph.
+    """
+
+    algorithm: str = "gptq"
+    bits: int = 4
+    group_size: int = 32
+    symmetric: bool = False
+    compute: str = "float32"
+    samples: int = 128
+    exclude_nodes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("algorithm", ALGORITHMS),
+            ("bits", BITS),
+            ("group_size", GROUP_SIZES),
+            ("symmetric", (False, True)),
+            ("compute", COMPUTE),
+        ):
+            value = getattr(self, name)
+            if not any(
+                value is known or (value == known and type(value) is type(known)) for known in allowed
+            ):
+                raise RecipeError(
+                    f"'{name}' of weight_only as one of {', '.join(_toml(known) for known in allowed)}",
+                    repr(value),
+                    "choose one of these",
+                )
+        if isinstance(self.samples, bool) or not isinstance(self.samples, int) or self.samples < 1:
+            raise RecipeError("'samples' of 1 or more", repr(self.samples), "write samples = 128, say")
+        if self.algorithm == "hqq" and (self.bits != 4 or self.symmetric):
+            found = "symmetric = true" if self.symmetric else f"bits = {self.bits}"
+            raise RecipeError("4 bits with zero points for HQQ", found, 'choose algorithm = "gptq" for these')
+        object.__setattr__(self, "exclude_nodes", _names(self.exclude_nodes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON and TOML hold it."""
+        return asdict(self) | {"exclude_nodes": list(self.exclude_nodes)}
+
+
+def _toml(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _names(value: object) -> tuple[str, ...]:
+    """Recipes are TOML: their arrays arrive as lists."""
+    items = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
+    if not all(isinstance(item, str) and item for item in items):
+        raise RecipeError(
+            "'exclude_nodes' as a list of names", repr(value), 'write exclude_nodes = ["name", …]'
+        )
+    return tuple(str(item) for item in items)
