@@ -21,7 +21,24 @@ from compress.cli.options import data_options
     "--threads", type=click.IntRange(1), help="Threads of the runtime. [default: as built, or every core]"
 )
 @click.option(
-    "--batch", "batches", type=click.IntRange(1), multiple=True, help="Batch size; may be given again."
+    "--batch",
+    "batches",
+    type=click.IntRange(1),
+    multiple=True,
+    help="Batch size; may be given again for a sweep.",
+)
+@click.option(
+    "--scenario",
+    type=click.Choice(["single-stream", "multi-stream", "offline", "all"]),
+    help="Also measure this scenario of MLPerf Inference. "
+    "[default: one call after the other at each batch size, alone]",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0, min_open=True),
+    default=2.0,
+    show_default=True,
+    help="Of timing per batch size, and of warm-up at the most. p90 needs 64 calls, p99 needs 662.",
 )
 @click.option("--out", type=click.Path(dir_okay=False), help="Write the profile as JSON to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as one JSON object.")
@@ -32,6 +49,8 @@ def profile(
     data: str | None,
     threads: int | None,
     batches: tuple[int, ...],
+    scenario: str | None,
+    seconds: float,
     out: str | None,
     as_json: bool,
     metric: str | None,
@@ -40,8 +59,10 @@ def profile(
     """Measure ARTIFACT, a bundle or an ONNX file, on this machine. Needs no torch."""
     from rich.console import Console
 
-    from compress.cli.terminal import TerminalReporter, profile_table
+    from compress.cli.profile_tables import profile_tables
+    from compress.cli.terminal import TerminalReporter
     from compress.history import written_safely
+    from compress.profiling.scenarios import NAMES
     from compress.profiling.standalone import profile_artifact
     from compress.recorded import sealed
     from compress.task import load_task
@@ -51,7 +72,14 @@ def profile(
         task = load_task(data, metric=metric, image_options=image_options)
     with TerminalReporter(Console(stderr=True)) as reporter:
         measured = profile_artifact(
-            Path(artifact), target=target, task=task, threads=threads, batches=batches, reporter=reporter
+            Path(artifact),
+            target=target,
+            task=task,
+            threads=threads,
+            batches=batches,
+            scenarios=NAMES if scenario == "all" else tuple(name for name in NAMES if name == scenario),
+            seconds=seconds,
+            reporter=reporter,
         )
     text = json.dumps(sealed(measured), indent=1)
     if out is not None:
@@ -63,5 +91,5 @@ def profile(
     if as_json:
         click.echo(text)
     else:
-        Console().print(profile_table(measured))
+        Console().print(profile_tables(measured), highlight=False)
     return 0

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compress.history import Candidate
     from compress.pipeline import Result
     from compress.recipe import Recipe
-    from compress.record import Accuracy, Latency, Profile
+    from compress.record import Accuracy, Latency
 
 
 class TerminalReporter(Reporter):
@@ -130,29 +130,6 @@ def verdict_lines(result: Result) -> list[str]:
     if chosen is None or chosen is result.candidates[0]:
         return []
     return [f"{name}: {why}" for name, why in result.choice.verdicts.items() if name != chosen.recipe.name]
-
-
-def profile_table(profile: Profile) -> Table:
-    """One profile, a line per batch size."""
-    table = Table(title=f"{profile.recipe} on {profile.target}", title_justify="left", pad_edge=False)
-    for heading in ("batch", "p50", "p90", "p99", "samples/s"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for latency in profile.latency:
-        percentiles = [
-            "–" if value is None else f"{value:.3g} ms"
-            for value in (latency.p50_ms, latency.p90_ms, latency.p99_ms)
-        ]
-        table.add_row(str(latency.batch), *percentiles, f"{latency.throughput_per_s:.4g}")
-    memory = "" if profile.peak_memory_mb is None else f", peak memory {profile.peak_memory_mb:.3g} MiB"
-    accuracy = (
-        "" if profile.accuracy is None else f"{profile.accuracy.metric} {accuracy_text(profile.accuracy)}, "
-    )
-    threads = profile.options.get("intra_op_threads")
-    table.caption = (
-        f"{accuracy}{size_text(profile.artifact_bytes)}{memory}, {threads} threads, {profile.backend}"
-    )
-    table.caption_justify = "left"
-    return table
 
 
 def accuracy_text(accuracy: Accuracy | None) -> str:

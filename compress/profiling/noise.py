@@ -60,7 +60,7 @@ def doubts(latency: Latency) -> Iterator[str]:
         yield f"{at}: no steady state within {spent.seconds:.2g} s of warm-up ({spent.calls} calls)"
     if latency.drift is not None:
         told = f"the median of the second half of the calls is {100 * latency.drift:+.1f} % from the first half's"
-        yield f"{at}: {told}; this machine is too noisy to say, measure again or longer"
+        yield f"{at}: {told}"
     if width(latency) > WIDTH:
         told = f"the median's interval is {100 * width(latency):.0f} % of it wide"
-        yield f"{at}: {told}; this machine is too noisy to say, measure again or longer"
+        yield f"{at}: {told}"

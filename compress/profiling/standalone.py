@@ -14,13 +14,19 @@ from compress.errors import BundleError, UnavailableError
 from compress.hosts.local import LocalHost
 from compress.hosts.machine import fingerprint
 from compress.onnx_graph.files import sha256_of, size_of
+from compress.profiling.latency import Budget
 from compress.profiling.measure import measure
+from compress.profiling.noise import doubts
+from compress.profiling.scenarios import Name, run
 from compress.progress import Reporter
-from compress.record import Profile
+from compress.record import Profile, Scenario
 from compress.target import load_target
 
 if TYPE_CHECKING:
     from compress.task import Task
+
+#: More than a candidate of a search is given: a profile is asked for its tail, too.
+_MOST_CALLS = 10_000
 
 
 def profile_artifact(
@@ -30,6 +36,8 @@ def profile_artifact(
     task: Task | None = None,
     threads: int | None = None,
     batches: Sequence[int] = (),
+    scenarios: Sequence[Name] = (),
+    seconds: float = 2.0,
     reporter: Reporter | None = None,
 ) -> Profile:
     """Measure an artifact on this machine.
@@ -39,7 +47,9 @@ def profile_artifact(
         target: For session options and batch sizes; it must be this machine.
         task: Evaluation data; None measures latency alone, on seeded noise.
         threads: Threads of the runtime; None takes the bundle's, or every core.
-        batches: Batch sizes; none takes the target's.
+        batches: Batch sizes; none takes the target's. Two or more are also those of the offline scenario.
+        scenarios: Of MLPerf Inference, to measure too.
+        seconds: Of timing per batch size, and of warm-up at the most.
         reporter: Receives the progress.
 
     Raises:
@@ -56,14 +66,15 @@ def profile_artifact(
         )
     if batches:
         deployment = replace(deployment, batch_sizes=tuple(batches))
-    host = LocalHost(load_backend("onnxruntime"))
+    budget = Budget(seconds=seconds, most=_MOST_CALLS, warm_up_seconds=seconds)
+    host = LocalHost(load_backend("onnxruntime"), budget)
     name, artifact, network = _artifact(path, host.backend.default_options(deployment, threads))
     if threads is not None:
         artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
     if task is not None:
         with load_backend(artifact.backend).open(artifact) as session:
             task = task.bind(session.inputs, session.outputs)
-    return measure(
+    profile = measure(
         artifact,
         name,
         host=host,
@@ -74,6 +85,36 @@ def profile_artifact(
         network=network,
         reporter=reporter,
     )
+    return _with_scenarios(profile, artifact, task, scenarios, budget, batches, reporter or Reporter())
+
+
+def _with_scenarios(
+    profile: Profile,
+    artifact: Artifact,
+    task: Task | None,
+    names: Sequence[Name],
+    budget: Budget,
+    batches: Sequence[int],
+    reporter: Reporter,
+) -> Profile:
+    """The profile with scenarios in it, and what is doubtful about them among its warnings."""
+    if not names:
+        return profile
+    measured: list[Scenario] = []
+    with load_backend(artifact.backend).open(artifact) as session:
+        for name in names:
+            reporter.step(name)
+            sizes = batches if len(batches) > 1 else ()
+            measured.append(run(name, session, task, budget, sizes))
+    unsteady = [
+        f"{scenario.name}: no steady state within {spent.seconds:.2g} s of warm-up ({spent.calls} queries)"
+        for scenario in measured
+        if (spent := scenario.warm_up) is not None and not spent.steady
+    ]
+    swept = [
+        f"offline, {doubt}" for scenario in measured for each in scenario.sweep for doubt in doubts(each)
+    ]
+    return replace(profile, scenarios=tuple(measured), warnings=(*profile.warnings, *unsteady, *swept))
 
 
 def _artifact(path: Path, options: dict[str, Any]) -> tuple[str, Artifact, tuple[str, str | None] | None]:

@@ -6,13 +6,18 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
 from compress.cli import main
 from compress.onnx_graph.files import save_model, sha256_of
+from compress.profiling.scenarios import NAMES
 from compress.record import Profile
+from compress.schemas import schema_text
 from tests.graphs import classifier, samples
+
+QUICK = ("--threads", "1", "--seconds", "0.1")
 
 
 @pytest.fixture
@@ -24,22 +29,30 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_onnx_file_without_data(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["profile", "model.onnx", "--batch", "2", "--threads", "1", "--json"]) == 0
+    assert main(["profile", "model.onnx", "--batch", "2", *QUICK, "--json"]) == 0
     profile = Profile.from_dict(json.loads(capsys.readouterr().out))
     assert profile.accuracy is None
     assert profile.artifact_sha256 == sha256_of(place / "model.onnx")
     assert [latency.batch for latency in profile.latency] == [2]
-    assert profile.latency[0].p50_ms <= (profile.latency[0].p90_ms or 0) <= (profile.latency[0].p99_ms or 0)
+    (latency,) = profile.latency
+    assert latency.iterations >= 64
+    assert latency.p90_ms is not None
+    assert latency.p90_interval is not None
+    assert latency.p50_ms <= latency.p90_ms <= latency.p90_interval.high
+    assert latency.warm_up is not None
     assert profile.coverage is not None
+    assert profile.conditions is not None
+    assert profile.conditions["intra_op_threads"] == 1
+    assert {layer["source"] for layer in profile.layers} == {"measured"}
+    assert 0 < sum(layer["share"] for layer in profile.layers) <= 1
+    assert profile.scenarios == ()
     assert (profile.network, profile.network_sha256) == ("model", None)
     assert profile.recorded_at is not None
     assert abs(datetime.now(UTC) - datetime.fromisoformat(profile.recorded_at)) < timedelta(hours=1)
 
 
 def test_profile_is_written_whole(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert (
-        main(["profile", "model.onnx", "--data", "val.npz", "--threads", "1", "--out", "profile.json"]) == 0
-    )
+    assert main(["profile", "model.onnx", "--data", "val.npz", *QUICK, "--out", "profile.json"]) == 0
     assert "samples/s" in capsys.readouterr().out
     profile = Profile.from_dict(json.loads((place / "profile.json").read_text()))
     assert len(profile.outcomes) == 45  # a quarter is set apart for calibration
@@ -48,10 +61,44 @@ def test_profile_is_written_whole(place: Path, capsys: pytest.CaptureFixture[str
 
 def test_network_of_fixed_batch(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_model(classifier(batch=4), place / "fixed.onnx")
-    assert main(["profile", "fixed.onnx", "--data", "val.npz", "--threads", "1", "--json"]) == 0
+    assert main(["profile", "fixed.onnx", "--data", "val.npz", *QUICK, "--json"]) == 0
     profile = Profile.from_dict(json.loads(capsys.readouterr().out))
     assert [latency.batch for latency in profile.latency] == [4]
     assert len(profile.outcomes) == 45  # not a multiple of 4
+
+
+def test_scenarios_are_measured_beside_the_latency_and_valid(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--scenario", "all", "--batch", "1", "--batch", "4", *QUICK]
+    assert main(["profile", "model.onnx", *arguments, "--data", "val.npz", "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    jsonschema.validate(data, json.loads(schema_text("profile")))
+    profile = Profile.from_dict(data)
+    assert [scenario.name for scenario in profile.scenarios] == list(NAMES)
+    assert [scenario.percentile for scenario in profile.scenarios] == [90, 99, None]
+    assert [latency.batch for latency in profile.scenarios[2].sweep] == [1, 4]
+    assert profile.scenarios[1].queries >= 662
+
+
+def test_the_table_fits_eighty_columns_and_tells_what_was_asked_for(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    sizes = ["--batch", "1", "--batch", "2", "--batch", "4", *QUICK]
+    assert main(["profile", "model.onnx", "--scenario", "multi-stream", *sizes]) == 0
+    told = capsys.readouterr().out
+    for part in (
+        "highest throughput at batch",
+        "multi-stream",
+        "p99, ms",
+        "< ",
+        "between operators",
+        "1 thread,",
+    ):
+        assert part in told
+    assert max(map(len, told.splitlines())) <= 80
+    assert "…" not in told
 
 
 @pytest.mark.parametrize(
@@ -72,11 +119,19 @@ def test_wrong_input_is_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [["--scenario", "server"], ["--seconds", "0"], ["--batch", "0"]])
+def test_options_out_of_range_are_named(
+    place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert main(["profile", "model.onnx", *arguments]) == 2
+    assert f"'{arguments[0]}'" in capsys.readouterr().err
+
+
 def test_needs_no_torch(place: Path) -> None:
     script = (
         "import sys; sys.modules['torch'] = None\n"
         "from compress.cli import main\n"
-        "sys.exit(main(['profile', 'model.onnx', '--data', 'val.npz', '--threads', '1', '--json']))"
+        "sys.exit(main(['profile', 'model.onnx', '--data', 'val.npz', '--threads', '1', '--seconds', '0.1', '--json']))"
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

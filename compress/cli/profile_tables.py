@@ -1,0 +1,185 @@
+"""What ``compress profile`` prints: latency by batch size, scenarios, where the time goes, and what is doubtful."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from compress.cli.terminal import accuracy_text, size_text
+from compress.profiling.breakdown import UNACCOUNTED, by_operator
+from compress.profiling.latency import LEAST_CALLS
+from compress.profiling.scenarios import CLOSE, best, knee
+
+if TYPE_CHECKING:
+    from compress.record import Interval, Latency, Profile, Scenario
+
+#: Types of operators that are shown; what is left is one line.
+_OPERATORS = 6
+
+#: Units of time, and how many of them a millisecond has.
+_UNITS = (("s", 1e-3), ("ms", 1.0), ("µs", 1e3), ("ns", 1e6))
+
+
+def profile_tables(profile: Profile) -> Group:
+    """Everything in a profile that a person asks for first. Fits 80 columns."""
+    parts: list[RenderableType] = [_latencies(profile.latency, f"{profile.recipe} on {profile.target}")]
+    if len(profile.latency) > 2:
+        parts.append(_knee(profile.latency))
+    if profile.scenarios:
+        parts.append(_scenarios(profile.scenarios))
+    for scenario in profile.scenarios:
+        if len(scenario.sweep) > 1:
+            parts += [_latencies(scenario.sweep, "offline"), _knee(scenario.sweep)]
+    if any("share" in layer for layer in profile.layers):
+        parts.append(_operators(profile))
+    parts.append(Text("\n".join(_facts(profile))))
+    if profile.warnings:
+        parts.append(
+            Text("This machine is too noisy to say: measure again, or longer with --seconds.", style="bold")
+        )
+        parts += [Text(f"warning: {warning}", style="yellow") for warning in profile.warnings]
+    return Group(*parts)
+
+
+def _latencies(latencies: tuple[Latency, ...], title: str) -> Table:
+    """A line per batch size, each in the unit that suits its median."""
+    heading = f"{title}: time of a call (95 % interval)"
+    table = _table(heading, "batch", "p50", "p90", "p99", "unit", "samples/s", "calls")
+    for latency in latencies:
+        unit, scale = next(
+            (unit, scale) for unit, scale in _UNITS if latency.p50_ms * scale >= 1 or unit == "ns"
+        )
+        table.add_row(
+            str(latency.batch),
+            _figure(latency.p50_ms, latency.interval, scale, "\n"),
+            _figure(latency.p90_ms, latency.p90_interval, scale, "\n"),
+            _figure(latency.p99_ms, latency.p99_interval, scale, "\n"),
+            unit,
+            _number(latency.throughput_per_s),
+            str(latency.iterations),
+        )
+    if any(latency.p99_ms is None for latency in latencies):
+        table.caption = f"– too few calls: p90 needs {LEAST_CALLS[90]}, p99 needs {LEAST_CALLS[99]}"
+        table.caption_justify = "left"
+    return table
+
+
+def _knee(latencies: tuple[Latency, ...]) -> Text:
+    highest, smallest = best(latencies), knee(latencies)
+    told = f"highest throughput at batch {highest.batch}: {_number(highest.throughput_per_s)} samples/s"
+    if smallest != highest.batch:
+        told += f"; within {100 * (1 - CLOSE):.0f} % of it from batch {smallest} on (the knee)"
+    return Text(told)
+
+
+def _scenarios(scenarios: tuple[Scenario, ...]) -> Table:
+    table = _table("MLPerf scenarios", "scenario", "what counts", "figure", "early stopping", "queries")
+    for scenario in scenarios:
+        if scenario.percentile is None:
+            counts, figure = "samples/s", f"{_number(scenario.throughput_per_s)} at batch {scenario.batch}"
+        else:
+            counts = f"p{scenario.percentile}, ms"
+            figure = _figure(scenario.latency_ms, scenario.interval)
+        stopping = scenario.early_stopping_ms
+        early = "–" if stopping is None else f"< {_number(stopping)} (99 %)"
+        table.add_row(scenario.name, counts, figure, early, str(scenario.queries))
+    return table
+
+
+def _operators(profile: Profile) -> Table:
+    """The types of operators that take longest, at the first batch size."""
+    table = _table(
+        f"where the time goes, batch {profile.latency[0].batch}",
+        "operator",
+        "count",
+        "share",
+        "of its roofline*",
+    )
+    found = by_operator(profile.layers)
+    shown, between = found[:-1][:_OPERATORS], found[-1]
+    for entry in shown:
+        table.add_row(entry.operator, str(entry.count), _percent(entry.share), _roof(profile, entry.operator))
+    others = found[:-1][_OPERATORS:]
+    if others:
+        count, share = sum(entry.count for entry in others), sum(entry.share for entry in others)
+        table.add_row("others", str(count), _percent(share), "–")
+    table.add_row(UNACCOUNTED, "–", _percent(between.share), "–")
+    table.caption = "* estimated: the peaks of the roofline are derived from the processor's data"
+    table.caption_justify = "left"
+    return table
+
+
+def _roof(profile: Profile, operator: str) -> str:
+    """Time at the roof over measured time, for all operators of a type that have a roof; – where none has."""
+    roofs, spent = 0.0, 0.0
+    for layer in profile.layers:
+        if layer["operator"] == operator:
+            share: Any = layer.get("roofline_share")
+            if share is not None:
+                roofs, spent = roofs + share * layer["ms"], spent + layer["ms"]
+    return _percent(roofs / spent) if spent else "–"
+
+
+def _facts(profile: Profile) -> Iterator[str]:
+    """What was measured beside latency, and under which conditions."""
+    facts = [size_text(profile.artifact_bytes)]
+    if profile.accuracy is not None:
+        facts.insert(0, f"{profile.accuracy.metric} {accuracy_text(profile.accuracy)}")
+    if profile.peak_memory_mb is not None:
+        facts.append(f"peak memory {profile.peak_memory_mb:.3g} MiB")
+    if profile.energy_mj is not None:
+        facts.append(f"{profile.energy_mj:.3g} mJ a call (whole package)")
+    yield ", ".join(facts)
+    now = profile.conditions or {}
+    threads = now.get("intra_op_threads")
+    told = [] if threads is None else [f"{threads} thread{'' if threads == 1 else 's'}"]
+    if now.get("spinning") is not None:
+        told.append("spinning" if now["spinning"] else "not spinning")
+    if now.get("affinity"):
+        told.append(f"processors {', '.join(map(str, now['affinity']))}")
+    told.append(f"governor {now.get('governor') or 'unknown'}")
+    if now.get("load_average") is not None:
+        told.append(f"load {now['load_average']:g}")
+    yield f"{profile.backend}: {', '.join(told)}"
+    spent = [
+        f"{each.calls} calls in {each.seconds:.2g} s{'' if each.steady else ', not steady'}"
+        for latency in profile.latency
+        if (each := latency.warm_up) is not None
+    ]
+    if spent:
+        yield f"warm-up: {'; '.join(spent)}"
+
+
+def _figure(value_ms: float | None, interval: Interval | None, scale: float = 1.0, gap: str = " ") -> str:
+    if value_ms is None or interval is None:
+        return "–"
+    value, low, high = (_number(scale * each) for each in (value_ms, interval.low, interval.high))
+    return f"{value}{gap}({low}–{high})"
+
+
+def _number(value: float) -> str:
+    """Three digits that count, and never an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _table(title: str, *headings: str) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    for position, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if position else "left", no_wrap=True)
+    return table
