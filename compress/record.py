@@ -206,6 +206,8 @@ class Profile:
         slices: Accuracy class by class; empty where the data has no class labels.
         network: Name of the network that it is a build of; None where it is not known.
         network_sha256: Of the file that the network came from; None where it is not known.
+        inputs: What it takes, as :meth:`TensorSpec.to_dict` has it; empty where it was not recorded.
+        outputs: What it gives.
         recorded_at: When it was measured, ISO 8601 in UTC; None where it was not recorded.
         conditions: Under which it was measured, and which change from run to run on one machine; see
             :mod:`compress.profiling.conditions`. None for estimates and where they were not recorded.
@@ -232,6 +234,8 @@ class Profile:
     slices: tuple[Slice, ...] = ()
     network: str | None = None
     network_sha256: str | None = None
+    inputs: tuple[dict[str, Any], ...] = ()
+    outputs: tuple[dict[str, Any], ...] = ()
     recorded_at: str | None = None
     conditions: dict[str, Any] | None = None
     scenarios: tuple[Scenario, ...] = ()
@@ -270,6 +274,8 @@ class Profile:
         fields["accuracy"] = _accuracy(data["accuracy"])
         fields["latency"] = tuple(_latency(entry) for entry in data["latency"])
         fields["layers"] = tuple(data.get("layers", ()))
+        for name in ("inputs", "outputs"):
+            fields[name] = tuple(data.get(name, ()))
         fields["outcomes"] = _unpack(data["outcomes"])
         fields["slices"] = tuple(
             Slice(**{**entry, "drop": _drop(entry["drop"])}) for entry in data.get("slices", ())

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 Paired = tuple[Outcomes, Outcomes, "Metric"]
 
 
+_RUN = "give --data, so that both builds are run on it"
+_OTHER_DATA = "give the data and the metric that it was recorded with, or a baseline that can be run"
+
+
 def run_outcomes(candidate: Session, baseline: Session | None, recorded: Subject, task: Task) -> Paired:
     """Run the evaluation data through the candidate, and through the baseline where it can be run.
 
@@ -43,7 +47,8 @@ def run_outcomes(candidate: Session, baseline: Session | None, recorded: Subject
         found = f"{recorded.name}: a profile, which cannot be run"
         raise BundleError(f"a baseline to run for {task.metric.name}", found, "give the bundle, or labels")
     else:
-        _check_same_data(task.evaluation.sha256, task.metric.name, _accuracy(recorded))
+        recorded_accuracy = _accuracy(recorded, "record it with --data, or give a baseline that can be run")
+        _check_same_data(task.evaluation.sha256, task.metric.name, recorded_accuracy, _OTHER_DATA)
         reference = _recorded(recorded)
     return _checked(outcomes_of(candidate, task, baseline), reference, task.metric)
 
@@ -56,7 +61,7 @@ def recorded_outcomes(candidate: Subject, baseline: Subject) -> Paired:
         DataError: There is no sample.
     """
     ours, theirs = _accuracy(candidate), _accuracy(baseline)
-    _check_same_data(ours.data_sha256, ours.metric, theirs)
+    _check_same_data(ours.data_sha256, ours.metric, theirs, _RUN)
     return _checked(_recorded(candidate), _recorded(baseline), _metric(ours))
 
 
@@ -67,10 +72,10 @@ def _checked(ours: Outcomes, theirs: Outcomes, metric: Metric) -> Paired:
     return ours, theirs, metric
 
 
-def _accuracy(subject: Subject) -> Accuracy:
+def _accuracy(subject: Subject, todo: str = "give --data") -> Accuracy:
     accuracy = None if subject.profile is None else subject.profile.accuracy
     if accuracy is None:
-        raise BundleError("recorded accuracy", f"none of {subject.name}", "give --data")
+        raise BundleError("recorded accuracy", f"none of {subject.name}", todo)
     return accuracy
 
 
@@ -78,12 +83,12 @@ def _recorded(subject: Subject) -> Outcomes:
     return np.array(() if subject.profile is None else subject.profile.outcomes, dtype=np.float64)
 
 
-def _check_same_data(sha256: str, metric: str, recorded: Accuracy) -> None:
+def _check_same_data(sha256: str, metric: str, recorded: Accuracy, todo: str) -> None:
     if (recorded.data_sha256, recorded.metric) != (sha256, metric):
         raise BundleError(
             f"a baseline recorded with {metric} on data {sha256[:12]}…",
             f"{recorded.metric} on {recorded.data_sha256[:12]}…",
-            "give --data, so that both builds are run on it",
+            todo,
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -75,12 +75,27 @@ def gate(
         their_session = None if theirs.artifact is None else stack.enter_context(theirs.open())
         if their_session is not None:
             check_same_network(our_session, their_session)
+        elif theirs.profile is not None and theirs.profile.inputs:
+            check_same_network(our_session, _Interface.of(theirs.profile))
         if task is not None:
             task = task.bind(our_session.inputs, our_session.outputs)
         return _Run(ours, theirs, our_session, their_session, task, groups, policy).checks()
 
 
-def check_same_network(candidate: Session, baseline: Session) -> None:
+class _Interface(NamedTuple):
+    """What a recorded network takes and gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @classmethod
+    def of(cls, profile: Profile) -> _Interface:
+        from compress.tensors import TensorSpec
+
+        return cls(*(tuple(map(TensorSpec.from_dict, specs)) for specs in (profile.inputs, profile.outputs)))
+
+
+def check_same_network(candidate: Session | _Interface, baseline: Session | _Interface) -> None:
     """Make sure that both take and give the same.
 
     Raises:
@@ -288,7 +303,7 @@ def _incomparable(profile: Profile) -> str | None:
     if fingerprint_id(here) == fingerprint_id(profile.fingerprint):
         return None
     differing = [
-        f"{key} {profile.fingerprint.get(key)}, here {here.get(key)}"
+        f"{key} {profile.fingerprint.get(key, 'not recorded')}, here {here.get(key, 'not known')}"
         for key in sorted({*here, *profile.fingerprint} - _SOFTWARE)
         if profile.fingerprint.get(key) != here.get(key)
     ]

@@ -96,8 +96,12 @@ def measure(
         slices=slices,
         network=name,
         network_sha256=sha256,
+        inputs=tuple(spec.to_dict() for spec in build.session.inputs),
+        outputs=tuple(spec.to_dict() for spec in build.session.outputs),
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         conditions=found,
         energy_mj=energy,
-        warnings=tuple(doubt for figure in latency if figure.source == "measured" for doubt in doubts(figure)),
+        warnings=tuple(
+            doubt for figure in latency if figure.source == "measured" for doubt in doubts(figure)
+        ),
     )

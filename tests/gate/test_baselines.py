@@ -238,6 +238,23 @@ def test_data_that_decides_nothing_is_usage(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("part", "other"), [("inputs", {"name": "image"}), ("outputs", {"shape": ["batch", 5]})]
+)
+def test_recorded_profile_of_another_network_is_refused(
+    room: Path, tmp_path: Path, part: str, other: dict[str, Any]
+) -> None:
+    with load_subject(room / "main.onnx").open() as session:
+        specs = {
+            name: tuple(spec.to_dict() for spec in getattr(session, name)) for name in ("inputs", "outputs")
+        }
+    profile = replace(load_recorded(room / "main.json"), **specs)  # type: ignore[arg-type]
+    assert gated(room, "main.onnx", str(write_profile(tmp_path / "p.json", profile)))
+    changed = write_profile(tmp_path / "p.json", profile, **{part: ({**specs[part][0], **other},)})
+    with pytest.raises(BundleError, match=f"a baseline with {part}"):
+        gated(room, "main.onnx", str(changed))
+
+
 def test_metric_of_agreement_needs_a_baseline_that_runs(room: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.load(room / "val.npz")["x"])
     with pytest.raises(BundleError, match="agreement"):
