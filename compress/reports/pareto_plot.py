@@ -211,7 +211,7 @@ def _grid(across: Axis, up: Axis, width: int, height: int, original_ms: float) -
         ]
         if x - room > free:
             parts.append(tag("text", time, x=x, y=up.end - 8, class_="tick middle"))
-            free = x + room
+            free = x + room + _CHARACTER
     for value in up.ticks(6):
         y = up(value)
         label = "0" if abs(value) < 1e-9 else f"{value:+.3g}".replace("-", "−")

@@ -16,11 +16,14 @@ from compress.cli import main
 from compress.schemas import NAMES, schema_text
 from tests.graphs import classifier, samples
 
+QUICK = ("--threads", 1, "--seconds", 0.05)
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("place")
     onnx.save(classifier(), place / "model.onnx")
+    (place / "mine.toml").write_text('name = "mine"\n[[technique]]\nname = "quantize"\n')
     np.savez(place / "val.npz", x=samples(60), y=np.arange(60) % 4)
     return place
 
@@ -40,7 +43,15 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict[str, An
 
 @pytest.fixture
 def optimized(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
-    common = ("--data", place / "val.npz", "--threads", 1, "--seconds", 0.05, "--out", tmp_path / "build")
+    common = (
+        *QUICK,
+        "--data",
+        place / "val.npz",
+        "--recipe",
+        place / "mine.toml",
+        "--out",
+        tmp_path / "build",
+    )
     return told(capsys, "optimize", place / "model.onnx", *common, "--max-drop", 100, "--json")
 
 
@@ -55,7 +66,15 @@ def test_optimize(optimized: dict[str, Any]) -> None:
 
 
 def test_optimize_that_ships_nothing(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    common = ("--data", place / "val.npz", "--threads", 1, "--seconds", 0.05, "--out", tmp_path / "build")
+    common = (
+        *QUICK,
+        "--data",
+        place / "val.npz",
+        "--recipe",
+        place / "mine.toml",
+        "--out",
+        tmp_path / "build",
+    )
     found = told(capsys, "optimize", place / "model.onnx", *common, "--max-size", 1e-6, "--json")
     assert found["bundle"] is None
     validator("optimize").validate(found)
