@@ -55,6 +55,8 @@ def _own(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
     if "int8" in target.precisions:
         yield from _int8(limits, history)
     yield from _strongly_typed(target)
+    if target.backend == "onnxruntime":
+        yield from _small(limits, history)
 
 
 def _further(target: Target, history: History) -> Iterator[Recipe]:
@@ -86,7 +88,7 @@ def most_candidates(target: Target, recipes: Sequence[Recipe] = (), backends: Se
     if recipes:
         return 1 + len(recipes)
     own = ("fp16" in target.precisions) + 4 * ("int8" in target.precisions)
-    own += len(list(_strongly_typed(target)))
+    own += len(list(_strongly_typed(target))) + (target.backend == "onnxruntime")
     most = 1
     for name in backends or (target.backend,):
         if name == target.backend:
@@ -120,6 +122,20 @@ def _strongly_typed(target: Target) -> Iterator[Recipe]:
         yield Recipe("int8-fp16", (Step("quantize", {"scope": "all"}), half))
     if "fp8" in target.precisions:
         yield Recipe("fp8", (Step("float8"), half))
+
+
+def _small(limits: Limits, history: History) -> Iterator[Recipe]:
+    """Integer weights alone, where bytes count and the network is made of matrices; hardly ever the fastest build."""
+    if (limits.objective == "size" or limits.max_size_mb is not None) and _is_made_of_matrices(history):
+        yield Recipe("int4-weights", (Step("weight_only", {"algorithm": "gptq", "compute": "int8"}),))
+
+
+def _is_made_of_matrices(history: History) -> bool:
+    """Whether matrix products outnumber convolutions and recurrence in what the runtime made of the original."""
+    profile = history.candidates[0].profile if history.candidates else None
+    counts: dict[str, int] = (profile.coverage or {}).get("float_compute", {}) if profile is not None else {}
+    matrices = sum(count for name, count in counts.items() if "MatMul" in name or "Gemm" in name)
+    return 2 * matrices > sum(counts.values())
 
 
 def _keeps_accuracy(history: History, limits: Limits) -> bool:

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from compress.choice import Limits
+from compress.recipe import Recipe, Step
 from compress.search import most_candidates, propose
 from compress.target import load_target
 from compress.techniques import load_technique
@@ -33,3 +34,25 @@ def test_what_a_target_computes_in_is_proposed(target, proposed, not_proposed) -
     found = set(names(target))
     assert {"fp32"} | proposed <= found
     assert not found & not_proposed
+
+
+@pytest.mark.parametrize(
+    ("operators", "limits", "proposed"),
+    [
+        ({"MatMul": 8, "FusedGemm": 1, "Conv": 1}, Limits(objective="size"), True),
+        ({"MatMul": 8}, Limits(max_size_mb=1.0), True),
+        ({"MatMul": 8}, Limits(), False),
+        ({"MatMul": 1, "Conv": 20}, Limits(objective="size"), False),
+        ({}, Limits(objective="size"), False),
+    ],
+)
+def test_integer_weights_are_tried_for_size_on_networks_made_of_matrices(operators, limits, proposed) -> None:
+    profile = SimpleNamespace(coverage={"float_compute": operators}, accuracy=None)
+    history = SimpleNamespace(candidates=[SimpleNamespace(profile=profile, recipe=Recipe("fp32"))])
+    found = list(propose(load_target("cpu"), limits, history))
+    assert ("int4-weights" in {recipe.name for recipe in found}) is proposed
+    assert len(found) <= most_candidates(load_target("cpu"))
+    assert not any(
+        recipe.name == "int4-weights" for recipe in propose(load_target("h100-sxm"), limits, history)
+    )
+    load_technique(Step("weight_only", {"algorithm": "gptq", "compute": "int8"}))
