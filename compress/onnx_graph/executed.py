@@ -59,9 +59,10 @@ def executed_coverage(executed: Sequence[ExecutedLayer], model: onnx.ModelProto)
     in_int8 = 0
     for layer in executed:
         # What a runtime splits off a node carries the node's name and a path behind it.
-        held = sum((macs or {}).get(name, 0) for name in {name.split("/")[0] for name in layer.names})
+        names = {name.split("/")[0] for name in layer.names if name}
+        held = sum((macs or {}).get(name, 0) for name in names)
         computes = layer.kind in _COMPUTE or (layer.kind == "Subgraph" and held > 0)
-        if layer.kind == "FakeQuantize" or set(layer.names) <= quantizing:
+        if layer.kind == "FakeQuantize" or (names and names <= quantizing):
             counts["pair"][layer.kind] += 1
         elif layer.precision in _INT8 and (computes or layer.kind in _CHEAP):
             counts["int8"][layer.kind] += 1
