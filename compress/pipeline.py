@@ -194,7 +194,7 @@ def optimize(
         if choice.candidate is not None:
             with written_safely(out):
                 artifact = history.path_of(choice.candidate)
-                ship(out, artifact, choice, candidates, network, task, deployment, options)
+                ship(out, artifact, choice, candidates, network, task, deployment, options, rivals.notes)
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start

@@ -30,6 +30,7 @@ def ship(
     task: Task,
     target: Target,
     options: Mapping[str, Any],
+    notes: Sequence[str] = (),
 ) -> Path:
     """Write the bundle of the chosen candidate.
 
@@ -42,6 +43,7 @@ def ship(
         task: The provenance of its data.
         target: What it is for.
         options: What was asked for, by the name of the command's option; goes into the manifest.
+        notes: What a person should know besides, one line each; goes into the report.
     """
     chosen = choice.candidate
     if chosen is None or chosen.profile is None:
@@ -64,6 +66,7 @@ def ship(
         "data": {**task.provenance, "metric": task.metric.name, "classes": task.classes},
         "options": dict(options),
         "reason": choice.reason,
+        "notes": list(notes),
         "versions": versions(),
     }
     texts = {
