@@ -60,6 +60,7 @@ def calibrate(
         for name, observer in observers.items():
             _observe(observer, name, seen[name])
         samples += count
+        del seen  # or the next batch's activations would be made while these are still held
     return Calibration({name: observer.range() for name, observer in observers.items()}, samples)
 
 
