@@ -21,19 +21,21 @@ _AGAIN = "record it again with compress profile --out"
 def sealed(profile: Profile) -> dict[str, Any]:
     """The profile as JSON holds it, with the hash of its content."""
     data: dict[str, Any] = json.loads(json.dumps(profile.to_dict()))
-    return {**data, SEAL: _digest(data)}
+    return {**data, SEAL: digest(data)}
 
 
 def load_recorded(path: Path) -> Profile:
-    """Read a profile.
+    """Read a profile: one that carries its hash, or one in a bundle, whose manifest has it.
 
     Raises:
-        BundleError: It is no profile, was changed after it was written, or contradicts itself.
+        BundleError: It is no profile, was changed after it was written, carries no hash, or contradicts itself.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         seal = data.pop(SEAL, None)
-        if seal is not None and seal != _digest(data):
+        if seal is None:
+            _check_in_bundle(path)
+        elif seal != digest(data):
             raise BundleError(
                 f"a profile with sha256 {str(seal)[:12]}…", f"another content in {path}", _AGAIN
             )
@@ -62,5 +64,13 @@ def check_consistent(profile: Profile, where: str) -> None:
         raise BundleError(f"outcomes with the mean {accuracy.mean:g}", f"{mean:g} in {where}", _AGAIN)
 
 
-def _digest(data: dict[str, Any]) -> str:
+def _check_in_bundle(path: Path) -> None:
+    from compress.bundle import MANIFEST, load_bundle
+
+    if not (path.parent / MANIFEST).is_file() or path.name not in load_bundle(path.parent).manifest["files"]:
+        raise BundleError("a profile with its sha256", f"none in {path}", _AGAIN)
+
+
+def digest(data: dict[str, Any]) -> str:
+    """The sha256 of a profile's content as JSON holds it, without the hash itself."""
     return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
