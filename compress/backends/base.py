@@ -105,7 +105,7 @@ class Session(ABC):
         """
 
     def prepared(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], object]:
-        """A call that runs ``feeds`` again and again and adds as little to the runtime as this back end can.
+        """A call that runs ``feeds``, once they are known to fit, and adds as little as it can to the runtime's time.
 
         Args:
             feeds: As :meth:`run` takes them; they must not change as long as the call is used.
@@ -113,6 +113,7 @@ class Session(ABC):
         Raises:
             DataError: The feeds do not fit.
         """
+        self.run(feeds)
         return partial(self.run, feeds)
 
     @abstractmethod

@@ -40,7 +40,7 @@ def profile_tables(profile: Profile) -> Group:
     parts.append(Text("\n".join(_facts(profile))))
     if profile.warnings:
         parts.append(
-            Text("This machine is too noisy to say: measure again, or longer with --seconds.", style="bold")
+            Text("Too noisy to say, or too short: measure again, or longer with --seconds.", style="bold")
         )
         parts += [Text(f"warning: {warning}", style="yellow") for warning in profile.warnings]
     return Group(*parts)

@@ -84,6 +84,21 @@ class Conformance:
         with backend.open(artifact) as session, pytest.raises(DataError, match="wanted"):
             session.run(feeds)
 
+    def test_a_prepared_call_runs_feeds_that_were_checked(self, backend: Backend, artifact: Artifact) -> None:
+        with backend.open(artifact) as session:
+            call = session.prepared({"x": samples(3)})
+            call()
+            call()
+            with pytest.raises(DataError, match="wanted"):
+                session.prepared({"x": samples(3).astype(np.float64)})
+
+    def test_times_of_operators_add_up_to_less_than_the_call(
+        self, backend: Backend, artifact: Artifact
+    ) -> None:
+        times = backend.operator_times(artifact, {"x": samples(2)}, 0.01)
+        if times is not None:  # where the runtime tells
+            assert 0 <= sum(each.ms for each in times.operators) <= times.call_ms
+
     def test_several_inputs_by_name(self, backend: Backend, tmp_path: Path) -> None:
         artifact = backend.compile(two_inputs(), tmp_path, backend.default_options(load_target(self.target)))
         with backend.open(artifact) as session:
