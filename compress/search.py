@@ -87,7 +87,7 @@ def most_candidates(target: Target, recipes: Sequence[Recipe] = (), backends: Se
     """How many recipes :func:`propose` gives at the most."""
     if recipes:
         return 1 + len(recipes)
-    own = ("fp16" in target.precisions) + 4 * ("int8" in target.precisions)
+    own = ("fp16" in target.precisions) + 7 * ("int8" in target.precisions)
     own += len(list(_strongly_typed(target))) + (target.backend == "onnxruntime")
     most = 1
     for name in backends or (target.backend,):
@@ -105,11 +105,19 @@ def _int8(limits: Limits, history: History) -> Iterator[Recipe]:
     weights_only = Recipe("int8-matmul", (Step("quantize", {"scope": "weights-ops"}),))
     yield whole_chains
     yield weights_only
-    # Other ranges are worth a try only where the error-optimal ones lost too much.
+    # Seconds a layer, and other ranges, are worth a try only where the plain way lost too much.
+    if not _keeps_accuracy(history, limits, whole_chains):
+        yield Recipe("int8-recovered", (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),))
     for method in ("min-max", "percentile"):
         if _keeps_accuracy(history, limits):
             return
         yield Recipe(f"int8-{method}", (Step("quantize", {"scope": "all", "method": method}),))
+    # Some layers do not bear int8 at all; what is lost on other samples decides how much may be lost on these.
+    for name, share in (("int8-mixed", 1.0), ("int8-mixed-careful", 0.25)):
+        if _keeps_accuracy(history, limits):
+            return
+        settings = {"max_drop": share * limits.max_drop, "rounding": "reconstructed"}
+        yield Recipe(name, (Step("quantize_mixed", settings),))
 
 
 def _strongly_typed(target: Target) -> Iterator[Recipe]:
@@ -138,9 +146,10 @@ def _is_made_of_matrices(history: History) -> bool:
     return 2 * matrices > sum(counts.values())
 
 
-def _keeps_accuracy(history: History, limits: Limits) -> bool:
+def _keeps_accuracy(history: History, limits: Limits, recipe: Recipe | None = None) -> bool:
+    """Whether an int8 build, or this one, was measured inside the margin."""
     return any(
-        entry.recipe.name.startswith("int8")
+        (entry.recipe.name.startswith("int8") if recipe is None else entry.recipe == recipe)
         and entry.profile is not None
         and entry.profile.accuracy is not None
         and inside_margin(entry.profile.accuracy.drop, limits.max_drop)

@@ -56,3 +56,25 @@ def test_integer_weights_are_tried_for_size_on_networks_made_of_matrices(operato
         recipe.name == "int4-weights" for recipe in propose(load_target("h100-sxm"), limits, history)
     )
     load_technique(Step("weight_only", {"algorithm": "gptq", "compute": "int8"}))
+
+
+def test_layers_are_left_in_float_only_where_int8_lost_too_much() -> None:
+    recovering = ["int8-recovered", "int8-min-max", "int8-percentile", "int8-mixed", "int8-mixed-careful"]
+    assert [
+        name for name in names("cpu") if name in recovering
+    ] == recovering  # nothing was inside the margin
+    accuracy = SimpleNamespace(drop=None)  # as the original's: nothing lost
+    kept = SimpleNamespace(recipe=Recipe("int8", (Step("quantize", {"scope": "all"}),)))
+    kept.profile = SimpleNamespace(accuracy=accuracy, coverage=None)
+    history = SimpleNamespace(candidates=[kept])
+    found = {recipe.name for recipe in propose(load_target("cpu"), Limits(), history)}
+    assert not found & set(recovering)
+
+
+def test_the_plain_build_is_recovered_even_where_a_slower_one_kept_its_accuracy() -> None:
+    slower = SimpleNamespace(recipe=Recipe("int8-matmul"))
+    slower.profile = SimpleNamespace(accuracy=SimpleNamespace(drop=None), coverage=None)
+    history = SimpleNamespace(candidates=[slower])
+    found = [recipe.name for recipe in propose(load_target("cpu"), Limits(), history)]
+    assert "int8-recovered" in found
+    assert "int8-mixed" not in found

@@ -1,0 +1,127 @@
+"""Int8 with the layers that it hurts most left in float: as few as the accuracy margin allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.errors import NetworkError, RecipeError
+from compress.metrics import drop_points
+from compress.quantization import Settings, prepare, quantize_static
+from compress.quantization.probe import Probe, hold_back
+from compress.quantization.recovery import SAMPLES
+from compress.quantization.rewriting import rewrite
+from compress.quantization.sensitivity import Trials, cheapest_in_float
+from compress.techniques.base import Context, Technique, calibration_batches
+
+if TYPE_CHECKING:
+    import onnx
+
+    from compress.data import Batch
+    from compress.network import Network
+
+#: Samples that a choice of layers is judged on: the calibration data's and as many of the training data's as missing.
+_JUDGED_ON = 2000
+
+_BATCH_SIZE = 64
+
+#: Share of the margin that may be lost on them; the rest is for what other samples show.
+_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class QuantizeMixed(Settings, Technique):
+    """Static quantization that leaves layers in float until the accuracy holds.
+
+    Attributes:
+        max_drop: Accuracy drop allowed, in points of the task's metric; half of it may be lost on the samples
+            at hand, which are never the evaluation's.
+    """
+
+    max_drop: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number = isinstance(self.max_drop, (int, float)) and not isinstance(self.max_drop, bool)
+        if not number or not self.max_drop >= 0:
+            raise RecipeError("a max_drop of 0 points or more", repr(self.max_drop), "write max_drop = 1.0")
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """See :meth:`Technique.apply`; the result is in ONNX form.
+
+        Raises:
+            NetworkError: The network is quantized already, has nothing to quantize, or needs all layers in float.
+            RecipeError: A node to be excluded is not in the network.
+            DataError: Activations on the calibration data are not finite.
+        """
+        model, flavour = network.to_onnx(), context.target.quantization
+        settings = Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
+        prepared = prepare(model)
+        held, _ = hold_back(calibration_batches(network, context), SAMPLES, prepared)
+        rewritten, _ = rewrite(prepared, held, flavour, settings)
+        trials = Trials(rewritten, held, flavour, settings)
+        sensitivities = trials.sensitivities()
+        judge = _Judge(prepared, network, context)
+        chosen = cheapest_in_float(
+            sensitivities, lambda in_float: judge.drop(trials.quantized(in_float)) <= _SHARE * self.max_drop
+        )
+        context.reports["sensitivity"] = {
+            "layers": [
+                {**asdict(each), "kept": "float" if chosen is None or each.layer in chosen else "int8"}
+                for each in sensitivities
+            ]
+        }
+        if chosen is None:
+            raise NetworkError(
+                f"a layer that int8 costs less than {self.max_drop:g} points",
+                "a larger drop with any single one",
+                "leave this network in float, or train it for int8",
+            )
+        settings = replace(settings, exclude_nodes=(*settings.exclude_nodes, *chosen))
+        quantized, report = quantize_static(model, calibration_batches(network, context), flavour, settings)
+        context.reports["quantize"] = report.to_dict()
+        return network.with_onnx(quantized)
+
+
+class _Judge:
+    """Accuracy on calibration and training samples."""
+
+    def __init__(self, original: onnx.ModelProto, network: Network, context: Context) -> None:
+        self._metric = context.task.metric
+        self._outputs = [spec.name for spec in network.outputs]
+        self._batches = partial(_judged, network, context)
+        self._original = original
+        self._before = self._accuracy(original)
+
+    def drop(self, model: onnx.ModelProto) -> float:
+        """The accuracy drop, in points."""
+        return drop_points(self._metric, self._before, self._accuracy(model))
+
+    def _accuracy(self, model: onnx.ModelProto) -> float:
+        ours, original = Probe(model, self._outputs), Probe(self._original, self._outputs)
+        by_reference = self._metric.needs == "reference"
+        values = []
+        for batch in self._batches():
+            wanted = original.run(batch.inputs) if by_reference else None
+            values.append(self._metric.per_sample(ours.run(batch.inputs), batch.targets, wanted))
+        return float(np.concatenate(values).mean())
+
+
+def _judged(network: Network, context: Context) -> Iterator[Batch]:
+    task = context.task
+    splits = [task.calibration]
+    missing = _JUDGED_ON - len(task.calibration)
+    if task.training is not None and missing > 0:
+        rows = np.random.default_rng(context.seed).permutation(len(task.training))[:missing]
+        splits.append(task.training.take(np.sort(rows)))
+    spec = network.inputs[0]
+    fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
+    for split in splits:
+        for batch in split.batches(fixed or _BATCH_SIZE):
+            # A network of fixed batch cannot take the smaller last one.
+            if fixed is None or len(batch) == fixed:
+                yield batch
