@@ -36,6 +36,8 @@ class BoundSplit(Split):
     def batches(self, size: int) -> Iterator[Batch]:
         """See :meth:`Split.batches`."""
         for batch in self._source.batches(size):
+            for spec in self._inputs:  # batches of sequences differ in length, and some may not fit
+                _check_shape(batch.inputs[self._names[spec.name]], spec, self._source, "data")
             cast = {spec.name: _cast(batch.inputs[self._names[spec.name]], spec) for spec in self._inputs}
             yield Batch(cast, batch.targets)
 

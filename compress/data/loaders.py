@@ -55,10 +55,16 @@ class LoaderSplit(Split):
         return len(self._known) if self._rows is None else len(self._rows)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """See :meth:`Split.batches`. Rows are kept back only until a batch is full."""
+        """See :meth:`Split.batches`. Rows are kept back only until a batch is full.
+
+        Samples of different lengths cannot share a batch: it ends early where the shape changes.
+        """
         kept: list[Batch] = []
         count = 0
         for part in self._chosen():
+            if kept and _shapes(part) != _shapes(kept[0]):
+                yield Batch.joined(kept)
+                kept, count = [], 0
             kept.append(part)
             count += len(part)
             if count >= size:
@@ -100,11 +106,16 @@ class LoaderSplit(Split):
         if np.array_equal(ascending, rows):
             return subset
         # Another order, or repeats: few rows, as for an example; they are read once and kept.
-        held = Batch.joined(list(subset.batches(len(ascending))))
-        return ArraySplit(held, self.origin, back)
+        held = list(subset.batches(len(ascending)))
+        if len(held) == 1:
+            return ArraySplit(held[0], self.origin, back)
+        single = [batch.rows(slice(row, row + 1)) for batch in held for row in range(len(batch))]
+        ordered = LoaderSplit([_mapping(single[row]) for row in back], self._where)
+        ordered.origin = self.origin
+        return ordered
 
 
-def from_iterator(iterator: Iterator[Any], where: str) -> ArraySplit:
+def from_iterator(iterator: Iterator[Any], where: str) -> Split:
     """Samples of an iterator, such as a generator, which is read here and kept in memory.
 
     Raises:
@@ -121,11 +132,18 @@ def from_iterator(iterator: Iterator[Any], where: str) -> ArraySplit:
                 f"more in {where}",
                 "return a DataLoader, or an object with __iter__, which is read anew each time",
             )
-    return ArraySplit(Batch.joined(kept), {"kind": "iterator", "from": where})
+    origin = {"kind": "iterator", "from": where}
+    if all(_shapes(batch) == _shapes(kept[0]) for batch in kept):
+        return ArraySplit(Batch.joined(kept), origin)
+    split = LoaderSplit([_mapping(batch) for batch in kept], where)
+    split.origin = origin
+    return split
 
 
 def read_batches(source: Iterable[Any], where: str) -> Iterator[Batch]:
-    """Checked batches of what an iterable yields; all have the same inputs, dtypes and shapes but for axis 0.
+    """Checked batches of what an iterable yields; all have the same inputs, dtypes and numbers of axes.
+
+    The axes of one batch may be longer than another's: sequences are. Whether the network takes them it says itself.
 
     Raises:
         DataError: See :class:`LoaderSplit`.
@@ -182,7 +200,17 @@ def _signature(batch: Batch) -> dict[str, str]:
     arrays: dict[str, Array] = dict(batch.inputs)
     if batch.targets is not None:
         arrays["y"] = batch.targets
-    return {name: f"{array.dtype}{list(array.shape[1:])}" for name, array in arrays.items()}
+    return {name: f"{array.dtype} with {array.ndim} axes" for name, array in arrays.items()}
+
+
+def _shapes(batch: Batch) -> list[tuple[int, ...]]:
+    """Sizes of one sample; targets included, which may be sequences too."""
+    arrays = [*batch.inputs.values(), *(() if batch.targets is None else (batch.targets,))]
+    return [array.shape[1:] for array in arrays]
+
+
+def _mapping(batch: Batch) -> dict[str, Array]:
+    return dict(batch.inputs) if batch.targets is None else {**batch.inputs, "y": batch.targets}
 
 
 def _refuse_shuffling(loader: Iterable[Any], where: str) -> None:

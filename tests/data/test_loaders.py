@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compress.data import open_data
+from compress.data.binding import bind_split
 from compress.data.loaders import LoaderSplit
 from compress.errors import DataError
+from compress.tensors import TensorSpec
 
 X = np.arange(60, dtype=np.float32).reshape(20, 3)
 Y = np.arange(20) % 4
@@ -149,7 +151,7 @@ def test_an_iterator_is_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ((), "batches of samples; found none"),
         (((X[:0], Y[:0]),), "batches of samples; found none"),
-        (((X, Y), (X[:, :2], Y)), "batches like the first"),
+        (((X, Y), (X[:, :2, None], Y)), "batches like the first"),
         (((X, Y), (X, Y.astype(np.float32))), "batches like the first"),
         (((X, Y), (X,)), "batches like the first"),
         (((X, Y, Y),), "tuple of 3"),
@@ -183,3 +185,41 @@ def test_a_failure_of_the_users_code_is_one_line_with_its_cause() -> None:
     with pytest.raises(DataError, match="OSError in the data given: disk gone") as caught:
         open_data(Broken())
     assert isinstance(caught.value.__cause__, OSError)
+
+
+class TestDifferentLengths:
+    LENGTHS = (5, 5, 9, 9, 9, 3)
+
+    def batches(self, rows: int = 2) -> list[tuple[np.ndarray, np.ndarray]]:
+        random = np.random.default_rng(0)
+        return [
+            (random.random((rows, length, 4), np.float32), np.full(rows, index % 3))
+            for index, length in enumerate(self.LENGTHS)
+        ]
+
+    def test_batches_end_where_the_length_changes_and_keep_the_order(self) -> None:
+        split = open_data(self.batches())
+        assert len(split) == 12
+        found = list(split.batches(4))
+        assert [batch.inputs["x"].shape[:2] for batch in found] == [(4, 5), (4, 9), (2, 9), (2, 3)]
+        np.testing.assert_array_equal(np.concatenate([batch.targets for batch in found]), split.labels)
+
+    def test_a_generator_of_them_is_kept(self) -> None:
+        split = open_data(iter(self.batches()))
+        assert [batch.inputs["x"].shape[1] for batch in split.batches(100)] == [5, 9, 3]
+
+    def test_rows_are_taken_in_any_order(self) -> None:
+        split = open_data(self.batches())
+        taken = split.take([11, 0, 4])
+        assert [batch.inputs["x"].shape for batch in taken.batches(8)] == [(1, 3, 4), (1, 5, 4), (1, 9, 4)]
+        whole = [batch.rows(slice(row, row + 1)) for batch in split.batches(1) for row in range(len(batch))]
+        for batch, row in zip(taken.batches(8), (11, 0, 4), strict=True):
+            np.testing.assert_array_equal(batch.inputs["x"], whole[row].inputs["x"])
+
+    def test_the_network_says_which_lengths_it_takes(self) -> None:
+        split = open_data(self.batches())
+        any_length = bind_split(split, [TensorSpec("x", "float32", ("batch", "steps", 4))], "data")
+        assert sum(len(batch) for batch in any_length.batches(8)) == 12
+        five = bind_split(split, [TensorSpec("x", "float32", ("batch", 5, 4))], "data")
+        with pytest.raises(DataError, match="9"):
+            list(five.batches(8))
