@@ -98,7 +98,8 @@ def widened_scales(
 ) -> NDArray[np.float32]:
     """Weight scales that let the bias fit int32, where a channel of tiny weights has a large one."""
     needed = np.abs(bias) / (LARGEST_BIAS * input_scale)
-    return np.maximum(scales, needed if scales.ndim else needed.max(initial=0.0)).astype(np.float32)
+    widened = np.maximum(scales, needed if scales.ndim else needed.max(initial=0.0))
+    return np.asarray(widened, np.float32)
 
 
 def highest_weight(flavour: QuantizationFlavour) -> int:
