@@ -6,6 +6,7 @@ equal the margin::
     policy      which checks are made, and their margins
     subject     what is compared: a bundle, an ONNX file, or a recorded profile
     run         the checks, one after the other
+    origin      whether both come from the same file of a network
     outcomes    of both on the same samples
     accuracy    right or wrong on the same samples; churn
     slices      the same for every class or group, errors shared among them
