@@ -61,7 +61,7 @@ CLOSE = 0.95
 _LARGEST_BATCH, _LARGEST_INPUT = 256, 64 << 20
 
 #: … until so many sizes in a row have given no higher throughput.
-_PATIENCE = 2
+_PATIENCE = 3
 
 #: Confidence of early stopping, as LoadGen has it.
 _CONFIDENCE = 0.99

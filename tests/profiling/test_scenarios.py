@@ -95,10 +95,10 @@ def test_the_sweep_ends_when_throughput_no_longer_rises() -> None:
         return work
 
     budget = Budget(seconds=0.0, least=4, most=4, warm_up_seconds=0.0)
-    offline(call_of, [1, 2, 4, 8], budget)
+    offline(call_of, [1, 2, 3, 4, 8], budget)
     assert 8 not in tried
     tried.clear()
-    offline(call_of, [1, 2, 4, 8], budget, every=True)
+    offline(call_of, [1, 2, 3, 4, 8], budget, every=True)
     assert 8 in tried
 
 
