@@ -43,7 +43,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(files: Path, out: Path, **settings: Any) -> Any:
-    settings = {"target": "cpu", "seconds": SECONDS, "threads": 1, **settings}
+    """One back end unless said otherwise: every build costs time, and the competition has tests of its own."""
+    target = settings.get("target", "cpu")
+    alone = {"backends": ["onnxruntime"]} if target == "cpu" else {}
+    settings = {"target": "cpu", "seconds": SECONDS, "threads": 1, **alone, **settings}
     return optimize(files / "model.onnx", data=files / "val.npz", out=out, **settings)
 
 

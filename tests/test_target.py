@@ -365,3 +365,28 @@ def test_the_wheel_has_them(tmp_path: Path):
     shipped = sorted(path.name for path in (tmp_path / "installed/compress/_targets").glob("*.toml"))
     assert shipped == [path.name for path in FILES]
     assert run_python(RUN, tmp_path / "installed").startswith("jetson-orin-nano-super")
+
+
+def test_each_back_end_has_a_flavour_of_its_own(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    flavour = (
+        'activation = "uint8"\nweight = "int8"\nsymmetric = false\nper_channel = true\nreduce_range = false\n'
+    )
+    path.write_text(
+        'extends = "raspberry-pi-5"\ndescription = "An x86 board."\n'
+        '[further_backends.openvino]\nprecisions = ["fp32", "int8"]\n'
+        f"[further_backends.openvino.quantization]\n{flavour}quantize_bias = false\n"
+    )
+    target = load_target(path)
+    there = target.for_backend("openvino")
+    assert (there.backend, there.precisions, there.quantization.quantize_bias) == (
+        "openvino",
+        ("fp32", "int8"),
+        False,
+    )
+    assert target.for_backend(target.backend) is target
+    with pytest.raises(TargetError, match="openvino"):
+        target.for_backend("openvni")
+    path.write_text(path.read_text().replace('precisions = ["fp32", "int8"]\n[', "["))
+    with pytest.raises(TargetError, match="precisions"):
+        load_target(path)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from compress.hosts.detected import cpu_figures, cuda_figures
+from compress.hosts.detected import cpu_figures, cuda_figures, further_backends
 from compress.hosts.machine import Cpu, Gpu
 from compress.target import load_target
 
@@ -153,3 +153,15 @@ def test_cuda_is_loaded_with_the_figures_of_the_gpu(
     assert cuda.memory_gb == (24.2 if memory.isdigit() else load_target("cpu").memory_gb)
     assert "NVIDIA L4, driver 550.54.15" in cuda.description
     assert cuda.sources["int8_tops"] == "the target l4, this GPU"
+
+
+def test_openvino_competes_on_x86_with_bf16_where_the_processor_has_it():
+    plain = further_backends(processor("avx2", "avx512f"))["openvino"]
+    assert plain["precisions"] == ("fp32", "int8")
+    assert (plain["quantization"]["quantize_bias"], plain["quantization"]["reduce_range"]) == (False, True)
+    assert further_backends(processor("avx512_vnni", "amx_bf16"))["openvino"]["precisions"] == (
+        "fp32",
+        "bf16",
+        "int8",
+    )
+    assert further_backends(processor("asimd", "bf16", architecture="aarch64")) == {}
