@@ -1,0 +1,74 @@
+"""4-bit weights in blocks for TensorRT from 10 on; activations stay float."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compress.errors import NetworkError, RecipeError
+from compress.techniques.base import Context, Technique
+
+if TYPE_CHECKING:
+    import onnx
+
+    from compress.network import Network
+    from compress.target import Target
+
+_OPSET = 21
+_RELEASE = 10
+_BLOCKS = (64, 128)
+
+
+@dataclass(frozen=True)
+class Int4Blocks(Technique):
+    """Weights of MatMul and Gemm rounded to 4 bits.
+
+    Attributes:
+        block: Values that share a scale, 64 or 128.
+    """
+
+    block: int = 64
+
+    def __post_init__(self) -> None:
+        if self.block not in _BLOCKS:
+            raise RecipeError("a block of 64 or 128 values", repr(self.block), "correct the recipe")
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """See :meth:`Technique.apply`; the result is in ONNX form, of opset 21 at least.
+
+        Raises:
+            RecipeError: The target reads no 4-bit weights.
+            NetworkError: Nothing to quantize, or the network cannot be written in opset 21.
+        """
+        from compress.quantization.int4_blocks import int4_weights
+
+        _check_reads_int4(context.target)
+        quantized, kept = int4_weights(_raised(network.to_onnx()), self.block)
+        context.reports["int4_blocks"] = {"block": self.block, "float_nodes": kept}
+        return network.with_onnx(quantized)
+
+
+def _check_reads_int4(target: Target) -> None:
+    release = int((target.tensorrt or str(_RELEASE)).split(".")[0])
+    opset = _OPSET if target.opset_max is None else target.opset_max
+    if target.backend != "tensorrt" or release < _RELEASE or opset < _OPSET:
+        raise RecipeError(
+            f"a target with TensorRT {_RELEASE} or later that reads ONNX opset {_OPSET}",
+            f"{target.name} ({target.backend}, opset {target.opset_max or 'any'})",
+            "quantize to int8, or correct opset_max in the target's file",
+        )
+
+
+def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in opset 21, where it is in an older one."""
+    import onnx
+
+    from compress.onnx_graph.graph import Graph
+
+    if Graph(model).opset >= _OPSET:
+        return model
+    try:
+        return onnx.version_converter.convert_version(model, _OPSET)
+    except (RuntimeError, onnx.version_converter.ConvertError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise NetworkError(f"a network for ONNX opset {_OPSET}", reason, "export it in that opset") from error
