@@ -1,13 +1,15 @@
-"""Four small reference networks for Fashion-MNIST, one for each family that compression treats differently.
+"""Small reference networks, one for each family that compression treats differently.
 
-    resnet20    dense 3×3 convolutions with residual additions
-    mobilenet   depthwise convolutions and linear bottlenecks
-    vit         attention, layer normalisation and GELU
-    gru         recurrence
+    resnet20       images   dense 3×3 convolutions with residual additions
+    mobilenet      images   depthwise convolutions and linear bottlenecks
+    vit            images   attention, layer normalisation and GELU
+    gru            images   recurrence
+    byte_cnn       bytes    an embedding and depthwise separable convolutions along one axis
+    text_encoder   bytes    an embedding and a transformer encoder, nearly all of it in matrices
 
 Each name is a callable without arguments that returns the untrained network, so a state_dict is loaded with
-``--factory benchmarks.networks:resnet20``. All map float32 images [batch, 1, 28, 28] to float32 logits
-[batch, 10].
+``--factory benchmarks.networks:resnet20``. Those of images (Fashion-MNIST) map float32 [batch, 1, 28, 28] to float32
+logits [batch, 10]; those of bytes (:mod:`benchmarks.sequences`) int64 [batch, length] in 0–255 to [batch, classes].
 """
 
 from __future__ import annotations
@@ -42,11 +44,23 @@ def gru() -> nn.Module:
     return RowGRU(hidden=128, layers=2)
 
 
+def byte_cnn() -> nn.Module:
+    """Which of seven kinds of files 512 bytes come from, by separable convolutions (Xception, arXiv 1610.02357)."""
+    return ByteCNN(classes=7)
+
+
+def text_encoder() -> nn.Module:
+    """Which of eight packages 256 bytes of source come from, by a transformer over 16 tokens of 16 bytes."""
+    return TextEncoder(width=256, depth=3, heads=4, length=256, patch=16, classes=8)
+
+
 FACTORIES: dict[str, Callable[[], nn.Module]] = {
     "resnet20": resnet20,
     "mobilenet": mobilenet,
     "vit": vit,
     "gru": gru,
+    "byte_cnn": byte_cnn,
+    "text_encoder": text_encoder,
 }
 
 
@@ -218,6 +232,86 @@ class RowGRU(nn.Module):
         """Map images [batch, 1, 28, 28] to logits [batch, 10]."""
         states, _ = self.recurrence(x.squeeze(1))
         logits: Tensor = self.head(states[:, -1])
+        return logits
+
+
+class ByteCNN(nn.Module):
+    """An embedding of bytes, a strided stem, separable convolutions, and the mean over what is left of the length.
+
+    Args:
+        classes: Of the last layer.
+    """
+
+    # channels out, stride
+    blocks = ((96, 2), (96, 1), (160, 2), (160, 1), (256, 2))
+    embedded = 16
+    stem_width = 64
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(256, self.embedded)
+        self.stem = nn.Sequential(
+            nn.Conv1d(self.embedded, self.stem_width, 8, stride=4, padding=2, bias=False),
+            nn.BatchNorm1d(self.stem_width),
+            nn.ReLU(),
+        )
+        widths = (self.stem_width, *(width for width, _ in self.blocks))
+        self.features = nn.Sequential(
+            *(
+                _separable(channels, width, stride)
+                for channels, (width, stride) in zip(widths, self.blocks, strict=False)
+            )
+        )
+        self.head = nn.Linear(widths[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map bytes [batch, length] to logits [batch, classes]."""
+        features = self.features(self.stem(self.embedding(x).transpose(1, 2)))
+        logits: Tensor = self.head(features.mean(dim=2))
+        return logits
+
+
+def _separable(channels: int, width: int, stride: int) -> nn.Sequential:
+    """Filter each channel along the sequence, then mix channels at each place."""
+    return nn.Sequential(
+        nn.Conv1d(channels, channels, 5, stride=stride, padding=2, groups=channels, bias=False),
+        nn.BatchNorm1d(channels),
+        nn.ReLU(),
+        nn.Conv1d(channels, width, 1, bias=False),
+        nn.BatchNorm1d(width),
+        nn.ReLU(),
+    )
+
+
+class TextEncoder(nn.Module):
+    """Tokens hold which short strings are near; the logits are read from the mean of all tokens.
+
+    Args:
+        width: Features per token.
+        depth: Number of layers.
+        heads: Attention heads per layer; divides ``width``.
+        length: Of the text, in bytes.
+        patch: Bytes of a token; divides ``length``.
+        classes: Of the last layer.
+    """
+
+    embedded = 32
+
+    def __init__(self, width: int, depth: int, heads: int, length: int, patch: int, classes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(256, self.embedded)
+        self.strings = nn.Conv1d(self.embedded, width, 5, padding=2)
+        self.pool = nn.MaxPool1d(patch)
+        self.position = nn.Parameter(torch.randn(1, length // patch, width) * 0.02)
+        self.layers = nn.Sequential(*(TransformerLayer(width, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map bytes [batch, length] to logits [batch, classes]."""
+        strings = self.strings(self.embedding(x).transpose(1, 2))
+        tokens = self.pool(strings).transpose(1, 2) + self.position
+        logits: Tensor = self.head(self.norm(self.layers(tokens)).mean(dim=1))
         return logits
 
 

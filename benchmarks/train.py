@@ -1,4 +1,4 @@
-"""Train the reference networks on Fashion-MNIST and save each in every format that compress reads.
+"""Train the reference networks and save each in every format that compress reads.
 
     python benchmarks/train.py [--out references] [--only resnet20] [--epochs N] [--threads 2] [--seed 0]
 
@@ -10,9 +10,10 @@ Below ``--out``, for each network NAME:
     NAME.safetensors    the same state_dict without pickle
     NAME.onnx           opset 20, batch dimension "batch", weights inside
     data/train.npz, data/calibration.npz, data/val.npz   x float32 [n, 1, 28, 28] normalised, y int64 [n]
+    data/fragments/…, data/packages/…   the same three of byte sequences: x uint8 [n, length], y int64 [n]
     summary.json        accuracy, parameters, seconds, files and how far each is from the trained network
 
-Nothing is chosen by the test images: the settings are fixed below and the accuracy is the last epoch's.
+Nothing is chosen by the test samples: the settings are fixed below and the accuracy is the last epoch's.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,16 @@ import numpy as np
 import onnxruntime
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from benchmarks import fashion_mnist
+from benchmarks import fashion_mnist, sequences
 from benchmarks.networks import FACTORIES
 from compress.errors import CompressError, OutputError
 
-CALIBRATION_IMAGES = 4096
+CALIBRATION_SAMPLES = 4096
 ONNX_OPSET = 20
 LABEL_SMOOTHING = 0.1
 SHIFT = 2  # pixels, the largest random shift in each direction
@@ -57,8 +59,8 @@ class Schedule:
 
     Attributes:
         optimizer: ``"sgd"`` (Nesterov momentum 0.9) or ``"adamw"``.
-        epochs: Passes over the 60,000 training images.
-        batch: Images per step.
+        epochs: Passes over the training samples.
+        batch: Samples per step.
         peak_rate: The highest learning rate.
         weight_decay: Applied to weight matrices and kernels, not to biases, norms or positions.
         bfloat16: Forward pass under bfloat16 autocast; off where it was measured to be slower.
@@ -77,20 +79,51 @@ SCHEDULES = {
     "mobilenet": Schedule("sgd", epochs=6, batch=128, peak_rate=0.2, weight_decay=1e-4, bfloat16=False),
     "vit": Schedule("adamw", epochs=10, batch=128, peak_rate=1.5e-3, weight_decay=0.05, bfloat16=True),
     "gru": Schedule("adamw", epochs=10, batch=128, peak_rate=4e-3, weight_decay=0.01, bfloat16=False),
+    "byte_cnn": Schedule("adamw", epochs=5, batch=128, peak_rate=4e-3, weight_decay=0.01, bfloat16=True),
+    "text_encoder": Schedule("adamw", epochs=4, batch=128, peak_rate=1e-3, weight_decay=0.05, bfloat16=True),
 }
 
 
 @dataclass(frozen=True)
 class Split:
-    """Images, float32 [n, 1, 28, 28], and labels, int64 [n]."""
+    """Images, float32 [n, 1, 28, 28], or bytes, uint8 [n, length], and labels, int64 [n]."""
 
     x: Tensor
     y: Tensor
 
+    @property
+    def of_images(self) -> bool:
+        """Whether these are images."""
+        return self.x.ndim == 4
+
+
+@dataclass(frozen=True)
+class Data:
+    """What networks are trained on.
+
+    Attributes:
+        folder: Below ``data``.
+        load: Reads the split of this name.
+        splits: The names of the training and the test split.
+        networks: Which networks.
+    """
+
+    folder: str
+    load: Callable[[str], tuple[Any, Any]]
+    splits: tuple[str, str]
+    networks: tuple[str, ...]
+
+
+DATA = (
+    Data("", fashion_mnist.load, ("train", "t10k"), ("resnet20", "mobilenet", "vit", "gru")),
+    Data("fragments", sequences.fragments, ("train", "test"), ("byte_cnn",)),
+    Data("packages", sequences.packages, ("train", "test"), ("text_encoder",)),
+)
+
 
 def main() -> int:
     """Train, save and report; return the exit code."""
-    parser = argparse.ArgumentParser(description="Train the reference networks on Fashion-MNIST.")
+    parser = argparse.ArgumentParser(description="Train the reference networks.")
     parser.add_argument("--out", type=Path, default=Path("references"), help="directory of the results")
     parser.add_argument("--only", choices=list(FACTORIES), action="append", help="train this one; repeatable")
     parser.add_argument("--epochs", type=_positive, help="instead of each network's own number")
@@ -103,34 +136,41 @@ def main() -> int:
     # Nothing reads uninitialised memory, and filling it takes time.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     try:
-        train_set, test_set = (_tensors(fashion_mnist.load(name)) for name in ("train", "t10k"))
-        _write_data(options.out / "data", train_set, test_set, options.seed)
-        for name in options.only or FACTORIES:
-            schedule = SCHEDULES[name]
-            if options.epochs is not None:
-                schedule = Schedule(**{**asdict(schedule), "epochs": options.epochs})
-            started = time.perf_counter()
-            network, accuracy = train(name, schedule, train_set, test_set, options.seed)
-            seconds = time.perf_counter() - started
-            entry = {
-                "accuracy": accuracy,
-                "parameters": sum(parameter.numel() for parameter in network.parameters()),
-                "seconds": round(seconds, 1),
-                "seed": options.seed,
-                "threads": options.threads,
-                "schedule": asdict(schedule),
-                "versions": {"torch": torch.__version__, "python": platform.python_version()},
-                "files": save(name, network, test_set.x[:256], options.out),
-            }
-            _add_to_summary(options.out / "summary.json", name, entry)
-            print(
-                f"{name}: top-1 {accuracy:.2%}, {entry['parameters']:,} parameters, {seconds:.0f} s",
-                flush=True,
-            )
+        for data in DATA:
+            wanted = [name for name in options.only or FACTORIES if name in data.networks]
+            if wanted:
+                train_set, test_set = (_tensors(data.load(split)) for split in data.splits)
+                _write_data(options.out / "data" / data.folder, train_set, test_set, options.seed)
+            for name in wanted:
+                _train_and_save(name, train_set, test_set, options)
     except CompressError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _train_and_save(name: str, train_set: Split, test_set: Split, options: argparse.Namespace) -> None:
+    schedule = SCHEDULES[name]
+    if options.epochs is not None:
+        schedule = replace(schedule, epochs=options.epochs)
+    started = time.perf_counter()
+    network, accuracy = train(name, schedule, train_set, test_set, options.seed)
+    seconds = time.perf_counter() - started
+    entry = {
+        "accuracy": accuracy,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "seconds": round(seconds, 1),
+        "seed": options.seed,
+        "threads": options.threads,
+        "schedule": asdict(schedule),
+        "versions": {"torch": torch.__version__, "python": platform.python_version()},
+        "files": save(name, network, _as_input(test_set.x[:256]), options.out),
+    }
+    _add_to_summary(options.out / "summary.json", name, entry)
+    print(
+        f"{name}: top-1 {accuracy:.2%}, {entry['parameters']:,} parameters, {seconds:.0f} s",
+        flush=True,
+    )
 
 
 def train(
@@ -141,11 +181,12 @@ def train(
     The same seed, number of threads, machine and torch release give the same weights.
 
     Returns:
-        The network in evaluation mode and its top-1 accuracy in [0, 1] on the test images, in float32.
+        The network in evaluation mode and its top-1 accuracy in [0, 1] on the test samples, in float32.
     """
     torch.manual_seed(seed)
     network = FACTORIES[name]()
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if train_set.of_images:
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = _optimizer(network, schedule)
     steps = len(train_set.y) // schedule.batch  # the last, smaller batch is left out
     rate = torch.optim.lr_scheduler.OneCycleLR(
@@ -156,7 +197,7 @@ def train(
         started = time.perf_counter()
         network.train()
         total_loss = 0.0
-        for x, y in _augmented_batches(train_set, schedule.batch):
+        for x, y in _batches(train_set, schedule.batch):
             # On a CPU the fused attention kernel was measured to be slower in bfloat16 than plain products.
             with (
                 torch.autocast("cpu", torch.bfloat16, enabled=schedule.bfloat16),
@@ -181,11 +222,11 @@ def train(
 
 
 def top1(network: nn.Module, split: Split) -> float:
-    """Return the share of images whose largest logit is their label's, in [0, 1]; sets evaluation mode."""
+    """Return the share of samples whose largest logit is their label's, in [0, 1]; sets evaluation mode."""
     network.eval()
     with torch.inference_mode():
         batches = zip(torch.split(split.x, 500), torch.split(split.y, 500), strict=True)
-        correct = sum(int((network(x).argmax(dim=1) == y).sum()) for x, y in batches)
+        correct = sum(int((network(_as_input(x)).argmax(dim=1) == y).sum()) for x, y in batches)
     return correct / len(split.y)
 
 
@@ -195,13 +236,13 @@ def save(name: str, network: nn.Module, probe: Tensor, directory: Path) -> dict[
     Args:
         name: First part of the files' names.
         network: In evaluation mode.
-        probe: Images, float32 [n, 1, 28, 28], for the comparison.
+        probe: Inputs as the network takes them, [n, …], for the comparison.
         directory: Exists.
 
     Returns:
         For each file its bytes, its sha256, and the largest absolute difference of its logits on ``probe``.
     """
-    example = torch.zeros(2, *probe.shape[1:])
+    example = torch.zeros_like(probe[:2])
     batch = {"x": {0: torch.export.Dim("batch")}}
     state = {key: value.contiguous() for key, value in network.state_dict().items()}
     writers: dict[str, Callable[[Path], object]] = {
@@ -246,7 +287,7 @@ def _traced(network: nn.Module, example: Tensor) -> torch.jit.ScriptModule:
 
 
 def _run(name: str, path: Path, x: Tensor) -> Tensor:
-    """Logits [n, 10] of a saved network."""
+    """Logits [n, classes] of a saved network."""
     suffix = path.name.removeprefix(f"{name}.")
     if suffix == "onnx":
         session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -278,6 +319,22 @@ def _optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, lr=schedule.peak_rate)
 
 
+def _batches(split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Shuffled full batches; images are augmented."""
+    if split.of_images:
+        yield from _augmented_batches(split, size)
+        return
+    order = torch.randperm(len(split.y))
+    for start in range(0, len(order) - size + 1, size):
+        chosen = order[start : start + size]
+        yield _as_input(split.x[chosen]), split.y[chosen]
+
+
+def _as_input(x: Tensor) -> Tensor:
+    """Bytes are stored as such and read as numbers of rows of an embedding."""
+    return x.long() if x.dtype == torch.uint8 else x
+
+
 def _augmented_batches(split: Split, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Shuffled full batches; each image is flipped with probability 1/2 and shifted by up to SHIFT pixels."""
     background = split.x.min()
@@ -296,13 +353,13 @@ def _augmented_batches(split: Split, size: int) -> Iterator[tuple[Tensor, Tensor
 
 
 def _write_data(directory: Path, train_set: Split, test_set: Split, seed: int) -> None:
-    """Write the splits; the calibration images are drawn from the training images and from nothing else."""
+    """Write the splits; the calibration samples are drawn from the training samples and from nothing else."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"a directory at {directory}", str(error), "name another with --out") from error
     drawn = torch.randperm(len(train_set.y), generator=torch.Generator().manual_seed(seed))[
-        :CALIBRATION_IMAGES
+        :CALIBRATION_SAMPLES
     ]
     calibration = Split(train_set.x[drawn], train_set.y[drawn])
     for name, split in (("train", train_set), ("calibration", calibration), ("val", test_set)):
@@ -328,7 +385,7 @@ def _replacing(path: Path) -> Iterator[Path]:
         partial.unlink(missing_ok=True)
 
 
-def _tensors(arrays: tuple[fashion_mnist.Images, fashion_mnist.Labels]) -> Split:
+def _tensors(arrays: tuple[NDArray[Any], NDArray[np.int64]]) -> Split:
     return Split(torch.from_numpy(arrays[0]), torch.from_numpy(arrays[1]))
 
 
