@@ -114,11 +114,13 @@ class OnnxRuntime(Backend):
     def operator_times(
         self, artifact: Artifact, feeds: Mapping[str, np.ndarray[Any, Any]], seconds: float
     ) -> OperatorTimes | None:
-        """See :meth:`Backend.operator_times`."""
+        """See :meth:`Backend.operator_times`; on a processor alone, since others return before their kernels are done."""
         import onnx
 
         from compress.backends.onnxruntime_trace import operator_times
 
+        if artifact.options.get("provider", DEFAULTS["provider"]) != DEFAULTS["provider"]:
+            return None
         with tempfile.TemporaryDirectory(prefix="compress-") as directory:
             graph, trace = Path(directory) / "optimized.onnx", Path(directory) / "trace"
             session = _open(artifact.path, artifact.options, optimized=graph, trace=trace)

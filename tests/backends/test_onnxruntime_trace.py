@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,12 @@ def test_operators_are_those_that_run_with_their_arithmetic(tmp_path: Path) -> N
 def test_operators_leave_something_of_the_call(tmp_path: Path) -> None:
     found = traced(classifier(), tmp_path, x=samples(8))
     assert 0 < sum(each.ms for each in found.operators) <= found.call_ms
+
+
+def test_only_a_processor_is_traced(tmp_path: Path) -> None:
+    artifact = OnnxRuntime().compile(classifier(), tmp_path, {"provider": "CPUExecutionProvider"})
+    elsewhere = replace(artifact, options={"provider": "CUDAExecutionProvider"})
+    assert OnnxRuntime().operator_times(elsewhere, {"x": samples(1)}, 0.01) is None
 
 
 def test_nothing_is_left_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
