@@ -114,7 +114,7 @@ class OnnxRuntime(Backend):
     def operator_times(
         self, artifact: Artifact, feeds: Mapping[str, np.ndarray[Any, Any]], seconds: float
     ) -> OperatorTimes | None:
-        """See :meth:`Backend.operator_times`; on a processor alone, since others return before their kernels are done."""
+        """See :meth:`Backend.operator_times`; on a processor alone: others return before their kernels are done."""
         import onnx
 
         from compress.backends.onnxruntime_trace import operator_times
