@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from compress.quantization.grid import Range, highest_weight
 from compress.quantization.insertion import insert
 from compress.quantization.observers import new_observer
 from compress.quantization.placement import Placement, place
-from compress.quantization.probe import hold_back
+from compress.quantization.probe import Batch, hold_back
 from compress.quantization.recovery import SAMPLES, recover
 from compress.quantization.rewriting import rewrite
 from compress.quantization.settings import METHODS, SCOPES, Settings
@@ -27,10 +27,12 @@ from compress.target import QuantizationFlavour
 __all__ = [
     "METHODS",
     "SCOPES",
+    "Calibrated",
     "Placement",
     "QuantizationReport",
     "Settings",
     "place",
+    "place_and_calibrate",
     "prepare",
     "quantize_static",
 ]
@@ -71,6 +73,55 @@ class QuantizationReport:
         }
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """A float network with all that quantizing it needs to know.
+
+    Attributes:
+        model: Prepared, and rewritten where that helps.
+        placement: Where Q/DQ go.
+        ranges: For each activation that has a scale of its own.
+        samples: How many calibration saw.
+        held: The first of them.
+        rewrites: What was rewritten; see :func:`compress.quantization.rewriting.rewrite`.
+    """
+
+    model: onnx.ModelProto
+    placement: Placement
+    ranges: Mapping[str, Range]
+    samples: int
+    held: Sequence[Batch]
+    rewrites: dict[str, Any]
+
+
+def place_and_calibrate(
+    model: onnx.ModelProto,
+    batches: Iterable[Mapping[str, NDArray[Any]]],
+    flavour: QuantizationFlavour,
+    settings: Settings,
+) -> Calibrated:
+    """What post-training quantization and quantization-aware training both begin with.
+
+    Args:
+        model: A float32 network; it is not modified.
+        batches: As :func:`quantize_static` takes them.
+        flavour: How Q/DQ must look for the back end.
+        settings: What to quantize and how to find the ranges.
+
+    Raises:
+        CompressError: As :func:`quantize_static`.
+    """
+    prepared = prepare(model)
+    _check_float(prepared)
+    _placed(prepared, flavour, settings)  # refused before any sample is read
+    held, batches = hold_back(batches, SAMPLES, prepared)
+    prepared, rewrites = rewrite(prepared, held, flavour, settings)
+    placement = _placed(prepared, flavour, settings)
+    own = [name for name in placement.activations if placement.same_scale_as[name] == name]
+    calibration = calibrate(prepared, own, batches, lambda: new_observer(settings, flavour))
+    return Calibrated(prepared, placement, calibration.ranges, calibration.samples, held, rewrites)
+
+
 def quantize_static(
     model: onnx.ModelProto,
     batches: Iterable[Mapping[str, NDArray[Any]]],
@@ -95,27 +146,21 @@ def quantize_static(
         DataError: The samples do not fit, or make NaN or infinity.
     """
     settings = settings or Settings()
-    prepared = prepare(model)
-    _check_float(prepared)
-    _placed(prepared, flavour, settings)  # refused before any sample is read
-    held, batches = hold_back(batches, SAMPLES, prepared)
-    prepared, recovery = rewrite(prepared, held, flavour, settings)
-    placement = _placed(prepared, flavour, settings)
-    own = [name for name in placement.activations if placement.same_scale_as[name] == name]
-    calibration = calibrate(prepared, own, batches, lambda: new_observer(settings, flavour))
-    quantized = insert(prepared, placement, calibration.ranges, flavour)
+    found = place_and_calibrate(model, batches, flavour, settings)
+    quantized = insert(found.model, found.placement, found.ranges, flavour)
+    recovery = found.rewrites
     if settings.correct_bias or settings.rounding == "reconstructed":
-        layers = [weighted.node for weighted in placement.weighted]
+        layers = [weighted.node for weighted in found.placement.weighted]
         largest = highest_weight(flavour) if settings.rounding == "reconstructed" else None
-        quantized, recovered = recover(prepared, quantized, layers, held, largest)
+        quantized, recovered = recover(found.model, quantized, layers, found.held, largest)
         recovery["correct_bias" if largest is None else "rounding"] = [asdict(layer) for layer in recovered]
     report = QuantizationReport(
         flavour=flavour,
         settings=settings,
-        int8_nodes=placement.int8_nodes,
-        float_nodes=placement.float_nodes,
-        ranges=calibration.ranges,
-        samples=calibration.samples,
+        int8_nodes=found.placement.int8_nodes,
+        float_nodes=found.placement.float_nodes,
+        ranges=found.ranges,
+        samples=found.samples,
         recovery=recovery,
     )
     return quantized, report
