@@ -52,8 +52,8 @@ def gate(
     """Hold a build against another.
 
     Args:
-        candidate: What may be merged: a bundle or an ONNX file. An ONNX file runs with the baseline's session
-            options, and the reverse.
+        candidate: What may be merged: a bundle or an ONNX file. An ONNX file runs in the baseline's back end with
+            its session options, and the reverse.
         baseline: What it must not fall behind: a bundle, an ONNX file, or a recorded profile.
         task: Evaluation data, run through both; None compares the outcomes that were recorded.
         groups: ``(n,)`` the slice of each evaluation sample; None takes the classes.
@@ -121,17 +121,19 @@ def _refuse(what: str, wanted: Sequence[TensorSpec], found: Sequence[TensorSpec]
 
 
 def _with_options(candidate: Subject, baseline: Subject) -> tuple[Subject, Subject]:
-    if candidate.options is not None and baseline.options is not None:
-        return candidate, baseline
-    shared = candidate.options or baseline.options
-    if shared is None:
+    """An ONNX file runs as the other side does, since it says nothing about back end and options itself."""
+    known = candidate.profile or baseline.profile
+    if known is not None:
+        backend, options = known.backend, known.options
+    else:
         from compress.backends import load_backend
         from compress.target import load_target
 
-        shared = load_backend("onnxruntime").default_options(load_target("cpu"))
+        backend = "onnxruntime"
+        options = load_backend(backend).default_options(load_target("cpu"))
     return (
-        candidate if candidate.options is not None else candidate.with_options(shared),
-        baseline if baseline.options is not None else baseline.with_options(shared),
+        candidate if candidate.options is not None else candidate.run_like(backend, options),
+        baseline if baseline.options is not None else baseline.run_like(backend, options),
     )
 
 

@@ -45,11 +45,11 @@ class Subject:
             return self.artifact.size_bytes
         return 0 if self.profile is None else self.profile.artifact_bytes
 
-    def with_options(self, options: dict[str, Any]) -> Subject:
-        """The same, run with these session options."""
-        return (
-            self if self.artifact is None else replace(self, artifact=replace(self.artifact, options=options))
-        )
+    def run_like(self, backend: str, options: dict[str, Any]) -> Subject:
+        """The same, run in this back end with these session options."""
+        if self.artifact is None:
+            return self
+        return replace(self, artifact=replace(self.artifact, backend=backend, options=options))
 
     def open(self, pinned: bool = False) -> Session:
         """A session over the artifact.
