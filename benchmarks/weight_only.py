@@ -15,11 +15,13 @@ import argparse
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 # `python benchmarks/weight_only.py` puts benchmarks/ on the path, not the directory that holds it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -131,11 +133,7 @@ def _settings(arguments: argparse.Namespace) -> list[WeightOnly]:
 
 
 def _fewer(task: Task, samples: int) -> Task:
-    import dataclasses
-
-    import numpy as np
-
-    return dataclasses.replace(task, evaluation=task.evaluation.take(np.arange(samples)))
+    return replace(task, evaluation=task.evaluation.take(np.arange(samples)))
 
 
 def _drop_text(accuracy: Accuracy) -> str:
