@@ -19,6 +19,7 @@ from compress.techniques.base import Context
 from compress.techniques.cast import Cast
 from compress.techniques.float8 import Float8
 from tests.graphs import classifier, samples
+from tests.quantization.test_int4_blocks import network as matrices
 from tests.techniques.test_cast import element_types
 
 
@@ -93,3 +94,13 @@ def test_only_for_targets_that_have_it_and_float_networks(network):
         Float8().apply(quantized, context(network))
     with pytest.raises(RecipeError):
         Float8(exclude_nodes=("nobody",)).apply(network, context(network))
+
+
+def test_matrix_products_too(tmp_path):
+    network = load_network(save_model(matrices(opset=20), tmp_path / "matrices.onnx"))
+    x = np.random.default_rng(0).standard_normal((20, 5, 128)).astype(np.float32)
+    given = Context(load_task({"x": x}).bind(network.inputs, network.outputs), load_target("h100-sxm"))
+    both = Cast().apply(Float8().apply(network, given), given).to_onnx()
+    onnx.checker.check_model(both, full_check=True)
+    wanted = run(network.to_onnx(), x)
+    assert np.square(run(both, x) - wanted).sum() < 0.01 * np.square(wanted).sum()
