@@ -1,6 +1,7 @@
 """Rewrites that leave the float function as it is and make it easier to quantize, kept only where they do.
 
-Each is tried on the samples: the network is quantized with it and without it, and the outputs say which is closer.
+Where plain quantization is not close enough, each is tried on the samples: the network is quantized with it and
+without it, and the outputs say which is closer.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from compress.quantization.smoothing import smooth, smoothable
 from compress.target import QuantizationFlavour
 
 _WORTH_IT = 0.9  # share of the output's error above which a rewrite is not kept
+
+#: An error of the outputs (30 dB below them) that costs a classifier hardly a decision: nothing needs to be tried.
+_CLOSE_ENOUGH = 1e-3
 
 
 def rewrite(
@@ -49,6 +53,8 @@ def rewrite(
             plain = quickly_quantized(model, batches, flavour, settings)  # it refuses samples that do not fit
             wanted = OutputError(model, batches)
             error = wanted.of(plain)
+        if error < _CLOSE_ENOUGH:
+            break
         changed, where = equalize(model) if name == "equalize" else smooth(model, batches, flavour)
         after = wanted.of(quickly_quantized(changed, batches, flavour, settings))
         kept = after < _WORTH_IT * error
