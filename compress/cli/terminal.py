@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from compress.record import Accuracy, Latency
 
 
+#: Longer names of builds leave too little of 80 columns to the figures.
+_NAME_WIDTH = 16
+
+
 class TerminalReporter(Reporter):
     """Shows what is running and how long is left; a context manager. Silent where there is no terminal."""
 
@@ -158,11 +162,14 @@ def size_text(size_bytes: float) -> str:
 
 def _cells(candidate: Candidate, batches: int) -> list[str]:
     profile = candidate.profile
+    name = candidate.recipe.name
+    if len(name) > _NAME_WIDTH and candidate.recipe.backend:
+        name = name.replace(f"-{candidate.recipe.backend}", f"-\n{candidate.recipe.backend}")
     if profile is None:
-        return [candidate.recipe.name, *["–"] * (3 + batches)]
+        return [name, *["–"] * (3 + batches)]
     drop = profile.accuracy.drop if profile.accuracy else None
     return [
-        candidate.recipe.name,
+        name,
         accuracy_text(profile.accuracy),
         "–" if drop is None else f"{drop.points:.2f} ({drop.interval.high:.2f})",
         *map(_latency_cell, profile.latency),
