@@ -27,7 +27,16 @@ _INT8 = frozenset(
 )
 _FLOAT_COMPUTE = frozenset(
     {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
-    | {"Einsum", "Attention", "MultiHeadAttention", "GroupQueryAttention", "GRU", "LSTM", "RNN"}
+    | {
+        "MatMulNBits",
+        "Einsum",
+        "Attention",
+        "MultiHeadAttention",
+        "GroupQueryAttention",
+        "GRU",
+        "LSTM",
+        "RNN",
+    }
 )
 # Operators that move values or compute with shapes cost little in any type.
 _MOVING = frozenset(
@@ -140,7 +149,7 @@ def _multiply_accumulates(node: onnx.NodeProto, graph: Graph, values: _Values) -
     if name == "Gemm":
         left = shape(node.input[0])
         return made * left[0 if attribute(node, "transA", 0) else 1]
-    if name in ("MatMul", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"):
+    if name in ("MatMul", "MatMulNBits", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"):
         left = shape(node.input[0])
         return made * left[-2 if attribute(node, "transA", 0) else -1]
     if name in ("GRU", "LSTM", "RNN"):

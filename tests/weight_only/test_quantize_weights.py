@@ -9,6 +9,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from compress.errors import DataError, NetworkError, RecipeError
+from compress.onnx_graph.coverage import fusion_coverage
 from compress.weight_only import ALGORITHMS, Settings, quantize_weights
 from tests.graphs import two_inputs
 from tests.weight_only.matrices import matrices, model_of, rows
@@ -62,6 +63,13 @@ def test_the_report_is_json_and_tells_every_layer():
         "third": "its 48 inputs are fewer than a group of 64",
     }
     assert read["settings"]["exclude_nodes"] == ["first"]
+
+
+def test_packed_products_count_as_float_arithmetic_with_all_their_work():
+    quantized, _ = quantize_weights(matrices(), [], Settings(algorithm="rtn", exclude_nodes=("third",)))
+    coverage = fusion_coverage(quantized)
+    assert coverage.float_compute == {"Gemm": 1, "MatMulNBits": 2}
+    assert coverage.int8_mac_share == 0
 
 
 def test_a_matrix_that_is_applied_twice_stays_one_matrix():
