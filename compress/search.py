@@ -45,7 +45,7 @@ def propose(
         if name == target.backend:
             yield from _own(target, limits, history)
         else:
-            yield from _further(target.for_backend(name), history)
+            yield from _further(target.for_backend(name), limits, history)
 
 
 def _own(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
@@ -59,22 +59,35 @@ def _own(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
         yield from _small(limits, history)
 
 
-def _further(target: Target, history: History) -> Iterator[Recipe]:
+def _further(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
     """For a back end beside the target's own: the network as it is, in bf16 and in int8, each in its own flavour.
 
-    What int8 leaves in float may run in bf16 too; where nothing is left, that would be the same build again.
+    What int8 leaves in float may run in bf16 too; where nothing is left, that would be the same build again. A network
+    that does not bear plain int8 is given what kept its accuracy in the target's own back end.
     """
     name = target.backend
     bf16 = {"precision": "bf16"} if "bf16" in target.precisions else {}
     yield Recipe(f"fp32-{name}", backend=name)
     if bf16:
         yield Recipe(f"bf16-{name}", backend=name, session=bf16)
-    if "int8" in target.precisions:
-        for scope, told in (("all", "int8"), ("weights-ops", "int8-matmul")):
-            recipe = Recipe(f"{told}-{name}", (Step("quantize", {"scope": scope}),), backend=name)
-            yield recipe
-            if bf16 and _leaves_float(history, recipe):
-                yield replace(recipe, name=f"{told}-bf16-{name}", session=bf16)
+    if "int8" not in target.precisions:
+        return
+    plain = [
+        Recipe(f"{told}-{name}", (Step("quantize", {"scope": scope}),), backend=name)
+        for scope, told in (("all", "int8"), ("weights-ops", "int8-matmul"))
+    ]
+    for recipe in plain:
+        yield recipe
+        if bf16 and _leaves_float(history, recipe):
+            yield replace(recipe, name=f"{recipe.name.removesuffix(name)}bf16-{name}", session=bf16)
+    if not any(_keeps_accuracy(history, limits, recipe) for recipe in plain):
+        kept = (
+            entry.recipe for entry in history.candidates if _keeps_accuracy(history, limits, entry.recipe)
+        )
+        for recipe in kept:
+            if recipe.name.startswith("int8") and recipe.backend is None:
+                yield replace(recipe, name=f"{recipe.name}-{name}", backend=name)
+                return
 
 
 def _leaves_float(history: History, recipe: Recipe) -> bool:
@@ -96,7 +109,7 @@ def most_candidates(target: Target, recipes: Sequence[Recipe] = (), backends: Se
         else:
             precisions = target.for_backend(name).precisions
             float_builds = 1 + ("bf16" in precisions)
-            most += float_builds + 2 * ("int8" in precisions) * float_builds
+            most += float_builds + (2 * float_builds + 1) * ("int8" in precisions)
     return most
 
 

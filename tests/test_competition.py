@@ -21,6 +21,7 @@ from compress.history import Candidate, History
 from compress.onnx_graph.files import save_model
 from compress.profiling.standalone import profile_artifact
 from compress.recipe import Recipe, Step
+from compress.record import Drop, Interval
 from compress.search import most_candidates, propose
 from compress.target import FurtherBackend, Target, load_target
 from tests.graphs import classifier, samples
@@ -58,6 +59,7 @@ class TestWhoCompetes:
     def test_the_user_may_restrict_it(self, cpu: Target, without: None) -> None:
         assert competition(cpu, ["onnxruntime"]).names == ("onnxruntime",)
         assert competition(cpu, ["onnxruntime"]).notes == ()
+        assert competition(cpu, ["onnxruntime", "onnxruntime"]).names == ("onnxruntime",)
         with pytest.raises(UnavailableError, match="compress-toolkit"):
             competition(cpu, ["openvino"])
         with pytest.raises(TargetError, match="openvino"):
@@ -101,6 +103,23 @@ class TestProposals:
         old = replace(cpu, further_backends={"openvino": without_bf16})
         names = self.names(old, {"float_compute": {"Subgraph": 1}, "float_cheap": {}}, tmp_path / "old")
         assert not any("bf16" in name for name in names)
+
+    def test_what_kept_accuracy_elsewhere_is_tried_where_plain_int8_does_not(
+        self, cpu: Target, tmp_path: Path
+    ) -> None:
+        within = Drop(0.1, Interval(0.0, 0.2, 0.9), 0.0)
+        beyond = Drop(30.0, Interval(29.0, 31.0, 0.9), 0.0)
+        steps = (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),)
+        accuracy = profile().accuracy
+        with History(tmp_path / "run", {}) as history:
+            recovered = replace(profile(), accuracy=replace(accuracy, drop=within))
+            history.candidates.append(Candidate(Recipe("int8-recovered", steps), recovered))
+            proposed = []
+            for recipe in propose(cpu, Limits(), history, backends=("openvino",)):
+                proposed.append(recipe)
+                lost = replace(profile(), accuracy=replace(accuracy, drop=beyond), coverage=None)
+                history.candidates.append(Candidate(recipe, lost))
+        assert proposed[-1] == Recipe("int8-recovered-openvino", steps, "openvino")
 
     def test_options_that_a_recipe_insists_on_are_not_handed_to_others(self, tmp_path: Path) -> None:
         recipe = Recipe("bf16", backend="openvino", session={"precision": "bf16"})
