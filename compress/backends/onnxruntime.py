@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from compress.backends.base import Artifact, Backend, OperatorTimes, Session
+from compress.backends.feeds import check_feeds
 from compress.errors import BundleError, CompressError, DataError, NetworkError, UnavailableError
 from compress.onnx_graph.files import files_of, save_model, sha256_of, size_of
 from compress.onnx_graph.fold import prepare
@@ -150,7 +151,7 @@ class OnnxRuntimeSession(Session):
             outputs: list[np.ndarray[Any, Any]] = self._session.run(self._names, dict(feeds))
         except Exception as error:
             # The runtime's own check costs nothing per call; ours is made only to explain what it refused.
-            self._explain(feeds)
+            check_feeds(self.inputs, feeds)
             raise DataError(
                 "a batch the network can run", _essence(error), "check the data's shapes"
             ) from error
@@ -166,24 +167,6 @@ class OnnxRuntimeSession(Session):
     def close(self) -> None:
         """See :meth:`Session.close`."""
         self._session = None
-
-    def _explain(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        wanted = "inputs " + "; ".join(map(str, self.inputs))
-        names = {spec.name for spec in self.inputs}
-        if set(feeds) != names:
-            raise DataError(
-                wanted, f"inputs named {sorted(feeds)}", "name the arrays as the network's inputs"
-            )
-        for spec in self.inputs:
-            array = np.asarray(feeds[spec.name])
-            fits = array.ndim == len(spec.shape) and all(
-                isinstance(size, str) or size == found
-                for size, found in zip(spec.shape, array.shape, strict=True)
-            )
-            if array.dtype != spec.dtype or not fits:
-                raise DataError(
-                    str(spec), f"{array.dtype}{list(array.shape)}", "convert the data to that dtype and shape"
-                )
 
 
 def _needed(model: onnx.ModelProto) -> dict[str, Any]:
