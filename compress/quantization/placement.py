@@ -261,7 +261,7 @@ class _Planner:
             return "it does not clip at 0"
         arithmetic = source is not None and (
             source.name in self.weighted
-            or (source.name in self.cheap and source.op_type in self.kernels.chained)
+            or (source.name in self.cheap and source.op_type in self.kernels.chained | self.kernels.absorbed)
         )
         if not arithmetic or self.graph.only_consumer(node.input[0]) is None:
             return "no int8 kernel before it writes for it alone"

@@ -64,6 +64,15 @@ class TestOnnxRuntime:
         _, placement = placed(builder, builder.conv(clip, 8))
         assert f"Clip_{clip}" in placement.float_nodes
 
+    def test_of_activations_in_a_row_all_vanish(self):
+        builder = Builder(0, 3)
+        first = builder.relu(builder.conv("x", 8))
+        second = builder.relu6(first)
+        _, placement = placed(builder, builder.conv(second, 8))
+        assert not placement.float_nodes
+        assert second in placement.activations
+        assert first not in placement.activations
+
     def test_a_symmetric_grid_has_no_end_at_zero_that_could_replace_relu(self):
         builder = Builder(0, 3)
         relu = builder.relu(builder.conv("x", 8))
