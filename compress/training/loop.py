@@ -1,0 +1,277 @@
+"""The one training loop: a student learns from its teacher, judged by held-out samples.
+
+Quantization-aware training is its first user; distillation and recovery after pruning are the same loop with another
+student. It is deterministic under a seed on one kind of machine and one number of threads, and a run that was killed
+and resumed ends with the very same weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from compress.data.split import Split
+from compress.errors import DataError
+from compress.training import checkpoint
+from compress.training.averaging import MovingAverage, assign
+from compress.training.samples import TrainingSamples
+from compress.training.schedule import cosine
+from compress.training.settings import TrainingSettings
+
+#: ``loss(student's outputs, teacher's outputs, targets)`` of a batch.
+Loss = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | None], Tensor]
+
+_WARM_UP = 0.05  # share of all steps
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a training is.
+
+    Attributes:
+        step: How many steps are done.
+        steps: How many there will be at the most.
+        loss: Of the last step's batch.
+        held_out_loss: After the last epoch.
+        seconds_left: At the pace so far, at the most.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    held_out_loss: float
+    seconds_left: float
+
+
+@dataclass
+class TrainingReport:
+    """What a training did.
+
+    Attributes:
+        samples: How many trained.
+        held_out: How many judged.
+        losses: Mean loss of each epoch's batches.
+        held_out_losses: Before training, and after each epoch with the averaged weights.
+        best_epoch: The one whose weights were kept; 0 where none was better than the beginning.
+        stopped: Why it ended: ``finished``, ``no better`` or ``diverged``.
+        seconds: Wall time of this run; what was done before a kill is not in it.
+    """
+
+    samples: int
+    held_out: int
+    losses: list[float] = field(default_factory=list)
+    held_out_losses: list[float] = field(default_factory=list)
+    best_epoch: int = 0
+    stopped: str = "finished"
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+def train(
+    student: nn.Module,
+    teacher: nn.Module,
+    data: Split,
+    loss: Loss,
+    settings: TrainingSettings,
+    *,
+    inputs: Sequence[str],
+    seed: int = 0,
+    save_to: Path | None = None,
+    save_seconds: float = 60.0,
+    report: Callable[[Progress], None] | None = None,
+) -> TrainingReport:
+    """Train a student in place, and leave it with the weights that did best on held-out samples.
+
+    Args:
+        student: Takes the inputs as positional tensors and returns a tuple of tensors.
+        teacher: Alike; it is not trained.
+        data: What to train on; targets are passed to the loss where there are any.
+        loss: One number for a batch, lower is better; it judges the held-out samples too.
+        settings: How to train.
+        inputs: The names of the inputs in ``data``, in the order the student takes them.
+        seed: Of the samples' order and of anything random in the student.
+        save_to: A checkpoint's file. Where it holds this very training, that goes on; it stays when training ends.
+        save_seconds: Between two checkpoints, at least.
+        report: Called after every step.
+
+    Raises:
+        DataError: There are too few samples, or the loss is not finite before training begins.
+        OutputError: A checkpoint cannot be written.
+    """
+    training = _Training(student, teacher, data, loss, settings, tuple(inputs), seed)
+    with _deterministic(seed):
+        return training.run(save_to, save_seconds, report or (lambda _: None))
+
+
+class _Training:
+    """A training's state; :func:`train` is its only user."""
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module,
+        data: Split,
+        loss: Loss,
+        settings: TrainingSettings,
+        inputs: tuple[str, ...],
+        seed: int,
+    ) -> None:
+        self.student, self.teacher, self.loss, self.settings = student, teacher.eval(), loss, settings
+        self.samples = TrainingSamples(data, inputs, settings.batch_size, settings.held_out, seed)
+        an_epoch = min(settings.epoch_samples or len(self.samples), len(self.samples))
+        self.steps_an_epoch = max(1, an_epoch // settings.batch_size)
+        self.steps = settings.epochs * self.steps_an_epoch
+        self.key = _key(student, settings, seed, len(data), loss)
+        self.optimizer = torch.optim.Adam(
+            [value for value in student.parameters() if value.requires_grad], lr=settings.learning_rate
+        )
+        self.average = MovingAverage(student, settings.average)
+        self.best = _state(student)
+        self.report = TrainingReport(len(self.samples), self.samples.held_out)
+        self.step = 0
+        self.epoch_losses: list[float] = []
+
+    def run(
+        self, save_to: Path | None, save_seconds: float, tell: Callable[[Progress], None]
+    ) -> TrainingReport:
+        start, first = time.perf_counter(), 0
+        if not self._resumed(save_to):
+            self._judge_beginning()
+        saved, first = start, self.step
+        while self.step < self.steps and self.report.stopped == "finished":
+            value = self._train_step()
+            now = time.perf_counter()
+            left = (now - start) / (self.step - first) * (self.steps - self.step)
+            tell(Progress(self.step, self.steps, value, self.report.held_out_losses[-1], left))
+            if self.step % self.steps_an_epoch == 0 and self.report.stopped == "finished":
+                self._end_epoch()
+            if save_to is not None and (now - saved >= save_seconds or self._over()):
+                checkpoint.save(save_to, self._to_dict())
+                saved = now
+        assign(self.student, self.best)
+        self.student.eval()
+        self.report.seconds = round(time.perf_counter() - start, 3)
+        return self.report
+
+    def _over(self) -> bool:
+        return self.step == self.steps or self.report.stopped != "finished"
+
+    def _judge_beginning(self) -> None:
+        value = self._held_out_loss()
+        if not math.isfinite(value):
+            raise DataError(
+                "a network whose outputs on the training data are finite",
+                f"a loss of {value}",
+                "look for NaN or infinity in the data",
+            )
+        self.report.held_out_losses.append(value)
+
+    def _train_step(self) -> float:
+        self.student.train()
+        for group in self.optimizer.param_groups:
+            warm_up = int(_WARM_UP * self.steps)
+            group["lr"] = self.settings.learning_rate * cosine(self.step, self.steps, warm_up)
+        batch, targets = self.samples.batch(self.step)
+        with torch.no_grad():
+            taught = self.teacher(*batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss(self.student(*batch), taught, targets)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            self.report.stopped = "diverged"
+            return value
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.average.update(self.step)
+        self.step += 1
+        self.epoch_losses.append(value)
+        return value
+
+    def _end_epoch(self) -> None:
+        report = self.report
+        report.losses.append(sum(self.epoch_losses) / len(self.epoch_losses))
+        self.epoch_losses = []
+        with self.average.applied():
+            value = self._held_out_loss()
+            better = value < report.held_out_losses[report.best_epoch]
+            report.held_out_losses.append(value)
+            if better:
+                report.best_epoch = len(report.losses)
+                self.best = _state(self.student)
+        if len(report.losses) - report.best_epoch >= self.settings.patience and not self._over():
+            report.stopped = "no better"
+
+    def _held_out_loss(self) -> float:
+        """Mean over the held-out batches, which are of one size."""
+        self.student.eval()
+        values = []
+        with torch.no_grad():
+            for batch, targets in self.samples.held_out_batches():
+                values.append(float(self.loss(self.student(*batch), self.teacher(*batch), targets)))
+        return sum(values) / len(values)
+
+    def _to_dict(self) -> dict[str, Any]:
+        return {
+            "key": self.key,
+            "step": self.step,
+            "student": _state(self.student),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average.values,
+            "best": self.best,
+            "report": self.report.to_dict(),
+            "epoch_losses": self.epoch_losses,
+            "random": torch.get_rng_state(),
+        }
+
+    def _resumed(self, path: Path | None) -> bool:
+        state = None if path is None else checkpoint.load(path, self.key)
+        if state is None:
+            return False
+        assign(self.student, state["student"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.average.values, self.best = state["average"], state["best"]
+        self.report, self.step = TrainingReport(**state["report"]), state["step"]
+        self.epoch_losses = state["epoch_losses"]
+        torch.set_rng_state(state["random"])
+        return True
+
+
+def _state(module: nn.Module) -> dict[str, Tensor]:
+    """What training may change: parameters, and buffers such as batch-norm statistics."""
+    trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
+    return {name: value.detach().clone() for name, value in (trained | dict(module.named_buffers())).items()}
+
+
+def _key(student: nn.Module, settings: TrainingSettings, seed: int, samples: int, loss: Loss) -> str:
+    """What a checkpoint must share to belong to a training."""
+    digest = hashlib.sha256(f"{settings} {seed} {samples} {loss} {torch.__version__}".encode())
+    for name, value in sorted(_state(student).items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _deterministic(seed: int) -> Iterator[None]:
+    """The same random numbers and the same kernels each time; everything as it was after the block."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        try:
+            yield
+        finally:
+            torch.use_deterministic_algorithms(before, warn_only=warned)

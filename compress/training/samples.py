@@ -1,0 +1,82 @@
+"""Which samples train, in which order, and which are held out to judge by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from compress.data.split import Batch, Split
+from compress.errors import DataError
+
+#: More held-out samples than this cost time and tell no more.
+MOST_HELD_OUT = 1024
+
+
+class TrainingSamples:
+    """Training data as an endless stream of batches, each drawn by its number alone.
+
+    The stream is one shuffled pass over the samples after another. Since step k's batch follows from the seed and
+    k, a training that was interrupted goes on with the very samples it would have seen.
+
+    Args:
+        split: All of the training data.
+        inputs: The network's input names, in order.
+        batch_size: Samples a step; every batch has exactly so many.
+        held_out: Share of the samples that is held out, above 0 and below 1.
+        seed: Of the choice and the order.
+
+    Raises:
+        DataError: There are too few samples for a batch of each kind.
+    """
+
+    def __init__(
+        self, split: Split, inputs: Sequence[str], batch_size: int, held_out: float, seed: int
+    ) -> None:
+        self._split, self._inputs, self._batch_size, self._seed = split, tuple(inputs), batch_size, seed
+        order = np.random.default_rng([seed, 0]).permutation(len(split))
+        apart = min(max(int(held_out * len(split)), batch_size), MOST_HELD_OUT)
+        apart -= apart % batch_size  # A network of fixed batch takes whole ones alone.
+        self._held_out, self._trained = np.sort(order[:apart]), np.sort(order[apart:])
+        if not apart or len(self._trained) < batch_size:
+            raise DataError(
+                f"at least {2 * batch_size} training samples, for a batch to train on and one to judge by",
+                str(len(split)),
+                "give more training data, or a smaller batch_size",
+            )
+
+    def __len__(self) -> int:
+        """How many samples train."""
+        return len(self._trained)
+
+    @property
+    def held_out(self) -> int:
+        """How many samples judge."""
+        return len(self._held_out)
+
+    def batch(self, step: int) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Inputs and targets of a step, counted from 0."""
+        wanted = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        passes, places = np.divmod(wanted, len(self._trained))
+        rows = np.concatenate([self._order(each)[places[passes == each]] for each in np.unique(passes)])
+        return self._tensors(next(self._split.take(rows).batches(self._batch_size)))
+
+    def held_out_batches(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
+        """Inputs and targets of everything held out."""
+        for batch in self._split.take(self._held_out).batches(self._batch_size):
+            yield self._tensors(batch)
+
+    def _order(self, number: int) -> NDArray[np.int64]:
+        """The samples in the order of one pass."""
+        shuffled: NDArray[np.int64] = np.random.default_rng([self._seed, 1, number]).permutation(
+            self._trained
+        )
+        return shuffled
+
+    def _tensors(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        inputs = tuple(torch.from_numpy(np.ascontiguousarray(batch.inputs[name])) for name in self._inputs)
+        targets = None if batch.targets is None else torch.from_numpy(np.ascontiguousarray(batch.targets))
+        return inputs, targets

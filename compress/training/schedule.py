@@ -1,0 +1,21 @@
+"""The learning rate over a training: a linear warm-up, then half a cosine down to zero.
+
+Loshchilov and Hutter 2017, arXiv 1608.03983, without restarts.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def cosine(step: int, steps: int, warm_up: int) -> float:
+    """Share of the peak learning rate at a step, above 0 and at most 1.
+
+    Args:
+        step: From 0 to ``steps`` - 1.
+        steps: Of the whole training.
+        warm_up: Steps until the peak, below ``steps``.
+    """
+    if step < warm_up:
+        return (step + 1) / (warm_up + 1)
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up)))
