@@ -54,6 +54,8 @@ def _own(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
         yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
     if "int8" in target.precisions:
         yield from _int8(limits, history)
+        if target.backend == "onnxruntime" and _is_made_of_matrices(history):
+            yield Recipe("dynamic-int8", (Step("quantize_dynamic"),))
     yield from _strongly_typed(target)
     if target.backend == "onnxruntime":
         yield from _small(limits, history)
@@ -101,7 +103,7 @@ def most_candidates(target: Target, recipes: Sequence[Recipe] = (), backends: Se
     if recipes:
         return 1 + len(recipes)
     own = ("fp16" in target.precisions) + 7 * ("int8" in target.precisions)
-    own += len(list(_strongly_typed(target))) + (target.backend == "onnxruntime")
+    own += len(list(_strongly_typed(target))) + 2 * (target.backend == "onnxruntime")
     most = 1
     for name in backends or (target.backend,):
         if name == target.backend:

@@ -55,6 +55,8 @@ def test_integer_weights_are_tried_for_size_on_networks_made_of_matrices(operato
     assert not any(
         recipe.name == "int4-weights" for recipe in propose(load_target("h100-sxm"), limits, history)
     )
+    made_of_matrices = operators.get("MatMul", 0) > 1
+    assert ("dynamic-int8" in {recipe.name for recipe in found}) is made_of_matrices
     load_technique(Step("weight_only", {"algorithm": "gptq", "compute": "int8"}))
 
 
