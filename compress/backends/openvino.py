@@ -7,7 +7,7 @@ for any (batch 1, four small networks, an AMX processor), so a session compiles 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -112,15 +112,6 @@ class OpenVinoSession(Session):
         with _explained():
             return request.run(arrays)
 
-    def prepared(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], object]:
-        """See :meth:`Session.prepared`: the runtime's own ``infer`` on inputs that are in its memory already."""
-        arrays = self._arrays(feeds)
-        known = self._requests.get(_key(arrays)) or self._request(feeds, arrays)
-        own = _Request(known.compiled)  # so that another run() does not change what it reads
-        with _explained():
-            own.run(arrays)
-        return own.again
-
     def close(self) -> None:
         """See :meth:`Session.close`."""
         self._model = self._any_shape = None
@@ -156,7 +147,7 @@ class _Request:
     """One compiled network with the memory that it reads and writes."""
 
     def __init__(self, compiled: openvino.CompiledModel) -> None:
-        self.compiled = compiled
+        self._compiled = compiled
         self._request = compiled.create_infer_request()
         ports = [*compiled.inputs, *compiled.outputs]
         fixed = not any(port.partial_shape.is_dynamic for port in ports)
@@ -178,15 +169,11 @@ class _Request:
             self._held = [np.ascontiguousarray(array) for array in arrays]  # the runtime holds mere addresses
             for index, array in enumerate(self._held):
                 self._request.set_input_tensor(index, _shared(array))
-        self.again()
+        self._request.infer(share_outputs=True)
         return [output.copy() for output in self._written or self._outputs()]
 
-    def again(self) -> None:
-        """Run what was handed over last."""
-        self._request.infer(share_outputs=True)
-
     def _outputs(self) -> Arrays:
-        return [self._request.get_output_tensor(index).data for index in range(len(self.compiled.outputs))]
+        return [self._request.get_output_tensor(index).data for index in range(len(self._compiled.outputs))]
 
 
 @cache

@@ -240,10 +240,12 @@ class _Run:
         sides = (self.ours, self.theirs) if number % 2 else (self.theirs, self.ours)
         with ExitStack() as stack:
             first, second = (stack.enter_context(side.open(pinned)) for side in sides)
-            if pinned:
-                stack.enter_context(bound())
             ours, theirs = (first, second) if number % 2 else (second, first)
             pairs = Pairs(ours, theirs, sample_feeds(ours, self.task), Budget(warm_up_seconds=_WARM_UP_S))
+            if (
+                pinned
+            ):  # after the warm-up: threads that a runtime starts at its first call are not to inherit it
+                stack.enter_context(bound())
             take_round(pairs.take)
         return pairs
 
