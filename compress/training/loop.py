@@ -30,6 +30,9 @@ from compress.training.settings import TrainingSettings
 #: ``loss(student's outputs, teacher's outputs, targets)`` of a batch.
 Loss = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | None], Tensor]
 
+#: Between two checkpoints, at least, where the caller names no other time.
+SAVE_SECONDS = 60.0
+
 _WARM_UP = 0.05  # share of all steps
 
 
@@ -89,7 +92,7 @@ def train(
     inputs: Sequence[str],
     seed: int = 0,
     save_to: Path | None = None,
-    save_seconds: float = 60.0,
+    save_seconds: float | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> TrainingReport:
     """Train a student in place, and leave it with the weights that did best on held-out samples.
@@ -103,7 +106,7 @@ def train(
         inputs: The names of the inputs in ``data``, in the order the student takes them.
         seed: Of the samples' order and of anything random in the student.
         save_to: A checkpoint's file. Where it holds this very training, that goes on; it stays when training ends.
-        save_seconds: Between two checkpoints, at least.
+        save_seconds: Between two checkpoints, at least; None for :data:`SAVE_SECONDS`.
         report: Called after every step.
 
     Raises:
@@ -112,7 +115,9 @@ def train(
     """
     training = _Training(student, teacher, data, loss, settings, tuple(inputs), seed)
     with _deterministic(seed):
-        return training.run(save_to, save_seconds, report or (lambda _: None))
+        return training.run(
+            save_to, SAVE_SECONDS if save_seconds is None else save_seconds, report or (lambda _: None)
+        )
 
 
 class _Training:

@@ -1,0 +1,95 @@
+"""From a float network and training data to an int8 one: prepare, place, calibrate, simulate, train, insert."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from compress.data.split import Split
+from compress.onnx_module import OnnxModule
+from compress.quantization import QuantizationReport, Settings, place_and_calibrate
+from compress.quantization.insertion import insert
+from compress.quantization_aware.simulation import Simulation
+from compress.quantization_aware.verification import check_agreement
+from compress.target import QuantizationFlavour
+from compress.training.loop import Loss, Progress, TrainingReport, train
+from compress.training.settings import TrainingSettings
+
+_FLOAT_TOLERANCE = 1e-3  # of an output's norm: sums in another order
+_INT8_TOLERANCE = 0.1  # where that tips a rounding, an int8 value differs by a step
+
+
+def quantize_aware(
+    model: onnx.ModelProto,
+    calibration: Iterable[Mapping[str, NDArray[Any]]],
+    data: Split,
+    flavour: QuantizationFlavour,
+    settings: Settings,
+    training: TrainingSettings,
+    loss: Loss,
+    *,
+    seed: int = 0,
+    save_to: Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> tuple[onnx.ModelProto, QuantizationReport, TrainingReport]:
+    """Quantize a float network to int8 and train it to do what it did.
+
+    Args:
+        model: A float32 network; it is not modified, and it is the teacher.
+        calibration: For each input its array; the ranges that training begins with are measured on them.
+        data: What to train on.
+        flavour: How Q/DQ must look for the back end.
+        settings: What to quantize and how to find those ranges.
+        training: How to train.
+        loss: As :func:`compress.training.loop.train` takes it.
+        seed: Of the training.
+        save_to: A checkpoint's file, with which a killed training goes on.
+        report: Called after every step.
+
+    Returns:
+        The quantized model, with the same inputs and outputs, and what was done. Where no epoch was better on the
+        held-out samples, it is what post-training quantization makes.
+
+    Raises:
+        NetworkError: The model breaks ONNX's rules, is quantized already, has nothing to quantize, or has an
+            operator that cannot be trained.
+        RecipeError: A node to be excluded is not in the network.
+        DataError: The samples do not fit, are too few, or make NaN or infinity.
+        InternalError: The simulation does not compute what ONNX Runtime computes.
+        OutputError: A checkpoint cannot be written.
+    """
+    batches = iter(calibration)
+    first = list(islice(batches, 1))
+    start = place_and_calibrate(model, chain(first, batches), flavour, settings)
+    teacher = OnnxModule(start.model)
+    check_agreement(start.model, teacher, first[0], _FLOAT_TOLERANCE)
+    student = Simulation(start.model, start.placement, start.ranges, flavour)
+    trained = train(
+        student,
+        teacher,
+        data,
+        loss,
+        training,
+        inputs=student.input_names,
+        seed=seed,
+        save_to=save_to,
+        report=report,
+    )
+    learned = student.learned()
+    quantized = insert(learned.model, start.placement, learned.ranges, flavour, learned.weight_scales)
+    check_agreement(quantized, student, first[0], _INT8_TOLERANCE)
+    done = QuantizationReport(
+        flavour=flavour,
+        settings=settings,
+        int8_nodes=start.placement.int8_nodes,
+        float_nodes=start.placement.float_nodes,
+        ranges=learned.ranges,
+        samples=start.samples,
+        recovery=start.rewrites,
+    )
+    return quantized, done, trained

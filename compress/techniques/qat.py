@@ -1,0 +1,155 @@
+"""Quantization-aware training: the int8 network, trained in simulation to do what the float one does.
+
+It begins where ``quantize`` ends, with the same Q/DQ and the same ranges, and ends there too where training found
+nothing better. Needs training data; labels are not needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from compress.errors import DataError
+from compress.quantization import Settings
+from compress.techniques.base import Context, Technique, calibration_batches
+from compress.training.settings import TrainingSettings, check_number
+
+if TYPE_CHECKING:
+    from compress.network import Network
+    from compress.progress import Reporter
+    from compress.training.loop import Progress
+    from compress.training.losses import Distillation
+
+
+@dataclass(frozen=True)
+class Qat(Technique):
+    """Train weights, biases and scales of the int8 nodes against the float network's outputs.
+
+    Attributes:
+        scope: As :class:`compress.quantization.Settings` has it, like the next six.
+        method: How the ranges that training begins with follow from the calibration data.
+        percentile: For the method ``percentile``.
+        equalize: Whether channels are scaled alike before training, where that helps.
+        smooth: Whether outlier channels move into weights before training, where that helps.
+        exclude_nodes: Names of nodes that stay float.
+        exclude_ops: Operator types that stay float.
+        epochs: As :class:`compress.training.settings.TrainingSettings` has it, like the next six.
+        epoch_samples: Samples an epoch, however many there are; None for all.
+        batch_size: Samples a step; a network of fixed batch takes its own.
+        learning_rate: The share of its unit that a weight moves in a step at the peak; a scale, of itself.
+        average: Weight of the past in the moving average of the weights.
+        held_out: Share of the training data to judge by.
+        patience: Stop after so many epochs without a better one.
+        temperature: Of the distillation of class scores, > 0.
+        label_weight: From 0, the float network's outputs alone, to 1, the labels alone.
+    """
+
+    scope: str = "all"
+    method: str = "mse"
+    percentile: float = 99.99
+    equalize: bool = True
+    smooth: bool = True
+    exclude_nodes: tuple[str, ...] = ()
+    exclude_ops: tuple[str, ...] = ()
+    epochs: int = 8
+    epoch_samples: int | None = 8192
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    average: float = 0.99
+    held_out: float = 0.1
+    patience: int = 3
+    temperature: float = 1.0
+    label_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        # Whatever is wrong is told before any work is done.
+        self.quantization()
+        self.training(None)
+        check_number("temperature", self.temperature, "above 0", lambda value: value > 0)
+        check_number("label_weight", self.label_weight, "from 0 to 1", lambda value: 0 <= value <= 1)
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """See :meth:`Technique.apply`; the result is in ONNX form.
+
+        Raises:
+            DataError: There is no training data, or too little; or label_weight is set and there are no labels.
+            NetworkError: The network is quantized already, has nothing to quantize, or has an operator that cannot
+                be trained.
+            RecipeError: A node to be excluded is not in the network.
+        """
+        data = context.task.training
+        if data is None:
+            raise DataError(
+                "training data for quantization-aware training",
+                "none",
+                "give it (--train-data), labelled or not; or use the technique quantize, which needs none",
+            )
+        if self.label_weight and not data.labelled:
+            raise DataError("training data with labels, for label_weight", "none", "set label_weight = 0")
+        spec = network.inputs[0]
+        fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
+        training = self.training(fixed)
+
+        from compress.quantization_aware import quantize_aware
+
+        quantized, done, trained = quantize_aware(
+            network.to_onnx(),
+            calibration_batches(network, context),
+            data,
+            context.target.quantization,
+            self.quantization(),
+            training,
+            self._loss(network, context),
+            seed=context.seed,
+            save_to=None if context.directory is None else context.directory / "qat.pt",
+            report=_reporting(context.reporter),
+        )
+        context.reports["qat"] = {**done.to_dict(), "settings": asdict(self), "training": trained.to_dict()}
+        return network.with_onnx(quantized)
+
+    def quantization(self) -> Settings:
+        """What to quantize."""
+        return Settings(
+            scope=self.scope,
+            method=self.method,
+            percentile=self.percentile,
+            equalize=self.equalize,
+            smooth=self.smooth,
+            exclude_nodes=self.exclude_nodes,
+            exclude_ops=self.exclude_ops,
+        )
+
+    def training(self, fixed_batch: int | None) -> TrainingSettings:
+        """How to train a network, in batches of its own size where that is fixed."""
+        return TrainingSettings(
+            epochs=self.epochs,
+            epoch_samples=self.epoch_samples,
+            batch_size=fixed_batch or self.batch_size,
+            learning_rate=self.learning_rate,
+            average=self.average,
+            held_out=self.held_out,
+            patience=self.patience,
+        )
+
+    def _loss(self, network: Network, context: Context) -> Distillation:
+        from compress.training.losses import Distillation
+
+        scores, metric = network.outputs[0], context.task.metric
+        # Agreement, too, is right or wrong where the output holds class scores.
+        classes = (metric.class_labels or metric.right_or_wrong) and len(scores.shape) == 2
+        return Distillation(classes, self.temperature, self.label_weight)
+
+
+def _reporting(reporter: Reporter) -> Callable[[Progress], None]:
+    """Tell a run's watcher of every step; the first tells how many there will be."""
+    told = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal told
+        if not told:
+            told = progress.steps
+            reporter.step("training", told)
+        reporter.tick(progress.step)
+
+    return report
