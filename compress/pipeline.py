@@ -180,8 +180,9 @@ def optimize(
     run = _Run(network, task, deployment, host, rivals, seed, threads, seconds, reporter)
 
     with History(out.with_name(out.name + ".partial"), run.key()) as history:
-        reporter.plan(most_candidates(deployment, own, rivals.names))
-        for recipe in propose(deployment, limits, history, own, rivals.names):
+        trains = task.training is not None
+        reporter.plan(most_candidates(deployment, own, rivals.names, trains=trains))
+        for recipe in propose(deployment, limits, history, own, rivals.names, trains=trains):
             candidate = history.find(recipe)
             if candidate is None:
                 candidate = run.attempt(recipe, history)
@@ -234,7 +235,11 @@ class _Run:
         """Apply, compile and measure one recipe; only the original may fail the run."""
         start = time.perf_counter()
         context = Context(
-            self.task, self.target.for_backend(recipe.backend or self.target.backend), self.seed
+            self.task,
+            self.target.for_backend(recipe.backend or self.target.backend),
+            self.seed,
+            directory=history.directory / "training" / recipe.identity,
+            reporter=self.reporter,
         )
         self.reporter.begin(recipe)
         try:

@@ -27,6 +27,8 @@ def propose(
     history: History,
     recipes: Sequence[Recipe] = (),
     backends: Sequence[str] = (),
+    *,
+    trains: bool = False,
 ) -> Iterator[Recipe]:
     """Recipes for a target, cheapest and likeliest first.
 
@@ -36,6 +38,7 @@ def propose(
         history: What was recorded so far.
         recipes: The user's own; where there are any, these and the original are all that is tried.
         backends: Those that compete; none means the target's own.
+        trains: Whether there is data to train on.
     """
     yield ORIGINAL
     if recipes:
@@ -43,17 +46,17 @@ def propose(
         return
     for name in backends or (target.backend,):
         if name == target.backend:
-            yield from _own(target, limits, history)
+            yield from _own(target, limits, history, trains)
         else:
             yield from _further(target.for_backend(name), limits, history)
 
 
-def _own(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
+def _own(target: Target, limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
     """For the target's own back end."""
     if "fp16" in target.precisions:
         yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
     if "int8" in target.precisions:
-        yield from _int8(limits, history)
+        yield from _int8(limits, history, trains)
         if target.backend == "onnxruntime" and _is_made_of_matrices(history):
             yield Recipe("dynamic-int8", (Step("quantize_dynamic"),))
     yield from _strongly_typed(target)
@@ -98,11 +101,17 @@ def _leaves_float(history: History, recipe: Recipe) -> bool:
     return coverage is not None and bool(coverage["float_compute"] or coverage["float_cheap"])
 
 
-def most_candidates(target: Target, recipes: Sequence[Recipe] = (), backends: Sequence[str] = ()) -> int:
+def most_candidates(
+    target: Target,
+    recipes: Sequence[Recipe] = (),
+    backends: Sequence[str] = (),
+    *,
+    trains: bool = False,
+) -> int:
     """How many recipes :func:`propose` gives at the most."""
     if recipes:
         return 1 + len(recipes)
-    own = ("fp16" in target.precisions) + 7 * ("int8" in target.precisions)
+    own = ("fp16" in target.precisions) + (7 + trains) * ("int8" in target.precisions)
     own += len(list(_strongly_typed(target))) + 2 * (target.backend == "onnxruntime")
     most = 1
     for name in backends or (target.backend,):
@@ -115,7 +124,7 @@ def most_candidates(target: Target, recipes: Sequence[Recipe] = (), backends: Se
     return most
 
 
-def _int8(limits: Limits, history: History) -> Iterator[Recipe]:
+def _int8(limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
     whole_chains = Recipe("int8", (Step("quantize", {"scope": "all"}),))
     weights_only = Recipe("int8-matmul", (Step("quantize", {"scope": "weights-ops"}),))
     yield whole_chains
@@ -127,6 +136,8 @@ def _int8(limits: Limits, history: History) -> Iterator[Recipe]:
         if _keeps_accuracy(history, limits):
             return
         yield Recipe(f"int8-{method}", (Step("quantize", {"scope": "all", "method": method}),))
+    if trains and not _keeps_accuracy(history, limits):
+        yield Recipe("int8-qat", (Step("qat"),))
     # Some layers do not bear int8 at all; what is lost on other samples decides how much may be lost on these.
     for name, share in (("int8-mixed", 1.0), ("int8-mixed-careful", 0.25)):
         if _keeps_accuracy(history, limits):

@@ -80,3 +80,18 @@ def test_the_plain_build_is_recovered_even_where_a_slower_one_kept_its_accuracy(
     found = [recipe.name for recipe in propose(load_target("cpu"), Limits(), history)]
     assert "int8-recovered" in found
     assert "int8-mixed" not in found
+
+
+def test_training_is_tried_where_there_is_data_for_it_and_nothing_else_kept_the_accuracy() -> None:
+    target, nothing = load_target("cpu"), SimpleNamespace(candidates=[])
+    without = [recipe.name for recipe in propose(target, Limits(), nothing)]
+    found = [recipe.name for recipe in propose(target, Limits(), nothing, trains=True)]
+    assert "int8-qat" not in without
+    assert set(found) == {*without, "int8-qat"}
+    assert found.index("int8-percentile") < found.index("int8-qat") < found.index("int8-mixed")
+    assert len(found) <= most_candidates(target, trains=True)
+    kept = SimpleNamespace(recipe=Recipe("int8-min-max"))
+    kept.profile = SimpleNamespace(accuracy=SimpleNamespace(drop=None), coverage=None)
+    history = SimpleNamespace(candidates=[kept])
+    assert "int8-qat" not in {recipe.name for recipe in propose(target, Limits(), history, trains=True)}
+    load_technique(Step("qat"))
