@@ -1,0 +1,204 @@
+"""Builds of one network measured against fp32 in ONNX Runtime: accuracy paired by sample, time in interleaved pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from benchmarks.rivals import Build, Case
+from compress.backends import load_backend
+from compress.backends.base import Artifact, Session
+from compress.backends.onnxruntime import OnnxRuntime
+from compress.choice import inside_margin
+from compress.errors import CompressError
+from compress.hosts.local import LocalHost
+from compress.onnx_graph.files import sha256_of, size_of
+from compress.profiling.accuracy import Outcomes, accuracy_of, outcomes_of
+from compress.profiling.latency import Budget, measure_latency, measure_ratio, sample_feeds
+from compress.record import Accuracy, Latency
+from compress.target import load_target
+from compress.task import Task
+
+BATCHES = (1, 32)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        build: Who made it.
+        threads: Of the runtime.
+        settings: What was chosen.
+        error: Why nothing was measured; None where it was.
+        inside: Whether the drop's upper bound is inside the margin.
+        accuracy: On the evaluation data, with the drop against fp32.
+        bytes: Of the build's files.
+        latency: At each of :data:`BATCHES`, with its ratio to fp32.
+        found: What making it took.
+        tried: For each setting that was tried, what came of it.
+        artifact: What was measured, as it can be opened again in this run; not in the JSON.
+    """
+
+    build: str
+    threads: int
+    settings: str = ""
+    error: str | None = None
+    inside: bool = False
+    accuracy: Accuracy | None = None
+    bytes: int | None = None
+    latency: tuple[Latency, ...] = ()
+    found: dict[str, Any] = field(default_factory=dict)
+    tried: tuple[dict[str, Any], ...] = ()
+    artifact: Artifact | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(replace(self, artifact=None))
+
+
+class Judge:
+    """Accuracy of the builds of one network, each measured once however many threads it is timed with.
+
+    Args:
+        task: Bound to the network.
+        max_drop: The margin, in points.
+    """
+
+    def __init__(self, task: Task, max_drop: float) -> None:
+        self.task, self._max_drop = task, max_drop
+        self._original: Outcomes | None = None
+        self._known: dict[tuple[Any, ...], Accuracy] = {}
+
+    def accuracy(self, artifact: Artifact, session: Session, reference: Session) -> Accuracy:
+        """Of a build, with its drop against the reference, which is fp32 in every call."""
+        key = (artifact.sha256, artifact.backend, artifact.options.get("precision"))
+        if key not in self._known:
+            original = self._outcomes(reference)
+            found = outcomes_of(session, self.task, reference)
+            sha256 = self.task.evaluation.sha256
+            self._known[key] = accuracy_of(found, original, self.task.metric, sha256)
+        return self._known[key]
+
+    def original(self, reference: Session) -> Accuracy:
+        """Of fp32 itself."""
+        sha256 = self.task.evaluation.sha256
+        return accuracy_of(self._outcomes(reference), None, self.task.metric, sha256)
+
+    def inside(self, accuracy: Accuracy) -> bool:
+        """Whether the drop's upper bound is inside the margin."""
+        return inside_margin(accuracy.drop, self._max_drop)
+
+    def _outcomes(self, reference: Session) -> Outcomes:
+        if self._original is None:
+            self._original = outcomes_of(reference, self.task)
+        return self._original
+
+
+class Contest:
+    """A context manager that holds the open fp32 session of one network.
+
+    Args:
+        case: The network.
+        judge: Of its builds' accuracy.
+        budget: Of timing each build at each batch size.
+    """
+
+    def __init__(self, case: Case, judge: Judge, budget: Budget) -> None:
+        self._backend = OnnxRuntime()
+        self._judge, self._budget = judge, budget
+        self._short = replace(budget, seconds=budget.seconds / 4, warm_up_seconds=budget.warm_up_seconds / 2)
+        options = {"intra_op_threads": case.threads}
+        plain = Artifact(case.fp32, sha256_of(case.fp32), size_of(case.fp32), "onnxruntime", options)
+        plain = LocalHost(self._backend).tune(plain, case.task, load_target("cpu"), case.threads)
+        self._plain = plain
+        self.case = replace(case, options=plain.options)
+        self._session: Session = self._backend.open(plain)
+
+    def __enter__(self) -> Contest:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._session.close()
+
+    def fp32(self) -> Row:
+        """The row that every other one refers to."""
+        task = self.case.task
+        latencies = tuple(
+            measure_latency(self._session, sample_feeds(self._session, task, batch), batch, self._budget)
+            for batch in BATCHES
+        )
+        accuracy = self._judge.original(self._session)
+        settings = "spinning" if self._plain.options.get("spinning") else ""
+        return Row(
+            "fp32, ONNX Runtime", self.case.threads, settings, None, True, accuracy,
+            self._plain.size_bytes, latencies, artifact=self._plain,
+        )  # fmt: skip
+
+    def row(self, name: str, builds: Sequence[Build]) -> Row:
+        """The fastest of these inside the margin; where none is, the one whose drop is bounded lowest."""
+        measured: list[tuple[Row, float]] = []
+        failed: list[str] = []
+        tried: list[dict[str, Any]] = []
+        for build in builds:
+            row, ratio = self._tried(name, build, alone=len(builds) == 1)
+            told = {"settings": build.settings, "error": row.error, "inside": row.inside, "ratio": ratio}
+            drop = row.accuracy.drop if row.accuracy else None
+            tried.append({**told, "drop": None if drop is None else asdict(drop), **build.found})
+            if row.error is None:
+                measured.append((row, ratio))
+            else:
+                failed.append(row.error if len(builds) == 1 else f"{build.settings}: {row.error}")
+        if not measured:
+            return Row(name, self.case.threads, error="; ".join(failed), tried=tuple(tried))
+        chosen, _ = min(measured, key=lambda each: (not each[0].inside, self._rank(*each)))
+        try:
+            return replace(chosen, latency=self._ratios(chosen), tried=tuple(tried))
+        except CompressError as error:
+            return replace(chosen, error=str(error), tried=tuple(tried))
+
+    def between(self, first: Row, second: Row, batch: int) -> Latency:
+        """The first build's time over the second's, from pairs of their own."""
+        with self._open(first) as own, self._open(second) as other:
+            feeds = sample_feeds(other, self.case.task, batch)
+            return measure_ratio(own, other, feeds, batch, self._budget)
+
+    def _tried(self, name: str, build: Build, *, alone: bool) -> tuple[Row, float]:
+        """A build's row without its times, and a short look at its ratio where there is a choice."""
+        row = Row(name, self.case.threads, build.settings, build.error, found=dict(build.found))
+        if build.error is not None:
+            return row, 0.0
+        try:
+            artifact = build.artifact(self.case)
+            with load_backend(artifact.backend).open(artifact) as session:
+                accuracy = self._judge.accuracy(artifact, session, self._session)
+                feeds = sample_feeds(session, self.case.task, BATCHES[0])
+                ratio = (
+                    1.0
+                    if alone
+                    else measure_ratio(session, self._session, feeds, BATCHES[0], self._short).ratio or 1.0
+                )
+        except (CompressError, OSError) as error:
+            return replace(row, error=str(error)), 0.0
+        inside = self._judge.inside(accuracy)
+        size = artifact.size_bytes
+        return replace(row, inside=inside, accuracy=accuracy, bytes=size, artifact=artifact), ratio
+
+    def _rank(self, row: Row, ratio: float) -> float:
+        drop = row.accuracy.drop if row.accuracy else None
+        return ratio if row.inside or drop is None else drop.interval.high
+
+    def _ratios(self, row: Row) -> tuple[Latency, ...]:
+        with self._open(row) as session:
+            return tuple(
+                measure_ratio(
+                    session, self._session, sample_feeds(session, self.case.task, batch), batch, self._budget
+                )
+                for batch in BATCHES
+            )
+
+    def _open(self, row: Row) -> Session:
+        if row.artifact is None:
+            raise ValueError(f"a row without a build: {row.error}")
+        return load_backend(row.artifact.backend).open(row.artifact)
