@@ -35,9 +35,9 @@ def test_reconstruction_beats_rounding_to_nearest(seed, groups, inputs):
         return moments.error(rounded, moments.best_bias(rounded))
 
     assert np.abs(found).max() <= 7
-    assert error(found) <= error(nearest) * 1.001
-    if inputs >= 8:
-        assert error(found) < 0.9 * error(nearest)
+    assert error(found) <= error(nearest) * (1 + 1e-9)
+    if inputs >= 16:
+        assert error(found) < 0.85 * error(nearest)
 
 
 def test_a_layer_makes_up_for_inputs_that_were_lost():
@@ -122,3 +122,14 @@ def test_a_rewrite_that_does_not_help_is_not_kept(monkeypatch):
     assert not report.recovery["equalize"]["kept"]
     plain, _ = quantize_static(model, calibration_batches(), U8S8, Settings(equalize=False))
     assert quantized.SerializeToString() == plain.SerializeToString()
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "reconstructed"])
+def test_samples_that_are_all_zero_change_nothing_and_break_nothing(rounding):
+    zeros = [{"x": np.zeros((8, 1, 8, 8), np.float32)} for _ in range(4)]
+    settings_ = Settings(correct_bias=True, rounding=rounding)
+    quantized, report = quantize_static(trained(), zeros, U8S8, settings_)
+    layers = report.recovery["correct_bias" if rounding == "nearest" else "rounding"]
+    assert all(np.isfinite([layer["before"], layer["after"]]).all() for layer in layers)
+    outputs = OutputError(prepare(trained()), zeros)
+    assert np.isfinite(outputs.of(quantized))
