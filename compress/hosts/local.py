@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends import load_backend
-from compress.backends.base import Artifact, Backend
+from compress.backends.base import Artifact, Backend, Session
 from compress.hosts.base import Build, Host, batch_sizes
 from compress.profiling.breakdown import measured_layers
 from compress.profiling.energy import energy_mj
 from compress.profiling.latency import Budget, measure_latency, measure_ratio, sample_feeds
 from compress.profiling.memory import peak_memory_mb
+from compress.profiling.pinning import bindable, pinned_options
 from compress.record import Latency, Source
 
 if TYPE_CHECKING:
@@ -38,14 +41,14 @@ class LocalHost(Host):
         self, build: Build, original: Build | None, task: Task | None, target: Target
     ) -> tuple[Latency, ...]:
         """See :meth:`Host.latency`: host to host, copies included, in this process."""
-        figures = []
-        for batch in batch_sizes(build.session, target):
-            feeds = sample_feeds(build.session, task, batch)
-            if original is None:
-                figures.append(measure_latency(build.session, feeds, batch, self.budget))
-            else:
-                figures.append(measure_ratio(build.session, original.session, feeds, batch, self.budget))
-        return tuple(figures)
+        sizes = batch_sizes(build.session, target)
+        feeds = {batch: sample_feeds(build.session, task, batch) for batch in sizes}
+        if original is None:
+            return tuple(measure_latency(build.session, feeds[batch], batch, self.budget) for batch in sizes)
+        with _alike(build.artifact, original.artifact) as (own, other, bind):
+            return tuple(
+                measure_ratio(own, other, feeds[batch], batch, self.budget, bind=bind) for batch in sizes
+            )
 
     def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
         """See :meth:`Host.tune`: each set of options is timed against the default one in interleaved pairs.
@@ -56,14 +59,13 @@ class LocalHost(Host):
         best, best_ratio = artifact, _WORTH_IT
         batch = target.batch_sizes[0]
         backend = load_backend(artifact.backend)
-        with backend.open(artifact) as default:
-            feeds = sample_feeds(default, task, batch)
-            for options in backend.variants(artifact.options, threads):
-                variant = replace(artifact, options=options)
-                with backend.open(variant) as session:
-                    figure = measure_ratio(session, default, feeds, batch, _TUNING)
-                if figure.ratio is not None and figure.ratio < best_ratio:
-                    best, best_ratio = variant, figure.ratio
+        for options in backend.variants(artifact.options, threads):
+            variant = replace(artifact, options=options)
+            with _alike(variant, artifact) as (session, default, bind):
+                feeds = sample_feeds(default, task, batch)
+                figure = measure_ratio(session, default, feeds, batch, _TUNING, bind=bind)
+            if figure.ratio is not None and figure.ratio < best_ratio:
+                best, best_ratio = variant, figure.ratio
         return best
 
     def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
@@ -83,3 +85,16 @@ class LocalHost(Host):
     def peak_memory_mb(self, build: Build, target: Target) -> float | None:
         """See :meth:`Host.peak_memory_mb`: at the first batch size, in a process of its own."""
         return peak_memory_mb(build.artifact, batch_sizes(build.session, target)[0])
+
+
+@contextmanager
+def _alike(build: Artifact, other: Artifact) -> Iterator[tuple[Session, Session, bool]]:
+    """Both opened with their threads bound to the same processors, and whether the caller's thread is to be too."""
+    with ExitStack() as stack:
+        own, reference = (
+            stack.enter_context(
+                load_backend(each.backend).open(replace(each, options=pinned_options(each.options)))
+            )
+            for each in (build, other)
+        )
+        yield own, reference, bindable(build.options) or bindable(other.options)

@@ -14,13 +14,14 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.profiling.noise import drift
+from compress.profiling.pinning import bound
 from compress.profiling.steady_state import warm_up
 from compress.record import Interval, Latency, WarmUp
 from compress.statistics.quantiles import quantile_interval
@@ -115,7 +116,13 @@ def no_collection() -> Iterator[None]:
 
 
 def measure_ratio(
-    session: Session, reference: Session, feeds: Feeds, batch: int, budget: Budget | None = None
+    session: Session,
+    reference: Session,
+    feeds: Feeds,
+    batch: int,
+    budget: Budget | None = None,
+    *,
+    bind: bool = False,
 ) -> Latency:
     """Time a build and the reference alternately, the order flipped each pair.
 
@@ -125,15 +132,17 @@ def measure_ratio(
         feeds: One batch of real samples, for both.
         batch: Samples in ``feeds``.
         budget: How long to measure.
+        bind: Bind the calling thread to a processor meanwhile; for sessions whose own threads are bound.
 
     Returns:
         The build's latency with ``ratio``: the median over pairs of its time over the reference's, and its
-        exact interval from order statistics.
+        interval from order statistics.
     """
     budget = budget or Budget()
     with no_collection():
         pairs = Pairs(session, reference, feeds, budget)
-        _repeat(pairs.take, budget)
+        with bound() if bind else nullcontext():
+            _repeat(pairs.take, budget)
     low, high = _median_interval(np.array(pairs.log_ratios))
     return replace(
         summary(np.array(pairs.times_ms), batch, pairs.warm_up),

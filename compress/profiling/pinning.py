@@ -10,7 +10,7 @@ order: then whatever else runs there slows both.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,15 +32,20 @@ def processors() -> list[int]:
     return [number for _, number in sorted(order)]
 
 
-def pinned_options(options: dict[str, Any]) -> dict[str, Any]:
-    """Session options with each worker thread bound to a processor of its own, after the caller's.
+def bindable(options: Mapping[str, Any]) -> bool:
+    """Whether a session has worker threads, and there is a processor for each of them and for the caller's.
 
-    Unchanged where there are fewer processors than threads, or the system binds none.
+    A session without any runs on the thread that calls it, as the one it is compared with does.
     """
-    available, threads = processors(), options.get("intra_op_threads", 1)
-    if not 1 < threads <= len(available):
-        return options
-    return {**options, "affinity": available[1:threads]}
+    threads: int = options.get("intra_op_threads", 1)
+    return 1 < threads <= len(processors())
+
+
+def pinned_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Session options with each worker thread bound to a processor of its own, after the caller's, if it can be."""
+    if not bindable(options):
+        return dict(options)
+    return {**options, "affinity": processors()[1 : options["intra_op_threads"]]}
 
 
 @contextmanager
