@@ -124,9 +124,9 @@ class _Writer:
         if bias is not None:
             scales = widened_scales(scales, bias, grid.scale)
             steps = np.float32(grid.scale) * scales
-            integers = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
+            whole = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
             self.new_inputs[weighted.node, 2] = self._dequantized_constant(
-                weighted.bias or "", integers, steps, np.zeros_like(steps, np.int32), 0
+                weighted.bias or "", whole, steps, np.zeros_like(steps, np.int32), 0
             )
         integers = quantize_weight(weight, scales, weighted.axis, highest_weight(self.flavour))
         self.new_inputs[weighted.node, 1] = self._dequantized_constant(
