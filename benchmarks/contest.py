@@ -58,6 +58,39 @@ class Row:
         return asdict(replace(self, artifact=None))
 
 
+@dataclass(frozen=True)
+class Look:
+    """A setting that was tried.
+
+    Attributes:
+        row: Without latencies yet.
+        ratio: To fp32 at the first of :data:`BATCHES`, from a short measurement; None where there was no choice.
+    """
+
+    row: Row
+    ratio: float | None = None
+
+    def rank(self) -> tuple[bool, float]:
+        """Lower is better: inside the margin by time, outside it by the drop's upper bound."""
+        drop = self.row.accuracy.drop if self.row.accuracy else None
+        outside = 0.0 if drop is None else drop.interval.high
+        return not self.row.inside, (self.ratio or 1.0) if self.row.inside else outside
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        row = self.row
+        drop = row.accuracy.drop if row.accuracy else None
+        return {
+            "settings": row.settings,
+            "error": row.error,
+            "inside": row.inside,
+            "drop": None if drop is None else asdict(drop),
+            "bytes": row.bytes,
+            "ratio": self.ratio,
+            **{key: row.found[key] for key in ("seconds", "peak_mib", "above_mib") if key in row.found},
+        }
+
+
 class Judge:
     """Accuracy of the builds of one network, each measured once however many threads it is timed with.
 
@@ -129,34 +162,30 @@ class Contest:
             measure_latency(self._session, sample_feeds(self._session, task, batch), batch, self._budget)
             for batch in BATCHES
         )
-        accuracy = self._judge.original(self._session)
-        settings = "spinning" if self._plain.options.get("spinning") else ""
         return Row(
-            "fp32, ONNX Runtime", self.case.threads, settings, None, True, accuracy,
-            self._plain.size_bytes, latencies, artifact=self._plain,
-        )  # fmt: skip
+            build="fp32, ONNX Runtime",
+            threads=self.case.threads,
+            settings="spinning" if self._plain.options.get("spinning") else "",
+            inside=True,
+            accuracy=self._judge.original(self._session),
+            bytes=self._plain.size_bytes,
+            latency=latencies,
+            artifact=self._plain,
+        )
 
     def row(self, name: str, builds: Sequence[Build]) -> Row:
         """The fastest of these inside the margin; where none is, the one whose drop is bounded lowest."""
-        measured: list[tuple[Row, float]] = []
-        failed: list[str] = []
-        tried: list[dict[str, Any]] = []
-        for build in builds:
-            row, ratio = self._tried(name, build, alone=len(builds) == 1)
-            told = {"settings": build.settings, "error": row.error, "inside": row.inside, "ratio": ratio}
-            drop = row.accuracy.drop if row.accuracy else None
-            tried.append({**told, "drop": None if drop is None else asdict(drop), **build.found})
-            if row.error is None:
-                measured.append((row, ratio))
-            else:
-                failed.append(row.error if len(builds) == 1 else f"{build.settings}: {row.error}")
+        looks = [self._look(name, build, choice=len(builds) > 1) for build in builds]
+        tried = tuple(look.to_dict() for look in looks)
+        measured = [look for look in looks if look.row.error is None]
         if not measured:
-            return Row(name, self.case.threads, error="; ".join(failed), tried=tuple(tried))
-        chosen, _ = min(measured, key=lambda each: (not each[0].inside, self._rank(*each)))
+            errors = "; ".join(f"{look.row.settings}: {look.row.error}" for look in looks)
+            return Row(name, self.case.threads, error=errors, tried=tried)
+        chosen = min(measured, key=Look.rank).row
         try:
-            return replace(chosen, latency=self._ratios(chosen), tried=tuple(tried))
+            return replace(chosen, latency=self._ratios(chosen), tried=tried)
         except CompressError as error:
-            return replace(chosen, error=str(error), tried=tuple(tried))
+            return replace(chosen, error=str(error), tried=tried)
 
     def between(self, first: Row, second: Row, batch: int) -> Latency:
         """The first build's time over the second's, from pairs of their own."""
@@ -164,39 +193,28 @@ class Contest:
             feeds = sample_feeds(other, self.case.task, batch)
             return measure_ratio(own, other, feeds, batch, self._budget)
 
-    def _tried(self, name: str, build: Build, *, alone: bool) -> tuple[Row, float]:
-        """A build's row without its times, and a short look at its ratio where there is a choice."""
+    def _look(self, name: str, build: Build, *, choice: bool) -> Look:
+        """A build's accuracy and, where there is a choice, a short look at its time."""
         row = Row(name, self.case.threads, build.settings, build.error, found=dict(build.found))
         if build.error is not None:
-            return row, 0.0
+            return Look(row)
         try:
             artifact = build.artifact(self.case)
             with load_backend(artifact.backend).open(artifact) as session:
                 accuracy = self._judge.accuracy(artifact, session, self._session)
-                feeds = sample_feeds(session, self.case.task, BATCHES[0])
-                ratio = (
-                    1.0
-                    if alone
-                    else measure_ratio(session, self._session, feeds, BATCHES[0], self._short).ratio or 1.0
-                )
+                ratio = self._ratio(session, BATCHES[0], self._short).ratio if choice else None
         except (CompressError, OSError) as error:
-            return replace(row, error=str(error)), 0.0
-        inside = self._judge.inside(accuracy)
-        size = artifact.size_bytes
-        return replace(row, inside=inside, accuracy=accuracy, bytes=size, artifact=artifact), ratio
-
-    def _rank(self, row: Row, ratio: float) -> float:
-        drop = row.accuracy.drop if row.accuracy else None
-        return ratio if row.inside or drop is None else drop.interval.high
+            return Look(replace(row, error=str(error)))
+        inside, size = self._judge.inside(accuracy), artifact.size_bytes
+        return Look(replace(row, inside=inside, accuracy=accuracy, bytes=size, artifact=artifact), ratio)
 
     def _ratios(self, row: Row) -> tuple[Latency, ...]:
         with self._open(row) as session:
-            return tuple(
-                measure_ratio(
-                    session, self._session, sample_feeds(session, self.case.task, batch), batch, self._budget
-                )
-                for batch in BATCHES
-            )
+            return tuple(self._ratio(session, batch, self._budget) for batch in BATCHES)
+
+    def _ratio(self, session: Session, batch: int, budget: Budget) -> Latency:
+        feeds = sample_feeds(session, self.case.task, batch)
+        return measure_ratio(session, self._session, feeds, batch, budget)
 
     def _open(self, row: Row) -> Session:
         if row.artifact is None:
