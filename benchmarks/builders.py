@@ -144,18 +144,19 @@ def _prepared(model: str, directory: Path) -> str:
 
 
 class _Reader:
-    """Calibration samples as ONNX Runtime's calibrators read them."""
+    """Calibration samples as ONNX Runtime's calibrators read them; histograms fail where the last batch is smaller."""
 
     def __init__(self, path: str) -> None:
         with np.load(path) as arrays:
             self._arrays: dict[str, NDArray[Any]] = {name: arrays[name] for name in arrays.files}
-        self._start = 0
+        count = len(next(iter(self._arrays.values())))
+        self._starts = iter(range(0, count - BATCH + 1, BATCH))
 
     def get_next(self) -> dict[str, NDArray[Any]] | None:
-        rows = slice(self._start, self._start + BATCH)
-        self._start += BATCH
-        feeds = {name: array[rows] for name, array in self._arrays.items()}
-        return feeds if len(next(iter(feeds.values()))) else None
+        start = next(self._starts, None)
+        if start is None:
+            return None
+        return {name: array[start : start + BATCH] for name, array in self._arrays.items()}
 
 
 if __name__ == "__main__":
