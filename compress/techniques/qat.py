@@ -55,7 +55,7 @@ class Qat(Technique):
     epochs: int = 8
     epoch_samples: int | None = 8192
     batch_size: int = 64
-    learning_rate: float = 1e-4
+    learning_rate: float = 1e-3
     average: float = 0.99
     held_out: float = 0.1
     patience: int = 3
