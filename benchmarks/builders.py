@@ -101,7 +101,7 @@ def optimized(
 
 
 def step(model: str, bundle: str, evaluation: str, calibration: str) -> Found:
-    """The techniques of a bundle's recipe, without search and measurements: what the rivals do, too."""
+    """The techniques of a bundle's recipe, without search and measurements: what the rivals do; nothing for fp32."""
     from compress.bundle import load_bundle
     from compress.network import load_network
     from compress.target import load_target
@@ -113,10 +113,11 @@ def step(model: str, bundle: str, evaluation: str, calibration: str) -> Found:
     network = load_network(model, example=task.example())
     task = task.bind(network.inputs, network.outputs)
     shipped = load_bundle(bundle)
+    if not shipped.recipe.steps:
+        return {}
     target = load_target("cpu").for_backend(shipped.artifact.backend)
     with _measured() as found:
-        if shipped.recipe.steps:
-            apply_recipe(shipped.recipe, network, Context(task, target)).to_onnx()
+        apply_recipe(shipped.recipe, network, Context(task, target)).to_onnx()
     return found
 
 

@@ -108,7 +108,7 @@ def _contest(
     _tell(case.name, f"compress.optimize, {of_threads}")
     own = rivals.ours(case, max_drop=arguments.max_drop, seconds=arguments.seconds)
     budget = Budget(
-        seconds=arguments.seconds, least=50, most=5000, warm_up_seconds=min(1.0, arguments.seconds)
+        seconds=arguments.seconds, least=50, most=5000, warm_up_seconds=min(0.5, arguments.seconds)
     )
     _tell(case.name, f"measuring, {of_threads}")
     with Contest(case, judge, budget) as contest:

@@ -51,9 +51,11 @@ def _against(entry: Mapping[str, Any]) -> str:
     if entry["ratio"] is None or entry["interval"] is None:
         return f"batch {entry['batch']}: not measured"
     low, high = entry["interval"]["low"], entry["interval"]["high"]
-    word = "fastest" if low > 1 else "as fast as" if high >= 1 else "SLOWER than"
     rival = f"the best rival ({entry['rival']})"
-    told = f"{word}, {rival}" if low > 1 else f"{word} {rival}"
+    if low > 1:
+        told = f"fastest; {rival} takes"
+    else:
+        told = f"{'as fast as' if high >= 1 else 'SLOWER than'} {rival}, which takes"
     return f"batch {entry['batch']}: {told} {entry['ratio']:.2f} ({low:.2f}–{high:.2f}) times our time"
 
 
