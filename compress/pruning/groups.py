@@ -1,0 +1,248 @@
+"""Dependency groups: the units that can be removed from a network, and everything that goes with each.
+
+A *unit* is an atom of :mod:`compress.pruning.atoms`: a channel with all that is tied to it, a head, a dimension
+within all heads, a hidden unit. A *group* holds the units that appear in the same places the same number of times,
+so that they cost alike and compete with each other alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from compress.closest import closest
+from compress.equivalence import rows_of
+from compress.errors import RecipeError
+from compress.export import in_eval_mode
+from compress.pruning.atoms import Labels
+from compress.pruning.propagation import Propagation, propagate
+
+_COLUMNS = 64  # more than any axis has: one for each grid that it is cut into
+
+
+@dataclass(frozen=True)
+class Member:
+    """What a group's units are in one axis of one tensor.
+
+    Attributes:
+        tensor: The parameter's or buffer's name; the first of its names where it is tied.
+        axis: Of the tensor.
+        indices: ``int64[units, n]``: the indices that vanish with each unit, ascending.
+    """
+
+    tensor: str
+    axis: int
+    indices: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units that appear in the same places.
+
+    Attributes:
+        name: The first layer whose outputs they are, with a number where that layer has several groups.
+        atoms: ``int64[units]``, ascending.
+        members: Every axis of every tensor that shrinks with them.
+        parameters: Elements of parameters that vanish with one unit, if no other vanishes.
+        macs: Multiply-accumulates a sample that vanish with one unit, if no other vanishes.
+    """
+
+    name: str
+    atoms: NDArray[np.int64]
+    members: tuple[Member, ...]
+    parameters: int
+    macs: float
+
+    def __len__(self) -> int:
+        """The number of units."""
+        return len(self.atoms)
+
+
+#: Units to remove, by the group's name: positions in the group.
+Units = Mapping[str, Sequence[int] | NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Channels:
+    """What can be removed from one graph.
+
+    Attributes:
+        found: The labels of every axis of every tensor in the graph.
+        groups: In the order of the graph.
+        rows: Of the example; for figures by sample.
+    """
+
+    found: Propagation
+    groups: tuple[Group, ...]
+    rows: int
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Operators that keep their neighbours from being pruned, and their places."""
+        return tuple(dict.fromkeys(self.found.notes))
+
+    def group(self, name: str) -> Group:
+        """The group of this name.
+
+        Raises:
+            RecipeError: There is none.
+        """
+        for group in self.groups:
+            if group.name == name:
+                return group
+        names = [group.name for group in self.groups]
+        raise RecipeError(
+            f"one of the network's {len(names)} groups", f"'{name}'", closest(name, names) or "correct it"
+        )
+
+    def removed(self, units: Units) -> NDArray[np.bool_]:
+        """``bool[atoms]``: what vanishes with these units."""
+        gone = np.zeros(len(self.found.atoms), np.bool_)
+        for name, positions in units.items():
+            gone[self.group(name).atoms[np.asarray(positions, np.int64)]] = True
+        return gone
+
+    def kept(self, labels: Labels, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """``bool[size]``: the indices of an axis that are left."""
+        gone: NDArray[np.bool_] = np.any(removed[self.found.atoms.resolve(labels)], axis=1)
+        return ~gone
+
+    def macs(self, units: Units | None = None) -> float:
+        """Multiply-accumulates a sample, after these units are removed."""
+        removed = self.removed(units or {})
+        return (
+            sum(
+                float(np.prod([self.kept(labels, removed).sum() for labels in work.axes], dtype=float))
+                for work in self.found.work
+            )
+            / self.rows
+        )
+
+    def parameters(self, units: Units | None = None) -> int:
+        """Elements of all parameters, after these units are removed."""
+        removed = self.removed(units or {})
+        total = 0
+        for name, parameter in self.found.graph.named_parameters():
+            axes = self.found.tensors.get(name)
+            total += (
+                parameter.numel()
+                if axes is None
+                else int(np.prod([self.kept(labels, removed).sum() for labels in axes]))
+            )
+        return total
+
+
+def find_channels(graph: fx.GraphModule, example: Sequence[torch.Tensor]) -> Channels:
+    """Find what can be removed from a lifted graph; the graph is only read.
+
+    Args:
+        graph: A lifted graph.
+        example: One small batch for every input; two rows suffice.
+    """
+    with in_eval_mode(graph):
+        found = propagate(graph, example)
+    rows = rows_of(example[0]) if len(example) else 1
+    return Channels(found, _groups(found, rows), rows)
+
+
+def _groups(found: Propagation, rows: int) -> tuple[Group, ...]:
+    places = list(_places(found))
+    atoms, which, index = _occurrences(found, [labels for _, _, labels in places])
+    parameters = _sums(found, atoms, which, _parameters_of_an_index(found, places))
+    macs = _macs_of_atoms(found, rows)
+    groups: list[Group] = []
+    names: dict[str, int] = {}
+    for units, members in _alike(atoms, which, index):
+        if len(units) < 2:
+            continue  # one unit has to stay
+        held = tuple(Member(*places[place][:2], indices) for place, indices in members)
+        layer = _layer_of(held)
+        names[layer] = names.get(layer, 0) + 1
+        name = layer if names[layer] == 1 else f"{layer}#{names[layer]}"
+        groups.append(Group(name, units, held, round(parameters[units[0]]), float(macs[units[0]])))
+    return tuple(groups)
+
+
+def _places(found: Propagation) -> Iterable[tuple[str, int, Labels]]:
+    """Every axis of every tensor, tied ones once, in free atoms."""
+    seen: set[int] = set()
+    for name, axes in found.tensors.items():
+        if id(axes) not in seen:
+            seen.add(id(axes))
+            for axis, labels in enumerate(axes):
+                yield name, axis, found.atoms.resolve(labels)
+
+
+def _occurrences(
+    found: Propagation, axes: Sequence[Labels]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Every occurrence of an atom: the atom, the number of the column and the index, sorted in this order.
+
+    Columns are numbered through all axes, ``_COLUMNS`` to an axis: heads and dimensions are told apart even where
+    there are as many of the ones as of the others.
+    """
+    parts = [np.zeros((3, 0), np.int64)]
+    for number, labels in enumerate(axes):
+        index, column = np.nonzero(labels)
+        parts.append(np.stack([labels[index, column], number * _COLUMNS + column, index]))
+    atoms, which, index = np.concatenate(parts, axis=1)
+    order = np.lexsort((index, which, atoms))
+    return atoms[order], which[order], index[order]
+
+
+def _alike(
+    atoms: NDArray[np.int64], which: NDArray[np.int64], index: NDArray[np.int64]
+) -> Iterable[tuple[NDArray[np.int64], list[tuple[int, NDArray[np.int64]]]]]:
+    """Atoms that occur in the same axes equally often: the atoms, and by axis their indices ``[atoms, n]``."""
+    units, starts = np.unique(atoms, return_index=True)
+    ends = np.append(starts, len(atoms))[1:]
+    together: dict[bytes, list[int]] = {}
+    for position, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+        together.setdefault(which[start:end].tobytes(), []).append(position)
+    for positions in together.values():
+        start, end = starts[positions[0]], ends[positions[0]]
+        rows = starts[positions][:, None] + np.arange(end - start)
+        table, pattern = index[rows], which[start:end] // _COLUMNS
+        yield (
+            units[positions],
+            [(int(place), table[:, pattern == place]) for place in dict.fromkeys(pattern.tolist())],
+        )
+
+
+def _parameters_of_an_index(found: Propagation, places: Sequence[tuple[str, int, Labels]]) -> list[float]:
+    named = dict(found.graph.named_parameters(remove_duplicate=False))
+    return [
+        named[name].numel() / named[name].shape[axis] if name in named else 0.0 for name, axis, _ in places
+    ]
+
+
+def _sums(
+    found: Propagation, atoms: NDArray[np.int64], which: NDArray[np.int64], costs: Sequence[float]
+) -> NDArray[np.float64]:
+    """By atom, the sum of the costs of an index over all its occurrences."""
+    total = np.zeros(len(found.atoms))
+    np.add.at(total, atoms, np.asarray(costs)[which // _COLUMNS])
+    return total
+
+
+def _macs_of_atoms(found: Propagation, rows: int) -> NDArray[np.float64]:
+    total = np.zeros(len(found.atoms))
+    for work in found.work:
+        macs = float(np.prod([len(labels) for labels in work.axes], dtype=float)) / rows
+        for labels in work.axes:
+            held = found.atoms.resolve(labels)
+            if held.size:
+                np.add.at(total, held[held != 0], macs / len(labels))
+    return total
+
+
+def _layer_of(members: Sequence[Member]) -> str:
+    """The first layer that gives these units: the first tensor with them in its first axis."""
+    giving = next((member for member in members if member.axis == 0), members[0])
+    layer, _, name = giving.tensor.rpartition(".")
+    return layer or name

@@ -1,0 +1,98 @@
+"""Removing units from a network is a transaction: copy, slice, check, and only then hand over.
+
+The sliced network has to give what the original gives without the removed units, on random inputs, and outputs of
+unchanged shapes; otherwise it is thrown away. The caller's network is never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx
+
+from compress.equivalence import noise_like
+from compress.errors import InternalError, RecipeError
+from compress.export import in_eval_mode
+from compress.pruning.groups import Channels, Units
+from compress.pruning.masked import run_masked
+from compress.pruning.slicing import slice_graph
+from compress.trace import essence
+
+#: Largest difference between sliced and masked outputs, as a share of the largest output.
+TOLERANCE = 1e-4
+
+
+def remove(channels: Channels, units: Units, batch: Sequence[torch.Tensor]) -> fx.GraphModule:
+    """The graph without these units, verified; the graph that the channels were found in is not touched.
+
+    Args:
+        channels: What was found in the graph.
+        units: What to remove, by the group's name: positions in the group. At least one unit of a group stays.
+        batch: One batch for every input, with as many rows as the network allows; random values do.
+
+    Returns:
+        A new graph in inference mode.
+
+    Raises:
+        RecipeError: A group is unknown, or nothing would be left of one.
+        InternalError: The sliced graph does not compute what the masked one does.
+    """
+    for name, positions in units.items():
+        if len(set(np.asarray(positions, np.int64).tolist())) >= len(channels.group(name)):
+            raise RecipeError(
+                f"at least one unit left of '{name}'", f"all {len(channels.group(name))} removed", "keep some"
+            )
+    removed = channels.removed(units)
+    graph = channels.found.graph
+    with in_eval_mode(graph):
+        sliced = slice_graph(channels, removed).eval()
+        _check(channels, removed, sliced, batch)
+    return sliced
+
+
+def _check(
+    channels: Channels, removed: NDArray[np.bool_], sliced: fx.GraphModule, batch: Sequence[torch.Tensor]
+) -> None:
+    expected = run_masked(channels, removed, batch)
+    try:
+        with torch.no_grad():
+            result = sliced(*(tensor.clone() for tensor in batch))
+    except Exception as error:
+        raise InternalError(
+            "a sliced network that runs",
+            essence(error),
+            "report this with the network, and keep the layer out of pruning",
+        ) from error
+    results = result if isinstance(result, list | tuple) else (result,)
+    for one, other in zip(results, expected, strict=True):
+        difference = _difference(one, other)
+        if not difference <= TOLERANCE:
+            raise InternalError(
+                "a sliced network that computes what the masked one does",
+                f"a difference of {difference:.1e} of the largest output",
+                "report this with the network, and keep the layer out of pruning",
+            )
+
+
+def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
+    """The largest difference as a share of the largest value; infinite where shapes or NaNs differ."""
+    if one.shape != other.shape or not torch.equal(one.isnan(), other.isnan()):
+        return float("inf")
+    if not one.numel():
+        return 0.0
+    one, other = one.double().nan_to_num(), other.double().nan_to_num()
+    largest = float(other.abs().max())
+    return float((one - other).abs().max()) / max(largest, 1e-12)
+
+
+def random_batch(
+    example: Sequence[torch.Tensor], dynamic: Sequence[bool], seed: int = 0
+) -> list[torch.Tensor]:
+    """Random inputs like the example's, with another number of rows where the batch is dynamic."""
+    return [
+        noise_like(tensor, 3 if free else (len(tensor) if tensor.dim() else 1), seed + number)
+        for number, (tensor, free) in enumerate(zip(example, dynamic, strict=True))
+    ]

@@ -1,0 +1,75 @@
+"""Operators that compute every element from the elements at the same place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx
+
+from compress.lift_calls import aten
+from compress.pruning.atoms import Labels, fixed
+from compress.pruning.propagation import Axes, Propagation, Rule
+
+
+def elementwise(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """Axes that are aligned after broadcasting lose the same indices."""
+    operands = [each for each in node.all_input_nodes if found.shapes[each] is not None]
+    return aligned(found, found.shape(node), [found.axes(each) for each in operands])
+
+
+def aligned(found: Propagation, shape: tuple[int, ...], operands: list[Axes]) -> Axes:
+    """The axes of a tensor of this shape, to which these are broadcast."""
+    result: list[Labels] = []
+    for axis, size in enumerate(shape):
+        position = axis - len(shape)
+        same = [axes[position] for axes in operands if len(axes) >= -position and len(axes[position]) == size]
+        for other in same[1:]:
+            found.atoms.unify(same[0], other)
+        result.append(same[0] if same else fixed(size))
+    return result
+
+
+def _like_first(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """The shape of the first operand, whatever the others are."""
+    return found.axes(node.args[0])
+
+
+def _dropped(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> None:
+    return None
+
+
+ELEMENTWISE: dict[Any, Rule] = {
+    aten.hardswish: elementwise,
+    aten.hardswish_: elementwise,
+    aten.floor_divide: elementwise,
+    aten.log_sigmoid: elementwise,
+    aten.rsub: elementwise,
+    aten.copy_: elementwise,
+    aten.masked_fill_: elementwise,
+    aten.where: elementwise,
+    **dict.fromkeys(
+        (
+            aten.to,
+            aten._to_copy,
+            aten.contiguous,
+            aten.clone,
+            aten.alias,
+            aten.detach,
+            aten.detach_,
+            aten.lift_fresh_copy,
+            aten.type_as,
+            aten.dropout,
+            aten.feature_dropout,
+            aten.zeros_like,
+            aten.ones_like,
+            aten.full_like,
+            aten.empty_like,
+            aten.fill_,
+            aten.zero_,
+        ),
+        _like_first,
+    ),
+    aten._assert_tensor_metadata: _dropped,
+    aten._assert_async: _dropped,
+    aten._assert_scalar: _dropped,
+}

@@ -1,0 +1,139 @@
+"""Operators that compute statistics over axes, and those that normalise by them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import fx
+
+from compress.lift_calls import aten
+from compress.pruning.atoms import Labels, fixed
+from compress.pruning.propagation import Axes, Propagation, Rule
+
+
+def _reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
+    """A statistic over some axes, in which removed indices no longer count."""
+    operand = arguments["self"]
+    axes, shapes = found.axes(operand), found.shapes[node]
+    given = arguments.get("dim")
+    reduced = {
+        axis % len(axes)
+        for axis in (
+            range(len(axes)) if given is None or given == [] else [given] if isinstance(given, int) else given
+        )
+    }
+    for axis in reduced:
+        found.reads(node, operand, axis, skips=True)
+    keep = len(shapes if hasattr(shapes, "numel") else shapes[0]) == len(axes)
+    result = [
+        fixed(1) if axis in reduced else labels
+        for axis, labels in enumerate(axes)
+        if keep or axis not in reduced
+    ]
+    if hasattr(shapes, "numel"):
+        return result
+    # Max and min over one axis return its indices too, which would be others after removal.
+    found.fix_all(axes[axis] for axis in reduced)
+    return [result] * len(shapes)
+
+
+def _binary_or_reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
+    if "other" in arguments:
+        from compress.pruning.rules.elementwise import elementwise
+
+        return elementwise(found, node, arguments)
+    return _reduce(found, node, arguments)
+
+
+def _along(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """Softmax, cumulative sums: what they run along stays, the other axes pass."""
+    axes = list(found.axes(arguments["self"]))
+    at = arguments["dim"] % len(axes)
+    found.atoms.fix(axes[at])
+    axes[at] = fixed(len(axes[at]))
+    return axes
+
+
+def _arg(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """Positions: the axis they count along stays."""
+    axes = found.axes(arguments["self"])
+    if arguments.get("dim") is None:
+        found.fix_all(axes)
+        return []
+    at = arguments["dim"] % len(axes)
+    found.atoms.fix(axes[at])
+    return [*axes[:at], *([fixed(1)] if arguments.get("keepdim") else []), *axes[at + 1 :]]
+
+
+def layer_norm(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """Statistics over the last axes, of what is left of them."""
+    axes = found.axes(arguments["input"])
+    count = len(arguments["normalized_shape"])
+    for axis in range(-count, 0):
+        found.reads(node, arguments["input"], axis, skips=True)
+    for name in ("weight", "bias"):
+        if isinstance(arguments.get(name), fx.Node):
+            found.unify_all(found.axes(arguments[name]), axes[-count:])
+    return axes
+
+
+def group_norm(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """Whole groups go, or the same share of each."""
+    axes = found.axes(arguments["input"])
+    for name in ("weight", "bias"):
+        if isinstance(arguments.get(name), fx.Node):
+            found.unify_all(found.axes(arguments[name]), axes[1:2])
+    hold_groups(found, axes[1], arguments["num_groups"])
+    found.reads(node, arguments["input"], 1, skips=True)
+    found.fix_all(axes[2:])
+    return axes
+
+
+def hold_groups(found: Propagation, labels: Labels, groups: int) -> tuple[Labels, Labels]:
+    """State that an axis stays a grid of groups times members; labels of both."""
+    outer, inner = found.atoms.split(labels, [groups, len(labels) // groups])
+    return outer, inner
+
+
+def _glu(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """Both halves of the axis lose the same."""
+    axes = list(found.axes(arguments["self"]))
+    at = arguments["dim"] % len(axes)
+    values, gates = np.split(axes[at], 2)
+    found.atoms.unify(values, gates)
+    axes[at] = values
+    return axes
+
+
+REDUCTIONS: dict[Any, Rule] = {
+    **dict.fromkeys(
+        (
+            aten.mean,
+            aten.sum,
+            aten.amax,
+            aten.amin,
+            aten.var,
+            aten.std,
+            aten.norm,
+            aten.linalg_vector_norm,
+            aten.logsumexp,
+            aten.any,
+            aten.all,
+        ),
+        _reduce,
+    ),
+    aten.max: _binary_or_reduce,
+    aten.min: _binary_or_reduce,
+    aten.softmax: _along,
+    aten._softmax: _along,
+    aten.log_softmax: _along,
+    aten._log_softmax: _along,
+    aten.cumsum: _along,
+    aten.argmax: _arg,
+    aten.argmin: _arg,
+    aten.layer_norm: layer_norm,
+    aten.rms_norm: layer_norm,
+    aten.group_norm: group_norm,
+    aten.glu: _glu,
+}

@@ -1,0 +1,275 @@
+"""Operators that move elements without computing: views, permutations, joins, cuts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import fx
+
+from compress.lift_calls import aten
+from compress.pruning.atoms import Labels, fixed, join, merge
+from compress.pruning.propagation import Axes, Propagation, Rule
+from compress.pruning.rules.elementwise import aligned
+
+
+def _view(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """Runs of axes that hold the same elements on both sides are merged, and cut again."""
+    axes, shape = found.axes(node.args[0]), found.shape(node)
+    result = [fixed(size) for size in shape]
+    # Axes of one index hold nothing.
+    sources = [labels for labels in axes if len(labels) > 1]
+    targets = [axis for axis, size in enumerate(shape) if size > 1]
+    while sources:
+        taken, made = [sources.pop(0)], [targets.pop(0)]
+        while (before := _product(len(each) for each in taken)) != (
+            after := _product(shape[axis] for axis in made)
+        ):
+            if before < after:
+                taken.append(sources.pop(0))
+            else:
+                made.append(targets.pop(0))
+        parts = found.atoms.split(merge(taken), [shape[axis] for axis in made])
+        for axis, labels in zip(made, parts, strict=True):
+            result[axis] = labels
+    return result
+
+
+def _product(sizes: Any) -> int:
+    return int(np.prod(list(sizes), dtype=np.int64))
+
+
+def _permute(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = found.axes(arguments["self"])
+    return [axes[axis] for axis in arguments["dims"]]
+
+
+def _transpose(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = list(found.axes(arguments["self"]))
+    one, other = _first(arguments, "dim0", "axis0"), _first(arguments, "dim1", "axis1")
+    axes[one], axes[other] = axes[other], axes[one]
+    return axes
+
+
+def _first(arguments: dict[str, Any], *names: str) -> Any:
+    return next(arguments[name] for name in names if name in arguments)
+
+
+def _reversed(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    return found.axes(arguments["self"])[::-1]
+
+
+def _movedim(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = found.axes(arguments["self"])
+    sources, targets = arguments["source"], arguments["destination"]
+    if isinstance(sources, int):
+        sources, targets = [sources], [targets]
+    rank = len(axes)
+    moved = {target % rank: source % rank for source, target in zip(sources, targets, strict=True)}
+    others = iter(axis for axis in range(rank) if axis not in moved.values())
+    return [axes[moved[axis]] if axis in moved else axes[next(others)] for axis in range(rank)]
+
+
+def _expand(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """An axis that repeats one index can have any length."""
+    axes, shape = found.axes(arguments["self"]), found.shape(node)
+    axes = [fixed(1)] * (len(shape) - len(axes)) + axes
+    asked = arguments.get("size") or [None] * len(shape)
+    return [
+        labels if len(labels) == size else _made(found, size, given)
+        for labels, size, given in zip(axes, shape, asked, strict=True)
+    ]
+
+
+def _made(found: Propagation, size: int, given: Any) -> Labels:
+    return found.atoms.fresh(size) if isinstance(given, int) else fixed(size)
+
+
+def _constant(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """Equal values everywhere: zeros, ones; any size will do."""
+    return [
+        _made(found, size, given) for size, given in zip(found.shape(node), arguments["size"], strict=True)
+    ]
+
+
+def _sequence(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    return [fixed(size) for size in found.shape(node)]
+
+
+def _repeat(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    shape, axes = found.shape(node), found.axes(arguments["self"])
+    axes = [fixed(1)] * (len(shape) - len(axes)) + axes
+    return [np.tile(labels, (size // len(labels), 1)) for labels, size in zip(axes, shape, strict=True)]
+
+
+def _repeat_interleave(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = list(found.axes(arguments["self"]))
+    axis = arguments.get("dim")
+    if axis is None or not isinstance(arguments.get("repeats"), int):
+        found.fix_all(axes)
+        return [fixed(size) for size in found.shape(node)]
+    axes[axis] = np.repeat(axes[axis], arguments["repeats"], axis=0)
+    return axes
+
+
+def _cat(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    operands = [found.axes(each) for each in arguments["tensors"]]
+    # An empty tensor of one axis may be joined to anything.
+    operands = [axes for axes in operands if len(axes) == len(found.shape(node))]
+    at = arguments["dim"] % len(operands[0])
+    shape = [len(labels) for labels in operands[0]]
+    result = aligned(found, tuple(shape), operands) if len(operands) > 1 else list(operands[0])
+    for axis in range(len(shape)):
+        if axis == at:
+            result[axis] = join([axes[axis] for axes in operands])
+    return result
+
+
+def _stack(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    operands = [found.axes(each) for each in arguments["tensors"]]
+    shape = found.shape(node)
+    at = arguments["dim"] % len(shape)
+    result = aligned(found, shape[:at] + shape[at + 1 :], operands)
+    result.insert(at, fixed(shape[at]))
+    return result
+
+
+def _cut(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> list[Axes]:
+    """Split and chunk: the pieces, one after the other."""
+    axes = found.axes(arguments["self"])
+    at = arguments["dim"] % len(axes)
+    pieces, start = [], 0
+    for shape in found.shapes[node]:
+        labels = axes[at][start : start + shape[at]]
+        pieces.append([*axes[:at], labels, *axes[at + 1 :]])
+        start += shape[at]
+    return pieces
+
+
+def _unbind(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> list[Axes]:
+    axes = found.axes(arguments["self"])
+    at = arguments["dim"] % len(axes)
+    found.atoms.fix(axes[at])
+    return [axes[:at] + axes[at + 1 :] for _ in found.shapes[node]]
+
+
+def _select(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = found.axes(arguments["self"])
+    at = arguments["dim"] % len(axes)
+    found.atoms.fix(axes[at])
+    return axes[:at] + axes[at + 1 :]
+
+
+def _slice(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """A part of an axis; every n-th index only where the axis stays a whole number of n."""
+    axes = list(found.axes(arguments["self"]))
+    at = arguments["dim"] % len(axes)
+    labels, step = axes[at], arguments.get("step", 1)
+    size = found.shape(node)[at]
+    if size == len(labels):
+        return axes
+    bounds = (arguments["start"] or 0, arguments.get("end"))
+    start, end = bounds
+    if not isinstance(start, int) or not (end is None or isinstance(end, int)):
+        found.atoms.fix(labels)
+        axes[at] = fixed(size)
+        return axes
+    if step > 1:
+        start = start + len(labels) if start < 0 else start
+        if start < step and len(labels) == size * step:
+            kept, phase = found.atoms.split(labels, [size, step])
+            found.atoms.fix(phase)
+            axes[at] = kept
+        else:
+            found.atoms.fix(labels)
+            axes[at] = fixed(size)
+        return axes
+    axes[at] = labels[start:end]
+    return axes
+
+
+def _narrow(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    start, length = arguments["start"], arguments["length"]
+    return _slice(found, node, {**arguments, "end": start + length if start + length else None})
+
+
+def _flip(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = list(found.axes(arguments["self"]))
+    for axis in arguments["dims"]:
+        axes[axis] = axes[axis][::-1]
+    return axes
+
+
+def _hold_given(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    """Roll and triangle: the axes they work on stay, the others pass."""
+    axes = list(found.axes(arguments["self"]))
+    for axis in arguments.get("dims", (-1, -2)) or range(len(axes)):
+        found.atoms.fix(axes[axis])
+        axes[axis] = fixed(len(axes[axis]))
+    return axes
+
+
+def _size(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> None:
+    # Arithmetic follows on what is known as a number alone.
+    found.atoms.fix(found.axes(arguments["self"])[arguments["dim"]])
+
+
+SHAPES: dict[Any, Rule] = {
+    **dict.fromkeys(
+        (
+            aten.view,
+            aten.reshape,
+            aten._unsafe_view,
+            aten.view_as,
+            aten.reshape_as,
+            aten.flatten,
+            aten.unflatten,
+            aten.squeeze,
+            aten.squeeze_,
+            aten.unsqueeze,
+            aten.unsqueeze_,
+        ),
+        _view,
+    ),
+    aten.permute: _permute,
+    aten.transpose: _transpose,
+    aten.transpose_: _transpose,
+    aten.swapaxes: _transpose,
+    aten.swapdims: _transpose,
+    aten.t: _reversed,
+    aten.numpy_T: _reversed,
+    aten.mT: lambda found, node, arguments: _transpose(found, node, {**arguments, "dim0": -1, "dim1": -2}),
+    aten.movedim: _movedim,
+    aten.moveaxis: _movedim,
+    aten.expand: _expand,
+    aten.expand_as: lambda found, node, arguments: aligned(
+        found, found.shape(node), [found.axes(arguments["self"]), found.axes(arguments["other"])]
+    ),
+    aten.zeros: _constant,
+    aten.ones: _constant,
+    aten.full: _constant,
+    aten.new_zeros: _constant,
+    aten.new_ones: _constant,
+    aten.new_full: _constant,
+    aten.arange: _sequence,
+    aten.linspace: _sequence,
+    aten.scalar_tensor: _sequence,
+    aten.repeat: _repeat,
+    aten.repeat_interleave: _repeat_interleave,
+    aten.cat: _cat,
+    aten.concat: _cat,
+    aten.stack: _stack,
+    aten.chunk: _cut,
+    aten.split: _cut,
+    aten.split_with_sizes: _cut,
+    aten.tensor_split: _cut,
+    aten.unbind: _unbind,
+    aten.select: _select,
+    aten.slice: _slice,
+    aten.narrow: _narrow,
+    aten.flip: _flip,
+    aten.roll: _hold_given,
+    aten.triu: _hold_given,
+    aten.tril: _hold_given,
+    aten.sym_size: _size,
+}
