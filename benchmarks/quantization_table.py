@@ -41,7 +41,9 @@ def summary(name: str, entry: Mapping[str, Any]) -> Iterator[str]:
             continue
         margin = "inside the margin" if standing["inside"] else "NOT inside the margin"
         batches = standing["slower_than_fp32_at"]
-        slower = f"SLOWER than fp32 at batch {batches}" if batches else "not slower than fp32"
+        slower = (
+            f"SLOWER than fp32 at batch {', '.join(map(str, batches))}" if batches else "not slower than fp32"
+        )
         against = "; ".join(_against(each) for each in standing["against"]) or "no rival inside the margin"
         yield f"{at}: {margin}; {slower}; {against}"
 
