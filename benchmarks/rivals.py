@@ -24,7 +24,7 @@ from compress.target import Target, load_target
 from compress.task import Task
 
 HERE = Path(__file__).resolve().parent
-PATIENCE = 600  # seconds for one build
+PATIENCE = 900  # seconds for one build
 
 #: U8S8, which is what VNNI's kernels take: 7 bits of weights (``reduce_range``) are for processors without it.
 _FAST = {
