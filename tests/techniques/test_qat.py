@@ -99,7 +99,7 @@ def test_what_was_right_stays_right(network, digits):
 
 def test_the_seed_decides_the_weights(network, digits):
     def weights(seed: int) -> bytes:
-        trained = Qat(epochs=1, batch_size=50).apply(network, context(network, digits, seed=seed))
+        trained = Qat(epochs=1, batch_size=50, **NARROW).apply(network, context(network, digits, seed=seed))
         return trained.to_onnx().SerializeToString()
 
     assert weights(0) == weights(0) != weights(1)
@@ -128,7 +128,7 @@ class _Steps(Reporter):
 
 
 def test_a_killed_training_goes_on_in_its_directory(network, digits, tmp_path, monkeypatch):
-    technique = Qat(epochs=2, batch_size=50)
+    technique = Qat(epochs=2, batch_size=50, **NARROW)
     whole = technique.apply(network, context(network, digits)).to_onnx().SerializeToString()
     monkeypatch.setattr("compress.training.loop.SAVE_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
