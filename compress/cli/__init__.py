@@ -63,9 +63,11 @@ def main(arguments: list[str] | None = None) -> Any:
         return error.exit_code
     except click.Abort:
         return _fail("interrupted; the same command goes on where it stopped", 130)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
+    except click.ClickException as error:
+        return _fail(_told(error), 2)
     except CompressError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -75,6 +77,14 @@ def main(arguments: list[str] | None = None) -> Any:
         return 0
     except Exception as error:  # noqa: BLE001 - the last line of defence: told in one line, with where to report it
         return _internal(error)
+
+
+def _told(error: click.ClickException) -> str:
+    """On one line, where Click takes four."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    message = message[:1].lower() + message[1:]
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return message if context is None else f"{message}; see `{context.command_path} --help`"
 
 
 def _internal(error: Exception) -> int:

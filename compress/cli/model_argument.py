@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compress.errors import UsageError
+
 if TYPE_CHECKING:
     import numpy as np
     import onnx
@@ -122,14 +124,14 @@ def given_shapes(
         batch: Where it is given, it takes the place of axis 0 of the inputs that leave it open.
 
     Raises:
-        click.UsageError: There are more shapes than inputs, or the batch is fixed and is another one.
+        UsageError: There are more shapes than inputs, or the batch is fixed and is another one.
     """
     from compress.onnx_graph.shapes import input_specs
 
     specs = input_specs(model)
     if len(inputs) > len(specs):
         names = ", ".join(spec.name for spec in specs)
-        raise click.UsageError(f"wanted shapes for {names}; found {len(inputs)}; give --input once for each")
+        raise UsageError(f"shapes for {names}", str(len(inputs)), "give --input once for each")
     ordered = zip(inputs, specs, strict=False)
     shapes = {given.name or spec.name: given.shape for given, spec in ordered}
     open_batch = {spec.name for spec in specs if spec.dynamic_batch}
@@ -140,7 +142,7 @@ def given_shapes(
     first = shapes[specs[0].name] if specs and specs[0].name in shapes else specs[0].shape if specs else ()
     fixed = first[0] if first and isinstance(first[0], int) else None
     if batch is not None and fixed is not None and fixed != batch:
-        raise click.UsageError(f"wanted batch {batch}; found a network of batch {fixed}; leave --batch out")
+        raise UsageError(f"batch {batch}", f"a network of batch {fixed}", "leave --batch out")
     return batch or fixed or 1, shapes
 
 

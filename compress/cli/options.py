@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from compress.errors import UsageError
+
 Command = Callable[..., Any]
 
 
@@ -95,5 +97,5 @@ def _numbers(flag: str, text: str, separator: str, count: int | None) -> list[fl
         numbers = []
     if not numbers or (count is not None and len(numbers) != count):
         example = separator.join(["224"] * (count or 1))
-        raise click.UsageError(f"wanted {flag} of the form {example}; found '{text}'; correct it")
+        raise UsageError(f"{flag} of the form {example}", f"'{text}'", "correct it")
     return numbers

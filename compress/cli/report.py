@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from compress.errors import UsageError
+
 
 @click.command()
 @click.argument("build", type=click.Path(path_type=Path), required=False)
@@ -45,7 +47,7 @@ def report(
         click.echo(schema_text(schema), nl=False)
         return 0
     if build is None:
-        raise click.UsageError("wanted BUILD, a directory compress optimize wrote; found none; give its path")
+        raise UsageError("BUILD, a directory compress optimize wrote", "none", "give its path")
     if not any((html, markdown, svg, png)):
         html = Path("report.html")
 

@@ -38,9 +38,29 @@ def test_every_listed_command_exists(capsys: pytest.CaptureFixture[str]) -> None
         assert capsys.readouterr().out.startswith(f"Usage: compress {name}")
 
 
-def test_unknown_command_is_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["optimise"]) == 2
-    assert "optimise" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "told", "help_of"),
+    [
+        (["optimise"], "'optimise'", "compress"),
+        (["profile"], "'ARTIFACT'", "compress profile"),
+        (["profile", "build", "--scenario", "server"], "'multi-stream'", "compress profile"),
+        (["gate", "build", "--no-such-option"], "'--no-such-option'", "compress gate"),
+    ],
+)
+def test_wrong_usage_is_one_line(
+    arguments: list[str], told: str, help_of: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert told in error
+    assert error.endswith(f"; see `{help_of} --help`\n")
+    assert error.count("\n") == 1
+
+
+def test_no_command_shows_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "Commands:" in capsys.readouterr().err
 
 
 def test_public_names_are_exactly_those_of_all() -> None:
