@@ -207,4 +207,4 @@ def written_safely(path: Path) -> Iterator[None]:
         ) from error
 
 
-_ELSEWHERE = "free space or permissions there, or choose another --out"
+_ELSEWHERE = "free space or permissions there, or choose another place"

@@ -56,16 +56,12 @@ def history(directory: Path, markdown: Path | None, as_json: bool) -> int:
 
 
 def _table(title: str, series: Sequence[Series]) -> Table:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
     from rich.text import Text
 
+    from compress.cli.terminal import plain_table
     from compress.reports.trends import HEADINGS, row
 
-    table = Table(
-        box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left"
-    )
-    table.title = Text(title)
+    table = plain_table(title)
     for heading in HEADINGS:
         table.add_column(
             heading, justify="right" if heading in ("n", "first", "last") else "left", no_wrap=True

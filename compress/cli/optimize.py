@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from compress.cli.options import data_options, deployment_options, network_options
+from compress.cli.options import Seconds, data_options, deployment_options, network_options
 
 
 @click.command()
@@ -45,7 +45,7 @@ from compress.cli.options import data_options, deployment_options, network_optio
     "--seconds",
     default=2.0,
     show_default=True,
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(),
     help="Of timing per build and batch size.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")

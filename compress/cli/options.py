@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,20 @@ import click
 from compress.errors import UsageError
 
 Command = Callable[..., Any]
+
+
+class Seconds(click.FloatRange):
+    """More than 0 and finite: ``nan`` is outside no range, and a deadline that is never reached."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See :meth:`click.ParamType.convert`."""
+        seconds = float(super().convert(value, param, ctx))
+        if not math.isfinite(seconds):
+            self.fail(f"{value} is not finite", param, ctx)
+        return seconds
 
 
 def network_options(command: Command) -> Command:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from compress.cli.options import data_options
+from compress.cli.options import Seconds, data_options
 
 
 @click.command()
@@ -35,7 +35,7 @@ from compress.cli.options import data_options
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(),
     default=2.0,
     show_default=True,
     help="Of timing per batch size, and of warm-up at the most. p90 needs 64 calls, p99 needs 662.",
@@ -61,13 +61,16 @@ def profile(
 
     from compress.cli.profile_tables import profile_tables
     from compress.cli.terminal import TerminalReporter
-    from compress.history import written_safely
+    from compress.errors import UsageError
     from compress.profiling.scenarios import NAMES
     from compress.profiling.standalone import profile_artifact
     from compress.recorded import sealed
+    from compress.reports.writing import write_text
     from compress.task import load_task
 
     task = None
+    if data is None and (metric is not None or image_options is not None):
+        raise UsageError("--data with --metric and --image-…", "none", "give --data")
     if data is not None:
         task = load_task(data, metric=metric, image_options=image_options)
     with TerminalReporter(Console(stderr=True)) as reporter:
@@ -83,11 +86,7 @@ def profile(
         )
     text = json.dumps(sealed(measured), indent=1)
     if out is not None:
-        path = Path(out)
-        with written_safely(path):
-            partial = path.with_name(path.name + ".partial")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(path)
+        write_text(Path(out), text)
     if as_json:
         click.echo(text)
     else:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compress.cli.terminal import accuracy_text, size_text
+from compress.cli.terminal import accuracy_text, plain_table
 from compress.profiling.breakdown import UNACCOUNTED, by_operator
 from compress.profiling.latency import LEAST_CALLS
 from compress.profiling.scenarios import CLOSE, best, knee
+from compress.reports.figures import size_text
 
 if TYPE_CHECKING:
     from compress.record import Interval, Latency, Profile, Scenario
@@ -65,7 +65,6 @@ def _latencies(latencies: tuple[Latency, ...], title: str) -> Table:
         )
     if any(latency.p99_ms is None for latency in latencies):
         table.caption = f"– too few calls: p90 needs {LEAST_CALLS[90]}, p99 needs {LEAST_CALLS[99]}"
-        table.caption_justify = "left"
     return table
 
 
@@ -110,7 +109,6 @@ def _operators(profile: Profile) -> Table:
         table.add_row("others", str(count), _percent(share), "–")
     table.add_row(UNACCOUNTED, "–", _percent(between.share), "–")
     table.caption = "* estimated: the peaks of the roofline are derived from the processor's data"
-    table.caption_justify = "left"
     return table
 
 
@@ -172,14 +170,7 @@ def _percent(share: float) -> str:
 
 
 def _table(title: str, *headings: str) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+    table = plain_table(title)
     for position, heading in enumerate(headings):
         table.add_column(heading, justify="right" if position else "left", no_wrap=True)
     return table

@@ -84,7 +84,8 @@ def quantize(model: str, as_json: bool, **settings: Any) -> int:
 
 
 def _lines(result: Quantized) -> Iterator[str]:
-    from compress.cli.terminal import accuracy_text, size_text
+    from compress.cli.terminal import accuracy_text
+    from compress.reports.figures import size_text
 
     yield f"{result.path}: {size_text(result.bytes)}, {result.bytes / result.original_bytes:.2f} × the original's"
     if result.accuracy is None or result.original is None:

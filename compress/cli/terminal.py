@@ -10,8 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from compress.progress import Reporter
+from compress.reports.figures import size_text
 
 if TYPE_CHECKING:
     from compress.history import Candidate
@@ -100,15 +102,26 @@ class TerminalReporter(Reporter):
         return f"at most {_duration(seconds)} left"
 
 
+def plain_table(title: str | None = None) -> Table:
+    """A table with a line below its headings and none around it; title and caption flush left."""
+    return Table(
+        title=None if title is None else Text(title),
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
 def result_table(result: Result) -> Table:
     """Every candidate on one line: accuracy, its drop, latency at each batch size, size. Fits 80 columns."""
     first = result.candidates[0].profile
     batches = [latency.batch for latency in first.latency] if first is not None else []
     estimated = first is not None and first.latency[0].source == "estimated"
     metric = first.accuracy.metric if first is not None and first.accuracy is not None else "accuracy"
-    table = Table(
-        box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left"
-    )
+    table = plain_table()
     table.add_column("build", no_wrap=True)
     table.add_column(metric, justify="right", no_wrap=True)
     table.add_column("drop (≤)", justify="right", no_wrap=True)
@@ -118,7 +131,6 @@ def result_table(result: Result) -> Table:
     for candidate in result.candidates:
         style = "bold green" if candidate is result.choice.candidate else ""
         table.add_row(*_cells(candidate, len(batches)), style=style)
-    table.caption_justify = "left"
     if estimated:
         table.caption = (
             f"latency: ms ESTIMATED for {result.target.name} by a roofline, and over fp32's estimate"
@@ -149,15 +161,6 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
 def latency_text(latency: Latency) -> str:
     """The median in milliseconds."""
     return f"{latency.p50_ms:.3g} ms"
-
-
-def size_text(size_bytes: float) -> str:
-    """Bytes in units of 1000."""
-    for unit in ("B", "kB", "MB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.3g} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.3g} GB"
 
 
 def _cells(candidate: Candidate, batches: int) -> list[str]:

@@ -108,6 +108,8 @@ def test_the_table_fits_eighty_columns_and_tells_what_was_asked_for(
         (["val.npz"], 2, "val.npz"),
         (["model.onnx", "--target", "jetson"], 4, "jetson"),
         (["model.onnx", "--data", "nowhere.npz"], 2, "nowhere.npz"),
+        (["model.onnx", "--metric", "top-1"], 2, "give --data"),
+        (["model.onnx", "--image-size", "8x8"], 2, "give --data"),
     ],
 )
 def test_wrong_input_is_one_line(
@@ -119,7 +121,10 @@ def test_wrong_input_is_one_line(
     assert error.count("\n") == 1
 
 
-@pytest.mark.parametrize("arguments", [["--scenario", "server"], ["--seconds", "0"], ["--batch", "0"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--scenario", "server"], ["--seconds", "0"], ["--seconds", "nan"], ["--batch", "0"]],
+)
 def test_options_out_of_range_are_named(
     place: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
