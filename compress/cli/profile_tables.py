@@ -13,7 +13,7 @@ from compress.cli.terminal import accuracy_text, plain_table
 from compress.profiling.breakdown import UNACCOUNTED, by_operator
 from compress.profiling.latency import LEAST_CALLS
 from compress.profiling.scenarios import CLOSE, best, knee
-from compress.reports.figures import size_text
+from compress.reports.figures import digits, size_text
 
 if TYPE_CHECKING:
     from compress.record import Interval, Latency, Profile, Scenario
@@ -60,7 +60,7 @@ def _latencies(latencies: tuple[Latency, ...], title: str) -> Table:
             _figure(latency.p90_ms, latency.p90_interval, scale, "\n"),
             _figure(latency.p99_ms, latency.p99_interval, scale, "\n"),
             unit,
-            _number(latency.throughput_per_s),
+            digits(latency.throughput_per_s),
             str(latency.iterations),
         )
     if any(latency.p99_ms is None for latency in latencies):
@@ -70,7 +70,7 @@ def _latencies(latencies: tuple[Latency, ...], title: str) -> Table:
 
 def _knee(latencies: tuple[Latency, ...]) -> Text:
     highest, smallest = best(latencies), knee(latencies)
-    told = f"highest throughput at batch {highest.batch}: {_number(highest.throughput_per_s)} samples/s"
+    told = f"highest throughput at batch {highest.batch}: {digits(highest.throughput_per_s)} samples/s"
     if smallest != highest.batch:
         told += f"; within {100 * (1 - CLOSE):.0f} % of it from batch {smallest} on (the knee)"
     return Text(told)
@@ -80,12 +80,12 @@ def _scenarios(scenarios: tuple[Scenario, ...]) -> Table:
     table = _table("MLPerf scenarios", "scenario", "what counts", "figure", "early stopping", "queries")
     for scenario in scenarios:
         if scenario.percentile is None:
-            counts, figure = "samples/s", f"{_number(scenario.throughput_per_s)} at batch {scenario.batch}"
+            counts, figure = "samples/s", f"{digits(scenario.throughput_per_s)} at batch {scenario.batch}"
         else:
             counts = f"p{scenario.percentile}, ms"
             figure = _figure(scenario.latency_ms, scenario.interval)
         stopping = scenario.early_stopping_ms
-        early = "–" if stopping is None else f"< {_number(stopping)} (99 %)"
+        early = "–" if stopping is None else f"< {digits(stopping)} (99 %)"
         table.add_row(scenario.name, counts, figure, early, str(scenario.queries))
     return table
 
@@ -129,7 +129,7 @@ def _facts(profile: Profile) -> Iterator[str]:
     if profile.accuracy is not None:
         facts.insert(0, f"{profile.accuracy.metric} {accuracy_text(profile.accuracy)}")
     if profile.peak_memory_mb is not None:
-        facts.append(f"peak memory {profile.peak_memory_mb:.3g} MiB")
+        facts.append(f"peak memory {digits(profile.peak_memory_mb)} MiB")
     if profile.energy_mj is not None:
         facts.append(f"{profile.energy_mj:.3g} mJ a call (whole package)")
     yield ", ".join(facts)
@@ -156,13 +156,8 @@ def _facts(profile: Profile) -> Iterator[str]:
 def _figure(value_ms: float | None, interval: Interval | None, scale: float = 1.0, gap: str = " ") -> str:
     if value_ms is None or interval is None:
         return "–"
-    value, low, high = (_number(scale * each) for each in (value_ms, interval.low, interval.high))
+    value, low, high = (digits(scale * each) for each in (value_ms, interval.low, interval.high))
     return f"{value}{gap}({low}–{high})"
-
-
-def _number(value: float) -> str:
-    """Three digits that count, and never an exponent."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _percent(share: float) -> str:

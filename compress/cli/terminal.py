@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compress.progress import Reporter
-from compress.reports.figures import size_text
+from compress.reports.figures import digits, size_text
 
 if TYPE_CHECKING:
     from compress.history import Candidate
@@ -160,7 +160,7 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
 
 def latency_text(latency: Latency) -> str:
     """The median in milliseconds."""
-    return f"{latency.p50_ms:.3g} ms"
+    return f"{digits(latency.p50_ms)} ms"
 
 
 def _cells(candidate: Candidate, batches: int) -> list[str]:
@@ -183,7 +183,7 @@ def _cells(candidate: Candidate, batches: int) -> list[str]:
 def _latency_cell(latency: Latency) -> str:
     mark = "≈" if latency.source == "estimated" else ""
     ratio = "" if latency.ratio is None else f"  {latency.ratio:.2f}×"
-    return f"{mark}{latency.p50_ms:.3g}{ratio:7}"
+    return f"{mark}{digits(latency.p50_ms)}{ratio:7}"
 
 
 def _summary(candidate: Candidate) -> str:

@@ -47,7 +47,8 @@ def drop_figure(drop: Drop) -> Figure:
 
 def latency_figure(latency: Latency) -> Figure:
     """The median in milliseconds and its interval."""
-    return Figure(f"{latency.p50_ms:.3g} ms", _ends(latency.interval, 1, ".3g"))
+    interval = latency.interval
+    return Figure(f"{digits(latency.p50_ms)} ms", f"{digits(interval.low)} to {digits(interval.high)}")
 
 
 def ratio_figure(latency: Latency) -> Figure:
@@ -75,10 +76,15 @@ def told(name: str, verdict: str, accuracy: Accuracy | None, latency: Latency) -
 def size_text(size_bytes: float) -> str:
     """Bytes in units of 1000."""
     for unit in ("B", "kB", "MB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.3g} {unit}"
+        if size_bytes < 999.5:
+            return f"{digits(size_bytes)} {unit}"
         size_bytes /= 1000
-    return f"{size_bytes:.3g} GB"
+    return f"{digits(size_bytes)} GB"
+
+
+def digits(value: float) -> str:
+    """Three digits that count, or all before the point: a second is 1000 ms and not 1e+03."""
+    return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
 
 
 def _ends(interval: Interval, scale: float, form: str) -> str:

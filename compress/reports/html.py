@@ -16,6 +16,7 @@ from compress.reports.figures import (
     ESTIMATED,
     Figure,
     accuracy_figure,
+    digits,
     drop_figure,
     latency_figure,
     ratio_figure,
@@ -278,7 +279,7 @@ def _measured_cells(profile: Profile | None, batches: int) -> Sequence[Child]:
             cells[1] = Cell(drop_figure(accuracy.drop).stacked(), accuracy.drop.points)
     for latency in profile.latency[:batches]:
         estimated = latency.source == "estimated"
-        slow = MISSING if latency.p99_ms is None else Cell(f"{latency.p99_ms:.3g} ms", latency.p99_ms)
+        slow = MISSING if latency.p99_ms is None else Cell(f"{digits(latency.p99_ms)} ms", latency.p99_ms)
         ratio = 1.0 if latency.ratio is None else latency.ratio
         cells += [
             Cell(latency_figure(latency).stacked(estimated=estimated), latency.p50_ms),
@@ -288,7 +289,7 @@ def _measured_cells(profile: Profile | None, batches: int) -> Sequence[Child]:
     cells += [MISSING] * (3 * (batches - len(profile.latency)))
     cells.append(Cell(size_text(profile.artifact_bytes), profile.artifact_bytes))
     memory = profile.peak_memory_mb
-    cells.append(MISSING if memory is None else Cell(f"{memory:.3g} MiB", memory))
+    cells.append(MISSING if memory is None else Cell(f"{digits(memory)} MiB", memory))
     return cells
 
 

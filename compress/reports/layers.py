@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from compress.history import Candidate
-from compress.reports.figures import ESTIMATED, signed, size_text
+from compress.reports.figures import ESTIMATED, digits, signed, size_text
 from compress.reports.markup import Child, Markup, join, tag
 from compress.reports.run import Run
 from compress.reports.tables import MISSING, Cell, bar, details, table
@@ -86,7 +86,7 @@ def layers_of(entry: Candidate) -> list[Layer]:
 
 def time_text(milliseconds: float) -> str:
     """Microseconds below a millisecond."""
-    return f"{1000 * milliseconds:.3g} µs" if milliseconds < 1 else f"{milliseconds:.3g} ms"
+    return f"{digits(1000 * milliseconds)} µs" if milliseconds < 0.9995 else f"{digits(milliseconds)} ms"
 
 
 def _timed(entry: Candidate) -> Iterable[Layer]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from compress.reports.figures import drop_figure
+from compress.reports.figures import digits, drop_figure
 from compress.reports.layers import layers_of, time_text
 from compress.reports.slices import finding, worst_first
 
@@ -127,7 +127,7 @@ def _row(candidate: Candidate, choice: Choice, batches: int) -> list[str]:
     cells = [name, _accuracy(profile.accuracy), _drop(profile.accuracy.drop if profile.accuracy else None)]
     for latency in profile.latency:
         cells += [_latency(latency), "1" if latency.ratio is None else f"{latency.ratio:.2f}"]
-    memory = "–" if profile.peak_memory_mb is None else f"{profile.peak_memory_mb:.3g} MiB"
+    memory = "–" if profile.peak_memory_mb is None else f"{digits(profile.peak_memory_mb)} MiB"
     return [*cells, str(profile.artifact_bytes), memory, verdict]
 
 
@@ -145,7 +145,8 @@ def _drop(drop: Drop | None) -> str:
 
 def _latency(latency: Latency) -> str:
     mark = " *estimated*" if latency.source == "estimated" else ""
-    return f"{latency.p50_ms:.3g} ms ({latency.interval.low:.3g}–{latency.interval.high:.3g}){mark}"
+    low, high = digits(latency.interval.low), digits(latency.interval.high)
+    return f"{digits(latency.p50_ms)} ms ({low}–{high}){mark}"
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Literal
 from compress.choice import pareto_front
 from compress.history import Candidate
 from compress.record import Interval
+from compress.reports.figures import digits
 from compress.reports.markup import Markup, join, tag
 
 Kind = Literal["shipped", "original", "front", "other"]
@@ -203,7 +204,7 @@ def _grid(across: Axis, up: Axis, width: int, height: int, original_ms: float) -
     free = -math.inf  # Up to where the upper axis is written on, px.
     for value in across.ticks(8 if width > 500 else 4):
         x = across(value)
-        time = f"{value * original_ms:.3g} ms"
+        time = f"{digits(value * original_ms)} ms"
         room = len(time) * _CHARACTER / 2
         parts += [
             tag("line", x1=x, x2=x, y1=up.start, y2=up.end, class_="grid"),

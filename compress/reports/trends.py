@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from compress.gate.verdict import finite
+from compress.reports.figures import digits, size_text
 from compress.reports.gate_markdown import cell
 from compress.trends.series import LEAST_POINTS
 
@@ -163,6 +164,6 @@ def _place(point: Point) -> str:
 def _figure(value: float, series: Series) -> str:
     if series.unit == "%":
         return f"{value:.2f} %"
-    if series.unit == "kB" and value >= 1000:
-        return f"{value / 1000:.3g} MB"
-    return f"{value:.3g} {series.unit}".rstrip()
+    if series.unit == "kB":
+        return size_text(1000 * value)
+    return f"{digits(value)} {series.unit}".rstrip()
