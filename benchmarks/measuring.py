@@ -13,8 +13,8 @@ ORT's loop     total time over the number of calls, which is how onnxruntime.too
                does it
 
 The first three are compared by the median of a block, the last by its mean, with ours by its mean too. Each round
-gives a ratio ours / theirs; told are the median of the ratios over rounds and its exact 95 % interval from order
-statistics. The last column times a second session of the same file, and shows what two equal things differ by.
+gives a ratio ours / theirs; told are the median of the ratios over rounds and its 95 % interval from order statistics.
+The last column times a second session of the same file, and shows what two equal things differ by.
 ONNX Runtime's C++ tool onnxruntime_perf_test is in no wheel: it comes with a build from source.
 """
 

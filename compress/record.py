@@ -123,8 +123,8 @@ class Latency:
         iterations: Timed calls after warm-up; 0 for an estimate.
         ratio: This build's time over the fp32 build's: median over interleaved pairs of one run for measured
             figures, quotient of the two estimates otherwise. None for fp32 itself.
-        ratio_interval: Of ``ratio``; exact, from order statistics of the pairs.
-        p90_interval: Of ``p90_ms``, in milliseconds; exact, from order statistics. None where there is no p90.
+        ratio_interval: Of ``ratio``, from order statistics of the pairs.
+        p90_interval: Of ``p90_ms``, in milliseconds, from order statistics. None where there is no p90.
         p99_interval: Of ``p99_ms``, likewise.
         warm_up: What was dropped; None for estimates and in profiles that did not record it.
         drift: Of the median from the first half of the calls to the second, as a share, where the two disagree
@@ -158,7 +158,7 @@ class Scenario:
         queries: Timed queries after warm-up.
         percentile: In percent, of the latency that counts; None for offline, where throughput does.
         latency_ms: That percentile of a query's latency; None for offline, and with fewer queries than it needs.
-        interval: Of ``latency_ms``; exact, from order statistics.
+        interval: Of ``latency_ms``, from order statistics.
         early_stopping_ms: The latency that LoadGen's early stopping reports: the percentile is below it with
             99 % confidence. None where ``latency_ms`` is.
         throughput_per_s: Samples per second.

@@ -48,7 +48,7 @@ def take_round(take: Callable[[], None], seconds: float = ROUND_S, least: int = 
 
 
 def judge_latency(measure_round: Callable[[int], float], policy: GatePolicy) -> Check:
-    """Sequential test of the median latency ratio over rounds, exact at every look.
+    """Sequential test of the median latency ratio over rounds, with exact bounds at every look.
 
     Args:
         measure_round: Gives the median of ln(candidate / baseline) over the interleaved pairs of one round, by the
@@ -81,7 +81,7 @@ def judge_latency(measure_round: Callable[[int], float], policy: GatePolicy) -> 
 
 
 def judge_p99(candidate: Times, baseline: Times, policy: GatePolicy) -> Check:
-    """The ratio of the 99th percentiles, bounded by the exact interval of each.
+    """The ratio of the 99th percentiles, bounded by the interval of each.
 
     Args:
         candidate: Milliseconds of its calls.

@@ -1,7 +1,7 @@
 """Latency of one call, host to host, and the ratio of two builds from interleaved pairs.
 
-Every percentile has its exact interval from order statistics, and is given only on as many calls as MLPerf
-LoadGen asks of a run that is judged by it: 64 for p90, 662 for p99. Garbage is not collected while calls are
+Every percentile has its interval from order statistics, and is given only on as many calls as MLPerf LoadGen
+asks of a run that is judged by it: 64 for p90, 662 for p99. Garbage is not collected while calls are
 timed, as in :mod:`timeit`: that would be this process's garbage, and in no deployment's p99.
 
 A build is never compared with a stored time: on a shared machine milliseconds move by a factor of two while the
@@ -235,7 +235,7 @@ def summary(times: Times, batch: int, spent: WarmUp | None = None) -> Latency:
 
 
 def percentile(times: Times, percent: int) -> tuple[float | None, Interval | None]:
-    """A high percentile with its exact interval; neither where there are fewer than :data:`LEAST_CALLS`.
+    """A high percentile with its interval; neither where there are fewer than :data:`LEAST_CALLS`.
 
     Args:
         times: Milliseconds, ``(n,)``.

@@ -1,10 +1,10 @@
 """Whether a machine was quiet enough for its times to say anything.
 
 Calls that come one after another are not independent: a spell of another load moves a whole run of them, and
-the exact interval of a percentile, which takes them for independent, does not know. So the times are also asked
+the interval of a percentile, which takes them for independent, does not know. So the times are also asked
 whether they agree with themselves. A median is doubtful where
 
-- it drifted: the exact intervals of the medians of the first and the second half are disjoint, and the medians
+- it drifted: the intervals of the medians of the first and the second half are disjoint, and the medians
   are more than 2 % apart, which is the margin that a gate holds latency to; or
 - it is wide: its own interval is wider than 5 % of it.
 """

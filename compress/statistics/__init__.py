@@ -2,7 +2,7 @@
 
 proportions.wilson                       a share, such as an accuracy
 quantiles.quantile_interval              a quantile, such as a p99 latency
-quantiles.median_log_ratio_bounds        candidate against baseline, in interleaved pairs
+quantiles.median_log_ratio_bounds        candidate against baseline, in rounds of interleaved pairs
 paired.tango_bounds                      candidate against baseline, right or wrong on the same samples
 paired.mcnemar_exact, samples_to_decide  is there a difference at all; how many samples would tell
 bootstrap.mean_interval                  a mean of any per-sample metric

@@ -45,14 +45,14 @@ def quantile_interval(values: ArrayLike, q: float, level: float = 0.95) -> Bound
 
 
 def median_log_ratio_bounds(log_ratios: ArrayLike, alpha: float = 0.05) -> Bounds:
-    """One-sided bounds of the median of d = ln(candidate / baseline), one value per interleaved pair.
+    """One-sided bounds of the median of d = ln(candidate / baseline), exact for independent values.
 
     Args:
         log_ratios: Shape ``(n,)``; positive where the candidate is slower.
         alpha: Error of each bound alone, inside (0, 0.5).
 
     Returns:
-        Infinite on a side that so few pairs cannot bound (fewer than five at ``alpha`` = 0.05).
+        Infinite on a side that so few values cannot bound (fewer than five at ``alpha`` = 0.05).
 
     Raises:
         ValueError: ``log_ratios`` is not one axis of numbers, or ``alpha`` is out of its range.
