@@ -10,6 +10,9 @@ from rich.table import Table
 
 from compress.cli.terminal import size_text
 
+#: Times closer than this are equal: two sessions of one file differ by as much.
+TIE = 0.02
+
 _HEADINGS = ("threads", "build", "settings", "metric", "drop, points", "size", "batch 1", "batch 32")
 
 
@@ -54,10 +57,10 @@ def _against(entry: Mapping[str, Any]) -> str:
         return f"batch {entry['batch']}: not measured"
     low, high = entry["interval"]["low"], entry["interval"]["high"]
     rival = f"the best rival ({entry['rival']})"
-    if low > 1:
+    if low > 1 + TIE:
         told = f"fastest; {rival} takes"
     else:
-        told = f"{'as fast as' if high >= 1 else 'SLOWER than'} {rival}, which takes"
+        told = f"{'as fast as' if high >= 1 - TIE else 'SLOWER than'} {rival}, which takes"
     return f"batch {entry['batch']}: {told} {entry['ratio']:.2f} ({low:.2f}–{high:.2f}) times our time"
 
 

@@ -46,7 +46,13 @@ def test_where_none_is_inside_the_lowest_bound_is_chosen():
 
 @pytest.mark.parametrize(
     "low, high, told",
-    [(1.1, 1.3, "fastest"), (0.9, 1.1, "as fast as"), (0.7, 0.9, "SLOWER than the best rival")],
+    [
+        (1.1, 1.3, "fastest"),
+        (0.9, 1.1, "as fast as"),
+        (0.98, 0.99, "as fast as"),
+        (1.01, 1.02, "as fast as"),
+        (0.7, 0.9, "SLOWER than the best rival"),
+    ],
 )
 def test_the_whole_interval_decides_who_is_fastest(low, high, told):
     assert told in line(against=against(low, high))
