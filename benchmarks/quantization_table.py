@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from compress.cli.terminal import size_text
+from compress.reports.figures import size_text
 
 #: Times closer than this are equal: two sessions of one file differ by as much.
 TIE = 0.02
