@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from compress.gate.policy import GatePolicy
@@ -30,8 +31,7 @@ def judge_memory(candidate_mb: Sequence[float], baseline_mb: Sequence[float], po
         baseline_mb: The same of the baseline.
         policy: The margin.
     """
-    low = _growth(min(candidate_mb), max(baseline_mb))
-    high = _growth(max(candidate_mb), min(baseline_mb))
+    low, high = _extremes(candidate_mb, baseline_mb)
     margin = policy.max_memory_growth_percent
     told = (
         f"peak {max(candidate_mb):.1f} against {max(baseline_mb):.1f} MiB, growth between {low:+.1f} and "
@@ -47,19 +47,28 @@ def judge_memory(candidate_mb: Sequence[float], baseline_mb: Sequence[float], po
     return Check("memory", judge_bounds(low, high, margin), told, figures)
 
 
-def judge_energy(candidate_mj: float | None, baseline_mj: float | None, policy: GatePolicy) -> Check:
-    """Growth of the energy of a call in millijoules, where both were measured."""
-    if candidate_mj is None or baseline_mj is None:
-        return Check("energy", Verdict.SKIPPED, "not measured")
-    growth, margin = _growth(candidate_mj, baseline_mj), policy.max_energy_growth_percent
-    told = f"{candidate_mj:.3g} against {baseline_mj:.3g} mJ a call, {growth:+.1f} % (margin {margin:g})"
+def judge_energy(candidate_mj: Sequence[float], baseline_mj: Sequence[float], policy: GatePolicy) -> Check:
+    """Growth of the energy of a call, bounded by the extremes of what was measured.
+
+    Args:
+        candidate_mj: Millijoules of a call, of each run in turn with the baseline; at least one.
+        baseline_mj: The same of the baseline.
+        policy: The margin.
+    """
+    low, high = _extremes(candidate_mj, baseline_mj)
+    margin = policy.max_energy_growth_percent
+    told = (
+        f"{median(candidate_mj):.3g} against {median(baseline_mj):.3g} mJ a call, growth between {low:+.1f} and "
+        f"{high:+.1f} % (margin {margin:g})"
+    )
     figures = {
-        "candidate_mj": candidate_mj,
-        "baseline_mj": baseline_mj,
-        "growth_percent": finite(growth),
+        "candidate_mj": list(candidate_mj),
+        "baseline_mj": list(baseline_mj),
+        "low_percent": finite(low),
+        "high_percent": finite(high),
         "margin_percent": margin,
     }
-    return Check("energy", judge_bounds(growth, growth, margin), told, figures)
+    return Check("energy", judge_bounds(low, high, margin), told, figures)
 
 
 def judge_coverage(
@@ -81,6 +90,11 @@ def judge_coverage(
     figures = {"candidate_percent": ours, "baseline_percent": theirs, "margin_points": margin}
     fall = round(theirs - ours, 9)  # 50 % less 49 % is one point, and not a hair more
     return Check("coverage", judge_bounds(fall, fall, margin), told, figures)
+
+
+def _extremes(candidate: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
+    """The least and the greatest growth, in percent, that any two of the figures show."""
+    return _growth(min(candidate), max(baseline)), _growth(max(candidate), min(baseline))
 
 
 def _growth(candidate: float, baseline: float) -> float:

@@ -69,19 +69,19 @@ def zones(root: Path = POWERCAP) -> tuple[Zone, ...]:
 
 
 def energy_mj(
-    call: Callable[[], object], seconds: float = _LEAST_SECONDS, root: Path = POWERCAP
+    call: Callable[[], object], seconds: float = _LEAST_SECONDS, root: Path | None = None
 ) -> float | None:
     """Energy of one call, all packages together.
 
     Args:
         call: Makes one call; it is made over and over, and warmed up already.
         seconds: For how long at least.
-        root: Where the zones are.
+        root: Where the zones are; None for the kernel's.
 
     Returns:
         Millijoules, or None where no counter can be read, or one became unreadable meanwhile.
     """
-    counters = zones(root)
+    counters = zones(root or POWERCAP)
     if not counters:
         return None
     try:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -262,6 +265,39 @@ def test_recorded_profile_of_another_network_is_refused(
     changed = write_profile(tmp_path / "p.json", profile, **{part: ({**specs[part][0], **other},)})
     with pytest.raises(BundleError, match=f"a baseline with {part}"):
         gated(room, "main.onnx", str(changed))
+
+
+@pytest.fixture
+def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A package's energy counter, as the kernel shows it, of a processor that draws one watt."""
+    zone = tmp_path / "intel-rapl:0"
+    zone.mkdir()
+    (zone / "name").write_text("package-0")
+    (zone / "max_energy_range_uj").write_text(str(10**12))
+    (zone / "energy_uj").write_text("0")
+    done = threading.Event()
+
+    def count() -> None:
+        while not done.wait(0.001):
+            (zone / "next").write_text(str(time.monotonic_ns() // 1000))
+            (zone / "next").replace(zone / "energy_uj")
+
+    monkeypatch.setattr("compress.profiling.energy.POWERCAP", tmp_path)
+    thread = threading.Thread(target=count)
+    thread.start()
+    yield
+    done.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("counter")
+def test_energy_of_both_is_measured_in_turns(room: Path) -> None:
+    wide = {"checks": ("energy",), "max_energy_growth_percent": 10_000.0}
+    (check,) = gated(room, "main.onnx", "main.onnx", **wide)
+    assert check.verdict is Verdict.PASS
+    assert [len(check.figures[name]) for name in ("candidate_mj", "baseline_mj")] == [5, 5]
+    (check,) = gated(room, "main.onnx", "main.json", **wide)
+    assert check.verdict is Verdict.SKIPPED
 
 
 def test_metric_of_agreement_needs_a_baseline_that_runs(room: Path, tmp_path: Path) -> None:

@@ -158,10 +158,10 @@ def test_memory_that_grew_from_nothing_is_json() -> None:
     assert judge_memory([1.0], [0.0], POLICY).figures["high_percent"] is None
 
 
-def test_energy_is_compared_only_where_both_measured_it() -> None:
-    assert judge_energy(1.0, None, POLICY).verdict is Verdict.SKIPPED
-    assert judge_energy(1.0, 1.0, POLICY).verdict is Verdict.PASS
-    assert judge_energy(1.1, 1.0, POLICY).verdict is Verdict.FAIL
+def test_energy_is_bounded_by_its_extremes() -> None:
+    assert judge_energy([1.0, 1.02], [1.0, 1.01], POLICY).verdict is Verdict.PASS
+    assert judge_energy([1.0, 1.1], [1.0, 1.01], POLICY).verdict is Verdict.INCONCLUSIVE
+    assert judge_energy([1.1, 1.2], [1.0, 1.01], POLICY).verdict is Verdict.FAIL
 
 
 def test_int8_kernels_that_fell_back_to_float_fail() -> None:
