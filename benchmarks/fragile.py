@@ -96,7 +96,7 @@ def fragile(model: onnx.ModelProto, spread: float = SPREAD) -> onnx.ModelProto:
 def plain(model: onnx.ModelProto, batches: list[dict[str, NDArray[Any]]]) -> onnx.ModelProto:
     """What ONNX Runtime's own quantizer makes of it: one scale a tensor, ranges from the smallest to the largest."""
 
-    class Reader(CalibrationDataReader):
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # it has no types
         def __init__(self) -> None:
             self._batches: Iterator[dict[str, NDArray[Any]]] = iter(batches)
 

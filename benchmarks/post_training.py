@@ -25,12 +25,13 @@ from rich.table import Table
 from compress import optimize
 from compress.backends.base import Artifact
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.cli.terminal import TerminalReporter, accuracy_text, size_text
+from compress.cli.terminal import TerminalReporter, accuracy_text
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.pipeline import Result
 from compress.profiling.latency import Budget, measure_ratio, sample_feeds
 from compress.record import Latency
 from compress.recorded import sealed
+from compress.reports.figures import size_text
 from compress.task import Task, load_task
 
 NETWORKS = ("resnet20", "mobilenet", "vit", "gru")

@@ -26,11 +26,12 @@ from rich.console import Console
 from rich.table import Table
 
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.cli.terminal import accuracy_text, size_text
+from compress.cli.terminal import accuracy_text
 from compress.network import Network, load_network
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.profiling.latency import Budget, measure_ratio, sample_feeds
 from compress.record import Accuracy, Latency
+from compress.reports.figures import size_text
 from compress.target import load_target
 from compress.task import Task, load_task
 from compress.techniques.base import Context
