@@ -15,12 +15,17 @@ _DIGITS = 12
 
 
 def other_network(candidate: Subject, baseline: Subject) -> str | None:
-    """A sentence for people where the two were built from different files; None where that is not known.
+    """A sentence for people where the two were built from different files, or nothing tells what the baseline is of.
 
     Args:
         candidate: A bundle, an ONNX file, or a recorded profile.
         baseline: The same.
+
+    Returns:
+        None where both come from the same file, or that is not known and their inputs and outputs were compared.
     """
+    if baseline.artifact is None and baseline.profile is not None and not baseline.profile.inputs:
+        return "the baseline does not tell what its network takes and gives: it may be of another network"
     ours, theirs = _origin(candidate), _origin(baseline)
     if ours is None or theirs is None or ours[1] == theirs[1]:
         return None

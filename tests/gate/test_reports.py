@@ -180,5 +180,7 @@ def test_builds_of_different_files_are_compared_and_it_is_said(room: Path, tmp_p
     assert f"net ({'a' * 12}…)" in note
     assert f"net ({'b' * 12}…)" in note
     assert other_network(ours, ours) is None
+    untold = replace(subject, artifact=None, profile=replace(again, inputs=()))
+    assert "may be of another network" in str(other_network(ours, untold))
     assert other_network(ours, subject) is None
     assert "Note: the candidate was built from net" in gate_markdown(CHECKS, "new", "old", note)
