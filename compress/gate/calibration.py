@@ -43,12 +43,10 @@ def confidences_of(session: Session, task: Task) -> Confidences:
         session: The opened build.
         task: Evaluation data with class labels, bound to the network.
     """
-    from compress.profiling.accuracy import BATCH_SIZE, forward
+    from compress.profiling.accuracy import batch_size, forward
 
-    first = session.inputs[0]
-    size = BATCH_SIZE if first.dynamic_batch or not first.shape else int(first.shape[0])
     parts = []
-    for batch in task.evaluation.batches(size):
+    for batch in task.evaluation.batches(batch_size(session)):
         probabilities = _probabilities(forward(session, batch)[0].astype(np.float64))
         right = probabilities.argmax(axis=1) == batch.targets
         parts.append((probabilities.max(axis=1), right.astype(np.float64)))

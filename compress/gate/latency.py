@@ -18,15 +18,13 @@ import numpy as np
 
 from compress.gate.policy import GatePolicy
 from compress.gate.verdict import Check, Verdict, finite, judge_bounds
+from compress.profiling.latency import LEAST_CALLS
 from compress.statistics.quantiles import median_log_ratio_bounds, quantile_interval
 
 if TYPE_CHECKING:
     from compress.record import Latency
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
-
-#: MLPerf LoadGen's minimum of queries for a 99th percentile.
-LEAST_FOR_P99 = 662
 
 #: A round takes pairs for so many seconds, and so many pairs at the least.
 ROUND_S, LEAST_PAIRS = 0.25, 6
@@ -88,8 +86,8 @@ def judge_p99(candidate: Times, baseline: Times, policy: GatePolicy) -> Check:
         baseline: Milliseconds of its calls, interleaved with the candidate's.
         policy: The margin and the error, half of which goes to each percentile.
     """
-    if min(len(candidate), len(baseline)) < LEAST_FOR_P99:
-        return Check("p99", Verdict.SKIPPED, f"{len(candidate)} pairs, and p99 needs {LEAST_FOR_P99}")
+    if min(len(candidate), len(baseline)) < LEAST_CALLS[99]:
+        return Check("p99", Verdict.SKIPPED, f"{len(candidate)} pairs, and p99 needs {LEAST_CALLS[99]}")
     # One-sided bounds at alpha / 2 for each of the two: an interval of level 1 - alpha.
     ours = quantile_interval(candidate, 0.99, 1 - policy.alpha)
     theirs = quantile_interval(baseline, 0.99, 1 - policy.alpha)

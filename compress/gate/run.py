@@ -14,7 +14,6 @@ from compress.errors import BundleError, DataError
 from compress.gate.accuracy import judge_accuracy, judge_churn
 from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
 from compress.gate.latency import (
-    LEAST_FOR_P99,
     judge_latency,
     judge_p99,
     judge_recorded_latency,
@@ -267,11 +266,13 @@ class _Run:
         return judge_recorded_latency(now, recorded, self.policy)
 
     def _p99(self) -> Check:
+        from compress.profiling.latency import LEAST_CALLS
+
         if self.their_session is None:
             return Check("p99", Verdict.SKIPPED, "needs pairs, and a profile cannot be run")
         times, log_ratios = np.empty(0), np.empty(0)
         for number in count():
-            if len(times) >= LEAST_FOR_P99:
+            if len(times) >= LEAST_CALLS[99]:
                 break
             # A bound thread waits where a free one moves on: its tail would be the binding's, not the build's.
             pairs = self._round(number, pinned=False)

@@ -51,7 +51,7 @@ def outcomes_of(
     """
     parts: list[Outcomes] = []
     done = 0
-    for batch in task.evaluation.batches(_batch_size(session)):
+    for batch in task.evaluation.batches(batch_size(session)):
         outputs = forward(session, batch)
         wanted = None
         if task.metric.needs == "reference":
@@ -70,7 +70,7 @@ def forward(session: Session, batch: Batch) -> list[np.ndarray[Any, Any]]:
         NetworkError: The outputs hold NaN or infinity.
     """
     size = len(next(iter(batch.inputs.values())))
-    fixed = _fixed_batch(session)
+    fixed = fixed_batch(session)
     if fixed is None or fixed == size:
         feeds = batch.inputs
     else:
@@ -148,10 +148,12 @@ def drop_of(
     return Drop(points, Interval(*bounds, 1 - 2 * alpha), churn=float((outcomes != original).mean()))
 
 
-def _fixed_batch(session: Session) -> int | None:
+def fixed_batch(session: Session) -> int | None:
+    """Samples in every call; None where the network takes any number of them."""
     spec = session.inputs[0]
     return None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
 
 
-def _batch_size(session: Session) -> int:
-    return _fixed_batch(session) or BATCH_SIZE
+def batch_size(session: Session) -> int:
+    """Samples to run at once."""
+    return fixed_batch(session) or BATCH_SIZE

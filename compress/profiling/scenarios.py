@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from compress.profiling.accuracy import fixed_batch
 from compress.profiling.latency import (
     LEAST_CALLS,
     Budget,
@@ -86,8 +87,7 @@ def run(
     def call_of(batch: int) -> Callable[[], object]:
         return session.prepared(sample_feeds(session, task, batch))
 
-    spec = session.inputs[0]
-    fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
+    fixed = fixed_batch(session)
     if name != "offline":
         return stream(name, call_of, fixed, budget)
     if fixed is not None:

@@ -11,8 +11,9 @@ from compress.gate import Check, GatePolicy, Verdict, judge_churn, judge_p99, ov
 from compress.gate.accuracy import judge_accuracy
 from compress.gate.calibration import Confidences, expected_calibration_error, judge_calibration
 from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
-from compress.gate.latency import LEAST_FOR_P99, judge_recorded_latency
+from compress.gate.latency import judge_recorded_latency
 from compress.metrics import load_metric
+from compress.profiling.latency import LEAST_CALLS
 from compress.record import Interval, Latency
 
 POLICY = GatePolicy()
@@ -92,7 +93,7 @@ def test_calibration_is_decided_by_its_bounds(sharpness: float, samples: int, ve
     assert judge_calibration(sure(samples, sharpness), sure(samples, 0.0), POLICY).verdict is verdict
 
 
-def times(scale: float, seed: int, count: int = 2 * LEAST_FOR_P99) -> np.ndarray:
+def times(scale: float, seed: int, count: int = 2 * LEAST_CALLS[99]) -> np.ndarray:
     return scale * np.random.default_rng(seed).uniform(0.98, 1.02, count)
 
 
