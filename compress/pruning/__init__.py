@@ -9,14 +9,30 @@ The caller's graph is only read.
 """
 
 from compress.pruning.groups import Channels, Group, Member, Units, find_channels
+from compress.pruning.importance import (
+    Scores,
+    batch_norm_scale,
+    hessian_diagonal,
+    magnitude,
+    sampled_loss,
+    taylor,
+)
 from compress.pruning.removal import random_batch, remove
+from compress.pruning.selection import choose
 
 __all__ = [
     "Channels",
     "Group",
     "Member",
+    "Scores",
     "Units",
+    "batch_norm_scale",
+    "choose",
     "find_channels",
+    "hessian_diagonal",
+    "magnitude",
     "random_batch",
     "remove",
+    "sampled_loss",
+    "taylor",
 ]

@@ -104,3 +104,6 @@ LAYERS: dict[type, LayerRule] = {
     nn.PReLU: _prelu,
     **dict.fromkeys(_DROPOUTS, _same),
 }
+
+#: Axis of the weight along which a layer gives its outputs, where that is not 0.
+OUTPUT_AXIS: dict[type, int] = {**dict.fromkeys(TRANSPOSED, 1), nn.Embedding: 1}

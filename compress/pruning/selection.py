@@ -1,0 +1,106 @@
+"""Which units go, for a plain ratio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.closest import closest
+from compress.errors import RecipeError
+from compress.pruning.groups import Channels, Group
+from compress.pruning.importance import Scores
+from compress.pruning.rules.layers import OUTPUT_AXIS
+
+#: No group loses more than this share of its units, whatever its scores are: an all but closed layer is a bottleneck.
+MOST = 0.9
+
+
+def choose(
+    channels: Channels,
+    scores: Scores,
+    ratio: float,
+    *,
+    per_layer: bool = False,
+    keep: Iterable[str] = (),
+    multiple: int = 1,
+) -> dict[str, NDArray[np.int64]]:
+    """The units with the lowest scores.
+
+    Args:
+        channels: What can be removed.
+        scores: Of every unit; a group without scores is kept.
+        ratio: Share of all units that go, in [0, 1).
+        per_layer: Whether every group loses this share; else all units compete.
+        keep: Names of layers whose outputs stay as they are; a name stands for all layers below it too.
+        multiple: What is left of a group is a multiple of this many units where the group was one; kernels are
+            fastest at 8 or 16.
+
+    Returns:
+        Positions of the units that go, ascending, by the group's name; groups that lose none are left out.
+
+    Raises:
+        RecipeError: The ratio is out of range, or a layer is unknown.
+    """
+    if not 0 <= ratio < 1:
+        raise RecipeError("a ratio in [0, 1)", repr(ratio), "correct the recipe")
+    held = _held(channels, list(keep))
+    groups = [group for group in channels.groups if group.name in scores and group.name not in held]
+    gone = _lowest_of_each(groups, scores, ratio) if per_layer else _lowest_of_all(groups, scores, ratio)
+    chosen = {}
+    for group in groups:
+        count = _count(group, gone[group.name], multiple)
+        if count:
+            chosen[group.name] = np.sort(np.argsort(scores[group.name], kind="stable")[:count])
+    return chosen
+
+
+def _lowest_of_each(groups: list[Group], scores: Scores, ratio: float) -> dict[str, int]:
+    return {group.name: int(len(group) * ratio) for group in groups}
+
+
+def _lowest_of_all(groups: list[Group], scores: Scores, ratio: float) -> dict[str, int]:
+    """How many units of each group are among the lowest of all; units that have to stay do not count."""
+    open_to_removal = [np.sort(scores[group.name])[: _most(group)] for group in groups]
+    owner = np.repeat(np.arange(len(groups)), [len(each) for each in open_to_removal])
+    wanted = int(sum(len(group) for group in groups) * ratio)
+    order = np.argsort(np.concatenate([*open_to_removal, np.zeros(0)]), kind="stable")[:wanted]
+    counts = np.bincount(owner[order], minlength=len(groups))
+    return {group.name: int(count) for group, count in zip(groups, counts, strict=True)}
+
+
+def _most(group: Group) -> int:
+    return min(int(len(group) * MOST), len(group) - 1)
+
+
+def _count(group: Group, wanted: int, multiple: int) -> int:
+    """How many units go, so that what is left is a multiple of some number, and at least one."""
+    left = max(len(group) - wanted, len(group) - _most(group))
+    if len(group) % multiple == 0:
+        left = -(-left // multiple) * multiple
+    return len(group) - left
+
+
+def _held(channels: Channels, keep: list[str]) -> set[str]:
+    """The groups that give outputs of these layers."""
+    found = channels.found
+    layers = {name.rpartition(".")[0] for name in found.tensors}
+    for name in keep:
+        if not any(_below(layer, name) for layer in layers):
+            raise RecipeError(
+                "the name of a layer to keep", f"'{name}'", closest(name, layers) or "remove it"
+            )
+    held = set()
+    for group in channels.groups:
+        for member in group.members:
+            layer, _, tensor = member.tensor.rpartition(".")
+            axis = OUTPUT_AXIS.get(type(found.graph.get_submodule(layer)), 0)
+            gives = member.axis == axis or not tensor.startswith("weight")
+            if gives and any(_below(layer, name) for name in keep):
+                held.add(group.name)
+    return held
+
+
+def _below(layer: str, name: str) -> bool:
+    return layer == name or layer.startswith(f"{name}.")
