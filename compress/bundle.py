@@ -252,7 +252,7 @@ def _check_file(directory: Path, name: str, sha256: str) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise BundleError(
             "a bundle (a directory with manifest.json)",
             f"no {path}",

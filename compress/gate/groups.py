@@ -89,10 +89,12 @@ def _is_zip(path: Path) -> bool:
 def _read(path: Path) -> Groups:
     try:
         found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            "an array of groups in a .npy file", f"{path}: {error}", "save it with np.save"
-        ) from error
+    except OSError as error:
+        told = f"{path}: {error.strerror or error}"
+        raise DataError("an array of groups in a .npy file", told, "check the path") from error
+    except (ValueError, EOFError) as error:  # NumPy's own words propose to unpickle it
+        told = f"{path}: no array of integers or texts"
+        raise DataError("an array of groups in a .npy file", told, "save it with np.save") from error
     if not isinstance(found, np.ndarray):
         raise DataError(
             "an array of groups in a .npy file", f"{path}: several arrays", "save it with np.save"

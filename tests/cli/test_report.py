@@ -36,7 +36,8 @@ def test_it_writes_html_where_nothing_is_named(
     "arguments, told",
     [
         ([], "BUILD"),
-        (["nowhere"], "manifest.json"),
+        (["nowhere"], "a directory with manifest.json"),
+        (["build/profile.json"], "a directory with manifest.json"),
         (["build", "--html", "no/such/place.html"], "No such file"),
         (["--schema", "nonsense"], "profile"),
     ],
