@@ -82,6 +82,11 @@ class Network:
         """Whether there is a graph to train."""
         return self.graph is not None
 
+    @property
+    def sample(self) -> tuple[np.ndarray, ...]:
+        """A batch for every input of the graph, two rows where the batch is dynamic; empty for an ONNX model."""
+        return self._sample
+
     def to_onnx(self) -> onnx.ModelProto:
         """The network as an ONNX model: its own, or the export of its graph as it is now.
 
