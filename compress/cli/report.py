@@ -51,6 +51,13 @@ def report(
     if not any((html, markdown, svg, png)):
         html = Path("report.html")
 
+    written = {"html": html, "markdown": markdown, "svg": svg, "png": png}
+    found = {kind: str(path) for kind, path in written.items() if path is not None}
+    if len(set(found.values())) < len(found):
+        raise UsageError(
+            "a file of its own for each report", ", ".join(found.values()), "name different files"
+        )
+
     from compress.reports.run import read_run
     from compress.reports.writing import write_png, write_text
 
@@ -71,8 +78,6 @@ def report(
             write_text(svg, drawing)
         if png is not None:
             write_png(png, drawing)
-    written = {"html": html, "markdown": markdown, "svg": svg, "png": png}
-    found = {kind: str(path) for kind, path in written.items() if path is not None}
     if as_json:
         click.echo(json.dumps(found))
     else:

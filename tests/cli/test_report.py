@@ -39,6 +39,7 @@ def test_it_writes_html_where_nothing_is_named(
         (["nowhere"], "a directory with manifest.json"),
         (["build/profile.json"], "a directory with manifest.json"),
         (["build", "--html", "no/such/place.html"], "No such file"),
+        (["build", "--html", "one", "--svg", "one"], "a file of its own"),
         (["--schema", "nonsense"], "profile"),
     ],
 )
