@@ -17,7 +17,7 @@ from compress.record import Profile
 _CANDIDATES = "candidates.jsonl"
 
 #: What reports read of the manifest, beyond what every bundle has.
-_TOLD = ("name", "reason", "target", "network", "data", "versions")
+_TOLD = ("name", "reason", "target", "network", "data", "options", "versions")
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,18 @@ def test_what_cannot_be_done_is_usage(
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("key", ["name", "reason", "target", "network", "data", "options", "versions"])
+def test_a_bundle_that_does_not_tell_of_its_run_is_usage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    manifest = written(tmp_path) / "manifest.json"
+    data = json.loads(manifest.read_text())
+    del data[key]
+    manifest.write_text(json.dumps(data))
+    assert main(["report", str(manifest.parent), "--html", str(tmp_path / "report.html")]) == 2
+    assert f"no {key} in" in capsys.readouterr().err
+
+
 def test_png_without_a_browser_is_not_available(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
