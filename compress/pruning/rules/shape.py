@@ -117,12 +117,10 @@ def _cat(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     # An empty tensor of one axis may be joined to anything.
     operands = [axes for axes in operands if len(axes) == len(found.shape(node))]
     at = arguments["dim"] % len(operands[0])
-    shape = [len(labels) for labels in operands[0]]
-    result = aligned(found, tuple(shape), operands) if len(operands) > 1 else list(operands[0])
-    for axis in range(len(shape)):
-        if axis == at:
-            result[axis] = join([axes[axis] for axes in operands])
-    return result
+    joined = join([axes[at] for axes in operands])
+    others = [axes[:at] + axes[at + 1 :] for axes in operands]
+    result = aligned(found, tuple(len(labels) for labels in others[0]), others)
+    return [*result[:at], joined, *result[at:]]
 
 
 def _stack(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
