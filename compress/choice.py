@@ -156,16 +156,19 @@ def _reason(best: Candidate, original: Candidate, verdicts: dict[str, str]) -> s
     profile = _measured(best)
     latency = profile.latency[0]
     drop = profile.accuracy.drop if profile.accuracy else None
-    lost = (
-        ""
-        if drop is None
-        else f", and drops {drop.points:.2f} points (at most {drop.interval.high:.2f} with 95 % confidence)"
-    )
+    lost = "" if drop is None else f", and {_lost(drop)}"
     word = "by estimate " if latency.source == "estimated" else ""
     return (
         f"shipped: {best.recipe.name}, which takes {word}{_ratio(latency):.2f}× the time of fp32 "
         f"at batch {latency.batch}{lost}"
     )
+
+
+def _lost(drop: Drop) -> str:
+    points, most = round(drop.points, 2), f"at most {drop.interval.high:.2f} with 95 % confidence"
+    if points < 0:
+        return f"gains {-points:.2f} points (drops {most})"
+    return f"drops {abs(points):.2f} points ({most})"
 
 
 def _judged(profile: Profile, objective: Objective) -> Latency:

@@ -29,6 +29,19 @@ def test_fastest_inside_the_margin_is_shipped() -> None:
     assert verdicts["fast"] == "slower than faster"
 
 
+@pytest.mark.parametrize(
+    ("drop", "told"),
+    [
+        ((0.1, 0.2, 0.5), "drops 0.20 points (at most 0.50 "),
+        ((-0.4, -0.001, 0.3), "drops 0.00 points (at most 0.30 "),
+        ((-0.4, -0.05, 0.3), "gains 0.05 points (drops at most 0.30 "),
+    ],
+)
+def test_the_reason_tells_a_gain_from_a_drop(drop: tuple[float, float, float], told: str) -> None:
+    choice = choose([FP32, candidate("fast", ratio=0.4, drop=drop)], Limits())
+    assert told in choice.reason
+
+
 def test_tie_within_noise_goes_to_the_faster_over_all_batch_sizes() -> None:
     lucky = candidate("lucky", ratio=0.50, drop=INSIDE)
     better = candidate("better", ratio=0.51, drop=INSIDE)
