@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-#: What is described: profile.json and ``compress profile``, manifest.json, ``compress gate``, ``compress optimize``.
-NAMES = ("profile", "manifest", "gate", "optimize")
+#: Of profile.json and ``compress profile``, of manifest.json, and of the commands of these names.
+NAMES = ("profile", "manifest", "gate", "optimize", "history")
 
 
 def schema_text(name: str) -> str:

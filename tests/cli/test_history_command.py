@@ -5,9 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from compress.cli import main
+from compress.schemas import schema_text
 from tests.trends.conftest import month
 
 __all__ = ["month"]
@@ -30,6 +32,9 @@ def test_trend_and_change_points_are_shown(month: Path, capsys: pytest.CaptureFi
 def test_json_tells_every_point(month: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["history", str(month), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
+    schema = json.loads(schema_text("history"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(told)
     assert (told["schema"], told["profiles"], told["untimed"]) == (1, 20, 0)
     series = next(each for each in told["series"] if each["figure"] == "p50 at batch 1")
     assert [point["recorded_at"][8:10] for point in series["points"]] == [
