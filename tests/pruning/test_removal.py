@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress.errors import InternalError, RecipeError
+from compress.pruning import find_channels, random_batch, remove
+from compress.pruning.masked import run_masked
+from tests.pruning.test_groups import channels_of
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second = nn.Linear(4, 6), nn.LayerNorm(6), nn.Linear(6, 8)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.sigmoid(self.second(self.norm(self.first(x)))))
+
+
+X = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+
+
+def batch() -> list[torch.Tensor]:
+    return random_batch([torch.from_numpy(X)], [True])
+
+
+def test_what_is_masked_is_what_a_hand_would_cut() -> None:
+    torch.manual_seed(0)
+    module = Plain()
+    channels = channels_of(module, X)
+    units = {"first": [1, 4], "second": [0]}
+    keep, left = [0, 2, 3, 5], list(range(1, 8))
+    x = module.first(torch.from_numpy(X))[:, keep]
+    x = torch.nn.functional.layer_norm(x, (4,), module.norm.weight[keep], module.norm.bias[keep])
+    x = torch.sigmoid(x @ module.second.weight[left][:, keep].T + module.second.bias[left])
+    expected = x @ module.head.weight[:, left].T + module.head.bias
+    (masked,) = run_masked(channels, channels.removed(units), [torch.from_numpy(X)])
+    torch.testing.assert_close(masked, expected)
+    torch.testing.assert_close(remove(channels, units, batch())(torch.from_numpy(X)), expected)
+
+
+def test_the_callers_network_stays_as_it_was() -> None:
+    channels = channels_of(Plain(), X)
+    graph = channels.found.graph.train()
+    before, code = copy.deepcopy(graph.state_dict()), graph.code
+    remove(channels, {"first": [0]}, batch())
+    assert graph.training
+    assert graph.code == code
+    assert all(torch.equal(each, before[name]) for name, each in graph.state_dict().items())
+
+
+def test_a_wrong_alignment_never_gets_out() -> None:
+    channels = channels_of(Plain(), X)
+    axes = channels.found.tensors["head.weight"]
+    axes[1] = axes[1][::-1]
+    with pytest.raises(InternalError, match="a sliced network that computes what the masked one does"):
+        remove(channels, {"second": [0]}, batch())
+
+
+def test_a_wrong_size_never_gets_out() -> None:
+    channels = channels_of(Plain(), X)
+    axes = channels.found.tensors["head.weight"]
+    axes[1] = np.zeros((8, 0), np.int64)
+    with pytest.raises(InternalError, match="a sliced network that runs; found RuntimeError"):
+        remove(channels, {"second": [0]}, batch())
+
+
+@pytest.mark.parametrize("units", [range(8), [*range(8), 3]])
+def test_something_of_a_group_stays(units: Any) -> None:
+    channels = channels_of(Plain(), X)
+    with pytest.raises(RecipeError, match="at least one unit left of 'second'"):
+        remove(channels, {"second": list(units)}, batch())
+
+
+def test_pruned_once_more() -> None:
+    channels = channels_of(Plain(), X)
+    smaller = remove(channels, {"second": [0, 3]}, batch())
+    again = find_channels(smaller, [torch.from_numpy(X)])
+    assert len(again.group("second")) == 6
+    assert again.parameters() == channels.parameters({"second": [0, 3]})
+    smallest = remove(again, {"second": [5]}, batch())
+    assert smallest.get_submodule("second").out_features == 5
+
+
+def test_frozen_weights_stay_frozen() -> None:
+    module = Plain()
+    module.second.weight.requires_grad_(False)
+    smaller = remove(channels_of(module, X), {"second": [0]}, batch())
+    assert not smaller.get_parameter("second.weight").requires_grad
+    assert smaller.get_parameter("second.bias").requires_grad
