@@ -64,8 +64,9 @@ def profile_artifact(
             f"{deployment.name}, which is not this machine",
             f"run it there, or see an estimate with: compress inspect {path} --target {deployment.name}",
         )
+    batches = tuple(dict.fromkeys(batches))  # a size that is given twice is one figure
     if batches:
-        deployment = replace(deployment, batch_sizes=tuple(batches))
+        deployment = replace(deployment, batch_sizes=batches)
     budget = Budget(seconds=seconds, most=_MOST_CALLS, warm_up_seconds=seconds)
     host = LocalHost(load_backend("onnxruntime"), budget)
     name, artifact, network = _artifact(path, host.backend.default_options(deployment, threads))

@@ -59,6 +59,12 @@ def test_profile_is_written_whole(place: Path, capsys: pytest.CaptureFixture[str
     assert {path.name for path in place.iterdir()} == {"model.onnx", "val.npz", "profile.json"}
 
 
+def test_a_batch_size_given_twice_is_measured_once(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--batch", "4", "--batch", "1", "--batch", "4"]
+    assert main(["profile", "model.onnx", "--threads", "1", "--seconds", "0.05", *sizes, "--json"]) == 0
+    assert [entry["batch"] for entry in json.loads(capsys.readouterr().out)["latency"]] == [4, 1]
+
+
 def test_network_of_fixed_batch(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_model(classifier(batch=4), place / "fixed.onnx")
     assert main(["profile", "fixed.onnx", "--data", "val.npz", *QUICK, "--json"]) == 0
