@@ -242,9 +242,8 @@ class _Run:
             first, second = (stack.enter_context(side.open(pinned)) for side in sides)
             ours, theirs = (first, second) if number % 2 else (second, first)
             pairs = Pairs(ours, theirs, sample_feeds(ours, self.task), Budget(warm_up_seconds=_WARM_UP_S))
-            if (
-                pinned
-            ):  # after the warm-up: threads that a runtime starts at its first call are not to inherit it
+            # After the warm-up: threads that a runtime starts at its first call are not to inherit it.
+            if pinned:
                 stack.enter_context(bound())
             take_round(pairs.take)
         return pairs

@@ -62,5 +62,5 @@ def doubts(latency: Latency) -> Iterator[str]:
         told = f"the median of the second half of the calls is {100 * latency.drift:+.1f} % from the first half's"
         yield f"{at}: {told}"
     if width(latency) > WIDTH:
-        told = f"the median's interval is {100 * width(latency):.0f} % of it wide"
+        told = f"the median's interval is {100 * width(latency):.1f} % of it wide"
         yield f"{at}: {told}"

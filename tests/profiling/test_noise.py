@@ -53,4 +53,4 @@ def test_each_doubt_is_told_with_its_batch_and_figure() -> None:
     (told,) = doubts(replace(quiet, drift=0.123))
     assert told == "batch 1: the median of the second half of the calls is +12.3 % from the first half's"
     (told,) = doubts(latency())
-    assert "10 % of it wide" in told
+    assert "10.0 % of it wide" in told
