@@ -25,7 +25,7 @@ REQUIREMENTS = [
 ]
 
 #: What the gate is installed without.
-LEFT_OUT = ("torch", "onnxscript", "neural-compressor")
+LEFT_OUT = ("torch", "onnxscript", "neural-compressor", "accelerate", "tqdm")
 
 HOSTILE = [
     "$(touch pwned)",
