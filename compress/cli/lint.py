@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compress.cli.model_argument import InputShape, input_option, open_model
 from compress.cli.options import network_options
 
+if TYPE_CHECKING:
+    import onnx
+
+    from compress.lint import Finding, Fixed
+
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", required=True, help="A name from `compress targets`, or a TOML file.")
+@click.option("--backend", help="Another back end of the target than its own, as `openvino`.")
+@click.option("--dla", is_flag=True, help="Also what the target's deep learning accelerator does not take.")
+@click.option(
+    "--fix",
+    "mended",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="OUT.onnx",
+    help="Write the graph there with what can be rewritten rewritten; its outputs are compared with MODEL's.",
+)
+@click.option(
+    "--sarif",
+    "log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Also write the findings as SARIF 2.1.0.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
 @input_option
 @network_options
 def lint(
     model: Path,
     target: str,
+    backend: str | None,
+    dla: bool,
+    mended: Path | None,
+    log: Path | None,
     as_json: bool,
     inputs: tuple[InputShape, ...],
     factory: str | None,
@@ -26,23 +52,97 @@ def lint(
 ) -> None:
     """Check MODEL, a network's file or a bundle, against what a target's runtime accepts.
 
-    Prints one line for each finding. The exit code is 1 where one of them is an error, 0 otherwise.
+    Prints one line for each finding; with --fix, for each that is left. The exit code is 1 where one of them is an
+    error, 0 otherwise.
     """
     import json
 
     import compress.lint
+    from compress.reports.writing import write_text
     from compress.target import load_target
+    from compress.versions import versions
 
     deployment = load_target(target)
+    if backend is not None:
+        deployment = deployment.for_backend(backend)
     opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle)
-    findings = compress.lint.lint(opened.model, deployment)
+    fixed = None
+    if mended is None:
+        findings = compress.lint.lint(opened.model, deployment, dla=dla)
+    else:
+        fixed = compress.lint.fix(opened.model, deployment, dla=dla)
+        findings = list(fixed.findings)
+    difference = None if mended is None or fixed is None else _written(opened.model, fixed, mended)
+    if log is not None:
+        version = versions().get("compress-toolkit", "0")
+        found = compress.lint.sarif(findings, opened.path, opened.sha256, deployment.name, version)
+        write_text(log, json.dumps(found, indent=2) + "\n")
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
-        found = [finding.to_dict() for finding in findings]
-        report = {"model": opened.path, "sha256": opened.sha256, "target": deployment.name, "findings": found}
+        report: dict[str, Any] = {
+            "model": opened.path,
+            "sha256": opened.sha256,
+            "target": deployment.name,
+            "findings": [finding.to_dict() for finding in findings],
+        }
+        if fixed is not None:
+            report |= {
+                "written": str(mended),
+                "rewrites": {name: list(nodes) for name, nodes in fixed.applied.items()},
+                "refused": dict(fixed.refused),
+                "largest_difference": difference,
+            }
         click.echo(json.dumps(report, indent=2))
     else:
-        for finding in findings:
-            click.echo(str(finding))
-        click.echo(f"{errors} errors, {len(findings) - errors} warnings" if findings else "no findings")
+        if fixed is not None:
+            _tell_fixed(fixed, mended, difference)
+        _tell_findings(findings, errors)
     click.get_current_context().exit(1 if errors else 0)
+
+
+def _written(original: onnx.ModelProto, fixed: Fixed, path: Path) -> float | None:
+    """Write the rewritten graph once its outputs are seen to be the original's; the largest difference.
+
+    Raises:
+        InternalError: They are not: nothing is written.
+        OutputError: The file cannot be written.
+    """
+    from compress.errors import InternalError
+    from compress.history import written_safely
+    from compress.lint.equality import largest_difference, tolerance
+    from compress.onnx_graph.files import save_model
+
+    difference = largest_difference(original, fixed.model)
+    most = tolerance(fixed.model)
+    if difference is not None and difference > most:
+        names = ", ".join(fixed.applied)
+        raise InternalError(
+            f"outputs that differ by {most:g} at most",
+            f"{difference:.2g} after the rewrites {names}",
+            "report this as a defect",
+        )
+    with written_safely(path):
+        save_model(fixed.model, path)
+    return difference
+
+
+def _tell_fixed(fixed: Fixed, path: Path | None, difference: float | None) -> None:
+    for name, nodes in fixed.applied.items():
+        more = f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
+        click.echo(f"rewrote {name}: {', '.join(nodes[:3])}{more}")
+    for name, reason in fixed.refused.items():
+        click.echo(f"could not rewrite {name}: {reason}")
+    if difference is None:
+        compared = "its outputs were not compared: ONNX Runtime does not run the original here"
+    else:
+        compared = f"its outputs differ by {difference:.1g} of the largest at most, on a random batch"
+    click.echo(f"wrote {path}; {compared}")
+
+
+def _tell_findings(findings: list[Finding], errors: int) -> None:
+    for finding in findings:
+        click.echo(str(finding))
+    warnings = sum(finding.severity == "warning" for finding in findings)
+    notes = len(findings) - errors - warnings
+    told = f"{errors} errors, {warnings} warnings" + (f", {notes} notes" if notes else "")
+    click.echo(told if findings else "no findings")

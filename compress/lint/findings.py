@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -9,11 +10,11 @@ from typing import Any, Literal
 import onnx
 from numpy.typing import NDArray
 
-from compress.onnx_graph.graph import Graph, attribute, tensors_read
+from compress.onnx_graph.graph import Graph, attribute, subgraphs, tensors_read
 from compress.onnx_graph.shapes import with_types
 from compress.target import Target
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "note"]
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,13 @@ class Finding:
     Attributes:
         rule: Name of the rule, stable across releases.
         severity: ``error``: the target refuses the graph or computes something else. ``warning``: it runs, but
-            slower or otherwise than one might think.
+            slower or otherwise than one might think. ``note``: a limit that matters in one way of deploying it only,
+            or something that could not be checked.
         node: Name of the node, of its first output where it has none; empty for the graph as a whole.
         message: What was found and why it matters.
         fix: What to do, as an imperative.
+        source: The document, or the runtime itself, that it follows from; empty where it is ONNX's own rule.
+        rewrite: Name of the rewrite of :data:`compress.lint.REWRITES` that does it; empty where the user has to.
     """
 
     rule: str
@@ -34,6 +38,8 @@ class Finding:
     node: str
     message: str
     fix: str
+    source: str = ""
+    rewrite: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -41,7 +47,9 @@ class Finding:
 
     def __str__(self) -> str:
         where = f" at {self.node}" if self.node else ""
-        return f"{self.severity} {self.rule}{where}: {self.message}; {self.fix}"
+        done = f" [--fix: {self.rewrite}]" if self.rewrite else ""
+        source = f" ({self.source})" if self.source else ""
+        return f"{self.severity} {self.rule}{where}: {self.message}; {self.fix}{done}{source}"
 
 
 class Subject:
@@ -79,6 +87,18 @@ class Subject:
             tensor = attribute(producer, "value")
             return None if tensor is None else onnx.numpy_helper.to_array(tensor)
         return self.graph.constant(name)
+
+
+def every_node(subject: Subject) -> Iterator[onnx.NodeProto]:
+    """The nodes of the graph, each followed by those inside of its branches or loop body."""
+
+    def inside(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+        for node in nodes:
+            yield node
+            for body in subgraphs(node):
+                yield from inside(body.node)
+
+    return inside(subject.graph.nodes)
 
 
 def name_of(node: onnx.NodeProto) -> str:

@@ -18,6 +18,7 @@ from compress.onnx_graph.operators import names
 
 _QUANTIZED_OPERATORS = names("ConvInteger DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul")
 _REQUANTIZE = "quantize for this target again (compress optimize --target …)"
+_SOURCE = "TensorRT developer guide, Working with Quantized Types"
 _TYPE_NAMES = dict(zip(TensorProto.DataType.values(), TensorProto.DataType.keys(), strict=True))
 
 
@@ -31,6 +32,7 @@ def quantized_operators(subject: Subject) -> Iterator[Finding]:
                 name_of(node),
                 f"{node.op_type} is unknown to TensorRT, which fuses QuantizeLinear and DequantizeLinear instead",
                 "export in the QDQ format with constant scales",
+                _SOURCE,
             )
 
 
@@ -47,7 +49,7 @@ def zero_points(subject: Subject) -> Iterator[Finding]:
         else:
             continue
         message = f"{found}, and TensorRT quantizes symmetrically, with zero point 0"
-        yield Finding("zero-point", "error", name_of(node), message, _REQUANTIZE)
+        yield Finding("zero-point", "error", name_of(node), message, _REQUANTIZE, _SOURCE)
 
 
 def scales(subject: Subject) -> Iterator[Finding]:
@@ -60,7 +62,7 @@ def scales(subject: Subject) -> Iterator[Finding]:
             found = f"scale {value[~legal].flat[0]:g} is not positive and finite"
         else:
             continue
-        yield Finding("scale", "error", name_of(node), found, _REQUANTIZE)
+        yield Finding("scale", "error", name_of(node), found, _REQUANTIZE, _SOURCE)
 
 
 def quantized_types(subject: Subject) -> Iterator[Finding]:
@@ -93,6 +95,8 @@ def quantized_types(subject: Subject) -> Iterator[Finding]:
             name_of(node),
             f"{what}, and on {subject.target.name} TensorRT dequantizes {has} only",
             fix,
+            _SOURCE,
+            "float-biases" if weight and dtype == TensorProto.INT32 else "",
         )
 
 
@@ -109,7 +113,12 @@ def unpaired(subject: Subject) -> Iterator[Finding]:
             found = f"read by {', '.join(others)}" if others else "read by nothing"
             message = f"a QuantizeLinear {found}; TensorRT fuses it with the DequantizeLinear after it"
             yield Finding(
-                "unpaired-quantize", "error", name_of(node), message, "put a DequantizeLinear behind it"
+                "unpaired-quantize",
+                "error",
+                name_of(node),
+                message,
+                "put a DequantizeLinear behind it",
+                _SOURCE,
             )
 
 
@@ -121,7 +130,7 @@ def activation_granularity(subject: Subject) -> Iterator[Finding]:
         if node.input[0] in subject.constants or repeats or _scale_count(node, subject) <= 1:
             continue
         message = "an activation with a scale per channel; TensorRT takes one per tensor"
-        yield Finding("activation-granularity", "error", name_of(node), message, _REQUANTIZE)
+        yield Finding("activation-granularity", "error", name_of(node), message, _REQUANTIZE, _SOURCE)
 
 
 def weight_axes(subject: Subject) -> Iterator[Finding]:
@@ -140,6 +149,7 @@ def weight_axes(subject: Subject) -> Iterator[Finding]:
                     name_of(node),
                     f"a scale for each index of axis {axis}, and the output channels of {reader} are axis {wanted}",
                     f"quantize this weight along axis {wanted}",
+                    _SOURCE,
                 )
 
 

@@ -1,14 +1,17 @@
 """What the ONNX parser of each TensorRT release reads.
 
-From docs/operators.md of onnx-tensorrt at its branches 8.5-GA, 8.6-GA and 10.1-GA, and the opset guide of TensorRT
-11. Releases between are taken as the one before.
+From docs/operators.md of onnx-tensorrt at its branches 8.5-GA, 8.6-GA and 10.1-GA, from the importers that those
+branches hold, and from the opset guide of TensorRT 11. Releases between are taken as the one before.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from onnx import TensorProto
+
 from compress.onnx_graph.operators import names
+from compress.target import Target
 
 #: Taken where a target does not say which release it has.
 _ASSUMED = (10,)
@@ -23,6 +26,14 @@ _FROM_OPSET_18 = names("""
     AffineGrid BitwiseAnd BitwiseNot BitwiseOr BitwiseXor CenterCropPad Col2Im ImageDecoder RegexFullMatch
     StringConcat StringSplit
 """)
+#: Up to 8.6 no importer knows these. Those that are newer than opset 17 can be met in newer graphs only.
+_NOT_IN_8 = _IN_NONE | _FROM_OPSET_18 | names("CastLike DeformConv Gelu Hardmax Mish")
+
+_TYPES_OF_8 = frozenset(
+    {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BOOL}
+    | {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64}
+)
+_TYPES_OF_10 = _TYPES_OF_8 | {TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN, TensorProto.INT4}
 
 
 @dataclass(frozen=True)
@@ -34,19 +45,32 @@ class Release:
         lowest_opset: Oldest opset it reads.
         highest_opset: Newest opset it reads.
         unsupported: Standard operators it does not know.
+        types: ``onnx.TensorProto`` element types it reads; None where the documents at hand do not tell.
+        source: The document.
     """
 
     version: tuple[int, ...]
     lowest_opset: int
     highest_opset: int
     unsupported: frozenset[str]
+    types: frozenset[int] | None
+    source: str
 
 
+_OPERATORS = "onnx-tensorrt {} docs/operators.md"
 _RELEASES = (
-    Release((8, 5), 7, 17, _IN_NONE | names("Gelu Hardmax IsInf LayerNormalization")),
-    Release((8, 6), 7, 17, _IN_NONE | names("Gelu Hardmax")),
-    Release((10,), 9, 20, _IN_NONE | _FROM_OPSET_18),
-    Release((11,), 9, 25, _IN_NONE | _FROM_OPSET_18),
+    Release(
+        (8, 5),
+        7,
+        17,
+        _NOT_IN_8 | names("GroupNormalization IsInf LayerNormalization"),
+        _TYPES_OF_8,
+        _OPERATORS.format("8.5-GA"),
+    ),
+    Release((8, 6), 7, 17, _NOT_IN_8, _TYPES_OF_8, _OPERATORS.format("8.6-GA")),
+    Release((10,), 9, 20, _IN_NONE | _FROM_OPSET_18, _TYPES_OF_10, _OPERATORS.format("10.1-GA")),
+    # What became of single operators after 10.1 is not known here; the opsets are the guide's.
+    Release((11,), 9, 25, _IN_NONE | _FROM_OPSET_18, None, "TensorRT 11 ONNX Opset Guide"),
 )
 
 
@@ -60,3 +84,11 @@ def release_of(tensorrt: str | None) -> Release:
     """The parser of a release; of 10.x where the release is not known."""
     version = version_of(tensorrt)
     return next((each for each in reversed(_RELEASES) if version >= each.version), _RELEASES[0])
+
+
+def opsets_of(target: Target) -> tuple[int | None, int | None]:
+    """The oldest and the newest opset that the target's runtime reads; None where any will do."""
+    if target.backend != "tensorrt":
+        return None, target.opset_max
+    release = release_of(target.tensorrt)
+    return release.lowest_opset, min(release.highest_opset, target.opset_max or release.highest_opset)

@@ -1,0 +1,60 @@
+"""Runtimes that are installed here are asked: they read the graph themselves, without running it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from compress.lint.findings import Finding, Subject
+
+#: How the runtimes name a node in their messages.
+_NODE = re.compile(r"[Nn]ode[ :]+(?:\(|name: |with name ')?([\w./:-]+)")
+
+
+def onnxruntime_opens(subject: Subject) -> Iterator[Finding]:
+    """ONNX Runtime has a kernel for every operator and type; asked of the processor's provider only."""
+    if subject.target.provider != "CPUExecutionProvider":
+        return
+    import onnxruntime
+    from onnxruntime.capi.onnxruntime_pybind11_state import (
+        Fail,
+        InvalidArgument,
+        InvalidGraph,
+        NotImplemented,
+    )
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    model = subject.graph.model
+    try:
+        onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except (Fail, InvalidArgument, InvalidGraph, NotImplemented) as error:
+        yield _refused(f"ONNX Runtime {onnxruntime.__version__}", error)
+
+
+def openvino_reads(subject: Subject) -> Iterator[Finding]:
+    """OpenVINO's front end reads every operator."""
+    try:
+        import openvino
+    except ImportError:
+        message = "not checked: OpenVINO is not installed here"
+        yield Finding("runtime", "note", "", message, "pip install openvino, and lint again")
+        return
+    try:
+        openvino.Core().read_model(subject.graph.model.SerializeToString(), b"")
+    except RuntimeError as error:
+        yield _refused(f"OpenVINO {openvino.__version__.partition('-')[0]}", error)
+
+
+def _refused(runtime: str, error: Exception) -> Finding:
+    reason = " ".join(str(error).split())
+    node = _NODE.search(reason)
+    return Finding(
+        "runtime",
+        "error",
+        node[1] if node else "",
+        f"{runtime} does not open it: {reason}",
+        "write the network without this operator or type",
+        f"{runtime}, asked here",
+    )

@@ -1,0 +1,29 @@
+"""Open axes: what an engine has to be told about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compress.lint.findings import Finding, Subject
+from compress.onnx_graph.shapes import input_specs
+
+_SOURCE = "TensorRT developer guide, Working with Dynamic Shapes"
+
+
+def open_axes(subject: Subject) -> Iterator[Finding]:
+    """Only the batch is open: every other open axis needs its range, and kernels are chosen for one size in it."""
+    for spec in input_specs(subject.graph.model):
+        axes = [f"{axis} ({size})" for axis, size in enumerate(spec.shape) if axis and isinstance(size, str)]
+        if not axes:
+            continue
+        form = "x".join(str(size) if isinstance(size, int) else f"<{size}>" for size in spec.shape)
+        profile = " ".join(f"--{option}Shapes={spec.name}:{form}" for option in ("min", "opt", "max"))
+        yield Finding(
+            "open-axis",
+            "warning",
+            spec.name,
+            f"axis {', '.join(axes)} is open: TensorRT needs its smallest, usual and largest size, is fast at the"
+            " usual one, and its DLA takes none",
+            f"export with a fixed size, or give the sizes in the optimization profile ({profile})",
+            _SOURCE,
+        )
