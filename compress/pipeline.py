@@ -15,6 +15,7 @@ from compress.bundle import Bundle, check_replaceable, load_bundle
 from compress.choice import Choice, Limits, choose
 from compress.competition import Competition, check_sessions, competition, tuned_options
 from compress.errors import CompressError, InternalError, OutputError, RecipeError, UsageError
+from compress.fitting import fitted, rewrites_note
 from compress.history import Candidate, History, written_safely
 from compress.hosts import connect
 from compress.hosts.machine import fingerprint
@@ -195,7 +196,8 @@ def optimize(
         if choice.candidate is not None:
             with written_safely(out):
                 artifact = history.path_of(choice.candidate)
-                ship(out, artifact, choice, candidates, network, task, deployment, options, rivals.notes)
+                notes = (*rivals.notes, *rewrites_note(choice.candidate.reports, deployment.name))
+                ship(out, artifact, choice, candidates, network, task, deployment, options, notes)
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
@@ -244,7 +246,7 @@ class _Run:
         self.reporter.begin(recipe)
         try:
             self.reporter.step("applying the recipe")
-            compressed = apply_recipe(recipe, self.network, context)
+            compressed = fitted(apply_recipe(recipe, self.network, context), context)
             self.reporter.step("compiling")
             with written_safely(history.directory):
                 directory = history.directory_of(recipe)

@@ -17,6 +17,7 @@ from onnx import TensorProto
 
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.errors import OutputError, RecipeError
+from compress.fitting import fitted
 from compress.history import written_safely
 from compress.metrics import load_metric
 from compress.network import Network, load_network
@@ -161,7 +162,7 @@ def quantize(
 
     reporter.stage("applying the recipe")
     context = Context(task, deployment, seed)
-    compressed = apply_recipe(chosen, network, context)
+    compressed = fitted(apply_recipe(chosen, network, context), context)
     reporter.stage("measuring accuracy")
     with written_safely(path), tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent) as scratch:
         return _written(network, compressed, context, chosen, path, Path(scratch))
