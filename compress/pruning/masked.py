@@ -20,7 +20,6 @@ from torch._ops import OpOverload
 from compress.lift_calls import aten, bind
 from compress.pruning.groups import Channels
 from compress.pruning.propagation import Reading
-from compress.pruning.rules.reduction import hold_groups
 
 
 def run_masked(
@@ -147,8 +146,6 @@ def _group_norm(masked: _Masked, node: fx.Node, kept: dict[int, NDArray[np.bool_
     weight, bias = (
         None if given[name] is None else _skipping(given[name], 0, mask) for name in ("weight", "bias")
     )
-    found = masked.channels.found
-    outer, _ = hold_groups(found, found.axes(node)[1], given["num_groups"])
-    groups = int(masked.channels.kept(outer, masked.removed).sum())
+    groups = int(masked.channels.kept(masked.channels.found.grids[node], masked.removed).sum())
     result = F.group_norm(_skipping(given["input"], 1, mask), groups, weight, bias, given["eps"])
     return torch.zeros_like(given["input"]).index_copy(1, _positions(mask), result)

@@ -58,6 +58,7 @@ class Propagation:
         tensors: Parameter or buffer, by each of its names → the labels of its axes.
         readings: Node → the axes that it sums over or takes statistics of.
         work: Where the multiply-accumulates are.
+        grids: Node with a number of groups → the labels of its groups.
         notes: Operators without a rule and their places.
     """
 
@@ -68,6 +69,7 @@ class Propagation:
     tensors: dict[str, Axes] = field(default_factory=dict)
     readings: dict[fx.Node, list[Reading]] = field(default_factory=dict)
     work: list[Work] = field(default_factory=list)
+    grids: dict[fx.Node, Labels] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:

@@ -16,7 +16,6 @@ from torch._ops import OpOverload
 from compress.lift_calls import aten, bind
 from compress.pruning.atoms import Labels
 from compress.pruning.groups import Channels
-from compress.pruning.rules.reduction import hold_groups
 
 
 def rewrite_call(channels: Channels, removed: NDArray[np.bool_], node: fx.Node, copied: fx.Node) -> None:
@@ -162,11 +161,9 @@ def _layer_norm(call: _Call) -> None:
     call.replace(normalized_shape=[call.left(labels) for labels in call.axes("input")[-count:]])
 
 
-def _groups(operand: str, name: str) -> Callable[[_Call], None]:
+def _groups(name: str) -> Callable[[_Call], None]:
     def rewrite(call: _Call) -> None:
-        found = call.channels.found
-        outer, _ = hold_groups(found, call.axes(operand)[1], call.arguments[name])
-        call.replace(**{name: call.left(outer)})
+        call.replace(**{name: call.left(call.channels.found.grids[call.node])})
 
     return rewrite
 
@@ -185,11 +182,11 @@ _REWRITES: dict[Any, Callable[[_Call], None]] = {
     aten.scaled_dot_product_attention: _attention,
     aten.layer_norm: _layer_norm,
     aten.rms_norm: _layer_norm,
-    aten.group_norm: _groups("input", "num_groups"),
-    aten.channel_shuffle: _groups("self", "groups"),
-    aten.native_channel_shuffle: _groups("self", "groups"),
+    aten.group_norm: _groups("num_groups"),
+    aten.channel_shuffle: _groups("groups"),
+    aten.native_channel_shuffle: _groups("groups"),
     **{
-        packet: _groups("input", "groups")
+        packet: _groups("groups")
         for packet in (
             aten.conv1d,
             aten.conv2d,

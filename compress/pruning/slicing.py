@@ -13,7 +13,6 @@ from torch import fx, nn
 from compress.pruning.groups import Channels
 from compress.pruning.rewriting import rewrite_call
 from compress.pruning.rules.layers import BATCH_NORMS, CONVOLUTIONS, INSTANCE_NORMS, TRANSPOSED
-from compress.pruning.rules.reduction import hold_groups
 
 
 def slice_graph(channels: Channels, removed: NDArray[np.bool_]) -> fx.GraphModule:
@@ -74,9 +73,7 @@ def _resize_layer(channels: Channels, removed: NDArray[np.bool_], node: fx.Node,
         return int(channels.kept(found.axes(operand)[axis], removed).sum())
 
     if isinstance(module, CONVOLUTIONS + TRANSPOSED):
-        grouped = found.tensor(f"{node.target}.weight")[0]
-        outer, _ = hold_groups(found, grouped, original.groups)
-        module.groups = int(channels.kept(outer, removed).sum())
+        module.groups = int(channels.kept(found.grids[node], removed).sum())
         first, second = module.weight.shape[:2]
         if isinstance(module, TRANSPOSED):
             module.in_channels, module.out_channels = first, second * module.groups
@@ -89,8 +86,8 @@ def _resize_layer(channels: Channels, removed: NDArray[np.bool_], node: fx.Node,
     elif isinstance(module, nn.LayerNorm):
         module.normalized_shape = tuple(left(axis) for axis in range(-len(original.normalized_shape), 0))
     elif isinstance(module, nn.GroupNorm):
-        outer, _ = hold_groups(found, found.axes(operand)[1], original.num_groups)
-        module.num_groups, module.num_channels = int(channels.kept(outer, removed).sum()), left(1)
+        module.num_groups = int(channels.kept(found.grids[node], removed).sum())
+        module.num_channels = left(1)
     elif isinstance(module, nn.Embedding):
         module.embedding_dim = module.weight.shape[1]
     elif isinstance(module, nn.PReLU):

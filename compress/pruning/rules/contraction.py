@@ -84,7 +84,7 @@ def _attention(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> 
     names = ("query", "key", "value")
     query, key, value = (found.axes(arguments[name]) for name in names)
     if arguments.get("enable_gqa") and len(query[-3]) != len(key[-3]):
-        served, _ = hold_groups(found, query[-3], len(key[-3]))
+        served, _ = hold_groups(found, node, query[-3], len(key[-3]))
         found.atoms.unify(served, key[-3])
         found.atoms.unify(key[-3], value[-3])
         heads = [query[-3]]
@@ -162,13 +162,13 @@ def convolution(
     found.fix_all([*axes[len(axes) - space :], *weight[2:]])
     if transposed:
         found.atoms.unify(channels, weight[0])
-        number, inner = hold_groups(found, channels, groups)
+        number, inner = hold_groups(found, node, channels, groups)
         outer = weight[1]
         out = merge([number, outer])
     else:
-        number, inner = hold_groups(found, channels, groups)
+        number, inner = hold_groups(found, node, channels, groups)
         found.atoms.unify(inner, weight[1])
-        number_out, outer = hold_groups(found, weight[0], groups)
+        number_out, outer = hold_groups(found, node, weight[0], groups)
         found.atoms.unify(number, number_out)
         out = weight[0]
     if bias is not None:

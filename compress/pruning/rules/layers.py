@@ -70,7 +70,7 @@ def _group_norm(found: Propagation, node: fx.Node, module: Any) -> Axes:
     for name in ("weight", "bias"):
         if (tensor := _tensor(found, node, module, name)) is not None:
             found.atoms.unify(axes[1], tensor[0])
-    hold_groups(found, axes[1], module.num_groups)
+    hold_groups(found, node, axes[1], module.num_groups)
     found.fix_all(axes[2:])
     found.reads(node, _operand(node), 1, skips=True)
     return axes

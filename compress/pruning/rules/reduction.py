@@ -84,15 +84,16 @@ def group_norm(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> 
     for name in ("weight", "bias"):
         if isinstance(arguments.get(name), fx.Node):
             found.unify_all(found.axes(arguments[name]), axes[1:2])
-    hold_groups(found, axes[1], arguments["num_groups"])
+    hold_groups(found, node, axes[1], arguments["num_groups"])
     found.reads(node, arguments["input"], 1, skips=True)
     found.fix_all(axes[2:])
     return axes
 
 
-def hold_groups(found: Propagation, labels: Labels, groups: int) -> tuple[Labels, Labels]:
+def hold_groups(found: Propagation, node: fx.Node, labels: Labels, groups: int) -> tuple[Labels, Labels]:
     """State that an axis stays a grid of groups times members; labels of both."""
     outer, inner = found.atoms.split(labels, [groups, len(labels) // groups])
+    found.grids[node] = outer
     return outer, inner
 
 

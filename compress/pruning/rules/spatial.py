@@ -60,7 +60,7 @@ def _pixel_unshuffle(found: Propagation, node: fx.Node, arguments: dict[str, Any
 
 def _channel_shuffle(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     axes = list(found.axes(arguments["self"]))
-    groups, members = hold_groups(found, axes[1], arguments["groups"])
+    groups, members = hold_groups(found, node, axes[1], arguments["groups"])
     axes[1] = merge([members, groups])
     return axes
 
