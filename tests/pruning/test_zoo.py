@@ -13,9 +13,20 @@ from torch import nn
 
 from compress.network import Network, load_network
 from compress.pruning import Channels, choose, find_channels, magnitude, random_batch, remove
-from tests.pruning.zoo import ZOO, build
+from tests.pruning.zoo import ZOO, build, dense, images, sequences, transformers
 
 RATIO = 0.3
+
+#: Exporting takes seconds: of every kind of network one; the others are marked slow.
+EXPORTED_ALWAYS = (
+    images.ResNet,
+    images.ShuffleNet,
+    dense.YOLO,
+    transformers.ViT,
+    transformers.LLaMA,
+    sequences.BiLSTM,
+    sequences.MultiOutput,
+)
 
 
 @cache
@@ -73,6 +84,11 @@ def test_trains_a_step(kind: type[nn.Module]) -> None:
     assert any(not torch.equal(each, before[name]) for name, each in graph.named_parameters())
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [each if each in EXPORTED_ALWAYS else pytest.param(each, marks=pytest.mark.slow) for each in ZOO],
+    ids=lambda kind: kind.__name__,
+)
 def test_runs_in_onnx_runtime(kind: type[nn.Module]) -> None:
     network = loaded(kind).with_graph(pruned(kind))
     session = onnxruntime.InferenceSession(network.to_onnx().SerializeToString())
