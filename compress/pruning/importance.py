@@ -73,6 +73,9 @@ def taylor(channels: Channels, loss: Loss, batches: Iterable[Sequence[torch.Tens
         channels: What can be removed.
         loss: Of the graph's outputs.
         batches: Inputs of the graph.
+
+    Raises:
+        RecipeError: The loss has no gradient.
     """
     tensors = dict(channels.found.graph.named_parameters())
     totals = {group.name: np.zeros(len(group)) for group in channels.groups}
@@ -98,6 +101,9 @@ def hessian_diagonal(channels: Channels, loss: Loss, batches: Iterable[Sequence[
         loss: Of the graph's outputs; summed over samples, of targets that the network itself predicts (see
             :func:`sampled_loss`), so that the squared gradient of a batch is the sum of its samples'.
         batches: Inputs of the graph.
+
+    Raises:
+        RecipeError: The loss has no gradient.
     """
     tensors = dict(channels.found.graph.named_parameters())
     fisher = {name: torch.zeros_like(each) for name, each in tensors.items()}
@@ -155,7 +161,14 @@ def _gradients(
             with in_eval_mode(graph), torch.enable_grad():
                 outputs = graph(*(tensor.clone() for tensor in batch))
                 outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-                found = torch.autograd.grad(loss(outputs), list(named.values()), allow_unused=True)
+                value = loss(outputs)
+                if not value.requires_grad:
+                    raise RecipeError(
+                        "an output that has a gradient",
+                        "only outputs that have none, such as class numbers",
+                        "choose the importance magnitude",
+                    )
+                found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
             yield {
                 name: torch.zeros_like(each) if gradient is None else gradient
                 for (name, each), gradient in zip(named.items(), found, strict=True)

@@ -130,3 +130,12 @@ def test_draws_repeat_under_a_seed(channels: Channels) -> None:
     )
     assert one.tolist() == again.tolist()
     assert one.tolist() != other.tolist()
+
+
+def test_a_network_that_gives_class_numbers_alone_has_no_gradient() -> None:
+    class Numbers(Hidden):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).argmax(1)
+
+    with pytest.raises(RecipeError, match="an output that has a gradient"):
+        taylor(channels_of(Numbers(), X), sampled_loss(0, classes=True), batches())

@@ -48,6 +48,11 @@ def with_mask(x: torch.Tensor) -> torch.Tensor:
     return F.scaled_dot_product_attention(heads, heads, heads, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
+def grouped_queries(x: torch.Tensor, key: nn.Module) -> torch.Tensor:
+    query, keys = x.view(-1, 6, 4, 2).transpose(1, 2), key(x).view(-1, 6, 2, 2).transpose(1, 2)
+    return F.scaled_dot_product_attention(query, keys, keys, enable_gqa=True).transpose(1, 2).flatten(2)
+
+
 def batched_products(x: torch.Tensor) -> torch.Tensor:
     rows = x.view(-1, 6, 2, 4).permute(2, 0, 1, 3).reshape(-1, 6, 4)
     mixed = torch.bmm(torch.bmm(rows, rows.transpose(1, 2)), rows)
@@ -88,6 +93,8 @@ OPERATORS: dict[str, tuple[Callable[..., torch.Tensor], int, dict[str, nn.Module
     # name: (operator, rank of the channels' tensor, its layers, free units in all)
     "masked_fill": (masked, 3, {}, 8),
     "attention_mask": (with_mask, 3, {}, 6),
+    # The keys' heads, the queries of each, and dimensions.
+    "grouped_queries": (grouped_queries, 3, {"key": nn.Linear(8, 4)}, 2 + 2 + 2),
     "bmm": (batched_products, 3, {}, 6),
     "repeat_and_expand": (repeated, 3, {}, 8 + 3),
     "zeros_and_full": (from_constants, 3, {}, 8),
