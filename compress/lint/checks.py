@@ -37,6 +37,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "openvino": (operators.opset, runtimes.openvino_reads),
 }
 
+#: What ONNX's checker says, and the rewrite that helps: GroupNormalization of opset 18 had a scale per group.
+_MENDS = {"GroupNormalization is deprecated": "group-normalization"}
+
 #: Protocol buffers, and so the checker, end at 2 GiB.
 _CHECKABLE_BYTES = 2**31 - 1
 
@@ -58,7 +61,9 @@ def lint(model: onnx.ModelProto, target: Target, *, dla: bool = False) -> list[F
         try:
             onnx.checker.check_model(model, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            return [Finding("onnx", "error", "", _one_line(error), "export the network again")]
+            reason = _one_line(error)
+            rewrite = next((name for text, name in _MENDS.items() if text in reason), "")
+            return [Finding("onnx", "error", "", reason, "export the network again", rewrite=rewrite)]
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     subject = Subject(model, target)

@@ -172,9 +172,11 @@ def _illegal(node: onnx.NodeProto, graph: Graph, opset: int) -> str | None:
     for names, parameters in ((node.input, schema.inputs), (node.output, schema.outputs)):
         for position, name in enumerate(names):
             element_type = graph.element_type(name) if name else TensorProto.UNDEFINED
+            if not element_type:
+                continue
             allowed = parameters[min(position, len(parameters) - 1)].types
             written = helper.tensor_dtype_to_string(element_type).removeprefix("TensorProto.").lower()
-            if element_type and f"tensor({written})" not in allowed:
+            if f"tensor({written})" not in allowed:
                 return f"it did not take {written}"
     return None
 
