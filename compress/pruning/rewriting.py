@@ -83,6 +83,8 @@ class _Call:
 
 def _view(call: _Call) -> None:
     name = "shape" if "shape" in call.arguments else "size"
+    if name not in call.arguments:
+        return  # a view as another dtype
     sizes = call.sizes(_copied_sizes(call, name), call.channels.found.axes(call.node))
     if sizes is not None:
         # A view of what was contiguous may have to be a copy now.

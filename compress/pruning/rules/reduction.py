@@ -5,43 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import fx
 
 from compress.lift_calls import aten
 from compress.pruning.atoms import Labels, fixed
 from compress.pruning.propagation import Axes, Propagation, Rule
+from compress.pruning.rules.elementwise import elementwise
 
 
 def _reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
     """A statistic over some axes, in which removed indices no longer count."""
-    operand = arguments["self"]
+    operand, given = arguments["self"], arguments.get("dim")
     axes, shapes = found.axes(operand), found.shapes[node]
-    given = arguments.get("dim")
-    reduced = {
-        axis % len(axes)
-        for axis in (
-            range(len(axes)) if given is None or given == [] else [given] if isinstance(given, int) else given
-        )
-    }
+    if given is None or given == []:
+        given = range(len(axes))
+    reduced = {axis % len(axes) for axis in ([given] if isinstance(given, int) else given)}
     for axis in reduced:
         found.reads(node, operand, axis, skips=True)
-    keep = len(shapes if hasattr(shapes, "numel") else shapes[0]) == len(axes)
+    several = not isinstance(shapes, torch.Size)
+    keepdim = len(shapes[0] if several else shapes) == len(axes)
     result = [
         fixed(1) if axis in reduced else labels
         for axis, labels in enumerate(axes)
-        if keep or axis not in reduced
+        if keepdim or axis not in reduced
     ]
-    if hasattr(shapes, "numel"):
-        return result
-    # Max and min over one axis return its indices too, which would be others after removal.
-    found.fix_all(axes[axis] for axis in reduced)
-    return [result] * len(shapes)
+    if several:
+        # Max and min over one axis return positions too, which would be others after removal.
+        found.fix_all(axes[axis] for axis in reduced)
+        return [result] * len(shapes)
+    return result
 
 
 def _binary_or_reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
     if "other" in arguments:
-        from compress.pruning.rules.elementwise import elementwise
-
         return elementwise(found, node, arguments)
     return _reduce(found, node, arguments)
 

@@ -166,8 +166,7 @@ def _slice(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes
     size = found.shape(node)[at]
     if size == len(labels):
         return axes
-    bounds = (arguments["start"] or 0, arguments.get("end"))
-    start, end = bounds
+    start, end = arguments["start"] or 0, arguments.get("end")
     if not isinstance(start, int) or not (end is None or isinstance(end, int)):
         found.atoms.fix(labels)
         axes[at] = fixed(size)
