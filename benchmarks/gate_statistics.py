@@ -123,13 +123,15 @@ def coverage() -> None:
         trials = 1_000 if n == 1_000 else 3_000
         _covered(f"other metrics' mean (bootstrap-t), {n} samples", 0.95, mean, trials)
         _covered(f"other metrics' drop (bootstrap-t), {n} samples", 0.90, difference, trials)
-    truth = _calibration_rise(np.random.default_rng(2), 2_000_000)
+    for rise in (0.01, 0.04):
 
-    def rise() -> bool:
-        low, high = _calibration_bounds(random, 2_000)
-        return low <= truth <= high
+        def calibration(rise: float = rise) -> bool:
+            low, high = _calibration_bounds(random, 1_000, rise)
+            return low <= 100 * rise <= high
 
-    _covered("rise of the calibration error (bootstrap), 2000 samples", 0.90, rise, 600)
+        _covered(
+            f"rise of calibration error by {100 * rise:.0f}, 1000 samples (at least)", 0.90, calibration, 400
+        )
     print()
 
 
@@ -145,23 +147,13 @@ def _covered(name: str, level: float, trial: Callable[[], bool], trials: int) ->
     )
 
 
-def _outcomes(random: np.random.Generator, n: int) -> tuple[Confidences, Confidences]:
-    """A baseline whose confidences hold, and a candidate that is as often right and 4 points too confident."""
+def _calibration_bounds(random: np.random.Generator, n: int, rise: float) -> tuple[float, float]:
+    """Of a baseline whose confidences hold, and a candidate that is as often right and too confident."""
     confidence = random.uniform(0.5, 0.95, n)
     right = (random.uniform(size=n) < confidence).astype(np.float64)
-    return Confidences(confidence + 0.04, right), Confidences(confidence, right)
-
-
-def _calibration_bounds(random: np.random.Generator, n: int) -> tuple[float, float]:
-    figures = judge_calibration(*_outcomes(random, n), GatePolicy()).figures
+    candidate, baseline = Confidences(confidence + rise, right), Confidences(confidence, right)
+    figures = judge_calibration(candidate, baseline, GatePolicy()).figures
     return float(str(figures["low_points"])), float(str(figures["high_points"]))
-
-
-def _calibration_rise(random: np.random.Generator, n: int) -> float:
-    from compress.gate.calibration import expected_calibration_error
-
-    ours, theirs = _outcomes(random, n)
-    return 100 * (expected_calibration_error(ours) - expected_calibration_error(theirs))
 
 
 def rounds(trials: int = 4_000) -> None:
