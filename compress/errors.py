@@ -12,6 +12,7 @@
     │   ├── BundleError       a bundle or profile that is damaged or of another kind
     │   └── OutputError       the place where results should go
     ├── UnavailableError      exit 4: the target or its back end is not on this machine
+    │   └── ConnectionLostError  a board stopped answering; what was measured is kept
     └── InternalError         exit 5: a defect of compress itself
 
 Exit codes of the command: 0 success or pass, 1 the gate's fail, 2 usage, 3 the gate's inconclusive,
@@ -91,6 +92,10 @@ class UnavailableError(CompressError):
     """The target, or the back end it needs, is not on this machine."""
 
     exit_code = 4
+
+
+class ConnectionLostError(UnavailableError):
+    """A board stopped answering; what was measured is kept."""
 
 
 class InternalError(CompressError):

@@ -14,11 +14,17 @@ from compress.backends.base import Artifact
 from compress.bundle import Bundle, check_replaceable, load_bundle
 from compress.choice import Choice, Limits, choose
 from compress.competition import Competition, check_sessions, competition, tuned_options
-from compress.errors import CompressError, InternalError, OutputError, RecipeError, UsageError
+from compress.errors import (
+    CompressError,
+    ConnectionLostError,
+    InternalError,
+    OutputError,
+    RecipeError,
+    UsageError,
+)
 from compress.fitting import fitted, rewrites_note
 from compress.history import Candidate, History, written_safely
 from compress.hosts import connect
-from compress.hosts.machine import fingerprint
 from compress.network import Network, load_network
 from compress.profiling.measure import measure
 from compress.progress import Reporter
@@ -90,6 +96,8 @@ def optimize(
     *,
     data: Any,
     target: str | Path | Target = "cpu",
+    host: str | None = None,
+    keep_on_host: bool = False,
     out: str | Path = "build",
     metric: str | Callable[..., Any] | None = None,
     train_data: Any = None,
@@ -115,6 +123,8 @@ def optimize(
         data: Evaluation data: an ``.npz``, a folder of class folders of images, ``package.module:callable``,
             a pair of arrays, or a Task.
         target: A name that ``compress targets`` lists, or a target's TOML file.
+        host: Where a target of the TensorRT back end is: an address that ssh takes, or ``local``; None estimates.
+        keep_on_host: Leave engines and timing caches there, so that the next run finds them.
         out: Directory of the bundle. An interrupted run is kept in ``<out>.partial`` and resumed.
         metric: ``top-1``, ``top-k``, ``mean-error``, ``agreement``, ``package.module:callable`` or a callable;
             None chooses by the labels.
@@ -140,7 +150,7 @@ def optimize(
 
     Raises:
         UsageError: Something given cannot be used; the message says what to do.
-        UnavailableError: The target's back end is not on this machine.
+        UnavailableError: The target's back end is not on this machine, or the host does not answer.
     """
     start = time.perf_counter()
     reporter = reporter or Reporter()
@@ -164,7 +174,8 @@ def optimize(
     reporter.stage("loading the network")
     network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
     task = task.bind(network.inputs, network.outputs)
-    host = connect(deployment, seconds)
+    machine = connect(deployment, seconds, host, keep=keep_on_host, told=reporter.stage)
+    deployment = machine.adapt(deployment)
     options = {
         "max-drop": max_drop,
         "max-latency": max_latency,
@@ -178,9 +189,9 @@ def optimize(
         "trust-pickle": trust_pickle,
         "recipe": [str(recipe) for recipe in recipes if isinstance(recipe, str | Path)],
     }
-    run = _Run(network, task, deployment, host, rivals, seed, threads, seconds, reporter)
+    run = _Run(network, task, deployment, machine, rivals, seed, threads, seconds, reporter)
 
-    with History(out.with_name(out.name + ".partial"), run.key()) as history:
+    with machine, History(out.with_name(out.name + ".partial"), run.key()) as history:
         trains = task.training is not None
         reporter.plan(most_candidates(deployment, own, rivals.names, trains=trains))
         for recipe in propose(deployment, limits, history, own, rivals.names, trains=trains):
@@ -217,7 +228,10 @@ class _Run:
     threads: int | None
     seconds: float
     reporter: Reporter
-    fingerprint: dict[str, Any] = field(default_factory=fingerprint)
+    fingerprint: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fingerprint = self.host.fingerprint()
 
     def key(self) -> dict[str, Any]:
         """What measurements must share to belong to one run; the limits are not in it, since they only choose."""
@@ -265,7 +279,7 @@ class _Run:
                 network=(self.network.origin.name, self.network.origin.sha256),
                 reporter=self.reporter,
             )
-        except OutputError:
+        except (OutputError, ConnectionLostError):
             raise
         except Exception as error:
             if recipe == ORIGINAL:

@@ -26,6 +26,10 @@ def load_backend(name: str) -> Backend:
         from compress.backends.onnxruntime import OnnxRuntime
 
         return OnnxRuntime()
+    if name == "tensorrt":
+        from compress.backends.trtexec import Trtexec
+
+        return Trtexec()
     for entry in entry_points(group="compress.backends", name=name):
         backend: Backend = entry.load()()
         return backend

@@ -19,7 +19,14 @@ TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
 
 
 def build_arguments(
-    target: Target, inputs: Sequence[TensorSpec], precision: str, model: str = "model.onnx"
+    target: Target,
+    inputs: Sequence[TensorSpec],
+    precision: str,
+    model: str = "model.onnx",
+    *,
+    timing_cache: str = "timing.cache",
+    workspace_mb: int | None = None,
+    dla_core: int | None = None,
 ) -> list[str]:
     """Options of ``trtexec`` that build ``model.engine`` from the bundle's graph.
 
@@ -29,12 +36,15 @@ def build_arguments(
         precision: "fp32", "fp16" or "int8": what the graph holds. Releases before 10 are not strongly typed and
             need to be told.
         model: The ONNX file.
+        timing_cache: Where measured kernels are kept, so that the next build is faster.
+        workspace_mb: Memory that kernels may take while they are tried and run, MiB; None for all there is.
+        dla_core: Deep learning accelerator to build for; what it cannot run falls back to the GPU.
     """
-    release = tuple(int(part) for part in (target.tensorrt or "10").split(".")[:2])
+    release = release_of(target.tensorrt)
     arguments = [
         f"--onnx={model}",
         "--saveEngine=model.engine",
-        "--timingCacheFile=timing.cache",
+        f"--timingCacheFile={timing_cache}",
         "--profilingVerbosity=detailed",
         "--exportLayerInfo=layers.json",
     ]
@@ -43,13 +53,27 @@ def build_arguments(
     else:
         arguments += {"fp32": [], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}[precision]
     arguments.append("--skipInference" if release >= (8, 6) else "--buildOnly")
-    dynamic = [spec for spec in inputs if spec.dynamic_batch]
-    if dynamic:
+    if workspace_mb is not None:
+        arguments.append(f"--memPoolSize=workspace:{workspace_mb}")
+    if dla_core is not None:
+        arguments += [f"--useDLACore={dla_core}", "--allowGPUFallback"]
+    if any(spec.dynamic_batch for spec in inputs):
         first, second = target.batch_sizes[0], target.batch_sizes[-1]
         for option, batch in (("minShapes", first), ("optShapes", first), ("maxShapes", second)):
-            shapes = ",".join(f"{spec.name}:{'x'.join(map(str, spec.with_batch(batch)))}" for spec in dynamic)
-            arguments.append(f"--{option}={shapes}")
+            arguments.append(f"--{option}={shapes(inputs, batch)}")
     return arguments
+
+
+def shapes(inputs: Sequence[TensorSpec], batch: int) -> str:
+    """The value of ``--shapes`` and its like: every input of dynamic batch at one size."""
+    return ",".join(
+        f"{spec.name}:{'x'.join(map(str, spec.with_batch(batch)))}" for spec in inputs if spec.dynamic_batch
+    )
+
+
+def release_of(tensorrt: str | None) -> tuple[int, ...]:
+    """Major and minor number of a release; None is read as 10."""
+    return tuple(int(part) for part in (tensorrt or "10").split(".")[:2])
 
 
 def build_script(target: Target, inputs: Sequence[TensorSpec], precision: str) -> str:

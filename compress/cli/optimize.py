@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from compress.cli.options import Seconds, data_options, deployment_options, network_options
+from compress.cli.options import Seconds, data_options, deployment_options, host_options, network_options
 
 
 @click.command()
 @click.argument("model", type=click.Path())
 @deployment_options
+@host_options
 @click.option("--train-data", help="Data to train and calibrate on, in the same forms.")
 @click.option("--out", default="build", show_default=True, type=click.Path(), help="Directory of the bundle.")
 @click.option(

@@ -67,6 +67,24 @@ def deployment_options(command: Command) -> Command:
     return command
 
 
+def host_options(command: Command) -> Command:
+    """The machine that a TensorRT target is."""
+    for option in (
+        click.option(
+            "--keep-on-host",
+            is_flag=True,
+            help="Leave engines and timing caches on the host: the next run is faster.",
+        ),
+        click.option(
+            "--host",
+            help="Build and measure there with TensorRT's trtexec: user@board as ssh takes it, or 'local'. "
+            "[default: estimate]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def data_options(command: Command) -> Command:
     """Where samples come from and what accuracy means; the image flags arrive together as ``image_options``."""
 

@@ -1,29 +1,61 @@
-"""Where artifacts run: this machine, or nowhere (then figures are estimates)."""
+"""Where artifacts run: this machine, one behind ssh, or nowhere (then figures are estimates)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from compress.backends import load_backend
+from compress.errors import UsageError
 from compress.hosts.absent import AbsentHost
 from compress.hosts.local import LocalHost
 from compress.profiling.latency import Budget
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from compress.hosts.base import Host
     from compress.target import Target
 
 
-def connect(target: Target, seconds: float = 2.0) -> Host:
-    """The host for a target: this machine if the target is it, else none.
+def connect(
+    target: Target,
+    seconds: float = 2.0,
+    host: str | None = None,
+    *,
+    keep: bool = False,
+    told: Callable[[str], None] = lambda _: None,
+) -> Host:
+    """The host for a target: the one that is named, else this machine if the target is it, else none.
 
     Args:
         target: What builds are for.
         seconds: Of timing per build and batch size, where there is something to time.
+        host: A machine with TensorRT: an address that ssh takes (``user@board``), or ``local`` for this one.
+        keep: Leave what was built on that machine.
+        told: Receives a sentence when another user of it has to be waited for.
 
     Raises:
-        UnavailableError: The target is this machine, and its back end is not installed.
+        UnavailableError: The target is this machine, and its back end is not installed; or the named one cannot be
+            reached, or has no TensorRT.
+        UsageError: A host is named for a target that TensorRT does not build for.
     """
+    if host is not None:
+        if target.backend != "tensorrt":
+            raise UsageError(
+                "a target of the TensorRT back end with --host",
+                f"{target.name}, which runs in {target.backend}",
+                "choose the board's target (compress targets), or leave --host out",
+            )
+        from compress.hosts.shell import LocalShell
+        from compress.hosts.ssh import SshShell
+        from compress.hosts.tensorrt import TensorRtHost
+
+        shell = LocalShell() if host == "local" else SshShell(host)
+        try:
+            return TensorRtHost(shell, seconds, keep=keep, told=told)
+        except BaseException:
+            shell.close()
+            raise
     if target.here:
         return LocalHost(load_backend(target.backend), Budget(seconds=seconds))
     return AbsentHost(load_backend("onnxruntime"))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, Session
+from compress.hosts.machine import fingerprint
 from compress.record import Latency, Source
 
 if TYPE_CHECKING:
@@ -33,6 +38,52 @@ class Host(ABC):
 
     source: ClassVar[Source]
     backend: Backend
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the machine as it was found."""
+        return
+
+    def adapt(self, target: Target) -> Target:
+        """The target with the releases that this host really has."""
+        return target
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What identifies the machine that figures are measured on."""
+        return dict(fingerprint())
+
+    def conditions(self, options: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What changes from run to run on one machine, now; None where nothing is measured.
+
+        Args:
+            options: Session options of the artifact.
+        """
+        return None
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """The machine to oneself, as long as one candidate is measured."""
+        return nullcontext()
+
+    def open(self, artifact: Artifact, target: Target) -> Session:
+        """A session over an artifact where it is measured.
+
+        Args:
+            artifact: What is opened.
+            target: What it is for.
+        """
+        return load_backend(artifact.backend).open(artifact)
+
+    def coverage(self, build: Build) -> dict[str, Any] | None:
+        """As :meth:`Backend.coverage`, of the build that is measured."""
+        return load_backend(build.artifact.backend).coverage(build.artifact)
+
+    def doubts(self, build: Build) -> tuple[str, ...]:
+        """What makes this host's figures of a build doubtful, a sentence each; asked once it is measured."""
+        return ()
 
     @abstractmethod
     def latency(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +11,7 @@ from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, Session
 from compress.hosts.base import Build, Host, batch_sizes
 from compress.profiling.breakdown import measured_layers
+from compress.profiling.conditions import conditions
 from compress.profiling.energy import energy_mj
 from compress.profiling.latency import Budget, measure_latency, measure_ratio, sample_feeds
 from compress.profiling.memory import peak_memory_mb
@@ -36,6 +37,10 @@ class LocalHost(Host):
     def __init__(self, backend: Backend, budget: Budget | None = None) -> None:
         self.backend = backend
         self.budget = budget or Budget()
+
+    def conditions(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """See :meth:`Host.conditions`."""
+        return conditions(options)
 
     def latency(
         self, build: Build, original: Build | None, task: Task | None, target: Target

@@ -39,6 +39,8 @@ INFERENCE_ISA = (
 #: What must be equal for two latencies to be comparable. Versions of software are recorded but not part of
 #: it: whether a newer driver or runtime is slower is a question that a comparison should be able to answer.
 _COMPARABLE = ("cpu", "cores", "isa", "governor", "gpu")
+#: Of a board besides: figures from different power modes do not compare.
+_COMPARABLE_ON_BOARD = ("board", "sm", "power_mode", "clocks_locked", "gpu_max_mhz")
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,9 @@ def fingerprint() -> dict[str, str | int | float]:
 
 
 def fingerprint_id(fingerprint: dict[str, str | int | float]) -> str:
-    """Twelve hexadecimal digits, equal where latencies may be compared: same hardware and governor."""
+    """Twelve hexadecimal digits, equal where latencies may be compared: same hardware, governor and power mode."""
     part = {key: fingerprint.get(key) for key in _COMPARABLE}
+    part |= {key: fingerprint[key] for key in _COMPARABLE_ON_BOARD if key in fingerprint}
     return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -8,11 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.hosts.base import Build
 from compress.profiling.accuracy import accuracy_of, outcomes_of
-from compress.profiling.conditions import conditions
 from compress.profiling.noise import doubts
 from compress.profiling.slices import slices_of
 from compress.progress import Reporter
@@ -55,13 +53,13 @@ def measure(
     """
     reporter = reporter or Reporter()
     name, sha256 = network or (None, None)
-    found = conditions(artifact.options) if host.source == "measured" else None
     with ExitStack() as stack:
-        build = Build(artifact, stack.enter_context(load_backend(artifact.backend).open(artifact)))
+        stack.enter_context(host.exclusive())
+        found = host.conditions(artifact.options)
+        build = Build(artifact, stack.enter_context(host.open(artifact, target)))
         baseline = None
         if original is not None:
-            opened = load_backend(original[1].backend).open(original[1])
-            baseline = Build(original[1], stack.enter_context(opened))
+            baseline = Build(original[1], stack.enter_context(host.open(original[1], target)))
 
         accuracy, outcomes = None, np.empty(0)
         slices: tuple[Slice, ...] = ()
@@ -77,6 +75,7 @@ def measure(
         latency = host.latency(build, baseline, task, target)
         energy = host.energy_mj(build, target)
         layers = host.layers(build, target)
+        coverage, doubtful = host.coverage(build), host.doubts(build)
     reporter.step("memory")
     return Profile(
         recipe=recipe,
@@ -88,7 +87,7 @@ def measure(
         accuracy=accuracy,
         latency=latency,
         peak_memory_mb=host.peak_memory_mb(build, target),
-        coverage=load_backend(artifact.backend).coverage(artifact),
+        coverage=coverage,
         fingerprint=fingerprint,
         versions=versions(),
         layers=layers,
@@ -101,7 +100,8 @@ def measure(
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         conditions=found,
         energy_mj=energy,
-        warnings=tuple(
-            doubt for figure in latency if figure.source == "measured" for doubt in doubts(figure)
+        warnings=(
+            *(doubt for figure in latency if figure.source == "measured" for doubt in doubts(figure)),
+            *doubtful,
         ),
     )

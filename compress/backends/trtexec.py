@@ -1,0 +1,146 @@
+"""``trtexec`` of each TensorRT release: how a built engine is timed, looked into and run on given inputs.
+
+Options per release: ``trtexec --help`` of 8.5, 8.6, 10.3, 10.16 and 11.1. What a release does by default changed with
+11.0 (CUDA graphs, spinning, no transfers), so each of these is always said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from compress.backends.base import Artifact, Backend, Session
+from compress.backends.tensorrt import release_of, shapes
+from compress.errors import UnavailableError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from compress.target import Target
+    from compress.tensors import TensorSpec
+
+#: Recipes may set these in their session: which accelerator to build for, and engines to build of each candidate.
+DEFAULTS: Mapping[str, Any] = {"dla_core": None, "builds": 3, "cuda_graph": True}
+
+
+class Trtexec(Backend):
+    """TensorRT: its artifact is the graph, and each host builds its own engines of it."""
+
+    name: ClassVar[str] = "tensorrt"
+    runtime: ClassVar[str] = "tensorrt"
+
+    def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
+        """See :meth:`Backend.compile`: constants folded, checked by ONNX Runtime, and written as ``model.onnx``."""
+        from compress.backends.onnxruntime import OnnxRuntime
+
+        # Both runtimes read the same Q/DQ graph; what ONNX Runtime refuses need not be sent to a board.
+        checked = OnnxRuntime().compile(model, directory, {})
+        return Artifact(checked.path, checked.sha256, checked.size_bytes, self.name, {**DEFAULTS, **options})
+
+    def open(self, artifact: Artifact) -> Session:
+        """See :meth:`Backend.open`: engines run only where they were built.
+
+        Raises:
+            UnavailableError: Always: a host opens these.
+        """
+        raise UnavailableError(
+            "the machine that the engine is for",
+            f"{artifact.path.name}, which TensorRT builds and runs there",
+            "give --host user@board; or run build.sh of the bundle on the board",
+        )
+
+    def default_options(self, target: Target, threads: int | None = None) -> dict[str, Any]:
+        """See :meth:`Backend.default_options`."""
+        return dict(DEFAULTS)
+
+    def variants(self, options: Mapping[str, Any], threads: int | None) -> list[dict[str, Any]]:
+        """See :meth:`Backend.variants`: TensorRT tries its kernels itself."""
+        return []
+
+    def coverage(self, artifact: Artifact) -> None:
+        """See :meth:`Backend.coverage`: the host tells, from the engine."""
+        return
+
+
+def timing_arguments(
+    release: str,
+    inputs: Sequence[TensorSpec],
+    batch: int,
+    seconds: float,
+    *,
+    loaded: Mapping[str, str],
+    cuda_graph: bool = True,
+    times: str = "times.json",
+) -> list[str]:
+    """Time an engine host to host, copies included: single calls back to back, no second stream.
+
+    Args:
+        release: Of TensorRT.
+        inputs: What the engine takes.
+        batch: Samples in a call.
+        seconds: Of timed calls; a second of them warms up before.
+        loaded: Input name → file with its values.
+        cuda_graph: Whether the call is captured, as a deployment does; DLA cannot be.
+        times: Where each call's times go.
+    """
+    arguments = [
+        "--loadEngine=model.engine",
+        *_inputs(inputs, batch, loaded),
+        "--warmUp=1000",
+        f"--duration={max(1, round(seconds))}",
+        "--iterations=30",
+        "--useSpinWait",
+        f"--exportTimes={times}",
+    ]
+    new = release_of(release) >= (11,)
+    if cuda_graph:
+        arguments.append("--useCudaGraph")
+    elif new:
+        arguments.append("--noCudaGraph")
+    if new:
+        arguments.append("--includeDataTransfers")
+    return arguments
+
+
+def layer_arguments(
+    release: str, inputs: Sequence[TensorSpec], batch: int, *, loaded: Mapping[str, str], profile: str
+) -> list[str]:
+    """Time each layer, in a run of its own since watching layers slows them and CUDA graphs hide them."""
+    arguments = [
+        "--loadEngine=model.engine",
+        *_inputs(inputs, batch, loaded),
+        "--warmUp=200",
+        "--duration=1",
+        "--iterations=10",
+        "--dumpProfile",
+        "--separateProfileRun",
+        "--profilingVerbosity=detailed",
+        f"--exportProfile={profile}",
+    ]
+    return [*arguments, "--noCudaGraph"] if release_of(release) >= (11,) else arguments
+
+
+def output_arguments(
+    release: str, inputs: Sequence[TensorSpec], batch: int, *, loaded: Mapping[str, str], outputs: str
+) -> list[str]:
+    """Run an engine once on given inputs and keep what it answers."""
+    arguments = [
+        "--loadEngine=model.engine",
+        *_inputs(inputs, batch, loaded),
+        "--warmUp=0",
+        "--duration=0",
+        "--iterations=1",
+        f"--exportOutput={outputs}",
+    ]
+    return [*arguments, "--includeDataTransfers"] if release_of(release) >= (11,) else arguments
+
+
+def _inputs(inputs: Sequence[TensorSpec], batch: int, loaded: Mapping[str, str]) -> list[str]:
+    given = [f"--shapes={shapes(inputs, batch)}"] if any(spec.dynamic_batch for spec in inputs) else []
+    # A name may hold a colon; trtexec takes it in quotes of its own.
+    files = ",".join(
+        f"'{name}':{file}" if ":" in name or "," in name else f"{name}:{file}"
+        for name, file in loaded.items()
+    )
+    return [*given, f"--loadInputs={files}"]

@@ -1,0 +1,236 @@
+"""What a board says of itself: asked in one command, read by functions that only read text.
+
+A Jetson tells its model in the device tree, its release in ``/etc/nv_tegra_release``, its power mode by
+``nvpmodel -q``, its clocks and temperatures in ``/sys``; a machine with a graphics card answers ``nvidia-smi``. What
+it does not tell is left out rather than guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from compress.backends.tensorrt import TRTEXEC
+from compress.errors import UnavailableError
+from compress.hosts.shell import Shell
+
+#: Prints a section a question. COMPRESS_BOARD_ROOT is where its tests keep a board's files.
+_PROBE = r"""
+r=${COMPRESS_BOARD_ROOT:-}
+section() { echo "== $1"; }
+section model; tr -d '\000' <"$r/proc/device-tree/model" 2>/dev/null
+echo; section release; cat "$r/etc/nv_tegra_release" 2>/dev/null
+section packages; dpkg-query -W -f='${Package} ${Version}\n' 'libnvinfer*' nvidia-jetpack 'cuda-cudart-*' 2>/dev/null
+section nvpmodel; nvpmodel -q 2>/dev/null
+section memory; cat "$r/proc/meminfo" 2>/dev/null
+clock() { cat "$r"/sys/class/devfreq/*gpu*/"$1" "$r"/sys/class/devfreq/*.g*/"$1" 2>/dev/null | head -n 1; }
+section gpu-clock; clock cur_freq
+section gpu-clock-max; clock max_freq
+section gpu-clock-min; clock min_freq
+section dla; for d in "$r"/sys/devices/platform/*/*nvdla* "$r"/sys/devices/platform/*nvdla*; do
+  [ -e "$d" ] && echo "$d"; done
+section thermal; for z in "$r"/sys/class/thermal/thermal_zone*; do
+  [ -r "$z/temp" ] && echo "$(cat "$z/type") $(cat "$z/temp" 2>/dev/null)"; done
+section disk; df -Pk "$HOME" | tail -n 1
+section tegrastats; command -v tegrastats
+section nvidia-smi
+nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader 2>/dev/null
+section trtexec
+t=$(command -v trtexec || { [ -x __TRTEXEC__ ] && echo __TRTEXEC__; }); echo "$t"
+[ -n "$t" ] && "$t" --help 2>&1 | grep -m 1 '\[TensorRT v'
+true
+""".replace("__TRTEXEC__", TRTEXEC)
+
+#: JetPack for a release of the board's Linux (L4T), by NVIDIA's archive of JetPack releases.
+_JETPACK = {"35.": "5.1", "36.3": "6.0", "36.4.3": "6.2", "36.4.4": "6.2.1", "36.4": "6.1", "38.2": "7.0"}
+#: Compute capability by the name of the module.
+_CAPABILITY = {"xavier": "7.2", "orin": "8.7", "thor": "11.0"}
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board, as it describes itself; None where it does not tell.
+
+    Attributes:
+        model: The maker's name for it.
+        trtexec: Path of the tool there.
+        tensorrt: Release of that tool, ``10.3.0``.
+        jetpack: Release, by its package or by L4T's.
+        l4t: Release of the board's Linux, ``36.4.3``.
+        cuda: Release of the CUDA runtime.
+        driver: Of the graphics card; None on a Jetson, whose driver is L4T's.
+        compute_capability: ``8.7``.
+        power_mode: As ``nvpmodel`` names it: ``MAXN_SUPER``, ``15W``.
+        gpu_mhz: Clock of the GPU now.
+        gpu_max_mhz: The highest that the power mode allows.
+        clocks_locked: Whether the lowest clock is the highest, as ``jetson_clocks`` sets it.
+        memory_free_mb: Available memory, MiB.
+        disk_free_mb: Free space of the home directory, MiB.
+        dla_cores: Deep learning accelerators; 0 where none shows.
+        temperature_c: Of the hottest zone, °C.
+        tegrastats: Whether the board measures its power.
+    """
+
+    model: str
+    trtexec: str
+    tensorrt: str
+    jetpack: str | None = None
+    l4t: str | None = None
+    cuda: str | None = None
+    driver: str | None = None
+    compute_capability: str | None = None
+    power_mode: str | None = None
+    gpu_mhz: float | None = None
+    gpu_max_mhz: float | None = None
+    clocks_locked: bool | None = None
+    memory_free_mb: int | None = None
+    disk_free_mb: int | None = None
+    dla_cores: int = 0
+    temperature_c: float | None = None
+    tegrastats: bool = False
+
+    def fingerprint(self) -> dict[str, str | int | float]:
+        """What identifies it for figures that were measured on it; what moves from minute to minute is not in it."""
+        found: dict[str, str | int | float | None] = {
+            "board": self.model,
+            "gpu": self.model,
+            "sm": self.compute_capability,
+            "power_mode": self.power_mode,
+            "clocks_locked": None if self.clocks_locked is None else int(self.clocks_locked),
+            "gpu_max_mhz": self.gpu_max_mhz,
+            "tensorrt": self.tensorrt,
+            "jetpack": self.jetpack,
+            "l4t": self.l4t,
+            "cuda": self.cuda,
+            "gpu_driver": self.driver,
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+
+def probe(shell: Shell) -> Board:
+    """Ask a board.
+
+    Raises:
+        UnavailableError: It has no ``trtexec``, or one that does not tell its release.
+    """
+    return board_of(shell.run(_PROBE).text, shell.name)
+
+
+def board_of(text: str, name: str) -> Board:
+    """A board from the sections that the probe printed.
+
+    Raises:
+        UnavailableError: It has no ``trtexec``, or one that does not tell its release.
+    """
+    told = sections(text)
+    tool, _, header = told.get("trtexec", "").partition("\n")
+    release = tool_release(header)
+    if not tool or release is None:
+        raise UnavailableError(
+            f"TensorRT's trtexec on {name}",
+            f"one that does not tell its release: {header or 'no output'}"
+            if tool
+            else "no such program there",
+            "install JetPack's TensorRT there (apt install nvidia-jetpack), or put trtexec on the PATH",
+        )
+    card, capability, driver = [
+        *(each.strip() for each in told.get("nvidia-smi", "").split(",")),
+        "",
+        "",
+        "",
+    ][:3]
+    model = told.get("model", "") or card or "unknown"
+    l4t = l4t_release(told.get("release", ""))
+    packages = dict(line.split(" ", 1) for line in told.get("packages", "").splitlines() if " " in line)
+    lowest, highest = megahertz(told.get("gpu-clock-min", "")), megahertz(told.get("gpu-clock-max", ""))
+    return Board(
+        model=model,
+        trtexec=tool,
+        tensorrt=release,
+        jetpack=jetpack_release(packages.get("nvidia-jetpack"), l4t),
+        l4t=l4t,
+        cuda=cuda_release(packages),
+        driver=driver or None,
+        compute_capability=_capability(model, capability),
+        power_mode=power_mode(told.get("nvpmodel", "")),
+        gpu_mhz=megahertz(told.get("gpu-clock", "")),
+        gpu_max_mhz=highest,
+        clocks_locked=None if lowest is None or highest is None else lowest == highest,
+        memory_free_mb=memory_free_mb(told.get("memory", "")),
+        disk_free_mb=disk_free_mb(told.get("disk", "")),
+        dla_cores=len({line.rsplit("nvdla", 1)[-1] for line in told.get("dla", "").split()}),
+        temperature_c=hottest_c(told.get("thermal", "")),
+        tegrastats=bool(told.get("tegrastats")),
+    )
+
+
+def sections(text: str) -> dict[str, str]:
+    """What stands below each ``== name``."""
+    parts = re.split(r"^== (.+)$", text, flags=re.MULTILINE)
+    return {name.strip(): body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def tool_release(header: str) -> str | None:
+    """``10.3.0`` of ``&&&& RUNNING TensorRT.trtexec [TensorRT v100300] …``; 8.x writes ``v8502`` for 8.5.2."""
+    found = re.search(r"\[TensorRT v(\d+)\]", header)
+    if found is None:
+        return None
+    number = int(found[1])
+    if number >= 100_000:  # From 10.0 on two digits a part.
+        return f"{number // 10_000}.{number // 100 % 100}.{number % 100}"
+    return f"{number // 1000}.{number // 100 % 10}.{number % 100}"
+
+
+def l4t_release(text: str) -> str | None:
+    """``36.4.3`` of ``# R36 (release), REVISION: 4.3, GCID: …``."""
+    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
+    return f"{found[1]}.{found[2]}" if found else None
+
+
+def jetpack_release(package: str | None, l4t: str | None) -> str | None:
+    """The package's version, or what ships with the board's Linux."""
+    if package:
+        return re.split(r"[+-]", package)[0]
+    return next((jetpack for prefix, jetpack in _JETPACK.items() if l4t and l4t.startswith(prefix)), None)
+
+
+def cuda_release(packages: dict[str, str]) -> str | None:
+    """``12.6`` of a package ``cuda-cudart-12-6``."""
+    names = (re.fullmatch(r"cuda-cudart-(\d+)-(\d+)", name) for name in packages)
+    return max((f"{found[1]}.{found[2]}" for found in names if found), default=None)
+
+
+def power_mode(text: str) -> str | None:
+    """``MAXN_SUPER`` of ``NV Power Mode: MAXN_SUPER``."""
+    found = re.search(r"NV Power Mode: *(\S+)", text)
+    return found[1] if found else None
+
+
+def megahertz(text: str) -> float | None:
+    """Of a clock in hertz, as the kernel tells it."""
+    first = text.split()
+    return round(int(first[0]) / 1e6, 1) if first and first[0].isdigit() else None
+
+
+def memory_free_mb(text: str) -> int | None:
+    """Available memory of ``/proc/meminfo``, MiB."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) // 1024 if found else None
+
+
+def disk_free_mb(text: str) -> int | None:
+    """Free space of a line of ``df -Pk``, MiB."""
+    fields = text.split()
+    return int(fields[3]) // 1024 if len(fields) >= 6 and fields[3].isdigit() else None
+
+
+def hottest_c(text: str) -> float | None:
+    """The hottest of lines ``type millidegrees``, °C; zones that are switched off tell nothing, or nonsense."""
+    found = re.findall(r"^\S+ (-?\d+)$", text, re.MULTILINE)
+    return max((int(each) / 1000 for each in found if -40_000 < int(each) < 150_000), default=None)
+
+
+def _capability(model: str, told: str) -> str | None:
+    if told:
+        return told
+    return next((found for name, found in _CAPABILITY.items() if name in model.casefold()), None)

@@ -1,0 +1,119 @@
+"""Programs that take longer than a connection may last: started on their own, waited for, ended when they hang.
+
+A job is a directory there: ``out`` and ``err`` as it writes them, ``pid``, and ``rc`` once it has ended. Starting it
+a second time does nothing, so that a dropped connection is simply made again and waited on.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from compress.errors import UnavailableError
+from compress.hosts.shell import Shell
+from compress.hosts.transfer import checked
+
+#: Seconds that one request waits there; short enough that a dead connection is noticed.
+_WAIT = 10
+#: Of each stream that is read back: errors stand at the end.
+_TAIL_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A job that has ended.
+
+    Attributes:
+        code: Its exit status; 128 + the signal's number where a signal ended it, as sh tells it.
+        output: The end of what it wrote to its standard output.
+        errors: The end of what it wrote to its standard error.
+        late: Whether it was ended because it ran for too long.
+    """
+
+    code: int
+    output: str
+    errors: str
+    late: bool
+
+
+def run_job(
+    shell: Shell,
+    directory: str,
+    name: str,
+    arguments: Sequence[str],
+    seconds: float,
+    *,
+    writes: Sequence[str] = (),
+    beside: Sequence[str] = (),
+    beat: str = "true",
+) -> Ended:
+    """Run a program to its end.
+
+    Args:
+        shell: Where.
+        directory: There; the program's working directory. The job's own is ``name`` below it.
+        name: A plain word, not used for another job there.
+        arguments: The program and its arguments.
+        seconds: After which it is ended.
+        writes: Files of the directory that it writes; those of an earlier job are removed before it starts.
+        beside: Another program with its arguments that runs as long as this one does; nobody waits for it.
+        beat: A command line that is run there while the job is waited for (:mod:`compress.hosts.lock`).
+
+    Raises:
+        OutputError: The disk there is full, or the directory may not be written.
+        ConnectionLostError: The connection dropped and did not come back; the job may still be running.
+        UnavailableError: The job vanished: the machine was restarted.
+    """
+    script = _script(name, arguments, max(1, round(seconds)), writes, beside)
+    at = f"cd {shlex.quote(directory)}"
+    # Started and waited for in one request: the first one starts it, those after a lost connection only wait.
+    request = (
+        f"{at} && : >{name}.start && rm {name}.start || exit 1; "  # A full disk is told here, not by silence.
+        f"(nohup sh -c {shlex.quote(script)} >/dev/null 2>&1 </dev/null &); n=0; "
+        f"while [ ! -f {name}/rc ] && [ $n -lt {_WAIT * 5} ]; do sleep 0.2 || sleep 1; n=$((n+1)); done; {beat}; "
+        f"if [ -f {name}/rc ]; then cat {name}/rc; elif [ -f {name}/pid ]; then "
+        f"kill -0 $(cat {name}/pid) 2>/dev/null || [ -f {name}/rc ] || echo gone; fi"
+    )
+    deadline = time.monotonic() + seconds + 60
+    gone = 0
+    while True:
+        told = checked(shell, request, seconds=_WAIT + 60).text.strip()
+        if told.isdigit():
+            break
+        gone = gone + 1 if told == "gone" else 0
+        if gone > 1 or time.monotonic() > deadline:
+            raise UnavailableError(
+                f"{arguments[0]} to end on {shell.name}",
+                "it vanished without an exit status",
+                "see whether the machine was restarted, and give the same command again",
+            )
+    tails = shell.run(
+        f"{at}/{name} && tail -c {_TAIL_BYTES} out && tail -c {_TAIL_BYTES} err >&2; [ ! -f late ]"
+    )
+    return Ended(code=int(told), output=tails.text, errors=tails.errors, late=tails.code != 0)
+
+
+def _script(
+    name: str, arguments: Sequence[str], seconds: int, writes: Sequence[str], beside: Sequence[str]
+) -> str:
+    """The job's own shell. Making its directory is what tells a first start from a second one."""
+    lines = [f"mkdir {name} 2>/dev/null || exit 0", f"exec >{name}/out 2>{name}/err"]
+    if writes:
+        lines.append(f"rm -f {shlex.join(writes)}")
+    if beside:
+        lines += [f"{shlex.join(beside)} >/dev/null 2>&1 &", "b=$!"]
+    lines += [
+        f"{shlex.join(arguments)} &",
+        "p=$!",
+        f"echo $p >{name}/pid",
+        f"(sleep {seconds}; : >{name}/late; kill -9 $p) >/dev/null 2>&1 &",
+        "w=$!",
+        "wait $p",
+        "c=$?",
+        "kill $w 2>/dev/null",
+    ]
+    if beside:
+        lines.append("kill $b 2>/dev/null")
+    return "\n".join([*lines, f"echo $c >{name}/rc.part && mv {name}/rc.part {name}/rc"])

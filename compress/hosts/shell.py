@@ -1,0 +1,103 @@
+"""A POSIX shell on the machine where an engine is built and run: this one, or one behind ssh.
+
+Nothing else is counted on there. A command may be sent a second time after a lost connection, so each one must mean
+the same when it runs twice.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from types import TracebackType
+from typing import IO, Any, Self
+
+from compress.errors import UnavailableError
+
+#: For commands that only look or move; builds and measurements are jobs (:mod:`compress.hosts.jobs`).
+SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended.
+
+    Attributes:
+        code: Its exit status.
+        output: What it wrote to its standard output.
+        errors: What it wrote to its standard error, as text.
+    """
+
+    code: int
+    output: bytes
+    errors: str
+
+    @property
+    def text(self) -> str:
+        """The output as text."""
+        return self.output.decode(errors="replace")
+
+
+class Shell(ABC):
+    """Runs commands; a context manager that closes its connection.
+
+    Attributes:
+        name: For people: ``user@board``, or ``local``.
+    """
+
+    name: str
+
+    @abstractmethod
+    def run(self, command: str, stdin: bytes | IO[bytes] = b"", seconds: float = SECONDS) -> Done:
+        """Run a command line of POSIX sh; every name in it is quoted by the caller.
+
+        Args:
+            command: What runs; it must mean the same when it runs twice.
+            stdin: What it reads; a file is sent from where it stands, once.
+            seconds: After which it is given up.
+
+        Raises:
+            ConnectionLostError: The machine does not answer (any more).
+        """
+
+    def close(self) -> None:
+        """End the connection; may be called twice."""
+        return
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class LocalShell(Shell):
+    """The shell of this machine, for one that has TensorRT itself."""
+
+    name = "local"
+
+    def run(self, command: str, stdin: bytes | IO[bytes] = b"", seconds: float = SECONDS) -> Done:
+        """See :meth:`Shell.run`."""
+        code, output, errors = execute(["sh", "-c", command], stdin, seconds)
+        return Done(code, output, errors)
+
+
+def execute(arguments: list[str], stdin: bytes | IO[bytes], seconds: float) -> tuple[int, bytes, str]:
+    """Exit status, output and errors of a program of this machine.
+
+    Raises:
+        UnavailableError: It is not installed.
+        subprocess.TimeoutExpired: It ran for longer than ``seconds``.
+    """
+    given: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
+    try:
+        done: subprocess.CompletedProcess[bytes] = subprocess.run(
+            arguments, capture_output=True, timeout=seconds, check=False, **given
+        )
+    except FileNotFoundError as error:
+        raise UnavailableError(
+            f"the program {arguments[0]}", "it is not installed here", "install it (OpenSSH's client for ssh)"
+        ) from error
+    return done.returncode, done.stdout, done.stderr.decode(errors="replace")

@@ -1,0 +1,312 @@
+"""A machine with TensorRT, here or behind ssh: graphs are built there by ``trtexec``, and the engines measured.
+
+Several engines are built of every graph, and timed in turns with as many of the original's: what is told is the median
+over builds, and its interval holds every build's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from compress.backends.base import Artifact, Session
+from compress.backends.trtexec import DEFAULTS, Trtexec, layer_arguments, timing_arguments
+from compress.backends.trtexec_output import call_times, coverage_of, layer_times
+from compress.errors import InternalError, TargetError, UnavailableError
+from compress.hosts import tegrastats
+from compress.hosts.base import Build, Host, batch_sizes
+from compress.hosts.board import Board, probe
+from compress.hosts.engine_session import EngineSession, load
+from compress.hosts.engines import Engine, Engines
+from compress.hosts.lock import Lock
+from compress.hosts.shell import Shell
+from compress.profiling.latency import LEVEL, sample_feeds, summary
+from compress.profiling.noise import drift
+from compress.record import Interval, Latency, Source
+from compress.statistics.quantiles import quantile_interval
+
+if TYPE_CHECKING:
+    from compress.target import Target
+    from compress.task import Task
+
+Times = np.ndarray[Any, np.dtype[np.float64]]
+
+#: Times that each build is timed: with three builds, six pairs, which bound a median at 95 %.
+_TURNS = 2
+
+
+@dataclass
+class _Watched:
+    """What was seen while a graph was timed."""
+
+    power_w: list[float] = field(default_factory=list)
+    call_ms: float | None = None
+    doubts: list[str] = field(default_factory=list)
+
+
+class TensorRtHost(Host):
+    """A machine that builds and runs engines; a context manager that leaves nothing there.
+
+    Args:
+        shell: The machine's.
+        seconds: Of timing per build and batch size.
+        keep: Leave engines and timing caches there.
+        told: Receives a sentence when another user has to be waited for.
+    """
+
+    source: ClassVar[Source] = "measured"
+
+    def __init__(
+        self,
+        shell: Shell,
+        seconds: float = 2.0,
+        *,
+        keep: bool = False,
+        told: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.backend = Trtexec()
+        self.board: Board = probe(shell)
+        self._shell, self._seconds, self._keep = shell, seconds, keep
+        self._lock = Lock(shell, waiting=lambda who: told(f"waiting for {who}, who uses {shell.name}"))
+        self._engines = Engines(shell, self.board, self._lock.beat)
+        self._watched: dict[tuple[str, str], _Watched] = {}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Clean up there; what an interrupted run has built stays for the next one."""
+        try:
+            if kind is None and not self._keep:
+                self._engines.remove()
+        finally:
+            self._shell.close()
+
+    def adapt(self, target: Target) -> Target:
+        """See :meth:`Host.adapt`: the releases that are installed there.
+
+        Raises:
+            TargetError: It is another GPU than the target's.
+        """
+        found, wanted = self.board.compute_capability, target.compute_capability
+        if found and wanted and found != wanted:
+            raise TargetError(
+                f"a board of the target {target.name} (compute capability {wanted})",
+                f"{self.board.model} ({found}) at {self._shell.name}",
+                "choose its target: compress targets",
+            )
+        return replace(
+            target, tensorrt=self.board.tensorrt, jetpack=self.board.jetpack or target.jetpack, here=False
+        )
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See :meth:`Host.fingerprint`: of the board, and nothing of this machine."""
+        return dict(self.board.fingerprint())
+
+    def conditions(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """See :meth:`Host.conditions`: temperature, clock and free memory there, now."""
+        now = probe(self._shell)
+        return {
+            "temperature_c": now.temperature_c,
+            "gpu_mhz": now.gpu_mhz,
+            "memory_free_mb": now.memory_free_mb,
+        }
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """See :meth:`Host.exclusive`: across all users of the board."""
+        return self._lock.held()
+
+    def open(self, artifact: Artifact, target: Target) -> Session:
+        """See :meth:`Host.open`: builds the first engine, or finds it."""
+        from compress.backends.onnxruntime import OnnxRuntime
+
+        with OnnxRuntime().open(replace(artifact, backend="onnxruntime", options={})) as here:
+            inputs, outputs = here.inputs, here.outputs
+        engine = self._engines.engine(artifact, inputs, precision_of(artifact), target, 0)
+        batches = (target.batch_sizes[0], target.batch_sizes[-1])
+        return EngineSession(self._engines, engine, inputs, outputs, batches)
+
+    def latency(
+        self, build: Build, original: Build | None, task: Task | None, target: Target
+    ) -> tuple[Latency, ...]:
+        """See :meth:`Host.latency`: by ``trtexec``, copies included, engines of both in turns."""
+        count = int(build.artifact.options.get("builds", DEFAULTS["builds"]))
+        own = [self._engine(build, target, index) for index in range(count)]
+        other = None if original is None else [self._engine(original, target, at) for at in range(count)]
+        self._watched[_identity(build)] = _Watched()
+        return tuple(
+            self._timed(build, own, other, task, batch) for batch in batch_sizes(build.session, target)
+        )
+
+    def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
+        """See :meth:`Host.tune`: TensorRT tries its kernels itself."""
+        return artifact
+
+    def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
+        """See :meth:`Host.layers`: of the first engine, timed in a run of its own."""
+        session = _session(build)
+        batch = batch_sizes(session, target)[0]
+        loaded = load(self._engines, session.engine, session.inputs, sample_feeds(session, None, batch))
+        release = self.board.tensorrt
+        arguments = layer_arguments(release, session.inputs, batch, loaded=loaded, profile="profile.json")
+        self._engines.run(session.engine, arguments, "time layers", writes=["profile.json"])
+        times = layer_times(self._engines.take(session.engine, "profile.json"))
+        total = sum(times.values()) or 1.0
+        known = {layer.name: layer for layer in session.engine.layers}
+        return tuple(
+            {
+                "name": name,
+                "operator": known[name].kind if name in known else "unknown",
+                "precision": known[name].precision if name in known else "unknown",
+                "ms": ms,
+                "share": ms / total,
+                "source": "measured",
+            }
+            for name, ms in times.items()
+        )
+
+    def coverage(self, build: Build) -> dict[str, Any]:
+        """See :meth:`Host.coverage`: read back from the engine."""
+        return coverage_of(_session(build).engine.layers, build.artifact.options.get("dla_core"))
+
+    def doubts(self, build: Build) -> tuple[str, ...]:
+        """See :meth:`Host.doubts`: a clock that fell, an accelerator that was not used."""
+        found = list(dict.fromkeys(self._watched.get(_identity(build), _Watched()).doubts))
+        fallen = self.coverage(build).get("fell_back") or []
+        if fallen:
+            names = ", ".join(fallen[:3]) + (" …" if len(fallen) > 3 else "")
+            found.append(f"{len(fallen)} layers fell back from the DLA to the GPU: {names}")
+        return tuple(found)
+
+    def energy_mj(self, build: Build, target: Target) -> float | None:
+        """See :meth:`Host.energy_mj`: mean power of the module while it was timed × median time of a call."""
+        seen = self._watched.get(_identity(build))
+        if seen is None or not seen.power_w or seen.call_ms is None:
+            return None
+        return float(np.mean(seen.power_w)) * seen.call_ms
+
+    def peak_memory_mb(self, build: Build, target: Target) -> float | None:
+        """Not told: the tool does not say what it takes."""
+        return None
+
+    def _engine(self, build: Build, target: Target, index: int) -> Engine:
+        session = _session(build)
+        if index == 0:
+            return session.engine
+        return self._engines.engine(
+            build.artifact, session.inputs, precision_of(build.artifact), target, index
+        )
+
+    def _timed(
+        self, build: Build, own: list[Engine], other: list[Engine] | None, task: Task | None, batch: int
+    ) -> Latency:
+        """One batch size: each build and its opponent in turns, the order flipped each time."""
+        feeds = sample_feeds(build.session, task, batch)
+        seconds = self._seconds / (len(own) * _TURNS)
+        runs: list[tuple[int, Times]] = []
+        log_ratios = []
+        for turn in range(len(own) * _TURNS):
+            index = turn % len(own)
+            pair = [own[index]] if other is None else [own[index], other[index]]
+            times = {}
+            for engine in pair if turn % 2 == 0 else reversed(pair):
+                seen = self._watched[_identity(build)] if engine is own[index] else _Watched()
+                times[id(engine)] = self._times(engine, _session(build), feeds, batch, seconds, seen)
+            runs.append((index, times[id(own[index])]))
+            if other is not None:
+                medians = [float(np.median(times[id(each)])) for each in pair]
+                log_ratios.append(math.log(medians[0] / medians[1]))
+        latency = _over_builds(runs, batch)
+        seen = self._watched[_identity(build)]
+        seen.call_ms = seen.call_ms or latency.p50_ms
+        if not log_ratios:
+            return latency
+        bounds = quantile_interval(np.array(log_ratios), 0.5, LEVEL)
+        return replace(
+            latency,
+            ratio=math.exp(float(np.median(log_ratios))),
+            ratio_interval=None
+            if bounds is None
+            else Interval(math.exp(bounds.lower), math.exp(bounds.upper), LEVEL),
+        )
+
+    def _times(
+        self,
+        engine: Engine,
+        session: EngineSession,
+        feeds: Mapping[str, np.ndarray[Any, Any]],
+        batch: int,
+        seconds: float,
+        seen: _Watched,
+    ) -> Times:
+        """Milliseconds of each call; power and clocks are watched meanwhile where the board can."""
+        loaded = load(self._engines, engine, session.inputs, feeds)
+        arguments = timing_arguments(
+            self.board.tensorrt,
+            session.inputs,
+            batch,
+            seconds,
+            loaded=loaded,
+            cuda_graph=engine.artifact.options.get("cuda_graph", True)
+            and engine.artifact.options.get("dla_core") is None,
+        )
+        watch = ("tegrastats", "--interval", "100", "--logfile", "power.txt") if self.board.tegrastats else ()
+        self._engines.run(
+            engine, arguments, "time an engine", writes=["times.json", "power.txt"], beside=watch
+        )
+        if watch:
+            self._watch(engine, seen)
+        whole, _ = call_times(self._engines.take(engine, "times.json"))
+        return whole
+
+    def _watch(self, engine: Engine, seen: _Watched) -> None:
+        try:
+            samples = tegrastats.samples(self._engines.take(engine, "power.txt"))
+        except UnavailableError:
+            return  # It may not have written a line before the calls were over.
+        if (power := tegrastats.power_w(samples)) is not None:
+            seen.power_w.append(power)
+        if (told := tegrastats.throttled(samples)) is not None:
+            seen.doubts.append(told)
+
+
+def precision_of(artifact: Artifact) -> str:
+    """What a graph holds: "int8" with Q/DQ, "fp16" with weights of that type, else "fp32"."""
+    import onnx
+
+    graph = onnx.load(artifact.path, load_external_data=False).graph
+    if any(node.op_type == "QuantizeLinear" for node in graph.node):
+        return "int8"
+    half = onnx.TensorProto.FLOAT16
+    return "fp16" if any(tensor.data_type == half for tensor in graph.initializer) else "fp32"
+
+
+def _over_builds(runs: list[tuple[int, Times]], batch: int) -> Latency:
+    """All builds together; the median's interval holds each build's own median."""
+    together = summary(np.concatenate([times for _, times in runs]), batch)
+    medians = [
+        float(np.median(np.concatenate([times for index, times in runs if index == build])))
+        for build in {index for index, _ in runs}
+    ]
+    drifts = [found for _, times in runs if (found := drift(times)) is not None]
+    return replace(
+        together,
+        interval=Interval(min(together.interval.low, *medians), max(together.interval.high, *medians), LEVEL),
+        # From one engine to the next is no drift.
+        drift=max(drifts, key=abs, default=None),
+    )
+
+
+def _identity(build: Build) -> tuple[str, str]:
+    return build.artifact.sha256, repr(sorted(build.artifact.options.items()))
+
+
+def _session(build: Build) -> EngineSession:
+    if not isinstance(build.session, EngineSession):
+        raise InternalError("an engine of this host", type(build.session).__name__, "report this as a defect")
+    return build.session

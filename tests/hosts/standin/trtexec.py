@@ -1,0 +1,213 @@
+"""A STAND-IN for TensorRT's ``trtexec``. It is not TensorRT: it builds no engine and uses no GPU.
+
+It takes exactly the options of the release that it plays, refuses the others as the real tool does, runs the graph by
+ONNX Runtime on the processor, and writes the JSON that the real tool writes. What is tested with it is how ``compress``
+talks to the tool; its times say nothing about any board.
+
+``$COMPRESS_STANDIN`` is a directory with ``release`` (``10.3``), ``options`` (those of that release) and ``fault``: a
+line for each fault to play, removed from there when its line ends in ``once``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PLAY = Path(os.environ["COMPRESS_STANDIN"])
+RELEASE = (PLAY / "release").read_text().strip()
+MAGIC = b"STANDIN ENGINE " + RELEASE.encode() + b"\n"
+NUMBERS = {
+    "8.5": "8502",
+    "8.6": "8601",
+    "10.3": "100300",
+    "10.7": "100700",
+    "10.16": "101600",
+    "11.1": "110100",
+}
+BANNER = f"TensorRT.trtexec [TensorRT v{NUMBERS[RELEASE]}] # trtexec {' '.join(sys.argv[1:])}"
+#: Options that take no value, of those this stand-in acts on.
+DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+COMPUTE = ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool", "Relu")
+
+
+def main() -> int:
+    print(f"&&&& RUNNING {BANNER}", flush=True)
+    given = dict(argument.partition("=")[::2] for argument in sys.argv[1:])
+    if "--help" in given:
+        return 0
+    known = set((PLAY / "options").read_text().split())
+    unknown = [f"{key} {value}" for key, value in given.items() if key not in known]
+    if unknown:
+        for each in unknown:
+            print(f"[E] Unknown option: {each}", file=sys.stderr)
+        return failed()
+    doing = "build" if "--onnx" in given else "run"
+    if fault(f"hang-{doing}"):
+        time.sleep(3600)
+    if fault(f"drop-{doing}"):
+        drop()
+    return build(given) if doing == "build" else run(given)
+
+
+def build(given: dict[str, str]) -> int:
+    import onnx
+
+    if fault("memory"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    if fault("disk"):
+        return failed("Saving engine to file failed: No space left on device")
+    path = Path(given["--onnx"])
+    model = onnx.load(path)
+    for node in model.graph.initializer:
+        if node.data_type == onnx.TensorProto.UINT8 and "zero" in node.name:
+            return failed(
+                f"ModelImporter.cpp:731: ERROR: {node.name}: zero point of type uint8 is not supported"
+            )
+    content = MAGIC + model.SerializeToString()
+    if fault("corrupt"):
+        content = content[8:]
+    Path(given["--saveEngine"]).write_bytes(content)
+    Path(given["--timingCacheFile"]).write_bytes(b"stand-in")
+    Path(given["--exportLayerInfo"]).write_text(json.dumps(layers(model, "--useDLACore" in given)))
+    if "--skipInference" not in given and "--buildOnly" not in given:
+        return failed("the stand-in measures in a run of its own only")
+    return passed()
+
+
+def run(given: dict[str, str]) -> int:
+    import onnxruntime
+
+    content = Path(given["--loadEngine"]).read_bytes()
+    if not content.startswith(MAGIC):
+        return failed(
+            "Error[1]: [runtime.cpp::parsePlan::314] Error Code 1: Serialization "
+            "(Serialization assertion plan->header.magicTag == rt::kPLAN_MAGIC_TAG failed.)"
+        )
+    graph = content[len(MAGIC) :]
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
+    shapes = dict(pair.split(":") for pair in given.get("--shapes", "").split(",") if pair)
+    files = dict(pair.rsplit(":", 1) for pair in given["--loadInputs"].split(","))
+    feeds = {}
+    for spec in session.get_inputs():
+        shape = [int(size) for size in shapes[spec.name].split("x")] if spec.name in shapes else spec.shape
+        dtype = np.dtype(DTYPES[spec.type])
+        if dtype == np.int64 and RELEASE.startswith("8"):
+            dtype = np.dtype(np.int32)
+        raw = np.fromfile(files[spec.name].strip("'"), dtype).reshape(shape)
+        feeds[spec.name] = raw.astype(DTYPES[spec.type])
+    outputs = session.run(None, feeds)
+    if "--exportOutput" in given:
+        entries = [
+            {
+                "name": spec.name,
+                "dimensions": "x".join(map(str, array.shape)),
+                "values": [float(f"{value:.6g}") for value in array.ravel()],
+            }
+            for spec, array in zip(session.get_outputs(), outputs, strict=True)
+        ]
+        Path(given["--exportOutput"]).write_text(json.dumps(entries))
+    if "--exportTimes" in given:
+        Path(given["--exportTimes"]).write_text(json.dumps(times(session, feeds, int(given["--iterations"]))))
+    if "--exportProfile" in given:
+        names = [layer["Name"] for layer in json.loads(Path("layers.json").read_text())["Layers"]]
+        each = {"timeMs": 1.0, "averageMs": 0.1, "medianMs": 0.1, "percentage": 100 / len(names)}
+        profile = [{"count": 10}, *({"name": name, **each} for name in names)]
+        Path(given["--exportProfile"]).write_text(json.dumps(profile))
+    return passed()
+
+
+def times(session: Any, feeds: dict[str, np.ndarray], count: int) -> list[dict[str, float]]:
+    slower = 2.0 if fault("throttle") else 1.0
+    entries = []
+    for index in range(count):
+        start = time.perf_counter()
+        session.run(None, feeds)
+        compute = 1e3 * (time.perf_counter() - start) * (slower if index >= count // 2 else 1)
+        entries.append({
+            "startEnqMs": index, "endEnqMs": index, "startH2dMs": index, "endH2dMs": index,
+            "startComputeMs": index, "endComputeMs": index, "startD2hMs": index, "endD2hMs": index,
+            "h2dMs": 0.01, "computeMs": compute, "d2hMs": 0.01, "latencyMs": compute + 0.02,
+        })  # fmt: skip
+    if slower > 1:
+        time.sleep(0.5)  # Long enough for tegrastats to see it.
+    return entries
+
+
+def layers(model: Any, dla: bool) -> dict[str, list[object]]:
+    """Layers as 10.x tells them; 8.x spells the types out."""
+    import onnx
+
+    spelled = RELEASE.startswith("8")
+    words = {
+        "int8": "Four wide channel vectorized row major Int8 format" if spelled else "Int8",
+        "fp16": "Two wide channel vectorized row major FP16 format" if spelled else "Half",
+        "fp32": "Row major linear FP32" if spelled else "Float",
+    }
+    dequantized = {
+        name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output
+    }
+    half = {each.name for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT16}
+    found: list[object] = []
+    on_dla = dla and not fault("dla-fallback", keep=True)
+    for index, node in enumerate(node for node in model.graph.node if node.op_type in COMPUTE):
+        quantized = bool(dequantized & set(node.input))
+        kind = "int8" if quantized else "fp16" if half & set(node.input) else "fp32"
+        layer_type = (
+            "DLA" if on_dla else "CaskConvolution" if node.op_type == "Conv" else "CaskGemmConvolution"
+        )
+        tensor = {
+            "Name": node.input[0],
+            "Location": "Device",
+            "Dimensions": [1],
+            "Format/Datatype": words[kind],
+        }
+        found.append({
+            "Name": node.name or f"{node.op_type}_{index}", "LayerType": layer_type,
+            "Inputs": [tensor], "Outputs": [tensor], "StreamId": 0, "Metadata": "",
+        })  # fmt: skip
+    return {"Layers": found, "Bindings": [each.name for each in (*model.graph.input, *model.graph.output)]}
+
+
+def fault(name: str, keep: bool = False) -> bool:
+    """Whether to play a fault; one that is to be played once is taken off the list."""
+    path = PLAY / "fault"
+    lines = path.read_text().splitlines() if path.exists() else []
+    line = next((line for line in lines if line.split()[0] == name), None)
+    if line is not None and line.endswith(" once") and not keep:
+        lines.remove(line)
+        path.write_text("\n".join(lines))
+    return line is not None
+
+
+def drop() -> None:
+    """End every connection of the stand-in board's own sshd."""
+    parent = (PLAY / "sshd.pid").read_text().strip()
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(child), signal.SIGKILL)
+
+
+def passed() -> int:
+    print(f"&&&& PASSED {BANNER}")
+    return 0
+
+
+def failed(reason: str | None = None) -> int:
+    if reason is not None:
+        print(f"[01/01/2026-00:00:00] [E] {reason}", file=sys.stderr)
+    print(f"&&&& FAILED {BANNER}")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,168 @@
+"""A stand-in for a Jetson: a real sshd on the loopback interface, in a home of its own, with stand-ins for its tools.
+
+The connection is real, and so are the shell, the files and the lock. ``trtexec``, ``tegrastats`` and ``nvpmodel`` are
+stand-ins (:mod:`tests.hosts.standin.trtexec`), so no time that is measured with it is one of a board.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+OPTIONS = HERE.parent / "backends" / "trtexec_options"
+SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+RELEASE_TEXT = (
+    "# R36 (release), REVISION: 4.3, GCID: 38968081, BOARD: generic, EABI: aarch64, DATE: Wed Jan  8 2025\n"
+)
+TEGRASTATS = (
+    "01-08-2025 12:00:00 RAM 3012/7620MB (lfb 8x4MB) SWAP 0/3810MB (cached 0MB) CPU [12%@1510,3%@1510] "
+    "EMC_FREQ 3%@2133 GR3D_FREQ 99%@[{clock}] VIC_FREQ 0% cpu@48.5C soc2@47C gpu@51.2C tj@{hot}C "
+    "VDD_IN 6120mW/5987mW VDD_CPU_GPU_CV 1500mW/1400mW VDD_SOC 1400mW/1390mW"
+)
+
+
+@dataclass
+class StandInBoard:
+    """A running stand-in.
+
+    Attributes:
+        home: Its home directory.
+        play: What its tools read: see :mod:`tests.hosts.standin.trtexec`.
+        ssh: The client's command that knows its key and its host key.
+        daemon: Its sshd.
+    """
+
+    home: Path
+    play: Path
+    ssh: str
+    daemon: subprocess.Popen[bytes]
+
+    @property
+    def cache(self) -> Path:
+        return self.home / ".cache" / "compress"
+
+    def release(self, release: str) -> None:
+        """Play a TensorRT release."""
+        (self.play / "release").write_text(release)
+        shutil.copy(OPTIONS / f"{release}.txt", self.play / "options")
+
+    def fault(self, *lines: str) -> None:
+        """Play faults; see the stand-in."""
+        (self.play / "fault").write_text("\n".join(lines))
+
+    def free_memory(self, mebibytes: int) -> None:
+        path = self.play / "root" / "proc" / "meminfo"
+        path.write_text(f"MemTotal:        7802880 kB\nMemAvailable:    {1024 * mebibytes} kB\n")
+
+    def connections(self) -> list[int]:
+        """Processes of its open connections."""
+        pid = self.daemon.pid
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def drop(self) -> None:
+        """End every connection."""
+        for pid in self.connections():
+            os.kill(pid, 9)
+
+
+def start(directory: Path) -> StandInBoard:
+    """Start one below ``directory``; skips the test where there is no sshd."""
+    if SSHD is None or shutil.which("ssh") is None:
+        pytest.skip("needs OpenSSH's sshd and ssh (apt install openssh-server openssh-client)")
+    home, play, keys = (directory / name for name in ("home", "play", "keys"))
+    for each in (home, play / "bin", keys):
+        each.mkdir(parents=True)
+    for name in ("host", "user"):
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(keys / name)], check=True, timeout=60
+        )
+    (keys / "authorized").write_text((keys / "user.pub").read_text())
+    _tools(play)
+    port = _free_port()
+    path = f"{play / 'bin'}:{os.environ['PATH']}"
+    variables = {"HOME": home, "PATH": path, "COMPRESS_STANDIN": play, "COMPRESS_BOARD_ROOT": play / "root"}
+    config = directory / "sshd_config"
+    config.write_text(
+        f"Port {port}\nListenAddress 127.0.0.1\nHostKey {keys / 'host'}\nPidFile none\n"
+        f"AuthorizedKeysFile {keys / 'authorized'}\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
+        f"KbdInteractiveAuthentication no\nPermitRootLogin yes\nMaxStartups 100\n"
+        f"SetEnv {' '.join(f'{key}={value}' for key, value in variables.items())}\n"
+    )
+    if os.getuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd will not start as root without it.
+    log = (directory / "sshd.log").open("wb")
+    daemon = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stderr=log, stdin=subprocess.DEVNULL)
+    (play / "sshd.pid").write_text(str(daemon.pid))
+    (keys / "known").write_text(f"[127.0.0.1]:{port} {(keys / 'host.pub').read_text()}")
+    (directory / "ssh_config").write_text(
+        f"Host board\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {keys / 'user'}\n  IdentitiesOnly yes\n"
+        f"  UserKnownHostsFile {keys / 'known'}\n  StrictHostKeyChecking yes\n"
+    )
+    _wait(port, daemon, directory / "sshd.log")
+    board = StandInBoard(home, play, f"ssh -F {shlex.quote(str(directory / 'ssh_config'))}", daemon)
+    board.release("10.3")
+    return board
+
+
+def _tools(play: Path) -> None:
+    """Stand-ins for the board's programs and for what its kernel tells."""
+    root = play / "root"
+    gpu = root / "sys/class/devfreq/17000000.gpu"
+    zone = root / "sys/class/thermal/thermal_zone0"
+    for each in (gpu, zone, root / "proc/device-tree", root / "etc"):
+        each.mkdir(parents=True)
+    (root / "proc/device-tree/model").write_bytes(
+        b"NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super\0"
+    )
+    (root / "etc/nv_tegra_release").write_text(RELEASE_TEXT)
+    (root / "proc/meminfo").write_text("MemTotal:        7802880 kB\nMemAvailable:    5242880 kB\n")
+    for name, value in (("cur_freq", "306000000"), ("max_freq", "1020000000"), ("min_freq", "306000000")):
+        (gpu / name).write_text(value + "\n")
+    (zone / "type").write_text("tj-thermal\n")
+    (zone / "temp").write_text("48500\n")
+    _program(play, "trtexec", f'exec {shlex.quote(sys.executable)} {HERE / "standin" / "trtexec.py"} "$@"')
+    _program(
+        play, "nvpmodel", 'cat "$COMPRESS_STANDIN/power" 2>/dev/null || printf "NV Power Mode: 15W\\n0\\n"'
+    )
+    usual, hot = TEGRASTATS.format(clock=918, hot=52.1), TEGRASTATS.format(clock=306, hot=98.5)
+    _program(
+        play,
+        "tegrastats",
+        f'while true; do echo "{usual}" >>"$4"; '
+        f'grep -q throttle "$COMPRESS_STANDIN/fault" 2>/dev/null && echo "{hot}" >>"$4"; sleep 0.1; done',
+    )
+
+
+def _program(play: Path, name: str, text: str) -> None:
+    path = play / "bin" / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _wait(port: int, daemon: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(200):
+        if daemon.poll() is not None:
+            pytest.skip(f"sshd does not start here: {log.read_text()[-300:]}")
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    pytest.skip("sshd does not listen")

@@ -1,0 +1,67 @@
+"""The whole way to a board: a real connection, a STAND-IN for trtexec. No time here is one of a board."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compress import optimize
+from compress.backends.trtexec import DEFAULTS
+from compress.onnx_graph.files import save_model
+from compress.recipe import Recipe
+from tests.graphs import classifier, samples
+from tests.hosts.standin_board import StandInBoard
+
+
+@pytest.fixture(autouse=True)
+def one_build(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starting the stand-in costs a second; that several builds are taken has a test of its own."""
+    monkeypatch.setitem(DEFAULTS, "builds", 1)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("files")
+    save_model(classifier(batch=8), directory / "model.onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    x = samples(32)
+    (scores,) = ReferenceEvaluator(classifier(batch=8)).run(None, {"x": x})
+    np.savez(directory / "val.npz", x=x, y=scores.argmax(1).astype(np.int64))
+    return directory
+
+
+def run(files: Path, out: Path, **settings: Any) -> Any:
+    settings = {"recipes": [recipe("int8", "quantize")], "seconds": 0.05, "max_drop": 100.0, **settings}
+    return optimize(
+        files / "model.onnx", data=files / "val.npz", target="jetson", host="board", out=out, **settings
+    )
+
+
+def recipe(name: str, technique: str, session: dict[str, Any] | None = None) -> Recipe:
+    text = {"name": name, "technique": [{"name": technique}], "session": session or {}}
+    return Recipe.from_dict(text)
+
+
+def test_bundle_holds_what_the_board_measured(files: Path, tmp_path: Path, board: StandInBoard) -> None:
+    result = run(files, tmp_path / "build")
+    assert result.bundle is not None
+    profile = result.bundle.profile
+    assert profile.backend == "tensorrt"
+    assert all(figure.source == "measured" for figure in profile.latency)
+    assert profile.fingerprint["board"].startswith("NVIDIA Jetson Orin Nano")
+    assert profile.fingerprint["tensorrt"] == "10.3.0"
+    assert "cpu" not in profile.fingerprint
+    assert profile.energy_mj is not None
+    original, int8 = (entry.profile for entry in result.candidates)
+    assert original.accuracy.mean == 1.0
+    assert int8.latency[0].ratio is not None
+    assert int8.coverage["int8"]["CaskConvolution"] == 2
+    assert set(int8.coverage["precisions"].values()) >= {"int8"}
+    assert not original.coverage["int8"]
+    assert not board.cache.exists()
+    assert json.loads((tmp_path / "build" / "manifest.json").read_text())["artifact"]["backend"] == "tensorrt"
