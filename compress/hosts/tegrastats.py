@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 
-_RAIL = re.compile(r"\b((?:VDD|VIN|POM|CV|SYS)\w*) (\d+)(?:mW)?/(\d+)(?:mW)?")
+#: The unit came with JetPack 5; before, a rail is told from memory by what does not follow.
+_RAIL = re.compile(r"\b(\w+) (\d+)(?:mW/\d+mW|/\d+(?= |$))")
 _WHOLE = ("VDD_IN", "POM_5V_IN")
 _GPU = re.compile(r"\bGR3D_FREQ (\d+)%(?:@\[?(\d+))?")
 _ZONE = re.compile(r"\b\w+@(-?[\d.]+)C")
@@ -65,7 +66,7 @@ def throttled(found: Sequence[Sample]) -> str | None:
 
 
 def _sample(line: str) -> Sample:
-    rails = {name: int(now) for name, now, _ in _RAIL.findall(line)}
+    rails = {name: int(now) for name, now in _RAIL.findall(line)}
     whole = next((rails[name] for name in _WHOLE if name in rails), None)
     gpu = _GPU.search(line)
     zones = [float(each) for each in _ZONE.findall(line)]

@@ -1,0 +1,119 @@
+"""Jobs that outlive a connection, and the lock between users, in the real shell of a real sshd."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from compress.errors import OutputError, UnavailableError
+from compress.hosts import lock as lock_module
+from compress.hosts.jobs import run_job
+from compress.hosts.lock import Lock
+from compress.hosts.ssh import SshShell
+from tests.hosts.standin_board import StandInBoard
+
+
+@pytest.fixture
+def shell(board: StandInBoard) -> Iterator[SshShell]:
+    with SshShell("board", pauses=(0.05, 0.5, 1.0)) as opened:
+        yield opened
+
+
+def test_job_tells_how_it_ended(shell: SshShell, tmp_path: Path) -> None:
+    ended = run_job(shell, str(tmp_path), "one", ["sh", "-c", "echo out; echo err >&2; exit 7"], 30)
+    assert (ended.code, ended.output, ended.errors, ended.late) == (7, "out\n", "err\n", False)
+
+
+def test_hung_job_is_ended(shell: SshShell, tmp_path: Path) -> None:
+    ended = run_job(shell, str(tmp_path), "hung", ["sleep", "3600"], 1)
+    assert ended.late
+    assert ended.code == 137
+
+
+def test_job_survives_a_dropped_connection_and_runs_once(
+    shell: SshShell, tmp_path: Path, board: StandInBoard
+) -> None:
+    script = f"echo started >>runs; kill -9 {' '.join(map(str, board.connections()))}; sleep 1; echo done"
+    ended = run_job(shell, str(tmp_path), "job", ["sh", "-c", script], 30)
+    assert (ended.code, ended.output) == (0, "done\n")
+    assert (tmp_path / "runs").read_text() == "started\n"
+
+
+def test_files_of_an_earlier_job_are_not_taken_for_this_one(shell: SshShell, tmp_path: Path) -> None:
+    (tmp_path / "times.json").write_text("old")
+    run_job(shell, str(tmp_path), "job", ["true"], 30, writes=["times.json"])
+    assert not (tmp_path / "times.json").exists()
+
+
+def test_place_without_write_permission_is_told(shell: SshShell) -> None:
+    with pytest.raises(OutputError, match="board"):
+        run_job(shell, "/proc/nowhere", "job", ["true"], 30)
+
+
+def test_program_beside_a_job_ends_with_it(shell: SshShell, tmp_path: Path) -> None:
+    beside = ["sh", "-c", "echo $$ >beside.pid; exec sleep 3600"]
+    run_job(shell, str(tmp_path), "job", ["sleep", "0.5"], 30, beside=beside)
+    pid = (tmp_path / "beside.pid").read_text().strip()
+    assert shell.run(f"for i in 1 2 3 4 5; do kill -0 {pid} || exit 0; sleep 0.2; done; exit 1").code == 0
+
+
+def test_two_users_take_turns(shell: SshShell, tmp_path: Path) -> None:
+    path, told, order = str(tmp_path / "it's a lock"), [], []
+    second = Lock(shell, path, waiting=told.append)
+
+    def work() -> None:
+        with second.held():
+            order.append("second")
+
+    thread = threading.Thread(target=work)
+    with Lock(shell, path).held():
+        thread.start()
+        while not told:
+            thread.join(0.05)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    assert len(told) == 1
+    assert not Path(path).exists()
+
+
+def test_lock_of_another_is_not_waited_for_for_ever(shell: SshShell, tmp_path: Path) -> None:
+    path = str(tmp_path / "lock")
+    with (
+        Lock(shell, path).held(),
+        pytest.raises(UnavailableError, match="in use by"),
+        Lock(shell, path, wait_seconds=0).held(),
+    ):
+        pass
+
+
+def test_silent_holder_loses_the_lock_and_does_not_remove_the_new_one(
+    shell: SshShell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "lock"
+    gone, next_one = Lock(shell, str(path)), Lock(shell, str(path), wait_seconds=0)
+    with gone.held():
+        (path / "beat").write_text("1000\n")
+        with next_one.held():
+            token = (path / "token").read_text()
+            shell.run(gone.beat)
+            gone._release()
+            assert (path / "token").read_text() == token
+            assert (path / "beat").read_text() != "1000\n"
+
+
+def test_holder_that_is_heard_of_keeps_it(shell: SshShell, tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    holder = Lock(shell, str(path))
+    with holder.held():
+        (path / "beat").write_text("1000\n")
+        shell.run(holder.beat)
+        with pytest.raises(UnavailableError), Lock(shell, str(path), wait_seconds=0).held():
+            pass
+
+
+def test_lock_is_where_every_user_finds_it() -> None:
+    assert lock_module.PATH.startswith("/tmp/")
