@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from compress.lint.findings import Finding, Subject
 
 #: How the runtimes name a node in their messages.
-_NODE = re.compile(r"[Nn]ode[ :]+(?:\(|name: |with name ')?([\w./:-]+)")
+_NODE = re.compile(r"name '([^']+)'|In Node, \(\"([^\"]+)\"")
 
 
 def onnxruntime_opens(subject: Subject) -> Iterator[Finding]:
@@ -53,7 +53,7 @@ def _refused(runtime: str, error: Exception) -> Finding:
     return Finding(
         "runtime",
         "error",
-        node[1] if node else "",
+        (node[1] or node[2]) if node else "",
         f"{runtime} does not open it: {reason}",
         "write the network without this operator or type",
         f"{runtime}, asked here",

@@ -88,9 +88,6 @@ def unknown_types(subject: Subject) -> Iterator[Finding]:
     if release.types is None:
         return
     edge = {*subject.graph.inputs, *subject.graph.outputs}
-    edge |= {
-        node.input[0] for node in subject.graph.nodes if node.op_type == "Cast" and node.output[0] in edge
-    }
     for name, where in _tensors(subject):
         dtype = subject.typed.element_type(name)
         if not dtype:

@@ -1,0 +1,144 @@
+"""Rewrites that the findings name are done, and what they leave is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from compress.lint import fix, lint
+from compress.lint.equality import TOLERANCE, largest_difference, tolerance
+from compress.lint.sarif import DESCRIPTIONS
+from compress.target import load_target
+from tests.rewriting import assert_same, graph, operators
+
+OLD = load_target("jetson-agx-xavier")  # TensorRT 8.5
+NEW = load_target("jetson-orin-nano-super")  # TensorRT 10.3
+REFERENCES = Path(__file__).parents[2] / "references"
+
+
+@pytest.mark.parametrize("name", ["byte_cnn", "gru", "mobilenet", "resnet20", "text_encoder", "vit"])
+def test_every_reference_network_is_clean_for_the_oldest_release(name: str) -> None:
+    model = onnx.load(REFERENCES / f"{name}.onnx")
+    assert any(finding.severity == "error" for finding in lint(model, OLD))
+    fixed = fix(model, OLD)
+    assert (fixed.findings, dict(fixed.refused)) == ((), {})
+    difference = largest_difference(model, fixed.model)
+    assert difference is not None
+    assert difference <= TOLERANCE
+
+
+def test_the_graph_that_is_given_stays() -> None:
+    model = graph("y = Gelu(x)")
+    before = model.SerializeToString()
+    fixed = fix(model, OLD)
+    assert list(fixed.applied) == ["gelu", "opset"]
+    assert model.SerializeToString() == before
+
+
+def test_a_graph_without_findings_is_handed_back() -> None:
+    model = graph("y = Relu(x)", 17)
+    fixed = fix(model, OLD)
+    assert fixed.model is model
+    assert (dict(fixed.applied), fixed.findings) == ({}, ())
+
+
+def test_what_has_no_older_form_is_told_and_the_rest_is_done() -> None:
+    model = graph("g = Gelu(x) y = ReduceMean<noop_with_empty_axes=1>(g)")
+    fixed = fix(model, OLD)
+    assert list(fixed.applied) == ["gelu"]
+    assert "reduces no axis" in fixed.refused["opset"]
+    assert [finding.rule for finding in fixed.findings] == ["opset"]
+    assert "Gelu" not in operators(fixed.model)
+
+
+def test_the_interface_stays_where_it_has_to() -> None:
+    model = graph("y = Gather(table, x)", 17, "int64[N,3] x", table=np.ones((4, 2), np.float32))
+    kept = fix(model, OLD, keep_interface=True)
+    assert dict(kept.applied) == {}
+    assert [finding.rule for finding in kept.findings] == ["wide-type"]
+    assert dict(fix(model, OLD).applied) == {"narrow-types": ("x",)}
+
+
+def test_int64_inputs_stay_where_the_release_has_them() -> None:
+    model = graph("d = Cast<to=11>(x) y = Cast<to=7>(d)", 17, "int64[N,3] x", "int64[] y")
+    assert "narrow-types" not in fix(model, NEW).applied
+    doubles = graph("y = Exp(x)", 17, "double[N,3] x, int64[N,3] i", "double[] y")
+    fixed = fix(doubles, NEW)
+    assert dict(fixed.applied) == {"narrow-types": ("x", "y")}
+
+
+def test_an_opset_that_is_too_old_is_raised() -> None:
+    model = graph("y = Relu(x)", 8, "float[N,4] x")
+    fixed = fix(model, NEW)
+    assert dict(fixed.applied) == {"opset": ("opset 9",)}
+    assert fixed.findings == ()
+    assert_same(model, fixed.model, (2, 4))
+
+
+def test_group_normalization_that_onnx_has_withdrawn_is_written_out() -> None:
+    model = graph(
+        "y = GroupNormalization<num_groups=2>(x, s, b)",
+        18,
+        "float[N,4,5] x",
+        "float[N,4,5] y",
+        s=np.ones(2, np.float32),
+        b=np.zeros(2, np.float32),
+    )
+    fixed = fix(model, OLD)
+    assert list(fixed.applied) == ["group-normalization", "opset"]
+    assert fixed.findings == ()
+
+
+def test_a_bias_in_int32_is_written_as_float() -> None:
+    body = """q = QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) w = DequantizeLinear(i, s, z)
+        b = DequantizeLinear(bias, s) y = Gemm(d, w, b)"""
+    constants = {
+        "s": np.float32(0.1),
+        "z": np.int8(0),
+        "i": np.ones((4, 4), np.int8),
+        "bias": np.ones(4, np.int32),
+    }
+    model = graph(body, 17, **constants)
+    fixed = fix(model, OLD)
+    assert list(fixed.applied) == ["float-biases"]
+    assert fixed.findings == ()
+    assert_same(model, fixed.model, (3, 4))
+
+
+def test_local_functions_are_written_out() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 20, "own": 1]> g (float[N,4] x) => (float[N,4] y) { y = own.F(x) }
+        <domain: "own", opset_import: ["": 20]> F (a) => (b) { b = Gelu(a) }"""
+    )
+    fixed = fix(model, OLD)
+    assert fixed.findings == ()
+    assert not fixed.model.functions
+
+
+def test_every_rule_has_a_description() -> None:
+    everything = [replace(OLD, tensorrt=None), NEW, load_target("raspberry-pi-5")]
+    model = onnx.load(REFERENCES / "text_encoder.onnx")
+    found = {finding.rule for target in everything for finding in lint(model, target, dla=True)}
+    assert found
+    assert found <= set(DESCRIPTIONS)
+
+
+def test_the_largest_difference() -> None:
+    one, other = graph("y = Mul(x, s)", s=np.float32(1)), graph("y = Mul(x, s)", s=np.float32(1.5))
+    assert largest_difference(one, one) == 0
+    assert 0.2 < (largest_difference(one, other) or 0) <= 0.51
+    assert largest_difference(one, graph("y = Div(x, s)", s=np.float32(0))) == float("inf")
+    assert largest_difference(one, graph("y = Transpose(x)")) == float("inf")
+    unknown = graph("y = Relu(x)")
+    unknown.graph.node[0].op_type = "Unknown"
+    assert largest_difference(unknown, one) is None
+    assert largest_difference(one, unknown) == float("inf")
+
+
+def test_half_precision_is_held_to_less() -> None:
+    assert tolerance(graph("y = Relu(x)")) == TOLERANCE
+    assert tolerance(graph("y = Relu(x)", 20, "float16[N,4] x", "float16[] y")) > TOLERANCE
