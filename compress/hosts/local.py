@@ -13,7 +13,7 @@ from compress.hosts.base import Build, Host, batch_sizes
 from compress.profiling.breakdown import measured_layers
 from compress.profiling.conditions import conditions
 from compress.profiling.energy import energy_mj
-from compress.profiling.latency import Budget, measure_latency, measure_ratio, sample_feeds
+from compress.profiling.latency import Budget, measure_latency, measure_ratio, measure_ratios, sample_feeds
 from compress.profiling.memory import peak_memory_mb
 from compress.profiling.pinning import bindable, pinned_options
 from compress.record import Latency, Source
@@ -50,10 +50,10 @@ class LocalHost(Host):
         feeds = {batch: sample_feeds(build.session, task, batch) for batch in sizes}
         if original is None:
             return tuple(measure_latency(build.session, feeds[batch], batch, self.budget) for batch in sizes)
-        with _alike(build.artifact, original.artifact) as (own, other, bind):
-            return tuple(
-                measure_ratio(own, other, feeds[batch], batch, self.budget, bind=bind) for batch in sizes
-            )
+        artifacts = build.artifact, original.artifact
+        return measure_ratios(
+            lambda number: _alike(*artifacts, other_first=number % 2 == 1), feeds, self.budget
+        )
 
     def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
         """See :meth:`Host.tune`: each set of options is timed against the default one in interleaved pairs.
@@ -93,13 +93,16 @@ class LocalHost(Host):
 
 
 @contextmanager
-def _alike(build: Artifact, other: Artifact) -> Iterator[tuple[Session, Session, bool]]:
+def _alike(
+    build: Artifact, other: Artifact, other_first: bool = False
+) -> Iterator[tuple[Session, Session, bool]]:
     """Both opened with their threads bound to the same processors, and whether the caller's thread is to be too."""
     with ExitStack() as stack:
-        own, reference = (
+        first, second = (
             stack.enter_context(
                 load_backend(each.backend).open(replace(each, options=pinned_options(each.options)))
             )
-            for each in (build, other)
+            for each in ((other, build) if other_first else (build, other))
         )
+        own, reference = (second, first) if other_first else (first, second)
         yield own, reference, bindable(build.options) or bindable(other.options)

@@ -13,8 +13,8 @@ from __future__ import annotations
 import gc
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +38,9 @@ LEVEL = 0.95
 
 #: Calls without which a percentile is not told: with as many, LoadGen's early stopping bounds it at 99 % confidence.
 LEAST_CALLS = {90: 64, 99: 662}
+
+#: Of sessions of their own; six are the least that bound a median at 95 %.
+ROUNDS = 8
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,56 @@ def measure_ratio(
     return replace(
         summary(np.array(pairs.times_ms), batch, pairs.warm_up),
         ratio=math.exp(float(np.median(pairs.log_ratios))),
+        ratio_interval=Interval(math.exp(low), math.exp(high), LEVEL),
+    )
+
+
+def measure_ratios(
+    opened: Callable[[int], AbstractContextManager[tuple[Session, Session, bool]]],
+    feeds: Mapping[int, Feeds],
+    budget: Budget | None = None,
+) -> tuple[Latency, ...]:
+    """Time a build and the reference in rounds, each on sessions of its own, at every batch size.
+
+    Where its memory lies and where its threads run makes a session a few percent faster or slower for as long as it
+    lives, and no number of pairs of the same two sessions tells it. So a round is one observation.
+
+    Args:
+        opened: Opens both, by the round's number; with them, whether the calling thread is to be bound.
+        feeds: Batch size → one batch of real samples.
+        budget: How long to measure each batch size, in all rounds together.
+
+    Returns:
+        One for each batch size: ``ratio`` is the median over rounds of each one's median over pairs, and its interval
+        that of the rounds' median.
+    """
+    budget = budget or Budget()
+    share = replace(
+        budget,
+        seconds=budget.seconds / ROUNDS,
+        least=max(2, math.ceil(budget.least / ROUNDS)),
+        most=max(2, math.ceil(budget.most / ROUNDS)),
+        warm_up_seconds=min(2 * budget.warm_up_seconds, budget.seconds) / ROUNDS,
+    )
+    rounds: dict[int, list[Pairs]] = {batch: [] for batch in feeds}
+    with no_collection():
+        for number in range(ROUNDS):
+            with opened(number) as (session, reference, bind):
+                for batch, given in feeds.items():
+                    pairs = Pairs(session, reference, given, share)
+                    with bound() if bind else nullcontext():
+                        _repeat(pairs.take, share)
+                    rounds[batch].append(pairs)
+    return tuple(of_rounds(taken, batch) for batch, taken in rounds.items())
+
+
+def of_rounds(rounds: Sequence[Pairs], batch: int) -> Latency:
+    """The latency that rounds tell: its ratio and interval from one value of each."""
+    medians = np.array([np.median(pairs.log_ratios) for pairs in rounds])
+    low, high = _median_interval(medians)
+    return replace(
+        summary(np.concatenate([pairs.times_ms for pairs in rounds]), batch, rounds[0].warm_up),
+        ratio=math.exp(float(np.median(medians))),
         ratio_interval=Interval(math.exp(low), math.exp(high), LEVEL),
     )
 
