@@ -143,9 +143,9 @@ def _summary(estimated: Estimate) -> str:
     spent = sorted(estimated.ms_by_bound().items(), key=lambda item: -item[1])
     shares = ", ".join(f"{100 * ms / estimated.total_ms:.0f} % {bound}" for bound, ms in spent if ms)
     return (
-        f"Estimated on {estimated.target} at batch {estimated.batch}: {_time(estimated.total_ms)} "
-        f"({_time(estimated.low_ms)} to {_time(estimated.high_ms)}), bound by: {shares}. "
-        "A roofline's estimate, not a measurement."
+        f"ESTIMATED {_time(estimated.total_ms)} ({_time(estimated.low_ms)} to {_time(estimated.high_ms)}) on "
+        f"{estimated.target} at batch {estimated.batch}, bound by: {shares}. A roofline's estimate, not a measurement; "
+        f"{100 * estimated.level:.0f} % of networks are expected inside the interval ({estimated.basis})."
     )
 
 

@@ -131,9 +131,12 @@ def result_table(result: Result) -> Table:
     for candidate in result.candidates:
         style = "bold green" if candidate is result.choice.candidate else ""
         table.add_row(*_cells(candidate, len(batches)), style=style)
-    if estimated:
+    if first is not None and estimated:
+        shown, interval = first.latency[0], first.latency[0].interval
         table.caption = (
-            f"latency: ms ESTIMATED for {result.target.name} by a roofline, and over fp32's estimate"
+            f"latency: ms ESTIMATED for {result.target.name} by a roofline, and over fp32's estimate; "
+            f"{100 * interval.level:.0f} % of networks are expected within "
+            f"{interval.low / shown.p50_ms:.2f}–{interval.high / shown.p50_ms:.2f}× of it"
         )
     else:
         table.caption = "latency: median ms, and × the time of fp32 from interleaved pairs"
@@ -159,7 +162,10 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
 
 
 def latency_text(latency: Latency) -> str:
-    """The median in milliseconds."""
+    """The median in milliseconds; an estimate says so and has its interval."""
+    if latency.source == "estimated":
+        low, high = digits(latency.interval.low), digits(latency.interval.high)
+        return f"ESTIMATED {digits(latency.p50_ms)} ms ({low}–{high})"
     return f"{digits(latency.p50_ms)} ms"
 
 
@@ -192,8 +198,7 @@ def _summary(candidate: Candidate) -> str:
         return ""
     latency = profile.latency[0]
     ratio = "" if latency.ratio is None else f", {latency.ratio:.2f}× fp32"
-    word = " estimated" if latency.source == "estimated" else ""
-    return f"{accuracy_text(profile.accuracy)}, {latency_text(latency)}{word} at batch {latency.batch}{ratio}"
+    return f"{accuracy_text(profile.accuracy)}, {latency_text(latency)} at batch {latency.batch}{ratio}"
 
 
 def _duration(seconds: float) -> str:

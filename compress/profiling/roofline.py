@@ -4,49 +4,27 @@ A layer cannot run faster than its arithmetic at the processor's peak, nor than 
 bandwidth: the roofline of Williams, Waterman and Patterson (Communications of the ACM 52(4), 2009). Real kernels
 reach a fraction of either, and launching one costs a fixed time:
 
-    latency = Σ over layers of  max(2 · MACs / (peak · efficiency), bytes / (bandwidth · efficiency)) + launch
+    latency = time factor · Σ over layers of
+              max(2 · MACs / (peak · efficiency), bytes / (bandwidth · efficiency)) + launch
 
-The efficiencies are one number per class of operators. They were chosen by hand on 61 published TensorRT latencies
-of NVIDIA GPUs (ResNet-18/34/50, SSD-MobileNet, BERT-large, ViT-B/16, YOLOv8n; Jetson Xavier NX to H100; batch 1
-to 2048; fp32, fp16, int8). On those very points the estimate is off by a factor of 1.20 in the median and 1.59 for
-nine in ten; 59 of 61 are within a factor of 2, which is the stated interval. The worst are ViT-B/16 on a T4 at
-batch 1 (0.42 of the measured latency) and BERT-large on an L40S at batch 1 (2.1). Examples, estimate over
-measured: ResNet-50 int8 at batch 1 on a T4 0.77, an A100 0.8, a Jetson AGX Orin 1.2; at batch 2048 on an A100
-1.4; YOLOv8n on a Jetson Orin Nano Super 0.56 (int8) to 0.69 (fp16). The launch overheads of some targets come
-from points among these, so none of this is a validation. Recurrent layers and processors other than NVIDIA's GPUs
-were not compared with anything; for the latter the interval is a factor of 3. Until both are fitted, on points
-kept apart for the purpose, the interval and its level of 0.8 are a judgement.
+For NVIDIA's GPUs under TensorRT the efficiencies of each class of operators and precision, the launch of each GPU
+generation and the factor of each device were fitted on published latencies, and the interval comes from networks and
+devices that were left out of the fit (:mod:`compress.profiling.efficiency`). Recurrent layers were not among them.
+For other processors the figures are a judgement, the interval is a factor of 3, and ``basis`` says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from compress.errors import TargetError
 from compress.onnx_graph.layers import Layer
-from compress.onnx_graph.operators import Kind
+from compress.profiling.efficiency import Efficiency, efficiency
 from compress.target import PEAK_OF, Target
 
 Bound = Literal["compute", "memory", "launch"]
-
-#: Fraction of the peak rate that layers of each class reach. Other classes have no MACs.
-EFFICIENCY: Mapping[Kind, float] = {
-    "convolution": 0.45,
-    "depthwise convolution": 0.05,
-    "matrix multiplication": 0.6,
-    "recurrence": 0.1,
-}
-
-#: Fraction of the memory's bandwidth that is reached.
-BANDWIDTH_EFFICIENCY = 0.8
-
-#: The interval: the latency within this factor either way, for TensorRT and for other back ends, …
-INTERVAL_FACTOR_TENSORRT, INTERVAL_FACTOR_OTHER = 2.0, 3.0
-
-#: … and the fraction of networks that are expected to be inside.
-INTERVAL_LEVEL = 0.8
 
 #: Where a target lacks a precision, the layer runs in the next wider one.
 _WIDER = {"fp4": "fp8", "fp8": "fp16", "int4": "int8", "int8": "fp16", "fp16": "fp32", "bf16": "fp32"}
@@ -110,16 +88,18 @@ class Estimate:
         target: Name of the target.
         batch: Samples that run together.
         layers: Share of each layer, in order.
-        interval_factor: The latency is expected within this factor either way.
+        interval: The latency is expected between these factors of the estimate.
         level: Fraction of networks expected inside that interval.
+        basis: Where the interval comes from, for people.
         source: Always ``estimated``.
     """
 
     target: str
     batch: int
     layers: tuple[LayerEstimate, ...]
-    interval_factor: float
-    level: float = INTERVAL_LEVEL
+    interval: tuple[float, float]
+    level: float
+    basis: str
     source: Literal["estimated"] = field(default="estimated", init=False)
 
     @property
@@ -130,12 +110,12 @@ class Estimate:
     @property
     def low_ms(self) -> float:
         """Lower end of the interval, milliseconds."""
-        return self.total_ms / self.interval_factor
+        return self.total_ms * self.interval[0]
 
     @property
     def high_ms(self) -> float:
         """Upper end of the interval, milliseconds."""
-        return self.total_ms * self.interval_factor
+        return self.total_ms * self.interval[1]
 
     @property
     def uncounted(self) -> tuple[str, ...]:
@@ -158,7 +138,7 @@ class Estimate:
             "latency_ms": self.total_ms,
             "interval_ms": [self.low_ms, self.high_ms],
             "interval_level": self.level,
-            "interval_basis": "a judgement, not a fit: see compress.profiling.roofline",
+            "interval_basis": self.basis,
             "ms_by_bound": self.ms_by_bound(),
             "uncounted": list(self.uncounted),
         }
@@ -181,20 +161,21 @@ def estimate(layers: Iterable[Layer], target: Target, batch: int) -> Estimate:
             f"{target.bandwidth_gb_s:g} GB/s and {target.peaks.fp32_tflops:g} TFLOPS",
             "give a target that has them (`compress targets`)",
         )
-    shares = tuple(_share(layer, target) for layer in layers)
-    factor = INTERVAL_FACTOR_TENSORRT if target.backend == "tensorrt" else INTERVAL_FACTOR_OTHER
-    return Estimate(target.name, batch, shares, factor)
+    reached = efficiency(target)
+    shares = tuple(_share(layer, target, reached) for layer in layers)
+    return Estimate(target.name, batch, shares, reached.interval, reached.level, reached.basis)
 
 
-def _share(layer: Layer, target: Target) -> LayerEstimate:
+def _share(layer: Layer, target: Target, reached: Efficiency) -> LayerEstimate:
     precision, tera_per_second = peak(layer.precision, target)
-    operations = 2 * layer.macs
+    compute = 2 * layer.macs / (tera_per_second * reached.of_peak(layer.kind, precision)) / 1e9
+    memory = layer.bytes / (target.bandwidth_gb_s * reached.of_bandwidth(layer.kind)) / 1e6
     return LayerEstimate(
         layer,
         precision,
-        compute_ms=operations / (tera_per_second * EFFICIENCY.get(layer.kind, 1.0)) / 1e9,
-        memory_ms=layer.bytes / (target.bandwidth_gb_s * BANDWIDTH_EFFICIENCY) / 1e6,
-        launch_ms=target.launch_overhead_us * layer.steps / 1e3,
+        compute_ms=compute * reached.time_factor,
+        memory_ms=memory * reached.time_factor,
+        launch_ms=reached.launch_us * layer.steps / 1e3 * reached.time_factor,
     )
 
 

@@ -244,7 +244,8 @@ def _candidates(run: Run) -> Markup:
         "upper end is its 95 % bound."
     )
     if run.estimated:
-        level += " For estimated times they are a judgement: four networks of five are expected inside."
+        share = 100 * run.profile.latency[0].interval.level
+        level += f" For estimated times {share:.0f} % of networks are expected inside."
     whole = table("Every build that was tried", headings, rows, sortable=True, marked=marks[0])
     return join([tag("p", level), whole, _warnings(run)])
 

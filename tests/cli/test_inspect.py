@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +93,10 @@ def test_the_batch_multiplies_macs_but_not_parameters(
 
 def test_an_estimate_says_that_it_is_one(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, "inspect", model, "--target", "jetson", "--batch", "4")
-    assert "Estimated on jetson-orin-nano-super at batch 4:" in text
+    assert re.search(
+        r"ESTIMATED [\d.]+ [µm]s \([\d.]+ [µm]s to [\d.]+ [µm]s\) on jetson-orin-nano-super at batch 4", text
+    )
+    assert "90 % of networks are expected inside the interval" in text
     assert "not a measurement" in text
     assert all(word in text for word in ("estimated", "bound", "launch"))
     estimate = reported(capsys, "inspect", model, "--target", "jetson")["estimate"]

@@ -1,0 +1,109 @@
+"""What share of its peak rates a processor reaches, as fitted on published latencies (``efficiency.toml``).
+
+``benchmarks/fit_estimator.py`` fits the figures on measured TensorRT latencies of NVIDIA GPUs and writes how far off
+they are on networks and devices that they were not fitted to. Nothing of the kind is published for the other
+processors: there the figures and the interval are a judgement, and say so.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from compress.onnx_graph.operators import Kind
+from compress.target import Target
+
+#: Classes of operators that share an efficiency.
+KINDS: Mapping[Kind, str] = {
+    "convolution": "convolution",
+    "depthwise convolution": "depthwise convolution",
+    "matrix multiplication": "matrix multiplication",
+    "recurrence": "recurrence",
+    "elementwise": "memory bound",
+    "reduction": "memory bound",
+    "data movement": "data movement",
+    "unknown": "memory bound",
+}
+
+#: Precisions with an efficiency of their own.
+PRECISIONS = ("fp32", "fp16", "int8")
+
+#: Whose efficiency the others have: tensor cores of one width work alike.
+_LIKE = {"bf16": "fp16", "fp8": "int8", "fp4": "int8"}
+
+#: Judged by hand: where the fit starts, and what holds where nothing was published. Launches in milliseconds.
+PRIOR: Mapping[str, float] = {
+    "convolution": 0.45,
+    "depthwise convolution": 0.05,
+    "matrix multiplication": 0.6,
+    "recurrence": 0.1,
+    "bandwidth": 0.8,
+    "launch": 0.006,
+}
+
+#: Interval and its level where nothing was compared with a measurement.
+_JUDGED_INTERVAL, _JUDGED_LEVEL = (1 / 3, 3.0), 0.8
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """How a target's layers come near its rates.
+
+    Attributes:
+        compute: Class of operators → precision → share of the peak rate. Convolutions may pass 1: Winograd's
+            algorithm needs fewer operations than are counted.
+        bandwidth: Class of operators → share of the memory's bandwidth. It passes 1 where a cache keeps the data.
+        launch_us: What one layer costs however little it computes, microseconds.
+        time_factor: The device's times over those of its rates.
+        interval: The latency is expected between these factors of the estimate.
+        level: Share of networks that are expected inside.
+        basis: Where the interval comes from, for people.
+    """
+
+    compute: Mapping[str, Mapping[str, float]]
+    bandwidth: Mapping[str, float]
+    launch_us: float
+    time_factor: float
+    interval: tuple[float, float]
+    level: float
+    basis: str
+
+    def of_peak(self, kind: Kind, precision: str) -> float:
+        """Share of the peak rate, above 0; 1 for layers without MACs."""
+        name = KINDS[kind]
+        precision = _LIKE.get(precision, precision)
+        return self.compute.get(name, {}).get(precision, PRIOR.get(name, 1.0))
+
+    def of_bandwidth(self, kind: Kind) -> float:
+        """Share of the memory's bandwidth, above 0."""
+        return self.bandwidth.get(KINDS[kind], PRIOR["bandwidth"])
+
+
+def efficiency(target: Target) -> Efficiency:
+    """What was fitted for the target, or judged where nothing was published."""
+    fitted = _fitted()
+    if target.backend != "tensorrt" or target.family not in fitted["validation"]:
+        basis = "a judgement: no published latencies of this kind of processor were compared"
+        return Efficiency({}, {}, target.launch_overhead_us, 1.0, _JUDGED_INTERVAL, _JUDGED_LEVEL, basis)
+    interval, validation = fitted["interval"], fitted["validation"][target.family]
+    measured = target.name in fitted["time_factor"]
+    low, high = interval["measured" if measured else "unmeasured"]
+    held_out = "an architecture" if measured else "an architecture and a device"
+    return Efficiency(
+        compute=fitted["compute"],
+        bandwidth=fitted["bandwidth"],
+        launch_us=fitted["launch_us"].get(target.compute_capability, target.launch_overhead_us),
+        time_factor=fitted["time_factor"].get(target.name, 1.0),
+        interval=(low, high),
+        level=interval["level"],
+        basis=f"{validation['points']} published {target.family} latencies, each of {held_out} that was not fitted to",
+    )
+
+
+@cache
+def _fitted() -> dict[str, Any]:
+    return tomllib.loads((files("compress.profiling") / "efficiency.toml").read_text(encoding="utf-8"))
