@@ -139,6 +139,8 @@ def test_the_largest_difference() -> None:
     assert largest_difference(one, unknown) == float("inf")
 
 
-def test_half_precision_is_held_to_less() -> None:
+def test_half_precision_and_quantization_are_held_to_less() -> None:
     assert tolerance(graph("y = Relu(x)")) == TOLERANCE
+    quantized = graph("q = QuantizeLinear(x, s) y = DequantizeLinear(q, s)", s=np.float32(0.1))
+    assert tolerance(quantized) > TOLERANCE
     assert tolerance(graph("y = Relu(x)", 20, "float16[N,4] x", "float16[] y")) > TOLERANCE
