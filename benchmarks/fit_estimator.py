@@ -165,7 +165,7 @@ def run() -> dict[str, Any]:
     fitted = design.fit(np.ones(len(design.points), dtype=bool))
     errors = {
         "fitted": design.estimate(fitted)[0] - design.log_ms,
-        "network": design.held_out(fitted, lambda point: (point.network,)),
+        "network": design.held_out(fitted, lambda point: (point.same_network,)),
         "architecture": design.held_out(fitted, lambda point: (point.architecture,)),
         "architecture_and_device": design.held_out(
             fitted, lambda point: (point.architecture, point.target.name)
@@ -193,7 +193,7 @@ def run() -> dict[str, Any]:
         here = [point for point, within in zip(design.points, of, strict=True) if within]
         table.setdefault("validation", {})[family] = {
             "points": len(here),
-            "networks": len({point.network for point in here}),
+            "networks": len({point.same_network for point in here}),
             "devices": len({point.target.name for point in here}),
             "median_error": {name: _rounded(np.median(_relative(each[of]))) for name, each in errors.items()},
             "inside": {name: _rounded(each[of].mean()) for name, each in inside.items()},

@@ -42,6 +42,14 @@ ARCHITECTURES = {
     "Swin": ("Swin",),
 }
 
+#: One network under several names or with inputs of several sizes: held out together in any case.
+_SAME = {
+    **dict.fromkeys(("ResNet-50 v1.5", "ResNet 50"), "ResNet-50"),
+    **dict.fromkeys(("BERT-large 1x128", "BERT-large 1x384", "BERT-large SQuAD"), "BERT-large"),
+    **dict.fromkeys(("ViT-B/16 224", "ViT-B/16 384", "ViT base"), "ViT-B/16"),
+    "YOLOX-S-Leaky": "YOLOX small",
+}
+
 #: The target whose rates a device has.
 _TARGETS = {
     "T4": "t4",
@@ -95,6 +103,11 @@ class Point:
     batch: int
     ms: float
     source: str
+
+    @property
+    def same_network(self) -> str:
+        """One name for the network, whatever the source calls it and whatever its input's size."""
+        return _SAME.get(self.network, self.network)
 
 
 def points() -> list[Point]:

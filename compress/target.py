@@ -117,7 +117,8 @@ class Target:
         precisions: That are worth trying, in this order; ``fp32`` first.
         quantization: How int8 looks.
         batch_sizes: At which latency is told: 1 and a second one, unless the user asked for others.
-        launch_overhead_us: What one kernel costs however little it computes, microseconds.
+        launch_overhead_us: What one kernel costs however little it computes, microseconds; estimates take it where
+            none was fitted for the GPU's generation (:mod:`compress.profiling.efficiency`).
         power_w: Lowest and highest power budget, watts; None where unknown.
         compute_capability: Of the NVIDIA GPU ("8.7"); None without one.
         cores: Processor cores; None where the processor does not run the network.
