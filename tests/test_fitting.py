@@ -12,6 +12,8 @@ import pytest
 from compress.fitting import fitted, rewrites_note
 from compress.lint import lint
 from compress.network import Network, load_network
+from compress.pipeline import optimize
+from compress.quantizing import quantize
 from compress.target import load_target
 from compress.task import load_task
 from compress.techniques.base import Context
@@ -67,3 +69,29 @@ def test_inputs_stay_as_the_data_has_them(tmp_path: Path) -> None:
     rewritten = fitted(load_network(tmp_path / "model.onnx"), context).to_onnx()
     assert list(context.reports["rewrites"]) == ["opset"]
     assert rewritten.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.INT64
+
+
+def test_what_optimize_ships_is_what_was_rewritten(network: Network, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).standard_normal((80, 4)).astype(np.float32)
+    labels = (samples.argmax(1)).astype(np.int64)
+    result = optimize(
+        tmp_path / "model.onnx", data=(samples, labels), target=XAVIER, out=tmp_path / "build", max_drop=50
+    )
+    assert result.bundle is not None
+    assert all("rewrites" in entry.reports for entry in result.candidates if entry.profile is not None)
+    assert lint(onnx.load(result.bundle.artifact.path), XAVIER) == []
+    report = (result.bundle.path / "report.md").read_text()
+    assert (
+        "The graph was rewritten for what jetson-agx-xavier reads: layer-normalization (1), gelu (1)"
+        in report
+    )
+
+
+def test_quantize_writes_a_graph_that_the_release_reads(network: Network, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).standard_normal((80, 4)).astype(np.float32)
+    labels = (samples.argmax(1)).astype(np.int64)
+    done = quantize(
+        tmp_path / "model.onnx", data=(samples, labels), target=XAVIER, out=tmp_path / "int8.onnx"
+    )
+    assert list(done.reports["rewrites"]) == ["layer-normalization", "gelu", "opset"]
+    assert lint(onnx.load(done.path), XAVIER) == []

@@ -79,7 +79,11 @@ def _nodes(subject: Subject) -> Iterator[Finding]:
     for node in subject.graph.nodes:
         if node.op_type in _NO_LAYER or subject.constants.issuperset(node.output):
             continue
-        broken = f"the DLA has no {node.op_type}" if node.op_type not in native else _broken(node, subject)
+        broken = (
+            f"{node.op_type} is not among the DLA's operators"
+            if node.op_type not in native
+            else _broken(node, subject)
+        )
         if broken is not None:
             source = _OPERATORS if node.op_type not in native else _RESTRICTIONS
             fallen.setdefault((broken, source), []).append(name_of(node))

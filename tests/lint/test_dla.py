@@ -31,7 +31,7 @@ def weight(*shape: int) -> np.ndarray:
         ("y = Concat<axis=2>(x, x)", "along the channels only"),
         ("y = Concat<axis=-3>(x, x)", None),
         ("y = MatMul(x, x)", "second input has to be constant"),
-        ("a = Erf(x) b = Erf(a) y = Relu(b)", "the DLA has no Erf, and so 1 more"),
+        ("a = Erf(x) b = Erf(a) y = Relu(b)", "Erf is not among the DLA's operators, and so 1 more"),
         ("y = Div(x, x)", None),
     ],
 )
