@@ -89,7 +89,7 @@ def efficiency(target: Target) -> Efficiency:
     if target.backend != "tensorrt" or target.family not in fitted["validation"]:
         basis = "a judgement: no published latencies of this kind of processor were compared"
         return Efficiency({}, {}, target.launch_overhead_us, 1.0, _JUDGED_INTERVAL, _JUDGED_LEVEL, basis)
-    interval, validation = fitted["interval"], fitted["validation"][target.family]
+    interval = fitted["interval"]
     measured = target.name in fitted["time_factor"]
     low, high = interval["measured" if measured else "unmeasured"]
     held_out = "an architecture" if measured else "an architecture and a device"
@@ -100,7 +100,7 @@ def efficiency(target: Target) -> Efficiency:
         time_factor=fitted["time_factor"].get(target.name, 1.0),
         interval=(low, high),
         level=interval["level"],
-        basis=f"{validation['points']} published {target.family} latencies, each of {held_out} that was not fitted to",
+        basis=f"{fitted['points']} published latencies of NVIDIA GPUs, each of {held_out} that was not fitted to",
     )
 
 
