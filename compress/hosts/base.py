@@ -126,5 +126,5 @@ def batch_sizes(session: Session, target: Target) -> tuple[int, ...]:
     """The target's batch sizes, or the one size that a network of fixed batch takes."""
     spec = session.inputs[0]
     if spec.dynamic_batch or not spec.shape:
-        return target.batch_sizes
+        return tuple(dict.fromkeys(target.batch_sizes))
     return (int(spec.shape[0]),)

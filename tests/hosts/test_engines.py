@@ -1,0 +1,204 @@
+"""Engines on a board: what each release takes, and what a user sees when something breaks. trtexec is a STAND-IN."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compress.backends.base import Artifact
+from compress.backends.onnxruntime import OnnxRuntime
+from compress.backends.trtexec import DEFAULTS, Trtexec
+from compress.errors import (
+    BundleError,
+    CompressError,
+    InternalError,
+    OutputError,
+    TargetError,
+    UnavailableError,
+)
+from compress.hosts import connect
+from compress.hosts.base import Build
+from compress.hosts.board import probe
+from compress.hosts.engines import Engines
+from compress.hosts.ssh import SshShell
+from compress.hosts.tensorrt import TensorRtHost
+from compress.target import Target, load_target
+from tests.graphs import classifier, samples
+from tests.hosts.standin_board import StandInBoard
+
+
+@pytest.fixture
+def target() -> Target:
+    return replace(load_target("jetson"), batch_sizes=(2, 2))
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    options = {**DEFAULTS, "builds": 1}
+    return Trtexec().compile(classifier(), tmp_path, options)
+
+
+@pytest.fixture
+def host(board: StandInBoard, target: Target) -> Iterator[TensorRtHost]:
+    with connect(target, 0.05, "board") as opened:
+        assert isinstance(opened, TensorRtHost)
+        yield opened
+
+
+@pytest.mark.parametrize("release", ["8.5", "8.6", "10.3", "10.16", "11.1"])
+def test_every_release_builds_runs_and_times(
+    board: StandInBoard, target: Target, artifact: Artifact, release: str
+) -> None:
+    """Outputs are the engine's own, the batch is larger than the engine takes, and no option is refused."""
+    board.release(release)
+    x = samples(3)
+    with connect(target, 0.05, "board") as host, host.open(artifact, target) as session:
+        (found,) = session.run({"x": x})
+        (latency,) = host.latency(Build(artifact, session), None, None, target)
+    with OnnxRuntime().open(replace(artifact, backend="onnxruntime", options={})) as here:
+        (wanted,) = here.run({"x": x})
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert latency.source == "measured"
+    assert latency.iterations == 60
+    assert not board.cache.exists()
+
+
+def test_stand_in_refuses_an_option_of_another_release(board: StandInBoard) -> None:
+    with SshShell("board") as shell:
+        board.release("11.1")
+        engines = Engines(shell, probe(shell))
+        with pytest.raises(InternalError, match="--fp16"):
+            engines.execute("/tmp", ["--onnx=model.onnx", "--fp16"], "build an engine")
+
+
+FAULTS: list[tuple[str, type[CompressError], str]] = [
+    ("memory", UnavailableError, "too little memory"),
+    ("disk", OutputError, "its disk is full"),
+    ("hang-build", UnavailableError, "no end within"),
+    ("corrupt", BundleError, "cannot read"),
+]
+
+
+@pytest.mark.parametrize("fault, kind, told", FAULTS)
+def test_fault_is_told_to_a_person(
+    board: StandInBoard, target: Target, artifact: Artifact, fault: str, kind: type[CompressError], told: str
+) -> None:
+    board.fault(fault)
+    with SshShell("board") as shell:
+        engines = Engines(shell, probe(shell), seconds=8)
+
+        def build_and_run() -> None:
+            engine = engines.engine(artifact, (), "fp32", target, 0)
+            engines.run(engine, ["--loadEngine=model.engine"], "run an engine", writes=[])
+
+        with pytest.raises(kind, match=told) as error:
+            build_and_run()
+        assert "board" in str(error.value)
+        engines.remove()
+
+
+def test_corrupt_engine_is_built_anew(
+    board: StandInBoard, target: Target, artifact: Artifact, host: TensorRtHost
+) -> None:
+    board.fault("corrupt once")
+    with host.open(artifact, target) as session:
+        (found,) = session.run({"x": samples(1)})
+    assert np.isfinite(found).all()
+
+
+def test_dropped_connection_is_not_seen(
+    board: StandInBoard, target: Target, artifact: Artifact, host: TensorRtHost
+) -> None:
+    board.fault("drop-build once", "drop-run once")
+    with host.open(artifact, target) as session:
+        assert session.run({"x": samples(1)})[0].shape == (1, 4)
+    assert not (board.play / "fault").read_text()
+
+
+def test_engine_is_built_once_of_a_graph(
+    board: StandInBoard, target: Target, artifact: Artifact, host: TensorRtHost
+) -> None:
+    host.open(artifact, target).close()
+    board.fault("memory")
+    host.open(artifact, target).close()
+    other = replace(artifact, sha256="0" * 64)
+    with pytest.raises(UnavailableError, match="memory"):
+        host.open(other, target)
+
+
+def test_interrupted_run_leaves_its_engines_for_the_next(
+    board: StandInBoard, target: Target, artifact: Artifact
+) -> None:
+
+    def interrupted() -> None:
+        with connect(target, 0.05, "board") as host:
+            host.open(artifact, target).close()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    board.fault("memory")
+    with connect(target, 0.05, "board") as host:
+        host.open(artifact, target).close()
+    assert not board.cache.exists()
+
+
+def test_board_without_memory_is_told_before_it_builds(
+    board: StandInBoard, target: Target, artifact: Artifact, host: TensorRtHost
+) -> None:
+    board.free_memory(420)
+    with pytest.raises(UnavailableError, match="420 MiB"):
+        host.open(artifact, target)
+
+
+def test_accelerator_that_was_not_used_is_told(
+    board: StandInBoard, target: Target, artifact: Artifact, host: TensorRtHost
+) -> None:
+    board.fault("dla-fallback")
+    asked = replace(artifact, options={**artifact.options, "dla_core": 0})
+    with host.open(asked, target) as session:
+        build = Build(asked, session)
+        assert host.coverage(build)["dla"] == 0
+        (told,) = host.doubts(build)
+    assert "fell back from the DLA to the GPU" in told
+
+
+def test_clock_that_fell_and_times_that_drifted_are_told(
+    board: StandInBoard, target: Target, artifact: Artifact, host: TensorRtHost
+) -> None:
+    board.fault("throttle")
+    with host.open(artifact, target) as session:
+        build = Build(artifact, session)
+        host.latency(build, None, None, target)
+        assert any("clock fell from 918 to 306 MHz" in told for told in host.doubts(build))
+
+
+def test_several_builds_are_several_engines(
+    board: StandInBoard, target: Target, artifact: Artifact, host: TensorRtHost
+) -> None:
+    twice = replace(artifact, options={**artifact.options, "builds": 2})
+    with host.open(twice, target) as session:
+        host.latency(Build(twice, session), None, None, target)
+    assert sorted(path.parent.name for path in board.cache.glob("engines/*/*/model.engine")) == [
+        "build-0",
+        "build-1",
+    ]
+
+
+def test_layers_are_timed_and_their_precision_read_back(
+    board: StandInBoard, target: Target, artifact: Artifact, host: TensorRtHost
+) -> None:
+    with host.open(artifact, target) as session:
+        layers = host.layers(Build(artifact, session), target)
+    assert {layer["precision"] for layer in layers} == {"fp32"}
+    assert sum(layer["share"] for layer in layers) == pytest.approx(1)
+
+
+def test_board_of_another_gpu_is_refused(board: StandInBoard, host: TensorRtHost) -> None:
+    with pytest.raises(TargetError, match=r"7\.2.*8\.7"):
+        host.adapt(load_target("jetson-agx-xavier"))
+    assert host.adapt(load_target("jetson")).tensorrt == "10.3.0"
