@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from compress.onnx_graph.operators import names
 from compress.onnx_graph.shapes import input_specs
 
 #: Largest difference that counts as equal, as a share of the largest output.
@@ -14,6 +15,8 @@ _HALF_TOLERANCE = 1e-2  # float16 rounds every intermediate value
 _QUANTIZED_TOLERANCE = 5e-2  # what lies between two steps of int8 may be rounded to the other one
 
 _ROWS, _OPEN_SIZE = 2, 8
+_LARGEST_BYTES = 2**31 - 1  # protocol buffers end there
+_RANDOM = names("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike")
 
 
 def largest_difference(original: onnx.ModelProto, rewritten: onnx.ModelProto, seed: int = 0) -> float | None:
@@ -25,8 +28,8 @@ def largest_difference(original: onnx.ModelProto, rewritten: onnx.ModelProto, se
         seed: Of the batch: normal floats, integers of 0 and 1, which are indices into anything.
 
     Returns:
-        From 0 on, infinite where shapes or non-finite values differ; None where ONNX Runtime cannot run the original
-        here on such a batch, so that nothing can be said.
+        From 0 on, infinite where shapes or non-finite values differ; None where nothing can be said: ONNX Runtime
+        cannot run the original here on such a batch, it is random, or over 2 GiB.
     """
     from onnxruntime.capi.onnxruntime_pybind11_state import (
         Fail,
@@ -36,6 +39,10 @@ def largest_difference(original: onnx.ModelProto, rewritten: onnx.ModelProto, se
         RuntimeException,
     )
 
+    if max(original.ByteSize(), rewritten.ByteSize()) > _LARGEST_BYTES:
+        return None
+    if any(node.op_type in _RANDOM for node in original.graph.node):
+        return None
     feeds = _batch(original, seed)
     refusals = (Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException)
     try:

@@ -52,8 +52,9 @@ def fix(model: onnx.ModelProto, target: Target, *, keep_interface: bool = False,
     """
     applied: dict[str, tuple[str, ...]] = {}
     refused: dict[str, str] = {}
+    idle: set[str] = set()
     findings = lint(model, target, dla=dla)
-    while wanted := _wanted(findings, {*applied, *refused}, keep_interface):
+    while wanted := _wanted(findings, {*applied, *refused, *idle}, keep_interface):
         name = wanted[0]
         rewritten = _copy(model)
         try:
@@ -65,10 +66,12 @@ def fix(model: onnx.ModelProto, target: Target, *, keep_interface: bool = False,
         except NetworkError as error:
             refused[name] = f"{error.found}; {error.todo}"
             continue
+        if not changed:
+            idle.add(name)
+            continue
         applied[name] = tuple(changed)
         model = rewritten
         findings = lint(model, target, dla=dla)
-    applied = {name: changed for name, changed in applied.items() if changed}
     return Fixed(model, applied, tuple(findings), refused)
 
 

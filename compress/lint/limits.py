@@ -76,9 +76,18 @@ def _dilated(node: onnx.NodeProto, subject: Subject) -> str | None:
     return f"its dilations {list(dilations)} have to be 1" if set(dilations) - {1} else None
 
 
-def _gives_more_than_first(node: onnx.NodeProto, subject: Subject) -> str | None:
-    used = [name for name in node.output[1:] if name]
-    return f"its further output '{used[0]}' is not supported" if used else None
+def _writes_unread(node: onnx.NodeProto, subject: Subject) -> str | None:
+    unread = [name for name in node.output[1:] if name and not _is_read(name, subject)]
+    return f"its further output '{unread[0]}' is not supported, and nobody reads it" if unread else None
+
+
+def _is_read_beyond_first(node: onnx.NodeProto, subject: Subject) -> str | None:
+    read = [name for name in node.output[1:] if name and _is_read(name, subject)]
+    return f"its further output '{read[0]}' is not supported" if read else None
+
+
+def _is_read(name: str, subject: Subject) -> bool:
+    return name in subject.graph.outputs or bool(subject.graph.consumers.get(name))
 
 
 def _trains(node: onnx.NodeProto, subject: Subject) -> str | None:
@@ -198,8 +207,22 @@ def _constant_input(
 
 _LIMITS = (
     Limit(("AveragePool", "MaxPool", "LpPool"), _dilated),
-    Limit(("MaxPool",), _gives_more_than_first, rewrite="unused-outputs"),
-    Limit(("LayerNormalization",), _gives_more_than_first, since=_SINCE_10, rewrite="layer-normalization"),
+    Limit(("MaxPool",), _writes_unread, fix="leave that output out", rewrite="unused-outputs"),
+    Limit(("MaxPool",), _is_read_beyond_first),
+    Limit(
+        ("LayerNormalization",),
+        _writes_unread,
+        since=_SINCE_10,
+        fix="leave that output out",
+        rewrite="unused-outputs",
+    ),
+    Limit(
+        ("LayerNormalization",),
+        _is_read_beyond_first,
+        since=_SINCE_10,
+        fix="write it as ReduceMean, Sub, Mul, Sqrt, Div and Add",
+        rewrite="layer-normalization",
+    ),
     Limit(("BatchNormalization", "Dropout"), _trains, fix="export the network in evaluation mode"),
     Limit(("Resize",), _resizes, fix="resize in another mode"),
     Limit(("TopK",), _largest_k, since=_SINCE_10),

@@ -10,10 +10,13 @@ from compress.lint.findings import Finding, Subject
 #: How the runtimes name a node in their messages.
 _NODE = re.compile(r"name '([^']+)'|In Node, \(\"([^\"]+)\"")
 
+_LARGEST_BYTES = 2**31 - 1  # protocol buffers end there, and so does what can be handed over in memory
+
 
 def onnxruntime_opens(subject: Subject) -> Iterator[Finding]:
     """ONNX Runtime has a kernel for every operator and type; asked of the processor's provider only."""
-    if subject.target.provider != "CPUExecutionProvider":
+    model = subject.graph.model
+    if subject.target.provider != "CPUExecutionProvider" or model.ByteSize() > _LARGEST_BYTES:
         return
     import onnxruntime
     from onnxruntime.capi.onnxruntime_pybind11_state import (
@@ -26,7 +29,6 @@ def onnxruntime_opens(subject: Subject) -> Iterator[Finding]:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
-    model = subject.graph.model
     try:
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidArgument, InvalidGraph, NotImplemented) as error:
@@ -40,6 +42,8 @@ def openvino_reads(subject: Subject) -> Iterator[Finding]:
     except ImportError:
         message = "not checked: OpenVINO is not installed here"
         yield Finding("runtime", "note", "", message, "pip install openvino, and lint again")
+        return
+    if subject.graph.model.ByteSize() > _LARGEST_BYTES:
         return
     try:
         openvino.Core().read_model(subject.graph.model.SerializeToString(), b"")

@@ -46,6 +46,14 @@ def test_a_graph_without_findings_is_handed_back() -> None:
     assert (dict(fixed.applied), fixed.findings) == ({}, ())
 
 
+def test_a_rewrite_that_changes_nothing_is_not_told() -> None:
+    model = graph("y = CumSum(x, i)", 17, "float[N,4] x, int32 i", "float[N,4] y")
+    fixed = fix(model, OLD)
+    assert [finding.rewrite for finding in fixed.findings] == ["fold-constants"]
+    assert dict(fixed.applied) == {}
+    assert fixed.model is model
+
+
 def test_what_has_no_older_form_is_told_and_the_rest_is_done() -> None:
     model = graph("g = Gelu(x) y = ReduceMean<noop_with_empty_axes=1>(g)")
     fixed = fix(model, OLD)
@@ -133,6 +141,7 @@ def test_the_largest_difference() -> None:
     assert 0.2 < (largest_difference(one, other) or 0) <= 0.51
     assert largest_difference(one, graph("y = Div(x, s)", s=np.float32(0))) == float("inf")
     assert largest_difference(one, graph("y = Transpose(x)")) == float("inf")
+    assert largest_difference(graph("y = RandomNormalLike(x)"), one) is None
     unknown = graph("y = Relu(x)")
     unknown.graph.node[0].op_type = "Unknown"
     assert largest_difference(unknown, one) is None

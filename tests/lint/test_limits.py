@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from compress.lint import lint
+from compress.lint import fix, lint
 from compress.target import Target, load_target
 from tests.rewriting import graph
 
@@ -114,6 +114,23 @@ def test_inputs_that_have_to_be_constant(body: str, target: Target) -> None:
         model.graph.output[0].type.tensor_type.shape.dim.add().dim_param = "any"
     rules = [(rule, rewrite) for rule, _, rewrite in errors(model, target)]
     assert ("operator-limit", "fold-constants") in rules
+
+
+@pytest.mark.parametrize(
+    ("body", "output", "rewrite"),
+    [
+        ("y, m = LayerNormalization(x, s)", "float[] y", "unused-outputs"),
+        ("y, m = LayerNormalization(x, s)", "float[] y, float[] m", "layer-normalization"),
+        ("y, i = MaxPool<kernel_shape=[2,2]>(x)", "float[] y", "unused-outputs"),
+        ("y, i = MaxPool<kernel_shape=[2,2]>(x)", "float[] y, int64[] i", ""),
+    ],
+)
+def test_further_outputs_go_where_nobody_reads_them(body: str, output: str, rewrite: str) -> None:
+    constants = {"s": np.ones(6, np.float32)} if "Layer" in body else {}
+    model = graph(body, 17, IMAGE, output, **constants)
+    assert [(rule, named) for rule, _, named in errors(model, NEW)] == [("operator-limit", rewrite)]
+    left = [finding for finding in fix(model, NEW).findings if finding.severity == "error"]
+    assert len(left) == (0 if rewrite else 1)
 
 
 @pytest.mark.parametrize(("largest", "count"), [(3839, 0), (3840, 1)])
