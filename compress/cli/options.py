@@ -78,7 +78,7 @@ def host_options(command: Command) -> Command:
         click.option(
             "--host",
             help="Build and measure there with TensorRT's trtexec: user@board as ssh takes it, or 'local'. "
-            "[default: estimate]",
+            "[default: this machine, or an estimate]",
         ),
     ):
         command = option(command)

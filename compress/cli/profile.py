@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from compress.cli.options import Seconds, data_options
+from compress.cli.options import Seconds, data_options, host_options
 
 
 @click.command()
@@ -16,6 +16,7 @@ from compress.cli.options import Seconds, data_options
 @click.option(
     "--target", default="cpu", show_default=True, help="Session options and batch sizes follow from it."
 )
+@host_options
 @click.option("--data", help="Evaluation data. [default: latency alone, on seeded noise]")
 @click.option(
     "--threads", type=click.IntRange(1), help="Threads of the runtime. [default: as built, or every core]"
@@ -46,6 +47,8 @@ from compress.cli.options import Seconds, data_options
 def profile(
     artifact: str,
     target: str,
+    host: str | None,
+    keep_on_host: bool,
     data: str | None,
     threads: int | None,
     batches: tuple[int, ...],
@@ -56,7 +59,7 @@ def profile(
     metric: str | None,
     image_options: dict[str, Any] | None,
 ) -> int:
-    """Measure ARTIFACT, a bundle or an ONNX file, on this machine. Needs no torch."""
+    """Measure ARTIFACT, a bundle or an ONNX file, on this machine or on --host. Needs no torch."""
     from rich.console import Console
 
     from compress.cli.profile_tables import profile_tables
@@ -77,6 +80,8 @@ def profile(
         measured = profile_artifact(
             Path(artifact),
             target=target,
+            host=host,
+            keep_on_host=keep_on_host,
             task=task,
             threads=threads,
             batches=batches,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.bundle import load_bundle
-from compress.errors import BundleError, UnavailableError
+from compress.errors import BundleError, UnavailableError, UsageError
+from compress.hosts import connect
 from compress.hosts.local import LocalHost
 from compress.hosts.machine import fingerprint
 from compress.onnx_graph.files import sha256_of, size_of
@@ -20,7 +21,7 @@ from compress.profiling.noise import doubts
 from compress.profiling.scenarios import Name, run
 from compress.progress import Reporter
 from compress.record import Profile, Scenario
-from compress.target import load_target
+from compress.target import Target, load_target
 
 if TYPE_CHECKING:
     from compress.task import Task
@@ -33,6 +34,8 @@ def profile_artifact(
     path: Path,
     *,
     target: str = "cpu",
+    host: str | None = None,
+    keep_on_host: bool = False,
     task: Task | None = None,
     threads: int | None = None,
     batches: Sequence[int] = (),
@@ -40,11 +43,13 @@ def profile_artifact(
     seconds: float = 2.0,
     reporter: Reporter | None = None,
 ) -> Profile:
-    """Measure an artifact on this machine.
+    """Measure an artifact on this machine, or on one with TensorRT.
 
     Args:
         path: A bundle's directory, or an ONNX file.
-        target: For session options and batch sizes; it must be this machine.
+        target: For session options and batch sizes; it must be this machine, where no host is named.
+        host: Where engines are built of the graph and measured: see :func:`compress.hosts.connect`.
+        keep_on_host: Leave them there.
         task: Evaluation data; None measures latency alone, on seeded noise.
         threads: Threads of the runtime; None takes the bundle's, or every core.
         batches: Batch sizes; none takes the target's. Two or more are also those of the offline scenario.
@@ -54,22 +59,29 @@ def profile_artifact(
 
     Raises:
         BundleError: There is no artifact at ``path``, or it is damaged.
-        UnavailableError: The target is not this machine, or its back end is not installed.
+        UnavailableError: The target is not this machine, its back end is not installed, or the host does not answer.
+        UsageError: Scenarios are asked of a host that cannot measure them.
         DataError: The data does not fit, or the network takes none of the batch sizes.
     """
     deployment = load_target(target)
+    batches = tuple(dict.fromkeys(batches))  # a size that is given twice is one figure
+    if batches:
+        deployment = replace(deployment, batch_sizes=batches)
+    if host is not None:
+        if scenarios:
+            raise UsageError(
+                "--host or --scenario", "both", "leave one out: trtexec makes single calls alone"
+            )
+        return _on_host(path, deployment, host, keep_on_host, task, seconds, reporter or Reporter())
     if not deployment.here:
         raise UnavailableError(
             "a target to measure on",
             f"{deployment.name}, which is not this machine",
             f"run it there, or see an estimate with: compress inspect {path} --target {deployment.name}",
         )
-    batches = tuple(dict.fromkeys(batches))  # a size that is given twice is one figure
-    if batches:
-        deployment = replace(deployment, batch_sizes=batches)
     budget = Budget(seconds=seconds, most=_MOST_CALLS, warm_up_seconds=seconds)
-    host = LocalHost(load_backend("onnxruntime"), budget)
-    name, artifact, network = _artifact(path, host.backend.default_options(deployment, threads))
+    machine = LocalHost(load_backend("onnxruntime"), budget)
+    name, artifact, network = _artifact(path, machine.backend.default_options(deployment, threads))
     if threads is not None:
         artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
     if task is not None:
@@ -78,7 +90,7 @@ def profile_artifact(
     profile = measure(
         artifact,
         name,
-        host=host,
+        host=machine,
         task=task,
         target=deployment,
         original=None,
@@ -87,6 +99,36 @@ def profile_artifact(
         reporter=reporter,
     )
     return _with_scenarios(profile, artifact, task, scenarios, budget, batches, reporter or Reporter())
+
+
+def _on_host(
+    path: Path,
+    target: Target,
+    address: str,
+    keep: bool,
+    task: Task | None,
+    seconds: float,
+    reporter: Reporter,
+) -> Profile:
+    """Engines of the graph, built and measured where TensorRT is."""
+    name, artifact, network = _artifact(path, {})
+    with connect(target, seconds, address, keep=keep, told=reporter.stage) as machine:
+        known = machine.backend.default_options(target)
+        options = known | {key: value for key, value in artifact.options.items() if key in known}
+        if task is not None:
+            with load_backend("onnxruntime").open(replace(artifact, options={})) as session:
+                task = task.bind(session.inputs, session.outputs)
+        return measure(
+            replace(artifact, backend=machine.backend.name, options=options),
+            name,
+            host=machine,
+            task=task,
+            target=machine.adapt(target),
+            original=None,
+            fingerprint=machine.fingerprint(),
+            network=network,
+            reporter=reporter,
+        )
 
 
 def _with_scenarios(
