@@ -143,6 +143,11 @@ def _unread(name: str, default: object) -> Callable[[onnx.NodeProto, Subject], s
     return breaks
 
 
+def _names_reduction(node: onnx.NodeProto, subject: Subject) -> str | None:
+    reduction = attribute(node, "reduction")
+    return None if reduction is None else f"its reduction is {reduction.decode()}, and it may not have one"
+
+
 def _couples_gates(node: onnx.NodeProto, subject: Subject) -> str | None:
     return "it couples input and forget gate" if attribute(node, "input_forget", 0) else None
 
@@ -191,7 +196,6 @@ _REDUCTIONS = tuple(
     for name in ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"]
 )
 _RECURRENT = ("GRU", "LSTM", "RNN")
-_EARLIER = "write the network without it, or use TensorRT 10 or later"
 
 
 def _constant_input(
@@ -227,8 +231,8 @@ _LIMITS = (
     Limit(("Resize",), _resizes, fix="resize in another mode"),
     Limit(("TopK",), _largest_k, since=_SINCE_10),
     _constant_input(("TopK",), 1, "K", before=_BEFORE_8_6),
-    Limit(("ScatterND",), _unread("reduction", b"none")),
-    Limit(("ScatterElements",), _unread("reduction", b"none"), before=_SINCE_10, fix=_EARLIER),
+    Limit(("ScatterND", "ScatterElements"), _unread("reduction", b"none"), before=_SINCE_10),
+    Limit(("ScatterND",), _names_reduction, since=_SINCE_10, fix="write it without the attribute"),
     Limit(_RECURRENT, _unread("layout", 0), fix="export it with the time axis first"),
     Limit(_RECURRENT, _directions_differ),
     Limit(("LSTM",), _couples_gates),
