@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from compress.errors import UnavailableError
+from compress.errors import ConnectionLostError, UnavailableError
 from compress.hosts.shell import Shell
 
 #: Where every user of the board finds it.
@@ -76,10 +76,15 @@ class Lock:
             UnavailableError: Another user did not let it go in time, or a stale one is not ours to remove.
         """
         self._acquire()
+        answers = True
         try:
             yield
+        except ConnectionLostError:
+            answers = False  # Then it goes stale by itself.
+            raise
         finally:
-            self._release()
+            if answers:
+                self._release()
 
     def _acquire(self) -> None:
         deadline = time.monotonic() + self._wait_seconds

@@ -21,7 +21,7 @@ from compress.hosts.shell import SECONDS, Done, Shell, execute
 #: ssh's own exit status for a connection that failed; no command of ours ends with it.
 _NO_CONNECTION = 255
 #: Seconds to wait before each new attempt: a board that restarts its network is back within a minute.
-_PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 20.0)
+PAUSES = (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 20.0)
 _OPTIONS = (
     *("-o", "BatchMode=yes"),
     *("-o", "ConnectTimeout=10"),
@@ -35,7 +35,7 @@ class SshShell(Shell):
 
     Args:
         address: As ``ssh`` takes it: ``user@board``, a name of ``~/.ssh/config``, ``ssh://user@board:2222``.
-        pauses: Seconds before each attempt to connect again.
+        pauses: Seconds before each attempt to connect again; None for :data:`PAUSES`.
 
     Raises:
         UsageError: That is no address.
@@ -44,12 +44,12 @@ class SshShell(Shell):
     The environment variable ``COMPRESS_SSH`` replaces the command ``ssh``, as ``GIT_SSH_COMMAND`` does for Git.
     """
 
-    def __init__(self, address: str, pauses: tuple[float, ...] = _PAUSES) -> None:
+    def __init__(self, address: str, pauses: tuple[float, ...] | None = None) -> None:
         if not address or address.startswith("-") or any(mark.isspace() for mark in address):
             raise UsageError("an address that ssh takes (user@board)", repr(address), "correct --host")
         self.name = address
         self._ssh = shlex.split(os.environ.get("COMPRESS_SSH", "ssh"))
-        self._pauses = pauses
+        self._pauses = PAUSES if pauses is None else pauses
         # A socket's path may have a hundred characters, and the user's own temporary directory may be deep.
         self._directory = Path(tempfile.mkdtemp(prefix="compress-", dir="/tmp"))
         self._control = self._directory / "control"

@@ -70,6 +70,15 @@ class StandInBoard:
         pid = self.daemon.pid
         return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
+    def refuse(self) -> None:
+        """Let nobody in any more."""
+        (self.home.parent / "keys" / "authorized").write_text("")
+
+    def admit(self) -> None:
+        """Let the user in again."""
+        keys = self.home.parent / "keys"
+        (keys / "authorized").write_text((keys / "user.pub").read_text())
+
     def drop(self) -> None:
         """End every connection."""
         for pid in self.connections():

@@ -11,7 +11,10 @@ import pytest
 
 from compress import optimize
 from compress.backends.trtexec import DEFAULTS
+from compress.errors import ConnectionLostError
+from compress.hosts import ssh
 from compress.onnx_graph.files import save_model
+from compress.progress import Reporter
 from compress.recipe import Recipe
 from tests.graphs import classifier, samples
 from tests.hosts.standin_board import StandInBoard
@@ -40,6 +43,32 @@ def run(files: Path, out: Path, **settings: Any) -> Any:
     return optimize(
         files / "model.onnx", data=files / "val.npz", target="jetson", host="board", out=out, **settings
     )
+
+
+class Unplugged(Reporter):
+    """Takes the board away when a candidate begins."""
+
+    def __init__(self, board: StandInBoard, name: str) -> None:
+        self._board, self._name = board, name
+
+    def begin(self, recipe: Recipe) -> None:
+        if recipe.name == self._name:
+            self._board.refuse()
+            self._board.drop()
+
+
+def test_board_that_is_gone_stops_the_run_and_loses_nothing(
+    files: Path, tmp_path: Path, board: StandInBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ssh, "PAUSES", (0.05,))
+    with pytest.raises(ConnectionLostError, match="what was measured is kept"):
+        run(files, tmp_path / "build", reporter=Unplugged(board, "int8"))
+    assert not (tmp_path / "build").exists()
+    board.admit()
+    result = run(files, tmp_path / "build")
+    assert result.resumed == 1
+    assert [entry.rejected for entry in result.candidates] == [None, None]
+    assert not board.cache.exists()
 
 
 def recipe(name: str, technique: str, session: dict[str, Any] | None = None) -> Recipe:
