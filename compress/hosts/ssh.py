@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+import weakref
 from pathlib import Path
 from typing import IO
 
@@ -52,6 +53,7 @@ class SshShell(Shell):
         self._pauses = PAUSES if pauses is None else pauses
         # A socket's path may have a hundred characters, and the user's own temporary directory may be deep.
         self._directory = Path(tempfile.mkdtemp(prefix="compress-", dir="/tmp"))
+        weakref.finalize(self, shutil.rmtree, self._directory, True)
         self._control = self._directory / "control"
         self._master: subprocess.Popen[bytes] | None = None
         self._connect()
@@ -109,6 +111,7 @@ class SshShell(Shell):
             raise UnavailableError(
                 "OpenSSH's client", f"{command[0]}: {error.strerror}", "install openssh-client"
             ) from error
+        weakref.finalize(self, self._master.terminate)  # Whoever forgets to close it leaves no ssh behind.
         while not self._control.exists():
             if self._master.poll() is not None:
                 said = told.read_text(errors="replace").strip().splitlines()

@@ -45,22 +45,30 @@ def samples(text: str) -> tuple[Sample, ...]:
     return tuple(each for each in found if each != Sample(None, None, None, None))
 
 
+def busy(found: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Those in which the GPU worked."""
+    return tuple(each for each in found if (each.gpu_percent or 0) >= _BUSY_PERCENT)
+
+
 def power_w(found: Sequence[Sample]) -> float | None:
-    """Mean power of the module in watts; None where the board does not tell."""
-    powers = [each.power_mw for each in found if each.power_mw is not None]
+    """Mean power of the module in watts while the GPU was busy; None where the board does not tell.
+
+    While an engine is loaded, and after its last call, the GPU rests: those lines do not count.
+    """
+    powers = [each.power_mw for each in busy(found) if each.power_mw is not None]
     return fmean(powers) / 1e3 if powers else None
 
 
 def throttled(found: Sequence[Sample]) -> str | None:
     """A sentence where the GPU's clock was taken back while it was busy; None otherwise."""
-    busy = [each for each in found if (each.gpu_percent or 0) >= _BUSY_PERCENT and each.gpu_mhz]
-    if len(busy) < 2:
+    working = busy(found)
+    clocks = [each.gpu_mhz for each in working if each.gpu_mhz]
+    if len(clocks) < 2:
         return None
-    clocks = [each.gpu_mhz or 0 for each in busy]
     highest, lowest = max(clocks), min(clocks)
     if lowest > (1 - _FALL) * highest:
         return None
-    hottest = max((each.temperature_c for each in busy if each.temperature_c is not None), default=None)
+    hottest = max((each.temperature_c for each in working if each.temperature_c is not None), default=None)
     told = f" at up to {hottest:g} °C" if hottest is not None else ""
     return f"the GPU's clock fell from {highest} to {lowest} MHz (median {median(clocks):g}){told}: cool the board"
 

@@ -18,7 +18,7 @@ import numpy as np
 from compress.backends.base import Artifact, Session
 from compress.backends.trtexec import DEFAULTS, Trtexec, layer_arguments, timing_arguments
 from compress.backends.trtexec_output import call_times, coverage_of, layer_times
-from compress.errors import InternalError, TargetError, UnavailableError
+from compress.errors import ConnectionLostError, InternalError, TargetError, UnavailableError
 from compress.hosts import tegrastats
 from compress.hosts.base import Build, Host, batch_sizes
 from compress.hosts.board import Board, probe
@@ -81,8 +81,9 @@ class TensorRtHost(Host):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Clean up there; what an interrupted run has built stays for the next one."""
+        interrupted = isinstance(error, KeyboardInterrupt | ConnectionLostError)
         try:
-            if kind is None and not self._keep:
+            if not interrupted and not self._keep:
                 self._engines.remove()
         finally:
             self._shell.close()

@@ -147,6 +147,18 @@ def test_interrupted_run_leaves_its_engines_for_the_next(
     assert not board.cache.exists()
 
 
+def test_failed_run_leaves_nothing_there(board: StandInBoard, target: Target, artifact: Artifact) -> None:
+    board.fault("disk")
+
+    def full() -> None:
+        with connect(target, 0.05, "board") as host:
+            host.open(artifact, target)
+
+    with pytest.raises(OutputError):
+        full()
+    assert not board.cache.exists()
+
+
 def test_board_without_memory_is_told_before_it_builds(
     board: StandInBoard, target: Target, artifact: Artifact, host: TensorRtHost
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ def test_one_connection_serves_all_commands(board: StandInBoard) -> None:
         for _ in range(3):
             shell.run("true")
         assert len(board.connections()) == 1
+
+
+def test_forgotten_shell_leaves_no_connection(board: StandInBoard) -> None:
+    shell = SshShell("board")
+    process = shell._master
+    assert process is not None
+    del shell
+    gc.collect()
+    process.wait(timeout=30)  # Raises where it goes on.
 
 
 def test_dropped_connection_is_opened_again(board: StandInBoard) -> None:

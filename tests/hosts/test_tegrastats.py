@@ -29,7 +29,8 @@ def test_rails_are_added_where_the_module_has_none_of_its_own() -> None:
 
 def test_mean_power() -> None:
     lines = [NANO.format(load=99, clock=918, power=power) for power in (6000, 8000)]
-    assert power_w(samples("\n".join(lines))) == pytest.approx(7.0)
+    resting = NANO.format(load=0, clock=306, power=2000)
+    assert power_w(samples("\n".join([resting, *lines]))) == pytest.approx(7.0)
     assert power_w(samples("no power here@")) is None
 
 
