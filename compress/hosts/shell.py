@@ -80,7 +80,14 @@ class LocalShell(Shell):
 
     def run(self, command: str, stdin: bytes | IO[bytes] = b"", seconds: float = SECONDS) -> Done:
         """See :meth:`Shell.run`."""
-        code, output, errors = execute(["sh", "-c", command], stdin, seconds)
+        try:
+            code, output, errors = execute(["sh", "-c", command], stdin, seconds)
+        except subprocess.TimeoutExpired as error:
+            raise UnavailableError(
+                "an answer from this machine's shell",
+                f"none within {seconds:g} s",
+                "see whether its disk answers, and try again",
+            ) from error
         return Done(code, output, errors)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,22 @@ def test_profile_of_an_onnx_file_on_a_board(
     assert found["latency"][0]["source"] == "measured"
     assert found["accuracy"] is None
     assert found["layers"]
+
+
+def test_host_may_be_this_machine(
+    model: str, board: StandInBoard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(DEFAULTS, "builds", 1)
+    monkeypatch.setenv("HOME", str(board.home))
+    monkeypatch.setenv("PATH", f"{board.play / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("COMPRESS_STANDIN", str(board.play))
+    monkeypatch.setenv("COMPRESS_BOARD_ROOT", str(board.play / "root"))
+    monkeypatch.setenv("COMPRESS_SSH", "false")
+    assert (
+        main(["profile", model, "--target", "jetson", "--host", "local", "--seconds", "0.05", "--json"]) == 0
+    )
+    assert json.loads(capsys.readouterr().out)["fingerprint"]["power_mode"] == "15W"
+    assert not board.cache.exists()
 
 
 @pytest.mark.parametrize(
