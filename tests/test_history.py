@@ -85,5 +85,5 @@ def test_run_without_a_candidate_leaves_nothing(tmp_path: Path) -> None:
 
 def test_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="--out"), History(tmp_path / "file" / "run", KEY):
+    with pytest.raises(OutputError, match="another place"), History(tmp_path / "file" / "run", KEY):
         pass

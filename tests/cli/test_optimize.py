@@ -154,7 +154,7 @@ WRONG: dict[str, tuple[Arrange, int, str]] = {
     "NaN in outputs": (infinite_outputs, 2, "NaN or infinity"),
     "one sample": (data_file(x=samples(1), y=LABELS[:1]), 2, "sample"),
     "out is in use": (occupied, 2, "--out"),
-    "out cannot be made": (options("--out", "/proc/nowhere/build"), 2, "--out"),
+    "out cannot be made": (options("--out", "/proc/nowhere/build"), 2, "another place"),
     "unknown target": (options("--target", "jetsn"), 2, "jetson"),
     "unknown metric": (options("--metric", "top1"), 2, "top-1"),
     "unknown technique": (
