@@ -43,7 +43,9 @@ def competition(target: Target, wanted: Sequence[str] = ()) -> Competition:
     for name in wanted:
         _check_usable(name, target)
     if wanted:
-        return Competition(tuple(name for name in (target.backend, *target.further_backends) if name in wanted))
+        return Competition(
+            tuple(name for name in (target.backend, *target.further_backends) if name in wanted)
+        )
     further = {name: installed(name) for name in target.further_backends} if target.here else {}
     return Competition(
         names=(target.backend, *(name for name, here in further.items() if here)),
