@@ -48,11 +48,16 @@ class LocalHost(Host):
         """See :meth:`Host.latency`: host to host, copies included, in this process."""
         sizes = batch_sizes(build.session, target)
         feeds = {batch: sample_feeds(build.session, task, batch) for batch in sizes}
+        # Alone, as the fp32 build was: two that take turns push each other's weights out of the caches.
+        alone = tuple(measure_latency(build.session, feeds[batch], batch, self.budget) for batch in sizes)
         if original is None:
-            return tuple(measure_latency(build.session, feeds[batch], batch, self.budget) for batch in sizes)
+            return alone
         artifacts = build.artifact, original.artifact
-        return measure_ratios(
+        ratios = measure_ratios(
             lambda number: _alike(*artifacts, other_first=number % 2 == 1), feeds, self.budget
+        )
+        return tuple(
+            replace(each, ratio=ratios[each.batch][0], ratio_interval=ratios[each.batch][1]) for each in alone
         )
 
     def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:

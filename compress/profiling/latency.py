@@ -146,19 +146,16 @@ def measure_ratio(
         pairs = Pairs(session, reference, feeds, budget)
         with bound() if bind else nullcontext():
             _repeat(pairs.take, budget)
-    low, high = _median_interval(np.array(pairs.log_ratios))
-    return replace(
-        summary(np.array(pairs.times_ms), batch, pairs.warm_up),
-        ratio=math.exp(float(np.median(pairs.log_ratios))),
-        ratio_interval=Interval(math.exp(low), math.exp(high), LEVEL),
-    )
+    ratio, interval = ratio_of(pairs.log_ratios)
+    own = summary(np.array(pairs.times_ms), batch, pairs.warm_up)
+    return replace(own, ratio=ratio, ratio_interval=interval)
 
 
 def measure_ratios(
     opened: Callable[[int], AbstractContextManager[tuple[Session, Session, bool]]],
     feeds: Mapping[int, Feeds],
     budget: Budget | None = None,
-) -> tuple[Latency, ...]:
+) -> dict[int, tuple[float, Interval]]:
     """Time a build and the reference in rounds, each on sessions of its own, at every batch size.
 
     Where its memory lies and where its threads run makes a session a few percent faster or slower for as long as it
@@ -170,8 +167,8 @@ def measure_ratios(
         budget: How long to measure each batch size, in all rounds together.
 
     Returns:
-        One for each batch size: ``ratio`` is the median over rounds of each one's median over pairs, and its interval
-        that of the rounds' median.
+        Batch size → the build's time over the reference's: the median over rounds of each one's median over pairs, and
+        the interval of the rounds' median.
     """
     budget = budget or Budget()
     share = replace(
@@ -181,7 +178,7 @@ def measure_ratios(
         most=max(2, math.ceil(budget.most / ROUNDS)),
         warm_up_seconds=min(2 * budget.warm_up_seconds, budget.seconds) / ROUNDS,
     )
-    rounds: dict[int, list[Pairs]] = {batch: [] for batch in feeds}
+    medians: dict[int, list[float]] = {batch: [] for batch in feeds}
     with no_collection():
         for number in range(ROUNDS):
             with opened(number) as (session, reference, bind):
@@ -189,19 +186,15 @@ def measure_ratios(
                     pairs = Pairs(session, reference, given, share)
                     with bound() if bind else nullcontext():
                         _repeat(pairs.take, share)
-                    rounds[batch].append(pairs)
-    return tuple(of_rounds(taken, batch) for batch, taken in rounds.items())
+                    medians[batch].append(float(np.median(pairs.log_ratios)))
+    return {batch: ratio_of(each) for batch, each in medians.items()}
 
 
-def of_rounds(rounds: Sequence[Pairs], batch: int) -> Latency:
-    """The latency that rounds tell: its ratio and interval from one value of each."""
-    medians = np.array([np.median(pairs.log_ratios) for pairs in rounds])
-    low, high = _median_interval(medians)
-    return replace(
-        summary(np.concatenate([pairs.times_ms for pairs in rounds]), batch, rounds[0].warm_up),
-        ratio=math.exp(float(np.median(medians))),
-        ratio_interval=Interval(math.exp(low), math.exp(high), LEVEL),
-    )
+def ratio_of(log_ratios: Sequence[float]) -> tuple[float, Interval]:
+    """The median ratio and its interval, from independent values of ln(build / reference)."""
+    values = np.array(log_ratios)
+    low, high = _median_interval(values)
+    return math.exp(float(np.median(values))), Interval(math.exp(low), math.exp(high), LEVEL)
 
 
 class Pairs:
