@@ -16,9 +16,9 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
+from compress.closing import Closing
 from compress.errors import BundleError, DataError, OutputError
 from compress.onnx_graph.files import files_of, sha256_of
 from compress.recipe import Recipe
@@ -35,7 +35,7 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 
 
-class Bundle:
+class Bundle(Closing):
     """A bundle read back from disk; :meth:`run` needs neither torch nor onnx.
 
     Attributes:
@@ -114,14 +114,6 @@ class Bundle:
         if self._session is not None:
             self._session.close()
             self._session = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:

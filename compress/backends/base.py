@@ -11,8 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from compress.closing import Closing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +80,7 @@ class OperatorTimes:
     operators: tuple[OperatorTime, ...]
 
 
-class Session(ABC):
+class Session(Closing):
     """An opened artifact: a context manager that runs batches.
 
     Attributes:
@@ -119,14 +120,6 @@ class Session(ABC):
     @abstractmethod
     def close(self) -> None:
         """Free what the session holds; may be called twice."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Backend(ABC):

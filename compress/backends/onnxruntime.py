@@ -19,11 +19,8 @@ import numpy as np
 
 from compress.backends.base import Artifact, Backend, OperatorTimes, Session
 from compress.backends.feeds import check_feeds
-from compress.errors import BundleError, CompressError, DataError, NetworkError, UnavailableError
-from compress.onnx_graph.files import files_of, save_model, sha256_of, size_of
-from compress.onnx_graph.fold import prepare
-from compress.onnx_graph.metadata import without_metadata
-from compress.onnx_graph.quantized import quantized_operator
+from compress.backends.onnx_artifact import folded, write_artifact
+from compress.errors import BundleError, DataError, NetworkError, UnavailableError
 from compress.tensors import BATCH, TensorSpec
 
 if TYPE_CHECKING:
@@ -69,19 +66,11 @@ class OnnxRuntime(Backend):
 
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
         """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx`` and opened once as a check."""
-        # Folding would undo Q/DQ of constants; a quantized graph was folded before it was quantized.
-        folded = prepare(model) if quantized_operator(model) is None else model
-        path = save_model(without_metadata(folded), directory / "model.onnx")
-        artifact = Artifact(
-            path, sha256_of(path), size_of(path), self.name, {**DEFAULTS, **options, **_needed(folded)}
+        graph = folded(model)
+        settings = {**DEFAULTS, **options, **_needed(graph)}
+        return write_artifact(
+            graph, directory, self.name, settings, lambda artifact: self.open(artifact).close()
         )
-        try:
-            self.open(artifact).close()
-        except CompressError:
-            for part in files_of(path):
-                part.unlink()
-            raise
-        return artifact
 
     def open(self, artifact: Artifact) -> Session:
         """See :meth:`Backend.open`."""

@@ -18,7 +18,6 @@ import numpy as np
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.feeds import check_feeds
 from compress.errors import BundleError, CompressError, DataError, NetworkError, RecipeError, UnavailableError
-from compress.onnx_graph.files import files_of, save_model, sha256_of, size_of
 from compress.tensors import BATCH, TensorSpec
 
 if TYPE_CHECKING:
@@ -51,23 +50,15 @@ class OpenVino(Backend):
 
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
         """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx`` and compiled once as a check."""
-        from compress.onnx_graph.fold import prepare
-        from compress.onnx_graph.metadata import without_metadata
-        from compress.onnx_graph.quantized import quantized_operator
+        from compress.backends.onnx_artifact import folded, write_artifact
 
         settings = _settings(options)
         _runtime()
-        # Folding would undo Q/DQ of constants; a quantized graph was folded before it was quantized.
-        folded = prepare(model) if quantized_operator(model) is None else model
-        path = save_model(without_metadata(folded), directory / "model.onnx")
-        artifact = Artifact(path, sha256_of(path), size_of(path), self.name, settings)
-        try:
-            _compiled_at_one(_read(path, NetworkError), settings)
-        except CompressError:
-            for part in files_of(path):
-                part.unlink()
-            raise
-        return artifact
+
+        def check(artifact: Artifact) -> None:
+            _compiled_at_one(_read(artifact.path, NetworkError), settings)
+
+        return write_artifact(folded(model), directory, self.name, settings, check)
 
     def open(self, artifact: Artifact) -> Session:
         """See :meth:`Backend.open`."""

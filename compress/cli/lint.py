@@ -144,5 +144,10 @@ def _tell_findings(findings: list[Finding], errors: int) -> None:
         click.echo(str(finding))
     warnings = sum(finding.severity == "warning" for finding in findings)
     notes = len(findings) - errors - warnings
-    told = f"{errors} errors, {warnings} warnings" + (f", {notes} notes" if notes else "")
-    click.echo(told if findings else "no findings")
+    told = [_counted(errors, "error"), _counted(warnings, "warning")]
+    told += [_counted(notes, "note")] if notes else []
+    click.echo(", ".join(told) if findings else "no findings")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

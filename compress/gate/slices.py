@@ -100,13 +100,13 @@ def judge_parts(name: str, parts: Sequence[Part], margin: float, policy: GatePol
         rows.append((part.name, drop.points, len(part.outcomes), verdict))
     worst, points, samples, _ = max(rows, key=lambda row: (row[3] == "fail", row[1]))
     told = (
-        f"worst of {len(rows)} {name}: {worst} with drop {points:+.2f} points on {samples} samples "
+        f"worst of {len(rows)} {name}: '{worst}' with drop {points:+.2f} points on {samples} samples "
         f"(margin {margin:g})"
     )
     if failed:
         told += f"; beyond the margin: {_listed(sorted(failed))}"
     if undecided:
-        told += f"; too few samples to decide: {_listed(undecided)}"
+        told += f"; not decided by their samples: {_listed(undecided)}"
     figures = {
         "margin_points": margin,
         name: [

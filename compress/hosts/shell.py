@@ -7,11 +7,11 @@ the same when it runs twice.
 from __future__ import annotations
 
 import subprocess
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
+from compress.closing import Closing
 from compress.errors import UnavailableError
 
 #: For commands that only look or move; builds and measurements are jobs (:mod:`compress.hosts.jobs`).
@@ -38,7 +38,7 @@ class Done:
         return self.output.decode(errors="replace")
 
 
-class Shell(ABC):
+class Shell(Closing):
     """Runs commands; a context manager that closes its connection.
 
     Attributes:
@@ -63,14 +63,6 @@ class Shell(ABC):
     def close(self) -> None:
         """End the connection; may be called twice."""
         return
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class LocalShell(Shell):

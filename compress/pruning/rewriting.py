@@ -16,6 +16,7 @@ from torch._ops import OpOverload
 from compress.lift_calls import aten, bind
 from compress.pruning.atoms import Labels
 from compress.pruning.groups import Channels
+from compress.pruning.rules.contraction import CONVOLUTIONS
 
 
 def rewrite_call(channels: Channels, removed: NDArray[np.bool_], node: fx.Node, copied: fx.Node) -> None:
@@ -187,16 +188,5 @@ _REWRITES: dict[Any, Callable[[_Call], None]] = {
     aten.group_norm: _groups("num_groups"),
     aten.channel_shuffle: _groups("groups"),
     aten.native_channel_shuffle: _groups("groups"),
-    **{
-        packet: _groups("groups")
-        for packet in (
-            aten.conv1d,
-            aten.conv2d,
-            aten.conv3d,
-            aten.conv_transpose1d,
-            aten.conv_transpose2d,
-            aten.conv_transpose3d,
-            aten.convolution,
-        )
-    },
+    **dict.fromkeys(CONVOLUTIONS, _groups("groups")),
 }

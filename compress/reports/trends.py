@@ -41,7 +41,8 @@ def sparkline(series: Series, shown: int = _SHOWN) -> str:
 def row(series: Series) -> tuple[str, ...]:
     """The cells of a table under :data:`HEADINGS`."""
     changes = series.changes
-    told = moved(changes[-1], series) if changes else "none" if series.decidable else "too few"
+    still = "none" if series.decidable and len(series.points) > 1 else "too few"
+    told = moved(changes[-1], series) if changes else still
     first, last = (_figure(point.value, series) for point in (series.points[0], series.points[-1]))
     return (series.figure, str(len(series.points)), sparkline(series), first, last, told)
 

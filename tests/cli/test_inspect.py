@@ -237,7 +237,7 @@ def test_lint_with_warnings_only_exits_0(tmp_path: Path, capsys: pytest.CaptureF
         ),
         path,
     )
-    assert printed(capsys, "lint", path, "--target", "jetson").endswith("0 errors, 1 warnings\n")
+    assert printed(capsys, "lint", path, "--target", "jetson").endswith("0 errors, 1 warning\n")
 
 
 def test_lint_of_a_clean_graph(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -38,7 +38,7 @@ def test_collapse_of_a_class_that_top_1_hides_fails() -> None:
         outcomes = changed({3: 0.15}, seed, gain=0.008)
         hidden += judge_accuracy(*outcomes, TOP_1, policy).verdict is Verdict.PASS
         check = judged(outcomes, policy)
-        found += check.verdict is Verdict.FAIL and "3 with drop" in check.detail
+        found += check.verdict is Verdict.FAIL and "'3' with drop" in check.detail
     assert hidden >= 19
     assert found >= 19
 
@@ -75,7 +75,7 @@ def test_small_slice_is_named_and_changes_the_verdict_only_where_asked() -> None
     report = judge_slices(*alike, TOP_1, groups, GatePolicy())
     strict = judge_slices(*alike, TOP_1, groups, GatePolicy(undecided_slices="inconclusive"))
     assert report.verdict is Verdict.PASS
-    assert "too few samples to decide: few" in report.detail
+    assert "not decided by their samples: few" in report.detail
     assert strict.verdict is Verdict.INCONCLUSIVE
 
 

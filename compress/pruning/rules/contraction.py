@@ -178,6 +178,17 @@ def convolution(
     return [*axes[: len(axes) - space - 1], out, *spatial]
 
 
+#: Every operator that convolves, transposed or not.
+CONVOLUTIONS = (
+    aten.conv1d,
+    aten.conv2d,
+    aten.conv3d,
+    aten.conv_transpose1d,
+    aten.conv_transpose2d,
+    aten.conv_transpose3d,
+    aten.convolution,
+)
+
 CONTRACTIONS: dict[Any, Rule] = {
     **dict.fromkeys((aten.matmul, aten.mm, aten.bmm, aten.mv, aten.dot), _matmul),
     aten.addmm: _add_matmul,
@@ -185,16 +196,5 @@ CONTRACTIONS: dict[Any, Rule] = {
     aten.einsum: _einsum,
     aten.scaled_dot_product_attention: _attention,
     aten.linear: _linear,
-    **dict.fromkeys(
-        (
-            aten.conv1d,
-            aten.conv2d,
-            aten.conv3d,
-            aten.conv_transpose1d,
-            aten.conv_transpose2d,
-            aten.conv_transpose3d,
-            aten.convolution,
-        ),
-        _convolution,
-    ),
+    **dict.fromkeys(CONVOLUTIONS, _convolution),
 }

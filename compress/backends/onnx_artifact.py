@@ -1,0 +1,52 @@
+"""The artifact of the back ends that open ONNX files themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.backends.base import Artifact
+from compress.errors import CompressError
+from compress.onnx_graph.files import files_of, save_model, sha256_of, size_of
+from compress.onnx_graph.fold import prepare
+from compress.onnx_graph.metadata import without_metadata
+from compress.onnx_graph.quantized import quantized_operator
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def folded(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph as it is written; one with Q/DQ was folded before it was quantized, and folding would undo these."""
+    return prepare(model) if quantized_operator(model) is None else model
+
+
+def write_artifact(
+    model: onnx.ModelProto,
+    directory: Path,
+    backend: str,
+    options: Mapping[str, Any],
+    check: Callable[[Artifact], None],
+) -> Artifact:
+    """Write a folded graph as ``model.onnx``, whole or not at all.
+
+    Args:
+        model: As :func:`folded` gives it.
+        directory: Where it is written.
+        backend: Name of the back end that opens it.
+        options: Session options that it is opened with.
+        check: Opens it once; if that fails nothing is left.
+
+    Raises:
+        CompressError: From ``check``.
+    """
+    path = save_model(without_metadata(model), directory / "model.onnx")
+    artifact = Artifact(path, sha256_of(path), size_of(path), backend, dict(options))
+    try:
+        check(artifact)
+    except CompressError:
+        for part in files_of(path):
+            part.unlink()
+        raise
+    return artifact
