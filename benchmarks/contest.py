@@ -1,4 +1,9 @@
-"""Builds of one network measured against fp32 in ONNX Runtime: accuracy paired by sample, time in interleaved pairs."""
+"""Builds of one network measured against fp32 in ONNX Runtime: accuracy paired by sample, time in rounds of pairs.
+
+Each round has sessions of its own, as ``compress.optimize`` and the gate have them: one pair of sessions is a few
+percent faster or slower for as long as it lives, and two builds that were compared with fp32 in one pair each came out
+in another order than in pairs of their own.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +17,11 @@ from compress.backends.base import Artifact, Session
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.choice import inside_margin
 from compress.errors import CompressError
-from compress.hosts.local import LocalHost
+from compress.hosts.local import LocalHost, alike
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.profiling.accuracy import Outcomes, accuracy_of, outcomes_of
-from compress.profiling.latency import Budget, measure_latency, measure_ratio, sample_feeds
-from compress.record import Accuracy, Latency
+from compress.profiling.latency import Budget, measure_latency, measure_ratios, sample_feeds
+from compress.record import Accuracy, Interval, Latency
 from compress.target import load_target
 from compress.task import Task
 
@@ -183,15 +188,13 @@ class Contest:
             return Row(name, self.case.threads, error=errors, tried=tried)
         chosen = min(measured, key=Look.rank).row
         try:
-            return replace(chosen, latency=self._ratios(chosen), tried=tried)
+            return replace(chosen, latency=self._latencies(chosen), tried=tried)
         except CompressError as error:
             return replace(chosen, error=str(error), tried=tried)
 
-    def between(self, first: Row, second: Row, batch: int) -> Latency:
-        """The first build's time over the second's, from pairs of their own."""
-        with self._open(first) as own, self._open(second) as other:
-            feeds = sample_feeds(other, self.case.task, batch)
-            return measure_ratio(own, other, feeds, batch, self._budget)
+    def between(self, first: Row, second: Row, batch: int) -> tuple[float, Interval]:
+        """The first build's time over the second's, from rounds of their own."""
+        return self._compared(_artifact(first), _artifact(second), [batch], self._budget)[batch]
 
     def _look(self, name: str, build: Build, *, choice: bool) -> Look:
         """A build's accuracy and, where there is a choice, a short look at its time."""
@@ -202,21 +205,34 @@ class Contest:
             artifact = build.artifact(self.case)
             with load_backend(artifact.backend).open(artifact) as session:
                 accuracy = self._judge.accuracy(artifact, session, self._session)
-                ratio = self._ratio(session, BATCHES[0], self._short).ratio if choice else None
+            ratio = None
+            if choice:
+                ratio, _ = self._compared(artifact, self._plain, BATCHES[:1], self._short)[BATCHES[0]]
         except (CompressError, OSError) as error:
             return Look(replace(row, error=str(error)))
         inside, size = self._judge.inside(accuracy), artifact.size_bytes
         return Look(replace(row, inside=inside, accuracy=accuracy, bytes=size, artifact=artifact), ratio)
 
-    def _ratios(self, row: Row) -> tuple[Latency, ...]:
-        with self._open(row) as session:
-            return tuple(self._ratio(session, batch, self._budget) for batch in BATCHES)
+    def _latencies(self, row: Row) -> tuple[Latency, ...]:
+        artifact = _artifact(row)
+        ratios = self._compared(artifact, self._plain, BATCHES, self._budget)
+        with load_backend(artifact.backend).open(artifact) as session:
+            alone = [
+                measure_latency(session, sample_feeds(session, self.case.task, batch), batch, self._short)
+                for batch in BATCHES
+            ]
+        return tuple(
+            replace(each, ratio=ratios[each.batch][0], ratio_interval=ratios[each.batch][1]) for each in alone
+        )
 
-    def _ratio(self, session: Session, batch: int, budget: Budget) -> Latency:
-        feeds = sample_feeds(session, self.case.task, batch)
-        return measure_ratio(session, self._session, feeds, batch, budget)
+    def _compared(
+        self, build: Artifact, other: Artifact, batches: Sequence[int], budget: Budget
+    ) -> dict[int, tuple[float, Interval]]:
+        feeds = {batch: sample_feeds(self._session, self.case.task, batch) for batch in batches}
+        return measure_ratios(lambda number: alike(build, other, other_first=number % 2 == 1), feeds, budget)
 
-    def _open(self, row: Row) -> Session:
-        if row.artifact is None:
-            raise ValueError(f"a row without a build: {row.error}")
-        return load_backend(row.artifact.backend).open(row.artifact)
+
+def _artifact(row: Row) -> Artifact:
+    if row.artifact is None:
+        raise ValueError(f"a row without a build: {row.error}")
+    return row.artifact

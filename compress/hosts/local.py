@@ -54,7 +54,7 @@ class LocalHost(Host):
             return alone
         artifacts = build.artifact, original.artifact
         ratios = measure_ratios(
-            lambda number: _alike(*artifacts, other_first=number % 2 == 1), feeds, self.budget
+            lambda number: alike(*artifacts, other_first=number % 2 == 1), feeds, self.budget
         )
         return tuple(
             replace(each, ratio=ratios[each.batch][0], ratio_interval=ratios[each.batch][1]) for each in alone
@@ -71,7 +71,7 @@ class LocalHost(Host):
         backend = load_backend(artifact.backend)
         for options in backend.variants(artifact.options, threads):
             variant = replace(artifact, options=options)
-            with _alike(variant, artifact) as (session, default, bind):
+            with alike(variant, artifact) as (session, default, bind):
                 feeds = sample_feeds(default, task, batch)
                 figure = measure_ratio(session, default, feeds, batch, _TUNING, bind=bind)
             if figure.ratio is not None and figure.ratio < best_ratio:
@@ -98,10 +98,19 @@ class LocalHost(Host):
 
 
 @contextmanager
-def _alike(
+def alike(
     build: Artifact, other: Artifact, other_first: bool = False
 ) -> Iterator[tuple[Session, Session, bool]]:
-    """Both opened with their threads bound to the same processors, and whether the caller's thread is to be too."""
+    """Open two builds that are to be timed against each other.
+
+    Args:
+        build: The one.
+        other: The other.
+        other_first: Open the other one first; whichever is first may find the better place in memory.
+
+    Yields:
+        Both sessions, their threads bound to the same processors, and whether the caller's thread is to be bound too.
+    """
     with ExitStack() as stack:
         first, second = (
             stack.enter_context(
