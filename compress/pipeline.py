@@ -256,6 +256,9 @@ class _Run:
             self.seed,
             directory=history.directory / "training" / recipe.identity,
             reporter=self.reporter,
+            original=self.network,
+            host=self.host,
+            threads=self.threads,
         )
         self.reporter.begin(recipe)
         try:

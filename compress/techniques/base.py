@@ -17,6 +17,7 @@ from compress.progress import Reporter
 if TYPE_CHECKING:
     import numpy as np
 
+    from compress.hosts.base import Host
     from compress.network import Network
     from compress.target import Target
     from compress.task import Task
@@ -36,6 +37,9 @@ class Context:
         reports: What each technique has to tell, by its name; goes into the candidate's record.
         directory: Where a technique that takes long keeps checkpoints; None where nothing is kept.
         reporter: Receives the progress of a technique that takes long.
+        original: The network that the user gave, before any technique; None where nobody knows it.
+        host: Where builds are timed or estimated, for a technique that times layers; None: where the target says.
+        threads: Of the runtime, as the user fixed them; None leaves it open.
     """
 
     task: Task
@@ -44,6 +48,9 @@ class Context:
     reports: dict[str, Any] = field(default_factory=dict)
     directory: Path | None = None
     reporter: Reporter = field(default_factory=Reporter)
+    original: Network | None = None
+    host: Host | None = None
+    threads: int | None = None
 
 
 class Technique(ABC):
