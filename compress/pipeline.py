@@ -208,7 +208,8 @@ def optimize(
             with written_safely(out):
                 artifact = history.path_of(choice.candidate)
                 notes = (*rivals.notes, *rewrites_note(choice.candidate.reports, deployment.name))
-                ship(out, artifact, choice, candidates, network, task, deployment, options, notes)
+                reporter.stage("writing the bundle")
+                ship(out, artifact, choice, candidates, network, task, deployment, machine, options, notes)
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start

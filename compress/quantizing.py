@@ -161,7 +161,7 @@ def quantize(
     task = task.bind(network.inputs, network.outputs)
 
     reporter.stage("applying the recipe")
-    context = Context(task, deployment, seed)
+    context = Context(task, deployment, seed, original=network)
     compressed = fitted(apply_recipe(chosen, network, context), context)
     reporter.stage("measuring accuracy")
     with written_safely(path), tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent) as scratch:

@@ -6,20 +6,13 @@ nothing better. Needs training data; labels are not needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
 
-from compress.errors import DataError
+from compress.network import Network
 from compress.quantization import Settings
 from compress.techniques.base import Context, Technique, calibration_batches
+from compress.training.context import fixed_batch, loss_for, telling, training_data
 from compress.training.settings import TrainingSettings, check_number
-
-if TYPE_CHECKING:
-    from compress.network import Network
-    from compress.progress import Reporter
-    from compress.training.loop import Progress
-    from compress.training.losses import Distillation
 
 
 @dataclass(frozen=True)
@@ -78,19 +71,12 @@ class Qat(Technique):
                 be trained.
             RecipeError: A node to be excluded is not in the network.
         """
-        data = context.task.training
-        if data is None:
-            raise DataError(
-                "training data for quantization-aware training",
-                "none",
-                "give it (--train-data), labelled or not; or use the technique quantize, which needs none",
-            )
-        if self.label_weight and not data.labelled:
-            raise DataError("training data with labels, for label_weight", "none", "set label_weight = 0")
-        spec = network.inputs[0]
-        fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
-        training = self.training(fixed)
-
+        data = training_data(
+            context.task,
+            self.label_weight,
+            purpose="quantization-aware training",
+            otherwise="; or use the technique quantize, which needs none",
+        )
         from compress.quantization_aware import quantize_aware
 
         quantized, done, trained = quantize_aware(
@@ -99,11 +85,11 @@ class Qat(Technique):
             data,
             context.target.quantization,
             self.quantization(),
-            training,
-            self._loss(network, context),
+            self.training(fixed_batch(network)),
+            loss_for(network, context.task, self.temperature, self.label_weight),
             seed=context.seed,
             save_to=None if context.directory is None else context.directory / "qat.pt",
-            report=_reporting(context.reporter),
+            report=telling(context.reporter),
         )
         context.reports["qat"] = {**done.to_dict(), "settings": asdict(self), "training": trained.to_dict()}
         return network.with_onnx(quantized)
@@ -120,36 +106,14 @@ class Qat(Technique):
             exclude_ops=self.exclude_ops,
         )
 
-    def training(self, fixed_batch: int | None) -> TrainingSettings:
+    def training(self, only_batch: int | None) -> TrainingSettings:
         """How to train a network, in batches of its own size where that is fixed."""
         return TrainingSettings(
             epochs=self.epochs,
             epoch_samples=self.epoch_samples,
-            batch_size=fixed_batch or self.batch_size,
+            batch_size=only_batch or self.batch_size,
             learning_rate=self.learning_rate,
             average=self.average,
             held_out=self.held_out,
             patience=self.patience,
         )
-
-    def _loss(self, network: Network, context: Context) -> Distillation:
-        from compress.training.losses import Distillation
-
-        scores, metric = network.outputs[0], context.task.metric
-        # Agreement, too, is right or wrong where the output holds class scores.
-        classes = (metric.class_labels or metric.right_or_wrong) and len(scores.shape) == 2
-        return Distillation(classes, self.temperature, self.label_weight)
-
-
-def _reporting(reporter: Reporter) -> Callable[[Progress], None]:
-    """Tell a run's watcher of every step; the first tells how many there will be."""
-    told = 0
-
-    def report(progress: Progress) -> None:
-        nonlocal told
-        if not told:
-            told = progress.steps
-            reporter.step("training", told)
-        reporter.tick(progress.step)
-
-    return report

@@ -23,6 +23,7 @@ from compress.data.split import Split
 from compress.errors import DataError
 from compress.training import checkpoint
 from compress.training.averaging import MovingAverage, assign
+from compress.training.recalibration import batch_norms, recalibrate
 from compress.training.samples import TrainingSamples
 from compress.training.schedule import cosine
 from compress.training.settings import TrainingSettings
@@ -32,6 +33,9 @@ Loss = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | None], Tensor]
 
 #: Between two checkpoints, at least, where the caller names no other time.
 SAVE_SECONDS = 60.0
+
+#: Batch norms take their statistics from so many training samples before weights are judged.
+RECALIBRATION_SAMPLES = 1024
 
 _WARM_UP = 0.05  # share of all steps
 
@@ -65,6 +69,7 @@ class TrainingReport:
         losses: Mean loss of each epoch's batches.
         held_out_losses: Before training, and after each epoch with the averaged weights.
         best_epoch: The one whose weights were kept; 0 where none was better than the beginning.
+        recalibrated: Whether training began with recalibrated batch norms, since they were better.
         stopped: Why it ended: ``finished``, ``no better`` or ``diverged``.
         seconds: Wall time of this run; what was done before a kill is not in it.
     """
@@ -74,6 +79,7 @@ class TrainingReport:
     losses: list[float] = field(default_factory=list)
     held_out_losses: list[float] = field(default_factory=list)
     best_epoch: int = 0
+    recalibrated: bool = False
     stopped: str = "finished"
     seconds: float = 0.0
 
@@ -138,7 +144,7 @@ class _Training:
         an_epoch = min(settings.epoch_samples or len(self.samples), len(self.samples))
         self.steps_an_epoch = max(1, an_epoch // settings.batch_size)
         self.steps = settings.epochs * self.steps_an_epoch
-        self.key = _key(student, settings, seed, len(data), loss)
+        self.key = _key(student, teacher, self.samples, settings, seed, loss)
         self.optimizer = torch.optim.Adam(
             [value for value in student.parameters() if value.requires_grad], lr=settings.learning_rate
         )
@@ -182,6 +188,19 @@ class _Training:
                 "look for NaN or infinity in the data",
             )
         self.report.held_out_losses.append(value)
+        if batch_norms(self.student):
+            self._recalibrate()
+            value = self._held_out_loss()
+            self.report.recalibrated = value < self.report.held_out_losses[0]
+            if self.report.recalibrated:
+                self.report.held_out_losses[0] = value
+                self.best = _state(self.student)
+            assign(self.student, self.best)
+
+    def _recalibrate(self) -> None:
+        size = self.settings.batch_size
+        count = max(1, min(RECALIBRATION_SAMPLES, len(self.samples)) // size)
+        recalibrate(self.student, (self.samples.batch(number)[0] for number in range(count)))
 
     def _train_step(self) -> float:
         self.student.train()
@@ -209,6 +228,7 @@ class _Training:
         report.losses.append(sum(self.epoch_losses) / len(self.epoch_losses))
         self.epoch_losses = []
         with self.average.applied():
+            self._recalibrate()
             value = self._held_out_loss()
             better = value < report.held_out_losses[report.best_epoch]
             report.held_out_losses.append(value)
@@ -259,12 +279,22 @@ def _state(module: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in (trained | dict(module.named_buffers())).items()}
 
 
-def _key(student: nn.Module, settings: TrainingSettings, seed: int, samples: int, loss: Loss) -> str:
+def _key(
+    student: nn.Module,
+    teacher: nn.Module,
+    samples: TrainingSamples,
+    settings: TrainingSettings,
+    seed: int,
+    loss: Loss,
+) -> str:
     """What a checkpoint must share to belong to a training."""
-    digest = hashlib.sha256(f"{settings} {seed} {samples} {loss} {torch.__version__}".encode())
-    for name, value in sorted(_state(student).items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    digest = hashlib.sha256(f"{settings} {seed} {len(samples)} {loss} {torch.__version__}".encode())
+    first, _ = samples.batch(0)
+    inputs = {str(number): tensor for number, tensor in enumerate(first)}
+    for tensors in (_state(student), teacher.state_dict(), inputs):
+        for name, value in sorted(tensors.items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

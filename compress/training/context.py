@@ -1,0 +1,66 @@
+"""What a technique that trains takes from a run: its data, its loss, and whom it tells of its progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from compress.errors import DataError
+
+if TYPE_CHECKING:
+    from compress.data.split import Split
+    from compress.network import Network
+    from compress.progress import Reporter
+    from compress.task import Task
+    from compress.training.loop import Progress
+    from compress.training.losses import Distillation
+
+
+def training_data(task: Task, label_weight: float, *, purpose: str, otherwise: str) -> Split:
+    """The training data, with labels where they have a weight.
+
+    Args:
+        task: Of the run.
+        label_weight: Labels are needed where it is not 0.
+        purpose: What wants to train, as a noun, for the message.
+        otherwise: What else could be done without training data, for the message.
+
+    Raises:
+        DataError: There is none, or it has no labels.
+    """
+    if task.training is None:
+        todo = f"give it (--train-data), labelled or not{otherwise}"
+        raise DataError(f"training data for {purpose}", "none", todo)
+    if label_weight and not task.training.labelled:
+        raise DataError("training data with labels, for label_weight", "none", "set label_weight = 0")
+    return task.training
+
+
+def loss_for(network: Network, task: Task, temperature: float, label_weight: float) -> Distillation:
+    """The loss that fits what the network's first output holds."""
+    from compress.training.losses import Distillation
+
+    scores, metric = network.outputs[0], task.metric
+    # Agreement, too, is right or wrong where the output holds class scores.
+    classes = (metric.class_labels or metric.right_or_wrong) and len(scores.shape) == 2
+    return Distillation(classes, temperature, label_weight)
+
+
+def fixed_batch(network: Network) -> int | None:
+    """The only batch size that the network takes; None where it takes any."""
+    spec = network.inputs[0]
+    return None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
+
+
+def telling(reporter: Reporter) -> Callable[[Progress], None]:
+    """Tell a run's watcher of every step; the first tells how many there will be."""
+    told = 0
+
+    def report(progress: Progress) -> None:
+        nonlocal told
+        if not told:
+            told = progress.steps
+            reporter.step("training", told)
+        reporter.tick(progress.step)
+
+    return report

@@ -1,0 +1,125 @@
+"""A student learns from its teacher: recovery after pruning, or another network altogether."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+from compress.data.split import Split
+from compress.network import Network
+from compress.training.features import shared_features, with_features
+from compress.training.loop import Loss, Progress, TrainingReport, train
+from compress.training.losses import relative_error
+from compress.training.settings import TrainingSettings
+
+Student = TypeVar("Student", bound=nn.Module)
+
+
+def distilled(
+    student: Student,
+    teacher: nn.Module,
+    data: Split,
+    settings: TrainingSettings,
+    loss: Loss,
+    *,
+    inputs: Sequence[str],
+    features: float = 0.0,
+    seed: int = 0,
+    save_to: Path | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> tuple[Student, TrainingReport, list[str]]:
+    """Train a copy of a student towards its teacher.
+
+    Args:
+        student: Takes the inputs as positional tensors and returns a tensor or a tuple of tensors; it is not
+            modified. All of its float parameters train, frozen ones too; batch norms train on their batches'
+            statistics.
+        teacher: Alike, with outputs of the same shapes; it is not modified.
+        data: What to train on; targets are used where ``loss`` wants them.
+        settings: How to train.
+        loss: Of the outputs.
+        inputs: The names of the inputs in ``data``, in the order both take them.
+        features: Weight of the activations inside that both graphs have in equal shape, ≥ 0; 0 for the outputs
+            alone. Where there are none, the outputs are all that is taught.
+        seed: Of the samples' order and of dropout.
+        save_to: A checkpoint's file, with which a killed training goes on.
+        report: Called after every step.
+
+    Returns:
+        The trained copy in inference mode, what was done, and the names of the activations that were matched.
+
+    Raises:
+        DataError: There are too few samples, labels are missing, or outputs are not finite.
+        OutputError: A checkpoint cannot be written.
+    """
+    learner, master = copy.deepcopy(student), copy.deepcopy(teacher)
+    for parameter in learner.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    names: list[str] = []
+    watched: tuple[nn.Module, nn.Module] = learner, master
+    if features and isinstance(learner, fx.GraphModule) and isinstance(master, fx.GraphModule):
+        names = shared_features(learner, master, _first_rows(data, inputs, settings.batch_size))
+        watched = with_features(learner, names), with_features(master, names)
+    done = train(
+        _Positional(watched[0]),
+        _Positional(watched[1]),
+        data,
+        _WithFeatures(loss, features, len(names)) if names else loss,
+        settings,
+        inputs=inputs,
+        seed=seed,
+        save_to=save_to,
+        report=report,
+    )
+    return learner.eval(), done, names
+
+
+def as_module(network: Network) -> nn.Module:
+    """The network as a module to learn from: its graph, or its ONNX model as a module."""
+    if network.graph is not None:
+        return network.graph
+    from compress.onnx_module import OnnxModule
+
+    return OnnxModule(network.to_onnx())
+
+
+class _Positional(nn.Module):
+    """A network as the loop takes it: it always returns a tuple."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        result = self.network(*inputs)
+        return tuple(result) if isinstance(result, list | tuple) else (result,)
+
+
+@dataclass(frozen=True)
+class _WithFeatures:
+    """The loss of the outputs, and of the activations behind them: mean((s - t)²) / mean(t²), averaged over them."""
+
+    loss: Loss
+    weight: float
+    count: int
+
+    def __call__(self, outputs: Sequence[Tensor], taught: Sequence[Tensor], targets: Tensor | None) -> Tensor:
+        inside = [
+            relative_error(student, teacher)
+            for student, teacher in zip(outputs[-self.count :], taught[-self.count :], strict=True)
+        ]
+        own = self.loss(outputs[: -self.count], taught[: -self.count], targets)
+        return own + self.weight * torch.stack(inside).mean()
+
+
+def _first_rows(data: Split, inputs: Sequence[str], batch_size: int) -> list[Tensor]:
+    rows = np.arange(batch_size) % len(data)
+    batch = next(data.take(rows).batches(batch_size))
+    return [torch.from_numpy(batch.inputs[name].copy()) for name in inputs]

@@ -1,0 +1,47 @@
+"""Batch-norm statistics taken anew: the ones a network carries are of the weights it had before.
+
+Weights that were cut, averaged or trained shift what a batch norm sees. Its mean and variance are measured again as
+the plain average over some batches (momentum 1/k at the k-th), without touching any weight. As in Izmailov et al. 2018,
+arXiv 1803.05407, section 3.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def batch_norms(module: nn.Module) -> list[_BatchNorm]:
+    """Every batch norm that keeps running statistics."""
+    return [
+        each for each in module.modules() if isinstance(each, _BatchNorm) and each.running_mean is not None
+    ]
+
+
+def recalibrate(module: nn.Module, batches: Iterable[Sequence[Tensor]]) -> None:
+    """Set every batch norm's running statistics to their average over these batches; one pass, nothing is trained.
+
+    Args:
+        module: It ends in inference mode. Where it has no batch norm, nothing is read.
+        batches: Inputs, as the module takes them; of one size, so that all weigh the same.
+    """
+    norms = batch_norms(module)
+    if not norms:
+        return
+    module.eval()  # dropout stays off
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the cumulative average
+        norm.train()
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                module(*batch)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        module.eval()
