@@ -20,7 +20,9 @@ import numpy as np
 from compress.backends.base import Artifact, Backend, OperatorTimes, Session
 from compress.backends.feeds import check_feeds
 from compress.backends.onnx_artifact import folded, write_artifact
-from compress.errors import BundleError, DataError, NetworkError, UnavailableError
+from compress.backends.providers import CPU, TENSORRT, XNNPACK, check_taken, requested, tells_its_graph
+from compress.errors import BundleError, DataError, NetworkError
+from compress.onnx_graph.precision import precision_of
 from compress.tensors import BATCH, TensorSpec
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
 #: Every session setting that may appear in a manifest, with its default.
 DEFAULTS: dict[str, Any] = {
-    "provider": "CPUExecutionProvider",
+    "provider": CPU,
     "intra_op_threads": 1,
     "spinning": False,
     "arena": True,
@@ -95,10 +97,12 @@ class OnnxRuntime(Backend):
         spinning = {**options, "spinning": True}
         return [spinning] if threads is not None else [spinning, {**options, "intra_op_threads": 1}]
 
-    def coverage(self, artifact: Artifact) -> dict[str, Any]:
-        """See :meth:`Backend.coverage`."""
+    def coverage(self, artifact: Artifact) -> dict[str, Any] | None:
+        """See :meth:`Backend.coverage`; a provider that compiles subgraphs does not tell."""
         from compress.onnx_graph.coverage import fusion_coverage
 
+        if not tells_its_graph(artifact.options.get("provider", CPU)):
+            return None
         return fusion_coverage(optimized_graph(artifact)).to_dict()
 
     def operator_times(
@@ -109,7 +113,7 @@ class OnnxRuntime(Backend):
 
         from compress.backends.onnxruntime_trace import operator_times
 
-        if artifact.options.get("provider", DEFAULTS["provider"]) != DEFAULTS["provider"]:
+        if artifact.options.get("provider", CPU) != CPU:
             return None
         with tempfile.TemporaryDirectory(prefix="compress-") as directory:
             graph, trace = Path(directory) / "optimized.onnx", Path(directory) / "trace"
@@ -187,15 +191,11 @@ def _open(
     import onnxruntime
 
     settings = {**DEFAULTS, **options}
-    if settings["provider"] not in onnxruntime.get_available_providers():
-        raise UnavailableError(
-            f"ONNX Runtime with the {settings['provider']}",
-            f"only {', '.join(onnxruntime.get_available_providers())}",
-            "install onnxruntime-gpu in place of onnxruntime (the extra 'cuda'), or choose --target cpu",
-        )
+    own = settings["provider"]
+    providers = requested(settings, precision_of(path) if own == TENSORRT else "fp32")
     session_options = onnxruntime.SessionOptions()
     session_options.log_severity_level = 4
-    session_options.intra_op_num_threads = settings["intra_op_threads"]
+    session_options.intra_op_num_threads = 1 if own == XNNPACK else settings["intra_op_threads"]
     session_options.inter_op_num_threads = 1
     session_options.enable_cpu_mem_arena = settings["arena"]
     if not settings["qdq_fusion"]:
@@ -214,12 +214,14 @@ def _open(
         session_options.enable_profiling = True
         session_options.profile_file_prefix = str(trace)
     with _explained(path):
-        return onnxruntime.InferenceSession(
+        session = onnxruntime.InferenceSession(
             str(path),
             session_options,
-            providers=[settings["provider"]],
+            providers=providers,
             disabled_optimizers=[] if settings["qdq_fusion"] else ["ReluQuantRewrite"],
         )
+    check_taken(own, session.get_providers())
+    return session
 
 
 @contextmanager

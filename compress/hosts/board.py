@@ -1,17 +1,19 @@
 """What a board says of itself: asked in one command, read by functions that only read text.
 
 A Jetson tells its model in the device tree, its release in ``/etc/nv_tegra_release``, its power mode by
-``nvpmodel -q``, its clocks and temperatures in ``/sys``; a machine with a graphics card answers ``nvidia-smi``. What
-it does not tell is left out rather than guessed.
+``nvpmodel -q``, its clocks and temperatures in ``/sys``; a machine with a graphics card answers ``nvidia-smi``, of the
+card that the tool will run on. What it does not tell is left out rather than guessed.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 
 from compress.backends.tensorrt import TRTEXEC
 from compress.errors import UnavailableError
+from compress.hosts.nvidia_smi import POWER_FIELDS, number
 from compress.hosts.shell import Shell
 
 #: Prints a section a question. COMPRESS_BOARD_ROOT is where its tests keep a board's files.
@@ -33,13 +35,16 @@ section thermal; for z in "$r"/sys/class/thermal/thermal_zone*; do
   [ -r "$z/temp" ] && echo "$(cat "$z/type") $(cat "$z/temp" 2>/dev/null)"; done
 section disk; df -Pk "$HOME" | tail -n 1
 section tegrastats; command -v tegrastats
-section nvidia-smi
-nvidia-smi --query-gpu=name,compute_cap,driver_version --format=csv,noheader 2>/dev/null
+card=${CUDA_VISIBLE_DEVICES:-0}; card=${card%%,*}
+smi() { nvidia-smi --id="$card" --query-gpu="$1" --format=csv,noheader,nounits 2>/dev/null; }
+section nvidia-smi; smi name,compute_cap,driver_version
+section card; echo "$card"; smi power.limit,clocks.max.sm,clocks.sm,temperature.gpu,memory.free
+section power-field; for f in __POWER_FIELDS__; do case $(smi "$f") in *[0-9]) echo "$f"; break ;; esac; done
 section trtexec
 t=$(command -v trtexec || { [ -x __TRTEXEC__ ] && echo __TRTEXEC__; }); echo "$t"
 [ -n "$t" ] && "$t" --help 2>&1 | grep -m 1 '\[TensorRT v'
 true
-""".replace("__TRTEXEC__", TRTEXEC)
+""".replace("__TRTEXEC__", TRTEXEC).replace("__POWER_FIELDS__", " ".join(POWER_FIELDS))
 
 #: JetPack for a release of the board's Linux (L4T), by NVIDIA's archive of JetPack releases.
 _JETPACK = {"35.": "5.1", "36.3": "6.0", "36.4.3": "6.2", "36.4.4": "6.2.1", "36.4": "6.1", "38.2": "7.0"}
@@ -60,15 +65,17 @@ class Board:
         cuda: Release of the CUDA runtime.
         driver: Of the graphics card; None on a Jetson, whose driver is L4T's.
         compute_capability: ``8.7``.
-        power_mode: As ``nvpmodel`` names it: ``MAXN_SUPER``, ``15W``.
+        power_mode: As ``nvpmodel`` names it: ``MAXN_SUPER``, ``15W``; of a card, its limit: ``300 W``.
         gpu_mhz: Clock of the GPU now.
         gpu_max_mhz: The highest that the power mode allows.
         clocks_locked: Whether the lowest clock is the highest, as ``jetson_clocks`` sets it.
-        memory_free_mb: Available memory, MiB.
+        memory_free_mb: Available memory, MiB; of a card, its own.
         disk_free_mb: Free space of the home directory, MiB.
         dla_cores: Deep learning accelerators; 0 where none shows.
         temperature_c: Of the hottest zone, °C.
         tegrastats: Whether the board measures its power.
+        power_field: The field of ``nvidia-smi`` in which a card tells its power; None where it does not.
+        device: The card that the tool runs on, as ``nvidia-smi`` numbers it.
     """
 
     model: str
@@ -88,6 +95,8 @@ class Board:
     dla_cores: int = 0
     temperature_c: float | None = None
     tegrastats: bool = False
+    power_field: str | None = None
+    device: str = "0"
 
     def fingerprint(self) -> dict[str, str | int | float]:
         """What identifies it for figures that were measured on it; what moves from minute to minute is not in it."""
@@ -116,6 +125,22 @@ def probe(shell: Shell) -> Board:
     return board_of(shell.run(_PROBE).text, shell.name)
 
 
+def free_memory_mb(shell: Shell, device: str) -> int | None:
+    """Memory that the builder may take there now, MiB: the card's own, else the system's; None where neither tells.
+
+    Args:
+        shell: The board's.
+        device: The card, as ``nvidia-smi`` numbers it.
+    """
+    card = f"nvidia-smi --id={shlex.quote(device)} --query-gpu=memory.free --format=csv,noheader,nounits 2>/dev/null"
+    told = shell.run(
+        f'echo "== card"; {card}; echo "== memory"; cat "${{COMPRESS_BOARD_ROOT:-}}/proc/meminfo"'
+    )
+    found = sections(told.text)
+    own = number(found.get("card", ""))
+    return memory_free_mb(found.get("memory", "")) if own is None else int(own)
+
+
 def board_of(text: str, name: str) -> Board:
     """A board from the sections that the probe printed.
 
@@ -133,12 +158,9 @@ def board_of(text: str, name: str) -> Board:
             else "no such program there",
             "install JetPack's TensorRT there (apt install nvidia-jetpack), or put trtexec on the PATH",
         )
-    card, capability, driver = [
-        *(each.strip() for each in told.get("nvidia-smi", "").split(",")),
-        "",
-        "",
-        "",
-    ][:3]
+    card, capability, driver = _fields(told.get("nvidia-smi", ""), 3)
+    device, _, figures = told.get("card", "").partition("\n")
+    limit_w, most_mhz, now_mhz, temperature_c, free_mb = (number(each) for each in _fields(figures, 5))
     model = told.get("model", "") or card or "unknown"
     l4t = l4t_release(told.get("release", ""))
     packages = dict(line.split(" ", 1) for line in told.get("packages", "").splitlines() if " " in line)
@@ -152,15 +174,17 @@ def board_of(text: str, name: str) -> Board:
         cuda=cuda_release(packages),
         driver=driver or None,
         compute_capability=_capability(model, capability),
-        power_mode=power_mode(told.get("nvpmodel", "")),
-        gpu_mhz=megahertz(told.get("gpu-clock", "")),
-        gpu_max_mhz=highest,
+        power_mode=power_mode(told.get("nvpmodel", "")) or (f"{limit_w:g} W" if limit_w else None),
+        gpu_mhz=megahertz(told.get("gpu-clock", "")) or now_mhz,
+        gpu_max_mhz=highest or most_mhz,
         clocks_locked=None if lowest is None or highest is None else lowest == highest,
-        memory_free_mb=memory_free_mb(told.get("memory", "")),
+        memory_free_mb=memory_free_mb(told.get("memory", "")) if free_mb is None else int(free_mb),
         disk_free_mb=disk_free_mb(told.get("disk", "")),
         dla_cores=len({line.rsplit("nvdla", 1)[-1] for line in told.get("dla", "").split()}),
-        temperature_c=hottest_c(told.get("thermal", "")),
+        temperature_c=hottest_c(told.get("thermal", "")) if temperature_c is None else temperature_c,
         tegrastats=bool(told.get("tegrastats")),
+        power_field=told.get("power-field") or None,
+        device=device or "0",
     )
 
 
@@ -228,6 +252,11 @@ def hottest_c(text: str) -> float | None:
     """The hottest of lines ``type millidegrees``, °C; zones that are switched off tell nothing, or nonsense."""
     found = re.findall(r"^\S+ (-?\d+)$", text, re.MULTILINE)
     return max((int(each) / 1000 for each in found if -40_000 < int(each) < 150_000), default=None)
+
+
+def _fields(line: str, count: int) -> list[str]:
+    """Of a line with commas; empty ones where it has fewer."""
+    return [*(each.strip() for each in line.split(",")), *[""] * count][:count]
 
 
 def _capability(model: str, told: str) -> str | None:

@@ -18,7 +18,7 @@ from compress.backends.base import Artifact
 from compress.backends.tensorrt import build_arguments
 from compress.backends.trtexec_output import Layer, layers_of
 from compress.errors import BundleError, UnavailableError
-from compress.hosts.board import Board, memory_free_mb
+from compress.hosts.board import Board, free_memory_mb
 from compress.hosts.failures import failure
 from compress.hosts.jobs import Ended, run_job
 from compress.hosts.shell import Shell
@@ -139,7 +139,16 @@ class Engines:
         name = f"job-{uuid.uuid4().hex[:12]}"
         command, limit = [self.board.trtexec, *arguments], self._seconds
         ended = run_job(
-            self.shell, directory, name, command, limit, writes=writes, beside=beside, beat=self._beat
+            self.shell,
+            directory,
+            name,
+            command,
+            limit,
+            writes=writes,
+            beside=beside,
+            beat=self._beat,
+            # CUDA numbers cards by speed unless told to do it as nvidia-smi does.
+            environment={"CUDA_DEVICE_ORDER": "PCI_BUS_ID"},
         )
         error = failure(ended, doing, self.shell.name, limit)
         if error is not None:
@@ -178,6 +187,14 @@ class Engines:
         """
         return receive(self.shell, f"{engine.directory}/{name}").decode(errors="replace")
 
+    def content(self, engine: Engine) -> bytes:
+        """The engine itself.
+
+        Raises:
+            UnavailableError: It is not there.
+        """
+        return receive(self.shell, f"{engine.directory}/model.engine")
+
     def remove(self) -> None:
         """Remove everything that this run left there."""
         if self._used:
@@ -205,7 +222,7 @@ class Engines:
         Raises:
             UnavailableError: Not even the builder fits.
         """
-        free = memory_free_mb(self.shell.run('cat "${COMPRESS_BOARD_ROOT:-}/proc/meminfo"').text)
+        free = free_memory_mb(self.shell, self.board.device)
         if free is None or free >= _PLENTY_MB:
             return None
         needed = _BUILDER_MB + _BUILDER_PER_MB * artifact.size_bytes // 2**20

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from compress.errors import UnavailableError
@@ -17,6 +17,8 @@ from compress.hosts.transfer import checked
 
 #: Seconds that one request waits there; short enough that a dead connection is noticed.
 _WAIT = 10
+#: Looks for its end in quick succession before it is looked for less often: what measures is not to be disturbed.
+_QUICK = 10
 #: Of each stream that is read back: errors stand at the end.
 _TAIL_BYTES = 65536
 
@@ -48,6 +50,7 @@ def run_job(
     writes: Sequence[str] = (),
     beside: Sequence[str] = (),
     beat: str = "true",
+    environment: Mapping[str, str] | None = None,
 ) -> Ended:
     """Run a program to its end.
 
@@ -60,19 +63,23 @@ def run_job(
         writes: Files of the directory that it writes; those of an earlier job are removed before it starts.
         beside: Another program with its arguments that runs as long as this one does; nobody waits for it.
         beat: A command line that is run there while the job is waited for (:mod:`compress.hosts.lock`).
+        environment: Variables of the program, besides those of the shell there.
 
     Raises:
         OutputError: The disk there is full, or the directory may not be written.
         ConnectionLostError: The connection dropped and did not come back; the job may still be running.
         UnavailableError: The job vanished: the machine was restarted.
     """
-    script = _script(name, arguments, max(1, round(seconds)), writes, beside)
+    variables = [f"{key}={value}" for key, value in (environment or {}).items()]
+    started = ["env", *variables, *arguments] if variables else arguments
+    script = _script(name, started, max(1, round(seconds)), writes, beside)
     at = f"cd {shlex.quote(directory)}"
     # Started and waited for in one request: the first one starts it, those after a lost connection only wait.
     request = (
         f"{at} && : >{name}.start && rm {name}.start || exit 1; "  # A full disk is told here, not by silence.
         f"(nohup sh -c {shlex.quote(script)} >/dev/null 2>&1 </dev/null &); n=0; "
-        f"while [ ! -f {name}/rc ] && [ $n -lt {_WAIT * 5} ]; do sleep 0.2 || sleep 1; n=$((n+1)); done; {beat}; "
+        f"while [ ! -f {name}/rc ] && [ $n -lt {_WAIT * 5} ]; do "
+        f"if [ $n -lt {_QUICK} ]; then sleep 0.05; else sleep 0.2; fi || sleep 1; n=$((n+1)); done; {beat}; "
         f"if [ -f {name}/rc ]; then cat {name}/rc; elif [ -f {name}/pid ]; then "
         f"kill -0 $(cat {name}/pid) 2>/dev/null || [ -f {name}/rc ] || echo gone; fi"
     )

@@ -12,7 +12,7 @@ from compress.backends.base import Artifact, Backend, Session
 from compress.hosts.base import Build, Host, batch_sizes
 from compress.profiling.breakdown import measured_layers
 from compress.profiling.conditions import conditions
-from compress.profiling.energy import energy_mj
+from compress.profiling.energy import counters, energy_mj
 from compress.profiling.latency import Budget, measure_latency, measure_ratio, measure_ratios, sample_feeds
 from compress.profiling.memory import peak_memory_mb
 from compress.profiling.pinning import bindable, pinned_options
@@ -88,9 +88,10 @@ class LocalHost(Host):
         return measured_layers(times, target, build.artifact.options.get("intra_op_threads"))
 
     def energy_mj(self, build: Build, target: Target) -> float | None:
-        """See :meth:`Host.energy_mj`: by the processor's own counter, on seeded noise."""
+        """See :meth:`Host.energy_mj`: by the own counter of the processor or GPU that runs it, on seeded noise."""
         feeds = sample_feeds(build.session, None, batch_sizes(build.session, target)[0])
-        return energy_mj(build.session.prepared(feeds))
+        counted = counters(build.artifact.options.get("provider"))
+        return energy_mj(build.session.prepared(feeds), counted=counted)
 
     def peak_memory_mb(self, build: Build, target: Target) -> float | None:
         """See :meth:`Host.peak_memory_mb`: at the first batch size, in a process of its own."""

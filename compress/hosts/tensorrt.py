@@ -19,13 +19,15 @@ from compress.backends.base import Artifact, Session
 from compress.backends.trtexec import DEFAULTS, Trtexec, layer_arguments, timing_arguments
 from compress.backends.trtexec_output import call_times, coverage_of, layer_times
 from compress.errors import ConnectionLostError, InternalError, TargetError, UnavailableError
-from compress.hosts import tegrastats
+from compress.hosts import nvidia_smi, tegrastats
 from compress.hosts.base import Build, Host, batch_sizes
 from compress.hosts.board import Board, probe
 from compress.hosts.engine_session import EngineSession, load
 from compress.hosts.engines import Engine, Engines
 from compress.hosts.lock import Lock
 from compress.hosts.shell import Shell
+from compress.hosts.telemetry import power_w, throttled
+from compress.onnx_graph.precision import precision_of
 from compress.profiling.latency import LEVEL, sample_feeds, summary
 from compress.profiling.noise import drift
 from compress.record import Interval, Latency, Source
@@ -39,6 +41,8 @@ Times = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Times that each build is timed: with three builds, six pairs, which bound a median at 95 %.
 _TURNS = 2
+#: File of power and clocks beside an engine that is timed.
+_TELEMETRY = "power.txt"
 
 
 @dataclass
@@ -128,7 +132,7 @@ class TensorRtHost(Host):
 
         with OnnxRuntime().open(replace(artifact, backend="onnxruntime", options={})) as here:
             inputs, outputs = here.inputs, here.outputs
-        engine = self._engines.engine(artifact, inputs, precision_of(artifact), target, 0)
+        engine = self._engines.engine(artifact, inputs, precision_of(artifact.path), target, 0)
         batches = (target.batch_sizes[0], target.batch_sizes[-1])
         return EngineSession(self._engines, engine, inputs, outputs, batches)
 
@@ -200,7 +204,7 @@ class TensorRtHost(Host):
         if index == 0:
             return session.engine
         return self._engines.engine(
-            build.artifact, session.inputs, precision_of(build.artifact), target, index
+            build.artifact, session.inputs, precision_of(build.artifact.path), target, index
         )
 
     def _timed(
@@ -256,35 +260,37 @@ class TensorRtHost(Host):
             cuda_graph=engine.artifact.options.get("cuda_graph", True)
             and engine.artifact.options.get("dla_core") is None,
         )
-        watch = ("tegrastats", "--interval", "100", "--logfile", "power.txt") if self.board.tegrastats else ()
         self._engines.run(
-            engine, arguments, "time an engine", writes=["times.json", "power.txt"], beside=watch
+            engine,
+            arguments,
+            "time an engine",
+            writes=["times.json", _TELEMETRY],
+            beside=self._telemetry(),
         )
-        if watch:
-            self._watch(engine, seen)
+        self._watch(engine, seen)
         whole, _ = call_times(self._engines.take(engine, "times.json"))
         return whole
 
+    def _telemetry(self) -> tuple[str, ...]:
+        """The vendor's tool that tells power and clocks; none where there is none."""
+        if self.board.tegrastats:
+            return tegrastats.command(_TELEMETRY)
+        if self.board.power_field is not None:
+            return nvidia_smi.command(_TELEMETRY, self.board.power_field, self.board.device)
+        return ()
+
     def _watch(self, engine: Engine, seen: _Watched) -> None:
+        if not self._telemetry():
+            return
         try:
-            samples = tegrastats.samples(self._engines.take(engine, "power.txt"))
+            text = self._engines.take(engine, _TELEMETRY)
         except UnavailableError:
             return  # It may not have written a line before the calls were over.
-        if (power := tegrastats.power_w(samples)) is not None:
+        samples = tegrastats.samples(text) if self.board.tegrastats else nvidia_smi.samples(text)
+        if (power := power_w(samples)) is not None:
             seen.power_w.append(power)
-        if (told := tegrastats.throttled(samples)) is not None:
+        if (told := throttled(samples)) is not None:
             seen.doubts.append(told)
-
-
-def precision_of(artifact: Artifact) -> str:
-    """What a graph holds: "int8" with Q/DQ, "fp16" with weights of that type, else "fp32"."""
-    import onnx
-
-    graph = onnx.load(artifact.path, load_external_data=False).graph
-    if any(node.op_type == "QuantizeLinear" for node in graph.node):
-        return "int8"
-    half = onnx.TensorProto.FLOAT16
-    return "fp16" if any(tensor.data_type == half for tensor in graph.initializer) else "fp32"
 
 
 def _over_builds(runs: list[tuple[int, Times]], batch: int) -> Latency:

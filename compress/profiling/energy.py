@@ -1,20 +1,21 @@
-"""Energy of a call by the processor's own counter (RAPL), where the system lets it be read.
+"""Energy of a call by the counter of what runs it: the processor's own (RAPL), or a GPU's.
 
 Linux shows the counters below ``/sys/class/powercap``: a directory per zone, with ``energy_uj`` that counts
 microjoules and starts again at ``max_energy_range_uj`` (https://docs.kernel.org/power/powercap/powercap.html).
 A processor's package is a zone at the top, ``intel-rapl:0`` on Intel and AMD alike; the zones inside it are
 parts of it and are not added again. The counter takes in all that the package does, whatever else runs on it
 and what it draws when idle. Since a kernel of 2020 (CVE-2020-8694) only root may read it unless the
-administrator allowed more.
+administrator allowed more. A GPU's counter is :mod:`compress.profiling.nvml`'s.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 #: Where the kernel shows its counters.
 POWERCAP = Path("/sys/class/powercap")
@@ -24,6 +25,21 @@ _PACKAGE = re.compile(r"intel-rapl:\d+")
 
 #: The counter moves about every millisecond: over so many of its steps, the last one does not matter.
 _LEAST_SECONDS = 0.5
+
+
+class Counter(Protocol):
+    """Counts energy, whoever spends it."""
+
+    def read(self) -> int:
+        """Microjoules so far.
+
+        Raises:
+            OSError: It cannot be read any more.
+            ValueError: It holds no number.
+        """
+
+    def spent(self, before: int, after: int) -> int:
+        """Microjoules between two readings."""
 
 
 @dataclass(frozen=True)
@@ -68,30 +84,47 @@ def zones(root: Path = POWERCAP) -> tuple[Zone, ...]:
     return tuple(found)
 
 
+def counters(provider: str | None = None) -> tuple[Counter, ...]:
+    """Those of what runs a session; none where there are none, or none may be read.
+
+    Args:
+        provider: ONNX Runtime's execution provider; None, and every one that uses no NVIDIA GPU, is the processor.
+    """
+    from compress.backends.providers import on_nvidia_gpu
+
+    if not on_nvidia_gpu(provider):
+        return zones(POWERCAP)
+    from compress.profiling.nvml import gpu_counter
+
+    counter = gpu_counter()
+    return () if counter is None else (counter,)
+
+
 def energy_mj(
-    call: Callable[[], object], seconds: float = _LEAST_SECONDS, root: Path | None = None
+    call: Callable[[], object], seconds: float = _LEAST_SECONDS, counted: Sequence[Counter] | None = None
 ) -> float | None:
-    """Energy of one call, all packages together.
+    """Energy of one call, over all counters together.
 
     Args:
         call: Makes one call; it is made over and over, and warmed up already.
         seconds: For how long at least.
-        root: Where the zones are; None for the kernel's.
+        counted: What counts; None for the processor's packages.
 
     Returns:
         Millijoules, or None where no counter can be read, or one became unreadable meanwhile.
     """
-    counters = zones(root or POWERCAP)
-    if not counters:
+    if counted is None:
+        counted = counters()
+    if not counted:
         return None
     try:
-        before = [zone.read() for zone in counters]
+        before = [each.read() for each in counted]
         end = time.perf_counter() + seconds
         calls = 0
         while not calls or time.perf_counter() < end:
             call()
             calls += 1
-        spent = sum(zone.spent(start, zone.read()) for zone, start in zip(counters, before, strict=True))
+        spent = sum(each.spent(start, each.read()) for each, start in zip(counted, before, strict=True))
     except (OSError, ValueError):
         return None
     return spent / 1e3 / calls if spent else None

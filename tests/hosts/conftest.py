@@ -21,6 +21,7 @@ def running_board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandInB
 def board(running_board: StandInBoard, monkeypatch: pytest.MonkeyPatch) -> StandInBoard:
     """The stand-in board, playing TensorRT 10.3 and no fault; ``ssh`` knows it as ``board``."""
     monkeypatch.setenv("COMPRESS_SSH", running_board.ssh)
+    running_board.become_jetson()
     running_board.admit()
     running_board.release("10.3")
     running_board.fault()

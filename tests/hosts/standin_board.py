@@ -1,7 +1,7 @@
 """A stand-in for a Jetson: a real sshd on the loopback interface, in a home of its own, with stand-ins for its tools.
 
-The connection is real, and so are the shell, the files and the lock. ``trtexec``, ``tegrastats`` and ``nvpmodel`` are
-stand-ins (:mod:`tests.hosts.standin.trtexec`), so no time that is measured with it is one of a board.
+The connection is real, and so are the shell, the files and the lock. ``trtexec``, ``tegrastats``, ``nvpmodel`` and
+``nvidia-smi`` are stand-ins (:mod:`tests.hosts.standin.trtexec`), so no time here is one of a board.
 """
 
 from __future__ import annotations
@@ -65,6 +65,23 @@ class StandInBoard:
         path = self.play / "root" / "proc" / "meminfo"
         path.write_text(f"MemTotal:        7802880 kB\nMemAvailable:    {1024 * mebibytes} kB\n")
 
+    def become_jetson(self) -> None:
+        """Play an Orin Nano, as it does from the start."""
+        for each in (self.play / "root", self.play / "bin"):
+            shutil.rmtree(each)
+        _tools(self.play)
+
+    def become_server(self, power_fields: tuple[str, ...] = ("power.draw.instant", "power.draw")) -> None:
+        """Play a server with an H100 instead, whose driver knows these fields of power."""
+        self.become_jetson()
+        for tool in ("nvpmodel", "tegrastats"):
+            (self.play / "bin" / tool).unlink()
+        for place in ("proc/device-tree", "sys", "etc"):
+            shutil.rmtree(self.play / "root" / place)
+        known = " ".join(power_fields)
+        python = f'exec {shlex.quote(sys.executable)} {HERE / "standin" / "nvidia_smi.py"} "{known}" "$@"'
+        _program(self.play, "nvidia-smi", python)
+
     def connections(self) -> list[int]:
         """Processes of its open connections."""
         pid = self.daemon.pid
@@ -90,7 +107,7 @@ def start(directory: Path) -> StandInBoard:
     if SSHD is None or shutil.which("ssh") is None:
         pytest.skip("needs OpenSSH's sshd and ssh (apt install openssh-server openssh-client)")
     home, play, keys = (directory / name for name in ("home", "play", "keys"))
-    for each in (home, play / "bin", keys):
+    for each in (home, play, keys):
         each.mkdir(parents=True)
     for name in ("host", "user"):
         subprocess.run(
@@ -126,6 +143,7 @@ def start(directory: Path) -> StandInBoard:
 
 def _tools(play: Path) -> None:
     """Stand-ins for the board's programs and for what its kernel tells."""
+    (play / "bin").mkdir(exist_ok=True)
     root = play / "root"
     gpu = root / "sys/class/devfreq/17000000.gpu"
     zone = root / "sys/class/thermal/thermal_zone0"

@@ -89,7 +89,7 @@ def test_fault_is_told_to_a_person(
 ) -> None:
     board.fault(fault)
     with SshShell("board") as shell:
-        engines = Engines(shell, probe(shell), seconds=8)
+        engines = Engines(shell, probe(shell), seconds=2 if fault == "hang-build" else 30)
 
         def build_and_run() -> None:
             engine = engines.engine(artifact, (), "fp32", target, 0)
@@ -214,3 +214,29 @@ def test_board_of_another_gpu_is_refused(board: StandInBoard, host: TensorRtHost
     with pytest.raises(TargetError, match=r"7\.2.*8\.7"):
         host.adapt(load_target("jetson-agx-xavier"))
     assert host.adapt(load_target("jetson")).tensorrt == "10.3.0"
+
+
+@pytest.mark.parametrize("fields", [("power.draw.instant", "power.draw"), ("power.draw",)])
+def test_card_tells_its_power_while_it_is_timed(
+    board: StandInBoard, artifact: Artifact, fields: tuple[str, ...]
+) -> None:
+    board.become_server(fields)
+    board.fault("long")
+    target = replace(load_target("h100-sxm"), batch_sizes=(2, 2))
+    with connect(target, 0.05, "board") as host:
+        assert isinstance(host, TensorRtHost)
+        assert host.board.power_field == fields[0]
+        with host.open(artifact, target) as session:
+            build = Build(artifact, session)
+            (latency,) = host.latency(build, None, None, target)
+            energy = host.energy_mj(build, target)
+    assert energy == pytest.approx(412.5 * latency.p50_ms)
+    assert host.fingerprint() == {
+        "board": "NVIDIA H100 80GB HBM3",
+        "gpu": "NVIDIA H100 80GB HBM3",
+        "sm": "9.0",
+        "power_mode": "700 W",
+        "gpu_max_mhz": 1980.0,
+        "tensorrt": "10.3.0",
+        "gpu_driver": "570.86.15",
+    }

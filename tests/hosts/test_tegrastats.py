@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from compress.hosts.tegrastats import Sample, power_w, samples, throttled
+from compress.hosts.tegrastats import samples
+from compress.hosts.telemetry import Sample, power_w, throttled
 
 NANO = (
     "01-08-2025 12:00:00 RAM 3012/7620MB (lfb 8x4MB) SWAP 0/3810MB (cached 0MB) CPU [12%@1510,3%@1510,off] "

@@ -45,12 +45,12 @@ def test_energy_is_that_of_one_call_over_all_packages(powercap: Path) -> None:
         for name, microjoules in (("intel-rapl:0", 3000), ("intel-rapl:1", 1000), ("intel-rapl:0:0", 2000)):
             burn(powercap, name, microjoules)
 
-    assert energy_mj(call, seconds=0.01, root=powercap) == pytest.approx(4.0)
+    assert energy_mj(call, seconds=0.01, counted=zones(powercap)) == pytest.approx(4.0)
 
 
 def test_a_counter_that_starts_again_is_followed(powercap: Path) -> None:
     (powercap / "intel-rapl:0" / "energy_uj").write_text(str(RANGE - 10))
-    assert energy_mj(lambda: burn(powercap, "intel-rapl:0", 5000), 0.0, powercap) == pytest.approx(5.0)
+    assert energy_mj(lambda: burn(powercap, "intel-rapl:0", 5000), 0.0, zones(powercap)) == pytest.approx(5.0)
 
 
 @given(before=st.integers(0, RANGE - 1), spent=st.integers(0, RANGE - 1))
@@ -60,7 +60,7 @@ def test_what_was_spent_is_found_on_both_sides_of_a_turn(before: int, spent: int
 
 def test_no_counter_no_figure(tmp_path: Path) -> None:
     calls = []
-    assert energy_mj(lambda: calls.append(1), 0.0, tmp_path / "absent") is None
+    assert energy_mj(lambda: calls.append(1), 0.0, zones(tmp_path / "absent")) is None
     assert calls == []  # nothing is run for nothing
 
 
@@ -71,8 +71,11 @@ def test_a_counter_that_may_not_be_read_is_left_out(powercap: Path) -> None:
 
 
 def test_a_counter_that_stops_being_readable_gives_no_figure(powercap: Path) -> None:
-    assert energy_mj(lambda: (powercap / "intel-rapl:1" / "energy_uj").write_text("?"), 0.0, powercap) is None
+    assert (
+        energy_mj(lambda: (powercap / "intel-rapl:1" / "energy_uj").write_text("?"), 0.0, zones(powercap))
+        is None
+    )
 
 
 def test_a_counter_that_stands_still_gives_no_figure(powercap: Path) -> None:
-    assert energy_mj(lambda: None, 0.0, powercap) is None
+    assert energy_mj(lambda: None, 0.0, zones(powercap)) is None

@@ -1,0 +1,56 @@
+"""Power, clocks and temperature of a graphics card while it works, by NVML as ``nvidia-smi`` prints it.
+
+From Ampere on ``power.draw`` is a mean over a second and ``power.draw.instant`` is not, where the driver knows that
+field (``nvidia-smi --help-query-gpu``); on a GA100 and before, ``power.draw`` is the power of the moment.
+"""
+
+from __future__ import annotations
+
+from compress.hosts.telemetry import Sample
+
+#: The fields of :func:`samples` after the one of power.
+_FIELDS = "utilization.gpu,clocks.sm,temperature.gpu"
+#: Fields of power, the better one first; which of them a driver knows is asked of it.
+POWER_FIELDS = ("power.draw.instant", "power.draw")
+
+
+def command(file: str, power_field: str, device: str = "0") -> tuple[str, ...]:
+    """Writes a line every 100 ms to ``file``, until it is ended.
+
+    Args:
+        file: There.
+        power_field: One of :data:`POWER_FIELDS`.
+        device: Index or UUID of the card.
+    """
+    query = f"--query-gpu={power_field},{_FIELDS}"
+    return (
+        "nvidia-smi",
+        f"--id={device}",
+        query,
+        "--format=csv,noheader,nounits",
+        "--loop-ms=100",
+        f"--filename={file}",
+    )
+
+
+def samples(text: str) -> tuple[Sample, ...]:
+    """Every line that tells anything; a field that the card has not is ``[N/A]`` or ``[Not Supported]``."""
+    return tuple(each for line in text.splitlines() if not (each := _sample(line)).empty)
+
+
+def _sample(line: str) -> Sample:
+    watts, percent, megahertz, celsius = ([number(each) for each in line.split(",")] + [None] * 4)[:4]
+    return Sample(
+        power_mw=None if watts is None else round(1e3 * watts),
+        gpu_percent=None if percent is None else round(percent),
+        gpu_mhz=None if megahertz is None else round(megahertz),
+        temperature_c=celsius,
+    )
+
+
+def number(field: str) -> float | None:
+    """A field without its unit; None where the card does not tell."""
+    try:
+        return float(field.strip().split(" ")[0])
+    except ValueError:
+        return None
