@@ -65,7 +65,7 @@ def _modulo(attributes: Attributes, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _clip(_: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-    least, most = (None if limit is None else limit.item() for limit in (low, high))
+    least, most = (None if limit is None else limit.tolist() for limit in (low, high))
     if least is None and most is None:
         return x
     if least is None or most is None or not x.is_floating_point():
@@ -94,7 +94,7 @@ def _gelu(attributes: Attributes, x: Tensor) -> Tensor:
 def _cumulative_sum(attributes: Attributes, x: Tensor, axis: Tensor) -> Tensor:
     if attributes.get("exclusive", 0) or attributes.get("reverse", 0):
         raise untrainable("CumSum that is exclusive or reversed")
-    return torch.cumsum(x, int(axis))
+    return torch.cumsum(x, int(axis.tolist()))
 
 
 def _along(function: Callable[[Tensor, int], Tensor]) -> Operator:
@@ -110,7 +110,7 @@ def _arg_max(attributes: Attributes, x: Tensor) -> Tensor:
 def _reduction(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
     def reduced(attributes: Attributes, x: Tensor, given: Tensor | None = None) -> Tensor:
         # Up to opset 12, 17 for most, the axes were an attribute.
-        axes = list(attributes.get("axes", ())) if given is None else [int(axis) for axis in given]
+        axes = list(attributes.get("axes", ())) if given is None else given.tolist()
         if not axes and attributes.get("noop_with_empty_axes", 0):
             return x
         return function(x, axes or list(range(x.dim())), bool(attributes.get("keepdims", 1)))
