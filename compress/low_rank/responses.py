@@ -1,0 +1,133 @@
+"""What lies between the two halves of a split layer on real data, and the basis that keeps most of it.
+
+With z what lies between and r features to keep, ``V·Vᵀ·(z − z̄) + z̄`` is nearest to z where V holds the r
+eigenvectors of z's covariance with the largest eigenvalues (principal components; Zhang et al. 2015,
+arXiv 1505.06798, section 3.1). The mean passes into the bias. Between the halves of a spatial split the mean is not
+taken off: at the padding, z is 0 and a bias would be wrong there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, fx, nn
+
+from compress.low_rank.splits import Layer, Split
+
+#: What directions that no sample has shown weigh, as a share of the others.
+_UNSEEN = 1e-6
+
+
+@dataclass(frozen=True)
+class Basis:
+    """Directions of what lies between, the one that carries most first.
+
+    Attributes:
+        vectors: ``[features, directions]``, orthonormal.
+        energies: Mean square along each, ``[directions]``.
+        mean: Of what lies between, ``[features]``; zeros where it is not taken off.
+    """
+
+    vectors: Tensor
+    energies: Tensor
+    mean: Tensor
+
+    def rank(self, energy: float) -> int:
+        """The fewest directions that carry this share of all there is, in (0, 1]."""
+        shares = self.energies.cumsum(0) / self.energies.sum().clamp(min=1e-300)
+        return min(len(shares), int((shares < energy - 1e-12).sum()) + 1)
+
+    def energy(self, rank: int) -> float:
+        """The share that so many directions carry."""
+        return float(self.energies[:rank].sum() / self.energies.sum().clamp(min=1e-300))
+
+
+class Responses:
+    """Sums over everything that came between the halves of one split.
+
+    Args:
+        split: What is listened to.
+    """
+
+    def __init__(self, split: Split) -> None:
+        self.split = split
+        features = len(split.rows)
+        self._listener = split.first(split.rows)
+        self._squares = torch.zeros(features, features, dtype=torch.float64)
+        self._sum = torch.zeros(features, dtype=torch.float64)
+        self._count = 0
+
+    def add(self, given: Tensor) -> None:
+        """Take in one batch of the layer's inputs."""
+        with torch.no_grad():
+            between = self._listener(given)
+        axis = between.dim() - 1 if isinstance(self.split.layer, nn.Linear) else 1
+        values = between.movedim(axis, -1).reshape(-1, between.shape[axis])
+        self._squares += (values.T @ values).double()
+        self._sum += values.sum(0, dtype=torch.float64)
+        self._count += len(values)
+
+    def basis(self) -> Basis:
+        """The best basis for what came; for the weight itself where nothing did, which is its plain SVD."""
+        rows = self.split.rows
+        gram = rows @ rows.T
+        mean = torch.zeros(len(rows), dtype=torch.float64)
+        spread = gram
+        if self._count:
+            if self.split.scheme == "channels":
+                mean = self._sum / self._count
+            covariance = self._squares / self._count - torch.outer(mean, mean)
+            # Directions that the samples happen not to have shown rank behind the others, by what they may carry.
+            unseen = _UNSEEN * covariance.trace().clamp(min=0) / gram.trace().clamp(min=1e-300)
+            spread = covariance + unseen.clamp(min=1e-300) * gram
+        # Where the weight makes fewer directions than there are features, no others: rounding has put some there.
+        made = torch.linalg.qr(rows).Q if self.split.full_rank < len(rows) else torch.eye(len(rows)).double()
+        within = made.T @ spread @ made
+        energies, vectors = torch.linalg.eigh((within + within.T) / 2)
+        return Basis(made @ vectors.flip(1), energies.flip(0).clamp(min=0), mean)
+
+
+def pair(split: Split, basis: Basis, rank: int) -> tuple[Layer, Layer]:
+    """The two layers at a rank; at full rank they compute what the layer computes.
+
+    Each feature between them is scaled by the fourth root of its energy, so that neither half, nor what lies
+    between, has channels of very different sizes: both train and quantize better.
+    """
+    kept = basis.vectors[:, :rank]
+    sizes = basis.energies[:rank].clamp(min=1e-12 * float(basis.energies.max().clamp(min=1e-300))) ** 0.25
+    layer = split.layer
+    bias = None if layer.bias is None else layer.bias.detach().double()
+    if basis.mean.any():
+        shift = basis.mean - kept @ (kept.T @ basis.mean)
+        bias = shift if bias is None else bias + shift
+    return split.first(kept.T @ split.rows / sizes[:, None]), split.second(kept * sizes, bias)
+
+
+def listen(
+    graph: fx.GraphModule, listeners: Mapping[str, Sequence[Responses]], batches: Iterable[Sequence[Tensor]]
+) -> None:
+    """Run a graph in inference mode and let each layer's listeners hear what it is given.
+
+    Args:
+        graph: Its mode must be inference; hooks are gone again afterwards.
+        listeners: By the layer's name.
+        batches: One tensor for every input.
+    """
+
+    def hook(name: str) -> object:
+        def heard(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            for each in listeners[name]:
+                each.add(given[0])
+
+        return heard
+
+    handles = [graph.get_submodule(name).register_forward_pre_hook(hook(name)) for name in listeners]  # type: ignore[arg-type]
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                graph(*batch)
+    finally:
+        for handle in handles:
+            handle.remove()

@@ -1,0 +1,132 @@
+"""Low rank: matrix products and convolutions written as two smaller ones, where the target runs the pair faster.
+
+Nothing is trained here; what is cut away is what carries least of the calibration data's signal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from compress.closest import closest
+from compress.errors import RecipeError
+from compress.techniques.base import Context, Technique, calibration_batches
+
+if TYPE_CHECKING:
+    import torch
+
+    from compress.low_rank import Timer
+    from compress.network import Network
+
+_SCHEMES = ("channels", "spatial")
+
+
+@dataclass(frozen=True)
+class LowRank(Technique):
+    """Split layers in two, each at its own rank; a layer whose pair is not faster on the target stays whole.
+
+    Attributes:
+        energy: Share of the signal between the two halves that is kept, in (0, 1].
+        latency: Where it is given, in (0, 1): ranks are instead the largest that take at most this share of the
+            layer's time.
+        multiple: Ranks are multiples of it, ≥ 1.
+        schemes: Which compete for each layer: ``channels`` (fewer channels, then 1×1) and ``spatial`` (k×1, then
+            1×k); see :mod:`compress.low_rank.splits`.
+        samples: Calibration samples the signal is seen on; 0 judges by the weights alone, which loses more.
+        keep_layers: Names of layers that stay whole.
+    """
+
+    energy: float = 0.95
+    latency: float | None = None
+    multiple: int = 8
+    schemes: tuple[str, ...] = _SCHEMES
+    samples: int = 256
+    keep_layers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_share("energy", self.energy, with_one=True)
+        if self.latency is not None:
+            _check_share("latency", self.latency, with_one=False)
+        for name, least in (("multiple", 1), ("samples", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise RecipeError(f"{name} ≥ {least}, a whole number", repr(value), "correct the recipe")
+        for name in ("schemes", "keep_layers"):
+            value = getattr(self, name)
+            if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+                raise RecipeError(f"{name} as a list of names", repr(value), f'write {name} = ["name", …]')
+            object.__setattr__(self, name, tuple(value))
+        unknown = [name for name in self.schemes if name not in _SCHEMES]
+        if unknown or not self.schemes:
+            raise RecipeError(f"schemes of {', '.join(_SCHEMES)}", repr(self.schemes), "choose one or both")
+
+    def apply(self, network: Network, context: Context) -> Network:
+        """See :meth:`Technique.apply`; the result is in trainable form, and the same network where nothing gains.
+
+        Raises:
+            RecipeError: The network is an ONNX model by now, or a layer to keep is not in it.
+        """
+        from compress.low_rank import Ranks, factor
+        from compress.profiling.layer_pair import layer_host, time_pair
+
+        if network.graph is None:
+            raise RecipeError(
+                "a network in its trainable form, to factor",
+                "an ONNX model",
+                "give the torch network, and factor before quantizing",
+            )
+        names = dict(network.graph.named_modules())
+        for name in self.keep_layers:
+            if name not in names:
+                raise RecipeError("a layer of the network", f"'{name}'", closest(name, names) or "remove it")
+        target = context.target
+        with layer_host(context.host, target) as host:
+            timer: Timer = partial(time_pair, host=host, target=target, threads=context.threads)
+            done = factor(
+                network.graph,
+                self._batches(network, context),
+                _batch(network, target.batch_sizes[0]),
+                Ranks(self.energy, self.latency, self.multiple, self.schemes),
+                timer,
+                self.keep_layers,
+            )
+        context.reports["low_rank"] = {
+            "settings": asdict(self),
+            "layers": [trial.to_dict() for trial in done.trials],
+            "notes": list(done.notes),
+        }
+        return network if done.graph is None else network.with_graph(done.graph)
+
+    def _batches(self, network: Network, context: Context) -> Iterator[list[torch.Tensor]]:
+        import torch
+
+        seen = 0
+        if not self.samples:
+            return
+        for batch in calibration_batches(network, context):
+            arrays = [batch[spec.name][: self.samples - seen] for spec in network.inputs]
+            yield [torch.from_numpy(array) for array in arrays]
+            seen += len(arrays[0])
+            if seen >= self.samples:
+                return
+
+
+def _batch(network: Network, rows: int) -> list[torch.Tensor]:
+    """Noise for every input, of so many rows where the network takes any number."""
+    import torch
+
+    from compress.equivalence import noise_like, rows_of
+
+    return [
+        noise_like(torch.from_numpy(array), rows if spec.dynamic_batch else rows_of(array), seed)
+        for seed, (spec, array) in enumerate(zip(network.inputs, network.sample, strict=True))
+    ]
+
+
+def _check_share(name: str, value: object, *, with_one: bool) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value <= 1 or (value == 1 and not with_one):  # type: ignore[operator]
+        limits = "(0, 1]" if with_one else "(0, 1)"
+        raise RecipeError(f"{name} in {limits}", repr(value), "correct the recipe")
