@@ -6,16 +6,22 @@ build/
 ├── recipe.toml        how it was made
 ├── profile.json       its measurements, with the outcome of every evaluation sample
 ├── candidates.jsonl   everything that was tried, with its measurements
-└── build.sh           for targets with TensorRT: the command that builds the engine on the board
+├── sample/            a batch and the outputs that the build gave for it
+├── run.py, run.cpp    programs that load the build in its runtime and run the sample
+├── selfcheck.py       checks files, outputs and time where the build is deployed; selfcheck.sh needs only trtexec
+├── SHA256SUMS         for `sha256sum -c`
+├── build.sh           for targets with TensorRT: the command that builds the engine on the board
+└── model.engine       where a board was at hand: the engine, for that board and TensorRT release alone
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from compress.closing import Closing
@@ -33,6 +39,8 @@ if TYPE_CHECKING:
 #: Version of the layout and of manifest.json.
 SCHEMA = 1
 MANIFEST = "manifest.json"
+#: As sha256sum(1) writes and reads it: every file but itself and the manifest.
+SUMS = "SHA256SUMS"
 
 
 class Bundle(Closing):
@@ -151,7 +159,7 @@ def write_bundle(
     manifest: Mapping[str, Any],
     profile: Profile,
     recipe: Recipe,
-    texts: Mapping[str, str],
+    further: Mapping[str, str | bytes],
 ) -> Path:
     """Write a bundle beside ``out`` and move it there in one step.
 
@@ -161,7 +169,8 @@ def write_bundle(
         manifest: Everything but ``schema`` and ``files``, which are added.
         profile: Its measurements.
         recipe: How it was made.
-        texts: Further files by name. Those ending in ``.sh`` are made executable.
+        further: Further files by name, which may be in a directory of the bundle. Those ending in ``.sh`` are made
+            executable.
 
     Returns:
         ``out``.
@@ -176,15 +185,16 @@ def write_bundle(
     try:
         for part in files_of(artifact):
             shutil.copyfile(part, staging / part.name)
-        contents = {
+        contents: dict[str, str | bytes] = {
             "profile.json": json.dumps(profile.to_dict(), indent=1),
             "recipe.toml": recipe.to_toml(),
-            **texts,
+            **further,
         }
-        for name, text in contents.items():
-            (staging / name).write_text(text, encoding="utf-8")
-            if name.endswith(".sh"):
-                (staging / name).chmod(0o755)
+        for name, content in contents.items():
+            _write(staging / name, content)
+        sums = sorted([*contents, *(part.name for part in files_of(artifact))])
+        contents[SUMS] = "".join(f"{_sha256(staging / name)}  {name}\n" for name in sums)
+        _write(staging / SUMS, contents[SUMS])
         whole = {
             "schema": SCHEMA,
             **manifest,
@@ -195,6 +205,19 @@ def write_bundle(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return out
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    if path.suffix == ".sh":
+        path.chmod(0o755)
+
+
+def _sha256(path: Path) -> str:
+    """Of one file, as sha256sum takes it; :func:`sha256_of` adds the weights that a graph keeps beside it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_replaceable(out: Path) -> None:
@@ -230,7 +253,7 @@ def _move_into_place(staging: Path, out: Path) -> None:
 
 
 def _check_file(directory: Path, name: str, sha256: str) -> None:
-    if Path(name).name != name:
+    if not _inside(name):
         raise BundleError(
             "a file inside the bundle", f"'{name}' in {directory / MANIFEST}", "do not use this bundle"
         )
@@ -239,6 +262,14 @@ def _check_file(directory: Path, name: str, sha256: str) -> None:
         raise BundleError(f"'{name}' in the bundle", f"no such file in {directory}", "copy or build it again")
     if sha256_of(path) != sha256:
         raise BundleError(f"{path} with sha256 {sha256[:12]}…", "another content", "copy or build it again")
+
+
+def _inside(name: str) -> bool:
+    """Whether a file's name stays in the bundle: plain, or in one directory of it."""
+    parts = PurePosixPath(name).parts
+    return (
+        "\\" not in name and 1 <= len(parts) <= 2 and not {"..", "/"} & set(parts) and "/".join(parts) == name
+    )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -9,13 +9,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.backends.base import Artifact
+from compress.backends.tensorrt import build_script, release_of
 from compress.bundle import write_bundle
+from compress.deploy import programs, take_sample
+from compress.deploy.sample import share_of
+from compress.hosts.engine_session import EngineSession
 from compress.reports.markdown import report
 from compress.versions import versions
 
 if TYPE_CHECKING:
     from compress.choice import Choice
+    from compress.deploy import Sample
     from compress.history import Candidate
+    from compress.hosts.base import Host
     from compress.network import Network
     from compress.target import Target
     from compress.task import Task
@@ -29,6 +36,7 @@ def ship(
     network: Network,
     task: Task,
     target: Target,
+    host: Host,
     options: Mapping[str, Any],
     notes: Sequence[str] = (),
 ) -> Path:
@@ -42,6 +50,7 @@ def ship(
         network: Its inputs, outputs and origin.
         task: The provenance of its data.
         target: What it is for.
+        host: Where it was measured; runs the sample that is shipped with it.
         options: What was asked for, by the name of the command's option; goes into the manifest.
         notes: What a person should know besides, one line each; goes into the report.
     """
@@ -69,15 +78,41 @@ def ship(
         "notes": list(notes),
         "versions": versions(),
     }
-    texts = {
+    further: dict[str, str | bytes] = {
         "candidates.jsonl": "".join(_line(entry, choice) for entry in candidates),
         "report.md": report(manifest, choice, candidates),
     }
     if target.backend == "tensorrt":
-        from compress.backends.tensorrt import build_script
+        further["build.sh"] = build_script(target, network.inputs, _precision(chosen))
+    build = Artifact(
+        artifact, profile.artifact_sha256, profile.artifact_bytes, profile.backend, profile.options
+    )
+    sample, engine = _run_sample(build, host, task, target)
+    manifest["sample"] = sample.to_dict()
+    if engine is not None:
+        further["model.engine"], key = engine
+        manifest["engine"] = {"file": "model.engine", **key}
+    further |= sample.files()
+    runtime = _runtime(build, target)
+    further |= programs(runtime, network.inputs, sample, profile.options, target.tensorrt)
+    return write_bundle(out, artifact, manifest, profile, chosen.recipe, further)
 
-        texts["build.sh"] = build_script(target, network.inputs, _precision(chosen))
-    return write_bundle(out, artifact, manifest, profile, chosen.recipe, texts)
+
+def _run_sample(
+    build: Artifact, host: Host, task: Task, target: Target
+) -> tuple[Sample, tuple[bytes, dict[str, Any]] | None]:
+    """The sample as the build answers it where it was measured, and the engine that is there, if any."""
+    runtime = _runtime(build, target)
+    share = share_of(build.path, build.options, runtime)
+    old = runtime == "tensorrt" and release_of(target.tensorrt) < (10,)
+    with host.exclusive(), host.open(build, target) as session:
+        sample = take_sample(session, task, share, narrow=old)
+        return sample, session.plan() if isinstance(session, EngineSession) else None
+
+
+def _runtime(build: Artifact, target: Target) -> str:
+    """The back end that runs it where it is deployed: without a board, ONNX Runtime stood in for TensorRT here."""
+    return "tensorrt" if target.backend == "tensorrt" else build.backend
 
 
 def _line(candidate: Candidate, choice: Choice) -> str:

@@ -178,6 +178,26 @@ def _runtime() -> openvino.Core:
     return openvino.Core()
 
 
+def properties(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What OpenVINO is told for session options.
+
+    One stream of requests: what is measured is one call at a time. Threads are not bound to cores unless a comparison
+    asks for it, because one that shares its core with a busy program stays slow: on a loaded two-core machine a small
+    network took 9.7 times as long as in ONNX Runtime with binding, and 1.2 times without.
+
+    Raises:
+        RecipeError: An option is wrong.
+    """
+    settings = _settings(options)
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "ENABLE_CPU_PINNING": bool(settings.get("affinity")),
+        "INFERENCE_NUM_THREADS": settings["intra_op_threads"],
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[settings["precision"]],
+    }
+
+
 def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
     settings = {**DEFAULTS, **options}
     if settings["precision"] not in _PRECISIONS:
@@ -202,24 +222,12 @@ def _read(path: Path, wrong: type[CompressError]) -> openvino.Model:
 def _compiled(
     model: openvino.Model, settings: Mapping[str, Any], shapes: Sequence[Sequence[int]] | None
 ) -> openvino.CompiledModel:
-    """The network compiled for one shape of each input; None compiles it for any.
-
-    One stream of requests: what is measured is one call at a time. Threads are not bound to cores unless a comparison
-    asks for it, because one that shares its core with a busy program stays slow: on a loaded two-core machine a small
-    network took 9.7 times as long as in ONNX Runtime with binding, and 1.2 times without.
-    """
-    properties = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": bool(settings.get("affinity")),
-        "INFERENCE_NUM_THREADS": settings["intra_op_threads"],
-        "INFERENCE_PRECISION_HINT": _PRECISIONS[settings["precision"]],
-    }
+    """The network compiled for one shape of each input; None compiles it for any."""
     try:
         if shapes is not None:
             model = model.clone()
             model.reshape({port: list(shape) for port, shape in zip(model.inputs, shapes, strict=True)})
-        return _runtime().compile_model(model, "CPU", properties)
+        return _runtime().compile_model(model, "CPU", properties(settings))
     except RuntimeError as error:
         raise NetworkError(
             "a graph OpenVINO can run",

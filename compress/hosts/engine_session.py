@@ -69,6 +69,22 @@ class EngineSession(Session):
             for index, spec in enumerate(self.outputs)
         ]
 
+    def plan(self) -> tuple[bytes, dict[str, Any]]:
+        """The engine as TensorRT serialised it, and what it belongs to: it runs nowhere else.
+
+        Raises:
+            UnavailableError: It is not there any more.
+        """
+        board = self._engines.board
+        return self._engines.content(self.engine), {
+            "board": board.model,
+            "compute_capability": board.compute_capability,
+            "tensorrt": board.tensorrt,
+            "jetpack": board.jetpack,
+            "driver": board.driver,
+            "arguments": list(self.engine.arguments),
+        }
+
     def close(self) -> None:
         """See :meth:`Session.close`; engines stay until the host is closed."""
 
