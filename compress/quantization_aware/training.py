@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+import torch
 from numpy.typing import NDArray
 
 from compress.data.split import Split
@@ -79,6 +80,7 @@ def quantize_aware(
         seed=seed,
         save_to=save_to,
         report=report,
+        device=torch.device("cpu"),  # whose kernels the simulation agrees with, to the bit
     )
     learned = student.learned()
     quantized = insert(learned.model, start.placement, learned.ranges, flavour, learned.weight_scales)

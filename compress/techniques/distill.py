@@ -29,6 +29,7 @@ class Distill(Technique):
         temperature: Of the distillation of class scores, > 0.
         label_weight: From 0, the original network's outputs alone, to 1, the labels alone.
         features: Weight of the activations inside whose shapes are the original network's, ≥ 0.
+        precision: One of :data:`compress.training.settings.PRECISIONS`.
     """
 
     epochs: int = 8
@@ -41,6 +42,7 @@ class Distill(Technique):
     temperature: float = 1.0
     label_weight: float = 0.0
     features: float = 0.0
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         # Whatever is wrong is told before any work is done.
@@ -94,4 +96,5 @@ class Distill(Technique):
             average=self.average,
             held_out=self.held_out,
             patience=self.patience,
+            precision=self.precision,
         )

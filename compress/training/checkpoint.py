@@ -40,7 +40,7 @@ def load(path: Path, key: str) -> dict[str, Any] | None:
     Nothing in the file is run. A damaged file counts as none: training begins anew.
     """
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
         return None
     return state if isinstance(state, dict) and state.get("key") == key else None

@@ -2,7 +2,8 @@
 
 Quantization-aware training is its first user; distillation and recovery after pruning are the same loop with another
 student. It is deterministic under a seed on one kind of machine and one number of threads, and a run that was killed
-and resumed ends with the very same weights.
+and resumed ends with the very same weights. Under ``torchrun`` several processes train together; on a GPU it trains in
+mixed precision.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from compress.data.split import Split
-from compress.errors import DataError
+from compress.errors import DataError, RecipeError
 from compress.training import checkpoint
+from compress.training.arithmetic import Arithmetic
 from compress.training.averaging import MovingAverage, assign
-from compress.training.recalibration import batch_norms, recalibrate
+from compress.training.processes import Processes, joined
+from compress.training.recalibration import batch_norms, recalibrate, statistics_of
 from compress.training.samples import TrainingSamples
 from compress.training.schedule import cosine
 from compress.training.settings import TrainingSettings
@@ -100,6 +104,7 @@ def train(
     save_to: Path | None = None,
     save_seconds: float | None = None,
     report: Callable[[Progress], None] | None = None,
+    device: torch.device | None = None,
 ) -> TrainingReport:
     """Train a student in place, and leave it with the weights that did best on held-out samples.
 
@@ -112,15 +117,24 @@ def train(
         inputs: The names of the inputs in ``data``, in the order the student takes them.
         seed: Of the samples' order and of anything random in the student.
         save_to: A checkpoint's file. Where it holds this very training, that goes on; it stays when training ends.
+            Of several processes the first alone reads and writes it.
         save_seconds: Between two checkpoints, at least; None for :data:`SAVE_SECONDS`.
-        report: Called after every step.
+        report: Called after every step; of several processes in the first alone.
+        device: Where to train; None for a GPU where there is one, else the CPU. Student and teacher end on the CPU.
 
     Raises:
+        RecipeError: A batch is too small to be divided among the processes.
         DataError: There are too few samples, or the loss is not finite before training begins.
         OutputError: A checkpoint cannot be written.
     """
-    training = _Training(student, teacher, data, loss, settings, tuple(inputs), seed)
-    with _deterministic(seed):
+    arithmetic, processes = Arithmetic(settings.precision, device), joined()
+    _check_divisible(student, settings.batch_size, processes)
+    with _deterministic(seed), _on(arithmetic.device, student, teacher):
+        if processes.count > 1:  # one that was made at random begins alike in all
+            assign(student, processes.told({name: value.cpu() for name, value in _state(student).items()}))
+        training = _Training(
+            student, teacher, data, loss, settings, tuple(inputs), seed, arithmetic, processes
+        )
         return training.run(
             save_to, SAVE_SECONDS if save_seconds is None else save_seconds, report or (lambda _: None)
         )
@@ -138,16 +152,18 @@ class _Training:
         settings: TrainingSettings,
         inputs: tuple[str, ...],
         seed: int,
+        arithmetic: Arithmetic,
+        processes: Processes,
     ) -> None:
         self.student, self.teacher, self.loss, self.settings = student, teacher.eval(), loss, settings
-        self.samples = TrainingSamples(data, inputs, settings.batch_size, settings.held_out, seed)
+        self.seed, self.arithmetic, self.processes = seed, arithmetic, processes
+        self.samples = TrainingSamples(data, inputs, settings.batch_size, settings.held_out, seed, processes)
         an_epoch = min(settings.epoch_samples or len(self.samples), len(self.samples))
         self.steps_an_epoch = max(1, an_epoch // settings.batch_size)
         self.steps = settings.epochs * self.steps_an_epoch
         self.key = _key(student, teacher, self.samples, settings, seed, loss)
-        self.optimizer = torch.optim.Adam(
-            [value for value in student.parameters() if value.requires_grad], lr=settings.learning_rate
-        )
+        self.trained = [value for value in student.parameters() if value.requires_grad]
+        self.optimizer = torch.optim.Adam(self.trained, lr=settings.learning_rate)
         self.average = MovingAverage(student, settings.average)
         self.best = _state(student)
         self.report = TrainingReport(len(self.samples), self.samples.held_out)
@@ -164,11 +180,12 @@ class _Training:
         while self.step < self.steps and self.report.stopped == "finished":
             value = self._train_step()
             now = time.perf_counter()
-            left = (now - start) / (self.step - first) * (self.steps - self.step)
-            tell(Progress(self.step, self.steps, value, self.report.held_out_losses[-1], left))
+            left = (now - start) / max(1, self.step - first) * (self.steps - self.step)
+            if self.processes.first:
+                tell(Progress(self.step, self.steps, value, self.report.held_out_losses[-1], left))
             if self.step % self.steps_an_epoch == 0 and self.report.stopped == "finished":
                 self._end_epoch()
-            if save_to is not None and (now - saved >= save_seconds or self._over()):
+            if save_to is not None and self.processes.first and (now - saved >= save_seconds or self._over()):
                 checkpoint.save(save_to, self._to_dict())
                 saved = now
         assign(self.student, self.best)
@@ -200,28 +217,44 @@ class _Training:
     def _recalibrate(self) -> None:
         size = self.settings.batch_size
         count = max(1, min(RECALIBRATION_SAMPLES, len(self.samples)) // size)
-        recalibrate(self.student, (self.samples.batch(number)[0] for number in range(count)))
+        batches = (self.arithmetic.moved(self.samples.batch(number))[0] for number in range(count))
+        recalibrate(self.student, batches)
+        self.processes.sum(statistics_of(self.student), self.processes.share(size))
 
     def _train_step(self) -> float:
         self.student.train()
         for group in self.optimizer.param_groups:
             warm_up = int(_WARM_UP * self.steps)
             group["lr"] = self.settings.learning_rate * cosine(self.step, self.steps, warm_up)
-        batch, targets = self.samples.batch(self.step)
+        torch.manual_seed(self._seed_of_step())
+        batch, targets = self.arithmetic.moved(self.samples.batch(self.step))
         with torch.no_grad():
-            taught = self.teacher(*batch)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.loss(self.student(*batch), taught, targets)
-        value = float(loss.detach())
+            taught = self.arithmetic.outputs(self.teacher, batch)
+        self.optimizer.zero_grad()
+        loss = self.loss(self.arithmetic.outputs(self.student, batch), taught, targets)
+        self.arithmetic.gradients(loss)
+        value = self._exchanged(loss)
         if not math.isfinite(value):
             self.report.stopped = "diverged"
             return value
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
+        self.arithmetic.step(self.optimizer)
         self.average.update(self.step)
         self.step += 1
         self.epoch_losses.append(value)
         return value
+
+    def _seed_of_step(self) -> int:
+        """Random numbers follow from the step, as the samples do: a resumed training draws the same."""
+        sequence = np.random.SeedSequence([self.seed, self.step, self.processes.rank])
+        return int(sequence.generate_state(1)[0])
+
+    def _exchanged(self, loss: Tensor) -> float:
+        """The whole batch's loss, with its gradients and its running statistics in every process."""
+        value = loss.detach().clone()
+        gradients = [each.grad for each in self.trained if each.grad is not None]
+        share = self.processes.share(self.settings.batch_size)
+        self.processes.sum([value, *gradients, *statistics_of(self.student)], share)
+        return float(value)
 
     def _end_epoch(self) -> None:
         report = self.report
@@ -241,11 +274,17 @@ class _Training:
     def _held_out_loss(self) -> float:
         """Mean over the held-out batches, which are of one size."""
         self.student.eval()
-        values = []
+        total = torch.zeros(2, dtype=torch.float64)
         with torch.no_grad():
-            for batch, targets in self.samples.held_out_batches():
-                values.append(float(self.loss(self.student(*batch), self.teacher(*batch), targets)))
-        return sum(values) / len(values)
+            for held_out in self.samples.held_out_batches():
+                batch, targets = self.arithmetic.moved(held_out)
+                outputs = self.arithmetic.outputs(self.student, batch)
+                taught = self.arithmetic.outputs(self.teacher, batch)
+                value = float(self.loss(outputs, taught, targets))
+                total += torch.tensor([value, 1.0], dtype=torch.float64)
+        total = total.to(self.arithmetic.device)
+        self.processes.sum([total])
+        return float(total[0] / total[1])
 
     def _to_dict(self) -> dict[str, Any]:
         return {
@@ -257,20 +296,45 @@ class _Training:
             "best": self.best,
             "report": self.report.to_dict(),
             "epoch_losses": self.epoch_losses,
-            "random": torch.get_rng_state(),
+            "arithmetic": self.arithmetic.state(),
         }
 
     def _resumed(self, path: Path | None) -> bool:
-        state = None if path is None else checkpoint.load(path, self.key)
+        own = checkpoint.load(path, self.key) if path is not None and self.processes.first else None
+        state = self.processes.told(own)
         if state is None:
             return False
         assign(self.student, state["student"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.average.values, self.best = state["average"], state["best"]
+        for name, value in state["average"].items():
+            self.average.values[name].copy_(value)
+        self.best = state["best"]
         self.report, self.step = TrainingReport(**state["report"]), state["step"]
         self.epoch_losses = state["epoch_losses"]
-        torch.set_rng_state(state["random"])
+        self.arithmetic.restore(state["arithmetic"])
         return True
+
+
+def _check_divisible(student: nn.Module, batch_size: int, processes: Processes) -> None:
+    least = 2 if batch_norms(student) else 1  # one sample has no variance
+    if batch_size < least * processes.count:
+        raise RecipeError(
+            f"a batch_size of at least {least * processes.count}, for {processes.count} processes",
+            str(batch_size),
+            "raise it, or start fewer processes",
+        )
+
+
+@contextmanager
+def _on(device: torch.device, *modules: nn.Module) -> Iterator[None]:
+    """The modules are on the device inside the block, and on the CPU after it."""
+    for module in modules:
+        module.to(device)
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.cpu()
 
 
 def _state(module: nn.Module) -> dict[str, Tensor]:

@@ -21,6 +21,16 @@ def batch_norms(module: nn.Module) -> list[_BatchNorm]:
     ]
 
 
+def statistics_of(module: nn.Module) -> list[Tensor]:
+    """The running means and variances of every batch norm."""
+    return [
+        each
+        for norm in batch_norms(module)
+        for each in (norm.running_mean, norm.running_var)
+        if each is not None
+    ]
+
+
 def recalibrate(module: nn.Module, batches: Iterable[Sequence[Tensor]]) -> None:
     """Set every batch norm's running statistics to their average over these batches; one pass, nothing is trained.
 

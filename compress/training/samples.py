@@ -11,6 +11,7 @@ from torch import Tensor
 
 from compress.data.split import Batch, Split
 from compress.errors import DataError
+from compress.training.processes import Processes
 
 #: More held-out samples than this cost time and tell no more.
 MOST_HELD_OUT = 1024
@@ -28,14 +29,22 @@ class TrainingSamples:
         batch_size: Samples a step; every batch has exactly so many.
         held_out: Share of the samples that is held out, above 0 and below 1.
         seed: Of the choice and the order.
+        processes: This process gets its part of every batch, and its part of the held-out batches.
 
     Raises:
         DataError: There are too few samples for a batch of each kind.
     """
 
     def __init__(
-        self, split: Split, inputs: Sequence[str], batch_size: int, held_out: float, seed: int
+        self,
+        split: Split,
+        inputs: Sequence[str],
+        batch_size: int,
+        held_out: float,
+        seed: int,
+        processes: Processes = Processes(),  # noqa: B008 - a frozen value
     ) -> None:
+        self._processes = processes
         self._split, self._inputs, self._batch_size, self._seed = split, tuple(inputs), batch_size, seed
         order = np.random.default_rng([seed, 0]).permutation(len(split))
         apart = min(max(int(held_out * len(split)), batch_size), MOST_HELD_OUT)
@@ -58,15 +67,18 @@ class TrainingSamples:
         return len(self._held_out)
 
     def batch(self, step: int) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """Inputs and targets of a step, counted from 0."""
+        """Inputs and targets of a step, counted from 0: this process's part of them."""
         wanted = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
+        wanted = wanted[self._processes.part(self._batch_size)]
         passes, places = np.divmod(wanted, len(self._trained))
         rows = np.concatenate([self._order(each)[places[passes == each]] for each in np.unique(passes)])
         return self._tensors(next(self._split.take(rows).batches(self._batch_size)))
 
     def held_out_batches(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
-        """Inputs and targets of everything held out."""
-        for batch in self._split.take(self._held_out).batches(self._batch_size):
+        """Inputs and targets of what is held out, in whole batches: this process's part of these."""
+        batches = self._held_out.reshape(-1, self._batch_size)
+        own = batches[self._processes.part(len(batches))]
+        for batch in self._split.take(own).batches(self._batch_size):
             yield self._tensors(batch)
 
     def _order(self, number: int) -> NDArray[np.int64]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from compress.errors import RecipeError
 
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -20,6 +22,7 @@ class TrainingSettings:
         average: Weight of the past in the moving average of the weights, from 0 to below 1.
         held_out: Share of the training data to judge by, above 0 and below 1; at most 1024 samples are used.
         patience: Stop after so many epochs without a better one, from 1.
+        precision: One of :data:`PRECISIONS`; ``auto`` is float32 on CPUs, and on GPUs 16 bits where that is safe.
     """
 
     epochs: int = 8
@@ -29,6 +32,7 @@ class TrainingSettings:
     average: float = 0.99
     held_out: float = 0.1
     patience: int = 3
+    precision: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "epoch_samples"):
@@ -36,6 +40,10 @@ class TrainingSettings:
             optional = name == "epoch_samples" and value is None
             if not optional and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise RecipeError(f"{name} as a whole number from 1", repr(value), "correct the recipe")
+        if self.precision not in PRECISIONS:
+            raise RecipeError(
+                f"a precision ({', '.join(PRECISIONS)})", repr(self.precision), "choose one of these"
+            )
         check_number("learning_rate", self.learning_rate, "above 0", lambda value: value > 0)
         check_number("average", self.average, "from 0 to below 1", lambda value: 0 <= value < 1)
         check_number("held_out", self.held_out, "above 0 and below 1", lambda value: 0 < value < 1)

@@ -1,0 +1,91 @@
+"""Where a training computes, and how precisely: float32 on CPUs, mixed precision on GPUs.
+
+Micikevicius et al. 2018, arXiv 1710.03740: weights stay in float32, the operators that gain from it run in 16 bits,
+and with float16 the loss is scaled so that small gradients do not vanish. bfloat16 has float32's range and needs no
+scaling.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Arithmetic:
+    """Moves batches to the device, casts what gains from it, and takes scaled steps.
+
+    Args:
+        precision: ``float32``, ``bfloat16``, ``float16``, or ``auto``: on a GPU bfloat16 where it has it, else
+            float16; on a CPU float32, which is deterministic to the bit.
+        device: Where to compute; None for this process's GPU where there is one, else the CPU.
+
+    Attributes:
+        device: Where it computes.
+        dtype: Of the operators that gain from it.
+    """
+
+    def __init__(self, precision: str = "auto", device: torch.device | None = None) -> None:
+        self.device = device or _own_device()
+        self.dtype = _DTYPES.get(precision) or _fastest(self.device)
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+    def outputs(self, network: nn.Module, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What a network returns for a batch, floats in float32 at the least."""
+        with self._cast():
+            results = network(*batch)
+        return tuple(
+            result.float() if result.dtype in (torch.float16, torch.bfloat16) else result
+            for result in results
+        )
+
+    def moved(
+        self, batch: tuple[tuple[Tensor, ...], Tensor | None]
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Inputs and targets on the device."""
+        inputs, targets = batch
+        return (
+            tuple(tensor.to(self.device) for tensor in inputs),
+            None if targets is None else targets.to(self.device),
+        )
+
+    def gradients(self, loss: Tensor) -> None:
+        """Compute the gradients of the loss, scaled with float16."""
+        self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+
+    def step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Take a step; with float16 none where the scaled gradients were too large, and the scale is adapted."""
+        self._scaler.step(optimizer)
+        self._scaler.update()
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return self._scaler.state_dict()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state`."""
+        if state:
+            self._scaler.load_state_dict(state)
+
+    def _cast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+
+def _own_device() -> torch.device:
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    number = int(os.environ.get("LOCAL_RANK", "0"))
+    torch.cuda.set_device(number)
+    return torch.device("cuda", number)
+
+
+def _fastest(device: torch.device) -> torch.dtype:
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
