@@ -38,7 +38,7 @@ def competition(target: Target, wanted: Sequence[str] = ()) -> Competition:
 
     Raises:
         TargetError: The target has no such back end.
-        UnavailableError: One that was asked for is not installed.
+        UnavailableError: One that was asked for is not installed, or would run on another machine.
     """
     for name in wanted:
         _check_usable(name, target)
@@ -62,7 +62,7 @@ def check_sessions(recipes: Iterable[Recipe], target: Target) -> None:
 
     Raises:
         TargetError: The target has no such back end.
-        UnavailableError: It is not installed.
+        UnavailableError: It is not installed, or would run on another machine.
         RecipeError: It has no such session option.
     """
     for recipe in recipes:
@@ -91,6 +91,12 @@ def tuned_options(backend: str, history: History) -> Mapping[str, Any] | None:
 
 def _check_usable(name: str, target: Target) -> None:
     target.for_backend(name)
+    if name != target.backend and not target.here:
+        raise UnavailableError(
+            f"the back end '{name}' where its builds run",
+            f"{target.name}, which is another machine",
+            "run compress there, for a target that is detected (compress targets)",
+        )
     if name != target.backend and not installed(name):
         raise UnavailableError(f"the back end '{name}'", "it is not installed", _command(name))
 

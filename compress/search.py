@@ -65,7 +65,7 @@ def _own(target: Target, limits: Limits, history: History, trains: bool) -> Iter
 
 
 def _further(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
-    """For a back end beside the target's own: the network as it is, in bf16 and in int8, each in its own flavour.
+    """For a back end beside the target's own: the network as it is, in half precision and in int8 in its own flavour.
 
     What int8 leaves in float may run in bf16 too; where nothing is left, that would be the same build again. A network
     that does not bear plain int8 is given what kept its accuracy in the target's own back end.
@@ -73,8 +73,9 @@ def _further(target: Target, limits: Limits, history: History) -> Iterator[Recip
     name = target.backend
     bf16 = {"precision": "bf16"} if "bf16" in target.precisions else {}
     yield Recipe(f"fp32-{name}", backend=name)
-    if bf16:
-        yield Recipe(f"bf16-{name}", backend=name, session=bf16)
+    for half in ("fp16", "bf16"):
+        if half in target.precisions:
+            yield Recipe(f"{half}-{name}", backend=name, session={"precision": half})
     if "int8" not in target.precisions:
         return
     plain = [
@@ -119,8 +120,8 @@ def most_candidates(
             most += own
         else:
             precisions = target.for_backend(name).precisions
-            float_builds = 1 + ("bf16" in precisions)
-            most += float_builds + (2 * float_builds + 1) * ("int8" in precisions)
+            fp16, bf16 = ("fp16" in precisions), ("bf16" in precisions)
+            most += 1 + fp16 + bf16 + (2 * (1 + bf16) + 1) * ("int8" in precisions)
     return most
 
 

@@ -91,11 +91,11 @@ class FurtherBackend:
 
     Attributes:
         precisions: That are worth trying in it; ``fp32`` first. Those of floats are its own, not casts in the graph.
-        quantization: How int8 looks for it.
+        quantization: How int8 looks for it, where that is among them.
     """
 
     precisions: tuple[str, ...]
-    quantization: QuantizationFlavour
+    quantization: QuantizationFlavour = TENSORRT_FLAVOUR
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,8 @@ _FIGURES: Mapping[str, Field] = {
 }
 _PRECISIONS = List(Text(tuple(PEAK_OF)), shortest=1, required=True)
 _FURTHER = Table({"precisions": _PRECISIONS, "quantization": Table(_FLAVOUR, required=True)})
+#: Torch-TensorRT takes no int8 from an ONNX graph; TensorRT's own back end does.
+_FURTHER_FLOAT = Table({"precisions": List(Text(("fp32", "fp16", "bf16")), shortest=1, required=True)})
 _SOURCED = (*_FIGURES, *_PEAKS)
 #: Every key of a target's file.
 _KEYS: Mapping[str, Field] = {
@@ -218,7 +220,7 @@ _KEYS: Mapping[str, Field] = {
     **_FIGURES,
     "peaks": Table(_PEAKS, required=True),
     "precisions": _PRECISIONS,
-    "further_backends": Table({"openvino": _FURTHER}),
+    "further_backends": Table({"openvino": _FURTHER, "torch-tensorrt": _FURTHER_FLOAT}),
     "batch_sizes": List(Number("samples", 1, 65536, whole=True), shortest=2, longest=2, required=True),
     "compute_capability": Text(),
     "cores": Number("", 1, 65536, whole=True),
@@ -358,6 +360,8 @@ def _target(path: Path, table: dict[str, Any]) -> Target:
     values["quantization"] = QuantizationFlavour(**flavour) if flavour else TENSORRT_FLAVOUR
     values["further_backends"] = {
         name: FurtherBackend(each["precisions"], QuantizationFlavour(**each["quantization"]))
+        if "quantization" in each
+        else FurtherBackend(each["precisions"])
         for name, each in values.pop("further_backends", {}).items()
     }
     low, high = values.pop("power_min_w", None), values.pop("power_max_w", None)

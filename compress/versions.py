@@ -5,7 +5,16 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-_PACKAGES = ("compress-toolkit", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "numpy")
+_PACKAGES = (
+    "compress-toolkit",
+    "torch",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "openvino",
+    "torch-tensorrt",
+    "numpy",
+)
 
 
 def versions() -> dict[str, str]:

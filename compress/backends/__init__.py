@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from compress.errors import UnavailableError
@@ -30,6 +29,10 @@ def load_backend(name: str) -> Backend:
         from compress.backends.trtexec import Trtexec
 
         return Trtexec()
+    if name == "torch-tensorrt":
+        from compress.backends.torch_tensorrt import TorchTensorRt
+
+        return TorchTensorRt()
     for entry in entry_points(group="compress.backends", name=name):
         backend: Backend = entry.load()()
         return backend
@@ -41,9 +44,9 @@ def load_backend(name: str) -> Backend:
 
 
 def installed(name: str) -> bool:
-    """Whether the package that runs a back end's artifacts is on this machine; it is not imported.
+    """Whether what runs a back end's artifacts is on this machine.
 
     Raises:
         UnavailableError: There is no back end of that name.
     """
-    return find_spec(load_backend(name).runtime) is not None
+    return load_backend(name).installed()

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -132,6 +133,10 @@ class Backend(ABC):
 
     name: ClassVar[str]
     runtime: ClassVar[str]
+
+    def installed(self) -> bool:
+        """Whether what runs its artifacts is on this machine: its package, which is not imported."""
+        return find_spec(self.runtime) is not None
 
     @abstractmethod
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:

@@ -112,7 +112,8 @@ def _print_target(target: Target) -> None:
     )
     words.add_row("int8 Q/DQ", _flavour(target.quantization))
     for name, further in target.further_backends.items():
-        words.add_row(f"Also {name}", f"{', '.join(further.precisions)}; {_flavour(further.quantization)}")
+        flavour = f"; {_flavour(further.quantization)}" if "int8" in further.precisions else ""
+        words.add_row(f"Also {name}", f"{', '.join(further.precisions)}{flavour}")
     words.add_row("Timed at", f"batch {target.batch_sizes[0]} and {target.batch_sizes[1]}")
     words.add_row("Here", _here(target))
     console.print(words)

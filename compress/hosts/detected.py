@@ -118,6 +118,7 @@ def cuda_figures(gpu: Gpu, memory_gb: float, known: Mapping[str, Mapping[str, An
     is_model = likeness(model)[0]
     resemblance = "this GPU" if is_model else f"the known board most like {gpu.name}"
     taken = ("bandwidth_gb_s", *board["peaks"])
+    bf16 = ("bf16",) if "bf16_tflops" in board["peaks"] else ()
     return {
         "description": f"This machine's GPU: {gpu.name}, driver {gpu.driver}.",
         "compute_capability": gpu.compute_capability,
@@ -125,6 +126,7 @@ def cuda_figures(gpu: Gpu, memory_gb: float, known: Mapping[str, Mapping[str, An
         "bandwidth_gb_s": board["bandwidth_gb_s"],
         "peaks": board["peaks"],
         "sparsity_2_4": _capability(gpu.compute_capability) >= _capability("8.0"),
+        "further_backends": {"torch-tensorrt": {"precisions": ("fp32", "fp16", *bf16)}},
         "source": {
             "default": f"the target {model}, {resemblance}",
             "memory_gb": "asked of this machine",

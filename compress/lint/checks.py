@@ -8,7 +8,7 @@ import onnx
 import onnx.checker
 import onnx.inliner
 
-from compress.lint import limits, operators, qdq, runtimes, shapes, speed, types
+from compress.lint import limits, operators, qdq, runtimes, shapes, speed, torch_tensorrt, types
 from compress.lint.dla import dla as dla_rule
 from compress.lint.findings import Finding, Subject
 from compress.target import Target
@@ -32,9 +32,11 @@ RULES: dict[str, tuple[Rule, ...]] = {
         qdq.activation_granularity,
         qdq.weight_axes,
         qdq.unpaired,
+        speed.idle_zeros,
     ),
-    "onnxruntime": (operators.opset, runtimes.onnxruntime_opens, speed.signed_activations),
+    "onnxruntime": (operators.opset, runtimes.onnxruntime_opens, speed.signed_activations, speed.idle_zeros),
     "openvino": (operators.opset, runtimes.openvino_reads),
+    "torch-tensorrt": (torch_tensorrt.divided,),
 }
 
 #: What ONNX's checker says, and the rewrite that helps: GroupNormalization of opset 18 had a scale per group.

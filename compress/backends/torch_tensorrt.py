@@ -1,0 +1,231 @@
+"""Torch-TensorRT: the graph compiled in this process on an NVIDIA GPU, for datacenter GPUs and Jetson Thor.
+
+The artifact is the ONNX graph, as for every back end here, so that it can be looked into, checked and gated without a
+GPU. An engine belongs to one GPU, one TensorRT release and one driver: it is built from the graph where it runs, once
+for each batch size, and kept as an exported program in the user's cache directory. What Torch-TensorRT leaves in
+PyTorch is told by :mod:`compress.backends.torch_tensorrt_partition`.
+
+This is the one back end that imports torch, and only inside of functions. Int8 is TensorRT's own back end's
+(``tensorrt``), which reads Q/DQ from ONNX; Torch-TensorRT would need them as operators of NVIDIA's ModelOpt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from compress.backends.base import Artifact, Backend, Session
+from compress.backends.feeds import check_feeds
+from compress.errors import NetworkError, RecipeError, UnavailableError
+from compress.tensors import TensorSpec
+
+if TYPE_CHECKING:
+    import onnx
+
+    from compress.target import Target
+
+#: Every session setting that may appear in a manifest, with its default. ``arguments`` are further keyword arguments
+#: of ``torch_tensorrt.dynamo.compile``; ``batch_sizes`` are built for, and other batches are run in such parts.
+DEFAULTS: Mapping[str, Any] = {"precision": "fp32", "batch_sizes": (1, 8), "arguments": {}}
+
+#: What float operators compute in, chosen operator by operator by Torch-TensorRT's own autocast.
+PRECISIONS = ("fp32", "fp16", "bf16")
+
+
+class TorchTensorRt(Backend):
+    """Torch-TensorRT on this machine's GPU."""
+
+    name: ClassVar[str] = "torch-tensorrt"
+    runtime: ClassVar[str] = "torch_tensorrt"
+
+    def installed(self) -> bool:
+        """See :meth:`Backend.installed`: with a torch that sees a GPU; without one the package cannot even load."""
+        if not super().installed():
+            return False
+        import torch
+
+        return torch.cuda.is_available()
+
+    def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
+        """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx``, and its engines are built.
+
+        Raises:
+            NetworkError: The graph is quantized, has open axes besides the batch, or an operator that cannot be run.
+            UsageError: An argument that the installed ``dynamo.compile`` does not take.
+            UnavailableError: There is no Torch-TensorRT or no GPU.
+        """
+        from compress.backends.onnx_artifact import folded, write_artifact
+
+        settings = settings_of(options)
+        check_gpu()
+        check_float(model)
+
+        def check(artifact: Artifact) -> None:
+            with self.open(artifact) as session:
+                for batch in session.batches:
+                    session.build(batch)
+
+        return write_artifact(folded(model), directory, self.name, settings, check)
+
+    def open(self, artifact: Artifact) -> TorchTensorRtSession:
+        """See :meth:`Backend.open`."""
+        check_gpu()
+        return TorchTensorRtSession(artifact)
+
+    def default_options(self, target: Target, threads: int | None = None) -> dict[str, Any]:
+        """See :meth:`Backend.default_options`: fp32, built for the target's batch sizes."""
+        return {**DEFAULTS, "batch_sizes": list(target.batch_sizes)}
+
+    def variants(self, options: Mapping[str, Any], threads: int | None) -> list[dict[str, Any]]:
+        """See :meth:`Backend.variants`: TensorRT tries its kernels itself."""
+        return []
+
+    def coverage(self, artifact: Artifact) -> None:
+        """See :meth:`Backend.coverage`: not told; what stays in PyTorch is what ``compress lint`` tells."""
+        return
+
+
+class TorchTensorRtSession(Session):
+    """A graph with an engine for each batch size, built or found in the cache when it is first needed.
+
+    Args:
+        artifact: The graph, with its options.
+
+    Attributes:
+        batches: Sizes that engines are built for, smallest first; one size where the network has a fixed one.
+
+    Raises:
+        BundleError: The file is damaged.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        from compress.backends.torch_tensorrt_program import read_graph
+
+        self._artifact = artifact
+        self._settings = settings_of(artifact.options)
+        self._model: onnx.ModelProto | None
+        self._model, self.inputs, self.outputs = read_graph(artifact.path)
+        check_fixed(self.inputs)
+        dynamic = any(spec.dynamic_batch for spec in self.inputs)
+        self.batches = tuple(sorted(set(self._settings["batch_sizes"]))) if dynamic else (1,)
+        self._built: dict[int, Any] = {}
+
+    def build(self, batch: int) -> Any:
+        """The compiled program for a batch size: a callable of CUDA tensors, in the order of :attr:`inputs`."""
+        from compress.backends.torch_tensorrt_program import compiled
+
+        if self._model is None:
+            raise RuntimeError("the session is closed")
+        if batch not in self._built:
+            self._built[batch] = compiled(
+                self._model, self.inputs, batch, self._artifact.sha256, self._settings
+            )
+        return self._built[batch]
+
+    def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        """See :meth:`Session.run`: host to host, copies included; a batch of another size is run in parts."""
+        if self._model is None:
+            raise RuntimeError("the session is closed")
+        check_feeds(self.inputs, feeds)
+        size = next((len(feeds[spec.name]) for spec in self.inputs if spec.dynamic_batch), 1)
+        batch = next((each for each in self.batches if each >= size), self.batches[-1])
+        if size == batch or not any(spec.dynamic_batch for spec in self.inputs):
+            return self._answer(feeds, batch)
+        return self._in_parts(feeds, size, batch)
+
+    def close(self) -> None:
+        """See :meth:`Session.close`."""
+        self._model = None
+        self._built = {}
+
+    def _in_parts(
+        self, feeds: Mapping[str, np.ndarray[Any, Any]], size: int, batch: int
+    ) -> list[np.ndarray[Any, Any]]:
+        """As many full batches as it takes; the last sample fills up the last of them."""
+        parts = []
+        for start in range(0, size, batch):
+            rows = np.minimum(np.arange(start, start + batch), size - 1)
+            part = {
+                spec.name: feeds[spec.name][rows] if spec.dynamic_batch else feeds[spec.name]
+                for spec in self.inputs
+            }
+            parts.append(self._answer(part, batch))
+        return [
+            np.concatenate([part[index] for part in parts])[:size] if spec.dynamic_batch else parts[0][index]
+            for index, spec in enumerate(self.outputs)
+        ]
+
+    def _answer(self, feeds: Mapping[str, np.ndarray[Any, Any]], batch: int) -> list[np.ndarray[Any, Any]]:
+        from compress.backends.torch_tensorrt_program import answers
+
+        return answers(self.build(batch), [feeds[spec.name] for spec in self.inputs])
+
+
+def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Session options with their defaults.
+
+    Raises:
+        RecipeError: A precision, or batch sizes, that there are not.
+    """
+    settings = {**DEFAULTS, **options}
+    if settings["precision"] not in PRECISIONS:
+        wanted = f"a precision of Torch-TensorRT ({', '.join(PRECISIONS)})"
+        raise RecipeError(wanted, repr(settings["precision"]), "choose one of these")
+    sizes = settings["batch_sizes"]
+    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise RecipeError("batch_sizes of 1 or more", repr(sizes), "write batch_sizes = [1, 8]")
+    return {**settings, "batch_sizes": list(sizes)}
+
+
+def check_gpu() -> None:
+    """Make sure that engines can be built and run in this process.
+
+    Raises:
+        UnavailableError: torch sees no NVIDIA GPU, or Torch-TensorRT cannot be loaded.
+    """
+    import torch
+
+    from compress.backends.torch_tensorrt_program import package
+
+    if not torch.cuda.is_available():
+        raise UnavailableError(
+            "an NVIDIA GPU that torch sees, for the back end 'torch-tensorrt'",
+            f"none with torch {torch.__version__}",
+            "run it where the GPU is, with a torch built for CUDA: pip install 'compress-toolkit[torch-tensorrt]'",
+        )
+    package()
+
+
+def check_float(model: onnx.ModelProto) -> None:
+    """Make sure that a graph computes in floats.
+
+    Raises:
+        NetworkError: It has a quantized operator, which is named.
+    """
+    from compress.onnx_graph.quantized import quantized_operator
+
+    found = quantized_operator(model)
+    if found is not None:
+        raise NetworkError(
+            "a network in floats for Torch-TensorRT, which reads no Q/DQ of ONNX",
+            f"a quantized one ({found})",
+            "build it with the back end tensorrt",
+        )
+
+
+def check_fixed(inputs: Sequence[TensorSpec]) -> None:
+    """Make sure that nothing but the batch is open.
+
+    Raises:
+        NetworkError: Another axis of an input is.
+    """
+    for spec in inputs:
+        if any(isinstance(size, str) for size in spec.shape[1:]):
+            raise NetworkError(
+                "inputs of fixed shape but for the batch",
+                str(spec),
+                "export the network with that axis fixed",
+            )

@@ -1,0 +1,50 @@
+"""Torch-TensorRT is asked how it would divide the graph, where it is installed; no engine is built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from compress.errors import NetworkError, UnavailableError
+from compress.lint.findings import Finding, Subject
+
+
+def divided(subject: Subject) -> Iterator[Finding]:
+    """What stays in PyTorch, and why; a graph that cannot be compiled at all is an error."""
+    from compress.backends.torch_tensorrt import check_fixed, check_float
+    from compress.backends.torch_tensorrt_partition import partition
+    from compress.formats.onnx_file import read_specs
+
+    model = subject.graph.model
+    try:
+        check_float(model)
+        check_fixed(read_specs(model)[0])
+        found = partition(model)
+    except UnavailableError as error:
+        message = f"not checked what would stay in PyTorch: {error.found}"
+        yield Finding("partition", "note", "", message, error.todo)
+        return
+    except NetworkError as error:
+        yield Finding("partition", "error", "", f"wanted {error.wanted}; found {error.found}", error.todo)
+        return
+    source = f"Torch-TensorRT {found.release}'s dry run: partition only, no engine was built"
+    for left in found.in_torch:
+        yield Finding(
+            "partition",
+            "warning",
+            "",
+            f"{left.count} of {left.operator} stay in PyTorch: {left.reason}",
+            "build it with the back end tensorrt as well, and let the measurements choose",
+            source,
+        )
+    yield Finding(
+        "partition",
+        "note",
+        "",
+        f"{sum(found.engines)} of {found.operators} operators go into {_counted(len(found.engines), 'engine')}",
+        "time it on the GPU",
+        source,
+    )
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
