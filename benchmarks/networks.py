@@ -7,7 +7,7 @@
     byte_cnn       bytes    an embedding and depthwise separable convolutions along one axis
     text_encoder   bytes    an embedding and a transformer encoder, nearly all of it in matrices
 
-Each name is a callable without arguments that returns the untrained network, so a state_dict is loaded with
+Each of these names is a callable without arguments that returns the untrained network, so a state_dict is loaded with
 ``--factory benchmarks.networks:resnet20``. Those of images (Fashion-MNIST) map float32 [batch, 1, 28, 28] to float32
 logits [batch, 10]; those of bytes (:mod:`benchmarks.sequences`) int64 [batch, length] in 0–255 to [batch, classes].
 """
@@ -27,6 +27,12 @@ SIDE = 28  # pixels, height and width of an image
 def resnet20() -> nn.Module:
     """Residual network of 20 layers in the CIFAR shape (He et al. 2015, arXiv 1512.03385, section 4.2)."""
     return ResNet(blocks_per_stage=3, widths=(16, 32, 64))
+
+
+def resnet20_of_width(width: float) -> nn.Module:
+    """The same with all channels times ``width``: a student family (``--student benchmarks.networks:resnet20_of_width``)."""
+    first, second, third = (max(1, round(channels * width)) for channels in (16, 32, 64))
+    return ResNet(blocks_per_stage=3, widths=(first, second, third))
 
 
 def mobilenet() -> nn.Module:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -53,7 +54,7 @@ class TestFit:
             pytest.fail("errors that fall are refused")
         told = [law.predict(size) for size in np.geomspace(1e3, 1e7, 30)]
         for column in zip(*told, strict=True):
-            assert all(later <= earlier + 1e-9 for earlier, later in zip(column, column[1:], strict=False))
+            assert all(later <= earlier + 1e-9 for earlier, later in pairwise(column))
         assert all(0 <= each.lower <= each.error + 1e-9 <= each.upper + 2e-9 <= 1 + 2e-9 for each in told)
 
     def test_the_bounds_are_those_of_every_law_that_fits(self):

@@ -1,0 +1,92 @@
+"""A student family: a callable that takes a width and builds an untrained network of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from compress.errors import CompressError, NetworkError
+from compress.references import resolve, working_directory_importable
+from compress.trace import essence
+
+if TYPE_CHECKING:
+    from compress.network import Network
+
+#: Builds an untrained network; the width is a multiplier (0.25) or a number of channels (16), as the family has it.
+Family = Callable[[float], nn.Module]
+
+
+def load_family(reference: str) -> Family:
+    """The family that ``package.module:callable`` names; importing the module runs it.
+
+    Raises:
+        NetworkError: There is no such thing, or it cannot be called.
+    """
+    found = resolve(reference, kind="a student family", error=NetworkError)
+    if not callable(found):
+        raise NetworkError(
+            "a callable that builds a student of a width",
+            f"{reference}, a {type(found).__name__}",
+            "name a function",
+        )
+    return found
+
+
+def build(family: Family, width: float, seed: int) -> nn.Module:
+    """An untrained student; the same seed gives the same weights, and nobody else's random numbers change.
+
+    Raises:
+        NetworkError: The family cannot build it.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), working_directory_importable():
+            torch.manual_seed(seed)
+            module = family(width)
+    except CompressError:
+        raise
+    except Exception as error:
+        raise NetworkError(
+            f"a student family that takes one width, {width:g} here",
+            essence(error),
+            "make it take one, or name other widths",
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise NetworkError(
+            "a student family that returns a torch.nn.Module", f"a {type(module).__name__}", "return a module"
+        )
+    return module
+
+
+def parameters_of(module: nn.Module) -> int:
+    """N of the scaling law: all parameters, shared ones once; buffers are none."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def check_fits(student: nn.Module, network: Network, example: Sequence[Tensor]) -> None:
+    """Check that a student takes the network's inputs and gives outputs of its shapes.
+
+    Raises:
+        NetworkError: It does not.
+    """
+    try:
+        with torch.no_grad():
+            result = student.eval()(*example)
+    except Exception as error:
+        raise NetworkError(
+            "a student that takes the network's inputs "
+            + ", ".join(f"{spec.name}: {spec.dtype}{list(spec.shape)}" for spec in network.inputs),
+            essence(error),
+            "give it the same inputs in the same order",
+        ) from error
+    outputs = result if isinstance(result, list | tuple) else (result,)
+    found = [list(each.shape[1:]) for each in outputs if isinstance(each, Tensor)]
+    wanted = [list(spec.shape[1:]) for spec in network.outputs]
+    if found != wanted:
+        raise NetworkError(
+            f"a student whose outputs have the network's shapes, {wanted} without the batch",
+            str(found),
+            "change its last layer",
+        )

@@ -1,0 +1,217 @@
+"""Students of scikit-learn's digits, learned from a small perceptron: real data, real training."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compress.errors import DataError, MetricError, NetworkError, RecipeError
+from compress.network import Network, load_network
+from compress.students.family import build, load_family, parameters_of
+from compress.students.judging import ModuleSession, RememberingTeacher
+from compress.students.recommendation import recommend
+from compress.students.training import StudentTraining
+from compress.task import load_task
+from compress.training.settings import TrainingSettings
+
+torch.set_num_threads(1)
+
+BRIEF = TrainingSettings(epochs=4, epoch_samples=960, batch_size=32, learning_rate=3e-2, patience=4)
+
+
+def perceptron(width: float) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, int(width)), nn.ReLU(), nn.Linear(int(width), 10))
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    found = pytest.importorskip("sklearn.datasets").load_digits()
+    order = np.random.default_rng(0).permutation(len(found.target))
+    images = (found.images[:, None] / 16).astype(np.float32)
+    return images[order], found.target[order].astype(np.int64)
+
+
+@pytest.fixture(scope="module")
+def network(digits) -> Network:
+    module = build(perceptron, 48, seed=5)
+    images, labels = (torch.from_numpy(each[:1300]) for each in digits)
+    optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
+    for _ in range(10):
+        for rows in torch.randperm(1300).view(-1, 50):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(module(images[rows]), labels[rows]).backward()
+            optimizer.step()
+    return load_network(module.eval(), example=[digits[0][:4]])
+
+
+def task_of(digits, network: Network, labels: bool = True, metric: str | None = None):
+    images, targets = digits
+    given = {"x": images[:1300]} | ({"y": targets[:1300]} if labels else {})
+    task = load_task({"x": images[1300:], "y": targets[1300:]}, train_data=given, metric=metric)
+    return task.bind(network.inputs, network.outputs)
+
+
+@pytest.fixture(scope="module")
+def training(digits, network) -> StudentTraining:
+    return StudentTraining(perceptron, network, task_of(digits, network), BRIEF)
+
+
+class TestRecommendation:
+    def test_the_smallest_width_inside_the_margin_is_trained_and_comes_true(self, training):
+        longer = replace(BRIEF, epochs=10, patience=10)
+        found = recommend(training, [12, 6, 9, 18], max_drop=12, runs=2, longer=longer)
+        assert [(each.width, each.samples) for each in found.trained] == [
+            (width, 260) for width in (6, 9, 12, 18) for _ in range(2)
+        ]
+        assert [each.width for each in found.forecasts] == [6, 9, 12, 18, 24, 30, 36, 42, 48]
+        within = [each for each in found.forecasts if each.drop_bound <= 12]
+        assert found.chosen is within[0]
+        assert 6 < found.chosen.width < 48
+        student = found.check.student
+        assert student.width == found.chosen.width
+        assert student.parameters == found.chosen.parameters == parameters_of(perceptron(student.width))
+        assert found.check.held == (
+            found.chosen.prediction.lower <= student.error <= found.chosen.prediction.upper
+        )
+        assert found.check.drop.points < 12
+        assert found.check.longer_drop.points < found.check.drop.points + 1
+        assert found.module is found.check.longer.module
+
+        told = json.loads(json.dumps(found.to_dict()))
+        assert told["chosen"] == found.chosen.width
+        assert told["check"]["longer"]["error"] == found.check.longer.error
+        assert len(told["forecasts"]) == len(found.forecasts)
+
+    def test_the_bound_of_a_drop_holds_the_teachers_uncertainty_too(self, training, network):
+        found = recommend(training, [6, 9, 12], max_drop=0, runs=1, candidates=[12])
+        (forecast,) = found.forecasts
+        alone = 100 * (forecast.prediction.upper - found.teacher.error)
+        assert forecast.drop_bound > alone
+        assert forecast.drop == pytest.approx(100 * (forecast.prediction.error - found.teacher.error))
+        assert found.teacher.size == parameters_of(network.graph)
+        assert (found.chosen, found.check, found.module) == (None, None, None)
+        assert json.loads(json.dumps(found.to_dict()))["check"] is None
+
+    @pytest.mark.parametrize("widths", [[], [2, 4], [2, 4, 4], [0, 2, 4], [2, 4, math.nan]])
+    def test_fewer_than_three_widths_are_refused(self, training, widths):
+        with pytest.raises(RecipeError, match="at least 3 different widths above 0"):
+            recommend(training, widths)
+
+    @pytest.mark.parametrize("options", [{"max_drop": -1}, {"runs": 0}, {"max_drop": math.nan}])
+    def test_settings_out_of_range_are_refused(self, training, options):
+        with pytest.raises(RecipeError, match="points and"):
+            recommend(training, [2, 4, 8], **options)
+
+
+class TestTraining:
+    def test_no_judged_sample_trains(self, training, digits):
+        apart = {each.inputs for each in training._apart.digests}
+        others = [each.inputs for each in training._trained.digests]
+        assert len(training._apart) == 260
+        assert len(training._apart) + len(others) == 1300
+        assert not apart & set(others)
+
+    def test_one_seed_gives_one_student_and_another_run_another(self, training):
+        one, same, other = (training.train(3, run) for run in (0, 0, 1))
+        assert one.wrong == same.wrong
+        weights = [each.module[1].weight for each in (one, same, other)]
+        assert torch.equal(weights[0], weights[1])
+        assert not torch.equal(weights[0], weights[2])
+
+    def test_without_labels_a_student_is_judged_by_agreement(self, network, digits):
+        unlabelled = StudentTraining(
+            perceptron, network, task_of(digits, network, labels=False, metric="agreement"), BRIEF
+        )
+        assert 0 < unlabelled.train(9).error < 0.6
+        assert unlabelled.outcomes(unlabelled.teacher).all()
+        found = recommend(unlabelled, [6, 9, 12], max_drop=0, runs=1, candidates=[12])
+        assert (found.teacher.error, found.teacher.deviation) == (0, 0)
+
+    def test_what_cannot_be_judged_is_refused(self, network, digits):
+        with pytest.raises(DataError, match=r"training data with labels, to judge students by top-1"):
+            StudentTraining(perceptron, network, task_of(digits, network, labels=False), BRIEF)
+        graded = task_of(digits, network)
+        by_degree = replace(graded, metric=replace(graded.metric, right_or_wrong=False))
+        with pytest.raises(MetricError, match="right or wrong"):
+            StudentTraining(perceptron, network, by_degree, BRIEF)
+        with pytest.raises(DataError, match="set a part of it aside"):
+            StudentTraining(perceptron, network, graded, BRIEF, judged=1e-6)
+
+    def test_a_teacher_in_onnx_has_a_size_too(self, network, digits):
+        as_onnx = network.with_onnx(network.to_onnx())
+        training = StudentTraining(perceptron, as_onnx, task_of(digits, as_onnx), BRIEF)
+        assert training.teacher_parameters == parameters_of(network.graph)
+
+
+class TestTeacher:
+    def test_a_batch_is_computed_once_for_all_students(self):
+        calls = []
+
+        class Counting(nn.Module):
+            def forward(self, x):
+                calls.append(x)
+                return 2 * x
+
+        teacher = RememberingTeacher(Counting())
+        one, other = torch.ones(2, 3), torch.zeros(2, 3)
+        for each in (one, other, one.clone(), one.view(3, 2)):
+            assert torch.equal(teacher(each)[0], 2 * each)
+        assert len(calls) == 3
+
+    def test_what_does_not_fit_in_memory_is_computed_again(self, monkeypatch):
+        monkeypatch.setattr("compress.students.judging._REMEMBERED_BYTES", 30)
+        teacher = RememberingTeacher(nn.Identity())
+        for value in range(3):
+            assert torch.equal(teacher(torch.full((5,), float(value)))[0], torch.full((5,), float(value)))
+        assert len(teacher._outputs) == 1
+
+    def test_a_session_takes_inputs_by_name(self, network, digits):
+        session = ModuleSession(network.graph, network)
+        name = network.inputs[0].name
+        (scores,) = session.run({name: digits[0][:3]})
+        assert scores.shape == (3, 10)
+
+
+class TestFamily:
+    def test_a_reference(self):
+        assert load_family(f"{math.__name__}:sqrt") is math.sqrt
+        with pytest.raises(NetworkError, match="a student family"):
+            load_family("math.sqrt")
+        with pytest.raises(NetworkError, match="name a function"):
+            load_family("math:pi")
+
+    def test_building_leaves_random_numbers_alone(self):
+        torch.manual_seed(0)
+        wanted = torch.rand(1)
+        torch.manual_seed(0)
+        built = [build(perceptron, 3, seed)[1].weight for seed in (1, 1, 2)]
+        assert torch.equal(built[0], built[1])
+        assert not torch.equal(built[0], built[2])
+        assert torch.equal(torch.rand(1), wanted)
+
+    def test_a_family_that_fails_is_named_with_the_width(self, training):
+        with pytest.raises(NetworkError, match="takes one width, 3 here"):
+            build(lambda width: nn.Linear(8, "x"), 3, 0)
+        with pytest.raises(NetworkError, match="returns a torch"):
+            build(lambda width: None, 3, 0)
+
+    @pytest.mark.parametrize(
+        "family, message",
+        [
+            (lambda width: nn.Linear(7, 10), "takes the network's inputs"),
+            (
+                lambda width: nn.Sequential(nn.Flatten(), nn.Linear(64, 9)),
+                "whose outputs have the network's shapes",
+            ),
+        ],
+    )
+    def test_a_student_that_does_not_fit_is_refused_before_training(self, network, digits, family, message):
+        training = StudentTraining(family, network, task_of(digits, network), BRIEF)
+        with pytest.raises(NetworkError, match=message):
+            recommend(training, [1, 2, 3])
