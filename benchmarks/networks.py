@@ -30,7 +30,7 @@ def resnet20() -> nn.Module:
 
 
 def resnet20_of_width(width: float) -> nn.Module:
-    """The same with all channels times ``width``: a student family (``--student benchmarks.networks:resnet20_of_width``)."""
+    """The same with all channels times ``width``: a student family for ``compress distill --widths``."""
     first, second, third = (max(1, round(channels * width)) for channels in (16, 32, 64))
     return ResNet(blocks_per_stage=3, widths=(first, second, third))
 
