@@ -23,6 +23,7 @@ class LazyGroup(click.Group):
         "inspect": "Show layers, shapes, parameters, MACs and bytes of a network.",
         "lint": "Check an ONNX graph against what a target's runtime accepts.",
         "report": "Show what a run tried and shipped: one HTML file, Markdown, SVG or PNG.",
+        "doctor": "Tell what this machine and a board can do, and how to get the rest.",
         "targets": "List the targets, or explain one.",
         "demo": "Train a small network on real digits and optimize it.",
     }

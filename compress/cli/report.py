@@ -24,7 +24,7 @@ from compress.errors import UsageError
 )
 @click.option(
     "--schema",
-    type=click.Choice(["profile", "manifest", "gate", "optimize", "history"]),
+    type=click.Choice(["profile", "manifest", "gate", "optimize", "history", "doctor"]),
     help="Print the JSON Schema of a bundle's file, or of what a command prints with --json, and do nothing else.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was written as one JSON object.")

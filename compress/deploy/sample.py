@@ -116,6 +116,10 @@ def share_of(artifact: Path, options: Mapping[str, Any], backend: str) -> float:
         options: Of its session.
         backend: That runs it where it is deployed.
     """
+    if artifact.suffix != ".onnx":
+        return SHARES[
+            "half"
+        ]  # A compiled program does not tell; floats of half precision are the widest of its kind.
     import onnx
 
     from compress.onnx_graph.quantized import quantized_operator

@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING
 
 from compress.backends import load_backend
 from compress.errors import UsageError
-from compress.hosts.absent import AbsentHost
-from compress.hosts.local import LocalHost
-from compress.profiling.latency import Budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +53,11 @@ def connect(
         except BaseException:
             shell.close()
             raise
+    # A board can be asked where neither onnx nor a runtime is installed; measuring needs them.
+    from compress.hosts.absent import AbsentHost
+    from compress.hosts.local import LocalHost
+    from compress.profiling.latency import Budget
+
     if target.here:
         return LocalHost(load_backend(target.backend), Budget(seconds=seconds))
     return AbsentHost(load_backend("onnxruntime"))

@@ -6,7 +6,7 @@ import json
 from importlib.resources import files
 
 #: Of profile.json and ``compress profile``, of manifest.json, and of the commands of these names.
-NAMES = ("profile", "manifest", "gate", "optimize", "history")
+NAMES = ("profile", "manifest", "gate", "optimize", "history", "doctor")
 
 
 def schema_text(name: str) -> str:

@@ -1,0 +1,26 @@
+"""What this machine and a board can do for each target, and how to get the rest.
+
+Nothing here needs torch, onnx or ONNX Runtime: what is missing is told. Packages are imported in processes of their
+own, all at once, since one that is damaged may end the process it is imported in.
+"""
+
+from __future__ import annotations
+
+from compress.doctor.board import advice
+from compress.doctor.diagnosis import Diagnosis, diagnose
+from compress.doctor.outlook import Outlook, outlook
+from compress.doctor.packages import PACKAGES, Package, look
+from compress.doctor.system import System, system
+
+__all__ = [
+    "PACKAGES",
+    "Diagnosis",
+    "Outlook",
+    "Package",
+    "System",
+    "advice",
+    "diagnose",
+    "look",
+    "outlook",
+    "system",
+]

@@ -1,0 +1,87 @@
+"""Everything that the doctor found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from compress.doctor.board import advice
+from compress.doctor.outlook import Outlook, outlook
+from compress.doctor.packages import Package, look
+from compress.doctor.system import System, system
+from compress.hosts.board import Board, probe
+from compress.hosts.shell import LocalShell
+
+if TYPE_CHECKING:
+    from compress.target import Target
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What this machine and a board can do.
+
+    Attributes:
+        machine: This one.
+        packages: In the order of :data:`compress.doctor.packages.PACKAGES`.
+        targets: What can be said about each.
+        host: The address that was given; None without one.
+        board: What answered there.
+        advice: What to do there before anything is measured.
+    """
+
+    machine: System
+    packages: tuple[Package, ...]
+    targets: tuple[Outlook, ...]
+    host: str | None = None
+    board: Board | None = None
+    advice: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``compress doctor --json`` prints it."""
+        return {
+            "schema": 1,
+            "machine": self.machine.to_dict(),
+            "packages": [package.to_dict() for package in self.packages],
+            "targets": [each.to_dict() for each in self.targets],
+            "host": self.host,
+            "board": None if self.board is None else asdict(self.board),
+            "advice": list(self.advice),
+        }
+
+
+def diagnose(
+    targets: list[Target] | None = None, host: str | None = None, *, importing: bool = True
+) -> Diagnosis:
+    """Look at this machine, and at a board.
+
+    Args:
+        targets: What is asked about; None takes all that are known.
+        host: A board: an address that ssh takes, or ``local``.
+        importing: Whether to import the packages that are installed, which takes seconds.
+
+    Raises:
+        UnavailableError: The board does not answer, or has no ``trtexec``.
+        UsageError: That is no address.
+    """
+    from compress.target import list_targets
+
+    board = None if host is None else _ask(host)
+    machine, packages = system(), look(importing=importing)
+    by_name = {package.name: package for package in packages}
+    asked = list_targets() if targets is None else targets
+    seen = None if board is None or host is None else (host, board)
+    return Diagnosis(
+        machine,
+        packages,
+        tuple(outlook(target, machine, by_name, seen) for target in asked),
+        host,
+        board,
+        () if board is None else tuple(advice(board)),
+    )
+
+
+def _ask(host: str) -> Board:
+    from compress.hosts.ssh import SshShell
+
+    with LocalShell() if host == "local" else SshShell(host) as shell:
+        return probe(shell)

@@ -1,0 +1,126 @@
+"""What can be said about a target from here: measured, measured on a board, estimated, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from compress.doctor.packages import Package
+from compress.doctor.system import System
+from compress.hosts.board import Board
+
+if TYPE_CHECKING:
+    from compress.target import Target
+
+#: ``measured``: here, or on the board that was given; ``needs-host``: with --host, an estimate without; ``estimate``:
+#: in no other way; ``unavailable``: not at all before something is installed.
+Verdict = Literal["measured", "needs-host", "estimate", "unavailable"]
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What can be said about one target.
+
+    Attributes:
+        target: Its name.
+        verdict: See :data:`Verdict`.
+        reason: Why, in a sentence.
+        todo: What would make more of it; None where nothing would.
+    """
+
+    target: str
+    verdict: Verdict
+    reason: str
+    todo: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+def outlook(
+    target: Target,
+    machine: System,
+    packages: Mapping[str, Package],
+    board: tuple[str, Board] | None = None,
+) -> Outlook:
+    """What can be said about a target.
+
+    Args:
+        target: Any.
+        machine: This one.
+        packages: By pip's name.
+        board: The address that was given, and what answered there.
+    """
+    if target.backend == "tensorrt":
+        return _with_tensorrt(target, machine, packages, board)
+    runtime = _runtime(packages)
+    if runtime is None:
+        return Outlook(target.name, "unavailable", "ONNX Runtime is missing", packages["onnxruntime"].install)
+    if target.here:
+        if target.provider is None or not runtime.providers or target.provider in runtime.providers:
+            return Outlook(target.name, "measured", "this machine")
+        missing = f"a GPU is here, and {runtime.name} {runtime.version} has no {target.provider}"
+        return Outlook(target.name, "unavailable", missing, packages["onnxruntime-gpu"].install)
+    if target.compute_capability is None and target.memory_gb == 0:
+        return Outlook(
+            target.name,
+            "unavailable",
+            machine.no_gpu or "no GPU",
+            "install NVIDIA's driver, or choose another target",
+        )
+    todo = "run compress on that very machine, with --target cpu"
+    return _estimated(target, packages, "no --host leads there: its back end is ONNX Runtime", todo)
+
+
+def _with_tensorrt(
+    target: Target,
+    machine: System,
+    packages: Mapping[str, Package],
+    board: tuple[str, Board] | None,
+) -> Outlook:
+    if board is not None:
+        address, found = board
+        if found.compute_capability in (None, target.compute_capability):
+            return Outlook(
+                target.name, "measured", f"--host {address}: {found.model}, TensorRT {found.tensorrt}"
+            )
+        wanted, has = target.compute_capability, found.compute_capability
+        other = f"{found.model} at {address} has compute capability {has}, not {wanted}"
+        return _estimated(target, packages, other, None)
+    card = machine.gpu
+    if machine.trtexec and card is not None and card.compute_capability == target.compute_capability:
+        return Outlook(target.name, "measured", f"--host local: {card.name}, TensorRT {machine.tensorrt}")
+    missing = _missing_for_estimates(packages)
+    if machine.ssh is None:
+        todo = "install OpenSSH's client (apt install openssh-client)"
+        return _estimated(target, packages, "no ssh leads to a board", todo)
+    if missing is not None:
+        return Outlook(target.name, "unavailable", f"{missing.name} is missing", missing.install)
+    return Outlook(
+        target.name,
+        "needs-host",
+        "measured with --host user@board, estimated without",
+        "compress doctor --host user@board",
+    )
+
+
+def _estimated(target: Target, packages: Mapping[str, Package], reason: str, todo: str | None) -> Outlook:
+    missing = _missing_for_estimates(packages)
+    if missing is not None:
+        return Outlook(target.name, "unavailable", f"{missing.name} is missing", missing.install)
+    return Outlook(target.name, "estimate", reason, todo)
+
+
+def _missing_for_estimates(packages: Mapping[str, Package]) -> Package | None:
+    """Accuracy of a target that is elsewhere is measured here, by ONNX Runtime; its time is told from the graph."""
+    if _runtime(packages) is None:
+        return packages["onnxruntime"]
+    return None if packages["onnx"].usable else packages["onnx"]
+
+
+def _runtime(packages: Mapping[str, Package]) -> Package | None:
+    return next(
+        (packages[name] for name in ("onnxruntime-gpu", "onnxruntime") if packages[name].usable), None
+    )

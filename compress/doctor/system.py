@@ -1,0 +1,77 @@
+"""This machine: processor, memory, GPU, and the programs that lead to boards."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from compress.backends.tensorrt import TRTEXEC
+from compress.errors import UnavailableError
+from compress.hosts.board import tool_release
+from compress.hosts.machine import Cpu, Gpu, cpu, gpu
+
+
+@dataclass(frozen=True)
+class System:
+    """A machine.
+
+    Attributes:
+        python: Release.
+        os: Name and release.
+        cpu: Its processor.
+        threads: Hardware threads that this process may use.
+        gpu: Its NVIDIA GPU; None without one.
+        no_gpu: Why there is none.
+        trtexec: Path of TensorRT's tool; None where there is none.
+        tensorrt: Its release.
+        ssh: Path of the client that leads to boards.
+    """
+
+    python: str
+    os: str
+    cpu: Cpu
+    threads: int
+    gpu: Gpu | None
+    no_gpu: str | None
+    trtexec: str | None
+    tensorrt: str | None
+    ssh: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+
+def system() -> System:
+    """This machine, asked."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
+    try:
+        card, no_card = gpu(), None
+    except UnavailableError as error:
+        card, no_card = None, error.found
+    tool = shutil.which("trtexec") or (TRTEXEC if Path(TRTEXEC).exists() else None)
+    return System(
+        python=platform.python_version(),
+        os=f"{platform.system()} {platform.release()}",
+        cpu=cpu(),
+        threads=len(affinity(0)) if affinity else os.cpu_count() or 1,
+        gpu=card,
+        no_gpu=no_card,
+        trtexec=tool,
+        tensorrt=None if tool is None else _release(tool),
+        ssh=shutil.which(shlex.split(os.environ.get("COMPRESS_SSH", "ssh"))[0]),
+    )
+
+
+def _release(tool: str) -> str | None:
+    try:
+        done = subprocess.run([tool, "--help"], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return tool_release(done.stdout + done.stderr)
