@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compress.backends import installed, load_backend
+from compress.backends.providers import available, how_to_get, on_nvidia_gpu
 from compress.closest import closest
 from compress.errors import RecipeError, UnavailableError
 
@@ -22,10 +23,12 @@ class Competition:
 
     Attributes:
         names: Those that compete.
+        providers: ONNX Runtime's execution providers that compete beside the target's own.
         notes: What a person should know of the others, one line each.
     """
 
     names: tuple[str, ...]
+    providers: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -42,17 +45,35 @@ def competition(target: Target, wanted: Sequence[str] = ()) -> Competition:
     """
     for name in wanted:
         _check_usable(name, target)
+    providers, lacking = _providers(target) if not wanted or "onnxruntime" in wanted else ((), ())
     if wanted:
-        return Competition(
-            tuple(name for name in (target.backend, *target.further_backends) if name in wanted)
-        )
+        names = tuple(name for name in (target.backend, *target.further_backends) if name in wanted)
+        return Competition(names, providers, lacking)
     further = {name: installed(name) for name in target.further_backends} if target.here else {}
     return Competition(
         names=(target.backend, *(name for name, here in further.items() if here)),
-        notes=tuple(
-            f"{name} is not installed; {_command(name)} adds it to the competition"
-            for name, here in further.items()
-            if not here
+        providers=providers,
+        notes=(
+            *(
+                f"{name} is not installed; {_command(name)} adds it to the competition"
+                for name, here in further.items()
+                if not here
+            ),
+            *lacking,
+        ),
+    )
+
+
+def _providers(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Execution providers that the installed ONNX Runtime has, and a sentence about each that it could have."""
+    if not (target.here and target.further_providers and target.backend == "onnxruntime"):
+        return (), ()
+    here = available()
+    lacking = [name for name in target.further_providers if name not in here and on_nvidia_gpu(name)]
+    return (
+        tuple(name for name in target.further_providers if name in here),
+        tuple(
+            f"this ONNX Runtime has no {name}: it does not compete; {how_to_get(name)}" for name in lacking
         ),
     )
 

@@ -12,7 +12,8 @@
     │   ├── BundleError       a bundle or profile that is damaged or of another kind
     │   └── OutputError       the place where results should go
     ├── UnavailableError      exit 4: the target or its back end is not on this machine
-    │   └── ConnectionLostError  a board stopped answering; what was measured is kept
+    │   ├── ConnectionLostError  a board stopped answering; what was measured is kept
+    │   └── MachineChangedError  a board is in another power mode than the figures before
     └── InternalError         exit 5: a defect of compress itself
 
 Exit codes of the command: 0 success or pass, 1 the gate's fail, 2 usage, 3 the gate's inconclusive,
@@ -96,6 +97,10 @@ class UnavailableError(CompressError):
 
 class ConnectionLostError(UnavailableError):
     """A board stopped answering; what was measured is kept."""
+
+
+class MachineChangedError(UnavailableError):
+    """A board is in another power mode than when the figures before were taken: they do not compare."""
 
 
 class InternalError(CompressError):

@@ -18,6 +18,7 @@ from compress.errors import (
     CompressError,
     ConnectionLostError,
     InternalError,
+    MachineChangedError,
     OutputError,
     RecipeError,
     UsageError,
@@ -193,8 +194,11 @@ def optimize(
 
     with machine, History(out.with_name(out.name + ".partial"), run.key()) as history:
         trains = task.training is not None
-        reporter.plan(most_candidates(deployment, own, rivals.names, trains=trains))
-        for recipe in propose(deployment, limits, history, own, rivals.names, trains=trains):
+        most = most_candidates(deployment, own, rivals.names, trains=trains, providers=rivals.providers)
+        reporter.plan(most)
+        for recipe in propose(
+            deployment, limits, history, own, rivals.names, trains=trains, providers=rivals.providers
+        ):
             candidate = history.find(recipe)
             if candidate is None:
                 candidate = run.attempt(recipe, history)
@@ -241,6 +245,7 @@ class _Run:
             "task": {**self.task.provenance, "metric": self.task.metric.name},
             "target": self.target.to_dict(),
             "backends": self.rivals.names,
+            "providers": self.rivals.providers,
             "threads": self.threads,
             "seconds": self.seconds,
             "seed": self.seed,
@@ -283,7 +288,7 @@ class _Run:
                 network=(self.network.origin.name, self.network.origin.sha256),
                 reporter=self.reporter,
             )
-        except (OutputError, ConnectionLostError):
+        except (OutputError, ConnectionLostError, MachineChangedError):
             raise
         except Exception as error:
             if recipe == ORIGINAL:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from compress.backends.providers import short_name
 from compress.choice import Limits, inside_margin
 from compress.recipe import Recipe, Step
 
@@ -29,6 +30,7 @@ def propose(
     backends: Sequence[str] = (),
     *,
     trains: bool = False,
+    providers: Sequence[str] = (),
 ) -> Iterator[Recipe]:
     """Recipes for a target, cheapest and likeliest first.
 
@@ -39,6 +41,7 @@ def propose(
         recipes: The user's own; where there are any, these and the original are all that is tried.
         backends: Those that compete; none means the target's own.
         trains: Whether there is data to train on.
+        providers: ONNX Runtime's execution providers that compete beside the target's own.
     """
     yield ORIGINAL
     if recipes:
@@ -47,6 +50,8 @@ def propose(
     for name in backends or (target.backend,):
         if name == target.backend:
             yield from _own(target, limits, history, trains)
+            for provider in providers:
+                yield from _of_provider(provider, target.further_providers[provider])
         else:
             yield from _further(target.for_backend(name), limits, history)
 
@@ -62,6 +67,19 @@ def _own(target: Target, limits: Limits, history: History, trains: bool) -> Iter
     yield from _strongly_typed(target)
     if target.backend == "onnxruntime":
         yield from _small(limits, history)
+
+
+def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:
+    """The same runtime on another of its execution providers."""
+    name, session = short_name(provider), {"provider": provider}
+    steps: dict[str, tuple[Step, ...]] = {
+        "fp32": (),
+        "fp16": (Step("cast", {"precision": "float16"}),),
+        "int8": (Step("quantize", {"scope": "all"}),),
+    }
+    for precision in precisions:
+        if precision in steps:
+            yield Recipe(f"{precision}-{name}", steps[precision], session=session)
 
 
 def _further(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
@@ -108,6 +126,7 @@ def most_candidates(
     backends: Sequence[str] = (),
     *,
     trains: bool = False,
+    providers: Sequence[str] = (),
 ) -> int:
     """How many recipes :func:`propose` gives at the most."""
     if recipes:
@@ -118,6 +137,7 @@ def most_candidates(
     for name in backends or (target.backend,):
         if name == target.backend:
             most += own
+            most += sum(len(list(_of_provider(each, target.further_providers[each]))) for each in providers)
         else:
             precisions = target.for_backend(name).precisions
             fp16, bf16 = ("fp16" in precisions), ("bf16" in precisions)

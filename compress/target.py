@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from compress.backends.providers import TENSORRT, XNNPACK
 from compress.closest import closest
 from compress.errors import TargetError, UnavailableError
 from compress.toml_reader import Field, Flag, List, Number, Table, Text, check, read_toml
@@ -110,6 +111,8 @@ class Target:
         backend: ``onnxruntime`` or ``tensorrt``: what the original network runs in.
         further_backends: Name → what else builds may run in.
         provider: ONNX Runtime's execution provider; None for TensorRT.
+        further_providers: Its other execution providers that compete where the installed runtime has them, each with
+            the precisions worth trying in it.
         here: Whether the target is this machine.
         memory_gb: 10⁹ bytes.
         bandwidth_gb_s: Of that memory, 10⁹ bytes per second.
@@ -158,6 +161,7 @@ class Target:
     estimated_fields: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
     further_backends: Mapping[str, FurtherBackend] = field(default_factory=dict, hash=False)
+    further_providers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     def for_backend(self, name: str) -> Target:
         """The target as a technique sees it that builds for one of its back ends: its flavour and precisions.
@@ -221,6 +225,7 @@ _KEYS: Mapping[str, Field] = {
     "peaks": Table(_PEAKS, required=True),
     "precisions": _PRECISIONS,
     "further_backends": Table({"openvino": _FURTHER, "torch-tensorrt": _FURTHER_FLOAT}),
+    "further_providers": Table(dict.fromkeys((TENSORRT, XNNPACK), replace(_PRECISIONS, required=False))),
     "batch_sizes": List(Number("samples", 1, 65536, whole=True), shortest=2, longest=2, required=True),
     "compute_capability": Text(),
     "cores": Number("", 1, 65536, whole=True),
@@ -364,6 +369,7 @@ def _target(path: Path, table: dict[str, Any]) -> Target:
         else FurtherBackend(each["precisions"])
         for name, each in values.pop("further_backends", {}).items()
     }
+    values["further_providers"] = values.pop("further_providers", {})
     low, high = values.pop("power_min_w", None), values.pop("power_max_w", None)
     values["power_w"] = (low or high, high or low) if low or high else None
     target = Target(

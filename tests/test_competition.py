@@ -12,6 +12,7 @@ import pytest
 
 from compress import load_bundle, optimize
 from compress.backends.onnxruntime import OnnxRuntime
+from compress.backends.providers import TENSORRT, XNNPACK, how_to_get
 from compress.bundle import write_bundle
 from compress.choice import Limits
 from compress.competition import check_sessions, competition, tuned_options
@@ -23,7 +24,7 @@ from compress.profiling.standalone import profile_artifact
 from compress.recipe import Recipe, Step
 from compress.record import Drop, Interval
 from compress.search import most_candidates, propose
-from compress.target import FurtherBackend, Target, load_target
+from compress.target import FurtherBackend, Target, list_targets, load_target
 from tests.graphs import classifier, samples
 from tests.records import profile
 
@@ -259,3 +260,61 @@ def test_wrong_back_ends_and_sessions_are_told(tmp_path: Path, line: str, told: 
     path.write_text(f'name = "x"\n{line}\n')
     with pytest.raises(RecipeError, match=told):
         Recipe.from_file(path)
+
+
+class TestExecutionProviders:
+    """Azure's provider, which every wheel has and which leaves all operators to the processor, plays a further one."""
+
+    AZURE = "AzureExecutionProvider"
+
+    @pytest.fixture
+    def here(self, cpu: Target) -> Target:
+        further = {self.AZURE: ("fp32", "int8"), TENSORRT: ("fp32", "fp16", "int8"), XNNPACK: ("fp32",)}
+        return replace(cpu, further_backends={}, further_providers=further)
+
+    def test_those_that_are_there_compete_and_the_others_are_told(self, here: Target) -> None:
+        found = competition(here)
+        assert found.providers == (self.AZURE,)
+        assert found.notes == (
+            f"this ONNX Runtime has no {TENSORRT}: it does not compete; {how_to_get(TENSORRT)}",
+        )
+        assert competition(here, ["onnxruntime"]).providers == (self.AZURE,)
+        assert competition(replace(here, here=False)).providers == ()
+
+    def test_gpu_and_processor_have_theirs(self) -> None:
+        listed = {target.name: target.further_providers for target in list_targets()}
+        assert listed["cuda"] == {TENSORRT: ("fp32", "fp16", "int8")}
+        assert listed["cpu"] == {XNNPACK: ("fp32", "int8")}
+
+    def test_each_precision_is_a_recipe_with_the_provider_in_its_session(
+        self, here: Target, tmp_path: Path
+    ) -> None:
+        providers = (TENSORRT, XNNPACK)
+        with History(tmp_path / "history", {}) as history:
+            proposed = list(propose(here, Limits(), history, providers=providers))
+        of_provider = [each for each in proposed if each.session]
+        assert [each.name for each in of_provider] == [
+            "fp32-tensorrt",
+            "fp16-tensorrt",
+            "int8-tensorrt",
+            "fp32-xnnpack",
+        ]
+        assert {each.session["provider"] for each in of_provider} == set(providers)
+        assert most_candidates(here, providers=providers) == most_candidates(here) + 4
+
+    def test_they_are_measured_and_chosen_like_any_build(
+        self, here: Target, files: Path, tmp_path: Path
+    ) -> None:
+        target = replace(here, precisions=("fp32",), further_providers={self.AZURE: ("fp32",)})
+        result = optimize(
+            files / "model.onnx",
+            data=files / "val.npz",
+            target=target,
+            out=tmp_path / "build",
+            seconds=0.05,
+            max_drop=100.0,
+        )
+        entry = next(each for each in result.candidates if each.recipe.name == "fp32-azure")
+        assert entry.profile is not None
+        assert entry.profile.options["provider"] == self.AZURE
+        assert entry.profile.latency[0].ratio is not None

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from compress.cli.options import data_options
+from compress.cli.options import data_options, host_options
 
 
 @click.command()
@@ -51,6 +51,8 @@ from compress.cli.options import data_options
     "--markdown", type=click.Path(dir_okay=False), help="Write the checks as Markdown to this file."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as one JSON object.")
+@click.option("--target", help="With --host: what engines are built for. [default: the bundle's own]")
+@host_options
 @data_options
 def gate(
     candidate: str,
@@ -64,6 +66,9 @@ def gate(
     junit: str | None,
     markdown: str | None,
     as_json: bool,
+    target: str | None,
+    host: str | None,
+    keep_on_host: bool,
     metric: str | None,
     image_options: dict[str, Any] | None,
 ) -> int:
@@ -105,7 +110,18 @@ def gate(
                 metric=metric,
                 image_options=image_options,
             )
-        checks = run(ours, theirs, task=task, groups=slices, policy=chosen)
+        notes: list[str] = []
+        checks = run(
+            ours,
+            theirs,
+            task=task,
+            groups=slices,
+            policy=chosen,
+            host=host,
+            target=target,
+            keep_on_host=keep_on_host,
+            told=notes.append,
+        )
     except CompressError as error:
         with suppress(OutputError):  # what the command says is why the gate could not be run
             _report(
@@ -115,7 +131,9 @@ def gate(
                 junit,
             )
         raise
-    verdict, note = overall(checks), other_network(ours, theirs)
+    if origin := other_network(ours, theirs):
+        notes.insert(0, origin)
+    verdict, note = overall(checks), "; ".join(notes) or None
 
     _report(
         gate_markdown(checks, candidate, baseline, note),

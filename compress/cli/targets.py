@@ -114,6 +114,8 @@ def _print_target(target: Target) -> None:
     for name, further in target.further_backends.items():
         flavour = f"; {_flavour(further.quantization)}" if "int8" in further.precisions else ""
         words.add_row(f"Also {name}", f"{', '.join(further.precisions)}{flavour}")
+    for name, precisions in target.further_providers.items():
+        words.add_row(f"Also {name.removesuffix('ExecutionProvider')}", ", ".join(precisions))
     words.add_row("Timed at", f"batch {target.batch_sizes[0]} and {target.batch_sizes[1]}")
     words.add_row("Here", _here(target))
     console.print(words)

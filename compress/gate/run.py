@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from compress.errors import BundleError, DataError
+from compress.errors import BundleError, DataError, InternalError, UsageError
 from compress.gate.accuracy import judge_accuracy, judge_churn
+from compress.gate.board import target_of
 from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
 from compress.gate.latency import (
     judge_latency,
     judge_p99,
     judge_recorded_latency,
-    take_round,
 )
 from compress.gate.outcomes import Paired, recorded_outcomes, run_outcomes
+from compress.gate.place import Here, Place, Round
 from compress.gate.policy import GatePolicy
 from compress.gate.slices import Groups, judge_slices
 from compress.gate.subject import Subject, load_subject
@@ -28,17 +29,13 @@ from compress.gate.verdict import Check, Verdict
 if TYPE_CHECKING:
     from compress.backends.base import Session
     from compress.bundle import Bundle
-    from compress.profiling.latency import Pairs
     from compress.record import Profile
+    from compress.target import Target
     from compress.task import Task
     from compress.tensors import TensorSpec
 
-#: The extremes of two builds that are alike lie apart in one gate of 20 with three runs each, in one of 252 with five.
-_MEMORY_RUNS, _ENERGY_RUNS = 3, 5
-#: Of a round, for both sessions together.
-_WARM_UP_S = 0.2
 #: Of a fingerprint: whether a newer one is slower is what a comparison should tell.
-_SOFTWARE = frozenset({"os", "python", "onnxruntime", "gpu_driver"})
+_SOFTWARE = frozenset({"os", "python", "onnxruntime", "gpu_driver", "tensorrt", "jetpack", "l4t", "cuda"})
 
 
 def gate(
@@ -48,6 +45,10 @@ def gate(
     task: Task | None = None,
     groups: Groups | None = None,
     policy: GatePolicy | None = None,
+    host: str | None = None,
+    target: str | None = None,
+    keep_on_host: bool = False,
+    told: Callable[[str], None] = lambda _: None,
 ) -> list[Check]:
     """Hold a build against another.
 
@@ -58,6 +59,11 @@ def gate(
         task: Evaluation data, run through both; None compares the outcomes that were recorded.
         groups: ``(n,)`` the slice of each evaluation sample; None takes the classes.
         policy: The checks and their margins.
+        host: Where engines of both are built and timed in turns: an address that ssh takes, or ``local``; None runs
+            both in this process.
+        target: What engines are built for; None takes the bundle's own.
+        keep_on_host: Leave engines and timing caches there.
+        told: Receives a sentence for a person: who else uses the host, and what makes its figures doubtful.
 
     Returns:
         The checks of the policy, in the order of :data:`compress.gate.policy.CHECKS`.
@@ -66,20 +72,43 @@ def gate(
         BundleError: One of the two is damaged, they are builds of different networks, or recorded outcomes are of
             different data or metrics.
         DataError: There is no evaluation sample, or ``groups`` has another length.
-        UnavailableError: A back end is not installed here.
+        UnavailableError: A back end is not installed here, or the host does not answer.
+        UsageError: A target or ``keep_on_host`` without a host, or a host without a target of TensorRT.
     """
     policy = policy or GatePolicy()
-    ours, theirs = _with_options(load_subject(candidate), load_subject(baseline))
+    if host is None and (target is not None or keep_on_host):
+        raise UsageError("--host with --target and --keep-on-host", "none", "give --host, or leave these out")
+    ours, theirs = load_subject(candidate), load_subject(baseline)
     with ExitStack() as stack:
-        our_session = stack.enter_context(ours.open())
-        their_session = None if theirs.artifact is None else stack.enter_context(theirs.open())
+        place: Place = Here()
+        if host is not None:
+            place = _on_board(stack, host, target_of(ours, theirs, target), keep_on_host, told)
+        ours, theirs = place.runs_like(ours, theirs)
+        our_session = stack.enter_context(place.open(ours))
+        their_session = None if theirs.artifact is None else stack.enter_context(place.open(theirs))
         if their_session is not None:
             check_same_network(our_session, their_session)
         elif theirs.profile is not None and theirs.profile.inputs:
             check_same_network(our_session, _Interface.of(theirs.profile))
         if task is not None:
             task = task.bind(our_session.inputs, our_session.outputs)
-        return _Run(ours, theirs, our_session, their_session, task, groups, policy).checks()
+        checks = _Run(place, ours, theirs, our_session, their_session, task, groups, policy).checks()
+        for doubt in place.doubts():
+            told(doubt)
+        return checks
+
+
+def _on_board(stack: ExitStack, host: str, target: Target, keep: bool, told: Callable[[str], None]) -> Place:
+    """The host, connected and ours alone until the stack is closed."""
+    from compress.gate.board import OnBoard
+    from compress.hosts import connect
+    from compress.hosts.tensorrt import TensorRtHost
+
+    machine = stack.enter_context(connect(target, host=host, keep=keep, told=told))
+    if not isinstance(machine, TensorRtHost):
+        raise InternalError("a host with TensorRT", type(machine).__name__, "report this as a defect")
+    stack.enter_context(machine.exclusive())
+    return OnBoard(machine, machine.adapt(target))
 
 
 class _Interface(NamedTuple):
@@ -120,28 +149,12 @@ def _refuse(what: str, wanted: Sequence[TensorSpec], found: Sequence[TensorSpec]
     )
 
 
-def _with_options(candidate: Subject, baseline: Subject) -> tuple[Subject, Subject]:
-    """An ONNX file runs as the other side does, since it says nothing about back end and options itself."""
-    known = candidate.profile or baseline.profile
-    if known is not None:
-        backend, options = known.backend, known.options
-    else:
-        from compress.backends import load_backend
-        from compress.target import load_target
-
-        backend = "onnxruntime"
-        options = load_backend(backend).default_options(load_target("cpu"))
-    return (
-        candidate if candidate.options is not None else candidate.run_like(backend, options),
-        baseline if baseline.options is not None else baseline.run_like(backend, options),
-    )
-
-
 class _Run:
     """One gate: both sides opened, and outcomes taken once for all checks."""
 
     def __init__(
         self,
+        place: Place,
         ours: Subject,
         theirs: Subject,
         our_session: Session,
@@ -150,7 +163,7 @@ class _Run:
         groups: Groups | None,
         policy: GatePolicy,
     ) -> None:
-        self.ours, self.theirs = ours, theirs
+        self.place, self.ours, self.theirs = place, ours, theirs
         self.our_session, self.their_session = our_session, their_session
         self.task, self.groups, self.policy = task, groups, policy
         self._paired: Paired | None = None
@@ -168,7 +181,7 @@ class _Run:
             "size": lambda: judge_size(self.ours.size_bytes, self.theirs.size_bytes, self.policy),
             "memory": self._memory,
             "energy": self._energy,
-            "coverage": lambda: judge_coverage(_coverage(self.ours), _coverage(self.theirs), self.policy),
+            "coverage": self._coverage,
         }
         return [make() for name, make in makers.items() if name in self.policy.checks]
 
@@ -229,30 +242,16 @@ class _Run:
     def _latency(self) -> Check:
         if self.their_session is None:
             return self._recorded_latency()
-        return judge_latency(lambda number: float(np.median(self._round(number).log_ratios)), self.policy)
+        return judge_latency(lambda number: self._round(number).log_ratio, self.policy)
 
-    def _round(self, number: int, pinned: bool = True) -> Pairs:
-        """Pairs of sessions of their own."""
-        from compress.profiling.latency import Budget, Pairs, sample_feeds
-        from compress.profiling.pinning import bound
-
-        # What is opened first finds the better memory, or the worse.
-        sides = (self.ours, self.theirs) if number % 2 else (self.theirs, self.ours)
-        with ExitStack() as stack:
-            first, second = (stack.enter_context(side.open(pinned)) for side in sides)
-            ours, theirs = (first, second) if number % 2 else (second, first)
-            pairs = Pairs(ours, theirs, sample_feeds(ours, self.task), Budget(warm_up_seconds=_WARM_UP_S))
-            # After the warm-up: threads that a runtime starts at its first call are not to inherit it.
-            if pinned:
-                stack.enter_context(bound())
-            take_round(pairs.take)
-        return pairs
+    def _round(self, number: int, pinned: bool = True) -> Round:
+        return self.place.round(self.ours, self.theirs, self.task, number, pinned)
 
     def _recorded_latency(self) -> Check:
-        from compress.profiling.latency import measure_latency, sample_feeds
+        from compress.profiling.latency import sample_feeds
 
         profile = _profile(self.theirs)
-        reason = _incomparable(profile)
+        reason = _incomparable(profile, self.place.fingerprint())
         if reason is not None:
             return Check("latency", Verdict.SKIPPED, reason)
         recorded = profile.latency[0]
@@ -261,7 +260,10 @@ class _Run:
         if batch != recorded.batch:
             told = f"recorded at batch {recorded.batch}, and the candidate takes {batch}"
             return Check("latency", Verdict.SKIPPED, told)
-        now = measure_latency(self.our_session, feeds, batch)
+        now = self.place.latency(self.ours, self.our_session, feeds, batch, self.task)
+        if now is None:
+            told = f"recorded at batch {batch}, which is none of the target's"
+            return Check("latency", Verdict.SKIPPED, told)
         return judge_recorded_latency(now, recorded, self.policy)
 
     def _p99(self) -> Check:
@@ -269,60 +271,51 @@ class _Run:
 
         if self.their_session is None:
             return Check("p99", Verdict.SKIPPED, "needs pairs, and a profile cannot be run")
-        times, log_ratios = np.empty(0), np.empty(0)
+        ours, theirs = np.empty(0), np.empty(0)
         for number in count():
-            if len(times) >= LEAST_CALLS[99]:
+            if min(len(ours), len(theirs)) >= LEAST_CALLS[99]:
                 break
             # A bound thread waits where a free one moves on: its tail would be the binding's, not the build's.
-            pairs = self._round(number, pinned=False)
-            times = np.append(times, pairs.times_ms)
-            log_ratios = np.append(log_ratios, pairs.log_ratios)
-        return judge_p99(times, times / np.exp(log_ratios), self.policy)
+            taken = self._round(number, pinned=False)
+            ours, theirs = np.append(ours, taken.times_ms), np.append(theirs, taken.baseline_ms)
+        return judge_p99(ours, theirs, self.policy)
 
     def _memory(self) -> Check:
         if self.theirs.artifact is not None:
-            theirs = _peaks(self.theirs)
+            theirs = self.place.peaks_mb(self.theirs)
         else:
             profile = _profile(self.theirs)
-            reason = _incomparable(profile)
+            reason = _incomparable(profile, self.place.fingerprint())
             if reason is not None:
                 return Check("memory", Verdict.SKIPPED, reason)
             theirs = [] if profile.peak_memory_mb is None else [profile.peak_memory_mb]
-        ours = _peaks(self.ours) if theirs else []
+        ours = self.place.peaks_mb(self.ours) if theirs else []
         if not ours:
             return Check("memory", Verdict.SKIPPED, "not measured")
         return judge_memory(ours, theirs, self.policy)
 
     def _energy(self) -> Check:
-        from compress.profiling.energy import energy_mj
-        from compress.profiling.latency import sample_feeds, timer
-        from compress.profiling.steady_state import warm_up
-
         if self.their_session is None:
             # A package's counter takes in whatever else ran on it then.
             return Check("energy", Verdict.SKIPPED, "needs a baseline that can be run")
-        feeds = sample_feeds(self.our_session, self.task)
-        calls = [session.prepared(feeds) for session in (self.our_session, self.their_session)]
-        for call in calls:
-            warm_up(timer(call), _WARM_UP_S)
-        figures: tuple[list[float], list[float]] = ([], [])
-        for _ in range(_ENERGY_RUNS):
-            for call, found in zip(calls, figures, strict=True):
-                energy = energy_mj(call)
-                if energy is None:
-                    return Check("energy", Verdict.SKIPPED, "no counter of the processor can be read here")
-                found.append(energy)
+        sessions = self.our_session, self.their_session
+        figures = self.place.energies_mj(self.ours, self.theirs, sessions, self.task)
+        if figures is None:
+            return Check("energy", Verdict.SKIPPED, "no counter of the processor or GPU can be read there")
         return judge_energy(*figures, self.policy)
 
+    def _coverage(self) -> Check:
+        ours = self.place.coverage(self.ours)
+        return judge_coverage(ours, self.place.coverage(self.theirs), self.policy)
 
-def _incomparable(profile: Profile) -> str | None:
-    """Why figures of a recorded profile say nothing about this machine; None where they do."""
-    from compress.hosts.machine import fingerprint, fingerprint_id
+
+def _incomparable(profile: Profile, here: Mapping[str, Any]) -> str | None:
+    """Why figures of a recorded profile say nothing about the gate's machine; None where they do."""
+    from compress.hosts.machine import fingerprint_id
 
     if not profile.latency or profile.latency[0].source != "measured":
         return "the baseline's latency was estimated or not recorded"
-    here = fingerprint()
-    if fingerprint_id(here) == fingerprint_id(profile.fingerprint):
+    if fingerprint_id(dict(here)) == fingerprint_id(profile.fingerprint):
         return None
     differing = [
         f"{key} {profile.fingerprint.get(key, 'not recorded')}, here {here.get(key, 'not known')}"
@@ -336,22 +329,3 @@ def _profile(subject: Subject) -> Profile:
     if subject.profile is None:
         raise BundleError("a recorded profile", f"none of {subject.name}", "give --data")
     return subject.profile
-
-
-def _peaks(subject: Subject) -> list[float]:
-    from compress.profiling.memory import peak_memory_mb
-
-    if subject.artifact is None:
-        return []
-    peaks = (peak_memory_mb(subject.artifact, 1) for _ in range(_MEMORY_RUNS))
-    return [peak for peak in peaks if peak is not None]
-
-
-def _coverage(subject: Subject) -> dict[str, Any] | None:
-    from compress.backends import load_backend
-
-    if subject.profile is not None:
-        return subject.profile.coverage
-    if subject.artifact is None:
-        return None
-    return load_backend(subject.artifact.backend).coverage(subject.artifact)

@@ -18,13 +18,20 @@ import numpy as np
 from compress.backends.base import Artifact, Session
 from compress.backends.trtexec import DEFAULTS, Trtexec, layer_arguments, timing_arguments
 from compress.backends.trtexec_output import call_times, coverage_of, layer_times
-from compress.errors import ConnectionLostError, InternalError, TargetError, UnavailableError
+from compress.errors import (
+    ConnectionLostError,
+    InternalError,
+    MachineChangedError,
+    TargetError,
+    UnavailableError,
+)
 from compress.hosts import nvidia_smi, tegrastats
 from compress.hosts.base import Build, Host, batch_sizes
 from compress.hosts.board import Board, probe
 from compress.hosts.engine_session import EngineSession, load
 from compress.hosts.engines import Engine, Engines
 from compress.hosts.lock import Lock
+from compress.hosts.machine import fingerprint_id
 from compress.hosts.shell import Shell
 from compress.hosts.telemetry import power_w, throttled
 from compress.onnx_graph.precision import precision_of
@@ -41,6 +48,8 @@ Times = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Times that each build is timed: with three builds, six pairs, which bound a median at 95 %.
 _TURNS = 2
+#: Of timed calls of each of a pair.
+_PAIR_SECONDS = 1.0
 #: File of power and clocks beside an engine that is timed.
 _TELEMETRY = "power.txt"
 
@@ -52,6 +61,26 @@ class _Watched:
     power_w: list[float] = field(default_factory=list)
     call_ms: float | None = None
     doubts: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EngineRun:
+    """One engine, timed once.
+
+    Attributes:
+        times_ms: ``(n,)`` of each call with its copies, milliseconds.
+        power_w: Mean while it was timed; None where the machine does not tell.
+        doubts: What makes it doubtful, a sentence each.
+    """
+
+    times_ms: Times
+    power_w: float | None
+    doubts: tuple[str, ...]
+
+    @property
+    def energy_mj(self) -> float | None:
+        """Of a call, millijoules."""
+        return None if self.power_w is None else self.power_w * float(np.median(self.times_ms))
 
 
 class TensorRtHost(Host):
@@ -85,7 +114,7 @@ class TensorRtHost(Host):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Clean up there; what an interrupted run has built stays for the next one."""
-        interrupted = isinstance(error, KeyboardInterrupt | ConnectionLostError)
+        interrupted = isinstance(error, KeyboardInterrupt | ConnectionLostError | MachineChangedError)
         try:
             if not interrupted and not self._keep:
                 self._engines.remove()
@@ -114,13 +143,35 @@ class TensorRtHost(Host):
         return dict(self.board.fingerprint())
 
     def conditions(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """See :meth:`Host.conditions`: temperature, clock and free memory there, now."""
-        now = probe(self._shell)
+        """See :meth:`Host.conditions`: temperature, clock and free memory there, now.
+
+        Raises:
+            MachineChangedError: As :meth:`check_unchanged`.
+        """
+        now = self.check_unchanged()
         return {
             "temperature_c": now.temperature_c,
             "gpu_mhz": now.gpu_mhz,
             "memory_free_mb": now.memory_free_mb,
         }
+
+    def check_unchanged(self) -> Board:
+        """What the board says of itself now.
+
+        Raises:
+            MachineChangedError: Its power mode or clocks are not those that it had when it was connected.
+        """
+        now = probe(self._shell)
+        before, after = self.board.fingerprint(), now.fingerprint()
+        if fingerprint_id(before) != fingerprint_id(after):
+            changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+            raise MachineChangedError(
+                f"{self._shell.name} as the figures before were taken: "
+                + ", ".join(f"{key} {before.get(key, 'not told')}" for key in changed),
+                ", ".join(f"{key} {after.get(key, 'not told')}" for key in changed),
+                "set it back (sudo nvpmodel -m MODE, sudo jetson_clocks) and give the same command again",
+            )
+        return now
 
     def exclusive(self) -> AbstractContextManager[None]:
         """See :meth:`Host.exclusive`: across all users of the board."""
@@ -147,6 +198,29 @@ class TensorRtHost(Host):
         return tuple(
             self._timed(build, own, other, task, batch) for batch in batch_sizes(build.session, target)
         )
+
+    def pair(
+        self, build: Build, other: Build, task: Task | None, target: Target, number: int
+    ) -> tuple[EngineRun, EngineRun]:
+        """Time one engine of each of two graphs right after each other, at the first batch size.
+
+        Args:
+            build: The one.
+            other: The other.
+            task: Real samples to feed; None feeds seeded noise.
+            target: What they are for.
+            number: Of the pair, from 0: the engine that is taken of each graph's several, and which comes first.
+        """
+        count = int(build.artifact.options.get("builds", DEFAULTS["builds"]))
+        batch = batch_sizes(build.session, target)[0]
+        feeds = sample_feeds(build.session, task, batch)
+        sides = (build, other) if number % 2 == 0 else (other, build)
+        runs = []
+        for side in sides:
+            engine, seen = self._engine(side, target, number % count), _Watched()
+            times = self._times(engine, _session(side), feeds, batch, _PAIR_SECONDS, seen)
+            runs.append(EngineRun(times, seen.power_w[0] if seen.power_w else None, tuple(seen.doubts)))
+        return (runs[0], runs[1]) if number % 2 == 0 else (runs[1], runs[0])
 
     def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
         """See :meth:`Host.tune`: TensorRT tries its kernels itself."""

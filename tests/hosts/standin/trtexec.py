@@ -125,6 +125,8 @@ def run(given: dict[str, str]) -> int:
 
 
 def times(session: Any, feeds: dict[str, Any], count: int) -> list[dict[str, float]]:
+    if fault("other-power"):
+        (PLAY / "power").write_text("NV Power Mode: MAXN_SUPER\n2\n")
     slower = 2.0 if fault("throttle") else 1.0
     entries = []
     for index in range(count):

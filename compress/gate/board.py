@@ -1,0 +1,143 @@
+"""The gate on a machine with TensorRT: engines of both builds, built there and timed in turns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import BundleError, TargetError, UsageError
+from compress.gate.place import ENERGY_RUNS, Place, Round
+
+if TYPE_CHECKING:
+    from compress.backends.base import Artifact, Session
+    from compress.gate.subject import Subject
+    from compress.hosts.base import Build
+    from compress.hosts.tensorrt import EngineRun, TensorRtHost
+    from compress.record import Latency
+    from compress.target import Target
+    from compress.task import Task
+
+
+class OnBoard(Place):
+    """A machine behind ssh, or this one, through ``trtexec``.
+
+    A round times one engine of each build right after each other; rounds take the several builds of a graph in turns,
+    since two engines of one graph differ in speed.
+
+    Args:
+        machine: Open, and ours alone.
+        target: With the releases that the machine has.
+    """
+
+    def __init__(self, machine: TensorRtHost, target: Target) -> None:
+        self._machine, self._target = machine, target
+        self._builds: dict[str, Build] = {}
+        self._rounds: list[tuple[EngineRun, EngineRun]] = []
+
+    def runs_like(self, candidate: Subject, baseline: Subject) -> tuple[Subject, Subject]:
+        """See :meth:`Place.runs_like`: in TensorRT, with those options of a bundle that TensorRT has."""
+        known = self._machine.backend.default_options(self._target)
+
+        def here(side: Subject) -> Subject:
+            recorded = (candidate.options or {}) if side.options is None else side.options
+            own = {key: value for key, value in recorded.items() if key in known}
+            return side.run_like(self._machine.backend.name, {**known, **own})
+
+        return here(candidate), here(baseline)
+
+    def open(self, subject: Subject) -> Session:
+        """See :meth:`Place.open`: the first engine of the build, built where there is none."""
+        from compress.hosts.base import Build
+
+        artifact = _artifact(subject)
+        session = self._machine.open(artifact, self._target)
+        self._builds[artifact.sha256] = Build(artifact, session)
+        return session
+
+    def fingerprint(self) -> dict[str, Any]:
+        """See :meth:`Place.fingerprint`: of the board, and nothing of this machine."""
+        return self._machine.fingerprint()
+
+    def round(
+        self, candidate: Subject, baseline: Subject, task: Task | None, number: int, pinned: bool = True
+    ) -> Round:
+        """See :meth:`Place.round`; one that was taken for another check is not taken again.
+
+        Raises:
+            MachineChangedError: The board's power mode or clocks are not those that the gate began with.
+        """
+        while len(self._rounds) <= number:
+            sides = self._build(candidate), self._build(baseline)
+            self._rounds.append(self._machine.pair(*sides, task, self._target, len(self._rounds)))
+            self._machine.check_unchanged()
+        ours, theirs = self._rounds[number]
+        ratio = math.log(float(np.median(ours.times_ms)) / float(np.median(theirs.times_ms)))
+        return Round(ours.times_ms, theirs.times_ms, ratio)
+
+    def latency(
+        self, subject: Subject, session: Session, feeds: Mapping[str, Any], batch: int, task: Task | None
+    ) -> Latency | None:
+        """See :meth:`Place.latency`."""
+        figures = self._machine.latency(self._build(subject), None, task, self._target)
+        return next((each for each in figures if each.batch == batch), None)
+
+    def peaks_mb(self, subject: Subject) -> list[float]:
+        """See :meth:`Place.peaks_mb`: the tool does not say what it takes."""
+        return []
+
+    def energies_mj(
+        self, candidate: Subject, baseline: Subject, sessions: tuple[Session, Session], task: Task | None
+    ) -> tuple[list[float], list[float]] | None:
+        """See :meth:`Place.energies_mj`: mean power while a round was timed × median time of its calls."""
+        for number in range(ENERGY_RUNS):
+            self.round(candidate, baseline, task, number)
+        pairs = [(ours.energy_mj, theirs.energy_mj) for ours, theirs in self._rounds]
+        told = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
+        if len(told) < ENERGY_RUNS:
+            return None
+        return [ours for ours, _ in told], [theirs for _, theirs in told]
+
+    def coverage(self, subject: Subject) -> dict[str, Any] | None:
+        """See :meth:`Place.coverage`: layers of an engine are fused, and no share of operations is told of them."""
+        return None
+
+    def doubts(self) -> tuple[str, ...]:
+        """See :meth:`Place.doubts`: clocks that fell, layers that the accelerator did not take."""
+        runs = [doubt for pair in self._rounds for run in pair for doubt in run.doubts]
+        builds = [doubt for build in self._builds.values() for doubt in self._machine.doubts(build)]
+        return tuple(dict.fromkeys([*runs, *builds]))
+
+    def _build(self, subject: Subject) -> Build:
+        return self._builds[_artifact(subject).sha256]
+
+
+def _artifact(subject: Subject) -> Artifact:
+    if subject.artifact is None:
+        found = f"{subject.name}: a profile"
+        raise BundleError("a build that can be run", found, "give the bundle or ONNX file")
+    return subject.artifact
+
+
+def target_of(candidate: Subject, baseline: Subject, name: str | None) -> Target:
+    """The target that engines are built for: the one that is named, else the bundle's own.
+
+    Raises:
+        UsageError: None is named, and neither side tells its own.
+        TargetError: There is no such target.
+    """
+    from compress.target import load_target
+
+    recorded = next((side.profile.target for side in (candidate, baseline) if side.profile is not None), None)
+    chosen = name or recorded
+    if chosen is None:
+        raise UsageError("--target with --host", "two ONNX files, which do not tell theirs", "give --target")
+    try:
+        return load_target(chosen)
+    except TargetError as error:
+        if name is not None:
+            raise
+        todo = "give --target, the file that the bundle was built for"
+        raise TargetError(error.wanted, error.found, todo) from error
