@@ -6,6 +6,7 @@ GRU and LSTM, with a dynamic batch, so no older exporter is needed.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import onnx
 import onnxruntime
 import torch
 from torch import fx, nn
+from torch.nn.utils import parametrize
 
 from compress.equivalence import noise_like, rows_of
 from compress.errors import InternalError, NetworkError
@@ -54,6 +56,7 @@ def export_onnx(
     size = sum(each.numel() * each.element_size() for each in (*graph.parameters(), *graph.buffers()))
     if size > _MOST_BYTES:
         raise NetworkError("at most 2 GB of weights", f"{size / 1e9:.1f} GB", "compress a smaller network")
+    graph = _without_parametrizations(graph)
     with in_eval_mode(graph):
         model = _export(graph, inputs, outputs, sample, opset)
         # Another number of rows than the one exported with, where the batch is dynamic.
@@ -70,6 +73,23 @@ def export_onnx(
         {spec.name: each.numpy() for spec, each in zip(outputs, expected, strict=True)},
     )
     return model
+
+
+def _without_parametrizations(graph: fx.GraphModule) -> fx.GraphModule:
+    """The graph with every weight as its parametrization makes it: a copy, where there is any."""
+    if not any(parametrize.is_parametrized(module) for module in graph.modules()):
+        return graph
+    baked = copy.deepcopy(graph)
+    for module in list(baked.modules()):
+        if not parametrize.is_parametrized(module):
+            continue
+        made = {name: getattr(module, name).detach() for name in module.parametrizations}  # type: ignore[union-attr]
+        # Not remove_parametrizations: it takes the attribute from the class, which the copy shares with the original.
+        module.__class__ = parametrize.type_before_parametrizations(module)
+        del module._modules["parametrizations"]
+        for name, values in made.items():
+            module.register_parameter(name, nn.Parameter(values, requires_grad=False))
+    return baked
 
 
 def _export(

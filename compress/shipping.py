@@ -83,7 +83,9 @@ def ship(
         "report.md": report(manifest, choice, candidates),
     }
     if target.backend == "tensorrt":
-        further["build.sh"] = build_script(target, network.inputs, _precision(chosen))
+        further["build.sh"] = build_script(
+            target, network.inputs, _precision(chosen), sparse=_sparse(artifact)
+        )
     build = Artifact(
         artifact, profile.artifact_sha256, profile.artifact_bytes, profile.backend, profile.options
     )
@@ -96,6 +98,15 @@ def ship(
     runtime = _runtime(build, target)
     further |= programs(runtime, network.inputs, sample, profile.options, target.tensorrt)
     return write_bundle(out, artifact, manifest, profile, chosen.recipe, further)
+
+
+def _sparse(artifact: Path) -> bool:
+    """Whether the graph has 2:4 weights; also of an absent board, where another runtime has checked it."""
+    import onnx
+
+    from compress.onnx_graph.zeros import is_2_4
+
+    return artifact.suffix == ".onnx" and is_2_4(onnx.load(artifact))
 
 
 def _run_sample(

@@ -27,6 +27,7 @@ def build_arguments(
     timing_cache: str = "timing.cache",
     workspace_mb: int | None = None,
     dla_core: int | None = None,
+    sparse: bool = False,
 ) -> list[str]:
     """Options of ``trtexec`` that build ``model.engine`` from the bundle's graph.
 
@@ -39,6 +40,7 @@ def build_arguments(
         timing_cache: Where measured kernels are kept, so that the next build is faster.
         workspace_mb: Memory that kernels may take while they are tried and run, MiB; None for all there is.
         dla_core: Deep learning accelerator to build for; what it cannot run falls back to the GPU.
+        sparse: Try kernels for 2:4 weights too; each is taken only where the builder times it as faster.
     """
     release = release_of(target.tensorrt)
     arguments = [
@@ -53,6 +55,8 @@ def build_arguments(
     else:
         arguments += {"fp32": [], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}[precision]
     arguments.append("--skipInference" if release >= (8, 6) else "--buildOnly")
+    if sparse:
+        arguments.append("--sparsity=enable")
     if workspace_mb is not None:
         arguments.append(f"--memPoolSize=workspace:{workspace_mb}")
     if dla_core is not None:
@@ -76,10 +80,12 @@ def release_of(tensorrt: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in (tensorrt or "10").split(".")[:2])
 
 
-def build_script(target: Target, inputs: Sequence[TensorSpec], precision: str) -> str:
-    """A POSIX shell script that builds the engine on the board, next to itself."""
+def build_script(
+    target: Target, inputs: Sequence[TensorSpec], precision: str, *, sparse: bool = False
+) -> str:
+    """A POSIX shell script that builds the engine on the board, next to itself; see :func:`build_arguments`."""
     arguments = " \\\n    ".join(
-        shlex.quote(argument) for argument in build_arguments(target, inputs, precision)
+        shlex.quote(argument) for argument in build_arguments(target, inputs, precision, sparse=sparse)
     )
     return (
         "#!/bin/sh\n"

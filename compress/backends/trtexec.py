@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 DEFAULTS: Mapping[str, Any] = {"dla_core": None, "builds": 3, "cuda_graph": True}
 
 
+#: The option of a graph that has 2:4 weights. The graph says it, never a recipe.
+SPARSE = "sparse_2_4"
+
+
 class Trtexec(Backend):
     """TensorRT: its artifact is the graph, and each host builds its own engines of it."""
 
@@ -33,10 +37,14 @@ class Trtexec(Backend):
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
         """See :meth:`Backend.compile`: constants folded, checked by ONNX Runtime, and written as ``model.onnx``."""
         from compress.backends.onnxruntime import OnnxRuntime
+        from compress.onnx_graph.zeros import is_2_4
 
         # Both runtimes read the same Q/DQ graph; what ONNX Runtime refuses need not be sent to a board.
         checked = OnnxRuntime().compile(model, directory, {})
-        return Artifact(checked.path, checked.sha256, checked.size_bytes, self.name, {**DEFAULTS, **options})
+        given = {key: value for key, value in {**DEFAULTS, **options}.items() if key != SPARSE}
+        if is_2_4(model):
+            given[SPARSE] = True
+        return Artifact(checked.path, checked.sha256, checked.size_bytes, self.name, given)
 
     def open(self, artifact: Artifact) -> Session:
         """See :meth:`Backend.open`: engines run only where they were built.

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from compress.backends.base import Artifact
 from compress.backends.tensorrt import build_arguments
+from compress.backends.trtexec import SPARSE
 from compress.backends.trtexec_output import Layer, layers_of
 from compress.errors import BundleError, UnavailableError
 from compress.hosts.board import Board, free_memory_mb
@@ -108,6 +109,7 @@ class Engines:
                 timing_cache=timing,
                 workspace_mb=workspace_mb,
                 dla_core=core,
+                sparse=bool(artifact.options.get(SPARSE)),
             )
 
         graph = f"{self._base}/engines/{self._key(artifact, arguments(None))}"

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from onnx import TensorProto
 
 from compress.lint.findings import Finding, Subject, name_of
+from compress.onnx_graph.zeros import zeros_of
+
+#: Share of a weight's values from which zeros are no chance.
+_MANY_ZEROS = 0.3
 
 
 def signed_activations(subject: Subject) -> Iterator[Finding]:
@@ -27,4 +31,20 @@ def signed_activations(subject: Subject) -> Iterator[Finding]:
             name_of(signed[0]),
             f"{len(signed)} activations are INT8; this processor's kernels for UINT8 are about three times as fast",
             f"quantize for {subject.target.name} (compress optimize --target {subject.target.name})",
+        )
+
+
+def idle_zeros(subject: Subject) -> Iterator[Finding]:
+    """Weights pruned to zeros: kernels multiply them as they do any number, but for 2:4 on GPUs that have such."""
+    many = [each for each in zeros_of(subject.graph.model) if each.zeros >= _MANY_ZEROS * each.values]
+    if subject.target.sparsity_2_4:
+        many = [each for each in many if not each.two_of_four]
+    if many:
+        share = sum(each.zeros for each in many) / sum(each.values for each in many)
+        yield Finding(
+            "sparsity-no-gain",
+            "note",
+            many[0].node,
+            f"{100 * share:.0f} % of the values of {len(many)} weights are zeros, which are multiplied like any other",
+            "remove whole channels (technique prune); zeros alone make nothing faster here",
         )

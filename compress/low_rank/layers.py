@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, fx, nn
 
+from compress.equivalence import noise_like, rows_of
 from compress.low_rank.splits import Layer, obstacle
+
+if TYPE_CHECKING:
+    from compress.network import Network
 
 #: Features between two halves whose covariance is still worth finding: its eigenvectors take the cube of it.
 _MOST_FEATURES = 4096
@@ -47,7 +51,7 @@ def places(graph: fx.GraphModule, batch: Sequence[Tensor]) -> tuple[list[Place],
         if tensor is not None
     )
     shared.update(id(_attribute(graph, str(node.target))) for node in graph.graph.find_nodes(op="get_attr"))
-    shapes = _shapes(graph, batch)
+    shapes = shapes_seen(graph, batch)
     found, notes = [], []
     for name, (given, made) in shapes.items():
         layer = graph.get_submodule(name)
@@ -72,6 +76,14 @@ def _obstacle_here(layer: nn.Module, given: tuple[int, ...], shared: Counter[int
     return None
 
 
+def timed_batch(network: Network, rows: int) -> list[Tensor]:
+    """Noise for every input of a network, of so many rows where it takes any number."""
+    return [
+        noise_like(torch.from_numpy(array), rows if spec.dynamic_batch else rows_of(array), seed)
+        for seed, (spec, array) in enumerate(zip(network.inputs, network.sample, strict=True))
+    ]
+
+
 def replace_layer(graph: fx.GraphModule, name: str, layers: tuple[Layer, Layer]) -> None:
     """Put two layers, ``<name>.0`` and ``<name>.1``, in the place of one, wherever it is called."""
     calls = [node for node in graph.graph.find_nodes(op="call_module") if node.target == name]
@@ -88,7 +100,7 @@ def replace_layer(graph: fx.GraphModule, name: str, layers: tuple[Layer, Layer])
     graph.recompile()
 
 
-def _shapes(
+def shapes_seen(
     graph: fx.GraphModule, batch: Sequence[Tensor]
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     """What every matrix product and convolution takes and gives; where it is called twice, at its first call."""

@@ -69,6 +69,7 @@ class LowRank(Technique):
             RecipeError: The network is an ONNX model by now, or a layer to keep is not in it.
         """
         from compress.low_rank import Ranks, factor
+        from compress.low_rank.layers import timed_batch
         from compress.profiling.layer_pair import layer_host, time_pair
 
         if network.graph is None:
@@ -87,7 +88,7 @@ class LowRank(Technique):
             done = factor(
                 network.graph,
                 self._batches(network, context),
-                _batch(network, target.batch_sizes[0]),
+                timed_batch(network, target.batch_sizes[0]),
                 Ranks(self.energy, self.latency, self.multiple, self.schemes),
                 timer,
                 self.keep_layers,
@@ -111,18 +112,6 @@ class LowRank(Technique):
             seen += len(arrays[0])
             if seen >= self.samples:
                 return
-
-
-def _batch(network: Network, rows: int) -> list[torch.Tensor]:
-    """Noise for every input, of so many rows where the network takes any number."""
-    import torch
-
-    from compress.equivalence import noise_like, rows_of
-
-    return [
-        noise_like(torch.from_numpy(array), rows if spec.dynamic_batch else rows_of(array), seed)
-        for seed, (spec, array) in enumerate(zip(network.inputs, network.sample, strict=True))
-    ]
 
 
 def _check_share(name: str, value: object, *, with_one: bool) -> None:
