@@ -1,0 +1,164 @@
+"""What ``compress distill --widths`` takes and prints."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from compress.students.choosing import ChosenStudent
+    from compress.students.recommendation import Recommendation
+
+Command = Callable[..., Any]
+
+#: Options of the command that say how to train.
+_TRAINING = (
+    "epochs",
+    "epoch_samples",
+    "batch_size",
+    "learning_rate",
+    "temperature",
+    "label_weight",
+    "features",
+    "precision",
+)
+
+
+def _numbers(
+    context: click.Context, parameter: click.Parameter, text: str | None
+) -> tuple[float, ...] | None:
+    """Numbers with commas between; whole ones stay whole, since a family may take numbers of channels."""
+    if text is None:
+        return None
+    try:
+        return tuple(int(part) if part.strip().isdigit() else float(part) for part in text.split(","))
+    except ValueError as error:
+        raise click.BadParameter(f"{text} is not numbers with commas between") from error
+
+
+def width_options(command: Command) -> Command:
+    """How a student's width is chosen; the options arrive together as ``choice``, None without ``--widths``."""
+
+    @functools.wraps(command)
+    def with_choice(
+        widths: tuple[float, ...] | None,
+        candidates: tuple[float, ...] | None,
+        max_drop: float,
+        runs: int,
+        longer_epochs: int | None,
+        **settings: Any,
+    ) -> Any:
+        choice = {
+            "widths": widths,
+            "candidates": candidates or (),
+            "max_drop": max_drop,
+            "runs": runs,
+            "longer_epochs": longer_epochs,
+        }
+        return command(choice=None if widths is None else choice, **settings)
+
+    wrapped: Command = with_choice
+    for option in (
+        click.option(
+            "--longer-epochs",
+            type=click.IntRange(1),
+            help="With --widths: train the chosen width by so many epochs too.",
+        ),
+        click.option(
+            "--runs",
+            type=click.IntRange(1),
+            default=2,
+            show_default=True,
+            help="With --widths: how often each is trained.",
+        ),
+        click.option(
+            "--max-drop",
+            type=click.FloatRange(0),
+            default=1.0,
+            show_default=True,
+            help="With --widths: points that the student may lose.",
+        ),
+        click.option(
+            "--candidates",
+            metavar="W,W,...",
+            callback=_numbers,
+            help="With --widths: what to choose from. [default: multiples of the smallest, up to MODEL's size]",
+        ),
+        click.option(
+            "--widths",
+            metavar="W,W,W,...",
+            callback=_numbers,
+            help="Choose a width: train these narrow students, fit a scaling law to their errors, and train the "
+            "smallest width it allows. --student then takes a width.",
+        ),
+    ):
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def choose_and_print(model: str, choice: dict[str, Any], settings: dict[str, Any], *, as_json: bool) -> int:
+    """Choose a width, train it and write it; returns the exit code."""
+    from rich.console import Console
+
+    from compress.cli.terminal import TerminalReporter
+    from compress.students.choosing import choose_student
+
+    training = {name: settings.pop(name, None) for name in _TRAINING}
+    given = {name: value for name, value in training.items() if value is not None}
+    with TerminalReporter(Console(stderr=True)) as reporter:
+        chosen = choose_student(model, training=given, reporter=reporter, **choice, **settings)
+    if as_json:
+        click.echo(json.dumps(chosen.to_dict(), indent=2))
+        return 0
+    Console().print(_table(chosen.recommendation))
+    for line in _lines(chosen):
+        click.echo(line)
+    return 0
+
+
+def _table(found: Recommendation) -> Table:
+    from compress.cli.terminal import plain_table
+
+    table = plain_table()
+    for heading in ("width", "parameters", "error trained", "predicted (90 %)", "drop at most (points)"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for forecast in found.forecasts:
+        trained = [each.error for each in found.trained if each.width == forecast.width]
+        error, lower, upper = forecast.prediction
+        table.add_row(
+            f"{forecast.width:g}",
+            f"{forecast.parameters:,}",
+            ", ".join(f"{each:.1%}" for each in trained),
+            f"{error:.1%} ({lower:.1%} to {upper:.1%})",
+            f"{forecast.drop_bound:.1f}",
+        )
+    return table
+
+
+def _lines(chosen: ChosenStudent) -> Iterator[str]:
+    found, law = chosen.recommendation, chosen.recommendation.law
+    yield f"error = {law.floor:.3g} + {law.factor:.3g} · N^-{law.exponent:.3g} after this schedule"
+    if law.freedom == 0:
+        yield "three points fit any such law: train more widths, or each more often"
+    if found.chosen is None or found.check is None or chosen.path is None:
+        yield (
+            f"no width is predicted to lose at most {found.max_drop:g} points after this schedule: raise --epochs "
+            "or --max-drop, or train more widths for narrower bounds; nothing was written"
+        )
+        return
+    student, (error, lower, upper) = found.check.student, found.chosen.prediction
+    yield (
+        f"recommended: width {student.width:g}, predicted {error:.1%} ({lower:.1%} to {upper:.1%}), "
+        f"trained {student.error:.1%}: {'as predicted' if found.check.held else 'NOT as predicted'}"
+    )
+    for name, drop in (("", found.check.drop), (" after the longer schedule", found.check.longer_drop)):
+        if drop is not None:
+            low, high = drop.interval.low, drop.interval.high
+            yield f"on the evaluation data it loses {drop.points:.2f} points ({low:.2f} to {high:.2f}){name}"
+    yield f"{chosen.path}: the student"
