@@ -209,8 +209,8 @@ _FIGURES: Mapping[str, Field] = {
 }
 _PRECISIONS = List(Text(tuple(PEAK_OF)), shortest=1, required=True)
 _FURTHER = Table({"precisions": _PRECISIONS, "quantization": Table(_FLAVOUR, required=True)})
-#: Torch-TensorRT takes no int8 from an ONNX graph; TensorRT's own back end does.
-_FURTHER_FLOAT = Table({"precisions": List(Text(("fp32", "fp16", "bf16")), shortest=1, required=True)})
+#: Torch-TensorRT reads no Q/DQ of ONNX; TensorRT's own back end does.
+_FURTHER_FLOAT = Table({"precisions": replace(_PRECISIONS, item=Text(("fp32", "fp16", "bf16")))})
 _SOURCED = (*_FIGURES, *_PEAKS)
 #: Every key of a target's file.
 _KEYS: Mapping[str, Field] = {
