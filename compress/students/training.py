@@ -145,6 +145,7 @@ class StudentTraining:
             NetworkError: The family cannot build it, or it does not fit.
             DataError: There are too few samples, or its outputs are not finite.
         """
+        self._reporter.stage(f"training a student of width {width:g}")
         trained, report, _ = distilled(
             self.build(width, run),
             self.teacher,

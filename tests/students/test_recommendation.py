@@ -13,6 +13,7 @@ from torch import nn
 
 from compress.errors import DataError, MetricError, NetworkError, RecipeError
 from compress.network import Network, load_network
+from compress.progress import Reporter
 from compress.students.family import build, load_family, parameters_of
 from compress.students.judging import ModuleSession, RememberingTeacher
 from compress.students.recommendation import recommend
@@ -123,6 +124,20 @@ class TestTraining:
         weights = [each.module[1].weight for each in (one, same, other)]
         assert torch.equal(weights[0], weights[1])
         assert not torch.equal(weights[0], weights[2])
+
+    def test_progress_names_the_width(self, network, digits):
+        told = []
+
+        class Listening(Reporter):
+            def stage(self, text: str) -> None:
+                told.append(text)
+
+            def tick(self, done: int) -> None:
+                told.append(done)
+
+        StudentTraining(perceptron, network, task_of(digits, network), BRIEF, reporter=Listening()).train(9)
+        assert told == ["training a student of width 9", *range(1, told[-1] + 1)]
+        assert told[-1] > 4
 
     def test_without_labels_a_student_is_judged_by_agreement(self, network, digits):
         unlabelled = StudentTraining(
