@@ -46,7 +46,7 @@ def failure(ended: Ended, doing: str, where: str, seconds: float) -> CompressErr
             f"no end within {seconds:g} s",
             "see what else runs there; it was ended, and may be tried again",
         )
-    if _FULL.search(said):
+    if ended.full or _FULL.search(said):
         return OutputError(
             f"space on {where}", "its disk is full", "free space there, and give the same command again"
         )

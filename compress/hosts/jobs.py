@@ -19,6 +19,8 @@ from compress.hosts.transfer import checked
 _WAIT = 10
 #: Looks for its end in quick succession before it is looked for less often: what measures is not to be disturbed.
 _QUICK = 10
+#: Bits of the exit status that tells of a job's end.
+_LATE, _FULL = 1, 2
 #: Of each stream that is read back: errors stand at the end.
 _TAIL_BYTES = 65536
 
@@ -32,12 +34,14 @@ class Ended:
         output: The end of what it wrote to its standard output.
         errors: The end of what it wrote to its standard error.
         late: Whether it was ended because it ran for too long.
+        full: Whether the disk there is full now: then what it wrote of that may be missing.
     """
 
     code: int
     output: str
     errors: str
     late: bool
+    full: bool = False
 
 
 def run_job(
@@ -76,7 +80,7 @@ def run_job(
     at = f"cd {shlex.quote(directory)}"
     # Started and waited for in one request: the first one starts it, those after a lost connection only wait.
     request = (
-        f"{at} && : >{name}.start && rm {name}.start || exit 1; "  # A full disk is told here, not by silence.
+        f"{at} && echo >{name}.start && rm {name}.start || exit 1; "  # A full disk is told here, not by silence.
         f"(nohup sh -c {shlex.quote(script)} >/dev/null 2>&1 </dev/null &); n=0; "
         f"while [ ! -f {name}/rc ] && [ $n -lt {_WAIT * 5} ]; do "
         f"if [ $n -lt {_QUICK} ]; then sleep 0.05; else sleep 0.2; fi || sleep 1; n=$((n+1)); done; {beat}; "
@@ -97,16 +101,24 @@ def run_job(
                 "see whether the machine was restarted, and give the same command again",
             )
     tails = shell.run(
-        f"{at}/{name} && tail -c {_TAIL_BYTES} out && tail -c {_TAIL_BYTES} err >&2; [ ! -f late ]"
+        f"{at}/{name} && tail -c {_TAIL_BYTES} out && tail -c {_TAIL_BYTES} err >&2; "
+        f"late=0; [ ! -f late ] || late={_LATE}; "
+        f"full={_FULL}; ( echo >probe && rm probe ) 2>/dev/null && full=0; exit $((late + full))"
     )
-    return Ended(code=int(told), output=tails.text, errors=tails.errors, late=tails.code != 0)
+    late, full = bool(tails.code & _LATE), bool(tails.code & _FULL)
+    return Ended(code=int(told), output=tails.text, errors=tails.errors, late=late, full=full)
 
 
 def _script(
     name: str, arguments: Sequence[str], seconds: int, writes: Sequence[str], beside: Sequence[str]
 ) -> str:
     """The job's own shell. Making its directory is what tells a first start from a second one."""
-    lines = [f"mkdir {name} 2>/dev/null || exit 0", f"exec >{name}/out 2>{name}/err"]
+    # Room for the exit status is taken now: a program that fills the disk leaves none.
+    lines = [
+        f"mkdir {name} 2>/dev/null || exit 0",
+        f"echo '   ' >{name}/rc.part",
+        f"exec >{name}/out 2>{name}/err",
+    ]
     if writes:
         lines.append(f"rm -f {shlex.join(writes)}")
     if beside:
@@ -123,4 +135,4 @@ def _script(
     ]
     if beside:
         lines.append("kill $b 2>/dev/null")
-    return "\n".join([*lines, f"echo $c >{name}/rc.part && mv {name}/rc.part {name}/rc"])
+    return "\n".join([*lines, f"printf %-3s $c 1<>{name}/rc.part && mv {name}/rc.part {name}/rc"])

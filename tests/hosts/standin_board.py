@@ -13,6 +13,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,6 +66,23 @@ class StandInBoard:
     def free_memory(self, mebibytes: int) -> None:
         path = self.play / "root" / "proc" / "meminfo"
         path.write_text(f"MemTotal:        7802880 kB\nMemAvailable:    {1024 * mebibytes} kB\n")
+
+    @contextmanager
+    def small_disk(self, kilobytes: int) -> Iterator[None]:
+        """A file system of this size, in memory, where it keeps engines: it really runs full.
+
+        Skips the test where this user may not mount one.
+        """
+        self.cache.mkdir(parents=True)
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(self.cache)]
+        if subprocess.run(mount, capture_output=True, timeout=60, check=False).returncode != 0:
+            self.cache.rmdir()
+            pytest.skip("needs the right to mount a file system (root)")
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", "-l", str(self.cache)], check=True, timeout=60)
+            shutil.rmtree(self.cache)
 
     def become_jetson(self) -> None:
         """Play an Orin Nano, as it does from the start."""

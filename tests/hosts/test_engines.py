@@ -77,7 +77,6 @@ def test_stand_in_refuses_an_option_of_another_release(board: StandInBoard) -> N
 
 FAULTS: list[tuple[str, type[CompressError], str]] = [
     ("memory", UnavailableError, "too little memory"),
-    ("disk", OutputError, "its disk is full"),
     ("hang-build", UnavailableError, "no end within"),
     ("corrupt", BundleError, "cannot read"),
 ]
@@ -147,16 +146,28 @@ def test_interrupted_run_leaves_its_engines_for_the_next(
     assert not board.cache.exists()
 
 
-def test_failed_run_leaves_nothing_there(board: StandInBoard, target: Target, artifact: Artifact) -> None:
-    board.fault("disk")
+@pytest.mark.parametrize(
+    "kilobytes, told",
+    [(400, "No space left on device"), (1000, "its disk is full")],
+    ids=["while the graph is sent", "while the engine is saved"],
+)
+def test_full_disk_is_told_and_half_a_file_is_never_taken_for_a_whole(
+    board: StandInBoard, target: Target, tmp_path: Path, kilobytes: int, told: str
+) -> None:
+    """A real one: the graph has 600 kB, and the engine as many."""
+    large = Trtexec().compile(classifier(channels=128), tmp_path, {**DEFAULTS, "builds": 1})
+    with board.small_disk(kilobytes):
 
-    def full() -> None:
-        with connect(target, 0.05, "board") as host:
-            host.open(artifact, target)
+        def full() -> None:
+            with connect(target, 0.05, "board") as host:
+                host.open(large, target)
 
-    with pytest.raises(OutputError):
-        full()
-    assert not board.cache.exists()
+        with pytest.raises(OutputError, match=told) as error:
+            full()
+        assert "board" in str(error.value)
+        assert not list(board.cache.iterdir())
+    with connect(target, 0.05, "board") as host, host.open(large, target) as session:
+        assert np.isfinite(session.run({"x": samples(1)})[0]).all()
 
 
 def test_board_without_memory_is_told_before_it_builds(

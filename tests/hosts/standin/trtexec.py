@@ -59,8 +59,6 @@ def build(given: dict[str, str]) -> int:
 
     if fault("memory"):
         os.kill(os.getpid(), signal.SIGKILL)
-    if fault("disk"):
-        return failed("Saving engine to file failed: No space left on device")
     path = Path(given["--onnx"])
     model = onnx.load(path)
     for node in model.graph.initializer:
@@ -71,7 +69,10 @@ def build(given: dict[str, str]) -> int:
     content = MAGIC + model.SerializeToString()
     if fault("corrupt"):
         content = content[8:]
-    Path(given["--saveEngine"]).write_bytes(content)
+    try:
+        Path(given["--saveEngine"]).write_bytes(content)
+    except OSError as error:
+        return failed(f"Saving engine to file failed: {error.strerror}")
     Path(given["--timingCacheFile"]).write_bytes(b"stand-in")
     Path(given["--exportLayerInfo"]).write_text(json.dumps(layers(model, "--useDLACore" in given)))
     if "--skipInference" not in given and "--buildOnly" not in given:
