@@ -45,15 +45,39 @@ def choose(
     """
     if not 0 <= ratio < 1:
         raise RecipeError("a ratio in [0, 1)", repr(ratio), "correct the recipe")
-    held = _held(channels, list(keep))
-    groups = [group for group in channels.groups if group.name in scores and group.name not in held]
+    groups = removable(channels, scores, keep)
     gone = _lowest_of_each(groups, scores, ratio) if per_layer else _lowest_of_all(groups, scores, ratio)
     chosen = {}
     for group in groups:
         count = _count(group, gone[group.name], multiple)
         if count:
-            chosen[group.name] = np.sort(np.argsort(scores[group.name], kind="stable")[:count])
+            chosen[group.name] = lowest(scores[group.name], count)
     return chosen
+
+
+def removable(channels: Channels, scores: Scores, keep: Iterable[str] = ()) -> list[Group]:
+    """The groups that may lose units: those with scores that give no output of a layer to keep.
+
+    Args:
+        channels: What can be removed.
+        scores: By group.
+        keep: Names of layers whose outputs stay as they are; a name stands for all layers below it too.
+
+    Raises:
+        RecipeError: A layer is unknown.
+    """
+    held = _held(channels, list(keep))
+    return [group for group in channels.groups if group.name in scores and group.name not in held]
+
+
+def most(group: Group) -> int:
+    """How many units of a group may go: :data:`MOST` of them, and never all."""
+    return min(int(len(group) * MOST), len(group) - 1)
+
+
+def lowest(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """Positions of the units with the lowest scores, ascending."""
+    return np.sort(np.argsort(scores, kind="stable")[:count])
 
 
 def _lowest_of_each(groups: list[Group], scores: Scores, ratio: float) -> dict[str, int]:
@@ -62,7 +86,7 @@ def _lowest_of_each(groups: list[Group], scores: Scores, ratio: float) -> dict[s
 
 def _lowest_of_all(groups: list[Group], scores: Scores, ratio: float) -> dict[str, int]:
     """How many units of each group are among the lowest of all; units that have to stay do not count."""
-    open_to_removal = [np.sort(scores[group.name])[: _most(group)] for group in groups]
+    open_to_removal = [np.sort(scores[group.name])[: most(group)] for group in groups]
     owner = np.repeat(np.arange(len(groups)), [len(each) for each in open_to_removal])
     wanted = int(sum(len(group) for group in groups) * ratio)
     order = np.argsort(np.concatenate([*open_to_removal, np.zeros(0)]), kind="stable")[:wanted]
@@ -70,13 +94,9 @@ def _lowest_of_all(groups: list[Group], scores: Scores, ratio: float) -> dict[st
     return {group.name: int(count) for group, count in zip(groups, counts, strict=True)}
 
 
-def _most(group: Group) -> int:
-    return min(int(len(group) * MOST), len(group) - 1)
-
-
 def _count(group: Group, wanted: int, multiple: int) -> int:
     """How many units go, so that what is left is a multiple of some number, and at least one."""
-    left = max(len(group) - wanted, len(group) - _most(group))
+    left = max(len(group) - wanted, len(group) - most(group))
     if len(group) % multiple == 0:
         left = -(-left // multiple) * multiple
     return len(group) - left

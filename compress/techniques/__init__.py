@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import pkgutil
+from collections import Counter
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -45,13 +46,27 @@ def load_technique(step: Step) -> Technique:
 def apply_recipe(recipe: Recipe, network: Network, context: Context) -> Network:
     """Apply a recipe's techniques in order.
 
+    A technique that comes again reports under its name with a number ("prune-2"), and keeps its checkpoints apart.
+
     Raises:
         RecipeError: As :func:`load_technique`; every step is checked before the first is applied.
         CompressError: From a technique.
     """
-    for technique in [load_technique(step) for step in recipe.steps]:
-        network = technique.apply(network, context)
+    techniques = [load_technique(step) for step in recipe.steps]
+    done: Counter[str] = Counter()
+    for step, technique in zip(recipe.steps, techniques, strict=True):
+        done[step.technique] += 1
+        number = done[step.technique]
+        own = context if number == 1 else _again(context, f"{step.technique}-{number}")
+        network = technique.apply(network, own)
+        if own is not context:
+            context.reports.update({f"{name}-{number}": report for name, report in own.reports.items()})
     return network
+
+
+def _again(context: Context, name: str) -> Context:
+    directory = None if context.directory is None else context.directory / name
+    return dataclasses.replace(context, reports={}, directory=directory)
 
 
 def _technique_class(name: str) -> type[Technique]:

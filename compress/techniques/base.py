@@ -40,6 +40,7 @@ class Context:
         original: The network that the user gave, before any technique; None where nobody knows it.
         host: Where builds are timed or estimated, for a technique that times layers; None: where the target says.
         threads: Of the runtime, as the user fixed them; None leaves it open.
+        cache: Directory of measurements that several recipes of a run need; None where nothing is kept.
     """
 
     task: Task
@@ -51,6 +52,7 @@ class Context:
     original: Network | None = None
     host: Host | None = None
     threads: int | None = None
+    cache: Path | None = None
 
 
 class Technique(ABC):

@@ -1,12 +1,12 @@
-"""Channel pruning by a plain ratio: channels, heads and hidden units that matter least are cut out of the graph.
+"""Channel pruning: channels, heads and hidden units that matter least are cut out of the graph.
 
-The tensors really shrink. Nothing is trained here: beyond a small ratio accuracy falls until the network is trained
-again.
+The tensors really shrink. How much goes is said by a plain ratio, by a latency on the target, or by the accuracy drop
+that is allowed. Nothing is trained here: beyond a small ratio accuracy falls until the network is trained again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,42 +14,73 @@ from compress.errors import RecipeError
 from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
+    from torch import fx
 
     from compress.network import Network
-    from compress.pruning import Channels, Scores
+    from compress.pruning import Channels, NetworkLatency, Scores
+
+    #: Positions of units by the group's name, and what is to be told of the choice.
+    Chosen = tuple[Mapping[str, NDArray[np.int64]], dict[str, Any]]
 
 IMPORTANCES = ("magnitude", "batch_norm_scale", "taylor", "hessian_diagonal")
+PRECISIONS = ("fp32", "int8")
+
+#: Of all units, where nothing says how much goes.
+DEFAULT_RATIO = 0.3
+
+#: Shares of the latency are told apart down to 1/2^6 of it.
+_HALVINGS = 6
 
 
 @dataclass(frozen=True)
 class Prune(Technique):
-    """Remove a share of all channels, heads and hidden units.
+    """Remove channels, heads and hidden units; at most one of ``ratio``, ``latency`` and ``max_drop`` says how many.
 
     Attributes:
-        ratio: Share of all removable units that go, in [0, 1).
+        ratio: Share of all removable units that go, in [0, 1); 0.3 where nothing else is said.
         importance: What the units are judged by, one of ``magnitude``, ``batch_norm_scale``, ``taylor`` and
             ``hessian_diagonal``; see :mod:`compress.pruning.importance`.
-        per_layer: Whether each layer loses this share; else all units compete.
+        per_layer: Whether each layer loses this ratio; else all units compete.
         keep_layers: Names of layers whose outputs stay as they are, and of blocks of them.
-        multiple: Widths that were multiples of this many units stay multiples of it.
+        multiple: Widths that were multiples of this many units stay multiples of it; for a ratio.
         samples: Calibration samples for ``taylor`` and ``hessian_diagonal``, ≥ 1.
+        latency: Share of the unpruned latency to reach on the target, in (0, 1): widths are chosen among those at
+            which its runtime gets faster, see :mod:`compress.pruning.widths`.
+        precision: ``fp32`` or ``int8``: in which layers are timed; what the recipe ends with.
+        max_drop: As small a latency as loses at most half of this many points on the calibration data, > 0; the other
+            half is for what other samples show. For networks that nothing can be trained on.
+        seconds: Of timing layers, about, > 0.
     """
 
-    ratio: float = 0.3
+    ratio: float | None = None
     importance: str = "magnitude"
     per_layer: bool = False
     keep_layers: tuple[str, ...] = ()
     multiple: int = 1
     samples: int = 256
+    latency: float | None = None
+    precision: str = "fp32"
+    max_drop: float | None = None
+    seconds: float = 30.0
 
     def __post_init__(self) -> None:
-        if isinstance(self.ratio, bool) or not isinstance(self.ratio, int | float) or not 0 <= self.ratio < 1:
-            raise RecipeError("a ratio in [0, 1)", repr(self.ratio), "correct the recipe")
-        if self.importance not in IMPORTANCES:
-            raise RecipeError(
-                f"an importance ({', '.join(IMPORTANCES)})", repr(self.importance), "choose one of these"
-            )
+        _check("a ratio in [0, 1)", self.ratio, lambda value: 0 <= value < 1)
+        _check("a latency in (0, 1), as a share", self.latency, lambda value: 0 < value < 1)
+        _check("a max_drop above 0 points", self.max_drop, lambda value: value > 0)
+        _check("seconds above 0", self.seconds, lambda value: value > 0)
+        given = [name for name in ("ratio", "latency", "max_drop") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise RecipeError("one of ratio, latency and max_drop", " and ".join(given), "remove the others")
+        for name, allowed in (("importance", IMPORTANCES), ("precision", PRECISIONS)):
+            if getattr(self, name) not in allowed:
+                raise RecipeError(
+                    f"the setting {name}: {', '.join(allowed)}",
+                    repr(getattr(self, name)),
+                    "choose one of these",
+                )
         if isinstance(self.keep_layers, str):
             raise RecipeError("a list of keep_layers", repr(self.keep_layers), "write it in brackets")
         for name in ("multiple", "samples"):
@@ -62,12 +93,13 @@ class Prune(Technique):
 
         Raises:
             RecipeError: The network is an ONNX model by now, nothing of it can be removed, it has no batch norm to
-                judge by, or a layer to keep is not in it.
+                judge by, a layer to keep is not in it, or the latency or the drop is out of reach.
+            UnavailableError: The target's back end is not on this machine.
             InternalError: The sliced network does not compute what the masked one does.
         """
         import torch
 
-        from compress.pruning import choose, find_channels, random_batch, remove
+        from compress.pruning import find_channels, random_batch, remove
 
         if network.graph is None:
             raise RecipeError(
@@ -83,16 +115,13 @@ class Prune(Technique):
                 "; ".join(channels.notes) or "none between inputs and outputs",
                 "leave prune out of the recipe",
             )
-        units = choose(
-            channels,
-            self._scores(channels, network, context),
-            self.ratio,
-            per_layer=self.per_layer,
-            keep=self.keep_layers,
-            multiple=self.multiple,
-        )
         batch = random_batch(example, [spec.dynamic_batch for spec in network.inputs], context.seed)
-        pruned = remove(channels, units, batch)
+
+        def without(units: Mapping[str, NDArray[np.int64]]) -> fx.GraphModule:
+            return remove(channels, units, batch)
+
+        units, told = self._units(channels, network, context, without)
+        pruned = network.with_graph(without(units))
         context.reports["prune"] = {
             "settings": asdict(self),
             "macs": [channels.macs(), channels.macs(units)],
@@ -102,8 +131,101 @@ class Prune(Technique):
                 for group in channels.groups
             },
             "notes": list(channels.notes),
+            **told,
         }
-        return network.with_graph(pruned)
+        return pruned
+
+    def _units(
+        self,
+        channels: Channels,
+        network: Network,
+        context: Context,
+        without: Callable[[Mapping[str, NDArray[np.int64]]], fx.GraphModule],
+    ) -> Chosen:
+        from compress.pruning import choose
+
+        scores = self._scores(channels, network, context)
+        if self.latency is None and self.max_drop is None:
+            ratio = DEFAULT_RATIO if self.ratio is None else self.ratio
+            keep, multiple = self.keep_layers, self.multiple
+            return choose(channels, scores, ratio, per_layer=self.per_layer, keep=keep, multiple=multiple), {}
+        latency = self._latency(channels, network, context)
+        if self.latency is not None:
+            return self._at(self.latency, channels, scores, latency)
+        return self._inside_margin(channels, scores, latency, network, context, without)
+
+    def _at(self, share: float, channels: Channels, scores: Scores, latency: NetworkLatency) -> Chosen:
+        from compress.pruning import choose_widths
+
+        widths = choose_widths(channels, scores, latency, share, keep=self.keep_layers)
+        told = {
+            "latency": {
+                "wanted": share,
+                "predicted": widths.share,
+                "source": latency.table.source,
+                "steps": {name: list(steps) for name, steps in widths.steps.items()},
+                **latency.to_dict(),
+            }
+        }
+        return widths.units, told
+
+    def _inside_margin(
+        self,
+        channels: Channels,
+        scores: Scores,
+        latency: NetworkLatency,
+        network: Network,
+        context: Context,
+        without: Callable[[Mapping[str, NDArray[np.int64]]], fx.GraphModule],
+    ) -> Chosen:
+        """The smallest latency inside the margin, by bisection; the drop is taken to grow with what is removed."""
+        from compress.pruning.judging import CalibrationJudge
+
+        judge = CalibrationJudge(network, context)
+        limit = (self.max_drop or 0.0) / 2
+        best: Chosen | None = None
+        trials = []
+        low, high = 0.0, 1.0
+        for _ in range(_HALVINGS):
+            share = (low + high) / 2
+            try:
+                found = self._at(share, channels, scores, latency)
+            except RecipeError:  # Out of reach: a larger share
+                low = share
+                continue
+            drop = judge.drop(without(found[0]))
+            trials.append({"latency": share, "drop": drop})
+            if drop <= limit:
+                best, high = found, share
+            else:
+                low = share
+        if best is None or not best[0]:
+            least = min((trial["drop"] for trial in trials), default=float("inf"))
+            raise RecipeError(
+                f"channels whose removal costs at most {limit:g} points, half of max_drop",
+                f"{least:.2f} points or more on {judge.samples} calibration samples",
+                "give --train-data: pruned networks regain accuracy by training",
+            )
+        told = {
+            "margin": {
+                "max_drop": self.max_drop,
+                "judged_on": judge.samples,
+                "trials": trials,
+                "note": "limited to what the accuracy allows without training; "
+                "give --train-data: pruned networks regain accuracy by training",
+            }
+        }
+        return best[0], {**best[1], **told}
+
+    def _latency(self, channels: Channels, network: Network, context: Context) -> NetworkLatency:
+        from compress.hosts import connect
+        from compress.pruning import Bench, network_latency
+
+        host = context.host or connect(context.target)
+        options = host.backend.default_options(context.target, context.threads)
+        context.reporter.step("timing layers")
+        bench = Bench(host, context.target, options, self.precision, self.seconds, context.cache)
+        return network_latency(channels, network.to_onnx(), bench)
 
     def _scores(self, channels: Channels, network: Network, context: Context) -> Scores:
         from compress.pruning import batch_norm_scale, hessian_diagonal, magnitude, sampled_loss, taylor
@@ -127,3 +249,10 @@ class Prune(Technique):
             arrays: list[Any] = [batch[spec.name] for spec in network.inputs]
             seen += len(arrays[0])
             yield [torch.from_numpy(array) for array in arrays]
+
+
+def _check(wanted: str, value: Any, allowed: Callable[[float], bool]) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not allowed(value):
+        raise RecipeError(wanted, repr(value), "correct the recipe")

@@ -1,13 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
+import json
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
 from compress.errors import RecipeError
+from compress.hosts import connect
 from compress.network import Network, load_network
 from compress.onnx_graph.files import save_model
+from compress.progress import Reporter
 from compress.recipe import Recipe, Step
 from compress.target import load_target
 from compress.task import load_task
@@ -87,6 +93,116 @@ def test_several_inputs() -> None:
     assert pruned.graph.get_submodule("embedding").embedding_dim == 4
 
 
+IMAGES = np.random.default_rng(2).standard_normal((80, 3, 16, 16)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def wide() -> Network:
+    """Wide enough for its latency to show what it is made of."""
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 64, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.Conv2d(64, 64, 3, padding=1),
+        torch.nn.ReLU(),
+        torch.nn.AdaptiveAvgPool2d(1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(64, 5),
+    )
+    with torch.no_grad():  # so that images differ in their class
+        module[-1].bias -= module(torch.from_numpy(IMAGES)).mean(0)
+    return load_network(module.eval(), example={"x": IMAGES[:2]})
+
+
+@pytest.fixture(scope="module")
+def measurements(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("latency")
+
+
+def timed(network: Network, measurements: Path | None, **targets: np.ndarray) -> Context:
+    """Where layers are timed; the evaluation data is out of reach."""
+    given = context(network, {"x": IMAGES, **targets})
+    task = dataclasses.replace(given.task, evaluation=None)
+    host = connect(given.target, 0.05)
+    return dataclasses.replace(given, task=task, host=host, threads=1, cache=measurements)
+
+
+def test_a_latency_is_reached_by_widths_that_the_target_is_faster_at(wide, measurements) -> None:
+    given = timed(wide, measurements)
+    pruned = Prune(latency=0.6, seconds=100.0).apply(wide, given)
+    report = given.reports["prune"]
+    told = report["latency"]
+    assert told["wanted"] == 0.6
+    assert told["predicted"] <= 0.6
+    assert told["source"] == "measured"
+    assert told["whole_ms"] > 0
+    for name, steps in told["steps"].items():
+        assert report["groups"][name][1] in steps
+    assert {layer["shape"] for layer in told["table"]["layers"]} >= {"Conv 3x3 64→64 @16x16"}
+    assert report["macs"][1] < report["macs"][0]
+    assert report["parameters"][1] == sum(each.numel() for each in pruned.graph.parameters())
+    json.dumps(report)
+    again = timed(wide, measurements)
+    Prune(latency=0.7, keep_layers=("0",)).apply(wide, again)  # another recipe of the run finds the table
+    assert again.reports["prune"]["latency"]["table"]["layers"] == told["table"]["layers"]
+    assert again.reports["prune"]["groups"]["0"] == [64, 64]
+
+
+def test_int8_is_timed_in_int8(wide) -> None:
+    given = timed(wide, None)
+    Prune(latency=0.95, precision="int8", seconds=100.0).apply(wide, given)
+    assert given.reports["prune"]["latency"]["table"]["precision"] == "int8"
+
+
+def test_an_absent_target_is_estimated(wide) -> None:
+    given = dataclasses.replace(context(wide, {"x": IMAGES}), target=load_target("jetson-orin-nano-super"))
+    Prune(latency=0.98).apply(wide, given)
+    assert given.reports["prune"]["latency"]["source"] == "estimated"
+
+
+def test_without_training_only_as_much_goes_as_the_margin_allows(wide, measurements) -> None:
+    given = timed(wide, measurements)
+    Prune(max_drop=300.0).apply(wide, given)  # whatever is lost is inside
+    told = given.reports["prune"]
+    trials = told["margin"]["trials"]
+    assert told["latency"]["wanted"] == min(trial["latency"] for trial in trials)
+    assert told["margin"]["judged_on"] == 20  # a quarter of the samples, set apart
+    assert "--train-data" in told["margin"]["note"]
+    assert max(trial["drop"] for trial in trials) > 0
+
+
+def test_where_the_margin_allows_nothing_training_data_is_asked_for(wide, measurements) -> None:
+    with torch.no_grad():  # any unit that goes shows in numbers that were all but exact
+        y = wide.graph(torch.from_numpy(IMAGES)).numpy() + np.float32(1e-5)
+    given = timed(wide, measurements, y=y)
+    with pytest.raises(RecipeError, match="give --train-data"):
+        Prune(max_drop=1.0).apply(wide, given)
+
+
+def test_a_technique_that_comes_again_reports_again(network: Network, tmp_path) -> None:
+    given = dataclasses.replace(context(network, {"x": X}), directory=tmp_path)
+    step = Step("prune", {"ratio": 0.25, "per_layer": True})
+    pruned = apply_recipe(Recipe("twice", (step, step)), network, given)
+    assert set(given.reports) == {"prune", "prune-2"}
+    assert given.reports["prune"]["parameters"][1] == given.reports["prune-2"]["parameters"][0]
+    assert given.reports["prune-2"]["parameters"][1] == sum(
+        each.numel() for each in pruned.graph.parameters()
+    )
+    assert given.directory == tmp_path
+
+
+def test_a_technique_that_comes_again_keeps_its_files_apart(network: Network, tmp_path) -> None:
+    given = dataclasses.replace(
+        context(network, {"x": X}), directory=tmp_path, original=network, reporter=Reporter()
+    )
+    task = dataclasses.replace(given.task, training=given.task.calibration)
+    step = Step("distill", {"epochs": 1, "batch_size": 4, "learning_rate": 1e-5})
+    apply_recipe(Recipe("twice", (step, step)), network, dataclasses.replace(given, task=task))
+    assert {"distill", "distill-2"} <= set(given.reports)
+    # The second one did not take the first one's checkpoint for its own.
+    assert given.reports["distill-2"]["training"] != given.reports["distill"]["training"]
+
+
 def test_nothing_can_be_removed() -> None:
     module = torch.nn.Sequential(torch.nn.Linear(4, 3))
     network = load_network(module, example=[np.ones((2, 4), np.float32)])
@@ -118,6 +234,13 @@ def test_a_network_without_batch_norm_is_refused() -> None:
         {"multiple": 0},
         {"samples": 1.5},
         {"keep_layers": "stem"},
+        {"latency": 1.0},
+        {"latency": 0},
+        {"latency": 0.5, "ratio": 0.3},
+        {"latency": 0.5, "max_drop": 1.0},
+        {"max_drop": 0},
+        {"precision": "fp16"},
+        {"seconds": 0},
     ],
 )
 def test_a_wrong_setting_is_refused(settings) -> None:

@@ -1,0 +1,70 @@
+"""What pruning costs in accuracy before anything is trained, on the calibration samples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import fx
+
+from compress.export import in_eval_mode
+from compress.metrics import drop_points
+
+if TYPE_CHECKING:
+    from compress.data import Batch
+    from compress.network import Network
+    from compress.techniques.base import Context
+
+_BATCH_SIZE = 64
+
+
+class CalibrationJudge:
+    """Compares pruned graphs with the network on the calibration data; the evaluation data is never read.
+
+    Args:
+        network: In its trainable form.
+        context: Its task holds the data and the metric.
+
+    Attributes:
+        samples: How many are judged on.
+    """
+
+    def __init__(self, network: Network, context: Context) -> None:
+        assert network.graph is not None
+        self._metric = context.task.metric
+        self._names = [spec.name for spec in network.inputs]
+        spec = network.inputs[0]
+        fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
+        self._calibration, self._fixed = context.task.calibration, fixed
+        self._outputs = [_run(network.graph, batch, self._names) for batch in self._batches()]
+        outcomes = self._outcomes(self._outputs)
+        self.samples = len(outcomes)
+        self._before = float(outcomes.mean()) if self.samples else 0.0
+
+    def drop(self, graph: fx.GraphModule) -> float:
+        """The accuracy drop of a graph against the network, in points."""
+        outputs = [_run(graph, batch, self._names) for batch in self._batches()]
+        return drop_points(self._metric, self._before, float(self._outcomes(outputs).mean()))
+
+    def _outcomes(self, outputs: list[list[np.ndarray[Any, Any]]]) -> np.ndarray[Any, Any]:
+        by_reference = self._metric.needs == "reference"
+        return np.concatenate(
+            [
+                self._metric.per_sample(ours, batch.targets, original if by_reference else None)
+                for ours, batch, original in zip(outputs, self._batches(), self._outputs, strict=True)
+            ]
+        )
+
+    def _batches(self) -> Iterator[Batch]:
+        for batch in self._calibration.batches(self._fixed or _BATCH_SIZE):
+            # A network of fixed batch cannot take the smaller last one.
+            if self._fixed is None or len(batch) == self._fixed:
+                yield batch
+
+
+def _run(graph: fx.GraphModule, batch: Batch, names: list[str]) -> list[np.ndarray[Any, Any]]:
+    with in_eval_mode(graph), torch.no_grad():
+        outputs = graph(*(torch.from_numpy(batch.inputs[name]) for name in names))
+    return [each.numpy() for each in (outputs if isinstance(outputs, tuple | list) else (outputs,))]

@@ -1,0 +1,261 @@
+"""Latency of every layer of a network over its widths, as the target's runtime takes it.
+
+A layer is timed in a small network of its own (:mod:`compress.pruning.probes`) through the same host, back end and
+session options that time whole builds; layers of one shape are timed once. Where the target is not at hand, the same
+probes are estimated by the roofline, and the table says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.hosts.absent import AbsentHost
+from compress.hosts.base import Build
+from compress.pruning.probes import Point, Shape, milliseconds, probe, quantized
+from compress.pruning.staircase import Staircase, points, staircase, widths
+from compress.versions import versions
+
+if TYPE_CHECKING:
+    import onnx
+
+    from compress.hosts.base import Host
+    from compress.target import Target
+
+PRECISIONS = ("fp32", "int8")
+
+#: Widths along one axis at the most; fewer where the layer is slow or large.
+_MOST_WIDTHS = (16, 8, 4, 2)
+
+#: Calls of a probe that a host makes at the least.
+_CALLS = 12
+
+#: Traces of a probe, of which the fastest counts.
+_REPEATS = 3
+
+#: Learned numbers in one probe at the most: 256 MB in fp32.
+_MOST_WEIGHTS = 64_000_000
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and how layers are timed.
+
+    Attributes:
+        host: Where builds are measured.
+        target: What it is.
+        options: Session options of the builds; None takes the back end's own for the target.
+        precision: ``fp32`` or ``int8``: what the recipe ends with, since each has steps of its own.
+        seconds: Of measuring all layers together, about; what is left then follows its multiply-accumulates.
+        cache: Directory where measurements are kept; None keeps none.
+    """
+
+    host: Host
+    target: Target
+    options: Mapping[str, Any] | None = None
+    precision: str = "fp32"
+    seconds: float = 30.0
+    cache: Path | None = None
+
+    def layers(self, model: onnx.ModelProto) -> tuple[list[tuple[dict[str, Any], ...]], str]:
+        """What a float model's operators take in this bench's precision, once or again, and the times' source.
+
+        Raises:
+            CompressError: It cannot be quantized, or the back end does not run it.
+        """
+        with tempfile.TemporaryDirectory(prefix="compress-") as directory:
+            build = self._compiled(model, Path(directory))
+            with build.session:
+                found = self.host.layers(build, self.target)
+                if not found:  # The runtime does not tell.
+                    found = AbsentHost(self.host.backend).layers(build, self.target)
+                source = str(found[0]["source"]) if found else "measured"
+                more = _REPEATS - 1 if source == "measured" else 0
+                return [found, *(self.host.layers(build, self.target) for _ in range(more))], source
+
+    def whole_ms(self, model: onnx.ModelProto) -> float:
+        """Median milliseconds of a call of a whole network, at the first batch size."""
+        with tempfile.TemporaryDirectory(prefix="compress-") as directory:
+            build = self._compiled(model, Path(directory))
+            with build.session:
+                return self.host.latency(build, None, None, self.target)[0].p50_ms
+
+    def _compiled(self, model: onnx.ModelProto, directory: Path) -> Build:
+        backend = self.host.backend
+        if self.precision == "int8":
+            model = quantized(model, self.target.quantization)
+        options = backend.default_options(self.target) if self.options is None else self.options
+        artifact = backend.compile(model, directory, options)
+        return Build(artifact, self.host.open(artifact, self.target))
+
+    def key(self) -> dict[str, Any]:
+        """What measurements must share to be of one table."""
+        return {
+            "machine": self.host.fingerprint(),
+            "target": self.target.to_dict(),
+            "backend": self.host.backend.name,
+            "options": None if self.options is None else dict(self.options),
+            "precision": self.precision,
+            "versions": versions(),
+        }
+
+
+@dataclass(frozen=True)
+class LatencyTable:
+    """What layers take, by their shape.
+
+    Attributes:
+        staircases: By shape; shapes that there was no time for are left out.
+        precision: In which they were timed.
+        source: ``measured``, or ``estimated`` where the target is not at hand.
+        seconds: That measuring took; 0 where everything was there already.
+    """
+
+    staircases: Mapping[Shape, Staircase]
+    precision: str
+    source: str
+    seconds: float = field(default=0.0, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "precision": self.precision,
+            "source": self.source,
+            "seconds": round(self.seconds, 3),
+            "layers": [
+                {**asdict(shape), **staircase.to_dict(), "shape": label(shape)}
+                for shape, staircase in self.staircases.items()
+            ],
+        }
+
+
+def label(shape: Shape) -> str:
+    """A layer's shape in a word: ``Conv 3x3 64→128 @14x14 /2``."""
+    given = dict(shape.attributes)
+    kernel = "x".join(map(str, given.get("kernel_shape", ())))
+    strides = {size for size in given.get("strides", (1,)) if size > 1}
+    return " ".join(
+        part
+        for part in (
+            "depthwise" if shape.tied else "",
+            shape.operator,
+            kernel,
+            f"{shape.inputs}→{shape.outputs}",
+            f"@{'x'.join(map(str, shape.space))}" if shape.space else "",
+            f"/{max(strides)}" if strides else "",
+        )
+        if part
+    )
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A shape to time.
+
+    Attributes:
+        shape: Of the layer.
+        share: Of the whole network's latency, about; what takes longest is timed first.
+        reads: Whether its inputs can become fewer.
+        writes: Whether its outputs can.
+    """
+
+    shape: Shape
+    share: float
+    reads: bool = True
+    writes: bool = True
+
+
+def measure_table(wanted: Iterable[Wanted], bench: Bench, whole_ms: float) -> LatencyTable:
+    """Time layers over their widths.
+
+    It ends after about ``bench.seconds``: the layers with the largest shares come first, and slow ones are timed at
+    fewer widths. What is cached is not timed again.
+
+    Args:
+        wanted: Shapes, each once.
+        bench: Where they are timed.
+        whole_ms: Milliseconds of the whole network, which the shares are of.
+
+    Raises:
+        CompressError: The back end runs no layer alone, or a layer cannot be quantized.
+    """
+    ordered = sorted(wanted, key=lambda each: -each.share)
+    start = time.perf_counter()
+    kept = _Cache(bench)
+    found: dict[Shape, Staircase] = {}
+    source = "measured"
+    for number, each in enumerate(ordered):
+        left = bench.seconds - (time.perf_counter() - start)
+        cached = kept.find(each)
+        if cached is None and left > 0:
+            grid = _grid(each, left / (len(ordered) - number), whole_ms)
+            cached = None if grid is None else _measured(each, *grid, bench)
+            if cached is not None:
+                kept.record(each, *cached)
+        if cached is not None:
+            found[each.shape], source = cached
+    return LatencyTable(found, bench.precision, source, time.perf_counter() - start)
+
+
+def _grid(each: Wanted, seconds: float, whole_ms: float) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """Widths to time, as many as fit into these seconds and into memory; None where not even two do."""
+    shape = each.shape
+    full = shape.weights(shape.inputs, shape.outputs)
+    for most in _MOST_WIDTHS:
+        inputs = widths(shape.inputs, most) if each.reads and not shape.tied else (shape.inputs,)
+        outputs = widths(shape.outputs, most) if each.writes else (shape.outputs,)
+        weights = [shape.weights(*point) for point in points(inputs, outputs, tied=shape.tied)]
+        calls = _CALLS * each.share * whole_ms / 1e3 * sum(weights) / full
+        if sum(weights) <= _MOST_WEIGHTS and calls <= max(seconds, 0.5):
+            return inputs, outputs
+    return None
+
+
+def _measured(
+    each: Wanted, inputs: tuple[int, ...], outputs: tuple[int, ...], bench: Bench
+) -> tuple[Staircase, str] | None:
+    """None where the host does not tell the branches of the probe apart."""
+    where = points(inputs, outputs, tied=each.shape.tied)
+    layers, source = bench.layers(probe(each.shape, where))
+    # Whatever else the machine does can only add to a time.
+    fastest = [min(each) for each in zip(*(milliseconds(run, len(where)) for run in layers), strict=True)]
+    times: dict[Point, float] = dict(zip(where, fastest, strict=True))
+    if not all(times.values()):
+        return None
+    return staircase(inputs, outputs, times, tied=each.shape.tied), source
+
+
+class _Cache:
+    """Staircases on disk, a file for every machine, back end and precision."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._path: Path | None = None
+        self._entries: dict[str, Any] = {}
+        if bench.cache is not None:
+            key = json.dumps(bench.key(), sort_keys=True, default=str)
+            self._path = bench.cache / f"latency-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
+            try:
+                self._entries = json.loads(self._path.read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                self._entries = {}  # None yet, or one cut short: measured anew
+
+    def find(self, each: Wanted) -> tuple[Staircase, str] | None:
+        entry = self._entries.get(repr(each.shape), None)
+        if entry is None or (entry["reads"], entry["writes"]) != (each.reads, each.writes):
+            return None
+        return Staircase.from_dict(entry), str(entry["source"])
+
+    def record(self, each: Wanted, found: Staircase, source: str) -> None:
+        entry = {**found.to_dict(), "source": source, "reads": each.reads, "writes": each.writes}
+        self._entries[repr(each.shape)] = entry
+        if self._path is not None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            partial = self._path.with_suffix(".partial")
+            partial.write_text(json.dumps(self._entries), encoding="utf-8")
+            partial.replace(self._path)
