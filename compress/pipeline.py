@@ -265,6 +265,7 @@ class _Run:
             original=self.network,
             host=self.host,
             threads=self.threads,
+            cache=history.directory / "latency",
         )
         self.reporter.begin(recipe)
         try:
