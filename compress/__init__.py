@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from compress.bundle import Bundle, load_bundle
     from compress.choice import Choice, Limits
+    from compress.distilling import Distilled, distill
     from compress.errors import CompressError
     from compress.history import Candidate
     from compress.network import Network, load_network
     from compress.pipeline import Result, optimize
+    from compress.pruned import Pruned, prune
     from compress.quantizing import Quantized, quantize
     from compress.recipe import Recipe
     from compress.record import Profile
@@ -31,20 +33,24 @@ __all__ = [
     "Candidate",
     "Choice",
     "CompressError",
+    "Distilled",
     "Limits",
     "Network",
     "Profile",
+    "Pruned",
     "Quantized",
     "Recipe",
     "Result",
     "Target",
     "Task",
+    "distill",
     "list_targets",
     "load_bundle",
     "load_network",
     "load_target",
     "load_task",
     "optimize",
+    "prune",
     "quantize",
 ]
 
@@ -53,20 +59,24 @@ _HOME = {
     "Candidate": "history",
     "Choice": "choice",
     "CompressError": "errors",
+    "Distilled": "distilling",
     "Limits": "choice",
     "Network": "network",
     "Profile": "record",
+    "Pruned": "pruned",
     "Quantized": "quantizing",
     "Recipe": "recipe",
     "Result": "pipeline",
     "Target": "target",
     "Task": "task",
+    "distill": "distilling",
     "list_targets": "target",
     "load_bundle": "bundle",
     "load_network": "network",
     "load_target": "target",
     "load_task": "task",
     "optimize": "pipeline",
+    "prune": "pruned",
     "quantize": "quantizing",
 }
 

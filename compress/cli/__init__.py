@@ -17,6 +17,8 @@ class LazyGroup(click.Group):
     commands_help: ClassVar[dict[str, str]] = {
         "optimize": "Find the fastest build of a network that keeps its accuracy.",
         "quantize": "Quantize a network for a target: this step alone.",
+        "prune": "Remove channels: a smaller network, faster on the target.",
+        "distill": "Train a smaller network to do what a trained one does.",
         "profile": "Measure accuracy and latency of a bundle or an ONNX file.",
         "gate": "Accept or reject a build against a baseline: pass, fail or inconclusive.",
         "history": "Show how figures moved over kept profiles, change points marked.",

@@ -53,7 +53,7 @@ def read_checkpoint(file: Sniffed, *, factory: str | None, trust_pickle: bool = 
             f"{file.path}, a state dict of {len(state)} tensors alone",
             "name the function that builds it: --factory package.module:callable",
         )
-    module = _build(factory)
+    module = build_module(factory, kind="a network factory")
     _fill(module, state, factory, file.path)
     return module
 
@@ -116,11 +116,20 @@ def _is_state(value: Any) -> bool:
     )
 
 
-def _build(factory: str) -> nn.Module:
-    build = resolve(factory, kind="a network factory", error=NetworkError)
+def build_module(reference: str, *, kind: str) -> nn.Module:
+    """The module that a callable of the user builds; this runs the user's code, as the user asked for.
+
+    Args:
+        reference: ``package.module:callable``.
+        kind: What it is, with its article, for messages.
+
+    Raises:
+        NetworkError: There is no such callable, it fails without arguments, or it returns no module.
+    """
+    build = resolve(reference, kind=kind, error=NetworkError)
     if not callable(build):
         raise NetworkError(
-            "a callable that builds the network", f"{factory}, a {type(build).__name__}", "name a function"
+            "a callable that builds the network", f"{reference}, a {type(build).__name__}", "name a function"
         )
     try:
         with working_directory_importable():
@@ -129,14 +138,14 @@ def _build(factory: str) -> nn.Module:
         raise
     except Exception as error:
         raise NetworkError(
-            "a factory that builds the network without arguments",
-            f"{factory}(): {essence(error)}",
+            f"{kind} that builds the network without arguments",
+            f"{reference}(): {essence(error)}",
             "name a function without required arguments",
         ) from error
     if not isinstance(module, nn.Module):
         raise NetworkError(
-            "a factory that returns a torch.nn.Module",
-            f"{factory}, which returns a {type(module).__name__}",
+            f"{kind} that returns a torch.nn.Module",
+            f"{reference}, which returns a {type(module).__name__}",
             "return it",
         )
     return module
