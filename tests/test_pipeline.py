@@ -68,6 +68,9 @@ def test_ships_what_it_measured(files: Path, tmp_path: Path) -> None:
     assert int8.latency[0].source == "measured"
     assert int8.latency[0].ratio is not None
     assert int8.peak_memory_mb is not None
+    check = [sys.executable, str(tmp_path / "build" / "selfcheck.py")]
+    told = subprocess.run(check, capture_output=True, text=True, timeout=120).stdout
+    assert told.startswith("pass: 10 files, scores within 0 of "), told
 
 
 def test_bundle_says_where_it_comes_from(files: Path, tmp_path: Path) -> None:

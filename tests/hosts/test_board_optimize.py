@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -93,4 +95,21 @@ def test_bundle_holds_what_the_board_measured(files: Path, tmp_path: Path, board
     assert set(int8.coverage["precisions"].values()) >= {"int8"}
     assert not original.coverage["int8"]
     assert not board.cache.exists()
-    assert json.loads((tmp_path / "build" / "manifest.json").read_text())["artifact"]["backend"] == "tensorrt"
+    manifest = json.loads((tmp_path / "build" / "manifest.json").read_text())
+    assert manifest["artifact"]["backend"] == "tensorrt"
+    engine = manifest["engine"]
+    assert (engine["tensorrt"], engine["compute_capability"]) == ("10.3.0", "8.7")
+    assert any(argument.startswith("--onnx=") for argument in engine["arguments"])
+    assert (tmp_path / "build" / engine["file"]).read_bytes().startswith(b"STANDIN ENGINE 10.3")
+    checked = subprocess.run(
+        ["sh", tmp_path / "build" / "selfcheck.sh"],
+        env={
+            **os.environ,
+            "COMPRESS_STANDIN": str(board.play),
+            "TRTEXEC": str(board.play / "bin" / "trtexec"),
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert checked.returncode == 0, checked.stdout
