@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from compress.backends.providers import TENSORRT, XNNPACK
 from compress.closest import closest
 from compress.errors import TargetError, UnavailableError
 from compress.toml_reader import Field, Flag, List, Number, Table, Text, check, read_toml
@@ -211,6 +210,7 @@ _PRECISIONS = List(Text(tuple(PEAK_OF)), shortest=1, required=True)
 _FURTHER = Table({"precisions": _PRECISIONS, "quantization": Table(_FLAVOUR, required=True)})
 #: Torch-TensorRT reads no Q/DQ of ONNX; TensorRT's own back end does.
 _FURTHER_FLOAT = Table({"precisions": replace(_PRECISIONS, item=Text(("fp32", "fp16", "bf16")))})
+_FURTHER_PROVIDERS = ("TensorrtExecutionProvider", "XnnpackExecutionProvider")
 _SOURCED = (*_FIGURES, *_PEAKS)
 #: Every key of a target's file.
 _KEYS: Mapping[str, Field] = {
@@ -225,7 +225,7 @@ _KEYS: Mapping[str, Field] = {
     "peaks": Table(_PEAKS, required=True),
     "precisions": _PRECISIONS,
     "further_backends": Table({"openvino": _FURTHER, "torch-tensorrt": _FURTHER_FLOAT}),
-    "further_providers": Table(dict.fromkeys((TENSORRT, XNNPACK), replace(_PRECISIONS, required=False))),
+    "further_providers": Table(dict.fromkeys(_FURTHER_PROVIDERS, replace(_PRECISIONS, required=False))),
     "batch_sizes": List(Number("samples", 1, 65536, whole=True), shortest=2, longest=2, required=True),
     "compute_capability": Text(),
     "cores": Number("", 1, 65536, whole=True),

@@ -131,7 +131,7 @@ def _facts(profile: Profile) -> Iterator[str]:
     if profile.peak_memory_mb is not None:
         facts.append(f"peak memory {digits(profile.peak_memory_mb)} MiB")
     if profile.energy_mj is not None:
-        facts.append(f"{profile.energy_mj:.3g} mJ a call (whole package)")
+        facts.append(f"{profile.energy_mj:.3g} mJ a call ({_spender(profile)})")
     yield ", ".join(facts)
     now = profile.conditions or {}
     threads = now.get("intra_op_threads")
@@ -169,3 +169,12 @@ def _table(title: str, *headings: str) -> Table:
     for position, heading in enumerate(headings):
         table.add_column(heading, justify="right" if position else "left", no_wrap=True)
     return table
+
+
+def _spender(profile: Profile) -> str:
+    """Whose energy was counted."""
+    from compress.backends.providers import on_nvidia_gpu
+
+    if profile.backend == "tensorrt":
+        return "whole module or card"
+    return "whole card" if on_nvidia_gpu(profile.options.get("provider")) else "whole package"
