@@ -18,6 +18,7 @@ from compress.backends.torch_tensorrt import TorchTensorRt
 from compress.backends.torch_tensorrt_arguments import check_arguments
 from compress.backends.torch_tensorrt_partition import Left, partition, read_report
 from compress.backends.torch_tensorrt_program import compile_arguments, exported, load
+from compress.choice import Limits
 from compress.competition import competition
 from compress.errors import (
     BundleError,
@@ -27,11 +28,13 @@ from compress.errors import (
     UnavailableError,
     UsageError,
 )
+from compress.history import History
 from compress.hosts.detected import cuda_figures
 from compress.hosts.machine import Gpu
 from compress.lint import lint
 from compress.onnx_graph.fold import prepare
 from compress.quantization import Settings, quantize_static
+from compress.search import most_candidates, propose
 from compress.target import TENSORRT_FLAVOUR, FurtherBackend, load_target
 from compress.tensors import TensorSpec
 from tests.backends.conformance import Conformance
@@ -281,6 +284,20 @@ class TestCompetition:
         for name in ("h100", "a10", "b200-hgx", "jetson-thor"):
             assert "int8" not in load_target(name).for_backend("torch-tensorrt").precisions
         assert "torch-tensorrt" not in load_target("jetson").further_backends  # no wheel for Orin since 2.8
+
+    def test_its_floats_are_proposed_and_no_int8(self, tmp_path: Path) -> None:
+        further = {"torch-tensorrt": FurtherBackend(("fp32", "fp16", "bf16"))}
+        target = replace(load_target("cpu"), further_backends=further)
+        with History(tmp_path / "run", {}) as history:
+            proposed = list(propose(target, Limits(), history, backends=["torch-tensorrt"]))
+        assert [recipe.name for recipe in proposed] == [
+            "fp32",
+            "fp32-torch-tensorrt",
+            "fp16-torch-tensorrt",
+            "bf16-torch-tensorrt",
+        ]
+        assert [recipe.session for recipe in proposed[2:]] == [{"precision": "fp16"}, {"precision": "bf16"}]
+        assert most_candidates(target, (), ("torch-tensorrt",)) == 4
 
     def test_it_does_not_run_on_another_machine(self) -> None:
         with pytest.raises(UnavailableError, match="another machine"):
