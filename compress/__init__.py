@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from compress.quantizing import Quantized, quantize
     from compress.recipe import Recipe
     from compress.record import Profile
+    from compress.students.choosing import ChosenStudent, choose_student
     from compress.target import Target, list_targets, load_target
     from compress.task import Task, load_task
 
@@ -32,6 +33,7 @@ __all__ = [
     "Bundle",
     "Candidate",
     "Choice",
+    "ChosenStudent",
     "CompressError",
     "Distilled",
     "Limits",
@@ -43,6 +45,7 @@ __all__ = [
     "Result",
     "Target",
     "Task",
+    "choose_student",
     "distill",
     "list_targets",
     "load_bundle",
@@ -58,6 +61,7 @@ _HOME = {
     "Bundle": "bundle",
     "Candidate": "history",
     "Choice": "choice",
+    "ChosenStudent": "students.choosing",
     "CompressError": "errors",
     "Distilled": "distilling",
     "Limits": "choice",
@@ -69,6 +73,7 @@ _HOME = {
     "Result": "pipeline",
     "Target": "target",
     "Task": "task",
+    "choose_student": "students.choosing",
     "distill": "distilling",
     "list_targets": "target",
     "load_bundle": "bundle",
