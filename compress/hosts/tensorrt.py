@@ -195,9 +195,11 @@ class TensorRtHost(Host):
         own = [self._engine(build, target, index) for index in range(count)]
         other = None if original is None else [self._engine(original, target, at) for at in range(count)]
         self._watched[_identity(build)] = _Watched()
-        return tuple(
+        figures = tuple(
             self._timed(build, own, other, task, batch) for batch in batch_sizes(build.session, target)
         )
+        self.check_unchanged()  # What was timed half in another power mode is not to be recorded.
+        return figures
 
     def pair(
         self, build: Build, other: Build, task: Task | None, target: Target, number: int

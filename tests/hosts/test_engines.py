@@ -16,6 +16,7 @@ from compress.errors import (
     BundleError,
     CompressError,
     InternalError,
+    MachineChangedError,
     OutputError,
     TargetError,
     UnavailableError,
@@ -251,3 +252,11 @@ def test_card_tells_its_power_while_it_is_timed(
         "tensorrt": "10.3.0",
         "gpu_driver": "570.86.15",
     }
+
+
+def test_figures_taken_across_two_power_modes_are_not_given(
+    board: StandInBoard, target: Target, artifact: Artifact, host: TensorRtHost
+) -> None:
+    board.fault("other-power once")
+    with host.open(artifact, target) as session, pytest.raises(MachineChangedError, match="MAXN_SUPER"):
+        host.latency(Build(artifact, session), None, None, target)
