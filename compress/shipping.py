@@ -90,13 +90,14 @@ def ship(
         artifact, profile.artifact_sha256, profile.artifact_bytes, profile.backend, profile.options
     )
     sample, engine = _run_sample(build, host, task, target)
-    manifest["sample"] = sample.to_dict()
     if engine is not None:
         further["model.engine"], key = engine
         manifest["engine"] = {"file": "model.engine", **key}
-    further |= sample.files()
-    runtime = _runtime(build, target)
-    further |= programs(runtime, network.inputs, sample, profile.options, target.tensorrt)
+    if sample.numeric:
+        manifest["sample"] = sample.to_dict()
+        further |= sample.files()
+        runtime = _runtime(build, target)
+        further |= programs(runtime, network.inputs, sample, profile.options, target.tensorrt)
     return write_bundle(out, artifact, manifest, profile, chosen.recipe, further)
 
 

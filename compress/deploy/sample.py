@@ -67,6 +67,11 @@ class Sample:
     source: str
     share: float
 
+    @property
+    def numeric(self) -> bool:
+        """Whether every value can be written raw; texts cannot."""
+        return all(value.array.dtype.kind in "fiub" for value in (*self.inputs, *self.outputs))
+
     def to_dict(self) -> dict[str, Any]:
         """As the manifest holds it."""
         return {

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from compress.bundle import SUMS, load_bundle
-from compress.deploy.sample import SHARES, share_of
+from compress.deploy.sample import SHARES, Sample, Value, share_of
 from compress.errors import BundleError
 from compress.onnx_graph.files import save_model
 from compress.schemas import schema_text
@@ -140,6 +140,12 @@ def test_manifest_cannot_name_what_is_outside(tmp_path: Path, name: str) -> None
     (build / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="a file inside the bundle"):
         load_bundle(build)
+
+
+def test_texts_are_no_sample() -> None:
+    number, text = Value("x", np.zeros(2), "x"), Value("y", np.array(["a"], object), "y", 0.0)
+    assert Sample((number,), (number,), 1, "", 0.0).numeric
+    assert not Sample((number,), (text,), 1, "", 0.0).numeric
 
 
 def test_tolerance_follows_what_the_build_computes_in(tmp_path: Path) -> None:
