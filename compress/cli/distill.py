@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--epochs", type=int, help="At most so many; fewer where nothing gets better. [default: 8]")
 @click.option("--epoch-samples", type=int, help="Samples an epoch. [default: all]")
 @click.option("--batch-size", type=int, help="Samples a step, of all processes together. [default: 64]")
-@click.option("--learning-rate", type=float, help="At the peak of the schedule. [default: 0.003]")
+@click.option("--learning-rate", type=float, help="At the peak of the schedule. [default: 0.001]")
 @click.option("--temperature", type=float, help="Of class scores. [default: 1]")
 @click.option("--label-weight", type=float, help="From 0, MODEL alone, to 1, the labels alone. [default: 0]")
 @click.option(

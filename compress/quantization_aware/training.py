@@ -10,6 +10,7 @@ from typing import Any
 import onnx
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from compress.data.split import Split
 from compress.onnx_module import OnnxModule
@@ -34,6 +35,7 @@ def quantize_aware(
     training: TrainingSettings,
     loss: Loss,
     *,
+    teacher: nn.Module | None = None,
     seed: int = 0,
     save_to: Path | None = None,
     report: Callable[[Progress], None] | None = None,
@@ -41,13 +43,15 @@ def quantize_aware(
     """Quantize a float network to int8 and train it to do what it did.
 
     Args:
-        model: A float32 network; it is not modified, and it is the teacher.
+        model: A float32 network; it is not modified.
         calibration: For each input its array; the ranges that training begins with are measured on them.
         data: What to train on.
         flavour: How Q/DQ must look for the back end.
         settings: What to quantize and how to find those ranges.
         training: How to train.
         loss: As :func:`compress.training.loop.train` takes it.
+        teacher: Takes the model's inputs as positional tensors and returns a tuple of its outputs; None for the
+            model itself.
         seed: Of the training.
         save_to: A checkpoint's file, with which a killed training goes on.
         report: Called after every step.
@@ -67,12 +71,12 @@ def quantize_aware(
     batches = iter(calibration)
     first = list(islice(batches, 1))
     start = place_and_calibrate(model, chain(first, batches), flavour, settings)
-    teacher = OnnxModule(start.model)
-    check_agreement(start.model, teacher, first[0], _FLOAT_TOLERANCE)
+    own = OnnxModule(start.model)
+    check_agreement(start.model, own, first[0], _FLOAT_TOLERANCE)
     student = Simulation(start.model, start.placement, start.ranges, flavour)
     trained = train(
         student,
-        teacher,
+        own if teacher is None else teacher,
         data,
         loss,
         training,

@@ -6,13 +6,19 @@ nothing better. Needs training data; labels are not needed.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
+from compress.errors import RecipeError
 from compress.network import Network
 from compress.quantization import Settings
 from compress.techniques.base import Context, Technique, calibration_batches
 from compress.training.context import fixed_batch, loss_for, telling, training_data
 from compress.training.settings import TrainingSettings, check_number
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,9 @@ class Qat(Technique):
         held_out: Share of the training data to judge by.
         patience: Stop after so many epochs without a better one.
         temperature: Of the distillation of class scores, > 0.
-        label_weight: From 0, the float network's outputs alone, to 1, the labels alone.
+        label_weight: From 0, the teacher's outputs alone, to 1, the labels alone.
+        teacher: ``before``, the float network that is quantized, or ``original``, the one that the user gave: where
+            techniques before this one, such as pruning, lost accuracy.
     """
 
     scope: str = "all"
@@ -54,11 +62,14 @@ class Qat(Technique):
     patience: int = 3
     temperature: float = 1.0
     label_weight: float = 0.0
+    teacher: str = "before"
 
     def __post_init__(self) -> None:
         # Whatever is wrong is told before any work is done.
         self.quantization()
         self.training(None)
+        if self.teacher not in ("before", "original"):
+            raise RecipeError("a teacher (before, original)", repr(self.teacher), "choose one of these")
         check_number("temperature", self.temperature, "above 0", lambda value: value > 0)
         check_number("label_weight", self.label_weight, "from 0 to 1", lambda value: 0 <= value <= 1)
 
@@ -87,12 +98,20 @@ class Qat(Technique):
             self.quantization(),
             self.training(fixed_batch(network)),
             loss_for(network, context.task, self.temperature, self.label_weight),
+            teacher=self._teacher(context),
             seed=context.seed,
             save_to=None if context.directory is None else context.directory / "qat.pt",
             report=telling(context.reporter),
         )
         context.reports["qat"] = {**done.to_dict(), "settings": asdict(self), "training": trained.to_dict()}
         return network.with_onnx(quantized)
+
+    def _teacher(self, context: Context) -> nn.Module | None:
+        if self.teacher == "before" or context.original is None:
+            return None
+        from compress.training.distillation import Positional, as_module
+
+        return Positional(copy.deepcopy(as_module(context.original)))
 
     def quantization(self) -> Settings:
         """What to quantize."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from compress.data.split import Split
+from compress.errors import NetworkError
 from compress.network import Network
 from compress.training.features import shared_features, with_features
 from compress.training.loop import Loss, Progress, TrainingReport, train
@@ -56,20 +57,23 @@ def distilled(
         The trained copy in inference mode, what was done, and the names of the activations that were matched.
 
     Raises:
+        NetworkError: The student has no weights.
         DataError: There are too few samples, labels are missing, or outputs are not finite.
         OutputError: A checkpoint cannot be written.
     """
     learner, master = copy.deepcopy(student), copy.deepcopy(teacher)
     for parameter in learner.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
+    if not any(parameter.requires_grad for parameter in learner.parameters()):
+        raise NetworkError("a student with weights to train", "none", "give another student")
     names: list[str] = []
     watched: tuple[nn.Module, nn.Module] = learner, master
     if features and isinstance(learner, fx.GraphModule) and isinstance(master, fx.GraphModule):
         names = shared_features(learner, master, _first_rows(data, inputs, settings.batch_size))
         watched = with_features(learner, names), with_features(master, names)
     done = train(
-        _Positional(watched[0]),
-        _Positional(watched[1]),
+        Positional(watched[0]),
+        Positional(watched[1]),
         data,
         _WithFeatures(loss, features, len(names)) if names else loss,
         settings,
@@ -90,7 +94,7 @@ def as_module(network: Network) -> nn.Module:
     return OnnxModule(network.to_onnx())
 
 
-class _Positional(nn.Module):
+class Positional(nn.Module):
     """A network as the loop takes it: it always returns a tuple."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -98,6 +102,7 @@ class _Positional(nn.Module):
         self.network = network
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The outputs for one batch."""
         result = self.network(*inputs)
         return tuple(result) if isinstance(result, list | tuple) else (result,)
 

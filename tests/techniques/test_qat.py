@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +106,21 @@ def test_the_seed_decides_the_weights(network, digits):
     assert weights(0) == weights(0) != weights(1)
 
 
+def test_the_original_network_can_be_the_teacher(network, digits):
+    given = context(network, digits)
+    flipped = copy.deepcopy(network.graph)
+    with torch.no_grad():
+        for value in flipped.get_submodule("7").parameters():
+            value.neg_()
+    given.original = network
+    settings = {"epochs": 1, "epoch_samples": 100, "batch_size": 50}
+    losses = {}
+    for teacher in ("before", "original"):
+        Qat(teacher=teacher, **settings).apply(network.with_graph(flipped), given)
+        losses[teacher] = given.reports["qat"]["training"]["held_out_losses"][0]
+    assert losses["original"] > 10 * losses["before"]  # Of a network that says the opposite.
+
+
 class _Kill(Reporter):
     """Stops the training at its tenth step."""
 
@@ -186,7 +202,15 @@ def test_a_quantized_network_is_refused(network, digits):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": 0}, {"label_weight": 1.5}, {"epochs": 0}, {"scope": "some"}, {"average": "a"}]
+    "wrong",
+    [
+        {"temperature": 0},
+        {"label_weight": 1.5},
+        {"epochs": 0},
+        {"scope": "some"},
+        {"average": "a"},
+        {"teacher": "me"},
+    ],
 )
 def test_wrong_settings_are_refused_before_any_work(wrong):
     with pytest.raises(RecipeError, match=next(iter(wrong))):
