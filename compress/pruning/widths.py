@@ -19,7 +19,7 @@ from compress.pruning.importance import Scores
 from compress.pruning.knapsack import cheapest
 from compress.pruning.network_latency import NetworkLatency, Operator
 from compress.pruning.selection import lowest, most, removable
-from compress.pruning.staircase import steps, widths
+from compress.pruning.staircase import NOISE, steps, widths
 
 #: Rounds from the full latency to the budget, and more of them if the last ones saved less than they promised.
 _ROUNDS = 8
@@ -84,6 +84,7 @@ class _Plan:
         self._scores = {name: np.sort(scores[name]) for name in self._groups}
         self._order = scores
         self._latency = latency
+        self._noise = NOISE if latency.table.source == "measured" else 0.0  # estimates have none
         self._kept = {group.name: len(group) for group in groups}
         self._touched: dict[str, list[Operator]] = {name: [] for name in self._groups}
         for operator in latency.operators:
@@ -146,7 +147,7 @@ class _Plan:
         group = self._groups[name]
         least, now = len(group) - most(group), widest or self._kept[name]
         sizes = [size for size in widths(len(group), _MOST_WIDTHS) if least <= size < now]
-        return steps([*sizes, now], [self._cost(name, size) for size in (*sizes, now)])
+        return steps([*sizes, now], [self._cost(name, size) for size in (*sizes, now)], self._noise)
 
     def _cost(self, name: str, width: int) -> float:
         """What the operators that shrink with a group take."""

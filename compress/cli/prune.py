@@ -1,0 +1,131 @@
+"""``compress prune``: one step alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compress.cli.options import Seconds, data_options, deployment_options, network_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from compress.pruned import Pruned
+
+
+@click.command()
+@click.argument("model", type=click.Path())
+@deployment_options
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False),
+    default="pruned.pt2",
+    show_default=True,
+    help="A .pt2 or .onnx file.",
+)
+@click.option(
+    "--latency",
+    type=float,
+    help="Share of the unpruned latency to reach on the target. [default: 0.5 with --train-data]",
+)
+@click.option("--ratio", type=float, help="Share of all channels, heads and hidden units to remove instead.")
+@click.option(
+    "--max-drop",
+    type=float,
+    help="Remove what costs at most so many points, untrained, instead. [default: 1 without --train-data]",
+)
+@click.option(
+    "--importance",
+    type=click.Choice(["magnitude", "batch_norm_scale", "taylor", "hessian_diagonal"]),
+    help="What is judged by what stays. [default: taylor]",
+)
+@click.option("--per-layer", is_flag=True, help="Every layer loses --ratio; else all compete.")
+@click.option("--keep", multiple=True, metavar="LAYER", help="Keep its outputs; may be given again.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "int8"]),
+    default="fp32",
+    show_default=True,
+    help="What it will run in: widths are fastest at other steps in each.",
+)
+@click.option("--train-data", help="Data to train on after pruning; labels are not needed.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Prune and train in so many rounds.",
+)
+@click.option("--epochs", type=int, help="Of training after each round, at most.")
+@click.option("--threads", type=click.IntRange(1), help="Threads of the runtime. [default: all cores]")
+@click.option(
+    "--seconds",
+    default=2.0,
+    show_default=True,
+    type=Seconds(),
+    help="Of timing the result against the original.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@data_options
+@network_options
+def prune(model: str, as_json: bool, **settings: Any) -> int:
+    """Make MODEL smaller and faster by removing channels, heads and hidden units, and write it.
+
+    MODEL is a torch.export .pt2, TorchScript, or a state dict with --factory. Widths are those at which the target
+    really gets faster, by timing its layers. `compress optimize` reads the .pt2 that is written.
+
+    \b
+    Exit codes: 0 written, 2 usage, 4 target not available, 5 internal.
+    """
+    from rich.console import Console
+
+    from compress.cli.terminal import TerminalReporter
+    from compress.pruned import prune as run
+
+    with TerminalReporter(Console(stderr=True)) as reporter:
+        result = run(model, reporter=reporter, **settings)
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        for line in _lines(result):
+            click.echo(line)
+    return 0
+
+
+def _lines(result: Pruned) -> Iterator[str]:
+    from compress.cli.terminal import accuracy_text
+
+    before, after = result.networks
+    yield f"{result.path}"
+    if before.macs and after.macs:
+        yield f"MACs: {before.macs:,} → {after.macs:,} ({after.macs / before.macs:.2f}×)"
+    share = after.parameters / before.parameters
+    yield f"parameters: {before.parameters:,} → {after.parameters:,} ({share:.2f}×)"
+    yield _latency_line(result)
+    metric = after.accuracy.metric
+    yield f"{metric}: {accuracy_text(before.accuracy)} → {accuracy_text(after.accuracy)}"
+    if after.accuracy.drop is not None:
+        drop = after.accuracy.drop
+        low, high, level = drop.interval.low, drop.interval.high, round(100 * drop.interval.level)
+        yield f"drop: {drop.points:.2f} points, {low:.2f} to {high:.2f} ({level} % interval)"
+    yield f"  on {after.accuracy.samples} samples"
+    if margin := result.reports["prune"].get("margin"):
+        yield f"{margin['note']}"
+
+
+def _latency_line(result: Pruned) -> str:
+    before, after = result.latency
+    told = f"latency on {result.target}: {before.p50_ms:.3g} ms → {after.p50_ms:.3g} ms"
+    if after.ratio is None:
+        return told
+    ratio = f"{after.ratio:.2f}× the time"
+    if after.ratio_interval is not None:
+        ratio += f", {after.ratio_interval.low:.2f} to {after.ratio_interval.high:.2f}"
+    rounds = [report for name, report in result.reports.items() if name.partition("-")[0] == "prune"]
+    shares = [report["latency"]["predicted"] for report in rounds if "latency" in report]
+    foretold = f"; {math.prod(shares):.2f}× predicted from its layers" if shares else ""
+    source = " (estimated)" if after.source == "estimated" else ""
+    return f"{told}, {ratio}{source}{foretold}"

@@ -1,0 +1,223 @@
+"""One step alone: prune a network, let it recover where there is data to train on, and say what came of it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.distilling import Measured, measured
+from compress.errors import NetworkError, OutputError, UsageError
+from compress.hosts import connect
+from compress.hosts.base import Build
+from compress.network import Network, load_network
+from compress.onnx_graph.files import check_size, sha256_of
+from compress.progress import Reporter
+from compress.recipe import Recipe, Step
+from compress.record import Latency
+from compress.saving import check_writable, save_network
+from compress.target import Target, load_target
+from compress.task import load_task
+from compress.techniques import apply_recipe, load_technique
+from compress.techniques.base import Context
+
+if TYPE_CHECKING:
+    import torch
+
+    from compress.hosts.base import Host
+
+#: Share of the latency to reach, where nothing says how much goes and there is data to train on.
+DEFAULT_LATENCY = 0.5
+
+#: Points that may be lost, where nothing says how much goes and there is none.
+DEFAULT_DROP = 1.0
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """What :func:`prune` wrote.
+
+    Attributes:
+        path: The file.
+        sha256: Of that file.
+        recipe: What was applied.
+        target: Name of the target that widths were chosen and latencies told for.
+        networks: ``original`` and ``pruned``, measured on the same samples.
+        latency: Of the original and of the pruned network at the target's first batch size, in fp32; the ratio is of
+            calls that alternate, or of estimates where the target is not at hand.
+        reports: What each step has to tell, by its name.
+    """
+
+    path: Path
+    sha256: str
+    recipe: Recipe
+    target: str
+    networks: tuple[Measured, ...]
+    latency: tuple[Latency, Latency]
+    reports: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``compress prune --json`` prints it."""
+        return {**asdict(self), "path": str(self.path), "recipe": self.recipe.to_dict()}
+
+
+def prune(
+    model: str | Path | torch.nn.Module,
+    *,
+    data: Any,
+    target: str | Path | Target = "cpu",
+    out: str | Path = "pruned.pt2",
+    latency: float | None = None,
+    ratio: float | None = None,
+    max_drop: float | None = None,
+    importance: str | None = None,
+    per_layer: bool = False,
+    keep: Sequence[str] = (),
+    precision: str = "fp32",
+    rounds: int = 1,
+    train_data: Any = None,
+    epochs: int | None = None,
+    metric: str | Callable[..., Any] | None = None,
+    calibration_data: Any = None,
+    threads: int | None = None,
+    seconds: float = 2.0,
+    factory: str | None = None,
+    trust_pickle: bool = False,
+    image_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Pruned:
+    """Prune a trained network and write it, whole or not at all.
+
+    Where there is training data, the network is trained after each round to do what the original does. At most one of
+    ``latency``, ``ratio`` and ``max_drop`` says how much goes; where none does, half of the latency with training
+    data, and without it what costs at most one point.
+
+    Args:
+        model: A torch.export, TorchScript, state-dict or pickled file, or a live module, which is not modified.
+        data: Evaluation data, of any kind that :func:`compress.optimize` takes; nothing is chosen by it.
+        target: Where latency counts.
+        out: The file to write: ``.pt2``, which every command reads and trains on, or ``.onnx``.
+        latency: Share of the unpruned latency to reach, in (0, 1).
+        ratio: Share of all channels, heads and hidden units to remove, in [0, 1).
+        max_drop: Points that may be lost without training, > 0, judged on the calibration data.
+        importance: One of :data:`compress.techniques.prune.IMPORTANCES`; None takes ``taylor``.
+        per_layer: Whether each layer loses ``ratio``; else all units compete.
+        keep: Layers whose outputs stay as they are, and blocks of them, by name.
+        precision: ``fp32`` or ``int8``: what the network will run in; widths are fastest at other steps in each.
+        rounds: Steps in which as much goes, each followed by training, ≥ 1.
+        train_data: Data to train on, labelled or not.
+        epochs: Of training after each round; None for the default of the technique ``distill``.
+        metric: See :func:`compress.optimize`.
+        calibration_data: Data to judge importance on.
+        threads: Of the runtime; None for the back end's own choice.
+        seconds: Of timing the result against the original.
+        factory: See :func:`compress.optimize`.
+        trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        image_options: How images are resized and normalised.
+        seed: Of every random choice.
+        reporter: Receives the progress.
+
+    Raises:
+        UsageError: Something given cannot be used; the message says what to do.
+        UnavailableError: The target's back end is not on this machine.
+    """
+    reporter = reporter or Reporter()
+    if latency is None and ratio is None and max_drop is None:
+        latency, max_drop = (DEFAULT_LATENCY, None) if train_data is not None else (None, DEFAULT_DROP)
+    settings = {
+        "latency": latency,
+        "ratio": ratio,
+        "max_drop": max_drop,
+        "importance": importance or "taylor",
+        "per_layer": per_layer,
+        "keep_layers": tuple(keep),
+        "precision": precision,
+    }
+    load_technique(Step("prune", {key: value for key, value in settings.items() if value is not None}))
+    recipe = _recipe(settings, rounds, {} if epochs is None else {"epochs": epochs}, train_data is not None)
+    path = Path(out)
+    check_writable(path)
+    if isinstance(model, str | Path) and path.exists() and Path(model).exists() and path.samefile(model):
+        raise OutputError("a file to write", f"{path}, which is the network itself", "choose another --out")
+
+    reporter.stage("reading the target and the data")
+    deployment = load_target(target)
+    task = load_task(
+        data,
+        metric=metric,
+        train_data=train_data,
+        calibration_data=calibration_data,
+        image_options=image_options,
+        seed=seed,
+    )
+    reporter.stage("loading the network")
+    if isinstance(model, str | Path):
+        check_size(Path(model))
+    network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
+    if network.graph is None:
+        raise NetworkError("a torch network", "an ONNX model, which cannot be pruned", "give the torch file")
+    task = task.bind(network.inputs, network.outputs)
+
+    with (
+        connect(deployment, seconds, told=reporter.stage) as host,
+        tempfile.TemporaryDirectory(prefix="compress-") as scratch,
+    ):
+        directory = Path(scratch)
+        context = Context(
+            task,
+            deployment,
+            seed,
+            directory=directory / "training",
+            reporter=reporter,
+            original=network,
+            host=host,
+            threads=threads,
+            cache=directory / "latency",
+        )
+        reporter.stage("pruning")
+        smaller = apply_recipe(recipe, network, context)
+        reporter.stage("measuring accuracy")
+        networks = measured({"original": network, "pruned": smaller}, task)
+        reporter.stage("measuring latency")
+        times = _latency(network, smaller, host, deployment, threads, directory)
+    save_network(smaller, path)
+    return Pruned(path, sha256_of(path), recipe, deployment.name, networks, times, context.reports)
+
+
+def _recipe(settings: Mapping[str, Any], rounds: int, training: Mapping[str, Any], trains: bool) -> Recipe:
+    """As many rounds of pruning and, where there is data, of recovery; each removes the same share of what is left."""
+    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
+        raise UsageError("rounds, a whole number from 1", repr(rounds), "correct it")
+    if rounds > 1 and settings["max_drop"] is not None:
+        raise UsageError("--latency or --ratio with several rounds", "--max-drop", "leave --rounds out")
+    given = {key: value for key, value in settings.items() if value is not None}
+    if settings["latency"] is not None:
+        given["latency"] = settings["latency"] ** (1 / rounds)
+    if settings["ratio"] is not None:
+        given["ratio"] = 1 - (1 - settings["ratio"]) ** (1 / rounds)
+    steps = [Step("prune", given), *([Step("distill", dict(training))] if trains else [])]
+    for step in steps:
+        load_technique(step)
+    return Recipe("pruned", tuple(steps * rounds))
+
+
+def _latency(
+    network: Network, smaller: Network, host: Host, target: Target, threads: int | None, directory: Path
+) -> tuple[Latency, Latency]:
+    """Of both at the first batch size, the second with its ratio to the first."""
+    backend = host.backend
+    builds = []
+    for name, each in (("original", network), ("pruned", smaller)):
+        place = directory / name
+        place.mkdir()
+        artifact = backend.compile(each.to_onnx(), place, backend.default_options(target, threads))
+        builds.append(Build(artifact, host.open(artifact, target)))
+    original, pruned = builds
+    with original.session, pruned.session:
+        return (
+            host.latency(original, None, None, target)[0],
+            host.latency(pruned, original, None, target)[0],
+        )
