@@ -194,10 +194,20 @@ def optimize(
 
     with machine, History(out.with_name(out.name + ".partial"), run.key()) as history:
         trains = task.training is not None
-        most = most_candidates(deployment, own, rivals.names, trains=trains, providers=rivals.providers)
+        trainable, providers = network.trainable, rivals.providers
+        most = most_candidates(
+            deployment, own, rivals.names, trains=trains, trainable=trainable, providers=providers
+        )
         reporter.plan(most)
         for recipe in propose(
-            deployment, limits, history, own, rivals.names, trains=trains, providers=rivals.providers
+            deployment,
+            limits,
+            history,
+            own,
+            rivals.names,
+            trains=trains,
+            trainable=trainable,
+            providers=providers,
         ):
             candidate = history.find(recipe)
             if candidate is None:

@@ -95,3 +95,61 @@ def test_training_is_tried_where_there_is_data_for_it_and_nothing_else_kept_the_
     history = SimpleNamespace(candidates=[kept])
     assert "int8-qat" not in {recipe.name for recipe in propose(target, Limits(), history, trains=True)}
     load_technique(Step("qat"))
+
+
+class Recorded:
+    """A history in which each candidate is recorded with a drop."""
+
+    def __init__(self, macs: int, drops: dict[str, float]) -> None:
+        self.drops = drops
+        layers = ({"macs": macs}, {"ms": 0.1})
+        profile = SimpleNamespace(coverage={"float_compute": {"Conv": 9}}, accuracy=None, layers=layers)
+        self.candidates = [SimpleNamespace(profile=profile, recipe=Recipe("fp32"))]
+
+    def proposed(self, target: str = "cpu", **settings) -> dict[str, Recipe]:
+        found: dict[str, Recipe] = {}
+        for recipe in propose(load_target(target), Limits(), self, **settings):
+            drop = self.drops.get(recipe.name, 0.0)
+            accuracy = SimpleNamespace(drop=SimpleNamespace(interval=SimpleNamespace(high=drop)))
+            profile = SimpleNamespace(coverage=None, accuracy=accuracy, layers=())
+            self.candidates.append(SimpleNamespace(profile=profile, recipe=recipe))
+            found[recipe.name] = recipe
+        assert len(found) <= most_candidates(load_target(target), **settings)
+        return {name: recipe for name, recipe in found.items() if name.startswith("pruned")}
+
+
+@pytest.mark.parametrize(
+    ("drops", "proposed"),
+    [
+        ({}, ["pruned-0.5x", "pruned-0.5x-int8", "pruned-0.35x", "pruned-0.35x-int8"]),
+        ({"pruned-0.5x": 5.0}, ["pruned-0.5x", "pruned-0.7x", "pruned-0.7x-int8"]),
+        ({"pruned-0.5x": 5.0, "pruned-0.7x": 2.0}, ["pruned-0.5x", "pruned-0.7x"]),
+    ],
+)
+def test_a_network_that_can_be_trained_is_pruned_as_far_as_it_bears(drops, proposed) -> None:
+    found = Recorded(30_000_000, drops).proposed(trains=True, trainable=True)
+    assert list(found) == proposed
+    for recipe in found.values():
+        for step in recipe.steps:
+            load_technique(step)
+    int8 = next((recipe for name, recipe in found.items() if name.endswith("int8")), None)
+    if int8 is not None:  # chosen among int8's steps, trained in float, then quantized
+        assert [step.technique for step in int8.steps] == ["prune", "distill", "quantize"]
+        assert int8.steps[0].settings["precision"] == "int8"
+
+
+def test_without_training_data_pruning_is_limited_to_the_margin() -> None:
+    found = Recorded(30_000_000, {}).proposed("jetson-orin-nano-super", trainable=True)
+    assert list(found) == ["pruned"]
+    (step,) = found["pruned"].steps
+    assert step.settings["max_drop"] == Limits().max_drop
+    load_technique(step)
+
+
+@pytest.mark.parametrize("settings", [{"trains": True}, {"trains": True, "trainable": False}, {}])
+def test_an_onnx_model_is_not_pruned(settings) -> None:
+    assert not Recorded(30_000_000, {}).proposed(**settings)
+
+
+def test_a_tiny_network_is_not_pruned() -> None:
+    assert not Recorded(3_000_000, {}).proposed(trains=True, trainable=True)
