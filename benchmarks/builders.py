@@ -78,7 +78,14 @@ def dynamic(model: str, out: str, settings: Mapping[str, Any]) -> Found:
 
 
 def optimized(
-    model: str, out: str, evaluation: str, calibration: str, threads: int, max_drop: float, seconds: float
+    model: str,
+    out: str,
+    evaluation: str,
+    calibration: str,
+    threads: int,
+    max_drop: float,
+    seconds: float,
+    objective: str,
 ) -> Found:
     """``compress.optimize`` with what its command takes by itself; the bundle is at ``out``."""
     from compress import optimize
@@ -92,6 +99,7 @@ def optimized(
             threads=threads,
             max_drop=max_drop,
             seconds=seconds,
+            objective=objective,
         )
     tried = {
         entry.recipe.name: {"why": result.choice.verdicts[entry.recipe.name], "seconds": entry.seconds}

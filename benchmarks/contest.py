@@ -69,7 +69,7 @@ class Look:
 
     Attributes:
         row: Without latencies yet.
-        ratio: To fp32 at the first of :data:`BATCHES`, from a short measurement; None where there was no choice.
+        ratio: To fp32 at the batch size that decides, from a short measurement; None where there was no choice.
     """
 
     row: Row
@@ -141,11 +141,12 @@ class Contest:
         case: The network.
         judge: Of its builds' accuracy.
         budget: Of timing each build at each batch size.
+        decisive: The batch size that a rival's settings are chosen at.
     """
 
-    def __init__(self, case: Case, judge: Judge, budget: Budget) -> None:
+    def __init__(self, case: Case, judge: Judge, budget: Budget, decisive: int = BATCHES[0]) -> None:
         self._backend = OnnxRuntime()
-        self._judge, self._budget = judge, budget
+        self._judge, self._budget, self._decisive = judge, budget, decisive
         self._short = replace(budget, seconds=budget.seconds / 4, warm_up_seconds=budget.warm_up_seconds / 2)
         options = {"intra_op_threads": case.threads}
         plain = Artifact(case.fp32, sha256_of(case.fp32), size_of(case.fp32), "onnxruntime", options)
@@ -207,7 +208,8 @@ class Contest:
                 accuracy = self._judge.accuracy(artifact, session, self._session)
             ratio = None
             if choice:
-                ratio, _ = self._compared(artifact, self._plain, BATCHES[:1], self._short)[BATCHES[0]]
+                at = self._decisive
+                ratio, _ = self._compared(artifact, self._plain, [at], self._short)[at]
         except (CompressError, OSError) as error:
             return Look(replace(row, error=str(error)))
         inside, size = self._judge.inside(accuracy), artifact.size_bytes

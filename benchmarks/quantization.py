@@ -3,13 +3,15 @@
     python benchmarks/train.py                                            # once
     python -m venv ~/nncf && ~/nncf/bin/pip install nncf openvino onnx    # once; never beside torch and compress
     python benchmarks/quantization.py --nncf-python ~/nncf/bin/python --out quantization.json
+    python benchmarks/quantization.py --objective throughput --nncf-python …   # batch 32 alone decides
     python benchmarks/quantization.py --parity                            # torch's simulation against ONNX Runtime
 
 Everyone gets the same samples to calibrate on and the same fp32 ONNX file (ours the ``.pt2`` that it was exported
 from), and every build is measured by the same code against the same fp32 file in ONNX Runtime, in interleaved pairs, in
 eight rounds of fresh sessions, in one process. Of several settings that somebody would try by hand, told is the fastest
-at batch 1 that is inside the margin. Quantizing is timed in a process of its own. A network whose rows are in ``--out``
-already is not measured again, unless the files, the settings or the machine have changed.
+inside the margin at batch 1, or at batch 32 where throughput is the objective, ours and everybody's. Quantizing is
+timed in a process of its own. A network whose rows are in ``--out`` already is not measured again, unless the files, the
+settings or the machine have changed.
 """
 
 from __future__ import annotations
@@ -61,19 +63,20 @@ def main() -> int:
         return print_parity(arguments.references, folders, arguments.samples)
     done = _read(arguments.out)
     for name in names:
-        key = _key(name, arguments)
-        if name in done and done[name]["key"] == key:
-            print(f"{name}: measured already, in {arguments.out}", file=sys.stderr)
+        key, told = _key(name, arguments), _title(name, arguments)
+        if told in done and done[told]["key"] == key:
+            print(f"{told}: measured already, in {arguments.out}", file=sys.stderr)
             continue
         started = time.perf_counter()
         try:
-            done[name] = {"key": key, **compare(name, arguments)}
+            done[told] = {"key": key, **compare(name, arguments)}
         except CompressError as error:
-            print(f"{name}: {error}", file=sys.stderr)
+            print(f"{told}: {error}", file=sys.stderr)
             continue
-        done[name]["seconds"] = round(time.perf_counter() - started, 1)
+        done[told]["seconds"] = round(time.perf_counter() - started, 1)
         _write(arguments.out, done)
-    chosen = {name: done[name] for name in names if name in done}
+    titles = [_title(name, arguments) for name in names]
+    chosen = {title: done[title] for title in titles if title in done}
     print_tables(chosen, Console(width=220 if not sys.stdout.isatty() else None))
     return 0
 
@@ -106,29 +109,42 @@ def _contest(
     """All builds with one number of threads."""
     of_threads = f"{case.threads} thread{'s' if case.threads > 1 else ''}"
     _tell(case.name, f"compress.optimize, {of_threads}")
-    own = rivals.ours(case, max_drop=arguments.max_drop, seconds=arguments.seconds)
+    limits = {"max_drop": arguments.max_drop, "seconds": arguments.seconds}
+    own = rivals.ours(case, **limits, objective=arguments.objective)
+    batches = _judged(arguments)
     budget = Budget(
         seconds=arguments.seconds, least=50, most=5000, warm_up_seconds=min(0.5, arguments.seconds)
     )
     _tell(case.name, f"measuring, {of_threads}")
-    with Contest(case, judge, budget) as contest:
+    with Contest(case, judge, budget, batches[0]) as contest:
         rows = [contest.fp32(), *(contest.row(name, builds) for name, builds in made.items())]
         rows.append(contest.row(OURS, own))
-        return rows, _standing(contest, rows)
+        return rows, _standing(contest, rows, batches)
 
 
-def _standing(contest: Contest, rows: Sequence[Row]) -> dict[str, Any]:
+def _judged(arguments: argparse.Namespace) -> Sequence[int]:
+    """The batch sizes that decide; the first of them which settings a rival takes."""
+    return BATCHES[-1:] if arguments.objective == "throughput" else BATCHES
+
+
+def _title(name: str, arguments: argparse.Namespace) -> str:
+    return name if arguments.objective == "latency" else f"{name} for {arguments.objective}"
+
+
+def _standing(contest: Contest, rows: Sequence[Row], batches: Sequence[int]) -> dict[str, Any]:
     """Whether ours is inside the margin, never slower than fp32, and the fastest inside the margin."""
     own, others = rows[-1], [row for row in rows[1:-1] if row.inside and row.error is None]
     standing: dict[str, Any] = {"threads": own.threads, "inside": own.inside, "error": own.error}
     if own.error is not None:
         return standing
-    slower = [each for each in own.latency if each.ratio_interval and each.ratio_interval.low > 1]
+    judged = [each for each in own.latency if each.batch in batches]
+    slower = [each for each in judged if each.ratio_interval and each.ratio_interval.low > 1]
     standing["slower_than_fp32_at"] = [each.batch for each in slower]
     standing["against"] = []
-    for index, batch in enumerate(BATCHES):
+    for batch in batches:
         if not others:
             break
+        index = BATCHES.index(batch)
         best = min(others, key=lambda row: row.latency[index].ratio or 1.0)
         ratio, interval = contest.between(best, own, batch)
         entry = {"batch": batch, "rival": best.build, "ratio": ratio, "interval": asdict(interval)}
@@ -205,6 +221,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=2.0, help="of timing per build and batch size")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--max-drop", type=float, default=1.0, help="the margin, in points")
+    parser.add_argument("--objective", choices=["latency", "throughput"], default="latency")
     parser.add_argument("--parity", action="store_true", help="torch's simulation against ONNX Runtime")
     return parser.parse_args()
 

@@ -140,12 +140,12 @@ def nncf(case: Case, python: Path | None, *, transformer: bool) -> list[Build]:
     ]
 
 
-def ours(case: Case, *, max_drop: float, seconds: float) -> list[Build]:
-    """``compress.optimize`` with a number of threads and nothing else said."""
+def ours(case: Case, *, max_drop: float, seconds: float, objective: str) -> list[Build]:
+    """``compress.optimize`` with a number of threads, an objective and nothing else said."""
     out = case.directory / f"ours-{case.threads}"
     data = {"evaluation": str(case.evaluation), "calibration": str(case.calibration)}
     request = {"builder": "optimize", "model": str(case.exported), "out": str(out), **data}
-    limits = {"threads": case.threads, "max_drop": max_drop, "seconds": seconds}
+    limits = {"threads": case.threads, "max_drop": max_drop, "seconds": seconds, "objective": objective}
     made = _built("optimize", out, _ours(), {**request, **limits})
     if made.error is not None:
         return [made]

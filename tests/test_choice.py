@@ -104,6 +104,16 @@ def test_faster_at_one_batch_size_and_slower_at_the_other_is_not_shipped() -> No
     assert verdicts["int8"] == "slower than fp32 at batch 32 (1.20× its time)"
 
 
+def test_for_throughput_the_largest_batch_decides_alone() -> None:
+    batched = candidate("batched", ratio=0.4, drop=INSIDE)
+    assert batched.profile is not None
+    slower = replace(batched.profile.latency[0], ratio=1.2, ratio_interval=Interval(1.15, 1.25, 0.95))
+    batched = replace(batched, profile=replace(batched.profile, latency=(slower, batched.profile.latency[1])))
+    assert names_and_verdicts([FP32, batched], objective="throughput")[0] == "batched"
+    name, verdicts = names_and_verdicts([FP32, batched])
+    assert (name, verdicts["batched"]) == ("fp32", "not faster than fp32 (1.20× its time)")
+
+
 def test_fp32_says_why_it_is_shipped() -> None:
     failed = Candidate(Recipe("int8", (Step("quantize"),)), rejected="failed: no such operator")
     choice = choose([FP32, failed], Limits())

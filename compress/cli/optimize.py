@@ -26,7 +26,7 @@ from compress.cli.options import Seconds, data_options, deployment_options, host
     type=click.Choice(["latency", "throughput", "size"]),
     default="latency",
     show_default=True,
-    help="What to minimise inside the limits.",
+    help="What to minimise inside the limits: latency at batch 1, time per sample at the largest batch, or bytes.",
 )
 @click.option(
     "--recipe",
