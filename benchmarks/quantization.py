@@ -10,8 +10,8 @@ Everyone gets the same samples to calibrate on and the same fp32 ONNX file (ours
 from), and every build is measured by the same code against the same fp32 file in ONNX Runtime, in interleaved pairs, in
 eight rounds of fresh sessions, in one process. Of several settings that somebody would try by hand, told is the fastest
 inside the margin at batch 1, or at batch 32 where throughput is the objective, ours and everybody's. Quantizing is
-timed in a process of its own. A network whose rows are in ``--out`` already is not measured again, unless the files, the
-settings or the machine have changed.
+timed in a process of its own. A network whose rows are in ``--out`` already is not measured again, unless the files,
+the settings or the machine have changed.
 """
 
 from __future__ import annotations
