@@ -270,7 +270,7 @@ class _Run:
             self.task,
             self.target.for_backend(recipe.backend or self.target.backend),
             self.seed,
-            directory=history.directory / "training" / recipe.identity,
+            directory=history.directory / "training",
             reporter=self.reporter,
             original=self.network,
             host=self.host,

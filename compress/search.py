@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compress.backends.providers import short_name
-from compress.choice import Limits, inside_margin
+from compress.choice import Limits, choose, inside_margin
 from compress.recipe import Recipe, Step
 
 if TYPE_CHECKING:
@@ -194,10 +194,10 @@ def _small(limits: Limits, history: History) -> Iterator[Recipe]:
 
 
 def _pruned(target: Target, limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
-    """Fewer channels, for the target's own back end; last, since each takes minutes.
+    """Fewer channels; last, since each takes minutes.
 
-    Trained, to half of the latency, then to 0.35 or to 0.7 of it, as accuracy was kept or not; what kept it in int8
-    too, at int8's own widths. Untrained, only what the margin allows.
+    Trained, to half of the latency, then to 0.35 or to 0.7 of it, as accuracy was kept or not; what kept it is also
+    built as the fastest unpruned build was. Untrained, only what the margin allows.
     """
     if _macs(history) < LEAST_PRUNED_MACS:
         return
@@ -206,21 +206,28 @@ def _pruned(target: Target, limits: Limits, history: History, trains: bool) -> I
         if limits.max_drop > 0:
             yield Recipe("pruned", (Step("prune", settings),))
         return
+    fastest = _fastest(history, limits)
     share = 0.5
     for _ in range(2):
-        plain = _to_latency(share, "fp32")
+        plain = _to_latency(share)
         yield plain
         kept = _keeps_accuracy(history, limits, plain)
-        if kept and "int8" in target.precisions:
-            yield _to_latency(share, "int8", Step("quantize", {"scope": "all"}))
+        if kept and fastest is not None:
+            steps = (*plain.steps, *fastest.steps)
+            name = f"{plain.name}-{fastest.name}"
+            yield Recipe(name, steps, backend=fastest.backend, session=fastest.session)
         share = 0.35 if kept else 0.7
 
 
-def _to_latency(share: float, precision: str, *steps: Step) -> Recipe:
-    prune = Step("prune", {"latency": share, "importance": "taylor", "precision": precision})
-    recovery = Step("distill", {"epoch_samples": 8192})
-    name = f"pruned-{share:g}x" if precision == "fp32" else f"pruned-{share:g}x-{precision}"
-    return Recipe(name, (prune, recovery, *steps))
+def _to_latency(share: float) -> Recipe:
+    prune = Step("prune", {"latency": share, "importance": "taylor"})
+    return Recipe(f"pruned-{share:g}x", (prune, Step("distill", {"epoch_samples": 8192})))
+
+
+def _fastest(history: History, limits: Limits) -> Recipe | None:
+    """What the original gives way to so far; None where it does not."""
+    chosen = choose(history.candidates, limits).candidate
+    return None if chosen is None or chosen.recipe == ORIGINAL else chosen.recipe
 
 
 def _macs(history: History) -> float:

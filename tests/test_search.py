@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from compress.recipe import Recipe, Step
 from compress.search import most_candidates, propose
 from compress.target import load_target
 from compress.techniques import load_technique
+from tests.records import candidate
 
 
 def names(target: str) -> list[str]:
@@ -98,44 +100,67 @@ def test_training_is_tried_where_there_is_data_for_it_and_nothing_else_kept_the_
 
 
 class Recorded:
-    """A history in which each candidate is recorded with a drop."""
+    """A history in which each candidate is recorded with a drop and a time."""
 
-    def __init__(self, macs: int, drops: dict[str, float]) -> None:
-        self.drops = drops
-        layers = ({"macs": macs}, {"ms": 0.1})
-        profile = SimpleNamespace(coverage={"float_compute": {"Conv": 9}}, accuracy=None, layers=layers)
-        self.candidates = [SimpleNamespace(profile=profile, recipe=Recipe("fp32"))]
+    def __init__(self, macs: int, drops: dict[str, float], ratios: dict[str, float] | None = None) -> None:
+        self.drops, self.ratios = drops, ratios or {}
+        original = candidate("fp32")
+        assert original.profile is not None
+        layers, coverage = ({"macs": macs}, {"ms": 0.1}), {"float_compute": {"Conv": 9}}
+        self.candidates = [
+            replace(original, profile=replace(original.profile, layers=layers, coverage=coverage))
+        ]
 
     def proposed(self, target: str = "cpu", **settings) -> dict[str, Recipe]:
         found: dict[str, Recipe] = {}
         for recipe in propose(load_target(target), Limits(), self, **settings):
             drop = self.drops.get(recipe.name, 0.0)
-            accuracy = SimpleNamespace(drop=SimpleNamespace(interval=SimpleNamespace(high=drop)))
-            profile = SimpleNamespace(coverage=None, accuracy=accuracy, layers=())
-            self.candidates.append(SimpleNamespace(profile=profile, recipe=recipe))
+            recorded = candidate(
+                recipe.name, drop=(drop, drop, drop), ratio=self.ratios.get(recipe.name, 1.0)
+            )
+            self.candidates.append(replace(recorded, recipe=recipe))
             found[recipe.name] = recipe
         assert len(found) <= most_candidates(load_target(target), **settings)
         return {name: recipe for name, recipe in found.items() if name.startswith("pruned")}
 
+    def find(self, recipe: Recipe):
+        return next((entry for entry in self.candidates if entry.recipe == recipe), None)
+
 
 @pytest.mark.parametrize(
-    ("drops", "proposed"),
+    ("drops", "ratios", "proposed"),
     [
-        ({}, ["pruned-0.5x", "pruned-0.5x-int8", "pruned-0.35x", "pruned-0.35x-int8"]),
-        ({"pruned-0.5x": 5.0}, ["pruned-0.5x", "pruned-0.7x", "pruned-0.7x-int8"]),
-        ({"pruned-0.5x": 5.0, "pruned-0.7x": 2.0}, ["pruned-0.5x", "pruned-0.7x"]),
+        ({}, {}, ["pruned-0.5x", "pruned-0.35x"]),
+        (
+            {},
+            {"int8": 0.6},
+            ["pruned-0.5x", "pruned-0.5x-int8", "pruned-0.35x", "pruned-0.35x-int8"],
+        ),
+        ({"pruned-0.5x": 5.0}, {"int8": 0.6}, ["pruned-0.5x", "pruned-0.7x", "pruned-0.7x-int8"]),
+        (
+            {"pruned-0.5x": 5.0, "pruned-0.7x": 2.0},
+            {"int8": 0.6},
+            ["pruned-0.5x", "pruned-0.7x"],
+        ),
     ],
 )
-def test_a_network_that_can_be_trained_is_pruned_as_far_as_it_bears(drops, proposed) -> None:
-    found = Recorded(30_000_000, drops).proposed(trains=True, trainable=True)
+def test_a_network_that_can_be_trained_is_pruned_as_far_as_it_bears(drops, ratios, proposed) -> None:
+    found = Recorded(30_000_000, drops, ratios).proposed(trains=True, trainable=True)
     assert list(found) == proposed
     for recipe in found.values():
         for step in recipe.steps:
             load_technique(step)
-    int8 = next((recipe for name, recipe in found.items() if name.endswith("int8")), None)
-    if int8 is not None:  # chosen among int8's steps, trained in float, then quantized
-        assert [step.technique for step in int8.steps] == ["prune", "distill", "quantize"]
-        assert int8.steps[0].settings["precision"] == "int8"
+        assert [step.technique for step in recipe.steps][:2] == ["prune", "distill"]
+
+
+def test_a_pruned_network_is_built_as_the_fastest_unpruned_one_was() -> None:
+    ratios = {"int8": 0.6, "bf16-openvino": 0.4}
+    found = Recorded(30_000_000, {}, ratios).proposed(
+        trains=True, trainable=True, backends=("onnxruntime", "openvino")
+    )
+    recipe = found["pruned-0.5x-bf16-openvino"]
+    assert (recipe.backend, dict(recipe.session)) == ("openvino", {"precision": "bf16"})
+    assert recipe.steps == found["pruned-0.5x"].steps
 
 
 def test_without_training_data_pruning_is_limited_to_the_margin() -> None:

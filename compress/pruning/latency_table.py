@@ -95,10 +95,11 @@ class Bench:
         return Build(artifact, self.host.open(artifact, self.target))
 
     def key(self) -> dict[str, Any]:
-        """What measurements must share to be of one table."""
+        """What measurements must share to be of one table; in fp32, however int8 looks for another back end."""
+        flavour = asdict(self.target.quantization) if self.precision == "int8" else None
         return {
             "machine": self.host.fingerprint(),
-            "target": self.target.to_dict(),
+            "target": [self.target.name, self.target.batch_sizes, flavour],
             "backend": self.host.backend.name,
             "options": None if self.options is None else dict(self.options),
             "precision": self.precision,

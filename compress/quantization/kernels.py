@@ -54,7 +54,7 @@ ONNXRUNTIME = Int8Kernels(
 
 # OpenVINO moves Q/DQ to where they fuse. Whole chains were as fast as what NNCF made of a residual network, faster on a
 # depthwise and a recurrent one; they were never slower than Q/DQ on the inputs of weighted operators alone. Q/DQ around
-# attention's products of activations as well made a vision transformer take 1.4 times as long: they are not fused there.
+# attention's products of activations as well made a vision transformer take 1.4 times as long: they were not fused.
 OPENVINO = replace(
     ONNXRUNTIME,
     back_end="OpenVINO",

@@ -8,6 +8,7 @@ import inspect
 import pkgutil
 from collections import Counter
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.closest import closest
@@ -46,7 +47,8 @@ def load_technique(step: Step) -> Technique:
 def apply_recipe(recipe: Recipe, network: Network, context: Context) -> Network:
     """Apply a recipe's techniques in order.
 
-    A technique that comes again reports under its name with a number ("prune-2"), and keeps its checkpoints apart.
+    A technique that comes again reports under its name with a number ("prune-2"). Each keeps checkpoints in a directory
+    named after the steps up to its own, so that recipes that begin alike share what they trained.
 
     Raises:
         RecipeError: As :func:`load_technique`; every step is checked before the first is applied.
@@ -54,19 +56,20 @@ def apply_recipe(recipe: Recipe, network: Network, context: Context) -> Network:
     """
     techniques = [load_technique(step) for step in recipe.steps]
     done: Counter[str] = Counter()
-    for step, technique in zip(recipe.steps, techniques, strict=True):
+    for count, (step, technique) in enumerate(zip(recipe.steps, techniques, strict=True), start=1):
         done[step.technique] += 1
-        number = done[step.technique]
-        own = context if number == 1 else _again(context, f"{step.technique}-{number}")
+        own = dataclasses.replace(context, reports={}, directory=_kept_in(context, recipe.steps[:count]))
         network = technique.apply(network, own)
-        if own is not context:
-            context.reports.update({f"{name}-{number}": report for name, report in own.reports.items()})
+        number = done[step.technique]
+        suffix = "" if number == 1 else f"-{number}"
+        context.reports.update({f"{name}{suffix}": report for name, report in own.reports.items()})
     return network
 
 
-def _again(context: Context, name: str) -> Context:
-    directory = None if context.directory is None else context.directory / name
-    return dataclasses.replace(context, reports={}, directory=directory)
+def _kept_in(context: Context, steps: tuple[Step, ...]) -> Path | None:
+    from compress.recipe import Recipe
+
+    return None if context.directory is None else context.directory / Recipe("", steps).identity
 
 
 def _technique_class(name: str) -> type[Technique]:
