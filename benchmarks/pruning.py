@@ -112,6 +112,8 @@ class Bench:
             "learning_rate": arguments.learning_rate,
             "label_weight": arguments.label_weight,
             "temperature": arguments.temperature,
+            "batch_size": arguments.batch_size,
+            "precision": arguments.precision,
         }
         trained = apply_recipe(Recipe("recovered", (Step("distill", settings),)), network, context)
         return trained, context.reports["distill"]["training"]
@@ -341,7 +343,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rival-importance", choices=["magnitude", "taylor"], default="taylor")
     parser.add_argument("--rival-isomorphic", action="store_true", help="Torch-Pruning's isomorphic ranking")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--epoch-samples", type=int, help="all by default")
+    parser.add_argument("--epoch-samples", type=int, default=20_000)
+    parser.add_argument("--batch-size", type=int, default=128)
+    parser.add_argument(
+        "--precision", default="bfloat16", help="of the training; float32 takes twice as long"
+    )
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--label-weight", type=float, default=0.3)
     parser.add_argument("--temperature", type=float, default=2.0)
