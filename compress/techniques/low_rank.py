@@ -27,6 +27,8 @@ _SCHEMES = ("channels", "spatial")
 class LowRank(Technique):
     """Split layers in two, each at its own rank; a layer whose pair is not faster on the target stays whole.
 
+    What is faster layer by layer need not be faster in the network, so that is timed against the unfactored one too.
+
     Attributes:
         energy: Share of the signal between the two halves that is kept, in (0, 1].
         latency: Where it is given, in (0, 1): ranks are instead the largest that take at most this share of the
@@ -66,7 +68,8 @@ class LowRank(Technique):
         """See :meth:`Technique.apply`; the result is in trainable form, and the same network where nothing gains.
 
         Raises:
-            RecipeError: The network is an ONNX model by now, or a layer to keep is not in it.
+            RecipeError: The network is an ONNX model by now, a layer to keep is not in it, or what was factored is not
+                faster as a whole.
         """
         from compress.low_rank import Ranks, factor
         from compress.low_rank.layers import timed_batch
@@ -93,12 +96,24 @@ class LowRank(Technique):
                 timer,
                 self.keep_layers,
             )
+            factored = None if done.graph is None else network.with_graph(done.graph)
+            whole = None if factored is None else timer(network.to_onnx(), factored.to_onnx())
         context.reports["low_rank"] = {
             "settings": asdict(self),
             "layers": [trial.to_dict() for trial in done.trials],
+            "whole": None if whole is None else whole.to_dict(),
             "notes": list(done.notes),
         }
-        return network if done.graph is None else network.with_graph(done.graph)
+        if factored is None or whole is None:
+            return network
+        # A runtime may fuse a layer with its neighbours, and the pair not.
+        if not (whole.faster if whole.source == "measured" else whole.ratio < 1):
+            raise RecipeError(
+                "a factored network that is faster as a whole",
+                f"{whole.ratio:.2f} times the time of the one given, though its layers are faster alone",
+                "leave low_rank out of the recipe, or name layers in keep_layers",
+            )
+        return factored
 
     def _batches(self, network: Network, context: Context) -> Iterator[list[torch.Tensor]]:
         import torch

@@ -3,26 +3,31 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 from torch import nn
 
 from compress.errors import RecipeError
+from compress.hosts import connect
+from compress.hosts.absent import AbsentHost
+from compress.hosts.base import Build
 from compress.network import Network, load_network
 from compress.onnx_graph.files import save_model
 from compress.profiling import layer_pair
 from compress.profiling.layer_pair import LayerPair, time_pair
 from compress.recipe import Recipe, Step
-from compress.target import load_target
-from compress.task import load_task
+from compress.record import Latency
+from compress.target import Target, load_target
+from compress.task import Task, load_task
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context
 from compress.techniques.low_rank import LowRank
 from tests.graphs import classifier
 
-X = np.random.default_rng(0).standard_normal((64, 128)).astype(np.float32)
-X[:, 16:] = X[:, :16] @ np.random.default_rng(1).standard_normal((16, 112)).astype(np.float32)
+X = np.random.default_rng(0).standard_normal((64, 512)).astype(np.float32)
+X[:, 16:] = X[:, :16] @ np.random.default_rng(1).standard_normal((16, 496)).astype(np.float32)
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def network() -> Network:
     torch.manual_seed(0)
-    module = nn.Sequential(nn.Linear(128, 384), nn.ReLU(), nn.Linear(384, 10))
+    module = nn.Sequential(nn.Linear(512, 1536), nn.ReLU(), nn.Linear(1536, 10))
     return load_network(module, example={"x": X[:2]})
 
 
@@ -48,9 +53,10 @@ def test_measured_on_this_machine_and_equal_to_torch_in_onnx_runtime(network: Ne
     report = given.reports["low_rank"]
     # Inputs of 16 dimensions need no more.
     first = report["layers"][0]
-    assert (first["layer"], first["rank"], first["full_rank"]) == ("0", 16, 128)
+    assert (first["layer"], first["rank"], first["full_rank"]) == ("0", 16, 512)
     assert first["timing"]["source"] == "measured"
     assert first["kept"] is (first["timing"]["interval"][1] < 1)
+    assert report["whole"]["source"] == "measured"
     assert thin.trainable
     session = onnxruntime.InferenceSession(thin.to_onnx().SerializeToString())
     with torch.no_grad():
@@ -64,6 +70,29 @@ def test_a_network_that_gains_nothing_is_handed_back(network: Network) -> None:
     given = context(network)
     assert LowRank(energy=1.0).apply(network, given) is network
     assert not any(layer["kept"] for layer in given.reports["low_rank"]["layers"])
+
+
+class Fusing(AbsentHost):
+    """A runtime that a pair of layers costs what it fuses: slower in a network, though faster alone."""
+
+    def latency(
+        self, build: Build, original: Build | None, task: Task | None, target: Target
+    ) -> tuple[Latency, ...]:
+        operators = {node.op_type for node in onnx.load(build.artifact.path).graph.node}
+        figures = super().latency(build, original, task, target)
+        return tuple(replace(each, ratio=2.2) for each in figures) if "Relu" in operators else figures
+
+
+def test_what_is_slower_as_a_whole_is_refused_and_told(network: Network) -> None:
+    target = load_target("raspberry-pi-5")
+    given = replace(context(network, target.name), host=Fusing(connect(target).backend))
+    with pytest.raises(
+        RecipeError, match=r"faster as a whole; found 2\.20 times .* though its layers are faster alone"
+    ):
+        LowRank(energy=0.9).apply(network, given)
+    report = given.reports["low_rank"]
+    assert any(layer["kept"] for layer in report["layers"])
+    assert report["whole"]["ratio"] == 2.2
 
 
 def test_an_absent_target_is_estimated_and_says_so(network: Network) -> None:
@@ -102,7 +131,6 @@ def test_faster_is_beyond_noise(pair: LayerPair, faster: bool) -> None:
 
 def test_another_host_is_left_open(network: Network) -> None:
     from compress.export_layers import export_layers
-    from compress.hosts import connect
 
     target = load_target("raspberry-pi-5")
     host = connect(target)
