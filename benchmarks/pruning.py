@@ -149,29 +149,43 @@ class Bench:
         module.load_state_dict(torch.load(state, weights_only=True))
         module.eval()
         example = torch.from_numpy(next(self.task.calibration.batches(2)).inputs[self.network.inputs[0].name])
-        kinds = {
+        importance = {
             "magnitude": torch_pruning.importance.GroupMagnitudeImportance,
             "taylor": torch_pruning.importance.GroupTaylorImportance,
-        }
+            "hessian": torch_pruning.importance.GroupHessianImportance,
+        }[self.arguments.rival_importance]()
         heads = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
         pruner = torch_pruning.pruner.BasePruner(
             module,
             example,
-            kinds[self.arguments.rival_importance](),
+            importance,
             global_pruning=True,
             isomorphic=self.arguments.rival_isomorphic,
             pruning_ratio=ratio,
             max_pruning_ratio=0.9,
             ignored_layers=heads[-1:],
         )
-        if self.arguments.rival_importance == "taylor":
-            for batch in self.task.calibration.batches(64):
-                images = torch.from_numpy(batch.inputs[self.network.inputs[0].name])
-                labels = torch.as_tensor(np.asarray(batch.targets))
-                torch.autograd.backward(torch.nn.functional.cross_entropy(module(images), labels))
+        if self.arguments.rival_importance != "magnitude":
+            self._judged_by_loss(module, importance)
         pruner.step()
         module.zero_grad()
         return load_network(module, example=self.task.example())
+
+    def _judged_by_loss(self, module: torch.nn.Module, importance: Any) -> None:
+        """Gradients of the loss on 256 samples, of each alone for the Hessian, as its examples have it."""
+        name, samples = self.network.inputs[0].name, 256
+        batch = next(self.task.calibration.batches(samples))
+        labels = torch.as_tensor(np.asarray(batch.targets))
+        scores = module(torch.from_numpy(batch.inputs[name]))
+        losses = torch.nn.functional.cross_entropy(scores, labels, reduction="none")
+        if self.arguments.rival_importance == "taylor":
+            torch.autograd.backward(losses.mean())
+            return
+        importance.zero_grad()
+        for loss in losses:
+            module.zero_grad()
+            torch.autograd.backward(loss, retain_graph=True)
+            importance.accumulate_grad(module)
 
 
 def main() -> int:
@@ -339,11 +353,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--shares", type=float, nargs="+", default=list(SHARES), help="of the time, for the knapsack"
     )
-    parser.add_argument("--importance", default="taylor")
-    parser.add_argument("--rival-importance", choices=["magnitude", "taylor"], default="taylor")
+    parser.add_argument("--importance", default="hessian_diagonal")
+    parser.add_argument("--rival-importance", choices=["magnitude", "taylor", "hessian"], default="hessian")
     parser.add_argument("--rival-isomorphic", action="store_true", help="Torch-Pruning's isomorphic ranking")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--epoch-samples", type=int, default=20_000)
+    parser.add_argument("--epoch-samples", type=int, default=15_000)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument(
         "--precision", default="bfloat16", help="of the training; float32 takes twice as long"
