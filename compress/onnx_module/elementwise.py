@@ -64,8 +64,16 @@ def _modulo(attributes: Attributes, x: Tensor, y: Tensor) -> Tensor:
     return torch.fmod(x, y) if attributes.get("fmod", 0) else torch.remainder(x, y)
 
 
+def number(value: Tensor) -> Any:
+    """A constant's one number. Not ``item()``: a tracer takes that for a part of the network."""
+    found = value.tolist()
+    while isinstance(found, list):
+        (found,) = found
+    return found
+
+
 def _clip(_: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
-    least, most = (None if limit is None else limit.tolist() for limit in (low, high))
+    least, most = (None if limit is None else number(limit) for limit in (low, high))
     if least is None and most is None:
         return x
     if least is None or most is None or not x.is_floating_point():
@@ -94,7 +102,7 @@ def _gelu(attributes: Attributes, x: Tensor) -> Tensor:
 def _cumulative_sum(attributes: Attributes, x: Tensor, axis: Tensor) -> Tensor:
     if attributes.get("exclusive", 0) or attributes.get("reverse", 0):
         raise untrainable("CumSum that is exclusive or reversed")
-    return torch.cumsum(x, int(axis.tolist()))
+    return torch.cumsum(x, int(number(axis)))
 
 
 def _along(function: Callable[[Tensor, int], Tensor]) -> Operator:

@@ -10,12 +10,12 @@ import torch.nn.functional as F  # noqa: N812
 from onnx import numpy_helper
 from torch import Tensor
 
-from compress.onnx_module.elementwise import Attributes, Operator
+from compress.onnx_module.elementwise import Attributes, Operator, number
 from compress.onnx_module.refusal import untrainable
 
 
 def _ints(values: Tensor) -> list[int]:
-    # Not int(value) of each: that is an operation of its own, which a tracer takes for part of the network.
+    # Not int(value) of each, for what number() says.
     found: list[int] = values.tolist()
     return found
 
@@ -121,7 +121,7 @@ def _pad(
         before[axis], after[axis] = amounts[place], amounts[place + len(chosen)]
     pairs = [amount for axis in reversed(range(x.dim())) for amount in (before[axis], after[axis])]
     if mode == "constant":
-        return F.pad(x, pairs, value=0.0 if value is None else float(value.tolist()))
+        return F.pad(x, pairs, value=0.0 if value is None else float(number(value)))
     if any(pairs[2 * (x.dim() - 2) :]) or mode not in ("reflect", "edge"):
         raise untrainable(f"Pad in mode {mode} with pads {amounts}")
     return F.pad(x, pairs[: 2 * (x.dim() - 2)], mode="replicate" if mode == "edge" else mode)
@@ -134,7 +134,7 @@ def _constant_of_shape(attributes: Attributes, shape: Tensor) -> Tensor:
 
 
 def _range(_: Attributes, start: Tensor, end: Tensor, step: Tensor) -> Tensor:
-    return torch.arange(start.tolist(), end.tolist(), step.tolist(), dtype=start.dtype)
+    return torch.arange(number(start), number(end), number(step), dtype=start.dtype)
 
 
 def _depth_to_space(attributes: Attributes, x: Tensor) -> Tensor:
@@ -154,7 +154,7 @@ def _space_to_depth(attributes: Attributes, x: Tensor) -> Tensor:
 
 
 def _trilu(attributes: Attributes, x: Tensor, diagonal: Tensor | None = None) -> Tensor:
-    offset = 0 if diagonal is None else int(diagonal.tolist())
+    offset = 0 if diagonal is None else int(number(diagonal))
     return torch.triu(x, offset) if attributes.get("upper", 1) else torch.tril(x, offset)
 
 

@@ -111,6 +111,7 @@ CASES = {
     "Mod": (IMAGE, F(0.7), {"fmod": 1}),
     "PRelu": (IMAGE, floats(4, 1, 1), {}),
     "Pad": (IMAGE, ints(0, 0, 1, 2, 0, 0, 3, 0), F(2), {}),
+    "Pad, a value in a list": (IMAGE, ints(0, 0, 1, 2, 0, 0, 3, 0), np.array([2], np.float32), {}),
     "Pad, axes": (IMAGE, ints(1, 2), None, ints(-1), {}),
     "Pad, reflect": (IMAGE, ints(0, 0, 1, 2, 0, 0, 3, 0), {"mode": "reflect"}),
     "Pad, edge": (IMAGE, ints(0, 0, 1, 2, 0, 0, 3, 0), {"mode": "edge"}),
