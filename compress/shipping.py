@@ -15,6 +15,7 @@ from compress.bundle import write_bundle
 from compress.deploy import programs, take_sample
 from compress.deploy.sample import share_of
 from compress.hosts.engine_session import EngineSession
+from compress.onnx_graph.precision import precision_of
 from compress.reports.markdown import report
 from compress.versions import versions
 
@@ -82,9 +83,14 @@ def ship(
         "candidates.jsonl": "".join(_line(entry, choice) for entry in candidates),
         "report.md": report(manifest, choice, candidates),
     }
+    precision = precision_of(artifact) if artifact.suffix == ".onnx" else "fp32"
     if target.backend == "tensorrt":
         further["build.sh"] = build_script(
-            target, network.inputs, _precision(chosen), sparse=_sparse(artifact)
+            target,
+            network.inputs,
+            precision,
+            dla_core=profile.options.get("dla_core"),
+            sparse=_sparse(artifact),
         )
     build = Artifact(
         artifact, profile.artifact_sha256, profile.artifact_bytes, profile.backend, profile.options
@@ -97,7 +103,7 @@ def ship(
         manifest["sample"] = sample.to_dict()
         further |= sample.files()
         runtime = _runtime(build, target)
-        further |= programs(runtime, network.inputs, sample, profile.options, target.tensorrt)
+        further |= programs(runtime, network.inputs, sample, profile.options, target.tensorrt, precision)
     return write_bundle(out, artifact, manifest, profile, chosen.recipe, further)
 
 
@@ -134,10 +140,3 @@ def _line(candidate: Candidate, choice: Choice) -> str:
     if data["profile"] is not None:
         data["profile"]["outcomes"] = ""
     return json.dumps({**data, "verdict": choice.verdicts[candidate.recipe.name]}) + "\n"
-
-
-def _precision(candidate: Candidate) -> str:
-    techniques = [step.technique for step in candidate.recipe.steps]
-    if "quantize" in techniques:
-        return "int8"
-    return "fp16" if "cast" in techniques else "fp32"

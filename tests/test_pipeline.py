@@ -20,7 +20,7 @@ from compress.errors import DataError, OutputError, UsageError
 from compress.lint import lint
 from compress.onnx_graph.files import save_model
 from compress.progress import Reporter
-from compress.recipe import Recipe
+from compress.recipe import Recipe, Step
 from tests.graphs import classifier, samples
 
 SECONDS = 0.05
@@ -113,6 +113,17 @@ def test_absent_target_gets_estimates_and_a_graph_its_runtime_accepts(files: Pat
     findings = lint(onnx.load(result.bundle.artifact.path), result.target)
     assert [finding for finding in findings if finding.severity == "error"] == []
     assert "trtexec" in (result.bundle.path / "build.sh").read_text()
+
+
+def test_script_for_an_old_release_tells_what_the_graph_holds_whichever_technique_made_it(
+    files: Path, tmp_path: Path
+) -> None:
+    mixed = Recipe("own", (Step("quantize_mixed", {"max_drop": 100.0}),))
+    settings = {"target": "jetson-xavier-nx", "recipes": [mixed], "max_drop": 100.0, "objective": "size"}
+    result = run(files, tmp_path / "build", **settings)
+    assert result.bundle is not None
+    assert result.choice.candidate.recipe == mixed
+    assert "--int8" in (result.bundle.path / "build.sh").read_text()
 
 
 class KilledError(BaseException):

@@ -203,7 +203,9 @@ def _open(
     session_options.add_session_config_entry(
         "session.intra_op.allow_spinning", str(int(settings["spinning"]))
     )
-    if settings.get("affinity") and own != XNNPACK:  # numbered from 1; the calling thread is not the session's to bind
+    if (
+        settings.get("affinity") and own != XNNPACK
+    ):  # numbered from 1; the calling thread is not the session's to bind
         bound = ";".join(str(processor + 1) for processor in settings["affinity"])
         session_options.add_session_config_entry("session.intra_op_thread_affinities", bound)
     # Threads that go on spinning after a call would steal a core from whatever is measured next.

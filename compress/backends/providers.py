@@ -64,6 +64,12 @@ def requested(settings: Mapping[str, Any], precision: str) -> list[tuple[str, di
     own, here = str(settings["provider"]), available()
     if own not in here:
         raise UnavailableError(f"ONNX Runtime with the {own}", f"only {', '.join(here)}", how_to_get(own))
+    return [(name, options) for name, options in chain(settings, precision) if name in here]
+
+
+def chain(settings: Mapping[str, Any], precision: str) -> list[tuple[str, dict[str, str]]]:
+    """As :func:`requested`, for a machine that has them all."""
+    own = str(settings["provider"])
     options: dict[str, str] = {}
     if own == TENSORRT:
         options = {
@@ -72,8 +78,7 @@ def requested(settings: Mapping[str, Any], precision: str) -> list[tuple[str, di
         }
     if own == XNNPACK:  # It has threads of its own; ONNX Runtime's would wait in their way.
         options = {"intra_op_num_threads": str(settings["intra_op_threads"])}
-    behind = [(name, dict[str, str]()) for name in _BEHIND.get(own, ()) if name in here]
-    return [(own, options), *behind]
+    return [(own, options), *((name, dict[str, str]()) for name in _BEHIND.get(own, ()))]
 
 
 def check_taken(provider: str, taken: list[str]) -> None:

@@ -81,11 +81,17 @@ def release_of(tensorrt: str | None) -> tuple[int, ...]:
 
 
 def build_script(
-    target: Target, inputs: Sequence[TensorSpec], precision: str, *, sparse: bool = False
+    target: Target,
+    inputs: Sequence[TensorSpec],
+    precision: str,
+    *,
+    dla_core: int | None = None,
+    sparse: bool = False,
 ) -> str:
     """A POSIX shell script that builds the engine on the board, next to itself; see :func:`build_arguments`."""
     arguments = " \\\n    ".join(
-        shlex.quote(argument) for argument in build_arguments(target, inputs, precision, sparse=sparse)
+        shlex.quote(argument)
+        for argument in build_arguments(target, inputs, precision, dla_core=dla_core, sparse=sparse)
     )
     return (
         "#!/bin/sh\n"

@@ -122,11 +122,11 @@ def share_of(artifact: Path, options: Mapping[str, Any], backend: str) -> float:
         backend: That runs it where it is deployed.
     """
     if artifact.suffix != ".onnx":
-        return SHARES[
-            "half"
-        ]  # A compiled program does not tell; floats of half precision are the widest of its kind.
+        # A compiled program does not tell; floats of half precision are the widest of its kind.
+        return SHARES["half"]
     import onnx
 
+    from compress.backends.providers import on_nvidia_gpu
     from compress.onnx_graph.quantized import quantized_operator
 
     model = onnx.load(artifact, load_external_data=False)
@@ -135,9 +135,7 @@ def share_of(artifact: Path, options: Mapping[str, Any], backend: str) -> float:
     half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
     if options.get("precision") == "bf16" or half & {each.data_type for each in model.graph.initializer}:
         return SHARES["half"]
-    on_gpu = (
-        backend == "tensorrt" or options.get("provider", "CPUExecutionProvider") != "CPUExecutionProvider"
-    )
+    on_gpu = backend == "tensorrt" or on_nvidia_gpu(options.get("provider"))
     return SHARES["tf32" if on_gpu else "fp32"]
 
 

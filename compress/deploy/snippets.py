@@ -43,6 +43,7 @@ def programs(
     sample: Sample,
     options: Mapping[str, Any],
     release: str | None = None,
+    precision: str = "fp32",
 ) -> dict[str, str]:
     """Programs that load and run a build, by their file's name.
 
@@ -53,9 +54,15 @@ def programs(
         sample: What they run.
         options: Of the build's session.
         release: Of TensorRT there.
+        precision: What the graph holds: ``fp32``, ``fp16`` or ``int8``.
     """
-    fill = {"onnxruntime": _onnxruntime, "openvino": _openvino, "tensorrt": _tensorrt}.get(backend)
-    if fill is None:
+    if backend == "onnxruntime":
+        python, cpp = _onnxruntime(sample, options, precision)
+    elif backend == "openvino":
+        python, cpp = _openvino(sample, options)
+    elif backend == "tensorrt":
+        python, cpp = {}, _tensorrt(sample)
+    else:
         return {}
     fields = {
         "model": "model.onnx",
@@ -64,7 +71,6 @@ def programs(
         "input_names": repr([value.name for value in sample.inputs]),
         "output_names": repr([value.name for value in sample.outputs]),
     }
-    python, cpp = fill(sample, options)
     found = {
         "run.py": _filled(f"run.{backend}.py", fields | python),
         "run.cpp": _filled(f"run.{backend}.cpp", fields | cpp),
@@ -77,30 +83,35 @@ def programs(
     return found
 
 
-def _onnxruntime(sample: Sample, options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+def _onnxruntime(
+    sample: Sample, options: Mapping[str, Any], precision: str
+) -> tuple[dict[str, str], dict[str, str]]:
     from compress.backends.onnxruntime import DEFAULTS
+    from compress.backends.providers import XNNPACK, chain, on_nvidia_gpu
 
     settings = {**DEFAULTS, **options}
-    on_gpu = settings["provider"] == "CUDAExecutionProvider"
+    providers = chain(settings, precision)
+    threads = 1 if settings["provider"] == XNNPACK else settings["intra_op_threads"]
     entries = {"session.intra_op.allow_spinning": str(int(settings["spinning"]))}
     disabled = []
     if not settings["qdq_fusion"]:
         entries["session.disable_quant_qdq"] = "1"
         disabled = ["ReluQuantRewrite"]
     python = {
-        "package": "onnxruntime-gpu" if on_gpu else "onnxruntime",
-        "threads": str(settings["intra_op_threads"]),
+        "package": "onnxruntime-gpu" if on_nvidia_gpu(settings["provider"]) else "onnxruntime",
+        "threads": str(threads),
         "arena": repr(bool(settings["arena"])),
         "entries": _dictionary(entries),
-        "provider": settings["provider"],
+        "providers": ", ".join(
+            f'("{name}", {_dictionary(told)})' if told else f'"{name}"' for name, told in providers
+        ),
         "disabled": repr(disabled),
     }
     lines = [] if settings["arena"] else ["options.DisableCpuMemArena();"]
     if disabled:
         entries["optimization.disable_specified_optimizers"] = ";".join(disabled)
     lines += [f"options.AddConfigEntry({_cpp(key)}, {_cpp(value)});" for key, value in entries.items()]
-    if on_gpu:
-        lines.append("options.AppendExecutionProvider_CUDA(OrtCUDAProviderOptions{});")
+    lines += [line for name, told in providers for line in _appended(name, told)]
     inputs = []
     for index, value in enumerate(sample.inputs):
         inputs += [
@@ -125,13 +136,37 @@ def _onnxruntime(sample: Sample, options: Mapping[str, Any]) -> tuple[dict[str, 
         for index, value in enumerate(sample.outputs)
     ]
     return python, {
-        "threads": str(settings["intra_op_threads"]),
+        "threads": str(threads),
         "entries": _indented(lines),
         "inputs": _indented(inputs),
         "output_names": ", ".join(_cpp(value.name) for value in sample.outputs),
         "output_count": str(len(sample.outputs)),
         "outputs": _indented(outputs),
     }
+
+
+def _appended(provider: str, options: Mapping[str, str]) -> list[str]:
+    """How a program in C++ asks for an execution provider; what is left runs on the processor without being asked."""
+    from compress.backends.providers import CUDA, TENSORRT, XNNPACK
+
+    pairs = [(_cpp(key), _cpp(value)) for key, value in options.items()]
+    if provider == CUDA:
+        return ["options.AppendExecutionProvider_CUDA(OrtCUDAProviderOptions{});"]
+    if provider == XNNPACK:
+        told = ", ".join(f"{{{key}, {value}}}" for key, value in pairs)
+        return [f'options.AppendExecutionProvider("XNNPACK", {{{told}}});']
+    if provider == TENSORRT:
+        return [
+            f"const char* tensorrt_keys[] = {{{', '.join(key for key, _ in pairs)}}};",
+            f"const char* tensorrt_values[] = {{{', '.join(value for _, value in pairs)}}};",
+            "OrtTensorRTProviderOptionsV2* tensorrt = nullptr;",
+            "Ort::ThrowOnError(Ort::GetApi().CreateTensorRTProviderOptions(&tensorrt));",
+            "Ort::ThrowOnError(Ort::GetApi().UpdateTensorRTProviderOptions(",
+            f"    tensorrt, tensorrt_keys, tensorrt_values, {len(pairs)}));",
+            "options.AppendExecutionProvider_TensorRT_V2(*tensorrt);",
+            "Ort::GetApi().ReleaseTensorRTProviderOptions(tensorrt);",
+        ]
+    return []
 
 
 def _openvino(sample: Sample, options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
@@ -166,7 +201,7 @@ def _openvino(sample: Sample, options: Mapping[str, Any]) -> tuple[dict[str, str
     }
 
 
-def _tensorrt(sample: Sample, options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+def _tensorrt(sample: Sample) -> dict[str, str]:
     inputs, buffers, copies, outputs = [], [], [], []
     for index, value in enumerate(sample.inputs):
         buffers += [
@@ -186,7 +221,7 @@ def _tensorrt(sample: Sample, options: Mapping[str, Any]) -> tuple[dict[str, str
         ]
         copies.append(f"output_{index}.to_host(stream);")
         outputs.append(_equals(value, f"output_{index}.bytes.data()", f"output_{index}.size"))
-    return {}, {
+    return {
         "inputs": _indented(inputs),
         "buffers": _indented(buffers),
         "copies": _indented(copies),

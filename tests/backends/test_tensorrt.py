@@ -46,8 +46,10 @@ def test_script_hands_every_option_to_trtexec_unchanged(tmp_path: Path) -> None:
     stand_in.chmod(0o755)
     inputs = [TensorSpec("a name; with $signs", "float32", ("batch", 4))]
     script = tmp_path / "build.sh"
-    script.write_text(build_script(load_target("jetson"), inputs, "int8"))
+    script.write_text(build_script(load_target("jetson"), inputs, "int8", dla_core=0, sparse=True))
     printed = subprocess.run(
         ["sh", str(script)], env={"TRTEXEC": str(stand_in)}, capture_output=True, text=True, check=True
     ).stdout
-    assert printed.splitlines() == build_arguments(load_target("jetson"), inputs, "int8")
+    asked = build_arguments(load_target("jetson"), inputs, "int8", dla_core=0, sparse=True)
+    assert printed.splitlines() == asked
+    assert {"--useDLACore=0", "--sparsity=enable"} <= {*asked}

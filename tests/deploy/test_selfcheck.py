@@ -156,6 +156,7 @@ def test_tolerance_follows_what_the_build_computes_in(tmp_path: Path) -> None:
     assert share_of(path, {"precision": "bf16"}, "openvino") == SHARES["half"]
     assert share_of(path, {}, "tensorrt") == SHARES["tf32"]
     assert share_of(path, {"provider": "CUDAExecutionProvider"}, "onnxruntime") == SHARES["tf32"]
+    assert share_of(path, {"provider": "XnnpackExecutionProvider"}, "onnxruntime") == SHARES["fp32"]
     model = classifier()
     model.graph.node.append(onnx.helper.make_node("QuantizeLinear", ["scores", "s"], ["q"]))
     onnx.save(model, path)
