@@ -34,7 +34,7 @@ class OnBoard(Place):
 
     def __init__(self, machine: TensorRtHost, target: Target) -> None:
         self._machine, self._target = machine, target
-        self._builds: dict[str, Build] = {}
+        self._builds: list[Build] = []
         self._rounds: list[tuple[EngineRun, EngineRun]] = []
 
     def runs_like(self, candidate: Subject, baseline: Subject) -> tuple[Subject, Subject]:
@@ -54,7 +54,7 @@ class OnBoard(Place):
 
         artifact = _artifact(subject)
         session = self._machine.open(artifact, self._target)
-        self._builds[artifact.sha256] = Build(artifact, session)
+        self._builds.append(Build(artifact, session))
         return session
 
     def fingerprint(self) -> dict[str, Any]:
@@ -107,11 +107,13 @@ class OnBoard(Place):
     def doubts(self) -> tuple[str, ...]:
         """See :meth:`Place.doubts`: clocks that fell, layers that the accelerator did not take."""
         runs = [doubt for pair in self._rounds for run in pair for doubt in run.doubts]
-        builds = [doubt for build in self._builds.values() for doubt in self._machine.doubts(build)]
+        builds = [doubt for build in self._builds for doubt in self._machine.doubts(build)]
         return tuple(dict.fromkeys([*runs, *builds]))
 
     def _build(self, subject: Subject) -> Build:
-        return self._builds[_artifact(subject).sha256]
+        # Not by the graph alone: two bundles may hold the same one with other options.
+        artifact = _artifact(subject)
+        return next(build for build in self._builds if build.artifact == artifact)
 
 
 def _artifact(subject: Subject) -> Artifact:

@@ -16,10 +16,14 @@ from compress.backends.trtexec import DEFAULTS
 from compress.cli import main
 from compress.errors import MachineChangedError, UsageError
 from compress.gate import Check, GatePolicy, Verdict, gate
-from compress.gate.subject import Subject
+from compress.gate.board import OnBoard
+from compress.gate.subject import Subject, load_subject
+from compress.hosts import connect
 from compress.hosts.board import probe
 from compress.hosts.ssh import SshShell
+from compress.hosts.tensorrt import TensorRtHost
 from compress.onnx_graph.files import save_model
+from compress.target import load_target
 from compress.task import load_task
 from tests.graphs import classifier, samples
 from tests.hosts.standin_board import StandInBoard
@@ -102,6 +106,16 @@ def test_power_mode_that_changes_meanwhile_ends_the_gate(files: Path, board: Sta
     board.fault("other-power once")
     with pytest.raises(MachineChangedError, match=r"power_mode 15W; found power_mode MAXN_SUPER"):
         gated(files, "main.onnx")
+
+
+def test_one_graph_with_other_options_is_another_build(files: Path, board: StandInBoard) -> None:
+    target, subject = load_target("jetson"), load_subject(files / "main.onnx")
+    sides = [subject.run_like("tensorrt", {**DEFAULTS, "cuda_graph": graph}) for graph in (True, False)]
+    with connect(target, host="board") as machine:
+        assert isinstance(machine, TensorRtHost)
+        place = OnBoard(machine, machine.adapt(target))
+        with place.open(sides[0]), place.open(sides[1]):
+            assert [place._build(side).artifact for side in sides] == [side.artifact for side in sides]
 
 
 def test_accuracy_is_of_the_engines_there(files: Path, board: StandInBoard) -> None:
