@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -210,13 +211,14 @@ def _latency(
     """Of both at the first batch size, the second with its ratio to the first."""
     backend = host.backend
     builds = []
-    for name, each in (("original", network), ("pruned", smaller)):
-        place = directory / name
-        place.mkdir()
-        artifact = backend.compile(each.to_onnx(), place, backend.default_options(target, threads))
-        builds.append(Build(artifact, host.open(artifact, target)))
-    original, pruned = builds
-    with original.session, pruned.session:
+    with ExitStack() as stack:
+        stack.enter_context(host.exclusive())
+        for name, each in (("original", network), ("pruned", smaller)):
+            place = directory / name
+            place.mkdir()
+            artifact = backend.compile(each.to_onnx(), place, backend.default_options(target, threads))
+            builds.append(Build(artifact, stack.enter_context(host.open(artifact, target))))
+        original, pruned = builds
         return (
             host.latency(original, None, None, target)[0],
             host.latency(pruned, original, None, target)[0],

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import fx
 
+from compress.errors import DataError
 from compress.export import in_eval_mode
 from compress.metrics import drop_points
 
@@ -29,6 +31,9 @@ class CalibrationJudge:
 
     Attributes:
         samples: How many are judged on.
+
+    Raises:
+        DataError: There is no sample, or none that fills the network's fixed batch.
     """
 
     def __init__(self, network: Network, context: Context) -> None:
@@ -38,24 +43,30 @@ class CalibrationJudge:
         spec = network.inputs[0]
         fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
         self._calibration, self._fixed = context.task.calibration, fixed
-        self._outputs = [_run(network.graph, batch, self._names) for batch in self._batches()]
-        outcomes = self._outcomes(self._outputs)
+        self._originals: list[list[np.ndarray[Any, Any]]] | None = None
+        if self._metric.needs == "reference":
+            self._originals = [_run(network.graph, batch, self._names) for batch in self._batches()]
+        outcomes = self._outcomes(network.graph)
         self.samples = len(outcomes)
-        self._before = float(outcomes.mean()) if self.samples else 0.0
+        if not self.samples:
+            raise DataError(
+                f"{fixed or 1} calibration samples or more, to judge a drop on",
+                f"{len(self._calibration)}",
+                "give --calibration-data, or say by --ratio or --latency how much goes",
+            )
+        self._before = float(outcomes.mean())
 
     def drop(self, graph: fx.GraphModule) -> float:
         """The accuracy drop of a graph against the network, in points."""
-        outputs = [_run(graph, batch, self._names) for batch in self._batches()]
-        return drop_points(self._metric, self._before, float(self._outcomes(outputs).mean()))
+        return drop_points(self._metric, self._before, float(self._outcomes(graph).mean()))
 
-    def _outcomes(self, outputs: list[list[np.ndarray[Any, Any]]]) -> np.ndarray[Any, Any]:
-        by_reference = self._metric.needs == "reference"
-        return np.concatenate(
-            [
-                self._metric.per_sample(ours, batch.targets, original if by_reference else None)
-                for ours, batch, original in zip(outputs, self._batches(), self._outputs, strict=True)
-            ]
-        )
+    def _outcomes(self, graph: fx.GraphModule) -> np.ndarray[Any, Any]:
+        originals = repeat(None) if self._originals is None else self._originals
+        outcomes = [
+            self._metric.per_sample(_run(graph, batch, self._names), batch.targets, original)
+            for batch, original in zip(self._batches(), originals, strict=False)
+        ]
+        return np.concatenate(outcomes) if outcomes else np.empty(0)
 
     def _batches(self) -> Iterator[Batch]:
         for batch in self._calibration.batches(self._fixed or _BATCH_SIZE):

@@ -7,6 +7,7 @@ that is allowed. Nothing is trained here: beyond a small ratio accuracy falls un
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -221,11 +222,14 @@ class Prune(Technique):
         from compress.hosts import connect
         from compress.pruning import Bench, network_latency
 
-        host = context.host or connect(context.target)
-        options = host.backend.default_options(context.target, context.threads)
+        model = network.to_onnx()
         context.reporter.step("timing layers")
-        bench = Bench(host, context.target, options, self.precision, self.seconds, context.cache)
-        return network_latency(channels, network.to_onnx(), bench)
+        # The caller's own host is left open.
+        opened = connect(context.target) if context.host is None else nullcontext(context.host)
+        with opened as host, host.exclusive():
+            options = host.backend.default_options(context.target, context.threads)
+            bench = Bench(host, context.target, options, self.precision, self.seconds, context.cache)
+            return network_latency(channels, model, bench)
 
     def _scores(self, channels: Channels, network: Network, context: Context) -> Scores:
         from compress.pruning import batch_norm_scale, hessian_diagonal, magnitude, sampled_loss, taylor

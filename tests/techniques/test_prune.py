@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +12,13 @@ import onnxruntime
 import pytest
 import torch
 
-from compress.errors import RecipeError
+from compress.errors import DataError, RecipeError
 from compress.hosts import connect
+from compress.hosts.absent import AbsentHost
 from compress.network import Network, load_network
 from compress.onnx_graph.files import save_model
 from compress.progress import Reporter
+from compress.pruning.judging import CalibrationJudge
 from compress.recipe import Recipe, Step
 from compress.target import load_target
 from compress.task import load_task
@@ -177,6 +182,57 @@ def test_where_the_margin_allows_nothing_training_data_is_asked_for(wide, measur
     given = timed(wide, measurements, y=y)
     with pytest.raises(RecipeError, match="give --train-data"):
         Prune(max_drop=1.0).apply(wide, given)
+
+
+def test_a_drop_cannot_be_judged_on_no_sample(wide) -> None:
+    given = timed(wide, None)
+    (spec,) = wide.inputs
+    inputs = (dataclasses.replace(spec, shape=(32, *spec.shape[1:])),)
+    fixed = Network(inputs=inputs, outputs=wide.outputs, origin=wide.origin, graph=wide.graph)
+    with pytest.raises(DataError, match=r"32 calibration samples or more.*found 20; give --calibration-data"):
+        CalibrationJudge(fixed, given)
+
+
+def test_the_drop_is_against_the_labels_or_the_network_itself(wide) -> None:
+    with torch.no_grad():
+        labels = wide.graph(torch.from_numpy(IMAGES)).argmax(1).numpy()
+    other = copy.deepcopy(wide.graph)
+    with torch.no_grad():
+        other.get_submodule("6").bias[0] += 100.0  # everything is of the first class
+    agreed = CalibrationJudge(wide, timed(wide, None))
+    right = CalibrationJudge(wide, timed(wide, None, y=labels))
+    assert agreed.drop(wide.graph) == right.drop(wide.graph) == 0
+    assert agreed.drop(other) == right.drop(other) > 10
+
+
+class Closing(AbsentHost):
+    """Tells whether it was closed, and whether anything was timed while it was not the caller's alone."""
+
+    closed = alone = False
+
+    def __exit__(self, *_: object) -> None:
+        type(self).closed = True
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        self.alone = True
+        yield
+        self.alone = False
+
+    def layers(self, build, target):
+        assert self.alone
+        return super().layers(build, target)
+
+
+def test_layers_are_timed_alone_and_only_a_host_of_its_own_is_closed(wide, monkeypatch) -> None:
+    target = load_target("raspberry-pi-5")
+    own = Closing(connect(target).backend)
+    monkeypatch.setattr("compress.hosts.connect", lambda _: own)
+    given = dataclasses.replace(context(wide, {"x": IMAGES}), target=target)
+    Prune(latency=0.98).apply(wide, dataclasses.replace(given, host=own))
+    assert not own.closed
+    Prune(latency=0.98).apply(wide, given)
+    assert own.closed
 
 
 def test_a_technique_that_comes_again_reports_again(network: Network, tmp_path) -> None:
