@@ -27,6 +27,7 @@ from compress.fitting import fitted, rewrites_note
 from compress.history import Candidate, History, written_safely
 from compress.hosts import connect
 from compress.network import Network, load_network
+from compress.onnx_graph.layers import layers, totals
 from compress.profiling.measure import measure
 from compress.progress import Reporter
 from compress.recipe import Recipe
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 
     from compress.hosts.base import Host
     from compress.record import Profile
+
+#: Of a call: with fewer multiply-accumulates it costs what it costs at any width.
+_LEAST_PRUNED_MACS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -194,9 +198,9 @@ def optimize(
 
     with machine, History(out.with_name(out.name + ".partial"), run.key()) as history:
         trains = task.training is not None
-        trainable, providers = network.trainable, rivals.providers
+        prunable, providers = _prunable(network), rivals.providers
         most = most_candidates(
-            deployment, own, rivals.names, trains=trains, trainable=trainable, providers=providers
+            deployment, own, rivals.names, trains=trains, prunable=prunable, providers=providers
         )
         reporter.plan(most)
         for recipe in propose(
@@ -206,7 +210,7 @@ def optimize(
             own,
             rivals.names,
             trains=trains,
-            trainable=trainable,
+            prunable=prunable,
             providers=providers,
         ):
             candidate = history.find(recipe)
@@ -335,6 +339,17 @@ def _checked(recipes: Sequence[Recipe | str | Path]) -> list[Recipe]:
     if twice is not None:
         raise RecipeError("recipes with names of their own", f"'{twice}' twice", "rename one")
     return read
+
+
+def _prunable(network: Network) -> bool:
+    """Whether channels may be removed, and so much is computed that fewer of them can be faster."""
+    if network.graph is None:
+        return False
+    shapes = {
+        spec.name: [1 if spec.dynamic_batch else len(array), *array.shape[1:]] if array.ndim else []
+        for spec, array in zip(network.inputs, network.sample, strict=True)
+    }
+    return totals(layers(network.to_onnx(), shapes=shapes)).macs >= _LEAST_PRUNED_MACS
 
 
 def _original(history: History) -> tuple[Profile, Artifact] | None:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from compress.history import History
     from compress.target import Target
 
-#: A pruned network is proposed for no fewer multiply-accumulates: below, calls cost what they cost at any width.
-LEAST_PRUNED_MACS = 10_000_000
-
 #: The network as it is; always the first candidate and what every other one is compared with.
 ORIGINAL = Recipe("fp32")
 
@@ -33,7 +30,7 @@ def propose(
     backends: Sequence[str] = (),
     *,
     trains: bool = False,
-    trainable: bool = False,
+    prunable: bool = False,
     providers: Sequence[str] = (),
 ) -> Iterator[Recipe]:
     """Recipes for a target, cheapest and likeliest first.
@@ -45,7 +42,7 @@ def propose(
         recipes: The user's own; where there are any, these and the original are all that is tried.
         backends: Those that compete; none means the target's own.
         trains: Whether there is data to train on.
-        trainable: Whether the network is in its trainable form, which alone can be pruned.
+        prunable: Whether the network is in its trainable form, which alone can be pruned, and large enough.
         providers: ONNX Runtime's execution providers that compete beside the target's own.
     """
     yield ORIGINAL
@@ -59,8 +56,9 @@ def propose(
                 yield from _of_provider(provider, target.further_providers[provider])
         else:
             yield from _further(target.for_backend(name), limits, history)
-    if trainable:
-        yield from _pruned(target, limits, history, trains)
+    if prunable:
+        own = not backends or target.backend in backends
+        yield from _pruned(None if own else backends[0], limits, history, trains)
 
 
 def _own(target: Target, limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
@@ -133,7 +131,7 @@ def most_candidates(
     backends: Sequence[str] = (),
     *,
     trains: bool = False,
-    trainable: bool = False,
+    prunable: bool = False,
     providers: Sequence[str] = (),
 ) -> int:
     """How many recipes :func:`propose` gives at the most."""
@@ -141,7 +139,7 @@ def most_candidates(
         return 1 + len(recipes)
     own = ("fp16" in target.precisions) + (7 + trains) * ("int8" in target.precisions)
     own += len(list(_strongly_typed(target))) + 2 * (target.backend == "onnxruntime")
-    most = 1 + trainable * (4 if trains else 1)
+    most = 1 + prunable * (4 if trains else 1)
     for name in backends or (target.backend,):
         if name == target.backend:
             most += own
@@ -193,23 +191,21 @@ def _small(limits: Limits, history: History) -> Iterator[Recipe]:
         yield Recipe("int4-weights", (Step("weight_only", {"algorithm": "gptq", "compute": "int8"}),))
 
 
-def _pruned(target: Target, limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
-    """Fewer channels; last, since each takes minutes.
+def _pruned(backend: str | None, limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
+    """Fewer channels, built in a back end (None: the target's own); last, since each takes minutes.
 
     Trained, to half of the latency, then to 0.35 or to 0.7 of it, as accuracy was kept or not; what kept it is also
     built as the fastest unpruned build was. Untrained, only what the margin allows.
     """
-    if _macs(history) < LEAST_PRUNED_MACS:
-        return
     if not trains:
         settings = {"max_drop": limits.max_drop, "importance": "taylor", "seconds": 10.0}
         if limits.max_drop > 0:
-            yield Recipe("pruned", (Step("prune", settings),))
+            yield Recipe("pruned", (Step("prune", settings),), backend=backend)
         return
     fastest = _fastest(history, limits)
     share = 0.5
     for _ in range(2):
-        plain = _to_latency(share)
+        plain = _to_latency(share, backend)
         yield plain
         kept = _keeps_accuracy(history, limits, plain)
         if kept and fastest is not None:
@@ -219,21 +215,15 @@ def _pruned(target: Target, limits: Limits, history: History, trains: bool) -> I
         share = 0.35 if kept else 0.7
 
 
-def _to_latency(share: float) -> Recipe:
+def _to_latency(share: float, backend: str | None) -> Recipe:
     prune = Step("prune", {"latency": share, "importance": "taylor"})
-    return Recipe(f"pruned-{share:g}x", (prune, Step("distill", {"epoch_samples": 8192})))
+    return Recipe(f"pruned-{share:g}x", (prune, Step("distill", {"epoch_samples": 8192})), backend=backend)
 
 
 def _fastest(history: History, limits: Limits) -> Recipe | None:
     """What the original gives way to so far; None where it does not."""
     chosen = choose(history.candidates, limits).candidate
     return None if chosen is None or chosen.recipe == ORIGINAL else chosen.recipe
-
-
-def _macs(history: History) -> float:
-    """Multiply-accumulates of one call of the original, as far as they are known."""
-    profile = history.candidates[0].profile if history.candidates else None
-    return 0 if profile is None else sum(layer.get("macs") or 0 for layer in profile.layers)
 
 
 def _is_made_of_matrices(history: History) -> bool:

@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from compress import load_bundle, optimize
 from compress.errors import DataError, OutputError, UsageError
 from compress.lint import lint
+from compress.network import load_network
 from compress.onnx_graph.files import save_model
+from compress.pipeline import _prunable
 from compress.progress import Reporter
 from compress.recipe import Recipe, Step
 from tests.graphs import classifier, samples
@@ -124,6 +127,22 @@ def test_script_for_an_old_release_tells_what_the_graph_holds_whichever_techniqu
     assert result.bundle is not None
     assert result.choice.candidate.recipe == mixed
     assert "--int8" in (result.bundle.path / "build.sh").read_text()
+
+
+@pytest.mark.parametrize("channels, prunable", [(8, False), (64, True)])
+def test_only_what_is_large_enough_to_gain_is_pruned(channels: int, prunable: bool) -> None:
+    module = torch.nn.Sequential(
+        torch.nn.Conv2d(3, channels, 3, padding=1),  # 32·32·27 multiply-accumulates a channel
+        torch.nn.Conv2d(channels, channels, 3, padding=1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(1024 * channels, 2),
+    )
+    network = load_network(module, example={"x": np.zeros((2, 3, 32, 32), np.float32)})
+    assert _prunable(network) is prunable
+
+
+def test_an_onnx_model_is_not_pruned(files: Path) -> None:
+    assert not _prunable(load_network(files / "model.onnx"))
 
 
 class KilledError(BaseException):

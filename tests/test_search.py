@@ -102,14 +102,12 @@ def test_training_is_tried_where_there_is_data_for_it_and_nothing_else_kept_the_
 class Recorded:
     """A history in which each candidate is recorded with a drop and a time."""
 
-    def __init__(self, macs: int, drops: dict[str, float], ratios: dict[str, float] | None = None) -> None:
+    def __init__(self, drops: dict[str, float], ratios: dict[str, float] | None = None) -> None:
         self.drops, self.ratios = drops, ratios or {}
         original = candidate("fp32")
         assert original.profile is not None
-        layers, coverage = ({"macs": macs}, {"ms": 0.1}), {"float_compute": {"Conv": 9}}
-        self.candidates = [
-            replace(original, profile=replace(original.profile, layers=layers, coverage=coverage))
-        ]
+        coverage = {"float_compute": {"Conv": 9}}
+        self.candidates = [replace(original, profile=replace(original.profile, coverage=coverage))]
 
     def proposed(self, target: str = "cpu", **settings) -> dict[str, Recipe]:
         found: dict[str, Recipe] = {}
@@ -145,7 +143,7 @@ class Recorded:
     ],
 )
 def test_a_network_that_can_be_trained_is_pruned_as_far_as_it_bears(drops, ratios, proposed) -> None:
-    found = Recorded(30_000_000, drops, ratios).proposed(trains=True, trainable=True)
+    found = Recorded(drops, ratios).proposed(trains=True, prunable=True)
     assert list(found) == proposed
     for recipe in found.values():
         for step in recipe.steps:
@@ -155,26 +153,29 @@ def test_a_network_that_can_be_trained_is_pruned_as_far_as_it_bears(drops, ratio
 
 def test_a_pruned_network_is_built_as_the_fastest_unpruned_one_was() -> None:
     ratios = {"int8": 0.6, "bf16-openvino": 0.4}
-    found = Recorded(30_000_000, {}, ratios).proposed(
-        trains=True, trainable=True, backends=("onnxruntime", "openvino")
-    )
+    found = Recorded({}, ratios).proposed(trains=True, prunable=True, backends=("onnxruntime", "openvino"))
     recipe = found["pruned-0.5x-bf16-openvino"]
     assert (recipe.backend, dict(recipe.session)) == ("openvino", {"precision": "bf16"})
     assert recipe.steps == found["pruned-0.5x"].steps
 
 
 def test_without_training_data_pruning_is_limited_to_the_margin() -> None:
-    found = Recorded(30_000_000, {}).proposed("jetson-orin-nano-super", trainable=True)
+    found = Recorded({}).proposed("jetson-orin-nano-super", prunable=True)
     assert list(found) == ["pruned"]
     (step,) = found["pruned"].steps
     assert step.settings["max_drop"] == Limits().max_drop
     load_technique(step)
 
 
-@pytest.mark.parametrize("settings", [{"trains": True}, {"trains": True, "trainable": False}, {}])
-def test_an_onnx_model_is_not_pruned(settings) -> None:
-    assert not Recorded(30_000_000, {}).proposed(**settings)
+@pytest.mark.parametrize("settings", [{"trains": True}, {"trains": True, "prunable": False}, {}])
+def test_what_cannot_be_pruned_is_not(settings) -> None:
+    assert not Recorded({}).proposed(**settings)
 
 
-def test_a_tiny_network_is_not_pruned() -> None:
-    assert not Recorded(3_000_000, {}).proposed(trains=True, trainable=True)
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_pruned_network_is_built_in_a_back_end_that_competes(trains) -> None:
+    settings = {"prunable": True, "trains": trains}
+    alone = Recorded({}).proposed(backends=("openvino",), **settings)
+    assert {recipe.backend for recipe in alone.values()} == {"openvino"}
+    both = Recorded({}).proposed(backends=("onnxruntime", "openvino"), **settings)
+    assert {recipe.backend for recipe in both.values()} == {None}
