@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, fx, nn
 
-from compress.equivalence import noise_like, rows_of
+from compress.layer_shapes import shapes_seen
 from compress.low_rank.splits import Layer, obstacle
-
-if TYPE_CHECKING:
-    from compress.network import Network
 
 #: Features between two halves whose covariance is still worth finding: its eigenvectors take the cube of it.
 _MOST_FEATURES = 4096
@@ -76,14 +71,6 @@ def _obstacle_here(layer: nn.Module, given: tuple[int, ...], shared: Counter[int
     return None
 
 
-def timed_batch(network: Network, rows: int) -> list[Tensor]:
-    """Noise for every input of a network, of so many rows where it takes any number."""
-    return [
-        noise_like(torch.from_numpy(array), rows if spec.dynamic_batch else rows_of(array), seed)
-        for seed, (spec, array) in enumerate(zip(network.inputs, network.sample, strict=True))
-    ]
-
-
 def replace_layer(graph: fx.GraphModule, name: str, layers: tuple[Layer, Layer]) -> None:
     """Put two layers, ``<name>.0`` and ``<name>.1``, in the place of one, wherever it is called."""
     calls = [node for node in graph.graph.find_nodes(op="call_module") if node.target == name]
@@ -98,33 +85,6 @@ def replace_layer(graph: fx.GraphModule, name: str, layers: tuple[Layer, Layer])
         graph.graph.erase_node(call)
     graph.graph.lint()
     graph.recompile()
-
-
-def shapes_seen(
-    graph: fx.GraphModule, batch: Sequence[Tensor]
-) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """What every matrix product and convolution takes and gives; where it is called twice, at its first call."""
-    kinds = (
-        nn.Linear,
-        nn.Conv1d,
-        nn.Conv2d,
-        nn.Conv3d,
-        nn.ConvTranspose1d,
-        nn.ConvTranspose2d,
-        nn.ConvTranspose3d,
-    )
-    found: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
-
-    class Shapes(fx.Interpreter):
-        def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            result = super().call_module(target, args, kwargs)
-            if isinstance(self.module.get_submodule(target), kinds):
-                found.setdefault(target, (tuple(args[0].shape), tuple(result.shape)))
-            return result
-
-    with torch.no_grad():
-        Shapes(graph).run(*(tensor.clone() for tensor in batch))
-    return found
 
 
 def _attribute(graph: fx.GraphModule, target: str) -> object:

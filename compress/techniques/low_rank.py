@@ -71,8 +71,8 @@ class LowRank(Technique):
             RecipeError: The network is an ONNX model by now, a layer to keep is not in it, or what was factored is not
                 faster as a whole.
         """
+        from compress.layer_shapes import timed_batch
         from compress.low_rank import Ranks, factor
-        from compress.low_rank.layers import timed_batch
         from compress.profiling.layer_pair import layer_host, time_pair
 
         if network.graph is None:

@@ -51,7 +51,7 @@ class Sparse24(Technique):
 
         from torch.nn.utils import parametrize
 
-        from compress.low_rank.layers import shapes_seen, timed_batch
+        from compress.layer_shapes import shapes_seen, timed_batch
         from compress.profiling.layer_pair import layer_host
         from compress.sparsity import Held, mask_2_4, obstacle
 
