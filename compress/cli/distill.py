@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,11 +13,11 @@ from compress.cli.options import data_options, network_options
 from compress.cli.student_widths import choose_and_print, width_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich.table import Table
 
     from compress.distilling import Distilled
+
+_FIRST_TELLS_SECONDS = 20.0
 
 
 @click.command()
@@ -65,11 +67,12 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     Under torchrun (`torchrun --nproc-per-node 2 -m compress distill ...`) all processes train together.
 
     \b
-    Exit codes: 0 written, 2 usage, 5 internal.
+    Exit codes: 0 written, 2 usage, 4 another process has ended, 5 internal.
     """
     if choice is not None:
         return choose_and_print(model, choice, settings, as_json=as_json)
     import os
+    import sys
 
     from rich.console import Console
 
@@ -77,20 +80,32 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     from compress.distilling import distill as run
     from compress.progress import Reporter
 
-    first = os.environ.get("RANK", "0") == "0"
-    if not first:
-        run(model, reporter=Reporter(), **settings)
+    if os.environ.get("RANK", "0") != "0":
+        with _left_to_the_first():
+            run(model, reporter=Reporter(), **settings)
         return 0
     with TerminalReporter(Console(stderr=True)) as reporter:
         result = run(model, reporter=reporter, **settings)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
         return 0
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(_table(result))
     for line in _lines(result):
         click.echo(line)
     return 0
+
+
+@contextmanager
+def _left_to_the_first() -> Iterator[None]:
+    """An error is the first process's to tell, on which the launcher ends this one; if it does not, it is told here."""
+    import time
+
+    try:
+        yield
+    except Exception:
+        time.sleep(_FIRST_TELLS_SECONDS)
+        raise
 
 
 def _table(result: Distilled) -> Table:

@@ -14,12 +14,13 @@ from compress.network import Network
 from compress.profiling.accuracy import Outcomes, outcomes_of
 from compress.progress import Reporter
 from compress.students.family import Family, build, check_fits, parameters_of
-from compress.students.judging import ModuleSession, RememberingTeacher
+from compress.students.judging import ModuleSession
 from compress.students.scaling_law import Point
 from compress.task import Task
 from compress.training.context import fixed_batch, loss_for, telling, training_data
 from compress.training.distillation import as_module, distilled
 from compress.training.settings import TrainingSettings
+from compress.training.teaching import RememberingTeacher
 
 #: More samples to judge by cost time and tell little more: 5,000 tell an error of 10 % within 0.7 points.
 MOST_JUDGED = 5000

@@ -26,11 +26,13 @@ from compress.errors import DataError, RecipeError
 from compress.training import checkpoint
 from compress.training.arithmetic import Arithmetic
 from compress.training.averaging import MovingAverage, assign
+from compress.training.layout import channels_last, has_planes, runs_channels_last
 from compress.training.processes import Processes, joined
 from compress.training.recalibration import batch_norms, recalibrate, statistics_of
 from compress.training.samples import TrainingSamples
 from compress.training.schedule import cosine
 from compress.training.settings import TrainingSettings
+from compress.training.teaching import Teaching
 
 #: ``loss(student's outputs, teacher's outputs, targets)`` of a batch.
 Loss = Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | None], Tensor]
@@ -135,9 +137,10 @@ def train(
         training = _Training(
             student, teacher, data, loss, settings, tuple(inputs), seed, arithmetic, processes
         )
-        return training.run(
-            save_to, SAVE_SECONDS if save_seconds is None else save_seconds, report or (lambda _: None)
-        )
+        with training.fastest_layout():
+            return training.run(
+                save_to, SAVE_SECONDS if save_seconds is None else save_seconds, report or (lambda _: None)
+            )
 
 
 class _Training:
@@ -155,12 +158,14 @@ class _Training:
         arithmetic: Arithmetic,
         processes: Processes,
     ) -> None:
-        self.student, self.teacher, self.loss, self.settings = student, teacher.eval(), loss, settings
+        self.student, self.loss, self.settings = student, loss, settings
         self.seed, self.arithmetic, self.processes = seed, arithmetic, processes
+        self.modules = (student, teacher.eval())
         self.samples = TrainingSamples(data, inputs, settings.batch_size, settings.held_out, seed, processes)
         an_epoch = min(settings.epoch_samples or len(self.samples), len(self.samples))
         self.steps_an_epoch = max(1, an_epoch // settings.batch_size)
         self.steps = settings.epochs * self.steps_an_epoch
+        self.teaching = Teaching(teacher, self.samples, arithmetic, processes, self.steps)
         self.key = _key(student, teacher, self.samples, settings, seed, loss)
         self.trained = [value for value in student.parameters() if value.requires_grad]
         self.optimizer = torch.optim.Adam(self.trained, lr=settings.learning_rate)
@@ -169,6 +174,22 @@ class _Training:
         self.report = TrainingReport(len(self.samples), self.samples.held_out)
         self.step = 0
         self.epoch_losses: list[float] = []
+
+    @contextmanager
+    def fastest_layout(self) -> Iterator[None]:
+        """Channels last inside the block, where that is faster and both networks can take it."""
+        if not self.arithmetic.prefers_channels_last or not has_planes(self.modules):
+            yield
+            return
+        with channels_last(self.modules):
+            self.arithmetic.layout = torch.channels_last
+            batch, _ = self.arithmetic.moved(self.samples.batch(0))
+            able = runs_channels_last(self.modules, lambda module: self.arithmetic.outputs(module, batch))
+            if able:
+                yield
+        if not able:
+            self.arithmetic.layout = torch.contiguous_format
+            yield
 
     def run(
         self, save_to: Path | None, save_seconds: float, tell: Callable[[Progress], None]
@@ -228,8 +249,7 @@ class _Training:
             group["lr"] = self.settings.learning_rate * cosine(self.step, self.steps, warm_up)
         torch.manual_seed(self._seed_of_step())
         batch, targets = self.arithmetic.moved(self.samples.batch(self.step))
-        with torch.no_grad():
-            taught = self.arithmetic.outputs(self.teacher, batch)
+        taught = self.teaching.of_step(self.step, batch)
         self.optimizer.zero_grad()
         loss = self.loss(self.arithmetic.outputs(self.student, batch), taught, targets)
         self.arithmetic.gradients(loss)
@@ -276,10 +296,10 @@ class _Training:
         self.student.eval()
         total = torch.zeros(2, dtype=torch.float64)
         with torch.no_grad():
-            for held_out in self.samples.held_out_batches():
+            for number, held_out in enumerate(self.samples.held_out_batches()):
                 batch, targets = self.arithmetic.moved(held_out)
                 outputs = self.arithmetic.outputs(self.student, batch)
-                taught = self.arithmetic.outputs(self.teacher, batch)
+                taught = self.teaching.of_held_out(number, batch)
                 value = float(self.loss(outputs, taught, targets))
                 total += torch.tensor([value, 1.0], dtype=torch.float64)
         total = total.to(self.arithmetic.device)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,22 +54,32 @@ class Processes:
         return len(range(size)[self.part(size)]) / size
 
     def sum(self, tensors: Sequence[Tensor], weight: float = 1.0) -> None:
-        """Replace each tensor by the sum over all processes of their own, weighted; one exchange for all of them."""
+        """Replace each tensor by the sum over all processes of their own, weighted; one exchange for all of them.
+
+        Raises:
+            UnavailableError: Another process has ended.
+        """
         if self.count == 1 or not tensors:
             return
         flat = torch.cat([tensor.detach().reshape(-1) for tensor in tensors]) * weight
-        dist.all_reduce(flat)
+        with _together(self.count):
+            dist.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         with torch.no_grad():
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
     def told(self, value: Any) -> Any:
-        """The first process's value, in every process; anything that pickles, tensors too."""
+        """The first process's value, in every process; anything that pickles, tensors too.
+
+        Raises:
+            UnavailableError: Another process has ended.
+        """
         if self.count == 1:
             return value
         values = [value if self.first else None]
-        dist.broadcast_object_list(values, src=0)
+        with _together(self.count):
+            dist.broadcast_object_list(values, src=0)
         return values[0]
 
 
@@ -93,6 +104,19 @@ def joined() -> Processes:
             ) from error
         atexit.register(_leave)
     return Processes(dist.get_rank(), dist.get_world_size())
+
+
+@contextmanager
+def _together(count: int) -> Iterator[None]:
+    """One of the others that ends leaves this one without an answer."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise UnavailableError(
+            f"{count} processes that train together",
+            f"one that has ended ({error})",
+            "run the same command again: a training that was saved goes on",
+        ) from error
 
 
 def _leave() -> None:

@@ -31,6 +31,9 @@ class TrainingSamples:
         seed: Of the choice and the order.
         processes: This process gets its part of every batch, and its part of the held-out batches.
 
+    Attributes:
+        batch_size: Samples a step, of all processes together.
+
     Raises:
         DataError: There are too few samples for a batch of each kind.
     """
@@ -45,7 +48,7 @@ class TrainingSamples:
         processes: Processes = Processes(),  # noqa: B008 - a frozen value
     ) -> None:
         self._processes = processes
-        self._split, self._inputs, self._batch_size, self._seed = split, tuple(inputs), batch_size, seed
+        self._split, self._inputs, self.batch_size, self._seed = split, tuple(inputs), batch_size, seed
         order = np.random.default_rng([seed, 0]).permutation(len(split))
         apart = min(max(int(held_out * len(split)), batch_size), MOST_HELD_OUT)
         apart -= apart % batch_size  # A network of fixed batch takes whole ones alone.
@@ -62,31 +65,37 @@ class TrainingSamples:
         return len(self._trained)
 
     @property
+    def steps_a_pass(self) -> int:
+        """After so many steps every sample was in a batch."""
+        return -(-len(self) // self.batch_size)
+
+    @property
     def held_out(self) -> int:
         """How many samples judge."""
         return len(self._held_out)
 
     def batch(self, step: int) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Inputs and targets of a step, counted from 0: this process's part of them."""
-        wanted = np.arange(step * self._batch_size, (step + 1) * self._batch_size)
-        wanted = wanted[self._processes.part(self._batch_size)]
-        passes, places = np.divmod(wanted, len(self._trained))
-        rows = np.concatenate([self._order(each)[places[passes == each]] for each in np.unique(passes)])
-        return self._tensors(next(self._split.take(rows).batches(self._batch_size)))
+        rows = self._trained[self.places(step)]
+        return self._tensors(next(self._split.take(rows).batches(self.batch_size)))
+
+    def places(self, step: int) -> NDArray[np.int64]:
+        """Which of the samples that train are in a step's batch, each from 0: this process's part of them."""
+        wanted = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        wanted = wanted[self._processes.part(self.batch_size)]
+        passes, places = np.divmod(wanted, len(self))
+        return np.concatenate([self._order(each)[places[passes == each]] for each in np.unique(passes)])
 
     def held_out_batches(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
         """Inputs and targets of what is held out, in whole batches: this process's part of these."""
-        batches = self._held_out.reshape(-1, self._batch_size)
+        batches = self._held_out.reshape(-1, self.batch_size)
         own = batches[self._processes.part(len(batches))]
-        for batch in self._split.take(own).batches(self._batch_size):
+        for batch in self._split.take(own).batches(self.batch_size):
             yield self._tensors(batch)
 
     def _order(self, number: int) -> NDArray[np.int64]:
-        """The samples in the order of one pass."""
-        shuffled: NDArray[np.int64] = np.random.default_rng([self._seed, 1, number]).permutation(
-            self._trained
-        )
-        return shuffled
+        """The samples' places in the order of one pass."""
+        return np.random.default_rng([self._seed, 1, number]).permutation(len(self))
 
     def _tensors(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
         inputs = tuple(torch.from_numpy(np.ascontiguousarray(batch.inputs[name])) for name in self._inputs)

@@ -15,11 +15,12 @@ from compress.errors import DataError, MetricError, NetworkError, RecipeError
 from compress.network import Network, load_network
 from compress.progress import Reporter
 from compress.students.family import build, load_family, parameters_of
-from compress.students.judging import ModuleSession, RememberingTeacher
+from compress.students.judging import ModuleSession
 from compress.students.recommendation import recommend
 from compress.students.training import StudentTraining
 from compress.task import load_task
 from compress.training.settings import TrainingSettings
+from compress.training.teaching import RememberingTeacher
 
 torch.set_num_threads(1)
 
@@ -180,7 +181,7 @@ class TestTeacher:
         assert len(calls) == 3
 
     def test_what_does_not_fit_in_memory_is_computed_again(self, monkeypatch):
-        monkeypatch.setattr("compress.students.judging._REMEMBERED_BYTES", 30)
+        monkeypatch.setattr("compress.training.teaching.REMEMBERED_BYTES", 30)
         teacher = RememberingTeacher(nn.Identity())
         for value in range(3):
             assert torch.equal(teacher(torch.full((5,), float(value)))[0], torch.full((5,), float(value)))

@@ -54,14 +54,16 @@ def trained(seed: int, norm: bool, folder: Path, kill_at: int | None = None) -> 
     return student, done.held_out_losses
 
 
-def main(folder: str, norm: str, kill_at: str) -> None:
+def main(folder: str, kill_at: str) -> None:
     """Runs in each process; each begins with other weights, as a student made at random does."""
     rank = int(os.environ["RANK"])
-    student, losses = trained(1 + rank, norm == "norm", Path(folder), int(kill_at) or None)
-    torch.save({"weights": student.state_dict(), "losses": losses}, Path(folder) / f"{rank}.pt")
+    for norm in (False, True):
+        own = Path(folder) / str(norm)
+        student, losses = trained(1 + rank, norm, own, int(kill_at) or None)
+        torch.save({"weights": student.state_dict(), "losses": losses}, own / f"{rank}.pt")
 
 
-def start(folder: Path, norm: bool, kill_at: int = 0, count: int = 2) -> list[int]:
+def start(folder: Path, kill_at: int = 0, count: int = 2) -> list[int]:
     """Exit codes of the processes."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
@@ -73,11 +75,12 @@ def start(folder: Path, norm: bool, kill_at: int = 0, count: int = 2) -> list[in
         "MASTER_PORT": str(port),
         "OMP_NUM_THREADS": "1",
     }
-    arguments = [str(folder), "norm" if norm else "none", str(kill_at)]
+    for norm in (False, True):
+        (folder / str(norm)).mkdir(parents=True, exist_ok=True)
     code = "import sys; from tests.training.test_processes import main; main(*sys.argv[1:])"
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", code, *arguments],
+            [sys.executable, "-c", code, str(folder), str(kill_at)],
             env={**environment, "RANK": str(rank)},
             stderr=subprocess.DEVNULL,
         )
@@ -86,37 +89,58 @@ def start(folder: Path, norm: bool, kill_at: int = 0, count: int = 2) -> list[in
     return [each.wait(timeout=300) for each in running]
 
 
-def results(folder: Path) -> list[dict]:
-    return [torch.load(folder / f"{rank}.pt") for rank in (0, 1)]
+def results(folder: Path, norm: bool) -> list[dict]:
+    return [torch.load(folder / str(norm) / f"{rank}.pt") for rank in (0, 1)]
 
 
-def test_two_processes_end_as_one_does(tmp_path):
-    assert start(tmp_path, norm=False) == [0, 0]
-    one, losses = trained(1, False, tmp_path / "alone")
-    first, second = results(tmp_path)
+def same(one: dict, other: dict) -> bool:
+    return all(torch.equal(value, other["weights"][name]) for name, value in one["weights"].items())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """Two processes that nothing disturbs."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert start(folder) == [0, 0]
+    return folder
+
+
+def test_two_processes_end_as_one_does(whole, tmp_path):
+    one, losses = trained(1, False, tmp_path)
+    first, second = results(whole, norm=False)
+    assert same(first, second)
     for name, value in one.state_dict().items():
-        assert torch.equal(first["weights"][name], second["weights"][name])
         torch.testing.assert_close(first["weights"][name], value, rtol=1e-4, atol=1e-5)
     assert first["losses"] == pytest.approx(losses, rel=1e-4)
     assert losses[-1] < 0.9 * losses[0]
 
 
-def test_with_batch_norms_both_hold_the_same_and_a_killed_training_goes_on(tmp_path):
-    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
-    for folder in (whole, resumed):
-        folder.mkdir()
-    assert start(whole, norm=True) == [0, 0]
-    assert all(start(resumed, norm=True, kill_at=17))
-    assert (resumed / "training.pt").exists()
-    assert not (resumed / "0.pt").exists()
-    assert start(resumed, norm=True) == [0, 0]
-    first, second = results(whole)
-    assert all(torch.equal(value, second["weights"][name]) for name, value in first["weights"].items())
-    again, _ = results(resumed)
-    assert all(torch.equal(value, again["weights"][name]) for name, value in first["weights"].items())
-    assert again["losses"] == first["losses"]
-    alone = trained(1, True, tmp_path / "alone")[1]
+def test_with_batch_norms_both_hold_the_same(whole, tmp_path):
+    first, second = results(whole, norm=True)
+    assert same(first, second)
+    alone = trained(1, True, tmp_path)[1]
     assert first["losses"][-1] == pytest.approx(alone[-1], rel=0.5)  # ghost batches make it another training
+
+
+@pytest.mark.slow
+def test_a_killed_training_of_two_goes_on(whole, tmp_path):
+    assert all(start(tmp_path, kill_at=17))
+    assert (tmp_path / "False" / "training.pt").exists()
+    assert not (tmp_path / "False" / "0.pt").exists()
+    assert start(tmp_path) == [0, 0]
+    for norm in (False, True):
+        expected, again = results(whole, norm)[0], results(tmp_path, norm)[0]
+        assert same(expected, again)
+        assert again["losses"] == expected["losses"]
+
+
+def test_a_process_that_is_left_alone_says_how_to_go_on(monkeypatch):
+    def gone(*_: object) -> None:
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr("torch.distributed.all_reduce", gone)
+    with pytest.raises(UnavailableError, match="run the same command again"):
+        Processes(0, 2).sum([torch.zeros(1)])
 
 
 def test_the_parts_are_everything_once():

@@ -59,7 +59,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 class TestLoop:
     def test_the_student_comes_closer_to_its_teacher_without_labels(self):
         student, teacher = OneOutput(1), OneOutput(0)
-        settings = TrainingSettings(epochs=30, batch_size=16, learning_rate=3e-2, patience=30)
+        settings = TrainingSettings(epochs=8, batch_size=16, learning_rate=3e-2, patience=8)
         data = samples(400, labels=False)
         report = train(student, teacher, data, Distillation(True), settings, inputs=["x"])
         assert report.held_out_losses[report.best_epoch] < 0.3 * report.held_out_losses[0]
