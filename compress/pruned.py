@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.distilling import Measured, measured
-from compress.errors import NetworkError, OutputError, UsageError
+from compress.errors import NetworkError, UsageError
 from compress.hosts import connect
 from compress.hosts.base import Build
 from compress.network import Network, load_network
@@ -140,9 +140,7 @@ def prune(
     load_technique(Step("prune", {key: value for key, value in settings.items() if value is not None}))
     recipe = _recipe(settings, rounds, {} if epochs is None else {"epochs": epochs}, train_data is not None)
     path = Path(out)
-    check_writable(path)
-    if isinstance(model, str | Path) and path.exists() and Path(model).exists() and path.samefile(model):
-        raise OutputError("a file to write", f"{path}, which is the network itself", "choose another --out")
+    check_writable(path, model)
 
     reporter.stage("reading the target and the data")
     deployment = load_target(target)

@@ -15,17 +15,25 @@ from compress.onnx_graph.metadata import without_metadata
 ENDINGS = (".pt2", ".onnx")
 
 
-def check_writable(path: Path) -> None:
+def check_writable(path: Path, *given: object) -> None:
     """Make sure, before any work is done, that a network may be written there.
 
+    Args:
+        path: The file.
+        given: Networks that are read, of which those that are files must stay.
+
     Raises:
-        OutputError: It is a directory, is in none that exists, or ends in another way.
+        OutputError: It is a directory, is in none that exists, ends in another way, or is one of those given.
     """
     if path.suffix not in ENDINGS:
         raise OutputError(f"a file that ends in {' or '.join(ENDINGS)}", str(path), "choose another --out")
     if path.is_dir() or not path.parent.is_dir():
         found = f"a directory, {path}" if path.is_dir() else f"no directory {path.parent}"
         raise OutputError("a file to write in a directory that exists", found, "choose another --out")
+    for each in given:
+        if isinstance(each, str | Path) and path.exists() and Path(each).exists() and path.samefile(each):
+            found = f"{path}, which is given as a network"
+            raise OutputError("a file to write", found, "choose another --out")
 
 
 def save_network(network: Network, path: Path) -> None:

@@ -1,4 +1,8 @@
-"""Whether another form of one layer is faster than the layer, on the target or by the estimate where that is absent."""
+"""Whether another form of one layer is faster than the layer, on the target or by the estimate where that is absent.
+
+One pair is decided, by interleaved calls and with an interval; another form may be any graph, and a whole network too.
+What a layer takes at many widths is :mod:`compress.pruning.latency_table`'s, from a single call of all of them.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +85,7 @@ def time_pair(
     """Time two forms of one layer on seeded noise, in turns.
 
     Args:
-        layer: As it is, of fixed shapes.
+        layer: As it is.
         other: Another form of it, with the same inputs.
         host: Where both run, or are estimated.
         target: What they are for.

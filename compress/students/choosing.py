@@ -119,7 +119,7 @@ def choose_student(
         )
     longer = None if longer_epochs is None else replace(settings, epochs=longer_epochs)
     path = Path(out)
-    check_writable(path)
+    check_writable(path, model)
     family = load_family(student) if isinstance(student, str) else student
 
     reporter.stage("reading the data")

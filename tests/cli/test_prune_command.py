@@ -88,7 +88,7 @@ def test_a_latency_on_an_absent_target_is_estimated(place, monkeypatch, capsys) 
         (("--latency", "0.5", "--ratio", "0.3"), "one of ratio, latency and max_drop"),
         (("--latency", "1.5"), "a latency in (0, 1)"),
         (("--out", "pruned.bin"), "ends in .pt2 or .onnx"),
-        (("--out", "net.pt2"), "the network itself"),
+        (("--out", "net.pt2"), "given as a network"),
         (("--max-drop", "1", "--rounds", "2"), "leave --rounds out"),
         (("--ratio", "0.3", "--keep", "stam"), "did you mean"),
         (("--ratio", "0.3", "--epochs", "0", "--train-data", "train.npz"), "epochs"),

@@ -77,6 +77,7 @@ def test_nothing_is_written_where_no_width_keeps_the_margin(arguments, capsys):
         (["--widths", "2,4"], "at least 3 different widths"),
         (["--widths", "2,4,wide"], "not numbers with commas between"),
         (["--widths", "2,4,8", "--features", "1"], "students that learn outputs alone"),
+        (["--widths", "2,4,8", "--out", "teacher.pt2"], "teacher.pt2, which is given as a network"),
     ],
 )
 def test_what_cannot_be_used_is_told_in_a_line(arguments, capsys, options, message):
