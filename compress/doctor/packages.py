@@ -14,6 +14,8 @@ from typing import Any
 
 #: On a busy machine with a cold disk, torch has taken a minute.
 _SECONDS = 120.0
+#: Before what is asked of a package: some print lines of their own.
+_TOLD = "providers: "
 _CPU_INDEX = "--index-url https://download.pytorch.org/whl/cpu"
 _NVIDIA_INDEX = "--extra-index-url https://pypi.nvidia.com"
 
@@ -185,16 +187,16 @@ def _version(name: str) -> str | None:
 def _import(wanted: Wanted) -> tuple[str | None, tuple[str, ...]]:
     """What is wrong with importing it, and ONNX Runtime's execution providers."""
     code = f"import {wanted.module} as module, json\n"
-    code += "print(json.dumps(getattr(module, 'get_available_providers', list)()))"
+    code += f"print('{_TOLD}' + json.dumps(getattr(module, 'get_available_providers', list)()))"
     try:
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
         return f"did not import within {_SECONDS:g} s", ()
-    lines = done.stdout.strip().splitlines()
-    if done.returncode == 0 and lines:
-        return None, tuple(json.loads(lines[-1]))
+    told = [line for line in done.stdout.splitlines() if line.startswith(_TOLD)]
+    if done.returncode == 0 and told:
+        return None, tuple(json.loads(told[-1].removeprefix(_TOLD)))
     if done.returncode < 0:
         return f"ends Python with signal {-done.returncode} when it is imported", ()
     said = done.stderr.strip().splitlines()

@@ -185,6 +185,14 @@ def test_a_package_that_cannot_be_imported_is_told_and_not_fatal() -> None:
     assert absent.install == "pip install no-such-package"
 
 
+def test_a_package_that_prints_is_none_the_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "import atexit\natexit.register(print, 'bye')\nprint('hello')\nget_available_providers = lambda: ['CPU']\n"
+    (tmp_path / "loud.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (found,) = look([Wanted("pytest", "loud", "")])
+    assert (found.imports, found.problem, found.providers) == (True, None, ("CPU",))
+
+
 def test_works_where_neither_torch_nor_onnx_nor_the_runtime_can_be_imported() -> None:
     script = (
         "import sys\n"

@@ -81,7 +81,20 @@ def test_light_rooms_import_no_framework(room: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["backends.onnxruntime", "hosts", "onnx_graph", "quantization", "profiling.measure"]
+    "room",
+    [
+        "backends.onnxruntime",
+        "backends.torch_tensorrt_partition",
+        "deploy.sample",
+        "doctor",
+        "gate.board",
+        "hosts.tensorrt",
+        "onnx_graph",
+        "profiling.layer_pair",
+        "profiling.measure",
+        "quantization",
+        "shipping",
+    ],
 )
 def test_runtime_rooms_never_import_torch(room: str) -> None:
     assert "torch" not in imported_by(f"import compress.{room}")
