@@ -59,10 +59,12 @@ def apply_recipe(recipe: Recipe, network: Network, context: Context) -> Network:
     for count, (step, technique) in enumerate(zip(recipe.steps, techniques, strict=True), start=1):
         done[step.technique] += 1
         own = dataclasses.replace(context, reports={}, directory=_kept_in(context, recipe.steps[:count]))
-        network = technique.apply(network, own)
         number = done[step.technique]
         suffix = "" if number == 1 else f"-{number}"
-        context.reports.update({f"{name}{suffix}": report for name, report in own.reports.items()})
+        try:
+            network = technique.apply(network, own)
+        finally:  # One that refuses has told why.
+            context.reports.update({f"{name}{suffix}": report for name, report in own.reports.items()})
     return network
 
 

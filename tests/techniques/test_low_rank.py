@@ -89,7 +89,7 @@ def test_what_is_slower_as_a_whole_is_refused_and_told(network: Network) -> None
     with pytest.raises(
         RecipeError, match=r"faster as a whole; found 2\.20 times .* though its layers are faster alone"
     ):
-        LowRank(energy=0.9).apply(network, given)
+        apply_recipe(Recipe("thin", (Step("low_rank", {"energy": 0.9}),)), network, given)
     report = given.reports["low_rank"]
     assert any(layer["kept"] for layer in report["layers"])
     assert report["whole"]["ratio"] == 2.2
