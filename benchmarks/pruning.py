@@ -48,7 +48,7 @@ from compress.task import Task, load_task
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context
 
-SHARES = (0.7, 0.55, 0.45, 0.35, 0.25)
+SHARES = (0.8, 0.7, 0.55, 0.45, 0.35)
 RATIOS = tuple(round(float(ratio), 3) for ratio in np.arange(0.1, 0.8, 0.05))
 KNAPSACK, RATIO, RIVAL = "knapsack", "ratio", "torch-pruning"
 METHODS = (KNAPSACK, RATIO, RIVAL)
