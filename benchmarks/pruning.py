@@ -49,7 +49,7 @@ from compress.techniques import apply_recipe
 from compress.techniques.base import Context
 
 SHARES = (0.8, 0.7, 0.55, 0.45, 0.35)
-RATIOS = tuple(round(float(ratio), 3) for ratio in np.arange(0.1, 0.8, 0.05))
+RATIOS = tuple(round(float(ratio), 3) for ratio in np.arange(0.1, 0.91, 0.05))
 KNAPSACK, RATIO, RIVAL = "knapsack", "ratio", "torch-pruning"
 METHODS = (KNAPSACK, RATIO, RIVAL)
 BATCHES = (1, 32)
@@ -243,14 +243,16 @@ def made(wanted: Sequence[Asked], arguments: argparse.Namespace) -> None:
 def timed_ratios(bench: Bench, method: str, unpruned: Artifact) -> dict[float, float]:
     """Ratio → share of the unpruned network's time at batch 1, before recovery, which changes no width."""
     path = bench.out / f"{method}.times.json"
+    found: dict[float, float] = {}
     if path.exists():
-        return {float(ratio): share for ratio, share in json.loads(path.read_text()).items()}
-    found = {}
+        found = {float(ratio): share for ratio, share in json.loads(path.read_text()).items()}
     for ratio in RATIOS:
+        if ratio in found:
+            continue
         artifact = bench.artifact(bench.pruned(Asked(method, ratio)).to_onnx(), f"{method}-{ratio:g}-timed")
         found[ratio] = bench.times(artifact, unpruned, 0.5, BATCHES[:1])[1][0]
         print(f"{method} {ratio:g}: {found[ratio]:.3f}", file=sys.stderr, flush=True)
-    path.write_text(json.dumps(found))
+        path.write_text(json.dumps(found))
     return found
 
 
