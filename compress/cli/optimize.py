@@ -67,7 +67,7 @@ def optimize(
     """
     from rich.console import Console
 
-    from compress.cli.terminal import TerminalReporter, result_table, verdict_lines
+    from compress.cli.terminal import TerminalReporter, result_table, verdict_lines, warning_lines
     from compress.pipeline import optimize as run
 
     with TerminalReporter(Console(stderr=True)) as reporter:
@@ -77,7 +77,7 @@ def optimize(
     else:
         console = Console()
         console.print(result_table(result))
-        for line in [*verdict_lines(result), *result.notes, result.choice.reason]:
+        for line in [*warning_lines(result), *verdict_lines(result), *result.notes, result.choice.reason]:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         if result.bundle is not None:
             console.print(f"bundle: {result.bundle.path}", highlight=False, markup=False, soft_wrap=True)

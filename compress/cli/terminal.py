@@ -151,6 +151,16 @@ def verdict_lines(result: Result) -> list[str]:
     return [f"{name}: {why}" for name, why in result.choice.verdicts.items() if name != chosen.recipe.name]
 
 
+def warning_lines(result: Result) -> list[str]:
+    """What a board told of each build that makes its figures doubtful, such as layers that left the accelerator."""
+    return [
+        f"warning: {entry.recipe.name}: {warning}"
+        for entry in result.candidates
+        if entry.profile is not None and entry.profile.backend == "tensorrt"
+        for warning in entry.profile.warnings
+    ]
+
+
 def accuracy_text(accuracy: Accuracy | None) -> str:
     """The mean with half the width of its interval."""
     if accuracy is None:

@@ -13,6 +13,7 @@ import pytest
 
 from compress import optimize
 from compress.backends.trtexec import DEFAULTS
+from compress.cli.terminal import warning_lines
 from compress.errors import ConnectionLostError
 from compress.hosts import ssh
 from compress.onnx_graph.files import save_model
@@ -76,6 +77,13 @@ def test_board_that_is_gone_stops_the_run_and_loses_nothing(
 def recipe(name: str, technique: str, session: dict[str, Any] | None = None) -> Recipe:
     text = {"name": name, "technique": [{"name": technique}], "session": session or {}}
     return Recipe.from_dict(text)
+
+
+def test_layers_that_left_the_accelerator_are_told(files: Path, tmp_path: Path, board: StandInBoard) -> None:
+    board.fault("dla-fallback")
+    result = run(files, tmp_path / "build", recipes=[recipe("int8-dla", "quantize", {"dla_core": 0})])
+    told = [line for line in warning_lines(result) if line.startswith("warning: int8-dla: ")]
+    assert any("fell back from the DLA to the GPU" in line for line in told)
 
 
 def test_bundle_holds_what_the_board_measured(files: Path, tmp_path: Path, board: StandInBoard) -> None:
