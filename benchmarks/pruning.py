@@ -246,7 +246,7 @@ def timed_ratios(bench: Bench, method: str, unpruned: Artifact) -> dict[float, f
     found: dict[float, float] = {}
     if path.exists():
         found = {float(ratio): share for ratio, share in json.loads(path.read_text()).items()}
-    for ratio in RATIOS:
+    for ratio in bench.arguments.ratios:
         if ratio in found:
             continue
         artifact = bench.artifact(bench.pruned(Asked(method, ratio)).to_onnx(), f"{method}-{ratio:g}-timed")
@@ -355,6 +355,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--shares", type=float, nargs="+", default=list(SHARES), help="of the time, for the knapsack"
     )
+    parser.add_argument("--ratios", type=float, nargs="+", default=list(RATIOS), help="that are timed")
     parser.add_argument("--importance", default="hessian_diagonal")
     parser.add_argument("--rival-importance", choices=["magnitude", "taylor", "hessian"], default="hessian")
     parser.add_argument("--rival-isomorphic", action="store_true", help="Torch-Pruning's isomorphic ranking")

@@ -11,6 +11,7 @@ import numpy as np
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.choice import Limits, choose
 from compress.history import Candidate
+from compress.hosts import connect
 from compress.network import load_network
 from compress.recipe import Recipe, Step
 from compress.record import Drop, Interval, Latency, Slice
@@ -125,6 +126,7 @@ def written(tmp_path: Path, entries: list[Candidate] | None = None, target: str 
         for entry in entries
     ]
     choice = choose(entries, Limits())
-    return ship(
-        tmp_path / "build", artifact.path, choice, entries, network, task, load_target(target), OPTIONS
-    )
+    deployment = load_target(target)
+    with connect(deployment) as host:
+        shipped = (artifact.path, choice, entries, network, task, deployment, host, OPTIONS)
+        return ship(tmp_path / "build", *shipped)
