@@ -26,6 +26,9 @@ _ENTRANCE = 16
 _OPSET = 20
 _BRANCH = re.compile(r"branch/(\d+)/")
 
+#: Between an int8 layer and the float exit of its branch; in a network int8 flows from layer to layer.
+_CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -101,7 +104,7 @@ def quantized(model: onnx.ModelProto, flavour: QuantizationFlavour) -> onnx.Mode
 
 
 def milliseconds(layers: Iterable[Mapping[str, Any]], points: int) -> list[float]:
-    """By branch, the time of its layer.
+    """By branch, the time of its layer, without conversions between int8 and float.
 
     Args:
         layers: As :meth:`compress.hosts.base.Host.layers` tells them of a probe.
@@ -112,6 +115,8 @@ def milliseconds(layers: Iterable[Mapping[str, Any]], points: int) -> list[float
     """
     spent = [0.0] * points
     for layer in layers:
+        if layer.get("operator") in _CONVERSIONS:
+            continue
         # A runtime that fuses nodes joins their names; one that renames them keeps the name of what they write.
         if found := _BRANCH.search(str(layer["name"])):
             spent[int(found.group(1))] += float(layer["ms"])

@@ -21,6 +21,9 @@ from compress.pruning.network_latency import NetworkLatency, Operator
 from compress.pruning.selection import lowest, most, removable
 from compress.pruning.staircase import NOISE, steps, widths
 
+#: Shares of their units that all groups are tried at together, where each by itself gets no faster.
+_TOGETHER = tuple(eighths / 8 for eighths in range(7, 0, -1))
+
 #: Rounds from the full latency to the budget, and more of them if the last ones saved less than they promised.
 _ROUNDS = 8
 _MORE_ROUNDS = 16
@@ -67,9 +70,11 @@ def choose_widths(
             break
         plan.narrow(max(share, share ** (number / _ROUNDS)))
     if plan.share() > share:
+        plan.narrow_together(share)
+    if plan.share() > share:
         raise RecipeError(
             f"a latency of {share:g} of the unpruned one",
-            f"{plan.share():.2f} where every layer is as narrow as it gets faster by",
+            f"{plan.share():.2f} at the fastest widths found",
             "ask for a larger share, or keep fewer layers",
         )
     plan.widen(share)
@@ -112,6 +117,26 @@ class _Plan:
             chosen = [0] * len(options)
         for name, sizes, number in zip(self._groups, options, chosen, strict=True):
             self._kept[name] = sizes[number]
+
+    def narrow_together(self, share: float) -> None:
+        """All groups to one share of their units, the largest that reaches a latency, or else the fastest.
+
+        A layer may get faster only where its inputs and outputs are both reduced, which belong to different groups.
+        From there each group in turn goes to its own fastest width.
+        """
+        best, least = dict(self._kept), self.share()
+        for part in _TOGETHER:
+            for name, group in self._groups.items():
+                narrow = max(len(group) - most(group), 1)
+                sizes = [size for size in widths(len(group), _MOST_WIDTHS) if size >= narrow]
+                self._kept[name] = min(sizes, key=lambda size: abs(size - part * len(group)))
+            if self.share() < least:
+                best, least = dict(self._kept), self.share()
+            if least <= share:
+                break
+        self._kept = best
+        for name in self._groups if least > share else ():
+            self._kept[name] = self._steps(name, len(self._groups[name]))[0]
 
     def widen(self, share: float) -> None:
         """Give back what the last knapsack saved beyond the budget, the most important units a latency first."""

@@ -75,6 +75,15 @@ def test_int8_probes_are_as_the_target_wants_them() -> None:
     assert {"QuantizeLinear", "DequantizeLinear"} <= found
 
 
+def test_conversions_around_an_int8_layer_are_not_the_layer() -> None:
+    runs, _ = bench(precision="int8").layers(probe(CONV, [(16, 16), (32, 48)]))
+    for layers in runs:
+        own = [layer for layer in layers if layer["name"].startswith("branch/")]
+        assert {layer["operator"] for layer in own} == {"QLinearConv", "DequantizeLinear"}
+        convolutions = [layer["ms"] for layer in own if layer["operator"] == "QLinearConv"]
+        assert sum(milliseconds(layers, 2)) == pytest.approx(sum(convolutions))
+
+
 def test_an_absent_target_is_estimated() -> None:
     table = measure_table([Wanted(CONV, 1.0)], bench("jetson-orin-nano-super"), whole_ms=0.1)
     assert table.source == "estimated"
