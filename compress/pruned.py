@@ -104,7 +104,8 @@ def prune(
         latency: Share of the unpruned latency to reach, in (0, 1).
         ratio: Share of all channels, heads and hidden units to remove, in [0, 1).
         max_drop: Points that may be lost without training, > 0, judged on the calibration data.
-        importance: One of :data:`compress.techniques.prune.IMPORTANCES`; None takes ``taylor``.
+        importance: One of :data:`compress.techniques.prune.IMPORTANCES`; None takes
+            ``hessian_diagonal`` where there are calibration samples.
         per_layer: Whether each layer loses ``ratio``; else all units compete.
         keep: Layers whose outputs stay as they are, and blocks of them, by name.
         precision: ``fp32`` or ``int8``: what the network will run in; widths are fastest at other steps in each.
@@ -132,7 +133,7 @@ def prune(
         "latency": latency,
         "ratio": ratio,
         "max_drop": max_drop,
-        "importance": importance or "taylor",
+        "importance": importance,
         "per_layer": per_layer,
         "keep_layers": tuple(keep),
         "precision": precision,

@@ -198,7 +198,7 @@ def _pruned(backend: str | None, limits: Limits, history: History, trains: bool)
     built as the fastest unpruned build was. Untrained, only what the margin allows.
     """
     if not trains:
-        settings = {"max_drop": limits.max_drop, "importance": "taylor", "seconds": 10.0}
+        settings = {"max_drop": limits.max_drop, "importance": "hessian_diagonal", "seconds": 10.0}
         if limits.max_drop > 0:
             yield Recipe("pruned", (Step("prune", settings),), backend=backend)
         return
@@ -216,7 +216,7 @@ def _pruned(backend: str | None, limits: Limits, history: History, trains: bool)
 
 
 def _to_latency(share: float, backend: str | None) -> Recipe:
-    prune = Step("prune", {"latency": share, "importance": "taylor"})
+    prune = Step("prune", {"latency": share, "importance": "hessian_diagonal"})
     return Recipe(f"pruned-{share:g}x", (prune, Step("distill", {"epoch_samples": 8192})), backend=backend)
 
 

@@ -149,6 +149,7 @@ def test_a_network_that_can_be_trained_is_pruned_as_far_as_it_bears(drops, ratio
         for step in recipe.steps:
             load_technique(step)
         assert [step.technique for step in recipe.steps][:2] == ["prune", "distill"]
+        assert recipe.steps[0].settings["importance"] == "hessian_diagonal"
 
 
 def test_a_pruned_network_is_built_as_the_fastest_unpruned_one_was() -> None:
@@ -164,6 +165,7 @@ def test_without_training_data_pruning_is_limited_to_the_margin() -> None:
     assert list(found) == ["pruned"]
     (step,) = found["pruned"].steps
     assert step.settings["max_drop"] == Limits().max_drop
+    assert step.settings["importance"] == "hessian_diagonal"
     load_technique(step)
 
 

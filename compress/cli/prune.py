@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.option(
     "--importance",
     type=click.Choice(["magnitude", "batch_norm_scale", "taylor", "hessian_diagonal"]),
-    help="What is judged by what stays. [default: taylor]",
+    help="What is judged by what stays. [default: hessian_diagonal]",
 )
 @click.option("--per-layer", is_flag=True, help="Every layer loses --ratio; else all compete.")
 @click.option("--keep", multiple=True, metavar="LAYER", help="Keep its outputs; may be given again.")

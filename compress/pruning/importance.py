@@ -2,6 +2,18 @@
 
 A unit's weights are all elements of parameters that vanish with it: the rows that give it, the columns that read it,
 in every layer that is tied. Every criterion says how it joins them.
+
+Evidence, for one network: a ResNet-20 on Fashion-MNIST asked for 0.45 of its latency, then trained on twice 10,000
+samples. Top-1 accuracy, and the latency that was measured as a share of the unpruned one:
+
+===================  ======  =====
+hessian_diagonal     88.9 %  0.505
+magnitude            87.3 %  0.475
+taylor               86.9 %  0.488
+batch_norm_scale     83.1 %  0.421
+===================  ======  =====
+
+The latencies differ, so that part of each difference is from the width that was left.
 """
 
 from __future__ import annotations

@@ -135,8 +135,9 @@ class _Plan:
             if least <= share:
                 break
         self._kept = best
-        for name in self._groups if least > share else ():
-            self._kept[name] = self._steps(name, len(self._groups[name]))[0]
+        if least > share:
+            for name, group in self._groups.items():
+                self._kept[name] = self._steps(name, len(group))[0]
 
     def widen(self, share: float) -> None:
         """Give back what the last knapsack saved beyond the budget, the most important units a latency first."""

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 IMPORTANCES = ("magnitude", "batch_norm_scale", "taylor", "hessian_diagonal")
 PRECISIONS = ("fp32", "int8")
 
+#: Of the unpruned latency: what is predicted above it may not be faster at all, since predictions are off by 5 % or so.
+_FASTER = 0.95
+
 #: Of all units, where nothing says how much goes.
 DEFAULT_RATIO = 0.3
 
@@ -40,10 +43,14 @@ _HALVINGS = 6
 class Prune(Technique):
     """Remove channels, heads and hidden units; at most one of ``ratio``, ``latency`` and ``max_drop`` says how many.
 
+    Layers are timed in the back end of the context's host, with its default session options: a recipe that names
+    another back end, and options that are tuned for the pruned network later, may be fastest at other widths.
+
     Attributes:
         ratio: Share of all removable units that go, in [0, 1); 0.3 where nothing else is said.
         importance: What the units are judged by, one of ``magnitude``, ``batch_norm_scale``, ``taylor`` and
-            ``hessian_diagonal``; see :mod:`compress.pruning.importance`.
+            ``hessian_diagonal``; see :mod:`compress.pruning.importance`. None takes ``hessian_diagonal``, or
+            ``magnitude`` where no calibration samples fill the network's fixed batch.
         per_layer: Whether each layer loses this ratio; else all units compete.
         keep_layers: Names of layers whose outputs stay as they are, and of blocks of them.
         multiple: Widths that were multiples of this many units stay multiples of it; for a ratio.
@@ -57,7 +64,7 @@ class Prune(Technique):
     """
 
     ratio: float | None = None
-    importance: str = "magnitude"
+    importance: str | None = None
     per_layer: bool = False
     keep_layers: tuple[str, ...] = ()
     multiple: int = 1
@@ -75,10 +82,10 @@ class Prune(Technique):
         given = [name for name in ("ratio", "latency", "max_drop") if getattr(self, name) is not None]
         if len(given) > 1:
             raise RecipeError("one of ratio, latency and max_drop", " and ".join(given), "remove the others")
-        for name, allowed in (("importance", IMPORTANCES), ("precision", PRECISIONS)):
+        for name, allowed in (("importance", (*IMPORTANCES, None)), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise RecipeError(
-                    f"the setting {name}: {', '.join(allowed)}",
+                    f"the setting {name}: {', '.join(filter(None, allowed))}",
                     repr(getattr(self, name)),
                     "choose one of these",
                 )
@@ -121,10 +128,12 @@ class Prune(Technique):
         def without(units: Mapping[str, NDArray[np.int64]]) -> fx.GraphModule:
             return remove(channels, units, batch)
 
-        units, told = self._units(channels, network, context, without)
+        importance = self.importance or self._default_importance(network, context)
+        scores = self._scores(importance, channels, network, context)
+        units, told = self._units(channels, scores, network, context, without)
         pruned = network.with_graph(without(units))
         context.reports["prune"] = {
-            "settings": asdict(self),
+            "settings": {**asdict(self), "importance": importance},
             "macs": [channels.macs(), channels.macs(units)],
             "parameters": [channels.parameters(), channels.parameters(units)],
             "groups": {
@@ -139,13 +148,13 @@ class Prune(Technique):
     def _units(
         self,
         channels: Channels,
+        scores: Scores,
         network: Network,
         context: Context,
         without: Callable[[Mapping[str, NDArray[np.int64]]], fx.GraphModule],
     ) -> Chosen:
         from compress.pruning import choose
 
-        scores = self._scores(channels, network, context)
         if self.latency is None and self.max_drop is None:
             ratio = DEFAULT_RATIO if self.ratio is None else self.ratio
             keep, multiple = self.keep_layers, self.multiple
@@ -200,11 +209,14 @@ class Prune(Technique):
                 best, high = found, share
             else:
                 low = share
-        if best is None or not best[0]:
-            least = min((trial["drop"] for trial in trials), default=float("inf"))
+        if best is None or best[1]["latency"]["predicted"] > _FASTER:
+            lost = [trial["drop"] for trial in trials if trial["latency"] <= _FASTER]
+            fastest = 1.0 if best is None else best[1]["latency"]["predicted"]
+            least = f"{min(lost):.2f} points or more" if lost else f"{fastest:.2f} of it at the fastest"
             raise RecipeError(
-                f"channels whose removal costs at most {limit:g} points, half of max_drop",
-                f"{least:.2f} points or more on {judge.samples} calibration samples",
+                f"channels whose removal costs at most {limit:g} points, half of max_drop, "
+                f"and leaves {_FASTER:g} of the latency or less",
+                f"{least}, on {judge.samples} calibration samples",
                 "give --train-data: pruned networks regain accuracy by training",
             )
         told = {
@@ -231,16 +243,19 @@ class Prune(Technique):
             bench = Bench(host, context.target, options, self.precision, self.seconds, context.cache)
             return network_latency(channels, model, bench)
 
-    def _scores(self, channels: Channels, network: Network, context: Context) -> Scores:
+    def _default_importance(self, network: Network, context: Context) -> str:
+        return "magnitude" if next(self._batches(network, context), None) is None else "hessian_diagonal"
+
+    def _scores(self, importance: str, channels: Channels, network: Network, context: Context) -> Scores:
         from compress.pruning import batch_norm_scale, hessian_diagonal, magnitude, sampled_loss, taylor
 
-        if self.importance == "magnitude":
+        if importance == "magnitude":
             return magnitude(channels)
-        if self.importance == "batch_norm_scale":
+        if importance == "batch_norm_scale":
             return batch_norm_scale(channels)
         metric = context.task.metric
         loss = sampled_loss(context.seed, bool(metric.class_labels or metric.right_or_wrong))
-        by_loss = taylor if self.importance == "taylor" else hessian_diagonal
+        by_loss = taylor if importance == "taylor" else hessian_diagonal
         return by_loss(channels, loss, self._batches(network, context))
 
     def _batches(self, network: Network, context: Context) -> Iterator[list[torch.Tensor]]:

@@ -121,5 +121,5 @@ def test_python_gives_the_same(place) -> None:
     )
     assert isinstance(done, compress.Pruned)
     assert done.networks[1].parameters < done.networks[0].parameters
-    assert done.recipe.steps[0].settings["importance"] == "taylor"
+    assert done.reports["prune"]["settings"]["importance"] == "hessian_diagonal"
     assert done.path.exists()

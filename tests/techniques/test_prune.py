@@ -75,6 +75,22 @@ def test_every_importance_is_reached(network: Network, importance: str) -> None:
     assert sum(each.numel() for each in pruned.graph.parameters()) < given.reports["prune"]["parameters"][0]
 
 
+def test_the_hessian_diagonal_judges_where_there_is_calibration_data(network: Network) -> None:
+    given = context(network, {"x": X})
+    by_default, named = (
+        Prune(0.3, importance=importance).apply(network, given) for importance in (None, "hessian_diagonal")
+    )
+    assert given.reports["prune"]["settings"]["importance"] == "hessian_diagonal"
+    for one, other in zip(by_default.graph.parameters(), named.graph.parameters(), strict=True):
+        assert torch.equal(one, other)
+    (spec,) = network.inputs
+    inputs = (dataclasses.replace(spec, shape=(32, *spec.shape[1:])),)  # the 20 samples fill no batch
+    whole = {"outputs": network.outputs, "origin": network.origin, "graph": network.graph}
+    fixed = Network(inputs=inputs, sample=network.sample, **whole)
+    Prune(0.3).apply(fixed, given)
+    assert given.reports["prune"]["settings"]["importance"] == "magnitude"
+
+
 def test_only_so_many_samples_are_seen(network: Network) -> None:
     many = np.random.default_rng(1).standard_normal((512, 3, 8, 8)).astype(np.float32)
     given = context(network, {"x": many})
@@ -182,6 +198,21 @@ def test_where_the_margin_allows_nothing_training_data_is_asked_for(wide, measur
     given = timed(wide, measurements, y=y)
     with pytest.raises(RecipeError, match="give --train-data"):
         Prune(max_drop=1.0).apply(wide, given)
+
+
+def test_what_is_hardly_faster_is_refused() -> None:
+    torch.manual_seed(0)
+    layers = [torch.nn.Conv2d(3, 64, 3, padding=1), torch.nn.Conv2d(64, 64, 3, padding=1)]
+    narrow = [torch.nn.Conv2d(64, 32, 1), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    module = torch.nn.Sequential(*layers, *narrow, torch.nn.Linear(32, 5))
+    network = load_network(module.eval(), example={"x": IMAGES[:2]})
+    # With no time to measure, layers count by their multiply-accumulates: all that may go is 4.5 % of them.
+    settings = {"keep_layers": ("0", "1"), "seconds": 1e-9}
+    Prune(latency=0.96, **settings).apply(network, timed(network, None))
+    with pytest.raises(
+        RecipeError, match=r"0\.95 of the latency or less; found 0\.9[67] .*give --train-data"
+    ):
+        Prune(max_drop=300.0, **settings).apply(network, timed(network, None))
 
 
 def test_a_drop_cannot_be_judged_on_no_sample(wide) -> None:
