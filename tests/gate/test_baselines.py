@@ -63,7 +63,8 @@ def test_every_check_is_made_and_only_those_of_the_policy(room: Path) -> None:
     assert found.pop("energy") == "skipped"
     assert found.pop("coverage") == "pass"
     assert found.pop("memory") in ("pass", "inconclusive")
-    assert found.pop("p99") in ("pass", "inconclusive")  # the tail of a microsecond's call is the machine's
+    for timed in ("latency", "p99"):  # of a microsecond's call on a machine that may be busy
+        assert found.pop(timed) in ("pass", "inconclusive")
     assert set(found.values()) == {"pass"}
     assert [check.name for check in gated(room, "main.onnx", "main.onnx", checks=("size",))] == ["size"]
 
