@@ -4,11 +4,11 @@
     pip install torch-pruning                                                        # once
     python benchmarks/pruning.py --out pruned/                                       # about an hour on two cores
 
-The knapsack is asked for five shares of the unpruned network's time. The two that know ratios alone are pruned at many
-ratios, each of which is timed, and get for every share the ratio whose time is nearest to the knapsack's. Everybody is
-then trained by the same loop, towards the same network, with the same samples, steps and seed. Time is that of fp32 in
-ONNX Runtime on one thread over the unpruned network's, in rounds of fresh sessions, when all training is over. What is
-in ``--out`` already is not trained again.
+The knapsack is asked for five shares of the unpruned network's time. Those that know ratios alone, Torch-Pruning by
+each of three importances, are pruned at many ratios, each of which is timed, and get for every share the ratio whose
+time is nearest to the knapsack's. Everybody is then trained by the same loop, towards the same network, with the same
+samples, steps and seed. Time is that of fp32 in ONNX Runtime on one thread over the unpruned network's, in rounds of
+fresh sessions, when all training is over. What is in ``--out`` already is not trained again.
 """
 
 from __future__ import annotations
@@ -50,8 +50,11 @@ from compress.techniques.base import Context
 
 SHARES = (0.8, 0.7, 0.55, 0.45, 0.35)
 RATIOS = tuple(round(float(ratio), 3) for ratio in np.arange(0.1, 0.91, 0.05))
-KNAPSACK, RATIO, RIVAL = "knapsack", "ratio", "torch-pruning"
-METHODS = (KNAPSACK, RATIO, RIVAL)
+KNAPSACK, RATIO = "knapsack", "ratio"
+
+#: Torch-Pruning, by each of the importances that it recommends for networks like these.
+RIVALS = ("torch-pruning-magnitude", "torch-pruning-taylor", "torch-pruning-hessian")
+METHODS = (KNAPSACK, RATIO, *RIVALS)
 BATCHES = (1, 32)
 THREADS = 1
 
@@ -97,8 +100,8 @@ class Bench:
 
     def pruned(self, asked: Asked) -> Network:
         """Before recovery."""
-        if asked.method == RIVAL:
-            return self._by_torch_pruning(asked.amount)
+        if asked.method in RIVALS:
+            return self._by_torch_pruning(asked.method.rpartition("-")[2], asked.amount)
         amount = {"latency": asked.amount} if asked.method == KNAPSACK else {"ratio": asked.amount}
         step = Step("prune", {**amount, "importance": self.arguments.importance})
         return apply_recipe(Recipe("pruned", (step,)), self.network, self.context())
@@ -141,7 +144,7 @@ class Bench:
             lambda number: alike(artifact, unpruned, other_first=number % 2 == 1), feeds, Budget(seconds)
         )
 
-    def _by_torch_pruning(self, ratio: float) -> Network:
+    def _by_torch_pruning(self, judged_by: str, ratio: float) -> Network:
         import torch_pruning  # type: ignore[import-untyped]
 
         module = FACTORIES[self.arguments.network]()
@@ -153,7 +156,7 @@ class Bench:
             "magnitude": torch_pruning.importance.GroupMagnitudeImportance,
             "taylor": torch_pruning.importance.GroupTaylorImportance,
             "hessian": torch_pruning.importance.GroupHessianImportance,
-        }[self.arguments.rival_importance]()
+        }[judged_by]()
         heads = [layer for layer in module.modules() if isinstance(layer, torch.nn.Linear)]
         pruner = torch_pruning.pruner.BasePruner(
             module,
@@ -165,27 +168,25 @@ class Bench:
             max_pruning_ratio=0.9,
             ignored_layers=heads[-1:],
         )
-        if self.arguments.rival_importance != "magnitude":
-            self._judged_by_loss(module, importance)
+        if judged_by != "magnitude":
+            self._judged_by_loss(module, importance, each_alone=judged_by == "hessian")
         pruner.step()
         module.zero_grad()
         return load_network(module, example=self.task.example())
 
-    def _judged_by_loss(self, module: torch.nn.Module, importance: Any) -> None:
-        """Gradients of the loss on 256 samples, of each alone for the Hessian, as its examples have it."""
-        name, samples = self.network.inputs[0].name, 256
-        batch = next(self.task.calibration.batches(samples))
+    def _judged_by_loss(self, module: torch.nn.Module, importance: Any, each_alone: bool) -> None:
+        """Gradients of the loss on 256 samples; for the Hessian of each alone, as Torch-Pruning's examples have it."""
+        batch = next(self.task.calibration.batches(256))
+        inputs = torch.from_numpy(batch.inputs[self.network.inputs[0].name])
         labels = torch.as_tensor(np.asarray(batch.targets))
-        scores = module(torch.from_numpy(batch.inputs[name]))
-        losses = torch.nn.functional.cross_entropy(scores, labels, reduction="none")
-        if self.arguments.rival_importance == "taylor":
-            torch.autograd.backward(losses.mean())
-            return
-        importance.zero_grad()
-        for loss in losses:
+        if each_alone:
+            importance.zero_grad()
+        for rows in torch.arange(len(labels)).chunk(len(labels) if each_alone else 1):
             module.zero_grad()
-            torch.autograd.backward(loss, retain_graph=True)
-            importance.accumulate_grad(module)
+            loss = torch.nn.functional.cross_entropy(module(inputs[rows]), labels[rows])
+            torch.autograd.backward(loss)
+            if each_alone:
+                importance.accumulate_grad(module)
 
 
 def main() -> int:
@@ -199,7 +200,7 @@ def main() -> int:
     wanted = [Asked(KNAPSACK, share) for share in arguments.shares]
     made(wanted, arguments)
     spent = [bench.times(bench.kept(asked.name), unpruned, 1.0, BATCHES[:1])[1][0] for asked in wanted]
-    for method in (RATIO, RIVAL):
+    for method in METHODS[1:]:
         ladder = timed_ratios(bench, method, unpruned)
         nearest = [min(ladder, key=lambda ratio: abs(ladder[ratio] - each)) for each in spent]
         chosen = [Asked(method, ratio) for ratio in dict.fromkeys(nearest)]
@@ -310,7 +311,7 @@ def ahead(rows: Sequence[dict[str, Any]]) -> list[str]:
     """The knapsack's accuracy less the others' at the same time, between whose measured points lines are drawn."""
     lines = []
     points = {method: _curve(rows, method) for method in METHODS}
-    for method in (RATIO, RIVAL):
+    for method in METHODS[1:]:
         times, shares = zip(*points[method], strict=True)
         told = []
         for spent, right in points[KNAPSACK]:
@@ -357,7 +358,6 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--ratios", type=float, nargs="+", default=list(RATIOS), help="that are timed")
     parser.add_argument("--importance", default="hessian_diagonal")
-    parser.add_argument("--rival-importance", choices=["magnitude", "taylor", "hessian"], default="hessian")
     parser.add_argument("--rival-isomorphic", action="store_true", help="Torch-Pruning's isomorphic ranking")
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--epoch-samples", type=int, default=15_000)

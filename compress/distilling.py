@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.errors import DataError, NetworkError, OutputError
+from compress.errors import DataError, NetworkError
 from compress.history import written_safely
+from compress.loading import load_for
 from compress.network import Network, load_network
-from compress.onnx_graph.files import check_size, sha256_of
+from compress.onnx_graph.files import sha256_of
 from compress.onnx_graph.layers import layers, totals
 from compress.profiling.accuracy import Outcomes, accuracy_of, outcomes_of
 from compress.progress import Reporter
@@ -136,18 +137,13 @@ def distill(
         Step("distill", {name: each for name, each in given.items() if each is not None})
     )
     path = Path(out)
-    check_writable(path)
-    _check_apart(path, model, student)
+    check_writable(path, model, student)
     if train_data is None:
         raise DataError("training data", "none", "give it (--train-data), labelled or not")
 
     reporter.stage("reading the data")
     task = load_task(data, metric=metric, train_data=train_data, image_options=image_options, seed=seed)
-    reporter.stage("loading the networks")
-    if isinstance(model, str | Path):
-        check_size(Path(model))
-    teacher = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
-    task = task.bind(teacher.inputs, teacher.outputs)
+    teacher, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
     before = named_like(load_student(student, task, seed=seed, trust_pickle=trust_pickle), teacher)
 
     partial = path.with_name(path.name + ".partial")
@@ -276,11 +272,3 @@ def _fits(own: TensorSpec, wanted: TensorSpec) -> bool:
 
 def _told(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(f"{each.dtype}[{', '.join(map(str, each.shape))}]" for each in specs)
-
-
-def _check_apart(path: Path, *given: Any) -> None:
-    for each in given:
-        if isinstance(each, str | Path) and path.exists() and Path(each).exists() and path.samefile(each):
-            raise OutputError(
-                "a file to write", f"{path}, which is given as a network", "choose another --out"
-            )

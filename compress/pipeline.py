@@ -26,7 +26,8 @@ from compress.errors import (
 from compress.fitting import fitted, rewrites_note
 from compress.history import Candidate, History, written_safely
 from compress.hosts import connect
-from compress.network import Network, load_network
+from compress.loading import load_for
+from compress.network import Network
 from compress.onnx_graph.layers import layers, totals
 from compress.profiling.measure import measure
 from compress.progress import Reporter
@@ -176,9 +177,7 @@ def optimize(
         image_options=image_options,
         seed=seed,
     )
-    reporter.stage("loading the network")
-    network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
-    task = task.bind(network.inputs, network.outputs)
+    network, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
     machine = connect(deployment, seconds, host, keep=keep_on_host, told=reporter.stage)
     deployment = machine.adapt(deployment)
     options = {

@@ -13,8 +13,9 @@ from compress.distilling import Measured, measured
 from compress.errors import NetworkError, UsageError
 from compress.hosts import connect
 from compress.hosts.base import Build
-from compress.network import Network, load_network
-from compress.onnx_graph.files import check_size, sha256_of
+from compress.loading import load_for
+from compress.network import Network
+from compress.onnx_graph.files import sha256_of
 from compress.progress import Reporter
 from compress.recipe import Recipe, Step
 from compress.record import Latency
@@ -153,13 +154,9 @@ def prune(
         image_options=image_options,
         seed=seed,
     )
-    reporter.stage("loading the network")
-    if isinstance(model, str | Path):
-        check_size(Path(model))
-    network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
+    network, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
     if network.graph is None:
         raise NetworkError("a torch network", "an ONNX model, which cannot be pruned", "give the torch file")
-    task = task.bind(network.inputs, network.outputs)
 
     with (
         connect(deployment, seconds, told=reporter.stage) as host,

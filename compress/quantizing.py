@@ -16,18 +16,20 @@ import onnx
 from onnx import TensorProto
 
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.errors import OutputError, RecipeError
+from compress.errors import RecipeError
 from compress.fitting import fitted
 from compress.history import written_safely
+from compress.loading import load_for
 from compress.metrics import load_metric
-from compress.network import Network, load_network
-from compress.onnx_graph.files import check_size, save_model, sha256_of, size_of
+from compress.network import Network
+from compress.onnx_graph.files import save_model, sha256_of, size_of
 from compress.onnx_graph.graph import attribute
 from compress.onnx_graph.metadata import without_metadata
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.progress import Reporter
 from compress.recipe import Recipe, Step
 from compress.record import Accuracy
+from compress.saving import check_writable
 from compress.target import Target, load_target
 from compress.task import Task, load_task
 from compress.techniques import apply_recipe, load_technique
@@ -142,7 +144,7 @@ def quantize(
     settings = {"method": method, "percentile": percentile, "scope": scope}
     chosen = _recipe(precision, recipe, {k: v for k, v in settings.items() if v is not None}, exclude)
     path = Path(out) if out is not None else Path(f"{_stem(model)}.{chosen.name}.onnx")
-    _check_writable(path, model)
+    check_writable(path, model, endings=(".onnx",))
 
     reporter.stage("reading the target and the data")
     deployment = load_target(target)
@@ -154,11 +156,7 @@ def quantize(
         image_options=image_options,
         seed=seed,
     )
-    reporter.stage("loading the network")
-    if isinstance(model, str | Path):
-        check_size(Path(model))
-    network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
-    task = task.bind(network.inputs, network.outputs)
+    network, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
 
     reporter.stage("applying the recipe")
     context = Context(task, deployment, seed, original=network)
@@ -267,11 +265,3 @@ def _completed(step: Step, settings: Mapping[str, Any], exclude: Sequence[str]) 
 
 def _stem(model: str | Path | torch.nn.Module) -> str:
     return Path(model).stem if isinstance(model, str | Path) else type(model).__name__
-
-
-def _check_writable(path: Path, model: str | Path | torch.nn.Module) -> None:
-    if path.is_dir() or not path.parent.is_dir():
-        found = f"a directory, {path}" if path.is_dir() else f"no directory {path.parent}"
-        raise OutputError("a file to write in a directory that exists", found, "choose another --out")
-    if isinstance(model, str | Path) and path.exists() and path.samefile(model):
-        raise OutputError("a file to write", f"{path}, which is the network itself", "choose another --out")

@@ -242,17 +242,6 @@ class Profile:
     energy_mj: float | None = None
     warnings: tuple[str, ...] = ()
 
-    def at_batch(self, batch: int) -> Latency:
-        """The latency at one batch size.
-
-        Raises:
-            KeyError: It was not measured.
-        """
-        for latency in self.latency:
-            if latency.batch == batch:
-                return latency
-        raise KeyError(batch)
-
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it; right-or-wrong outcomes as a string of ``0`` and ``1``, one per sample."""
         data = {"schema": SCHEMA, **asdict(self)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from compress.errors import NetworkError, OutputError
@@ -15,18 +16,19 @@ from compress.onnx_graph.metadata import without_metadata
 ENDINGS = (".pt2", ".onnx")
 
 
-def check_writable(path: Path, *given: object) -> None:
+def check_writable(path: Path, *given: object, endings: Sequence[str] = ENDINGS) -> None:
     """Make sure, before any work is done, that a network may be written there.
 
     Args:
         path: The file.
         given: Networks that are read, of which those that are files must stay.
+        endings: What can be written.
 
     Raises:
         OutputError: It is a directory, is in none that exists, ends in another way, or is one of those given.
     """
-    if path.suffix not in ENDINGS:
-        raise OutputError(f"a file that ends in {' or '.join(ENDINGS)}", str(path), "choose another --out")
+    if path.suffix not in endings:
+        raise OutputError(f"a file that ends in {' or '.join(endings)}", str(path), "choose another --out")
     if path.is_dir() or not path.parent.is_dir():
         found = f"a directory, {path}" if path.is_dir() else f"no directory {path.parent}"
         raise OutputError("a file to write in a directory that exists", found, "choose another --out")

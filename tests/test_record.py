@@ -82,9 +82,3 @@ def test_later_schema_is_refused() -> None:
 def test_tampered_outcomes_are_refused() -> None:
     with pytest.raises(ValueError, match="other than 0 and 1"):
         Profile.from_dict({**profile().to_dict(), "outcomes": "10x"})
-
-
-def test_latency_is_found_by_batch() -> None:
-    assert profile().at_batch(32).batch == 32
-    with pytest.raises(KeyError):
-        replace(profile(), latency=()).at_batch(1)

@@ -96,7 +96,7 @@ def prune(model: str, as_json: bool, **settings: Any) -> int:
 
 
 def _lines(result: Pruned) -> Iterator[str]:
-    from compress.cli.terminal import accuracy_text
+    from compress.cli.terminal import accuracy_text, drop_text
 
     before, after = result.networks
     yield f"{result.path}"
@@ -108,9 +108,7 @@ def _lines(result: Pruned) -> Iterator[str]:
     metric = after.accuracy.metric
     yield f"{metric}: {accuracy_text(before.accuracy)} → {accuracy_text(after.accuracy)}"
     if after.accuracy.drop is not None:
-        drop = after.accuracy.drop
-        low, high, level = drop.interval.low, drop.interval.high, round(100 * drop.interval.level)
-        yield f"drop: {drop.points:.2f} points, {low:.2f} to {high:.2f} ({level} % interval)"
+        yield drop_text(after.accuracy.drop)
     yield f"  on {after.accuracy.samples} samples"
     if margin := result.reports["prune"].get("margin"):
         yield f"{margin['note']}"

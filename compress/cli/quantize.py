@@ -84,7 +84,7 @@ def quantize(model: str, as_json: bool, **settings: Any) -> int:
 
 
 def _lines(result: Quantized) -> Iterator[str]:
-    from compress.cli.terminal import accuracy_text
+    from compress.cli.terminal import accuracy_text, drop_text
     from compress.reports.figures import size_text
 
     yield f"{result.path}: {size_text(result.bytes)}, {result.bytes / result.original_bytes:.2f} × the original's"
@@ -93,11 +93,8 @@ def _lines(result: Quantized) -> Iterator[str]:
     else:
         metric = result.accuracy.metric
         yield f"{metric}: {accuracy_text(result.accuracy)}, original {accuracy_text(result.original)}"
-        drop = result.accuracy.drop
-        if drop is not None:
-            low, high = drop.interval.low, drop.interval.high
-            level = round(100 * drop.interval.level)
-            yield f"drop: {drop.points:.2f} points, {low:.2f} to {high:.2f} ({level} % interval)"
+        if result.accuracy.drop is not None:
+            yield drop_text(result.accuracy.drop)
         if metric != "agreement":
             yield f"agreement with the original: {accuracy_text(result.agreement)}"
         yield f"  on {result.accuracy.samples} samples"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from compress.history import Candidate
     from compress.pipeline import Result
     from compress.recipe import Recipe
-    from compress.record import Accuracy, Latency
+    from compress.record import Accuracy, Drop, Latency
 
 
 #: Longer names of builds leave too little of 80 columns to the figures.
@@ -169,6 +169,12 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
     if accuracy.right_or_wrong:
         return f"{100 * accuracy.mean:.2f} ±{100 * half:.2f}%"
     return f"{accuracy.mean:.4g} ± {half:.2g}"
+
+
+def drop_text(drop: Drop) -> str:
+    """What compression cost, and how sure that is."""
+    low, high, level = drop.interval.low, drop.interval.high, round(100 * drop.interval.level)
+    return f"drop: {drop.points:.2f} points, {low:.2f} to {high:.2f} ({level} % interval)"
 
 
 def latency_text(latency: Latency) -> str:

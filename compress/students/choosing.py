@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from compress.distilling import Measured, measured, named_like
 from compress.errors import RecipeError
+from compress.loading import load_for
 from compress.network import load_network
-from compress.onnx_graph.files import check_size, sha256_of
+from compress.onnx_graph.files import sha256_of
 from compress.progress import Reporter
 from compress.recipe import Step
 from compress.saving import check_writable, save_network
@@ -124,11 +125,7 @@ def choose_student(
 
     reporter.stage("reading the data")
     task = load_task(data, metric=metric, train_data=train_data, image_options=image_options, seed=seed)
-    reporter.stage("loading the network")
-    if isinstance(model, str | Path):
-        check_size(Path(model))
-    teacher = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
-    task = task.bind(teacher.inputs, teacher.outputs)
+    teacher, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
     students = StudentTraining(
         family,
         teacher,

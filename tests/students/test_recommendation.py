@@ -6,13 +6,12 @@ import json
 import math
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from compress.errors import DataError, MetricError, NetworkError, RecipeError
-from compress.network import Network, load_network
+from compress.network import Network
 from compress.progress import Reporter
 from compress.students.family import build, load_family, parameters_of
 from compress.students.judging import ModuleSession
@@ -21,6 +20,7 @@ from compress.students.training import StudentTraining
 from compress.task import load_task
 from compress.training.settings import TrainingSettings
 from compress.training.teaching import RememberingTeacher
+from tests.digits import Digits, shuffled_digits, trained
 
 torch.set_num_threads(1)
 
@@ -32,24 +32,14 @@ def perceptron(width: float) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    found = pytest.importorskip("sklearn.datasets").load_digits()
-    order = np.random.default_rng(0).permutation(len(found.target))
-    images = (found.images[:, None] / 16).astype(np.float32)
-    return images[order], found.target[order].astype(np.int64)
+def digits() -> Digits:
+    return shuffled_digits()
 
 
 @pytest.fixture(scope="module")
 def network(digits) -> Network:
     module = build(perceptron, 48, seed=5)
-    images, labels = (torch.from_numpy(each[:1300]) for each in digits)
-    optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
-    for _ in range(10):
-        for rows in torch.randperm(1300).view(-1, 50):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(module(images[rows]), labels[rows]).backward()
-            optimizer.step()
-    return load_network(module.eval(), example=[digits[0][:4]])
+    return trained(module, digits, samples=1300, epochs=10)
 
 
 def task_of(digits, network: Network, labels: bool = True, metric: str | None = None):

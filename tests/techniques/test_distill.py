@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from compress.errors import DataError, RecipeError
-from compress.network import Network, load_network
+from compress.network import Network
 from compress.recipe import Recipe, Step
 from compress.target import load_target
 from compress.task import load_task
@@ -20,16 +19,14 @@ from compress.techniques.distill import Distill
 from compress.techniques.prune import Prune
 from compress.training.features import with_features
 from compress.training.losses import relative_error
+from tests.digits import Digits, shuffled_digits, trained
 
 torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    found = pytest.importorskip("sklearn.datasets").load_digits()
-    order = np.random.default_rng(0).permutation(len(found.target))
-    images = (found.images[:, None] / 16).astype(np.float32)
-    return images[order], found.target[order].astype(np.int64)
+def digits() -> Digits:
+    return shuffled_digits()
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +43,7 @@ def network(digits) -> Network:
         nn.Dropout(0.1),
         nn.Linear(128, 10),
     )
-    images, labels = (torch.from_numpy(each[:1000]) for each in digits)
-    optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
-    for _ in range(6):
-        for rows in torch.randperm(1000).view(-1, 50):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(module(images[rows]), labels[rows]).backward()
-            optimizer.step()
-    return load_network(module.eval(), example=[digits[0][:4]])
+    return trained(module, digits, samples=1000, epochs=6)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from dataclasses import replace
 
-import numpy as np
 import onnx
 import onnxruntime
 import pytest
@@ -13,13 +12,14 @@ import torch
 from torch import nn
 
 from compress.errors import DataError, NetworkError, RecipeError
-from compress.network import Network, load_network
+from compress.network import Network
 from compress.progress import Reporter
 from compress.target import load_target
 from compress.task import load_task
 from compress.techniques.base import Context
 from compress.techniques.qat import Qat
 from compress.techniques.quantize import Quantize
+from tests.digits import Digits, shuffled_digits, trained
 
 torch.set_num_threads(1)
 
@@ -28,11 +28,8 @@ NARROW = {"method": "percentile", "percentile": 51.0}
 
 
 @pytest.fixture(scope="module")
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    found = pytest.importorskip("sklearn.datasets").load_digits()
-    order = np.random.default_rng(0).permutation(len(found.target))
-    images = (found.images[:, None] / 16).astype(np.float32)
-    return images[order], found.target[order].astype(np.int64)
+def digits() -> Digits:
+    return shuffled_digits()
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +45,7 @@ def network(digits) -> Network:
         nn.Flatten(),
         nn.Linear(128, 10),
     )
-    images, labels = (torch.from_numpy(each[:1000]) for each in digits)
-    optimizer = torch.optim.Adam(module.parameters(), lr=5e-3)
-    for _ in range(4):
-        for rows in torch.randperm(1000).view(-1, 50):
-            optimizer.zero_grad()
-            nn.functional.cross_entropy(module(images[rows]), labels[rows]).backward()
-            optimizer.step()
-    return load_network(module.eval(), example=[digits[0][:4]])
+    return trained(module, digits, samples=1000, epochs=4)
 
 
 def context(network: Network, digits, target: str = "cpu", labels: bool = True, **options) -> Context:

@@ -1,0 +1,46 @@
+"""The network a command is given and the data that judges it, held against one another before any work is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.network import Network, load_network
+from compress.onnx_graph.files import check_size
+from compress.progress import Reporter
+from compress.task import Task
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_for(
+    task: Task,
+    model: str | Path | torch.nn.Module,
+    *,
+    factory: str | None = None,
+    trust_pickle: bool = False,
+    reporter: Reporter | None = None,
+) -> tuple[Network, Task]:
+    """Load a network on a sample of the data, and bind the data to its inputs and outputs.
+
+    Args:
+        task: The data; a sample of it traces a module.
+        model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
+        factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
+        trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        reporter: Receives the progress.
+
+    Returns:
+        The network, and the task with its inputs by the network's names.
+
+    Raises:
+        NetworkError: It cannot be read, or its weights are over 2 GiB in an ONNX file.
+        DataError: The data has no array for one of its inputs, or one of another shape.
+    """
+    if reporter is not None:
+        reporter.stage("loading the network")
+    if isinstance(model, str | Path):
+        check_size(Path(model))
+    network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
+    return network, task.bind(network.inputs, network.outputs)
