@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
-# A test says what is right, never how fast: machines that run tests are busy.
-settings.register_profile("compress", deadline=None)
+# A test says what is right, never how fast: machines that run tests are busy. And it says the same of the same code
+# each time; `pytest --hypothesis-profile=search` looks elsewhere, and at more.
+settings.register_profile("compress", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=300)
 settings.load_profile("compress")
+
+# Tests run side by side (pytest -n), so no process takes all cores for its arithmetic.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -7,8 +7,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
-torch.set_num_threads(1)  # too little work to share: threads would spend their time waiting for each other
-
 
 class ResidualCNN(nn.Module):
     """Convolutions, batch norm, in-place ReLU, a residual sum, dropout."""

@@ -53,8 +53,14 @@ def run(files: Path, out: Path, **settings: Any) -> Any:
     return optimize(files / "model.onnx", data=files / "val.npz", out=out, **settings)
 
 
-def test_ships_what_it_measured(files: Path, tmp_path: Path) -> None:
-    result = run(files, tmp_path / "build")
+@pytest.fixture(scope="module")
+def built(files: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run that ships."""
+    return run(files, tmp_path_factory.mktemp("built") / "build")
+
+
+def test_ships_what_it_measured(built: Any) -> None:
+    result = built
     assert result.bundle is not None
     chosen = result.choice.candidate.profile
     assert result.bundle.profile == chosen
@@ -71,13 +77,13 @@ def test_ships_what_it_measured(files: Path, tmp_path: Path) -> None:
     assert int8.latency[0].source == "measured"
     assert int8.latency[0].ratio is not None
     assert int8.peak_memory_mb is not None
-    check = [sys.executable, str(tmp_path / "build" / "selfcheck.py")]
+    check = [sys.executable, str(result.bundle.path / "selfcheck.py")]
     told = subprocess.run(check, capture_output=True, text=True, timeout=120).stdout
     assert told.startswith("pass: 10 files, scores within 0 of "), told
 
 
-def test_bundle_says_where_it_comes_from(files: Path, tmp_path: Path) -> None:
-    bundle = run(files, tmp_path / "build").bundle
+def test_bundle_says_where_it_comes_from(built: Any) -> None:
+    bundle = built.bundle
     manifest = bundle.manifest
     assert manifest["network"]["format"] == "onnx"
     assert manifest["target"]["name"] == "cpu"
@@ -89,9 +95,8 @@ def test_bundle_says_where_it_comes_from(files: Path, tmp_path: Path) -> None:
     assert len(bundle.profile.outcomes) == bundle.profile.accuracy.samples
 
 
-def test_nothing_is_left_beside_the_bundle(files: Path, tmp_path: Path) -> None:
-    run(files, tmp_path / "build")
-    assert [path.name for path in tmp_path.iterdir()] == ["build"]
+def test_nothing_is_left_beside_the_bundle(built: Any) -> None:
+    assert [path.name for path in built.bundle.path.parent.iterdir()] == ["build"]
 
 
 def test_limits_that_nothing_meets_ship_nothing_and_keep_the_measurements(
@@ -171,6 +176,7 @@ def test_kill_9_loses_nothing(files: Path, tmp_path: Path) -> None:
     out = tmp_path / "build"
     command = [sys.executable, "-m", "compress", "optimize", str(files / "model.onnx"), "--seconds", "0.5"]
     command += ["--data", str(files / "val.npz"), "--out", str(out), "--threads", "1", "--json"]
+    command += ["--backend", "onnxruntime"]
     history = tmp_path / "build.partial" / "history.jsonl"
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120

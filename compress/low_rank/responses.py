@@ -70,7 +70,7 @@ class Responses:
         self._count += len(values)
 
     def basis(self) -> Basis:
-        """The best basis for what came; for the weight itself where nothing did, which is its plain SVD."""
+        """The best basis for what came; for the weight itself where nothing but zeros did: its plain SVD."""
         rows = self.split.rows
         gram = rows @ rows.T
         mean = torch.zeros(len(rows), dtype=torch.float64)
@@ -79,9 +79,10 @@ class Responses:
             if self.split.scheme == "channels":
                 mean = self._sum / self._count
             covariance = self._squares / self._count - torch.outer(mean, mean)
-            # Directions that the samples happen not to have shown rank behind the others, by what they may carry.
-            unseen = _UNSEEN * covariance.trace().clamp(min=0) / gram.trace().clamp(min=1e-300)
-            spread = covariance + unseen.clamp(min=1e-300) * gram
+            seen = covariance.trace()
+            if seen > 0:
+                # Directions that the samples happen not to have shown rank behind the others, by what they may carry.
+                spread = covariance + _UNSEEN * seen / gram.trace() * gram
         # Where the weight makes fewer directions than there are features, no others: rounding has put some there.
         made = torch.linalg.qr(rows).Q if self.split.full_rank < len(rows) else torch.eye(len(rows)).double()
         within = made.T @ spread @ made

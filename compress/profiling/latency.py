@@ -107,8 +107,7 @@ def timer(run: Callable[[], object]) -> Callable[[], float]:
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Collect the garbage now, and none until the end."""
-    gc.collect()
+    """Collect no garbage until the end."""
     collecting = gc.isenabled()
     gc.disable()
     try:

@@ -22,8 +22,6 @@ from compress.network import load_network
 from compress.onnx_graph.files import sha256_of
 from compress.saving import save_network
 
-torch.set_num_threads(1)
-
 STUDENTS = """
 from torch import nn
 

@@ -15,8 +15,6 @@ from compress.cli import main
 from compress.network import load_network
 from compress.saving import save_network
 
-torch.set_num_threads(1)
-
 FAMILY = """
 from torch import nn
 

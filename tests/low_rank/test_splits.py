@@ -161,3 +161,15 @@ def test_what_cannot_be_split_says_why() -> None:
     masked = nn.Linear(2, 2)
     parametrize.register_parametrization(masked, "weight", nn.Identity())
     assert obstacle(masked) == "its weight is held to a pattern"
+
+
+def test_a_layer_that_hears_zeros_alone_is_split_by_its_weight() -> None:
+    layer = nn.Linear(6, 8)
+    for split in splits(layer):
+        silent, deaf = Responses(split), Responses(split)
+        silent.add(torch.zeros(4, 6))
+        torch.testing.assert_close(silent.basis().energies, deaf.basis().energies)
+        first, second = pair(split, silent.basis(), split.full_rank)
+        batch = torch.randn(3, 6)
+        with torch.no_grad():
+            torch.testing.assert_close(second(first(batch)), layer(batch), atol=1e-5, rtol=1e-5)

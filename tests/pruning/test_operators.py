@@ -13,8 +13,6 @@ from torch import nn
 from compress.pruning import random_batch, remove
 from tests.pruning.test_groups import channels_of
 
-torch.set_num_threads(1)
-
 
 class Between(nn.Module):
     """Channels, an operator, a layer that reads whatever comes out of it."""

@@ -11,8 +11,6 @@ from compress.network import load_network
 from compress.pruning import find_channels, random_batch, remove
 from tests.pruning.random_networks import SIZE, RandomNetwork
 
-torch.set_num_threads(1)
-
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(st.data())

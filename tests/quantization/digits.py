@@ -32,7 +32,6 @@ def data() -> tuple[np.ndarray, np.ndarray]:
 def trained() -> onnx.ModelProto:
     """Conv, depthwise conv and two more, each with ReLU, a pool and a Gemm; about 90 % right."""
     torch.manual_seed(0)
-    torch.set_num_threads(1)
     network = nn.Sequential(
         *(nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.ReLU()),

@@ -21,8 +21,6 @@ from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
 from tests.graphs import classifier, samples
 from tests.random_graphs import SIDE, networks
 
-torch.set_num_threads(1)
-
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
 FLAVOURS = {
     "u8s8": U8S8,

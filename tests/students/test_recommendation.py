@@ -22,8 +22,6 @@ from compress.training.settings import TrainingSettings
 from compress.training.teaching import RememberingTeacher
 from tests.digits import Digits, shuffled_digits, trained
 
-torch.set_num_threads(1)
-
 BRIEF = TrainingSettings(epochs=4, epoch_samples=960, batch_size=32, learning_rate=3e-2, patience=4)
 
 

@@ -21,8 +21,6 @@ from compress.training.features import with_features
 from compress.training.losses import relative_error
 from tests.digits import Digits, shuffled_digits, trained
 
-torch.set_num_threads(1)
-
 
 @pytest.fixture(scope="module")
 def digits() -> Digits:

@@ -21,8 +21,6 @@ from compress.techniques.qat import Qat
 from compress.techniques.quantize import Quantize
 from tests.digits import Digits, shuffled_digits, trained
 
-torch.set_num_threads(1)
-
 #: Ranges that hold half of the values: post-training quantization cuts off the rest.
 NARROW = {"method": "percentile", "percentile": 51.0}
 

@@ -13,8 +13,6 @@ from compress.training.loop import Progress, TrainingReport, train
 from compress.training.losses import Distillation
 from compress.training.settings import TrainingSettings
 
-torch.set_num_threads(1)
-
 SETTINGS = TrainingSettings(epochs=3, batch_size=8, learning_rate=2e-2, average=0.8, precision="bfloat16")
 
 

@@ -21,8 +21,6 @@ from compress.training.losses import Distillation
 from compress.training.processes import Processes, joined
 from compress.training.settings import TrainingSettings
 
-torch.set_num_threads(1)
-
 
 class Tuple(nn.Sequential):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor]:

@@ -14,8 +14,6 @@ from compress.training.processes import Processes
 from compress.training.samples import TrainingSamples
 from compress.training.teaching import Teaching
 
-torch.set_num_threads(1)
-
 STEPS = 40
 
 

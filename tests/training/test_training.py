@@ -20,8 +20,6 @@ from compress.training.samples import TrainingSamples
 from compress.training.schedule import cosine
 from compress.training.settings import TrainingSettings
 
-torch.set_num_threads(1)
-
 SETTINGS = TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-2, average=0.9)
 
 

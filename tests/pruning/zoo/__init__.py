@@ -8,8 +8,6 @@ from torch import nn
 
 from tests.pruning.zoo import dense, images, sequences, transformers
 
-torch.set_num_threads(1)
-
 
 def _floats(*shape: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
