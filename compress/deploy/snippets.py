@@ -99,6 +99,7 @@ def _onnxruntime(
         disabled = ["ReluQuantRewrite"]
     python = {
         "package": "onnxruntime-gpu" if on_nvidia_gpu(settings["provider"]) else "onnxruntime",
+        "provider": providers[0][0],
         "threads": str(threads),
         "arena": repr(bool(settings["arena"])),
         "entries": _dictionary(entries),

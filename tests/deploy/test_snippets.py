@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
+import pytest
 
 from compress.deploy import Sample, programs
 from compress.deploy.sample import Value
+from compress.onnx_graph.files import save_model
 from compress.tensors import TensorSpec
+from tests.graphs import classifier
 
 INPUTS = (TensorSpec("x", "float32", ("batch", 4)),)
 SAMPLE = Sample(
@@ -51,3 +58,19 @@ def test_the_processor_is_not_asked_for_in_cpp() -> None:
     assert asked == ["CPUExecutionProvider"]
     assert "SetIntraOpNumThreads(4)" in cpp
     assert "AppendExecutionProvider" not in cpp
+
+
+def test_a_provider_that_is_not_there_is_no_silent_run_on_the_processor(tmp_path: Path) -> None:
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has the CUDA provider")
+    save_model(classifier(), tmp_path / "model.onnx")
+    for provider, wrong in (
+        ("CPUExecutionProvider", ""),
+        ("CUDAExecutionProvider", "wanted CUDAExecutionProvider"),
+    ):
+        (tmp_path / "run.py").write_text(told(provider)[1])
+        code = "from run import Network; Network()"
+        found = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert (found.returncode != 0, wrong in found.stderr) == (bool(wrong), True), found.stderr
