@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from compress.gate import Check, GatePolicy, Subject
 
 
@@ -28,6 +30,9 @@ class CompressGate(Protocol):
         data: Any = None,
         policy: str | os.PathLike[str] | GatePolicy | None = None,
         *,
+        metric: str | None = None,
+        groups: str | os.PathLike[str] | None = None,
+        image_options: Mapping[str, Any] | None = None,
         on_inconclusive: Literal["fail", "pass"] = "fail",
     ) -> list[Check]:
         """Hold a build against a baseline; the test fails where the gate does.
@@ -37,6 +42,9 @@ class CompressGate(Protocol):
             baseline: A bundle, an ONNX file, or a recorded profile.
             data: Evaluation data, as ``compress gate --data`` takes it; None compares recorded outcomes.
             policy: A ``gate.toml``, or the policy itself.
+            metric: Of accuracy; None takes what suits the data.
+            groups: A ``.npy`` file with the slice of each sample of ``data``.
+            image_options: How images are resized and normalised.
             on_inconclusive: What the test does where the data cannot decide.
 
         Returns:
@@ -56,6 +64,9 @@ def _gate(
     data: Any = None,
     policy: str | os.PathLike[str] | GatePolicy | None = None,
     *,
+    metric: str | None = None,
+    groups: str | os.PathLike[str] | None = None,
+    image_options: Mapping[str, Any] | None = None,
     on_inconclusive: Literal["fail", "pass"] = "fail",
 ) -> list[Check]:
     __tracebackhide__ = True
@@ -64,7 +75,14 @@ def _gate(
 
     if on_inconclusive not in ("fail", "pass"):
         raise ValueError(f"on_inconclusive is 'fail' or 'pass', not {on_inconclusive!r}")
-    task, groups = (None, None) if data is None else load_task_and_groups(data)
+    task, slices = None, None
+    if data is not None:
+        slices_file = None if groups is None else Path(groups)
+        task, slices = load_task_and_groups(
+            data, groups=slices_file, metric=metric, image_options=image_options
+        )
+    elif groups is not None or metric is not None or image_options is not None:
+        raise ValueError("metric, groups and image_options say how data is read, and none is given")
     if isinstance(policy, str | os.PathLike):
         policy = load_policy(Path(policy))
     sides = [Path(side) if isinstance(side, os.PathLike) else side for side in (candidate, baseline)]
@@ -72,7 +90,7 @@ def _gate(
         load_subject(sides[0]),
         load_subject(sides[1]),
         task=task,
-        groups=groups,
+        groups=slices,
         policy=policy or GatePolicy(),
     )
     verdict = overall(checks)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest_plugins = "pytester"
@@ -57,6 +58,16 @@ def test_undecided_build_fails_by_default(pytester: pytest.Pytester, room: Path)
     exact = policy(pytester, max_drop_points=0)
     result = outcome(pytester, f"compress_gate({main!r}, {main!r}, {data!r}, {exact!r})", failed=1)
     result.stdout.fnmatch_lines(["*compress gate: inconclusive*"])
+
+
+def test_metric_and_groups_are_those_of_the_command(pytester: pytest.Pytester, room: Path) -> None:
+    main, data = str(room / "main.onnx"), str(room / "val.npz")
+    (samples,) = np.load(data)["y"].shape
+    np.save(pytester.path / "groups.npy", np.arange(samples) % 2)
+    sliced = str(pytester.makefile(".toml", slices='checks = ["slices"]\nmax_slice_drop_points = 50\n'))
+    call = f"{main!r}, {main!r}, {data!r}, {sliced!r}, metric='agreement', groups='groups.npy'"
+    outcome(pytester, f"assert 'of 2 slices' in compress_gate({call})[0].detail", passed=1)
+    outcome(pytester, f"compress_gate({main!r}, {main!r}, metric='top-1')", failed=1)
 
 
 def test_missing_baseline_is_told(pytester: pytest.Pytester, room: Path) -> None:
