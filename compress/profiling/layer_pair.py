@@ -1,4 +1,4 @@
-"""Whether another form of one layer is faster than the layer, on the target or by the estimate where that is absent.
+"""Whether another form of one layer is faster than the layer on the target; an estimate decides nothing.
 
 One pair is decided, by interleaved calls and with an interval; another form may be any graph, and a whole network too.
 What a layer takes at many widths is :mod:`compress.pruning.latency_table`'s, from a single call of all of them.
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from compress.hosts.base import Host
     from compress.target import Target
-
-#: An estimate that promises less than this is none of a gain: single layers are estimated less well than networks.
-_ESTIMATE_WORTH_IT = 0.9
 
 #: Of timing a pair: a gain that takes longer to see is none worth having.
 _SECONDS = 0.5
@@ -49,8 +46,8 @@ class LayerPair:
 
     @property
     def faster(self) -> bool:
-        """Whether the other form is faster beyond noise; of an estimate, by a tenth at least."""
-        return self.ratio < _ESTIMATE_WORTH_IT if self.interval is None else self.interval[1] < 1
+        """Whether the other form was measured to be faster, beyond noise."""
+        return self.interval is not None and self.interval[1] < 1
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""

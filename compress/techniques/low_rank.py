@@ -68,8 +68,8 @@ class LowRank(Technique):
         """See :meth:`Technique.apply`; the result is in trainable form, and the same network where nothing gains.
 
         Raises:
-            RecipeError: The network is an ONNX model by now, a layer to keep is not in it, or what was factored is not
-                faster as a whole.
+            RecipeError: The network is an ONNX model by now, a layer to keep is not in it, the target is not at hand to
+                time layers on, or what was factored is not faster as a whole.
         """
         from compress.layer_shapes import timed_batch
         from compress.low_rank import Ranks, factor
@@ -87,6 +87,11 @@ class LowRank(Technique):
                 raise RecipeError("a layer of the network", f"'{name}'", closest(name, names) or "remove it")
         target = context.target
         with layer_host(context.host, target) as host:
+            if host.source != "measured":
+                found = f"{target.name}, which is estimated alone"
+                raise RecipeError(
+                    "a target at hand, to time layers on", found, "give --host, or leave low_rank out"
+                )
             timer: Timer = partial(time_pair, host=host, target=target, threads=context.threads)
             done = factor(
                 network.graph,
@@ -107,7 +112,7 @@ class LowRank(Technique):
         if factored is None or whole is None:
             return network
         # A runtime may fuse a layer with its neighbours, and the pair not.
-        if not (whole.faster if whole.source == "measured" else whole.ratio < 1):
+        if not whole.faster:
             raise RecipeError(
                 "a factored network that is faster as a whole",
                 f"{whole.ratio:.2f} times the time of the one given, though its layers are faster alone",
