@@ -19,7 +19,8 @@ from compress.quantization.insertion import insert
 from compress.quantization_aware.simulation import Simulation
 from compress.quantization_aware.verification import check_agreement
 from compress.target import QuantizationFlavour
-from compress.training.loop import Loss, Progress, TrainingReport, train
+from compress.training.loop import Progress, TrainingReport, train
+from compress.training.losses import Distillation
 from compress.training.settings import TrainingSettings
 
 _FLOAT_TOLERANCE = 1e-3  # of an output's norm: sums in another order
@@ -33,7 +34,7 @@ def quantize_aware(
     flavour: QuantizationFlavour,
     settings: Settings,
     training: TrainingSettings,
-    loss: Loss,
+    loss: Distillation,
     *,
     teacher: nn.Module | None = None,
     seed: int = 0,
@@ -49,7 +50,7 @@ def quantize_aware(
         flavour: How Q/DQ must look for the back end.
         settings: What to quantize and how to find those ranges.
         training: How to train.
-        loss: As :func:`compress.training.loop.train` takes it.
+        loss: Of the outputs; it is fitted to what the model and the teacher give for the first samples.
         teacher: Takes the model's inputs as positional tensors and returns a tuple of its outputs; None for the
             model itself.
         seed: Of the training.
@@ -74,11 +75,15 @@ def quantize_aware(
     own = OnnxModule(start.model)
     check_agreement(start.model, own, first[0], _FLOAT_TOLERANCE)
     student = Simulation(start.model, start.placement, start.ranges, flavour)
+    master = own if teacher is None else teacher
+    sample = [torch.from_numpy(first[0][name]) for name in student.input_names]
+    with torch.no_grad():
+        fitted = loss.fitted(own(*sample), master.eval()(*sample))
     trained = train(
         student,
-        own if teacher is None else teacher,
+        master,
         data,
-        loss,
+        fitted,
         training,
         inputs=student.input_names,
         seed=seed,

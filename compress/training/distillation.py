@@ -14,10 +14,11 @@ from torch import Tensor, fx, nn
 
 from compress.data.split import Split
 from compress.errors import NetworkError
+from compress.export import in_eval_mode
 from compress.network import Network
 from compress.training.features import shared_features, with_features
 from compress.training.loop import Loss, Progress, TrainingReport, train
-from compress.training.losses import relative_error
+from compress.training.losses import Distillation, relative_error
 from compress.training.settings import TrainingSettings
 
 Student = TypeVar("Student", bound=nn.Module)
@@ -28,7 +29,7 @@ def distilled(
     teacher: nn.Module,
     data: Split,
     settings: TrainingSettings,
-    loss: Loss,
+    loss: Distillation,
     *,
     inputs: Sequence[str],
     features: float = 0.0,
@@ -45,7 +46,7 @@ def distilled(
         teacher: Alike, with outputs of the same shapes; it is not modified.
         data: What to train on; targets are used where ``loss`` wants them.
         settings: How to train.
-        loss: Of the outputs.
+        loss: Of the outputs; it is fitted to what both give for the first samples.
         inputs: The names of the inputs in ``data``, in the order both take them.
         features: Weight of the activations inside that both graphs have in equal shape, ≥ 0; 0 for the outputs
             alone. Where there are none, the outputs are all that is taught.
@@ -66,16 +67,18 @@ def distilled(
         parameter.requires_grad_(parameter.is_floating_point())
     if not any(parameter.requires_grad for parameter in learner.parameters()):
         raise NetworkError("a student with weights to train", "none", "give another student")
+    first = _first_rows(data, inputs, settings.batch_size)
+    fitted = loss.fitted(_outputs(learner, first), _outputs(master, first))
     names: list[str] = []
     watched: tuple[nn.Module, nn.Module] = learner, master
     if features and isinstance(learner, fx.GraphModule) and isinstance(master, fx.GraphModule):
-        names = shared_features(learner, master, _first_rows(data, inputs, settings.batch_size))
+        names = shared_features(learner, master, first)
         watched = with_features(learner, names), with_features(master, names)
     done = train(
         Positional(watched[0]),
         Positional(watched[1]),
         data,
-        _WithFeatures(loss, features, len(names)) if names else loss,
+        _WithFeatures(fitted, features, len(names)) if names else fitted,
         settings,
         inputs=inputs,
         seed=seed,
@@ -122,6 +125,12 @@ class _WithFeatures:
         ]
         own = self.loss(outputs[: -self.count], taught[: -self.count], targets)
         return own + self.weight * torch.stack(inside).mean()
+
+
+def _outputs(network: nn.Module, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    with in_eval_mode(network), torch.no_grad():
+        result: tuple[Tensor, ...] = Positional(network)(*(tensor.clone() for tensor in batch))
+    return result
 
 
 def _first_rows(data: Split, inputs: Sequence[str], batch_size: int) -> list[Tensor]:

@@ -1,6 +1,6 @@
 """What a student is trained towards: its teacher's outputs, and the labels where they are wanted.
 
-With the teacher's logits t, the student's s, and the temperature T:
+With the teacher's logits t, the student's s (of probabilities, the logarithm), and the temperature T:
 
     classes    T² · KL(softmax(t / T) ‖ softmax(s / T))          Hinton et al. 2015, arXiv 1503.02531
     others     mean((s - t)²) / mean(t²)                         so that outputs of any unit weigh the same
@@ -11,7 +11,7 @@ With the teacher's logits t, the student's s, and the temperature T:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -29,11 +29,25 @@ class Distillation:
             probabilities.
         temperature: T above, > 0; larger ones tell more of the unlikely classes.
         label_weight: w above, from 0, the teacher alone, to 1, the labels alone.
+        student_softmax: Whether the student's class scores are probabilities; see :meth:`fitted`.
+        teacher_softmax: Whether the teacher's are.
     """
 
     classes: bool
     temperature: float = 1.0
     label_weight: float = 0.0
+    student_softmax: bool = False
+    teacher_softmax: bool = False
+
+    def fitted(self, outputs: Sequence[Tensor], taught: Sequence[Tensor]) -> Distillation:
+        """The loss for a student and a teacher that give such outputs for real samples: each ends in softmax or not."""
+        if not self.classes:
+            return self
+        return replace(
+            self,
+            student_softmax=are_probabilities(outputs[0]),
+            teacher_softmax=are_probabilities(taught[0]),
+        )
 
     def __call__(self, outputs: Sequence[Tensor], taught: Sequence[Tensor], targets: Tensor | None) -> Tensor:
         """The loss of a batch, one number.
@@ -61,8 +75,8 @@ class Distillation:
         )
 
     def _divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
-        learned = F.log_softmax(_logits(student, like=teacher) / self.temperature, 1)
-        wanted = F.log_softmax(_logits(teacher, like=teacher) / self.temperature, 1)
+        learned = F.log_softmax(logits(student, self.student_softmax) / self.temperature, 1)
+        wanted = F.log_softmax(logits(teacher, self.teacher_softmax) / self.temperature, 1)
         return self.temperature**2 * F.kl_div(learned, wanted, reduction="batchmean", log_target=True)
 
     def _labelled(self, scores: Tensor, targets: Tensor | None) -> Tensor:
@@ -76,15 +90,18 @@ class Distillation:
                 f"targets {list(targets.shape)} for outputs {list(scores.shape)}",
                 "set label_weight = 0",
             )
-        return F.cross_entropy(_logits(scores, like=scores), targets)
+        return F.cross_entropy(logits(scores, self.student_softmax), targets)
 
 
-def _logits(scores: Tensor, like: Tensor) -> Tensor:
-    """Logits as they are; of probabilities, which ``like`` then holds, the logarithm, which is logits too."""
-    sums = like.detach().sum(1)
-    if like.detach().min() >= 0 and torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
-        return scores.clamp(min=1e-7).log()
-    return scores
+def are_probabilities(scores: Tensor) -> bool:
+    """Whether class scores ``[n, classes]`` of real samples come from a softmax: none is below 0, and rows sum to 1."""
+    sums = scores.detach().sum(1)
+    return bool(scores.detach().min() >= 0) and torch.allclose(sums, torch.ones_like(sums), atol=1e-3)
+
+
+def logits(scores: Tensor, softmax: bool) -> Tensor:
+    """Class scores as they are; of probabilities, the logarithm."""
+    return scores.clamp(min=1e-7).log() if softmax else scores
 
 
 def relative_error(student: Tensor, teacher: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from compress.errors import DataError, RecipeError
-from compress.network import Network
+from compress.network import Network, load_network
 from compress.recipe import Recipe, Step
 from compress.target import load_target
 from compress.task import load_task
@@ -78,6 +79,23 @@ def test_what_pruning_lost_comes_back(network, pruned, digits, settings):
     assert report["training"]["recalibrated"]
     assert report["matched_features"] == []
     assert report["settings"]["epochs"] == 6
+
+
+@pytest.mark.parametrize("of_student", [False, True], ids=["logits", "probabilities"])
+@pytest.mark.parametrize("of_teacher", [False, True], ids=["of logits", "of probabilities"])
+def test_a_student_learns_whichever_of_the_two_ends_in_softmax(network, digits, of_student, of_teacher):
+    def ending(module: nn.Module, softmax: bool) -> Network:
+        return load_network(
+            nn.Sequential(module, *([nn.Softmax(1)] if softmax else [])), example=[digits[0][:4]]
+        )
+
+    torch.manual_seed(0)
+    new = nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10))
+    given = context(network, digits)
+    given.original = ending(copy.deepcopy(network.graph), of_teacher)
+    student = ending(new, of_student)
+    learned = Distill(epochs=3, batch_size=32, learning_rate=2e-2).apply(student, given)
+    assert accuracy(learned, digits) > 85
 
 
 def test_activations_of_equal_shape_are_matched(network, digits):

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from compress.errors import DataError, NetworkError, RecipeError
-from compress.network import Network
+from compress.network import Network, load_network
 from compress.progress import Reporter
 from compress.target import load_target
 from compress.task import load_task
@@ -107,6 +107,20 @@ def test_the_original_network_can_be_the_teacher(network, digits):
         Qat(teacher=teacher, **settings).apply(network.with_graph(flipped), given)
         losses[teacher] = given.reports["qat"]["training"]["held_out_losses"][0]
     assert losses["original"] > 10 * losses["before"]  # Of a network that says the opposite.
+
+
+@pytest.mark.parametrize("teacher", ["before", "original"])
+def test_a_softmax_at_the_end_changes_no_loss(network, digits, teacher):
+    """The divergence of probabilities as logits would be far smaller."""
+    ended = load_network(nn.Sequential(network.graph, nn.Softmax(1)), example=[digits[0][:4]])
+    settings = {"epochs": 1, "epoch_samples": 100, "batch_size": 50, "teacher": teacher, **NARROW}
+    losses = []
+    for each in (network, ended):
+        given = context(each, digits)
+        given.original = network
+        Qat(**settings).apply(each, given)
+        losses.append(given.reports["qat"]["training"]["held_out_losses"][0])
+    assert losses[1] == pytest.approx(losses[0], rel=0.5)
 
 
 class _Kill(Reporter):

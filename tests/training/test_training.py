@@ -15,7 +15,7 @@ from compress.errors import DataError, RecipeError
 from compress.training import checkpoint
 from compress.training.averaging import MovingAverage
 from compress.training.loop import Progress, TrainingReport, train
-from compress.training.losses import Distillation
+from compress.training.losses import Distillation, are_probabilities
 from compress.training.samples import TrainingSamples
 from compress.training.schedule import cosine
 from compress.training.settings import TrainingSettings
@@ -201,12 +201,36 @@ class TestLosses:
         found = Distillation(True, 2.0)((student,), (self.logits,), None)
         torch.testing.assert_close(found, expected)
 
-    def test_probabilities_and_their_logarithms_count_as_the_logits_they_come_from(self):
+    @pytest.mark.parametrize("teacher_form", [torch.softmax, torch.log_softmax, None])
+    @pytest.mark.parametrize("student_form", [torch.softmax, torch.log_softmax, None])
+    def test_probabilities_and_their_logarithms_count_as_the_logits_they_come_from(
+        self, student_form, teacher_form
+    ):
+        targets = torch.tensor([1, 2])
         student = self.logits.flip(0)
-        expected = Distillation(True, 3.0)((student,), (self.logits,), None)
-        for form in (torch.softmax, torch.log_softmax):
-            found = Distillation(True, 3.0)((form(student, 1),), (form(self.logits, 1),), None)
-            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        loss = Distillation(True, 3.0, label_weight=0.5)
+        expected = loss((student,), (self.logits,), targets)
+        outputs = (student if student_form is None else student_form(student, 1),)
+        taught = (self.logits if teacher_form is None else teacher_form(self.logits, 1),)
+        found = loss.fitted(outputs, taught)(outputs, taught, targets)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+    def test_logits_that_look_like_probabilities_in_one_batch_stay_logits(self):
+        loss = Distillation(True).fitted((self.logits,), (self.logits,))
+        rare = torch.tensor([[0.25, 0.75, 0.0]])
+        expected = torch.nn.functional.kl_div(
+            rare.log_softmax(1),
+            torch.tensor([[1.0, 0.0, 0.0]]).log_softmax(1),
+            log_target=True,
+            reduction="sum",
+        )
+        torch.testing.assert_close(loss((rare,), (torch.tensor([[1.0, 0.0, 0.0]]),), None), expected)
+
+    @pytest.mark.parametrize(
+        "scores", [[[0.5, 0.6]], [[1.5, -0.5]], [[0.5, 0.5], [0.1, 0.2]], [[math.nan, 1.0]]]
+    )
+    def test_scores_that_are_no_probabilities(self, scores):
+        assert not are_probabilities(torch.tensor(scores))
 
     def test_other_outputs_weigh_the_same_in_any_unit(self):
         one = Distillation(False)((self.logits + 0.1,), (self.logits,), None)
