@@ -30,6 +30,7 @@ from compress.errors import RecipeError
 from compress.export import in_eval_mode
 from compress.pruning.groups import Channels, Group, Member
 from compress.pruning.rules.layers import BATCH_NORMS
+from compress.training.losses import are_probabilities, logits
 
 #: ``float64[units]`` for a group, by its name; groups that are left out are not pruned.
 Scores = Mapping[str, NDArray[np.float64]]
@@ -138,7 +139,8 @@ def sampled_loss(seed: int, classes: bool) -> Loss:
 
     Args:
         seed: Of the draws.
-        classes: Whether the outputs are class scores ``[batch, classes]``; else values with unit variance.
+        classes: Whether the outputs are class scores ``[batch, classes]``, logits or probabilities; else values with
+            unit variance.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -148,9 +150,9 @@ def sampled_loss(seed: int, classes: bool) -> Loss:
             if not output.is_floating_point():
                 continue
             if classes and output.dim() == 2:
-                likely = output.detach().float().softmax(1)
-                drawn = torch.multinomial(likely, 1, generator=generator)[:, 0]
-                total = total + F.cross_entropy(output.float(), drawn, reduction="sum")
+                scores = logits(output.float(), softmax=are_probabilities(output.float()))
+                drawn = torch.multinomial(scores.detach().softmax(1), 1, generator=generator)[:, 0]
+                total = total + F.cross_entropy(scores, drawn, reduction="sum")
             else:
                 noise = torch.randn(output.shape, generator=generator)
                 total = total - (noise * output.float()).sum()

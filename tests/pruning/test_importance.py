@@ -132,6 +132,18 @@ def test_draws_repeat_under_a_seed(channels: Channels) -> None:
     assert one.tolist() != other.tolist()
 
 
+@pytest.mark.parametrize("criterion", [taylor, hessian_diagonal])
+def test_a_softmax_at_the_end_changes_no_score(criterion) -> None:
+    torch.manual_seed(0)
+    module = Hidden()
+    module.head.weight.data *= 10  # A softmax of probabilities would be nearly even.
+    scores, same = (
+        criterion(channels_of(each, X), sampled_loss(0, classes=True), batches())
+        for each in (module, nn.Sequential(module, nn.Softmax(1)))
+    )
+    np.testing.assert_allclose(same["0.first"], scores["first"], rtol=1e-3, atol=1e-6)
+
+
 def test_a_network_that_gives_class_numbers_alone_has_no_gradient() -> None:
     class Numbers(Hidden):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
