@@ -26,7 +26,7 @@ from compress.target import load_target
 from compress.task import Task, load_task
 from compress.techniques import load_technique
 from compress.techniques.base import Context
-from compress.tensors import TensorSpec
+from compress.tensors import TensorSpec, fixed_batch
 
 if TYPE_CHECKING:
     import torch
@@ -144,7 +144,9 @@ def distill(
     reporter.stage("reading the data")
     task = load_task(data, metric=metric, train_data=train_data, image_options=image_options, seed=seed)
     teacher, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
-    before = named_like(load_student(student, task, seed=seed, trust_pickle=trust_pickle), teacher)
+    only_batch = fixed_batch(teacher.inputs)
+    own = load_student(student, task, only_batch=only_batch, seed=seed, trust_pickle=trust_pickle)
+    before = named_like(own, teacher)
 
     partial = path.with_name(path.name + ".partial")
     context = Context(task, load_target("cpu"), seed, directory=partial, reporter=reporter, original=teacher)
@@ -166,13 +168,19 @@ def distill(
 
 
 def load_student(
-    student: str | Path | torch.nn.Module, task: Task, *, seed: int = 0, trust_pickle: bool = False
+    student: str | Path | torch.nn.Module,
+    task: Task,
+    *,
+    only_batch: int | None = None,
+    seed: int = 0,
+    trust_pickle: bool = False,
 ) -> Network:
     """The network to train, from a callable, a file or a live module.
 
     Args:
         student: See :func:`distill`.
         task: Bound to the teacher; a batch of it traces the student.
+        only_batch: The batch size of a teacher that takes no other: a student may be written for it.
         seed: Of the weights of a module that is built anew.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
 
@@ -187,7 +195,12 @@ def load_student(
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             student = build_module(student, kind="a student factory")
-    return load_network(student, example=task.example(), trust_pickle=trust_pickle)
+    try:
+        return load_network(student, example=task.example(), trust_pickle=trust_pickle)
+    except NetworkError:
+        if only_batch is None:
+            raise
+    return load_network(student, example=task.example(only_batch), trust_pickle=trust_pickle)
 
 
 def named_like(student: Network, teacher: Network) -> Network:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,3 +44,9 @@ class TensorSpec:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
+    """The only batch size that a network with these inputs takes; None where it takes any."""
+    first = inputs[0]
+    return None if first.dynamic_batch or not first.shape else int(first.shape[0])

@@ -12,6 +12,7 @@ from compress.record import Accuracy, Drop, Interval
 from compress.statistics.bootstrap import mean_interval, paired_mean_difference_bounds
 from compress.statistics.paired import tango_bounds
 from compress.statistics.proportions import wilson
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,7 @@ def forward(session: Session, batch: Batch) -> list[np.ndarray[Any, Any]]:
         NetworkError: The outputs hold NaN or infinity.
     """
     size = len(next(iter(batch.inputs.values())))
-    fixed = fixed_batch(session)
+    fixed = fixed_batch(session.inputs)
     if fixed is None or fixed == size:
         feeds = batch.inputs
     else:
@@ -148,12 +149,6 @@ def drop_of(
     return Drop(points, Interval(*bounds, 1 - 2 * alpha), churn=float((outcomes != original).mean()))
 
 
-def fixed_batch(session: Session) -> int | None:
-    """Samples in every call; None where the network takes any number of them."""
-    spec = session.inputs[0]
-    return None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
-
-
 def batch_size(session: Session) -> int:
     """Samples to run at once."""
-    return fixed_batch(session) or BATCH_SIZE
+    return fixed_batch(session.inputs) or BATCH_SIZE

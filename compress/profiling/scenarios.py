@@ -29,7 +29,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from compress.profiling.accuracy import fixed_batch
 from compress.profiling.latency import (
     LEAST_CALLS,
     Budget,
@@ -42,6 +41,7 @@ from compress.profiling.latency import (
 )
 from compress.record import Latency, Scenario
 from compress.statistics import binomial
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
@@ -87,7 +87,7 @@ def run(
     def call_of(batch: int) -> Callable[[], object]:
         return session.prepared(sample_feeds(session, task, batch))
 
-    fixed = fixed_batch(session)
+    fixed = fixed_batch(session.inputs)
     if name != "offline":
         return stream(name, call_of, fixed, budget)
     if fixed is not None:

@@ -17,7 +17,8 @@ from compress.students.family import Family, build, check_fits, parameters_of
 from compress.students.judging import ModuleSession
 from compress.students.scaling_law import Point
 from compress.task import Task
-from compress.training.context import fixed_batch, loss_for, telling, training_data
+from compress.tensors import fixed_batch
+from compress.training.context import loss_for, telling, training_data
 from compress.training.distillation import as_module, distilled
 from compress.training.settings import TrainingSettings
 from compress.training.teaching import RememberingTeacher
@@ -107,7 +108,7 @@ class StudentTraining:
             )
         self.network, self.task = network, task
         self._family, self._seed = family, seed
-        self._settings = replace(settings, batch_size=fixed_batch(network) or settings.batch_size)
+        self._settings = replace(settings, batch_size=fixed_batch(network.inputs) or settings.batch_size)
         self._loss = loss_for(network, task, temperature, label_weight)
         self._reporter = reporter or Reporter()
         self.teacher = RememberingTeacher(as_module(network))
@@ -128,7 +129,7 @@ class StudentTraining:
             NetworkError: The family cannot build it, or it does not fit.
         """
         student = build(self._family, width, self._seed + run)
-        example = self.task.example(fixed_batch(self.network) or 2)
+        example = self.task.example(fixed_batch(self.network.inputs) or 2)
         check_fits(
             student, self.network, [torch.from_numpy(example[spec.name]) for spec in self.network.inputs]
         )

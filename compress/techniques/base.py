@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.progress import Reporter
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,8 +71,7 @@ class Technique(ABC):
 
 def calibration_batches(network: Network, context: Context) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:
     """The calibration samples as the network takes them; a smaller last batch only where its batch is not fixed."""
-    spec = network.inputs[0]
-    fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
+    fixed = fixed_batch(network.inputs)
     for batch in context.task.calibration.batches(fixed or CALIBRATION_BATCH_SIZE):
         if fixed is None or len(batch) == fixed:
             yield batch.inputs

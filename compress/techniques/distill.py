@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from compress.errors import RecipeError
 from compress.network import Network
 from compress.techniques.base import Context, Technique
-from compress.training.context import fixed_batch, loss_for, telling, training_data
+from compress.training.context import loss_for, only_batch, telling, training_data
 from compress.training.settings import TrainingSettings, check_number
 
 
@@ -57,6 +57,7 @@ class Distill(Technique):
         Raises:
             DataError: There is no training data, or too little; or label_weight is set and there are no labels.
             RecipeError: The network is an ONNX model by now.
+            NetworkError: Its batch is fixed, and the teacher's at another size.
         """
         data = training_data(context.task, self.label_weight, purpose="distillation", otherwise="")
         if network.graph is None:
@@ -67,11 +68,12 @@ class Distill(Technique):
             )
         from compress.training.distillation import as_module, distilled
 
+        teacher = context.original or network
         trained, done, matched = distilled(
             network.graph,
-            as_module(context.original or network),
+            as_module(teacher),
             data,
-            self.training(fixed_batch(network)),
+            self.training(only_batch(network, teacher)),
             loss_for(network, context.task, self.temperature, self.label_weight),
             inputs=[spec.name for spec in network.inputs],
             features=self.features,
@@ -88,13 +90,4 @@ class Distill(Technique):
 
     def training(self, only_batch: int | None) -> TrainingSettings:
         """How to train a network, in batches of its own size where that is fixed."""
-        return TrainingSettings(
-            epochs=self.epochs,
-            epoch_samples=self.epoch_samples,
-            batch_size=only_batch or self.batch_size,
-            learning_rate=self.learning_rate,
-            average=self.average,
-            held_out=self.held_out,
-            patience=self.patience,
-            precision=self.precision,
-        )
+        return TrainingSettings.of(self, only_batch)

@@ -14,7 +14,8 @@ from compress.errors import RecipeError
 from compress.network import Network
 from compress.quantization import Settings
 from compress.techniques.base import Context, Technique, calibration_batches
-from compress.training.context import fixed_batch, loss_for, telling, training_data
+from compress.tensors import fixed_batch
+from compress.training.context import loss_for, telling, training_data
 from compress.training.settings import TrainingSettings, check_number
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Qat(Technique):
             data,
             context.target.quantization,
             self.quantization(),
-            self.training(fixed_batch(network)),
+            self.training(fixed_batch(network.inputs)),
             loss_for(network, context.task, self.temperature, self.label_weight),
             teacher=self._teacher(context),
             seed=context.seed,
@@ -127,12 +128,4 @@ class Qat(Technique):
 
     def training(self, only_batch: int | None) -> TrainingSettings:
         """How to train a network, in batches of its own size where that is fixed."""
-        return TrainingSettings(
-            epochs=self.epochs,
-            epoch_samples=self.epoch_samples,
-            batch_size=only_batch or self.batch_size,
-            learning_rate=self.learning_rate,
-            average=self.average,
-            held_out=self.held_out,
-            patience=self.patience,
-        )
+        return TrainingSettings.of(self, only_batch)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from compress.errors import DataError
+from compress.errors import DataError, NetworkError
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     from compress.data.split import Split
@@ -46,10 +47,20 @@ def loss_for(network: Network, task: Task, temperature: float, label_weight: flo
     return Distillation(classes, temperature, label_weight)
 
 
-def fixed_batch(network: Network) -> int | None:
-    """The only batch size that the network takes; None where it takes any."""
-    spec = network.inputs[0]
-    return None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
+def only_batch(student: Network, teacher: Network) -> int | None:
+    """The only batch size that both networks take; None where they take any.
+
+    Raises:
+        NetworkError: Each takes another one.
+    """
+    own, wanted = fixed_batch(student.inputs), fixed_batch(teacher.inputs)
+    if own and wanted and own != wanted:
+        raise NetworkError(
+            f"a student that takes its teacher's batch, {wanted} samples",
+            f"one that takes {own} alone",
+            "export one of them with a dynamic batch",
+        )
+    return own or wanted
 
 
 def telling(reporter: Reporter) -> Callable[[Progress], None]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Self
 
 from compress.errors import RecipeError
 
@@ -47,6 +48,18 @@ class TrainingSettings:
         check_number("learning_rate", self.learning_rate, "above 0", lambda value: value > 0)
         check_number("average", self.average, "from 0 to below 1", lambda value: 0 <= value < 1)
         check_number("held_out", self.held_out, "above 0 and below 1", lambda value: 0 < value < 1)
+
+    @classmethod
+    def of(cls, technique: object, only_batch: int | None = None) -> Self:
+        """Those of a technique that has them, or some of them, among its own fields.
+
+        Args:
+            technique: Its fields of these names are taken; what it has no field for keeps its default.
+            only_batch: The batch size where the network takes no other; None for the technique's.
+        """
+        names = [each.name for each in fields(cls) if hasattr(technique, each.name)]
+        given = {name: getattr(technique, name) for name in names}
+        return cls(**given | ({"batch_size": only_batch} if only_batch else {}))
 
 
 def check_number(setting: str, value: object, wanted: str, good: Callable[[float], bool]) -> None:

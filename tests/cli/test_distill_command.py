@@ -18,6 +18,7 @@ from torch import nn
 
 import compress
 from compress.cli import main
+from compress.errors import NetworkError
 from compress.network import load_network
 from compress.onnx_graph.files import sha256_of
 from compress.saving import save_network
@@ -120,6 +121,24 @@ def test_a_file_is_trained_on_and_written_as_onnx(place, capsys):
     assert result["sha256"] == sha256_of(place / "student.onnx")
     session = onnxruntime.InferenceSession("student.onnx")
     assert session.run(None, {session.get_inputs()[0].name: np.ones((3, 6), np.float32)})[0].shape == (3, 3)
+
+
+def test_a_student_that_is_written_for_its_teacher_s_batch(place):
+    class OfThree(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.head(x.reshape(3, 6))
+
+    teacher = load_network(OfThree(), example=[np.ones((3, 6), np.float32)])
+    save_network(teacher, place / "of_three.onnx")
+    options = {"data": "val.npz", "train_data": "train.npz", "epochs": 1, "out": "three-student.pt2"}
+    compress.distill("of_three.onnx", student=OfThree(), **options)
+    assert load_network("three-student.pt2").inputs[0].shape == (3, 6)
+    with pytest.raises(NetworkError, match="on which it fails"):
+        compress.distill("teacher.pt2", student=OfThree(), **options)
 
 
 def test_it_can_be_called_from_python_with_live_modules(place):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.errors import DataError, RecipeError
+from compress.errors import DataError, NetworkError, RecipeError
 from compress.network import Network, load_network
 from compress.recipe import Recipe, Step
 from compress.target import load_target
@@ -117,6 +117,54 @@ def test_activations_of_equal_shape_are_matched(network, digits):
         return float(relative_error(inside[0][1], inside[1][1]))
 
     assert distance(taught) < 0.9 * distance(alone)
+
+
+def test_temperature_and_precision_are_those_of_training(network, pruned, digits):
+    def first_loss(**settings) -> float:
+        given = context(network, digits)
+        Distill(epochs=1, epoch_samples=64, **settings).apply(pruned, given)
+        return given.reports["distill"]["training"]["held_out_losses"][0]
+
+    plain = first_loss()
+    assert first_loss(temperature=4.0) != pytest.approx(plain, rel=0.1)
+    rounded = first_loss(precision="bfloat16")
+    assert plain != rounded == pytest.approx(plain, rel=0.2)
+
+
+class FixedBatch(nn.Module):
+    """A linear classifier of so many images at once, no more and no fewer."""
+
+    def __init__(self, batch: int) -> None:
+        super().__init__()
+        self.batch, self.head = batch, nn.Linear(64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(x.reshape(self.batch, 64))
+
+
+def fixed(digits, batch: int) -> Network:
+    torch.manual_seed(0)
+    return load_network(FixedBatch(batch), example=[digits[0][:batch]])
+
+
+@pytest.mark.parametrize("student_too", [False, True])
+def test_a_teacher_s_fixed_batch_is_what_both_train_in(digits, student_too):
+    teacher = fixed(digits, 4)
+    torch.manual_seed(1)
+    new = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    student = fixed(digits, 4) if student_too else load_network(new, example=[digits[0][:4]])
+    given = context(student, digits)
+    given.original = teacher.with_onnx(teacher.to_onnx())
+    Distill(epochs=1, epoch_samples=200, batch_size=64).apply(student, given)
+    assert len(given.reports["distill"]["training"]["losses"]) == 1
+
+
+def test_networks_of_two_fixed_batches_cannot_train_together(digits):
+    student = fixed(digits, 4)
+    given = context(student, digits)
+    given.original = fixed(digits, 2)
+    with pytest.raises(NetworkError, match="batch, 2 samples; found one that takes 4 alone; export"):
+        Distill().apply(student, given)
 
 
 def test_the_teacher_is_the_original_and_nothing_given_is_touched(network, pruned, digits):

@@ -109,6 +109,16 @@ def test_the_original_network_can_be_the_teacher(network, digits):
     assert losses["original"] > 10 * losses["before"]  # Of a network that says the opposite.
 
 
+def test_the_temperature_is_that_of_training(network, digits):
+    losses = []
+    for temperature in (1.0, 4.0):
+        given = context(network, digits)
+        settings = {"epochs": 1, "epoch_samples": 100, "batch_size": 50, "temperature": temperature, **NARROW}
+        Qat(**settings).apply(network, given)
+        losses.append(given.reports["qat"]["training"]["held_out_losses"][0])
+    assert losses[1] != pytest.approx(losses[0], rel=0.1)
+
+
 @pytest.mark.parametrize("teacher", ["before", "original"])
 def test_a_softmax_at_the_end_changes_no_loss(network, digits, teacher):
     """The divergence of probabilities as logits would be far smaller."""
