@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,6 +16,9 @@ from compress.pruning.rules.layers import OUTPUT_AXIS
 
 #: No group loses more than this share of its units, whatever its scores are: an all but closed layer is a bottleneck.
 MOST = 0.9
+
+#: Of a product that is a whole number but for the rounding of floats.
+_ROUNDING = 1e-6
 
 
 def choose(
@@ -72,7 +76,12 @@ def removable(channels: Channels, scores: Scores, keep: Iterable[str] = ()) -> l
 
 def most(group: Group) -> int:
     """How many units of a group may go: :data:`MOST` of them, and never all."""
-    return min(int(len(group) * MOST), len(group) - 1)
+    return min(part_of(len(group), MOST), len(group) - 1)
+
+
+def part_of(count: int, share: float) -> int:
+    """How many whole things a share of so many is; 0.29 of 100 is 29, though the product falls short of it."""
+    return math.floor(count * share + _ROUNDING)
 
 
 def lowest(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
@@ -81,14 +90,14 @@ def lowest(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
 
 
 def _lowest_of_each(groups: list[Group], scores: Scores, ratio: float) -> dict[str, int]:
-    return {group.name: int(len(group) * ratio) for group in groups}
+    return {group.name: part_of(len(group), ratio) for group in groups}
 
 
 def _lowest_of_all(groups: list[Group], scores: Scores, ratio: float) -> dict[str, int]:
     """How many units of each group are among the lowest of all; units that have to stay do not count."""
     open_to_removal = [np.sort(scores[group.name])[: most(group)] for group in groups]
     owner = np.repeat(np.arange(len(groups)), [len(each) for each in open_to_removal])
-    wanted = int(sum(len(group) for group in groups) * ratio)
+    wanted = part_of(sum(len(group) for group in groups), ratio)
     order = np.argsort(np.concatenate([*open_to_removal, np.zeros(0)]), kind="stable")[:wanted]
     counts = np.bincount(owner[order], minlength=len(groups))
     return {group.name: int(count) for group, count in zip(groups, counts, strict=True)}

@@ -5,6 +5,7 @@ import pytest
 
 from compress.errors import RecipeError
 from compress.pruning import Channels, choose
+from compress.pruning.selection import part_of
 from tests.networks import NETWORKS, ResidualCNN, TwoInputs
 from tests.networks import build as build_simple
 from tests.pruning.test_groups import channels_of
@@ -42,6 +43,19 @@ def test_every_layer_loses_its_share(channels, scores) -> None:
     units = choose(channels, scores, 0.25, per_layer=True)
     assert left(channels, units) == [6, 6, 12, 12]
     assert units["stem"].tolist() == [6, 7]
+
+
+@pytest.mark.parametrize("share", [hundredths / 100 for hundredths in range(100)])
+def test_a_part_is_what_the_share_says(share) -> None:
+    assert part_of(100, share) == round(100 * share)  # 0.29 * 100 is below 29 in floats
+    assert part_of(20, 1 - (1 - 0.1)) == 2
+    assert part_of(3, 0.99) == 2
+
+
+def test_both_ways_round_alike(channels, scores) -> None:
+    share = 0.25 - 1e-12
+    assert left(channels, choose(channels, scores, share, per_layer=True)) == [6, 6, 12, 12]
+    assert left(channels, choose(channels, scores, share)) == [8, 8, 16, 4]
 
 
 def test_nothing_goes_at_zero(channels, scores) -> None:
