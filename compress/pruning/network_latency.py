@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from compress.errors import RecipeError
 from compress.pruning.groups import Channels
 from compress.pruning.latency_table import Bench, LatencyTable, Wanted, measure_table
 from compress.pruning.probes import Shape
@@ -94,11 +95,18 @@ def network_latency(channels: Channels, model: onnx.ModelProto, bench: Bench) ->
         bench: Where it is timed.
 
     Raises:
+        RecipeError: Nothing in it multiplies: how its latency shrinks cannot be told.
         CompressError: The back end does not run it, or it cannot be quantized.
     """
     operators = timed_layers(channels)
+    total = sum(each.macs({}) for each in operators)
+    if not total:
+        raise RecipeError(
+            "a network that multiplies, to tell by its layers how its latency shrinks",
+            "one without convolutions and matrix products",
+            "say by --ratio how much goes",
+        )
     whole_ms = bench.whole_ms(model)
-    total = sum(each.macs({}) for each in operators) or 1.0
     wanted: dict[Any, Wanted] = {}
     for each in operators:
         if isinstance(each, TimedLayer) and (each.inputs.groups or each.outputs.groups):

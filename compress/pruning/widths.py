@@ -32,6 +32,10 @@ _MORE_ROUNDS = 16
 _MOST_WIDTHS = 64
 
 
+class OutOfReachError(RecipeError):
+    """No widths are found that take so little of the latency."""
+
+
 @dataclass(frozen=True)
 class Widths:
     """What is left of each group.
@@ -60,7 +64,8 @@ def choose_widths(
         keep: Names of layers whose outputs stay as they are; a name stands for all layers below it too.
 
     Raises:
-        RecipeError: The share is out of range or out of reach, or a layer is unknown.
+        OutOfReachError: Not even the fastest widths found take so little.
+        RecipeError: The share is out of range, or a layer is unknown.
     """
     if not 0 < share <= 1:
         raise RecipeError("a share of the latency in (0, 1]", repr(share), "correct the recipe")
@@ -72,7 +77,7 @@ def choose_widths(
     if plan.share() > share:
         plan.narrow_together(share)
     if plan.share() > share:
-        raise RecipeError(
+        raise OutOfReachError(
             f"a latency of {share:g} of the unpruned one",
             f"{plan.share():.2f} at the fastest widths found",
             "ask for a larger share, or keep fewer layers",

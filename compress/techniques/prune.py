@@ -6,25 +6,23 @@ that is allowed. Nothing is trained here: beyond a small ratio accuracy falls un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import RecipeError
 from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
-    from numpy.typing import NDArray
     from torch import fx
 
     from compress.network import Network
-    from compress.pruning import Channels, NetworkLatency, Scores
-
-    #: Positions of units by the group's name, and what is to be told of the choice.
-    Chosen = tuple[Mapping[str, NDArray[np.int64]], dict[str, Any]]
+    from compress.pruning import Bench, Channels, NetworkLatency, Scores, Units
+    from compress.pruning.decision import Chosen
+    from compress.pruning.judging import CalibrationJudge
 
 IMPORTANCES = ("magnitude", "batch_norm_scale", "taylor", "hessian_diagonal")
 PRECISIONS = ("fp32", "int8")
@@ -51,13 +49,13 @@ class Prune(Technique):
         importance: What the units are judged by, one of ``magnitude``, ``batch_norm_scale``, ``taylor`` and
             ``hessian_diagonal``; see :mod:`compress.pruning.importance`. None takes ``hessian_diagonal``, or
             ``magnitude`` where no calibration samples fill the network's fixed batch.
-        per_layer: Whether each layer loses this ratio; else all units compete.
+        per_layer: Whether each layer loses this ratio; else all units compete. For a ratio alone.
         keep_layers: Names of layers whose outputs stay as they are, and of blocks of them.
-        multiple: Widths that were multiples of this many units stay multiples of it; for a ratio.
+        multiple: Widths that were multiples of this many units stay multiples of it. For a ratio alone.
         samples: Calibration samples for ``taylor`` and ``hessian_diagonal``, ≥ 1.
         latency: Share of the unpruned latency to reach on the target, in (0, 1): widths are chosen among those at
             which its runtime gets faster, see :mod:`compress.pruning.widths`.
-        precision: ``fp32`` or ``int8``: in which layers are timed; what the recipe ends with.
+        precision: ``fp32`` or ``int8``: in which layers are timed; what the recipe ends with. Not for a ratio.
         max_drop: As small a latency as loses at most half of this many points on the calibration data, > 0; the other
             half is for what other samples show. For networks that nothing can be trained on.
         seconds: Of timing layers, about, > 0.
@@ -82,6 +80,16 @@ class Prune(Technique):
         given = [name for name in ("ratio", "latency", "max_drop") if getattr(self, name) is not None]
         if len(given) > 1:
             raise RecipeError("one of ratio, latency and max_drop", " and ".join(given), "remove the others")
+        by_latency = bool(given) and given[0] != "ratio"
+        for name, fits in (
+            ("per_layer", not by_latency),
+            ("multiple", not by_latency),
+            ("precision", by_latency),
+        ):
+            if not fits and getattr(self, name) != getattr(Prune, name):
+                how = given[0] if given else "neither latency nor max_drop"
+                wanted = "latency or max_drop" if name == "precision" else "ratio"
+                raise RecipeError(f"{wanted} with {name}", how, f"remove {name}, or say {wanted} instead")
         for name, allowed in (("importance", (*IMPORTANCES, None)), ("precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise RecipeError(
@@ -101,13 +109,17 @@ class Prune(Technique):
 
         Raises:
             RecipeError: The network is an ONNX model by now, nothing of it can be removed, it has no batch norm to
-                judge by, a layer to keep is not in it, or the latency or the drop is out of reach.
-            UnavailableError: The target's back end is not on this machine.
+                judge by, nothing that multiplies to time, a layer to keep is not in it, or the latency or the drop is
+                out of reach.
+            DataError: There are no calibration samples to judge a drop on.
+            UnavailableError: The target's back end is not on this machine, or another process has ended.
             InternalError: The sliced network does not compute what the masked one does.
         """
         import torch
 
         from compress.pruning import find_channels, random_batch, remove
+        from compress.pruning.decision import decided_together
+        from compress.pruning.selection import removable
 
         if network.graph is None:
             raise RecipeError(
@@ -123,14 +135,14 @@ class Prune(Technique):
                 "; ".join(channels.notes) or "none between inputs and outputs",
                 "leave prune out of the recipe",
             )
+        removable(channels, {}, self.keep_layers)  # A wrong name is told before anything is judged or timed.
         batch = random_batch(example, [spec.dynamic_batch for spec in network.inputs], context.seed)
 
-        def without(units: Mapping[str, NDArray[np.int64]]) -> fx.GraphModule:
+        def without(units: Units) -> fx.GraphModule:
             return remove(channels, units, batch)
 
         importance = self.importance or self._default_importance(network, context)
-        scores = self._scores(importance, channels, network, context)
-        units, told = self._units(channels, scores, network, context, without)
+        units, told = decided_together(lambda: self._decided(importance, channels, network, context, without))
         pruned = network.with_graph(without(units))
         context.reports["prune"] = {
             "settings": {**asdict(self), "importance": importance},
@@ -145,24 +157,53 @@ class Prune(Technique):
         }
         return pruned
 
-    def _units(
+    def _decided(
         self,
+        importance: str,
         channels: Channels,
-        scores: Scores,
         network: Network,
         context: Context,
-        without: Callable[[Mapping[str, NDArray[np.int64]]], fx.GraphModule],
+        without: Callable[[Units], fx.GraphModule],
     ) -> Chosen:
         from compress.pruning import choose
+        from compress.pruning.decision import kept, key_of
 
         if self.latency is None and self.max_drop is None:
+            scores = self._scores(importance, channels, network, context)
             ratio = DEFAULT_RATIO if self.ratio is None else self.ratio
             keep, multiple = self.keep_layers, self.multiple
             return choose(channels, scores, ratio, per_layer=self.per_layer, keep=keep, multiple=multiple), {}
-        latency = self._latency(channels, network, context)
-        if self.latency is not None:
-            return self._at(self.latency, channels, scores, latency)
-        return self._inside_margin(channels, scores, latency, network, context, without)
+        path = None if context.directory is None else context.directory / "prune.json"
+        task, graph = context.task, channels.found.graph
+        data = task.calibration.sha256, task.metric.name, context.seed
+        with self._bench(context) as bench:
+            key = key_of(graph, settings=replace(self, importance=importance), data=data, bench=bench.key())
+            timed = partial(self._timed, importance, bench, channels, network, context, without)
+            return kept(path, key, timed)
+
+    def _timed(
+        self,
+        importance: str,
+        bench: Bench,
+        channels: Channels,
+        network: Network,
+        context: Context,
+        without: Callable[[Units], fx.GraphModule],
+    ) -> Chosen:
+        from compress.pruning import network_latency
+        from compress.pruning.judging import CalibrationJudge
+
+        # What can be refused without timing anything is refused first.
+        judge = None if self.max_drop is None else CalibrationJudge(network, context)
+        scores = self._scores(importance, channels, network, context)
+        model = network.to_onnx()
+        context.reporter.step("timing layers")
+        with bench.host.exclusive():
+            latency = network_latency(channels, model, bench)
+        if judge is not None:
+            return self._inside_margin(judge, channels, scores, latency, without)
+        assert self.latency is not None
+        return self._at(self.latency, channels, scores, latency)
 
     def _at(self, share: float, channels: Channels, scores: Scores, latency: NetworkLatency) -> Chosen:
         from compress.pruning import choose_widths
@@ -181,27 +222,26 @@ class Prune(Technique):
 
     def _inside_margin(
         self,
+        judge: CalibrationJudge,
         channels: Channels,
         scores: Scores,
         latency: NetworkLatency,
-        network: Network,
-        context: Context,
-        without: Callable[[Mapping[str, NDArray[np.int64]]], fx.GraphModule],
+        without: Callable[[Units], fx.GraphModule],
     ) -> Chosen:
         """The smallest latency inside the margin, by bisection; the drop is taken to grow with what is removed."""
-        from compress.pruning.judging import CalibrationJudge
+        from compress.pruning.widths import OutOfReachError
 
-        judge = CalibrationJudge(network, context)
         limit = (self.max_drop or 0.0) / 2
         best: Chosen | None = None
+        reached = ""
         trials = []
         low, high = 0.0, 1.0
         for _ in range(_HALVINGS):
             share = (low + high) / 2
             try:
                 found = self._at(share, channels, scores, latency)
-            except RecipeError:  # Out of reach: a larger share
-                low = share
+            except OutOfReachError as error:
+                low, reached = share, error.found
                 continue
             drop = judge.drop(without(found[0]))
             trials.append({"latency": share, "drop": drop})
@@ -209,6 +249,12 @@ class Prune(Technique):
                 best, high = found, share
             else:
                 low = share
+        if not trials:
+            raise RecipeError(
+                f"channels whose removal leaves {_FASTER:g} of the latency or less",
+                reached,
+                "keep fewer layers, or say by --ratio how much goes",
+            )
         if best is None or best[1]["latency"]["predicted"] > _FASTER:
             lost = [trial["drop"] for trial in trials if trial["latency"] <= _FASTER]
             fastest = 1.0 if best is None else best[1]["latency"]["predicted"]
@@ -230,18 +276,17 @@ class Prune(Technique):
         }
         return best[0], {**best[1], **told}
 
-    def _latency(self, channels: Channels, network: Network, context: Context) -> NetworkLatency:
+    @contextmanager
+    def _bench(self, context: Context) -> Iterator[Bench]:
+        """Where layers are timed."""
         from compress.hosts import connect
-        from compress.pruning import Bench, network_latency
+        from compress.pruning import Bench
 
-        model = network.to_onnx()
-        context.reporter.step("timing layers")
         # The caller's own host is left open.
         opened = connect(context.target) if context.host is None else nullcontext(context.host)
-        with opened as host, host.exclusive():
+        with opened as host:
             options = host.backend.default_options(context.target, context.threads)
-            bench = Bench(host, context.target, options, self.precision, self.seconds, context.cache)
-            return network_latency(channels, model, bench)
+            yield Bench(host, context.target, options, self.precision, self.seconds, context.cache)
 
     def _default_importance(self, network: Network, context: Context) -> str:
         return "magnitude" if next(self._batches(network, context), None) is None else "hessian_diagonal"

@@ -12,6 +12,7 @@ from compress.pruning import NetworkLatency, choose_widths, find_channels, magni
 from compress.pruning.latency_table import LatencyTable
 from compress.pruning.staircase import points, staircase, widths
 from compress.pruning.timed_layers import TimedLayer, timed_layers
+from compress.pruning.widths import OutOfReachError
 
 
 class Chain(torch.nn.Module):
@@ -93,6 +94,17 @@ def test_hardly_more_could_be_kept(channels, latency, share) -> None:
     assert kept(left(channels, found)) >= 0.93 * best
 
 
+@pytest.mark.parametrize("share", [hundredths / 100 for hundredths in range(30, 95, 5)])
+def test_no_step_more_fits_into_the_budget(channels, latency, share) -> None:
+    found = choose_widths(channels, magnitude(channels), latency, share)
+    counts = left(channels, found)
+    for group in channels.groups:
+        wider = next((size for size in found.steps[group.name] if size > counts[group.name]), None)
+        if wider is not None:
+            changed = {each.name: counts[each.name] / len(each) for each in channels.groups}
+            assert latency.share({**changed, group.name: wider / len(group)}) > share
+
+
 def test_layers_that_get_faster_only_where_both_sides_shrink_are_narrowed_together(channels) -> None:
     def ms(shape, point) -> float:  # fast where inputs and outputs are few; small layers always are
         return 1.0 if shape.inputs * shape.outputs < 1000 or max(point) <= 16 else 10.0
@@ -117,10 +129,12 @@ def test_layers_that_are_kept_stay(channels, latency) -> None:
 
 
 def test_a_budget_out_of_reach_is_told_with_what_is_in_reach(channels, latency) -> None:
-    with pytest.raises(RecipeError, match=r"found 0\.0[0-9] at the fastest widths found"):
+    with pytest.raises(OutOfReachError, match=r"found 0\.0[0-9] at the fastest widths found"):
         choose_widths(channels, magnitude(channels), latency, 0.001)
-    with pytest.raises(RecipeError, match="share of the latency"):
-        choose_widths(channels, magnitude(channels), latency, 0)
+    for share, keep in ((0, []), (0.5, ["tow"])):
+        with pytest.raises(RecipeError, match=r"share of the latency|did you mean two") as wrong:
+            choose_widths(channels, magnitude(channels), latency, share, keep=keep)
+        assert not isinstance(wrong.value, OutOfReachError)
 
 
 def test_a_layer_without_an_entry_counts_by_its_arithmetic(channels, latency) -> None:
