@@ -195,7 +195,8 @@ def _pruned(backend: str | None, limits: Limits, history: History, trains: bool)
     """Fewer channels, built in a back end (None: the target's own); last, since each takes minutes.
 
     Trained, to half of the latency, then to 0.35 or to 0.7 of it, as accuracy was kept or not; what kept it is also
-    built as the fastest unpruned build was. Untrained, only what the margin allows.
+    built as the fastest unpruned build was. Where that is in int8, widths are the fastest in int8: the plain build has
+    the same ones, so that both share one training. Untrained, only what the margin allows.
     """
     if not trains:
         settings = {"max_drop": limits.max_drop, "importance": "hessian_diagonal", "seconds": 10.0}
@@ -203,9 +204,10 @@ def _pruned(backend: str | None, limits: Limits, history: History, trains: bool)
             yield Recipe("pruned", (Step("prune", settings),), backend=backend)
         return
     fastest = _fastest(history, limits)
+    int8 = fastest is not None and fastest.backend == backend and _ends_in_int8(fastest)
     share = 0.5
     for _ in range(2):
-        plain = _to_latency(share, backend)
+        plain = _to_latency(share, backend, {"precision": "int8"} if int8 else {})
         yield plain
         kept = _keeps_accuracy(history, limits, plain)
         if kept and fastest is not None:
@@ -215,8 +217,15 @@ def _pruned(backend: str | None, limits: Limits, history: History, trains: bool)
         share = 0.35 if kept else 0.7
 
 
-def _to_latency(share: float, backend: str | None) -> Recipe:
-    prune = Step("prune", {"latency": share, "importance": "hessian_diagonal"})
+def _ends_in_int8(recipe: Recipe) -> bool:
+    """Whether activations are int8: layers then get faster at other widths."""
+    return any(
+        step.technique in ("quantize", "quantize_dynamic", "quantize_mixed", "qat") for step in recipe.steps
+    )
+
+
+def _to_latency(share: float, backend: str | None, further: dict[str, str]) -> Recipe:
+    prune = Step("prune", {"latency": share, "importance": "hessian_diagonal", **further})
     return Recipe(f"pruned-{share:g}x", (prune, Step("distill", {"epoch_samples": 8192})), backend=backend)
 
 

@@ -152,6 +152,27 @@ def test_a_network_that_can_be_trained_is_pruned_as_far_as_it_bears(drops, ratio
         assert recipe.steps[0].settings["importance"] == "hessian_diagonal"
 
 
+@pytest.mark.parametrize(
+    ("steps", "backend", "precision"),
+    [
+        ((Step("quantize"),), None, "int8"),
+        ((Step("qat"),), None, "int8"),
+        ((Step("quantize_mixed"), Step("cast", {"precision": "float16"})), None, "int8"),
+        ((Step("cast", {"precision": "float16"}),), None, "fp32"),
+        ((Step("quantize"),), "openvino", "fp32"),  # layers are timed in the target's own back end
+    ],
+)
+def test_widths_are_chosen_for_the_precision_that_the_recipe_ends_in(steps, backend, precision) -> None:
+    history = Recorded({})
+    fastest = Recipe("fastest", steps, backend=backend)
+    history.candidates.append(replace(candidate("fastest", drop=(0.0, 0.0, 0.0), ratio=0.4), recipe=fastest))
+    found = history.proposed(trains=True, prunable=True)
+    assert {recipe.steps[0].settings.get("precision", "fp32") for recipe in found.values()} == {precision}
+    # No training of its own: the plain build's steps come first.
+    assert found["pruned-0.5x-fastest"].steps == (*found["pruned-0.5x"].steps, *steps)
+    load_technique(found["pruned-0.5x"].steps[0])
+
+
 def test_a_pruned_network_is_built_as_the_fastest_unpruned_one_was() -> None:
     ratios = {"int8": 0.6, "bf16-openvino": 0.4}
     found = Recorded({}, ratios).proposed(trains=True, prunable=True, backends=("onnxruntime", "openvino"))
