@@ -74,12 +74,17 @@ class Channels:
     Attributes:
         found: The labels of every axis of every tensor in the graph.
         groups: In the order of the graph.
-        rows: Of the example; for figures by sample.
+        example: The batch that it was found on, for every input.
     """
 
     found: Propagation
     groups: tuple[Group, ...]
-    rows: int
+    example: tuple[torch.Tensor, ...]
+
+    @property
+    def rows(self) -> int:
+        """Of the example; for figures by sample."""
+        return rows_of(self.example[0]) if self.example else 1
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -147,7 +152,7 @@ def find_channels(graph: fx.GraphModule, example: Sequence[torch.Tensor]) -> Cha
     with in_eval_mode(graph):
         found = propagate(graph, example)
     rows = rows_of(example[0]) if len(example) else 1
-    return Channels(found, _groups(found, rows), rows)
+    return Channels(found, _groups(found, rows), tuple(example))
 
 
 def _groups(found: Propagation, rows: int) -> tuple[Group, ...]:

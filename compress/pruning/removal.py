@@ -1,7 +1,8 @@
 """Removing units from a network is a transaction: copy, slice, check, and only then hand over.
 
 The sliced network has to give what the original gives without the removed units, on random inputs, and outputs of
-unchanged shapes; otherwise it is thrown away. The caller's network is never touched.
+unchanged shapes; otherwise it is thrown away. Where random inputs make NaN or infinity, as a logarithm does of
+negative ones, it is checked on the example too. The caller's network is never touched.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def remove(channels: Channels, units: Units, batch: Sequence[torch.Tensor]) -> f
         A new graph in inference mode.
 
     Raises:
-        RecipeError: A group is unknown, or nothing would be left of one.
+        RecipeError: A group is unknown, nothing would be left of one, or neither the batch nor the example makes a
+            finite output to check by.
         InternalError: The sliced graph does not compute what the masked one does.
     """
     for name, positions in units.items():
@@ -56,6 +58,22 @@ def remove(channels: Channels, units: Units, batch: Sequence[torch.Tensor]) -> f
 def _check(
     channels: Channels, removed: NDArray[np.bool_], sliced: fx.GraphModule, batch: Sequence[torch.Tensor]
 ) -> None:
+    compared = _compare(channels, removed, sliced, batch)
+    if not all(finite.all() for finite in compared):
+        of_example = _compare(channels, removed, sliced, channels.example)
+        compared = [torch.cat(pair) for pair in zip(compared, of_example, strict=True)]
+    if not all(finite.any() for finite in compared if finite.numel()):
+        raise RecipeError(
+            "a network whose outputs are finite, to check what is cut out of it",
+            "an output that is nothing but NaN or infinity, on random inputs and on the sample",
+            "look for NaN in the data, or leave prune out of the recipe",
+        )
+
+
+def _compare(
+    channels: Channels, removed: NDArray[np.bool_], sliced: fx.GraphModule, batch: Sequence[torch.Tensor]
+) -> list[torch.Tensor]:
+    """For each output ``bool[values]``: which were finite, so that their comparison says something."""
     expected = run_masked(channels, removed, batch)
     try:
         with torch.no_grad():
@@ -75,15 +93,20 @@ def _check(
                 f"a difference of {difference:.1e} of the largest output",
                 "report this with the network, and keep the layer out of pruning",
             )
+    return [each.isfinite().flatten() for each in expected]
 
 
 def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The largest difference as a share of the largest value; infinite where shapes or NaNs differ."""
-    if one.shape != other.shape or not torch.equal(one.isnan(), other.isnan()):
+    """The largest difference as a share of the largest finite value; infinite where shapes, NaN or infinity differ."""
+    if one.shape != other.shape:
         return float("inf")
-    if not one.numel():
+    one, other = one.double(), other.double()
+    finite = other.isfinite()
+    if not torch.allclose(one[~finite], other[~finite], equal_nan=True):
+        return float("inf")
+    if not finite.any():
         return 0.0
-    one, other = one.double().nan_to_num(), other.double().nan_to_num()
+    one, other = one[finite], other[finite]
     largest = float(other.abs().max())
     return float((one - other).abs().max()) / max(largest, 1e-12)
 

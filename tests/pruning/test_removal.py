@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import copy
+import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,40 @@ def test_a_wrong_size_never_gets_out() -> None:
     axes[1] = np.zeros((8, 0), np.int64)
     with pytest.raises(InternalError, match="a sliced network that runs; found RuntimeError"):
         remove(channels, {"second": [0]}, batch())
+
+
+class OfPositive(Plain):
+    """Random inputs make NaN."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.log())
+
+
+class Masked(Plain):
+    """One of its outputs is always -infinity, one always NaN."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        scores = super().forward(x)
+        return scores + torch.tensor([0, -math.inf, math.nan])
+
+
+@pytest.mark.parametrize(
+    ("module", "values"), [(OfPositive, np.abs(X) + 0.1), (Masked, X)], ids=["logarithm", "mask"]
+)
+def test_a_wrong_slice_is_seen_among_values_that_are_not_finite(module: type, values: Any) -> None:
+    channels = channels_of(module(), values)
+    assert remove(channels, {"second": [0]}, batch()).get_submodule("second").out_features == 7
+    axes = channels.found.tensors["head.weight"]
+    axes[1] = axes[1][::-1]
+    with pytest.raises(InternalError, match="a sliced network that computes what the masked one does"):
+        remove(channels, {"second": [0]}, batch())
+
+
+def test_a_network_that_gives_nothing_finite_cannot_be_checked() -> None:
+    channels = channels_of(OfPositive(), np.abs(X) + 0.1)
+    never = replace(channels, example=tuple(-each for each in channels.example))
+    with pytest.raises(RecipeError, match="outputs are finite"):
+        remove(never, {"second": [0]}, [-torch.from_numpy(np.abs(X))])
 
 
 @pytest.mark.parametrize("units", [range(8), [*range(8), 3]])
