@@ -13,6 +13,7 @@ from torch import nn
 from compress.errors import InternalError, RecipeError
 from compress.pruning import find_channels, random_batch, remove
 from compress.pruning.masked import run_masked
+from compress.pruning.removal import _difference
 from tests.pruning.test_groups import channels_of
 
 
@@ -131,3 +132,10 @@ def test_frozen_weights_stay_frozen() -> None:
     smaller = remove(channels_of(module, X), {"second": [0]}, batch())
     assert not smaller.get_parameter("second.weight").requires_grad
     assert smaller.get_parameter("second.bias").requires_grad
+
+
+@pytest.mark.parametrize("other", [1.0, math.nan, -math.inf])
+def test_infinity_equals_itself_alone(other: float) -> None:
+    one = torch.tensor([2.0, math.inf])
+    assert _difference(one, one) == 0
+    assert _difference(torch.tensor([2.0, other]), one) == math.inf
