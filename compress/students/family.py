@@ -51,7 +51,7 @@ def build(family: Family, width: float, seed: int) -> nn.Module:
         raise NetworkError(
             f"a student family that takes one width, {width:g} here",
             essence(error),
-            "make it take one, or name other widths",
+            "make it take one, or name other widths (--widths, --candidates)",
         ) from error
     if not isinstance(module, nn.Module):
         raise NetworkError(

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from compress.errors import RecipeError
+from compress.errors import NetworkError, RecipeError
 from compress.profiling.accuracy import drop_of
 from compress.record import Drop
 from compress.statistics.bounds import normal_quantile
@@ -30,6 +30,7 @@ from compress.training.settings import TrainingSettings
 RUNS = 2
 
 _MOST_CANDIDATES = 64
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -137,13 +138,13 @@ def recommend(
         widths: At least three small ones, trained ``runs`` times each.
         max_drop: The margin in percentage points, ≥ 0.
         candidates: Widths to choose from; where none are named, the multiples of the smallest width whose students
-            have no more parameters than the teacher, and ``widths``.
+            have no more parameters than the teacher, up to the first that the family refuses, and ``widths``.
         runs: Of each width, from 1.
         longer: Another schedule, by which the recommended student is trained too.
 
     Raises:
         RecipeError: There are fewer than three widths, or a setting is out of its range.
-        NetworkError: The family cannot build a width, or what it builds does not fit.
+        NetworkError: The family cannot build a width that was named, or what it builds does not fit.
         DataError: There are too few samples, or errors rise with size.
     """
     _check(widths, candidates, max_drop, runs)
@@ -192,12 +193,19 @@ def _teacher(training: StudentTraining, wrong: int, samples: int) -> Point:
 
 
 def _considered(training: StudentTraining, widths: Sequence[float]) -> list[float]:
-    """The multiples of the smallest width up to the teacher's size, and the widths themselves."""
+    """The multiples of the smallest width up to the teacher's size, and the widths themselves.
+
+    A family may end earlier: at the first multiple that it refuses.
+    """
     step, largest = min(widths), training.teacher_parameters
     found = set(widths)
     for multiple in range(1, _MOST_CANDIDATES + 1):
-        width = multiple * step
-        if parameters_of(training.build(width)) > largest:
+        width = round(multiple * step, _DIGITS)  # 3 × 0.1 is 0.30000000000000004
+        try:
+            parameters = parameters_of(training.build(width))
+        except NetworkError:
+            break
+        if parameters > largest:
             break
         found.add(width)
     return list(found)

@@ -15,7 +15,7 @@ from compress.network import Network
 from compress.progress import Reporter
 from compress.students.family import build, load_family, parameters_of
 from compress.students.judging import ModuleSession
-from compress.students.recommendation import recommend
+from compress.students.recommendation import _considered, recommend
 from compress.students.training import StudentTraining
 from compress.task import load_task
 from compress.training.settings import TrainingSettings
@@ -50,6 +50,16 @@ def task_of(digits, network: Network, labels: bool = True, metric: str | None = 
 @pytest.fixture(scope="module")
 def training(digits, network) -> StudentTraining:
     return StudentTraining(perceptron, network, task_of(digits, network), BRIEF)
+
+
+@pytest.fixture(scope="module")
+def up_to_half(digits, network) -> StudentTraining:
+    def family(width: float) -> nn.Module:
+        if width > 0.55:
+            raise ValueError("too wide")
+        return perceptron(48 * width)
+
+    return StudentTraining(family, network, task_of(digits, network), BRIEF)
 
 
 class TestRecommendation:
@@ -87,6 +97,16 @@ class TestRecommendation:
         assert found.teacher.size == parameters_of(network.graph)
         assert (found.chosen, found.check, found.module) == (None, None, None)
         assert json.loads(json.dumps(found.to_dict()))["check"] is None
+
+    def test_default_candidates_are_exact_and_end_where_the_family_does(self, up_to_half):
+        assert sorted(_considered(up_to_half, [0.1, 0.2, 0.3])) == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+    @pytest.mark.parametrize(
+        "named", [{"widths": [0.1, 0.2, 0.75]}, {"widths": [0.1, 0.2, 0.3], "candidates": [0.75]}]
+    )
+    def test_a_width_that_was_named_and_is_refused_is_told_with_the_options(self, up_to_half, named):
+        with pytest.raises(NetworkError, match=r"one width, 0\.75 here; .*too wide.* --candidates"):
+            recommend(up_to_half, **named)
 
     @pytest.mark.parametrize("widths", [[], [2, 4], [2, 4, 4], [0, 2, 4], [2, 4, math.nan]])
     def test_fewer_than_three_widths_are_refused(self, training, widths):
