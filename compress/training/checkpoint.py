@@ -2,14 +2,46 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import pickle
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from compress.errors import OutputError
+from compress.training.samples import TrainingSamples
+
+
+def state_of(module: nn.Module) -> dict[str, Tensor]:
+    """Copies of what training may change: parameters, and buffers such as batch-norm statistics."""
+    trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
+    return {name: value.detach().clone() for name, value in (trained | dict(module.named_buffers())).items()}
+
+
+def key_of(student: nn.Module, teacher: nn.Module, samples: TrainingSamples, *how: object) -> str:
+    """What a checkpoint must share to belong to a training.
+
+    Args:
+        student: As it is before training.
+        teacher: All of its parameters and buffers count.
+        samples: How many train, the first batch of them, and the class labels of all, where they have any.
+        how: Settings of the training, by what they print as.
+    """
+    digest = hashlib.sha256(f"{how} {len(samples)} {torch.__version__}".encode())
+    inputs, targets = samples.batch(0)
+    first = {f"input {number}": tensor for number, tensor in enumerate(inputs)}
+    if targets is not None:
+        first["targets"] = targets
+    if samples.labels is not None:
+        first["labels"] = samples.labels
+    for tensors in (state_of(student), teacher.state_dict(), first):
+        for name, value in sorted(tensors.items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

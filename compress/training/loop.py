@@ -8,7 +8,6 @@ mixed precision.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +25,10 @@ from compress.errors import DataError, RecipeError
 from compress.training import checkpoint
 from compress.training.arithmetic import Arithmetic
 from compress.training.averaging import MovingAverage, assign
+from compress.training.checkpoint import state_of
 from compress.training.layout import channels_last, has_planes, runs_channels_last
 from compress.training.processes import Processes, joined
-from compress.training.recalibration import batch_norms, recalibrate, statistics_of
+from compress.training.recalibration import batch_norms, has_variances, recalibrate, statistics_of
 from compress.training.samples import TrainingSamples
 from compress.training.schedule import cosine
 from compress.training.settings import TrainingSettings
@@ -125,15 +125,15 @@ def train(
         device: Where to train; None for a GPU where there is one, else the CPU. Student and teacher end on the CPU.
 
     Raises:
-        RecipeError: A batch is too small to be divided among the processes.
+        RecipeError: A batch is too small to be divided among the processes, or to train batch norms on.
         DataError: There are too few samples, or the loss is not finite before training begins.
         OutputError: A checkpoint cannot be written.
     """
     arithmetic, processes = Arithmetic(settings.precision, device), joined()
-    _check_divisible(student, settings.batch_size, processes)
+    _check_divisible(settings.batch_size, processes)
     with _deterministic(seed), _on(arithmetic.device, student, teacher):
         if processes.count > 1:  # one that was made at random begins alike in all
-            assign(student, processes.told({name: value.cpu() for name, value in _state(student).items()}))
+            assign(student, processes.told({name: value.cpu() for name, value in state_of(student).items()}))
         training = _Training(
             student, teacher, data, loss, settings, tuple(inputs), seed, arithmetic, processes
         )
@@ -166,11 +166,11 @@ class _Training:
         self.steps_an_epoch = max(1, an_epoch // settings.batch_size)
         self.steps = settings.epochs * self.steps_an_epoch
         self.teaching = Teaching(teacher, self.samples, arithmetic, processes, self.steps)
-        self.key = _key(student, teacher, self.samples, settings, seed, loss)
+        self.key = checkpoint.key_of(student, teacher, self.samples, settings, seed, loss)
         self.trained = [value for value in student.parameters() if value.requires_grad]
         self.optimizer = torch.optim.Adam(self.trained, lr=settings.learning_rate)
         self.average = MovingAverage(student, settings.average)
-        self.best = _state(student)
+        self.best = state_of(student)
         self.report = TrainingReport(len(self.samples), self.samples.held_out)
         self.step = 0
         self.epoch_losses: list[float] = []
@@ -227,13 +227,26 @@ class _Training:
             )
         self.report.held_out_losses.append(value)
         if batch_norms(self.student):
+            self._check_variances()
             self._recalibrate()
             value = self._held_out_loss()
             self.report.recalibrated = value < self.report.held_out_losses[0]
             if self.report.recalibrated:
                 self.report.held_out_losses[0] = value
-                self.best = _state(self.student)
+                self.best = state_of(self.student)
             assign(self.student, self.best)
+
+    def _check_variances(self) -> None:
+        """A process with a single sample trains batch norms over its positions, where there are any."""
+        if self.settings.batch_size >= 2 * self.processes.count:
+            return
+        batch, _ = self.arithmetic.moved(self.samples.batch(0))
+        if not has_variances(self.student, [each[:1] for each in batch]):
+            raise RecipeError(
+                "batches with more than one value a channel, to train batch norms on",
+                f"a batch_size of {self.settings.batch_size} for {self.processes.count} processes",
+                "raise it, start fewer processes, or export a network of fixed batch with a dynamic one",
+            )
 
     def _recalibrate(self) -> None:
         size = self.settings.batch_size
@@ -269,11 +282,11 @@ class _Training:
         return int(sequence.generate_state(1)[0])
 
     def _exchanged(self, loss: Tensor) -> float:
-        """The whole batch's loss, with its gradients and its running statistics in every process."""
+        """The whole batch's loss, with its gradients in every process."""
         value = loss.detach().clone()
         gradients = [each.grad for each in self.trained if each.grad is not None]
         share = self.processes.share(self.settings.batch_size)
-        self.processes.sum([value, *gradients, *statistics_of(self.student)], share)
+        self.processes.sum([value, *gradients], share)
         return float(value)
 
     def _end_epoch(self) -> None:
@@ -287,7 +300,7 @@ class _Training:
             report.held_out_losses.append(value)
             if better:
                 report.best_epoch = len(report.losses)
-                self.best = _state(self.student)
+                self.best = state_of(self.student)
         if len(report.losses) - report.best_epoch >= self.settings.patience and not self._over():
             report.stopped = "no better"
 
@@ -310,7 +323,7 @@ class _Training:
         return {
             "key": self.key,
             "step": self.step,
-            "student": _state(self.student),
+            "student": state_of(self.student),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average.values,
             "best": self.best,
@@ -335,11 +348,10 @@ class _Training:
         return True
 
 
-def _check_divisible(student: nn.Module, batch_size: int, processes: Processes) -> None:
-    least = 2 if batch_norms(student) else 1  # one sample has no variance
-    if batch_size < least * processes.count:
+def _check_divisible(batch_size: int, processes: Processes) -> None:
+    if batch_size < processes.count:
         raise RecipeError(
-            f"a batch_size of at least {least * processes.count}, for {processes.count} processes",
+            f"a batch_size of at least {processes.count}, for {processes.count} processes",
             str(batch_size),
             "raise it, or start fewer processes",
         )
@@ -355,31 +367,6 @@ def _on(device: torch.device, *modules: nn.Module) -> Iterator[None]:
     finally:
         for module in modules:
             module.cpu()
-
-
-def _state(module: nn.Module) -> dict[str, Tensor]:
-    """What training may change: parameters, and buffers such as batch-norm statistics."""
-    trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
-    return {name: value.detach().clone() for name, value in (trained | dict(module.named_buffers())).items()}
-
-
-def _key(
-    student: nn.Module,
-    teacher: nn.Module,
-    samples: TrainingSamples,
-    settings: TrainingSettings,
-    seed: int,
-    loss: Loss,
-) -> str:
-    """What a checkpoint must share to belong to a training."""
-    digest = hashlib.sha256(f"{settings} {seed} {len(samples)} {loss} {torch.__version__}".encode())
-    first, _ = samples.batch(0)
-    inputs = {str(number): tensor for number, tensor in enumerate(first)}
-    for tensors in (_state(student), teacher.state_dict(), inputs):
-        for name, value in sorted(tensors.items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 @contextmanager

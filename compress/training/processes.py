@@ -6,8 +6,9 @@ the gradients, weighted by each part's share of the batch, so that a loss that i
 gradient it has in one process.
 
 A batch norm normalises each process's part by that part's own statistics (ghost batches, Hoffer et al. 2017,
-arXiv 1705.08741), since synchronised ones do not run on CPUs; the running statistics are averaged in the same sum. So
-after every step all processes hold the same weights and buffers, and the first one alone writes them to disk.
+arXiv 1705.08741), since synchronised ones do not run on CPUs; the running statistics are averaged whenever they are
+taken anew, before the network is judged. So after every step all processes hold the same weights, after every epoch
+the same buffers, and the first one alone writes them to disk.
 """
 
 from __future__ import annotations

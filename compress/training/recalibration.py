@@ -31,6 +31,28 @@ def statistics_of(module: nn.Module) -> list[Tensor]:
     ]
 
 
+def has_variances(module: nn.Module, batch: Sequence[Tensor]) -> bool:
+    """Whether every batch norm sees more than one value a channel in such a batch; a single one has no variance.
+
+    Args:
+        module: It is run once, and ends in inference mode.
+        batch: For every input.
+    """
+    values: list[int] = []
+
+    def note(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        values.append(inputs[0].numel() // inputs[0].shape[1])
+
+    hooks = [norm.register_forward_pre_hook(note) for norm in batch_norms(module)]
+    try:
+        with torch.no_grad():
+            module.eval()(*batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return all(each > 1 for each in values)
+
+
 def recalibrate(module: nn.Module, batches: Iterable[Sequence[Tensor]]) -> None:
     """Set every batch norm's running statistics to their average over these batches; one pass, nothing is trained.
 

@@ -65,6 +65,12 @@ class TrainingSamples:
         return len(self._trained)
 
     @property
+    def labels(self) -> Tensor | None:
+        """Class labels of all samples, held-out ones too, int64 ``(n,)``; None where there are none."""
+        labels = self._split.labels
+        return None if labels is None else torch.from_numpy(np.ascontiguousarray(labels))
+
+    @property
     def steps_a_pass(self) -> int:
         """After so many steps every sample was in a batch."""
         return -(-len(self) // self.batch_size)

@@ -37,9 +37,12 @@ class OneOutput(nn.Module):
 
 
 def samples(count: int = 100, labels: bool = True) -> ArraySplit:
+    return ArraySplit.from_arrays(arrays(count) if labels else {"x": arrays(count)["x"]})
+
+
+def arrays(count: int) -> dict[str, np.ndarray]:
     noise = np.random.default_rng(0)
-    arrays = {"x": noise.normal(size=(count, 6)).astype(np.float32)}
-    return ArraySplit.from_arrays(arrays | ({"y": noise.integers(0, 4, count)} if labels else {}))
+    return {"x": noise.normal(size=(count, 6)).astype(np.float32), "y": noise.integers(0, 4, count)}
 
 
 def trained(settings: TrainingSettings = SETTINGS, **options) -> tuple[OneOutput, TrainingReport]:
@@ -101,6 +104,27 @@ class TestLoop:
         if damage is not None:
             file.write_bytes(damage)
         assert same(trained(save_to=file)[0], trained()[0])
+
+    @pytest.mark.parametrize("kind", ["labels", "floats"])
+    def test_a_checkpoint_of_targets_that_were_corrected_since_is_not_used(self, tmp_path, kind):
+        def steps(**changed: np.ndarray) -> int:
+            seen: list[int] = []
+            student, options = OneOutput(1), {"inputs": ["x"], "save_to": tmp_path / "training.pt"}
+            data = ArraySplit.from_arrays(given | changed)
+            loss = Distillation(kind == "labels", label_weight=0.5)
+            train(student, OneOutput(0), data, loss, SETTINGS, report=lambda each: seen.append(1), **options)
+            return len(seen)
+
+        given = arrays(100)
+        if kind == "floats":
+            given["y"] = np.random.default_rng(1).normal(size=(100, 4)).astype(np.float32)
+            corrected = given["y"] + 1
+        else:
+            corrected = given["y"].copy()
+            corrected[-1] = (corrected[-1] + 1) % 4  # One sample, in whichever batch
+        assert steps() == 33
+        assert steps() == 0
+        assert steps(y=corrected) == 33
 
     def test_the_weights_of_the_best_epoch_are_kept(self):
         settings = TrainingSettings(epochs=4, batch_size=8, learning_rate=10.0, patience=4)
