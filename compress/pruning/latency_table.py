@@ -86,19 +86,6 @@ class Bench:
             with build.session:
                 return self.host.latency(build, None, None, self.target)[0].p50_ms
 
-    def tracing_ms(self, model: onnx.ModelProto, whole_ms: float) -> float:
-        """What telling the time of an operator adds to it, in milliseconds: a traced network is slower than itself.
-
-        Args:
-            model: A whole network, in fp32.
-            whole_ms: What it takes when nobody asks for its operators.
-        """
-        runs, source = self.layers(model)
-        if source != "measured":
-            return 0.0
-        fastest = [min(float(each["ms"]) for each in times) for times in zip(*runs, strict=True)]
-        return max(0.0, sum(fastest) - whole_ms) / len(fastest)
-
     def _compiled(self, model: onnx.ModelProto, directory: Path) -> Build:
         backend = self.host.backend
         if self.precision == "int8":
@@ -185,9 +172,7 @@ class Wanted:
     writes: bool = True
 
 
-def measure_table(
-    wanted: Iterable[Wanted], bench: Bench, whole_ms: float, tracing_ms: float = 0.0
-) -> LatencyTable:
+def measure_table(wanted: Iterable[Wanted], bench: Bench, whole_ms: float) -> LatencyTable:
     """Time layers over their widths.
 
     It ends after about ``bench.seconds``: the layers with the largest shares come first, and slow ones are timed at
@@ -197,7 +182,6 @@ def measure_table(
         wanted: Shapes, each once.
         bench: Where they are timed.
         whole_ms: Milliseconds of the whole network, which the shares are of.
-        tracing_ms: Of each operator's time, what telling it has added; see :meth:`Bench.tracing_ms`.
 
     Raises:
         CompressError: The back end runs no layer alone, or a layer cannot be quantized.
@@ -212,7 +196,7 @@ def measure_table(
         cached = kept.find(each)
         if cached is None and left > 0:
             grid = _grid(each, left / (len(ordered) - number), whole_ms)
-            cached = None if grid is None else _measured(each, *grid, bench, tracing_ms)
+            cached = None if grid is None else _measured(each, *grid, bench)
             if cached is not None:
                 kept.record(each, *cached)
         if cached is not None:
@@ -235,14 +219,13 @@ def _grid(each: Wanted, seconds: float, whole_ms: float) -> tuple[tuple[int, ...
 
 
 def _measured(
-    each: Wanted, inputs: tuple[int, ...], outputs: tuple[int, ...], bench: Bench, tracing_ms: float
+    each: Wanted, inputs: tuple[int, ...], outputs: tuple[int, ...], bench: Bench
 ) -> tuple[Staircase, str] | None:
     """None where the host does not tell the branches of the probe apart."""
     where = points(inputs, outputs, tied=each.shape.tied)
     layers, source = bench.layers(probe(each.shape, where))
     # Whatever else the machine does can only add to a time.
-    runs = [milliseconds(run, len(where), tracing_ms) for run in layers]
-    fastest = [min(each) for each in zip(*runs, strict=True)]
+    fastest = [min(each) for each in zip(*(milliseconds(run, len(where)) for run in layers), strict=True)]
     times: dict[Point, float] = dict(zip(where, fastest, strict=True))
     if not all(times.values()):
         return None

@@ -117,5 +117,4 @@ def network_latency(channels: Channels, model: onnx.ModelProto, bench: Bench) ->
                 known.reads or bool(each.inputs.groups),
                 known.writes or bool(each.outputs.groups),
             )
-    table = measure_table(wanted.values(), bench, whole_ms, bench.tracing_ms(model, whole_ms))
-    return NetworkLatency(whole_ms, table, operators)
+    return NetworkLatency(whole_ms, measure_table(wanted.values(), bench, whole_ms), operators)

@@ -26,9 +26,6 @@ _ENTRANCE = 16
 _OPSET = 20
 _BRANCH = re.compile(r"branch/(\d+)/")
 
-#: What tracing added is known on the average; no operator is left with less than this share of what was told.
-_LEAST_OF_TOLD = 0.2
-
 #: Between an int8 layer and the float exit of its branch; in a network int8 flows from layer to layer.
 _CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 
@@ -106,13 +103,12 @@ def quantized(model: onnx.ModelProto, flavour: QuantizationFlavour) -> onnx.Mode
     return quantize_static(model, [feeds], flavour, settings)[0]
 
 
-def milliseconds(layers: Iterable[Mapping[str, Any]], points: int, tracing_ms: float = 0.0) -> list[float]:
+def milliseconds(layers: Iterable[Mapping[str, Any]], points: int) -> list[float]:
     """By branch, the time of its layer, without conversions between int8 and float.
 
     Args:
         layers: As :meth:`compress.hosts.base.Host.layers` tells them of a probe.
         points: How many branches there are.
-        tracing_ms: Of each operator's time, what telling it has added.
 
     Returns:
         Milliseconds; 0 where the host says nothing of a branch.
@@ -123,8 +119,7 @@ def milliseconds(layers: Iterable[Mapping[str, Any]], points: int, tracing_ms: f
             continue
         # A runtime that fuses nodes joins their names; one that renames them keeps the name of what they write.
         if found := _BRANCH.search(str(layer["name"])):
-            told = float(layer["ms"])
-            spent[int(found.group(1))] += max(told - tracing_ms, _LEAST_OF_TOLD * told)
+            spent[int(found.group(1))] += float(layer["ms"])
     return spent
 
 

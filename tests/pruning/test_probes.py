@@ -84,20 +84,6 @@ def test_conversions_around_an_int8_layer_are_not_the_layer() -> None:
         assert sum(milliseconds(layers, 2)) == pytest.approx(sum(convolutions))
 
 
-def test_what_tracing_adds_to_an_operator_is_taken_off() -> None:
-    layers = [
-        {"name": "branch/0/y", "ms": 0.010},
-        {"name": "branch/1/y", "ms": 0.004},
-        {"name": "branch/1/relu", "ms": 0.020},
-        {"name": "enter-0-y", "ms": 1.0},
-    ]
-    assert milliseconds(layers, 2, 0.005) == pytest.approx([0.005, 0.0008 + 0.015])
-    model = probe(CONV, [(16, 16), (32, 48)])
-    assert 0 < bench().tracing_ms(model, whole_ms=0.0) < 50
-    assert bench().tracing_ms(model, whole_ms=1e9) == 0.0
-    assert bench("jetson-orin-nano-super").tracing_ms(model, whole_ms=0.0) == 0.0
-
-
 def test_an_absent_target_is_estimated() -> None:
     table = measure_table([Wanted(CONV, 1.0)], bench("jetson-orin-nano-super"), whole_ms=0.1)
     assert table.source == "estimated"
