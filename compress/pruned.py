@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -21,9 +22,11 @@ from compress.recipe import Recipe, Step
 from compress.record import Latency
 from compress.saving import check_writable, save_network
 from compress.target import Target, load_target
-from compress.task import load_task
+from compress.task import Task, load_task
 from compress.techniques import apply_recipe, load_technique
 from compress.techniques.base import Context
+from compress.techniques.distill import Distill
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +84,12 @@ def prune(
     rounds: int = 1,
     train_data: Any = None,
     epochs: int | None = None,
+    epoch_samples: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    temperature: float | None = None,
+    label_weight: float | None = None,
+    features: float | None = None,
     metric: str | Callable[..., Any] | None = None,
     calibration_data: Any = None,
     threads: int | None = None,
@@ -97,6 +106,10 @@ def prune(
     ``latency``, ``ratio`` and ``max_drop`` says how much goes; where none does, half of the latency with training
     data, and without it what costs at most one point.
 
+    What was measured and trained is kept in ``<out>.partial`` until ``out`` is written: after an interruption the same
+    call goes on. Under ``torchrun`` the first process prunes and all train together; the first measures and writes,
+    and all return the same.
+
     Args:
         model: A torch.export, TorchScript, state-dict or pickled file, or a live module, which is not modified.
         data: Evaluation data, of any kind that :func:`compress.optimize` takes; nothing is chosen by it.
@@ -107,12 +120,20 @@ def prune(
         max_drop: Points that may be lost without training, > 0, judged on the calibration data.
         importance: One of :data:`compress.techniques.prune.IMPORTANCES`; None takes
             ``hessian_diagonal`` where there are calibration samples.
-        per_layer: Whether each layer loses ``ratio``; else all units compete.
+        per_layer: Whether each layer loses ``ratio``; else all units compete. With ``ratio`` alone.
         keep: Layers whose outputs stay as they are, and blocks of them, by name.
-        precision: ``fp32`` or ``int8``: what the network will run in; widths are fastest at other steps in each.
+        precision: ``fp32`` or ``int8``: what the network will run in; widths are fastest at other steps in each. Not
+            with ``ratio``.
         rounds: Steps in which as much goes, each followed by training, ≥ 1.
         train_data: Data to train on, labelled or not.
-        epochs: Of training after each round; None for the default of the technique ``distill``.
+        epochs: Of training after each round; None for the default of :class:`compress.techniques.distill.Distill`,
+            like the next six. With ``train_data`` alone.
+        epoch_samples: Samples an epoch.
+        batch_size: Samples a step, of all processes together.
+        learning_rate: At the peak of the schedule.
+        temperature: Of class scores.
+        label_weight: From 0, the original's outputs alone, to 1, the labels alone.
+        features: Weight of activations inside that both have in equal shape under the same name.
         metric: See :func:`compress.optimize`.
         calibration_data: Data to judge importance on.
         threads: Of the runtime; None for the back end's own choice.
@@ -125,10 +146,21 @@ def prune(
 
     Raises:
         UsageError: Something given cannot be used; the message says what to do.
-        UnavailableError: The target's back end is not on this machine.
+        UnavailableError: The target's back end is not on this machine, or another process has ended.
     """
     reporter = reporter or Reporter()
-    if latency is None and ratio is None and max_drop is None:
+    training = {
+        "epochs": epochs,
+        "epoch_samples": epoch_samples,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "temperature": temperature,
+        "label_weight": label_weight,
+        "features": features,
+    }
+    amounts = {"latency": latency, "ratio": ratio, "max_drop": max_drop}
+    _check_fit(amounts, per_layer, rounds, training, trains=train_data is not None)
+    if all(each is None for each in amounts.values()):
         latency, max_drop = (DEFAULT_LATENCY, None) if train_data is not None else (None, DEFAULT_DROP)
     settings = {
         "latency": latency,
@@ -139,8 +171,8 @@ def prune(
         "keep_layers": tuple(keep),
         "precision": precision,
     }
-    load_technique(Step("prune", {key: value for key, value in settings.items() if value is not None}))
-    recipe = _recipe(settings, rounds, {} if epochs is None else {"epochs": epochs}, train_data is not None)
+    recovery = Step("distill", _given(training)) if train_data is not None else None
+    recipe = _recipe(_given(settings), rounds, recovery)
     path = Path(out)
     check_writable(path, model)
 
@@ -158,56 +190,117 @@ def prune(
     if network.graph is None:
         raise NetworkError("a torch network", "an ONNX model, which cannot be pruned", "give the torch file")
 
-    with (
-        connect(deployment, seconds, told=reporter.stage) as host,
-        tempfile.TemporaryDirectory(prefix="compress-") as scratch,
-    ):
-        directory = Path(scratch)
+    if recovery is not None:
+        _check_training(recovery, network, task)
+
+    from compress.training.processes import joined
+
+    kept = path.with_name(path.name + ".partial")
+    with connect(deployment, seconds, told=reporter.stage) as host:
         context = Context(
             task,
             deployment,
             seed,
-            directory=directory / "training",
+            directory=kept,
             reporter=reporter,
             original=network,
             host=host,
             threads=threads,
-            cache=directory / "latency",
+            cache=kept / "latency",
         )
         reporter.stage("pruning")
         smaller = apply_recipe(recipe, network, context)
-        reporter.stage("measuring accuracy")
-        networks = measured({"original": network, "pruned": smaller}, task)
-        reporter.stage("measuring latency")
-        times = _latency(network, smaller, host, deployment, threads, directory)
-    save_network(smaller, path)
-    return Pruned(path, sha256_of(path), recipe, deployment.name, networks, times, context.reports)
+        processes = joined()
+        done = None
+        if processes.first:
+            reporter.stage("measuring accuracy")
+            networks = measured({"original": network, "pruned": smaller}, task)
+            reporter.stage("measuring latency")
+            times = _latency(network, smaller, host, deployment, threads)
+            save_network(smaller, path)
+            shutil.rmtree(kept, ignore_errors=True)
+            done = Pruned(path, sha256_of(path), recipe, deployment.name, networks, times, context.reports)
+    result: Pruned = processes.told(done)
+    return result
 
 
-def _recipe(settings: Mapping[str, Any], rounds: int, training: Mapping[str, Any], trains: bool) -> Recipe:
-    """As many rounds of pruning and, where there is data, of recovery; each removes the same share of what is left."""
+def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if value is not None}
+
+
+def _check_fit(
+    amounts: Mapping[str, float | None],
+    per_layer: bool,
+    rounds: int,
+    training: Mapping[str, Any],
+    *,
+    trains: bool,
+) -> None:
+    """Refuse what would be given in vain beside the rest; what one step refuses by itself is left to it."""
     if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
         raise UsageError("rounds, a whole number from 1", repr(rounds), "correct it")
-    if rounds > 1 and settings["max_drop"] is not None:
-        raise UsageError("--latency or --ratio with several rounds", "--max-drop", "leave --rounds out")
-    given = {key: value for key, value in settings.items() if value is not None}
-    if settings["latency"] is not None:
-        given["latency"] = settings["latency"] ** (1 / rounds)
-    if settings["ratio"] is not None:
-        given["ratio"] = 1 - (1 - settings["ratio"]) ** (1 / rounds)
-    steps = [Step("prune", given), *([Step("distill", dict(training))] if trains else [])]
+    amount = next(iter(_given(amounts)), None)
+    flag = "none" if amount is None else _flag(amount)
+    if per_layer and amount != "ratio":
+        raise UsageError("--ratio with --per-layer", flag, "give --ratio, or leave --per-layer out")
+    if rounds > 1 and amount == "max_drop":
+        raise UsageError("--latency or --ratio with several rounds", flag, "leave --rounds out")
+    if rounds > 1 and amount is None and not trains:
+        raise UsageError(
+            "--train-data, --latency or --ratio with several rounds", flag, "give one, or leave --rounds out"
+        )
+    unused = next(iter(_given(training)), None)
+    if unused is not None and not trains:
+        raise UsageError(
+            f"--train-data with {_flag(unused)}", "none", f"give it, or leave {_flag(unused)} out"
+        )
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _recipe(settings: dict[str, Any], rounds: int, recovery: Step | None) -> Recipe:
+    """As many rounds of pruning and, where there is data, of recovery; each removes the same share of what is left."""
+    load_technique(Step("prune", settings))  # as given, before it is divided among rounds
+    each = dict(settings)
+    if rounds > 1 and "latency" in each:
+        each["latency"] **= 1 / rounds
+    if rounds > 1 and "ratio" in each:
+        each["ratio"] = 1 - (1 - each["ratio"]) ** (1 / rounds)
+    steps = [Step("prune", each), *([] if recovery is None else [recovery])]
     for step in steps:
         load_technique(step)
     return Recipe("pruned", tuple(steps * rounds))
 
 
+def _check_training(recovery: Step, network: Network, task: Task) -> None:
+    """Whatever training would refuse of its data is told before any layer is timed.
+
+    Raises:
+        DataError: There are too few samples, or no labels where they have a weight.
+    """
+    from compress.training.context import training_data
+    from compress.training.samples import TrainingSamples
+
+    technique = load_technique(recovery)
+    assert isinstance(technique, Distill)
+    data = training_data(task, technique.label_weight, purpose="recovery", otherwise="")
+    how = technique.training(fixed_batch(network.inputs))
+    names = [spec.name for spec in network.inputs]
+    TrainingSamples(
+        data, names, how.batch_size, how.held_out, seed=0
+    )  # whatever the seed, as many are needed
+
+
 def _latency(
-    network: Network, smaller: Network, host: Host, target: Target, threads: int | None, directory: Path
+    network: Network, smaller: Network, host: Host, target: Target, threads: int | None
 ) -> tuple[Latency, Latency]:
     """Of both at the first batch size, the second with its ratio to the first."""
     backend = host.backend
     builds = []
     with ExitStack() as stack:
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compress-")))
         stack.enter_context(host.exclusive())
         for name, each in (("original", network), ("pruned", smaller)):
             place = directory / name

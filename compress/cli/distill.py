@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.cli.options import data_options, network_options
+from compress.cli.options import data_options, network_options, training_options
 from compress.cli.student_widths import choose_and_print, width_options
+from compress.cli.torchrun import is_first, left_to_the_first
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from compress.distilling import Distilled
-
-_FIRST_TELLS_SECONDS = 20.0
 
 
 @click.command()
@@ -41,15 +39,7 @@ _FIRST_TELLS_SECONDS = 20.0
     show_default=True,
     help="A .pt2 or .onnx file.",
 )
-@click.option("--epochs", type=int, help="At most so many; fewer where nothing gets better. [default: 8]")
-@click.option("--epoch-samples", type=int, help="Samples an epoch. [default: all]")
-@click.option("--batch-size", type=int, help="Samples a step, of all processes together. [default: 64]")
-@click.option("--learning-rate", type=float, help="At the peak of the schedule. [default: 0.001]")
-@click.option("--temperature", type=float, help="Of class scores. [default: 1]")
-@click.option("--label-weight", type=float, help="From 0, MODEL alone, to 1, the labels alone. [default: 0]")
-@click.option(
-    "--features", type=float, help="Weight of activations that both have in equal shape. [default: 0]"
-)
+@training_options
 @click.option(
     "--precision",
     type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
@@ -71,7 +61,6 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     """
     if choice is not None:
         return choose_and_print(model, choice, settings, as_json=as_json)
-    import os
     import sys
 
     from rich.console import Console
@@ -80,8 +69,8 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     from compress.distilling import distill as run
     from compress.progress import Reporter
 
-    if os.environ.get("RANK", "0") != "0":
-        with _left_to_the_first():
+    if not is_first():
+        with left_to_the_first():
             run(model, reporter=Reporter(), **settings)
         return 0
     with TerminalReporter(Console(stderr=True)) as reporter:
@@ -94,18 +83,6 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     for line in _lines(result):
         click.echo(line)
     return 0
-
-
-@contextmanager
-def _left_to_the_first() -> Iterator[None]:
-    """An error is the first process's to tell, on which the launcher ends this one; if it does not, it is told here."""
-    import time
-
-    try:
-        yield
-    except Exception:
-        time.sleep(_FIRST_TELLS_SECONDS)
-        raise
 
 
 def _table(result: Distilled) -> Table:

@@ -67,6 +67,33 @@ def deployment_options(command: Command) -> Command:
     return command
 
 
+def training_options(command: Command) -> Command:
+    """How to train by distillation; what is not given arrives as None, for the default of the technique ``distill``."""
+    for option in (
+        click.option(
+            "--features",
+            type=float,
+            help="Weight of activations that both have in equal shape. [default: 0]",
+        ),
+        click.option(
+            "--label-weight",
+            type=float,
+            help="From 0, MODEL alone, to 1, the labels alone. [default: 0]",
+        ),
+        click.option("--temperature", type=float, help="Of class scores. [default: 1]"),
+        click.option("--learning-rate", type=float, help="At the peak of the schedule. [default: 0.001]"),
+        click.option(
+            "--batch-size", type=int, help="Samples a step, of all processes together. [default: 64]"
+        ),
+        click.option("--epoch-samples", type=int, help="Samples an epoch. [default: all]"),
+        click.option(
+            "--epochs", type=int, help="At most so many; fewer where nothing gets better. [default: 8]"
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 def host_options(command: Command) -> Command:
     """The machine that a TensorRT target is."""
     for option in (

@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.cli.options import Seconds, data_options, deployment_options, network_options
+from compress.cli.options import (
+    Seconds,
+    data_options,
+    deployment_options,
+    network_options,
+    training_options,
+)
+from compress.cli.torchrun import is_first, left_to_the_first
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from compress.pruned import Pruned
+
+_MOST_NOTES = 3
 
 
 @click.command()
@@ -49,9 +58,12 @@ if TYPE_CHECKING:
     type=click.Choice(["fp32", "int8"]),
     default="fp32",
     show_default=True,
-    help="What it will run in: widths are fastest at other steps in each.",
+    help="What it will run in: widths are fastest at other steps in each. Not with --ratio.",
 )
-@click.option("--train-data", help="Data to train on after pruning; labels are not needed.")
+@click.option(
+    "--train-data",
+    help="Data to train on after each pruning, as the options from --epochs to --features say; labels are not needed.",
+)
 @click.option(
     "--rounds",
     type=click.IntRange(1),
@@ -59,7 +71,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Prune and train in so many rounds.",
 )
-@click.option("--epochs", type=int, help="Of training after each round, at most.")
+@training_options
 @click.option("--threads", type=click.IntRange(1), help="Threads of the runtime. [default: all cores]")
 @click.option(
     "--seconds",
@@ -77,14 +89,23 @@ def prune(model: str, as_json: bool, **settings: Any) -> int:
     MODEL is a torch.export .pt2, TorchScript, or a state dict with --factory. Widths are those at which the target
     really gets faster, by timing its layers. `compress optimize` reads the .pt2 that is written.
 
+    What was measured and trained is kept in OUT.partial until OUT is written: after an interruption the same command
+    goes on. Under torchrun (`torchrun --nproc-per-node 2 -m compress prune ...`) the first process prunes and all
+    train together.
+
     \b
-    Exit codes: 0 written, 2 usage, 4 target not available, 5 internal.
+    Exit codes: 0 written, 2 usage, 4 target or another process not available, 5 internal.
     """
     from rich.console import Console
 
     from compress.cli.terminal import TerminalReporter
+    from compress.progress import Reporter
     from compress.pruned import prune as run
 
+    if not is_first():
+        with left_to_the_first():
+            run(model, reporter=Reporter(), **settings)
+        return 0
     with TerminalReporter(Console(stderr=True)) as reporter:
         result = run(model, reporter=reporter, **settings)
     if as_json:
@@ -112,6 +133,15 @@ def _lines(result: Pruned) -> Iterator[str]:
     yield f"  on {after.accuracy.samples} samples"
     if margin := result.reports["prune"].get("margin"):
         yield f"{margin['note']}"
+    yield from _note_lines(result.reports["prune"]["notes"])
+
+
+def _note_lines(notes: Sequence[str]) -> Iterator[str]:
+    """Why a network may have lost little."""
+    for note in notes[:_MOST_NOTES]:
+        yield f"note: {note}"
+    if len(notes) > _MOST_NOTES:
+        yield f"note: {len(notes) - _MOST_NOTES} more like these, in --json"
 
 
 def _latency_line(result: Pruned) -> str:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +66,16 @@ def test_a_smaller_network_is_written_that_is_read_again(place, monkeypatch, cap
 
 
 def test_rounds_of_pruning_and_training_are_all_reported(place, monkeypatch, capsys) -> None:
-    arguments = ("--ratio", "0.5", "--rounds", "2", "--epochs", "1", "--train-data", "train.npz")
+    training = ("--epochs", "1", "--batch-size", "20", "--learning-rate", "0.002", "--temperature", "2")
+    arguments = ("--ratio", "0.5", "--rounds", "2", "--train-data", "train.npz", *training)
     assert run(place, monkeypatch, *arguments, "--out", "small.onnx", "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert set(told["reports"]) == {"prune", "distill", "prune-2", "distill-2"}
     assert told["reports"]["prune"]["settings"]["ratio"] == pytest.approx(1 - 0.5**0.5)
+    for name in ("distill", "distill-2"):
+        settings = told["reports"][name]["settings"]
+        expected = {"epochs": 1, "batch_size": 20, "learning_rate": 0.002, "temperature": 2.0}
+        assert {name: settings[name] for name in expected} == expected
     assert told["reports"]["prune-2"]["macs"][1] < told["reports"]["prune"]["macs"][1]
     assert told["sha256"] == sha256_of(place / "small.onnx")
     assert [each["name"] for each in told["networks"]] == ["original", "pruned"]
@@ -92,6 +102,16 @@ def test_a_latency_on_an_absent_target_is_estimated(place, monkeypatch, capsys) 
         (("--max-drop", "1", "--rounds", "2"), "leave --rounds out"),
         (("--ratio", "0.3", "--keep", "stam"), "did you mean"),
         (("--ratio", "0.3", "--epochs", "0", "--train-data", "train.npz"), "epochs"),
+        (
+            ("--ratio", "0.3", "--batch-size", "100", "--train-data", "train.npz"),
+            "at least 200 training samples",
+        ),
+        (("--ratio", "0.3", "--label-weight", "0.5", "--train-data", "train.npz"), "set label_weight = 0"),
+        (("--ratio", "0.3", "--features", "1"), "--train-data with --features"),
+        (("--ratio", "0.3", "--epoch-samples", "99"), "--train-data with --epoch-samples"),
+        (("--latency", "0.5", "--per-layer"), "--ratio with --per-layer; found --latency"),
+        (("--ratio", "0.5", "--precision", "int8"), "found ratio; remove precision"),
+        (("--keep", "stam"), "did you mean stem?"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_a_line(place, monkeypatch, capsys, arguments, told) -> None:
@@ -100,6 +120,59 @@ def test_what_cannot_be_done_is_told_in_a_line(place, monkeypatch, capsys, argum
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert told in error
     assert sha256_of(place / "net.pt2") == before
+
+
+def test_of_several_processes_the_first_alone_tells(place, monkeypatch, capsys) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr("compress.cli.torchrun.time.sleep", waited.append)
+    monkeypatch.setenv("RANK", "1")
+    assert run(place, monkeypatch, "--out", "pruned.bin") == 2
+    assert waited
+    assert capsys.readouterr().out == ""
+
+
+LAUNCH = """
+import sys, time
+from compress.training import checkpoint, loop
+loop.SAVE_SECONDS = 0.0
+save = checkpoint.save
+def slowly(*arguments):
+    save(*arguments)
+    time.sleep(0.1)  # there is time to kill it
+checkpoint.save = slowly
+from compress.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_a_training_killed_for_real_goes_on_at_the_widths_that_were_chosen(
+    place, monkeypatch, capsys
+) -> None:
+    training = ("--train-data", "train.npz", "--epochs", "2", "--batch-size", "10")
+    arguments = ("--latency", "0.98", "--out", "killed.pt2", *training, "--json")
+    command = [sys.executable, "-c", LAUNCH, "prune", "net.pt2", "--data", "val.npz", *QUICK, *arguments]
+    kept = place / "killed.pt2.partial"
+    running = subprocess.Popen(command, cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while not list(kept.rglob("distill.pt")) and running.poll() is None:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGKILL)
+    assert running.wait() == -signal.SIGKILL
+    (checkpoint,) = kept.rglob("distill.pt")
+    assert 0 < torch.load(checkpoint)["step"] < 2 * 16
+    (decided,) = kept.rglob("prune.json")
+    chosen = json.loads(decided.read_text())
+    steps: list[int] = []
+    monkeypatch.setattr("compress.cli.terminal.TerminalReporter.tick", lambda _, done: steps.append(done))
+    assert run(place, monkeypatch, *arguments) == 0
+    assert steps[0] > 1
+    told = json.loads(capsys.readouterr().out)
+    left = {name: before - after for name, (before, after) in told["reports"]["prune"]["groups"].items()}
+    assert {name: gone for name, gone in left.items() if gone} == {
+        name: len(units) for name, units in chosen["units"].items()
+    }
+    assert told["reports"]["prune"]["latency"] == chosen["told"]["latency"]
+    assert not kept.exists()
 
 
 def test_an_onnx_model_is_refused(place, monkeypatch, capsys) -> None:

@@ -90,7 +90,7 @@ def test_a_latency_without_layers_that_multiply_is_refused() -> None:
     tokens = np.random.default_rng(0).integers(0, 50, (80, 6))
     network = load_network(Sums().eval(), example={"tokens": tokens[:2]})
     task = load_task({"tokens": tokens}).bind(network.inputs, network.outputs)
-    with pytest.raises(RecipeError, match="a network that multiplies.*--ratio"):
+    with pytest.raises(RecipeError, match=r"a network that multiplies.*--ratio"):
         Prune(latency=0.5, importance="magnitude").apply(network, Context(task, BOARD))
 
 
