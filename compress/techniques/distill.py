@@ -56,7 +56,7 @@ class Distill(Technique):
 
         Raises:
             DataError: There is no training data, or too little; or label_weight is set and there are no labels.
-            RecipeError: The network is an ONNX model by now.
+            RecipeError: The network is an ONNX model by now, or batches are too small to train its batch norms on.
             NetworkError: Its batch is fixed, and the teacher's at another size.
         """
         data = training_data(context.task, self.label_weight, purpose="distillation", otherwise="")

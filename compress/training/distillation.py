@@ -59,6 +59,7 @@ def distilled(
 
     Raises:
         NetworkError: The student has no weights.
+        RecipeError: Batches are too small for the processes, or to train batch norms on.
         DataError: There are too few samples, labels are missing, or outputs are not finite.
         OutputError: A checkpoint cannot be written.
     """
