@@ -13,6 +13,7 @@ from torch import fx
 from compress.errors import DataError
 from compress.export import in_eval_mode
 from compress.metrics import drop_points
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     from compress.data import Batch
@@ -40,8 +41,7 @@ class CalibrationJudge:
         assert network.graph is not None
         self._metric = context.task.metric
         self._names = [spec.name for spec in network.inputs]
-        spec = network.inputs[0]
-        fixed = None if spec.dynamic_batch or not spec.shape else int(spec.shape[0])
+        fixed = fixed_batch(network.inputs)
         self._calibration, self._fixed = context.task.calibration, fixed
         self._originals: list[list[np.ndarray[Any, Any]]] | None = None
         if self._metric.needs == "reference":
