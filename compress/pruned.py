@@ -288,9 +288,8 @@ def _check_training(recovery: Step, network: Network, task: Task) -> None:
     data = training_data(task, technique.label_weight, purpose="recovery", otherwise="")
     how = technique.training(fixed_batch(network.inputs))
     names = [spec.name for spec in network.inputs]
-    TrainingSamples(
-        data, names, how.batch_size, how.held_out, seed=0
-    )  # whatever the seed, as many are needed
+    # As many are needed whatever the seed is.
+    TrainingSamples(data, names, how.batch_size, how.held_out, seed=0)
 
 
 def _latency(
