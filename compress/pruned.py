@@ -18,6 +18,7 @@ from compress.loading import load_for
 from compress.network import Network
 from compress.onnx_graph.files import sha256_of
 from compress.progress import Reporter
+from compress.pruning.probes import quantized
 from compress.recipe import Recipe, Step
 from compress.record import Latency
 from compress.saving import check_writable, save_network
@@ -50,8 +51,9 @@ class Pruned:
         recipe: What was applied.
         target: Name of the target that widths were chosen and latencies told for.
         networks: ``original`` and ``pruned``, measured on the same samples.
-        latency: Of the original and of the pruned network at the target's first batch size, in fp32; the ratio is of
-            calls that alternate, or of estimates where the target is not at hand.
+        latency: Of the original and of the pruned network at the target's first batch size, both in the precision
+            that widths were chosen for; the ratio is of calls that alternate, or of estimates where the target is not
+            at hand.
         reports: What each step has to tell, by its name.
     """
 
@@ -216,7 +218,7 @@ def prune(
             reporter.stage("measuring accuracy")
             networks = measured({"original": network, "pruned": smaller}, task)
             reporter.stage("measuring latency")
-            times = _latency(network, smaller, host, deployment, threads)
+            times = _latency(network, smaller, precision, host, deployment, threads)
             save_network(smaller, path)
             shutil.rmtree(kept, ignore_errors=True)
             done = Pruned(path, sha256_of(path), recipe, deployment.name, networks, times, context.reports)
@@ -293,9 +295,9 @@ def _check_training(recovery: Step, network: Network, task: Task) -> None:
 
 
 def _latency(
-    network: Network, smaller: Network, host: Host, target: Target, threads: int | None
+    network: Network, smaller: Network, precision: str, host: Host, target: Target, threads: int | None
 ) -> tuple[Latency, Latency]:
-    """Of both at the first batch size, the second with its ratio to the first."""
+    """Of both at the first batch size in fp32 or int8, the second with its ratio to the first."""
     backend = host.backend
     builds = []
     with ExitStack() as stack:
@@ -304,7 +306,10 @@ def _latency(
         for name, each in (("original", network), ("pruned", smaller)):
             place = directory / name
             place.mkdir()
-            artifact = backend.compile(each.to_onnx(), place, backend.default_options(target, threads))
+            model = each.to_onnx()
+            if precision == "int8":
+                model = quantized(model, target.quantization)
+            artifact = backend.compile(model, place, backend.default_options(target, threads))
             builds.append(Build(artifact, stack.enter_context(host.open(artifact, target))))
         original, pruned = builds
         return (

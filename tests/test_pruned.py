@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -18,6 +19,7 @@ from torch import nn
 import compress
 from compress.cli.prune import _lines
 from compress.errors import CompressError, DataError, RecipeError, UsageError
+from compress.hosts.absent import AbsentHost
 from compress.progress import Reporter
 from compress.pruning import decision
 from compress.training import loop, processes
@@ -104,6 +106,21 @@ def test_a_share_of_the_latency_is_divided_among_the_rounds(tmp_path) -> None:
     for name in ("prune", "prune-2"):
         assert done.reports[name]["settings"]["latency"] == pytest.approx(0.9)
         assert done.reports[name]["latency"]["table"]["precision"] == "int8"
+
+
+def test_what_is_to_run_in_int8_is_timed_in_int8(tmp_path, monkeypatch) -> None:
+    seen: list[set[str]] = []
+    real = AbsentHost.latency
+
+    def watched(self, build, *rest):
+        seen.append({node.op_type for node in onnx.load(build.artifact.path).graph.node})
+        return real(self, build, *rest)
+
+    monkeypatch.setattr(AbsentHost, "latency", watched)
+    for precision, quantized in (("int8", True), ("fp32", False)):
+        settings = {"latency": 0.9, "precision": precision, "target": BOARD}
+        prune(tmp_path / f"{precision}.pt2", 256, **settings)
+        assert ["QuantizeLinear" in operators for operators in seen[-2:]] == [quantized, quantized]
 
 
 def test_with_training_data_half_of_the_latency_goes(tmp_path) -> None:

@@ -146,7 +146,8 @@ def _note_lines(notes: Sequence[str]) -> Iterator[str]:
 
 def _latency_line(result: Pruned) -> str:
     before, after = result.latency
-    told = f"latency on {result.target}: {before.p50_ms:.3g} ms → {after.p50_ms:.3g} ms"
+    precision = " in int8" if result.recipe.steps[0].settings["precision"] == "int8" else ""
+    told = f"latency on {result.target}{precision}: {before.p50_ms:.3g} ms → {after.p50_ms:.3g} ms"
     if after.ratio is None:
         return told
     ratio = f"{after.ratio:.2f}× the time"
