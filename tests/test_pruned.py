@@ -152,12 +152,15 @@ class Sorting(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.one, self.two = nn.Linear(16, 12), nn.Linear(12, 12)
-        self.three, self.four = nn.Linear(12, 20), nn.Linear(20, 5)
+        self.three, self.four, self.five = nn.Linear(12, 20), nn.Linear(20, 20), nn.Linear(20, 5)
+        with torch.no_grad():
+            self.five.weight.mul_(100)  # the units of four matter more than any of three
+            self.four.bias.mul_(100)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.one(x).sort(dim=1).values
         x = self.two(x).sort(dim=1).values
-        return self.four(self.three(x).relu())
+        return self.five(self.four(self.three(x).relu()).relu())
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +172,7 @@ def hardly(tmp_path_factory) -> compress.Pruned:
 
 def test_one_round_takes_the_ratio_as_given(hardly) -> None:
     assert hardly.recipe.steps[0].settings["ratio"] == 0.1
-    assert hardly.reports["prune"]["groups"] == {"three": [20, 18]}
+    assert hardly.reports["prune"]["groups"] == {"three": [20, 18], "four": [20, 18]}
     assert [path.name for path in hardly.path.parent.iterdir()] == ["out.pt2"]
 
 

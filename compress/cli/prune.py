@@ -147,14 +147,12 @@ def _note_lines(notes: Sequence[str]) -> Iterator[str]:
 def _latency_line(result: Pruned) -> str:
     before, after = result.latency
     precision = " in int8" if result.recipe.steps[0].settings["precision"] == "int8" else ""
-    told = f"latency on {result.target}{precision}: {before.p50_ms:.3g} ms → {after.p50_ms:.3g} ms"
-    if after.ratio is None:
-        return told
-    ratio = f"{after.ratio:.2f}× the time"
+    # Of calls that alternate, the ratio tells more than two times that were taken one after the other.
+    told = f"latency on {result.target}{precision}: {after.ratio:.2f}× the original's {before.p50_ms:.3g} ms"
     if after.ratio_interval is not None:
-        ratio += f", {after.ratio_interval.low:.2f} to {after.ratio_interval.high:.2f}"
+        told += f", {after.ratio_interval.low:.2f} to {after.ratio_interval.high:.2f}"
     rounds = [report for name, report in result.reports.items() if name.partition("-")[0] == "prune"]
     shares = [report["latency"]["predicted"] for report in rounds if "latency" in report]
     foretold = f"; {math.prod(shares):.2f}× predicted from its layers" if shares else ""
     source = " (estimated)" if after.source == "estimated" else ""
-    return f"{told}, {ratio}{source}{foretold}"
+    return f"{told}{source}{foretold}"

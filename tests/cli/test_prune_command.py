@@ -49,7 +49,7 @@ def test_a_smaller_network_is_written_that_is_read_again(place, monkeypatch, cap
         "MACs: ",
         "parameters: ",
         "latency on cpu: ",
-        "× the time",
+        "× the original",
         "top-1: ",
         "drop: ",
     ):
