@@ -1,6 +1,6 @@
 """Time and peak memory of finding channel groups: the shape of ResNet-56, and chains and ResNets of growing depth.
 
-    python -m benchmarks.pruning_scale [--depths 50 200 800]
+    python -m benchmarks.pruning_scale [--depths 50 100 200 800]
 
 Each figure comes from a process of its own: seconds of processor time of `find_channels` without the one forward
 pass that it makes, and peak resident memory above what the process held with the network. Weights are random.
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--depths", nargs="+", type=int, default=[50, 200, 800])
+    parser.add_argument("--depths", nargs="+", type=int, default=[50, 100, 200, 800])
     parser.add_argument("--one", nargs=2, metavar=("KIND", "LAYERS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
