@@ -139,7 +139,7 @@ def result_table(result: Result) -> Table:
             f"{interval.low / shown.p50_ms:.2f}–{interval.high / shown.p50_ms:.2f}× of it"
         )
     else:
-        table.caption = "latency: median ms, and × the time of fp32 from interleaved pairs"
+        table.caption = "latency: median ms, alone; × the time of fp32, in turns: what decides"
     return table
 
 
