@@ -118,7 +118,9 @@ def _held(channels: Channels, keep: list[str]) -> set[str]:
     for name in keep:
         if not any(_below(layer, name) for layer in layers):
             raise RecipeError(
-                "the name of a layer to keep", f"'{name}'", closest(name, layers) or "see compress inspect for the names"
+                "the name of a layer to keep",
+                f"'{name}'",
+                closest(name, layers) or "see compress inspect for the names",
             )
     held = set()
     for group in channels.groups:
