@@ -121,7 +121,7 @@ def quantize(
         data: Evaluation data, of any kind that :func:`compress.optimize` takes; a quarter at most is set apart for
             calibration where no other data is given for it.
         target: Decides how Q/DQ look, and what may be quantized.
-        out: The file to write; None writes ``<model>.<precision>.onnx`` into the working directory.
+        out: The ``.onnx`` file to write; None writes ``<model>.<precision>.onnx`` into the working directory.
         precision: One of :data:`PRECISIONS`.
         recipe: A recipe or its TOML file in place of a precision; the settings below then override its own.
         method: How ranges are found; one of :data:`compress.quantization.METHODS`.

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import fx
 
 from compress.history import written_safely
+from compress.training.checkpoint import add_tensors
 from compress.training.processes import joined
 
 Decision = TypeVar("Decision")
@@ -60,9 +60,7 @@ def key_of(graph: fx.GraphModule, **others: Any) -> str:
         **others: Settings, data, target and machine, told apart by their ``repr``.
     """
     digest = hashlib.sha256(f"{sorted(others.items())} {graph.code}".encode())
-    for name, value in sorted(graph.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    add_tensors(digest, graph.state_dict())
     return digest.hexdigest()
 
 

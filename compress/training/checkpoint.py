@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,15 @@ def key_of(student: nn.Module, teacher: nn.Module, samples: TrainingSamples, *ho
     if samples.labels is not None:
         first["labels"] = samples.labels
     for tensors in (state_of(student), teacher.state_dict(), first):
-        for name, value in sorted(tensors.items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        add_tensors(digest, tensors)
     return digest.hexdigest()
+
+
+def add_tensors(digest: hashlib._Hash, tensors: Mapping[str, Tensor]) -> None:
+    """Let tensors of any kind count in a hash, in the order of their names."""
+    for name, value in sorted(tensors.items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

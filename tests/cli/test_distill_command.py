@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +17,7 @@ from compress.errors import NetworkError
 from compress.network import load_network
 from compress.onnx_graph.files import sha256_of
 from compress.saving import save_network
+from tests.killing import killed_in_training
 
 STUDENTS = """
 from torch import nn
@@ -188,35 +184,15 @@ def test_a_training_that_diverges_says_so(place, capsys):
     assert "lower --learning-rate" in capsys.readouterr().out
 
 
-LAUNCH = """
-import sys, time
-from compress.training import checkpoint, loop
-loop.SAVE_SECONDS = 0.0
-save = checkpoint.save
-def slowly(*arguments):
-    save(*arguments)
-    time.sleep(0.05)  # there is time to kill it
-checkpoint.save = slowly
-from compress.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.slow
 def test_a_training_killed_for_real_goes_on_with_the_same_weights(place):
     settings = ["--student", "students:small", "--epochs", "10", "--batch-size", "8", "--out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", LAUNCH, *ARGUMENTS, *settings]
-    running = subprocess.Popen([*command, "killed-student.pt2"], env=environment)
-    checkpoint = place / "killed-student.pt2.partial" / "distill.pt"
-    while not checkpoint.exists() and running.poll() is None:
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
+    killed = [*ARGUMENTS, *settings, "killed-student.pt2"]
+    checkpoint = killed_in_training(killed, place, place / "killed-student.pt2.partial")
     interrupted = torch.load(checkpoint)["step"]
     assert 0 < interrupted < 10 * 45
     assert not (place / "killed-student.pt2").exists()
-    assert main([*ARGUMENTS, *settings, "killed-student.pt2"]) == 0
+    assert main(killed) == 0
     assert main([*ARGUMENTS, *settings, "whole-student.pt2"]) == 0
     killed, whole = (load_network(f"{name}-student.pt2").graph.state_dict() for name in ("killed", "whole"))
     assert all(torch.equal(value, whole[name]) for name, value in killed.items())

@@ -1,11 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +13,7 @@ from compress.cli import main
 from compress.network import load_network
 from compress.onnx_graph.files import sha256_of
 from tests.graphs import classifier
+from tests.killing import killed_in_training
 from tests.networks import ResidualCNN, build
 
 X = np.random.default_rng(0).standard_normal((60, 3, 8, 8)).astype(np.float32)
@@ -131,34 +127,16 @@ def test_of_several_processes_the_first_alone_tells(place, monkeypatch, capsys) 
     assert capsys.readouterr().out == ""
 
 
-LAUNCH = """
-import sys, time
-from compress.training import checkpoint, loop
-loop.SAVE_SECONDS = 0.0
-save = checkpoint.save
-def slowly(*arguments):
-    save(*arguments)
-    time.sleep(0.1)  # there is time to kill it
-checkpoint.save = slowly
-from compress.cli import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 @pytest.mark.slow
 def test_a_training_killed_for_real_goes_on_at_the_widths_that_were_chosen(
     place, monkeypatch, capsys
 ) -> None:
     training = ("--train-data", "train.npz", "--epochs", "2", "--batch-size", "10")
     arguments = ("--latency", "0.98", "--out", "killed.pt2", *training, "--json")
-    command = [sys.executable, "-c", LAUNCH, "prune", "net.pt2", "--data", "val.npz", *QUICK, *arguments]
     kept = place / "killed.pt2.partial"
-    running = subprocess.Popen(command, cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    while not list(kept.rglob("distill.pt")) and running.poll() is None:
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    assert running.wait() == -signal.SIGKILL
-    (checkpoint,) = kept.rglob("distill.pt")
+    checkpoint = killed_in_training(
+        ["prune", "net.pt2", "--data", "val.npz", *QUICK, *arguments], place, kept
+    )
     assert 0 < torch.load(checkpoint)["step"] < 2 * 16
     (decided,) = kept.rglob("prune.json")
     chosen = json.loads(decided.read_text())

@@ -131,6 +131,7 @@ def test_the_command_knows_every_choice() -> None:
         (["model.onnx", "--data", "nowhere.npz"], "nowhere.npz"),
         (["model.onnx", "--data", "val.npz", "--out", "no/where.onnx"], "no directory no"),
         (["model.onnx", "--data", "val.npz", "--out", "model.onnx"], "given as a network"),
+        (["model.onnx", "--data", "val.npz", "--out", "small.pt2"], "ends in .onnx; found small.pt2"),
         (["model.onnx", "--data", "val.npz", "--exclude", "conv3"], "conv3"),
         (["model.onnx", "--data", "val.npz", "--percentile", "3"], "percentile"),
         (

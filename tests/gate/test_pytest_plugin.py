@@ -67,6 +67,8 @@ def test_metric_and_groups_are_those_of_the_command(pytester: pytest.Pytester, r
     sliced = str(pytester.makefile(".toml", slices='checks = ["slices"]\nmax_slice_drop_points = 50\n'))
     call = f"{main!r}, {main!r}, {data!r}, {sliced!r}, metric='agreement', groups='groups.npy'"
     outcome(pytester, f"assert 'of 2 slices' in compress_gate({call})[0].detail", passed=1)
+    unknown = outcome(pytester, f"compress_gate({main!r}, {main!r}, {data!r}, metric='nonsense')", failed=1)
+    unknown.stdout.fnmatch_lines(["*MetricError*nonsense*"])
     outcome(pytester, f"compress_gate({main!r}, {main!r}, metric='top-1')", failed=1)
 
 
