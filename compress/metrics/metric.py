@@ -1,4 +1,10 @@
-"""What a metric is: a value for every sample, so that two networks can be compared sample by sample."""
+"""What a metric is: a value for every sample, so that two networks can be compared sample by sample.
+
+Some figures belong to a whole data set and not to a sample: mean average precision, the similarity of each sample's
+nearest neighbour, an error in units of the outputs' spread. For these, :attr:`Metric.per_sample` keeps a row of each
+sample, and :attr:`Metric.over_data` makes a value for each sample of all rows together. The mean of these values is the
+figure, so that everything that compares two networks stays the same.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +21,7 @@ from compress.tensors import TensorSpec
 
 Array = NDArray[Any]
 Values = NDArray[np.float64]
-PerSample = Callable[[Sequence[Array], Array | None, Sequence[Array] | None], Values]
+PerSample = Callable[[Sequence[Array], Array | None, Sequence[Array] | None], Sequence[Any]]
 
 
 @dataclass(frozen=True)
@@ -24,14 +30,21 @@ class Metric:
 
     Attributes:
         name: As ``--metric`` takes it.
-        per_sample: ``(outputs, targets, reference)`` of a batch to float64 ``(n,)``, finite. ``outputs`` has an array
-            ``(n, …)`` for each output of the network, ``reference`` the same of the original network, or None.
+        per_sample: ``(outputs, targets, reference)`` of a batch of n samples → float64 ``(n,)``, finite; or, where
+            ``over_data`` is set, n rows of any kind. ``outputs`` has an array ``(n, …)`` for each output of the
+            network, ``reference`` the same of the original network, or None.
         needs: ``labels`` (targets of any kind) or ``reference``.
         right_or_wrong: Every value is 0 or 1; then gates use tests of paired proportions.
         higher_is_better: Direction.
         unit: ``%`` where values are shares of 1 and shown times 100; else empty.
         class_labels: Whether targets must be class labels, int64 ``(n,)``.
         fit: Narrows the metric to a network's outputs; None where it fits any. Raises MetricError.
+        over_data: Rows of all samples, in order → float64 ``(n,)``, finite, whose mean is the figure; None where the
+            rows are that already.
+        beside: Rows of all samples → further figures by name, which are told and decide nothing; None for none.
+        span: Smallest and largest value that a sample can have; None where that is not known. Bounds of a mean of few
+            samples rest on it.
+        outputs: Names of the outputs that it judges; empty for all of them.
     """
 
     name: str
@@ -42,6 +55,10 @@ class Metric:
     unit: str
     class_labels: bool = False
     fit: Callable[[Sequence[TensorSpec]], Metric] | None = None
+    over_data: Callable[[Sequence[Any]], Values] | None = None
+    beside: Callable[[Sequence[Any]], dict[str, float]] | None = None
+    span: tuple[float, float] | None = None
+    outputs: tuple[str, ...] = ()
 
     def fitted(self, outputs: Sequence[TensorSpec]) -> Metric:
         """This metric for a network with these outputs.
@@ -50,6 +67,10 @@ class Metric:
             MetricError: It says nothing about such outputs.
         """
         return self if self.fit is None else self.fit(outputs)
+
+    def values(self, rows: Sequence[Any]) -> Values:
+        """One value for each sample, float64 ``(n,)``, from what :attr:`per_sample` gave for all samples in order."""
+        return np.asarray(rows, dtype=np.float64) if self.over_data is None else self.over_data(rows)
 
 
 def drop_points(metric: Metric, baseline_mean: float, candidate_mean: float) -> float:

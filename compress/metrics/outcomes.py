@@ -1,0 +1,81 @@
+"""The values that a network reaches on evaluation data, by every metric that it is judged by.
+
+A network may be judged by several metrics: one for each of its outputs. Each has a drop of its own, and the worst
+decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from compress.metrics.metric import Array, Metric, Values, drop_points
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """The values of one metric.
+
+    Attributes:
+        metric: The metric.
+        values: Its value for every sample in order, float64 ``(n,)``.
+        beside: Further figures by name, which decide nothing; empty for most metrics.
+    """
+
+    metric: Metric
+    values: Values
+    beside: dict[str, float] = field(default_factory=dict)
+
+
+class OutcomeCollector:
+    """Takes a network's outputs batch by batch, and gives the outcomes of all of them.
+
+    Args:
+        metrics: What the network is judged by, at least one.
+    """
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = tuple(metrics)
+        self._rows: list[list[Any]] = [[] for _ in self._metrics]
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether :meth:`add` must be given the original network's outputs."""
+        return any(metric.needs == "reference" for metric in self._metrics)
+
+    def add(
+        self, outputs: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None = None
+    ) -> None:
+        """Judge one batch.
+
+        Args:
+            outputs: An array ``(n, …)`` for each output of the network.
+            targets: ``(n, …)``, or None where there are none.
+            reference: The original network's outputs; None where no metric needs them.
+
+        Raises:
+            MetricError: A metric cannot judge such outputs or targets.
+        """
+        for metric, rows in zip(self._metrics, self._rows, strict=True):
+            rows.extend(metric.per_sample(outputs, targets, reference))
+
+    def outcomes(self) -> tuple[Outcomes, ...]:
+        """The outcomes of all batches so far, in the order of the metrics."""
+        return tuple(
+            Outcomes(metric, metric.values(rows), {} if metric.beside is None else metric.beside(rows))
+            for metric, rows in zip(self._metrics, self._rows, strict=True)
+        )
+
+
+def worst_drop(outcomes: Sequence[Outcomes], originals: Sequence[Outcomes]) -> float:
+    """The largest drop of any metric, in points; see :func:`compress.metrics.drop_points`.
+
+    Args:
+        outcomes: What a build reaches, metric by metric.
+        originals: What the original network reaches on the same samples.
+    """
+    return max(
+        drop_points(ours.metric, float(theirs.values.mean()), float(ours.values.mean()))
+        for ours, theirs in zip(outcomes, originals, strict=True)
+    )
