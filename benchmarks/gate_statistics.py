@@ -167,7 +167,7 @@ def rounds(trials: int = 4_000) -> None:
     for name, noise in noises.items():
         for slower in (0.0, 0.02, 0.05, 0.10):
             verdicts = [
-                judge_latency(lambda number: math.log1p(slower) + noise(), GatePolicy()).verdict  # noqa: B023
+                judge_latency(lambda number: {1: math.log1p(slower) + noise()}, GatePolicy()).verdict  # noqa: B023
                 for _ in range(trials)
             ]
             shares = [100 * verdicts.count(each) / trials for each in (Verdict.FAIL, Verdict.PASS)]

@@ -12,6 +12,9 @@ from compress.record import Drop, Latency, Profile
 
 _ESTIMATES_TIE = 0.05
 
+#: Samples in a call, and milliseconds from call to call where calls are paced.
+_Condition = tuple[int, float | None]
+
 Objective = Literal["latency", "throughput", "size"]
 
 
@@ -58,7 +61,9 @@ def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
     upper bound of its paired drop lies inside the margin; what the data cannot decide is not shipped. Whoever asks for
     throughput runs large batches: the other sizes decide nothing then.
     """
-    verdicts = {entry.recipe.name: _objection(entry, limits) for entry in candidates}
+    verdicts = {
+        entry.recipe.name: _objection(entry, limits, _conditions(candidates[0])) for entry in candidates
+    }
     fit = [entry for entry in candidates if not verdicts[entry.recipe.name]]
     if not fit:
         reason = (
@@ -72,6 +77,24 @@ def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
             verdicts[entry.recipe.name] = _runner_up(entry, best, limits)
     verdicts[best.recipe.name] = "shipped"
     return Choice(best, _reason(best, original, verdicts), verdicts, pareto_front(candidates))
+
+
+def lowest_ratio(candidates: Sequence[Candidate], limits: Limits) -> float | None:
+    """The time over fp32's that the best build so far is known not to exceed; None where nothing beats fp32.
+
+    Args:
+        candidates: What was tried so far, the original first.
+        limits: What the user asks; where that is the smallest file, no time decides and None is given.
+    """
+    if limits.objective == "size":
+        return None
+    known = [
+        judged.ratio_interval.high
+        for entry in candidates[1:]
+        if not _objection(entry, limits, _conditions(candidates[0]))
+        and (judged := _judged(_measured(entry), limits.objective)).ratio_interval is not None
+    ]
+    return min(known, default=None)
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
@@ -97,8 +120,23 @@ def inside_margin(drop: Drop | None, max_drop: float) -> bool:
     return drop is None or drop.interval.high <= max_drop
 
 
-def _objection(entry: Candidate, limits: Limits) -> str:
-    """What speaks against shipping it, or an empty string."""
+def _conditions(original: Candidate) -> set[_Condition]:
+    """What the original was timed under."""
+    return set() if original.profile is None else {_condition(each) for each in original.profile.latency}
+
+
+def _condition(latency: Latency) -> _Condition:
+    return latency.batch, latency.period_ms
+
+
+def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) -> str:
+    """What speaks against shipping it, or an empty string.
+
+    Args:
+        entry: The candidate.
+        limits: What the user asks.
+        conditions: What the original was timed under.
+    """
     profile = entry.profile
     if profile is None:
         return entry.rejected or "not built"
@@ -125,10 +163,20 @@ def _objection(entry: Candidate, limits: Limits) -> str:
     slowest = judged.ratio if judged.ratio_interval is None else judged.ratio_interval.high
     if slowest >= 1:
         return f"not faster than fp32 ({judged.ratio:.2f}× its time)"
-    for latency in () if limits.objective == "throughput" else profile.latency:
+    if limits.objective == "throughput":
+        return ""
+    for latency in profile.latency:
         if latency.ratio_interval is not None and latency.ratio_interval.low > 1:
-            return f"slower than fp32 at batch {latency.batch} ({latency.ratio:.2f}× its time)"
+            return f"slower than fp32 at {_where(latency)} ({latency.ratio:.2f}× its time)"
+    missing = sorted(batch for batch, _ in conditions - {_condition(each) for each in profile.latency})
+    if missing:
+        return f"slower than another build at batch {judged.batch}, and so not timed at batch {missing[0]}"
     return ""
+
+
+def _where(latency: Latency) -> str:
+    paced = "" if latency.period_ms is None else f" in calls {latency.period_ms:.3g} ms apart"
+    return f"batch {latency.batch}{paced}"
 
 
 def _best(fit: Sequence[Candidate], objective: Objective) -> Candidate:
@@ -173,7 +221,8 @@ def _lost(drop: Drop) -> str:
 
 
 def _judged(profile: Profile, objective: Objective) -> Latency:
-    return profile.latency[-1] if objective == "throughput" else profile.latency[0]
+    back_to_back = [each for each in profile.latency if each.period_ms is None]
+    return back_to_back[-1] if objective == "throughput" else back_to_back[0]
 
 
 def _cost(profile: Profile, objective: Objective) -> float:

@@ -11,11 +11,12 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Self
 
+from compress.backends.base import Artifact
 from compress.errors import OutputError
 from compress.onnx_graph.files import sha256_of
 from compress.recipe import Recipe
@@ -141,6 +142,22 @@ class History:
             file.flush()
             os.fsync(file.fileno())
         self.candidates.append(candidate)
+
+    def keep_reference(self, fastest: Mapping[int, Artifact]) -> None:
+        """Keep which fp32 ratios refer to at each batch size; see :class:`compress.hosts.base.Reference`."""
+        kept = {batch: {**asdict(each), "path": str(each.path)} for batch, each in fastest.items()}
+        with written_safely(self.directory):
+            partial = self.directory / "reference.json.partial"
+            partial.write_text(json.dumps(kept, indent=2), encoding="utf-8")
+            partial.replace(self.directory / "reference.json")
+
+    def reference(self) -> dict[int, Artifact]:
+        """What :meth:`keep_reference` kept; empty where there is nothing."""
+        try:
+            kept = json.loads((self.directory / "reference.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return {int(batch): Artifact(**{**each, "path": Path(each["path"])}) for batch, each in kept.items()}
 
     def path_of(self, candidate: Candidate) -> Path:
         """Where a candidate's artifact lies."""

@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.backends import load_backend
 from compress.backends.base import Artifact
+from compress.backends.onnx_artifact import copied
 from compress.bundle import Bundle, check_replaceable, load_bundle
-from compress.choice import Choice, Limits, choose
+from compress.choice import Choice, Limits, choose, lowest_ratio
 from compress.competition import Competition, check_sessions, competition, tuned_options
 from compress.errors import (
     CompressError,
@@ -28,8 +29,9 @@ from compress.history import Candidate, History, written_safely
 from compress.hosts import connect
 from compress.loading import load_for
 from compress.network import Network
+from compress.onnx_graph.files import size_of
 from compress.onnx_graph.layers import layers, totals
-from compress.profiling.measure import measure
+from compress.profiling.measure import Original, deciding, measure
 from compress.progress import Reporter
 from compress.recipe import Recipe
 from compress.search import ORIGINAL, most_candidates, propose
@@ -43,8 +45,7 @@ from compress.versions import versions
 if TYPE_CHECKING:
     import torch
 
-    from compress.hosts.base import Host
-    from compress.record import Profile
+    from compress.hosts.base import Host, Tuned
 
 #: Of a call: with fewer multiply-accumulates it costs what it costs at any width.
 _LEAST_PRUNED_MACS = 10_000_000
@@ -193,7 +194,7 @@ def optimize(
         "trust-pickle": trust_pickle,
         "recipe": [str(recipe) for recipe in recipes if isinstance(recipe, str | Path)],
     }
-    run = _Run(network, task, deployment, machine, rivals, seed, threads, seconds, reporter)
+    run = _Run(network, task, deployment, machine, rivals, limits, seed, threads, seconds, reporter)
 
     with machine, History(out.with_name(out.name + ".partial"), run.key()) as history:
         trains = task.training is not None
@@ -242,6 +243,7 @@ class _Run:
     target: Target
     host: Host
     rivals: Competition
+    limits: Limits
     seed: int
     threads: int | None
     seconds: float
@@ -260,6 +262,7 @@ class _Run:
             "backends": self.rivals.names,
             "providers": self.rivals.providers,
             "threads": self.threads,
+            "decisive": self.decisive,
             "seconds": self.seconds,
             "seed": self.seed,
             "machine": self.fingerprint,
@@ -287,7 +290,8 @@ class _Run:
             self.reporter.step("compiling")
             with written_safely(history.directory):
                 directory = history.directory_of(recipe)
-                artifact = self.compile(recipe, compressed, directory, history)
+                tuned = self.compile(recipe, compressed, directory, history)
+            artifact = tuned.artifact
             twin = _same_build(artifact, history)
             if twin is not None:
                 return Candidate(recipe, rejected=f"the same file as {twin}", reports=context.reports)
@@ -300,6 +304,9 @@ class _Run:
                 original=_original(history),
                 fingerprint=self.fingerprint,
                 network=(self.network.origin.name, self.network.origin.sha256),
+                settings_costs=tuned.costs,
+                decisive=self.decisive,
+                rival=lowest_ratio(history.candidates, self.limits),
                 reporter=self.reporter,
             )
         except (OutputError, ConnectionLostError, MachineChangedError):
@@ -312,19 +319,39 @@ class _Run:
         file = str(artifact.path.relative_to(history.directory))
         return Candidate(recipe, profile, file, None, context.reports, time.perf_counter() - start)
 
-    def compile(self, recipe: Recipe, compressed: Network, directory: Path, history: History) -> Artifact:
-        """Compile with the session options that the first build of the back end was found to be fastest with."""
+    @property
+    def decisive(self) -> int:
+        """The batch size that decides between builds."""
+        batches = self.target.batch_sizes
+        return batches[-1] if self.limits.objective == "throughput" else batches[0]
+
+    def compile(self, recipe: Recipe, compressed: Network, directory: Path, history: History) -> Tuned:
+        """Compile, and choose the session options."""
         backend = load_backend(recipe.backend or self.host.backend.name)
-        defaults, tuned = (
-            backend.default_options(self.target, self.threads),
-            tuned_options(backend.name, history),
-        )
-        options = {**defaults, **(tuned or {}), **recipe.session}
+        options = {**backend.default_options(self.target, self.threads), **recipe.session}
         artifact = backend.compile(compressed.to_onnx(), directory, options)
-        if tuned is not None:
-            return artifact
         self.reporter.step("choosing session options")
-        return self.host.tune(artifact, self.task, self.target, self.threads)
+        target = deciding(self.target, self.decisive)
+        if recipe == ORIGINAL:
+            return self._original(artifact, directory, target, history)
+        known = tuned_options(backend.name, history)
+        return self.host.tune(artifact, self.task, target, self.threads, known=known, kept=recipe.session)
+
+    def _original(self, artifact: Artifact, directory: Path, target: Target, history: History) -> Tuned:
+        """The fp32 build, or the user's own file where that is faster; what ratios refer to is kept with the run."""
+        given = self._given(artifact)
+        tuned, fastest = self.host.reference(artifact, given, self.task, target, self.threads)
+        if given is not None and tuned.artifact.path == given.path:
+            tuned = replace(tuned, artifact=copied(given, directory))
+        history.keep_reference(fastest)
+        return tuned
+
+    def _given(self, built: Artifact) -> Artifact | None:
+        """The user's own file as the runtime opens it by default; None where it is no ONNX file."""
+        path = Path(self.network.origin.path)
+        if self.network.origin.format != "onnx" or built.backend != "onnxruntime" or not path.is_file():
+            return None
+        return replace(built, path=path, sha256=self.network.origin.sha256, size_bytes=size_of(path))
 
 
 def _checked(recipes: Sequence[Recipe | str | Path]) -> list[Recipe]:
@@ -351,20 +378,21 @@ def _prunable(network: Network) -> bool:
     return totals(layers(network.to_onnx(), shapes=shapes)).macs >= _LEAST_PRUNED_MACS
 
 
-def _original(history: History) -> tuple[Profile, Artifact] | None:
+def _original(history: History) -> Original | None:
     if not history.candidates:
         return None
     first = history.candidates[0]
     profile = first.profile
     if profile is None:
         raise InternalError("a measured original", "none", "report this as a defect")
-    return profile, Artifact(
+    artifact = Artifact(
         history.path_of(first),
         profile.artifact_sha256,
         profile.artifact_bytes,
         profile.backend,
         profile.options,
     )
+    return Original(profile, artifact, history.reference())
 
 
 def _same_build(artifact: Artifact, history: History) -> str | None:

@@ -6,14 +6,14 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.distilling import Measured, measured
 from compress.errors import NetworkError, UsageError
 from compress.hosts import connect
-from compress.hosts.base import Build
+from compress.hosts.base import Build, Reference
 from compress.loading import load_for
 from compress.network import Network
 from compress.onnx_graph.files import sha256_of
@@ -218,7 +218,7 @@ def prune(
             reporter.stage("measuring accuracy")
             networks = measured({"original": network, "pruned": smaller}, task)
             reporter.stage("measuring latency")
-            times = _latency(network, smaller, precision, host, deployment, threads)
+            times = _latency(network, smaller, precision, host, deployment, task, threads)
             save_network(smaller, path)
             shutil.rmtree(kept, ignore_errors=True)
             done = Pruned(path, sha256_of(path), recipe, deployment.name, networks, times, context.reports)
@@ -295,11 +295,17 @@ def _check_training(recovery: Step, network: Network, task: Task) -> None:
 
 
 def _latency(
-    network: Network, smaller: Network, precision: str, host: Host, target: Target, threads: int | None
+    network: Network,
+    smaller: Network,
+    precision: str,
+    host: Host,
+    target: Target,
+    task: Task,
+    threads: int | None,
 ) -> tuple[Latency, Latency]:
     """Of both at the first batch size in fp32 or int8, the second with its ratio to the first."""
-    backend = host.backend
-    builds = []
+    backend, builds = host.backend, []
+    first = replace(target, batch_sizes=target.batch_sizes[:1])
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compress-")))
         stack.enter_context(host.exclusive())
@@ -313,6 +319,6 @@ def _latency(
             builds.append(Build(artifact, stack.enter_context(host.open(artifact, target))))
         original, pruned = builds
         return (
-            host.latency(original, None, None, target)[0],
-            host.latency(pruned, original, None, target)[0],
+            host.latency(original, None, task, first)[0],
+            host.latency(pruned, Reference(original), task, first)[0],
         )

@@ -121,14 +121,23 @@ class Latency:
         interval: Of the median, in milliseconds.
         throughput_per_s: Samples per second of back-to-back calls.
         iterations: Timed calls after warm-up; 0 for an estimate.
-        ratio: This build's time over the fp32 build's: median over interleaved pairs of one run for measured
-            figures, quotient of the two estimates otherwise. None for fp32 itself.
-        ratio_interval: Of ``ratio``, from order statistics of the pairs.
+        ratio: This build's time over that of fp32 at this batch size, as fast as fp32 was found to be there, both in
+            turns in processes of their own (:mod:`compress.measuring`); the quotient of the two estimates for
+            estimated figures. None where it was compared with nothing.
+        ratio_interval: Of ``ratio``, over starts of both (:mod:`compress.statistics.ratios`).
         p90_interval: Of ``p90_ms``, in milliseconds, from order statistics. None where there is no p90.
         p99_interval: Of ``p99_ms``, likewise.
         warm_up: What was dropped; None for estimates and in profiles that did not record it.
         drift: Of the median from the first half of the calls to the second, as a share, where the two disagree
             (:mod:`compress.profiling.noise`); None where they agree.
+        starts: How often the build was started in a process of its own; 0 for estimates and where it was not recorded.
+        shapes: Shape of each input in the timed calls, by its name; empty where it was not recorded.
+        period_ms: Milliseconds from the beginning of one call to that of the next, for paced calls (a camera's); None
+            for calls back to back.
+        reference_ms: Median time of the fp32 that ``ratio`` refers to, in the same turns, in milliseconds.
+        reference_options: Session options which that fp32 ran with; None where there is no ratio.
+        settings_cost: Time with the build's session options over its time with those that were fastest at this batch
+            size; None where no others were tried.
     """
 
     source: Source
@@ -145,6 +154,12 @@ class Latency:
     p99_interval: Interval | None = None
     warm_up: WarmUp | None = None
     drift: float | None = None
+    starts: int = 0
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+    period_ms: float | None = None
+    reference_ms: float | None = None
+    reference_options: dict[str, Any] | None = None
+    settings_cost: float | None = None
 
 
 @dataclass(frozen=True)

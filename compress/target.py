@@ -66,6 +66,8 @@ class Target:
         precisions: That are worth trying, in this order; ``fp32`` first.
         quantization: How int8 looks.
         batch_sizes: At which latency is told: 1 and a second one, unless the user asked for others.
+        calls_per_second: How often the device makes a call, such as for each frame of a camera; builds are then timed
+            in paced calls too. None for calls back to back alone.
         launch_overhead_us: What one kernel costs however little it computes, microseconds; estimates take it where
             none was fitted for the GPU's generation (:mod:`compress.profiling.efficiency`).
         power_w: Lowest and highest power budget, watts; None where unknown.
@@ -108,6 +110,7 @@ class Target:
     sources: Mapping[str, str] = field(default_factory=dict, hash=False)
     further_backends: Mapping[str, FurtherBackend] = field(default_factory=dict, hash=False)
     further_providers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    calls_per_second: float | None = None
 
     def for_backend(self, name: str) -> Target:
         """The target as a technique sees it that builds for one of its back ends: its flavour and precisions.
@@ -174,6 +177,7 @@ _KEYS: Mapping[str, Field] = {
     "further_backends": Table({"openvino": _FURTHER, "torch-tensorrt": _FURTHER_FLOAT}),
     "further_providers": Table(dict.fromkeys(_FURTHER_PROVIDERS, replace(_PRECISIONS, required=False))),
     "batch_sizes": List(Number("samples", 1, 65536, whole=True), shortest=2, longest=2, required=True),
+    "calls_per_second": Number("calls per second", 1e-2, 1e4),
     "compute_capability": Text(),
     "cores": Number("", 1, 65536, whole=True),
     "isa": List(Text()),

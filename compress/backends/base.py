@@ -166,11 +166,14 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def variants(self, options: Mapping[str, Any], threads: int | None) -> list[dict[str, Any]]:
+    def variants(
+        self, options: Mapping[str, Any], target: Target, threads: int | None = None
+    ) -> list[dict[str, Any]]:
         """Session options worth trying instead of ``options``.
 
         Args:
             options: Those of :meth:`default_options`, which are not among the variants.
+            target: What it is deployed on.
             threads: What the user fixed and no variant changes; None leaves it open.
         """
 

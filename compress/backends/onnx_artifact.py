@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 def folded(model: onnx.ModelProto) -> onnx.ModelProto:
     """The graph as it is written; one with Q/DQ was folded before it was quantized, and folding would undo these."""
     return prepare(model) if quantized_operator(model) is None else model
+
+
+def copied(artifact: Artifact, directory: Path) -> Artifact:
+    """A copy of an artifact and of its external data in ``directory``, under the same names."""
+    for part in files_of(artifact.path):
+        shutil.copyfile(part, directory / part.name)
+    path = directory / artifact.path.name
+    return replace(artifact, path=path, sha256=sha256_of(path), size_bytes=size_of(path))
 
 
 def write_artifact(

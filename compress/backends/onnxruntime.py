@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
     from compress.target import Target
 
-#: Every session setting that may appear in a manifest, with its default.
+#: Every session setting that may appear in a manifest, with the runtime's own default; 0 threads: the runtime chooses.
 DEFAULTS: dict[str, Any] = {
     "provider": CPU,
-    "intra_op_threads": 1,
-    "spinning": False,
+    "intra_op_threads": 0,
+    "spinning": True,
     "arena": True,
     "qdq_fusion": True,
 }
@@ -79,23 +79,26 @@ class OnnxRuntime(Backend):
         return OnnxRuntimeSession(artifact.path, artifact.options)
 
     def default_options(self, target: Target, threads: int | None = None) -> dict[str, Any]:
-        """See :meth:`Backend.default_options`: one thread a core, no spinning.
-
-        Spinning threads steal a core from whatever runs next to them; on a loaded two-core machine a vision
-        transformer took 26 ms without and 62 ms with them.
-        """
+        """See :meth:`Backend.default_options`: as a session is that is opened without any."""
         return {
             **DEFAULTS,
             "provider": target.provider or DEFAULTS["provider"],
-            "intra_op_threads": threads or target.cores or DEFAULTS["intra_op_threads"],
+            "intra_op_threads": threads or DEFAULTS["intra_op_threads"],
         }
 
-    def variants(self, options: Mapping[str, Any], threads: int | None) -> list[dict[str, Any]]:
-        """See :meth:`Backend.variants`: one thread instead of all, and threads that spin while they wait."""
-        if options["intra_op_threads"] == 1:
+    def variants(
+        self, options: Mapping[str, Any], target: Target, threads: int | None = None
+    ) -> list[dict[str, Any]]:
+        """See :meth:`Backend.variants`: threads that sleep while they wait, and one thread instead of all.
+
+        Threads that spin steal a core from whatever runs next to them: on a loaded two-core machine a vision
+        transformer took 26 ms without and 62 ms with them.
+        """
+        cores = target.cores or 1
+        if threads == 1 or cores == 1:
             return []
-        spinning = {**options, "spinning": True}
-        return [spinning] if threads is not None else [spinning, {**options, "intra_op_threads": 1}]
+        sleeping = {**options, "spinning": False, "intra_op_threads": threads or cores}
+        return [sleeping] if threads is not None else [sleeping, {**options, "intra_op_threads": 1}]
 
     def coverage(self, artifact: Artifact) -> dict[str, Any] | None:
         """See :meth:`Backend.coverage`; a provider that compiles subgraphs does not tell."""
@@ -208,8 +211,6 @@ def _open(
     ):  # numbered from 1; the calling thread is not the session's to bind
         bound = ";".join(str(processor + 1) for processor in settings["affinity"])
         session_options.add_session_config_entry("session.intra_op_thread_affinities", bound)
-    # Threads that go on spinning after a call would steal a core from whatever is measured next.
-    session_options.add_session_config_entry("session.force_spinning_stop", "1")
     if optimized is not None:
         session_options.optimized_model_filepath = str(optimized)
     if trace is not None:

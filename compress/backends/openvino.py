@@ -68,7 +68,9 @@ class OpenVino(Backend):
         """See :meth:`Backend.default_options`: one thread a core, floats in fp32."""
         return {**DEFAULTS, "intra_op_threads": threads or target.cores or DEFAULTS["intra_op_threads"]}
 
-    def variants(self, options: Mapping[str, Any], threads: int | None) -> list[dict[str, Any]]:
+    def variants(
+        self, options: Mapping[str, Any], target: Target, threads: int | None = None
+    ) -> list[dict[str, Any]]:
         """See :meth:`Backend.variants`: one thread instead of all."""
         if threads is not None or options["intra_op_threads"] == 1:
             return []

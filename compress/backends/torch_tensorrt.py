@@ -79,7 +79,9 @@ class TorchTensorRt(Backend):
         """See :meth:`Backend.default_options`: fp32, built for the target's batch sizes."""
         return {**DEFAULTS, "batch_sizes": list(target.batch_sizes)}
 
-    def variants(self, options: Mapping[str, Any], threads: int | None) -> list[dict[str, Any]]:
+    def variants(
+        self, options: Mapping[str, Any], target: Target, threads: int | None = None
+    ) -> list[dict[str, Any]]:
         """See :meth:`Backend.variants`: TensorRT tries its kernels itself."""
         return []
 

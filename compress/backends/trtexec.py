@@ -62,7 +62,9 @@ class Trtexec(Backend):
         """See :meth:`Backend.default_options`."""
         return dict(DEFAULTS)
 
-    def variants(self, options: Mapping[str, Any], threads: int | None) -> list[dict[str, Any]]:
+    def variants(
+        self, options: Mapping[str, Any], target: Target, threads: int | None = None
+    ) -> list[dict[str, Any]]:
         """See :meth:`Backend.variants`: TensorRT tries its kernels itself."""
         return []
 

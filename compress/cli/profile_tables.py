@@ -123,6 +123,12 @@ def _roof(profile: Profile, operator: str) -> str:
     return _percent(roofs / spent) if spent else "–"
 
 
+def _threads_text(threads: int) -> str:
+    if not threads:
+        return "as many threads as the runtime chooses"
+    return f"{threads} thread{'' if threads == 1 else 's'}"
+
+
 def _facts(profile: Profile) -> Iterator[str]:
     """What was measured beside latency, and under which conditions."""
     facts = [size_text(profile.artifact_bytes)]
@@ -135,7 +141,7 @@ def _facts(profile: Profile) -> Iterator[str]:
     yield ", ".join(facts)
     now = profile.conditions or {}
     threads = now.get("intra_op_threads")
-    told = [] if threads is None else [f"{threads} thread{'' if threads == 1 else 's'}"]
+    told = [] if threads is None else [_threads_text(threads)]
     if now.get("spinning") is not None:
         told.append("spinning" if now["spinning"] else "not spinning")
     if now.get("affinity"):

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.errors import BundleError, TargetError, UsageError
-from compress.gate.place import ENERGY_RUNS, Place, Round
+from compress.errors import TargetError, UsageError
+from compress.gate.place import ENERGY_RUNS, Place, Round, artifact_of
 
 if TYPE_CHECKING:
-    from compress.backends.base import Artifact, Session
+    from compress.backends.base import Session
     from compress.gate.subject import Subject
     from compress.hosts.base import Build
     from compress.hosts.tensorrt import EngineRun, TensorRtHost
@@ -52,7 +51,7 @@ class OnBoard(Place):
         """See :meth:`Place.open`: the first engine of the build, built where there is none."""
         from compress.hosts.base import Build
 
-        artifact = _artifact(subject)
+        artifact = artifact_of(subject)
         session = self._machine.open(artifact, self._target)
         self._builds.append(Build(artifact, session))
         return session
@@ -61,9 +60,7 @@ class OnBoard(Place):
         """See :meth:`Place.fingerprint`: of the board, and nothing of this machine."""
         return self._machine.fingerprint()
 
-    def round(
-        self, candidate: Subject, baseline: Subject, task: Task | None, number: int, pinned: bool = True
-    ) -> Round:
+    def round(self, candidate: Subject, baseline: Subject, task: Task | None, number: int) -> Round:
         """See :meth:`Place.round`; one that was taken for another check is not taken again.
 
         Raises:
@@ -75,21 +72,19 @@ class OnBoard(Place):
             self._machine.check_unchanged()
         ours, theirs = self._rounds[number]
         ratio = math.log(float(np.median(ours.times_ms)) / float(np.median(theirs.times_ms)))
-        return Round(ours.times_ms, theirs.times_ms, ratio)
+        return Round({self._target.batch_sizes[0]: ratio}, ours.times_ms, theirs.times_ms)
 
-    def latency(
-        self, subject: Subject, session: Session, feeds: Mapping[str, Any], batch: int, task: Task | None
-    ) -> Latency | None:
+    def latency(self, subject: Subject, session: Session, batch: int, task: Task | None) -> Latency | None:
         """See :meth:`Place.latency`."""
         figures = self._machine.latency(self._build(subject), None, task, self._target)
         return next((each for each in figures if each.batch == batch), None)
 
-    def peaks_mb(self, subject: Subject) -> list[float]:
+    def peaks_mb(self, subject: Subject, session: Session, task: Task | None) -> list[float]:
         """See :meth:`Place.peaks_mb`: the tool does not say what it takes."""
         return []
 
     def energies_mj(
-        self, candidate: Subject, baseline: Subject, sessions: tuple[Session, Session], task: Task | None
+        self, candidate: Subject, baseline: Subject, session: Session, task: Task | None
     ) -> tuple[list[float], list[float]] | None:
         """See :meth:`Place.energies_mj`: mean power while a round was timed × median time of its calls."""
         for number in range(ENERGY_RUNS):
@@ -112,15 +107,8 @@ class OnBoard(Place):
 
     def _build(self, subject: Subject) -> Build:
         # Not by the graph alone: two bundles may hold the same one with other options.
-        artifact = _artifact(subject)
+        artifact = artifact_of(subject)
         return next(build for build in self._builds if build.artifact == artifact)
-
-
-def _artifact(subject: Subject) -> Artifact:
-    if subject.artifact is None:
-        found = f"{subject.name}: a profile"
-        raise BundleError("a build that can be run", found, "give the bundle or ONNX file")
-    return subject.artifact
 
 
 def target_of(candidate: Subject, baseline: Subject, name: str | None) -> Target:

@@ -1,18 +1,17 @@
-"""Latency: interleaved pairs of calls in one process, or, with less to say, a recorded median.
+"""Latency: both builds in turns, each in a process of its own; or, with less to say, a recorded median.
 
 Both builds meet the same disturbances in turn, so their ratio holds where milliseconds move by a factor of two. Not
-all disturbances are shared, though: where its memory lies and where its threads run makes a session a few percent
-faster or slower for as long as it lives. Neighbouring pairs tell that again and again, and are not independent. So what
-is counted are rounds, each with sessions of its own, in the other order of opening and with threads bound to the same
-processors (:mod:`compress.profiling.pinning`): the median of a round's pairs is one observation.
+all disturbances are shared, though: where its memory lies and where its threads run makes a process a few percent
+faster or slower for as long as it lives. Neighbouring bursts tell that again and again, and are not independent. So
+what is counted are rounds, each of which starts both anew (:mod:`compress.measuring`): its median ratio is one
+observation.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -26,56 +25,77 @@ if TYPE_CHECKING:
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
 
-#: A round takes pairs for so many seconds, and so many pairs at the least.
-ROUND_S, LEAST_PAIRS = 0.25, 6
 
+def judge_latency(measure_round: Callable[[int], Mapping[int, float]], policy: GatePolicy) -> Check:
+    """Sequential test of the median latency ratio over rounds at every batch size, with exact bounds at every look.
 
-def take_round(take: Callable[[], None], seconds: float = ROUND_S, least: int = LEAST_PAIRS) -> None:
-    """One round's pairs: an even number of them, so that both orders of calling have the same weight.
-
-    Args:
-        take: Times one pair of calls; the order flips each time.
-        seconds: For how long at the least.
-        least: How many at the least.
-    """
-    end = time.perf_counter() + seconds
-    taken = 0
-    while taken < least or taken % 2 or time.perf_counter() < end:
-        take()
-        taken += 1
-
-
-def judge_latency(measure_round: Callable[[int], float], policy: GatePolicy) -> Check:
-    """Sequential test of the median latency ratio over rounds, with exact bounds at every look.
+    The check passes where no batch size can be slower than the margin, and fails where one is.
 
     Args:
-        measure_round: Gives the median of ln(candidate / baseline) over the interleaved pairs of one round, by the
-            round's number from 0, on sessions that no other round has used.
+        measure_round: Gives, by the round's number from 0, batch size → the round's ln(candidate / baseline), from
+            processes that no other round has used.
         policy: The margin and the looks.
     """
     limit = 1 + policy.max_slowdown_percent / 100
-    rounds: list[float] = []
+    rounds: list[Mapping[int, float]] = []
     for look in policy.looks:
         rounds += [measure_round(number) for number in range(len(rounds), look)]
-        bounds = median_log_ratio_bounds(rounds, policy.alpha / len(policy.looks))
-        ratio, low, high = (_exp(value) for value in (float(np.median(rounds)), *bounds))
-        told = (
-            f"median ratio {ratio:.3f}, between {low:.3f} and {high:.3f} "
-            f"(margin {limit:g}, {len(rounds)} rounds of interleaved pairs)"
-        )
-        figures = {
-            "ratio": ratio,
-            "low": low,
-            "high": finite(high),
-            "margin": limit,
-            "rounds": len(rounds),
+        judged = {
+            batch: _judged([each[batch] for each in rounds], len(rounds[0]), policy) for batch in rounds[0]
         }
-        verdict = judge_bounds(low, high, limit)
-        if verdict is not Verdict.INCONCLUSIVE:
-            return Check("latency", verdict, told, figures)
-    needed = _rounds_needed(len(rounds), ratio, low, high, limit)
+        verdicts = {judge_bounds(each.low, each.high, limit) for each in judged.values()}
+        if Verdict.FAIL in verdicts or verdicts == {Verdict.PASS}:
+            verdict = Verdict.FAIL if Verdict.FAIL in verdicts else Verdict.PASS
+            return Check(
+                "latency", verdict, _told(judged, limit, len(rounds)), _figures(judged, limit, len(rounds))
+            )
+    needs = [_rounds_needed(len(rounds), each, limit) for each in judged.values() if each.high > limit]
+    needed = None if None in needs else max(need for need in needs if need is not None)
     more = f"about {needed} rounds would decide" if needed else "the ratio lies on the margin"
-    return Check("latency", Verdict.INCONCLUSIVE, f"{told}; {more}", {**figures, "rounds_to_decide": needed})
+    figures = {**_figures(judged, limit, len(rounds)), "rounds_to_decide": needed}
+    told = _told(judged, limit, len(rounds))
+    return Check("latency", Verdict.INCONCLUSIVE, f"{told}; {more}", figures)
+
+
+class _Judged(NamedTuple):
+    """The median ratio at one batch size, and its bounds."""
+
+    ratio: float
+    low: float
+    high: float
+
+
+def _judged(log_ratios: list[float], batches: int, policy: GatePolicy) -> _Judged:
+    """A pass needs every batch size, a fail any of them: so the error of failing alone is shared among them."""
+    alpha = policy.alpha / len(policy.looks)
+    low = median_log_ratio_bounds(log_ratios, alpha / batches).lower
+    high = median_log_ratio_bounds(log_ratios, alpha).upper
+    return _Judged(*(_exp(value) for value in (float(np.median(log_ratios)), low, high)))
+
+
+def _told(judged: Mapping[int, _Judged], limit: float, rounds: int) -> str:
+    parts = [
+        f"batch {batch}: median ratio {each.ratio:.3f}, between {each.low:.3f} and {each.high:.3f}"
+        for batch, each in judged.items()
+    ]
+    return f"{'; '.join(parts)} (margin {limit:g}, {rounds} rounds of both in turns, started anew for each)"
+
+
+def _figures(judged: Mapping[int, _Judged], limit: float, rounds: int) -> dict[str, object]:
+    """The batch size that comes closest to the margin, or lies furthest beyond it; then each of them."""
+    worst = max(judged.values(), key=lambda each: each.high)
+    by_batch = {
+        str(batch): {"ratio": each.ratio, "low": each.low, "high": finite(each.high)}
+        for batch, each in judged.items()
+    }
+    return {
+        "ratio": worst.ratio,
+        "low": worst.low,
+        "high": finite(worst.high),
+        "margin": limit,
+        "rounds": rounds,
+        "batches": by_batch,
+    }
 
 
 def judge_p99(candidate: Times, baseline: Times, policy: GatePolicy) -> Check:
@@ -140,8 +160,9 @@ def judge_recorded_latency(now: Latency, recorded: Latency, policy: GatePolicy) 
     return Check("latency", verdict, told, figures)
 
 
-def _rounds_needed(rounds: int, ratio: float, low: float, high: float, limit: float) -> int | None:
+def _rounds_needed(rounds: int, judged: _Judged, limit: float) -> int | None:
     """The bounds close in with the root of the number of rounds."""
+    ratio, low, high = judged
     if low <= 0 or not math.isfinite(high) or ratio == limit:
         return None
     reach = math.log(high / ratio) if ratio < limit else math.log(ratio / low)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.gate.latency import take_round
+from compress.errors import BundleError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from compress.backends.base import Session
+    from compress.backends.base import Artifact, Session
     from compress.gate.subject import Subject
     from compress.record import Latency
     from compress.task import Task
@@ -23,23 +23,25 @@ Times = np.ndarray[Any, np.dtype[np.float64]]
 
 #: The extremes of two builds that are alike lie apart in one gate of 20 with three runs each, in one of 252 with five.
 _MEMORY_RUNS, ENERGY_RUNS = 3, 5
-#: Of a round, for both sessions together.
+#: Seconds of calls before the energy of a build is counted.
 _WARM_UP_S = 0.2
+#: Seconds of turns of a round, at each batch size.
+_ROUND_S = 0.25
 
 
 @dataclass(frozen=True)
 class Round:
-    """Both builds timed in turns.
+    """Both builds timed in turns, started anew for it.
 
     Attributes:
-        times_ms: ``(n,)`` of the candidate's calls, milliseconds.
+        log_ratios: What the round says as one observation, batch size → median of ln(candidate / baseline).
+        times_ms: ``(n,)`` of the candidate's calls at the first batch size, milliseconds.
         baseline_ms: ``(m,)`` of the baseline's.
-        log_ratio: What the round says as one observation: the median of ln(candidate / baseline).
     """
 
+    log_ratios: Mapping[int, float]
     times_ms: Times
     baseline_ms: Times
-    log_ratio: float
 
 
 class Place(ABC):
@@ -58,32 +60,27 @@ class Place(ABC):
         """What identifies the machine."""
 
     @abstractmethod
-    def round(
-        self, candidate: Subject, baseline: Subject, task: Task | None, number: int, pinned: bool = True
-    ) -> Round:
-        """Time both in turns, on sessions or engines as little shared with other rounds as the place allows.
+    def round(self, candidate: Subject, baseline: Subject, task: Task | None, number: int) -> Round:
+        """Time both in turns, as little shared with other rounds as the place allows.
 
         Args:
             candidate: One side.
             baseline: The other.
             task: Real samples to feed; None feeds seeded noise.
-            number: Of the round, from 0; decides which side comes first.
-            pinned: Whether threads are bound to processors, where they can be.
+            number: The round's number, from 0; decides which side comes first.
         """
 
     @abstractmethod
-    def latency(
-        self, subject: Subject, session: Session, feeds: Mapping[str, Any], batch: int, task: Task | None
-    ) -> Latency | None:
-        """Of one build alone; None where that batch size is not timed here."""
+    def latency(self, subject: Subject, session: Session, batch: int, task: Task | None) -> Latency | None:
+        """The latency of one build alone; None where that batch size is not timed here."""
 
     @abstractmethod
-    def peaks_mb(self, subject: Subject) -> list[float]:
+    def peaks_mb(self, subject: Subject, session: Session, task: Task | None) -> list[float]:
         """Peak memory of several runs, MiB; none where it is not told."""
 
     @abstractmethod
     def energies_mj(
-        self, candidate: Subject, baseline: Subject, sessions: tuple[Session, Session], task: Task | None
+        self, candidate: Subject, baseline: Subject, session: Session, task: Task | None
     ) -> tuple[list[float], list[float]] | None:
         """Millijoules of a call, of several runs of both in turns; None where nothing tells."""
 
@@ -97,27 +94,31 @@ class Place(ABC):
 
 
 class Here(Place):
-    """This machine, in this process."""
+    """This machine: accuracy in this process, everything else in processes of their own.
+
+    Args:
+        stack: Holds what is open until the gate ends.
+    """
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._stored: dict[int, Path] | None = None
 
     def runs_like(self, candidate: Subject, baseline: Subject) -> tuple[Subject, Subject]:
-        """See :meth:`Place.runs_like`: an ONNX file, which says nothing itself, runs as the other side does."""
-        known = candidate.profile or baseline.profile
-        if known is not None:
-            backend, options = known.backend, known.options
-        else:
-            from compress.backends import load_backend
-            from compress.target import load_target
+        """See :meth:`Place.runs_like`: an ONNX file, which says nothing itself, runs as the other side does.
 
-            backend = "onnxruntime"
-            options = load_backend(backend).default_options(load_target("cpu"))
+        Two ONNX files run as ONNX Runtime opens them by default.
+        """
+        known = candidate.profile or baseline.profile
+        backend, options = ("onnxruntime", {}) if known is None else (known.backend, known.options)
         return (
             candidate if candidate.options is not None else candidate.run_like(backend, options),
             baseline if baseline.options is not None else baseline.run_like(backend, options),
         )
 
     def open(self, subject: Subject) -> Session:
-        """See :meth:`Place.open`."""
-        return subject.open()
+        """See :meth:`Place.open`; threads do not spin in this process, where several sessions are open."""
+        return subject.open(spinning=False)
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Place.fingerprint`."""
@@ -125,45 +126,49 @@ class Here(Place):
 
         return dict(fingerprint())
 
-    def round(
-        self, candidate: Subject, baseline: Subject, task: Task | None, number: int, pinned: bool = True
-    ) -> Round:
-        """See :meth:`Place.round`: interleaved pairs of calls of sessions of their own."""
-        from compress.profiling.latency import Budget, Pairs, sample_feeds
-        from compress.profiling.pinning import bound
+    def round(self, candidate: Subject, baseline: Subject, task: Task | None, number: int) -> Round:
+        """See :meth:`Place.round`: in turns, in processes of their own."""
+        from compress.measuring.processes import workers
+        from compress.measuring.turns import take_turns
 
-        # What is opened first finds the better memory, or the worse.
-        sides = (candidate, baseline) if number % 2 else (baseline, candidate)
-        with ExitStack() as stack:
-            first, second = (stack.enter_context(side.open(pinned)) for side in sides)
-            ours, theirs = (first, second) if number % 2 else (second, first)
-            pairs = Pairs(ours, theirs, sample_feeds(ours, task), Budget(warm_up_seconds=_WARM_UP_S))
-            # After the warm-up: threads that a runtime starts at its first call are not to inherit it.
-            if pinned:
-                stack.enter_context(bound())
-            take_round(pairs.take)
-        times, log_ratios = np.array(pairs.times_ms), np.array(pairs.log_ratios)
-        return Round(times, times / np.exp(log_ratios), float(np.median(log_ratios)))
+        ours = number % 2
+        sides = [candidate, baseline] if ours == 0 else [baseline, candidate]
+        feeds = self._feeds(candidate, baseline, task)
+        with workers([artifact_of(side) for side in sides], feeds) as opened:
+            turns = {batch: take_turns(opened, batch, _ROUND_S) for batch in feeds}
+        first = next(iter(turns.values()))
+        return Round(
+            {batch: each.log_ratio(ours, 1 - ours) for batch, each in turns.items()},
+            first.calls_ms[ours],
+            first.calls_ms[1 - ours],
+        )
 
-    def latency(
-        self, subject: Subject, session: Session, feeds: Mapping[str, Any], batch: int, task: Task | None
-    ) -> Latency:
+    def latency(self, subject: Subject, session: Session, batch: int, task: Task | None) -> Latency:
         """See :meth:`Place.latency`."""
-        from compress.profiling.latency import measure_latency
+        from compress.measuring.processes import stored_feeds
+        from compress.measuring.solo import time_alone
+        from compress.profiling.latency import Budget, sample_feeds
 
-        return measure_latency(session, dict(feeds), batch)
+        feeds = {batch: sample_feeds(session, task, batch)}
+        with stored_feeds(feeds) as paths:
+            ((figure,), _) = time_alone(artifact_of(subject), feeds, paths, Budget())
+        return figure
 
-    def peaks_mb(self, subject: Subject) -> list[float]:
+    def peaks_mb(self, subject: Subject, session: Session, task: Task | None) -> list[float]:
         """See :meth:`Place.peaks_mb`: each run in a process of its own."""
-        from compress.profiling.memory import peak_memory_mb
+        from compress.measuring.processes import stored_feeds, workers
+        from compress.profiling.latency import sample_feeds
 
-        if subject.artifact is None:
-            return []
-        peaks = (peak_memory_mb(subject.artifact, 1) for _ in range(_MEMORY_RUNS))
+        peaks = []
+        if subject.artifact is not None:
+            with stored_feeds({1: sample_feeds(session, task)}) as feeds:
+                for _ in range(_MEMORY_RUNS):
+                    with workers([subject.artifact], feeds) as (worker,):
+                        peaks.append(worker.peak_memory_mb)
         return [peak for peak in peaks if peak is not None]
 
     def energies_mj(
-        self, candidate: Subject, baseline: Subject, sessions: tuple[Session, Session], task: Task | None
+        self, candidate: Subject, baseline: Subject, session: Session, task: Task | None
     ) -> tuple[list[float], list[float]] | None:
         """See :meth:`Place.energies_mj`: by the own counter of the processor or GPU that runs it."""
         from compress.profiling.energy import counters, energy_mj
@@ -171,8 +176,10 @@ class Here(Place):
         from compress.profiling.steady_state import warm_up
 
         counted = [counters((side.options or {}).get("provider")) for side in (candidate, baseline)]
-        feeds = sample_feeds(sessions[0], task)
-        calls = [session.prepared(feeds) for session in sessions]
+        if not all(counted):
+            return None
+        feeds = sample_feeds(session, task)
+        calls = [self._stack.enter_context(side.open()).prepared(feeds) for side in (candidate, baseline)]
         for call in calls:
             warm_up(timer(call), _WARM_UP_S)
         figures: tuple[list[float], list[float]] = ([], [])
@@ -193,3 +200,43 @@ class Here(Place):
         if subject.artifact is None:
             return None
         return load_backend(subject.artifact.backend).coverage(subject.artifact)
+
+    def _feeds(self, candidate: Subject, baseline: Subject, task: Task | None) -> dict[int, Path]:
+        """A batch of every size that either side was built for, in a file; the same in every round."""
+        from compress.measuring.processes import stored_feeds
+        from compress.profiling.latency import sample_feeds
+
+        if self._stored is None:
+            with candidate.open(spinning=False) as session:
+                sizes = _batch_sizes(session, candidate, baseline)
+                feeds = {batch: sample_feeds(session, task, batch) for batch in sizes}
+            self._stored = self._stack.enter_context(stored_feeds(feeds))
+        return self._stored
+
+
+def artifact_of(subject: Subject) -> Artifact:
+    """What can be run of a subject.
+
+    Raises:
+        BundleError: It is a recorded profile.
+    """
+    if subject.artifact is None:
+        found = f"{subject.name}: a profile"
+        raise BundleError("a build that can be run", found, "give the bundle or ONNX file")
+    return subject.artifact
+
+
+def _batch_sizes(session: Session, candidate: Subject, baseline: Subject) -> Sequence[int]:
+    """The batch sizes that the sides' profiles tell; of two ONNX files those of the target ``cpu``."""
+    from compress.hosts.base import batch_sizes
+    from compress.target import load_target
+
+    target = load_target("cpu")
+    recorded = [
+        each.batch
+        for side in (candidate, baseline)
+        if side.profile is not None
+        for each in side.profile.latency
+    ]
+    told = tuple(dict.fromkeys(recorded)) or target.batch_sizes
+    return batch_sizes(session, replace(target, batch_sizes=told))

@@ -80,7 +80,7 @@ def gate(
         raise UsageError("--host with --target and --keep-on-host", "none", "give --host, or leave these out")
     ours, theirs = load_subject(candidate), load_subject(baseline)
     with ExitStack() as stack:
-        place: Place = Here()
+        place: Place = Here(stack)
         if host is not None:
             place = _on_board(stack, host, target_of(ours, theirs, target), keep_on_host, told)
         ours, theirs = place.runs_like(ours, theirs)
@@ -167,6 +167,7 @@ class _Run:
         self.our_session, self.their_session = our_session, their_session
         self.task, self.groups, self.policy = task, groups, policy
         self._paired: Paired | None = None
+        self._rounds: list[Round] = []
 
     def checks(self) -> list[Check]:
         """All that the policy names."""
@@ -242,10 +243,13 @@ class _Run:
     def _latency(self) -> Check:
         if self.their_session is None:
             return self._recorded_latency()
-        return judge_latency(lambda number: self._round(number).log_ratio, self.policy)
+        return judge_latency(lambda number: self._round(number).log_ratios, self.policy)
 
-    def _round(self, number: int, pinned: bool = True) -> Round:
-        return self.place.round(self.ours, self.theirs, self.task, number, pinned)
+    def _round(self, number: int) -> Round:
+        """A round of both builds; one that was taken for another check is not taken again."""
+        while len(self._rounds) <= number:
+            self._rounds.append(self.place.round(self.ours, self.theirs, self.task, len(self._rounds)))
+        return self._rounds[number]
 
     def _recorded_latency(self) -> Check:
         from compress.profiling.latency import sample_feeds
@@ -255,12 +259,11 @@ class _Run:
         if reason is not None:
             return Check("latency", Verdict.SKIPPED, reason)
         recorded = profile.latency[0]
-        feeds = sample_feeds(self.our_session, self.task, recorded.batch)
-        batch = len(next(iter(feeds.values())))
+        batch = len(next(iter(sample_feeds(self.our_session, self.task, recorded.batch).values())))
         if batch != recorded.batch:
             told = f"recorded at batch {recorded.batch}, and the candidate takes {batch}"
             return Check("latency", Verdict.SKIPPED, told)
-        now = self.place.latency(self.ours, self.our_session, feeds, batch, self.task)
+        now = self.place.latency(self.ours, self.our_session, batch, self.task)
         if now is None:
             told = f"recorded at batch {batch}, which is none of the target's"
             return Check("latency", Verdict.SKIPPED, told)
@@ -275,21 +278,20 @@ class _Run:
         for number in count():
             if min(len(ours), len(theirs)) >= LEAST_CALLS[99]:
                 break
-            # A bound thread waits where a free one moves on: its tail would be the binding's, not the build's.
-            taken = self._round(number, pinned=False)
+            taken = self._round(number)
             ours, theirs = np.append(ours, taken.times_ms), np.append(theirs, taken.baseline_ms)
         return judge_p99(ours, theirs, self.policy)
 
     def _memory(self) -> Check:
         if self.theirs.artifact is not None:
-            theirs = self.place.peaks_mb(self.theirs)
+            theirs = self.place.peaks_mb(self.theirs, self.our_session, self.task)
         else:
             profile = _profile(self.theirs)
             reason = _incomparable(profile, self.place.fingerprint())
             if reason is not None:
                 return Check("memory", Verdict.SKIPPED, reason)
             theirs = [] if profile.peak_memory_mb is None else [profile.peak_memory_mb]
-        ours = self.place.peaks_mb(self.ours) if theirs else []
+        ours = self.place.peaks_mb(self.ours, self.our_session, self.task) if theirs else []
         if not ours:
             return Check("memory", Verdict.SKIPPED, "not measured")
         return judge_memory(ours, theirs, self.policy)
@@ -298,8 +300,7 @@ class _Run:
         if self.their_session is None:
             # A package's counter takes in whatever else ran on it then.
             return Check("energy", Verdict.SKIPPED, "needs a baseline that can be run")
-        sessions = self.our_session, self.their_session
-        figures = self.place.energies_mj(self.ours, self.theirs, sessions, self.task)
+        figures = self.place.energies_mj(self.ours, self.theirs, self.our_session, self.task)
         if figures is None:
             return Check("energy", Verdict.SKIPPED, "no counter of the processor or GPU can be read there")
         return judge_energy(*figures, self.policy)

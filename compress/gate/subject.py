@@ -51,26 +51,26 @@ class Subject:
             return self
         return replace(self, artifact=replace(self.artifact, backend=backend, options=options))
 
-    def open(self, pinned: bool = False) -> Session:
+    def open(self, spinning: bool = True) -> Session:
         """A session over the artifact.
 
         Args:
-            pinned: With its worker threads bound to processors, so that two of them are treated alike.
+            spinning: Whether threads spin where the options say so; not where nothing is timed and other sessions are
+                open.
 
         Raises:
             BundleError: It is a recorded profile, or the file is damaged.
             UnavailableError: The back end is not installed here.
         """
         from compress.backends import load_backend
-        from compress.profiling.pinning import pinned_options
 
         if self.artifact is None:
             raise BundleError(
                 "a build that can be run", f"{self.name}: a profile", "give the bundle or ONNX file"
             )
         artifact = self.artifact
-        if pinned:
-            artifact = replace(artifact, options=pinned_options(artifact.options))
+        if not spinning and artifact.backend == "onnxruntime":
+            artifact = replace(artifact, options={**artifact.options, "spinning": False})
         return load_backend(artifact.backend).open(artifact)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends.base import Artifact, Backend
-from compress.hosts.base import Build, Host, batch_sizes
+from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
 from compress.record import Interval, Latency, Source
 
 if TYPE_CHECKING:
@@ -23,9 +24,15 @@ class AbsentHost(Host):
         self.backend = backend
 
     def latency(
-        self, build: Build, original: Build | None, task: Task | None, target: Target
+        self,
+        build: Build,
+        reference: Reference | None,
+        task: Task | None,
+        target: Target,
+        rival: float | None = None,
     ) -> tuple[Latency, ...]:
         """See :meth:`Host.latency`; every figure says ``source="estimated"``."""
+        original = None if reference is None else reference.original
         figures = []
         for batch in batch_sizes(build.session, target):
             own = _estimate(build, target, batch)
@@ -45,16 +52,25 @@ class AbsentHost(Host):
             )
         return tuple(figures)
 
-    def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
+    def tune(
+        self,
+        artifact: Artifact,
+        task: Task,
+        target: Target,
+        threads: int | None,
+        *,
+        known: Mapping[str, Any] | None = None,
+        kept: Mapping[str, Any] | None = None,
+    ) -> Tuned:
         """See :meth:`Host.tune`: nothing can be tuned where nothing runs."""
-        return artifact
+        return Tuned(artifact)
 
-    def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
+    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
         """See :meth:`Host.layers`: estimated time and bound per layer at the first batch size."""
         batch = batch_sizes(build.session, target)[0]
         return tuple(entry.to_dict() for entry in _estimate(build, target, batch).layers)
 
-    def peak_memory_mb(self, build: Build, target: Target) -> float | None:
+    def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
         """Not known without the board."""
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -25,6 +25,38 @@ class Build:
 
     artifact: Artifact
     session: Session
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The fp32 network that ratios refer to.
+
+    Attributes:
+        original: The fp32 build.
+        fastest: Batch size → the file and the session options with which fp32 is fastest there: the build itself, or
+            the user's own file as the runtime opens it by default. A batch size that is left out is the build's.
+    """
+
+    original: Build
+    fastest: Mapping[int, Artifact] = field(default_factory=dict)
+
+    def at(self, batch: int) -> Artifact:
+        """The fp32 that a ratio at a batch size refers to."""
+        return self.fastest.get(batch, self.original.artifact)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A build with the session options that it ships with.
+
+    Attributes:
+        artifact: The file with these options.
+        costs: Batch size → time with these options over the time with those that are fastest there; empty where no
+            others were tried.
+    """
+
+    artifact: Artifact
+    costs: Mapping[int, float] = field(default_factory=dict)
 
 
 class Host(ABC):
@@ -87,39 +119,81 @@ class Host(ABC):
 
     @abstractmethod
     def latency(
-        self, build: Build, original: Build | None, task: Task | None, target: Target
+        self,
+        build: Build,
+        reference: Reference | None,
+        task: Task | None,
+        target: Target,
+        rival: float | None = None,
     ) -> tuple[Latency, ...]:
         """Latency at each batch size of the target that the network can take.
 
         Args:
             build: What is timed.
-            original: The fp32 build it is compared with; None for the fp32 build itself.
+            reference: The fp32 that it is compared with; None compares it with nothing.
             task: Real samples to feed; None feeds seeded noise.
-            target: What it is timed for.
+            target: What it is timed for; its first batch size decides.
+            rival: The time over fp32's at the first batch size that the best build so far is known not to exceed. A
+                build that is seen to be slower is not timed any further. None where there is no other build.
         """
 
+    def reference(
+        self, artifact: Artifact, given: Artifact | None, task: Task, target: Target, threads: int | None
+    ) -> tuple[Tuned, dict[int, Artifact]]:
+        """The fp32 build with its session options, and the fp32 that is fastest at each batch size.
+
+        Args:
+            artifact: The fp32 build, with the runtime's default options.
+            given: The user's own file as the runtime opens it by default; None where the network came in another form.
+            task: Real samples to feed.
+            target: What it is for; its first batch size decides.
+            threads: What the user fixed; None leaves it open.
+
+        Returns:
+            What ships where nothing beats fp32: the build, or the user's own file where the build would be slower; and
+            batch size → fp32 as :attr:`Reference.fastest` has it.
+        """
+        return Tuned(artifact), {}
+
     @abstractmethod
-    def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
+    def tune(
+        self,
+        artifact: Artifact,
+        task: Task,
+        target: Target,
+        threads: int | None,
+        *,
+        known: Mapping[str, Any] | None = None,
+        kept: Mapping[str, Any] | None = None,
+    ) -> Tuned:
         """The same artifact with the session options that make it fastest on the target.
 
         Args:
-            artifact: The first build of its back end, with default options; every later one takes over its options.
+            artifact: A build with the back end's default options.
             task: Real samples to feed.
-            target: What it is for.
+            target: What it is for; its first batch size decides, and at no other one it gets slower.
             threads: What the user fixed; None leaves it open.
+            known: Options that the first build of the back end was found to be fastest with; None for that build.
+            kept: Options that stay as they are; None for none.
         """
 
     @abstractmethod
-    def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
-        """Where the time goes, layer by layer, as far as this host can tell."""
+    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
+        """Where the time goes, layer by layer at the first batch size, as far as this host can tell.
 
-    def energy_mj(self, build: Build, target: Target) -> float | None:
+        Args:
+            build: What is looked at.
+            target: What it is for.
+            task: Real samples to feed; None feeds seeded noise.
+        """
+
+    def energy_mj(self, build: Build, target: Target, task: Task | None = None) -> float | None:
         """Energy of one call at the first batch size in millijoules, or None where this host cannot tell."""
         return None
 
     @abstractmethod
-    def peak_memory_mb(self, build: Build, target: Target) -> float | None:
-        """Peak memory of the build in MiB, or None where this host cannot tell."""
+    def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
+        """Peak memory of the build at the first batch size in MiB, or None where this host cannot tell."""
 
 
 def batch_sizes(session: Session, target: Target) -> tuple[int, ...]:

@@ -1,123 +1,174 @@
-"""This machine: what runs here is measured."""
+"""This machine: what runs here is measured, each build in processes of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, Session
-from compress.hosts.base import Build, Host, batch_sizes
+from compress.errors import NetworkError
+from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
+from compress.measuring.contest import Contest
+from compress.measuring.processes import stored_feeds, workers
+from compress.measuring.settings import compare
+from compress.measuring.solo import time_alone
 from compress.profiling.breakdown import measured_layers
 from compress.profiling.conditions import conditions
 from compress.profiling.energy import counters, energy_mj
-from compress.profiling.latency import Budget, measure_latency, measure_ratio, measure_ratios, sample_feeds
-from compress.profiling.memory import peak_memory_mb
-from compress.profiling.pinning import bindable, pinned_options
+from compress.profiling.latency import Budget, Feeds, sample_feeds
 from compress.record import Latency, Source
 
 if TYPE_CHECKING:
     from compress.target import Target
     from compress.task import Task
 
-#: Options other than the default must be faster by this factor; less could be noise.
-_WORTH_IT = 0.95
-#: Of calls under the runtime's profiler.
+#: Seconds of calls under the runtime's profiler.
 _TRACING_SECONDS = 0.2
-_TUNING = Budget(seconds=0.5, least=20, most=100, warm_up_seconds=0.3)
+
+#: Session options are tried anew for each build whose call at the first batch size takes at most so many milliseconds.
+#: In longer calls, what threads cost is a small share and much the same from build to build.
+_TUNED_MS = 20.0
 
 
 class LocalHost(Host):
-    """The machine this process runs on."""
+    """The machine this process runs on.
+
+    Args:
+        backend: Runs the original network.
+        budget: How long to measure a build at each batch size.
+    """
 
     source: ClassVar[Source] = "measured"
 
     def __init__(self, backend: Backend, budget: Budget | None = None) -> None:
         self.backend = backend
         self.budget = budget or Budget()
+        self._peaks_mb: dict[str, float | None] = {}
 
     def conditions(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """See :meth:`Host.conditions`."""
         return conditions(options)
 
+    def open(self, artifact: Artifact, target: Target) -> Session:
+        """See :meth:`Host.open`; threads do not spin in this process, where several sessions are open."""
+        options = (
+            {**artifact.options, "spinning": False} if "spinning" in artifact.options else artifact.options
+        )
+        return load_backend(artifact.backend).open(replace(artifact, options=options))
+
     def latency(
-        self, build: Build, original: Build | None, task: Task | None, target: Target
+        self,
+        build: Build,
+        reference: Reference | None,
+        task: Task | None,
+        target: Target,
+        rival: float | None = None,
     ) -> tuple[Latency, ...]:
-        """See :meth:`Host.latency`: host to host, copies included, in this process."""
-        sizes = batch_sizes(build.session, target)
-        feeds = {batch: sample_feeds(build.session, task, batch) for batch in sizes}
-        # Alone, as the fp32 build was: two that take turns push each other's weights out of the caches.
-        alone = tuple(measure_latency(build.session, feeds[batch], batch, self.budget) for batch in sizes)
-        if original is None:
-            return alone
-        artifacts = build.artifact, original.artifact
-        ratios = measure_ratios(
-            lambda number: alike(*artifacts, other_first=number % 2 == 1), feeds, self.budget
-        )
-        return tuple(
-            replace(each, ratio=ratios[each.batch][0], ratio_interval=ratios[each.batch][1]) for each in alone
-        )
+        """See :meth:`Host.latency`: host to host, copies included, in processes of their own."""
+        feeds = _feeds(build, task, target)
+        period_s = None if target.calls_per_second is None else 1 / target.calls_per_second
+        with stored_feeds(feeds) as paths:
+            if reference is None:
+                figures, peak = time_alone(build.artifact, feeds, paths, self.budget, period_s)
+            else:
+                contest = Contest(build.artifact, reference.at, feeds, paths, self.budget, period_s, rival)
+                figures, peak = contest.figures()
+        self._peaks_mb[_identity(build.artifact)] = peak
+        return figures
 
-    def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
-        """See :meth:`Host.tune`: each set of options is timed against the default one in interleaved pairs.
+    def reference(
+        self, artifact: Artifact, given: Artifact | None, task: Task, target: Target, threads: int | None
+    ) -> tuple[Tuned, dict[int, Artifact]]:
+        """See :meth:`Host.reference`: the user's own file and every set of options take turns."""
+        variants = [artifact, *_variants(artifact, target, threads)]
+        with stored_feeds(self._feeds_of(artifact, task, target)) as paths:
+            found = None
+            if given is not None:
+                with suppress(NetworkError):  # the file alone does not run here; what is built of it may
+                    found = compare([given, *variants], paths)
+            if found is None:
+                found = compare(variants, paths)
+        ours = range(len(found.artifacts) - len(variants), len(found.artifacts))
+        decisive = next(iter(found.relative))
+        position = found.chosen(decisive, ours)
+        if any(times[position] > found.limit for times in found.relative.values()):
+            position = 0  # folding made the build slower than the file as it came
+        fastest = {batch: found.artifacts[found.fastest(batch)] for batch in found.relative}
+        return Tuned(found.artifacts[position], found.costs(position)), fastest
 
-        Small networks are faster on one thread than on all, and with idle threads spinning rather than asleep; which
-        of it holds depends on the network and the machine, so it is measured.
-        """
-        best, best_ratio = artifact, _WORTH_IT
-        batch = target.batch_sizes[0]
-        backend = load_backend(artifact.backend)
-        for options in backend.variants(artifact.options, threads):
-            variant = replace(artifact, options=options)
-            with alike(variant, artifact) as (session, default, bind):
-                feeds = sample_feeds(default, task, batch)
-                figure = measure_ratio(session, default, feeds, batch, _TUNING, bind=bind)
-            if figure.ratio is not None and figure.ratio < best_ratio:
-                best, best_ratio = variant, figure.ratio
-        return best
+    def tune(
+        self,
+        artifact: Artifact,
+        task: Task,
+        target: Target,
+        threads: int | None,
+        *,
+        known: Mapping[str, Any] | None = None,
+        kept: Mapping[str, Any] | None = None,
+    ) -> Tuned:
+        """See :meth:`Host.tune`: the default options and each other set of them take turns."""
+        variants = _variants(artifact, target, threads, kept)
+        if not variants:
+            return Tuned(artifact)
+        with stored_feeds(self._feeds_of(artifact, task, target)) as paths:
+            if known is not None:
+                first = next(iter(paths))
+                with workers([artifact], {first: paths[first]}) as (worker,):
+                    slow = float(worker.calls(first, 0.0, least=2).min()) > _TUNED_MS
+                if slow:
+                    return Tuned(replace(artifact, options={**artifact.options, **known, **(kept or {})}))
+            found = compare([artifact, *variants], paths)
+        position = found.chosen(next(iter(found.relative)))
+        return Tuned(found.artifacts[position], found.costs(position))
 
-    def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
-        """See :meth:`Host.layers`: measured by the runtime's own profiler on seeded noise, at the first batch size."""
-        feeds = sample_feeds(build.session, None, batch_sizes(build.session, target)[0])
+    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
+        """See :meth:`Host.layers`: measured by the runtime's own profiler."""
+        feeds = _feeds(build, task, target, first=True)
         backend = load_backend(build.artifact.backend)
-        times = backend.operator_times(build.artifact, feeds, _TRACING_SECONDS)
+        times = backend.operator_times(build.artifact, next(iter(feeds.values())), _TRACING_SECONDS)
         if times is None:
             return ()
         return measured_layers(times, target, build.artifact.options.get("intra_op_threads"))
 
-    def energy_mj(self, build: Build, target: Target) -> float | None:
-        """See :meth:`Host.energy_mj`: by the own counter of the processor or GPU that runs it, on seeded noise."""
-        feeds = sample_feeds(build.session, None, batch_sizes(build.session, target)[0])
+    def energy_mj(self, build: Build, target: Target, task: Task | None = None) -> float | None:
+        """See :meth:`Host.energy_mj`: by the own counter of the processor or GPU that runs it."""
         counted = counters(build.artifact.options.get("provider"))
-        return energy_mj(build.session.prepared(feeds), counted=counted)
+        if not counted:
+            return None
+        (feeds,) = _feeds(build, task, target, first=True).values()
+        with load_backend(build.artifact.backend).open(build.artifact) as session:
+            return energy_mj(session.prepared(feeds), counted=counted)
 
-    def peak_memory_mb(self, build: Build, target: Target) -> float | None:
-        """See :meth:`Host.peak_memory_mb`: at the first batch size, in a process of its own."""
-        return peak_memory_mb(build.artifact, batch_sizes(build.session, target)[0])
+    def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
+        """See :meth:`Host.peak_memory_mb`: of the first process that the build was timed in."""
+        if _identity(build.artifact) not in self._peaks_mb:
+            feeds = _feeds(build, task, target, first=True)
+            with stored_feeds(feeds) as paths, workers([build.artifact], paths) as (worker,):
+                self._peaks_mb[_identity(build.artifact)] = worker.peak_memory_mb
+        return self._peaks_mb[_identity(build.artifact)]
+
+    def _feeds_of(self, artifact: Artifact, task: Task | None, target: Target) -> dict[int, Feeds]:
+        with self.open(artifact, target) as session:
+            return _feeds(Build(artifact, session), task, target)
 
 
-@contextmanager
-def alike(
-    build: Artifact, other: Artifact, other_first: bool = False
-) -> Iterator[tuple[Session, Session, bool]]:
-    """Open two builds that are to be timed against each other.
+def _feeds(build: Build, task: Task | None, target: Target, first: bool = False) -> dict[int, Feeds]:
+    """Batch size → one batch, at each of the target's batch sizes or at the first alone."""
+    sizes = batch_sizes(build.session, target)
+    return {batch: sample_feeds(build.session, task, batch) for batch in (sizes[:1] if first else sizes)}
 
-    Args:
-        build: The one.
-        other: The other.
-        other_first: Open the other one first; whichever is first may find the better place in memory.
 
-    Yields:
-        Both sessions, their threads bound to the same processors, and whether the caller's thread is to be bound too.
-    """
-    with ExitStack() as stack:
-        first, second = (
-            stack.enter_context(
-                load_backend(each.backend).open(replace(each, options=pinned_options(each.options)))
-            )
-            for each in ((other, build) if other_first else (build, other))
-        )
-        own, reference = (second, first) if other_first else (first, second)
-        yield own, reference, bindable(build.options) or bindable(other.options)
+def _variants(
+    artifact: Artifact, target: Target, threads: int | None, kept: Mapping[str, Any] | None = None
+) -> Sequence[Artifact]:
+    """The build with each other set of session options that is worth trying."""
+    options = load_backend(artifact.backend).variants(artifact.options, target, threads)
+    sets = [{**each, **(kept or {})} for each in options]
+    return [replace(artifact, options=each) for each in sets if each != artifact.options]
+
+
+def _identity(artifact: Artifact) -> str:
+    return f"{artifact.sha256} {sorted(artifact.options.items(), key=str)}"

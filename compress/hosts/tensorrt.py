@@ -26,7 +26,7 @@ from compress.errors import (
     UnavailableError,
 )
 from compress.hosts import nvidia_smi, tegrastats
-from compress.hosts.base import Build, Host, batch_sizes
+from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
 from compress.hosts.board import Board, probe
 from compress.hosts.engine_session import EngineSession, load
 from compress.hosts.engines import Engine, Engines
@@ -188,15 +188,22 @@ class TensorRtHost(Host):
         return EngineSession(self._engines, engine, inputs, outputs, batches)
 
     def latency(
-        self, build: Build, original: Build | None, task: Task | None, target: Target
+        self,
+        build: Build,
+        reference: Reference | None,
+        task: Task | None,
+        target: Target,
+        rival: float | None = None,
     ) -> tuple[Latency, ...]:
         """See :meth:`Host.latency`: by ``trtexec``, copies included, engines of both in turns."""
+        original = None if reference is None else reference.original
         count = int(build.artifact.options.get("builds", DEFAULTS["builds"]))
         own = [self._engine(build, target, index) for index in range(count)]
         other = None if original is None else [self._engine(original, target, at) for at in range(count)]
-        self._watched[_identity(build)] = _Watched()
+        watched = self._watched[_identity(build)] = _Watched()
         figures = tuple(
-            self._timed(build, own, other, task, batch) for batch in batch_sizes(build.session, target)
+            self._timed(build, own, other, task, batch, watched)
+            for batch in batch_sizes(build.session, target)
         )
         self.check_unchanged()  # What was timed half in another power mode is not to be recorded.
         return figures
@@ -224,15 +231,24 @@ class TensorRtHost(Host):
             runs.append(EngineRun(times, seen.power_w[0] if seen.power_w else None, tuple(seen.doubts)))
         return (runs[0], runs[1]) if number % 2 == 0 else (runs[1], runs[0])
 
-    def tune(self, artifact: Artifact, task: Task, target: Target, threads: int | None) -> Artifact:
+    def tune(
+        self,
+        artifact: Artifact,
+        task: Task,
+        target: Target,
+        threads: int | None,
+        *,
+        known: Mapping[str, Any] | None = None,
+        kept: Mapping[str, Any] | None = None,
+    ) -> Tuned:
         """See :meth:`Host.tune`: TensorRT tries its kernels itself."""
-        return artifact
+        return Tuned(artifact)
 
-    def layers(self, build: Build, target: Target) -> tuple[dict[str, Any], ...]:
+    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
         """See :meth:`Host.layers`: of the first engine, timed in a run of its own."""
         session = _session(build)
         batch = batch_sizes(session, target)[0]
-        loaded = load(self._engines, session.engine, session.inputs, sample_feeds(session, None, batch))
+        loaded = load(self._engines, session.engine, session.inputs, sample_feeds(session, task, batch))
         release = self.board.tensorrt
         arguments = layer_arguments(release, session.inputs, batch, loaded=loaded, profile="profile.json")
         self._engines.run(session.engine, arguments, "time layers", writes=["profile.json"])
@@ -264,14 +280,17 @@ class TensorRtHost(Host):
             found.append(f"{len(fallen)} layers fell back from the DLA to the GPU: {names}")
         return tuple(found)
 
-    def energy_mj(self, build: Build, target: Target) -> float | None:
-        """See :meth:`Host.energy_mj`: mean power of the module while it was timed × median time of a call."""
+    def energy_mj(self, build: Build, target: Target, task: Task | None = None) -> float | None:
+        """See :meth:`Host.energy_mj`: mean power of the module while it was timed × median time of a call.
+
+        Both are of the first batch size alone: a larger batch draws more power.
+        """
         seen = self._watched.get(_identity(build))
         if seen is None or not seen.power_w or seen.call_ms is None:
             return None
         return float(np.mean(seen.power_w)) * seen.call_ms
 
-    def peak_memory_mb(self, build: Build, target: Target) -> float | None:
+    def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
         """Not told: the tool does not say what it takes."""
         return None
 
@@ -284,9 +303,16 @@ class TensorRtHost(Host):
         )
 
     def _timed(
-        self, build: Build, own: list[Engine], other: list[Engine] | None, task: Task | None, batch: int
+        self,
+        build: Build,
+        own: list[Engine],
+        other: list[Engine] | None,
+        task: Task | None,
+        batch: int,
+        watched: _Watched,
     ) -> Latency:
         """One batch size: each build and its opponent in turns, the order flipped each time."""
+        of_batch = _Watched()
         feeds = sample_feeds(build.session, task, batch)
         seconds = self._seconds / (len(own) * _TURNS)
         runs: list[tuple[int, Times]] = []
@@ -296,15 +322,16 @@ class TensorRtHost(Host):
             pair = [own[index]] if other is None else [own[index], other[index]]
             times = {}
             for engine in pair if turn % 2 == 0 else reversed(pair):
-                seen = self._watched[_identity(build)] if engine is own[index] else _Watched()
+                seen = of_batch if engine is own[index] else _Watched()
                 times[id(engine)] = self._times(engine, _session(build), feeds, batch, seconds, seen)
             runs.append((index, times[id(own[index])]))
             if other is not None:
                 medians = [float(np.median(times[id(each)])) for each in pair]
                 log_ratios.append(math.log(medians[0] / medians[1]))
         latency = _over_builds(runs, batch)
-        seen = self._watched[_identity(build)]
-        seen.call_ms = seen.call_ms or latency.p50_ms
+        watched.doubts += of_batch.doubts
+        if watched.call_ms is None:  # energy is told of the first batch size, and of nothing else
+            watched.call_ms, watched.power_w = latency.p50_ms, of_batch.power_w
         if not log_ratios:
             return latency
         bounds = quantile_interval(np.array(log_ratios), 0.5, LEVEL)

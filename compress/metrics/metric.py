@@ -9,7 +9,7 @@ figure, so that everything that compares two networks stays the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ from compress.tensors import TensorSpec
 
 Array = NDArray[Any]
 Values = NDArray[np.float64]
-PerSample = Callable[[Sequence[Array], Array | None, Sequence[Array] | None], Sequence[Any]]
+PerSample = Callable[[Sequence[Array], Array | None, Sequence[Array] | None], Iterable[Any]]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from compress.errors import DataError, NetworkError
 from compress.metrics import drop_points
+from compress.metrics.outcomes import OutcomeCollector
 from compress.record import Accuracy, Drop, Interval
 from compress.statistics.bootstrap import mean_interval, paired_mean_difference_bounds
 from compress.statistics.paired import tango_bounds
@@ -50,18 +51,18 @@ def outcomes_of(
         NetworkError: The outputs hold NaN or infinity.
         DataError: A batch does not fit the network.
     """
-    parts: list[Outcomes] = []
+    collector = OutcomeCollector([task.metric])
     done = 0
     for batch in task.evaluation.batches(batch_size(session)):
         outputs = forward(session, batch)
         wanted = None
         if task.metric.needs == "reference":
             wanted = outputs if reference is None else forward(reference, batch)
-        parts.append(task.metric.per_sample(outputs, batch.targets, wanted))
-        done += len(parts[-1])
+        collector.add(outputs, batch.targets, wanted)
+        done += len(batch)
         if tick is not None:
             tick(done)
-    return np.concatenate(parts)
+    return collector.outcomes()[0].values
 
 
 def forward(session: Session, batch: Batch) -> list[np.ndarray[Any, Any]]:

@@ -1,11 +1,9 @@
-"""Latency of one call, host to host, and the ratio of two builds from interleaved pairs.
+"""Durations of calls, and what they tell.
 
-Every percentile has its interval from order statistics, and is given only on as many calls as MLPerf LoadGen
-asks of a run that is judged by it: 64 for p90, 662 for p99. Garbage is not collected while calls are
-timed, as in :mod:`timeit`: that would be this process's garbage, and in no deployment's p99.
-
-A build is never compared with a stored time: on a shared machine milliseconds move by a factor of two while the
-ratio of two builds, timed alternately in one process, holds.
+Every percentile has its interval from order statistics, and is given only on as many calls as MLPerf LoadGen asks of a
+run that is judged by it: 64 for p90, 662 for p99. Garbage is not collected while calls are timed, as in :mod:`timeit`:
+that would be this process's garbage, and in no deployment's p99. Builds are timed by :mod:`compress.measuring`, each in
+a process of its own.
 """
 
 from __future__ import annotations
@@ -14,21 +12,23 @@ import gc
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.errors import DataError
 from compress.profiling.noise import drift
-from compress.profiling.pinning import bound
 from compress.profiling.steady_state import warm_up
 from compress.record import Interval, Latency, WarmUp
 from compress.statistics.quantiles import quantile_interval
+from compress.tensors import BATCH
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
     from compress.task import Task
+    from compress.tensors import TensorSpec
 
 Feeds = Mapping[str, "np.ndarray[Any, Any]"]
 Times = np.ndarray[Any, np.dtype[np.float64]]
@@ -39,8 +39,8 @@ LEVEL = 0.95
 #: Calls without which a percentile is not told: with as many, LoadGen's early stopping bounds it at 99 % confidence.
 LEAST_CALLS = {90: 64, 99: 662}
 
-#: Of sessions of their own; six are the least that bound a median at 95 %.
-ROUNDS = 8
+#: Samples whose shapes are looked at, to find the commonest.
+_LOOKED_AT = 256
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Budget:
     """How long to measure.
 
     Attributes:
-        seconds: Wall time to spend on the timed calls of one batch size.
-        least: Timed calls (or pairs) at the least, whatever they take.
-        most: Timed calls (or pairs) at the most.
+        seconds: Wall time to spend on one batch size, about.
+        least: Timed calls at the least, whatever they take, where calls are made in this process.
+        most: Timed calls at the most.
         warm_up_seconds: Wall time of warm-up at the most; it ends when the times are steady.
     """
 
@@ -58,22 +58,6 @@ class Budget:
     least: int = 30
     most: int = 1000
     warm_up_seconds: float = 1.0
-
-
-def measure_latency(session: Session, feeds: Feeds, batch: int, budget: Budget | None = None) -> Latency:
-    """Time one build alone.
-
-    Args:
-        session: The opened build.
-        feeds: One batch of real samples.
-        batch: Samples in ``feeds``.
-        budget: How long to measure.
-
-    Returns:
-        p50, p90 and p99 of single calls back to back, after warm-up.
-    """
-    times, spent = timed(timer(session.prepared(feeds)), budget or Budget())
-    return summary(times, batch, spent)
 
 
 def timed(call: Callable[[], float], budget: Budget) -> tuple[Times, WarmUp]:
@@ -117,139 +101,61 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def measure_ratio(
-    session: Session,
-    reference: Session,
-    feeds: Feeds,
-    batch: int,
-    budget: Budget | None = None,
-    *,
-    bind: bool = False,
-) -> Latency:
-    """Time a build and the reference alternately, the order flipped each pair.
-
-    Args:
-        session: The opened build.
-        reference: The opened build it is compared with.
-        feeds: One batch of real samples, for both.
-        batch: Samples in ``feeds``.
-        budget: How long to measure.
-        bind: Bind the calling thread to a processor meanwhile; for sessions whose own threads are bound.
-
-    Returns:
-        The build's latency with ``ratio``: the median over pairs of its time over the reference's, and its
-        interval from order statistics.
-    """
-    budget = budget or Budget()
-    with no_collection():
-        pairs = Pairs(session, reference, feeds, budget)
-        with bound() if bind else nullcontext():
-            _repeat(pairs.take, budget)
-    ratio, interval = ratio_of(pairs.log_ratios)
-    own = summary(np.array(pairs.times_ms), batch, pairs.warm_up)
-    return replace(own, ratio=ratio, ratio_interval=interval)
-
-
-def measure_ratios(
-    opened: Callable[[int], AbstractContextManager[tuple[Session, Session, bool]]],
-    feeds: Mapping[int, Feeds],
-    budget: Budget | None = None,
-) -> dict[int, tuple[float, Interval]]:
-    """Time a build and the reference in rounds, each on sessions of its own, at every batch size.
-
-    Where its memory lies and where its threads run makes a session a few percent faster or slower for as long as it
-    lives, and no number of pairs of the same two sessions tells it. So a round is one observation.
-
-    Args:
-        opened: Opens both, by the round's number; with them, whether the calling thread is to be bound.
-        feeds: Batch size → one batch of real samples.
-        budget: How long to measure each batch size, in all rounds together.
-
-    Returns:
-        Batch size → the build's time over the reference's: the median over rounds of each one's median over pairs, and
-        the interval of the rounds' median.
-    """
-    budget = budget or Budget()
-    share = replace(
-        budget,
-        seconds=budget.seconds / ROUNDS,
-        least=max(2, math.ceil(budget.least / ROUNDS)),
-        most=max(2, math.ceil(budget.most / ROUNDS)),
-        warm_up_seconds=min(2 * budget.warm_up_seconds, budget.seconds) / ROUNDS,
-    )
-    medians: dict[int, list[float]] = {batch: [] for batch in feeds}
-    with no_collection():
-        for number in range(ROUNDS):
-            with opened(number) as (session, reference, bind):
-                for batch, given in feeds.items():
-                    pairs = Pairs(session, reference, given, share)
-                    with bound() if bind else nullcontext():
-                        _repeat(pairs.take, share)
-                    medians[batch].append(float(np.median(pairs.log_ratios)))
-    return {batch: ratio_of(each) for batch, each in medians.items()}
-
-
-def ratio_of(log_ratios: Sequence[float]) -> tuple[float, Interval]:
-    """The median ratio and its interval, from independent values of ln(build / reference)."""
-    values = np.array(log_ratios)
-    low, high = _median_interval(values)
-    return math.exp(float(np.median(values))), Interval(math.exp(low), math.exp(high), LEVEL)
-
-
-class Pairs:
-    """Interleaved calls of a build and a reference, both warmed up; the order is flipped each pair.
-
-    Args:
-        session: The build.
-        reference: What it is compared with.
-        feeds: One batch of real samples, for both.
-        budget: Bounds the warm-up.
-
-    Attributes:
-        times_ms: Of the build, one per pair.
-        log_ratios: ln(build / reference), one per pair.
-        warm_up: Of the build.
-    """
-
-    def __init__(
-        self, session: Session, reference: Session, feeds: Feeds, budget: Budget | None = None
-    ) -> None:
-        self.times_ms: list[float] = []
-        self.log_ratios: list[float] = []
-        self._own, self._other = timer(session.prepared(feeds)), timer(reference.prepared(feeds))
-        seconds = (budget or Budget()).warm_up_seconds
-        self.warm_up = warm_up(self._own, seconds)
-        warm_up(self._other, seconds)
-
-    def take(self) -> None:
-        """Time one pair."""
-        if len(self.times_ms) % 2:
-            other, own = self._other(), self._own()
-        else:
-            own, other = self._own(), self._other()
-        self.times_ms.append(own)
-        self.log_ratios.append(math.log(own / other))
-
-
 def sample_feeds(session: Session, task: Task | None, batch: int = 1) -> dict[str, np.ndarray[Any, Any]]:
     """One batch to time a session with: real samples where there are any, else seeded noise (ones for integers).
 
+    A batch holds samples of one shape. Where the data has samples of several shapes, as sequences of different lengths,
+    the shape that most of the first samples have is taken, and its samples are repeated where there are too few.
+
     Args:
         session: Its inputs say what is wanted.
-        task: Its first evaluation samples are taken, repeated where there are fewer; times may depend on values.
+        task: Its first evaluation samples are taken; times may depend on values. None takes noise.
         batch: Samples, where the network takes any number.
+
+    Raises:
+        DataError: There is no data, and an axis of an input is open beside the batch: nothing says how long it is.
     """
-    fixed = session.inputs[0].with_batch(batch)[0]
-    if task is not None:
-        rows = np.arange(int(fixed)) % len(task.evaluation)
-        return next(iter(task.evaluation.take(rows).batches(len(rows)))).inputs
-    noise = np.random.default_rng(0)
+    fixed = int(session.inputs[0].with_batch(batch)[0])
+    if task is None:
+        return _noise(session.inputs, batch)
+    rows = _alike(task, fixed)
+    return next(iter(task.evaluation.take(rows[np.arange(fixed) % len(rows)]).batches(fixed))).inputs
+
+
+def _alike(task: Task, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rows of the first samples that share the commonest shape, ``(n,)``, at most so many."""
+    looked = np.arange(min(len(task.evaluation), max(most, _LOOKED_AT)))
+    found: dict[tuple[object, ...], list[int]] = {}
+    row = 0
+    for part in task.evaluation.take(looked).batches(most):
+        shape = tuple(array.shape[1:] for array in part.inputs.values())
+        found.setdefault(shape, []).extend(range(row, row + len(part)))
+        row += len(part)
+        if len(found[shape]) >= most and len(found) == 1:
+            break
+    return np.array(max(found.values(), key=len)[:most])
+
+
+def _noise(inputs: Sequence[TensorSpec], batch: int) -> dict[str, np.ndarray[Any, Any]]:
+    random = np.random.default_rng(0)
     feeds: dict[str, np.ndarray[Any, Any]] = {}
-    for spec in session.inputs:
-        shape = [size if isinstance(size, int) else 1 for size in spec.with_batch(batch)]
+    for spec in inputs:
+        shape = [batch if size == BATCH else size for size in spec.with_batch(batch)]
+        if any(isinstance(size, str) for size in shape):
+            raise DataError(
+                f"the size of every axis of {spec}, to time calls with",
+                "an open axis and no data",
+                "give data (--data), or the shape (--input)",
+            )
+        sizes = [int(size) for size in shape]
         floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
-        feeds[spec.name] = (noise.standard_normal(shape) if floating else np.ones(shape)).astype(spec.dtype)
+        feeds[spec.name] = (random.standard_normal(sizes) if floating else np.ones(sizes)).astype(spec.dtype)
     return feeds
+
+
+def shapes_of(feeds: Feeds) -> dict[str, list[int]]:
+    """The shape of each input, by its name."""
+    return {name: list(array.shape) for name, array in feeds.items()}
 
 
 def summary(times: Times, batch: int, spent: WarmUp | None = None) -> Latency:

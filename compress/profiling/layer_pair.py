@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import tempfile
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.backends.base import Artifact
-from compress.hosts.base import Build
+from compress.hosts.base import Build, Reference
 from compress.record import Source
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def time_pair(
     Raises:
         CompressError: One of them does not run.
     """
+    first = replace(target, batch_sizes=target.batch_sizes[:1])
     with ExitStack() as stack:
         stack.enter_context(host.exclusive())
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compress-")))
@@ -101,7 +102,7 @@ def time_pair(
             place.mkdir()
             artifact: Artifact = host.backend.compile(model, place, options)
             builds.append(Build(artifact, stack.enter_context(host.open(artifact, target))))
-        found = host.latency(builds[1], builds[0], None, target)[0]
+        found = host.latency(builds[1], Reference(builds[0]), None, first)[0]
     assert found.ratio is not None
     between = found.ratio_interval
     measured = found.source == "measured" and between is not None

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.backends.base import Artifact
-from compress.hosts.base import Build
+from compress.hosts.base import Build, Reference
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.profiling.noise import doubts
 from compress.profiling.slices import slices_of
 from compress.progress import Reporter
-from compress.record import Profile, Slice
+from compress.record import Latency, Profile, Slice
 from compress.versions import versions
 
 if TYPE_CHECKING:
     from compress.hosts.base import Host
     from compress.target import Target
     from compress.task import Task
+
+
+@dataclass(frozen=True)
+class Original:
+    """The fp32 build that drops and ratios refer to.
+
+    Attributes:
+        profile: What was measured of it.
+        artifact: The file.
+        fastest: Batch size → fp32 as it is fastest there; see :class:`compress.hosts.base.Reference`.
+    """
+
+    profile: Profile
+    artifact: Artifact
+    fastest: Mapping[int, Artifact] = field(default_factory=dict)
 
 
 def measure(
@@ -30,9 +47,12 @@ def measure(
     host: Host,
     task: Task | None,
     target: Target,
-    original: tuple[Profile, Artifact] | None,
+    original: Original | None,
     fingerprint: dict[str, Any],
     network: tuple[str, str | None] | None = None,
+    settings_costs: Mapping[int, float] | None = None,
+    decisive: int | None = None,
+    rival: float | None = None,
     reporter: Reporter | None = None,
 ) -> Profile:
     """Measure one artifact.
@@ -43,9 +63,13 @@ def measure(
         host: Runs it, or estimates.
         task: Evaluation data and metric, bound to the network; None measures no accuracy, and times seeded noise.
         target: What it is for.
-        original: Profile and artifact of the fp32 build that drops and ratios refer to; None for that build itself.
+        original: The fp32 build that drops and ratios refer to; None for that build itself.
         fingerprint: Of this machine.
         network: Name of the network that it is a build of, and sha256 of the file it came from, as far as known.
+        settings_costs: Batch size → time with the artifact's session options over the time with those that are fastest
+            there; None where no others were tried.
+        decisive: The batch size that decides between builds; None for the target's first.
+        rival: See :meth:`Host.latency`.
         reporter: Receives the progress.
 
     Raises:
@@ -53,28 +77,31 @@ def measure(
     """
     reporter = reporter or Reporter()
     name, sha256 = network or (None, None)
-    with ExitStack() as stack:
-        stack.enter_context(host.exclusive())
+    with host.exclusive():
         found = host.conditions(artifact.options)
-        build = Build(artifact, stack.enter_context(host.open(artifact, target)))
-        baseline = None
-        if original is not None:
-            baseline = Build(original[1], stack.enter_context(host.open(original[1], target)))
+        with ExitStack() as stack:
+            build = Build(artifact, stack.enter_context(host.open(artifact, target)))
+            reference = None
+            if original is not None:
+                opened = stack.enter_context(host.open(original.artifact, target))
+                reference = Reference(Build(original.artifact, opened), original.fastest)
+            accuracy, outcomes = None, np.empty(0)
+            slices: tuple[Slice, ...] = ()
+            if task is not None:
+                reporter.step("accuracy", len(task.evaluation))
+                against = None if reference is None else reference.original.session
+                outcomes = outcomes_of(build.session, task, against, reporter.tick)
+                before = None if original is None else np.array(original.profile.outcomes)
+                accuracy = accuracy_of(outcomes, before, task.metric, task.evaluation.sha256)
+                if task.evaluation.labels is not None:
+                    slices = slices_of(outcomes, before, task.metric, task.evaluation.labels, task.classes)
 
-        accuracy, outcomes = None, np.empty(0)
-        slices: tuple[Slice, ...] = ()
-        if task is not None:
-            reporter.step("accuracy", len(task.evaluation))
-            outcomes = outcomes_of(build.session, task, baseline.session if baseline else None, reporter.tick)
-            reference = None if original is None else np.array(original[0].outcomes)
-            accuracy = accuracy_of(outcomes, reference, task.metric, task.evaluation.sha256)
-            if task.evaluation.labels is not None:
-                slices = slices_of(outcomes, reference, task.metric, task.evaluation.labels, task.classes)
-
+        # Timed with nothing open in this process: what a session holds is memory that the others lack.
         reporter.step("latency")
-        latency = host.latency(build, baseline, task, target)
-        energy = host.energy_mj(build, target)
-        layers = host.layers(build, target)
+        figures = host.latency(build, reference, task, deciding(target, decisive), rival)
+        latency = _completed(figures, target.batch_sizes, settings_costs or {})
+        energy = host.energy_mj(build, target, task)
+        layers = host.layers(build, target, task)
         coverage, doubtful = host.coverage(build), host.doubts(build)
     reporter.step("memory")
     return Profile(
@@ -86,7 +113,7 @@ def measure(
         target=target.name,
         accuracy=accuracy,
         latency=latency,
-        peak_memory_mb=host.peak_memory_mb(build, target),
+        peak_memory_mb=host.peak_memory_mb(build, target, task),
         coverage=coverage,
         fingerprint=fingerprint,
         versions=versions(),
@@ -105,3 +132,19 @@ def measure(
             *doubtful,
         ),
     )
+
+
+def deciding(target: Target, batch: int | None) -> Target:
+    """The target with one of its batch sizes first, which decides then; None leaves the order."""
+    if batch is None:
+        return target
+    return replace(target, batch_sizes=(batch, *(size for size in target.batch_sizes if size != batch)))
+
+
+def _completed(
+    figures: Sequence[Latency], batches: Sequence[int], costs: Mapping[int, float]
+) -> tuple[Latency, ...]:
+    """In the order of the target's batch sizes, paced calls last, each with what the session options cost there."""
+    order = {batch: position for position, batch in enumerate(batches)}
+    placed = sorted(figures, key=lambda each: (each.period_ms is not None, order.get(each.batch, -1)))
+    return tuple(replace(each, settings_cost=costs.get(each.batch)) for each in placed)

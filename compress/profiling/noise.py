@@ -53,7 +53,7 @@ def width(latency: Latency) -> float:
 
 
 def doubts(latency: Latency) -> Iterator[str]:
-    """A sentence for each reason to doubt a measured latency."""
+    """A sentence for each reason to doubt a measured latency; a ratio tells by its own interval how sure it is."""
     at = f"batch {latency.batch}"
     spent = latency.warm_up
     if spent is not None and not spent.steady:
@@ -61,6 +61,6 @@ def doubts(latency: Latency) -> Iterator[str]:
     if latency.drift is not None:
         told = f"the median of the second half of the calls is {100 * latency.drift:+.1f} % from the first half's"
         yield f"{at}: {told}"
-    if width(latency) > WIDTH:
+    if latency.ratio is None and width(latency) > WIDTH:
         told = f"the median's interval is {100 * width(latency):.1f} % of it wide"
         yield f"{at}: {told}"

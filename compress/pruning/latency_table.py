@@ -12,7 +12,7 @@ import json
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from compress.hosts.base import Host
     from compress.target import Target
+    from compress.task import Task
 
 PRECISIONS = ("fp32", "int8")
 
@@ -54,6 +55,7 @@ class Bench:
         precision: ``fp32`` or ``int8``: what the recipe ends with, since each has steps of its own.
         seconds: Of measuring all layers together, about; what is left then follows its multiply-accumulates.
         cache: Directory where measurements are kept; None keeps none.
+        task: Real samples to feed to the whole network; None feeds seeded noise.
     """
 
     host: Host
@@ -62,6 +64,7 @@ class Bench:
     precision: str = "fp32"
     seconds: float = 30.0
     cache: Path | None = None
+    task: Task | None = None
 
     def layers(self, model: onnx.ModelProto) -> tuple[list[tuple[dict[str, Any], ...]], str]:
         """What a float model's operators take in this bench's precision, once or again, and the times' source.
@@ -84,7 +87,8 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="compress-") as directory:
             build = self._compiled(model, Path(directory))
             with build.session:
-                return self.host.latency(build, None, None, self.target)[0].p50_ms
+                first = replace(self.target, batch_sizes=self.target.batch_sizes[:1])
+                return self.host.latency(build, None, self.task, first)[0].p50_ms
 
     def _compiled(self, model: onnx.ModelProto, directory: Path) -> Build:
         backend = self.host.backend

@@ -286,7 +286,8 @@ class Prune(Technique):
         opened = connect(context.target) if context.host is None else nullcontext(context.host)
         with opened as host:
             options = host.backend.default_options(context.target, context.threads)
-            yield Bench(host, context.target, options, self.precision, self.seconds, context.cache)
+            samples = replace(context.task, evaluation=context.task.calibration)
+            yield Bench(host, context.target, options, self.precision, self.seconds, context.cache, samples)
 
     def _default_importance(self, network: Network, context: Context) -> str:
         return "magnitude" if next(self._batches(network, context), None) is None else "hessian_diagonal"

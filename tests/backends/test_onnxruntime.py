@@ -22,8 +22,20 @@ class TestOnnxRuntime(Conformance):
 
 def test_options_follow_the_target_and_the_user() -> None:
     cpu = load_target("cpu")
-    assert OnnxRuntime().default_options(cpu)["intra_op_threads"] == cpu.cores
+    assert OnnxRuntime().default_options(cpu)["intra_op_threads"] == 0  # the runtime chooses
     assert OnnxRuntime().default_options(cpu, threads=3)["intra_op_threads"] == 3
+
+
+def test_sets_of_options_are_the_runtimes_default_first() -> None:
+    four = replace(load_target("cpu"), cores=4)
+    default = OnnxRuntime().default_options(four)
+    assert default["spinning"]
+    sets = OnnxRuntime().variants(default, four)
+    assert [(each["intra_op_threads"], each["spinning"]) for each in sets] == [(4, False), (1, True)]
+    fixed = OnnxRuntime().default_options(four, 3)
+    assert [each["intra_op_threads"] for each in OnnxRuntime().variants(fixed, four, 3)] == [3]
+    assert OnnxRuntime().variants(default, replace(four, cores=1)) == []
+    assert OnnxRuntime().variants(OnnxRuntime().default_options(four, 1), four, 1) == []
 
 
 def test_provider_that_is_not_installed_is_told(tmp_path: Path) -> None:

@@ -224,8 +224,10 @@ class TestOptions:
 
     def test_variants_leave_alone_what_the_user_fixed(self) -> None:
         options = {"precision": "bf16", "intra_op_threads": 4}
-        assert OpenVino().variants(options, None) == [{"precision": "bf16", "intra_op_threads": 1}]
-        assert OpenVino().variants(options, 4) == []
+        assert OpenVino().variants(options, load_target("cpu")) == [
+            {"precision": "bf16", "intra_op_threads": 1}
+        ]
+        assert OpenVino().variants(options, load_target("cpu"), 4) == []
 
     def test_floats_are_fp32_unless_bf16_is_asked_for(self, tmp_path: Path) -> None:
         import openvino

@@ -12,9 +12,11 @@ import pytest
 from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.hosts.machine import fingerprint
+from compress.measuring.processes import stored_feeds
+from compress.measuring.solo import time_alone
 from compress.onnx_graph.files import save_model, sha256_of, size_of
 from compress.profiling.accuracy import accuracy_of, outcomes_of
-from compress.profiling.latency import Budget, measure_latency, sample_feeds
+from compress.profiling.latency import Budget, sample_feeds
 from compress.record import Profile
 from compress.recorded import sealed
 from compress.task import load_task
@@ -59,7 +61,9 @@ def recorded(room: Path) -> Profile:
     with backend.open(artifact) as session:
         task = load_task(room / "val.npz").bind(session.inputs, session.outputs)
         outcomes = outcomes_of(session, task)
-        latency = measure_latency(session, sample_feeds(session, task), 1, Budget(seconds=0.05))
+        feeds = {1: sample_feeds(session, task)}
+    with stored_feeds(feeds) as paths:
+        ((latency,), _) = time_alone(artifact, feeds, paths, Budget(seconds=0.05))
     return Profile(
         recipe="main",
         artifact_sha256=artifact.sha256,

@@ -50,15 +50,15 @@ def test_losing_more_never_helps(lost: int, won: int, n: int) -> None:
     assert order.index(judged(lost + 1, won, n).verdict) >= order.index(judged(lost, won, n).verdict)
 
 
-def rounds(shift: float, seed: int, spread: float = 0.02) -> Callable[[int], float]:
+def rounds(shift: float, seed: int, spread: float = 0.02) -> Callable[[int], dict[int, float]]:
     random = np.random.default_rng(seed)
-    return lambda number: float(np.log1p(shift) + spread * random.standard_normal())
+    return lambda number: {1: float(np.log1p(shift) + spread * random.standard_normal())}
 
 
-def two_moods(shift: float, seed: int) -> Callable[[int], float]:
+def two_moods(shift: float, seed: int) -> Callable[[int], dict[int, float]]:
     """Sessions of which half are a quarter slower for as long as they live, either one."""
     random = np.random.default_rng(seed)
-    return lambda number: float(np.log1p(shift) + random.choice([-0.25, 0.25]) + random.normal(0, 0.02))
+    return lambda number: {1: float(np.log1p(shift) + random.choice([-0.25, 0.25]) + random.normal(0, 0.02))}
 
 
 @pytest.mark.parametrize("noise", [rounds, two_moods])
@@ -96,9 +96,9 @@ def test_too_few_rounds_decide_nothing_and_are_told_in_json() -> None:
 def test_quiet_machine_decides_at_the_first_look() -> None:
     asked: list[int] = []
 
-    def quiet(number: int) -> float:
+    def quiet(number: int) -> dict[int, float]:
         asked.append(number)
-        return -0.5
+        return {1: -0.5}
 
     policy = GatePolicy()
     assert judge_latency(quiet, policy).verdict is Verdict.PASS

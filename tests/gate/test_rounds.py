@@ -1,53 +1,60 @@
-"""A round of interleaved pairs, on threads that are bound alike."""
+"""Latency in the gate: what each round says of each batch size, and what they say together."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compress.gate import GatePolicy, gate
-from compress.gate.latency import take_round
-from compress.profiling.pinning import bound, pinned_options, processors
+from compress.gate.latency import judge_latency
+from compress.gate.verdict import Check, Verdict
 
-LINUX = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no threads")
-
-
-def test_a_round_has_an_even_number_of_pairs_and_enough_of_them() -> None:
-    taken: list[int] = []
-    take_round(lambda: taken.append(1), seconds=0, least=5)
-    assert len(taken) == 6
-    taken.clear()
-    take_round(lambda: taken.append(1), seconds=0.005, least=2)
-    assert len(taken) > 2
-    assert len(taken) % 2 == 0
+POLICY = GatePolicy(max_slowdown_percent=2.0)
 
 
-@LINUX
-def test_a_thread_is_bound_inside_the_block_and_free_after_it() -> None:
-    before = os.sched_getaffinity(0)
-    with bound():
-        assert os.sched_getaffinity(0) == {processors()[0]}
-    assert os.sched_getaffinity(0) == before
+def judged(**by_batch: tuple[float, float]) -> Check:
+    """The verdict over rounds whose ratios are drawn around a centre with a spread, by batch size."""
+    random = np.random.default_rng(0)
+    return judge_latency(
+        lambda number: {
+            int(batch.removeprefix("b")): float(random.normal(np.log(centre), spread))
+            for batch, (centre, spread) in by_batch.items()
+        },
+        POLICY,
+    )
 
 
-@LINUX
-def test_each_worker_has_a_processor_of_its_own_or_none_is_bound() -> None:
-    available = processors()
-    assert sorted(available) == sorted(os.sched_getaffinity(0))
-    assert pinned_options({"intra_op_threads": 1}) == {"intra_op_threads": 1}
-    too_many = {"intra_op_threads": len(available) + 1}
-    assert pinned_options(too_many) == too_many
-    if len(available) > 1:
-        assert pinned_options({"intra_op_threads": 2})["affinity"] == [available[1]]
+def test_every_batch_size_is_inside_the_margin_or_the_gate_does_not_pass() -> None:
+    assert judged(b1=(1.0, 0.002), b32=(1.0, 0.002)).verdict is Verdict.PASS
+    found = judged(b1=(0.8, 0.002), b32=(5.8, 0.002))
+    assert found.verdict is Verdict.FAIL
+    assert "batch 32: median ratio 5.79" in found.detail
+    assert found.figures["ratio"] == pytest.approx(5.8, rel=0.01)
+    assert list(found.figures["batches"]) == ["1", "32"]  # type: ignore[call-overload]
 
 
-@LINUX
-def test_the_gate_leaves_the_process_on_its_processors(room: Path) -> None:
-    before = os.sched_getaffinity(0)
+def test_a_batch_size_that_stays_undecided_leaves_the_gate_undecided() -> None:
+    found = judged(b1=(0.8, 0.002), b32=(1.02, 0.05))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.figures["rounds"] == POLICY.looks[-1]
+
+
+def test_more_batch_sizes_raise_no_more_false_alarms() -> None:
+    random, failed = np.random.default_rng(1), 0
+    for _ in range(400):
+        found = judge_latency(
+            lambda number: {batch: float(random.normal(np.log(1.02), 0.02)) for batch in (1, 2, 4, 8)}, POLICY
+        )
+        failed += found.verdict is Verdict.FAIL
+    assert failed / 400 <= POLICY.alpha
+
+
+def test_the_gate_times_every_batch_size_of_two_files(room: Path) -> None:
     (check,) = gate(
         room / "main.onnx", room / "main.onnx", policy=GatePolicy(checks=("latency",), looks=(2,))
     )
     assert "2 rounds" in check.detail
-    assert os.sched_getaffinity(0) == before
+    assert "batch 1:" in check.detail
+    assert "batch 32:" in check.detail

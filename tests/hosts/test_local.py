@@ -9,13 +9,14 @@ import pytest
 from compress.backends.base import Artifact, Session
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.hosts import local
-from compress.hosts.base import Build
+from compress.hosts.base import Build, Reference
 from compress.hosts.local import LocalHost
+from compress.onnx_graph.files import save_model
 from compress.profiling.energy import zones
 from compress.profiling.latency import Budget
-from compress.profiling.pinning import pinned_options
 from compress.target import load_target
-from tests.graphs import classifier
+from compress.task import Task, load_task
+from tests.graphs import classifier, samples
 
 
 @pytest.fixture
@@ -37,27 +38,51 @@ def test_energy_is_told_where_a_counter_can_be_read_and_only_there(build: Build)
     assert (found is not None) == bool(zones())
 
 
-def test_builds_are_compared_on_sessions_bound_alike_and_opened_in_turns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    opened: list[tuple[str, object]] = []
+def test_a_build_is_timed_against_the_fp32_that_is_fastest_at_each_batch_size(build: Build) -> None:
+    target = replace(load_target("cpu"), batch_sizes=(1, 4))
+    one_thread = replace(build.artifact, options={**build.artifact.options, "intra_op_threads": 1})
+    reference = Reference(build, {1: one_thread})
+    first, second = LocalHost(OnnxRuntime(), Budget(seconds=0.05)).latency(build, reference, None, target)
+    assert (first.batch, second.batch) == (1, 4)
+    assert first.ratio is not None
+    assert second.ratio is not None
+    assert first.reference_options == one_thread.options
+    assert second.reference_options == build.artifact.options
+    assert first.shapes == {"x": [1, 3, 8, 8]}
+
+
+def test_the_reference_is_the_users_own_file_or_faster(build: Build, tmp_path: Path) -> None:
+    given = replace(build.artifact, path=save_model(classifier(), tmp_path / "own.onnx"))
+    target = replace(load_target("cpu"), batch_sizes=(1, 2))
+    tuned, fastest = LocalHost(OnnxRuntime()).reference(build.artifact, given, _task(), target, 1)
+    assert set(fastest) == {1, 2}
+    assert {each.path for each in fastest.values()} <= {given.path, build.artifact.path}
+    assert tuned.artifact.path in (given.path, build.artifact.path)
+
+
+def test_a_file_that_does_not_run_is_no_reference(build: Build, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.onnx"
+    damaged.write_bytes(b"nothing")
+    target = replace(load_target("cpu"), batch_sizes=(1, 2))
+    given = replace(build.artifact, path=damaged)
+    tuned, fastest = LocalHost(OnnxRuntime()).reference(build.artifact, given, _task(), target, 1)
+    assert {each.path for each in fastest.values()} == {tuned.artifact.path} == {build.artifact.path}
+
+
+def test_no_thread_spins_in_this_process(build: Build) -> None:
+    opened = []
 
     class Recording(OnnxRuntime):
         def open(self, artifact: Artifact) -> Session:
-            opened.append((artifact.path.parent.name, artifact.options.get("affinity")))
+            opened.append(artifact.options["spinning"])
             return super().open(artifact)
 
-    options = {"intra_op_threads": 2}
-    builds = []
-    for name in ("own", "other"):
-        (tmp_path / name).mkdir()
-        artifact = OnnxRuntime().compile(classifier(), tmp_path / name, options)
-        builds.append(Build(artifact, OnnxRuntime().open(artifact)))
-    monkeypatch.setattr(local, "load_backend", lambda name: Recording())
-    (found,) = LocalHost(OnnxRuntime(), Budget(seconds=0.05, least=8)).latency(
-        builds[0], builds[1], None, replace(load_target("cpu"), batch_sizes=(1,))
-    )
-    assert found.ratio is not None
-    assert [name for name, _ in opened[:4]] == ["own", "other", "other", "own"]
-    bound = pinned_options(options).get("affinity")
-    assert {str(affinity) for _, affinity in opened} == {str(bound)}
+    artifact = replace(build.artifact, options={**build.artifact.options, "spinning": True})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "load_backend", lambda name: Recording())
+        LocalHost(OnnxRuntime()).open(artifact, load_target("cpu")).close()
+    assert opened == [False]
+
+
+def _task() -> Task:
+    return load_task({"x": samples(40)})

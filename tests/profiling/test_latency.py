@@ -3,29 +3,23 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from compress.backends.base import Session
 from compress.backends.onnxruntime import OnnxRuntime
+from compress.data.binding import bind_split
 from compress.errors import DataError
-from compress.profiling.latency import (
-    ROUNDS,
-    Budget,
-    measure_latency,
-    measure_ratio,
-    measure_ratios,
-    no_collection,
-    ratio_of,
-    sample_feeds,
-    summary,
-    timed,
-)
+from compress.profiling.latency import Budget, no_collection, sample_feeds, summary, timed
+from compress.task import load_task
+from compress.tensors import TensorSpec
 from tests.graphs import classifier, samples
 
-SHORT = Budget(seconds=0.05, least=30, most=700, warm_up_seconds=0.1)
+Array = np.ndarray[Any, Any]
 
 
 @pytest.fixture(scope="module")
@@ -63,43 +57,27 @@ def test_every_percentile_is_inside_its_interval_and_these_hold_their_level() ->
     assert (inside / 400 >= 0.93).all()
 
 
-def test_a_measured_latency_says_what_was_dropped(session: Session) -> None:
-    found = measure_latency(session, sample_feeds(session, None, 2), 2, SHORT)
-    assert found.iterations >= 30
-    assert found.warm_up is not None
-    assert found.warm_up.calls >= 2
-    assert found.throughput_per_s > 0
+def test_a_batch_to_time_with_holds_samples_of_one_shape() -> None:
+    class Sequences:
+        """Lengths 5 and 7, of which more are 7."""
+
+        def __iter__(self) -> Iterator[Array]:
+            for number in range(30):
+                yield np.full((1, 5 if number % 3 == 0 else 7, 2), number, np.float32)
+
+    task = load_task(Sequences())
+    spec = TensorSpec("x", "float32", ("batch", "length", 2))
+    session = SimpleNamespace(inputs=(spec,))
+    task = replace(task, evaluation=bind_split(task.evaluation, (spec,), "data"))
+    (feeds,) = sample_feeds(session, task, 32).values()  # type: ignore[arg-type]
+    assert feeds.shape == (32, 7, 2)
+    assert 1 < len(np.unique(feeds[:, 0, 0])) < 32  # real samples, repeated where there are too few
 
 
-def test_a_ratio_is_bounded_and_keeps_the_builds_own_figures(session: Session) -> None:
-    found = measure_ratio(session, session, sample_feeds(session, None, 1), 1, SHORT)
-    assert found.ratio is not None
-    assert found.ratio_interval is not None
-    assert found.ratio_interval.low <= found.ratio <= found.ratio_interval.high
-    assert found.warm_up is not None
-
-
-def test_a_ratio_over_rounds_counts_each_pair_of_sessions_once(session: Session) -> None:
-    opened: list[int] = []
-
-    @contextmanager
-    def pair(number: int) -> Iterator[tuple[Session, Session, bool]]:
-        opened.append(number)
-        yield session, session, False
-
-    feeds = {batch: sample_feeds(session, None, batch) for batch in (1, 3)}
-    found = measure_ratios(pair, feeds, SHORT)
-    assert opened == list(range(ROUNDS))
-    assert list(found) == [1, 3]
-    for ratio, interval in found.values():
-        assert interval.low <= ratio <= interval.high
-
-
-def test_sessions_that_differ_from_round_to_round_widen_the_interval() -> None:
-    random = np.random.default_rng(0)
-    (_, alike), (_, moody) = (ratio_of(list(random.normal(0, spread, ROUNDS))) for spread in (0.001, 0.2))
-    assert alike.high / alike.low < 1.02
-    assert moody.high / moody.low > 1.1
+def test_without_data_an_open_axis_is_asked_for() -> None:
+    session = SimpleNamespace(inputs=(TensorSpec("x", "float32", ("batch", 3, "height", "width")),))
+    with pytest.raises(DataError, match=r"size of every axis of x.*give data"):
+        sample_feeds(session, None)  # type: ignore[arg-type]
 
 
 def test_prepared_feeds_are_checked_before_anything_is_timed(session: Session) -> None:

@@ -1,0 +1,191 @@
+"""A build against fp32: both in processes of their own, in turns, started again until their ratio is known.
+
+One measurement serves everything that is told of a build: its milliseconds, the ratio, and what decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from compress.measuring.processes import Feeds, Times, workers
+from compress.measuring.solo import widened
+from compress.measuring.turns import take_turns
+from compress.profiling.latency import LEVEL, Budget, shapes_of, summary
+from compress.record import Interval, Latency
+from compress.statistics.ratios import log_ratio_bounds
+
+if TYPE_CHECKING:
+    from compress.backends.base import Artifact
+
+#: Starts of both builds at the least, and at the most where they do not decide before.
+LEAST_STARTS, MOST_STARTS = 2, 6
+
+#: A ratio is known well enough where its interval's upper end is within this factor of it.
+PRECISE = 1.04
+
+#: Milliseconds of a call of fp32 from which on a batch size is timed only of builds that are still in the race.
+_LONG_MS = 200.0
+
+
+class Condition(NamedTuple):
+    """What holds for a figure.
+
+    Attributes:
+        batch: Samples in a call.
+        period_s: Seconds from one call to the next; None for calls back to back.
+    """
+
+    batch: int
+    period_s: float | None
+
+
+@dataclass
+class _Seen:
+    """What was seen under one condition, start by start."""
+
+    log_ratios: list[float] = field(default_factory=list)
+    medians_ms: list[float] = field(default_factory=list)
+    reference_ms: list[float] = field(default_factory=list)
+    calls_ms: list[Times] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        return log_ratio_bounds(self.log_ratios)
+
+    @property
+    def known(self) -> bool:
+        """Whether more starts would change nothing: slower than fp32, or faster by a ratio that is precise."""
+        low, high = self.bounds
+        return low > 0 or (high < 0 and high - float(np.mean(self.log_ratios)) < math.log(PRECISE))
+
+
+class Contest:
+    """Times a build against fp32 at each batch size, the first of which decides.
+
+    Args:
+        artifact: The build.
+        reference: Batch size → the fp32 that it is compared with there.
+        feeds: Batch size → one batch.
+        paths: Batch size → the file that holds that batch.
+        budget: How long to measure each batch size, in all starts together.
+        period_s: Seconds from call to call of a further comparison at the smallest batch size, of paced calls; None for
+            none.
+        rival: The ratio at the first batch size that another build is known not to exceed; None where there is none.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        reference: Callable[[int], Artifact],
+        feeds: Mapping[int, Feeds],
+        paths: Mapping[int, Path],
+        budget: Budget,
+        period_s: float | None = None,
+        rival: float | None = None,
+    ) -> None:
+        self._artifact, self._feeds, self._paths, self._budget = artifact, feeds, paths, budget
+        self._references = {batch: reference(batch) for batch in feeds}
+        self._seen = {Condition(batch, None): _Seen() for batch in feeds}
+        if period_s is not None:
+            self._seen[Condition(min(feeds), period_s)] = _Seen()
+        self._decisive = Condition(next(iter(feeds)), None)
+        self._rival = math.inf if rival is None else math.log(rival)
+        self._peak_mb: float | None = None
+
+    def figures(self) -> tuple[tuple[Latency, ...], float | None]:
+        """Run it.
+
+        Returns:
+            A figure for each condition that was timed, the decisive one first; and the build's peak memory in MiB. Slow
+            batch sizes of a build that is out of the race are left out.
+
+        Raises:
+            NetworkError: One of the two cannot be run, or crashes.
+        """
+        for start in range(MOST_STARTS):
+            wanted = list(self._wanted(start))
+            if not wanted:
+                break
+            self._start(wanted, start)
+        return tuple(
+            self._figure(condition) for condition, seen in self._seen.items() if seen.log_ratios
+        ), self._peak_mb
+
+    def _wanted(self, start: int) -> Iterator[Condition]:
+        """The conditions that another start would tell more about."""
+        if start >= LEAST_STARTS and self._lost():
+            return
+        for condition, seen in self._seen.items():
+            if start < LEAST_STARTS or (not seen.known and seen.seconds < self._budget.seconds):
+                yield condition
+
+    def _lost(self) -> bool:
+        """Whether it is seen to be slower than fp32, or than another build."""
+        low, _ = self._seen[self._decisive].bounds
+        return low > min(0.0, self._rival)
+
+    def _start(self, conditions: list[Condition], start: int) -> None:
+        contenders = [
+            self._artifact,
+            *_distinct(self._references[condition.batch] for condition in conditions),
+        ]
+        with workers(contenders, self._paths) as opened:
+            if start == 0:
+                self._peak_mb = opened[0].peak_memory_mb
+            for condition in conditions:
+                seen = self._seen[condition]
+                if condition != self._decisive and self._long(condition) and self._hopeless():
+                    continue
+                reference = opened[contenders.index(self._references[condition.batch], 1)]
+                share = self._budget.seconds / MOST_STARTS
+                turns = take_turns(
+                    [opened[0], reference], condition.batch, share, period_s=condition.period_s
+                )
+                seen.log_ratios.append(turns.log_ratio(0, 1))
+                own, other = np.median(turns.medians_ms, axis=0)
+                seen.medians_ms.append(float(own))
+                seen.reference_ms.append(float(other))
+                seen.calls_ms.append(turns.calls_ms[0])
+                seen.seconds += turns.seconds
+
+    def _long(self, condition: Condition) -> bool:
+        """Whether a call of fp32 takes so long that losers are not worth it; by the decisive batch size's time."""
+        decisive = self._seen[self._decisive]
+        per_sample = float(np.median(decisive.reference_ms)) / self._decisive.batch
+        return per_sample * condition.batch > _LONG_MS
+
+    def _hopeless(self) -> bool:
+        """Whether the decisive ratio, as far as it is known, is above that of fp32 or of another build."""
+        return float(np.mean(self._seen[self._decisive].log_ratios)) > min(0.0, self._rival)
+
+    def _figure(self, condition: Condition) -> Latency:
+        seen = self._seen[condition]
+        together = summary(np.concatenate(seen.calls_ms), condition.batch)
+        low, high = seen.bounds
+        known = math.isfinite(low) and math.isfinite(high)
+        return replace(
+            widened(together, seen.medians_ms),
+            drift=None,  # calls are taken in turns with another build's: they are no series
+            ratio=math.exp(float(np.mean(seen.log_ratios))),
+            ratio_interval=Interval(math.exp(low), math.exp(high), LEVEL) if known else None,
+            starts=len(seen.log_ratios),
+            shapes=shapes_of(self._feeds[condition.batch]),
+            period_ms=None if condition.period_s is None else 1e3 * condition.period_s,
+            reference_ms=float(np.median(seen.reference_ms)),
+            reference_options=self._references[condition.batch].options,
+        )
+
+
+def _distinct(artifacts: Iterator[Artifact]) -> list[Artifact]:
+    found: list[Artifact] = []
+    for artifact in artifacts:
+        if artifact not in found:
+            found.append(artifact)
+    return found

@@ -1,0 +1,110 @@
+"""Builds that take turns: bursts of calls, each in its own process, so closely together that all meet the same machine.
+
+A round is a burst of every build, the order turned each round; a burst is some milliseconds of calls back to back,
+and its figure the median of their times. All processes but the one that calls are stopped: threads that spin while
+they wait for the next call, as runtimes have them by default, take nothing from the others.
+
+Why so: on a shared two-core machine whose speed moved by 20 to 40 % within tenths of a second, the ratio of two
+processes of one file lay within 1 % (one standard deviation; most within 2 %) with bursts of 2 to 8 ms, and within 10 %
+with bursts of 50 ms and pauses that let spinning threads fall asleep. Sessions of one process that are put to sleep
+after each call, which was measured before that, tell ratios that no user sees: sleeping threads cost an fp32 build more
+than an int8 one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from compress.measuring.processes import Times, Worker
+
+#: Seconds of calls in a burst; short, so that the builds of a round meet the same machine.
+BURST_S = 0.003
+
+#: Milliseconds of a call from which on a burst is one call, and none is dropped.
+SLOW_MS = 20.0
+
+#: Seconds of calls before the first round, and rounds at the most.
+_WARM_UP_S, MOST_ROUNDS = 0.03, 60
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What the builds of one start took, at one batch size.
+
+    Attributes:
+        medians_ms: The median call of each burst in milliseconds, ``(rounds, builds)``.
+        calls_ms: Each build's calls that count, in milliseconds.
+        seconds: Wall time of it all, with the warm-up.
+    """
+
+    medians_ms: Times
+    calls_ms: tuple[Times, ...]
+    seconds: float
+
+    def log_ratio(self, build: int, other: int) -> float:
+        """The median over rounds of ln(time of one build / time of another), by their positions."""
+        logs = np.log(self.medians_ms[:, build]) - np.log(self.medians_ms[:, other])
+        return float(np.median(logs))
+
+
+def take_turns(
+    workers: Sequence[Worker],
+    batch: int,
+    seconds: float,
+    *,
+    most_rounds: int = MOST_ROUNDS,
+    period_s: float | None = None,
+) -> Turns:
+    """Time builds in turns.
+
+    Args:
+        workers: The builds, at least one.
+        batch: Samples in a call.
+        seconds: Wall time for all builds together, about; one round is made however long it takes.
+        most_rounds: Rounds at the most.
+        period_s: Seconds from one call to the next, for paced calls, one a burst; None for calls back to back.
+
+    Raises:
+        NetworkError: A build fails or crashes.
+    """
+    begin = time.perf_counter()
+    bursts = [_Burst(worker, batch, period_s) for worker in workers]
+    medians: list[list[float]] = []
+    deadline = time.perf_counter() + seconds
+    while len(medians) < most_rounds:
+        turned = len(medians) % len(bursts)
+        order = [*range(turned, len(bursts)), *range(turned)]
+        figures = dict.fromkeys(order, 0.0)
+        for index in order:
+            figures[index] = bursts[index].take()
+        medians.append([figures[index] for index in range(len(bursts))])
+        if time.perf_counter() > deadline:
+            break
+    kept = tuple(np.concatenate(burst.kept) for burst in bursts)
+    return Turns(np.array(medians), kept, time.perf_counter() - begin)
+
+
+class _Burst:
+    """Takes the bursts of one build.
+
+    The first call of a burst finds the caches full of the other build's data, as no call back to back does, and is
+    dropped; a slow call hardly notices.
+    """
+
+    def __init__(self, worker: Worker, batch: int, period_s: float | None) -> None:
+        self._worker, self._batch, self._period_s = worker, batch, period_s
+        self.kept: list[Times] = []
+        self._slow = bool(period_s) or float(worker.calls(batch, _WARM_UP_S).min()) >= SLOW_MS
+
+    def take(self) -> float:
+        """The median of one burst, in milliseconds."""
+        if self._slow:
+            times = self._worker.calls(self._batch, 0.0, period_s=self._period_s)
+        else:
+            times = self._worker.calls(self._batch, BURST_S, least=2)[1:]
+        self.kept.append(times)
+        return float(np.median(times))
