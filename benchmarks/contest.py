@@ -17,10 +17,14 @@ from compress.backends.base import Artifact, Session
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.choice import inside_margin
 from compress.errors import CompressError
-from compress.hosts.local import LocalHost, alike
+from compress.hosts.local import LocalHost
+from compress.measuring.contest import times_against
+from compress.measuring.processes import stored_feeds
+from compress.measuring.solo import time_alone
+from compress.metrics.outcomes import Outcomes
 from compress.onnx_graph.files import sha256_of, size_of
-from compress.profiling.accuracy import Outcomes, accuracy_of, outcomes_of
-from compress.profiling.latency import Budget, measure_latency, measure_ratios, sample_feeds
+from compress.profiling.accuracy import accuracy_of, outcomes_of
+from compress.profiling.latency import Budget, sample_feeds
 from compress.record import Accuracy, Interval, Latency
 from compress.target import load_target
 from compress.task import Task
@@ -106,7 +110,7 @@ class Judge:
 
     def __init__(self, task: Task, max_drop: float) -> None:
         self.task, self._max_drop = task, max_drop
-        self._original: Outcomes | None = None
+        self._original: tuple[Outcomes, ...] | None = None
         self._known: dict[tuple[Any, ...], Accuracy] = {}
 
     def accuracy(self, artifact: Artifact, session: Session, reference: Session) -> Accuracy:
@@ -116,19 +120,19 @@ class Judge:
             original = self._outcomes(reference)
             found = outcomes_of(session, self.task, reference)
             sha256 = self.task.evaluation.sha256
-            self._known[key] = accuracy_of(found, original, self.task.metric, sha256)
+            self._known[key] = accuracy_of(found, original, sha256)
         return self._known[key]
 
     def original(self, reference: Session) -> Accuracy:
         """Of fp32 itself."""
         sha256 = self.task.evaluation.sha256
-        return accuracy_of(self._outcomes(reference), None, self.task.metric, sha256)
+        return accuracy_of(self._outcomes(reference), None, sha256)
 
     def inside(self, accuracy: Accuracy) -> bool:
         """Whether the drop's upper bound is inside the margin."""
         return inside_margin(accuracy.drop, self._max_drop)
 
-    def _outcomes(self, reference: Session) -> Outcomes:
+    def _outcomes(self, reference: Session) -> tuple[Outcomes, ...]:
         if self._original is None:
             self._original = outcomes_of(reference, self.task)
         return self._original
@@ -150,7 +154,7 @@ class Contest:
         self._short = replace(budget, seconds=budget.seconds / 4, warm_up_seconds=budget.warm_up_seconds / 2)
         options = {"intra_op_threads": case.threads}
         plain = Artifact(case.fp32, sha256_of(case.fp32), size_of(case.fp32), "onnxruntime", options)
-        plain = LocalHost(self._backend).tune(plain, case.task, load_target("cpu"), case.threads)
+        plain = LocalHost(self._backend).tune(plain, case.task, load_target("cpu"), case.threads).artifact
         self._plain = plain
         self.case = replace(case, options=plain.options)
         self._session: Session = self._backend.open(plain)
@@ -163,11 +167,9 @@ class Contest:
 
     def fp32(self) -> Row:
         """The row that every other one refers to."""
-        task = self.case.task
-        latencies = tuple(
-            measure_latency(self._session, sample_feeds(self._session, task, batch), batch, self._budget)
-            for batch in BATCHES
-        )
+        feeds = {batch: sample_feeds(self._session, self.case.task, batch) for batch in BATCHES}
+        with stored_feeds(feeds) as paths:
+            latencies, _ = time_alone(self._plain, feeds, paths, self._budget)
         return Row(
             build="fp32, ONNX Runtime",
             threads=self.case.threads,
@@ -195,7 +197,7 @@ class Contest:
 
     def between(self, first: Row, second: Row, batch: int) -> tuple[float, Interval]:
         """The first build's time over the second's, from rounds of their own."""
-        return self._compared(_artifact(first), _artifact(second), [batch], self._budget)[batch]
+        return _ratio(self._compared(_artifact(first), _artifact(second), [batch], self._budget)[batch])
 
     def _look(self, name: str, build: Build, *, choice: bool) -> Look:
         """A build's accuracy and, where there is a choice, a short look at its time."""
@@ -209,29 +211,26 @@ class Contest:
             ratio = None
             if choice:
                 at = self._decisive
-                ratio, _ = self._compared(artifact, self._plain, [at], self._short)[at]
+                ratio, _ = _ratio(self._compared(artifact, self._plain, [at], self._short)[at])
         except (CompressError, OSError) as error:
             return Look(replace(row, error=str(error)))
         inside, size = self._judge.inside(accuracy), artifact.size_bytes
         return Look(replace(row, inside=inside, accuracy=accuracy, bytes=size, artifact=artifact), ratio)
 
     def _latencies(self, row: Row) -> tuple[Latency, ...]:
-        artifact = _artifact(row)
-        ratios = self._compared(artifact, self._plain, BATCHES, self._budget)
-        with load_backend(artifact.backend).open(artifact) as session:
-            alone = [
-                measure_latency(session, sample_feeds(session, self.case.task, batch), batch, self._short)
-                for batch in BATCHES
-            ]
-        return tuple(
-            replace(each, ratio=ratios[each.batch][0], ratio_interval=ratios[each.batch][1]) for each in alone
-        )
+        return tuple(self._compared(_artifact(row), self._plain, BATCHES, self._budget).values())
 
     def _compared(
         self, build: Artifact, other: Artifact, batches: Sequence[int], budget: Budget
-    ) -> dict[int, tuple[float, Interval]]:
+    ) -> dict[int, Latency]:
         feeds = {batch: sample_feeds(self._session, self.case.task, batch) for batch in batches}
-        return measure_ratios(lambda number: alike(build, other, other_first=number % 2 == 1), feeds, budget)
+        return times_against(build, other, feeds, budget)
+
+
+def _ratio(latency: Latency) -> tuple[float, Interval]:
+    if latency.ratio is None or latency.ratio_interval is None:
+        raise ValueError("a latency that was compared with nothing")
+    return latency.ratio, latency.ratio_interval
 
 
 def _artifact(row: Row) -> Artifact:

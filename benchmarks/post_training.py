@@ -26,9 +26,10 @@ from compress import optimize
 from compress.backends.base import Artifact
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.cli.terminal import TerminalReporter, accuracy_text
+from compress.measuring.contest import times_against
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.pipeline import Result
-from compress.profiling.latency import Budget, measure_ratio, sample_feeds
+from compress.profiling.latency import Budget, sample_feeds
 from compress.record import Latency
 from compress.recorded import sealed
 from compress.reports.figures import size_text
@@ -105,13 +106,10 @@ def against_fp32(result: Result, fp32: Path, task: Task, seconds: float) -> list
         raise SystemExit(result.choice.reason)
     backend = OnnxRuntime()
     plain = Artifact(fp32, sha256_of(fp32), size_of(fp32), backend.name, {"intra_op_threads": 1})
-    budget = Budget(seconds=seconds, least=100, most=5000, warm_up_seconds=2)
-    with result.bundle.open() as shipped, backend.open(plain) as reference:
+    with result.bundle.open() as shipped:
         bound = task.bind(shipped.inputs, shipped.outputs)
-        return [
-            measure_ratio(shipped, reference, sample_feeds(shipped, bound, batch), batch, budget)
-            for batch in BATCHES
-        ]
+        feeds = {batch: sample_feeds(shipped, bound, batch) for batch in BATCHES}
+    return list(times_against(result.bundle.artifact, plain, feeds, Budget(seconds=seconds)).values())
 
 
 def ratio_text(figure: Latency) -> str:

@@ -36,11 +36,11 @@ from benchmarks.networks import FACTORIES
 from compress.backends.base import Artifact
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.hosts import connect
-from compress.hosts.local import alike
+from compress.measuring.contest import times_against
 from compress.network import Network, load_network
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.profiling.accuracy import accuracy_of, outcomes_of
-from compress.profiling.latency import Budget, measure_ratios, sample_feeds
+from compress.profiling.latency import Budget, sample_feeds
 from compress.recipe import Recipe, Step
 from compress.record import Interval
 from compress.target import load_target
@@ -140,9 +140,12 @@ class Bench:
         """Over the unpruned network's."""
         with OnnxRuntime().open(unpruned) as session:
             feeds = {batch: sample_feeds(session, self.task, batch) for batch in batches}
-        return measure_ratios(
-            lambda number: alike(artifact, unpruned, other_first=number % 2 == 1), feeds, Budget(seconds)
-        )
+        found = times_against(artifact, unpruned, feeds, Budget(seconds))
+        return {
+            batch: (each.ratio, each.ratio_interval)
+            for batch, each in found.items()
+            if each.ratio is not None and each.ratio_interval is not None
+        }
 
     def _by_torch_pruning(self, judged_by: str, ratio: float) -> Network:
         import torch_pruning  # type: ignore[import-untyped]
@@ -280,7 +283,7 @@ def accuracy(bench: Bench, artifact: Artifact, reference: Artifact | None = None
     if reference is not None:
         with backend.open(reference) as session:
             original = outcomes_of(session, task)
-    return asdict(accuracy_of(outcomes, original, task.metric, task.evaluation.sha256))
+    return asdict(accuracy_of(outcomes, original, task.evaluation.sha256))
 
 
 def show(rows: Sequence[dict[str, Any]]) -> None:

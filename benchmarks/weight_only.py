@@ -27,9 +27,10 @@ from rich.table import Table
 
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.cli.terminal import accuracy_text
+from compress.measuring.contest import times_against
 from compress.network import Network, load_network
 from compress.profiling.accuracy import accuracy_of, outcomes_of
-from compress.profiling.latency import Budget, measure_ratio, sample_feeds
+from compress.profiling.latency import Budget, sample_feeds
 from compress.record import Accuracy, Latency
 from compress.reports.figures import size_text
 from compress.target import load_target
@@ -91,7 +92,7 @@ def compare(name: str, arguments: argparse.Namespace) -> list[list[str]]:
         with backend.open(plain) as reference:
             few = task if len(task.evaluation) <= arguments.samples else _fewer(task, arguments.samples)
             original = outcomes_of(reference, few)
-            accuracy = accuracy_of(original, None, task.metric, task.evaluation.sha256)
+            accuracy = accuracy_of(original, None, task.evaluation.sha256)
             rows.append(["32", "–", "float32", size_text(plain.size_bytes), "1", accuracy_text(accuracy)])
             for technique in _settings(arguments):
                 started = time.perf_counter()
@@ -102,9 +103,9 @@ def compare(name: str, arguments: argparse.Namespace) -> list[list[str]]:
                 artifact = backend.compile(made.to_onnx(), folder, _OPTIONS)
                 with backend.open(artifact) as session:
                     found = outcomes_of(session, few)
-                    accuracy = accuracy_of(found, original, task.metric, task.evaluation.sha256)
-                    budget = Budget(seconds=arguments.seconds, least=100, most=5000, warm_up_seconds=0.5)
-                    ratio = measure_ratio(session, reference, sample_feeds(session, task), 1, budget)
+                    accuracy = accuracy_of(found, original, task.evaluation.sha256)
+                    feeds = {1: sample_feeds(session, task)}
+                ratio = times_against(artifact, plain, feeds, Budget(seconds=arguments.seconds))[1]
                 rows.append(
                     [
                         str(technique.bits),

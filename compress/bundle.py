@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from compress.backends.base import Artifact, Session
+    from compress.metrics.output_kinds import OutputKind
 
 #: Version of the layout and of manifest.json.
 SCHEMA = 1
@@ -81,6 +82,16 @@ class Bundle(Closing):
         except (KeyError, TypeError):
             return None
         return origin.name, origin.sha256
+
+    @property
+    def kinds(self) -> tuple[OutputKind, ...]:
+        """What its outputs hold, as they were judged; empty where the bundle does not tell."""
+        from compress.metrics.output_kinds import OutputKind
+
+        try:
+            return tuple(OutputKind(**entry) for entry in self.manifest["data"]["outputs"])
+        except (KeyError, TypeError):
+            return ()
 
     def open(self) -> Session:
         """A session of its own over the artifact; close it, or use it in a ``with``.

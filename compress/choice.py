@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compress.history import Candidate
-from compress.record import Drop, Latency, Profile
+from compress.record import LEAST_SAMPLES, Drop, Latency, Profile, decidable
 
 _ESTIMATES_TIE = 0.05
+#: What session options cost at a batch size, over those that are fastest there, from which on it is told.
+_TOLD_COST = 1.05
 
 #: Samples in a call, and milliseconds from call to call where calls are paced.
 _Condition = tuple[int, float | None]
@@ -97,6 +99,22 @@ def lowest_ratio(candidates: Sequence[Candidate], limits: Limits) -> float | Non
     return min(known, default=None)
 
 
+def settings_notes(candidate: Candidate | None) -> tuple[str, ...]:
+    """What the shipped session options cost where they are not the fastest, one line for each batch size.
+
+    Args:
+        candidate: What is shipped; None where nothing is.
+    """
+    if candidate is None or candidate.profile is None:
+        return ()
+    return tuple(
+        f"the session options of {candidate.recipe.name} take {each.settings_cost:.2f}× the time of those that are "
+        f"fastest at {_where(each)}"
+        for each in candidate.profile.latency
+        if each.period_ms is None and each.settings_cost is not None and each.settings_cost > _TOLD_COST
+    )
+
+
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     """Names of the candidates that no other beats in both accuracy drop and latency, fastest first."""
     points = [
@@ -143,12 +161,17 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
     latency = profile.latency[0]
     drop = profile.accuracy.drop if profile.accuracy else None
     if drop is not None and not inside_margin(drop, limits.max_drop):
+        where = "" if drop.output is None else f"in '{drop.output}' "
         if drop.interval.low > limits.max_drop:
-            return f"drops {drop.points:.2f} points, outside the margin of {limits.max_drop:g}"
+            return f"drops {where}{drop.points:.2f} points, outside the margin of {limits.max_drop:g}"
         return (
-            f"drop undecided: {drop.points:.2f} points, up to {drop.interval.high:.2f} with 95 % confidence; "
+            f"drop {where}undecided: {drop.points:.2f} points, up to {drop.interval.high:.2f} with 95 % confidence; "
             f"the margin is {limits.max_drop:g}"
         )
+    accuracy = profile.accuracy
+    if accuracy is not None and drop is not None and not decidable(accuracy):
+        few = f"{accuracy.samples} samples, and {accuracy.metric} is decided on {LEAST_SAMPLES} or more"
+        return f"drop undecided: {few}"
     if limits.max_latency_ms is not None and latency.p50_ms > limits.max_latency_ms:
         return f"{latency.p50_ms:.3g} ms, over --max-latency {limits.max_latency_ms:g} ms"
     if limits.max_size_mb is not None and profile.artifact_bytes > limits.max_size_mb * 1e6:

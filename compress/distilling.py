@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,17 +13,18 @@ from compress.backends.onnxruntime import OnnxRuntime
 from compress.errors import DataError, NetworkError
 from compress.history import written_safely
 from compress.loading import load_for
+from compress.metrics.outcomes import Outcomes
 from compress.network import Network, load_network
 from compress.onnx_graph.files import sha256_of
 from compress.onnx_graph.layers import layers, totals
-from compress.profiling.accuracy import Outcomes, accuracy_of, outcomes_of
+from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.progress import Reporter
 from compress.recipe import Step
 from compress.record import Accuracy
 from compress.references import is_reference
 from compress.saving import check_writable, save_network
 from compress.target import load_target
-from compress.task import Task, load_task
+from compress.task import MetricChoice, Task, load_task
 from compress.techniques import load_technique
 from compress.techniques.base import Context
 from compress.tensors import TensorSpec, fixed_batch
@@ -85,7 +86,7 @@ def distill(
     label_weight: float | None = None,
     features: float | None = None,
     precision: str | None = None,
-    metric: str | Callable[..., Any] | None = None,
+    metric: MetricChoice = None,
     factory: str | None = None,
     trust_pickle: bool = False,
     image_options: Mapping[str, Any] | None = None,
@@ -240,7 +241,7 @@ def measured(networks: Mapping[str, Network], task: Task) -> tuple[Measured, ...
     """
     backend = OnnxRuntime()
     found: list[Measured] = []
-    first: Outcomes | None = None
+    first: tuple[Outcomes, ...] | None = None
     with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
         directory = Path(scratch)
         artifacts = []
@@ -252,7 +253,7 @@ def measured(networks: Mapping[str, Network], task: Task) -> tuple[Measured, ...
             for (name, network), artifact in zip(networks.items(), artifacts, strict=True):
                 with backend.open(artifact) as session:
                     outcomes = outcomes_of(session, task, None if first is None else reference)
-                accuracy = accuracy_of(outcomes, first, task.metric, task.evaluation.sha256)
+                accuracy = accuracy_of(outcomes, first, task.evaluation.sha256)
                 found.append(Measured(name, accuracy, *_cost(network, task)))
                 first = outcomes if first is None else first
     return tuple(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.backends.onnx_artifact import copied
 from compress.bundle import Bundle, check_replaceable, load_bundle
-from compress.choice import Choice, Limits, choose, lowest_ratio
+from compress.choice import Choice, Limits, choose, lowest_ratio, settings_notes
 from compress.competition import Competition, check_sessions, competition, tuned_options
 from compress.errors import (
     CompressError,
@@ -37,7 +37,7 @@ from compress.recipe import Recipe
 from compress.search import ORIGINAL, most_candidates, propose
 from compress.shipping import ship
 from compress.target import Target, load_target
-from compress.task import Task, load_task
+from compress.task import MetricChoice, Task, load_task
 from compress.techniques import apply_recipe, load_technique
 from compress.techniques.base import Context
 from compress.versions import versions
@@ -106,7 +106,7 @@ def optimize(
     host: str | None = None,
     keep_on_host: bool = False,
     out: str | Path = "build",
-    metric: str | Callable[..., Any] | None = None,
+    metric: MetricChoice = None,
     train_data: Any = None,
     calibration_data: Any = None,
     max_drop: float = 1.0,
@@ -134,7 +134,8 @@ def optimize(
         keep_on_host: Leave engines and timing caches there, so that the next run finds them.
         out: Directory of the bundle. An interrupted run is kept in ``<out>.partial`` and resumed.
         metric: ``top-1``, ``top-k``, ``mean-error``, ``agreement``, ``package.module:callable`` or a callable;
-            None chooses by the labels.
+            None chooses by the labels. A mapping names, for single outputs by their names, one of these or what the
+            output holds (:data:`compress.metrics.output_kinds.KINDS`).
         train_data: Data to train on, where a technique trains.
         calibration_data: Data to calibrate on; None takes it from the training data, or splits ``data``.
         max_drop: Accuracy drop allowed, in points.
@@ -225,13 +226,18 @@ def optimize(
         if choice.candidate is not None:
             with written_safely(out):
                 artifact = history.path_of(choice.candidate)
-                notes = (*rivals.notes, *rewrites_note(choice.candidate.reports, deployment.name))
+                notes = (
+                    *rivals.notes,
+                    *settings_notes(choice.candidate),
+                    *rewrites_note(choice.candidate.reports, deployment.name),
+                )
                 reporter.stage("writing the bundle")
                 ship(out, artifact, choice, candidates, network, task, deployment, machine, options, notes)
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
-    return Result(bundle, choice, candidates, deployment, limits, rivals.notes, resumed, seconds_taken)
+    told = (*rivals.notes, *settings_notes(choice.candidate))
+    return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
 
 
 @dataclass

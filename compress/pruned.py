@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,7 +23,7 @@ from compress.recipe import Recipe, Step
 from compress.record import Latency
 from compress.saving import check_writable, save_network
 from compress.target import Target, load_target
-from compress.task import Task, load_task
+from compress.task import MetricChoice, Task, load_task
 from compress.techniques import apply_recipe, load_technique
 from compress.techniques.base import Context
 from compress.techniques.distill import Distill
@@ -92,7 +92,7 @@ def prune(
     temperature: float | None = None,
     label_weight: float | None = None,
     features: float | None = None,
-    metric: str | Callable[..., Any] | None = None,
+    metric: MetricChoice = None,
     calibration_data: Any = None,
     threads: int | None = None,
     seconds: float = 2.0,

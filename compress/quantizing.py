@@ -7,7 +7,7 @@ that was asked for, and says what it cost.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ from compress.errors import RecipeError
 from compress.fitting import fitted
 from compress.history import written_safely
 from compress.loading import load_for
-from compress.metrics import load_metric
+from compress.metrics.agreement import agreement
+from compress.metrics.selection import select
 from compress.network import Network
 from compress.onnx_graph.files import save_model, sha256_of, size_of
 from compress.onnx_graph.graph import attribute
@@ -31,7 +32,7 @@ from compress.recipe import Recipe, Step
 from compress.record import Accuracy
 from compress.saving import check_writable
 from compress.target import Target, load_target
-from compress.task import Task, load_task
+from compress.task import MetricChoice, Task, load_task
 from compress.techniques import apply_recipe, load_technique
 from compress.techniques.base import Context
 
@@ -105,7 +106,7 @@ def quantize(
     percentile: float | None = None,
     scope: str | None = None,
     exclude: Sequence[str] = (),
-    metric: str | Callable[..., Any] | None = None,
+    metric: MetricChoice = None,
     calibration_data: Any = None,
     calibration_samples: int = 512,
     factory: str | None = None,
@@ -216,15 +217,18 @@ def _accuracies(
 ) -> tuple[Accuracy, Accuracy, Accuracy]:
     """The metric of both, and how far the second does what the first does."""
     with backend.open(original) as reference, backend.open(result) as session:
-        agreement = replace(task, metric=load_metric("agreement").fitted(session.outputs))
         before = outcomes_of(reference, task)
-        after = outcomes_of(session, task, reference)
-        same = outcomes_of(session, agreement, reference)
+        after = same = outcomes_of(session, task, reference)
+        if task.metric.name != agreement().name:
+            named = {name: each for name, each in task.by_output.items() if isinstance(each, str)}
+            metric, *further = select(agreement(), named, session.outputs, task.kinds)
+            against = replace(task, metric=metric, further=tuple(further))
+            same = outcomes_of(session, against, reference)
     sha256 = task.evaluation.sha256
     return (
-        accuracy_of(before, None, task.metric, sha256),
-        accuracy_of(after, before, task.metric, sha256),
-        accuracy_of(same, None, agreement.metric, sha256),
+        accuracy_of(before, None, sha256),
+        accuracy_of(after, before, sha256),
+        accuracy_of(same, None, sha256),
     )
 
 

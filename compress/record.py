@@ -41,13 +41,34 @@ class Drop:
     Attributes:
         points: Percentage points for right-or-wrong metrics, percent of the original's mean for others;
             positive is worse.
-        interval: Of ``points``; Tango's score interval for right-or-wrong metrics, paired bootstrap for others.
+        interval: Of ``points``; Tango's score interval for right-or-wrong metrics, Gaffke's bounds for others.
         churn: Share of samples in [0, 1] whose outcome differs from the original's.
+        output: Name of the output that it is the drop of, where several are judged; None for one.
     """
 
     points: float
     interval: Interval
     churn: float
+    output: str | None = None
+
+
+@dataclass(frozen=True)
+class OutputAccuracy:
+    """How one of several outputs is judged.
+
+    Attributes:
+        output: Its name.
+        metric: Name of the metric.
+        mean: Mean of what is shown of every sample, in the metric's own unit.
+        drop: Against the original network; None for the original itself.
+        beside: Further figures by name, which decide nothing.
+    """
+
+    output: str
+    metric: str
+    mean: float
+    drop: Drop | None = None
+    beside: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -56,13 +77,18 @@ class Accuracy:
 
     Attributes:
         metric: Name of the metric.
-        mean: Mean of the per-sample values, in the metric's own unit (a share in [0, 1] for right-or-wrong ones).
-        interval: Of the mean; Wilson's for right-or-wrong metrics, bootstrap for others.
+        mean: Mean over the samples of what the metric shows, in its own unit (a share in [0, 1] where ``percent``).
+        interval: Of the mean; Wilson's for shares of samples, Gaffke's bounds or the bootstrap for others.
         samples: Number of evaluation samples.
         data_sha256: Hash of the evaluation data, inputs and targets in order.
         right_or_wrong: Whether every per-sample value is 0 or 1.
         higher_is_better: Direction of the metric.
-        drop: Against the original network; None for the original itself.
+        drop: Against the original network, of the output with the worst one; None for the original itself.
+        kept: Mean of the values that decide, where another figure is shown: without labels, the share of its own scores
+            that the original keeps. None where what is shown decides.
+        percent: Whether the mean is a share, shown in percent.
+        beside: Further figures by name, which decide nothing.
+        outputs: Every output, where several are judged; empty for one.
     """
 
     metric: str
@@ -73,6 +99,24 @@ class Accuracy:
     right_or_wrong: bool
     higher_is_better: bool
     drop: Drop | None = None
+    kept: float | None = None
+    percent: bool = False
+    beside: dict[str, float] = field(default_factory=dict)
+    outputs: tuple[OutputAccuracy, ...] = ()
+
+    @property
+    def in_percent(self) -> bool:
+        """Whether the mean is a share of 1, to be shown in percent."""
+        return self.right_or_wrong or self.percent
+
+
+#: Samples below which a metric that is not right or wrong for each of them decides nothing.
+LEAST_SAMPLES = 30
+
+
+def decidable(accuracy: Accuracy) -> bool:
+    """Whether there are samples enough to decide: right or wrong is counted, other values vary as they like."""
+    return accuracy.right_or_wrong or accuracy.samples >= LEAST_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -292,7 +336,11 @@ class Profile:
 def _accuracy(data: dict[str, Any] | None) -> Accuracy | None:
     if data is None:
         return None
-    return Accuracy(**{**data, "interval": Interval(**data["interval"]), "drop": _drop(data["drop"])})
+    outputs = tuple(
+        OutputAccuracy(**{**entry, "drop": _drop(entry["drop"])}) for entry in data.get("outputs", ())
+    )
+    read = {"interval": Interval(**data["interval"]), "drop": _drop(data["drop"]), "outputs": outputs}
+    return Accuracy(**{"percent": data["right_or_wrong"], **data, **read})
 
 
 def _drop(data: dict[str, Any] | None) -> Drop | None:

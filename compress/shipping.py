@@ -73,7 +73,12 @@ def ship(
         "outputs": [spec.to_dict() for spec in network.outputs],
         "target": target.to_dict(),
         "network": dataclasses.asdict(network.origin),
-        "data": {**task.provenance, "metric": task.metric.name, "classes": task.classes},
+        "data": {
+            **task.provenance,
+            "metric": task.metric.name,
+            "classes": task.classes,
+            "outputs": [dataclasses.asdict(kind) for kind in task.kinds],
+        },
         "options": dict(options),
         "reason": choice.reason,
         "notes": list(notes),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from compress.closest import closest
 from compress.data import ImageOptions, Split, open_data
 from compress.data.binding import bind_split
 from compress.data.images import ImageSplit
@@ -17,7 +18,12 @@ from compress.data.split import Array
 from compress.data.splitting import MIN_EVALUATION, choose_rows, rows_shared, split_rows
 from compress.errors import DataError, MetricError
 from compress.metrics import Metric, load_metric
+from compress.metrics.output_kinds import KINDS, OutputKind, output_kinds
+from compress.metrics.selection import ByOutput, select
 from compress.tensors import TensorSpec
+
+#: A metric's name, a function, a metric, or one of these for each of several outputs; None chooses by the targets.
+MetricChoice = str | Callable[..., Any] | Metric | Mapping[str, "str | Callable[..., Any] | Metric"] | None
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,12 @@ class Task:
         evaluation: What accuracy is measured on; at least two samples.
         calibration: What value ranges are measured on; no sample of it is in ``evaluation``.
         training: What techniques may train on; None where there is nothing.
-        metric: What 'accuracy' means.
+        metric: What 'accuracy' means; once the task is bound, on the outputs that it reads.
         provenance: Where the data is from and how it was divided, as JSON holds it; goes into the manifest.
         classes: Names of the classes, label by label, where they are known.
+        by_output: What the caller names for single outputs, by their names: a kind, or a metric.
+        further: Metrics of the outputs that ``metric`` does not read; empty until the task is bound.
+        kinds: What each output holds; empty until the task is bound.
     """
 
     evaluation: Split
@@ -39,32 +48,53 @@ class Task:
     metric: Metric
     provenance: dict[str, Any]
     classes: tuple[str, ...] | None = None
+    by_output: ByOutput = field(default_factory=dict)
+    further: tuple[Metric, ...] = ()
+    kinds: tuple[OutputKind, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Every metric that a network is judged by; the one with the worst drop decides."""
+        return (self.metric, *self.further)
 
     def example(self, size: int = 2) -> dict[str, Array]:
         """The first ``size`` calibration samples by input name, repeated where there are fewer."""
         rows = np.arange(size) % len(self.calibration)
         return next(self.calibration.take(rows).batches(size)).inputs
 
-    def bind(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Task:
-        """The same task under the network's input names and dtypes, with the metric fitted to its outputs.
+    def bind(
+        self,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        kinds: Sequence[OutputKind] | None = None,
+    ) -> Task:
+        """The same task under the network's input names and dtypes, with metrics for its outputs.
 
         A single input is renamed; float and integer widths are adapted where no value is lost but a float's
         rounding. Nothing is scaled, and integers never become floats.
+
+        Args:
+            inputs: The network's inputs.
+            outputs: The network's outputs.
+            kinds: What each output holds; None tells it by names and types alone.
 
         Raises:
             DataError: Names, shapes, dtypes or labels do not fit the network.
             MetricError: The metric says nothing about such outputs.
         """
-        metric = self.metric.fitted(outputs)
+        kinds = output_kinds(outputs, None) if kinds is None else kinds
+        metric, *further = select(self.metric, self.by_output, outputs, kinds)
         roles = {"evaluation": self.evaluation, "calibration": self.calibration, "training": self.training}
         given = {role: split for role, split in roles.items() if split is not None}
         if metric.class_labels:
             for role, split in given.items():
-                _check_labels(split, outputs[0], role)
+                _check_labels(split, next(spec for spec in outputs if spec.name in metric.outputs), role)
         bound = {role: bind_split(split, inputs, f"{role} data") for role, split in given.items()}
         return replace(
             self,
             metric=metric,
+            further=tuple(further),
+            kinds=tuple(kinds),
             evaluation=bound["evaluation"],
             calibration=bound["calibration"],
             training=bound.get("training"),
@@ -74,7 +104,7 @@ class Task:
 def load_task(
     data: Any,
     *,
-    metric: str | Callable[..., Any] | Metric | None = None,
+    metric: MetricChoice = None,
     train_data: Any = None,
     calibration_data: Any = None,
     calibration_samples: int = 512,
@@ -86,7 +116,9 @@ def load_task(
     Args:
         data: Evaluation data, of any kind that :func:`compress.data.open_data` opens; or a Task.
         metric: See :func:`compress.metrics.load_metric`. None chooses by the targets: top-1 for class labels,
-            mean-error for floats, agreement with the original network where there are none.
+            mean-error for floats, agreement with the original network where there are none. A mapping names a metric,
+            or one of :data:`compress.metrics.output_kinds.KINDS`, for outputs by their names; under ``""`` it may hold
+            the metric of the targets.
         train_data: Data to train on, of any kind.
         calibration_data: Data to calibrate on. None takes samples of ``train_data``, or where there is none sets
             at most a quarter of ``data`` apart. Samples that evaluation has too are left out.
@@ -133,12 +165,37 @@ def load_task(
         calibration = pool.take(choose_rows(len(pool), calibration_samples, seed))
         calibration, how["left_out_of_calibration"] = _without_shared(calibration, evaluation, taken_from)
 
-    chosen = _metric_for(evaluation, metric)
+    whole, by_output = _divided(metric)
+    chosen = _metric_for(evaluation, whole, by_output)
     provenance = _describe(evaluation, calibration, training) | {"split": how, "metric": chosen.name}
-    return Task(evaluation, calibration, training, chosen, provenance, evaluation.classes)
+    if by_output:
+        named = {name: each if isinstance(each, str) else each.name for name, each in by_output.items()}
+        provenance["metric_of_outputs"] = named
+    return Task(evaluation, calibration, training, chosen, provenance, evaluation.classes, by_output)
 
 
-def _completed(task: Task, metric: str | Callable[..., Any] | Metric | None) -> Task:
+def _divided(metric: MetricChoice) -> tuple[str | Callable[..., Any] | Metric | None, ByOutput]:
+    """The metric of the targets, and what is named for single outputs."""
+    if not isinstance(metric, Mapping):
+        return metric, {}
+    by_output = {name: _named(each) for name, each in metric.items() if name}
+    return metric.get(""), by_output
+
+
+def _named(given: str | Callable[..., Any] | Metric) -> str | Metric:
+    """What an output holds, or a metric for it."""
+    if isinstance(given, str) and given in KINDS:
+        return given
+    try:
+        return load_metric(given)
+    except MetricError as error:
+        near = closest(given, KINDS) if isinstance(given, str) else ""
+        if not near:
+            raise
+        raise MetricError(error.wanted, error.found, near) from error
+
+
+def _completed(task: Task, metric: MetricChoice) -> Task:
     """A Task that the caller made, checked as one of ours would be."""
     _check_enough(task.evaluation)
     shared = rows_shared(task.calibration, task.evaluation)
@@ -147,9 +204,11 @@ def _completed(task: Task, metric: str | Callable[..., Any] | Metric | None) -> 
         raise DataError(
             "calibration data apart from evaluation data", found, "take them out of one of the two"
         )
-    chosen = _metric_for(task.evaluation, task.metric if metric is None else metric)
+    whole, by_output = _divided(metric)
+    chosen = _metric_for(task.evaluation, task.metric if whole is None else whole, by_output)
     provenance = _describe(task.evaluation, task.calibration, task.training) | task.provenance
-    return replace(task, metric=chosen, provenance=provenance | {"metric": chosen.name})
+    by_output = by_output or task.by_output
+    return replace(task, metric=chosen, by_output=by_output, provenance=provenance | {"metric": chosen.name})
 
 
 def _check_enough(evaluation: Split) -> None:
@@ -184,9 +243,13 @@ def _without_shared(calibration: Split, evaluation: Split, taken_from: str) -> t
     return calibration.take(kept), len(shared)
 
 
-def _metric_for(evaluation: Split, metric: str | Callable[..., Any] | Metric | None) -> Metric:
+def _metric_for(
+    evaluation: Split, metric: str | Callable[..., Any] | Metric | None, by_output: ByOutput
+) -> Metric:
     """The metric asked for, or the one that fits the targets, checked against them."""
     targets = next(evaluation.batches(1)).targets
+    if metric is None and any(isinstance(each, Metric) for each in by_output.values()):
+        metric = "agreement"  # the targets are those of the outputs that a metric is named for
     if metric is None:
         if targets is not None and evaluation.labels is None and targets.dtype.kind != "f":
             shape = [len(evaluation), *targets.shape[1:]]
@@ -197,10 +260,13 @@ def _metric_for(evaluation: Split, metric: str | Callable[..., Any] | Metric | N
             "agreement" if targets is None else "top-1" if evaluation.labels is not None else "mean-error"
         )
     chosen = load_metric(metric)
-    if chosen.needs == "labels" and targets is None:
-        raise MetricError(
-            f"targets for {chosen.name}", "data without y", "add y, or use the metric 'agreement'"
-        )
+    if targets is None and chosen.unlabelled is not None:
+        chosen = chosen.unlabelled
+    for each in (chosen, *(named for named in by_output.values() if isinstance(named, Metric))):
+        if each.needs == "labels" and targets is None:
+            raise MetricError(
+                f"targets for {each.name}", "data without y", "add y, or use the metric 'agreement'"
+            )
     if chosen.class_labels and evaluation.labels is None and targets is not None:
         found = f"y: {targets.dtype}[{', '.join(map(str, (len(evaluation), *targets.shape[1:])))}]"
         todo = (

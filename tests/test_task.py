@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from compress.data import ImageOptions, Split, open_data
 from compress.errors import CompressError, DataError, MetricError
+from compress.metrics.output_kinds import OutputKind
 from compress.task import Task, load_task
 from compress.tensors import TensorSpec
 
@@ -120,7 +121,6 @@ def test_the_metric_asked_for_wins() -> None:
     [
         (None, "top-1", "targets for top-1; found data without y"),
         (None, "mean-error", "targets for mean-error"),
-        (None, lambda outputs, targets: targets, "data without y"),
         (Y.astype(np.float32), "top-1", r"found y: float32\[30\]; save class numbers: y\.astype\('int64'\)"),
         (
             np.eye(4, dtype=np.float32)[Y],
@@ -169,7 +169,8 @@ def test_binding_renames_every_split_and_fits_the_metric() -> None:
     assert task.training is not None
     for split in (task.evaluation, task.calibration, task.training):
         assert set(next(split.batches(1)).inputs) == {"image"}
-    assert task.metric.right_or_wrong
+    assert task.metric.outputs == ("scores",)
+    assert [kind.kind for kind in task.kinds] == ["values"]  # nothing shows that they are classes
     with pytest.raises(DataError, match="training data for input image"):
         load_task((X, Y), train_data=X[:, :2], calibration_data=X + 1).bind(INPUTS, OUTPUTS)
 
@@ -182,6 +183,56 @@ def test_labels_outside_the_classes_are_told(labels: Any, found: str) -> None:
         load_task((X, labels)).bind(INPUTS, OUTPUTS)
     load_task((X, labels), metric="agreement").bind(INPUTS, OUTPUTS)  # labels are not used
     load_task((X, labels)).bind(INPUTS, [TensorSpec("scores", "float32", ("batch", "classes"))])
+
+
+SEVERAL = [
+    TensorSpec("boxes", "float32", ("batch", 4)),
+    TensorSpec("scores", "float32", ("batch", 4)),
+    TensorSpec("features", "float32", ("batch", 16)),
+]
+
+
+def test_every_output_counts() -> None:
+    task = load_task(X).bind(INPUTS, SEVERAL)
+    assert [metric.outputs for metric in task.metrics] == [("boxes",), ("scores",), ("features",)]
+    labelled = load_task((X, Y), metric={"scores": "top-1", "features": "ignore"}).bind(INPUTS, SEVERAL)
+    assert [(metric.name, metric.outputs) for metric in labelled.metrics] == [
+        ("top-1", ("scores",)),
+        ("agreement", ("boxes",)),
+    ]
+
+
+def test_labels_are_held_against_the_output_that_holds_classes() -> None:
+    kinds = [
+        OutputKind("boxes", 0, "values", None, "test"),
+        OutputKind("scores", 1, "classes", 1, "test"),
+        OutputKind("features", 2, "values", None, "test"),
+    ]
+    task = load_task((X, Y)).bind(INPUTS, SEVERAL, kinds)
+    assert task.metric.outputs == ("scores",)
+    outputs = [np.zeros((4, 4)), np.eye(4), np.zeros((4, 16))]
+    assert list(task.metric.per_sample(outputs, np.arange(4), None)) == [1, 1, 1, 1]
+
+
+def test_a_function_of_the_callers_judges_all_outputs() -> None:
+    task = load_task((X, Y), metric=lambda outputs, targets: targets).bind(INPUTS, SEVERAL)
+    assert len(task.metrics) == 1
+    against = load_task(X, metric=lambda outputs, original: outputs[0][:, 0] * 0).bind(INPUTS, SEVERAL)
+    assert against.metric.needs == "reference"
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"score": "classes"}, "an output of the network.*'score'.*did you mean scores"),
+        ({"scores": "clases"}, "did you mean classes"),
+        (dict.fromkeys(("boxes", "scores", "features"), "ignore"), "all of them ignored"),
+        ({"scores": "top-1"}, "targets for top-1"),
+    ],
+)
+def test_what_is_named_for_an_output_must_fit(named: dict[str, str], message: str) -> None:
+    with pytest.raises(MetricError, match=message):
+        load_task(X, metric=named).bind(INPUTS, SEVERAL)
 
 
 def test_a_metric_that_does_not_fit_the_outputs_is_told() -> None:

@@ -69,7 +69,7 @@ def gate(
     target: str | None,
     host: str | None,
     keep_on_host: bool,
-    metric: str | None,
+    metric: str | dict[str, str] | None,
     image_options: dict[str, Any] | None,
 ) -> int:
     """Accept or reject CANDIDATE, a bundle or an ONNX file, against a baseline.

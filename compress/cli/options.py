@@ -117,15 +117,25 @@ def data_options(command: Command) -> Command:
 
     @functools.wraps(command)
     def with_image_options(
-        image_size: str | None, image_mean: str | None, image_std: str | None, **settings: Any
+        image_size: str | None,
+        image_mean: str | None,
+        image_std: str | None,
+        metrics: tuple[str, ...],
+        **settings: Any,
     ) -> Any:
-        return command(image_options=_image_options(image_size, image_mean, image_std), **settings)
+        options = _image_options(image_size, image_mean, image_std)
+        return command(image_options=options, metric=_metric(metrics), **settings)
 
     wrapped: Command = with_image_options
     for option in (
         click.option(
             "--metric",
-            help="top-1, top-k, mean-error, agreement, or package.module:callable. "
+            "metrics",
+            multiple=True,
+            metavar="[OUTPUT=]METRIC",
+            help="top-1, top-k, mean-error, agreement, or package.module:callable; with OUTPUT= for one output alone, "
+            "where it may also be what the output holds: classes, tokens, probabilities, boxes, embeddings, values or "
+            "ignore. May be given again. "
             "[default: top-1 for class labels, mean-error for numbers, agreement without labels]",
         ),
         click.option("--image-size", metavar="HxW", help="Resize images, e.g. 224x224."),
@@ -136,6 +146,21 @@ def data_options(command: Command) -> Command:
     ):
         wrapped = option(wrapped)
     return wrapped
+
+
+def _metric(given: tuple[str, ...]) -> str | dict[str, str] | None:
+    """A metric for the targets, or a mapping with metrics of single outputs; None where none is named."""
+    named: dict[str, str] = {}
+    for each in given:
+        # A metric's own options follow a colon, and may hold "=" too.
+        output, equals, metric = each.partition("=")
+        if not equals or ":" in output:
+            output, metric = "", each
+        if output in named:
+            what = f"for '{output}'" if output else "for the targets"
+            raise UsageError(f"one --metric {what}", f"'{named[output]}' and '{metric}'", "leave one out")
+        named[output] = metric
+    return named.get("") if set(named) <= {""} else named
 
 
 def _image_options(size: str | None, mean: str | None, std: str | None) -> dict[str, Any] | None:

@@ -56,7 +56,7 @@ def profile(
     seconds: float,
     out: str | None,
     as_json: bool,
-    metric: str | None,
+    metric: str | dict[str, str] | None,
     image_options: dict[str, Any] | None,
 ) -> int:
     """Measure ARTIFACT, a bundle or an ONNX file, on this machine or on --host. Needs no torch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from compress.progress import Reporter
 from compress.reports.figures import digits, size_text
+from compress.reports.timings import aligned, at, condition_text
 
 if TYPE_CHECKING:
     from compress.history import Candidate
@@ -118,19 +120,19 @@ def plain_table(title: str | None = None) -> Table:
 def result_table(result: Result) -> Table:
     """Every candidate on one line: accuracy, its drop, latency at each batch size, size. Fits 80 columns."""
     first = result.candidates[0].profile
-    batches = [latency.batch for latency in first.latency] if first is not None else []
+    timed = first.latency if first is not None else ()
     estimated = first is not None and first.latency[0].source == "estimated"
     metric = first.accuracy.metric if first is not None and first.accuracy is not None else "accuracy"
     table = plain_table()
     table.add_column("build", no_wrap=True)
     table.add_column(metric, justify="right", no_wrap=True)
     table.add_column("drop (≤)", justify="right", no_wrap=True)
-    for batch in batches:
-        table.add_column(f"batch {batch}", justify="right", no_wrap=True)
+    for each in timed:
+        table.add_column(condition_text(each), justify="right", no_wrap=each.period_ms is None)
     table.add_column("size", justify="right", no_wrap=True)
-    for candidate in result.candidates:
+    for candidate, compared in zip(result.candidates, aligned(result.candidates), strict=True):
         style = "bold green" if candidate is result.choice.candidate else ""
-        table.add_row(*_cells(candidate, len(batches)), style=style)
+        table.add_row(*_cells(compared, timed), style=style)
     if first is not None and estimated:
         shown, interval = first.latency[0], first.latency[0].interval
         table.caption = (
@@ -139,7 +141,7 @@ def result_table(result: Result) -> Table:
             f"{interval.low / shown.p50_ms:.2f}–{interval.high / shown.p50_ms:.2f}× of it"
         )
     else:
-        table.caption = "latency: median ms, alone; × the time of fp32, in turns: what decides"
+        table.caption = "latency: × the time of fp32, each in processes of its own; ms: that × fp32's median"
     return table
 
 
@@ -166,7 +168,7 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
     if accuracy is None:
         return "–"
     half = (accuracy.interval.high - accuracy.interval.low) / 2
-    if accuracy.right_or_wrong:
+    if accuracy.in_percent:
         return f"{100 * accuracy.mean:.2f} ±{100 * half:.2f}%"
     return f"{accuracy.mean:.4g} ± {half:.2g}"
 
@@ -185,24 +187,26 @@ def latency_text(latency: Latency) -> str:
     return f"{digits(latency.p50_ms)} ms"
 
 
-def _cells(candidate: Candidate, batches: int) -> list[str]:
+def _cells(candidate: Candidate, timed: Sequence[Latency]) -> list[str]:
     profile = candidate.profile
     name = candidate.recipe.name
     if len(name) > _NAME_WIDTH and candidate.recipe.backend:
         name = name.replace(f"-{candidate.recipe.backend}", f"-\n{candidate.recipe.backend}")
     if profile is None:
-        return [name, *["–"] * (3 + batches)]
+        return [name, *["–"] * (3 + len(timed))]
     drop = profile.accuracy.drop if profile.accuracy else None
     return [
         name,
         accuracy_text(profile.accuracy),
         "–" if drop is None else f"{drop.points:.2f} ({drop.interval.high:.2f})",
-        *map(_latency_cell, profile.latency),
+        *(_latency_cell(at(profile, like)) for like in timed),
         size_text(profile.artifact_bytes),
     ]
 
 
-def _latency_cell(latency: Latency) -> str:
+def _latency_cell(latency: Latency | None) -> str:
+    if latency is None:
+        return "–"
     mark = "≈" if latency.source == "estimated" else ""
     ratio = "" if latency.ratio is None else f"  {latency.ratio:.2f}×"
     return f"{mark}{digits(latency.p50_ms)}{ratio:7}"

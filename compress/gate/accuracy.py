@@ -3,21 +3,54 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.gate.policy import GatePolicy
 from compress.gate.verdict import Check, Verdict, finite, judge_bounds
-from compress.statistics.bootstrap import LEAST_FOR_RESAMPLING
+from compress.record import LEAST_SAMPLES
 from compress.statistics.paired import mcnemar_exact, samples_to_decide
 from compress.statistics.proportions import wilson
 
 if TYPE_CHECKING:
+    from compress.gate.outcomes import Paired
     from compress.metrics import Metric
     from compress.record import Drop
 
 Outcomes = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def judge_outputs(paired: Sequence[Paired], policy: GatePolicy) -> Check:
+    """Non-inferiority by every metric: each has to pass, so each may be bounded at the whole error.
+
+    Args:
+        paired: The outcomes of each metric, at least one.
+        policy: The margin and the error.
+    """
+    checks = [judge_accuracy(*each, policy) for each in paired]
+    order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
+
+    def badness(check: Check) -> tuple[int, float]:
+        high = check.figures.get("high_points")
+        return -order.index(check.verdict), math.inf if high is None else float(str(high))
+
+    worst = max(range(len(checks)), key=lambda position: badness(checks[position]))
+    check, metric = checks[worst], paired[worst].metric
+    if len(checks) == 1:
+        return check
+    told = f"output '{', '.join(metric.outputs)}', the worst of {len(checks)}: {check.detail}"
+    outputs = {
+        ", ".join(each.metric.outputs) or each.metric.name: {
+            "verdict": str(own.verdict),
+            "drop_points": own.figures.get("drop_points"),
+            "high_points": own.figures.get("high_points"),
+        }
+        for each, own in zip(paired, checks, strict=True)
+    }
+    return replace(check, detail=told, figures={**check.figures, "outputs": outputs})
 
 
 def judge_accuracy(outcomes: Outcomes, reference: Outcomes, metric: Metric, policy: GatePolicy) -> Check:
@@ -29,10 +62,10 @@ def judge_accuracy(outcomes: Outcomes, reference: Outcomes, metric: Metric, poli
         metric: Which metric they are of.
         policy: The margin and the error.
     """
-    from compress.profiling.accuracy import drop_of
+    from compress.profiling.accuracy import decidable, drop_of
 
-    if not metric.right_or_wrong and len(outcomes) < LEAST_FOR_RESAMPLING:
-        told = f"{len(outcomes)} samples, and {metric.name} is decided on {LEAST_FOR_RESAMPLING} or more"
+    if not decidable(metric, len(outcomes)):
+        told = f"{len(outcomes)} samples, and {metric.name} is decided on {LEAST_SAMPLES} or more"
         return Check("accuracy", Verdict.INCONCLUSIVE, told, {"samples": len(outcomes)})
     better = (outcomes > reference) == metric.higher_is_better
     changed = outcomes != reference

@@ -55,7 +55,7 @@ def confidences_of(session: Session, task: Task) -> Confidences:
     from compress.profiling.accuracy import batch_size, forward
 
     parts = []
-    for batch in task.evaluation.batches(batch_size(session)):
+    for batch in task.evaluation.batches(batch_size(session, task)):
         probabilities = _probabilities(forward(session, batch)[0].astype(np.float64))
         right = probabilities.argmax(axis=1) == batch.targets
         parts.append((probabilities.max(axis=1), right.astype(np.float64)))

@@ -52,8 +52,10 @@ def judge_corruptions(candidate: Session, baseline: Session, task: Task, policy:
     parts = []
     for name, corrupt in CORRUPTIONS.items():
         corrupted = replace(task, evaluation=CorruptedSplit(task.evaluation, corrupt))
-        ours = outcomes_of(candidate, corrupted, baseline)
-        parts.append(Part(name, ours, outcomes_of(baseline, corrupted), task.metric))
+        found, reference = outcomes_of(candidate, corrupted, baseline), outcomes_of(baseline, corrupted)
+        for ours, theirs in zip(found, reference, strict=True):
+            told = name if len(found) == 1 else f"{name}, {', '.join(ours.metric.outputs)}"
+            parts.append(Part(told, ours.values, theirs.values, ours.metric))
     return judge_parts("corruptions", parts, policy.max_corruption_drop_points, policy)
 
 

@@ -13,7 +13,7 @@ from compress.gate.slices import Groups
 
 if TYPE_CHECKING:
     from compress.data import Split
-    from compress.task import Task
+    from compress.task import MetricChoice, Task
 
 #: The array of an ``.npz`` file that names the group of each sample.
 GROUPS = "groups"
@@ -26,7 +26,7 @@ def load_task_and_groups(
     data: Any,
     *,
     groups: Path | None = None,
-    metric: str | None = None,
+    metric: MetricChoice = None,
     image_options: Mapping[str, Any] | None = None,
 ) -> tuple[Task, Groups | None]:
     """Read data as :func:`compress.task.load_task` does, and the group of each evaluation sample.

@@ -2,55 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from compress.errors import BundleError, DataError, UsageError
-from compress.gate.accuracy import Outcomes
 from compress.gate.subject import Subject
+from compress.metrics import Metric
+from compress.metrics.metric import Values
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
-    from compress.metrics import Metric
     from compress.record import Accuracy
     from compress.task import Task
 
-#: Of the candidate and of the baseline, float64 ``(n,)`` each, and which metric they are of.
-Paired = tuple[Outcomes, Outcomes, "Metric"]
+
+class Paired(NamedTuple):
+    """Outcomes of both sides on the same samples.
+
+    Attributes:
+        outcomes: The candidate's, float64 ``(n,)``.
+        reference: The baseline's, float64 ``(n,)``.
+        metric: Which metric they are of.
+    """
+
+    outcomes: Values
+    reference: Values
+    metric: Metric
 
 
 _RUN = "give --data, so that both builds are run on it"
 _OTHER_DATA = "give the data and the metric that it was recorded with, or a baseline that can be run"
 
 
-def run_outcomes(candidate: Session, baseline: Session | None, recorded: Subject, task: Task) -> Paired:
+def run_outcomes(candidate: Session, baseline: Session | None, recorded: Subject, task: Task) -> list[Paired]:
     """Run the evaluation data through the candidate, and through the baseline where it can be run.
 
     Args:
         candidate: The opened build.
         baseline: The opened baseline; None takes the outcomes of ``recorded``.
         recorded: The baseline.
-        task: Evaluation data and metric, bound to the network.
+        task: Evaluation data and metrics, bound to the network.
+
+    Returns:
+        The outcomes of each metric; the task's own first.
 
     Raises:
         BundleError: The baseline was recorded on other data or with another metric, or would have to be run.
         DataError: There is no sample.
     """
-    from compress.profiling.accuracy import outcomes_of
+    from compress.profiling.accuracy import originals_of, outcomes_of
 
     if not len(task.evaluation):
         raise DataError("evaluation samples", "none", "give data with at least two samples")
-    if baseline is not None:
-        reference = outcomes_of(baseline, task)
-    elif task.metric.needs == "reference":
-        found = f"{recorded.name}: a profile, which cannot be run"
-        raise BundleError(f"a baseline to run for {task.metric.name}", found, "give the bundle, or labels")
+    if baseline is None:
+        _check_recorded(recorded, task)
+        reference = originals_of(_recorded(recorded).tolist(), task)
     else:
-        recorded_accuracy = _accuracy(recorded, "record it with --data, or give a baseline that can be run")
-        _check_same_data(task.evaluation.sha256, task.metric.name, recorded_accuracy, _OTHER_DATA)
-        reference = _recorded(recorded)
-    return _checked(outcomes_of(candidate, task, baseline), reference, task.metric)
+        reference = outcomes_of(baseline, task)
+    found = outcomes_of(candidate, task, baseline)
+    return [
+        _checked(ours.values, theirs.values, ours.metric)
+        for ours, theirs in zip(found, reference, strict=True)
+    ]
+
+
+def _check_recorded(recorded: Subject, task: Task) -> None:
+    """Make sure that a recorded baseline says all that the task asks."""
+    against = next((metric for metric in task.metrics if metric.needs == "reference"), None)
+    if against is not None:
+        what = (
+            against.name if against is task.metric else f"'{', '.join(against.outputs)}', which has no labels"
+        )
+        found = f"{recorded.name}: a profile, which cannot be run"
+        raise BundleError(f"a baseline to run for {what}", found, "give the bundle, or labels")
+    accuracy = _accuracy(recorded, "record it with --data, or give a baseline that can be run")
+    _check_same_data(task.evaluation.sha256, task.metric.name, accuracy, _OTHER_DATA)
 
 
 def recorded_outcomes(candidate: Subject, baseline: Subject) -> Paired:
@@ -65,11 +92,11 @@ def recorded_outcomes(candidate: Subject, baseline: Subject) -> Paired:
     return _checked(_recorded(candidate), _recorded(baseline), _metric(ours))
 
 
-def _checked(ours: Outcomes, theirs: Outcomes, metric: Metric) -> Paired:
+def _checked(ours: Values, theirs: Values, metric: Metric) -> Paired:
     if not len(ours) or len(ours) != len(theirs):
         found = f"{len(ours)} of the candidate and {len(theirs)} of the baseline"
         raise DataError("outcomes of the same samples, at least one", found, "give other --data")
-    return ours, theirs, metric
+    return Paired(ours, theirs, metric)
 
 
 def _accuracy(subject: Subject, todo: str = "give --data") -> Accuracy:
@@ -79,7 +106,7 @@ def _accuracy(subject: Subject, todo: str = "give --data") -> Accuracy:
     return accuracy
 
 
-def _recorded(subject: Subject) -> Outcomes:
+def _recorded(subject: Subject) -> Values:
     return np.array(() if subject.profile is None else subject.profile.outcomes, dtype=np.float64)
 
 
@@ -94,7 +121,6 @@ def _check_same_data(sha256: str, metric: str, recorded: Accuracy, todo: str) ->
 
 def _metric(accuracy: Accuracy) -> Metric:
     """The recorded metric, as far as outcomes that exist already need it: it may be a function of the user's."""
-    from compress.metrics import Metric
 
     def taken_already(*_: Any) -> Any:
         raise UsageError(f"recorded outcomes of {accuracy.metric}", "a batch", "give --data")

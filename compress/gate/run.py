@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from compress.errors import BundleError, DataError, InternalError, UsageError
-from compress.gate.accuracy import judge_accuracy, judge_churn
+from compress.gate.accuracy import judge_churn, judge_outputs
 from compress.gate.board import target_of
 from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
 from compress.gate.latency import (
@@ -91,11 +91,22 @@ def gate(
         elif theirs.profile is not None and theirs.profile.inputs:
             check_same_network(our_session, _Interface.of(theirs.profile))
         if task is not None:
-            task = task.bind(our_session.inputs, our_session.outputs)
+            task = _bound(task, ours, theirs, our_session, their_session)
         checks = _Run(place, ours, theirs, our_session, their_session, task, groups, policy).checks()
         for doubt in place.doubts():
             told(doubt)
         return checks
+
+
+def _bound(
+    task: Task, ours: Subject, theirs: Subject, our_session: Session, their_session: Session | None
+) -> Task:
+    """The task with metrics for the outputs, which are what the baseline holds them to be where it can be run."""
+    from compress.profiling.outputs import bound_to
+
+    side, session = (ours, our_session) if their_session is None else (theirs, their_session)
+    path = None if side.artifact is None else side.artifact.path
+    return bound_to(task, session, path, theirs.kinds or ours.kinds)
 
 
 def _on_board(stack: ExitStack, host: str, target: Target, keep: bool, told: Callable[[str], None]) -> Place:
@@ -166,13 +177,13 @@ class _Run:
         self.place, self.ours, self.theirs = place, ours, theirs
         self.our_session, self.their_session = our_session, their_session
         self.task, self.groups, self.policy = task, groups, policy
-        self._paired: Paired | None = None
+        self._paired: list[Paired] | None = None
         self._rounds: list[Round] = []
 
     def checks(self) -> list[Check]:
         """All that the policy names."""
         makers: dict[str, Callable[[], Check]] = {
-            "accuracy": lambda: judge_accuracy(*self._outcomes(), self.policy),
+            "accuracy": lambda: judge_outputs(self._outcomes(), self.policy),
             "slices": self._slices,
             "churn": self._churn,
             "calibration": self._calibration,
@@ -186,10 +197,11 @@ class _Run:
         }
         return [make() for name, make in makers.items() if name in self.policy.checks]
 
-    def _outcomes(self) -> Paired:
+    def _outcomes(self) -> list[Paired]:
+        """The outcomes of each metric, the task's own first."""
         if self._paired is None:
             if self.task is None:
-                self._paired = recorded_outcomes(self.ours, self.theirs)
+                self._paired = [recorded_outcomes(self.ours, self.theirs)]
             else:
                 self._paired = run_outcomes(self.our_session, self.their_session, self.theirs, self.task)
         return self._paired
@@ -207,10 +219,10 @@ class _Run:
                 f"a group for each of {len(task.evaluation)} samples", found, "correct the groups"
             )
         names = task.classes if self.groups is None else None
-        return judge_slices(*self._outcomes(), groups, self.policy, names)
+        return judge_slices(*self._outcomes()[0], groups, self.policy, names)
 
     def _churn(self) -> Check:
-        outcomes, reference, metric = self._outcomes()
+        outcomes, reference, metric = self._outcomes()[0]
         if not metric.right_or_wrong:
             return Check("churn", Verdict.SKIPPED, f"{metric.name} is not right or wrong for each sample")
         return judge_churn(outcomes, reference, self.policy)

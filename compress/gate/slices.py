@@ -16,7 +16,6 @@ import numpy as np
 from compress.gate.accuracy import Outcomes
 from compress.gate.policy import GatePolicy
 from compress.gate.verdict import Check, Verdict, finite
-from compress.statistics.bootstrap import LEAST_FOR_RESAMPLING
 
 if TYPE_CHECKING:
     from compress.metrics import Metric
@@ -45,8 +44,10 @@ class Part:
 
     @property
     def decidable(self) -> bool:
-        """Whether there are samples enough to bound a mean by resampling, where that is how it is done."""
-        return self.metric.right_or_wrong or len(self.outcomes) >= LEAST_FOR_RESAMPLING
+        """Whether there are samples enough to decide."""
+        from compress.profiling.accuracy import decidable
+
+        return decidable(self.metric, len(self.outcomes))
 
     def drop(self, alpha: float) -> Drop:
         """In points, with bounds that err with ``alpha`` each."""

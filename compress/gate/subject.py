@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.bundle import load_bundle
 from compress.errors import BundleError
+from compress.metrics.output_kinds import OutputKind
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.recorded import check_consistent, load_recorded
 
@@ -27,11 +28,13 @@ class Subject:
         name: As it was given, for messages.
         artifact: What can be run; None for a recorded profile.
         profile: What was recorded of it; None for an ONNX file.
+        kinds: What its outputs hold, where a bundle tells; else empty.
     """
 
     name: str
     artifact: Artifact | None
     profile: Profile | None
+    kinds: tuple[OutputKind, ...] = ()
 
     @property
     def options(self) -> dict[str, Any] | None:
@@ -115,4 +118,4 @@ def _of_bundle(bundle: Bundle) -> Subject:
             f"of {bundle.profile.artifact_sha256[:12]}… in {bundle.path}",
             "build it again",
         )
-    return Subject(str(bundle.path), bundle.artifact, bundle.profile)
+    return Subject(str(bundle.path), bundle.artifact, bundle.profile, bundle.kinds)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from compress.measuring.processes import Feeds, Times, workers
+from compress.measuring.processes import Feeds, Times, stored_feeds, workers
 from compress.measuring.solo import widened
 from compress.measuring.turns import take_turns
 from compress.profiling.latency import LEVEL, Budget, shapes_of, summary
@@ -181,6 +181,29 @@ class Contest:
             reference_ms=float(np.median(seen.reference_ms)),
             reference_options=self._references[condition.batch].options,
         )
+
+
+def times_against(
+    artifact: Artifact, other: Artifact, feeds: Mapping[int, Feeds], budget: Budget
+) -> dict[int, Latency]:
+    """Time one build against another at each batch size, however clear it is at the first.
+
+    Args:
+        artifact: The build.
+        other: The build that it is compared with.
+        feeds: Batch size → one batch.
+        budget: How long to measure each batch size.
+
+    Raises:
+        NetworkError: One of the two cannot be run, or crashes.
+    """
+    found = {}
+    with stored_feeds(feeds) as paths:
+        for batch in feeds:
+            one = {batch: feeds[batch]}, {batch: paths[batch]}
+            ((figure,), _) = Contest(artifact, lambda _: other, *one, budget).figures()
+            found[batch] = figure
+    return found
 
 
 def _distinct(artifacts: Iterator[Artifact]) -> list[Artifact]:

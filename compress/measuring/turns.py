@@ -27,8 +27,11 @@ BURST_S = 0.003
 #: Milliseconds of a call from which on a burst is one call, and none is dropped.
 SLOW_MS = 20.0
 
-#: Seconds of calls before the first round, and rounds at the most.
-_WARM_UP_S, MOST_ROUNDS = 0.03, 60
+#: Seconds of calls before the first round.
+_WARM_UP_S = 0.03
+
+#: Rounds at the most; and at the least, where calls are not slow.
+MOST_ROUNDS, LEAST_ROUNDS = 60, 5
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def take_turns(
     Args:
         workers: The builds, at least one.
         batch: Samples in a call.
-        seconds: Wall time for all builds together, about; one round is made however long it takes.
+        seconds: Wall time for all builds together, about; :data:`LEAST_ROUNDS` are made however long they take, and of
+            slow or paced calls one.
         most_rounds: Rounds at the most.
         period_s: Seconds from one call to the next, for paced calls, one a burst; None for calls back to back.
 
@@ -74,6 +78,7 @@ def take_turns(
     begin = time.perf_counter()
     bursts = [_Burst(worker, batch, period_s) for worker in workers]
     medians: list[list[float]] = []
+    slow = any(burst.slow for burst in bursts)
     deadline = time.perf_counter() + seconds
     while len(medians) < most_rounds:
         turned = len(medians) % len(bursts)
@@ -82,7 +87,8 @@ def take_turns(
         for index in order:
             figures[index] = bursts[index].take()
         medians.append([figures[index] for index in range(len(bursts))])
-        if time.perf_counter() > deadline:
+        enough = len(medians) >= (1 if slow else LEAST_ROUNDS)
+        if enough and time.perf_counter() > deadline:
             break
     kept = tuple(np.concatenate(burst.kept) for burst in bursts)
     return Turns(np.array(medians), kept, time.perf_counter() - begin)
@@ -98,11 +104,11 @@ class _Burst:
     def __init__(self, worker: Worker, batch: int, period_s: float | None) -> None:
         self._worker, self._batch, self._period_s = worker, batch, period_s
         self.kept: list[Times] = []
-        self._slow = bool(period_s) or float(worker.calls(batch, _WARM_UP_S).min()) >= SLOW_MS
+        self.slow = bool(period_s) or float(worker.calls(batch, _WARM_UP_S).min()) >= SLOW_MS
 
     def take(self) -> float:
         """The median of one burst, in milliseconds."""
-        if self._slow:
+        if self.slow:
             times = self._worker.calls(self._batch, 0.0, period_s=self._period_s)
         else:
             times = self._worker.calls(self._batch, BURST_S, least=2)[1:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,9 +44,9 @@ def top_k(k: int) -> Metric:
 
     def fit(outputs: Sequence[TensorSpec]) -> Metric:
         _check_shape(name, k, outputs[0].shape)
-        return metric
+        return replace(metric, outputs=(outputs[0].name,))
 
-    metric = Metric(name, per_sample, "labels", True, True, "%", class_labels=True, fit=fit)
+    metric = Metric(name, per_sample, "labels", True, True, "%", class_labels=True, fit=fit, span=(0.0, 1.0))
     return metric
 
 

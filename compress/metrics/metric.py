@@ -41,10 +41,14 @@ class Metric:
         fit: Narrows the metric to a network's outputs; None where it fits any. Raises MetricError.
         over_data: Rows of all samples, in order → float64 ``(n,)``, finite, whose mean is the figure; None where the
             rows are that already.
+        told: Rows of all samples, in order → float64 ``(n,)``, whose mean is shown as the figure where another one
+            decides; None where the values that decide are shown.
         beside: Rows of all samples → further figures by name, which are told and decide nothing; None for none.
         span: Smallest and largest value that a sample can have; None where that is not known. Bounds of a mean of few
             samples rest on it.
         outputs: Names of the outputs that it judges; empty for all of them.
+        unlabelled: The same metric with the original's outputs in place of targets, for data without these; None where
+            it has no such form.
     """
 
     name: str
@@ -56,9 +60,11 @@ class Metric:
     class_labels: bool = False
     fit: Callable[[Sequence[TensorSpec]], Metric] | None = None
     over_data: Callable[[Sequence[Any]], Values] | None = None
+    told: Callable[[Sequence[Any]], Values] | None = None
     beside: Callable[[Sequence[Any]], dict[str, float]] | None = None
     span: tuple[float, float] | None = None
     outputs: tuple[str, ...] = ()
+    unlabelled: Metric | None = None
 
     def fitted(self, outputs: Sequence[TensorSpec]) -> Metric:
         """This metric for a network with these outputs.

@@ -19,13 +19,18 @@ class Outcomes:
 
     Attributes:
         metric: The metric.
-        values: Its value for every sample in order, float64 ``(n,)``.
+        values: Its value for every sample in order, float64 ``(n,)``; a drop is a drop of their mean.
+        told: What is shown of every sample in order, float64 ``(n,)``; None where ``values`` are shown.
         beside: Further figures by name, which decide nothing; empty for most metrics.
     """
 
     metric: Metric
     values: Values
+    told: Values | None = None
     beside: dict[str, float] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
 class OutcomeCollector:
@@ -62,10 +67,13 @@ class OutcomeCollector:
 
     def outcomes(self) -> tuple[Outcomes, ...]:
         """The outcomes of all batches so far, in the order of the metrics."""
-        return tuple(
-            Outcomes(metric, metric.values(rows), {} if metric.beside is None else metric.beside(rows))
-            for metric, rows in zip(self._metrics, self._rows, strict=True)
-        )
+        return tuple(_outcomes(metric, rows) for metric, rows in zip(self._metrics, self._rows, strict=True))
+
+
+def _outcomes(metric: Metric, rows: list[Any]) -> Outcomes:
+    told = None if metric.told is None or not rows else metric.told(rows)
+    beside = {} if metric.beside is None or not rows else metric.beside(rows)
+    return Outcomes(metric, metric.values(rows), told, beside)
 
 
 def worst_drop(outcomes: Sequence[Outcomes], originals: Sequence[Outcomes]) -> float:

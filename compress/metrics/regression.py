@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric, Values, finite, required_targets
+from compress.tensors import TensorSpec
 
 _NAME = "mean-error"
 
@@ -17,7 +19,14 @@ def mean_error() -> Metric:
 
     The first output and the targets hold the same number of values a sample; axes of length 1 do not matter.
     """
-    return Metric(_NAME, _per_sample, "labels", right_or_wrong=False, higher_is_better=False, unit="")
+
+    def fit(outputs: Sequence[TensorSpec]) -> Metric:
+        return replace(metric, outputs=(outputs[0].name,))
+
+    metric = Metric(
+        _NAME, _per_sample, "labels", right_or_wrong=False, higher_is_better=False, unit="", fit=fit
+    )
+    return metric
 
 
 def _per_sample(

@@ -2,74 +2,90 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.errors import DataError, NetworkError
 from compress.metrics import drop_points
-from compress.metrics.outcomes import OutcomeCollector
-from compress.record import Accuracy, Drop, Interval
-from compress.statistics.bootstrap import mean_interval, paired_mean_difference_bounds
+from compress.metrics.metric import Values
+from compress.metrics.outcomes import OutcomeCollector, Outcomes
+from compress.record import LEAST_SAMPLES, Accuracy, Drop, Interval, OutputAccuracy
+from compress.statistics.bootstrap import mean_interval
+from compress.statistics.bounded_mean import bounded_mean_bounds
 from compress.statistics.paired import tango_bounds
 from compress.statistics.proportions import wilson
 from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Sequence
 
     from compress.backends.base import Session
     from compress.data import Batch
     from compress.metrics import Metric
     from compress.task import Task
 
-Outcomes = np.ndarray[Any, np.dtype[np.float64]]
-
 #: Two-sided level of the interval of a mean; the drop is bounded on each side at 5 %, hence at 90 %.
 MEAN_LEVEL = 0.95
 DROP_LEVEL = 0.90
 
-#: Samples run at once where the network takes any number.
-BATCH_SIZE = 64
+#: Samples run at once where the network takes any number; fewer where their outputs are large.
+BATCH_SIZE, _BATCH_BYTES = 64, 1 << 26
 
 
 def outcomes_of(
     session: Session, task: Task, reference: Session | None = None, tick: Callable[[int], None] | None = None
-) -> Outcomes:
-    """The metric's value for every evaluation sample, in order; one batch in memory at a time.
+) -> tuple[Outcomes, ...]:
+    """Every metric's value for every evaluation sample, in order; one batch in memory at a time.
 
     Args:
         session: The opened build.
-        task: Evaluation data and metric, bound to the network.
-        reference: The original network, which metrics of agreement need; None for the original itself.
+        task: Evaluation data and metrics, bound to the network.
+        reference: The original network, which metrics of data without labels need; None for the original itself.
         tick: Called with the number of samples done after each batch.
 
     Returns:
-        float64 ``(n,)``.
+        The outcomes of each of the task's metrics, in their order.
 
     Raises:
-        NetworkError: The outputs hold NaN or infinity.
+        NetworkError: The outputs hold NaN or infinity, and a metric of labels reads them.
         DataError: A batch does not fit the network.
     """
-    collector = OutcomeCollector([task.metric])
+    collector = OutcomeCollector(task.metrics)
+    strict = _read_by_labels(session, task)
     done = 0
-    for batch in task.evaluation.batches(batch_size(session)):
-        outputs = forward(session, batch)
+    for batch in task.evaluation.batches(batch_size(session, task)):
+        outputs = forward(session, batch, strict)
         wanted = None
-        if task.metric.needs == "reference":
-            wanted = outputs if reference is None else forward(reference, batch)
+        if collector.needs_reference:
+            wanted = outputs if reference is None else forward(reference, batch, strict)
         collector.add(outputs, batch.targets, wanted)
         done += len(batch)
         if tick is not None:
             tick(done)
-    return collector.outcomes()[0].values
+    return collector.outcomes()
 
 
-def forward(session: Session, batch: Batch) -> list[np.ndarray[Any, Any]]:
+def _read_by_labels(session: Session, task: Task) -> set[str]:
+    """Names of the outputs that are held against labels, where NaN says nothing; against the original it is a drop."""
+    names = {spec.name for spec in session.outputs}
+    read = [set(metric.outputs) or names for metric in task.metrics if metric.needs == "labels"]
+    return set().union(*read)
+
+
+def forward(
+    session: Session, batch: Batch, finite: Collection[str] | None = None
+) -> list[np.ndarray[Any, Any]]:
     """Run one batch, padded with its last sample where the network takes only a fixed number.
 
+    Args:
+        session: The opened build.
+        batch: What it is fed.
+        finite: Names of the outputs that must hold finite numbers; None for all of them.
+
     Raises:
-        NetworkError: The outputs hold NaN or infinity.
+        NetworkError: One of these outputs holds NaN or infinity.
     """
     size = len(next(iter(batch.inputs.values())))
     fixed = fixed_batch(session.inputs)
@@ -82,6 +98,8 @@ def forward(session: Session, batch: Batch) -> list[np.ndarray[Any, Any]]:
         }
     outputs = [output[:size] if output.ndim else output for output in session.run(feeds)]
     for spec, output in zip(session.outputs, outputs, strict=True):
+        if finite is not None and spec.name not in finite:
+            continue
         if output.dtype.kind == "f" and not np.isfinite(output).all():
             raise NetworkError(
                 "finite outputs",
@@ -91,65 +109,130 @@ def forward(session: Session, batch: Batch) -> list[np.ndarray[Any, Any]]:
     return outputs
 
 
-def accuracy_of(outcomes: Outcomes, original: Outcomes | None, metric: Metric, data_sha256: str) -> Accuracy:
-    """Summarise outcomes, with the drop against the original's where there are any.
+def accuracy_of(
+    outcomes: Sequence[Outcomes], originals: Sequence[Outcomes] | None, data_sha256: str
+) -> Accuracy:
+    """Summarise outcomes, with the drop against the original's where there are any; the worst output's drop decides.
 
     Args:
-        outcomes: float64 ``(n,)`` of this build.
-        original: float64 ``(n,)`` of the original network on the same samples; None for itself.
-        metric: Which metric they are of.
-        data_sha256: Of the evaluation data.
+        outcomes: What this build reaches, metric by metric; the first is shown.
+        originals: What the original network reaches on the same samples; None for itself.
+        data_sha256: Hash of the evaluation data.
 
     Raises:
         DataError: There is no sample.
     """
-    if not len(outcomes):
+    main = outcomes[0]
+    if not len(main):
         raise DataError("evaluation samples", "none", "give data with at least two samples")
-    mean = float(outcomes.mean())
-    if metric.right_or_wrong:
-        low, high = wilson(int(outcomes.sum()), len(outcomes), MEAN_LEVEL)
-    else:
-        low, high = mean_interval(outcomes, MEAN_LEVEL, seed=0)
+    drops: list[Drop | None] = [None] * len(outcomes)
+    if originals is not None:
+        drops = [
+            drop_of(ours.values, theirs.values, ours.metric)
+            for ours, theirs in zip(outcomes, originals, strict=True)
+        ]
+    shown, several = _shown(main), len(outcomes) > 1
+    names = [each.metric.outputs[0] if each.metric.outputs else each.metric.name for each in outcomes]
+    if several:
+        drops = [
+            None if drop is None else replace(drop, output=name)
+            for drop, name in zip(drops, names, strict=True)
+        ]
     return Accuracy(
-        metric=metric.name,
-        mean=mean,
-        interval=Interval(low, high, MEAN_LEVEL),
-        samples=len(outcomes),
+        metric=main.metric.name,
+        mean=float(shown.mean()),
+        interval=Interval(*_mean_bounds(main, shown), MEAN_LEVEL),
+        samples=len(main),
         data_sha256=data_sha256,
-        right_or_wrong=metric.right_or_wrong,
-        higher_is_better=metric.higher_is_better,
-        drop=None if original is None else drop_of(outcomes, original, metric),
+        right_or_wrong=main.metric.right_or_wrong,
+        higher_is_better=main.metric.higher_is_better,
+        drop=max(
+            (drop for drop in drops if drop is not None), key=lambda drop: drop.interval.high, default=None
+        ),
+        kept=None if main.told is None else float(main.values.mean()),
+        percent=main.metric.unit == "%",
+        beside=main.beside,
+        outputs=tuple(
+            OutputAccuracy(name, each.metric.name, float(_shown(each).mean()), drop, each.beside)
+            for name, each, drop in zip(names, outcomes, drops, strict=True)
+        )
+        if several
+        else (),
     )
 
 
-def drop_of(
-    outcomes: Outcomes, original: Outcomes, metric: Metric, alpha: float = (1 - DROP_LEVEL) / 2
-) -> Drop:
+def originals_of(outcomes: Sequence[float], task: Task) -> tuple[Outcomes, ...]:
+    """The original's outcomes of every metric, from those of the first, which are kept.
+
+    Against itself it has the best value that there is on every sample.
+
+    Args:
+        outcomes: Its values of the first metric, as :attr:`compress.record.Profile.outcomes` keeps them.
+        task: With the metrics.
+    """
+    kept = np.array(outcomes, dtype=np.float64)
+    further = [Outcomes(metric, np.ones(len(kept))) for metric in task.further]
+    return (Outcomes(task.metric, kept), *further)
+
+
+def drop_of(values: Values, original: Values, metric: Metric, alpha: float = (1 - DROP_LEVEL) / 2) -> Drop:
     """The accuracy drop in points, with the bounds that non-inferiority is decided on.
 
     Right-or-wrong metrics take Tango's score bounds (Statistics in Medicine 17, 1998), which hold their level down
-    to small n where Wald's do not; others a seeded paired bootstrap.
+    to small n where Wald's do not; others Gaffke's (:mod:`compress.statistics.bounded_mean`), which hold it where few
+    samples change. Where nothing says what values a sample can have, that is the range of those that were seen.
 
     Args:
-        outcomes: float64 ``(n,)`` of the build, at least one.
+        values: float64 ``(n,)`` of the build, at least one.
         original: float64 ``(n,)`` of what it is compared with, on the same samples.
         metric: Which metric they are of.
         alpha: Error of each bound alone, inside (0, 0.5).
     """
-    points = drop_points(metric, float(original.mean()), float(outcomes.mean()))
+    points = drop_points(metric, float(original.mean()), float(values.mean()))
     if metric.right_or_wrong:
-        lost = int(((original == 1) & (outcomes == 0)).sum())
-        won = int(((original == 0) & (outcomes == 1)).sum())
-        low, high = tango_bounds(lost, won, len(outcomes), alpha)
+        lost = int(((original == 1) & (values == 0)).sum())
+        won = int(((original == 0) & (values == 1)).sum())
+        low, high = tango_bounds(lost, won, len(values), alpha)
         bounds = (100 * low, 100 * high)
     else:
-        low, high = paired_mean_difference_bounds(original, outcomes, alpha, seed=0)
+        lowest, highest = metric.span or (
+            float(min(values.min(), original.min())),
+            float(max(values.max(), original.max())),
+        )
+        differences = original - values
+        ends = (float(original.min()) - highest, float(original.max()) - lowest)
+        low, high = bounded_mean_bounds(differences, *ends, alpha)
         baseline = float(original.mean())
-        ends = sorted(drop_points(metric, baseline, baseline - difference) for difference in (low, high))
-        bounds = (ends[0], ends[1])
-    return Drop(points, Interval(*bounds, 1 - 2 * alpha), churn=float((outcomes != original).mean()))
+        worse = sorted(drop_points(metric, baseline, baseline - difference) for difference in (low, high))
+        bounds = (worse[0], worse[1])
+    return Drop(points, Interval(*bounds, 1 - 2 * alpha), churn=float((values != original).mean()))
 
 
-def batch_size(session: Session) -> int:
-    """Samples to run at once."""
-    return fixed_batch(session.inputs) or BATCH_SIZE
+def decidable(metric: Metric, samples: int) -> bool:
+    """Whether there are samples enough to decide about a mean: right or wrong is counted, others vary as they like."""
+    return metric.right_or_wrong or samples >= LEAST_SAMPLES
+
+
+def batch_size(session: Session, task: Task) -> int:
+    """Samples to run at once: as many as their outputs leave room for."""
+    fixed = fixed_batch(session.inputs)
+    if fixed is not None:
+        return fixed
+    first = next(task.evaluation.batches(1))
+    held = sum(output.nbytes for output in session.run(first.inputs)) + sum(
+        array.nbytes for array in first.inputs.values()
+    )
+    return max(1, min(BATCH_SIZE, _BATCH_BYTES // max(1, held)))
+
+
+def _shown(outcomes: Outcomes) -> Values:
+    return outcomes.values if outcomes.told is None else outcomes.told
+
+
+def _mean_bounds(outcomes: Outcomes, shown: Values) -> tuple[float, float]:
+    metric = outcomes.metric
+    if metric.unit == "%" and np.isin(shown, (0.0, 1.0)).all():
+        return wilson(int(shown.sum()), len(shown), MEAN_LEVEL)
+    if metric.span is not None:
+        return bounded_mean_bounds(shown, *metric.span, (1 - MEAN_LEVEL) / 2)
+    return mean_interval(shown, MEAN_LEVEL, seed=0)

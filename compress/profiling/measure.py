@@ -12,7 +12,7 @@ import numpy as np
 
 from compress.backends.base import Artifact
 from compress.hosts.base import Build, Reference
-from compress.profiling.accuracy import accuracy_of, outcomes_of
+from compress.profiling.accuracy import accuracy_of, originals_of, outcomes_of
 from compress.profiling.noise import doubts
 from compress.profiling.slices import slices_of
 from compress.progress import Reporter
@@ -78,7 +78,7 @@ def measure(
     reporter = reporter or Reporter()
     name, sha256 = network or (None, None)
     with host.exclusive():
-        found = host.conditions(artifact.options)
+        conditions = host.conditions(artifact.options)
         with ExitStack() as stack:
             build = Build(artifact, stack.enter_context(host.open(artifact, target)))
             reference = None
@@ -90,11 +90,13 @@ def measure(
             if task is not None:
                 reporter.step("accuracy", len(task.evaluation))
                 against = None if reference is None else reference.original.session
-                outcomes = outcomes_of(build.session, task, against, reporter.tick)
-                before = None if original is None else np.array(original.profile.outcomes)
-                accuracy = accuracy_of(outcomes, before, task.metric, task.evaluation.sha256)
+                found = outcomes_of(build.session, task, against, reporter.tick)
+                before = None if original is None else originals_of(original.profile.outcomes, task)
+                accuracy = accuracy_of(found, before, task.evaluation.sha256)
+                outcomes = found[0].values
                 if task.evaluation.labels is not None:
-                    slices = slices_of(outcomes, before, task.metric, task.evaluation.labels, task.classes)
+                    paired = None if before is None else before[0].values
+                    slices = slices_of(outcomes, paired, task.metric, task.evaluation.labels, task.classes)
 
         # Timed with nothing open in this process: what a session holds is memory that the others lack.
         reporter.step("latency")
@@ -125,7 +127,7 @@ def measure(
         inputs=tuple(spec.to_dict() for spec in build.session.inputs),
         outputs=tuple(spec.to_dict() for spec in build.session.outputs),
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        conditions=found,
+        conditions=conditions,
         energy_mj=energy,
         warnings=(
             *(doubt for figure in latency if figure.source == "measured" for doubt in doubts(figure)),

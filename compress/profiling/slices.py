@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.profiling.accuracy import DROP_LEVEL, Outcomes, drop_of
+from compress.metrics.metric import Values
+from compress.profiling.accuracy import DROP_LEVEL, decidable, drop_of
 from compress.record import Slice
-from compress.statistics.bootstrap import LEAST_FOR_RESAMPLING
 
 if TYPE_CHECKING:
     from compress.metrics import Metric
@@ -33,8 +33,8 @@ def members(
 
 
 def slices_of(
-    outcomes: Outcomes,
-    original: Outcomes | None,
+    outcomes: Values,
+    original: Values | None,
     metric: Metric,
     groups: Groups,
     names: Sequence[str] | None = None,
@@ -55,7 +55,7 @@ def slices_of(
     slices = []
     for name, mask in parts:
         own, drop = outcomes[mask], None
-        if original is not None and (metric.right_or_wrong or len(own) >= LEAST_FOR_RESAMPLING):
+        if original is not None and decidable(metric, len(own)):
             drop = drop_of(own, original[mask], metric, (1 - DROP_LEVEL) / 2 / len(parts))
         slices.append(Slice(name, len(own), float(own.mean()), drop))
     return tuple(slices)

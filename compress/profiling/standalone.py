@@ -14,10 +14,12 @@ from compress.errors import BundleError, UnavailableError, UsageError
 from compress.hosts import connect
 from compress.hosts.local import LocalHost
 from compress.hosts.machine import fingerprint
+from compress.metrics.output_kinds import OutputKind
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.profiling.latency import Budget
 from compress.profiling.measure import measure
 from compress.profiling.noise import doubts
+from compress.profiling.outputs import bound_to
 from compress.profiling.scenarios import Name, run
 from compress.progress import Reporter
 from compress.record import Profile, Scenario
@@ -81,12 +83,12 @@ def profile_artifact(
         )
     budget = Budget(seconds=seconds, most=_MOST_CALLS, warm_up_seconds=seconds)
     machine = LocalHost(load_backend("onnxruntime"), budget)
-    name, artifact, network = _artifact(path, machine.backend.default_options(deployment, threads))
+    name, artifact, network, kinds = _artifact(path, machine.backend.default_options(deployment, threads))
     if threads is not None:
         artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
     if task is not None:
         with load_backend(artifact.backend).open(artifact) as session:
-            task = task.bind(session.inputs, session.outputs)
+            task = bound_to(task, session, artifact.path, kinds)
     profile = measure(
         artifact,
         name,
@@ -111,13 +113,13 @@ def _on_host(
     reporter: Reporter,
 ) -> Profile:
     """Engines of the graph, built and measured where TensorRT is."""
-    name, artifact, network = _artifact(path, {})
+    name, artifact, network, kinds = _artifact(path, {})
     with connect(target, seconds, address, keep=keep, told=reporter.stage) as machine:
         known = machine.backend.default_options(target)
         options = known | {key: value for key, value in artifact.options.items() if key in known}
         if task is not None:
             with load_backend("onnxruntime").open(replace(artifact, options={})) as session:
-                task = task.bind(session.inputs, session.outputs)
+                task = bound_to(task, session, artifact.path, kinds)
         return measure(
             replace(artifact, backend=machine.backend.name, options=options),
             name,
@@ -160,12 +162,14 @@ def _with_scenarios(
     return replace(profile, scenarios=tuple(measured), warnings=(*profile.warnings, *unsteady, *swept))
 
 
-def _artifact(path: Path, options: dict[str, Any]) -> tuple[str, Artifact, tuple[str, str | None] | None]:
-    """Name of the recipe, the artifact, and the network that it is a build of, as far as known."""
+def _artifact(
+    path: Path, options: dict[str, Any]
+) -> tuple[str, Artifact, tuple[str, str | None] | None, tuple[OutputKind, ...]]:
+    """Name of the recipe, the artifact, the network that it is a build of, and what its outputs hold, if known."""
     if path.is_dir():
         bundle = load_bundle(path)
-        return bundle.recipe.name, bundle.artifact, bundle.network
+        return bundle.recipe.name, bundle.artifact, bundle.network, bundle.kinds
     if path.is_file():
         artifact = Artifact(path, sha256_of(path), size_of(path), "onnxruntime", options)
-        return path.stem, artifact, (path.stem, None)
+        return path.stem, artifact, (path.stem, None), ()
     raise BundleError("a bundle or an ONNX file", f"nothing at {path}", "correct the path")

@@ -12,7 +12,7 @@ from torch import fx
 
 from compress.errors import DataError
 from compress.export import in_eval_mode
-from compress.metrics import drop_points
+from compress.metrics.outcomes import OutcomeCollector, Outcomes, worst_drop
 from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
@@ -39,34 +39,32 @@ class CalibrationJudge:
 
     def __init__(self, network: Network, context: Context) -> None:
         assert network.graph is not None
-        self._metric = context.task.metric
+        self._metrics = context.task.metrics
         self._names = [spec.name for spec in network.inputs]
         fixed = fixed_batch(network.inputs)
         self._calibration, self._fixed = context.task.calibration, fixed
         self._originals: list[list[np.ndarray[Any, Any]]] | None = None
-        if self._metric.needs == "reference":
+        if any(metric.needs == "reference" for metric in self._metrics):
             self._originals = [_run(network.graph, batch, self._names) for batch in self._batches()]
-        outcomes = self._outcomes(network.graph)
-        self.samples = len(outcomes)
+        self._before = self._outcomes(network.graph)
+        self.samples = len(self._before[0])
         if not self.samples:
             raise DataError(
                 f"{fixed or 1} calibration samples or more, to judge a drop on",
                 f"{len(self._calibration)}",
                 "give --calibration-data, or say by --ratio or --latency how much goes",
             )
-        self._before = float(outcomes.mean())
 
     def drop(self, graph: fx.GraphModule) -> float:
-        """The accuracy drop of a graph against the network, in points."""
-        return drop_points(self._metric, self._before, float(self._outcomes(graph).mean()))
+        """The accuracy drop of a graph against the network, in points; the worst where several outputs are judged."""
+        return worst_drop(self._outcomes(graph), self._before)
 
-    def _outcomes(self, graph: fx.GraphModule) -> np.ndarray[Any, Any]:
+    def _outcomes(self, graph: fx.GraphModule) -> tuple[Outcomes, ...]:
         originals = repeat(None) if self._originals is None else self._originals
-        outcomes = [
-            self._metric.per_sample(_run(graph, batch, self._names), batch.targets, original)
-            for batch, original in zip(self._batches(), originals, strict=False)
-        ]
-        return np.concatenate(outcomes) if outcomes else np.empty(0)
+        collector = OutcomeCollector(self._metrics)
+        for batch, original in zip(self._batches(), originals, strict=False):
+            collector.add(_run(graph, batch, self._names), batch.targets, original)
+        return collector.outcomes()
 
     def _batches(self) -> Iterator[Batch]:
         for batch in self._calibration.batches(self._fixed or _BATCH_SIZE):

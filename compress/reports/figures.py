@@ -31,13 +31,13 @@ class Figure(NamedTuple):
 
 def accuracy_figure(accuracy: Accuracy) -> Figure:
     """The mean and its interval."""
-    scale = 100 if accuracy.right_or_wrong else 1
-    return Figure(mean_figure(accuracy.mean, accuracy.right_or_wrong), _ends(accuracy.interval, scale, ".4g"))
+    scale = 100 if accuracy.in_percent else 1
+    return Figure(mean_figure(accuracy.mean, accuracy.in_percent), _ends(accuracy.interval, scale, ".4g"))
 
 
-def mean_figure(mean: float, right_or_wrong: bool) -> str:
+def mean_figure(mean: float, percent: bool) -> str:
     """A share in percent, any other metric in its own unit."""
-    return f"{signed(100 * mean, '.4g')} %" if right_or_wrong else signed(mean, ".4g")
+    return f"{signed(100 * mean, '.4g')} %" if percent else signed(mean, ".4g")
 
 
 def drop_figure(drop: Drop) -> Figure:

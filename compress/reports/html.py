@@ -30,6 +30,7 @@ from compress.reports.provenance import provenance, reproduction
 from compress.reports.run import Run, read_run
 from compress.reports.slices import slices
 from compress.reports.tables import MISSING, Cell, details, pairs, table
+from compress.reports.timings import at, condition_text
 
 #: Width and height of the plot in px, for a desktop and for a phone; the style sheet shows one of them.
 _SIZES = {"wide": (928, 470), "narrow": (340, 380)}
@@ -121,7 +122,7 @@ def _plots(run: Run) -> Markup:
     original = run.original
     if original is None:
         return tag("p", "The original was not measured, so there is nothing to compare with.")
-    batches = [latency.batch for latency in original.latency]
+    conditions = [condition_text(latency).removeprefix("batch ") for latency in original.latency]
     switch = tag(
         "fieldset",
         tag("legend", "Batch size"),
@@ -129,26 +130,26 @@ def _plots(run: Run) -> Markup:
             tag(
                 "label",
                 tag("input", type="radio", name="batch", value=f"batch-{index}", checked=index == 0),
-                f" {batch}",
+                f" {condition}",
             )
-            for index, batch in enumerate(batches)
+            for index, condition in enumerate(conditions)
         ),
         class_="switch",
         hidden=True,
     )
     figures = [_figure(run, index, latency) for index, latency in enumerate(original.latency)]
-    return join([switch if len(batches) > 1 else "", *figures])
+    return join([switch if len(conditions) > 1 else "", *figures])
 
 
 def _figure(run: Run, index: int, original: Latency) -> Markup:
     drawings = [
         tag("div", _plot(run, index, *size), class_=f"drawing {name}") for name, size in _SIZES.items()
     ]
-    front = ", ".join(front_at(run.candidates, index))
+    front = ", ".join(front_at(run.candidates, original))
     caption = tag(
         "figcaption",
-        f"Batch {original.batch}. Each bar is a confidence interval. Both axes are relative to fp32, the square at "
-        f"1× and 0, as measured in pairs with it; milliseconds above are multiples of its median, "
+        f"{condition_text(original).capitalize()}. Each bar is a confidence interval. Both axes are relative to fp32, "
+        f"the square at 1× and 0, as measured in turns with it; milliseconds above are multiples of its median, "
         f"{latency_figure(original)}",
         join([" ", ESTIMATED]) if original.source == "estimated" else "",
         f". On the Pareto front, fastest first: {front}. ",
@@ -165,12 +166,12 @@ def _plot(run: Run, index: int, width: int, height: int, *, standalone: bool = F
     if original is None:
         raise ValueError("the original was not measured")
     accuracy = original.accuracy
-    points = _points(run, index)
     latency = original.latency[index]
+    points = _points(run, latency)
     word = "estimated latency" if latency.source == "estimated" else "latency"
     return draw(
         points,
-        front_at(run.candidates, index),
+        front_at(run.candidates, latency),
         width=width,
         height=height,
         title=f"Accuracy against {word} at batch {latency.batch}, relative to fp32, {len(points)} builds",
@@ -180,7 +181,7 @@ def _plot(run: Run, index: int, width: int, height: int, *, standalone: bool = F
     )
 
 
-def _points(run: Run, index: int) -> list[Point]:
+def _points(run: Run, like: Latency) -> list[Point]:
     texts = [
         ""
         if entry.profile is None
@@ -188,11 +189,11 @@ def _points(run: Run, index: int) -> list[Point]:
             entry.recipe.name,
             run.choice.verdicts[entry.recipe.name],
             entry.profile.accuracy,
-            entry.profile.latency[min(index, len(entry.profile.latency) - 1)],
+            at(entry.profile, like) or entry.profile.latency[0],
         )
         for entry in run.candidates
     ]
-    return points_of(run.candidates, run.shipped, index, texts)
+    return points_of(run.candidates, run.shipped, like, texts)
 
 
 def _legend() -> Markup:
@@ -223,15 +224,16 @@ def _legend() -> Markup:
 
 def _candidates(run: Run) -> Markup:
     original = run.original
-    batches = [] if original is None else [latency.batch for latency in original.latency]
+    timed = () if original is None else original.latency
     headings = ["build", "verdict", "accuracy", "drop, points"]
-    for batch in batches:
-        headings += [f"median, batch {batch}", f"p99, batch {batch}", f"over fp32's, batch {batch}"]
+    for latency in timed:
+        where = condition_text(latency)
+        headings += [f"median, {where}", f"p99, {where}", f"over fp32's, {where}"]
     headings += ["size", "peak memory", "steps", "tried in"]
     rows: list[list[Child]] = []
     for entry in run.candidates:
         name = entry.recipe.name
-        cells = _measured_cells(entry.profile, len(batches))
+        cells = _measured_cells(entry.profile, timed)
         steps = join([_step(step, first=at == 0) for at, step in enumerate(entry.recipe.steps)] or ["none"])
         seconds = Cell(f"{entry.seconds:.1f} s", entry.seconds)
         verdict: Child = Cell(run.choice.verdicts[name], number=False)
@@ -269,16 +271,20 @@ def _step(step: Step, *, first: bool) -> Markup:
     return join(["" if first else " → ", step.technique, *settings])
 
 
-def _measured_cells(profile: Profile | None, batches: int) -> Sequence[Child]:
+def _measured_cells(profile: Profile | None, timed: Sequence[Latency]) -> Sequence[Child]:
     if profile is None:
-        return [MISSING] * (4 + 3 * batches)
+        return [MISSING] * (4 + 3 * len(timed))
     accuracy = profile.accuracy
     cells: list[Child] = [MISSING, MISSING]
     if accuracy is not None:
         cells[0] = Cell(accuracy_figure(accuracy).stacked(), accuracy.mean)
         if accuracy.drop is not None:
             cells[1] = Cell(drop_figure(accuracy.drop).stacked(), accuracy.drop.points)
-    for latency in profile.latency[:batches]:
+    for like in timed:
+        latency = at(profile, like)
+        if latency is None:
+            cells += [MISSING] * 3
+            continue
         estimated = latency.source == "estimated"
         slow = MISSING if latency.p99_ms is None else Cell(f"{digits(latency.p99_ms)} ms", latency.p99_ms)
         ratio = 1.0 if latency.ratio is None else latency.ratio
@@ -287,7 +293,6 @@ def _measured_cells(profile: Profile | None, batches: int) -> Sequence[Child]:
             slow,
             Cell(_ratio(latency), ratio),
         ]
-    cells += [MISSING] * (3 * (batches - len(profile.latency)))
     cells.append(Cell(size_text(profile.artifact_bytes), profile.artifact_bytes))
     memory = profile.peak_memory_mb
     cells.append(MISSING if memory is None else Cell(f"{digits(memory)} MiB", memory))

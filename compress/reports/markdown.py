@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from compress.reports.figures import digits, drop_figure
 from compress.reports.layers import layers_of, time_text
 from compress.reports.slices import finding, worst_first
+from compress.reports.timings import aligned, at, condition_text
 
 if TYPE_CHECKING:
     from compress.choice import Choice
@@ -110,24 +111,28 @@ def slowest_layers(candidate: Candidate) -> list[str]:
 
 def _table(candidates: Sequence[Candidate], choice: Choice) -> list[str]:
     first = candidates[0].profile
-    batches = [] if first is None else [latency.batch for latency in first.latency]
+    timed = () if first is None else first.latency
     headings = ["build", "accuracy", "drop, points (at most)"]
-    for batch in batches:
-        headings += [f"p50 at batch {batch}", "× fp32"]
+    for latency in timed:
+        headings += [f"p50 at {condition_text(latency)}", "× fp32"]
     headings += ["bytes", "peak memory", "verdict"]
-    rows = [_row(candidate, choice, len(batches)) for candidate in candidates]
+    rows = [_row(candidate, choice, timed) for candidate in aligned(candidates)]
     return [_line(headings), _line(["---"] * len(headings)), *map(_line, rows)]
 
 
-def _row(candidate: Candidate, choice: Choice, batches: int) -> list[str]:
+def _row(candidate: Candidate, choice: Choice, timed: Sequence[Latency]) -> list[str]:
     name = candidate.recipe.name
     verdict = choice.verdicts[name]
     profile = candidate.profile
     if profile is None:
-        return [name, *["–"] * (4 + 2 * batches), verdict]
+        return [name, *["–"] * (4 + 2 * len(timed)), verdict]
     cells = [name, _accuracy(profile.accuracy), _drop(profile.accuracy.drop if profile.accuracy else None)]
-    for latency in profile.latency:
-        cells += [_latency(latency), "1" if latency.ratio is None else f"{latency.ratio:.2f}"]
+    for like in timed:
+        latency = at(profile, like)
+        if latency is None:
+            cells += ["–", "–"]
+        else:
+            cells += [_latency(latency), "1" if latency.ratio is None else f"{latency.ratio:.2f}"]
     memory = "–" if profile.peak_memory_mb is None else f"{digits(profile.peak_memory_mb)} MiB"
     return [*cells, str(profile.artifact_bytes), memory, verdict]
 
@@ -135,7 +140,7 @@ def _row(candidate: Candidate, choice: Choice, batches: int) -> list[str]:
 def _accuracy(accuracy: Accuracy | None) -> str:
     if accuracy is None:
         return "–"
-    scale, unit = (100, " %") if accuracy.right_or_wrong else (1, "")
+    scale, unit = (100, " %") if accuracy.in_percent else (1, "")
     low, high = accuracy.interval.low * scale, accuracy.interval.high * scale
     return f"{accuracy.mean * scale:.4g}{unit} ({low:.4g}–{high:.4g})"
 

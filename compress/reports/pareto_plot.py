@@ -13,9 +13,10 @@ from typing import Literal
 
 from compress.choice import pareto_front
 from compress.history import Candidate
-from compress.record import Interval
+from compress.record import Interval, Latency
 from compress.reports.figures import digits
 from compress.reports.markup import Markup, join, tag
+from compress.reports.timings import at
 
 Kind = Literal["shipped", "original", "front", "other"]
 
@@ -84,21 +85,23 @@ class Axis:
         return [index * step for index in range(first, math.floor(self.high / step) + 1)]
 
 
-def points_of(candidates: Sequence[Candidate], shipped: str, index: int, told: Sequence[str]) -> list[Point]:
+def points_of(
+    candidates: Sequence[Candidate], shipped: str, like: Latency, told: Sequence[str]
+) -> list[Point]:
     """The measured builds at one batch size.
 
     Args:
         candidates: Everything that was tried, the original first.
         shipped: Name of the build that was shipped.
-        index: Which of the batch sizes.
+        like: The original's latency at that batch size.
         told: What is said of each candidate.
     """
-    front = front_at(candidates, index)
+    front = front_at(candidates, like)
     points = []
     for position, (entry, text) in enumerate(zip(candidates, told, strict=True)):
-        if entry.profile is None or index >= len(entry.profile.latency):
+        latency = None if entry.profile is None else at(entry.profile, like)
+        if entry.profile is None or latency is None:
             continue
-        latency = entry.profile.latency[index]
         drop = entry.profile.accuracy.drop if entry.profile.accuracy else None
         name = entry.recipe.name
         kind: Kind = "front" if name in front else "other"
@@ -121,13 +124,13 @@ def points_of(candidates: Sequence[Candidate], shipped: str, index: int, told: S
     return points
 
 
-def front_at(candidates: Sequence[Candidate], index: int) -> tuple[str, ...]:
-    """Names on the Pareto front at one batch size, fastest first."""
+def front_at(candidates: Sequence[Candidate], like: Latency) -> tuple[str, ...]:
+    """Names on the Pareto front at one batch size, that of the original's latency, fastest first."""
     return pareto_front(
         [
-            replace(entry, profile=replace(entry.profile, latency=entry.profile.latency[index : index + 1]))
+            replace(entry, profile=replace(entry.profile, latency=(latency,)))
             for entry in candidates
-            if entry.profile is not None and index < len(entry.profile.latency)
+            if entry.profile is not None and (latency := at(entry.profile, like)) is not None
         ]
     )
 

@@ -13,6 +13,7 @@ from compress.choice import Choice, pareto_front
 from compress.errors import BundleError
 from compress.history import Candidate
 from compress.record import Profile
+from compress.reports.timings import aligned
 
 _CANDIDATES = "candidates.jsonl"
 
@@ -74,7 +75,7 @@ def read_run(directory: Path) -> Run:
                 "give one that compress optimize wrote",
             )
         verdicts: dict[str, str] = {}
-        candidates = tuple(_candidates(directory / _CANDIDATES, verdicts))
+        candidates = tuple(aligned(list(_candidates(directory / _CANDIDATES, verdicts))))
         shipped = next(entry for entry in candidates if entry.recipe.name == bundle.manifest["name"])
         choice = Choice(shipped, bundle.manifest["reason"], verdicts, pareto_front(candidates))
         return Run(bundle.manifest, bundle.profile, choice, candidates)

@@ -81,7 +81,7 @@ def _note(count: int, entry: Candidate) -> str:
 def _build(entry: Candidate, original: dict[str, Slice], axis: Axis, *, opened: bool) -> Markup:
     if entry.profile is None or entry.profile.accuracy is None:
         return join([])
-    scale = entry.profile.accuracy.right_or_wrong
+    scale = entry.profile.accuracy.in_percent
     parts = worst_first(entry.profile.slices)
     headings: list[Child] = [
         "class",
@@ -92,7 +92,7 @@ def _build(entry: Candidate, original: dict[str, Slice], axis: Axis, *, opened: 
         f"{entry.profile.accuracy.metric} of fp32",
         "samples",
     ]
-    rows = [_row(part, original.get(part.name), axis, right_or_wrong=scale) for part in parts]
+    rows = [_row(part, original.get(part.name), axis, percent=scale) for part in parts]
     name = entry.recipe.name
     return details(
         _summary(name, parts),
@@ -114,10 +114,10 @@ def _summary(name: str, parts: Sequence[Slice]) -> str:
     return f"{name}: {proven} than fp32; the worst is {worst.name}, drop {drop_figure(worst.drop)} points"
 
 
-def _row(part: Slice, before: Slice | None, axis: Axis, *, right_or_wrong: bool) -> list[Child]:
+def _row(part: Slice, before: Slice | None, axis: Axis, *, percent: bool) -> list[Child]:
     told = [
-        Cell(mean_figure(part.mean, right_or_wrong), part.mean),
-        MISSING if before is None else Cell(mean_figure(before.mean, right_or_wrong), before.mean),
+        Cell(mean_figure(part.mean, percent), part.mean),
+        MISSING if before is None else Cell(mean_figure(before.mean, percent), before.mean),
         Cell(str(part.samples), part.samples),
     ]
     if part.drop is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from compress.saving import check_writable, save_network
 from compress.students.family import Family, load_family
 from compress.students.recommendation import RUNS, Recommendation, recommend
 from compress.students.training import StudentTraining
-from compress.task import load_task
+from compress.task import MetricChoice, load_task
 from compress.techniques import load_technique
 from compress.techniques.distill import Distill
 
@@ -75,7 +75,7 @@ def choose_student(
     runs: int = RUNS,
     longer_epochs: int | None = None,
     training: Mapping[str, Any] | None = None,
-    metric: str | Callable[..., Any] | None = None,
+    metric: MetricChoice = None,
     factory: str | None = None,
     trust_pickle: bool = False,
     image_options: Mapping[str, Any] | None = None,

@@ -10,8 +10,10 @@ from torch import nn
 
 from compress.data.split import Split
 from compress.errors import DataError, MetricError
+from compress.metrics.metric import Values
+from compress.metrics.unlabelled import strictly
 from compress.network import Network
-from compress.profiling.accuracy import Outcomes, outcomes_of
+from compress.profiling.accuracy import outcomes_of
 from compress.progress import Reporter
 from compress.students.family import Family, build, check_fits, parameters_of
 from compress.students.judging import ModuleSession
@@ -94,11 +96,14 @@ class StudentTraining:
         reporter: Reporter | None = None,
     ) -> None:
         data = training_data(task, label_weight, purpose="students", otherwise="")
+        if len(network.outputs[0].shape) == 2:
+            task = replace(task, metric=strictly(task.metric))
         if not task.metric.right_or_wrong:
             raise MetricError(
                 "a metric that is right or wrong for each sample, to fit a scaling law",
                 task.metric.name,
-                "use top-1, top-k or agreement; or choose the student's width yourself",
+                "use top-1 or top-k, or say that the first output holds classes (--metric OUTPUT=classes); "
+                "or choose the student's width yourself",
             )
         if task.metric.needs == "labels" and not data.labelled:
             raise DataError(
@@ -163,12 +168,11 @@ class StudentTraining:
             width, parameters_of(trained), int((right == 0).sum()), len(right), report.seconds, trained
         )
 
-    def outcomes(self, module: nn.Module, data: Split | None = None) -> Outcomes:
+    def outcomes(self, module: nn.Module, data: Split | None = None) -> Values:
         """1 for each sample that a module gets right, else 0; of the evaluation data where none is given."""
         task = self.task if data is None else replace(self.task, evaluation=data)
-        return outcomes_of(
-            ModuleSession(module, self.network), task, ModuleSession(self.teacher, self.network)
-        )
+        sessions = ModuleSession(module, self.network), ModuleSession(self.teacher, self.network)
+        return outcomes_of(sessions[0], replace(task, further=()), sessions[1])[0].values
 
 
 def _divided(data: Split, share: float, seed: int) -> tuple[Split, Split]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.errors import NetworkError, RecipeError
-from compress.metrics import drop_points
+from compress.metrics.outcomes import OutcomeCollector, Outcomes, worst_drop
 from compress.quantization import Settings, prepare, quantize_static
 from compress.quantization.probe import Probe, hold_back
 from compress.quantization.recovery import SAMPLES
@@ -91,24 +91,23 @@ class _Judge:
     """Accuracy on calibration and training samples."""
 
     def __init__(self, original: onnx.ModelProto, network: Network, context: Context) -> None:
-        self._metric = context.task.metric
+        self._metrics = context.task.metrics
         self._outputs = [spec.name for spec in network.outputs]
         self._batches = partial(_judged, network, context)
         self._original = original
-        self._before = self._accuracy(original)
+        self._before = self._outcomes(original)
 
     def drop(self, model: onnx.ModelProto) -> float:
-        """The accuracy drop, in points."""
-        return drop_points(self._metric, self._before, self._accuracy(model))
+        """The accuracy drop, in points; the worst where several outputs are judged."""
+        return worst_drop(self._outcomes(model), self._before)
 
-    def _accuracy(self, model: onnx.ModelProto) -> float:
+    def _outcomes(self, model: onnx.ModelProto) -> tuple[Outcomes, ...]:
         ours, original = Probe(model, self._outputs), Probe(self._original, self._outputs)
-        by_reference = self._metric.needs == "reference"
-        values = []
+        collector = OutcomeCollector(self._metrics)
         for batch in self._batches():
-            wanted = original.run(batch.inputs) if by_reference else None
-            values.append(self._metric.per_sample(ours.run(batch.inputs), batch.targets, wanted))
-        return float(np.concatenate(values).mean())
+            wanted = original.run(batch.inputs) if collector.needs_reference else None
+            collector.add(ours.run(batch.inputs), batch.targets, wanted)
+        return collector.outcomes()
 
 
 def _judged(network: Network, context: Context) -> Iterator[Batch]:

@@ -137,7 +137,7 @@ def _figures(recording: Recording) -> Iterator[tuple[Series, Point]]:
         yield series, Point(recording, latency.p50_ms, latency.interval.low, latency.interval.high)
     if profile.accuracy is not None:
         accuracy, ends = profile.accuracy, profile.accuracy.interval
-        scale, unit = (100, "%") if accuracy.right_or_wrong else (1, "")
+        scale, unit = (100, "%") if accuracy.in_percent else (1, "")
         series = replace(
             varying,
             figure=accuracy.metric,

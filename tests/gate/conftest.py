@@ -71,11 +71,11 @@ def recorded(room: Path) -> Profile:
         backend="onnxruntime",
         options=options,
         target="cpu",
-        accuracy=accuracy_of(outcomes, None, task.metric, task.evaluation.sha256),
+        accuracy=accuracy_of(outcomes, None, task.evaluation.sha256),
         latency=(latency,),
         peak_memory_mb=None,
         coverage=None,
         fingerprint=fingerprint(),
         versions={},
-        outcomes=tuple(float(value) for value in outcomes),
+        outcomes=tuple(float(value) for value in outcomes[0].values),
     )

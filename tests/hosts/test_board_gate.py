@@ -119,8 +119,8 @@ def test_one_graph_with_other_options_is_another_build(files: Path, board: Stand
 
 
 def test_accuracy_is_of_the_engines_there(files: Path, board: StandInBoard) -> None:
-    x = samples(16)
-    task = load_task((x, np.zeros(16, dtype=np.int64)), metric="agreement")
+    x = samples(48)
+    task = load_task((x, np.zeros(48, dtype=np.int64)), metric="agreement")
     policy = replace(POLICY, checks=("accuracy",), max_drop_points=100.0)
     (check,) = gated(files, "main.onnx", task=task, policy=policy)
     assert check.verdict is Verdict.PASS

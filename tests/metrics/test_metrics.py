@@ -92,7 +92,7 @@ def test_mean_error_is_the_mean_over_all_but_the_samples() -> None:
 
 
 def test_a_metric_that_fits_everything_stays_as_it_is() -> None:
-    metric = load_metric("mean-error")
+    metric = load_metric(within_one)
     assert metric.fitted([_spec("batch", 3)]) is metric
 
 
@@ -112,72 +112,13 @@ def test_what_mean_error_cannot_judge_is_told(output: Array, targets: Array | No
         _values("mean-error", output, targets)
 
 
-def test_agreement_of_class_scores_is_the_same_class_on_top() -> None:
-    ours, theirs = (
-        np.array([[0.0, 1, 5], [3, 2, 1], [0, 0, 0]]),
-        np.array([[4, 5, 6.0], [1, 2, 3], [1, 1, 1]]),
-    )
-    assert _values("agreement", ours, reference=theirs) == [1, 0, 1]
-
-
-def test_agreement_at_positions_is_a_share() -> None:
-    tokens = np.zeros((2, 4, 3))
-    other = tokens.copy()
-    other[1, 0, 2] = 1  # another token at one of four positions
-    assert _values("agreement", other, reference=tokens) == [1.0, 0.75]
-    maps = np.zeros((1, 3, 2, 2))
-    other = maps.copy()
-    other[0, 2, 0, 0] = 1  # another class at one of four pixels
-    assert _values("agreement", other, reference=maps) == [0.75]
-
-
-def test_agreement_of_numbers_is_their_relative_distance() -> None:
-    theirs = np.array([3.0, 1.0, 0.0, 0.0, 1.0])
-    ours = np.array([3.3, 1.0, 0.0, 0.1, 9.0])
-    assert _values("agreement", ours, reference=theirs) == pytest.approx([0.9, 1, 1, 0, 0])
-    vectors = np.array([[[3.0], [4.0]]])
-    assert _values("agreement", vectors * 1.5, reference=vectors) == pytest.approx([0.5])
-
-
-def test_agreement_of_class_numbers_is_equality() -> None:
-    assert _values("agreement", np.array([1, 2]), reference=np.array([1, 3])) == [1, 0]
-
-
-@given(output=arrays.arrays(np.float32, arrays.array_shapes(min_dims=1, max_dims=4, max_side=4)))
-def test_everything_agrees_with_itself(output: Array) -> None:
-    output = np.nan_to_num(output, nan=0, posinf=1, neginf=-1)
-    assert _values("agreement", output, reference=output) == [1.0] * len(output)
-
-
-@pytest.mark.parametrize(
-    "spec, right_or_wrong",
-    [
-        (_spec("batch", 10), True),
-        (_spec("batch", 1), False),
-        (_spec("batch"), False),
-        (_spec("batch", "classes"), False),
-        (_spec("batch", 7, 10), False),
-        (_spec("batch", 10, 4, 4), False),
-        (_spec("batch", dtype="int64"), True),
-        (_spec("batch", 10, dtype="int64"), False),
-    ],
-)
-def test_agreement_is_right_or_wrong_for_class_scores_alone(spec: TensorSpec, right_or_wrong: bool) -> None:
-    assert load_metric("agreement").fitted([spec]).right_or_wrong == right_or_wrong
-
-
-@pytest.mark.parametrize(
-    "ours, theirs, message",
-    [
-        (np.zeros((2, 3)), None, "outputs of the original network"),
-        (np.zeros((2, 3)), np.zeros((2, 4)), "the original's shape"),
-        (np.full((2, 3), np.nan), np.zeros((2, 3)), "NaN"),
-        (np.zeros((2, 3)), np.full((2, 3), np.nan), "NaN"),
-    ],
-)
-def test_what_agreement_cannot_judge_is_told(ours: Array, theirs: Array | None, message: str) -> None:
-    with pytest.raises(MetricError, match=message):
-        _values("agreement", ours, reference=theirs)
+def test_agreement_by_itself_takes_the_first_output_for_what_its_name_and_type_say() -> None:
+    fitted = load_metric("agreement").fitted([TensorSpec("logits", "float32", ("batch", 3))])
+    assert (fitted.name, fitted.needs, fitted.outputs) == ("agreement", "reference", ("logits",))
+    assert fitted.told is not None
+    assert load_metric("agreement").fitted([_spec("batch", 3)]).told is None  # numbers, not choices
+    with pytest.raises(MetricError, match="fit it to the network"):
+        _values("agreement", np.zeros((2, 3)), reference=np.zeros((2, 3)))
 
 
 def within_one(outputs: Sequence[Array], targets: Array) -> Array:
@@ -190,6 +131,27 @@ def test_the_users_function() -> None:
     assert _values(within_one, np.array([1.0, 5.0]), np.array([2.0, 2.0])) == [1, 0]
     assert (metric.name, metric.needs, metric.higher_is_better) == ("within_one", "labels", True)
     assert (metric.right_or_wrong, metric.unit, metric.class_labels) == (False, "", False)
+
+
+def test_the_users_function_takes_the_originals_outputs_in_place_of_targets() -> None:
+    def same(outputs: Sequence[Array], targets: Sequence[Array]) -> Array:
+        return (outputs[0] == targets[0]).mean(axis=1)
+
+    metric = load_metric(same).unlabelled
+    assert metric is not None
+    assert metric.needs == "reference"
+    ours, theirs = np.array([[1, 2], [3, 4]]), np.array([[1, 2], [3, 5]])
+    assert list(metric.per_sample([ours], None, [theirs])) == [1, 0.5]
+
+
+def test_the_users_function_may_ask_for_the_original_beside_the_targets() -> None:
+    def not_worse(outputs: Sequence[Array], targets: Array, original: Sequence[Array]) -> Array:
+        return np.abs(outputs[0] - targets) <= np.abs(original[0] - targets)
+
+    metric = load_metric(not_worse)
+    assert metric.needs == "reference"
+    found = metric.per_sample([np.array([1.0, 3.0])], np.array([1.0, 1.0]), [np.array([2.0, 2.0])])
+    assert list(found) == [1, 0]
 
 
 def test_attributes_of_the_users_function() -> None:

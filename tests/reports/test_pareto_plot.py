@@ -8,12 +8,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.record import Interval
+from compress.history import Candidate
+from compress.record import Interval, Latency
 from compress.reports.html import plot_svg
 from compress.reports.pareto_plot import Axis, Point, draw, front_at, points_of
 from compress.reports.run import read_run
 from tests.records import candidate
 from tests.reports.runs import written
+
+
+def like(entries: list[Candidate], index: int) -> Latency:
+    """The original's latency at one of its batch sizes."""
+    assert entries[0].profile is not None
+    return entries[0].profile.latency[index]
+
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -32,7 +40,7 @@ def test_the_file_is_xml_that_names_itself_and_loads_nothing(tmp_path: Path) -> 
 
 def test_points_are_relative_to_the_original_with_up_better() -> None:
     entries = [candidate("fp32"), candidate("int8", ratio=0.5, drop=(0.1, 0.2, 0.4))]
-    original, build = points_of(entries, "int8", 0, ["", ""])
+    original, build = points_of(entries, "int8", like(entries, 0), ["", ""])
     assert (original.time, original.gain, original.kind) == (1.0, 0.0, "original")
     assert original.time_interval is None
     assert original.gain_interval is None
@@ -47,8 +55,8 @@ def test_the_front_is_of_its_own_batch_size() -> None:
     first, second = fast.profile.latency
     fast = replace(fast, profile=replace(fast.profile, latency=(first, replace(second, ratio=0.9))))
     entries = [candidate("fp32"), fast, slow]
-    assert front_at(entries, 0) == ("a", "fp32")
-    assert front_at(entries, 1) == ("b", "fp32")
+    assert front_at(entries, like(entries, 0)) == ("a", "fp32")
+    assert front_at(entries, like(entries, 1)) == ("b", "fp32")
 
 
 def test_bars_end_where_the_intervals_do() -> None:

@@ -40,7 +40,7 @@ def network(digits) -> Network:
     return trained(module, digits, samples=1300, epochs=10)
 
 
-def task_of(digits, network: Network, labels: bool = True, metric: str | None = None):
+def task_of(digits, network: Network, labels: bool = True, metric=None):
     images, targets = digits
     given = {"x": images[:1300]} | ({"y": targets[:1300]} if labels else {})
     task = load_task({"x": images[1300:], "y": targets[1300:]}, train_data=given, metric=metric)
@@ -149,8 +149,9 @@ class TestTraining:
         assert told[-1] > 4
 
     def test_without_labels_a_student_is_judged_by_agreement(self, network, digits):
+        metric = {"": "agreement", network.outputs[0].name: "classes"}
         unlabelled = StudentTraining(
-            perceptron, network, task_of(digits, network, labels=False, metric="agreement"), BRIEF
+            perceptron, network, task_of(digits, network, labels=False, metric=metric), BRIEF
         )
         assert 0 < unlabelled.train(9).error < 0.6
         assert unlabelled.outcomes(unlabelled.teacher).all()

@@ -233,7 +233,8 @@ def test_the_drop_is_against_the_labels_or_the_network_itself(wide) -> None:
     agreed = CalibrationJudge(wide, timed(wide, None))
     right = CalibrationJudge(wide, timed(wide, None, y=labels))
     assert agreed.drop(wide.graph) == right.drop(wide.graph) == 0
-    assert agreed.drop(other) == right.drop(other) > 10
+    assert right.drop(other) > 10
+    assert agreed.drop(other) > 10
 
 
 class Closing(AbsentHost):
@@ -250,9 +251,9 @@ class Closing(AbsentHost):
         yield
         self.alone = False
 
-    def layers(self, build, target):
+    def layers(self, build, target, task=None):
         assert self.alone
-        return super().layers(build, target)
+        return super().layers(build, target, task)
 
 
 def test_layers_are_timed_alone_and_only_a_host_of_its_own_is_closed(wide, monkeypatch) -> None:

@@ -1,0 +1,113 @@
+"""Which metrics a network is judged by: one for its targets, and for every output that it does not read one of its own.
+
+Every output counts. An output that no metric of the targets reads is held against the original's, by what it holds
+(:mod:`compress.metrics.output_kinds`), and the metric with the worst drop decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from compress.closest import closest
+from compress.errors import MetricError
+from compress.metrics.metric import Array, Metric
+from compress.metrics.output_kinds import KINDS, OutputKind
+from compress.metrics.unlabelled import unlabelled_metric
+from compress.metrics.unlabelled.rows import NAME
+from compress.tensors import TensorSpec
+
+#: What each output is judged by, where the caller names it: a kind of :data:`KINDS`, or a metric.
+ByOutput = Mapping[str, "str | Metric"]
+
+
+def select(
+    metric: Metric, by_output: ByOutput, outputs: Sequence[TensorSpec], kinds: Sequence[OutputKind]
+) -> tuple[Metric, ...]:
+    """The metrics of a network, the one for its targets first.
+
+    Args:
+        metric: The task's metric; :func:`compress.metrics.agreement` judges every output against the original.
+        by_output: What the caller names for single outputs, by their names.
+        outputs: The network's outputs.
+        kinds: What each output holds.
+
+    Raises:
+        MetricError: An output has no such name, a kind does not fit it, or nothing is left to judge.
+    """
+    names = [spec.name for spec in outputs]
+    for name in by_output:
+        if name not in names:
+            todo = closest(name, names) or f"choose from {', '.join(names)}"
+            raise MetricError("an output of the network, to judge by a metric of its own", f"'{name}'", todo)
+    kinds = [_told(kind, by_output.get(kind.name), outputs[kind.index]) for kind in kinds]
+    own = [
+        _restricted(each, names.index(name), outputs)
+        for name, each in by_output.items()
+        if isinstance(each, Metric)
+    ]
+    read = {name for each in own for name in each.outputs}
+    if metric.name != NAME:
+        main = _fitted(metric, outputs, kinds, read)
+        own.insert(0, main)
+        read |= set(main.outputs or names)
+    others = [
+        unlabelled_metric(kind, tuple(kinds))
+        for kind in kinds
+        if kind.name not in read and kind.kind != "ignore"
+    ]
+    chosen = (*own, *others)
+    if not chosen:
+        raise MetricError("at least one output to judge", "all of them ignored", "leave one to be judged")
+    return chosen
+
+
+def _told(kind: OutputKind, given: str | Metric | None, spec: TensorSpec) -> OutputKind:
+    """A kind as the caller names it, where he does."""
+    if not isinstance(given, str):
+        return kind
+    if given not in KINDS:
+        todo = closest(given, KINDS) or f"choose one of {', '.join(KINDS)}, or a metric"
+        raise MetricError(f"a kind of output for '{kind.name}'", f"'{given}'", todo)
+    axis = kind.axis
+    if given in ("classes", "tokens") and axis is None:
+        axis = {2: 1, 3: 2}.get(len(spec.shape), 1)
+        if len(spec.shape) < 2 or spec.shape[axis] == 1:
+            raise MetricError(
+                f"'{kind.name}' with class scores, [samples, classes] or more axes",
+                f"shape [{', '.join(map(str, spec.shape))}]",
+                "name another kind for it",
+            )
+    # mypy: the name was looked up above.
+    return replace(kind, kind=given, axis=axis, reason="as the caller says")  # type: ignore[arg-type]
+
+
+def _fitted(
+    metric: Metric, outputs: Sequence[TensorSpec], kinds: Sequence[OutputKind], taken: set[str]
+) -> Metric:
+    """The metric of the targets on the output that it is for: of those that hold class scores, the first that fits."""
+    if not metric.class_labels:
+        return metric.fitted(outputs)
+    order = sorted(
+        (kind for kind in kinds if kind.name not in taken), key=lambda kind: kind.kind != "classes"
+    )
+    first: MetricError | None = None
+    for kind in order:
+        try:
+            return _restricted(metric, kind.index, outputs)
+        except MetricError as error:
+            first = first or error
+    raise first or MetricError("an output to judge", "none", "name fewer outputs")
+
+
+def _restricted(metric: Metric, index: int, outputs: Sequence[TensorSpec]) -> Metric:
+    """A metric that reads the first output, reading another one instead."""
+    fitted = metric.fitted(outputs[index : index + 1])
+    inner = fitted.per_sample
+
+    def per_sample(found: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None) -> Any:
+        one = None if reference is None else [reference[index]]
+        return inner([found[index]], targets, one)
+
+    return replace(fitted, per_sample=per_sample, outputs=(outputs[index].name,))

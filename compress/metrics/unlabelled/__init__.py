@@ -1,0 +1,57 @@
+"""What the original loses by a build's answers: the metrics of data without labels.
+
+Each judges one output of the network by what it holds (:mod:`compress.metrics.output_kinds`), from 0 (everything is
+lost) to 1 (nothing is), which the original itself has on every sample. What is told beside it, such as the share of
+equal answers, decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from compress.metrics.metric import Metric
+from compress.metrics.output_kinds import OutputKind
+from compress.metrics.unlabelled.boxes import box_metric
+from compress.metrics.unlabelled.choices import choice_metric
+from compress.metrics.unlabelled.decisions import decision_metric
+from compress.metrics.unlabelled.embeddings import embedding_metric
+from compress.metrics.unlabelled.equality import equality_metric
+from compress.metrics.unlabelled.values import value_metric
+
+__all__ = ["strictly", "unlabelled_metric"]
+
+
+def strictly(metric: Metric) -> Metric:
+    """A metric of choices that counts every other answer than the original's as wrong, however close the two were.
+
+    Others, and those of labels, are returned as they are.
+
+    Args:
+        metric: Of an output with one answer for each sample.
+    """
+    if metric.needs != "reference" or metric.told is None:
+        return metric
+    return replace(metric, over_data=metric.told, told=None, right_or_wrong=True)
+
+
+def unlabelled_metric(kind: OutputKind, kinds: tuple[OutputKind, ...] = ()) -> Metric:
+    """The metric of one output.
+
+    Args:
+        kind: What the output holds; it is not ``ignore``.
+        kinds: What all outputs hold; boxes are judged where other outputs score highest.
+    """
+    if kind.kind in ("classes", "tokens"):
+        if kind.axis is None:
+            raise ValueError(f"{kind.name}: classes without an axis")
+        return choice_metric(kind.name, kind.index, kind.axis, balanced=kind.kind == "classes")
+    if kind.kind == "probabilities":
+        return decision_metric(kind.name, kind.index)
+    if kind.kind == "embeddings":
+        return embedding_metric(kind.name, kind.index)
+    if kind.kind == "boxes":
+        scores = [each for each in kinds if each.kind in ("classes", "probabilities")]
+        return box_metric(kind.name, kind.index, scores[0].index if scores else None)
+    if kind.kind == "values":
+        return value_metric(kind.name, kind.index)
+    return equality_metric(kind.name, kind.index)

@@ -1,0 +1,42 @@
+"""Whole numbers and texts: the share that is equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+
+from compress.metrics.metric import Metric, Values
+from compress.metrics.unlabelled.rows import NAME, Array, pair
+
+
+def equality_metric(name: str, index: int) -> Metric:
+    """Judge an output of integers, such as class numbers, or of texts.
+
+    Args:
+        name: The output's name.
+        index: Its position among the outputs.
+    """
+    return Metric(
+        NAME,
+        partial(_shares, name, index),
+        "reference",
+        right_or_wrong=False,
+        higher_is_better=True,
+        unit="%",
+        span=(0.0, 1.0),
+        outputs=(name,),
+    )
+
+
+def _shares(
+    name: str,
+    index: int,
+    outputs: Sequence[Array],
+    targets: Array | None,
+    reference: Sequence[Array] | None = None,
+) -> Values:
+    ours, theirs = pair(outputs, reference, index, name)
+    equal = np.asarray(ours == theirs).reshape(len(ours), -1)
+    return equal.mean(axis=1) if equal.shape[1] else np.ones(len(ours))

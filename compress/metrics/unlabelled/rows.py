@@ -1,0 +1,60 @@
+"""What the metrics of data without labels share: pairs of outputs, and what is not a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.errors import MetricError
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+
+#: As metrics of data without labels are named wherever a metric's name is told.
+NAME = "agreement"
+
+
+def pair(
+    outputs: Sequence[Array], reference: Sequence[Array] | None, index: int, name: str
+) -> tuple[Array, Array]:
+    """One output of a build and of the original, of equal shape.
+
+    Raises:
+        MetricError: There is no original, or its output has another shape.
+    """
+    if reference is None:
+        raise MetricError(
+            "outputs of the original network, to judge without labels", "none", "name another metric"
+        )
+    ours, theirs = outputs[index], reference[index]
+    if ours.shape != theirs.shape:
+        raise MetricError(
+            f"'{name}' in the original's shape {list(theirs.shape)}",
+            f"{list(ours.shape)}",
+            "compare builds of one network",
+        )
+    return ours, theirs
+
+
+def lost_samples(ours: Array, theirs: Array) -> NDArray[np.bool_]:
+    """Samples in which a build gives NaN or infinity where the original gives a number, bool ``(n,)``.
+
+    What the original itself gives of these is no loss: minus infinity marks what is masked, and rows without any valid
+    entry may be NaN.
+    """
+    if ours.dtype.kind != "f":
+        return np.zeros(len(ours), dtype=bool)
+    broken = ~np.isfinite(ours) & np.isfinite(theirs)
+    return np.asarray(broken.reshape(len(ours), -1).any(axis=1))
+
+
+def comparable(ours: Array, theirs: Array) -> tuple[Floats, Floats]:
+    """Both as float64, with 0 in each where either is no finite number; :func:`lost_samples` tells what that hides."""
+    first, second = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
+    both = np.isfinite(first) & np.isfinite(second)
+    if both.all():
+        return first, second
+    return np.where(both, first, 0.0), np.where(both, second, 0.0)

@@ -1,0 +1,135 @@
+"""Continuous numbers: their error, as a share of what the original's numbers vary by.
+
+With y the build's numbers of a sample and y0 the original's, f the features of a sample and σ_f the standard deviation
+of feature f over all samples::
+
+    error = min(1, sqrt(mean over f of ((y_f - y0_f) / σ_f)²))
+
+An offset that all samples share is no part of what the numbers tell, and features in small units count like those in
+large ones: a build that gives the same pose for every input has lost all of it, however close it is on average. A
+feature that hardly varies, by less than a thousandth of its size, is measured in that thousandth. Outputs of many
+features, such as images, take one σ: that of the numbers inside the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from compress.metrics.metric import Metric, Values
+from compress.metrics.unlabelled.rows import NAME, Array, Floats, comparable, lost_samples, pair
+
+#: Features of a sample up to which each is measured in its own deviation.
+MOST_FEATURES = 4096
+
+#: A feature's deviation counts as this share of its size at the least.
+_LEAST_DEVIATION = 1e-3
+
+
+@dataclass(frozen=True)
+class ValueRow:
+    """One sample.
+
+    Attributes:
+        original: Its features of the original, float32 ``(features,)``; None where there are too many.
+        error: Their differences, float32 ``(features,)``; None likewise.
+        square_error: Mean square of the differences.
+        variance: Variance of the original's features inside the sample.
+        lost: Whether the build gives no number where the original gives one.
+    """
+
+    original: Array | None
+    error: Array | None
+    square_error: float
+    variance: float
+    lost: bool
+
+
+def value_metric(name: str, index: int) -> Metric:
+    """Judge an output that holds continuous numbers.
+
+    Args:
+        name: The output's name.
+        index: Its position among the outputs.
+    """
+    return Metric(
+        NAME,
+        partial(_rows, name, index),
+        "reference",
+        right_or_wrong=False,
+        higher_is_better=True,
+        unit="%",
+        over_data=_kept,
+        span=(0.0, 1.0),
+        outputs=(name,),
+    )
+
+
+def _rows(
+    name: str,
+    index: int,
+    outputs: Sequence[Array],
+    targets: Array | None,
+    reference: Sequence[Array] | None = None,
+) -> list[ValueRow]:
+    return value_rows(*pair(outputs, reference, index, name))
+
+
+def value_rows(ours: Array, theirs: Array) -> list[ValueRow]:
+    """What is kept of each sample, to take its error once all samples are seen.
+
+    Args:
+        ours: The build's numbers, ``(n, …)``.
+        theirs: The original's, of the same shape.
+    """
+    lost = lost_samples(ours, theirs)
+    first, second = (each.reshape(len(each), -1) for each in comparable(ours, theirs))
+    errors = first - second
+    few = second.shape[1] <= MOST_FEATURES
+    return [
+        ValueRow(
+            second[row].astype(np.float32) if few else None,
+            errors[row].astype(np.float32) if few else None,
+            float(np.mean(errors[row] ** 2)) if errors.shape[1] else 0.0,
+            float(second[row].var()) if second.shape[1] else 0.0,
+            bool(lost[row]),
+        )
+        for row in range(len(second))
+    ]
+
+
+def relative_error(rows: Sequence[ValueRow]) -> Values:
+    """The error of each sample, from 0 to 1, ``(n,)``."""
+    if not rows:
+        return np.empty(0)
+    sizes = {None if row.original is None else len(row.original) for row in rows}
+    errors = _by_feature(rows) if len(sizes) == 1 and None not in sizes else _as_a_whole(rows)
+    return np.where([row.lost for row in rows], 1.0, np.minimum(errors, 1.0))
+
+
+def _by_feature(rows: Sequence[ValueRow]) -> Floats:
+    original = np.array([row.original for row in rows], dtype=np.float64)
+    errors = np.array([row.error for row in rows], dtype=np.float64)
+    size = np.sqrt(np.mean(original**2, axis=0))
+    deviation = np.maximum(original.std(axis=0), _LEAST_DEVIATION * size)
+    # A feature that is 0 in every sample tells nothing by itself: it is measured as the others are.
+    others = float(np.sqrt(np.mean(deviation[deviation > 0] ** 2))) if (deviation > 0).any() else 1.0
+    deviation = np.where(deviation > 0, deviation, others)
+    found: Floats = np.sqrt(np.mean((errors / deviation) ** 2, axis=1))
+    return found
+
+
+def _as_a_whole(rows: Sequence[ValueRow]) -> Floats:
+    variance = float(np.mean([row.variance for row in rows]))
+    square_errors = np.array([row.square_error for row in rows])
+    if variance <= 0:
+        return np.where(square_errors > 0, 1.0, 0.0)
+    found: Floats = np.sqrt(square_errors / variance)
+    return found
+
+
+def _kept(rows: Sequence[ValueRow]) -> Values:
+    return 1 - relative_error(rows)
