@@ -143,6 +143,11 @@ class History:
             os.fsync(file.fileno())
         self.candidates.append(candidate)
 
+    @property
+    def outputs(self) -> Path:
+        """Where the original's outputs on the evaluation data are kept; see :mod:`compress.profiling.kept_outputs`."""
+        return self.directory / "outputs"
+
     def keep_reference(self, fastest: Mapping[int, Artifact]) -> None:
         """Keep which fp32 ratios refer to at each batch size; see :class:`compress.hosts.base.Reference`."""
         kept = {batch: {**asdict(each), "path": str(each.path)} for batch, each in fastest.items()}

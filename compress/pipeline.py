@@ -13,7 +13,7 @@ from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.backends.onnx_artifact import copied
 from compress.bundle import Bundle, check_replaceable, load_bundle
-from compress.choice import Choice, Limits, choose, lowest_ratio, settings_notes
+from compress.choice import Choice, Limits, lowest_ratio, settings_notes
 from compress.competition import Competition, check_sessions, competition, tuned_options
 from compress.errors import (
     CompressError,
@@ -24,18 +24,19 @@ from compress.errors import (
     RecipeError,
     UsageError,
 )
-from compress.fitting import fitted, rewrites_note
+from compress.fitting import fitted
 from compress.history import Candidate, History, written_safely
 from compress.hosts import connect
 from compress.loading import load_for
 from compress.network import Network
 from compress.onnx_graph.files import size_of
 from compress.onnx_graph.layers import layers, totals
+from compress.profiling.kept_outputs import KeptOutputs
 from compress.profiling.measure import Original, deciding, measure
 from compress.progress import Reporter
 from compress.recipe import Recipe
 from compress.search import ORIGINAL, most_candidates, propose
-from compress.shipping import ship
+from compress.shipping import BestSoFar
 from compress.target import Target, load_target
 from compress.task import MetricChoice, Task, load_task
 from compress.techniques import apply_recipe, load_technique
@@ -204,6 +205,9 @@ def optimize(
             deployment, own, rivals.names, trains=trains, prunable=prunable, providers=providers
         )
         reporter.plan(most)
+        best = BestSoFar(
+            out, history, network, task, deployment, machine, limits, options, rivals.notes, reporter
+        )
         for recipe in propose(
             deployment,
             limits,
@@ -221,18 +225,10 @@ def optimize(
                 reporter.end(candidate, resumed=False)
             else:
                 reporter.end(candidate, resumed=True)
-        choice = choose(history.candidates, limits)
-        candidates, resumed = tuple(history.candidates), history.resumed
+            best.tried(candidate)
+        reporter.stage("writing the bundle")
+        choice, candidates, resumed = best.finish(), tuple(best.candidates), history.resumed
         if choice.candidate is not None:
-            with written_safely(out):
-                artifact = history.path_of(choice.candidate)
-                notes = (
-                    *rivals.notes,
-                    *settings_notes(choice.candidate),
-                    *rewrites_note(choice.candidate.reports, deployment.name),
-                )
-                reporter.stage("writing the bundle")
-                ship(out, artifact, choice, candidates, network, task, deployment, machine, options, notes)
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
@@ -313,6 +309,7 @@ class _Run:
                 settings_costs=tuned.costs,
                 decisive=self.decisive,
                 rival=lowest_ratio(history.candidates, self.limits),
+                keep=KeptOutputs(history.outputs) if recipe == ORIGINAL else None,
                 reporter=self.reporter,
             )
         except (OutputError, ConnectionLostError, MachineChangedError):
@@ -398,7 +395,7 @@ def _original(history: History) -> Original | None:
         profile.backend,
         profile.options,
     )
-    return Original(profile, artifact, history.reference())
+    return Original(profile, artifact, history.reference(), KeptOutputs(history.outputs))
 
 
 def _same_build(artifact: Artifact, history: History) -> str | None:

@@ -27,5 +27,8 @@ class Reporter:
     def tick(self, done: int) -> None:
         """So many units of the step are done."""
 
+    def ship(self, name: str) -> None:
+        """The best build so far is on disk as a complete bundle: the one of this recipe."""
+
     def end(self, candidate: Candidate, resumed: bool) -> None:
         """A candidate was recorded, now or by an earlier run that was interrupted."""

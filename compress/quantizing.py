@@ -172,7 +172,9 @@ def _written(
 ) -> Quantized:
     """Write both networks beside the result, measure them, and move the result to its place."""
     backend = OnnxRuntime()
-    options = {"intra_op_threads": context.target.cores or 1}
+    options: dict[str, Any] = {"intra_op_threads": context.target.cores or 1, "spinning": False}
+    if context.target.backend == "tensorrt":
+        options["qdq_fusion"] = False  # TensorRT gets the graph as it is written
     directories = [scratch / "original", scratch / "result"]
     for directory in directories:
         directory.mkdir()

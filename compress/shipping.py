@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 from compress.backends.base import Artifact
 from compress.backends.tensorrt import build_script, release_of
 from compress.bundle import write_bundle
+from compress.choice import Choice, Limits, choose, settings_notes
 from compress.deploy import programs, take_sample
 from compress.deploy.sample import share_of
+from compress.fitting import rewrites_note
+from compress.history import Candidate, History, written_safely
 from compress.hosts.engine_session import EngineSession
 from compress.onnx_graph.precision import precision_of
+from compress.progress import Reporter
 from compress.reports.markdown import report
 from compress.versions import versions
 
 if TYPE_CHECKING:
-    from compress.choice import Choice
     from compress.deploy import Sample
-    from compress.history import Candidate
     from compress.hosts.base import Host
     from compress.network import Network
     from compress.target import Target
@@ -40,6 +43,8 @@ def ship(
     host: Host,
     options: Mapping[str, Any],
     notes: Sequence[str] = (),
+    *,
+    complete: bool = True,
 ) -> Path:
     """Write the bundle of the chosen candidate.
 
@@ -54,6 +59,7 @@ def ship(
         host: Where it was measured; runs the sample that is shipped with it.
         options: What was asked for, by the name of the command's option; goes into the manifest.
         notes: What a person should know besides, one line each; goes into the report.
+        complete: Whether the search is over, so that nothing better can come of it.
     """
     chosen = choice.candidate
     if chosen is None or chosen.profile is None:
@@ -82,6 +88,7 @@ def ship(
         "options": dict(options),
         "reason": choice.reason,
         "notes": list(notes),
+        "complete": complete,
         "versions": versions(),
     }
     further: dict[str, str | bytes] = {
@@ -110,6 +117,80 @@ def ship(
         runtime = _runtime(build, target)
         further |= programs(runtime, network.inputs, sample, profile.options, target.tensorrt, precision)
     return write_bundle(out, artifact, manifest, profile, chosen.recipe, further)
+
+
+@dataclass
+class BestSoFar:
+    """Writes the best build of a run as a complete bundle: the first that beats fp32, and each better one after it.
+
+    A run that is interrupted leaves it there.
+
+    Attributes:
+        out: The bundle's directory.
+        history: Where the candidates' files are.
+        network: What is compressed.
+        task: The provenance of its data.
+        target: What the build is for.
+        host: Where candidates are measured.
+        limits: What the user asks of the build.
+        options: What was asked for, by the name of the command's option.
+        notes: What a person should know besides, one line each.
+        reporter: Is told what is on disk.
+        candidates: Everything that this run tried so far, the original first.
+    """
+
+    out: Path
+    history: History
+    network: Network
+    task: Task
+    target: Target
+    host: Host
+    limits: Limits
+    options: Mapping[str, Any]
+    notes: tuple[str, ...]
+    reporter: Reporter
+    candidates: list[Candidate] = field(default_factory=list)
+    _shipped: Candidate | None = None
+
+    def tried(self, candidate: Candidate) -> None:
+        """Add a candidate, and ship what is the best now, if that is another one."""
+        self.candidates.append(candidate)
+        choice = choose(self.candidates, self.limits)
+        if choice.candidate not in (None, self.candidates[0], self._shipped):
+            self._ship(choice, complete=False)
+
+    def finish(self) -> Choice:
+        """Ship the best of all that was tried, with everything that was tried in its report."""
+        choice = choose(self.candidates, self.limits)
+        if choice.candidate is not None:
+            self._ship(choice, complete=True)
+        return choice
+
+    def _ship(self, choice: Choice, *, complete: bool) -> None:
+        chosen = choice.candidate
+        assert chosen is not None
+        notes = (
+            *self.notes,
+            *settings_notes(chosen),
+            *rewrites_note(chosen.reports, self.target.name),
+            *(() if complete else ("the search was not over when this bundle was written",)),
+        )
+        with written_safely(self.out):
+            ship(
+                self.out,
+                self.history.path_of(chosen),
+                choice,
+                self.candidates,
+                self.network,
+                self.task,
+                self.target,
+                self.host,
+                self.options,
+                notes,
+                complete=complete,
+            )
+        self._shipped = chosen
+        self.reporter.ship(chosen.recipe.name)
 
 
 def _sparse(artifact: Path) -> bool:

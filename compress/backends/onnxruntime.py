@@ -40,6 +40,10 @@ DEFAULTS: dict[str, Any] = {
     "qdq_fusion": True,
 }
 
+#: Rewrites of a graph with Q/DQ that are switched off together with its fusion: they drop a Relu or a Clip before Q/DQ
+#: whose zero point says the same, and stop at float8's.
+REWRITES = ("ReluQuantRewrite", "ClipQuantRewrite")
+
 #: Calls that are traced at the least and at the most; the profiler drops events beyond a million.
 _LEAST_TRACED, _MOST_TRACED = 10, 200
 
@@ -221,7 +225,7 @@ def _open(
             str(path),
             session_options,
             providers=providers,
-            disabled_optimizers=[] if settings["qdq_fusion"] else ["ReluQuantRewrite"],
+            disabled_optimizers=[] if settings["qdq_fusion"] else list(REWRITES),
         )
     check_taken(own, session.get_providers())
     return session

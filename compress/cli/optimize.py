@@ -71,7 +71,13 @@ def optimize(
     from compress.pipeline import optimize as run
 
     with TerminalReporter(Console(stderr=True)) as reporter:
-        result = run(model, reporter=reporter, **settings)
+        try:
+            result = run(model, reporter=reporter, **settings)
+        except KeyboardInterrupt:
+            if reporter.shipped is not None:
+                told = f"{settings['out']} holds the best build so far, {reporter.shipped}"
+                click.echo(told, err=True)
+            raise
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:

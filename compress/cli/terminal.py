@@ -29,10 +29,23 @@ _NAME_WIDTH = 16
 
 
 class TerminalReporter(Reporter):
-    """Shows what is running and how long is left; a context manager. Silent where there is no terminal."""
+    """Shows what is running and how long is left; a context manager.
+
+    Where there is no terminal, as in a CI job, each stage and each candidate is one plain line with the time since the
+    start.
+
+    Args:
+        console: Where to show it.
+
+    Attributes:
+        shipped: Name of the recipe whose build is on disk as a complete bundle; None before there is one.
+    """
+
+    shipped: str | None = None
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._begin = time.perf_counter()
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -63,9 +76,14 @@ class TerminalReporter(Reporter):
         """See :meth:`Reporter.plan`."""
         self._planned = candidates
 
+    def ship(self, name: str) -> None:
+        """See :meth:`Reporter.ship`."""
+        self.shipped = name
+
     def stage(self, text: str) -> None:
         """See :meth:`Reporter.stage`."""
         self._progress.update(self._bar, description=text)
+        self._line(text)
 
     def begin(self, recipe: Recipe) -> None:
         """See :meth:`Reporter.begin`."""
@@ -90,10 +108,19 @@ class TerminalReporter(Reporter):
         self._done += 1
         if not resumed:
             self._spent.append(time.perf_counter() - self._since)
+        told = candidate.rejected or _summary(candidate)
+        note = " (measured before the interruption)" if resumed else ""
         if self._console.is_terminal:
-            told = candidate.rejected or _summary(candidate)
-            note = " (measured before the interruption)" if resumed else ""
             self._console.print(f"  {candidate.recipe.name}: {told}{note}", highlight=False, markup=False)
+        left = self._left()
+        planned = f"{self._done} of at most {self._planned}"
+        self._line(f"{candidate.recipe.name} ({planned}): {told}{note}{'; ' + left if left else ''}")
+
+    def _line(self, text: str) -> None:
+        """One plain line where there is no terminal to redraw."""
+        if not self._console.is_terminal:
+            since = _duration(time.perf_counter() - self._begin)
+            self._console.print(f"{since}  {text}", highlight=False, markup=False, soft_wrap=True)
 
     def _left(self) -> str:
         if not self._spent:

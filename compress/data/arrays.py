@@ -1,12 +1,13 @@
-"""Samples held in memory: from an ``.npz`` file, or as arrays."""
+"""Samples of arrays: in memory, or mapped from an ``.npz`` file, of which a batch is in memory at a time."""
 
 from __future__ import annotations
 
 import os
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -19,13 +20,16 @@ from compress.errors import DataError
 _SAVE_AS = "save it with np.savez(path, x=…, y=…)"
 _READ_AT_ONCE = 1 << 24
 
+#: Arrays from so many bytes on are mapped where they can be; and the bytes of a zip member's local header.
+_MAPPED_FROM, _LOCAL_HEADER = 1 << 22, 30
+
 # np.savez_compressed reaches about 1000:1 on constant data only. Below 256 MiB that does no harm.
 _MAX_EXPANSION = 200
 _HARMLESS_BYTES = 1 << 28
 
 
 class ArraySplit(Split):
-    """Samples in memory.
+    """Samples of arrays.
 
     Args:
         samples: All of them, or those that ``rows`` chooses from.
@@ -72,16 +76,23 @@ class ArraySplit(Split):
         """See :meth:`Split.batches`."""
         for start in range(0, len(self), size):
             chosen = slice(start, start + size)
-            yield self._samples.rows(chosen if self._rows is None else self._rows[chosen])
+            batch = self._samples.rows(chosen if self._rows is None else self._rows[chosen])
+            # Rows of a mapped file are read only and may lie at any address.
+            yield Batch({name: _own(array) for name, array in batch.inputs.items()}, batch.targets)
 
     def _taken(self, indices: NDArray[np.int64]) -> ArraySplit:
         rows = indices if self._rows is None else self._rows[indices]
         return ArraySplit(self._samples, self.origin, rows)
 
 
+def _own(array: Array) -> Array:
+    return array if array.flags.writeable else np.array(array)
+
+
 def read_npz(path: Path) -> dict[str, Array]:
     """All arrays of an ``.npz`` file by name, without unpickling anything.
 
+    Large arrays that are stored as they are, as ``np.savez`` does, are mapped: their rows are read when they are used.
     Sizes are compared before memory is taken: what the zip directory declares with the file's own size and
     the machine's memory, and what each array's header declares with its member's. Checksums are verified.
 
@@ -92,7 +103,10 @@ def read_npz(path: Path) -> dict[str, Array]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
             _check_members(path, members)
-            return {member.filename.removesuffix(".npy"): _read_member(archive, member) for member in members}
+            return {
+                member.filename.removesuffix(".npy"): _read_member(path, archive, member)
+                for member in members
+            }
     except DataError:
         raise
     # zipfile, zlib and NumPy's header parser raise a dozen types on damaged bytes.
@@ -123,15 +137,20 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
             f"{path}, {_size(stored)} that would become {_size(expanded)}",
             "do not open it if it is not yours; else save it with np.savez, not compressed",
         )
-    if memory is not None and expanded > memory:
+    packed = sum(member.file_size for member in members if not _mappable(member))
+    if memory is not None and packed > memory:
         raise DataError(
             f"data that fits into this machine's {_size(memory)} of memory",
-            f"{_size(expanded)} in {path}",
-            "give a folder of images, or package.module:callable that returns a DataLoader",
+            f"{_size(packed)} in {path}, compressed",
+            "save it with np.savez, not compressed, and it is read batch by batch",
         )
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
+def _mappable(member: zipfile.ZipInfo) -> bool:
+    return member.compress_type == zipfile.ZIP_STORED and member.file_size >= _MAPPED_FROM
+
+
+def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"'{member.filename}' is compressed in a way that NumPy does not write")
     with archive.open(member) as file:
@@ -154,6 +173,12 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
             size *= length  # Python integers: NumPy's product would wrap around
         if min(shape, default=0) < 0 or size != member.file_size - file.tell():
             raise ValueError(f"'{name}' declares shape {shape} of {dtype}, which is not what it holds")
+        if _mappable(member):
+            start = _data_offset(path, member) + file.tell()
+            while file.read(_READ_AT_ONCE):  # to the end, where the checksum is verified
+                pass
+            order: Literal["F", "C"] = "F" if fortran_order else "C"
+            return np.memmap(path, dtype, "r", start, shape, order)
         content = np.empty(size, dtype=np.uint8)
         for start in range(0, size, _READ_AT_ONCE):
             block = content[start : start + _READ_AT_ONCE]
@@ -164,6 +189,15 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Array:
         file.read(1)  # at the end, where the checksum is verified
     array: Array = content.view(dtype)
     return array.reshape(shape, order="F" if fortran_order else "C")
+
+
+def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
+    """Where a member's bytes begin in the file: behind its local header, whose names may differ in length."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        header = file.read(_LOCAL_HEADER)
+    name, extra = struct.unpack("<HH", header[26:30])
+    return int(member.header_offset + _LOCAL_HEADER + name + extra)
 
 
 def _memory_bytes() -> int | None:

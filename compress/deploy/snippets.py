@@ -86,7 +86,7 @@ def programs(
 def _onnxruntime(
     sample: Sample, options: Mapping[str, Any], precision: str
 ) -> tuple[dict[str, str], dict[str, str]]:
-    from compress.backends.onnxruntime import DEFAULTS
+    from compress.backends.onnxruntime import DEFAULTS, REWRITES
     from compress.backends.providers import XNNPACK, chain, on_nvidia_gpu
 
     settings = {**DEFAULTS, **options}
@@ -96,7 +96,7 @@ def _onnxruntime(
     disabled = []
     if not settings["qdq_fusion"]:
         entries["session.disable_quant_qdq"] = "1"
-        disabled = ["ReluQuantRewrite"]
+        disabled = list(REWRITES)
     python = {
         "package": "onnxruntime-gpu" if on_nvidia_gpu(settings["provider"]) else "onnxruntime",
         "provider": providers[0][0],

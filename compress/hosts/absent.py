@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from compress.backends.base import Artifact, Backend
+from compress.backends.base import Artifact, Backend, Session
 from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
 from compress.record import Interval, Latency, Source
 
@@ -19,9 +20,19 @@ class AbsentHost(Host):
     """No machine: a roofline over the target's peaks (Williams et al. 2009)."""
 
     source: ClassVar[Source] = "estimated"
+    opens_original: ClassVar[bool] = False
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
+
+    def open(self, artifact: Artifact, target: Target) -> Session:
+        """See :meth:`Host.open`: the graph as it is written, which is what TensorRT gets.
+
+        ONNX Runtime's fusions of Q/DQ quantize float biases that TensorRT adds as they are.
+        """
+        if target.backend == "tensorrt":
+            artifact = replace(artifact, options={**artifact.options, "qdq_fusion": False})
+        return super().open(artifact, target)
 
     def latency(
         self,

@@ -32,7 +32,7 @@ class Reference:
     """The fp32 network that ratios refer to.
 
     Attributes:
-        original: The fp32 build.
+        original: The fp32 build; open where :attr:`Host.opens_original` says that timing needs its session.
         fastest: Batch size → the file and the session options with which fp32 is fastest there: the build itself, or
             the user's own file as the runtime opens it by default. A batch size that is left out is the build's.
     """
@@ -66,10 +66,12 @@ class Host(ABC):
         source: Whether its figures are measured or estimated.
         backend: Runs the original network: on the target itself where it is here, else on this machine. A build may
             name another one, which is then what it is measured in.
+        opens_original: Whether builds are timed against a session of the original that is open in this process.
     """
 
     source: ClassVar[Source]
     backend: Backend
+    opens_original: ClassVar[bool] = True
 
     def __enter__(self) -> Self:
         return self

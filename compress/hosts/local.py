@@ -42,6 +42,7 @@ class LocalHost(Host):
     """
 
     source: ClassVar[Source] = "measured"
+    opens_original: ClassVar[bool] = False
 
     def __init__(self, backend: Backend, budget: Budget | None = None) -> None:
         self.backend = backend

@@ -11,6 +11,7 @@ from compress.errors import DataError, NetworkError
 from compress.metrics import drop_points
 from compress.metrics.metric import Values
 from compress.metrics.outcomes import OutcomeCollector, Outcomes
+from compress.profiling.kept_outputs import KeptOutputs
 from compress.record import LEAST_SAMPLES, Accuracy, Drop, Interval, OutputAccuracy
 from compress.statistics.bootstrap import mean_interval
 from compress.statistics.bounded_mean import bounded_mean_bounds
@@ -35,15 +36,21 @@ BATCH_SIZE, _BATCH_BYTES = 64, 1 << 26
 
 
 def outcomes_of(
-    session: Session, task: Task, reference: Session | None = None, tick: Callable[[int], None] | None = None
+    session: Session,
+    task: Task,
+    reference: Session | KeptOutputs | None = None,
+    tick: Callable[[int], None] | None = None,
+    keep: KeptOutputs | None = None,
 ) -> tuple[Outcomes, ...]:
     """Every metric's value for every evaluation sample, in order; one batch in memory at a time.
 
     Args:
         session: The opened build.
         task: Evaluation data and metrics, bound to the network.
-        reference: The original network, which metrics of data without labels need; None for the original itself.
+        reference: The original network, which metrics of data without labels need, or what was kept of its outputs;
+            None for the original itself.
         tick: Called with the number of samples done after each batch.
+        keep: Where the outputs are kept, of the original; None keeps none.
 
     Returns:
         The outcomes of each of the task's metrics, in their order.
@@ -54,17 +61,31 @@ def outcomes_of(
     """
     collector = OutcomeCollector(task.metrics)
     strict = _read_by_labels(session, task)
+    kept = reference if isinstance(reference, KeptOutputs) else None
+    size = (None if kept is None else kept.batch_size) or batch_size(session, task)
     done = 0
-    for batch in task.evaluation.batches(batch_size(session, task)):
+    for number, batch in enumerate(task.evaluation.batches(size)):
         outputs = forward(session, batch, strict)
         wanted = None
         if collector.needs_reference:
-            wanted = outputs if reference is None else forward(reference, batch, strict)
+            if isinstance(reference, KeptOutputs):
+                wanted = reference.read(number, len(outputs))
+            else:
+                wanted = outputs if reference is None else forward(reference, batch, strict)
+            if keep is not None:
+                keep.add(number, outputs)
         collector.add(outputs, batch.targets, wanted)
         done += len(batch)
         if tick is not None:
             tick(done)
+    if keep is not None:
+        keep.finish(size)
     return collector.outcomes()
+
+
+def needs_reference(task: Task) -> bool:
+    """Whether one of the task's metrics is held against the original's outputs."""
+    return any(metric.needs == "reference" for metric in task.metrics)
 
 
 def _read_by_labels(session: Session, task: Task) -> set[str]:

@@ -12,7 +12,8 @@ import numpy as np
 
 from compress.backends.base import Artifact
 from compress.hosts.base import Build, Reference
-from compress.profiling.accuracy import accuracy_of, originals_of, outcomes_of
+from compress.profiling.accuracy import accuracy_of, needs_reference, originals_of, outcomes_of
+from compress.profiling.kept_outputs import KeptOutputs
 from compress.profiling.noise import doubts
 from compress.profiling.slices import slices_of
 from compress.progress import Reporter
@@ -20,6 +21,7 @@ from compress.record import Latency, Profile, Slice
 from compress.versions import versions
 
 if TYPE_CHECKING:
+    from compress.backends.base import Session
     from compress.hosts.base import Host
     from compress.target import Target
     from compress.task import Task
@@ -33,11 +35,13 @@ class Original:
         profile: What was measured of it.
         artifact: The file.
         fastest: Batch size → fp32 as it is fastest there; see :class:`compress.hosts.base.Reference`.
+        outputs: What was kept of its outputs on the evaluation data; None where nothing was.
     """
 
     profile: Profile
     artifact: Artifact
     fastest: Mapping[int, Artifact] = field(default_factory=dict)
+    outputs: KeptOutputs | None = None
 
 
 def measure(
@@ -53,6 +57,7 @@ def measure(
     settings_costs: Mapping[int, float] | None = None,
     decisive: int | None = None,
     rival: float | None = None,
+    keep: KeptOutputs | None = None,
     reporter: Reporter | None = None,
 ) -> Profile:
     """Measure one artifact.
@@ -70,6 +75,7 @@ def measure(
             there; None where no others were tried.
         decisive: The batch size that decides between builds; None for the target's first.
         rival: See :meth:`Host.latency`.
+        keep: Where the outputs on the evaluation data are kept, of the original; None keeps none.
         reporter: Receives the progress.
 
     Raises:
@@ -83,14 +89,17 @@ def measure(
             build = Build(artifact, stack.enter_context(host.open(artifact, target)))
             reference = None
             if original is not None:
-                opened = stack.enter_context(host.open(original.artifact, target))
-                reference = Reference(Build(original.artifact, opened), original.fastest)
+                kept = original.outputs is not None and original.outputs.batch_size is not None
+                other = build.session  # takes and gives the same; a session of the original costs its memory
+                if host.opens_original or (task is not None and not kept and needs_reference(task)):
+                    other = stack.enter_context(host.open(original.artifact, target))
+                reference = Reference(Build(original.artifact, other), original.fastest)
             accuracy, outcomes = None, np.empty(0)
             slices: tuple[Slice, ...] = ()
             if task is not None:
                 reporter.step("accuracy", len(task.evaluation))
-                against = None if reference is None else reference.original.session
-                found = outcomes_of(build.session, task, against, reporter.tick)
+                against = None if original is None else _answers(original, reference)
+                found = outcomes_of(build.session, task, against, reporter.tick, keep)
                 before = None if original is None else originals_of(original.profile.outcomes, task)
                 accuracy = accuracy_of(found, before, task.evaluation.sha256)
                 outcomes = found[0].values
@@ -134,6 +143,13 @@ def measure(
             *doubtful,
         ),
     )
+
+
+def _answers(original: Original, reference: Reference | None) -> Session | KeptOutputs | None:
+    """What a build's outputs are held against: what was kept of the original's, or its session."""
+    if original.outputs is not None and original.outputs.batch_size is not None:
+        return original.outputs
+    return None if reference is None else reference.original.session
 
 
 def deciding(target: Target, batch: int | None) -> Target:

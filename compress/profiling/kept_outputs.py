@@ -1,0 +1,76 @@
+"""The original's outputs, kept on disk while its accuracy is measured, so that no other build has to run it again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: Bytes that are kept at the most; of larger outputs nothing is, and the original runs again.
+MOST_BYTES = 1 << 30
+
+_DONE = "done.json"
+
+
+class KeptOutputs:
+    """Outputs of one pass over the evaluation data, batch by batch.
+
+    Args:
+        directory: Where they are kept; made when the first batch comes.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._bytes = 0
+        self._full = False
+
+    @property
+    def batch_size(self) -> int | None:
+        """Samples in each batch but the last; None where nothing is kept, or not all of it."""
+        try:
+            kept = json.loads((self._directory / _DONE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return int(kept["batch_size"])
+
+    def add(self, number: int, outputs: Sequence[Array]) -> None:
+        """Keep a batch's outputs; once they take too much, none are kept.
+
+        Args:
+            number: The batch's number, from 0.
+            outputs: An array for each output.
+        """
+        if self._full:
+            return
+        self._bytes += sum(output.nbytes for output in outputs)
+        if self._bytes > MOST_BYTES or any(output.dtype.hasobject for output in outputs):
+            self._full = True
+            shutil.rmtree(self._directory, ignore_errors=True)
+            return
+        self._directory.mkdir(parents=True, exist_ok=True)
+        for index, output in enumerate(outputs):
+            np.save(self._directory / f"{number}.{index}.npy", output)
+
+    def finish(self, batch_size: int) -> None:
+        """Say that all batches are there.
+
+        Args:
+            batch_size: Samples in each batch but the last.
+        """
+        if not self._full and self._directory.is_dir():
+            (self._directory / _DONE).write_text(json.dumps({"batch_size": batch_size}), encoding="utf-8")
+
+    def read(self, number: int, outputs: int) -> list[Array]:
+        """A batch's outputs, as :meth:`add` was given them.
+
+        Args:
+            number: The batch's number, from 0.
+            outputs: How many outputs there are.
+        """
+        return [np.load(self._directory / f"{number}.{index}.npy") for index in range(outputs)]
