@@ -28,6 +28,7 @@ from compress.fitting import fitted
 from compress.history import Candidate, History, written_safely
 from compress.hosts import connect
 from compress.loading import load_for
+from compress.metrics.selection import judging_notes
 from compress.network import Network
 from compress.onnx_graph.files import size_of
 from compress.onnx_graph.layers import layers, totals
@@ -205,9 +206,8 @@ def optimize(
             deployment, own, rivals.names, trains=trains, prunable=prunable, providers=providers
         )
         reporter.plan(most)
-        best = BestSoFar(
-            out, history, network, task, deployment, machine, limits, options, rivals.notes, reporter
-        )
+        known = (*judging_notes(task.metrics, task.kinds), *rivals.notes)
+        best = BestSoFar(out, history, network, task, deployment, machine, limits, options, known, reporter)
         for recipe in propose(
             deployment,
             limits,
@@ -232,7 +232,7 @@ def optimize(
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
-    told = (*rivals.notes, *settings_notes(choice.candidate))
+    told = (*known, *settings_notes(choice.candidate))
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
 
 

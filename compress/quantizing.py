@@ -21,7 +21,7 @@ from compress.fitting import fitted
 from compress.history import written_safely
 from compress.loading import load_for
 from compress.metrics.agreement import agreement
-from compress.metrics.selection import select
+from compress.metrics.selection import judging_notes, select
 from compress.network import Network
 from compress.onnx_graph.files import save_model, sha256_of, size_of
 from compress.onnx_graph.graph import attribute
@@ -75,6 +75,7 @@ class Quantized:
         original: The network's own metric on the evaluation data; None where ONNX Runtime cannot run the result.
         accuracy: The same of the file, with its drop; None likewise.
         agreement: How often, or how closely, the file answers as the network does; None likewise.
+        notes: What a person should know of how outputs are judged, one line each.
     """
 
     path: Path
@@ -88,6 +89,7 @@ class Quantized:
     original: Accuracy | None
     accuracy: Accuracy | None
     agreement: Accuracy | None
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As ``compress quantize --json`` prints it."""
@@ -202,6 +204,7 @@ def _written(
         original=accuracies[0],
         accuracy=accuracies[1],
         agreement=accuracies[2],
+        notes=judging_notes(context.task.metrics, context.task.kinds),
     )
     written.replace(path)
     return done

@@ -92,12 +92,15 @@ def _lines(result: Quantized) -> Iterator[str]:
         yield "accuracy: not measured, ONNX Runtime does not run this precision here"
     else:
         metric = result.accuracy.metric
-        yield f"{metric}: {accuracy_text(result.accuracy)}, original {accuracy_text(result.original)}"
+        labelled = metric != "agreement"  # the original agrees with itself, which tells nothing
+        original = f", original {accuracy_text(result.original)}" if labelled else ""
+        yield f"{metric}: {accuracy_text(result.accuracy)}{original}"
         if result.accuracy.drop is not None:
             yield drop_text(result.accuracy.drop)
-        if metric != "agreement":
+        if labelled:
             yield f"agreement with the original: {accuracy_text(result.agreement)}"
         yield f"  on {result.accuracy.samples} samples"
+        yield from result.notes
     yield from _placement(result)
 
 

@@ -71,7 +71,10 @@ def judge_accuracy(outcomes: Outcomes, reference: Outcomes, metric: Metric, poli
     changed = outcomes != reference
     lost, won = int((changed & ~better).sum()), int((changed & better).sum())
     drop = drop_of(outcomes, reference, metric, policy.alpha)
-    return judge_drop(drop, len(outcomes), lost, won, policy)
+    check = judge_drop(drop, len(outcomes), lost, won, policy)
+    if metric.needs == "labels":
+        return check
+    return replace(check, detail=f"without labels, of its own scores the baseline loses: {check.detail}")
 
 
 def judge_drop(drop: Drop, samples: int, lost: int, won: int, policy: GatePolicy) -> Check:

@@ -63,6 +63,30 @@ def select(
     return chosen
 
 
+def judging_notes(metrics: Sequence[Metric], kinds: Sequence[OutputKind]) -> tuple[str, ...]:
+    """How outputs are judged that have no labels, one line each, for a person; none where all have.
+
+    Args:
+        metrics: What the network is judged by.
+        kinds: What each output holds.
+    """
+    judged = {name for metric in metrics if metric.name == NAME for name in metric.outputs}
+    told = [kind for kind in kinds if kind.name in judged]
+    if not told:
+        return ()
+    whole = len(judged) == len(kinds)
+    lines = [
+        f"{'without labels' if whole else 'outputs without labels'}, judged by what the original loses: "
+        f"{'; '.join(map(str, told))}; labels would tell the true drop"
+    ]
+    lines += [
+        f"if '{kind.name}' holds class scores, say so: --metric {kind.name}=classes"
+        for kind in told
+        if kind.kind == "values" and kind.reason.startswith("nothing")
+    ]
+    return tuple(lines)
+
+
 def _told(kind: OutputKind, given: str | Metric | None, spec: TensorSpec) -> OutputKind:
     """A kind as the caller names it, where he does."""
     if not isinstance(given, str):

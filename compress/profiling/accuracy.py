@@ -136,23 +136,18 @@ def accuracy_of(
     """Summarise outcomes, with the drop against the original's where there are any; the worst output's drop decides.
 
     Args:
-        outcomes: What this build reaches, metric by metric; the first is shown.
+        outcomes: What this build reaches, metric by metric; :func:`shown` tells which is shown.
         originals: What the original network reaches on the same samples; None for itself.
         data_sha256: Hash of the evaluation data.
 
     Raises:
         DataError: There is no sample.
     """
-    main = outcomes[0]
-    if not len(main):
+    if not len(outcomes[0]):
         raise DataError("evaluation samples", "none", "give data with at least two samples")
-    drops: list[Drop | None] = [None] * len(outcomes)
-    if originals is not None:
-        drops = [
-            drop_of(ours.values, theirs.values, ours.metric)
-            for ours, theirs in zip(outcomes, originals, strict=True)
-        ]
-    shown, several = _shown(main), len(outcomes) > 1
+    drops = _drops(outcomes, originals)
+    main = outcomes[_position(outcomes, drops)]
+    told, several = _shown(main), len(outcomes) > 1
     names = [each.metric.outputs[0] if each.metric.outputs else each.metric.name for each in outcomes]
     if several:
         drops = [
@@ -161,8 +156,8 @@ def accuracy_of(
         ]
     return Accuracy(
         metric=main.metric.name,
-        mean=float(shown.mean()),
-        interval=Interval(*_mean_bounds(main, shown), MEAN_LEVEL),
+        mean=float(told.mean()),
+        interval=Interval(*_mean_bounds(main, told), MEAN_LEVEL),
         samples=len(main),
         data_sha256=data_sha256,
         right_or_wrong=main.metric.right_or_wrong,
@@ -180,6 +175,35 @@ def accuracy_of(
         if several
         else (),
     )
+
+
+def shown(outcomes: Sequence[Outcomes], originals: Sequence[Outcomes] | None) -> Outcomes:
+    """The outcomes that stand for a build: of the targets' metric, else of the output with the worst drop.
+
+    Args:
+        outcomes: What the build reaches, metric by metric.
+        originals: What the original network reaches on the same samples; None for itself.
+    """
+    return outcomes[_position(outcomes, _drops(outcomes, originals))]
+
+
+def _drops(outcomes: Sequence[Outcomes], originals: Sequence[Outcomes] | None) -> list[Drop | None]:
+    if originals is None:
+        return [None] * len(outcomes)
+    return [
+        drop_of(ours.values, theirs.values, ours.metric)
+        for ours, theirs in zip(outcomes, originals, strict=True)
+    ]
+
+
+def _position(outcomes: Sequence[Outcomes], drops: Sequence[Drop | None]) -> int:
+    if outcomes[0].metric.needs == "labels":
+        return 0
+    return max(range(len(drops)), key=lambda index: -1.0 if drops[index] is None else _worst(drops[index]))
+
+
+def _worst(drop: Drop | None) -> float:
+    return 0.0 if drop is None else drop.interval.high
 
 
 def originals_of(outcomes: Sequence[float], task: Task) -> tuple[Outcomes, ...]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from compress.backends.base import Artifact
 from compress.hosts.base import Build, Reference
-from compress.profiling.accuracy import accuracy_of, needs_reference, originals_of, outcomes_of
+from compress.profiling.accuracy import accuracy_of, needs_reference, originals_of, outcomes_of, shown
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.profiling.noise import doubts
 from compress.profiling.slices import slices_of
@@ -102,10 +102,11 @@ def measure(
                 found = outcomes_of(build.session, task, against, reporter.tick, keep)
                 before = None if original is None else originals_of(original.profile.outcomes, task)
                 accuracy = accuracy_of(found, before, task.evaluation.sha256)
-                outcomes = found[0].values
+                outcomes = shown(found, before).values
                 if task.evaluation.labels is not None:
                     paired = None if before is None else before[0].values
-                    slices = slices_of(outcomes, paired, task.metric, task.evaluation.labels, task.classes)
+                    own = found[0].values
+                    slices = slices_of(own, paired, task.metric, task.evaluation.labels, task.classes)
 
         # Timed with nothing open in this process: what a session holds is memory that the others lack.
         reporter.step("latency")
