@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 #: Longer names of builds leave too little of 80 columns to the figures.
 _NAME_WIDTH = 16
 
+#: Where there is no terminal, a stage is told only so many seconds after the start: what ends sooner needs no progress,
+#: and an input that is refused at once is told in one line.
+_QUIET_SECONDS = 10
+
 
 class TerminalReporter(Reporter):
     """Shows what is running and how long is left; a context manager.
 
-    Where there is no terminal, as in a CI job, each stage and each candidate is one plain line with the time since the
-    start.
+    Where there is no terminal, as in a CI job, each candidate, and each stage of a run that takes longer than a few
+    seconds, is one plain line with the time since the start.
 
     Args:
         console: Where to show it.
@@ -83,7 +87,8 @@ class TerminalReporter(Reporter):
     def stage(self, text: str) -> None:
         """See :meth:`Reporter.stage`."""
         self._progress.update(self._bar, description=text)
-        self._line(text)
+        if time.perf_counter() - self._begin > _QUIET_SECONDS:
+            self._line(text)
 
     def begin(self, recipe: Recipe) -> None:
         """See :meth:`Reporter.begin`."""
