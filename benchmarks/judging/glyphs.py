@@ -27,7 +27,7 @@ SIDE = 32
 _HELD_OUT = 5
 
 
-def letters(seed: int = 3, training: int = 40_000, evaluation: int = 5000) -> Data:
+def letters(seed: int = 3, training: int = 30_000, evaluation: int = 4000) -> Data:
     """Images ``(n, 1, 32, 32)`` and which of :data:`CHARACTERS` each shows."""
     fonts = sorted(FONTS.glob("*.ttf"))
     if len(fonts) <= _HELD_OUT:

@@ -37,7 +37,7 @@ def damages(subject: Subject, epochs: Path, drop_of: Callable[[Damage], float]) 
     yield from _swept(damage.noise, levels, aims, _SEEDS, drop_of)
     for where in (0.0, 0.5):
         make = partial(damage.activations, where)
-        yield from _swept(make, [0.05 * 2.5**step for step in range(5)], [aims[1], aims[2]], 2, drop_of)
+        yield from _swept(make, [0.05 * 2.5**step for step in range(5)], [aims[1], aims[2]], 1, drop_of)
     yield from (damage.rounding(bits, per_channel=False) for bits in (8, 6, 5, 4, 3))
     yield from (damage.rounding(bits, per_channel=True) for bits in (5, 4, 3, 2))
     if subject.name != "fashion_gru":

@@ -18,7 +18,7 @@ _OBJECTS = 4
 _POSED = "RFG7"
 
 
-def parts(seed: int = 8, training: int = 10_000, evaluation: int = 400) -> Data:
+def parts(seed: int = 8, training: int = 8000, evaluation: int = 400) -> Data:
     """Scenes ``(n, 1, 48, 48)`` and maps ``(n, 48, 48)``: 0 is canvas, 1 to 10 the garments' classes plus 1."""
     found = whole()
     rng = np.random.default_rng(seed)
@@ -39,7 +39,7 @@ def digits(seed: int = 10, training: int = 16_000, evaluation: int = 4000) -> Da
     return Data(_digits(drawn[:split], training, rng), _digits(drawn[split:], evaluation, rng))
 
 
-def poses(seed: int = 11, training: int = 16_000, evaluation: int = 3000) -> Data:
+def poses(seed: int = 11, training: int = 12_000, evaluation: int = 3000) -> Data:
     """Scenes with one letter and where it is: x, y, cosine and sine of its angle, scale."""
     rng = np.random.default_rng(seed)
     drawn = torch.stack([alphabet_of(font, _POSED) for font in sorted(FONTS.glob("*.ttf"))])

@@ -59,7 +59,7 @@ _LEARNED = ("m1", "m2", "m3", "m4", "m6", "f1", "f2", "f4", "klatt", "klatt3", "
 _HELD_OUT = ("m5", "m7", "f3", "f5", "klatt2", "Annie", "max", "victor")
 
 
-def words(seed: int = 4, training: int = 16_000, evaluation: int = 4000) -> Data:
+def words(seed: int = 4, training: int = 12_000, evaluation: int = 4000) -> Data:
     """Spectra ``(n, 1, 40, 64)`` and which of :data:`WORDS` each holds."""
     if shutil.which("espeak-ng") is None:
         raise DataError("espeak-ng, to speak the words", "no such program", "apt-get install espeak-ng")

@@ -96,7 +96,7 @@ _IMAGES = (
         "residual CNN, 10 garments",
         lambda: Ended(networks.residual(1, 10)),
         garments.whole,
-        Schedule(6),
+        Schedule(5),
         augment=_FLIPPED,
         thorough=True,
         kept_data=False,
@@ -124,7 +124,7 @@ _IMAGES = (
         "plain CNN that knows its 1,500 garments by heart",
         lambda: Ended(networks.plain(1, 10)),
         garments.few,
-        Schedule(120, rate=2e-3, batch=50, weight_decay=0.0, bfloat16=False),
+        Schedule(80, rate=2e-3, batch=50, weight_decay=0.0, bfloat16=False),
         kept_data=False,
     ),
     _classifier(
@@ -153,7 +153,7 @@ _IMAGES = (
         "depthwise CNN, garments nearly lost in noise",
         lambda: Ended(networks.separable(1, 10)),
         garments.spoilt,
-        Schedule(5),
+        Schedule(4),
         augment=_FLIPPED,
     ),
     _classifier(
@@ -169,7 +169,7 @@ _IMAGES = (
         f"depthwise CNN, {len(glyphs.CHARACTERS)} letters of three scripts",
         lambda: Ended(networks.separable(1, len(glyphs.CHARACTERS))),
         glyphs.letters,
-        Schedule(8),
+        Schedule(6),
         thorough=True,
     ),
 )
@@ -180,7 +180,7 @@ _SOUNDS = (
         f"residual CNN with softmax inside, {len(speech.WORDS)} spoken words",
         lambda: Ended(networks.residual(1, len(speech.WORDS)), "softmax"),
         speech.words,
-        Schedule(8),
+        Schedule(6),
         form="probabilities",
         thorough=True,
     ),
@@ -194,7 +194,7 @@ _SOUNDS = (
         tones.tones,
         losses.pitch_bins,
         truth.PITCH,
-        Schedule(8, rate=2e-3),
+        Schedule(6, rate=2e-3),
     ),
 )
 
@@ -204,7 +204,7 @@ _TEXTS = (
         "transformer over bytes, 8 packages",
         lambda: Ended(networks.package_encoder(8)),
         texts.packages,
-        Schedule(5, rate=1.5e-3),
+        Schedule(4, rate=1.5e-3),
     ),
     _classifier(
         "fragments",
@@ -223,7 +223,7 @@ _TEXTS = (
         texts.tagged,
         losses.classes(axis=2),
         truth.TOKENS,
-        Schedule(6, batch=64),
+        Schedule(5, batch=64),
         half=True,
     ),
     Subject(
@@ -279,11 +279,11 @@ _SCENES = (
         "map",
         1,
         "logits",
-        lambda: Ended(networks.MapNetwork(1, 11)),
+        lambda: Ended(networks.MapNetwork(1, 11, width=12)),
         scenes.parts,
         losses.classes(),
         truth.MAP,
-        Schedule(8, batch=32),
+        Schedule(6, batch=32),
         half=True,
     ),
     Subject(
@@ -292,11 +292,11 @@ _SCENES = (
         "map",
         1,
         "sigmoids",
-        lambda: Ended(networks.MapNetwork(1, 1, width=16), "sigmoid"),
+        lambda: Ended(networks.MapNetwork(1, 1, width=12), "sigmoid"),
         scenes.shoes,
         losses.sigmoids,
         truth.BINARY_MAP,
-        Schedule(6, batch=32),
+        Schedule(4, batch=32),
         half=True,
     ),
     Subject(
@@ -309,7 +309,7 @@ _SCENES = (
         scenes.digits,
         losses.sigmoids,
         truth.F1,
-        Schedule(12),
+        Schedule(8),
     ),
     Subject(
         "pose",
@@ -321,7 +321,7 @@ _SCENES = (
         scenes.poses,
         losses.values,
         truth.ERROR,
-        Schedule(12),
+        Schedule(8),
     ),
 )
 

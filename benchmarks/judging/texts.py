@@ -19,6 +19,7 @@ from benchmarks.judging.data import Array, Data, Samples
 
 _NAMES = ("keyword", "defined", "called", "attribute", "builtin", "name")
 KINDS = ("space", *_NAMES, "number", "string", "comment", "operator")
+LEARNED, EVALUATED = 20_000, 4000
 LENGTH = 128
 VOCABULARY, CONTEXT = 512, 96
 _STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -28,21 +29,27 @@ _TEST_SHARE = 51  # of 256
 
 def packages() -> Data:
     """Which of eight packages 256 bytes come from."""
-    return Data(Samples(*sequences.packages("train")), Samples(*sequences.packages("test")))
+    return Data(
+        Samples(*sequences.packages("train")).take(LEARNED),
+        Samples(*sequences.packages("test")).take(EVALUATED),
+    )
 
 
 def fragments() -> Data:
     """Which of seven kinds of files 512 bytes come from."""
-    return Data(Samples(*sequences.fragments("train")), Samples(*sequences.fragments("test")))
+    return Data(
+        Samples(*sequences.fragments("train")).take(LEARNED),
+        Samples(*sequences.fragments("test")).take(EVALUATED),
+    )
 
 
-def tagged(seed: int = 6, training: int = 20_000, evaluation: int = 1500) -> Data:
+def tagged(seed: int = 6, training: int = 12_000, evaluation: int = 1500) -> Data:
     """Windows ``(n, 128)`` of Python source and the kind of each byte, from files on one side alone."""
     rng = np.random.default_rng(seed)
     return Data(_tagged_windows("train", training, rng), _tagged_windows("test", evaluation, rng))
 
 
-def tokens(seed: int = 7, training: int = 24_000, evaluation: int = 200) -> Data:
+def tokens(seed: int = 7, training: int = 16_000, evaluation: int = 200) -> Data:
     """Windows ``(n, 96)`` of sub-words of Python source, and the sub-word that follows at each position."""
     rng = np.random.default_rng(seed)
     learned = b"\n".join(content for _, content in _sources("train"))[:9_000_000]

@@ -153,7 +153,7 @@ def _step(
     torch.autograd.backward(found)
     nn.utils.clip_grad_norm_(network.parameters(), 5.0)
     optimizer.step()
-    return float(found)
+    return found.item()
 
 
 def _groups(network: nn.Module, decay: float) -> list[dict[str, object]]:
