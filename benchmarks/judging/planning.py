@@ -34,10 +34,10 @@ def damages(subject: Subject, epochs: Path, drop_of: Callable[[Damage], float]) 
     scale = _PER_ERROR if subject.truth.lower_is_better else 1.0
     aims = [scale * each for each in _AIMS]
     levels = [0.01 * 2**step for step in range(8)]
-    yield from _swept(damage.noise, levels, aims, _SEEDS, drop_of)
+    yield from swept(damage.noise, levels, aims, _SEEDS, drop_of)
     for where in (0.0, 0.5):
         make = partial(damage.activations, where)
-        yield from _swept(make, [0.05 * 2.5**step for step in range(5)], [aims[1], aims[2]], 1, drop_of)
+        yield from swept(make, [0.05 * 2.5**step for step in range(5)], [aims[1], aims[2]], 1, drop_of)
     yield from (damage.rounding(bits, per_channel=False) for bits in (8, 6, 5, 4, 3))
     yield from (damage.rounding(bits, per_channel=True) for bits in (5, 4, 3, 2))
     if subject.name != "fashion_gru":
@@ -68,7 +68,7 @@ def _on_outputs(subject: Subject) -> Iterator[Damage]:
         yield damage.turned(1)
 
 
-def _swept(
+def swept(
     make: Callable[[float, int], Damage],
     levels: Sequence[float],
     aims: Sequence[float],

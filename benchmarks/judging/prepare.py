@@ -144,7 +144,7 @@ class Preparation:
                 again = self.subject.make()
                 again.load_state_dict(network.state_dict())
                 subject = self.subject
-                go_on(again, data.training, subject.loss, subject.augment, subject.schedule, 150 * seed, seed)
+                go_on(again, data.training, subject.loss, subject.augment, subject.schedule, 50 * seed, seed)
                 return damage.run(again, data.evaluation.x)
 
             self._keep_build(f"further-{seed}", run, {"family": "further", "level": seed, "seed": seed}, data)

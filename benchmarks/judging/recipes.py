@@ -66,8 +66,10 @@ def builds(thorough: bool) -> list[Build]:
         _build("int8-min-max", "quantize", method="min-max"),
         _build("int8-moving-average", "quantize", method="moving-average"),
         _build("int8-percentile", "quantize", method="percentile"),
-        _build("int8-percentile-99", "quantize", method="percentile", percentile=99.0),
-        _build("int8-percentile-95", "quantize", method="percentile", percentile=95.0),
+        *(
+            _build(f"int8-percentile-{share:g}", "quantize", method="percentile", percentile=share)
+            for share in (99.7, 99.0, 98.0, 95.0)
+        ),
         _build("int8-entropy", "quantize", method="entropy"),
         _build("int8-careless", "quantize", **careless),
         replace(_build("int8-per-tensor", "quantize", **careless), flavour={"per_channel": False}),
@@ -86,12 +88,12 @@ def builds(thorough: bool) -> list[Build]:
             )
         ),
         _build("fp8", "float8"),
-        _build("int4-rtn", "weight_only", algorithm="rtn", group_size=128),
+        _build("int4-rtn", "weight_only", algorithm="rtn"),
         _build("int4-gptq", "weight_only", algorithm="gptq", compute="int8"),
         _build("int4-hqq", "weight_only", algorithm="hqq", group_size=64),
-        *(Build(Recipe(f"low-rank-{energy:g}"), energy=energy) for energy in (0.99, 0.95, 0.85)),
-        *(_build(f"pruned-{ratio:g}", "prune", ratio=ratio) for ratio in (0.05, 0.1, 0.2)),
-        *(_distilled(ratio) for ratio in (0.2, 0.4, 0.6)),
+        *(Build(Recipe(f"low-rank-{energy:g}"), energy=energy) for energy in (0.99, 0.97, 0.9)),
+        *(_build(f"pruned-{ratio:g}", "prune", ratio=ratio) for ratio in (0.02, 0.05, 0.1)),
+        *(_distilled(ratio) for ratio in (0.1, 0.25, 0.5)),
     ]
     if thorough:
         training = {"epochs": 2, "epoch_samples": 2048}
