@@ -153,7 +153,7 @@ _IMAGES = (
         "depthwise CNN, garments nearly lost in noise",
         lambda: Ended(networks.separable(1, 10)),
         garments.spoilt,
-        Schedule(4),
+        Schedule(3, bfloat16=False),
         augment=_FLIPPED,
     ),
     _classifier(
