@@ -178,7 +178,7 @@ def _build(name: str, technique: str, **settings: Any) -> Build:
 
 
 def _distilled(ratio: float) -> Build:
-    taught = Step("distill", {"epochs": 2, "epoch_samples": 4096})
+    taught = Step("distill", {"epochs": 2, "epoch_samples": 2048})
     return Build(Recipe(f"pruned-{ratio:g}-distilled", (Step("prune", {"ratio": ratio}), taught)))
 
 
