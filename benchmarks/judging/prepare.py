@@ -26,7 +26,7 @@ from benchmarks.judging.data import Array, Data, kept
 from benchmarks.judging.networks import Ended
 from benchmarks.judging.planning import damages
 from benchmarks.judging.subjects import SUBJECTS, Subject
-from benchmarks.judging.training import Clock, OutOfTimeError, go_on, train
+from benchmarks.judging.training import Clock, OutOfTimeError, channels_last, go_on, train
 from compress.errors import CompressError
 from compress.recipe import Recipe
 
@@ -94,7 +94,7 @@ class Preparation:
         maker = recipes.Maker(subject, network, data)
         self._keep_original(network, maker, data)
         if stage != "train":
-            self._damage(network, data)
+            self._damage(channels_last(network), data)
         if stage == "all":
             self._compress(maker, data)
         done.touch()
@@ -141,8 +141,7 @@ class Preparation:
         for seed in (1, 2):
 
             def run(seed: int = seed) -> Array:
-                again = self.subject.make()
-                again.load_state_dict(network.state_dict())
+                again = channels_last(network)
                 subject = self.subject
                 go_on(again, data.training, subject.loss, subject.augment, subject.schedule, 50 * seed, seed)
                 return damage.run(again, data.evaluation.x)

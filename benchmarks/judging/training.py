@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import time
@@ -75,13 +76,13 @@ def train(
     epochs = directory / "epochs"
     epochs.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
-    network = make()
+    network = channels_last(make())
     optimizer = torch.optim.AdamW(_groups(network, schedule.weight_decay), lr=schedule.rate)
     done = 0
     resumable = directory / "training.pt"
     if (directory / "network.pt").exists():
         network.load_state_dict(torch.load(directory / "network.pt"))
-        return network.eval()
+        return _contiguous(network)
     if resumable.exists():
         state = torch.load(resumable)
         network.load_state_dict(state["network"])
@@ -112,6 +113,18 @@ def train(
         )
     _save(network.state_dict(), directory / "network.pt")
     resumable.unlink(missing_ok=True)
+    return _contiguous(network)
+
+
+def channels_last(network: Ended) -> Ended:
+    """A copy that keeps planes of channels side by side, which convolutions run up to four times faster with."""
+    copied = copy.deepcopy(network)
+    copied.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return copied
+
+
+def _contiguous(network: Ended) -> Ended:
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return network.eval()
 
 
