@@ -41,7 +41,7 @@ def main() -> int:
     parser.add_argument("--cache", type=Path, help="directory of everything that is kept")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop when so many are over")
     parser.add_argument("--stage", choices=("train", "damage", "all"), default="all", help="stop after it")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

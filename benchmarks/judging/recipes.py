@@ -30,7 +30,7 @@ from compress.techniques.base import Context, calibration_batches
 if TYPE_CHECKING:
     import onnx
 
-_THREADS, _BATCH = 2, 250
+_THREADS, _BATCH = 1, 250
 _TRAINED_ON = 8192
 
 
