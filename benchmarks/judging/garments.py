@@ -9,11 +9,11 @@ from torch.nn import functional
 from benchmarks.fashion_mnist import load
 from benchmarks.judging.data import Array, Data, Samples
 
-LEARNED, EVALUATED = 30_000, 4000
+LEARNED, EVALUATED = 15_000, 4000
 
 
 def whole() -> Data:
-    """Half of the training images to learn from; the first 4,000 of the test images are for the judge."""
+    """15,000 of the training images to learn from; the first 4,000 of the test images are for the judge."""
     return Data(Samples(*load("train")).take(LEARNED), Samples(*load("t10k")).take(EVALUATED))
 
 
@@ -28,12 +28,12 @@ def spoilt(seed: int = 1) -> Data:
     found = whole()
     rng = np.random.default_rng(seed)
     return Data(
-        Samples(_spoil(found.training.x[:25_000], rng), found.training.y[:25_000]),
+        Samples(_spoil(found.training.x, rng), found.training.y),
         Samples(_spoil(found.evaluation.x, rng), found.evaluation.y),
     )
 
 
-def pairs(seed: int = 2, count: int = 25_000) -> Data:
+def pairs(seed: int = 2, count: int = 15_000) -> Data:
     """Two garments beside each other, ``(n, 1, 28, 56)``: 100 classes."""
     found = whole()
     rng = np.random.default_rng(seed)

@@ -132,7 +132,7 @@ _IMAGES = (
         "plain CNN, label smoothing 0.3 and mixup",
         lambda: Ended(networks.plain(1, 10)),
         garments.whole,
-        Schedule(5, rate=2e-3),
+        Schedule(7, rate=2e-3),
         loss=losses.classes(smoothing=0.3, mixup=1.0),
         augment=_FLIPPED,
         kept_data=False,
@@ -153,7 +153,7 @@ _IMAGES = (
         "depthwise CNN, garments nearly lost in noise",
         lambda: Ended(networks.separable(1, 10)),
         garments.spoilt,
-        Schedule(3, bfloat16=False),
+        Schedule(4, bfloat16=False),
         augment=_FLIPPED,
     ),
     _classifier(
@@ -309,7 +309,7 @@ _SCENES = (
         scenes.digits,
         losses.sigmoids,
         truth.F1,
-        Schedule(8),
+        Schedule(7),
     ),
     Subject(
         "pose",

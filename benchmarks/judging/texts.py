@@ -19,7 +19,7 @@ from benchmarks.judging.data import Array, Data, Samples
 
 _NAMES = ("keyword", "defined", "called", "attribute", "builtin", "name")
 KINDS = ("space", *_NAMES, "number", "string", "comment", "operator")
-LEARNED, EVALUATED = 20_000, 4000
+LEARNED, EVALUATED = 15_000, 4000
 LENGTH = 128
 VOCABULARY, CONTEXT = 512, 96
 _STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -49,7 +49,7 @@ def tagged(seed: int = 6, training: int = 12_000, evaluation: int = 1500) -> Dat
     return Data(_tagged_windows("train", training, rng), _tagged_windows("test", evaluation, rng))
 
 
-def tokens(seed: int = 7, training: int = 16_000, evaluation: int = 200) -> Data:
+def tokens(seed: int = 7, training: int = 12_000, evaluation: int = 200) -> Data:
     """Windows ``(n, 96)`` of sub-words of Python source, and the sub-word that follows at each position."""
     rng = np.random.default_rng(seed)
     learned = b"\n".join(content for _, content in _sources("train"))[:9_000_000]
