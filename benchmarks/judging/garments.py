@@ -9,18 +9,18 @@ from torch.nn import functional
 from benchmarks.fashion_mnist import load
 from benchmarks.judging.data import Array, Data, Samples
 
-LEARNED, EVALUATED = 15_000, 4000
+LEARNED, EVALUATED = 8000, 2500
 
 
 def whole() -> Data:
-    """15,000 of the training images to learn from; the first 4,000 of the test images are for the judge."""
+    """8,000 of the training images to learn from; the first 2,500 of the test images are for the judge."""
     return Data(Samples(*load("train")).take(LEARNED), Samples(*load("t10k")).take(EVALUATED))
 
 
 def few() -> Data:
-    """1,500 to learn from, so that a network knows them by heart."""
+    """1,000 to learn from, so that a network knows them by heart."""
     found = whole()
-    return Data(found.training.take(1500), found.evaluation)
+    return Data(found.training.take(1000), found.evaluation)
 
 
 def spoilt(seed: int = 1) -> Data:
@@ -33,7 +33,7 @@ def spoilt(seed: int = 1) -> Data:
     )
 
 
-def pairs(seed: int = 2, count: int = 15_000) -> Data:
+def pairs(seed: int = 2, count: int = 10_000) -> Data:
     """Two garments beside each other, ``(n, 1, 28, 56)``: 100 classes."""
     found = whole()
     rng = np.random.default_rng(seed)

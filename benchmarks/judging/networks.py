@@ -12,6 +12,9 @@ from torch.nn import functional
 
 from benchmarks.networks import BasicBlock, ByteCNN, InvertedResidual, TextEncoder, TransformerLayer
 
+#: Channels of a wider :func:`residual`.
+WIDE = (24, 48, 96)
+
 
 class Ended(nn.Module):
     """A body and how its scores leave the network.
@@ -36,7 +39,7 @@ class Ended(nn.Module):
         return scores.sigmoid() if self.ending == "sigmoid" else scores
 
 
-def residual(channels: int, outputs: int, widths: tuple[int, int, int] = (24, 48, 96)) -> nn.Sequential:
+def residual(channels: int, outputs: int, widths: tuple[int, int, int] = (16, 32, 64)) -> nn.Sequential:
     """A stem of stride 2 and three residual blocks; the mean over the plane goes into one matrix."""
     first, second, third = widths
     return nn.Sequential(
@@ -213,7 +216,7 @@ class MapNetwork(nn.Module):
 
 def package_encoder(classes: int) -> TextEncoder:
     """Which package 256 bytes of source come from, over 32 tokens."""
-    return TextEncoder(width=96, depth=2, heads=4, length=256, patch=8, classes=classes)
+    return TextEncoder(width=64, depth=2, heads=4, length=256, patch=8, classes=classes)
 
 
 def fragment_network(classes: int) -> ByteCNN:

@@ -93,7 +93,7 @@ def builds(thorough: bool) -> list[Build]:
         _build("int4-hqq", "weight_only", algorithm="hqq", group_size=64),
         *(Build(Recipe(f"low-rank-{energy:g}"), energy=energy) for energy in (0.99, 0.97)),
         *(_build(f"pruned-{ratio:g}", "prune", ratio=ratio) for ratio in (0.02, 0.05, 0.1)),
-        *(_distilled(ratio) for ratio in (0.1, 0.25)),
+        *(_distilled(ratio) for ratio in (0.1,)),
     ]
     if thorough:
         training = {"epochs": 2, "epoch_samples": 2048}

@@ -18,7 +18,7 @@ _OBJECTS = 4
 _POSED = "RFG7"
 
 
-def parts(seed: int = 8, training: int = 5000, evaluation: int = 400) -> Data:
+def parts(seed: int = 8, training: int = 2500, evaluation: int = 300) -> Data:
     """Scenes ``(n, 1, 48, 48)`` and maps ``(n, 48, 48)``: 0 is canvas, 1 to 10 the garments' classes plus 1."""
     found = whole()
     rng = np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def shoes(seed: int = 9) -> Data:
     return Data(_only_shoes(found.training), _only_shoes(found.evaluation))
 
 
-def digits(seed: int = 10, training: int = 12_000, evaluation: int = 3000) -> Data:
+def digits(seed: int = 10, training: int = 8000, evaluation: int = 2500) -> Data:
     """Scenes of one to five digits and which digits there are, ``(n, 10)`` of 0 and 1."""
     rng = np.random.default_rng(seed)
     drawn = torch.stack([alphabet_of(font, "0123456789") for font in sorted(FONTS.glob("*.ttf"))])

@@ -104,7 +104,7 @@ _IMAGES = (
     _classifier(
         "fashion_vit",
         "vision transformer, 10 garments",
-        lambda: Ended(VisionTransformer(width=64, depth=3, heads=4, patch=4)),
+        lambda: Ended(VisionTransformer(width=64, depth=3, heads=4, patch=7)),
         garments.whole,
         Schedule(5, rate=1.5e-3),
         augment=_FLIPPED,
@@ -121,10 +121,10 @@ _IMAGES = (
     ),
     _classifier(
         "overconfident",
-        "plain CNN that knows its 1,500 garments by heart",
+        "plain CNN that knows its 1,000 garments by heart",
         lambda: Ended(networks.plain(1, 10)),
         garments.few,
-        Schedule(80, rate=2e-3, batch=50, weight_decay=0.0, bfloat16=False),
+        Schedule(40, rate=2e-3, batch=50, weight_decay=0.0, bfloat16=False),
         kept_data=False,
     ),
     _classifier(
@@ -150,10 +150,10 @@ _IMAGES = (
     ),
     _classifier(
         "hard",
-        "depthwise CNN, garments nearly lost in noise",
-        lambda: Ended(networks.separable(1, 10)),
+        "residual CNN, garments nearly lost in noise",
+        lambda: Ended(networks.residual(1, 10)),
         garments.spoilt,
-        Schedule(4, bfloat16=False),
+        Schedule(5),
         augment=_FLIPPED,
     ),
     _classifier(
@@ -178,7 +178,7 @@ _SOUNDS = (
     _classifier(
         "spoken",
         f"residual CNN with softmax inside, {len(speech.WORDS)} spoken words",
-        lambda: Ended(networks.residual(1, len(speech.WORDS)), "softmax"),
+        lambda: Ended(networks.residual(1, len(speech.WORDS), networks.WIDE), "softmax"),
         speech.words,
         Schedule(6),
         form="probabilities",
@@ -317,7 +317,7 @@ _SCENES = (
         "values",
         None,
         "values",
-        lambda: Ended(networks.residual(1, 5)),
+        lambda: Ended(networks.residual(1, 5, networks.WIDE)),
         scenes.poses,
         losses.values,
         truth.ERROR,

@@ -19,7 +19,7 @@ from benchmarks.judging.data import Array, Data, Samples
 
 _NAMES = ("keyword", "defined", "called", "attribute", "builtin", "name")
 KINDS = ("space", *_NAMES, "number", "string", "comment", "operator")
-LEARNED, EVALUATED = 15_000, 4000
+LEARNED, EVALUATED = 8000, 2500
 LENGTH = 128
 VOCABULARY, CONTEXT = 512, 96
 _STANDARD_LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -43,7 +43,7 @@ def fragments() -> Data:
     )
 
 
-def tagged(seed: int = 6, training: int = 12_000, evaluation: int = 1500) -> Data:
+def tagged(seed: int = 6, training: int = 5000, evaluation: int = 800) -> Data:
     """Windows ``(n, 128)`` of Python source and the kind of each byte, from files on one side alone."""
     rng = np.random.default_rng(seed)
     return Data(_tagged_windows("train", training, rng), _tagged_windows("test", evaluation, rng))

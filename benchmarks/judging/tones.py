@@ -15,7 +15,7 @@ RIGHT = 50.0  # cents
 _WIDTH = 25.0  # cents, of the bump that is learned
 
 
-def tones(seed: int = 5, training: int = 16_000, evaluation: int = 3000) -> Data:
+def tones(seed: int = 5, training: int = 10_000, evaluation: int = 2000) -> Data:
     """Frames ``(n, 1, 1024)`` of mean 0 and deviation 1, and their pitch in cents."""
     rng = np.random.default_rng(seed)
     return Data(_frames(training, rng), _frames(evaluation, rng))
