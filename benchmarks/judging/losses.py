@@ -68,16 +68,27 @@ def views(network: Ended, x: Tensor, y: Tensor) -> Tensor:
     return functional.cross_entropy(likeness, torch.arange(2 * count).roll(count))
 
 
+def alike(network: Ended, x: Tensor, y: Tensor) -> Tensor:
+    """Two views of each image find all of their class by their cosines (arXiv 2004.11362); for unit vectors."""
+    vectors = network.body(torch.cat([_view(x), _view(x)])).float()
+    return _reached(vectors @ vectors.T / 0.1, torch.cat([y, y]))
+
+
 def neighbours(network: Ended, x: Tensor, y: Tensor) -> Tensor:
     """Samples of one class are nearer to each other than to others, by plain distance (soft nearest neighbours)."""
     vectors = network.body(x).float()
     distances = (vectors**2).sum(1)[:, None] + (vectors**2).sum(1)[None] - 2 * vectors @ vectors.T
-    closeness = -distances / vectors.shape[1]
-    closeness = closeness.masked_fill(torch.eye(len(x), dtype=torch.bool), -1e4)
-    same = (y[:, None] == y[None]) & ~torch.eye(len(x), dtype=torch.bool)
-    reached = torch.logsumexp(closeness.masked_fill(~same, -1e4), 1) - torch.logsumexp(closeness, 1)
-    loss: Tensor = -reached[same.any(1)].mean() + 1e-3 * (vectors**2).mean()
+    loss: Tensor = _reached(-distances / vectors.shape[1], y) + 1e-3 * (vectors**2).mean()
     return loss
+
+
+def _reached(closeness: Tensor, y: Tensor) -> Tensor:
+    """How far each sample's own class is from having all the closeness, on average."""
+    itself = torch.eye(len(y), dtype=torch.bool)
+    closeness = closeness.masked_fill(itself, -1e4)
+    same = (y[:, None] == y[None]) & ~itself
+    reached = torch.logsumexp(closeness.masked_fill(~same, -1e4), 1) - torch.logsumexp(closeness, 1)
+    return -reached[same.any(1)].mean()
 
 
 def shifted(x: Tensor, pixels: int = 2, *, flip: bool = True) -> Tensor:

@@ -245,7 +245,20 @@ _TEXTS = (
 _EMBEDDINGS = (
     Subject(
         "embedding_unit",
-        "encoder into 64 numbers of norm 1, learned from pairs of views",
+        "encoder into 64 numbers of norm 1, learned from classes",
+        "embedding",
+        None,
+        "unit vectors",
+        lambda: Ended(networks.encoder(1, 64, unit=True)),
+        garments.whole,
+        losses.alike,
+        truth.RETRIEVAL,
+        Schedule(6),
+        kept_data=False,
+    ),
+    Subject(
+        "embedding_views",
+        "encoder into 64 numbers of norm 1, learned briefly from pairs of views",
         "embedding",
         None,
         "unit vectors",
@@ -258,17 +271,16 @@ _EMBEDDINGS = (
     ),
     Subject(
         "embedding_free",
-        "encoder into 128 numbers of any norm, learned from classes",
+        "encoder into 128 numbers of any norm, learned from 100 pairs of garments",
         "embedding",
         None,
         "vectors",
         lambda: Ended(networks.encoder(1, 128, unit=False)),
-        garments.whole,
+        garments.pairs,
         losses.neighbours,
         truth.RETRIEVAL,
-        Schedule(4),
-        augment=_FLIPPED,
-        kept_data=False,
+        Schedule(7),
+        augment=_SHIFTED,
     ),
 )
 
