@@ -308,7 +308,7 @@ _SCENES = (
         scenes.shoes,
         losses.sigmoids,
         truth.BINARY_MAP,
-        Schedule(4, batch=32),
+        Schedule(10, batch=32),
         half=True,
     ),
     Subject(
