@@ -12,6 +12,7 @@ import argparse
 import json
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,22 @@ def main() -> int:
     torch.set_num_threads(options.threads)
     clock = Clock(time.monotonic() + options.seconds)
     try:
-        for name in options.only or SUBJECTS:
-            Preparation(SUBJECTS[name], place(options.cache) / name, clock, options.seed).run(options.stage)
+        failed = [name for name in options.only or SUBJECTS if not _prepared(name, options, clock)]
     except OutOfTimeError:
         print("out of time; run it again to go on", flush=True)
         return _OUT_OF_TIME
-    except CompressError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return 1 if failed else 0
+
+
+def _prepared(name: str, options: argparse.Namespace, clock: Clock) -> bool:
+    """Whether a network is complete; what one cannot do does not stop the others."""
+    try:
+        Preparation(SUBJECTS[name], place(options.cache) / name, clock, options.seed).run(options.stage)
+    except (CompressError, RuntimeError, ValueError, TypeError, LookupError, OSError) as error:
+        print(f"  {name} failed: {type(error).__name__}: {error}", flush=True)
+        traceback.print_exc()
+        return False
+    return True
 
 
 class Preparation:
