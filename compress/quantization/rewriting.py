@@ -1,26 +1,33 @@
 """Rewrites that leave the float function as it is and make it easier to quantize, kept only where they do.
 
-Where plain quantization is not close enough, each is tried on the samples: the network is quantized with it and
-without it, and the outputs say which is closer.
+Where plain quantization is not close enough, each is tried on a few samples: the network is quantized with it and
+without it, and the outputs say which is closer. What calibration saw of these samples is not thrown away: the variant
+that is kept goes on from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import onnx
+from numpy.typing import NDArray
 
-from compress.quantization.calibration import calibrate
+from compress.onnx_graph.graph import Graph
+from compress.quantization.batches import Batch
+from compress.quantization.calibration import Calibrator
 from compress.quantization.equalization import equalizable, equalize
 from compress.quantization.insertion import insert
 from compress.quantization.observers import new_observer
-from compress.quantization.placement import place
-from compress.quantization.probe import Batch, OutputError
+from compress.quantization.placement import Placement, place
+from compress.quantization.probe import OutputError, compared, float_outputs
 from compress.quantization.settings import Settings
-from compress.quantization.smoothing import smooth, smoothable
+from compress.quantization.smoothing import Rows, smooth_rows, smoothable
 from compress.target import QuantizationFlavour
+
+#: Samples that rewrites are tried on.
+TRIED_ON = 32
 
 _WORTH_IT = 0.9  # share of the output's error above which a rewrite is not kept
 
@@ -28,35 +35,82 @@ _WORTH_IT = 0.9  # share of the output's error above which a rewrite is not kept
 _CLOSE_ENOUGH = 1e-3
 
 
+@dataclass(frozen=True)
+class Variant:
+    """A float network on its way to being quantized.
+
+    Attributes:
+        model: Prepared, and rewritten where that helps.
+        placement: Where Q/DQ go.
+        calibrator: Observes the activations that have a scale of their own.
+    """
+
+    model: onnx.ModelProto
+    placement: Placement
+    calibrator: Calibrator
+
+    @classmethod
+    def of(
+        cls,
+        model: onnx.ModelProto,
+        flavour: QuantizationFlavour,
+        settings: Settings,
+        tapped: Sequence[str] = (),
+    ) -> Variant:
+        """A variant whose calibrator has seen nothing; it can hand out the tapped tensors too."""
+        placement = place(model, flavour, settings)
+        own = [name for name in placement.activations if placement.same_scale_as[name] == name]
+        return cls(model, placement, Calibrator(model, own, lambda: new_observer(settings, flavour), tapped))
+
+    def quantized(self, flavour: QuantizationFlavour) -> onnx.ModelProto:
+        """The network with Q/DQ, by the samples seen so far."""
+        return insert(self.model, self.placement, self.calibrator.found().ranges, flavour)
+
+
 def rewrite(
     model: onnx.ModelProto, batches: Sequence[Batch], flavour: QuantizationFlavour, settings: Settings
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
+) -> tuple[Variant, dict[str, Any]]:
     """The model with cross-layer equalisation and smoothing, where the settings ask for them and they help.
 
     Args:
         model: Prepared, with something to quantize in it.
-        batches: Samples.
+        batches: Samples, a few.
         flavour: How Q/DQ will look.
         settings: Which rewrites may be tried.
 
     Returns:
-        The model, and for each rewrite that found something to do: where, the error of the quantized network's
-        outputs without and with it (see :class:`compress.quantization.probe.OutputError`), and whether it was kept.
+        The variant that was kept, which has seen these samples, and for each rewrite that found something to do:
+        where, the error of the quantized network's outputs without and with it (see
+        :class:`compress.quantization.probe.OutputError`), and whether it was kept.
     """
+    norms = smoothable(model) if settings.smooth else []
+    if not norms and not (settings.equalize and equalizable(model)):
+        variant = Variant.of(model, flavour, settings)
+        variant.calibrator.see(batches)
+        return variant, {}
+    outputs = float_outputs(Graph(model))
+    variant = Variant.of(model, flavour, settings, (*outputs, *norms))
+    wanted: list[list[NDArray[Any]]] = []
+    rows = Rows(norms)
+
+    def tap(seen: Mapping[str, NDArray[Any]]) -> None:
+        wanted.append(compared(seen[name] for name in outputs))
+        rows.take(seen)
+
+    variant.calibrator.see(batches, tap)  # refuses samples that do not fit
+    reference = OutputError(model, batches, wanted)
+    error = reference.of(variant.quantized(flavour))
     notes: dict[str, Any] = {}
-    error: float | None = None
     for name in ("equalize", "smooth"):
-        found = smoothable(model) if name == "smooth" else equalizable(model)
-        if not getattr(settings, name) or not found:
+        model = variant.model
+        if not getattr(settings, name) or not (norms if name == "smooth" else equalizable(model)):
             continue
-        if error is None:
-            plain = quickly_quantized(model, batches, flavour, settings)  # it refuses samples that do not fit
-            wanted = OutputError(model, batches)
-            error = wanted.of(plain)
         if error < _CLOSE_ENOUGH:
             break
-        changed, where = equalize(model) if name == "equalize" else smooth(model, batches, flavour)
-        after = wanted.of(quickly_quantized(changed, batches, flavour, settings))
+        changed, where = equalize(model) if name == "equalize" else smooth_rows(model, rows, flavour)
+        candidate = Variant.of(changed, flavour, settings)
+        candidate.calibrator.see(batches)
+        after = reference.of(candidate.quantized(flavour))
         kept = after < _WORTH_IT * error
         notes[name] = {
             "where": [asdict(each) for each in where],
@@ -65,15 +119,5 @@ def rewrite(
             "kept": kept,
         }
         if kept:
-            model, error = changed, after
-    return model, notes
-
-
-def quickly_quantized(
-    model: onnx.ModelProto, batches: Sequence[Batch], flavour: QuantizationFlavour, settings: Settings
-) -> onnx.ModelProto:
-    """A prepared model quantized as these few samples suggest."""
-    placement = place(model, flavour, settings)
-    own = [name for name in placement.activations if placement.same_scale_as[name] == name]
-    calibration = calibrate(model, own, batches, lambda: new_observer(settings, flavour))
-    return insert(model, placement, calibration.ranges, flavour)
+            variant, error = candidate, after
+    return variant, notes
