@@ -141,10 +141,12 @@ def _copy_fields(source: Any, target: Any, left_out: str) -> None:
 
 
 def _add_inside(model: onnx.ModelProto, tensor: TensorProto) -> None:
-    if is_outside(tensor):
-        model.graph.initializer.append(numpy_helper.from_array(values_of(tensor), tensor.name))
-    else:
+    if not is_outside(tensor):
         model.graph.initializer.append(tensor)
+        return
+    # Not numpy_helper.from_array: to append what it makes would copy the values once more.
+    inside = model.graph.initializer.add(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    inside.raw_data = values_of(tensor).tobytes()
 
 
 def _location(tensor: TensorProto) -> Path:

@@ -17,7 +17,7 @@ from compress.quantization.states import state_inputs
 Batch = Mapping[str, NDArray[Any]]
 
 #: Bytes of activations that one run may hand out.
-AT_ONCE = 192 << 20
+AT_ONCE = 32 << 20
 
 #: Bytes of samples that may be held in memory, to be read again and again.
 HELD = 256 << 20

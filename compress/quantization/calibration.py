@@ -70,39 +70,37 @@ class Calibrator:
         model: The float network.
         tensors: Names of float32 tensors, graph inputs among them.
         new_observer: Called once a tensor.
-        tapped: Names of further tensors, for :meth:`see` to hand out.
 
     Attributes:
         samples: How many were seen.
-
-    Raises:
-        NetworkError: ONNX Runtime cannot run the network.
     """
 
     def __init__(
-        self,
-        model: onnx.ModelProto,
-        tensors: Iterable[str],
-        new_observer: Callable[[], Observer],
-        tapped: Iterable[str] = (),
+        self, model: onnx.ModelProto, tensors: Iterable[str], new_observer: Callable[[], Observer]
     ) -> None:
         self.samples = 0
+        self._model = model
         self._observers = {name: new_observer() for name in tensors}
-        self._watched = Watched(model, [*dict.fromkeys((*self._observers, *tapped))])
 
     def see(
-        self, batches: Iterable[Batch], tap: Callable[[Mapping[str, NDArray[Any]]], None] | None = None
+        self,
+        batches: Iterable[Batch],
+        tapped: Iterable[str] = (),
+        tap: Callable[[Mapping[str, NDArray[Any]]], None] | None = None,
     ) -> None:
-        """Run the network over samples.
+        """Run the network over samples. No session outlives this: its weights would take up memory meanwhile.
 
         Args:
             batches: As :func:`watch` takes them.
-            tap: Called with what the tensors hold after each run; it keeps none of the arrays.
+            tapped: Names of further tensors.
+            tap: Called with what all the tensors hold after each run; it keeps none of the arrays.
 
         Raises:
             DataError: As :func:`calibrate`.
+            NetworkError: As :func:`calibrate`.
         """
-        for count, seen in self._watched.over(batches):
+        watched = Watched(self._model, [*dict.fromkeys((*self._observers, *tapped))])
+        for count, seen in watched.over(batches):
             for name, observer in self._observers.items():
                 _observe(observer, name, seen[name])
             if tap is not None:
@@ -148,22 +146,23 @@ def watch(
 
 
 class Watched:
-    """A session that hands out tensors of a network's inside; see :func:`watch`."""
+    """A network that hands out tensors of its inside; see :func:`watch`."""
 
     def __init__(self, model: onnx.ModelProto, tensors: list[str]) -> None:
         self._graph = Graph(model)
         self._tensors = tensors
         self._computed = [name for name in tensors if name not in self._graph.inputs]
-        self._session = _session(self._graph, self._computed)
         self._states = state_inputs(self._graph)
 
     def over(self, batches: Iterable[Batch]) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
         """Run over samples; as :func:`watch`."""
         inputs = list(self._graph.inputs)
+        session = None  # opened for the first batch, where there is one
         for batch in bounded(_checked(batches, inputs, set(self._states)), self._graph, self._tensors):
+            session = session or _session(self._graph, self._computed)
             count = samples_in(batch, self._states)
             feeds = with_states(batch, self._states, count)
-            yield count, {**feeds, **_run(self._session, self._computed, feeds)}
+            yield count, {**feeds, **_run(session, self._computed, feeds)}
 
 
 def _no_samples() -> DataError:

@@ -50,17 +50,11 @@ class Variant:
     calibrator: Calibrator
 
     @classmethod
-    def of(
-        cls,
-        model: onnx.ModelProto,
-        flavour: QuantizationFlavour,
-        settings: Settings,
-        tapped: Sequence[str] = (),
-    ) -> Variant:
-        """A variant whose calibrator has seen nothing; it can hand out the tapped tensors too."""
+    def of(cls, model: onnx.ModelProto, flavour: QuantizationFlavour, settings: Settings) -> Variant:
+        """A variant whose calibrator has seen nothing."""
         placement = place(model, flavour, settings)
         own = [name for name in placement.activations if placement.same_scale_as[name] == name]
-        return cls(model, placement, Calibrator(model, own, lambda: new_observer(settings, flavour), tapped))
+        return cls(model, placement, Calibrator(model, own, lambda: new_observer(settings, flavour)))
 
     def quantized(self, flavour: QuantizationFlavour) -> onnx.ModelProto:
         """The network with Q/DQ, by the samples seen so far."""
@@ -83,13 +77,12 @@ def rewrite(
         where, the error of the quantized network's outputs without and with it (see
         :class:`compress.quantization.probe.OutputError`), and whether it was kept.
     """
+    variant = Variant.of(model, flavour, settings)
     norms = smoothable(model) if settings.smooth else []
     if not norms and not (settings.equalize and equalizable(model)):
-        variant = Variant.of(model, flavour, settings)
         variant.calibrator.see(batches)
         return variant, {}
     outputs = float_outputs(Graph(model))
-    variant = Variant.of(model, flavour, settings, (*outputs, *norms))
     wanted: list[list[NDArray[Any]]] = []
     rows = Rows(norms)
 
@@ -97,7 +90,7 @@ def rewrite(
         wanted.append(compared(seen[name] for name in outputs))
         rows.take(seen)
 
-    variant.calibrator.see(batches, tap)  # refuses samples that do not fit
+    variant.calibrator.see(batches, (*outputs, *norms), tap)  # refuses samples that do not fit
     reference = OutputError(model, batches, wanted)
     error = reference.of(variant.quantized(flavour))
     notes: dict[str, Any] = {}

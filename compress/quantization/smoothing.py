@@ -29,7 +29,7 @@ from compress.quantization.probe import Probe
 from compress.target import QuantizationFlavour
 
 _ALPHAS = (0.2, 0.35, 0.5, 0.65, 0.8)
-_ROWS = 1024  # of a tensor that the error is measured on
+_ROWS = 512  # of a tensor that the error is measured on
 _OUTPUTS = 512  # of the layers that read it, of which the error is measured
 _WORTH_IT = 0.95  # share of the error above which a layer stays as it is
 
