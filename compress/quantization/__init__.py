@@ -16,13 +16,14 @@ from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.quantized import quantized_operator
 from compress.onnx_graph.weights import spooled, without_files
 from compress.progress import Reporter
-from compress.quantization.batches import Batch, bounded, first_of, hold_back
+from compress.quantization.batches import Batch, bounded, hold_back
+from compress.quantization.calibration import no_samples
 from compress.quantization.grid import Range, highest_weight
 from compress.quantization.insertion import insert
 from compress.quantization.placement import Placement, place
 from compress.quantization.probe import float_outputs
 from compress.quantization.recovery import SAMPLES, recover
-from compress.quantization.rewriting import TRIED_ON, rewrite
+from compress.quantization.rewriting import TRIED_ON, rewrite, tried_on
 from compress.quantization.settings import METHODS, SCOPES, Settings
 from compress.target import QuantizationFlavour
 
@@ -129,7 +130,7 @@ def quantize_static(
 
     Args:
         model: A float32 network; it is not modified.
-        batches: Calibration samples: for each input its array. They are read once; memory holds the first 32 of
+        batches: Calibration samples: for each input its array. They are read once; memory holds the first 64 of
             them, or 256 where accuracy is recovered, and the activations of a few at a time. Large weights lie in
             temporary files meanwhile.
         flavour: How Q/DQ must look for the back end.
@@ -182,9 +183,12 @@ def _calibrated(
     _check_float(prepared)
     placement = _placed(prepared, flavour, settings)  # refused before any sample is read
     graph = Graph(prepared)
-    small = bounded(batches, graph, (*placement.activations, *float_outputs(graph)))
+    names = [*placement.activations, *float_outputs(graph)]
+    small = bounded(batches, graph, names)
     held, samples = hold_back(small, SAMPLES if _recovers(settings) else TRIED_ON, prepared)
-    tried = first_of(held, TRIED_ON, graph)
+    if not held:
+        raise no_samples()
+    tried = tried_on(held, graph, names)
     reporter.step("calibrating")
     variant, rewrites = rewrite(prepared, tried, flavour, settings)
     variant.calibrator.see(islice(samples, len(tried), None))

@@ -42,7 +42,7 @@ def bounded(
     states = state_inputs(graph)
     for batch in batches:
         count = samples_in(batch, states)
-        size = sum(_sample_bytes(graph, name, batch) for name in names) if any_number else 0
+        size = sample_bytes(batch, graph, names) if any_number else 0
         rows = max(1, at_once // size) if size and not set(states) & set(batch) else count
         if rows >= count:
             yield batch
@@ -87,6 +87,11 @@ def first_of(batches: Iterable[Batch], samples: int, graph: Graph) -> list[Batch
         found.append(batch)
         samples -= samples_in(batch, states)
     return found
+
+
+def sample_bytes(batch: Batch, graph: Graph, tensors: Iterable[str]) -> int:
+    """Bytes of some float32 tensors for one sample like those of the batch; 0 for those whose size is unknown."""
+    return sum(_sample_bytes(graph, name, batch) for name in tensors)
 
 
 def samples_in(batch: Batch, states: Mapping[str, Any]) -> int:

@@ -6,6 +6,7 @@ whose activations would not fit are run in parts, so memory does not grow with t
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -108,7 +109,39 @@ class Calibrator:
             self.samples += count
             del seen  # or the next run's activations would be made while these are still held
         if not self.samples:
-            raise _no_samples()
+            raise no_samples()
+
+    def carried_over(
+        self,
+        model: onnx.ModelProto,
+        tensors: Iterable[str],
+        changed: Mapping[str, NDArray[np.float32] | None],
+        new_observer: Callable[[], Observer],
+    ) -> Calibrator | None:
+        """What this one saw, for a model in which all tensors hold the same but some.
+
+        Args:
+            model: The other model.
+            tensors: Names of its tensors to observe.
+            changed: Each tensor that holds something else → values of it, of the same samples; None where there are
+                none.
+            new_observer: Called once for each of these.
+
+        Returns:
+            None where a tensor has no values, and was not observed here either.
+        """
+        other = Calibrator(model, (), new_observer)
+        other.samples = self.samples
+        for name in tensors:
+            values = changed.get(name)
+            if values is not None:
+                other._observers[name] = new_observer()
+                _observe(other._observers[name], name, values)
+            elif name in self._observers and name not in changed:
+                other._observers[name] = copy.deepcopy(self._observers[name])
+            else:
+                return None
+        return other
 
     def found(self) -> Calibration:
         """The ranges, as far as samples were seen; at least one was."""
@@ -142,7 +175,7 @@ def watch(
         yield count, seen
         del seen
     if none:
-        raise _no_samples()
+        raise no_samples()
 
 
 class Watched:
@@ -165,7 +198,8 @@ class Watched:
             yield count, {**feeds, **_run(session, self._computed, feeds)}
 
 
-def _no_samples() -> DataError:
+def no_samples() -> DataError:
+    """The error where there is nothing to calibrate on."""
     return DataError("calibration samples", "none", "give at least one batch, better 100 samples or more")
 
 

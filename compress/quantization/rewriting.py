@@ -11,28 +11,45 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from compress.onnx_graph.graph import Graph
-from compress.quantization.batches import Batch
+from compress.quantization.batches import Batch, first_of, sample_bytes
 from compress.quantization.calibration import Calibrator
-from compress.quantization.equalization import equalizable, equalize
+from compress.quantization.equalization import Pair, equalizable, equalize
 from compress.quantization.insertion import insert
 from compress.quantization.observers import new_observer
 from compress.quantization.placement import Placement, place
 from compress.quantization.probe import OutputError, compared, float_outputs
 from compress.quantization.settings import Settings
-from compress.quantization.smoothing import Rows, smooth_rows, smoothable
+from compress.quantization.smoothing import SampledRows, Smoothed, smooth_rows, smoothable
 from compress.target import QuantizationFlavour
 
-#: Samples that rewrites are tried on.
-TRIED_ON = 32
+#: Samples that rewrites are tried on, at the most; where activations are large as few as :data:`_LEAST`.
+TRIED_ON, _LEAST = 64, 16
+
+#: Bytes of activations that samples may have in all beyond the fewest.
+_TRIED_BYTES = 256 << 20
 
 _WORTH_IT = 0.9  # share of the output's error above which a rewrite is not kept
 
 #: An error of the outputs (30 dB below them) that costs a classifier hardly a decision: nothing needs to be tried.
 _CLOSE_ENOUGH = 1e-3
+
+
+def tried_on(batches: Sequence[Batch], graph: Graph, tensors: Sequence[str]) -> list[Batch]:
+    """The samples that rewrites are tried on.
+
+    Args:
+        batches: At least one.
+        graph: The network's.
+        tensors: Names of the activations that are quantized.
+    """
+    size = sample_bytes(batches[0], graph, tensors)
+    samples = min(max(_TRIED_BYTES // size, _LEAST), TRIED_ON) if size else TRIED_ON
+    return first_of(batches, samples, graph)
 
 
 @dataclass(frozen=True)
@@ -53,8 +70,22 @@ class Variant:
     def of(cls, model: onnx.ModelProto, flavour: QuantizationFlavour, settings: Settings) -> Variant:
         """A variant whose calibrator has seen nothing."""
         placement = place(model, flavour, settings)
-        own = [name for name in placement.activations if placement.same_scale_as[name] == name]
-        return cls(model, placement, Calibrator(model, own, lambda: new_observer(settings, flavour)))
+        calibrator = Calibrator(model, _scaled(placement), lambda: new_observer(settings, flavour))
+        return cls(model, placement, calibrator)
+
+    def carried_over(
+        self,
+        model: onnx.ModelProto,
+        changed: Mapping[str, NDArray[np.float32] | None],
+        flavour: QuantizationFlavour,
+        settings: Settings,
+    ) -> Variant | None:
+        """This variant with another model, and what was seen; see :meth:`Calibrator.carried_over`."""
+        placement = place(model, flavour, settings)
+        calibrator = self.calibrator.carried_over(
+            model, _scaled(placement), changed, lambda: new_observer(settings, flavour)
+        )
+        return None if calibrator is None else Variant(model, placement, calibrator)
 
     def quantized(self, flavour: QuantizationFlavour) -> onnx.ModelProto:
         """The network with Q/DQ, by the samples seen so far."""
@@ -84,7 +115,7 @@ def rewrite(
         return variant, {}
     outputs = float_outputs(Graph(model))
     wanted: list[list[NDArray[Any]]] = []
-    rows = Rows(norms)
+    rows = SampledRows(norms)
 
     def tap(seen: Mapping[str, NDArray[Any]]) -> None:
         wanted.append(compared(seen[name] for name in outputs))
@@ -95,14 +126,15 @@ def rewrite(
     error = reference.of(variant.quantized(flavour))
     notes: dict[str, Any] = {}
     for name in ("equalize", "smooth"):
-        model = variant.model
-        if not getattr(settings, name) or not (norms if name == "smooth" else equalizable(model)):
+        if not getattr(settings, name) or not (norms if name == "smooth" else equalizable(variant.model)):
             continue
         if error < _CLOSE_ENOUGH:
             break
-        changed, where = equalize(model) if name == "equalize" else smooth_rows(model, rows, flavour)
-        candidate = Variant.of(changed, flavour, settings)
-        candidate.calibrator.see(batches)
+        candidate, where = (
+            _equalized(variant, flavour, settings, batches)
+            if name == "equalize"
+            else _smoothed(variant, rows, flavour, settings, batches)
+        )
         after = reference.of(candidate.quantized(flavour))
         kept = after < _WORTH_IT * error
         notes[name] = {
@@ -114,3 +146,32 @@ def rewrite(
         if kept:
             variant, error = candidate, after
     return variant, notes
+
+
+def _equalized(
+    variant: Variant, flavour: QuantizationFlavour, settings: Settings, batches: Sequence[Batch]
+) -> tuple[Variant, tuple[Pair, ...]]:
+    model, where = equalize(variant.model)
+    candidate = Variant.of(model, flavour, settings)
+    candidate.calibrator.see(batches)
+    return candidate, where
+
+
+def _smoothed(
+    variant: Variant,
+    rows: SampledRows,
+    flavour: QuantizationFlavour,
+    settings: Settings,
+    batches: Sequence[Batch],
+) -> tuple[Variant, tuple[Smoothed, ...]]:
+    model, where, changed = smooth_rows(variant.model, rows, flavour)
+    candidate = variant.carried_over(model, changed, flavour, settings)
+    if candidate is None:
+        candidate = Variant.of(model, flavour, settings)
+        candidate.calibrator.see(batches)
+    return candidate, where
+
+
+def _scaled(placement: Placement) -> list[str]:
+    """The activations that have a scale of their own."""
+    return [name for name in placement.activations if placement.same_scale_as[name] == name]

@@ -62,14 +62,15 @@ def smooth(
     Returns:
         The model, equal up to float32 rounding, and what was moved.
     """
-    rows = Rows(smoothable(model))
+    rows = SampledRows(smoothable(model))
     probe = Probe(model, rows.tensors)
     for batch in bounded(batches, Graph(model), rows.tensors):
         rows.take(dict(zip(rows.tensors, probe.run(batch), strict=True)))
-    return smooth_rows(model, rows, flavour)
+    smoothed, done, _ = smooth_rows(model, rows, flavour)
+    return smoothed, done
 
 
-class Rows:
+class SampledRows:
     """Rows of tensors, chosen at random, at most :data:`_ROWS` of each: values of all channels at one place.
 
     Args:
@@ -102,13 +103,19 @@ class Rows:
 
 
 def smooth_rows(
-    model: onnx.ModelProto, rows: Rows, flavour: QuantizationFlavour
-) -> tuple[onnx.ModelProto, tuple[Smoothed, ...]]:
-    """As :func:`smooth`, for rows of the smoothable tensors that were seen already."""
+    model: onnx.ModelProto, rows: SampledRows, flavour: QuantizationFlavour
+) -> tuple[onnx.ModelProto, tuple[Smoothed, ...], dict[str, NDArray[np.float32] | None]]:
+    """As :func:`smooth`, for rows of the smoothable tensors that were seen already.
+
+    Returns:
+        The model, what was moved, and the tensors that hold something else now → their rows; None for the steps of a
+        normalisation that is written out, whose rows nobody took.
+    """
     smoothed = onnx.ModelProto()
     smoothed.CopyFrom(model)
     graph = Graph(smoothed)
     done = []
+    changed: dict[str, NDArray[np.float32] | None] = {}
     for tensor in rows.tensors:
         readers = graph.consumers[tensor]
         weights = [_weight(node, graph) for node in readers]  # [outputs, channels] each
@@ -116,6 +123,7 @@ def smooth_rows(
         if alpha is None:
             continue
         for node, index in _constants_before(tensor, graph) or ():
+            changed[node.output[0]] = None
             divided = np.asarray(graph.constant(node.input[index]), np.float64) / scales
             node.input[index] = graph.store(f"{node.input[index]}_smoothed", divided.astype(np.float32))
         for node, weight in zip(readers, weights, strict=True):
@@ -123,8 +131,9 @@ def smooth_rows(
             values = from_matrices(node, (weight * scales)[None, :, :, None], shape)
             node.input[1] = graph.store(f"{node.input[1]}_smoothed", values.astype(np.float32))
         done.append(Smoothed(tensor, tuple(node.name for node in readers), alpha))
+        changed[tensor] = np.asarray(rows.of(tensor) / scales, np.float32)
     remove_unused(smoothed)
-    return smoothed, tuple(done)
+    return smoothed, tuple(done), changed
 
 
 def smoothable(model: onnx.ModelProto) -> list[str]:

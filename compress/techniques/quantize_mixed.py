@@ -14,10 +14,11 @@ from compress.metrics import drop_points
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.weights import spooled
 from compress.quantization import Settings, place, prepare, quantize_static
-from compress.quantization.batches import bounded, first_of, hold_back
+from compress.quantization.batches import bounded, hold_back
+from compress.quantization.calibration import no_samples
 from compress.quantization.probe import Probe
 from compress.quantization.recovery import SAMPLES
-from compress.quantization.rewriting import TRIED_ON, rewrite
+from compress.quantization.rewriting import rewrite, tried_on
 from compress.quantization.sensitivity import Trials, cheapest_in_float
 from compress.techniques.base import Context, Technique, calibration_batches
 
@@ -72,8 +73,10 @@ class QuantizeMixed(Settings, Technique):
         names = [*place(prepared, flavour, settings).activations, *graph.outputs]
         small = bounded(calibration_batches(network, context), graph, names)
         held, _ = hold_back(small, SAMPLES, prepared)
+        if not held:
+            raise no_samples()
         context.reporter.step("calibrating")
-        variant, _ = rewrite(prepared, first_of(held, TRIED_ON, graph), flavour, settings)
+        variant, _ = rewrite(prepared, tried_on(held, graph, names), flavour, settings)
         trials = Trials(variant.model, held, flavour, settings)
         context.reporter.step("trying layers in int8")
         sensitivities = trials.sensitivities()
