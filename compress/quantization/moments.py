@@ -19,8 +19,7 @@ from compress.onnx_graph.graph import attribute
 #: Rows taken of each batch: windows overlap, and say no more when there are more of them.
 ROWS = 2048
 
-#: Inputs up to which products are held in float64. A matrix of more takes too much memory, and the ridge that it gets
-#: (see :mod:`compress.quantization.rounding`) is far above float32's rounding.
+#: Inputs up to which products are held in float64; a matrix of more would take too much memory.
 _FEW_INPUTS = 1024
 
 Floats = NDArray[np.floating[Any]]

@@ -19,9 +19,11 @@ from compress.quantization.moments import Floats, Moments
 #: Share of the mean input energy added to every input's own: keeps directions the samples hardly show as they are.
 _RIDGE = 0.01
 
+_ROUNDED_OFF = 128  # times the rounding of one product, which sums of many may reach
+
 _PASSES = 2  # over all columns, after the first rounding
 
-_BLOCK = 128  # columns after which the rest is brought up to date
+_BLOCK = 64  # columns after which the rest is brought up to date
 
 
 def reconstruct(
@@ -39,12 +41,16 @@ def reconstruct(
     Returns:
         Integers [groups, outputs, inputs].
     """
+    energy = np.trace(moments.xx, axis1=1, axis2=2) / moments.xx.shape[-1]
     hessian, target = moments.centred() if has_bias else (moments.xx.copy(), moments.xy)
     del moments  # a matrix less in memory, where the caller keeps none of them
     dtype: Any = hessian.dtype
     weight, steps = weight.astype(dtype), steps.astype(dtype)
     diagonal = np.einsum("gii->gi", hessian)  # a view
-    ridge = np.maximum(_RIDGE * diagonal.mean(axis=1), np.finfo(np.float32).tiny).astype(dtype)
+    # What is left of sums whose means were taken off is not known better than they were rounded.
+    rounded_off = _ROUNDED_OFF * np.finfo(dtype).eps * energy
+    ridge = np.maximum(_RIDGE * diagonal.mean(axis=1), np.maximum(rounded_off, np.finfo(np.float32).tiny))
+    ridge = ridge.astype(dtype)
     diagonal += ridge[:, None]  # the hessian is damped from here on
     order = np.argsort(-diagonal, axis=1, kind="stable")
     factor = _factor(
@@ -70,10 +76,11 @@ def _factor(damped: Floats) -> Floats:
 
     With J the reversal and J A J = M Mᵀ, A is R Rᵀ for the upper triangular R = J M J, and U = R⁻¹.
     """
-    import torch
+    import torch  # numpy has no triangular solver
 
-    lower = np.linalg.cholesky(damped[:, ::-1, ::-1])
-    upper = torch.from_numpy(np.ascontiguousarray(lower[:, ::-1, ::-1]))
+    turned = torch.from_numpy(np.ascontiguousarray(damped[:, ::-1, ::-1]))
+    upper = torch.linalg.cholesky(turned).flip(1, 2)
+    del turned
     identity = torch.eye(damped.shape[-1], dtype=upper.dtype).expand(len(damped), -1, -1)
     found: Floats = torch.linalg.solve_triangular(upper, identity, upper=True).numpy()
     return found
@@ -104,15 +111,14 @@ def _descended(
         for start in range(0, found.shape[2], _BLOCK):
             stop = min(start + _BLOCK, found.shape[2])
             before = found[:, :, start:stop].copy()
-            own = slope[:, :, start:stop]  # a view: kept up to date inside the block
             for column in range(start, stop):
-                ideal = found[:, :, column] - own[:, :, column - start] / (
-                    damped[:, None, column, column] * steps
-                )
+                ideal = found[:, :, column] - slope[:, :, column] / (damped[:, None, column, column] * steps)
                 moved = np.clip(np.rint(ideal), -limit, limit) - found[:, :, column]
-                if moved.any():
+                at = np.nonzero(moved)  # few are not at their best already
+                if len(at[0]):
                     found[:, :, column] += moved
-                    own += (moved * steps)[:, :, None] * damped[:, None, column, start:stop]
+                    by = (moved * steps)[at][:, None] * damped[at[0], column, column + 1 : stop]
+                    slope[at[0], at[1], column + 1 : stop] += by
             changed = (found[:, :, start:stop] - before) * steps[:, :, None]
             slope[:, :, stop:] += changed @ damped[:, start:stop, stop:]
     return found
