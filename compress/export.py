@@ -21,6 +21,8 @@ from torch.nn.utils import parametrize
 from compress.equivalence import noise_like, rows_of
 from compress.errors import InternalError, NetworkError
 from compress.lift_calls import place
+from compress.onnx_graph.legality import check_legal
+from compress.onnx_graph.sessions import open_session
 from compress.tensors import TensorSpec
 from compress.trace import essence, quiet
 
@@ -144,14 +146,8 @@ def _obstacle(graph: fx.GraphModule, error: Exception) -> str:
 
 def _verify(model: onnx.ModelProto, feeds: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
     try:
-        onnx.checker.check_model(model)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
-        results = session.run(list(expected), feeds)
+        check_legal(model)
+        results = open_session(model).run(list(expected), feeds)
     except Exception as error:
         raise NetworkError(
             f"a network that ONNX Runtime {onnxruntime.__version__} runs",

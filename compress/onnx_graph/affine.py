@@ -22,16 +22,19 @@ def fold_affine(model: onnx.ModelProto) -> None:
 
     Only where nobody else reads the value between the two; float64 arithmetic, rounded once.
     """
-    while True:
-        graph = Graph(model)
-        pair = next((pair for node in graph.nodes if (pair := _foldable(node, graph))), None)
-        if pair is None:
-            return
-        _fold(model, graph, *pair)
+    graph = Graph(model)
+    absorbed: set[int] = set()  # positions of the nodes that vanish
+    positions = {id(node): position for position, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        while (pair := _foldable(node, graph)) is not None:
+            follower, affine = pair
+            _fold(graph, node, follower, affine)
+            absorbed.add(positions[id(follower)])
+    replace_nodes(model, [node for at, node in enumerate(graph.nodes) if at not in absorbed])
 
 
-def _foldable(node: onnx.NodeProto, graph: Graph) -> tuple[onnx.NodeProto, onnx.NodeProto, _Affine] | None:
-    """The operator, what follows it, and that as (s, t), each [channels]; None where nothing folds."""
+def _foldable(node: onnx.NodeProto, graph: Graph) -> tuple[onnx.NodeProto, _Affine] | None:
+    """What follows the operator, and that as (s, t), each [channels]; None where nothing folds."""
     axis = output_channel_axis(node)
     weight = graph.constant(node.input[1]) if axis is not None else None
     if axis is None or weight is None or weight.dtype not in (np.float32, np.float64):
@@ -45,7 +48,7 @@ def _foldable(node: onnx.NodeProto, graph: Graph) -> tuple[onnx.NodeProto, onnx.
     if follower is None or rank is None:
         return None
     affine = _as_affine(follower, node.output[0], weight.shape[axis], rank, graph)
-    return None if affine is None else (node, follower, affine)
+    return None if affine is None else (follower, affine)
 
 
 def output_channel_axis(node: onnx.NodeProto) -> int | None:
@@ -86,9 +89,7 @@ def _per_channel(value: NDArray[Any] | None, channels: int, rank: int) -> NDArra
     return np.broadcast_to(np.asarray(value, np.float64).reshape(-1), channels).copy()
 
 
-def _fold(
-    model: onnx.ModelProto, graph: Graph, node: onnx.NodeProto, follower: onnx.NodeProto, affine: _Affine
-) -> None:
+def _fold(graph: Graph, node: onnx.NodeProto, follower: onnx.NodeProto, affine: _Affine) -> None:
     axis = output_channel_axis(node)
     weight = graph.constant(node.input[1])
     if axis is None or weight is None:
@@ -106,4 +107,3 @@ def _fold(
         graph.store(f"{follower.output[0]}_bias", shifted.astype(weight.dtype)),
     ]
     node.output[0] = follower.output[0]
-    replace_nodes(model, [other for other in graph.nodes if other is not follower])

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 from compress.onnx_graph.graph import Graph, attribute, replace_nodes, subgraphs
+from compress.onnx_graph.sessions import open_session, part
+from compress.onnx_graph.weights import folder_of, size_of_tensor, stored
 
 #: Bytes by which a folded tensor may outgrow what it is computed from; a larger broadcast stays a node.
 MOST_GROWTH = 1 << 20
@@ -26,24 +27,28 @@ _FOLDED_TYPES = frozenset(
 )
 
 
-def fold_constants(model: onnx.ModelProto) -> None:
+def fold_constants(model: onnx.ModelProto, store_twice: bool = False) -> None:
     """Replace Constant nodes, and nodes that depend on constants alone, by initialisers, in place.
 
     Args:
         model: With inferred shapes, which tell the types. ONNX Runtime computes the values, unoptimized.
+        store_twice: Whether a large constant that others read as it is may be stored a second time as a node makes
+            it: transposed, where one matrix is both embedding and last layer.
     """
     graph = Graph(model)
     values = _values(graph, _constant_nodes(graph))
-    sizes = {name: tensor.ByteSize() for name, tensor in graph.initializers.items()}
+    sizes = {name: size_of_tensor(tensor) for name, tensor in graph.initializers.items()}
     kept = []
     for node in graph.nodes:
         read = [name for name in node.input if name]
         made = [name for name in node.output if name]
         if all(name in values for name in made) and all(name in sizes for name in read):
-            growth = sum(values[name].nbytes for name in made) - sum(sizes[name] for name in read)
+            goes = [name for name in read if store_twice or graph.only_consumer(name) is not None]
+            growth = sum(values[name].nbytes for name in made) - sum(sizes[name] for name in goes)
             if node.op_type == "Constant" or growth <= MOST_GROWTH:
                 sizes.update((name, values[name].nbytes) for name in made)
-                model.graph.initializer.extend(numpy_helper.from_array(values[name], name) for name in made)
+                folder = folder_of(model)
+                model.graph.initializer.extend(stored(name, values[name], folder) for name in made)
                 continue
         kept.append(node)
     replace_nodes(model, kept)
@@ -64,7 +69,7 @@ def fold_known_sizes(model: onnx.ModelProto) -> None:
         sizes = _sizes_read(node, graph)
         if sizes is not None and _all_known(sizes) and node.output[0] not in graph.outputs:
             values = np.array(sizes.tolist(), np.int64)
-            model.graph.initializer.append(numpy_helper.from_array(values, node.output[0]))
+            model.graph.initializer.append(stored(node.output[0], values, None))
         else:
             kept.append(node)
     replace_nodes(model, kept)
@@ -118,21 +123,5 @@ def _values(graph: Graph, nodes: list[onnx.NodeProto]) -> dict[str, NDArray[Any]
     made = [name for node in nodes for name in node.output if name]
     if not made:
         return {}
-    read = {name for node in nodes for name in node.input}
-    part = onnx.helper.make_graph(
-        nodes,
-        "constants",
-        inputs=[],
-        outputs=[onnx.ValueInfoProto(name=name) for name in made],
-        initializer=[tensor for name, tensor in graph.initializers.items() if name in read],
-    )
-    model = onnx.helper.make_model(
-        part, opset_imports=graph.model.opset_import, ir_version=graph.model.ir_version
-    )
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = open_session(part(graph, made), optimized=False)
     return dict(zip(made, session.run(made, {}), strict=True))

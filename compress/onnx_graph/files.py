@@ -21,9 +21,12 @@ def save_model(model: onnx.ModelProto, path: Path) -> Path:
     """
     import onnx
 
+    from compress.onnx_graph.serialization import pieces
+
     partial = path.with_name(path.name + ".partial")
     if model.ByteSize() < _LARGEST_SINGLE_FILE:
-        onnx.save(model, partial)
+        with partial.open("wb") as file:
+            file.writelines(pieces(model))
     else:
         copy = onnx.ModelProto()
         copy.CopyFrom(model)

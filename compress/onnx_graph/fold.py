@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import numpy as np
 import onnx
@@ -17,6 +18,8 @@ from compress.errors import NetworkError
 from compress.onnx_graph.affine import fold_affine
 from compress.onnx_graph.constants import fold_constants, fold_known_sizes
 from compress.onnx_graph.graph import Graph, attribute, replace_nodes, tensors_read
+from compress.onnx_graph.legality import check_legal
+from compress.onnx_graph.weights import folder_of, spooled, without_files
 
 #: DequantizeLinear has an axis from here on.
 LOWEST_OPSET = 13
@@ -24,11 +27,13 @@ LOWEST_OPSET = 13
 _SHAPE_ELEMENTS = 64  # a tensor with more of them is no shape
 
 
-def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
+def prepare(model: onnx.ModelProto, store_twice: bool = False) -> onnx.ModelProto:
     """A model that computes the same with constants folded, batch normalisation fused and every tensor typed.
 
     Args:
-        model: Any legal ONNX model with its weights inside. It is not modified.
+        model: Any legal ONNX model; see :mod:`compress.onnx_graph.weights` for where its weights may lie. It is not
+            modified.
+        store_twice: See :func:`compress.onnx_graph.constants.fold_constants`.
 
     Returns:
         A new model: opset 13 at least, no functions, no Constant, Identity or Dropout nodes where they can go,
@@ -37,17 +42,27 @@ def prepare(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         NetworkError: The model breaks ONNX's rules.
     """
+    if folder_of(model) is not None:
+        return _prepared(model, store_twice)
+    with spooled(model) as light:  # a message never frees the weights that a fold replaces
+        return without_files(_prepared(light, store_twice))
+
+
+def _prepared(model: onnx.ModelProto, store_twice: bool) -> onnx.ModelProto:
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
     infer_shapes(prepared)  # which also completes outputs that were declared without one
     _check(prepared)
-    prepared = _raise_opset(onnx.inliner.inline_local_functions(prepared))
+    if prepared.functions:
+        prepared = onnx.inliner.inline_local_functions(without_files(prepared))
+    prepared = _raise_opset(prepared)
     infer_shapes(prepared)
     _drop_initializers_from_inputs(prepared)
+    fold = partial(fold_constants, store_twice=store_twice)
     before = None
     while before != len(prepared.graph.node):  # a size that becomes known makes others known
         before = len(prepared.graph.node)
-        _apply(SHAPE_STEPS, prepared)
+        _apply((fold, *SHAPE_STEPS), prepared)
     _apply(STEPS, prepared)
     name_nodes(prepared)
     return prepared
@@ -184,9 +199,10 @@ def remove_unused(model: onnx.ModelProto) -> None:
             needed.update(tensors_read(node))
             kept.append(node)
     replace_nodes(model, kept[::-1])
-    initializers = [tensor for tensor in model.graph.initializer if tensor.name in needed]
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(initializers)
+    # One by one: to put the others into the list again would copy them, and what a message held it never frees.
+    for index in reversed(range(len(model.graph.initializer))):
+        if model.graph.initializer[index].name not in needed:
+            del model.graph.initializer[index]
 
 
 def name_nodes(model: onnx.ModelProto) -> None:
@@ -200,8 +216,8 @@ def name_nodes(model: onnx.ModelProto) -> None:
         taken.add(node.name)
 
 
-#: What :func:`prepare` repeats until no node vanishes any more; shapes are inferred afresh after each step.
-SHAPE_STEPS = (fold_constants, fold_known_sizes, constant_reshapes, remove_unused)
+#: What :func:`prepare` repeats, behind folding, until no node vanishes any more; shapes are inferred after each step.
+SHAPE_STEPS = (fold_known_sizes, constant_reshapes, remove_unused)
 
 #: What it does then, in order.
 STEPS = (
@@ -259,7 +275,7 @@ def infer_shapes(model: onnx.ModelProto) -> None:
 
 def _check(model: onnx.ModelProto) -> None:
     try:
-        onnx.checker.check_model(model)
+        check_legal(model)
     except onnx.checker.ValidationError as error:
         raise NetworkError(
             "a legal ONNX model", _first_line(error), "export the network again, or run onnx.checker on it"
@@ -271,7 +287,7 @@ def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     if opset >= LOWEST_OPSET:
         return model
     try:
-        return onnx.version_converter.convert_version(model, LOWEST_OPSET)
+        return onnx.version_converter.convert_version(without_files(model), LOWEST_OPSET)
     except RuntimeError as error:
         raise NetworkError(
             f"a model of opset {LOWEST_OPSET} or later",

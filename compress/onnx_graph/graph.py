@@ -7,7 +7,8 @@ from typing import Any
 
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+
+from compress.onnx_graph.weights import folder_of, is_outside, stored, values_of
 
 _STANDARD = ("", "ai.onnx")
 
@@ -26,6 +27,7 @@ class Graph:
         inputs: Names of the inputs the caller feeds (without initialisers that old exporters list there too).
         outputs: Names of the outputs, in order.
         producers: Tensor name → the node that makes it.
+        positions: Tensor name → where that node is in ``nodes``.
         consumers: Tensor name → the nodes that read it, one entry a node. A node whose subgraph captures a
             tensor reads it too.
     """
@@ -38,13 +40,18 @@ class Graph:
         self.inputs = tuple(value.name for value in graph.input if value.name not in self.initializers)
         self.outputs = tuple(value.name for value in graph.output)
         self.producers: dict[str, onnx.NodeProto] = {}
+        self.positions: dict[str, int] = {}
         self.consumers: dict[str, list[onnx.NodeProto]] = {}
-        for node in self.nodes:
-            self.producers.update((name, node) for name in node.output if name)
+        for position, node in enumerate(self.nodes):
+            for name in node.output:
+                if name:
+                    self.producers[name], self.positions[name] = node, position
             for name in dict.fromkeys(tensors_read(node)):
                 self.consumers.setdefault(name, []).append(node)
-        self._types = {value.name: value.type.tensor_type for value in _typed_values(graph)}
+        self._values = {value.name: value for value in _typed_values(graph)}
+        self._types = {name: value.type.tensor_type for name, value in self._values.items()}
         self._arrays: dict[str, NDArray[Any]] = {}
+        self._folder = folder_of(model)
         self._names = {*self.initializers, *self.producers, *(value.name for value in graph.input)}
 
     @property
@@ -56,9 +63,14 @@ class Graph:
         """The value of an initialiser, or None where the tensor is computed or fed."""
         if name not in self.initializers:
             return None
-        if name not in self._arrays:
-            self._arrays[name] = numpy_helper.to_array(self.initializers[name])
-        return self._arrays[name]
+        if name in self._arrays:
+            return self._arrays[name]
+        values = values_of(self.initializers[name])
+        if not is_outside(
+            self.initializers[name]
+        ):  # a mapped file costs nothing to map again, and memory to keep
+            self._arrays[name] = values
+        return values
 
     def shape(self, name: str) -> tuple[int | str | None, ...] | None:
         """Sizes and names of the axes (None for an unknown one), or None where even the rank is unknown."""
@@ -80,6 +92,10 @@ class Graph:
             return int(self.initializers[name].data_type)
         return int(self._types[name].elem_type) if name in self._types else int(onnx.TensorProto.UNDEFINED)
 
+    def typed(self, name: str) -> onnx.ValueInfoProto:
+        """The tensor's name with its type and shape, as far as they are known."""
+        return self._values.get(name, onnx.ValueInfoProto(name=name))
+
     def is_float32(self, name: str) -> bool:
         """Whether the tensor is known to be float32, the only type that is quantized."""
         return self.element_type(name) == int(onnx.TensorProto.FLOAT)
@@ -91,10 +107,17 @@ class Graph:
         self._names.add(name)
         return name
 
-    def store(self, name: str, values: NDArray[Any]) -> str:
-        """Add an initialiser to the model and return its name, which is like the one given."""
+    def store(self, name: str, values: NDArray[Any], inside: bool = False) -> str:
+        """Add an initialiser to the model and return its name, which is like the one given.
+
+        Args:
+            name: The name to begin with.
+            values: Its values.
+            inside: Keep it in the model, even where large ones lie in files.
+        """
         name = self.free_name(name)
-        self.model.graph.initializer.append(numpy_helper.from_array(values, name))
+        self.model.graph.initializer.append(stored(name, values, None if inside else self._folder))
+        self.initializers[name] = self.model.graph.initializer[-1]
         return name
 
     def only_consumer(self, name: str) -> onnx.NodeProto | None:

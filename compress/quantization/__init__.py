@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 
 from compress.errors import NetworkError
 from compress.onnx_graph.fold import prepare
+from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.quantized import quantized_operator
-from compress.quantization.calibration import calibrate
+from compress.onnx_graph.weights import spooled, without_files
+from compress.progress import Reporter
+from compress.quantization.batches import Batch, bounded, hold_back
+from compress.quantization.calibration import no_samples
 from compress.quantization.grid import Range, highest_weight
 from compress.quantization.insertion import insert
-from compress.quantization.observers import new_observer
 from compress.quantization.placement import Placement, place
-from compress.quantization.probe import Batch, hold_back
+from compress.quantization.probe import float_outputs
 from compress.quantization.recovery import SAMPLES, recover
-from compress.quantization.rewriting import rewrite
+from compress.quantization.rewriting import TRIED_ON, rewrite, tried_on
 from compress.quantization.settings import METHODS, SCOPES, Settings
 from compress.target import QuantizationFlavour
 
@@ -96,7 +99,7 @@ class Calibrated:
 
 def place_and_calibrate(
     model: onnx.ModelProto,
-    batches: Iterable[Mapping[str, NDArray[Any]]],
+    batches: Iterable[Batch],
     flavour: QuantizationFlavour,
     settings: Settings,
 ) -> Calibrated:
@@ -111,31 +114,28 @@ def place_and_calibrate(
     Raises:
         CompressError: As :func:`quantize_static`.
     """
-    prepared = prepare(model)
-    _check_float(prepared)
-    _placed(prepared, flavour, settings)  # refused before any sample is read
-    held, batches = hold_back(batches, SAMPLES, prepared)
-    prepared, rewrites = rewrite(prepared, held, flavour, settings)
-    placement = _placed(prepared, flavour, settings)
-    own = [name for name in placement.activations if placement.same_scale_as[name] == name]
-    calibration = calibrate(prepared, own, batches, lambda: new_observer(settings, flavour))
-    return Calibrated(prepared, placement, calibration.ranges, calibration.samples, held, rewrites)
+    with spooled(model) as light:
+        found = _calibrated(light, batches, flavour, settings, Reporter())
+        return replace(found, model=without_files(found.model))
 
 
 def quantize_static(
     model: onnx.ModelProto,
-    batches: Iterable[Mapping[str, NDArray[Any]]],
+    batches: Iterable[Batch],
     flavour: QuantizationFlavour,
     settings: Settings | None = None,
+    reporter: Reporter | None = None,
 ) -> tuple[onnx.ModelProto, QuantizationReport]:
     """Quantize a float network to int8, from samples alone.
 
     Args:
         model: A float32 network; it is not modified.
-        batches: Calibration samples: for each input its array. They are read once; memory holds the first 256
-            samples, and one batch and its activations at a time.
+        batches: Calibration samples: for each input its array. They are read once; memory holds the first 64 of
+            them, or 256 where accuracy is recovered, and the activations of a few at a time. Large weights lie in
+            temporary files meanwhile.
         flavour: How Q/DQ must look for the back end.
         settings: What to quantize and how to find the ranges; the defaults without.
+        reporter: Receives the progress.
 
     Returns:
         The quantized model, with the same inputs and outputs, and what was done.
@@ -144,16 +144,21 @@ def quantize_static(
         NetworkError: The model breaks ONNX's rules, is quantized already, or has nothing to quantize.
         RecipeError: A node to be excluded is not in the network.
         DataError: The samples do not fit, or make NaN or infinity.
+        OutputError: The temporary directory has no room for the weights.
     """
     settings = settings or Settings()
-    found = place_and_calibrate(model, batches, flavour, settings)
-    quantized = insert(found.model, found.placement, found.ranges, flavour)
-    recovery = found.rewrites
-    if settings.correct_bias or settings.rounding == "reconstructed":
-        layers = [weighted.node for weighted in found.placement.weighted]
-        largest = highest_weight(flavour) if settings.rounding == "reconstructed" else None
-        quantized, recovered = recover(found.model, quantized, layers, found.held, largest)
-        recovery["correct_bias" if largest is None else "rounding"] = [asdict(layer) for layer in recovered]
+    with spooled(model) as light:
+        found = _calibrated(light, batches, flavour, settings, reporter or Reporter())
+        quantized = insert(found.model, found.placement, found.ranges, flavour)
+        recovery = found.rewrites
+        if _recovers(settings):
+            layers = [weighted.node for weighted in found.placement.weighted]
+            largest = highest_weight(flavour) if settings.rounding == "reconstructed" else None
+            quantized, recovered = recover(found.model, quantized, layers, found.held, largest, reporter)
+            recovery["correct_bias" if largest is None else "rounding"] = [
+                asdict(layer) for layer in recovered
+            ]
+        quantized = without_files(quantized)
     report = QuantizationReport(
         flavour=flavour,
         settings=settings,
@@ -164,6 +169,35 @@ def quantize_static(
         recovery=recovery,
     )
     return quantized, report
+
+
+def _calibrated(
+    light: onnx.ModelProto,
+    batches: Iterable[Batch],
+    flavour: QuantizationFlavour,
+    settings: Settings,
+    reporter: Reporter,
+) -> Calibrated:
+    """The same for a model whose large weights lie in files; the result shares these."""
+    prepared = prepare(light, store_twice=True)
+    _check_float(prepared)
+    placement = _placed(prepared, flavour, settings)  # refused before any sample is read
+    graph = Graph(prepared)
+    names = [*placement.activations, *float_outputs(graph)]
+    small = bounded(batches, graph, names)
+    held, samples = hold_back(small, SAMPLES if _recovers(settings) else TRIED_ON, prepared)
+    if not held:
+        raise no_samples()
+    tried = tried_on(held, graph, names)
+    reporter.step("calibrating")
+    variant, rewrites = rewrite(prepared, tried, flavour, settings)
+    variant.calibrator.see(islice(samples, len(tried), None))
+    found = variant.calibrator.found()
+    return Calibrated(variant.model, variant.placement, found.ranges, found.samples, held, rewrites)
+
+
+def _recovers(settings: Settings) -> bool:
+    return settings.correct_bias or settings.rounding == "reconstructed"
 
 
 def _placed(prepared: onnx.ModelProto, flavour: QuantizationFlavour, settings: Settings) -> Placement:

@@ -1,12 +1,12 @@
 """Calibration: run the float network over samples and find each activation's range, in one pass.
 
-What is kept does not grow with the number of samples: of each batch only what the observers count remains. At
-its height memory holds one batch's activations, so the caller's batch size decides.
+What is kept does not grow with the number of samples: of each batch only what the observers count remains. Batches
+whose activations would not fit are run in parts, so memory does not grow with the batch either.
 """
 
 from __future__ import annotations
 
-import os
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,9 +18,14 @@ from numpy.typing import NDArray
 
 from compress.errors import DataError, NetworkError
 from compress.onnx_graph.graph import Graph
+from compress.onnx_graph.sessions import open_session, part
+from compress.quantization.batches import Batch, bounded, samples_in, thinned, with_states
 from compress.quantization.grid import Range
 from compress.quantization.observers import Observer
 from compress.quantization.states import state_inputs
+
+#: Values of one sample's tensor that an observer counts at most; smallest and largest are of all of them.
+_COUNTED = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class Calibration:
 def calibrate(
     model: onnx.ModelProto,
     tensors: Iterable[str],
-    batches: Iterable[Mapping[str, NDArray[Any]]],
+    batches: Iterable[Batch],
     new_observer: Callable[[], Observer],
 ) -> Calibration:
     """Find the range of each tensor.
@@ -54,18 +59,98 @@ def calibrate(
         DataError: As :func:`watch`; NaN or infinity in a batch, or in an activation.
         NetworkError: As :func:`watch`.
     """
-    observers = {name: new_observer() for name in tensors}
-    samples = 0
-    for count, seen in watch(model, list(observers), batches):
-        for name, observer in observers.items():
-            _observe(observer, name, seen[name])
-        samples += count
-        del seen  # or the next batch's activations would be made while these are still held
-    return Calibration({name: observer.range() for name, observer in observers.items()}, samples)
+    calibrator = Calibrator(model, tensors, new_observer)
+    calibrator.see(batches)
+    return calibrator.found()
+
+
+class Calibrator:
+    """Observers of a network's tensors, which may be shown samples more than once.
+
+    Args:
+        model: The float network.
+        tensors: Names of float32 tensors, graph inputs among them.
+        new_observer: Called once a tensor.
+
+    Attributes:
+        samples: How many were seen.
+    """
+
+    def __init__(
+        self, model: onnx.ModelProto, tensors: Iterable[str], new_observer: Callable[[], Observer]
+    ) -> None:
+        self.samples = 0
+        self._model = model
+        self._observers = {name: new_observer() for name in tensors}
+
+    def see(
+        self,
+        batches: Iterable[Batch],
+        tapped: Iterable[str] = (),
+        tap: Callable[[Mapping[str, NDArray[Any]]], None] | None = None,
+    ) -> None:
+        """Run the network over samples. No session outlives this: its weights would take up memory meanwhile.
+
+        Args:
+            batches: As :func:`watch` takes them.
+            tapped: Names of further tensors.
+            tap: Called with what all the tensors hold after each run; it keeps none of the arrays.
+
+        Raises:
+            DataError: As :func:`calibrate`.
+            NetworkError: As :func:`calibrate`.
+        """
+        watched = Watched(self._model, [*dict.fromkeys((*self._observers, *tapped))])
+        for count, seen in watched.over(batches):
+            for name, observer in self._observers.items():
+                _observe(observer, name, seen[name])
+            if tap is not None:
+                tap(seen)
+            self.samples += count
+            del seen  # or the next run's activations would be made while these are still held
+        if not self.samples:
+            raise no_samples()
+
+    def carried_over(
+        self,
+        model: onnx.ModelProto,
+        tensors: Iterable[str],
+        changed: Mapping[str, NDArray[np.float32] | None],
+        new_observer: Callable[[], Observer],
+    ) -> Calibrator | None:
+        """What this one saw, for a model in which all tensors hold the same but some.
+
+        Args:
+            model: The other model.
+            tensors: Names of its tensors to observe.
+            changed: Each tensor that holds something else → values of it, of the same samples; None where there are
+                none.
+            new_observer: Called once for each of these.
+
+        Returns:
+            None where a tensor has no values, and was not observed here either.
+        """
+        other = Calibrator(model, (), new_observer)
+        other.samples = self.samples
+        for name in tensors:
+            values = changed.get(name)
+            if values is not None:
+                other._observers[name] = new_observer()
+                _observe(other._observers[name], name, values)
+            elif name in self._observers and name not in changed:
+                other._observers[name] = copy.deepcopy(self._observers[name])
+            else:
+                return None
+        return other
+
+    def found(self) -> Calibration:
+        """The ranges, as far as samples were seen; at least one was."""
+        ranges = {name: observer.range() for name, observer in self._observers.items()}
+        return Calibration(ranges, self.samples)
 
 
 def watch(
-    model: onnx.ModelProto, tensors: Iterable[str], batches: Iterable[Mapping[str, NDArray[Any]]]
+    model: onnx.ModelProto, tensors: Iterable[str], batches: Iterable[Batch]
 ) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
     """Run a network batch by batch and hand out what its tensors hold.
 
@@ -74,62 +159,70 @@ def watch(
         tensors: Names of float32 tensors, graph inputs among them.
         batches: For each input its array; axis 0 counts samples. Batches need not be alike: sequences of another
             length are another batch. A network with a static batch size needs every batch in that size. They are
-            read once, one at a time. The first state of a recurrent operator may be left out; it is zeros then.
+            read once, one at a time, and run in parts where the tensors would take too much memory. The first state
+            of a recurrent operator may be left out; it is zeros then.
 
     Yields:
-        How many samples the batch has, and tensor → its values.
+        How many samples were run, and tensor → its values.
 
     Raises:
         DataError: No batch, or one that does not fit the network.
         NetworkError: ONNX Runtime cannot run the network.
     """
-    graph = Graph(model)
-    wanted = list(tensors)
-    computed = [name for name in wanted if name not in graph.inputs]
-    session = _session(model, computed)
-    inputs = [value.name for value in session.get_inputs()]
-    states = state_inputs(graph)
-    counted = next((name for name in inputs if name not in states), inputs[0])
-    samples = 0
-    for batch in batches:
-        _check_names(batch, inputs, set(states))
-        count = len(batch[counted])
-        zeros = {name: np.zeros(states[name](count), np.float32) for name in states if name not in batch}
-        feeds = {**batch, **zeros}
-        yield count, {**feeds, **_run(session, computed, feeds)}
-        samples += count
-    if not samples:
-        raise DataError("calibration samples", "none", "give at least one batch, better 100 samples or more")
+    none = True
+    for count, seen in Watched(model, list(tensors)).over(batches):
+        none = False
+        yield count, seen
+        del seen
+    if none:
+        raise no_samples()
 
 
-def _session(model: onnx.ModelProto, computed: list[str]) -> onnxruntime.InferenceSession:
-    observed = onnx.ModelProto()
-    observed.CopyFrom(model)
-    present = {value.name for value in observed.graph.output}
-    observed.graph.output.extend(
-        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-        for name in computed
-        if name not in present
-    )
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Of a graph with Q/DQ the values are wanted as it says; fused as if it were int8, float8's makes no valid kernels.
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    options.log_severity_level = 3
+class Watched:
+    """A network that hands out tensors of its inside; see :func:`watch`."""
+
+    def __init__(self, model: onnx.ModelProto, tensors: list[str]) -> None:
+        self._graph = Graph(model)
+        self._tensors = tensors
+        self._computed = [name for name in tensors if name not in self._graph.inputs]
+        self._states = state_inputs(self._graph)
+
+    def over(self, batches: Iterable[Batch]) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
+        """Run over samples; as :func:`watch`."""
+        inputs = list(self._graph.inputs)
+        session = None  # opened for the first batch, where there is one
+        for batch in bounded(_checked(batches, inputs, set(self._states)), self._graph, self._tensors):
+            session = session or _session(self._graph, self._computed)
+            count = samples_in(batch, self._states)
+            feeds = with_states(batch, self._states, count)
+            yield count, {**feeds, **_run(session, self._computed, feeds)}
+
+
+def no_samples() -> DataError:
+    """The error where there is nothing to calibrate on."""
+    return DataError("calibration samples", "none", "give at least one batch, better 100 samples or more")
+
+
+def _session(graph: Graph, computed: list[str]) -> onnxruntime.InferenceSession:
+    # Where nothing but inputs is watched, the network still runs: it checks that the samples fit.
+    observed = part(graph, computed or [name for name in graph.outputs if name not in graph.inputs])
+    del observed.graph.input[:]
+    observed.graph.input.extend(graph.typed(name) for name in graph.inputs)
     try:
-        return onnxruntime.InferenceSession(
-            observed.SerializeToString(),
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=["ReluQuantRewrite"],
-        )
+        # Of a graph with Q/DQ the values are wanted as it says: fused as int8's are, float8's make no valid kernels.
+        return open_session(observed, as_written=True)
     except Exception as error:  # ONNX Runtime's own classes have no common root but this
         raise NetworkError(
             "a network that ONNX Runtime can run",
             str(error).strip().splitlines()[0],
             "replace the operator it names, or export the network again",
         ) from error
+
+
+def _checked(batches: Iterable[Batch], inputs: list[str], optional: set[str]) -> Iterator[Batch]:
+    for batch in batches:
+        _check_names(batch, inputs, optional)
+        yield batch
 
 
 def _check_names(batch: Mapping[str, NDArray[Any]], inputs: list[str], optional: set[str]) -> None:
@@ -158,12 +251,14 @@ def _run(
 
 
 def _observe(observer: Observer, name: str, values: NDArray[Any]) -> None:
+    if not values.size:
+        return
     # The smallest and the largest are NaN where any value is.
-    if values.size and not np.isfinite([values.min(), values.max()]).all():
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
         raise DataError(
             "finite activations during calibration",
             f"NaN or infinity in tensor {name!r}",
             "look for it in the samples and in the network's weights",
         )
-    if values.size:
-        observer.observe(values)
+    observer.observe(thinned(values, _COUNTED), (low, high))

@@ -62,11 +62,12 @@ def equalize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Pair, ...]]
     graph = Graph(equalized)
     layers = _layers(graph)
     pairs = _pairs(layers, graph)
+    scaled = {name: _Scaled(layers[name], graph) for pair in pairs for name in (pair.first, pair.second)}
     for _ in range(_ROUNDS):
-        if max((_balance(layers[pair.first], layers[pair.second]) for pair in pairs), default=0.0) < _STILL:
+        if max((_balance(scaled[pair.first], scaled[pair.second]) for pair in pairs), default=0.0) < _STILL:
             break
-    for name in dict.fromkeys(name for pair in pairs for name in (pair.first, pair.second)):
-        layers[name].write(graph)
+    for layer in scaled.values():
+        layer.write()
     remove_unused(equalized)
     return equalized, pairs
 
@@ -88,60 +89,74 @@ def _pairs(layers: Mapping[str, _Layer], graph: Graph) -> tuple[Pair, ...]:
     )
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Layer:
-    """A weighted operator while its channels are scaled; arrays in float64, rounded once when written."""
+    """A weighted operator whose channels can be scaled."""
 
     node: onnx.NodeProto
     shape: tuple[int, ...]
-    matrices: NDArray[np.float64]  # [groups, outputs / groups, inputs / groups, taps]
-    bias: NDArray[np.float64] | None  # [outputs]
+    outputs: int
+    inputs: int
 
-    @property
-    def outputs(self) -> int:
-        return int(self.matrices.shape[0] * self.matrices.shape[1])
 
-    @property
-    def inputs(self) -> int:
-        return int(self.matrices.shape[0] * self.matrices.shape[2])
+class _Scaled:
+    """A layer while its channels are scaled: the scales of both sides, and the largest weight that meets both."""
 
-    def output_ranges(self) -> NDArray[np.float64]:
+    def __init__(self, layer: _Layer, graph: Graph) -> None:
+        self.layer = layer
+        self._graph = graph
+        matrices = np.abs(
+            as_matrices(layer.node, self._weight())
+        )  # [groups, outputs, inputs, taps], per group
+        self._strengths = matrices.max(axis=3)
+        self._written = np.ones((*self._strengths.shape[:2], 1), np.float32)  # what outputs are divided by
+        self._read = np.ones((self._strengths.shape[0], 1, self._strengths.shape[2]), np.float32)
+
+    def output_ranges(self) -> NDArray[np.float32]:
         """The largest weight that makes each output channel, [outputs]."""
-        return np.asarray(np.abs(self.matrices).max(axis=(2, 3)).reshape(-1))
+        return np.asarray(((self._strengths * self._read).max(axis=2) / self._written[:, :, 0]).reshape(-1))
 
-    def input_ranges(self, channels: int) -> NDArray[np.float64]:
+    def input_ranges(self, channels: int) -> NDArray[np.float32]:
         """The largest weight that meets each of the channels before flattening, [channels]."""
-        return np.asarray(np.abs(self.matrices).max(axis=(1, 3)).reshape(channels, -1).max(axis=1))
+        largest = (self._strengths / self._written).max(axis=1) * self._read[:, 0]
+        return np.asarray(largest.reshape(channels, -1).max(axis=1))
 
-    def divide_outputs(self, scales: NDArray[np.float64]) -> None:
-        self.matrices = self.matrices / scales.reshape(*self.matrices.shape[:2], 1, 1)
-        if self.bias is not None:
-            self.bias = self.bias / scales
+    def divide_outputs(self, scales: NDArray[np.float32]) -> None:
+        self._written *= scales.reshape(self._written.shape)
 
-    def multiply_inputs(self, scales: NDArray[np.float64]) -> None:
-        groups, _, inputs, _ = self.matrices.shape
-        each = np.repeat(scales, self.inputs // len(scales))  # a flattened channel is several inputs in a row
-        self.matrices = self.matrices * each.reshape(groups, 1, inputs, 1)
+    def multiply_inputs(self, scales: NDArray[np.float32]) -> None:
+        each = np.repeat(
+            scales, self.layer.inputs // len(scales)
+        )  # a flattened channel is several inputs in a row
+        self._read *= each.reshape(self._read.shape)
 
-    def write(self, graph: Graph) -> None:
-        # New initialisers, because another node may share the old ones.
-        values = from_matrices(self.node, self.matrices, self.shape).astype(np.float32)
-        self.node.input[1] = graph.store(f"{self.node.input[1]}_equalized", values)
-        if self.bias is not None:
-            self.node.input[2] = graph.store(f"{self.node.input[2]}_equalized", self.bias.astype(np.float32))
+    def write(self) -> None:
+        """Scale weight and bias: in float64, rounded once, as new initialisers, because another node may share them."""
+        node = self.layer.node
+        matrices = as_matrices(node, self._weight()).astype(np.float64)
+        matrices *= (self._read / self._written.astype(np.float64))[..., None]
+        values = from_matrices(node, matrices, self.layer.shape).astype(np.float32)
+        node.input[1] = self._graph.store(f"{node.input[1]}_equalized", values)
+        if len(node.input) > 2 and node.input[2]:
+            bias = np.asarray(self._graph.constant(node.input[2])) / self._written.reshape(-1).astype(
+                np.float64
+            )
+            node.input[2] = self._graph.store(f"{node.input[2]}_equalized", bias.astype(np.float32))
+
+    def _weight(self) -> NDArray[Any]:
+        return np.asarray(self._graph.constant(self.layer.node.input[1]))
 
 
 def _layer(node: onnx.NodeProto, graph: Graph) -> _Layer | None:
     weight = graph.constant(node.input[1]) if node.op_type in WEIGHTED else None
     if weight is None or weight.dtype != np.float32 or not weight.size or not is_plain(node, weight):
         return None
-    matrices = as_matrices(node, weight).astype(np.float64)
-    if len(node.input) < 3 or not node.input[2]:
-        return _Layer(node, weight.shape, matrices, None)
-    bias = graph.constant(node.input[2])
-    if bias is None or bias.shape != (matrices.shape[0] * matrices.shape[1],):
-        return None
-    return _Layer(node, weight.shape, matrices, bias.astype(np.float64))
+    groups, outputs, inputs, _ = as_matrices(node, weight).shape
+    if len(node.input) > 2 and node.input[2]:
+        bias = graph.constant(node.input[2])
+        if bias is None or bias.shape != (groups * outputs,):
+            return None
+    return _Layer(node, weight.shape, groups * outputs, groups * inputs)
 
 
 def _reader(layer: _Layer, graph: Graph) -> str | None:
@@ -187,9 +202,9 @@ def _homogeneous(node: onnx.NodeProto, axis: int, graph: Graph) -> bool:
     return all(isinstance(size, int) for size in sizes) and math.prod(sizes[:-1]) == sizes[-1]
 
 
-def _balance(first: _Layer, second: _Layer) -> float:
+def _balance(first: _Scaled, second: _Scaled) -> float:
     """Scale the channels between two layers; how far they moved, as the largest |ln s|."""
-    written, read = first.output_ranges(), second.input_ranges(first.outputs)
+    written, read = first.output_ranges(), second.input_ranges(first.layer.outputs)
     alive = (written > 0) & (read > 0)
     ratios = np.divide(written, read, out=np.ones_like(written), where=alive)
     scales = np.clip(np.sqrt(ratios), 1 / _WIDEST, _WIDEST)

@@ -19,6 +19,7 @@ from compress.errors import NetworkError
 from compress.onnx_graph.fold import infer_shapes, prepare
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.quantized import quantized_operator
+from compress.onnx_graph.weights import values_of
 from compress.quantization.calibration import calibrate
 from compress.quantization.grid import SMALLEST_SCALE
 from compress.quantization.insertion import insert
@@ -100,7 +101,7 @@ def _from_int8(quantized: onnx.ModelProto, prepared: onnx.ModelProto, placement:
 
 
 def _value(graph: Graph, name: str) -> NDArray[Any]:
-    return np.asarray(numpy_helper.to_array(graph.initializers[name]))
+    return values_of(graph.initializers[name])
 
 
 def _float8(values: NDArray[Any]) -> NDArray[Any]:

@@ -16,6 +16,8 @@ SMALLEST_SCALE = 2.0**-60
 #: Half of int32's range is left to the accumulator that the bias is added to.
 LARGEST_BIAS = 2**30
 
+_AT_ONCE = 1 << 18  # weights that are rounded at once, in float64: they stay in the processor's cache
+
 
 @dataclass(frozen=True)
 class Range:
@@ -71,7 +73,7 @@ def activation_grid(seen: Range, flavour: QuantizationFlavour) -> Grid:
         zero_point = 0 if flavour.activation == "int8" else 128
         return Grid(_scale(max(-low, high), 127), zero_point, lowest, highest)
     scale = _scale(high - low, highest - lowest)
-    zero_point = int(np.clip(np.rint(lowest - low / scale), lowest, highest))
+    zero_point = min(max(round(lowest - low / scale), lowest), highest)
     return Grid(scale, zero_point, lowest, highest)
 
 
@@ -88,7 +90,8 @@ def weight_scales(
 ) -> NDArray[np.float32]:
     """One scale for each output channel, [channels], or one in all, [], with zero point 0."""
     others = tuple(each for each in range(weight.ndim) if each != axis) if axis is not None else None
-    largest = np.max(np.abs(weight), axis=others, initial=0.0)
+    # Not the largest of the magnitudes: these would be a copy of the weight.
+    largest = np.maximum(np.max(weight, axis=others, initial=0.0), -np.min(weight, axis=others, initial=0.0))
     scales = np.maximum(largest / highest_weight(flavour), SMALLEST_SCALE)
     return np.asarray(scales, np.float32)
 
@@ -114,8 +117,15 @@ def quantize_weight(
     along = [1] * weight.ndim
     if axis is not None:
         along[axis] = -1
-    steps = np.rint(weight.astype(np.float64) / scales.astype(np.float64).reshape(along))
-    return np.clip(steps, -highest, highest).astype(np.int8)
+    steps = np.broadcast_to(scales.astype(np.float64).reshape(along), weight.shape)
+    integers = np.empty(weight.shape, np.int8)
+    rows = max(1, _AT_ONCE * len(weight) // max(weight.size, 1))
+    for start in range(0, len(weight), rows):
+        part = slice(start, start + rows)
+        quotients = weight[part] / steps[part]
+        np.clip(np.rint(quotients, out=quotients), -highest, highest, out=quotients)
+        integers[part] = quotients
+    return integers
 
 
 def _scale(span: float, steps: int) -> float:

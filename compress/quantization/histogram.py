@@ -11,6 +11,15 @@ _KEPT_BITS = 16  # of float32's 32: sign, exponent and 7 bits of mantissa, so a 
 _DROPPED_BITS = 32 - _KEPT_BITS
 
 
+#: The smallest and the largest of some values.
+Bounds = tuple[float, float]
+
+
+def bounds_of(values: NDArray[np.float32]) -> Bounds:
+    """The smallest and the largest value."""
+    return float(values.min()), float(values.max())
+
+
 @dataclass(frozen=True)
 class Bins:
     """Bins of a histogram.
@@ -43,12 +52,17 @@ class Histogram:
         self.high = -np.inf
         self._counts = np.zeros(1 << _KEPT_BITS, np.int64)
 
-    def observe(self, values: NDArray[np.float32]) -> None:
-        """Count every value."""
+    def observe(self, values: NDArray[np.float32], bounds: Bounds | None = None) -> None:
+        """Count every value.
+
+        Args:
+            values: Finite, at least one.
+            bounds: The smallest and the largest value, where these are only some of the batch's.
+        """
         bits = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
         self._counts += np.bincount(bits >> _DROPPED_BITS, minlength=self._counts.size)
-        self.low = min(self.low, float(values.min()))
-        self.high = max(self.high, float(values.max()))
+        low, high = bounds or bounds_of(values)
+        self.low, self.high = min(self.low, low), max(self.high, high)
 
     def bins(self) -> Bins:
         """The bins that hold something, in ascending order."""

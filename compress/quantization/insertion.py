@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from compress.onnx_graph.fold import infer_shapes, remove_unused
 from compress.onnx_graph.graph import Graph, replace_nodes
+from compress.onnx_graph.weights import values_of
 from compress.quantization.alignment import align_input_channels
 from compress.quantization.grid import (
     Grid,
@@ -171,12 +171,12 @@ class _Writer:
         for name, stored in self.stored.get(wanted, {}).items():
             if np.array_equal(stored, value):
                 return name
-        name = self.graph.store(wanted, value)
+        name = self.graph.store(wanted, value, inside=True)  # a quarter of a float's size, and often replaced
         self.stored.setdefault(wanted, {})[name] = value
         return name
 
     def _constant(self, name: str) -> NDArray[Any]:
-        return np.asarray(numpy_helper.to_array(self.graph.initializers[name]))
+        return values_of(self.graph.initializers[name])
 
     def _node(self, name: str) -> onnx.NodeProto:
         return next(node for node in self.graph.nodes if node.name == name)

@@ -19,10 +19,15 @@ from compress.onnx_graph.graph import attribute
 #: Rows taken of each batch: windows overlap, and say no more when there are more of them.
 ROWS = 2048
 
+#: Inputs up to which products are held in float64; a matrix of more would take too much memory.
+_FEW_INPUTS = 1024
+
+Floats = NDArray[np.floating[Any]]
+
 
 @dataclass
 class Moments:
-    """Sums over rows, in float64; a leading axis counts the groups of a convolution.
+    """Sums over rows; a leading axis counts the groups of a convolution.
 
     Attributes:
         rows: How many.
@@ -36,34 +41,38 @@ class Moments:
     rows: int
     x: NDArray[np.float64]
     y: NDArray[np.float64]
-    xx: NDArray[np.float64]
-    xy: NDArray[np.float64]
+    xx: Floats
+    xy: Floats
     yy: NDArray[np.float64]
 
     @classmethod
-    def of(cls, x: NDArray[np.float64], y: NDArray[np.float64]) -> Moments:
+    def of(cls, x: Floats, y: Floats) -> Moments:
         """The moments of one batch: x [groups, rows, inputs], y [groups, rows, outputs]."""
+        dtype: Any = np.float64 if x.shape[2] <= _FEW_INPUTS else np.float32
+        x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
+        across = x.swapaxes(1, 2)
         return cls(
-            x.shape[1], x.sum(1), y.sum(1), x.swapaxes(1, 2) @ x, x.swapaxes(1, 2) @ y, np.square(y).sum(1)
+            x.shape[1],
+            x.sum(1, dtype=np.float64),
+            y.sum(1, dtype=np.float64),
+            across @ x,
+            across @ y,
+            np.square(y).sum(1, dtype=np.float64),
         )
 
-    def __add__(self, other: Moments) -> Moments:
-        return Moments(
-            self.rows + other.rows,
-            self.x + other.x,
-            self.y + other.y,
-            self.xx + other.xx,
-            self.xy + other.xy,
-            self.yy + other.yy,
-        )
+    def __iadd__(self, other: Moments) -> Moments:
+        self.rows += other.rows
+        for name in ("x", "y", "xx", "xy", "yy"):
+            own: Floats = getattr(self, name)
+            own += getattr(other, name)
+        return self
 
-    def centred(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def centred(self) -> tuple[Floats, Floats]:
         """Covariances times rows of inputs with inputs, and of inputs with outputs: what W alone must explain."""
-        mean = self.x / self.rows
-        return (
-            self.xx - mean[:, :, None] * self.x[:, None, :],
-            self.xy - mean[:, :, None] * self.y[:, None, :],
-        )
+        dtype: Any = self.xx.dtype
+        mean = (self.x / self.rows).astype(dtype)[:, :, None]
+        x, y = (values.astype(dtype)[:, None, :] for values in (self.x, self.y))
+        return self.xx - mean * x, self.xy - mean * y
 
     def best_bias(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
         """The bias with which y − W x − b is 0 on average, [groups, outputs], for W [groups, outputs, inputs]."""
@@ -85,33 +94,34 @@ def rows_of(
     inputs: NDArray[Any],
     outputs: NDArray[Any],
     random: np.random.Generator,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A batch of a layer's inputs and outputs as rows, at most :data:`ROWS` of them, chosen at random.
+    most: int = ROWS,
+    padding: int = 0,
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A batch of a layer's inputs and outputs as rows, chosen at random where there are many.
 
     Args:
         node: Conv, Gemm or MatMul.
         kernel: Sizes of a convolution's kernel; empty for the others.
-        inputs: What the node reads.
+        inputs: What the node reads, of any type.
         outputs: What it should write.
         random: Chooses the rows.
+        most: Rows at the most.
+        padding: What a convolution's input is padded with: the zero point, where inputs are integers.
 
     Returns:
-        Inputs [groups, rows, inputs / groups · taps] and outputs [groups, rows, outputs / groups].
+        Inputs [groups, rows, inputs / groups · taps] and outputs [groups, rows, outputs / groups], of their types.
     """
     if node.op_type != "Conv":
         x, y = inputs.reshape(-1, inputs.shape[-1]), outputs.reshape(-1, outputs.shape[-1])
-        chosen = _chosen(len(x), random)
-        return x[None, chosen].astype(np.float64), y[None, chosen].astype(np.float64)
+        chosen = _chosen(len(x), random, most)
+        return x[None, chosen], y[None, chosen]
     group = attribute(node, "group", 1)
-    windows = np.moveaxis(_windows(node, kernel, inputs), 1, 1 + len(kernel))
+    windows = np.moveaxis(_windows(node, kernel, inputs, padding), 1, 1 + len(kernel))
     targets = np.moveaxis(outputs, 1, -1)  # both are [samples, *positions, channels, …] now
-    chosen = _chosen(math.prod(targets.shape[:-1]), random)
+    chosen = _chosen(math.prod(targets.shape[:-1]), random, most)
     at = np.unravel_index(chosen, targets.shape[:-1])
     grouped = (len(chosen), group, -1)
-    return (
-        windows[at].reshape(grouped).swapaxes(0, 1).astype(np.float64),
-        targets[at].reshape(grouped).swapaxes(0, 1).astype(np.float64),
-    )
+    return windows[at].reshape(grouped).swapaxes(0, 1), targets[at].reshape(grouped).swapaxes(0, 1)
 
 
 def has_explicit_padding(node: onnx.NodeProto) -> bool:
@@ -119,12 +129,15 @@ def has_explicit_padding(node: onnx.NodeProto) -> bool:
     return attribute(node, "auto_pad", b"NOTSET") in (b"NOTSET", b"VALID", b"")
 
 
-def _windows(node: onnx.NodeProto, kernel: tuple[int, ...], inputs: NDArray[Any]) -> NDArray[Any]:
+def _windows(
+    node: onnx.NodeProto, kernel: tuple[int, ...], inputs: NDArray[Any], padding: int
+) -> NDArray[Any]:
     axes = len(kernel)
     pads = attribute(node, "pads", [0] * (2 * axes))
     strides = attribute(node, "strides", [1] * axes)
     dilations = attribute(node, "dilations", [1] * axes)
-    padded = np.pad(inputs, [(0, 0), (0, 0), *zip(pads[:axes], pads[axes:], strict=True)])
+    around = [(0, 0), (0, 0), *zip(pads[:axes], pads[axes:], strict=True)]
+    padded = np.pad(inputs, around, constant_values=padding) if any(pads) else inputs
     reach = tuple((size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True))
     spatial = tuple(range(2, 2 + axes))
     windows = np.lib.stride_tricks.sliding_window_view(padded, reach, axis=spatial)
@@ -133,7 +146,7 @@ def _windows(node: onnx.NodeProto, kernel: tuple[int, ...], inputs: NDArray[Any]
     return windows[(slice(None), slice(None), *places, *taps)]
 
 
-def _chosen(count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    if count <= ROWS:
+def _chosen(count: int, random: np.random.Generator, most: int) -> NDArray[np.int64]:
+    if count <= most:
         return np.arange(count)
-    return np.sort(random.choice(count, ROWS, replace=False))
+    return np.sort(random.choice(count, most, replace=False))

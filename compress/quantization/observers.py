@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compress.quantization.entropy import EntropyObserver
 from compress.quantization.grid import Range, activation_grid
-from compress.quantization.histogram import Bins, Histogram
+from compress.quantization.histogram import Bins, Bounds, Histogram, bounds_of
 from compress.quantization.settings import Settings
 from compress.target import QuantizationFlavour
 
@@ -20,8 +20,13 @@ MOMENTUM = 0.9
 class Observer(Protocol):
     """Sees a tensor batch by batch and then names its range."""
 
-    def observe(self, values: NDArray[np.float32]) -> None:
-        """Take note of one batch; the array is not kept. Values are finite, at least one."""
+    def observe(self, values: NDArray[np.float32], bounds: Bounds | None = None) -> None:
+        """Take note of one batch; the array is not kept.
+
+        Args:
+            values: Finite, at least one.
+            bounds: The smallest and the largest value, where these are only some of the batch's.
+        """
 
     def range(self) -> Range:
         """The range to quantize to; at least one batch has been seen."""
@@ -34,10 +39,10 @@ class MinMaxObserver:
         self._low = np.inf
         self._high = -np.inf
 
-    def observe(self, values: NDArray[np.float32]) -> None:
+    def observe(self, values: NDArray[np.float32], bounds: Bounds | None = None) -> None:
         """Widen the range where needed."""
-        self._low = min(self._low, float(values.min()))
-        self._high = max(self._high, float(values.max()))
+        low, high = bounds or bounds_of(values)
+        self._low, self._high = min(self._low, low), max(self._high, high)
 
     def range(self) -> Range:
         """Everything seen."""
@@ -54,11 +59,11 @@ class MovingAverageObserver:
         self._momentum = momentum
         self._bounds: NDArray[np.float64] | None = None
 
-    def observe(self, values: NDArray[np.float32]) -> None:
+    def observe(self, values: NDArray[np.float32], bounds: Bounds | None = None) -> None:
         """Move towards the batch's bounds; the first batch sets them."""
-        bounds = np.array([values.min(), values.max()], np.float64)
-        past = bounds if self._bounds is None else self._bounds
-        self._bounds = self._momentum * past + (1 - self._momentum) * bounds
+        found = np.array(bounds or bounds_of(values), np.float64)
+        past = found if self._bounds is None else self._bounds
+        self._bounds = self._momentum * past + (1 - self._momentum) * found
 
     def range(self) -> Range:
         """The averaged bounds."""
@@ -118,14 +123,19 @@ class MseObserver(Histogram):
         return best
 
     def _least(self, bins: Bins, best: Range, others: list[Range]) -> Range:
-        return min([best, *others], key=lambda candidate: self._squared_error(bins, candidate))
-
-    def _squared_error(self, bins: Bins, candidate: Range) -> float:
-        """Sum over everything seen of the squared difference to its quantized value."""
-        grid = activation_grid(candidate, self._flavour)
+        """The candidate with the least squared error over everything seen; of equal ones the first."""
+        candidates = [best, *others]
+        grids = [activation_grid(candidate, self._flavour) for candidate in candidates]
+        scale = np.array([[grid.scale] for grid in grids])  # [candidates, 1]
+        lowest = np.array([[grid.lowest - grid.zero_point] for grid in grids])
+        highest = np.array([[grid.highest - grid.zero_point] for grid in grids])
         centre = (bins.low + bins.high) / 2
-        error = (grid.round(centre) - centre) ** 2
-        return float(error @ bins.counts)
+        # As Grid.round, for all candidates at once: there are hundreds for each tensor.
+        error = np.rint(centre / scale)  # [candidates, bins]
+        np.clip(error, lowest, highest, out=error)
+        error *= scale
+        error -= centre
+        return candidates[int(np.argmin(np.square(error, out=error) @ bins.counts))]
 
 
 def new_observer(settings: Settings, flavour: QuantizationFlavour) -> Observer:

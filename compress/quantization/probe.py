@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
-from compress.onnx_graph.fold import remove_unused
 from compress.onnx_graph.graph import Graph
-from compress.quantization.states import state_inputs
+from compress.onnx_graph.sessions import open_session, part
+from compress.quantization.batches import Batch, bounded, thinned
 
-Batch = Mapping[str, NDArray[Any]]
+#: Values of one sample's output that are compared at most.
+_COMPARED = 1 << 12
 
 _TINY = float(np.finfo(np.float32).tiny)
 
@@ -26,7 +24,7 @@ class Probe:
 
     Args:
         model: Float or with Q/DQ; it is not modified.
-        tensors: Names of float32 tensors; inputs of the graph among them are handed through.
+        tensors: Names of tensors; inputs of the graph among them are handed through.
     """
 
     def __init__(self, model: onnx.ModelProto, tensors: Sequence[str]) -> None:
@@ -35,17 +33,7 @@ class Probe:
         self._computed = [name for name in dict.fromkeys(tensors) if name not in graph.inputs]
         self._session = None
         if self._computed:
-            cut = onnx.ModelProto()
-            cut.CopyFrom(model)
-            del cut.graph.output[:]
-            cut.graph.output.extend(
-                onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
-                for name in self._computed
-            )
-            remove_unused(cut)
-            self._session = onnxruntime.InferenceSession(
-                cut.SerializeToString(), _options(), providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(part(graph, self._computed))
             self._inputs = {value.name for value in self._session.get_inputs()}
 
     def run(self, batch: Batch) -> list[NDArray[Any]]:
@@ -57,67 +45,61 @@ class Probe:
         return [np.asarray(seen[name]) for name in self._tensors]
 
 
-def hold_back(
-    batches: Iterable[Batch], samples: int, model: onnx.ModelProto
-) -> tuple[list[Batch], Iterable[Batch]]:
-    """The first batches, until they hold so many samples, to be read again and again; and all of them, once.
-
-    Args:
-        batches: They are read no further than that.
-        samples: At least 1.
-        model: Decides which inputs are first states of recurrences, which are zeros where a batch has none.
-    """
-    states = state_inputs(Graph(model))
-    held: list[Batch] = []
-    rest = iter(batches)
-    for batch in rest:
-        counted = next((name for name in batch if name not in states), None)
-        count = 0 if counted is None else len(batch[counted])
-        zeros = {
-            name: np.zeros(shape(count), np.float32) for name, shape in states.items() if name not in batch
-        }
-        held.append({**batch, **zeros})
-        samples -= count
-        if samples <= 0:
-            break
-    return held, chain(held, rest)
-
-
 class OutputError:
     """How far a model's outputs are from a reference's: squared error over squared deviation from the mean.
 
+    Of large outputs some values are compared, the same of every sample; these of the reference are held in memory.
+
     Args:
-        reference: The float model; its outputs on the samples are held in memory.
+        reference: The float model.
         batches: Samples.
+        wanted: What :func:`compared` gave of the reference's outputs, one entry a run, where it ran on these samples
+            already; otherwise it runs here.
     """
 
-    def __init__(self, reference: onnx.ModelProto, batches: Sequence[Batch]) -> None:
-        graph = Graph(reference)
-        self._names = [name for name in graph.outputs if graph.is_float32(name)]
+    def __init__(
+        self,
+        reference: onnx.ModelProto,
+        batches: Sequence[Batch],
+        wanted: Iterable[Sequence[NDArray[Any]]] | None = None,
+    ) -> None:
+        self._graph = Graph(reference)
+        self.names = float_outputs(self._graph)
         self._batches = batches
-        probe = Probe(reference, self._names)
-        self._wanted = [probe.run(batch) for batch in batches]
-        self._spread = []
-        for outputs in zip(*self._wanted, strict=True):
-            values = np.concatenate([output.ravel() for output in outputs]).astype(np.float64)
-            self._spread.append(max(float(np.square(values - values.mean()).sum()), _TINY))
+        parts = self._run(reference) if wanted is None else wanted
+        self._wanted = [np.concatenate(each) for each in zip(*parts, strict=True)]
+        self._spread = [
+            max(float(np.square(values - values.mean(dtype=np.float64), dtype=np.float64).sum()), _TINY)
+            for values in self._wanted
+        ]
 
     def of(self, model: onnx.ModelProto) -> float:
         """The largest over the float outputs, from 0 for equal ones; infinite where one is NaN or infinity."""
-        probe = Probe(model, self._names)
-        errors = np.zeros(len(self._names))
-        for batch, wanted in zip(self._batches, self._wanted, strict=True):
-            found = probe.run(batch)
-            errors += [
-                float(np.square(ours - right).sum()) for ours, right in zip(found, wanted, strict=True)
-            ]
+        return self.of_parts(self._run(model))
+
+    def of_parts(self, found: Iterable[Sequence[NDArray[Any]]]) -> float:
+        """The same of outputs that were computed elsewhere, as :func:`compared` gives them, in order of the samples."""
+        errors = np.zeros(len(self.names))
+        starts = [0] * len(self.names)
+        for outputs in found:
+            for index, ours in enumerate(outputs):
+                right = self._wanted[index][starts[index] : starts[index] + len(ours)]
+                errors[index] += float(np.square(ours.astype(np.float64) - right).sum())
+                starts[index] += len(ours)
         relative = errors / self._spread
         return float(np.where(np.isfinite(relative), relative, np.inf).max(initial=0.0))
 
+    def _run(self, model: onnx.ModelProto) -> Iterable[list[NDArray[Any]]]:
+        probe = Probe(model, self.names)
+        for batch in bounded(self._batches, self._graph, self.names):
+            yield compared(probe.run(batch))
 
-def _options() -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 4
-    return options
+
+def float_outputs(graph: Graph) -> list[str]:
+    """The outputs that are compared."""
+    return [name for name in graph.outputs if graph.is_float32(name)]
+
+
+def compared(outputs: Iterable[NDArray[Any]]) -> list[NDArray[Any]]:
+    """What is compared of outputs: for each [samples, values]."""
+    return [thinned(values, _COMPARED).copy() for values in outputs]

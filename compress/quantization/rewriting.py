@@ -1,26 +1,37 @@
 """Rewrites that leave the float function as it is and make it easier to quantize, kept only where they do.
 
-Where plain quantization is not close enough, each is tried on the samples: the network is quantized with it and
-without it, and the outputs say which is closer.
+Where plain quantization is not close enough, each is tried on a few samples: the network is quantized with it and
+without it, and the outputs say which is closer. What calibration saw of these samples is not thrown away: the variant
+that is kept goes on from there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from compress.quantization.calibration import calibrate
-from compress.quantization.equalization import equalizable, equalize
+from compress.onnx_graph.graph import Graph
+from compress.quantization.batches import Batch, first_of, sample_bytes
+from compress.quantization.calibration import Calibrator
+from compress.quantization.equalization import Pair, equalizable, equalize
 from compress.quantization.insertion import insert
 from compress.quantization.observers import new_observer
-from compress.quantization.placement import place
-from compress.quantization.probe import Batch, OutputError
+from compress.quantization.placement import Placement, place
+from compress.quantization.probe import OutputError, compared, float_outputs
 from compress.quantization.settings import Settings
-from compress.quantization.smoothing import smooth, smoothable
+from compress.quantization.smoothing import SampledRows, Smoothed, smooth_rows, smoothable
 from compress.target import QuantizationFlavour
+
+#: Samples that rewrites are tried on, at the most; where activations are large as few as :data:`_LEAST`.
+TRIED_ON, _LEAST = 64, 16
+
+#: Bytes of activations that samples may have in all beyond the fewest.
+_TRIED_BYTES = 256 << 20
 
 _WORTH_IT = 0.9  # share of the output's error above which a rewrite is not kept
 
@@ -28,35 +39,103 @@ _WORTH_IT = 0.9  # share of the output's error above which a rewrite is not kept
 _CLOSE_ENOUGH = 1e-3
 
 
+def tried_on(batches: Sequence[Batch], graph: Graph, tensors: Sequence[str]) -> list[Batch]:
+    """The samples that rewrites are tried on.
+
+    Args:
+        batches: At least one.
+        graph: The network's.
+        tensors: Names of the activations that are quantized.
+    """
+    size = sample_bytes(batches[0], graph, tensors)
+    samples = min(max(_TRIED_BYTES // size, _LEAST), TRIED_ON) if size else TRIED_ON
+    return first_of(batches, samples, graph)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A float network on its way to being quantized.
+
+    Attributes:
+        model: Prepared, and rewritten where that helps.
+        placement: Where Q/DQ go.
+        calibrator: Observes the activations that have a scale of their own.
+    """
+
+    model: onnx.ModelProto
+    placement: Placement
+    calibrator: Calibrator
+
+    @classmethod
+    def of(cls, model: onnx.ModelProto, flavour: QuantizationFlavour, settings: Settings) -> Variant:
+        """A variant whose calibrator has seen nothing."""
+        placement = place(model, flavour, settings)
+        calibrator = Calibrator(model, _scaled(placement), lambda: new_observer(settings, flavour))
+        return cls(model, placement, calibrator)
+
+    def carried_over(
+        self,
+        model: onnx.ModelProto,
+        changed: Mapping[str, NDArray[np.float32] | None],
+        flavour: QuantizationFlavour,
+        settings: Settings,
+    ) -> Variant | None:
+        """This variant with another model, and what was seen; see :meth:`Calibrator.carried_over`."""
+        placement = place(model, flavour, settings)
+        calibrator = self.calibrator.carried_over(
+            model, _scaled(placement), changed, lambda: new_observer(settings, flavour)
+        )
+        return None if calibrator is None else Variant(model, placement, calibrator)
+
+    def quantized(self, flavour: QuantizationFlavour) -> onnx.ModelProto:
+        """The network with Q/DQ, by the samples seen so far."""
+        return insert(self.model, self.placement, self.calibrator.found().ranges, flavour)
+
+
 def rewrite(
     model: onnx.ModelProto, batches: Sequence[Batch], flavour: QuantizationFlavour, settings: Settings
-) -> tuple[onnx.ModelProto, dict[str, Any]]:
+) -> tuple[Variant, dict[str, Any]]:
     """The model with cross-layer equalisation and smoothing, where the settings ask for them and they help.
 
     Args:
         model: Prepared, with something to quantize in it.
-        batches: Samples.
+        batches: Samples, a few.
         flavour: How Q/DQ will look.
         settings: Which rewrites may be tried.
 
     Returns:
-        The model, and for each rewrite that found something to do: where, the error of the quantized network's
-        outputs without and with it (see :class:`compress.quantization.probe.OutputError`), and whether it was kept.
+        The variant that was kept, which has seen these samples, and for each rewrite that found something to do:
+        where, the error of the quantized network's outputs without and with it (see
+        :class:`compress.quantization.probe.OutputError`), and whether it was kept.
     """
+    variant = Variant.of(model, flavour, settings)
+    norms = smoothable(model) if settings.smooth else []
+    if not norms and not (settings.equalize and equalizable(model)):
+        variant.calibrator.see(batches)
+        return variant, {}
+    outputs = float_outputs(Graph(model))
+    wanted: list[list[NDArray[Any]]] = []
+    rows = SampledRows(norms)
+
+    def tap(seen: Mapping[str, NDArray[Any]]) -> None:
+        wanted.append(compared(seen[name] for name in outputs))
+        rows.take(seen)
+
+    variant.calibrator.see(batches, (*outputs, *norms), tap)  # refuses samples that do not fit
+    reference = OutputError(model, batches, wanted)
+    error = reference.of(variant.quantized(flavour))
     notes: dict[str, Any] = {}
-    error: float | None = None
     for name in ("equalize", "smooth"):
-        found = smoothable(model) if name == "smooth" else equalizable(model)
-        if not getattr(settings, name) or not found:
+        if not getattr(settings, name) or not (norms if name == "smooth" else equalizable(variant.model)):
             continue
-        if error is None:
-            plain = quickly_quantized(model, batches, flavour, settings)  # it refuses samples that do not fit
-            wanted = OutputError(model, batches)
-            error = wanted.of(plain)
         if error < _CLOSE_ENOUGH:
             break
-        changed, where = equalize(model) if name == "equalize" else smooth(model, batches, flavour)
-        after = wanted.of(quickly_quantized(changed, batches, flavour, settings))
+        candidate, where = (
+            _equalized(variant, flavour, settings, batches)
+            if name == "equalize"
+            else _smoothed(variant, rows, flavour, settings, batches)
+        )
+        after = reference.of(candidate.quantized(flavour))
         kept = after < _WORTH_IT * error
         notes[name] = {
             "where": [asdict(each) for each in where],
@@ -65,15 +144,34 @@ def rewrite(
             "kept": kept,
         }
         if kept:
-            model, error = changed, after
-    return model, notes
+            variant, error = candidate, after
+    return variant, notes
 
 
-def quickly_quantized(
-    model: onnx.ModelProto, batches: Sequence[Batch], flavour: QuantizationFlavour, settings: Settings
-) -> onnx.ModelProto:
-    """A prepared model quantized as these few samples suggest."""
-    placement = place(model, flavour, settings)
-    own = [name for name in placement.activations if placement.same_scale_as[name] == name]
-    calibration = calibrate(model, own, batches, lambda: new_observer(settings, flavour))
-    return insert(model, placement, calibration.ranges, flavour)
+def _equalized(
+    variant: Variant, flavour: QuantizationFlavour, settings: Settings, batches: Sequence[Batch]
+) -> tuple[Variant, tuple[Pair, ...]]:
+    model, where = equalize(variant.model)
+    candidate = Variant.of(model, flavour, settings)
+    candidate.calibrator.see(batches)
+    return candidate, where
+
+
+def _smoothed(
+    variant: Variant,
+    rows: SampledRows,
+    flavour: QuantizationFlavour,
+    settings: Settings,
+    batches: Sequence[Batch],
+) -> tuple[Variant, tuple[Smoothed, ...]]:
+    model, where, changed = smooth_rows(variant.model, rows, flavour)
+    candidate = variant.carried_over(model, changed, flavour, settings)
+    if candidate is None:
+        candidate = Variant.of(model, flavour, settings)
+        candidate.calibrator.see(batches)
+    return candidate, where
+
+
+def _scaled(placement: Placement) -> list[str]:
+    """The activations that have a scale of their own."""
+    return [name for name in placement.activations if placement.same_scale_as[name] == name]

@@ -9,21 +9,25 @@ from there, or from the nearest integers where an output is better off with thos
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.quantization.moments import Moments
+from compress.quantization.moments import Floats, Moments
 
 #: Share of the mean input energy added to every input's own: keeps directions the samples hardly show as they are.
 _RIDGE = 0.01
 
+_ROUNDED_OFF = 128  # times the rounding of one product, which sums of many may reach
+
 _PASSES = 2  # over all columns, after the first rounding
 
-_BLOCK = 128  # columns after which the rest is brought up to date
+_BLOCK = 64  # columns after which the rest is brought up to date
 
 
 def reconstruct(
-    weight: NDArray[np.float64], steps: NDArray[np.float64], limit: int, moments: Moments, has_bias: bool
+    weight: Floats, steps: Floats, limit: int, moments: Moments, has_bias: bool
 ) -> NDArray[np.int64]:
     """Integers whose products with the inputs are close to the wanted outputs.
 
@@ -37,59 +41,90 @@ def reconstruct(
     Returns:
         Integers [groups, outputs, inputs].
     """
-    hessian, target = moments.centred() if has_bias else (moments.xx, moments.xy)
-    inputs = hessian.shape[-1]
-    energy = np.trace(hessian, axis1=1, axis2=2) / inputs
-    ridge = np.maximum(_RIDGE * energy, np.finfo(np.float32).tiny)
-    damped = hessian + ridge[:, None, None] * np.eye(inputs)
+    energy = np.trace(moments.xx, axis1=1, axis2=2) / moments.xx.shape[-1]
+    hessian, target = moments.centred() if has_bias else (moments.xx.copy(), moments.xy)
+    del moments  # a matrix less in memory, where the caller keeps none of them
+    dtype: Any = hessian.dtype
+    weight, steps = weight.astype(dtype), steps.astype(dtype)
+    diagonal = np.einsum("gii->gi", hessian)  # a view
+    # What is left of sums whose means were taken off is not known better than they were rounded.
+    rounded_off = _ROUNDED_OFF * np.finfo(dtype).eps * energy
+    ridge = np.maximum(_RIDGE * diagonal.mean(axis=1), np.maximum(rounded_off, np.finfo(np.float32).tiny))
+    ridge = ridge.astype(dtype)
+    diagonal += ridge[:, None]  # the hessian is damped from here on
+    order = np.argsort(-diagonal, axis=1, kind="stable")
+    factor = _factor(
+        np.take_along_axis(np.take_along_axis(hessian, order[:, :, None], 1), order[:, None, :], 2)
+    )
     # The least-squares weight for these inputs, drawn towards the float weight where the inputs say little.
-    wanted = np.linalg.solve(damped, target + ridge[:, None, None] * weight.swapaxes(1, 2)).swapaxes(1, 2)
-    order = np.argsort(-np.diagonal(damped, axis1=1, axis2=2), axis=1, kind="stable")
-    sorted_rows = np.take_along_axis(damped, order[:, :, None], axis=1)
-    ordered = np.take_along_axis(sorted_rows, order[:, None, :], axis=2)
-    factor = np.linalg.cholesky(np.linalg.inv(ordered)).swapaxes(1, 2)  # upper triangular
-    rounded = _by_columns(np.take_along_axis(wanted, order[:, None, :], axis=2), steps, limit, factor)
-    by_columns = np.empty_like(rounded)
-    np.put_along_axis(by_columns, np.broadcast_to(order[:, None, :], rounded.shape), rounded, axis=2)
+    pulled = target + ridge[:, None, None] * weight.swapaxes(1, 2)
+    ordered = factor.swapaxes(1, 2) @ (factor @ np.take_along_axis(pulled, order[:, :, None], axis=1))
+    rounded = _by_columns(ordered.swapaxes(1, 2), steps, limit, factor)
+    del factor
+    back = np.broadcast_to(order[:, None, :], rounded.shape)
+    wanted, by_columns = np.empty_like(rounded), np.empty_like(rounded)
+    np.put_along_axis(wanted, back, ordered.swapaxes(1, 2), axis=2)
+    np.put_along_axis(by_columns, back, rounded, axis=2)
     nearest = np.clip(np.rint(weight / steps[:, :, None]), -limit, limit)
-    lost = [_lost(integers, steps, wanted, damped) for integers in (by_columns, nearest)]
+    lost = [_lost(integers, steps, wanted, hessian) for integers in (by_columns, nearest)]
     best = np.where((lost[0] <= lost[1])[:, :, None], by_columns, nearest)
-    return _descended(best, steps, limit, wanted, damped).astype(np.int64)
+    return _descended(best, steps, limit, wanted, hessian).astype(np.int64)
+
+
+def _factor(damped: Floats) -> Floats:
+    """Upper triangular U with Uᵀ U the inverse, for each group, [groups, inputs, inputs].
+
+    With J the reversal and J A J = M Mᵀ, A is R Rᵀ for the upper triangular R = J M J, and U = R⁻¹.
+    """
+    import torch  # numpy has no triangular solver
+
+    turned = torch.from_numpy(np.ascontiguousarray(damped[:, ::-1, ::-1]))
+    upper = torch.linalg.cholesky(turned).flip(1, 2)
+    del turned
+    identity = torch.eye(damped.shape[-1], dtype=upper.dtype).expand(len(damped), -1, -1)
+    found: Floats = torch.linalg.solve_triangular(upper, identity, upper=True).numpy()
+    return found
 
 
 def _lost(
-    integers: NDArray[np.float64],
-    steps: NDArray[np.float64],
-    wanted: NDArray[np.float64],
-    damped: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    integers: Floats,
+    steps: Floats,
+    wanted: Floats,
+    damped: Floats,
+) -> Floats:
     """What each output loses against the least-squares weight, [groups, outputs]."""
     away = integers * steps[:, :, None] - wanted
     return np.asarray(((away @ damped) * away).sum(axis=2))
 
 
 def _descended(
-    integers: NDArray[np.float64],
-    steps: NDArray[np.float64],
+    integers: Floats,
+    steps: Floats,
     limit: int,
-    wanted: NDArray[np.float64],
-    damped: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    wanted: Floats,
+    damped: Floats,
+) -> Floats:
     """Columns rounded once more, each to its best integers with all others as they are: the loss never grows."""
     found = integers.copy()
-    slope = (found * steps[:, :, None] - wanted) @ damped
-    for column in np.tile(np.arange(found.shape[2]), _PASSES):
-        ideal = found[:, :, column] - slope[:, :, column] / (damped[:, None, column, column] * steps)
-        moved = np.clip(np.rint(ideal), -limit, limit) - found[:, :, column]
-        if moved.any():
-            found[:, :, column] += moved
-            slope += (moved * steps)[:, :, None] * damped[:, None, column, :]
+    for _ in range(_PASSES):
+        slope = (found * steps[:, :, None] - wanted) @ damped
+        for start in range(0, found.shape[2], _BLOCK):
+            stop = min(start + _BLOCK, found.shape[2])
+            before = found[:, :, start:stop].copy()
+            for column in range(start, stop):
+                ideal = found[:, :, column] - slope[:, :, column] / (damped[:, None, column, column] * steps)
+                moved = np.clip(np.rint(ideal), -limit, limit) - found[:, :, column]
+                at = np.nonzero(moved)  # few are not at their best already
+                if len(at[0]):
+                    found[:, :, column] += moved
+                    by = (moved * steps)[at][:, None] * damped[at[0], column, column + 1 : stop]
+                    slope[at[0], at[1], column + 1 : stop] += by
+            changed = (found[:, :, start:stop] - before) * steps[:, :, None]
+            slope[:, :, stop:] += changed @ damped[:, start:stop, stop:]
     return found
 
 
-def _by_columns(
-    wanted: NDArray[np.float64], steps: NDArray[np.float64], limit: int, factor: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _by_columns(wanted: Floats, steps: Floats, limit: int, factor: Floats) -> Floats:
     rest, inputs = wanted.copy(), wanted.shape[2]
     integers = np.empty_like(wanted)
     for start in range(0, inputs, _BLOCK):

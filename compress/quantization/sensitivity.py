@@ -1,26 +1,41 @@
 """Which layers int8 hurts, and the cheapest set of them to leave in float.
 
-Every layer is quantized alone, all others in float, and what that does to the network's outputs is its error. One
-calibration serves all trials, so this takes one short run of the network a layer.
+Layers are quantized alone, all others in float, and what that does to the network's outputs is their error. Where
+there are many, neighbours are quantized together first, and the groups that hurt most are taken apart: so there are
+never more than so many trials, and the whole takes time in proportion to the number of layers. The float network goes
+along with the groups, so that a trial runs only what is behind its layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import onnx
 
+from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.operators import macs
 from compress.onnx_graph.shapes import shaped
+from compress.quantization.batches import Batch, first_of
 from compress.quantization.calibration import calibrate
 from compress.quantization.grid import Range
 from compress.quantization.insertion import insert
 from compress.quantization.observers import new_observer
 from compress.quantization.placement import Placement, place
-from compress.quantization.probe import Batch, OutputError
+from compress.quantization.probe import OutputError, compared
 from compress.quantization.settings import Settings
+from compress.quantization.shelf import Shelf
+from compress.quantization.walk import Walk
 from compress.target import QuantizationFlavour
+
+#: Layers up to which each is tried alone.
+ALONE = 32
+
+_GROUPS = 16  # that more layers are divided into at first
+_ROUNDS, _TAKEN_APART = 3, 4  # afterwards, and groups that are halved in each
+
+_TRIED_ON = 64  # samples
 
 
 @dataclass(frozen=True)
@@ -31,15 +46,17 @@ class Sensitivity:
         layer: The weighted node's name.
         operator: Its type.
         error: Squared error of the network's outputs with this layer alone in int8, over their squared deviation
-            from the mean; from 0.
+            from the mean; from 0. Of layers that were tried together, an equal share of what all of them cost.
         cost: Its share of the network's time in float, from 0 to 1: measured where times are given, otherwise its
             share of the multiply-accumulates.
+        together: How many layers were tried together with it, itself included.
     """
 
     layer: str
     operator: str
     error: float
     cost: float
+    together: int = 1
 
 
 class Trials:
@@ -47,7 +64,7 @@ class Trials:
 
     Args:
         model: Prepared, float.
-        batches: Samples; they are calibrated on and compared on.
+        batches: Samples; they are calibrated on, and compared on the first of them.
         flavour: How Q/DQ look.
         settings: What is quantized where nothing else is said.
     """
@@ -63,13 +80,14 @@ class Trials:
         self.batches = batches
         self.flavour = flavour
         self.settings = settings
-        self.layers = tuple(weighted.node for weighted in place(model, flavour, settings).weighted)
+        self._whole = place(model, flavour, settings)
+        self.layers = tuple(weighted.node for weighted in self._whole.weighted)
         self._ranges: dict[str, Range] = {}
 
     def quantized(self, in_float: Iterable[str]) -> onnx.ModelProto:
         """The network in int8, except for these layers."""
         placement = self._placement(in_float)
-        self._calibrate([placement])
+        self._calibrate(_scaled(placement))
         return insert(self.model, placement, self._ranges, self.flavour)
 
     def sensitivities(self, seconds: Mapping[str, float] | None = None) -> tuple[Sensitivity, ...]:
@@ -78,30 +96,58 @@ class Trials:
         Args:
             seconds: Measured time of each layer in float, where it is known.
         """
-        alone = {layer: [other for other in self.layers if other != layer] for layer in self.layers}
-        self._calibrate([self._placement(others) for others in alone.values()])
-        outputs = OutputError(self.model, self.batches)
+        self._calibrate({*_scaled(self._whole), *(weighted.input for weighted in self._whole.weighted)})
         operators = {node.name: node.op_type for node in self.model.graph.node}
         costs = self._costs() if seconds is None else seconds
         total = sum(costs.values()) or 1.0
+        found = {
+            layer: (error / len(group), len(group))
+            for group, error in self._group_errors().items()
+            for layer in group
+        }
         return tuple(
             Sensitivity(
-                layer, operators[layer], outputs.of(self.quantized(others)), costs.get(layer, 0.0) / total
+                layer, operators[layer], found[layer][0], costs.get(layer, 0.0) / total, found[layer][1]
             )
-            for layer, others in alone.items()
+            for layer in self.layers
         )
+
+    def _group_errors(self) -> dict[tuple[str, ...], float]:
+        """Groups of neighbouring layers that have every layer in one of them → what each alone in int8 costs."""
+        batches = first_of(self.batches, _TRIED_ON, Graph(self.model))
+        outputs = OutputError(self.model, batches)
+        count = len(self.layers) if len(self.layers) <= ALONE else _GROUPS
+        errors = self._errors(_divided(self.layers, count), outputs, batches)
+        for _ in range(_ROUNDS):
+            several = [group for group in errors if len(group) > 1]
+            worst = sorted(several, key=lambda group: -errors[group])[:_TAKEN_APART]
+            halves = [half for group in worst for half in _divided(group, 2)]
+            errors = {group: error for group, error in errors.items() if group not in worst}
+            errors |= self._errors(
+                sorted(halves, key=lambda half: self.layers.index(half[0])), outputs, batches
+            )
+        return errors
+
+    def _errors(
+        self, groups: Sequence[tuple[str, ...]], outputs: OutputError, batches: Sequence[Batch]
+    ) -> dict[tuple[str, ...], float]:
+        """The same of some groups, in topological order."""
+        reads = {weighted.node: weighted.input for weighted in self._whole.weighted}
+        errors = {}
+        with Shelf() as shelf:
+            walk = Walk(self.model, batches, shelf)
+            for group in groups:
+                walk.to(reads[group[0]])
+                trial = Graph(self.quantized(layer for layer in self.layers if layer not in group))
+                parts = walk.rest(outputs.names, range(len(batches)), trial)
+                errors[group] = outputs.of_parts(compared(values) for values in parts)
+        return errors
 
     def _placement(self, in_float: Iterable[str]) -> Placement:
         excluded = tuple(dict.fromkeys((*self.settings.exclude_nodes, *in_float)))
         return place(self.model, self.flavour, replace(self.settings, exclude_nodes=excluded))
 
-    def _calibrate(self, placements: Iterable[Placement]) -> None:
-        wanted = {
-            name
-            for placement in placements
-            for name in placement.activations
-            if placement.same_scale_as[name] == name
-        }
+    def _calibrate(self, wanted: set[str]) -> None:
         missing = sorted(wanted - self._ranges.keys())
         if missing:
             found = calibrate(
@@ -117,6 +163,17 @@ class Trials:
             for node in graph.nodes
             if node.name in self.layers
         }
+
+
+def _scaled(placement: Placement) -> set[str]:
+    """The activations that have a scale of their own."""
+    return {name for name in placement.activations if placement.same_scale_as[name] == name}
+
+
+def _divided(layers: Sequence[str], count: int) -> list[tuple[str, ...]]:
+    """Neighbours together, in so many groups of nearly the same size."""
+    edges = [len(layers) * part // count for part in range(count + 1)]
+    return [tuple(layers[start:stop]) for start, stop in pairwise(edges)]
 
 
 def cheapest_in_float(

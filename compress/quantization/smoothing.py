@@ -12,8 +12,9 @@ takes the α with the smallest error of its quantized product on the samples, or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,13 +22,15 @@ from numpy.typing import NDArray
 
 from compress.onnx_graph.fold import remove_unused
 from compress.onnx_graph.graph import Graph, attribute
-from compress.quantization.grid import Range, activation_grid, quantize_weight, weight_scales
+from compress.quantization.batches import Batch, bounded
+from compress.quantization.grid import Range, activation_grid, highest_weight, weight_scales
 from compress.quantization.matrices import as_matrices, from_matrices, is_plain
-from compress.quantization.probe import Batch, Probe
+from compress.quantization.probe import Probe
 from compress.target import QuantizationFlavour
 
 _ALPHAS = (0.2, 0.35, 0.5, 0.65, 0.8)
-_ROWS = 512  # of a tensor, from each batch
+_ROWS = 512  # of a tensor that the error is measured on
+_OUTPUTS = 512  # of the layers that read it, of which the error is measured
 _WORTH_IT = 0.95  # share of the error above which a layer stays as it is
 
 
@@ -59,19 +62,68 @@ def smooth(
     Returns:
         The model, equal up to float32 rounding, and what was moved.
     """
+    rows = SampledRows(smoothable(model))
+    probe = Probe(model, rows.tensors)
+    for batch in bounded(batches, Graph(model), rows.tensors):
+        rows.take(dict(zip(rows.tensors, probe.run(batch), strict=True)))
+    smoothed, done, _ = smooth_rows(model, rows, flavour)
+    return smoothed, done
+
+
+class SampledRows:
+    """Rows of tensors, chosen at random, at most :data:`_ROWS` of each: values of all channels at one place.
+
+    Args:
+        tensors: Their names.
+    """
+
+    def __init__(self, tensors: Sequence[str]) -> None:
+        self.tensors = tuple(tensors)
+        self._random = np.random.default_rng(0)
+        self._kept: dict[str, list[tuple[NDArray[np.float64], NDArray[np.float32]]]] = {
+            name: [] for name in tensors
+        }
+
+    def take(self, seen: Mapping[str, NDArray[Any]]) -> None:
+        """Look at what the tensors hold in one run; every row of every run is kept with the same probability."""
+        for name in self.tensors:
+            flat = seen[name].reshape(-1, seen[name].shape[-1])
+            keys = self._random.random(len(flat))
+            chosen = np.argsort(keys)[:_ROWS]
+            self._kept[name].append((keys[chosen], flat[chosen]))
+            all_keys = np.concatenate([keys for keys, _ in self._kept[name]])
+            if len(all_keys) > _ROWS:
+                rows = np.concatenate([rows for _, rows in self._kept[name]])
+                best = np.argsort(all_keys)[:_ROWS]
+                self._kept[name] = [(all_keys[best], rows[best])]
+
+    def of(self, tensor: str) -> NDArray[np.float32]:
+        """The rows of one tensor, [rows, channels]."""
+        return np.concatenate([rows for _, rows in self._kept[tensor]])
+
+
+def smooth_rows(
+    model: onnx.ModelProto, rows: SampledRows, flavour: QuantizationFlavour
+) -> tuple[onnx.ModelProto, tuple[Smoothed, ...], dict[str, NDArray[np.float32] | None]]:
+    """As :func:`smooth`, for rows of the smoothable tensors that were seen already.
+
+    Returns:
+        The model, what was moved, and the tensors that hold something else now → their rows; None for the steps of a
+        normalisation that is written out, whose rows nobody took.
+    """
     smoothed = onnx.ModelProto()
     smoothed.CopyFrom(model)
     graph = Graph(smoothed)
-    tensors = smoothable(smoothed)
-    seen = _rows_of(model, tensors, batches)
     done = []
-    for tensor in tensors:
+    changed: dict[str, NDArray[np.float32] | None] = {}
+    for tensor in rows.tensors:
         readers = graph.consumers[tensor]
         weights = [_weight(node, graph) for node in readers]  # [outputs, channels] each
-        alpha, scales = _best(seen[tensor], np.concatenate(weights), flavour)
+        alpha, scales = _best(rows.of(tensor), np.concatenate(weights), flavour)
         if alpha is None:
             continue
         for node, index in _constants_before(tensor, graph) or ():
+            changed[node.output[0]] = None
             divided = np.asarray(graph.constant(node.input[index]), np.float64) / scales
             node.input[index] = graph.store(f"{node.input[index]}_smoothed", divided.astype(np.float32))
         for node, weight in zip(readers, weights, strict=True):
@@ -79,8 +131,9 @@ def smooth(
             values = from_matrices(node, (weight * scales)[None, :, :, None], shape)
             node.input[1] = graph.store(f"{node.input[1]}_smoothed", values.astype(np.float32))
         done.append(Smoothed(tensor, tuple(node.name for node in readers), alpha))
+        changed[tensor] = np.asarray(rows.of(tensor) / scales, np.float32)
     remove_unused(smoothed)
-    return smoothed, tuple(done)
+    return smoothed, tuple(done), changed
 
 
 def smoothable(model: onnx.ModelProto) -> list[str]:
@@ -139,47 +192,41 @@ def _constants_before(tensor: str, graph: Graph) -> list[tuple[onnx.NodeProto, i
     return None if before is None else found + before
 
 
-def _rows_of(
-    model: onnx.ModelProto, tensors: Sequence[str], batches: Sequence[Batch]
-) -> dict[str, NDArray[np.float64]]:
-    random = np.random.default_rng(0)
-    probe = Probe(model, tensors)
-    rows: dict[str, list[NDArray[np.float64]]] = {name: [] for name in tensors}
-    for batch in batches:
-        for name, values in zip(tensors, probe.run(batch), strict=True):
-            flat = values.reshape(-1, values.shape[-1])
-            chosen = random.permutation(len(flat))[:_ROWS]
-            rows[name].append(flat[chosen].astype(np.float64))
-    return {name: np.concatenate(parts) for name, parts in rows.items()}
-
-
 def _best(
-    x: NDArray[np.float64], weight: NDArray[np.float64], flavour: QuantizationFlavour
+    x: NDArray[np.float32], weight: NDArray[np.float64], flavour: QuantizationFlavour
 ) -> tuple[float | None, NDArray[np.float64]]:
     """The α with the smallest error, and its scales; None and ones where none is worth it."""
-    right = x @ weight.T
-    widest = np.maximum(np.abs(x).max(axis=0), np.finfo(np.float32).eps)
-    heaviest = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).eps)
-    smallest = _WORTH_IT * _error(x, weight, right, flavour)
+    tiny = np.finfo(np.float32).eps
+    widest = np.maximum(np.abs(x).max(axis=0).astype(np.float64), tiny)
+    heaviest = np.maximum(np.abs(weight).max(axis=0), tiny)
+    some = weight[:: -(-len(weight) // _OUTPUTS)].astype(np.float32)
+    right = x @ some.T
+    smallest = _WORTH_IT * _error(x, some, right, flavour)
     best: tuple[float | None, NDArray[np.float64]] = None, np.ones_like(widest)
     for alpha in _ALPHAS:
         scales = widest**alpha / heaviest ** (1 - alpha)
         scales /= np.exp(np.log(scales).mean())
-        error = _error(x / scales, weight * scales, right, flavour)
+        narrow = scales.astype(np.float32)
+        error = _error(x / narrow, some * narrow, right, flavour)
         if error < smallest:
             smallest, best = error, (alpha, scales)
     return best
 
 
 def _error(
-    x: NDArray[np.float64],
-    weight: NDArray[np.float64],
-    right: NDArray[np.float64],
+    x: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    right: NDArray[np.float32],
     flavour: QuantizationFlavour,
 ) -> float:
-    axis = 0 if flavour.per_channel else None
-    rounded = activation_grid(Range(float(x.min()), float(x.max())), flavour).round(x)
-    steps = weight_scales(weight.astype(np.float32), axis, flavour)
-    integers = quantize_weight(weight.astype(np.float32), steps, axis).astype(np.float64)
-    found = rounded @ (integers * (steps[:, None] if axis == 0 else steps)).T
-    return float(np.square(found - right).sum())
+    """Squared error of the quantized product, with the smallest and the largest value as range."""
+    grid = activation_grid(Range(float(x.min()), float(x.max())), flavour)
+    steps = np.clip(
+        np.rint(x / np.float32(grid.scale)), grid.lowest - grid.zero_point, grid.highest - grid.zero_point
+    )
+    scales = weight_scales(weight, 0 if flavour.per_channel else None, flavour)
+    along = scales[:, None] if scales.ndim else scales
+    highest = highest_weight(flavour)
+    integers = np.clip(np.rint(weight / along), -highest, highest)
+    found = (steps * np.float32(grid.scale)) @ (integers * along).T
+    return float(np.square(found - right).sum(dtype=np.float64))

@@ -25,7 +25,11 @@ class Quantize(Settings, Technique):
             DataError: Activations on the calibration data are not finite.
         """
         quantized, report = quantize_static(
-            network.to_onnx(), calibration_batches(network, context), context.target.quantization, self
+            network.to_onnx(),
+            calibration_batches(network, context),
+            context.target.quantization,
+            self,
+            context.reporter,
         )
         context.reports["quantize"] = report.to_dict()
         return network.with_onnx(quantized)

@@ -11,10 +11,14 @@ import numpy as np
 
 from compress.errors import NetworkError, RecipeError
 from compress.metrics.outcomes import OutcomeCollector, Outcomes, worst_drop
-from compress.quantization import Settings, prepare, quantize_static
-from compress.quantization.probe import Probe, hold_back
+from compress.onnx_graph.graph import Graph
+from compress.onnx_graph.weights import spooled
+from compress.quantization import Settings, place, prepare, quantize_static
+from compress.quantization.batches import bounded, hold_back
+from compress.quantization.calibration import no_samples
+from compress.quantization.probe import Probe
 from compress.quantization.recovery import SAMPLES
-from compress.quantization.rewriting import rewrite
+from compress.quantization.rewriting import rewrite, tried_on
 from compress.quantization.sensitivity import Trials, cheapest_in_float
 from compress.techniques.base import Context, Technique, calibration_batches
 
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 #: Samples that a choice of layers is judged on: the calibration data's and as many of the training data's as missing.
 _JUDGED_ON = 2000
 
-_BATCH_SIZE = 64
+_BATCH_SIZE = 16
 
 #: Share of the margin that may be lost on them; the rest is for what other samples show.
 _SHARE = 0.5
@@ -58,13 +62,25 @@ class QuantizeMixed(Settings, Technique):
             RecipeError: A node to be excluded is not in the network.
             DataError: Activations on the calibration data are not finite.
         """
-        model, flavour = network.to_onnx(), context.target.quantization
+        with spooled(network.to_onnx()) as model:
+            return network.with_onnx(self._quantized(model, network, context))
+
+    def _quantized(self, model: onnx.ModelProto, network: Network, context: Context) -> onnx.ModelProto:
+        flavour = context.target.quantization
         settings = Settings(**{name: getattr(self, name) for name in Settings.__dataclass_fields__})
-        prepared = prepare(model)
-        held, _ = hold_back(calibration_batches(network, context), SAMPLES, prepared)
-        rewritten, _ = rewrite(prepared, held, flavour, settings)
-        trials = Trials(rewritten, held, flavour, settings)
+        prepared = prepare(model, store_twice=True)
+        graph = Graph(prepared)
+        names = [*place(prepared, flavour, settings).activations, *graph.outputs]
+        small = bounded(calibration_batches(network, context), graph, names)
+        held, _ = hold_back(small, SAMPLES, prepared)
+        if not held:
+            raise no_samples()
+        context.reporter.step("calibrating")
+        variant, _ = rewrite(prepared, tried_on(held, graph, names), flavour, settings)
+        trials = Trials(variant.model, held, flavour, settings)
+        context.reporter.step("trying layers in int8")
         sensitivities = trials.sensitivities()
+        context.reporter.step("choosing layers to leave in float")
         judge = _Judge(prepared, network, context)
         chosen = cheapest_in_float(
             sensitivities, lambda in_float: judge.drop(trials.quantized(in_float)) <= _SHARE * self.max_drop
@@ -82,9 +98,10 @@ class QuantizeMixed(Settings, Technique):
                 "leave this network in float, or train it for int8",
             )
         settings = replace(settings, exclude_nodes=(*settings.exclude_nodes, *chosen))
-        quantized, report = quantize_static(model, calibration_batches(network, context), flavour, settings)
+        batches = calibration_batches(network, context)
+        quantized, report = quantize_static(model, batches, flavour, settings, context.reporter)
         context.reports["quantize"] = report.to_dict()
-        return network.with_onnx(quantized)
+        return quantized
 
 
 class _Judge:
@@ -102,10 +119,10 @@ class _Judge:
         return worst_drop(self._outcomes(model), self._before)
 
     def _outcomes(self, model: onnx.ModelProto) -> tuple[Outcomes, ...]:
-        ours, original = Probe(model, self._outputs), Probe(self._original, self._outputs)
-        collector = OutcomeCollector(self._metrics)
+        ours, collector = Probe(model, self._outputs), OutcomeCollector(self._metrics)
+        original = Probe(self._original, self._outputs) if collector.needs_reference else None
         for batch in self._batches():
-            wanted = original.run(batch.inputs) if collector.needs_reference else None
+            wanted = None if original is None else original.run(batch.inputs)
             collector.add(ours.run(batch.inputs), batch.targets, wanted)
         return collector.outcomes()
 

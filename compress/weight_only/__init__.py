@@ -15,10 +15,13 @@ from compress.errors import NetworkError, RecipeError
 from compress.onnx_graph.fold import prepare, remove_unused
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.quantized import quantized_operator
+from compress.onnx_graph.weights import size_of_model, spooled, without_files
+from compress.quantization.batches import bounded
+from compress.quantization.shelf import Shelf
 from compress.weight_only.grouped import GroupedWeight
 from compress.weight_only.inputs import CalibrationInputs
 from compress.weight_only.layers import Layer, find_layers
-from compress.weight_only.packing import pack
+from compress.weight_only.packing import pack_all
 from compress.weight_only.settings import ALGORITHMS, DATA_DRIVEN, Settings
 
 __all__ = [
@@ -108,26 +111,37 @@ def quantize_weights(
         DataError: The samples are needed and do not fit, or make NaN or infinity.
     """
     settings = settings or Settings()
-    quantized = prepare(model)
-    _check_float(quantized)
-    graph = Graph(quantized)
-    _check_excluded(graph, settings)
-    layers, float_nodes = find_layers(graph, settings.group_size, settings.exclude_nodes)
-    if not layers:
-        reasons = Counter(float_nodes.values()).most_common(3)
-        raise NetworkError(
-            "matrix products with constant weights",
-            f"nothing to quantize: {'; '.join(reason for reason, _ in reasons) or 'none in the network'}",
-            "choose a smaller group_size, or leave this network as it is",
+    with spooled(model) as light, Shelf() as shelf:
+        quantized = prepare(light, store_twice=True)
+        _check_float(quantized)
+        graph = Graph(quantized)
+        _check_excluded(graph, settings)
+        layers, float_nodes = find_layers(graph, settings.group_size, settings.exclude_nodes)
+        if not layers:
+            reasons = Counter(float_nodes.values()).most_common(3)
+            raise NetworkError(
+                "matrix products with constant weights",
+                f"nothing to quantize: {'; '.join(reason for reason, _ in reasons) or 'none in the network'}",
+                "choose a smaller group_size, or leave this network as it is",
+            )
+        calibration = (
+            CalibrationInputs(
+                quantized, bounded(batches, graph, [each.input for each in layers]), settings.samples, shelf
+            )
+            if settings.algorithm in DATA_DRIVEN
+            else None
         )
-    calibration = CalibrationInputs(batches, settings.samples) if settings.algorithm in DATA_DRIVEN else None
-    before = quantized.ByteSize()
-    told = []
-    for layer in layers:
-        weight, reason = _quantized(layer, quantized, calibration, settings)
-        pack(quantized, layer, weight, settings.compute)
-        told.append(_report(layer, weight, "rtn" if reason else settings.algorithm, reason))
-    remove_unused(quantized)
+        before = size_of_model(quantized)
+        weights, told = [], []
+        for layer in layers:
+            weight, reason = _quantized(layer, calibration, settings)
+            if calibration is not None:
+                calibration.put(layer, weight.dequantized())
+            weights.append((layer, weight))
+            told.append(_report(layer, weight, "rtn" if reason else settings.algorithm, reason))
+        pack_all(quantized, weights, settings.compute)
+        remove_unused(quantized)
+        quantized = without_files(quantized)
     report = WeightOnlyReport(
         settings=settings,
         layers=tuple(told),
@@ -140,7 +154,7 @@ def quantize_weights(
 
 
 def _quantized(
-    layer: Layer, model: onnx.ModelProto, calibration: CalibrationInputs | None, settings: Settings
+    layer: Layer, calibration: CalibrationInputs | None, settings: Settings
 ) -> tuple[GroupedWeight, str]:
     """The layer on its grid, and why plain rounding put it there where that was not asked for."""
     if settings.algorithm == "onnxruntime":
@@ -154,7 +168,7 @@ def _quantized(
         return algorithm(layer.weight, settings), ""
     search = neural_compressor.gptq if settings.algorithm == "gptq" else neural_compressor.awq
     try:
-        return search(layer.weight, calibration.rows(model, layer.input), settings), ""
+        return search(layer.weight, calibration.rows(layer.input), settings), ""
     except neural_compressor.NotApplicableError as error:
         return neural_compressor.rtn(layer.weight, settings), str(error)
 

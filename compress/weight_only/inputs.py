@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from compress.errors import DataError, NetworkError
+from compress.onnx_graph.sessions import open_session
+from compress.onnx_graph.weights import folder_of, stored
+from compress.quantization.shelf import Shelf
+from compress.quantization.walk import Walk
+from compress.weight_only.layers import Layer, as_stored
 
 #: Rows kept of a layer's inputs, spread over all samples: memory does not grow with the samples or their length.
 MOST_ROWS = 8192
@@ -19,17 +23,23 @@ Feed = Mapping[str, NDArray[Any]]
 
 
 class CalibrationInputs:
-    """Runs the network, as far as it is quantized by then, up to one of its tensors.
+    """The network on its way through its layers, each with the weights that it was given by then.
+
+    Weights are put in as floats, so that the graph stays as it is and every layer runs once; what the integer kernel
+    adds by rounding its input is left out.
 
     Args:
+        model: The float network, prepared; it is not modified.
         batches: For each input of the network its array, axis 0 counts samples.
         samples: How many of them are used at most.
+        shelf: Where activations are kept.
 
     Raises:
         DataError: There is none.
+        NetworkError: ONNX Runtime cannot run the network.
     """
 
-    def __init__(self, batches: Iterable[Feed], samples: int) -> None:
+    def __init__(self, model: onnx.ModelProto, batches: Iterable[Feed], samples: int, shelf: Shelf) -> None:
         self.feeds: list[Feed] = []
         self.samples = 0
         for batch in batches:
@@ -41,25 +51,46 @@ class CalibrationInputs:
             raise DataError(
                 "calibration samples", "none", "give at least one batch, better 100 samples or more"
             )
+        _check_runs(model)
+        self._model = onnx.ModelProto()
+        self._model.CopyFrom(model)
+        self._walk = Walk(self._model, self.feeds, shelf)
         self._last: tuple[str, NDArray[np.float32]] | None = None
 
-    def rows(self, model: onnx.ModelProto, tensor: str) -> NDArray[np.float32]:
+    def put(self, layer: Layer, weight: NDArray[np.float32]) -> None:
+        """Give a layer these weights, [outputs, inputs], for all layers behind it."""
+        graph = self._walk.graph
+        tensor = stored(layer.initializer, as_stored(layer, weight, graph), folder_of(self._model))
+        graph.initializers[layer.initializer].CopyFrom(tensor)
+
+    def rows(self, tensor: str) -> NDArray[np.float32]:
         """A tensor's values as float32 [rows, its last axis], at most :data:`MOST_ROWS` rows.
+
+        Tensors are asked for in the order in which they are computed.
 
         Raises:
             DataError: The samples do not fit the network, or make NaN or infinity.
-            NetworkError: ONNX Runtime cannot run the network.
         """
         if self._last is None or self._last[0] != tensor:  # query, key and value read the same tensor
-            self._last = (tensor, self._run(model, tensor))
+            self._last = (tensor, self._run(tensor))
         return self._last[1]
 
-    def _run(self, model: onnx.ModelProto, tensor: str) -> NDArray[np.float32]:
-        session = None if tensor in self.feeds[0] else _session_up_to(model, tensor)
+    def _run(self, tensor: str) -> NDArray[np.float32]:
+        try:
+            self._walk.to(tensor)
+        except Exception as error:  # ONNX Runtime's own classes have no common root but this
+            given = ", ".join(
+                f"{name} {values.dtype}{list(values.shape)}" for name, values in self.feeds[0].items()
+            )
+            raise DataError(
+                "calibration batches that the network takes",
+                f"{given}, which it refuses ({str(error).strip().splitlines()[0]})",
+                "give arrays of its types and shapes",
+            ) from error
         kept = []
         most = -(-MOST_ROWS // len(self.feeds))
-        for feed in self.feeds:
-            values = feed[tensor] if session is None else _value(session, feed)
+        for number in range(len(self.feeds)):
+            values = self._walk.values(tensor, number)
             rows = values.reshape(-1, values.shape[-1])
             kept.append(np.asarray(rows[:: -(-len(rows) // most)], np.float32))
         gathered = np.concatenate(kept)
@@ -72,36 +103,12 @@ class CalibrationInputs:
         return gathered
 
 
-def _session_up_to(model: onnx.ModelProto, tensor: str) -> onnxruntime.InferenceSession:
-    """A session whose one output is the tensor; ONNX Runtime leaves out what it does not depend on."""
-    cut = onnx.ModelProto()
-    cut.CopyFrom(model)
-    del cut.graph.output[:]
-    cut.graph.output.append(onnx.helper.make_tensor_value_info(tensor, onnx.TensorProto.FLOAT, None))
-    options = onnxruntime.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
+def _check_runs(model: onnx.ModelProto) -> None:
     try:
-        return onnxruntime.InferenceSession(
-            cut.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        open_session(model)
     except Exception as error:  # ONNX Runtime's own classes have no common root but this
         raise NetworkError(
             "a network that ONNX Runtime can run",
             str(error).strip().splitlines()[0],
             "replace the operator it names, or export the network again",
         ) from error
-
-
-def _value(session: onnxruntime.InferenceSession, feed: Feed) -> NDArray[Any]:
-    needed = {value.name for value in session.get_inputs()}
-    try:
-        found: NDArray[Any] = session.run(None, {name: feed[name] for name in needed})[0]
-    except Exception as error:  # ONNX Runtime's own classes have no common root but this
-        given = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in feed.items())
-        raise DataError(
-            "calibration batches that the network takes",
-            f"{given}, which it refuses ({str(error).strip().splitlines()[0]})",
-            "give arrays of its types and shapes",
-        ) from error
-    return found

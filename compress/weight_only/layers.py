@@ -54,6 +54,12 @@ def find_layers(
     return layers, reasons
 
 
+def as_stored(layer: Layer, weight: NDArray[np.float32], graph: Graph) -> NDArray[np.float32]:
+    """A weight [outputs, inputs] in the layout in which the graph holds the layer's."""
+    node = next(node for node in graph.consumers[layer.initializer] if node.name in layer.nodes)
+    return np.ascontiguousarray(weight if _input_axis(node) == 1 else weight.T)
+
+
 def _obstacle(node: onnx.NodeProto, graph: Graph, group_size: int, excluded: Collection[str]) -> str | None:
     weight = graph.constant(node.input[1])
     if node.name in excluded:

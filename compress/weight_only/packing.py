@@ -5,6 +5,8 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -18,15 +20,33 @@ _ACCURACY_LEVELS = {"float32": 1, "int8": 4}
 
 
 def pack(model: onnx.ModelProto, layer: Layer, weight: GroupedWeight, compute: str) -> None:
-    """Replace a layer's nodes in place; their old weights stay as unused initialisers.
+    """Replace one layer's nodes in place; see :func:`pack_all`."""
+    pack_all(model, [(layer, weight)], compute)
+
+
+def pack_all(model: onnx.ModelProto, weights: Iterable[tuple[Layer, GroupedWeight]], compute: str) -> None:
+    """Replace layers' nodes in place; their old weights stay as unused initialisers.
 
     Args:
-        model: Has the layer.
-        layer: From :func:`compress.weight_only.layers.find_layers` of this model.
-        weight: What it is to multiply by.
+        model: Has the layers.
+        weights: Layers, from :func:`compress.weight_only.layers.find_layers` of this model, and what each is to
+            multiply by.
         compute: What the products are computed in, one of :data:`compress.weight_only.settings.COMPUTE`.
     """
     graph = Graph(model)
+    instead: dict[str, list[onnx.NodeProto]] = {}
+    for layer, weight in weights:
+        constants, scaled_by = _stored(layer, weight, graph)
+        for node in graph.consumers[layer.initializer]:
+            if node.name in layer.nodes:
+                instead[node.name] = _instead(node, graph, weight, constants, scaled_by, compute)
+    replace_nodes(model, [each for node in graph.nodes for each in instead.get(node.name, [node])])
+    if all(entry.domain != DOMAIN for entry in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
+
+
+def _stored(layer: Layer, weight: GroupedWeight, graph: Graph) -> tuple[list[str], str | None]:
+    """The constants of a layer's operator, and what its input is multiplied by first, where it is."""
     stored = [
         graph.store(f"{layer.initializer}_packed", _packed(weight.integers, weight.bits)),
         graph.store(f"{layer.initializer}_scales", weight.scales),
@@ -41,15 +61,7 @@ def pack(model: onnx.ModelProto, layer: Layer, weight: GroupedWeight, compute: s
         if weight.input_scales is None
         else graph.store(f"{layer.initializer}_input_scales", weight.input_scales)
     )
-    nodes = []
-    for node in graph.nodes:
-        if node.name in layer.nodes:
-            nodes += _instead(node, graph, weight, stored, scaled_by, compute)
-        else:
-            nodes.append(node)
-    replace_nodes(model, nodes)
-    if all(entry.domain != DOMAIN for entry in model.opset_import):
-        model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
+    return stored, scaled_by
 
 
 def _instead(

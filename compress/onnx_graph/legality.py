@@ -1,0 +1,31 @@
+"""Whether a model keeps ONNX's rules, without copying its weights to find out."""
+
+from __future__ import annotations
+
+import onnx
+
+from compress.onnx_graph.weights import LARGE, is_outside
+
+
+def check_legal(model: onnx.ModelProto) -> None:
+    """Run ONNX's checker on a model of any size, wherever its weights lie.
+
+    The checker looks at no values of weights, and would copy them twice: large ones are shown to it as inputs.
+
+    Raises:
+        onnx.checker.ValidationError: The model breaks a rule.
+    """
+    sketch = onnx.ModelProto(
+        ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions
+    )
+    sketch.graph.name = model.graph.name
+    for field in ("node", "input", "output", "value_info", "sparse_initializer"):
+        getattr(sketch.graph, field).extend(getattr(model.graph, field))
+    inputs = {value.name for value in model.graph.input}
+    for tensor in model.graph.initializer:
+        if not is_outside(tensor) and tensor.ByteSize() < LARGE:
+            sketch.graph.initializer.append(tensor)
+        elif tensor.name not in inputs:
+            kind = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+            sketch.graph.input.append(onnx.ValueInfoProto(name=tensor.name, type=kind))
+    onnx.checker.check_model(sketch)

@@ -1,0 +1,86 @@
+"""Arrays kept for later: in memory as far as a budget goes, in temporary files beyond it."""
+
+from __future__ import annotations
+
+import tempfile
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.errors import OutputError
+
+#: Bytes that are kept in memory.
+IN_MEMORY = 256 << 20
+
+
+class Shelf:
+    """A place for arrays; a context manager, behind whose end nothing can be read any more.
+
+    Args:
+        room: Bytes that may be kept in memory.
+    """
+
+    def __init__(self, room: int = IN_MEMORY) -> None:
+        self.room = room
+        self._folder = tempfile.TemporaryDirectory(prefix="compress-activations-")
+        self._numbers = count()
+
+    def __enter__(self) -> Shelf:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._folder.cleanup()
+
+    def put(self, values: NDArray[Any]) -> Kept:
+        """Keep an array until what is returned here is forgotten.
+
+        Raises:
+            OutputError: The temporary directory has no room.
+        """
+        return Kept(self, values)
+
+    def new_file(self) -> Path:
+        """A path that nobody uses yet."""
+        return Path(self._folder.name) / str(next(self._numbers))
+
+
+class Kept:
+    """An array on a shelf; its place is free again when nobody refers to it any more."""
+
+    def __init__(self, shelf: Shelf, values: NDArray[Any]) -> None:
+        self._shelf, self._dtype, self._shape = shelf, values.dtype, values.shape
+        self._bytes = values.nbytes
+        self._values: NDArray[Any] | None = None
+        self._path: Path | None = None
+        if self._bytes <= shelf.room:
+            shelf.room -= self._bytes
+            self._values = values
+            return
+        self._path = shelf.new_file()
+        try:
+            np.ascontiguousarray(values).tofile(self._path)
+        except OSError as error:
+            raise OutputError(
+                f"room for {self._bytes / 1e6:.0f} MB of activations in {self._path.parent.parent}",
+                str(error),
+                "make room, or set TMPDIR to another directory",
+            ) from error
+
+    def get(self) -> NDArray[Any]:
+        """The array."""
+        if self._values is not None:
+            return self._values
+        assert self._path is not None
+        return np.fromfile(self._path, self._dtype).reshape(self._shape)
+
+    def __del__(self) -> None:
+        if self._values is not None:
+            self._shelf.room += self._bytes
+        elif self._path is not None:
+            self._path.unlink(missing_ok=True)
