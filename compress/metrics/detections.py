@@ -1,0 +1,427 @@
+"""From a detector's outputs to boxes, scores and classes: one way for the original and for every build.
+
+Four kinds of outputs are told apart by their shapes. There are n images, a places that a box can come from, k boxes
+that the graph itself kept, and c classes; :class:`compress.data.DetectionOptions` says what shapes leave open::
+
+    boxes [n, a, 4] or [n, 4, a], scores [n, a, c] or [n, c, a]    two outputs
+    [n, 4 + c, a] or [n, a, 4 + c]                                 one output; 5 + c with a score of any object
+    boxes [n, k, 4], scores [n, k], class numbers [n, k]           nms = false; also the number of boxes, [n] or [n, 1]
+    rows [n, k, 6 or 7] or [n, 1, k, 6 or 7]                       nms = false; each row is one detection
+
+Axes of length 1 in between are dropped. A box whose coordinates or score are not finite is left out, and boxes are cut
+at the edges of the input where its size is known. Of two boxes of one class that overlap by more than
+``iou_threshold``, the one with the lower score goes (greedy non-maximum suppression, as in torchvision's
+``batched_nms``); equal scores go by place, then by class. Everything is deterministic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.closest import closest
+from compress.data.detection_options import DetectionOptions
+from compress.errors import MetricError
+from compress.metrics.metric import Array, Values
+from compress.tensors import TensorSpec
+
+#: More candidates of one image than these, the best ones, are not looked at before suppression.
+MOST_CANDIDATES = 30_000
+
+_PIXEL = 1.0
+_AT_ONCE = 1024
+_TABLE = "[detections] of compress-data.toml"
+_ROWS = {
+    6: ("x1", "y1", "x2", "y2", "score", "class"),
+    7: ("image", "x1", "y1", "x2", "y2", "class", "score"),
+}
+
+
+class Detections(NamedTuple):
+    """What a detector found in one image, the highest score first.
+
+    Attributes:
+        boxes: float64 ``(k, 4)``: x1, y1, x2, y2 in pixels of the network's input.
+        scores: float64 ``(k,)``.
+        classes: int64 ``(k,)``, from 0.
+    """
+
+    boxes: Values
+    scores: Values
+    classes: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which output holds what, by position.
+
+    Attributes:
+        kind: ``two`` for boxes and scores, ``one`` for both in one output, ``kept`` for boxes, scores and class numbers
+            of a graph that suppresses overlaps, ``rows`` for one output with a row a detection.
+        boxes: The output with boxes, or the only one.
+        scores: The output with scores; None where there is one output.
+        labels: The output with class numbers; None but for ``kept``.
+        count: The output with the number of valid boxes; None where there is none.
+    """
+
+    kind: str
+    boxes: int
+    scores: int | None = None
+    labels: int | None = None
+    count: int | None = None
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Positions of the outputs that are read."""
+        return tuple(each for each in (self.boxes, self.scores, self.labels, self.count) if each is not None)
+
+
+def find_layout(specs: Sequence[TensorSpec], options: DetectionOptions) -> Layout:
+    """Which output holds what, by the names told, else by shapes, and where shapes are alike by words in the names.
+
+    Args:
+        specs: The network's outputs.
+        options: Names, and whether the graph suppresses overlaps itself.
+
+    Raises:
+        MetricError: There is no output of a name that was told, none of a fitting shape, or several.
+    """
+    free = _Free(specs, options)
+    if len(specs) == 1 or (
+        options.boxes is not None and options.scores is None and not free.is_boxes(options.boxes)
+    ):
+        only = free.take("boxes", lambda spec, shape: True)
+        if len(_shape(specs[only])) == 3:
+            return Layout("one" if options.nms else "rows", only)
+        raise free.unclear("boxes")
+    boxes = free.take("boxes", lambda spec, shape: len(shape) == 3 and 4 in shape[1:])
+    if options.nms:
+        return Layout("two", boxes, free.take("scores", lambda spec, shape: len(shape) in (2, 3)))
+    labels = free.find(
+        "labels", lambda spec, shape: len(shape) == 2 and shape[1] != 1 and _numbers_classes(spec)
+    )
+    if labels is None:
+        return Layout("two", boxes, free.take("scores", lambda spec, shape: len(shape) == 3))
+    count = free.find("count", lambda spec, shape: len(shape) == 1 or (len(shape) == 2 and shape[1] == 1))
+    return Layout("kept", boxes, free.take("scores", lambda spec, shape: len(shape) == 2), labels, count)
+
+
+def detections_of(
+    outputs: Sequence[Array], options: DetectionOptions, layout: Layout | None = None
+) -> list[Detections]:
+    """What the detector found, image by image.
+
+    Args:
+        outputs: An array ``(n, …)`` for each output of the network.
+        options: How they are read.
+        layout: Which output holds what; None finds it by shapes alone.
+
+    Raises:
+        MetricError: The outputs do not have shapes that fit together.
+    """
+    if layout is None:
+        specs = [TensorSpec(f"output {i}", str(each.dtype), each.shape) for i, each in enumerate(outputs)]
+        layout = find_layout(specs, options)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is left out below
+        if layout.kind in ("kept", "rows"):
+            found = (
+                _kept(outputs, layout, options) if layout.kind == "kept" else _rows(outputs, layout, options)
+            )
+            return [_best(*each, options, suppress=False) for each in found]
+        boxes, scores = (_two if layout.kind == "two" else _one)(outputs, layout, options)
+        corners = _corners(boxes, options.form or ("xyxy" if layout.kind == "two" else "cxcywh"), options)
+        return [
+            _best(each, *_candidates(score, options.score_threshold), options, suppress=options.nms)
+            for each, score in zip(corners, scores, strict=True)
+        ]
+
+
+class _Free:
+    """Outputs that have no role yet."""
+
+    def __init__(self, specs: Sequence[TensorSpec], options: DetectionOptions) -> None:
+        self._specs = specs
+        self._told = {role: getattr(options, role) for role in _HINTS}
+        self._left = [index for index, spec in enumerate(specs) if spec.name not in self._told.values()]
+
+    def is_boxes(self, name: str) -> bool:
+        """Whether the output of that name can hold boxes alone."""
+        shapes = [_shape(spec) for spec in self._specs if spec.name == name]
+        return bool(shapes) and len(self._specs) > 1 and len(shapes[0]) == 3 and 4 in shapes[0][1:]
+
+    def find(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int | None:
+        """The output told for the role, or the one that fits; None where none or several do."""
+        name = self._told[role]
+        if name is not None:
+            names = [spec.name for spec in self._specs]
+            if name not in names:
+                todo = closest(name, names) or f"choose one of {', '.join(names)}"
+                raise MetricError(f"an output of the name told as {role} in {_TABLE}", f"'{name}'", todo)
+            return names.index(name)
+        fitting = [index for index in self._left if fits(self._specs[index], _shape(self._specs[index]))]
+        if len(fitting) > 1:
+            fitting = [index for index in fitting if _hinted(self._specs[index].name, role)]
+        if len(fitting) != 1:
+            return None
+        self._left.remove(fitting[0])
+        return fitting[0]
+
+    def take(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int:
+        """As :meth:`find`, where there must be one."""
+        found = self.find(role, fits)
+        if found is None:
+            raise self.unclear(role)
+        return found
+
+    def unclear(self, role: str) -> MetricError:
+        """An error that shows all outputs."""
+        told = ", ".join(map(str, self._specs))
+        return MetricError(
+            f"one output that can hold a detector's {role}", told, f"name it: {role} = … in {_TABLE}"
+        )
+
+
+_HINTS = {
+    "boxes": ("box",),
+    "scores": ("score", "conf", "prob", "cls", "class", "logit"),
+    "labels": (),
+    "count": (),
+}
+_LABEL_WORDS = ("label", "class", "categor")
+
+
+def _hinted(name: str, role: str) -> bool:
+    return any(word in name.lower() for word in _HINTS[role])
+
+
+def _numbers_classes(spec: TensorSpec) -> bool:
+    return spec.dtype.startswith(("int", "uint")) or any(word in spec.name.lower() for word in _LABEL_WORDS)
+
+
+def _shape(spec: TensorSpec) -> tuple[int | str, ...]:
+    """Without axes of length 1 in between, down to three axes."""
+    shape = list(spec.shape)
+    while len(shape) > 3 and 1 in shape[1:-1]:
+        del shape[shape.index(1, 1)]
+    return tuple(shape)
+
+
+def _squeezed(output: Array) -> Array:
+    shape = _shape(TensorSpec("", str(output.dtype), output.shape))
+    return output.reshape([int(length) for length in shape])
+
+
+def _two(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) -> tuple[Values, Values]:
+    """Boxes float64 ``(n, a, 4)`` and scores ``(n, a, classes)``."""
+    boxes, scores = _boxes(outputs[layout.boxes]), _squeezed(outputs[layout.scores or 0])
+    scores = scores[:, :, None] if scores.ndim == 2 else scores
+    places = boxes.shape[1]
+    if places not in scores.shape[1:]:
+        found = (
+            f"boxes {list(outputs[layout.boxes].shape)} and scores {list(outputs[layout.scores or 0].shape)}"
+        )
+        raise MetricError("scores for each box", found, f"name the outputs: boxes and scores in {_TABLE}")
+    if scores.shape[1] != places:
+        scores = scores.transpose(0, 2, 1)
+    return boxes, _probabilities(scores, options)
+
+
+def _one(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) -> tuple[Values, Values]:
+    """The same from one output, whose shorter axis holds 4 coordinates and the scores."""
+    output = _squeezed(outputs[layout.boxes]).astype(np.float64)
+    if output.shape[1] <= output.shape[2]:
+        output = output.transpose(0, 2, 1)
+    if output.shape[2] < 5:
+        found = f"an output of shape {list(outputs[layout.boxes].shape)}"
+        raise MetricError(
+            "4 coordinates and at least one score for each box", found, f"set nms or names in {_TABLE}"
+        )
+    scores = output[:, :, 4:]
+    without_objectness = None if options.classes is None else options.classes + (options.background != "none")
+    objectness = options.objectness
+    if objectness is None:
+        objectness = without_objectness is not None and scores.shape[2] == without_objectness + 1
+    if not objectness:
+        return output[:, :, :4], _probabilities(scores, options)
+    if scores.shape[2] < 2:
+        found = f"an output of shape {list(outputs[layout.boxes].shape)}"
+        raise MetricError("scores of classes beside objectness", found, f"set objectness = false in {_TABLE}")
+    any_object = _sigmoid(scores[:, :, :1]) if options.activation != "none" else scores[:, :, :1]
+    return output[:, :, :4], any_object * _probabilities(scores[:, :, 1:], options)
+
+
+def _kept(
+    outputs: Sequence[Array], layout: Layout, options: DetectionOptions
+) -> list[tuple[Values, NDArray[np.int64], Values, NDArray[np.int64]]]:
+    """For each image boxes, their places, scores and class numbers."""
+    boxes = _corners(_boxes(outputs[layout.boxes]), options.form or "xyxy", options)
+    scores, labels = (
+        outputs[index].astype(np.float64) for index in (layout.scores, layout.labels) if index is not None
+    )
+    if scores.shape != boxes.shape[:2] or labels.shape != boxes.shape[:2]:
+        found = ", ".join(str(list(outputs[index].shape)) for index in layout.used)
+        raise MetricError("boxes [n, k, 4] with scores and class numbers [n, k]", found, f"correct {_TABLE}")
+    counts = np.full(len(boxes), boxes.shape[1])
+    if layout.count is not None:
+        counts = outputs[layout.count].reshape(-1).astype(np.int64)
+    return [
+        _single(box, np.where(np.arange(len(score)) < count, score, -np.inf), label, options)
+        for box, score, label, count in zip(boxes, _activated(scores, options), labels, counts, strict=True)
+    ]
+
+
+def _rows(
+    outputs: Sequence[Array], layout: Layout, options: DetectionOptions
+) -> list[tuple[Values, NDArray[np.int64], Values, NDArray[np.int64]]]:
+    """The same from rows; a negative image number ends them, as OpenVINO writes it."""
+    rows = _squeezed(outputs[layout.boxes]).astype(np.float64)
+    columns = options.columns or _ROWS.get(rows.shape[2], ())
+    if len(columns) != rows.shape[2]:
+        found = f"an output of shape {list(outputs[layout.boxes].shape)}"
+        raise MetricError(
+            f"rows of {len(columns) or '6 or 7'} numbers for each box", found, f"set columns in {_TABLE}"
+        )
+    column = {name: rows[:, :, index] for index, name in enumerate(columns)}
+    boxes = np.stack([column[name] for name in ("x1", "y1", "x2", "y2")], axis=2)
+    scores = _activated(column["score"], options)
+    if "image" in column:
+        scores = np.where(column["image"] >= 0, scores, -np.inf)
+    corners = _corners(boxes, options.form or "xyxy", options)
+    return [_single(*each, options) for each in zip(corners, scores, column["class"], strict=True)]
+
+
+def _single(
+    boxes: Values, scores: Values, labels: Values, options: DetectionOptions
+) -> tuple[Values, NDArray[np.int64], Values, NDArray[np.int64]]:
+    """Of one image, the boxes that have a class and enough score."""
+    numbers = np.where(np.isfinite(labels), labels, -1).astype(np.int64) - (options.background == "first")
+    chosen = np.flatnonzero((scores >= options.score_threshold) & (numbers >= 0))
+    if options.classes is not None and len(chosen) and numbers[chosen].max() >= options.classes:
+        raise _other_classes(f"class number {numbers[chosen].max()}", options.classes)
+    return boxes, chosen, scores[chosen], numbers[chosen]
+
+
+def _boxes(output: Array) -> Values:
+    """float64 ``(n, a, 4)``."""
+    boxes = _squeezed(output).astype(np.float64)
+    return boxes if boxes.shape[2] == 4 else boxes.transpose(0, 2, 1)
+
+
+def _probabilities(scores: Array, options: DetectionOptions) -> Values:
+    """Activated, and without the background."""
+    activated = _activated(scores.astype(np.float64), options)
+    start, stop = int(options.background == "first"), activated.shape[2] - (options.background == "last")
+    activated = activated[:, :, start:stop]
+    if options.classes is not None and activated.shape[2] != options.classes:
+        raise _other_classes(f"scores for {activated.shape[2]}", options.classes)
+    return activated
+
+
+def _other_classes(found: str, classes: int) -> MetricError:
+    todo = f"set background or objectness in {_TABLE}, or categories in its table [annotations]"
+    return MetricError(f"the {classes} classes of the data in the detector's outputs", found, todo)
+
+
+def _activated(scores: Values, options: DetectionOptions) -> Values:
+    if options.activation == "sigmoid":
+        return _sigmoid(scores)
+    if options.activation == "softmax" and scores.ndim == 3:
+        powers = np.exp(scores - scores.max(axis=2, keepdims=True))
+        softmax: Values = powers / powers.sum(axis=2, keepdims=True)
+        return softmax
+    return scores
+
+
+def _sigmoid(scores: Values) -> Values:
+    sigmoid: Values = 1 / (1 + np.exp(-np.clip(scores, -700, 700)))
+    return sigmoid
+
+
+def _corners(boxes: Values, form: str, options: DetectionOptions) -> Values:
+    """x1, y1, x2, y2 in pixels, float64 ``(n, a, 4)``, cut at the edges where the size is known."""
+    largest = np.max(boxes, initial=0, where=np.isfinite(boxes))
+    if not options.normalised and _PIXEL / 20 < largest < 1.5 * _PIXEL:
+        found = f"coordinates that are all at most {largest:.3g}"
+        raise MetricError(
+            "boxes in pixels of the network's input", found, f"set normalised = true in {_TABLE}"
+        )
+    if options.normalised and options.size is None:
+        todo = f"set size = [height, width] in {_TABLE}"
+        raise MetricError("the size of the network's input, for normalised boxes", "none", todo)
+    first, second = boxes[:, :, :2], boxes[:, :, 2:]
+    if form == "cxcywh":
+        first, second = first - second / 2, first + second / 2
+    elif form == "xywh":
+        second = first + second
+    corners = np.concatenate([first, second], axis=2)
+    corners[~np.isfinite(corners)] = np.nan  # cutting would make infinity an edge
+    if options.size is None:
+        return corners
+    edges = np.array([options.size[1], options.size[0]] * 2, dtype=np.float64)
+    cut: Values = np.clip(corners * edges if options.normalised else corners, 0, edges)
+    return cut
+
+
+def _candidates(scores: Values, threshold: float) -> tuple[NDArray[np.int64], Values, NDArray[np.int64]]:
+    """Places, scores and classes of one image's scores, float64 ``(a, classes)``, from the threshold on."""
+    places, classes = np.nonzero(scores >= threshold)  # NaN is not
+    return places, scores[places, classes], classes
+
+
+def _best(
+    boxes: Values,
+    places: NDArray[np.int64],
+    scores: Values,
+    classes: NDArray[np.int64],
+    options: DetectionOptions,
+    suppress: bool,
+) -> Detections:
+    """The best of one image, overlapping ones suppressed where that is asked for."""
+    whole = np.isfinite(boxes[places]).all(axis=1) & np.isfinite(scores)
+    order = np.flatnonzero(whole)
+    order = order[np.argsort(-scores[order], kind="stable")][:MOST_CANDIDATES]
+    found = Detections(boxes[places[order]], scores[order], classes[order].astype(np.int64))
+    if suppress:
+        kept = not_suppressed(found, options.iou_threshold, options.max_detections)
+    else:
+        kept = np.arange(min(len(order), options.max_detections))
+    return Detections(found.boxes[kept], found.scores[kept], found.classes[kept])
+
+
+def not_suppressed(found: Detections, iou_threshold: float, most: int) -> NDArray[np.int64]:
+    """Positions of detections that no better one of their class overlaps too far, at most ``most``.
+
+    Args:
+        found: The highest score first.
+        iou_threshold: Intersection over union above which the later one goes.
+        most: How many to keep.
+    """
+    kept = np.zeros(0, dtype=np.int64)
+    for start in range(0, len(found.scores), _AT_ONCE):
+        left = np.arange(start, min(start + _AT_ONCE, len(found.scores)))
+        left = left[~_overlap(found, kept, left, iou_threshold).any(axis=0)]
+        while len(left) and len(kept) < most:
+            best, left = left[:1], left[1:]
+            kept = np.concatenate([kept, best])
+            left = left[~_overlap(found, best, left, iou_threshold)[0]]
+        if len(kept) == most:
+            break
+    return kept
+
+
+def _overlap(
+    found: Detections, first: NDArray[np.int64], second: NDArray[np.int64], iou_threshold: float
+) -> NDArray[np.bool_]:
+    """Whether detections are of one class and overlap too far, bool ``(first, second)``."""
+    a, b = found.boxes[first][:, None], found.boxes[second][None]
+    common = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0).prod(
+        axis=2
+    )
+    areas = [np.maximum(each[..., 2:] - each[..., :2], 0).prod(axis=2) for each in (a, b)]
+    same = found.classes[first][:, None] == found.classes[second]
+    too_far: NDArray[np.bool_] = same & (common > iou_threshold * (areas[0] + areas[1] - common))
+    return too_far
