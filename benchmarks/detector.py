@@ -132,7 +132,7 @@ class Detector(nn.Module):
 
     centres: Tensor
 
-    def __init__(self, width: int = 32) -> None:
+    def __init__(self, width: int = 24) -> None:
         super().__init__()
         self.backbone = nn.Sequential(
             *_convolution(3, width // 2, 2),
@@ -243,7 +243,7 @@ def main() -> int:
     )
     parser.add_argument("--only", choices=("train", "optimize"), help="one of the two steps")
     parser.add_argument("--out", type=Path, default=Path("references/detector"))
-    parser.add_argument("--scenes", type=int, default=6000, help="to train on; 1,000 more evaluate")
+    parser.add_argument("--scenes", type=int, default=4000, help="to train on; 1,000 more evaluate")
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument(
         "--max-drop", type=float, default=2.0, help="percent of the original's mean average precision"

@@ -16,16 +16,15 @@ at the edges of the input where its size is known. Of two boxes of one class tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.closest import closest
 from compress.data.detection_options import DetectionOptions
 from compress.errors import MetricError
+from compress.metrics.detector_outputs import TABLE, Layout, find_layout, plain_shape
 from compress.metrics.metric import Array, Values
 from compress.tensors import TensorSpec
 
@@ -34,7 +33,6 @@ MOST_CANDIDATES = 30_000
 
 _PIXEL = 1.0
 _AT_ONCE = 1024
-_TABLE = "[detections] of compress-data.toml"
 _ROWS = {
     6: ("x1", "y1", "x2", "y2", "score", "class"),
     7: ("image", "x1", "y1", "x2", "y2", "class", "score"),
@@ -53,61 +51,6 @@ class Detections(NamedTuple):
     boxes: Values
     scores: Values
     classes: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Which output holds what, by position.
-
-    Attributes:
-        kind: ``two`` for boxes and scores, ``one`` for both in one output, ``kept`` for boxes, scores and class numbers
-            of a graph that suppresses overlaps, ``rows`` for one output with a row a detection.
-        boxes: The output with boxes, or the only one.
-        scores: The output with scores; None where there is one output.
-        labels: The output with class numbers; None but for ``kept``.
-        count: The output with the number of valid boxes; None where there is none.
-    """
-
-    kind: str
-    boxes: int
-    scores: int | None = None
-    labels: int | None = None
-    count: int | None = None
-
-    @property
-    def used(self) -> tuple[int, ...]:
-        """Positions of the outputs that are read."""
-        return tuple(each for each in (self.boxes, self.scores, self.labels, self.count) if each is not None)
-
-
-def find_layout(specs: Sequence[TensorSpec], options: DetectionOptions) -> Layout:
-    """Which output holds what, by the names told, else by shapes, and where shapes are alike by words in the names.
-
-    Args:
-        specs: The network's outputs.
-        options: Names, and whether the graph suppresses overlaps itself.
-
-    Raises:
-        MetricError: There is no output of a name that was told, none of a fitting shape, or several.
-    """
-    free = _Free(specs, options)
-    if len(specs) == 1 or (
-        options.boxes is not None and options.scores is None and not free.is_boxes(options.boxes)
-    ):
-        only = free.take("boxes", lambda spec, shape: True)
-        if len(_shape(specs[only])) == 3:
-            return Layout("one" if options.nms else "rows", only)
-        raise free.unclear("boxes")
-    boxes = free.take("boxes", lambda spec, shape: len(shape) == 3 and 4 in shape[1:])
-    if options.nms:
-        return Layout("two", boxes, free.take("scores", lambda spec, shape: len(shape) in (2, 3)))
-    labels = free.find(
-        "labels", lambda spec, shape: len(shape) == 2 and shape[1] != 1 and _numbers_classes(spec)
-    )
-    if labels is None:
-        return Layout("two", boxes, free.take("scores", lambda spec, shape: len(shape) == 3))
-    count = free.find("count", lambda spec, shape: len(shape) == 1 or (len(shape) == 2 and shape[1] == 1))
-    return Layout("kept", boxes, free.take("scores", lambda spec, shape: len(shape) == 2), labels, count)
 
 
 def detections_of(
@@ -140,118 +83,49 @@ def detections_of(
         ]
 
 
-class _Free:
-    """Outputs that have no role yet."""
-
-    def __init__(self, specs: Sequence[TensorSpec], options: DetectionOptions) -> None:
-        self._specs = specs
-        self._told = {role: getattr(options, role) for role in _HINTS}
-        self._left = [index for index, spec in enumerate(specs) if spec.name not in self._told.values()]
-
-    def is_boxes(self, name: str) -> bool:
-        """Whether the output of that name can hold boxes alone."""
-        shapes = [_shape(spec) for spec in self._specs if spec.name == name]
-        return bool(shapes) and len(self._specs) > 1 and len(shapes[0]) == 3 and 4 in shapes[0][1:]
-
-    def find(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int | None:
-        """The output told for the role, or the one that fits; None where none or several do."""
-        name = self._told[role]
-        if name is not None:
-            names = [spec.name for spec in self._specs]
-            if name not in names:
-                todo = closest(name, names) or f"choose one of {', '.join(names)}"
-                raise MetricError(f"an output of the name told as {role} in {_TABLE}", f"'{name}'", todo)
-            return names.index(name)
-        fitting = [index for index in self._left if fits(self._specs[index], _shape(self._specs[index]))]
-        if len(fitting) > 1:
-            fitting = [index for index in fitting if _hinted(self._specs[index].name, role)]
-        if len(fitting) != 1:
-            return None
-        self._left.remove(fitting[0])
-        return fitting[0]
-
-    def take(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int:
-        """As :meth:`find`, where there must be one."""
-        found = self.find(role, fits)
-        if found is None:
-            raise self.unclear(role)
-        return found
-
-    def unclear(self, role: str) -> MetricError:
-        """An error that shows all outputs."""
-        told = ", ".join(map(str, self._specs))
-        return MetricError(
-            f"one output that can hold a detector's {role}", told, f"name it: {role} = … in {_TABLE}"
-        )
-
-
-_HINTS = {
-    "boxes": ("box",),
-    "scores": ("score", "conf", "prob", "cls", "class", "logit"),
-    "labels": (),
-    "count": (),
-}
-_LABEL_WORDS = ("label", "class", "categor")
-
-
-def _hinted(name: str, role: str) -> bool:
-    return any(word in name.lower() for word in _HINTS[role])
-
-
-def _numbers_classes(spec: TensorSpec) -> bool:
-    return spec.dtype.startswith(("int", "uint")) or any(word in spec.name.lower() for word in _LABEL_WORDS)
-
-
-def _shape(spec: TensorSpec) -> tuple[int | str, ...]:
-    """Without axes of length 1 in between, down to three axes."""
-    shape = list(spec.shape)
-    while len(shape) > 3 and 1 in shape[1:-1]:
-        del shape[shape.index(1, 1)]
-    return tuple(shape)
-
-
 def _squeezed(output: Array) -> Array:
-    shape = _shape(TensorSpec("", str(output.dtype), output.shape))
-    return output.reshape([int(length) for length in shape])
+    """The same of an array, in float32 at least."""
+    shape = plain_shape(TensorSpec("", str(output.dtype), output.shape))
+    wide = output if output.dtype.itemsize > 2 else output.astype(np.float32)
+    return wide.reshape([int(length) for length in shape])
 
 
-def _two(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) -> tuple[Values, Values]:
+def _two(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) -> tuple[Values, Array]:
     """Boxes float64 ``(n, a, 4)`` and scores ``(n, a, classes)``."""
-    boxes, scores = _boxes(outputs[layout.boxes]), _squeezed(outputs[layout.scores or 0])
+    given = outputs[layout.scores or 0]
+    boxes, scores = _boxes(outputs[layout.boxes]), _squeezed(given)
     scores = scores[:, :, None] if scores.ndim == 2 else scores
     places = boxes.shape[1]
-    if places not in scores.shape[1:]:
-        found = (
-            f"boxes {list(outputs[layout.boxes].shape)} and scores {list(outputs[layout.scores or 0].shape)}"
-        )
-        raise MetricError("scores for each box", found, f"name the outputs: boxes and scores in {_TABLE}")
+    if scores.ndim != 3 or places not in scores.shape[1:]:
+        found = f"boxes {list(outputs[layout.boxes].shape)} and scores {list(given.shape)}"
+        raise MetricError("scores for each box", found, f"name the outputs: boxes and scores in {TABLE}")
     if scores.shape[1] != places:
         scores = scores.transpose(0, 2, 1)
     return boxes, _probabilities(scores, options)
 
 
-def _one(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) -> tuple[Values, Values]:
-    """The same from one output, whose shorter axis holds 4 coordinates and the scores."""
-    output = _squeezed(outputs[layout.boxes]).astype(np.float64)
-    if output.shape[1] <= output.shape[2]:
+def _one(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) -> tuple[Values, Array]:
+    """The same from one output; its axis of 4 coordinates and the scores is the shorter one, or as long as they are."""
+    output = _squeezed(outputs[layout.boxes])
+    known = None if options.classes is None else 4 + options.classes + (options.background != "none")
+    lengths = () if known is None else (known, known + 1)
+    fits = [length in lengths for length in output.shape[1:]]
+    if fits == [True, False] or (fits[0] == fits[1] and output.shape[1] <= output.shape[2]):
         output = output.transpose(0, 2, 1)
+    found = f"an output of shape {list(outputs[layout.boxes].shape)}"
     if output.shape[2] < 5:
-        found = f"an output of shape {list(outputs[layout.boxes].shape)}"
-        raise MetricError(
-            "4 coordinates and at least one score for each box", found, f"set nms or names in {_TABLE}"
-        )
-    scores = output[:, :, 4:]
-    without_objectness = None if options.classes is None else options.classes + (options.background != "none")
+        wanted = "4 coordinates and at least one score for each box"
+        raise MetricError(wanted, found, f"set nms or names in {TABLE}")
+    boxes, scores = output[:, :, :4].astype(np.float64), output[:, :, 4:]
     objectness = options.objectness
     if objectness is None:
-        objectness = without_objectness is not None and scores.shape[2] == without_objectness + 1
+        objectness = known is not None and output.shape[2] == known + 1
     if not objectness:
-        return output[:, :, :4], _probabilities(scores, options)
+        return boxes, _probabilities(scores, options)
     if scores.shape[2] < 2:
-        found = f"an output of shape {list(outputs[layout.boxes].shape)}"
-        raise MetricError("scores of classes beside objectness", found, f"set objectness = false in {_TABLE}")
+        raise MetricError("scores of classes beside objectness", found, f"set objectness = false in {TABLE}")
     any_object = _sigmoid(scores[:, :, :1]) if options.activation != "none" else scores[:, :, :1]
-    return output[:, :, :4], any_object * _probabilities(scores[:, :, 1:], options)
+    return boxes, any_object * _probabilities(scores[:, :, 1:], options)
 
 
 def _kept(
@@ -264,7 +138,7 @@ def _kept(
     )
     if scores.shape != boxes.shape[:2] or labels.shape != boxes.shape[:2]:
         found = ", ".join(str(list(outputs[index].shape)) for index in layout.used)
-        raise MetricError("boxes [n, k, 4] with scores and class numbers [n, k]", found, f"correct {_TABLE}")
+        raise MetricError("boxes [n, k, 4] with scores and class numbers [n, k]", found, f"correct {TABLE}")
     counts = np.full(len(boxes), boxes.shape[1])
     if layout.count is not None:
         counts = outputs[layout.count].reshape(-1).astype(np.int64)
@@ -283,7 +157,7 @@ def _rows(
     if len(columns) != rows.shape[2]:
         found = f"an output of shape {list(outputs[layout.boxes].shape)}"
         raise MetricError(
-            f"rows of {len(columns) or '6 or 7'} numbers for each box", found, f"set columns in {_TABLE}"
+            f"rows of {len(columns) or '6 or 7'} numbers for each box", found, f"set columns in {TABLE}"
         )
     column = {name: rows[:, :, index] for index, name in enumerate(columns)}
     boxes = np.stack([column[name] for name in ("x1", "y1", "x2", "y2")], axis=2)
@@ -308,12 +182,15 @@ def _single(
 def _boxes(output: Array) -> Values:
     """float64 ``(n, a, 4)``."""
     boxes = _squeezed(output).astype(np.float64)
+    if boxes.ndim != 3 or 4 not in boxes.shape[1:]:
+        found = f"an output of shape {list(output.shape)}"
+        raise MetricError("boxes [n, boxes, 4]", found, f"name another output: boxes = … in {TABLE}")
     return boxes if boxes.shape[2] == 4 else boxes.transpose(0, 2, 1)
 
 
-def _probabilities(scores: Array, options: DetectionOptions) -> Values:
+def _probabilities(scores: Array, options: DetectionOptions) -> Array:
     """Activated, and without the background."""
-    activated = _activated(scores.astype(np.float64), options)
+    activated = _activated(scores, options)
     start, stop = int(options.background == "first"), activated.shape[2] - (options.background == "last")
     activated = activated[:, :, start:stop]
     if options.classes is not None and activated.shape[2] != options.classes:
@@ -322,22 +199,22 @@ def _probabilities(scores: Array, options: DetectionOptions) -> Values:
 
 
 def _other_classes(found: str, classes: int) -> MetricError:
-    todo = f"set background or objectness in {_TABLE}, or categories in its table [annotations]"
+    todo = f"set background or objectness in {TABLE}, or categories in its table [annotations]"
     return MetricError(f"the {classes} classes of the data in the detector's outputs", found, todo)
 
 
-def _activated(scores: Values, options: DetectionOptions) -> Values:
+def _activated(scores: Array, options: DetectionOptions) -> Array:
     if options.activation == "sigmoid":
         return _sigmoid(scores)
     if options.activation == "softmax" and scores.ndim == 3:
         powers = np.exp(scores - scores.max(axis=2, keepdims=True))
-        softmax: Values = powers / powers.sum(axis=2, keepdims=True)
+        softmax: Array = powers / powers.sum(axis=2, keepdims=True)
         return softmax
     return scores
 
 
-def _sigmoid(scores: Values) -> Values:
-    sigmoid: Values = 1 / (1 + np.exp(-np.clip(scores, -700, 700)))
+def _sigmoid(scores: Array) -> Array:
+    sigmoid: Array = 1 / (1 + np.exp(-scores))
     return sigmoid
 
 
@@ -347,10 +224,10 @@ def _corners(boxes: Values, form: str, options: DetectionOptions) -> Values:
     if not options.normalised and _PIXEL / 20 < largest < 1.5 * _PIXEL:
         found = f"coordinates that are all at most {largest:.3g}"
         raise MetricError(
-            "boxes in pixels of the network's input", found, f"set normalised = true in {_TABLE}"
+            "boxes in pixels of the network's input", found, f"set normalised = true in {TABLE}"
         )
     if options.normalised and options.size is None:
-        todo = f"set size = [height, width] in {_TABLE}"
+        todo = f"set size = [height, width] in {TABLE}"
         raise MetricError("the size of the network's input, for normalised boxes", "none", todo)
     first, second = boxes[:, :, :2], boxes[:, :, 2:]
     if form == "cxcywh":
@@ -366,10 +243,10 @@ def _corners(boxes: Values, form: str, options: DetectionOptions) -> Values:
     return cut
 
 
-def _candidates(scores: Values, threshold: float) -> tuple[NDArray[np.int64], Values, NDArray[np.int64]]:
-    """Places, scores and classes of one image's scores, float64 ``(a, classes)``, from the threshold on."""
+def _candidates(scores: Array, threshold: float) -> tuple[NDArray[np.int64], Values, NDArray[np.int64]]:
+    """Places, scores and classes of one image's scores, ``(a, classes)``, from the threshold on."""
     places, classes = np.nonzero(scores >= threshold)  # NaN is not
-    return places, scores[places, classes], classes
+    return places, scores[places, classes].astype(np.float64), classes
 
 
 def _best(

@@ -33,7 +33,8 @@ from numpy.typing import NDArray
 
 from compress.data.detection_options import DetectionOptions
 from compress.errors import MetricError, UnavailableError
-from compress.metrics.detections import Detections, Layout, detections_of, find_layout
+from compress.metrics.detections import Detections, detections_of
+from compress.metrics.detector_outputs import Layout, find_layout
 from compress.metrics.jackknife import from_influence
 from compress.metrics.metric import Array, Metric, Values, required_targets
 from compress.tensors import TensorSpec

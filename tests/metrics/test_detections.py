@@ -13,7 +13,8 @@ from hypothesis.extra import numpy as arrays
 from compress.data import DetectionOptions
 from compress.errors import DataError, MetricError
 from compress.metrics import detections as detections_module
-from compress.metrics.detections import Detections, detections_of, find_layout, not_suppressed
+from compress.metrics.detections import Detections, detections_of, not_suppressed
+from compress.metrics.detector_outputs import find_layout
 from compress.tensors import TensorSpec
 
 Array = np.ndarray[Any, Any]
@@ -101,6 +102,22 @@ def test_the_number_of_classes_tells_whether_there_is_objectness() -> None:
         detections_of([output], DetectionOptions(size=SIZE, classes=2))
     with pytest.raises(MetricError, match=r"the 2 classes of the data .* found class number 4"):
         detections_of(list(_kept()), DetectionOptions(size=SIZE, classes=2, nms=False))
+
+
+def test_the_number_of_classes_tells_which_axis_holds_the_scores() -> None:
+    """Three places are fewer than 4 + 5 numbers."""
+    output = np.concatenate([_centred(), SCORES], axis=2)[:, :3]
+    for either in (output, output.transpose(0, 2, 1)):
+        (found, _) = detections_of([either], DetectionOptions(size=SIZE, classes=CLASSES))
+        assert sorted(found.scores) == sorted(SCORES[0, :3].ravel())
+
+
+def test_half_precision_is_read_in_single() -> None:
+    found = detections_of(
+        [BOXES.astype(np.float16), LOGITS.astype(np.float16)], _options(activation="sigmoid")
+    )
+    assert np.allclose(found[0].scores, np.sort(SCORES[0], axis=None)[::-1], atol=2e-3)
+    assert len(np.unique(found[0].scores)) == SCORES[0].size
 
 
 def test_softmax_makes_probabilities() -> None:
@@ -292,6 +309,12 @@ def test_what_cannot_be_found_is_told(
     "outputs, options, message",
     [
         ([BOXES, SCORES[:, :5]], {}, "scores for each box"),
+        ([BOXES, np.zeros((2, PLACES, 3, 3))], {"scores": "output 1"}, "scores for each box"),
+        (
+            [np.zeros((2, 3, 3, 7)), SCORES],
+            {"boxes": "output 0", "scores": "output 1"},
+            r"boxes \[n, boxes, 4\]",
+        ),
         ([np.zeros((2, 4, 9))], {}, "at least one score for each box"),
         ([np.zeros((2, 5, 9))], {"objectness": True}, "set objectness = false"),
         ([BOXES / EDGES, SCORES], {}, r"boxes in pixels.*at most 0\.\d+; set normalised = true"),
