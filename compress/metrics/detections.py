@@ -76,7 +76,7 @@ def detections_of(
             )
             return [_best(*each, options, suppress=False) for each in found]
         boxes, scores = (_two if layout.kind == "two" else _one)(outputs, layout, options)
-        corners = _corners(boxes, options.form or ("xyxy" if layout.kind == "two" else "cxcywh"), options)
+        corners = _corners(boxes, "xyxy" if layout.kind == "two" else "cxcywh", options)
         return [
             _best(each, *_candidates(score, options.score_threshold), options, suppress=options.nms)
             for each, score in zip(corners, scores, strict=True)
@@ -132,7 +132,7 @@ def _kept(
     outputs: Sequence[Array], layout: Layout, options: DetectionOptions
 ) -> list[tuple[Values, NDArray[np.int64], Values, NDArray[np.int64]]]:
     """For each image boxes, their places, scores and class numbers."""
-    boxes = _corners(_boxes(outputs[layout.boxes]), options.form or "xyxy", options)
+    boxes = _corners(_boxes(outputs[layout.boxes]), "xyxy", options)
     scores, labels = (
         outputs[index].astype(np.float64) for index in (layout.scores, layout.labels) if index is not None
     )
@@ -164,7 +164,7 @@ def _rows(
     scores = _activated(column["score"], options)
     if "image" in column:
         scores = np.where(column["image"] >= 0, scores, -np.inf)
-    corners = _corners(boxes, options.form or "xyxy", options)
+    corners = _corners(boxes, "xyxy", options)
     return [_single(*each, options) for each in zip(corners, scores, column["class"], strict=True)]
 
 
@@ -218,8 +218,14 @@ def _sigmoid(scores: Array) -> Array:
     return sigmoid
 
 
-def _corners(boxes: Values, form: str, options: DetectionOptions) -> Values:
+def _corners(boxes: Values, default: str, options: DetectionOptions) -> Values:
     """x1, y1, x2, y2 in pixels, float64 ``(n, a, 4)``, cut at the edges where the size is known."""
+    form = options.form or default
+    if options.form is None and form == "xyxy":
+        turned = (boxes[:, :, 2:] < boxes[:, :, :2]).any(axis=2)
+        if turned.sum() > turned.size / 2:
+            found = f"{turned.sum()} of {turned.size} that end before they begin"
+            raise MetricError("boxes as x1, y1, x2, y2", found, f"set form = cxcywh or xywh in {TABLE}")
     largest = np.max(boxes, initial=0, where=np.isfinite(boxes))
     if not options.normalised and _PIXEL / 20 < largest < 1.5 * _PIXEL:
         found = f"coordinates that are all at most {largest:.3g}"

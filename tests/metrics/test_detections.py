@@ -318,6 +318,7 @@ def test_what_cannot_be_found_is_told(
         ([np.zeros((2, 4, 9))], {}, "at least one score for each box"),
         ([np.zeros((2, 5, 9))], {"objectness": True}, "set objectness = false"),
         ([BOXES / EDGES, SCORES], {}, r"boxes in pixels.*at most 0\.\d+; set normalised = true"),
+        ([_centred(), SCORES], {}, r"boxes as x1, y1, x2, y2; .* set form = cxcywh or xywh"),
         ([np.zeros((2, 9, 8))], {"nms": False}, "rows of 6 or 7 numbers"),
         ([np.zeros((2, 9, 7))], {"nms": False, "columns": list(SIX)}, "rows of 6 numbers"),
         ([BOXES, SCORES[:, :5, 0], SCORES.argmax(axis=2)], {"nms": False}, "scores and class numbers"),
