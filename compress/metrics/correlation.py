@@ -78,8 +78,6 @@ def _metric(name: str, ranked: bool) -> Metric:
 def _pearson(x: Values, y: Values) -> Values:
     a, b = _standardised(x), _standardised(y)
     n, whole = len(a), float(np.mean(a * b))
-    if n < 3:
-        return np.full(n, whole)
     # Without sample i: means -a/(n-1) and -b/(n-1), squares n - a² and n - b², products nρ - ab.
     products = n * whole - a * b - a * b / (n - 1)
     spreads = [n - each**2 - each**2 / (n - 1) for each in (a, b)]

@@ -80,9 +80,8 @@ class Shares:
         Returns:
             float64 ``(count,)`` whose mean is the figure; None where the targets hold no class at all.
         """
-        length = int(self.classes.max()) + 1 if len(self.classes) else 0
         above, below, labelled = (
-            np.bincount(self.classes, each, length) for each in (self.above, self.below, self.labelled)
+            np.bincount(self.classes, each) for each in (self.above, self.below, self.labelled)
         )
         counts = labelled > 0
         classes = int(counts.sum())

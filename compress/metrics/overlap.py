@@ -54,7 +54,7 @@ def miou(ignore: int | None = None, axis: str | None = None, threshold: float | 
     ) -> list[Counts]:
         labels = _label_maps(name, required_targets(name, targets))
         predicted, classes = _predicted_maps(name, outputs[0], labels.shape, axis, threshold)
-        keep = labels >= 0 if ignore is None else (labels >= 0) & (labels != ignore)
+        keep = (labels >= 0) & (labels != (-1 if ignore is None else ignore))
         if classes is not None and keep.any() and labels[keep].max() >= classes:
             found = f"{labels[keep].max()} in y"
             todo = f"number the classes as the network does, or leave that one out: miou:ignore={labels[keep].max()}"

@@ -48,7 +48,9 @@ def test_miou_is_that_of_scikit_learn_and_torchmetrics() -> None:
     assert ours == pytest.approx(float(theirs), abs=1e-6)
 
 
-@pytest.mark.parametrize("form", ["first", "last", "maps", "one channel", "mask with a channel"])
+@pytest.mark.parametrize(
+    "form", ["first", "last", "maps", "one channel", "mask with a channel", "mask with a last channel"]
+)
 def test_miou_takes_scores_and_maps(form: str) -> None:
     predicted, labels = _noisy_maps()
     scores = _scores(predicted, 4)
@@ -60,7 +62,9 @@ def test_miou_takes_scores_and_maps(form: str) -> None:
     }
     metric = load_metric("miou")
     wanted = figure(metric, rows_of(metric, scores, labels))
-    targets = labels[:, None] if form == "mask with a channel" else labels
+    targets = {"mask with a channel": labels[:, None], "mask with a last channel": labels[..., None]}.get(
+        form, labels
+    )
     assert figure(metric, rows_of(metric, output.get(form, scores), targets)) == pytest.approx(wanted)
 
 
@@ -105,7 +109,7 @@ def test_one_axis_must_hold_the_classes() -> None:
         rows_of(load_metric("miou"), cube, labels)
     metric = load_metric("miou:axis=first")
     assert figure(metric, rows_of(metric, cube, labels)) == 0
-    with pytest.raises(MetricError, match="told, last"):
+    with pytest.raises(MetricError, match=r"told, last; .* leave the setting axis out"):
         rows_of(load_metric("miou:axis=last"), np.zeros((2, 3, 4, 5)), np.zeros((2, 4, 5), int))
 
 
@@ -114,6 +118,7 @@ def test_one_axis_must_hold_the_classes() -> None:
     [
         (np.zeros((2, 3, 4, 5)), np.zeros((2, 4, 5)), "integers"),
         (np.zeros((2, 3, 4, 5)), np.zeros((2, 4), int), "integers"),
+        (np.zeros((2, 3, 4, 5)), np.zeros((2, 3, 4, 5), int), r"y\.argmax\(1\) from one-hot ones"),
         (np.zeros((2, 3, 4, 5)), np.zeros((2, 8, 10), int), "resize the masks"),
         (np.zeros((2, 4, 5)), np.zeros((2, 4, 5), int), "resize the masks"),
         (np.full((2, 3, 4, 5), np.nan), np.zeros((2, 4, 5), int), "NaN"),
