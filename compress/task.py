@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from compress.closest import closest
-from compress.data import ImageOptions, Split, open_data
+from compress.data import DetectionOptions, ImageOptions, Split, open_data
 from compress.data.binding import bind_split
-from compress.data.images import ImageSplit
+from compress.data.images import ImageFiles
 from compress.data.opening import follow_reference
 from compress.data.split import Array
 from compress.data.splitting import MIN_EVALUATION, choose_rows, rows_shared, split_rows
@@ -40,6 +40,7 @@ class Task:
         by_output: What the caller names for single outputs, by their names: a kind, or a metric.
         further: Metrics of the outputs that ``metric`` does not read; empty until the task is bound.
         kinds: What each output holds; empty until the task is bound.
+        detections: How a detector's outputs are read; None where nothing says that the network is one.
     """
 
     evaluation: Split
@@ -51,6 +52,7 @@ class Task:
     by_output: ByOutput = field(default_factory=dict)
     further: tuple[Metric, ...] = ()
     kinds: tuple[OutputKind, ...] = ()
+    detections: DetectionOptions | None = None
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -110,21 +112,24 @@ def load_task(
     calibration_samples: int = 512,
     seed: int = 0,
     image_options: Mapping[str, Any] | ImageOptions | None = None,
+    detections: Mapping[str, Any] | None = None,
 ) -> Task:
     """Read data, set calibration samples apart, and choose the metric.
 
     Args:
         data: Evaluation data, of any kind that :func:`compress.data.open_data` opens; or a Task.
         metric: See :func:`compress.metrics.load_metric`. None chooses by the targets: top-1 for class labels,
-            mean-error for floats, agreement with the original network where there are none. A mapping names a metric,
-            or one of :data:`compress.metrics.output_kinds.KINDS`, for outputs by their names; under ``""`` it may hold
-            the metric of the targets.
+            mean-error for floats, map for boxes, miou for class maps, agreement with the original network where there
+            are none. A mapping names a metric, or one of :data:`compress.metrics.output_kinds.KINDS`, for outputs by
+            their names; under ``""`` it may hold the metric of the targets.
         train_data: Data to train on, of any kind.
         calibration_data: Data to calibrate on. None takes samples of ``train_data``, or where there is none sets
             at most a quarter of ``data`` apart. Samples that evaluation has too are left out.
         calibration_samples: How many samples to calibrate on, at most; from 1.
         seed: Of the choice of these samples, from 0; recorded.
         image_options: How images are prepared; wins over the ``compress-data.toml`` in their folder.
+        detections: How a detector's outputs are read, by the keys of :class:`compress.data.DetectionOptions`; each wins
+            over the table ``[detections]`` of ``compress-data.toml``.
 
     Raises:
         DataError: Data is missing, damaged or too little, or calibration and evaluation are the same samples.
@@ -139,7 +144,7 @@ def load_task(
     if isinstance(given, Task):
         if train_data is not None or calibration_data is not None:
             raise DataError("a Task alone", "a Task and other data with it", "put all data into the Task")
-        return _completed(given, metric)
+        return _completed(given, metric, detections)
 
     evaluation = open_data(given, image_options, reference)
     training = None if train_data is None else open_data(train_data, image_options)
@@ -166,12 +171,24 @@ def load_task(
         calibration, how["left_out_of_calibration"] = _without_shared(calibration, evaluation, taken_from)
 
     whole, by_output = _divided(metric)
-    chosen = _metric_for(evaluation, whole, by_output)
+    how_found = _detections_for(evaluation, detections)
+    chosen = _metric_for(evaluation, whole, by_output, how_found)
     provenance = _describe(evaluation, calibration, training) | {"split": how, "metric": chosen.name}
     if by_output:
         named = {name: each if isinstance(each, str) else each.name for name, each in by_output.items()}
         provenance["metric_of_outputs"] = named
-    return Task(evaluation, calibration, training, chosen, provenance, evaluation.classes, by_output)
+    if how_found is not None:
+        provenance["detections"] = json.loads(json.dumps(asdict(how_found)))
+    return Task(
+        evaluation,
+        calibration,
+        training,
+        chosen,
+        provenance,
+        evaluation.classes,
+        by_output,
+        detections=how_found,
+    )
 
 
 def _divided(metric: MetricChoice) -> tuple[str | Callable[..., Any] | Metric | None, ByOutput]:
@@ -195,7 +212,7 @@ def _named(given: str | Callable[..., Any] | Metric) -> str | Metric:
         raise MetricError(error.wanted, error.found, near) from error
 
 
-def _completed(task: Task, metric: MetricChoice) -> Task:
+def _completed(task: Task, metric: MetricChoice, detections: Mapping[str, Any] | None) -> Task:
     """A Task that the caller made, checked as one of ours would be."""
     _check_enough(task.evaluation)
     shared = rows_shared(task.calibration, task.evaluation)
@@ -205,10 +222,12 @@ def _completed(task: Task, metric: MetricChoice) -> Task:
             "calibration data apart from evaluation data", found, "take them out of one of the two"
         )
     whole, by_output = _divided(metric)
-    chosen = _metric_for(task.evaluation, task.metric if whole is None else whole, by_output)
+    how_found = _detections_for(task.evaluation, detections) if detections else task.detections
+    chosen = _metric_for(task.evaluation, task.metric if whole is None else whole, by_output, how_found)
     provenance = _describe(task.evaluation, task.calibration, task.training) | task.provenance
     by_output = by_output or task.by_output
-    return replace(task, metric=chosen, by_output=by_output, provenance=provenance | {"metric": chosen.name})
+    provenance["metric"] = chosen.name
+    return replace(task, metric=chosen, by_output=by_output, provenance=provenance, detections=how_found)
 
 
 def _check_enough(evaluation: Split) -> None:
@@ -224,7 +243,7 @@ def _check_image_options(options: Mapping[str, Any] | ImageOptions | None, split
         if isinstance(options, ImageOptions)
         else any(value is not None for value in (options or {}).values())
     )
-    if given and not any(isinstance(split, ImageSplit) for split in splits):
+    if given and not any(isinstance(split, ImageFiles) for split in splits):
         raise DataError(
             "a folder of images, for the image options", "data of another kind", "leave the options out"
         )
@@ -243,23 +262,61 @@ def _without_shared(calibration: Split, evaluation: Split, taken_from: str) -> t
     return calibration.take(kept), len(shared)
 
 
+def _detections_for(evaluation: Split, given: Mapping[str, Any] | None) -> DetectionOptions | None:
+    """How a detector's outputs are read: what is given, then what lies beside the data, then what the data shows."""
+    told = {**evaluation.detections, **(given or {})}
+    first = next(evaluation.batches(1))
+    if not told and not _holds_boxes(first.targets):
+        return None
+    options = DetectionOptions.of(told)
+    size = options.size if options.size is not None else _image_size(first.inputs)
+    return replace(
+        options, size=size, classes=None if evaluation.classes is None else len(evaluation.classes)
+    )
+
+
+def _image_size(inputs: Mapping[str, Array]) -> tuple[int, int] | None:
+    """(height, width) of the only input that holds images; None where there is none, or several."""
+    images = [array.shape[1:] for array in inputs.values() if array.ndim == 4]
+    if len(images) != 1:
+        return None
+    first, middle, last = images[0]
+    return (middle, last) if first <= last else (first, middle)
+
+
+def _holds_boxes(targets: Array | None) -> bool:
+    return targets is not None and targets.dtype == object
+
+
+def _default_metric(evaluation: Split, targets: Array | None) -> str:
+    if targets is None:
+        return "agreement"
+    if _holds_boxes(targets):
+        return "map"
+    if evaluation.labels is not None:
+        return "top-1"
+    if targets.dtype.kind == "f":
+        return "mean-error"
+    if targets.ndim >= 3:
+        return "miou"
+    shape = [len(evaluation), *targets.shape[1:]]
+    todo = "f1 or auc for several labels at once, wer or cer for sequences, or give package.module:callable"
+    raise MetricError("a metric's name", f"integer targets of shape {shape}", todo)
+
+
 def _metric_for(
-    evaluation: Split, metric: str | Callable[..., Any] | Metric | None, by_output: ByOutput
+    evaluation: Split,
+    metric: str | Callable[..., Any] | Metric | None,
+    by_output: ByOutput,
+    detections: DetectionOptions | None,
 ) -> Metric:
     """The metric asked for, or the one that fits the targets, checked against them."""
     targets = next(evaluation.batches(1)).targets
     if metric is None and any(isinstance(each, Metric) for each in by_output.values()):
         metric = "agreement"  # the targets are those of the outputs that a metric is named for
     if metric is None:
-        if targets is not None and evaluation.labels is None and targets.dtype.kind != "f":
-            shape = [len(evaluation), *targets.shape[1:]]
-            raise MetricError(
-                "a metric's name", f"integer targets of shape {shape}", "give package.module:callable"
-            )
-        metric = (
-            "agreement" if targets is None else "top-1" if evaluation.labels is not None else "mean-error"
-        )
-    chosen = load_metric(metric)
+        metric = _default_metric(evaluation, targets)
+    chosen = load_metric(metric, detections)
     if targets is None and chosen.unlabelled is not None:
         chosen = chosen.unlabelled
     for each in (chosen, *(named for named in by_output.values() if isinstance(named, Metric))):

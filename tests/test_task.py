@@ -127,7 +127,11 @@ def test_the_metric_asked_for_wins() -> None:
             "top-1",
             r"found y: float32\[30, 4\]; save class numbers: y\.argmax\(1\)",
         ),
-        (np.zeros((40, 2, 2), int), None, r"a metric's name; found integer targets of shape \[30, 2, 2\]"),
+        (
+            np.zeros((40, 2), int),
+            None,
+            r"a metric's name; found integer targets of shape \[30, 2\]; f1 or auc",
+        ),
         (Y, "top-9000000", "a known metric"),
     ],
 )
@@ -342,6 +346,66 @@ def test_whatever_is_given_is_a_task_or_told(content: Any) -> None:
         assert len(task.evaluation) >= 2
         return
     assert "\n" not in str(told)
+
+
+MAPS = RANDOM.integers(0, 3, (40, 4, 4))
+BOXES = [np.array([[0.0, 0, 4, 4, row % 3]]) for row in range(40)]
+IMAGES = RANDOM.normal(size=(40, 3, 8, 16)).astype(np.float32)
+DETECTOR = [TensorSpec("boxes", "float32", ("batch", 9, 4)), TensorSpec("scores", "float32", ("batch", 9, 3))]
+
+
+@pytest.mark.parametrize(
+    "targets, name",
+    [(None, "agreement"), (Y, "top-1"), (Y * 0.5, "mean-error"), (MAPS, "miou"), (BOXES, "map")],
+)
+def test_targets_choose_the_metric(targets: Any, name: str) -> None:
+    task = load_task(IMAGES if targets is None else (IMAGES, targets))
+    assert task.metric.name == task.provenance["metric"] == name
+    assert (task.detections is not None) == (name == "map")
+
+
+def test_settings_of_a_metric_are_taken() -> None:
+    task = load_task((X, RANDOM.integers(0, 2, (40, 3))), metric="f1:threshold=0")
+    assert task.metric.name == task.provenance["metric"] == "f1:threshold=0"
+
+
+@pytest.mark.parametrize("images", [IMAGES, IMAGES.transpose(0, 2, 3, 1)])
+def test_a_detectors_options_come_from_the_call_the_file_and_the_data(tmp_path: Path, images: Any) -> None:
+    np.savez(tmp_path / "val.npz", x=images, boxes=np.vstack(BOXES), boxes_of=np.arange(40))
+    (tmp_path / "compress-data.toml").write_text('[detections]\nform = "xywh"\niou_threshold = 0.5\n')
+    task = load_task(tmp_path / "val.npz", detections={"iou_threshold": 0.7})
+    assert task.detections is not None
+    assert (task.detections.form, task.detections.iou_threshold, task.detections.size) == (
+        "xywh",
+        0.7,
+        (8, 16),
+    )
+    assert task.provenance["detections"]["size"] == [8, 16]
+    assert json.loads(json.dumps(task.provenance)) == task.provenance
+    bound = task.bind([TensorSpec("image", "float32", ("batch", *images.shape[1:]))], DETECTOR)
+    assert bound.detections == task.detections
+    own = Task(task.evaluation, task.calibration, None, task.metric, {})
+    given = load_task(own, detections={"size": [1, 2]}).detections
+    assert given is not None
+    assert (given.size, given.form) == ((1, 2), "xywh")
+    with pytest.raises(DataError, match="did you mean form"):
+        load_task((IMAGES, BOXES), detections={"forms": "xywh"})
+
+
+def test_a_task_of_boxes_judges_a_detector() -> None:
+    inputs = [TensorSpec("image", "float32", ("batch", 3, 8, 16))]
+    task = load_task((IMAGES, BOXES), detections={"score_threshold": 0.5}).bind(inputs, DETECTOR)
+    assert task.metric.outputs == ("boxes", "scores")
+    batch = next(task.evaluation.batches(5))
+    assert batch.targets is not None
+    boxes, scores = np.tile([0.0, 0, 4, 4], (5, 9, 1)), np.zeros((5, 9, 3))
+    for row, (box,) in enumerate(batch.targets):
+        scores[row, 0, int(box[4])] = 0.9
+    scores[:, 1:] = 0.4  # below the threshold
+    rows = task.metric.per_sample([boxes, scores], batch.targets, None)
+    assert task.metric.values(rows).tolist() == [1.0] * 5
+    with pytest.raises(MetricError, match="a detector's boxes"):
+        load_task((IMAGES, BOXES)).bind(inputs, OUTPUTS)
 
 
 def test_neither_torch_nor_pillow_is_imported_for_arrays() -> None:

@@ -54,7 +54,8 @@ def deployment_options(command: Command) -> Command:
         click.option(
             "--data",
             required=True,
-            help="Evaluation data: .npz, folder of class folders, or module:callable.",
+            help="Evaluation data: .npz, folder of images with classes, boxes (COCO, YOLO) or masks, or "
+            "module:callable.",
         ),
         click.option(
             "--target",
@@ -118,12 +119,13 @@ def data_options(command: Command) -> Command:
     @functools.wraps(command)
     def with_image_options(
         image_size: str | None,
+        image_resize: str | None,
         image_mean: str | None,
         image_std: str | None,
         metrics: tuple[str, ...],
         **settings: Any,
     ) -> Any:
-        options = _image_options(image_size, image_mean, image_std)
+        options = _image_options(image_size, image_resize, image_mean, image_std)
         return command(image_options=options, metric=_metric(metrics), **settings)
 
     wrapped: Command = with_image_options
@@ -133,12 +135,19 @@ def data_options(command: Command) -> Command:
             "metrics",
             multiple=True,
             metavar="[OUTPUT=]METRIC",
-            help="top-1, top-k, mean-error, agreement, or package.module:callable; with OUTPUT= for one output alone, "
-            "where it may also be what the output holds: classes, tokens, probabilities, boxes, embeddings, values or "
-            "ignore. May be given again. "
-            "[default: top-1 for class labels, mean-error for numbers, agreement without labels]",
+            help="top-1, top-k, f1, f1-macro, auc, map, map-50, miou, wer, cer, mean-error, pearson, spearman, psnr, "
+            "ssim, agreement, or package.module:callable, with settings as in miou:ignore=255; with OUTPUT= for one "
+            "output alone, where it may also be what the output holds: classes, tokens, probabilities, boxes, "
+            "embeddings, values or ignore. May be given again. "
+            "[default: top-1 for class labels, map for boxes, miou for class maps, mean-error for numbers, agreement "
+            "without labels]",
         ),
         click.option("--image-size", metavar="HxW", help="Resize images, e.g. 224x224."),
+        click.option(
+            "--image-resize",
+            type=click.Choice(("stretch", "center-crop", "letterbox")),
+            help="How images reach that size. [default: stretch]",
+        ),
         click.option(
             "--image-mean", metavar="M[,M,M]", help="Mean per channel, subtracted after scaling to 0–1."
         ),
@@ -163,10 +172,14 @@ def _metric(given: tuple[str, ...]) -> str | dict[str, str] | None:
     return named.get("") if set(named) <= {""} else named
 
 
-def _image_options(size: str | None, mean: str | None, std: str | None) -> dict[str, Any] | None:
+def _image_options(
+    size: str | None, resize: str | None, mean: str | None, std: str | None
+) -> dict[str, Any] | None:
     options: dict[str, Any] = {}
     if size is not None:
         options["size"] = [int(number) for number in _numbers("--image-size", size, "x", 2)]
+    if resize is not None:
+        options["resize"] = resize
     if mean is not None:
         options["mean"] = _numbers("--image-mean", mean, ",", None)
     if std is not None:

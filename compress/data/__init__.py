@@ -1,7 +1,8 @@
-"""Samples and where they come from: arrays, folders of images, and the user's own loaders."""
+"""Samples and where they come from: arrays, images with labels, boxes or masks, and the user's own loaders."""
 
+from compress.data.detection_options import DetectionOptions
 from compress.data.image_options import ImageOptions
 from compress.data.opening import open_data
 from compress.data.split import Batch, Split
 
-__all__ = ["Batch", "ImageOptions", "Split", "open_data"]
+__all__ = ["Batch", "DetectionOptions", "ImageOptions", "Split", "open_data"]

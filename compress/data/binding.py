@@ -104,7 +104,7 @@ def _fits(found: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
 
 
 def _advice(found: tuple[int, ...], wanted: tuple[int | str, ...], split: Split) -> str:
-    if split.origin.get("kind") == "images" and len(wanted) == 3:
+    if "options" in split.origin and len(wanted) == 3:  # images
         last = wanted[-1] in (1, 3) and wanted[0] not in (1, 3)
         height, width, channels = wanted if last else (*wanted[1:], wanted[0])
         options = [f"size = [{height}, {width}]", f'mode = "{"L" if channels == 1 else "RGB"}"']

@@ -1,4 +1,4 @@
-"""What any kind of data must be: finite numbers, one row per sample."""
+"""What any kind of data must be: finite numbers, one row per sample; boxes a list for each sample."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.data.boxes import FLAT, FLAT_OF, checked_ragged, from_flat, is_ragged
 from compress.data.split import Array, Batch
 from compress.errors import DataError
 
@@ -21,14 +22,23 @@ def checked_batch(arrays: Mapping[str, Any], where: str) -> Batch:
     """Named arrays as samples; ``y`` holds the targets.
 
     Args:
-        arrays: NumPy arrays, tensors of other libraries, or nested lists, each ``(n, …)``.
+        arrays: NumPy arrays, tensors of other libraries, or nested lists, each ``(n, …)``. Boxes are a list for each
+            sample as ``y``, or those of all samples together as ``boxes`` and ``boxes_of``
+            (:mod:`compress.data.boxes`).
         where: What the arrays are from, for messages.
 
     Raises:
         DataError: No input, an array that is not of numbers, different lengths, NaN or infinity.
     """
-    named = {str(name): as_array(value, str(name), where) for name, value in arrays.items()}
-    targets = named.pop(TARGETS, None)
+    given = {str(name): value for name, value in arrays.items()}
+    flat = {name: given.pop(name) for name in (FLAT, FLAT_OF)} if {FLAT, FLAT_OF} <= set(given) else {}
+    boxes = checked_ragged(given.pop(TARGETS), where) if is_ragged(given.get(TARGETS)) else None
+    named = {name: as_array(value, name, where) for name, value in given.items()}
+    targets = named.pop(TARGETS, boxes)
+    if flat and named:
+        if targets is not None:
+            raise DataError("targets of one kind", f"'{TARGETS}' and '{FLAT}' in {where}", "keep one of them")
+        targets = from_flat(flat, len(next(iter(named.values()))), where)
     if not named:
         raise DataError("at least one input", f"no array but '{TARGETS}' in {where}", "add the input as x")
     lengths = {name: len(array) for name, array in named.items()}
@@ -43,7 +53,9 @@ def checked_batch(arrays: Mapping[str, Any], where: str) -> Batch:
         )
     for name, array in named.items():
         _check_finite(array, name, where)
-    return Batch(named, None if targets is None else _checked_targets(targets, where))
+    if targets is not None and targets.dtype != object:
+        targets = _checked_targets(targets, where)
+    return Batch(named, targets)
 
 
 def as_array(value: Any, name: str, where: str) -> Array:

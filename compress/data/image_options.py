@@ -3,7 +3,9 @@
 The file, with every key it may have; all are optional::
 
     size = [224, 224]                 # height, width in pixels
-    resize = "center-crop"            # or "stretch", the default
+    resize = "center-crop"            # or "letterbox"; "stretch" is the default
+    pad_value = 114                   # gray of what "letterbox" leaves free, 0 to 255
+    pad_position = "center"           # or "top-left": where "letterbox" puts the image
     shorter = 256                     # shorter side in pixels before the crop; by default it just covers the size
     interpolation = "bilinear"        # or "bicubic", "nearest"
     mode = "RGB"                      # or "L" for one channel of gray
@@ -11,6 +13,9 @@ The file, with every key it may have; all are optional::
     mean = [0.485, 0.456, 0.406]      # then this is subtracted, a value a channel,
     std = [0.229, 0.224, 0.225]       # and the result divided by this
     layout = "NCHW"                   # or "NHWC"
+
+Detectors have tables of their own in it: ``[annotations]`` (:mod:`compress.data.annotations`) and ``[detections]``
+(:mod:`compress.data.detection_options`).
 """
 
 from __future__ import annotations
@@ -26,13 +31,18 @@ from compress.toml_reader import Field, List, Number, Text, check, read_toml
 #: The file in a folder of images that says how they are prepared.
 OPTIONS_FILE = "compress-data.toml"
 
+#: Tables of that file that say something else; who reads them checks them.
+OTHER_TABLES = ("annotations", "detections")
+
 #: Channels of an image in each mode.
 CHANNELS = {"RGB": 3, "L": 1}
 
 _PER_CHANNEL = List(Number("", -1e6, 1e6), 1, 3)
 _FIELDS: dict[str, Field] = {
     "size": List(Number("pixels", 1, 16384, whole=True), 2, 2),
-    "resize": Text(("stretch", "center-crop")),
+    "resize": Text(("stretch", "center-crop", "letterbox")),
+    "pad_value": Number("", 0, 255, whole=True),
+    "pad_position": Text(("center", "top-left")),
     "shorter": Number("pixels", 1, 16384, whole=True),
     "interpolation": Text(("bilinear", "bicubic", "nearest")),
     "mode": Text(tuple(CHANNELS)),
@@ -49,7 +59,10 @@ class ImageOptions:
 
     Attributes:
         size: (height, width) in pixels; None leaves images as they are, and then all must be of one size.
-        resize: ``stretch`` to the size, or ``center-crop``: scale, then cut the middle out.
+        resize: ``stretch`` to the size; ``center-crop``: scale, then cut the middle out; or ``letterbox``: scale until
+            the whole image fits, and fill the rest.
+        pad_value: What ``letterbox`` fills with, 0 to 255, before scale, mean and std.
+        pad_position: Where ``letterbox`` puts the image: ``center`` or ``top-left``.
         shorter: Length in pixels that ``center-crop`` scales the shorter side to; None just covers ``size``.
         interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
         mode: ``RGB`` or ``L`` (gray).
@@ -61,6 +74,8 @@ class ImageOptions:
 
     size: tuple[int, int] | None = None
     resize: str = "stretch"
+    pad_value: int = 114
+    pad_position: str = "center"
     shorter: int | None = None
     interpolation: str = "bilinear"
     mode: str = "RGB"
@@ -79,7 +94,9 @@ class ImageOptions:
         if isinstance(given, ImageOptions):
             return given
         path = folder / OPTIONS_FILE
-        values = check(read_toml(path, DataError), _FIELDS, str(path), DataError) if path.is_file() else {}
+        table = read_toml(path, DataError) if path.is_file() else {}
+        own = {key: value for key, value in table.items() if key not in OTHER_TABLES}
+        values = check(own, _FIELDS, str(path), DataError)
         chosen = {key: value for key, value in dict(given or {}).items() if value is not None}
         values |= check(chosen, _FIELDS, "the image options", DataError)
         return cls(**values)
@@ -92,9 +109,9 @@ class ImageOptions:
                 raise DataError(wanted, str(list(values)), f"change {name} or mode")
         if self.std is not None and min(self.std) <= 0:
             raise DataError("std above 0", str(list(self.std)), "change std")
-        if self.resize == "center-crop" and self.size is None:
+        if self.resize != "stretch" and self.size is None:
             raise DataError(
-                "the size to crop to", "resize = 'center-crop' alone", "add size = [height, width]"
+                "the size to resize to", f"resize = '{self.resize}' alone", "add size = [height, width]"
             )
         if self.shorter is not None and (self.resize != "center-crop" or self.size is None):
             raise DataError("resize = 'center-crop' with shorter", f"'{self.resize}'", "change resize")

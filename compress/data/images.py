@@ -1,4 +1,4 @@
-"""Images in class folders: ``val/<class>/<image>``, decoded batch by batch.
+"""Image files, decoded batch by batch; with class labels where they lie in class folders, ``val/<class>/<image>``.
 
 Labels are the positions of the class folders' names in sorted order, as torchvision's ``ImageFolder`` numbers them
 (so ``10`` comes before ``2``).
@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import warnings
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.data.image_options import OPTIONS_FILE, ImageOptions
+from compress.data.placement import Placement
 from compress.data.split import Array, Batch, RowDigest, Split
 from compress.errors import DataError, UnavailableError
 
@@ -29,7 +32,8 @@ if TYPE_CHECKING:
 #: Larger images are taken for decompression bombs (Pillow warns at 89 million).
 MAX_PIXELS = 64_000_000
 
-_SUFFIXES = frozenset(
+#: Endings of files that are taken for images.
+SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 # Not the rest of what Pillow reads: its EPS reader, for one, starts Ghostscript on the file.
@@ -37,8 +41,69 @@ _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 _LAYOUT = "a folder for each class with its images: {root}/cat/1.jpg, {root}/dog/2.jpg"
 
 
-class ImageSplit(Split):
-    """Image files with class labels, decoded when they are read.
+class ImageFiles(Split):
+    """Image files, decoded when they are read; what the targets are, a subclass says.
+
+    Args:
+        root: The folder, for messages and provenance.
+        files: Image files, relative to ``root``.
+        options: How images are prepared.
+    """
+
+    labelled = True
+    kind = "images"
+
+    def __init__(self, root: Path, files: Sequence[str], options: ImageOptions) -> None:
+        _pillow()  # not at the first image, after all else was read
+        self._root = root
+        self._files = files
+        self._options = options
+        self.origin = {"kind": self.kind, "path": str(root), "options": asdict(options)}
+
+    @abstractmethod
+    def _targets(self, rows: range, placements: Sequence[Placement]) -> Array:
+        """Targets of some of the samples, whose images came to lie there."""
+
+    @abstractmethod
+    def _target_digest(self, row: int) -> bytes:
+        """Hash of one sample's target as it is stored."""
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """See :meth:`Split.batches`; the one input is ``x``, float32."""
+        for start in range(0, len(self), size):
+            files = self._files[start : start + size]
+            pairs = [decode_placed(self._root / file, self._options) for file in files]
+            images, placements = [image for image, _ in pairs], [placement for _, placement in pairs]
+            for file, image in zip(files, images, strict=True):
+                if image.shape != images[0].shape:
+                    raise DataError(
+                        "images of one size",
+                        f"{images[0].shape} in {self._root / files[0]} and {image.shape} in {self._root / file}",
+                        f"set size = [height, width] in {self._root / OPTIONS_FILE}",
+                    )
+            yield Batch({"x": np.stack(images)}, self._targets(range(start, start + len(files)), placements))
+
+    @cached_property
+    def digests(self) -> tuple[RowDigest, ...]:
+        """Hashes of the files' bytes, and of the targets: nothing needs to be decoded."""
+        return tuple(
+            RowDigest(file_digest(self._root / file), self._target_digest(row))
+            for row, file in enumerate(self._files)
+        )
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the files and targets in order, and of how the images are prepared."""
+        options = json.dumps(asdict(self._options), sort_keys=True)
+        content = b"".join(part for digest in self.digests for part in digest)
+        return hashlib.sha256(options.encode() + content).hexdigest()
+
+
+class ImageSplit(ImageFiles):
+    """Image files with class labels.
 
     Args:
         root: The folder, for messages and provenance.
@@ -48,8 +113,6 @@ class ImageSplit(Split):
         options: How images are prepared.
     """
 
-    labelled = True
-
     def __init__(
         self,
         root: Path,
@@ -58,12 +121,9 @@ class ImageSplit(Split):
         classes: tuple[str, ...],
         options: ImageOptions,
     ) -> None:
-        self._root = root
-        self._files = files
-        self._options = options
+        super().__init__(root, files, options)
         self._labels = self.labels = labels
         self._classes = self.classes = classes
-        self.origin = {"kind": "images", "path": str(root), "options": asdict(options)}
 
     @classmethod
     def from_folder(cls, root: Path, options: Mapping[str, Any] | ImageOptions | None = None) -> Self:
@@ -73,55 +133,28 @@ class ImageSplit(Split):
             DataError: There are no class folders, a class has no image, or the options are wrong.
             UnavailableError: Pillow is not installed.
         """
-        _pillow()
         files: list[str] = []
         labels: list[int] = []
-        classes = tuple(_entries(root, folders=True))
+        classes = tuple(entries(root, folders=True))
         if not classes:
             raise _no_classes(root)
         for label, name in enumerate(classes):
-            images = [file for file in _entries(root / name) if Path(file).suffix.lower() in _SUFFIXES]
+            images = [file for file in entries(root / name) if Path(file).suffix.lower() in SUFFIXES]
             if not images:
                 raise _no_images(root, name)
             files += [f"{name}/{image}" for image in images]
             labels += [label] * len(images)
         return cls(root, files, np.array(labels, dtype=np.int64), classes, ImageOptions.read(root, options))
 
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def batches(self, size: int) -> Iterator[Batch]:
-        """See :meth:`Split.batches`; the one input is ``x``, float32."""
-        for start in range(0, len(self), size):
-            files = self._files[start : start + size]
-            images = [decode(self._root / file, self._options) for file in files]
-            for file, image in zip(files, images, strict=True):
-                if image.shape != images[0].shape:
-                    raise DataError(
-                        "images of one size",
-                        f"{images[0].shape} in {self._root / files[0]} and {image.shape} in {self._root / file}",
-                        f"set size = [height, width] in {self._root / OPTIONS_FILE}",
-                    )
-            yield Batch({"x": np.stack(images)}, self._labels[start : start + size])
-
     def _taken(self, indices: NDArray[np.int64]) -> ImageSplit:
         files = [self._files[index] for index in indices]
         return ImageSplit(self._root, files, self._labels[indices], self._classes, self._options)
 
-    @cached_property
-    def digests(self) -> tuple[RowDigest, ...]:
-        """Hashes of the files' bytes, and of the labels: nothing needs to be decoded."""
-        return tuple(
-            RowDigest(_file_digest(self._root / file), int(label).to_bytes(8, "little"))
-            for file, label in zip(self._files, self._labels, strict=True)
-        )
+    def _targets(self, rows: range, placements: Sequence[Placement]) -> Array:
+        return self._labels[rows.start : rows.stop]
 
-    @cached_property
-    def sha256(self) -> str:
-        """Hash of the files and labels in order, and of how the images are prepared."""
-        options = json.dumps(asdict(self._options), sort_keys=True)
-        content = b"".join(part for digest in self.digests for part in digest)
-        return hashlib.sha256(options.encode() + content).hexdigest()
+    def _target_digest(self, row: int) -> bytes:
+        return int(self._labels[row]).to_bytes(8, "little")
 
 
 def decode(path: Path, options: ImageOptions) -> Array:
@@ -130,13 +163,47 @@ def decode(path: Path, options: ImageOptions) -> Array:
     Raises:
         DataError: The file is no image, is damaged, has more than 8 bits a channel, or is far too large.
     """
+    return decode_placed(path, options)[0]
+
+
+def decode_placed(path: Path, options: ImageOptions) -> tuple[Array, Placement]:
+    """As :func:`decode`, with where the image came to lie in the network's input."""
+    with opened(path) as image:
+        if image.mode[0] in "IF":
+            # Pillow would clip these to 0 … 255 without a word.
+            raise DataError(
+                "8 bits a channel",
+                f"mode {image.mode} in {path}",
+                "convert the image, or give package.module:callable",
+            )
+        placement = Placement.of(image.width, image.height, options)
+        placed = laid(image.convert(options.mode), placement, options.interpolation, options.pad_value)
+        pixels = np.asarray(placed, dtype=np.float32)
+    pixels = pixels.reshape(*pixels.shape[:2], -1) / np.float32(options.scale)
+    if options.mean is not None:
+        pixels -= np.array(options.mean, dtype=np.float32)
+    if options.std is not None:
+        pixels /= np.array(options.std, dtype=np.float32)
+    return pixels if options.layout == "NHWC" else np.ascontiguousarray(pixels.transpose(2, 0, 1)), placement
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image]:
+    """An image file; what its reader raises inside the block becomes one line.
+
+    Raises:
+        DataError: The file is no image, is damaged, or is far too large.
+    """
     pillow = _pillow()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
             with pillow.open(path, formats=_FORMATS) as image:
-                _check_pixels(path, image)
-                pixels = np.asarray(_resized(image.convert(options.mode), options), dtype=np.float32)
+                if image.width * image.height > MAX_PIXELS:
+                    found = f"{image.width}x{image.height} in {path}"
+                    wanted = f"an image of at most {MAX_PIXELS:,} pixels"
+                    raise DataError(wanted, found, "replace or remove it")
+                yield image
     except DataError:
         raise
     # Pillow's decoders raise a dozen types on damaged files.
@@ -144,46 +211,41 @@ def decode(path: Path, options: ImageOptions) -> Array:
         raise DataError(
             "a whole image", f"{path}, which cannot be decoded ({error})", "replace or remove it"
         ) from error
-    pixels = pixels.reshape(*pixels.shape[:2], -1) / np.float32(options.scale)
-    if options.mean is not None:
-        pixels -= np.array(options.mean, dtype=np.float32)
-    if options.std is not None:
-        pixels /= np.array(options.std, dtype=np.float32)
-    return pixels if options.layout == "NHWC" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _check_pixels(path: Path, image: Image) -> None:
-    if image.width * image.height > MAX_PIXELS:
-        found = f"{image.width}x{image.height} in {path}"
-        raise DataError(f"an image of at most {MAX_PIXELS:,} pixels", found, "replace or remove it")
-    if image.mode[0] in "IF":
-        # Pillow would clip these to 0 … 255 without a word.
-        raise DataError(
-            "8 bits a channel",
-            f"mode {image.mode} in {path}",
-            "convert the image, or give package.module:callable",
-        )
+def as_gray(pixels: NDArray[np.uint8]) -> Image:
+    """An image of one channel from its pixels, uint8 ``(height, width)``."""
+    image: Image = _pillow().fromarray(pixels)
+    return image
 
 
-def _resized(image: Image, options: ImageOptions) -> Image:
-    if options.size is None or (options.size == (image.height, image.width) and options.shorter is None):
-        return image
-    resample = getattr(_pillow().Resampling, options.interpolation.upper())
-    height, width = options.size
-    if options.resize == "stretch":
-        return image.resize((width, height), resample)
-    if options.shorter is not None:
-        target, side = options.shorter, min(image.size)
-    else:  # just enough to cover both sides
-        target, side = max((width, image.width), (height, image.height), key=lambda pair: pair[0] / pair[1])
-    # Truncated here and rounded below, as torchvision's Resize and CenterCrop do.
-    scaled = (int(target * image.width / side), int(target * image.height / side))
-    left, top = round((scaled[0] - width) / 2), round((scaled[1] - height) / 2)
-    return image.resize(scaled, resample).crop((left, top, left + width, top + height))
+def laid(image: Image, placement: Placement, interpolation: str, pad_value: int) -> Image:
+    """The image scaled and laid into the network's input.
+
+    Args:
+        image: With the mode that it shall have.
+        placement: Where it comes to lie.
+        interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
+        pad_value: Fills what it leaves free, in every channel.
+    """
+    resample = getattr(_pillow().Resampling, interpolation.upper())
+    scaled = image if placement.scaled == image.size else image.resize(placement.scaled, resample)
+    (left, top), (width, height) = placement.offset, placement.frame
+    if scaled.size == placement.frame:
+        return scaled
+    if left <= 0 and top <= 0 and left + scaled.width >= width and top + scaled.height >= height:
+        return scaled.crop((-left, -top, width - left, height - top))
+    frame: Image = _pillow().new(image.mode, placement.frame, (pad_value,) * len(image.getbands()))
+    frame.paste(scaled, (left, top))
+    return frame
 
 
-def _entries(folder: Path, folders: bool = False) -> list[str]:
-    """Sorted names of the folder's files, or of its folders."""
+def entries(folder: Path, folders: bool = False) -> list[str]:
+    """Sorted names of the folder's files, or of its folders; links and hidden ones are skipped.
+
+    Raises:
+        DataError: The folder cannot be read.
+    """
     try:
         with os.scandir(folder) as entries:
             return sorted(
@@ -199,7 +261,7 @@ def _entries(folder: Path, folders: bool = False) -> list[str]:
 
 
 def _no_classes(root: Path) -> DataError:
-    files = _entries(root)
+    files = entries(root)
     arrays = next((file for file in files if file.endswith(".npz")), None)
     if arrays is not None:
         return DataError(
@@ -212,7 +274,7 @@ def _no_classes(root: Path) -> DataError:
 
 
 def _no_images(root: Path, name: str) -> DataError:
-    inner = _entries(root / name, folders=True)
+    inner = entries(root / name, folders=True)
     if inner:
         found = f"folders, such as '{inner[0]}', and no image in {root / name}"
         return DataError("class folders with images", found, f"give the folder one level down: {root / name}")
@@ -220,7 +282,12 @@ def _no_images(root: Path, name: str) -> DataError:
     return DataError("images in every class folder", found, "add images or remove the folder")
 
 
-def _file_digest(path: Path) -> bytes:
+def file_digest(path: Path) -> bytes:
+    """Hash of a file's bytes.
+
+    Raises:
+        DataError: It cannot be read.
+    """
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()

@@ -9,14 +9,21 @@ from typing import Any
 
 from compress.closest import closest
 from compress.data.arrays import ArraySplit
+from compress.data.coco import is_coco, open_coco
+from compress.data.detection_options import read_table
 from compress.data.image_options import ImageOptions
 from compress.data.images import ImageSplit
 from compress.data.loaders import LoaderSplit, from_iterator
+from compress.data.masks import MaskSplit, is_masks
 from compress.data.split import Split
+from compress.data.yolo import is_yolo, open_yolo
 from compress.errors import DataError
 from compress.references import is_reference, resolve, working_directory_importable
 
-_KINDS = "an .npz file, a folder of class folders with images, or package.module:callable"
+_KINDS = (
+    "an .npz file, a folder of images (in class folders, or with COCO's or YOLO's boxes, or masks), COCO's JSON file, "
+    "or package.module:callable"
+)
 _IN_PYTHON = "give (x, y), a mapping of arrays by input name, a DataLoader, or a path"
 
 
@@ -50,9 +57,10 @@ def open_data(
     """Open data of any kind.
 
     Args:
-        source: A path to an ``.npz`` or a folder of images; ``package.module:callable`` that returns any of what
-            follows; ``(x, y)``; arrays by input name with targets as ``y``; one array; a DataLoader or another
-            iterable of batches; a Split.
+        source: A path to an ``.npz``, a folder of images (in class folders, or with COCO's or YOLO's boxes or with
+            masks) or COCO's JSON file; ``package.module:callable`` that returns any of what follows; ``(x, y)``;
+            arrays by input name with targets as ``y``; one array; a DataLoader or another iterable of batches; a
+            Split.
         image_options: For folders of images; see :class:`ImageOptions`.
         reference: The reference that ``source`` came from, where it is one that was followed already.
 
@@ -98,7 +106,7 @@ def _open_object(source: Any, where: str) -> Split:
 def _open_path(path: Path, image_options: Mapping[str, Any] | ImageOptions | None) -> Split:
     try:
         if path.is_dir():
-            return ImageSplit.from_folder(path, image_options)
+            return _open_folder(path, image_options)
         if not path.exists():
             raise DataError("data", f"nothing at {path}", _advice(path))
         if not path.is_file():
@@ -111,12 +119,26 @@ def _open_path(path: Path, image_options: Mapping[str, Any] | ImageOptions | Non
             "data that can be read", f"{path}: {reason}", "check the path and its permissions"
         ) from error
     if start.startswith(b"PK"):
-        return ArraySplit.from_npz(path)
+        arrays = ArraySplit.from_npz(path)
+        arrays.detections = read_table(path.parent)
+        return arrays
+    if start.lstrip().startswith((b"{", b"[")):
+        return open_coco(path, image_options)
     if start.startswith(b"\x93NUMPY"):
         found = f"a single array without a name, {path}"
         raise DataError("an .npz file", found, "save it with np.savez(path, x=…, y=…)")
     found = "an empty file" if not start else "a file of another kind"
     raise DataError(_KINDS, f"{found}, {path}", "check the path")
+
+
+def _open_folder(folder: Path, image_options: Mapping[str, Any] | ImageOptions | None) -> Split:
+    if is_coco(folder):
+        return open_coco(folder, image_options)
+    if is_masks(folder):
+        return MaskSplit.from_folder(folder, image_options)
+    if is_yolo(folder):
+        return open_yolo(folder, image_options)
+    return ImageSplit.from_folder(folder, image_options)
 
 
 def _advice(path: Path) -> str:

@@ -24,8 +24,8 @@ class Batch:
 
     Attributes:
         inputs: One array per input name, each ``(n, …)``.
-        targets: Class labels, int64 ``(n,)``; float targets ``(n, …)``; integer targets of more axes, int64;
-            or None.
+        targets: Class labels, int64 ``(n,)``; float targets ``(n, …)``; integer targets of more axes, int64; boxes of
+            each sample, an object array ``(n,)`` of float64 ``(k, 5 or 6)`` (:mod:`compress.data.boxes`); or None.
     """
 
     inputs: dict[str, Array]
@@ -65,12 +65,14 @@ class Split(ABC):
         labelled: Whether there are targets of any kind.
         classes: Names of the classes, label by label, where the data knows them.
         origin: What the samples were read from, as JSON holds it.
+        detections: What the table ``[detections]`` beside the data tells; empty where there is none.
     """
 
     labels: NDArray[np.int64] | None = None
     labelled: bool = False
     classes: tuple[str, ...] | None = None
     origin: Mapping[str, Any] = {}
+    detections: Mapping[str, Any] = {}
 
     @abstractmethod
     def __len__(self) -> int:
@@ -98,6 +100,7 @@ class Split(ABC):
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"indices must be in [0, {len(self)})")
         taken = self._taken(rows)
+        taken.detections = self.detections
         if "digests" in self.__dict__:  # a hash that is known need not be taken again
             taken.__dict__["digests"] = tuple(self.digests[row] for row in rows)
         return taken

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data.images import ImageSplit
+from compress.data.images import ImageFiles
 from compress.data.split import READ_SIZE, Split, row_digests
 from compress.errors import DataError
 
@@ -65,7 +65,7 @@ def choose_rows(total: int, samples: int, seed: int) -> Rows:
 
 def rows_shared(split: Split, other: Split) -> Rows:
     """Indices of the samples in ``split`` whose inputs occur in ``other``; targets do not matter."""
-    if isinstance(split, ImageSplit) == isinstance(other, ImageSplit):
+    if isinstance(split, ImageFiles) == isinstance(other, ImageFiles):
         ours, theirs = _inputs(split), set(_inputs(other))
     else:  # a hash of a file says nothing about an array: compare what the network sees
         ours, theirs = _decoded_inputs(split), set(_decoded_inputs(other))

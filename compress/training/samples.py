@@ -105,5 +105,8 @@ class TrainingSamples:
 
     def _tensors(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
         inputs = tuple(torch.from_numpy(np.ascontiguousarray(batch.inputs[name])) for name in self._inputs)
-        targets = None if batch.targets is None else torch.from_numpy(np.ascontiguousarray(batch.targets))
-        return inputs, targets
+        if (
+            batch.targets is None or batch.targets.dtype == object
+        ):  # boxes: a list for each sample is no tensor
+            return inputs, None
+        return inputs, torch.from_numpy(np.ascontiguousarray(batch.targets))

@@ -166,7 +166,7 @@ def test_images_that_vanish_are_told(folder: Path) -> None:
     with pytest.raises(DataError, match=r"dog/a\.png: No such file"):
         _ = split.sha256
     with pytest.raises(DataError, match="a folder that can be read"):
-        images_module._entries(folder / "gone")
+        images_module.entries(folder / "gone")
 
 
 def test_postscript_never_reaches_ghostscript(folder: Path) -> None:

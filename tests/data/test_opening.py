@@ -110,7 +110,7 @@ def test_a_missing_file_gets_the_nearest_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "validation.npz", x=X)
     with pytest.raises(DataError, match=r"nothing at .*did you mean validation\.npz\?"):
         open_data(tmp_path / "validatoin.npz")
-    with pytest.raises(DataError, match=r"class folders with images, or package\.module:callable"):
+    with pytest.raises(DataError, match=r"a folder of images .*, or package\.module:callable"):
         open_data(tmp_path / "nowhere" / "at-all")
 
 

@@ -1,0 +1,181 @@
+"""Boxes as YOLO stores them: a text file of labels for each image.
+
+    val/images/7.jpg     val/labels/7.txt     val/data.yaml (or beside val), which may name the classes
+
+A line of a label file is an object: class number, then centre x, centre y, width and height as shares of the image's
+size; or the points of a polygon, x y x y …, whose box is taken. An image without a label file, or with an empty one,
+has no object. The folder ``images/val`` is taken as well, where its labels lie in ``labels/val``.
+
+Reference: the detection format of Darknet and Ultralytics (docs.ultralytics.com/datasets/detect).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.data.box_images import BoxSplit
+from compress.data.detection_options import read_table
+from compress.data.image_options import ImageOptions
+from compress.data.images import SUFFIXES, entries
+from compress.errors import DataError, UnavailableError
+
+_IMAGES, _LABELS, _NAMES = "images", "labels", "data.yaml"
+_MAX_LABEL_BYTES = 16_000_000
+_MAX_NAMES_BYTES = 1_000_000
+_OVER = 1e-3  # shares that rounding pushes over the edge
+
+Rows = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def is_yolo(folder: Path) -> bool:
+    """Whether the folder has ``images`` and ``labels``, or is such a folder of images itself."""
+    return _places(folder) is not None
+
+
+def open_yolo(folder: Path, image_options: Mapping[str, Any] | ImageOptions | None = None) -> BoxSplit:
+    """Images with boxes, from a folder with ``images`` and ``labels``.
+
+    Args:
+        folder: Holds both, or is the folder ``images`` or one inside it.
+        image_options: How images are prepared; wins over ``compress-data.toml`` in the folder that holds both.
+
+    Raises:
+        DataError: There are no images, a label file is damaged or has no image, or a box or class is wrong.
+        UnavailableError: Pillow is not installed, or a ``data.yaml`` is there and PyYAML is not.
+    """
+    root, images, labels = _places(folder) or (folder, folder / _IMAGES, folder / _LABELS)
+    files = _image_files(images)
+    if not files:
+        inner = entries(images, folders=True)
+        todo = f"give {images / inner[0]}" if inner else "add images"
+        raise DataError("images", f"none in {images} (links and hidden files are skipped)", todo)
+    _check_pairs(images, files, labels)
+    classes = _class_names(root)
+    read = [_read(labels / f"{Path(name).stem}.txt", classes) for name in files]
+    boxes = [each for each, _ in read]
+    split = BoxSplit(images, files, boxes, classes, ImageOptions.read(root, image_options), "yolo")
+    repeated = sum(count for _, count in read)
+    told = {"boxes": sum(map(len, boxes))} | ({"boxes_repeated": repeated} if repeated else {})
+    split.origin = {**split.origin, "labels": str(labels), **told}
+    split.detections = read_table(root)
+    return split
+
+
+def _places(folder: Path) -> tuple[Path, Path, Path] | None:
+    """The folder that holds everything, that of the images, and that of the labels; None where these are not there."""
+    if (folder / _IMAGES).is_dir() and (folder / _LABELS).is_dir():
+        return folder, folder / _IMAGES, folder / _LABELS
+    parts = folder.absolute().parts
+    if _IMAGES not in parts:
+        return None
+    at = len(parts) - 1 - parts[::-1].index(_IMAGES)
+    labels = Path(*parts[:at], _LABELS, *parts[at + 1 :])
+    return (Path(*parts[:at]), folder, labels) if labels.is_dir() and _image_files(folder) else None
+
+
+def _image_files(folder: Path) -> list[str]:
+    return [name for name in entries(folder) if Path(name).suffix.lower() in SUFFIXES]
+
+
+def _check_pairs(images: Path, files: list[str], labels: Path) -> None:
+    stems: dict[str, str] = {}
+    for name in files:
+        stem = Path(name).stem
+        if stem in stems:
+            found = f"{stems[stem]} and {name} in {images}"
+            raise DataError("one image for each label file", found, "rename one of the two, and its labels")
+        stems[stem] = name
+    texts = [Path(name).stem for name in entries(labels) if name.endswith(".txt")]
+    alone = next((stem for stem in texts if stem not in stems and stem != "classes"), None)
+    if alone is not None:
+        raise DataError(
+            f"an image for every file in {labels}", f"only {alone}.txt", f"add it to {images}, or drop it"
+        )
+    if not set(texts) & set(stems):
+        raise DataError("label files", f"none in {labels} for the images in {images}", "check the folder")
+
+
+def _read(path: Path, classes: tuple[str, ...] | None) -> tuple[Rows, int]:
+    """Boxes float64 ``(k, 6)``, each once, and how many lines repeat another."""
+    try:
+        if not path.exists():
+            return np.zeros((0, 6)), 0
+        if path.stat().st_size > _MAX_LABEL_BYTES:
+            raise DataError("a label file of at most 16 MB", f"{path}, which is larger", "check it")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError("label files of text", f"{path}: {error.reason}", "save it again") from error
+    except OSError as error:
+        raise DataError("label files that can be read", f"{path}: {error.strerror}", "check it") from error
+    boxes = [
+        _box(line, f"line {place} of {path}", classes) for place, line in enumerate(lines, 1) if line.strip()
+    ]
+    kept = list(dict.fromkeys(boxes))
+    return np.array(kept, dtype=np.float64).reshape(-1, 6), len(boxes) - len(kept)
+
+
+def _box(line: str, where: str, classes: tuple[str, ...] | None) -> tuple[float, ...]:
+    try:
+        number, *places = (float(part) for part in line.split())
+    except ValueError as error:
+        raise DataError("numbers in a label file", f"'{line.strip():.60}', {where}", "correct it") from error
+    if number < 0 or not number.is_integer():
+        raise DataError("a class number from 0", f"{number:g}, {where}", "correct it")
+    if classes is not None and number >= len(classes):
+        todo = "complete names, or correct the class"
+        raise DataError(
+            f"class numbers below {len(classes)}, the names in {_NAMES}", f"{number:g}, {where}", todo
+        )
+    if len(places) == 4:
+        x, y, width, height = places
+        corners = np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+        whole = width > 0 and height > 0
+    elif len(places) >= 6 and len(places) % 2 == 0:
+        points = np.array(places).reshape(-1, 2)
+        corners = np.concatenate([points.min(axis=0), points.max(axis=0)])
+        whole = bool((corners[2:] > corners[:2]).all())
+    else:
+        found = f"{len(places)} numbers after the class, {where}"
+        raise DataError(
+            "centre x, centre y, width and height, or the points of a polygon", found, "correct it"
+        )
+    given = np.array(places)
+    if not np.isfinite(given).all() or given.min() < -_OVER or given.max() > 1 + _OVER or not whole:
+        found = f"{' '.join(f'{each:g}' for each in places[:4])}, {where}"
+        raise DataError(
+            "boxes with an area inside the image, as shares of its size from 0 to 1", found, "correct it"
+        )
+    return (*np.clip(corners, 0.0, 1.0).tolist(), number, 0.0)
+
+
+def _class_names(folder: Path) -> tuple[str, ...] | None:
+    """Names from ``data.yaml`` in the folder, or in the one above it; None where there is none."""
+    path = next((each for each in (folder / _NAMES, folder.parent / _NAMES) if each.is_file()), None)
+    if path is None:
+        return None
+    try:
+        import yaml
+    except ImportError as error:
+        raise UnavailableError(
+            f"PyYAML, which reads {path}", "it is not installed", "pip install 'compress-toolkit[detection]'"
+        ) from error
+    try:
+        if path.stat().st_size > _MAX_NAMES_BYTES:
+            raise DataError("a file of at most 1 MB", f"{path}, which is larger", "check it")
+        content = yaml.safe_load(path.read_bytes())
+    except OSError as error:
+        raise DataError(f"a {_NAMES} that can be read", f"{path}: {error.strerror}", "check it") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise DataError("valid YAML", f"{path}: {error}", "correct the file") from error
+    names = content.get("names") if isinstance(content, dict) else None
+    if isinstance(names, dict) and sorted(names, key=str) == sorted(range(len(names)), key=str):
+        names = [names[number] for number in range(len(names))]
+    if not isinstance(names, list) or not names:
+        raise DataError(
+            f"names of the classes in {path}", repr(names)[:80], "add names = a list, or remove the file"
+        )
+    return tuple(str(name) for name in names)

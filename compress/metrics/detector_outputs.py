@@ -1,0 +1,142 @@
+"""Which of a detector's outputs holds its boxes, and which the scores.
+
+Told by the names in :class:`compress.data.DetectionOptions`, else by the shapes that :mod:`compress.metrics.detections`
+lists, and where shapes are alike by words in the outputs' names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from compress.closest import closest
+from compress.data.detection_options import DetectionOptions
+from compress.errors import MetricError
+from compress.tensors import TensorSpec
+
+#: Where a user tells names and forms, for messages.
+TABLE = "[detections] of compress-data.toml"
+
+_HINTS = {
+    "boxes": ("box",),
+    "scores": ("score", "conf", "prob", "cls", "class", "logit"),
+    "labels": (),
+    "count": (),
+}
+_LABEL_WORDS = ("label", "class", "categor")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which output holds what, by position.
+
+    Attributes:
+        kind: ``two`` for boxes and scores, ``one`` for both in one output, ``kept`` for boxes, scores and class numbers
+            of a graph that suppresses overlaps, ``rows`` for one output with a row a detection.
+        boxes: The output with boxes, or the only one.
+        scores: The output with scores; None where there is one output.
+        labels: The output with class numbers; None but for ``kept``.
+        count: The output with the number of valid boxes; None where there is none.
+    """
+
+    kind: str
+    boxes: int
+    scores: int | None = None
+    labels: int | None = None
+    count: int | None = None
+
+    @property
+    def used(self) -> tuple[int, ...]:
+        """Positions of the outputs that are read."""
+        return tuple(each for each in (self.boxes, self.scores, self.labels, self.count) if each is not None)
+
+
+def find_layout(specs: Sequence[TensorSpec], options: DetectionOptions) -> Layout:
+    """Which output holds what, by the names told, else by shapes, and where shapes are alike by words in the names.
+
+    Args:
+        specs: The network's outputs.
+        options: Names, and whether the graph suppresses overlaps itself.
+
+    Raises:
+        MetricError: There is no output of a name that was told, none of a fitting shape, or several.
+    """
+    free = _Free(specs, options)
+    if len(specs) == 1 or (
+        options.boxes is not None and options.scores is None and not free.is_boxes(options.boxes)
+    ):
+        only = free.take("boxes", lambda spec, shape: True)
+        if len(plain_shape(specs[only])) == 3:
+            return Layout("one" if options.nms else "rows", only)
+        raise free.unclear("boxes")
+    boxes = free.take("boxes", lambda spec, shape: len(shape) == 3 and 4 in shape[1:])
+    if options.nms:
+        return Layout("two", boxes, free.take("scores", lambda spec, shape: len(shape) in (2, 3)))
+    labels = free.find(
+        "labels", lambda spec, shape: len(shape) == 2 and shape[1] != 1 and _numbers_classes(spec)
+    )
+    if labels is None:
+        return Layout("two", boxes, free.take("scores", lambda spec, shape: len(shape) == 3))
+    count = free.find("count", lambda spec, shape: len(shape) == 1 or (len(shape) == 2 and shape[1] == 1))
+    return Layout("kept", boxes, free.take("scores", lambda spec, shape: len(shape) == 2), labels, count)
+
+
+class _Free:
+    """Outputs that have no role yet."""
+
+    def __init__(self, specs: Sequence[TensorSpec], options: DetectionOptions) -> None:
+        self._specs = specs
+        self._told = {role: getattr(options, role) for role in _HINTS}
+        self._left = [index for index, spec in enumerate(specs) if spec.name not in self._told.values()]
+
+    def is_boxes(self, name: str) -> bool:
+        """Whether the output of that name can hold boxes alone."""
+        shapes = [plain_shape(spec) for spec in self._specs if spec.name == name]
+        return bool(shapes) and len(self._specs) > 1 and len(shapes[0]) == 3 and 4 in shapes[0][1:]
+
+    def find(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int | None:
+        """The output told for the role, or the one that fits; None where none or several do."""
+        name = self._told[role]
+        if name is not None:
+            names = [spec.name for spec in self._specs]
+            if name not in names:
+                todo = closest(name, names) or f"choose one of {', '.join(names)}"
+                raise MetricError(f"an output of the name told as {role} in {TABLE}", f"'{name}'", todo)
+            return names.index(name)
+        fitting = [index for index in self._left if fits(self._specs[index], plain_shape(self._specs[index]))]
+        if len(fitting) > 1:
+            fitting = [index for index in fitting if _hinted(self._specs[index].name, role)]
+        if len(fitting) != 1:
+            return None
+        self._left.remove(fitting[0])
+        return fitting[0]
+
+    def take(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int:
+        """As :meth:`find`, where there must be one."""
+        found = self.find(role, fits)
+        if found is None:
+            raise self.unclear(role)
+        return found
+
+    def unclear(self, role: str) -> MetricError:
+        """An error that shows all outputs."""
+        told = ", ".join(map(str, self._specs))
+        return MetricError(
+            f"one output that can hold a detector's {role}", told, f"name it: {role} = … in {TABLE}"
+        )
+
+
+def _hinted(name: str, role: str) -> bool:
+    return any(word in name.lower() for word in _HINTS[role])
+
+
+def _numbers_classes(spec: TensorSpec) -> bool:
+    return spec.dtype.startswith(("int", "uint")) or any(word in spec.name.lower() for word in _LABEL_WORDS)
+
+
+def plain_shape(spec: TensorSpec) -> tuple[int | str, ...]:
+    """An output's shape without axes of length 1 in between, down to three axes."""
+    shape = list(spec.shape)
+    while len(shape) > 3 and 1 in shape[1:-1]:
+        del shape[shape.index(1, 1)]
+    return tuple(shape)

@@ -1,0 +1,94 @@
+"""Settings of a metric, as text or in Python: ``miou:ignore=255``, ``load_metric("miou", ignore=255)``.
+
+Text has the form ``NAME:KEY=VALUE,KEY=VALUE``. A comma separates only where a key and ``=`` follow, so that a value may
+hold commas; spaces belong to the value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from compress.errors import MetricError
+from compress.metrics.metric import Metric
+from compress.toml_reader import Field, Number, check
+
+_SETTINGS = re.compile(r"([a-z][a-z0-9-]*):(\w+=.*)", re.DOTALL)
+_NEXT = re.compile(r",(?=\w+=)")
+
+
+@dataclass(frozen=True)
+class NamedMetric:
+    """A metric that has a name and may have settings.
+
+    Attributes:
+        make: Takes the settings by keyword and gives the metric under its plain name.
+        settings: What each setting may be.
+    """
+
+    make: Callable[..., Metric]
+    settings: Mapping[str, Field]
+
+    def with_settings(self, settings: Mapping[str, Any]) -> Metric:
+        """The metric; settings are part of its name, since they change the figure.
+
+        Raises:
+            MetricError: A setting is unknown, or its value of another kind.
+        """
+        metric = self.make(**settings)
+        told = ",".join(f"{key}={_text(settings[key])}" for key in self.settings if key in settings)
+        return _renamed(metric, f"{metric.name}:{told}") if told else metric
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _renamed(metric: Metric, name: str) -> Metric:
+    fit = metric.fit
+    return replace(
+        metric, name=name, fit=None if fit is None else lambda specs: replace(fit(specs), name=name)
+    )
+
+
+def split_settings(text: str) -> tuple[str, dict[str, str]]:
+    """The name of a metric and the settings that follow it, as text; none for a name alone."""
+    found = _SETTINGS.fullmatch(text)
+    if found is None:
+        return text, {}
+    pairs = (part.partition("=") for part in _NEXT.split(found[2]))
+    return found[1], {key: value for key, _, value in pairs}
+
+
+def checked_settings(name: str, fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in their types; a number may be given as text.
+
+    Args:
+        name: The metric's, for messages.
+        fields: What each setting may be.
+        given: Settings by name.
+
+    Raises:
+        MetricError: A setting is unknown, or its value of another kind.
+    """
+    if given and not fields:
+        raise MetricError(
+            f"{name} alone", f"{name} with {', '.join(given)}", "it has no settings: leave them out"
+        )
+    typed = {
+        key: _number(value) if isinstance(fields.get(key), Number) else value for key, value in given.items()
+    }
+    return check(typed, fields, f"the metric {name}", MetricError)
+
+
+def _number(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
