@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 #: Starts of both builds at the least, and at the most where they do not decide before.
 LEAST_STARTS, MOST_STARTS = 2, 6
 
+#: Starts of a build that seems to be faster, however short the time is: two that differ decide nothing.
+_PROMISING_STARTS = 4
+
 #: A ratio is known well enough where its interval's upper end is within this factor of it.
 PRECISE = 1.04
 
@@ -123,8 +126,18 @@ class Contest:
         if start >= LEAST_STARTS and self._lost():
             return
         for condition, seen in self._seen.items():
-            if start < LEAST_STARTS or (not seen.known and seen.seconds < self._budget.seconds):
+            if start < LEAST_STARTS or self._worth_another(condition, start):
                 yield condition
+
+    def _worth_another(self, condition: Condition, start: int) -> bool:
+        """Whether a start more under a condition is worth its time."""
+        seen = self._seen[condition]
+        if seen.known:
+            return False
+        if seen.seconds < self._budget.seconds:
+            return True
+        unclear = float(np.mean(seen.log_ratios)) < 0 <= seen.bounds[1]
+        return unclear and start < _PROMISING_STARTS and not self._long(condition)
 
     def _lost(self) -> bool:
         """Whether it is seen to be slower than fp32, or than another build."""

@@ -113,9 +113,10 @@ class LowRank(Technique):
             return network
         # A runtime may fuse a layer with its neighbours, and the pair not.
         if not whole.faster:
+            between = "" if whole.interval is None else " (between {:.2f} and {:.2f})".format(*whole.interval)
             raise RecipeError(
                 "a factored network that is faster as a whole",
-                f"{whole.ratio:.2f} times the time of the one given, though its layers are faster alone",
+                f"{whole.ratio:.2f} times the time of the one given{between}, though its layers are faster alone",
                 "leave low_rank out of the recipe, or name layers in keep_layers",
             )
         return factored

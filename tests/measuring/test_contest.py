@@ -63,10 +63,13 @@ def run(
     rival: float | None = None,
     period_s: float | None = None,
     reference: Callable[[int], Artifact] = lambda _: FP32,
+    seconds: float = 1e3,
 ) -> dict[tuple[int, float | None], Latency]:
     feeds = {batch: {"x": np.zeros((batch, 2), np.float32)} for batch in (1, 32)}
     paths = {batch: Path(f"{batch}.npz") for batch in feeds}
-    figures, peak = Contest(BUILD, reference, feeds, paths, Budget(seconds=1e3), period_s, rival).figures()
+    figures, peak = Contest(
+        BUILD, reference, feeds, paths, Budget(seconds=seconds), period_s, rival
+    ).figures()
     assert peak == 7.0
     return {(each.batch, each.period_ms): each for each in figures}
 
@@ -96,6 +99,18 @@ def test_what_cannot_be_told_apart_takes_every_start(monkeypatch: pytest.MonkeyP
     assert processes.starts == MOST_STARTS
     assert interval is not None
     assert interval.low < 1 < interval.high
+
+
+def test_a_gain_that_starts_disagree_on_is_looked_at_again_however_short_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    Processes(monkeypatch, lambda batch, start: (0.05, 0.1, 0.07, 0.08)[start])
+    latency = run(seconds=1e-9)[1, None]
+    assert latency.starts == 4
+    assert latency.ratio_interval is not None
+    assert latency.ratio_interval.high < 1
+    Processes(monkeypatch, lambda batch, start: (1.01, 1.2)[start])
+    assert run(seconds=1e-9)[1, None].starts == LEAST_STARTS
 
 
 def test_a_build_that_another_one_beats_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
