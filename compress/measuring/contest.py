@@ -125,7 +125,7 @@ class Contest:
         """The conditions that another start would tell more about."""
         if start >= LEAST_STARTS and self._lost():
             return
-        for condition, seen in self._seen.items():
+        for condition in self._seen:
             if start < LEAST_STARTS or self._worth_another(condition, start):
                 yield condition
 

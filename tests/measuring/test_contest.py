@@ -48,7 +48,7 @@ class Processes:
         self.timed.append((batch, period_s))
         fp32 = self.sample_ms * batch
         medians: Times = np.array([[fp32 * self.ratio(batch, self.starts), fp32]] * 3)
-        return Turns(medians, (medians[:, 0], medians[:, 1]), seconds)
+        return Turns(medians, (medians[:, 0], medians[:, 1]), max(seconds, 0.1))
 
 
 class _Worker:
