@@ -32,6 +32,7 @@ from compress.metrics.selection import judging_notes
 from compress.network import Network
 from compress.onnx_graph.files import size_of
 from compress.onnx_graph.layers import layers, totals
+from compress.profiling.accuracy import evidence_notes
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.profiling.measure import Original, deciding, measure
 from compress.progress import Reporter
@@ -206,7 +207,10 @@ def optimize(
             deployment, own, rivals.names, trains=trains, prunable=prunable, providers=providers
         )
         reporter.plan(most)
-        known = (*judging_notes(task.metrics, task.kinds), *rivals.notes)
+        few = evidence_notes(task.metrics, len(task.evaluation), max_drop)
+        known = (*judging_notes(task.metrics, task.kinds), *few, *rivals.notes)
+        for note in known:
+            reporter.note(note)
         best = BestSoFar(out, history, network, task, deployment, machine, limits, options, known, reporter)
         for recipe in propose(
             deployment,

@@ -15,6 +15,9 @@ class Reporter:
     def plan(self, candidates: int) -> None:
         """At most this many candidates will be tried."""
 
+    def note(self, text: str) -> None:
+        """Something that a person should know before the first candidate is done: how outputs are judged."""
+
     def stage(self, text: str) -> None:
         """Something that belongs to no candidate has begun: loading, exporting."""
 

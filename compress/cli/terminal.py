@@ -64,6 +64,7 @@ class TerminalReporter(Reporter):
         self._planned = 0
         self._done = 0
         self._name = ""
+        self._notes: list[str] = []
         self._spent: list[float] = []
         self._since = time.perf_counter()
 
@@ -84,6 +85,10 @@ class TerminalReporter(Reporter):
         """See :meth:`Reporter.ship`."""
         self.shipped = name
 
+    def note(self, text: str) -> None:
+        """See :meth:`Reporter.note`."""
+        self._notes.append(text)
+
     def stage(self, text: str) -> None:
         """See :meth:`Reporter.stage`."""
         self._progress.update(self._bar, description=text)
@@ -93,6 +98,8 @@ class TerminalReporter(Reporter):
     def begin(self, recipe: Recipe) -> None:
         """See :meth:`Reporter.begin`."""
         self._name, self._since = recipe.name, time.perf_counter()
+        if self._console.is_terminal:
+            self._tell_notes()
 
     def step(self, text: str, total: int = 0) -> None:
         """See :meth:`Reporter.step`."""
@@ -113,6 +120,7 @@ class TerminalReporter(Reporter):
         self._done += 1
         if not resumed:
             self._spent.append(time.perf_counter() - self._since)
+        self._tell_notes()
         told = candidate.rejected or _summary(candidate)
         note = " (measured before the interruption)" if resumed else ""
         if self._console.is_terminal:
@@ -120,6 +128,12 @@ class TerminalReporter(Reporter):
         left = self._left()
         planned = f"{self._done} of at most {self._planned}"
         self._line(f"{candidate.recipe.name} ({planned}): {told}{note}{'; ' + left if left else ''}")
+
+    def _tell_notes(self) -> None:
+        """Once; where there is no terminal only beside a candidate, so that what is refused stays one line."""
+        for text in self._notes:
+            self._console.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
+        self._notes.clear()
 
     def _line(self, text: str) -> None:
         """One plain line where there is no terminal to redraw."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -256,6 +257,31 @@ def drop_of(values: Values, original: Values, metric: Metric, alpha: float = (1 
 def decidable(metric: Metric, samples: int) -> bool:
     """Whether there are samples enough to decide about a mean: right or wrong is counted, others vary as they like."""
     return metric.right_or_wrong or samples >= LEAST_SAMPLES
+
+
+def evidence_notes(metrics: Sequence[Metric], samples: int, max_drop: float) -> tuple[str, ...]:
+    """That there are too few samples for any build to pass, where that is so; one line at the most.
+
+    Args:
+        metrics: What builds are judged by.
+        samples: Evaluation samples.
+        max_drop: The margin, in points.
+    """
+    same = np.ones(samples)
+    bounds = [
+        drop_of(same, same, metric).interval.high
+        for metric in metrics
+        if metric.right_or_wrong or metric.span == (0.0, 1.0)
+    ]
+    least = max(bounds, default=0.0)
+    if least <= max_drop:
+        return ()
+    # The bound falls as one over the samples.
+    needed = math.ceil(samples * least / max_drop / 10) * 10
+    return (
+        f"{samples} evaluation samples cannot show a drop of at most {max_drop:g} points: even where nothing changes, "
+        f"up to {least:.2f} are possible; give about {needed} samples, or a wider margin (--max-drop)",
+    )
 
 
 def batch_size(session: Session, task: Task) -> int:

@@ -44,6 +44,20 @@ def test_table_names_every_build_and_the_bundle(place: Path, capsys: pytest.Capt
     assert "\r" not in printed.err
 
 
+def test_too_few_samples_to_pass_are_told_before_the_work(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """40 samples are evaluated: none of them wrong would still leave a drop of several points possible."""
+    optimize("model.onnx", "--data", "val.npz")
+    told = capsys.readouterr().err.splitlines()
+    few = [number for number, line in enumerate(told) if "cannot show a drop of at most 1 points" in line]
+    first = next(number for number, line in enumerate(told) if "fp32 (1 of at most" in line)
+    assert len(few) == 1
+    assert few[0] < first
+    optimize("model.onnx", "--data", "val.npz", "--max-drop", "100", "--out", "second")
+    assert "cannot show" not in capsys.readouterr().err
+
+
 def test_json_is_one_object(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert optimize("model.onnx", "--data", "val.npz", "--max-drop", "100", "--json") == 0
     result = json.loads(capsys.readouterr().out)

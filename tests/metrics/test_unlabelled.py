@@ -120,14 +120,28 @@ def test_scores_are_never_made_flatter(margins: list[float]) -> None:
     assert sure >= CONFIDENCE - 1e-6
 
 
+def test_tokens_are_held_against_how_likely_the_original_takes_them() -> None:
+    """Text is drawn from all probabilities: one temperature lower, the best token stays and the text does not."""
+    y = scores(classes=50)
+    log_p, log_q = (each - np.log(np.exp(each).sum(1, keepdims=True)) for each in (y, 2 * y))
+    divergence = (np.exp(log_p) * (log_p - log_q)).sum(1)
+    np.testing.assert_allclose(kept(metric("tokens", 1), 2 * y, y), np.exp(-divergence), atol=1e-4)
+    assert kept(metric("tokens", 1), 2 * y, y).mean() < 0.9
+    np.testing.assert_allclose(kept(metric("classes", 1), 2 * y, y), 1)
+    np.testing.assert_allclose(kept(metric("tokens", 1), y + 5, y), 1, atol=1e-6)
+
+
 def test_a_lost_object_counts_however_small_it_is() -> None:
-    """One class on nearly all of a map, another on two pixels of it: losing these loses half."""
+    """One class on nearly all of a map, another on two pixels of it: losing these loses ten times their share."""
     theirs = np.zeros((40, 2, 16, 16), np.float32)
     theirs[:, 0] = 9.0
     theirs[:, 1, 4, 4:6] = 18.0
     ours = theirs.copy()
     ours[:, 1] = 0
-    assert kept(metric("classes", 1), ours, theirs).mean() == pytest.approx(0.5, abs=1e-3)
+    rare, common = math.sqrt(2), math.sqrt(254)
+    assert kept(metric("classes", 1), ours, theirs).mean() == pytest.approx(
+        common / (rare + common), abs=1e-3
+    )
     assert told(metric("classes", 1), ours, theirs) == pytest.approx(1 - 2 / 256)
 
 
@@ -139,10 +153,17 @@ def test_the_axis_of_the_classes_is_the_one_that_is_told() -> None:
 
 
 def test_each_token_counts_alike() -> None:
-    theirs = scores(n=20 * 30, classes=40, scale=12).reshape(20, 30, 40)
-    ours = theirs.copy()
-    ours[:, :3] = -ours[:, :3]
-    assert kept(metric("tokens", 2), ours, theirs).mean() == pytest.approx(0.9, abs=0.01)
+    """Which class a position answers does not matter, unlike in maps."""
+    theirs = np.zeros((20, 30, 40), np.float32)
+    theirs[:, :27, 0] = theirs[:, 27:, 1] = 12.0
+    common, rare = theirs.copy(), theirs.copy()
+    common[:, :3] = np.roll(common[:, :3], 5, axis=2)
+    rare[:, 27:] = np.roll(rare[:, 27:], 5, axis=2)
+    judge = metric("tokens", 2)
+    np.testing.assert_allclose(kept(judge, common, theirs), kept(judge, rare, theirs))
+    assert told(judge, common, theirs) == pytest.approx(0.9)
+    assert kept(judge, common, theirs).max() < 0.9
+    assert kept(metric("classes", 2), rare, theirs).mean() < kept(metric("classes", 2), common, theirs).mean()
 
 
 def test_classes_of_which_several_hold_count_what_is_there() -> None:
@@ -208,7 +229,8 @@ def test_a_rotated_space_keeps_its_neighbours_but_not_those_of_an_index() -> Non
     assert kept(judge, (theirs @ rotation).astype(np.float32), theirs).mean() < 0.5
     near = theirs + 0.01 * random.standard_normal(theirs.shape).astype(np.float32)
     assert kept(judge, near, theirs).mean() > 0.99
-    assert kept(judge, 3 * near, theirs).mean() > 0.99  # the angle alone counts
+    unit = (theirs / np.linalg.norm(theirs, axis=1, keepdims=True)).astype(np.float32)
+    assert kept(judge, 3 * unit, unit).mean() > 0.99  # of vectors of one length, the angle alone counts
     assert kept(judge, random.standard_normal(theirs.shape).astype(np.float32), theirs).mean() < 0.5
 
 
@@ -246,3 +268,15 @@ def test_what_cannot_be_compared_is_told() -> None:
         judge.per_sample([scores()], None, None)
     with pytest.raises(MetricError, match="original's shape"):
         judge.per_sample([scores(classes=9)], None, [scores()])
+
+
+def test_vectors_of_different_lengths_are_also_compared_by_distance() -> None:
+    """All angles stay, and in an index of the original's vectors nothing is found any more."""
+    random = np.random.default_rng(5)
+    centres = random.standard_normal((20, 16))
+    theirs = (np.repeat(centres, 20, 0) * random.uniform(0.5, 3, (400, 1))).astype(np.float32)
+    theirs += 0.02 * random.standard_normal(theirs.shape).astype(np.float32)
+    shrunk = 0.3 * theirs
+    assert kept(metric("embeddings"), shrunk, theirs).mean() < 0.9
+    unit = theirs / np.linalg.norm(theirs, axis=1, keepdims=True)
+    np.testing.assert_allclose(kept(metric("embeddings"), 0.3 * unit, unit), 1)

@@ -44,7 +44,8 @@ def unlabelled_metric(kind: OutputKind, kinds: tuple[OutputKind, ...] = ()) -> M
     if kind.kind in ("classes", "tokens"):
         if kind.axis is None:
             raise ValueError(f"{kind.name}: classes without an axis")
-        return choice_metric(kind.name, kind.index, kind.axis, balanced=kind.kind == "classes")
+        tokens = kind.kind == "tokens"
+        return choice_metric(kind.name, kind.index, kind.axis, balanced=not tokens, likelihood=tokens)
     if kind.kind == "probabilities":
         return decision_metric(kind.name, kind.index)
     if kind.kind == "embeddings":

@@ -13,6 +13,10 @@ original is sure of itself: T ≤ 1 is the largest temperature at which the mean
 is at least :data:`CONFIDENCE`, where m is the distance from its largest score to the second. The loss then does not
 depend on the scores' scale, and is never below what they say themselves.
 
+Tokens are also judged by how likely they are held, since text is drawn from these probabilities and perplexity is told
+of them: with KL the mean divergence of the build's probabilities from the original's, in nats, a sample loses
+1 - exp(-KL) at the least, which is the share of its likelihood that the original's own text would lose.
+
 How it tracks the drop that labels show, over networks and kinds of damage: ``python -m benchmarks.judging``.
 """
 
@@ -46,27 +50,30 @@ class _Row:
         weights: The weight of each of these positions, ``(changed,)``; all positions of a sample weigh 1 together.
         margins: Distances from the original's largest score to the second at some of its positions.
         changed: Share of positions with another answer.
+        divergence: Mean over the positions of KL(original, build), nats; 0 where it is not judged.
     """
 
     gaps: Floats
     weights: Floats
     margins: Floats
     changed: float
+    divergence: float = 0.0
 
 
-def choice_metric(name: str, index: int, axis: int, *, balanced: bool) -> Metric:
+def choice_metric(name: str, index: int, axis: int, *, balanced: bool, likelihood: bool = False) -> Metric:
     """Judge an output that holds class scores.
 
     Args:
         name: The output's name.
         index: Its position among the outputs.
         axis: The axis that the classes lie along.
-        balanced: Whether, in samples of many positions, each class that the original answers weighs alike, so that a
-            small object counts as much as the background; else each position does.
+        balanced: Whether, in samples of many positions, those of a rare class weigh more, so that a small object counts
+            beside the background; else each position weighs alike.
+        likelihood: Whether the probabilities themselves count too, as those of tokens do.
     """
     return Metric(
         NAME,
-        partial(_rows, name, index, axis, balanced),
+        partial(_rows, name, index, axis, balanced, likelihood),
         "reference",
         right_or_wrong=False,
         higher_is_better=True,
@@ -83,6 +90,7 @@ def _rows(
     index: int,
     axis: int,
     balanced: bool,
+    likelihood: bool,
     outputs: Sequence[Array],
     targets: Array | None,
     reference: Sequence[Array] | None = None,
@@ -91,8 +99,8 @@ def _rows(
     lost = lost_samples(ours, theirs)
     first, second = (np.moveaxis(each, axis, -1) for each in comparable(ours, theirs))
     classes = second.shape[-1]
-    scores = _as_logits(second.reshape(len(second), -1, classes))
-    ours_best = first.reshape(len(first), -1, classes).argmax(axis=-1)
+    scores, ours_scores = _as_logits(*(each.reshape(len(each), -1, classes) for each in (second, first)))
+    ours_best = ours_scores.argmax(axis=-1)
     best = scores.argmax(axis=-1)
     top, chosen = (np.take_along_axis(scores, each[..., None], -1)[..., 0] for each in (best, ours_best))
     rows = []
@@ -103,25 +111,42 @@ def _rows(
         gaps = np.full(len(changed), np.inf) if lost[sample] else (top[sample] - chosen[sample])[changed]
         weights = _weights(best[sample], balanced)[changed]
         margins = _margins(scores[sample])
-        rows.append(_Row(gaps, weights, margins, len(changed) / best.shape[1]))
+        apart = _divergence(scores[sample], ours_scores[sample]) if likelihood else 0.0
+        rows.append(_Row(gaps, weights, margins, len(changed) / best.shape[1], apart))
     return rows
 
 
-def _as_logits(scores: Floats) -> Floats:
-    """Scores whose differences are logarithms of ratios: probabilities are made logarithms, others stay."""
+def _divergence(scores: Floats, ours: Floats) -> float:
+    """Mean over the positions of KL(softmax of the scores, softmax of ours), nats; both ``(positions, classes)``."""
+    first, second = (_log_softmax(each) for each in (scores, ours))
+    return max(0.0, float((np.exp(first) * (first - second)).sum(axis=-1).mean()))
+
+
+def _log_softmax(scores: Floats) -> Floats:
+    shifted = scores - scores.max(axis=-1, keepdims=True)
+    logarithms: Floats = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    return logarithms
+
+
+def _as_logits(scores: Floats, ours: Floats) -> tuple[Floats, Floats]:
+    """Scores whose differences are logarithms of ratios: where the original gives probabilities, both become those."""
     if scores.size and scores.min() >= 0 and np.allclose(scores[:1].sum(axis=-1), 1, atol=1e-2):
         tiny = float(np.finfo(np.float32).tiny)
-        logarithms: Floats = np.log(np.maximum(scores, tiny))
-        return logarithms
-    return scores
+        return np.log(np.maximum(scores, tiny)), np.log(np.maximum(ours, tiny))
+    return scores, ours
 
 
 def _weights(answers: Array, balanced: bool) -> Floats:
-    """The weight of each position, ``(positions,)``, summing to 1."""
+    """The weight of each position, ``(positions,)``, summing to 1.
+
+    Balanced, a class that the original answers at k positions weighs √k altogether: between k, as the share of right
+    pixels counts, where a small object is nothing, and 1, as the mean IoU counts, where few pixels are everything.
+    """
     if not balanced or len(answers) == 1:
         return np.full(len(answers), 1 / len(answers))
     _, which, counts = np.unique(answers, return_inverse=True, return_counts=True)
-    weights: Floats = 1 / (len(counts) * counts[which])
+    roots = 1 / np.sqrt(counts[which])
+    weights: Floats = roots / roots.sum()
     return weights
 
 
@@ -135,8 +160,17 @@ def _margins(scores: Floats) -> Floats:
 
 def _kept(rows: Sequence[_Row]) -> Values:
     """1 - loss of each sample."""
-    temperature = temperature_of(np.concatenate([row.margins for row in rows])) if rows else 1.0
-    return np.array([1 - float(row.weights @ -np.expm1(-row.gaps / temperature)) for row in rows])
+    return kept_at(rows, temperature_of(np.concatenate([row.margins for row in rows])) if rows else 1.0)
+
+
+def kept_at(rows: Sequence[_Row], temperature: float) -> Values:
+    """1 - loss of each sample, at one temperature of the original's scores."""
+    return np.array([1 - _loss(row, temperature) for row in rows])
+
+
+def _loss(row: _Row, temperature: float) -> float:
+    chosen = float(row.weights @ -np.expm1(-row.gaps / temperature))
+    return max(chosen, -float(np.expm1(-row.divergence)))
 
 
 def temperature_of(margins: Floats, confidence: float = CONFIDENCE) -> float:
