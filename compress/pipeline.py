@@ -209,7 +209,7 @@ def optimize(
         reporter.plan(most)
         few = evidence_notes(task.metrics, len(task.evaluation), max_drop)
         known = (*judging_notes(task.metrics, task.kinds), *few, *rivals.notes)
-        for note in known:
+        for note in (*known, _plan(most, deployment, machine, seconds)):
             reporter.note(note)
         best = BestSoFar(out, history, network, task, deployment, machine, limits, options, known, reporter)
         for recipe in propose(
@@ -238,6 +238,14 @@ def optimize(
     seconds_taken = time.perf_counter() - start
     told = (*known, *settings_notes(choice.candidate))
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
+
+
+def _plan(most: int, target: Target, machine: Host, seconds: float) -> str:
+    """What the run will take at the most, as far as it is known before the first build."""
+    if machine.source != "measured":
+        return f"at most {most} builds, whose times are estimated"
+    conditions = len(target.batch_sizes) + (target.calls_per_second is not None)
+    return f"at most {most} builds, each timed for up to {seconds * conditions:g} s, less where it is clear before"
 
 
 @dataclass

@@ -10,7 +10,8 @@ _PANELS = (("agreement", "share of other answers"), ("loss", "what the original 
 
 _WIDE, _HIGH, _LEFT, _TOP, _GAP = 320, 320, 56, 36, 64
 _TICKS = (-1, 0, 0.3, 1, 3, 10, 30, 100)
-_COLOURS = {True: "#D55E00", False: "#0072B2"}
+#: Of builds that a judge gets right at the margin and of those that it gets wrong (Okabe and Ito's palette).
+_COLOURS = (("#0072B2", False), ("#D55E00", True))
 
 
 def scatter(builds: Sequence[tuple[float, dict[str, float]]], margin: float) -> str:
@@ -45,11 +46,14 @@ def _panel(left: int, title: str, points: Sequence[tuple[float, float]], margin:
         parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
     x, y = left + _place(margin) * _WIDE, bottom - _place(margin) * _HIGH
     parts.append(f'<path d="M{x:.1f} {_TOP}V{bottom}M{left} {y:.1f}H{left + _WIDE}" stroke="#333"/>')
-    for drop, told in points:
-        wrong = (drop > margin) != (told > margin)
-        x, y = left + _place(drop) * _WIDE, bottom - _place(told) * _HIGH
+    for colour, wrong in _COLOURS:
+        dots = "".join(
+            f"M{left + _place(drop) * _WIDE:.0f} {bottom - _place(told) * _HIGH:.0f}h0"
+            for drop, told in points
+            if ((drop > margin) != (told > margin)) == wrong
+        )
         parts.append(
-            f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{_COLOURS[wrong]}" fill-opacity="0.6"/>'
+            f'<path d="{dots}" stroke="{colour}" stroke-width="4" stroke-linecap="round" stroke-opacity="0.5"/>'
         )
     parts.append(
         f'<text x="{left + _WIDE / 2}" y="{bottom + 36}" text-anchor="middle">true drop, points (above: told)</text>'

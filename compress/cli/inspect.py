@@ -142,10 +142,16 @@ def _table(found: list[Layer], estimated: Estimate | None) -> Table:
 def _summary(estimated: Estimate) -> str:
     spent = sorted(estimated.ms_by_bound().items(), key=lambda item: -item[1])
     shares = ", ".join(f"{100 * ms / estimated.total_ms:.0f} % {bound}" for bound, ms in spent if ms)
+    where = f"on {estimated.target} at batch {estimated.batch}, bound by: {shares}"
+    if estimated.interval_ms is None:
+        return (
+            f"ESTIMATED {_time(estimated.total_ms)} {where}. This is only what was counted: the network takes longer, "
+            f"by an unknown amount, for {', '.join(estimated.uncounted)}. A roofline's estimate, not a measurement."
+        )
+    low, high = estimated.interval_ms
     return (
-        f"ESTIMATED {_time(estimated.total_ms)} ({_time(estimated.low_ms)} to {_time(estimated.high_ms)}) on "
-        f"{estimated.target} at batch {estimated.batch}, bound by: {shares}. A roofline's estimate, not a measurement; "
-        f"{100 * estimated.level:.0f} % of networks are expected inside the interval ({estimated.basis})."
+        f"ESTIMATED {_time(estimated.total_ms)} ({_time(low)} to {_time(high)}) {where}. A roofline's estimate, not a "
+        f"measurement; {100 * estimated.level:.0f} % of networks are expected inside the interval ({estimated.basis})."
     )
 
 

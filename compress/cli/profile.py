@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from compress.cli.model_argument import InputShape, input_option
 from compress.cli.options import Seconds, data_options, host_options
 
 
@@ -43,6 +44,7 @@ from compress.cli.options import Seconds, data_options, host_options
 )
 @click.option("--out", type=click.Path(dir_okay=False), help="Write the profile as JSON to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as one JSON object.")
+@input_option
 @data_options
 def profile(
     artifact: str,
@@ -56,6 +58,7 @@ def profile(
     seconds: float,
     out: str | None,
     as_json: bool,
+    inputs: tuple[InputShape, ...],
     metric: str | dict[str, str] | None,
     image_options: dict[str, Any] | None,
 ) -> int:
@@ -74,6 +77,10 @@ def profile(
     task = None
     if data is None and (metric is not None or image_options is not None):
         raise UsageError("--data with --metric and --image-…", "none", "give --data")
+    if inputs and (data is not None or host is not None):
+        raise UsageError(
+            "--input without --data and --host", "both", "leave --input out: the data has the shapes"
+        )
     if data is not None:
         task = load_task(data, metric=metric, image_options=image_options)
     with TerminalReporter(Console(stderr=True)) as reporter:
@@ -87,6 +94,7 @@ def profile(
             batches=batches,
             scenarios=NAMES if scenario == "all" else tuple(name for name in NAMES if name == scenario),
             seconds=seconds,
+            shapes=[(each.name, each.shape) for each in inputs],
             reporter=reporter,
         )
     text = json.dumps(sealed(measured), indent=1)

@@ -18,7 +18,7 @@ from compress.measuring.solo import time_alone
 from compress.profiling.breakdown import measured_layers
 from compress.profiling.conditions import conditions
 from compress.profiling.energy import counters, energy_mj
-from compress.profiling.latency import Budget, Feeds, sample_feeds
+from compress.profiling.latency import Budget, Feeds, GivenShapes, sample_feeds
 from compress.record import Latency, Source
 
 if TYPE_CHECKING:
@@ -39,13 +39,15 @@ class LocalHost(Host):
     Args:
         backend: Runs the original network.
         budget: How long to measure a build at each batch size.
+        shapes: Of the inputs that are fed noise, where there is no data.
     """
 
     source: ClassVar[Source] = "measured"
     opens_original: ClassVar[bool] = False
 
-    def __init__(self, backend: Backend, budget: Budget | None = None) -> None:
+    def __init__(self, backend: Backend, budget: Budget | None = None, shapes: GivenShapes = ()) -> None:
         self.backend = backend
+        self._shapes = shapes
         self.budget = budget or Budget()
         self._peaks_mb: dict[str, float | None] = {}
 
@@ -69,7 +71,7 @@ class LocalHost(Host):
         rival: float | None = None,
     ) -> tuple[Latency, ...]:
         """See :meth:`Host.latency`: host to host, copies included, in processes of their own."""
-        feeds = _feeds(build, task, target)
+        feeds = self._feeds(build, task, target)
         period_s = None if target.calls_per_second is None else 1 / target.calls_per_second
         with stored_feeds(feeds) as paths:
             if reference is None:
@@ -127,7 +129,7 @@ class LocalHost(Host):
 
     def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
         """See :meth:`Host.layers`: measured by the runtime's own profiler."""
-        feeds = _feeds(build, task, target, first=True)
+        feeds = self._feeds(build, task, target, first=True)
         backend = load_backend(build.artifact.backend)
         times = backend.operator_times(build.artifact, next(iter(feeds.values())), _TRACING_SECONDS)
         if times is None:
@@ -139,27 +141,29 @@ class LocalHost(Host):
         counted = counters(build.artifact.options.get("provider"))
         if not counted:
             return None
-        (feeds,) = _feeds(build, task, target, first=True).values()
+        (feeds,) = self._feeds(build, task, target, first=True).values()
         with load_backend(build.artifact.backend).open(build.artifact) as session:
             return energy_mj(session.prepared(feeds), counted=counted)
 
     def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
         """See :meth:`Host.peak_memory_mb`: of the first process that the build was timed in."""
         if _identity(build.artifact) not in self._peaks_mb:
-            feeds = _feeds(build, task, target, first=True)
+            feeds = self._feeds(build, task, target, first=True)
             with stored_feeds(feeds) as paths, workers([build.artifact], paths) as (worker,):
                 self._peaks_mb[_identity(build.artifact)] = worker.peak_memory_mb
         return self._peaks_mb[_identity(build.artifact)]
 
     def _feeds_of(self, artifact: Artifact, task: Task | None, target: Target) -> dict[int, Feeds]:
         with self.open(artifact, target) as session:
-            return _feeds(Build(artifact, session), task, target)
+            return self._feeds(Build(artifact, session), task, target)
 
-
-def _feeds(build: Build, task: Task | None, target: Target, first: bool = False) -> dict[int, Feeds]:
-    """Batch size → one batch, at each of the target's batch sizes or at the first alone."""
-    sizes = batch_sizes(build.session, target)
-    return {batch: sample_feeds(build.session, task, batch) for batch in (sizes[:1] if first else sizes)}
+    def _feeds(
+        self, build: Build, task: Task | None, target: Target, first: bool = False
+    ) -> dict[int, Feeds]:
+        """Batch size → one batch, at each of the target's batch sizes or at the first alone."""
+        sizes = batch_sizes(build.session, target)
+        wanted = sizes[:1] if first else sizes
+        return {batch: sample_feeds(build.session, task, batch, self._shapes) for batch in wanted}
 
 
 def _variants(

@@ -92,6 +92,7 @@ OPERANDS: Mapping[str, tuple[int, int]] = {
 
 #: Inputs that hold scales, zero points or sizes: read, but nothing that was learned.
 AUXILIARY_INPUTS: Mapping[str, frozenset[int]] = {
+    "BatchNormalization": frozenset({3, 4}),  # statistics of the data, which nobody learned
     "ConvInteger": frozenset({2, 3}),
     "DequantizeLinear": frozenset({1, 2}),
     "MatMulInteger": frozenset({2, 3}),

@@ -20,8 +20,10 @@ _SHAPE_ELEMENTS = 64
 
 #: What exporters write between ``Shape`` and the operator that takes the computed shape.
 _SHAPE_ARITHMETIC = names("""
-    Add Cast Ceil Concat ConstantOfShape Div Equal Expand Floor Gather Identity Max Min Mod Mul Neg Range
-    ReduceProd Reshape Shape Size Slice Sqrt Squeeze Sub Unsqueeze Where
+    Abs Add And Cast Ceil Concat ConstantOfShape Div Equal Expand Flatten Floor Gather GatherElements GatherND
+    Greater GreaterOrEqual Identity Less LessOrEqual Max Min Mod Mul Neg Not Or Pow Range ReduceMax ReduceMin
+    ReduceProd ReduceSum Reshape Round ScatterElements ScatterND Shape Size Slice Sqrt Squeeze Sub Tile Transpose
+    Unsqueeze Where
 """)
 
 Array = NDArray[np.generic]
@@ -256,6 +258,18 @@ def _evaluate_shape_arithmetic(sketch: onnx.ModelProto) -> bool:
     return True
 
 
+def _elements_made(node: onnx.NodeProto, inputs: Sequence[Array]) -> float:
+    """How large the output of an operator becomes that makes much of little; 0 for the others."""
+    if node.op_type in ("ConstantOfShape", "Expand"):
+        return float(np.prod(np.abs(inputs[-1].astype(np.float64))))
+    if node.op_type == "Tile":
+        return float(np.prod(np.abs(inputs[1].astype(np.float64)))) * inputs[0].size
+    if node.op_type == "Range":
+        start, limit, step = (float(each) for each in inputs)
+        return abs((limit - start) / step) if step else math.inf
+    return 0.0
+
+
 def _evaluate(
     node: onnx.NodeProto,
     values: Mapping[str, Array],
@@ -276,6 +290,8 @@ def _evaluate(
         if math.prod(shapes.get(node.output[0], ())) > _SHAPE_ELEMENTS:
             return None
         feeds = {name: values[name] for name in node.input if name}
+        if _elements_made(node, [values[name] for name in node.input if name]) > _SHAPE_ELEMENTS:
+            return None
     else:
         return None
     from onnx.reference import ReferenceEvaluator

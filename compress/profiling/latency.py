@@ -101,7 +101,13 @@ def no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def sample_feeds(session: Session, task: Task | None, batch: int = 1) -> dict[str, np.ndarray[Any, Any]]:
+#: Shapes of inputs, each with the input's name; empty names are those of the inputs in order.
+GivenShapes = Sequence[tuple[str, Sequence[int]]]
+
+
+def sample_feeds(
+    session: Session, task: Task | None, batch: int = 1, shapes: GivenShapes = ()
+) -> dict[str, np.ndarray[Any, Any]]:
     """One batch to time a session with: real samples where there are any, else seeded noise (ones for integers).
 
     A batch holds samples of one shape. Where the data has samples of several shapes, as sequences of different lengths,
@@ -111,13 +117,15 @@ def sample_feeds(session: Session, task: Task | None, batch: int = 1) -> dict[st
         session: Its inputs say what is wanted.
         task: Its first evaluation samples are taken; times may depend on values. None takes noise.
         batch: Samples, where the network takes any number.
+        shapes: Of the noise, for inputs with open axes; an open batch takes ``batch`` all the same.
 
     Raises:
-        DataError: There is no data, and an axis of an input is open beside the batch: nothing says how long it is.
+        DataError: There is no data, and an axis of an input is open beside the batch: nothing says how long it is; or a
+            shape does not fit its input.
     """
     fixed = int(session.inputs[0].with_batch(batch)[0])
     if task is None:
-        return _noise(session.inputs, batch)
+        return _noise(session.inputs, batch, shapes)
     rows = _alike(task, fixed)
     return next(iter(task.evaluation.take(rows[np.arange(fixed) % len(rows)]).batches(fixed))).inputs
 
@@ -136,21 +144,49 @@ def _alike(task: Task, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.array(max(found.values(), key=len)[:most])
 
 
-def _noise(inputs: Sequence[TensorSpec], batch: int) -> dict[str, np.ndarray[Any, Any]]:
+def _noise(
+    inputs: Sequence[TensorSpec], batch: int, given: GivenShapes = ()
+) -> dict[str, np.ndarray[Any, Any]]:
+    known = _by_name(inputs, given)
     random = np.random.default_rng(0)
     feeds: dict[str, np.ndarray[Any, Any]] = {}
     for spec in inputs:
-        shape = [batch if size == BATCH else size for size in spec.with_batch(batch)]
+        shape: list[int | str] = [batch if size == BATCH else size for size in spec.with_batch(batch)]
+        if spec.name in known:
+            shape = [
+                own if isinstance(own, int) else size
+                for own, size in zip(shape, known[spec.name], strict=True)
+            ]
         if any(isinstance(size, str) for size in shape):
             raise DataError(
                 f"the size of every axis of {spec}, to time calls with",
                 "an open axis and no data",
-                "give data (--data), or the shape (--input)",
+                "give data (--data), or for compress profile and inspect the shape (--input)",
             )
         sizes = [int(size) for size in shape]
         floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
         feeds[spec.name] = (random.standard_normal(sizes) if floating else np.ones(sizes)).astype(spec.dtype)
     return feeds
+
+
+def _by_name(inputs: Sequence[TensorSpec], given: GivenShapes) -> dict[str, Sequence[int]]:
+    names = [spec.name for spec in inputs]
+    if len(given) > len(names):
+        raise DataError(f"shapes for {', '.join(names)}", str(len(given)), "give --input once for each")
+    found: dict[str, Sequence[int]] = {}
+    for spec, (name, shape) in zip(inputs, given, strict=False):
+        known = {each.name: each for each in inputs}
+        if name and name not in known:
+            raise DataError("the shape of an input", f"one for '{name}'", f"name one of: {', '.join(names)}")
+        wanted = known[name] if name else spec
+        sizes = zip(wanted.shape[1:], shape[1:], strict=False)
+        fits = len(shape) == len(wanted.shape) and all(
+            isinstance(own, str) or own == size for own, size in sizes
+        )
+        if not fits:
+            raise DataError(f"a shape for {wanted}", "x".join(map(str, shape)), "give one size for each axis")
+        found[wanted.name] = shape
+    return found
 
 
 def shapes_of(feeds: Feeds) -> dict[str, list[int]]:

@@ -109,13 +109,18 @@ class Estimate:
 
     @property
     def low_ms(self) -> float:
-        """Lower end of the interval, milliseconds."""
+        """Lower end of the interval of what is counted, milliseconds."""
         return self.total_ms * self.interval[0]
 
     @property
     def high_ms(self) -> float:
-        """Upper end of the interval, milliseconds."""
+        """Upper end of the interval of what is counted, milliseconds."""
         return self.total_ms * self.interval[1]
+
+    @property
+    def interval_ms(self) -> tuple[float, float] | None:
+        """Where the latency is expected, milliseconds; None where layers of unknown cost are not in it."""
+        return None if self.uncounted else (self.low_ms, self.high_ms)
 
     @property
     def uncounted(self) -> tuple[str, ...]:
@@ -136,7 +141,7 @@ class Estimate:
             "target": self.target,
             "batch": self.batch,
             "latency_ms": self.total_ms,
-            "interval_ms": [self.low_ms, self.high_ms],
+            "interval_ms": None if self.interval_ms is None else list(self.interval_ms),
             "interval_level": self.level,
             "interval_basis": self.basis,
             "ms_by_bound": self.ms_by_bound(),

@@ -32,6 +32,7 @@ import numpy as np
 from compress.profiling.latency import (
     LEAST_CALLS,
     Budget,
+    GivenShapes,
     Times,
     percentile,
     sample_feeds,
@@ -72,7 +73,12 @@ CallOf = Callable[[int], Callable[[], object]]
 
 
 def run(
-    name: Name, session: Session, task: Task | None, budget: Budget, sizes: Sequence[int] = ()
+    name: Name,
+    session: Session,
+    task: Task | None,
+    budget: Budget,
+    sizes: Sequence[int] = (),
+    shapes: GivenShapes = (),
 ) -> Scenario:
     """Measure one scenario.
 
@@ -82,17 +88,18 @@ def run(
         task: Its samples are fed; None feeds seeded noise.
         budget: How long to measure, offline each batch size.
         sizes: Batch sizes to sweep offline; none takes powers of two. A network of fixed batch takes its own alone.
+        shapes: Of the inputs that are fed noise, where there is no data.
     """
 
     def call_of(batch: int) -> Callable[[], object]:
-        return session.prepared(sample_feeds(session, task, batch))
+        return session.prepared(sample_feeds(session, task, batch, shapes))
 
     fixed = fixed_batch(session.inputs)
     if name != "offline":
         return stream(name, call_of, fixed, budget)
     if fixed is not None:
         return offline(call_of, [fixed], budget)
-    sample_bytes = sum(array.nbytes for array in sample_feeds(session, task).values())
+    sample_bytes = sum(array.nbytes for array in sample_feeds(session, task, shapes=shapes).values())
     return offline(call_of, sorted(set(sizes)) or offline_sizes(sample_bytes), budget, every=bool(sizes))
 
 

@@ -16,7 +16,7 @@ from compress.hosts.local import LocalHost
 from compress.hosts.machine import fingerprint
 from compress.metrics.output_kinds import OutputKind
 from compress.onnx_graph.files import sha256_of, size_of
-from compress.profiling.latency import Budget
+from compress.profiling.latency import Budget, GivenShapes
 from compress.profiling.measure import measure
 from compress.profiling.noise import doubts
 from compress.profiling.outputs import bound_to
@@ -43,6 +43,7 @@ def profile_artifact(
     batches: Sequence[int] = (),
     scenarios: Sequence[Name] = (),
     seconds: float = 2.0,
+    shapes: GivenShapes = (),
     reporter: Reporter | None = None,
 ) -> Profile:
     """Measure an artifact on this machine, or on one with TensorRT.
@@ -57,6 +58,7 @@ def profile_artifact(
         batches: Batch sizes; none takes the target's. Two or more are also those of the offline scenario.
         scenarios: Of MLPerf Inference, to measure too.
         seconds: Of timing per batch size, and of warm-up at the most.
+        shapes: Of the noise, for inputs with open axes, where there is no data.
         reporter: Receives the progress.
 
     Raises:
@@ -82,7 +84,7 @@ def profile_artifact(
             f"run it there, or see an estimate with: compress inspect {path} --target {deployment.name}",
         )
     budget = Budget(seconds=seconds, most=_MOST_CALLS, warm_up_seconds=seconds)
-    machine = LocalHost(load_backend("onnxruntime"), budget)
+    machine = LocalHost(load_backend("onnxruntime"), budget, shapes)
     name, artifact, network, kinds = _artifact(path, machine.backend.default_options(deployment, threads))
     if threads is not None:
         artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
@@ -100,7 +102,9 @@ def profile_artifact(
         network=network,
         reporter=reporter,
     )
-    return _with_scenarios(profile, artifact, task, scenarios, budget, batches, reporter or Reporter())
+    return _with_scenarios(
+        profile, artifact, task, scenarios, budget, batches, shapes, reporter or Reporter()
+    )
 
 
 def _on_host(
@@ -140,6 +144,7 @@ def _with_scenarios(
     names: Sequence[Name],
     budget: Budget,
     batches: Sequence[int],
+    shapes: GivenShapes,
     reporter: Reporter,
 ) -> Profile:
     """The profile with scenarios in it, and what is doubtful about them among its warnings."""
@@ -150,7 +155,7 @@ def _with_scenarios(
         for name in names:
             reporter.step(name)
             sizes = batches if len(batches) > 1 else ()
-            measured.append(run(name, session, task, budget, sizes))
+            measured.append(run(name, session, task, budget, sizes, shapes))
     unsteady = [
         f"{scenario.name}: no steady state within {spent.seconds:.2g} s of warm-up ({spent.calls} queries)"
         for scenario in measured

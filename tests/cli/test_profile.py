@@ -9,6 +9,7 @@ from pathlib import Path
 import jsonschema
 import numpy as np
 import pytest
+from onnx import helper
 
 from compress.cli import main
 from compress.onnx_graph.files import save_model, sha256_of
@@ -49,6 +50,21 @@ def test_onnx_file_without_data(place: Path, capsys: pytest.CaptureFixture[str])
     assert (profile.network, profile.network_sha256) == ("model", None)
     assert profile.recorded_at is not None
     assert abs(datetime.now(UTC) - datetime.fromisoformat(profile.recorded_at)) < timedelta(hours=1)
+
+
+def test_open_axes_take_the_shape_that_is_given(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    nodes = [helper.make_node("Relu", ["x"], ["y"])]
+    values = [helper.make_tensor_value_info(name, 1, ["batch", "length", 4]) for name in "xy"]
+    save_model(
+        helper.make_model(helper.make_graph(nodes, "g", values[:1], values[1:]), ir_version=10),
+        place / "open.onnx",
+    )
+    assert main(["profile", "open.onnx", *QUICK]) != 0
+    assert "--input" in capsys.readouterr().err
+    assert main(["profile", "open.onnx", "--batch", "2", "--input", "1x7x4", *QUICK, "--json"]) == 0
+    (latency,) = Profile.from_dict(json.loads(capsys.readouterr().out)).latency
+    assert latency.shapes == {"x": [2, 7, 4]}
+    assert main(["profile", "open.onnx", "--data", "val.npz", "--input", "1x7x4", *QUICK]) == 2
 
 
 def test_profile_is_written_whole(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,22 @@ def test_without_data_an_open_axis_is_asked_for() -> None:
         sample_feeds(session, None)  # type: ignore[arg-type]
 
 
+def test_shapes_that_are_given_are_those_of_the_noise() -> None:
+    image, mask = TensorSpec("x", "float32", ("batch", 3, "h", "w")), TensorSpec("m", "int64", ("batch", "h"))
+    session = SimpleNamespace(inputs=(image, mask))
+    shapes = [("", (1, 3, 8, 6)), ("m", (1, 8))]
+    feeds = sample_feeds(session, None, 4, shapes)  # type: ignore[arg-type]
+    assert {name: array.shape for name, array in feeds.items()} == {"x": (4, 3, 8, 6), "m": (4, 8)}
+    for wrong, told in (
+        ([("", (1, 1, 8, 6))], "a shape for x"),
+        ([("x", (1, 3, 8))], "a shape for x"),
+        ([("y", (1, 8))], "name one of: x, m"),
+        ([("", (1, 3, 8, 6))] * 3, "give --input once for each"),
+    ):
+        with pytest.raises(DataError, match=told):
+            sample_feeds(session, None, 4, wrong)  # type: ignore[arg-type]
+
+
 def test_prepared_feeds_are_checked_before_anything_is_timed(session: Session) -> None:
     with pytest.raises(DataError):
         session.prepared({"x": samples(1).astype(np.float64)})

@@ -124,6 +124,9 @@ def test_the_interval_surrounds_the_estimate_and_is_wider_where_nothing_was_comp
 def test_operators_of_unknown_cost_are_named(target: Target) -> None:
     found = estimate([CONVOLUTION, replace(CONVOLUTION, op="Magic", counted=False)], target, 1)
     assert found.uncounted == ("Magic",)
+    assert found.interval_ms is None  # nobody knows what it adds
+    assert found.to_dict()["interval_ms"] is None
+    assert estimate([CONVOLUTION], target, 1).interval_ms is not None
 
 
 def test_a_target_without_figures_is_an_error(target: Target) -> None:
