@@ -83,10 +83,13 @@ def _line(
         0,
     )
     x = as_input(data.evaluation.x[: options.samples]).numpy()
-    labels = {"y": data.evaluation.y[: options.samples]} if way == "labels" else {}
+    arrays = {"x": x, "y": data.evaluation.y[: options.samples]}
     with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
         out, given = Path(scratch) / "build", Path(scratch) / "val.npz"
-        np.savez(given, x=x, **labels)
+        if way == "labels":
+            np.savez(given, **arrays)  # type: ignore[arg-type]
+        else:
+            np.savez(given, x=x)
         started = time.perf_counter()
         result = optimize(network, data=given, metric=metric, out=out, seconds=options.seconds)
         seconds = time.perf_counter() - started

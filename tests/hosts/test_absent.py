@@ -1,4 +1,4 @@
-"""A target that is not at hand: the graph itself is run here, as its runtime would, and not as ONNX Runtime likes it."""
+"""A target that is not at hand: the graph is run here as its runtime would, and not as ONNX Runtime likes it."""
 
 from __future__ import annotations
 
