@@ -221,6 +221,7 @@ def optimize(
             trains=trains,
             prunable=prunable,
             providers=providers,
+            provable=not few,
         ):
             candidate = history.find(recipe)
             if candidate is None:

@@ -32,6 +32,7 @@ def propose(
     trains: bool = False,
     prunable: bool = False,
     providers: Sequence[str] = (),
+    provable: bool = True,
 ) -> Iterator[Recipe]:
     """Recipes for a target, cheapest and likeliest first.
 
@@ -44,6 +45,8 @@ def propose(
         trains: Whether there is data to train on.
         prunable: Whether the network is in its trainable form, which alone can be pruned, and large enough.
         providers: ONNX Runtime's execution providers that compete beside the target's own.
+        provable: Whether the evaluation data can show any build to be inside the margin. Where it cannot, nothing is
+            done to win accuracy back, which takes minutes.
     """
     yield ORIGINAL
     if recipes:
@@ -51,22 +54,22 @@ def propose(
         return
     for name in backends or (target.backend,):
         if name == target.backend:
-            yield from _own(target, limits, history, trains)
+            yield from _own(target, limits, history, trains, provable)
             for provider in providers:
                 yield from _of_provider(provider, target.further_providers[provider])
         else:
             yield from _further(target.for_backend(name), limits, history)
-    if prunable:
+    if prunable and provable:
         own = not backends or target.backend in backends
         yield from _pruned(None if own else backends[0], limits, history, trains)
 
 
-def _own(target: Target, limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
+def _own(target: Target, limits: Limits, history: History, trains: bool, provable: bool) -> Iterator[Recipe]:
     """For the target's own back end."""
     if "fp16" in target.precisions:
         yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
     if "int8" in target.precisions:
-        yield from _int8(limits, history, trains)
+        yield from _int8(limits, history, trains, provable)
         if target.backend == "onnxruntime" and _is_made_of_matrices(history):
             yield Recipe("dynamic-int8", (Step("quantize_dynamic"),))
     yield from _strongly_typed(target)
@@ -151,12 +154,14 @@ def most_candidates(
     return most
 
 
-def _int8(limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
+def _int8(limits: Limits, history: History, trains: bool, provable: bool) -> Iterator[Recipe]:
     whole_chains = Recipe("int8", (Step("quantize", {"scope": "all"}),))
     weights_only = Recipe("int8-matmul", (Step("quantize", {"scope": "weights-ops"}),))
     yield whole_chains
     yield weights_only
-    # Seconds a layer, and other ranges, are worth a try only where the plain way lost too much.
+    # Seconds a layer, and other ranges, are worth a try only where the plain way lost too much, and only time.
+    if not provable or not _gains(history, whole_chains, weights_only):
+        return
     if not _keeps_accuracy(history, limits, whole_chains):
         yield Recipe("int8-recovered", (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),))
     for method in ("min-max", "percentile"):
@@ -241,6 +246,16 @@ def _is_made_of_matrices(history: History) -> bool:
     counts: dict[str, int] = (profile.coverage or {}).get("float_compute", {}) if profile is not None else {}
     matrices = sum(count for name, count in counts.items() if "MatMul" in name or "Gemm" in name)
     return 2 * matrices > sum(counts.values())
+
+
+def _gains(history: History, *recipes: Recipe) -> bool:
+    """Whether one of these builds seems to be faster than fp32, or is not known not to be.
+
+    Other ranges and roundings of int8 run the same operators, and take the same time.
+    """
+    profiles = [entry.profile for entry in history.candidates if entry.recipe in recipes]
+    ratios = [None if each is None else each.latency[0].ratio for each in profiles]
+    return any(ratio is None or ratio < 1 for ratio in ratios) or not ratios
 
 
 def _keeps_accuracy(history: History, limits: Limits, recipe: Recipe | None = None) -> bool:

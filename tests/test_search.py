@@ -69,10 +69,34 @@ def test_layers_are_left_in_float_only_where_int8_lost_too_much() -> None:
     ] == recovering  # nothing was inside the margin
     accuracy = SimpleNamespace(drop=None)  # as the original's: nothing lost
     kept = SimpleNamespace(recipe=Recipe("int8", (Step("quantize", {"scope": "all"}),)))
-    kept.profile = SimpleNamespace(accuracy=accuracy, coverage=None)
+    faster = (SimpleNamespace(ratio=0.5),)
+    kept.profile = SimpleNamespace(accuracy=accuracy, coverage=None, latency=faster)
     history = SimpleNamespace(candidates=[kept])
     found = {recipe.name for recipe in propose(load_target("cpu"), Limits(), history)}
     assert not found & set(recovering)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "recovered"), [((0.8, 1.3), True), ((1.2, 0.9), True), ((1.2, 1.1), False)]
+)
+def test_accuracy_is_won_back_only_where_int8_gains_time(
+    ratios: tuple[float, float], recovered: bool
+) -> None:
+    found = Recorded(
+        {"int8": 9.0, "int8-matmul": 9.0}, dict(zip(("int8", "int8-matmul"), ratios, strict=True))
+    )
+    found.proposed()
+    assert ("int8-recovered" in {entry.recipe.name for entry in found.candidates}) is recovered
+
+
+def test_nothing_is_won_back_where_the_data_could_not_show_it() -> None:
+    nothing = SimpleNamespace(candidates=[])
+    given = {"trains": True, "prunable": True, "provable": False}
+    found = {recipe.name for recipe in propose(load_target("cpu"), Limits(), nothing, **given)}
+    assert {"fp32", "int8", "int8-matmul"} <= found
+    assert not {
+        name for name in found if name.startswith(("pruned", "int8-mixed", "int8-recovered", "int8-qat"))
+    }
 
 
 def test_the_plain_build_is_recovered_even_where_a_slower_one_kept_its_accuracy() -> None:

@@ -16,7 +16,7 @@ from compress.errors import DataError
 def test_both_parts_are_apart_and_complete(total: int, wanted: int, seed: int) -> None:
     calibration, evaluation = split_rows(range(total), wanted, seed)
     assert sorted([*calibration, *evaluation]) == list(range(total))
-    assert len(calibration) == min(wanted, total // 4)
+    assert 1 <= len(calibration) <= min(wanted, total // 4)
     assert (np.diff(calibration) > 0).all()
     assert (np.diff(evaluation) > 0).all()
 
@@ -32,6 +32,11 @@ def test_equal_samples_stay_together(content: list[int], seed: int) -> None:
     assert not {content[row] for row in calibration} & {content[row] for row in evaluation}
     assert len(calibration) >= 1
     assert len(evaluation) >= 2
+
+
+def test_so_many_evaluate_that_one_point_can_be_shown_where_that_can_be() -> None:
+    evaluating = {total: len(split_rows(range(total), 512, 0)[1]) for total in (40, 299, 300, 330, 400, 5000)}
+    assert evaluating == {40: 30, 299: 225, 300: 270, 330: 297, 400: 300, 5000: 4488}
 
 
 def test_the_seed_chooses() -> None:
