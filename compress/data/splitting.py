@@ -24,8 +24,9 @@ Rows = NDArray[np.int64]
 def split_rows(content: Sequence[Hashable], calibration_samples: int, seed: int) -> tuple[Rows, Rows]:
     """Divide one set into calibration and evaluation.
 
-    Calibration gets at most a quarter, and where there are 300 samples or a few more, only a tenth: 270 that evaluate can
-    show that a build loses at most one point, and fewer cannot. Samples that are equal stay on one side, or they would be in both.
+    Calibration gets at most a quarter, and where there are 300 samples or a few more, only a tenth: 270 that evaluate
+    can show that a build loses at most one point, and fewer cannot. Samples that are equal stay on one side, or they
+    would be in both.
 
     Args:
         content: What each sample is, by a hash; equal samples have equal ones.
