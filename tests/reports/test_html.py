@@ -203,14 +203,15 @@ def test_doubtful_figures_and_the_conditions_of_the_run_are_told(tmp_path: Path,
     assert "<dd>load average 1.5, intra op threads 2</dd>" in told
 
 
-def test_the_plot_in_the_readme_is_there_and_loads_nothing() -> None:
+def test_the_plots_in_the_readme_are_there_and_load_nothing() -> None:
     root = Path(__file__).parents[2]
-    (path,) = re.findall(
-        r"!\[[^]]{40,}\]\((docs/\S+\.svg)\)", (root / "README.md").read_text(encoding="utf-8")
-    )
-    drawing = ElementTree.parse(root / path)
-    assert drawing.getroot().get("role") == "img"
-    assert not re.search(r"<script|href|url\(|@import", (root / path).read_text(encoding="utf-8"))
+    text = (root / "README.md").read_text(encoding="utf-8")
+    paths = re.findall(r"!\[[^]]{40,}\]\((docs/\S+\.svg)\)", text)
+    assert sorted(paths) == sorted(str(path.relative_to(root)) for path in (root / "docs").glob("*.svg"))
+    for path in paths:
+        drawing = ElementTree.parse(root / path)
+        assert drawing.getroot().get("role") == "img"
+        assert not re.search(r"<script|href|url\(|@import", (root / path).read_text(encoding="utf-8"))
 
 
 def test_each_build_tells_its_steps_with_their_settings(page: str) -> None:
