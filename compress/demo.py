@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-_WIDTH = 48
+_WIDTH = 96
 _TRAINING = 1000
 
 

@@ -254,8 +254,8 @@ def _latency_cell(latency: Latency | None) -> str:
     if latency is None:
         return "–"
     mark = "≈" if latency.source == "estimated" else ""
-    ratio = "" if latency.ratio is None else f"  {latency.ratio:.2f}×"
-    return f"{mark}{digits(latency.p50_ms)}{ratio:7}"
+    ratio = "" if latency.ratio is None else f" {latency.ratio:.2f}×"
+    return f"{mark}{digits(latency.p50_ms)}{ratio:6}"
 
 
 def _summary(candidate: Candidate) -> str:
