@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
 
+#: Rounds after which a comparison may be given up: one that would need so many times the last look's rounds to be
+#: decided, and whose bounds would be so many margins wide at the last look.
+_HOPELESS_AFTER, _HOPELESS, _HOPELESS_WIDTH = 16, 8, 2.0
+
 
 def judge_latency(measure_round: Callable[[int], Mapping[int, float]], policy: GatePolicy) -> Check:
     """Sequential test of the median latency ratio over rounds at every batch size, with exact bounds at every look.
@@ -49,8 +53,10 @@ def judge_latency(measure_round: Callable[[int], Mapping[int, float]], policy: G
             return Check(
                 "latency", verdict, _told(judged, limit, len(rounds)), _figures(judged, limit, len(rounds))
             )
-    needs = [_rounds_needed(len(rounds), each, limit) for each in judged.values() if each.high > limit]
-    needed = None if None in needs else max(need for need in needs if need is not None)
+        needs = [_rounds_needed(len(rounds), each, limit) for each in judged.values() if each.high > limit]
+        needed = None if None in needs else max(need for need in needs if need is not None)
+        if (needed or 0) > _HOPELESS * policy.looks[-1] and _too_noisy(judged, limit, len(rounds), policy):
+            break  # more rounds would only take time; giving up decides nothing, so no error grows by it
     more = f"about {needed} rounds would decide" if needed else "the ratio lies on the margin"
     figures = {**_figures(judged, limit, len(rounds)), "rounds_to_decide": needed}
     told = _told(judged, limit, len(rounds))
@@ -158,6 +164,14 @@ def judge_recorded_latency(now: Latency, recorded: Latency, policy: GatePolicy) 
     if verdict is Verdict.INCONCLUSIVE:
         told += "; give the bundle or ONNX file as the baseline, and both are timed in pairs"
     return Check("latency", verdict, told, figures)
+
+
+def _too_noisy(judged: Mapping[int, _Judged], limit: float, rounds: int, policy: GatePolicy) -> bool:
+    """Whether the bounds of what is undecided would still be wide at the last look."""
+    if rounds < _HOPELESS_AFTER:
+        return False
+    reach = max(math.log(each.high / each.ratio) for each in judged.values() if each.high > limit)
+    return reach * math.sqrt(rounds / policy.looks[-1]) > _HOPELESS_WIDTH * math.log(limit)
 
 
 def _rounds_needed(rounds: int, judged: _Judged, limit: float) -> int | None:

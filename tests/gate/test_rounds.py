@@ -41,6 +41,13 @@ def test_a_batch_size_that_stays_undecided_leaves_the_gate_undecided() -> None:
     assert found.figures["rounds"] == POLICY.looks[-1]
 
 
+def test_a_machine_too_noisy_for_the_margin_is_given_up_early() -> None:
+    found = judged(b1=(1.0, 0.002), b32=(1.03, 0.3))
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert found.figures["rounds"] == 16
+    assert "rounds would decide" in found.detail
+
+
 def test_more_batch_sizes_raise_no_more_false_alarms() -> None:
     random, failed = np.random.default_rng(1), 0
     for _ in range(400):
