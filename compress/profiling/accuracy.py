@@ -276,12 +276,15 @@ def evidence_notes(metrics: Sequence[Metric], samples: int, max_drop: float) -> 
     least = max(bounds, default=0.0)
     if least <= max_drop:
         return ()
+    told = (
+        f"{samples} evaluation samples cannot show a drop of at most {max_drop:g} points: even where nothing changes, "
+        f"up to {least:.2f} are possible; "
+    )
+    if max_drop <= 0:  # no number of samples would
+        return (f"{told}give a wider margin (--max-drop)",)
     # The bound falls as one over the samples.
     needed = math.ceil(samples * least / max_drop / 10) * 10
-    return (
-        f"{samples} evaluation samples cannot show a drop of at most {max_drop:g} points: even where nothing changes, "
-        f"up to {least:.2f} are possible; give about {needed} samples, or a wider margin (--max-drop)",
-    )
+    return (f"{told}give about {needed} samples, or a wider margin (--max-drop)",)
 
 
 def batch_size(session: Session, task: Task) -> int:
