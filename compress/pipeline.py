@@ -351,7 +351,15 @@ class _Run:
         if recipe == ORIGINAL:
             return self._original(artifact, directory, target, history)
         known = tuned_options(backend.name, history)
-        return self.host.tune(artifact, self.task, target, self.threads, known=known, kept=recipe.session)
+        return self.host.tune(
+            artifact,
+            self.task,
+            target,
+            self.threads,
+            known=known,
+            kept=recipe.session,
+            fastest=history.reference(),
+        )
 
     def _original(self, artifact: Artifact, directory: Path, target: Target, history: History) -> Tuned:
         """The fp32 build, or the user's own file where that is faster; what ratios refer to is kept with the run."""

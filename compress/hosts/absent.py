@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends.base import Artifact, Backend, Session
-from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
+from compress.hosts.base import Build, Host, Reference, batch_sizes
 from compress.record import Interval, Latency, Source
 
 if TYPE_CHECKING:
@@ -62,19 +61,6 @@ class AbsentHost(Host):
                 )
             )
         return tuple(figures)
-
-    def tune(
-        self,
-        artifact: Artifact,
-        task: Task,
-        target: Target,
-        threads: int | None,
-        *,
-        known: Mapping[str, Any] | None = None,
-        kept: Mapping[str, Any] | None = None,
-    ) -> Tuned:
-        """See :meth:`Host.tune`: nothing can be tuned where nothing runs."""
-        return Tuned(artifact)
 
     def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
         """See :meth:`Host.layers`: estimated time and bound per layer at the first batch size."""

@@ -157,7 +157,6 @@ class Host(ABC):
         """
         return Tuned(artifact), {}
 
-    @abstractmethod
     def tune(
         self,
         artifact: Artifact,
@@ -167,17 +166,20 @@ class Host(ABC):
         *,
         known: Mapping[str, Any] | None = None,
         kept: Mapping[str, Any] | None = None,
+        fastest: Mapping[int, Artifact] | None = None,
     ) -> Tuned:
-        """The same artifact with the session options that make it fastest on the target.
+        """The artifact with the session options that make it fastest on the target; as it is, where none are tried.
 
         Args:
             artifact: A build with the back end's default options.
             task: Real samples to feed.
-            target: What it is for; its first batch size decides, and at no other one it gets slower.
+            target: What it is for; its first batch size decides, and at no other one the build gets slower than fp32.
             threads: What the user fixed; None leaves it open.
             known: Options that the first build of the back end was found to be fastest with; None for that build.
             kept: Options that stay as they are; None for none.
+            fastest: Batch size → fp32 as :attr:`Reference.fastest` has it; None where it is not known.
         """
+        return Tuned(artifact)
 
     @abstractmethod
     def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:

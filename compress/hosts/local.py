@@ -11,7 +11,7 @@ from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, Session
 from compress.errors import NetworkError
 from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
-from compress.measuring.contest import Contest
+from compress.measuring.contest import Contest, distinct
 from compress.measuring.processes import stored_feeds, workers
 from compress.measuring.settings import compare
 from compress.measuring.solo import time_alone
@@ -111,6 +111,7 @@ class LocalHost(Host):
         *,
         known: Mapping[str, Any] | None = None,
         kept: Mapping[str, Any] | None = None,
+        fastest: Mapping[int, Artifact] | None = None,
     ) -> Tuned:
         """See :meth:`Host.tune`: the default options and each other set of them take turns."""
         variants = _variants(artifact, target, threads, kept)
@@ -123,9 +124,12 @@ class LocalHost(Host):
                     slow = float(worker.calls(first, 0.0, least=2).min()) > _TUNED_MS
                 if slow:
                     return Tuned(replace(artifact, options={**artifact.options, **known, **(kept or {})}))
-            found = compare([artifact, *variants], paths)
-        position = found.chosen(next(iter(found.relative)))
-        return Tuned(found.artifacts[position], found.costs(position))
+            references = distinct((fastest or {}).values())
+            found = compare([artifact, *variants, *references], paths)
+        ours = range(1 + len(variants))
+        fp32 = {batch: len(ours) + references.index(each) for batch, each in (fastest or {}).items()}
+        position = found.chosen(next(iter(found.relative)), ours, fp32)
+        return Tuned(found.artifacts[position], found.costs(position, ours))
 
     def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
         """See :meth:`Host.layers`: measured by the runtime's own profiler."""

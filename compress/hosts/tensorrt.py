@@ -26,7 +26,7 @@ from compress.errors import (
     UnavailableError,
 )
 from compress.hosts import nvidia_smi, tegrastats
-from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
+from compress.hosts.base import Build, Host, Reference, batch_sizes
 from compress.hosts.board import Board, probe
 from compress.hosts.engine_session import EngineSession, load
 from compress.hosts.engines import Engine, Engines
@@ -230,19 +230,6 @@ class TensorRtHost(Host):
             times = self._times(engine, _session(side), feeds, batch, _PAIR_SECONDS, seen)
             runs.append(EngineRun(times, seen.power_w[0] if seen.power_w else None, tuple(seen.doubts)))
         return (runs[0], runs[1]) if number % 2 == 0 else (runs[1], runs[0])
-
-    def tune(
-        self,
-        artifact: Artifact,
-        task: Task,
-        target: Target,
-        threads: int | None,
-        *,
-        known: Mapping[str, Any] | None = None,
-        kept: Mapping[str, Any] | None = None,
-    ) -> Tuned:
-        """See :meth:`Host.tune`: TensorRT tries its kernels itself."""
-        return Tuned(artifact)
 
     def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
         """See :meth:`Host.layers`: of the first engine, timed in a run of its own."""

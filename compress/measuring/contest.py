@@ -6,7 +6,7 @@ One measurement serves everything that is told of a build: its milliseconds, the
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -147,7 +147,7 @@ class Contest:
     def _start(self, conditions: list[Condition], start: int) -> None:
         contenders = [
             self._artifact,
-            *_distinct(self._references[condition.batch] for condition in conditions),
+            *distinct(self._references[condition.batch] for condition in conditions),
         ]
         with workers(contenders, self._paths) as opened:
             if start == 0:
@@ -219,7 +219,8 @@ def times_against(
     return found
 
 
-def _distinct(artifacts: Iterator[Artifact]) -> list[Artifact]:
+def distinct(artifacts: Iterable[Artifact]) -> list[Artifact]:
+    """Artifacts in order, each once; their options make them unfit for a set."""
     found: list[Artifact] = []
     for artifact in artifacts:
         if artifact not in found:

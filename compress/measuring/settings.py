@@ -55,17 +55,28 @@ class Compared:
         best = int(np.argmin(self.relative[batch]))
         return best if self.relative[batch][best] < WORTH_IT else 0
 
-    def chosen(self, decisive: int, among: Sequence[int] | None = None) -> int:
-        """Position of the contender to take: fastest at one batch size, and at no other slower than the first of all.
+    def chosen(
+        self,
+        decisive: int,
+        among: Sequence[int] | None = None,
+        never_slower_than: Mapping[int, int] | None = None,
+    ) -> int:
+        """Position of the contender to take: fastest at one batch size, and at no other slower than it may be.
 
         Args:
             decisive: The batch size that decides.
             among: Positions to choose from; None for all. The first of them is taken where nothing clearly beats it.
+            never_slower_than: Batch size → position of another contender, fp32, up to whose time it may get slower
+                there. Where there is none, or it is the faster of the two, it may be as slow as the first of all.
         """
+        allowed = {
+            batch: max(self.limit, float(times[(never_slower_than or {}).get(batch, 0)]))
+            for batch, times in self.relative.items()
+        }
         positions = range(len(self.artifacts)) if among is None else among
         best = positions[0]
         for position in positions[1:]:
-            slower = any(times[position] > self.limit for times in self.relative.values())
+            slower = any(times[position] > allowed[batch] for batch, times in self.relative.items())
             times = self.relative[decisive]
             if not slower and times[position] < WORTH_IT * times[best]:
                 best = position

@@ -11,13 +11,12 @@ w(k) ([x(k) < x(j)] + ½ [x(k) = x(j)]), which needs no more than two sorts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from compress.errors import MetricError
 from compress.metrics.jackknife import from_influence, from_left_out
-from compress.metrics.metric import Array, Metric, Values, finite, required_targets
+from compress.metrics.metric import Array, Metric, Values, finite, of_first_output, required_targets
 from compress.metrics.options import NamedMetric
 
 
@@ -69,10 +68,9 @@ def _metric(name: str, ranked: bool) -> Metric:
         right_or_wrong=False,
         higher_is_better=True,
         unit="",
-        fit=lambda specs: replace(metric, outputs=(specs[0].name,)),
         over_data=over_data,
     )
-    return metric
+    return of_first_output(metric)
 
 
 def _pearson(x: Values, y: Values) -> Values:

@@ -11,13 +11,13 @@ then blanks left out (Graves et al., ICML 2006).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from compress.errors import MetricError
 from compress.metrics.jackknife import Shares
-from compress.metrics.metric import Array, Metric, Values, required_targets
+from compress.metrics.metric import Array, Metric, Values, of_first_output, required_targets
 from compress.metrics.options import NamedMetric
 from compress.toml_reader import Field, Number, Text
 
@@ -177,10 +177,9 @@ def _metric(name: str, decoding: Decoding, words: bool) -> Metric:
         right_or_wrong=False,
         higher_is_better=False,
         unit="%",
-        fit=lambda specs: replace(metric, outputs=(specs[0].name,)),
         over_data=lambda rows: _rate(name, rows),
     )
-    return metric
+    return of_first_output(metric)
 
 
 def edit_distance(found: Sequence[int | str], wanted: Sequence[int | str]) -> int:

@@ -15,13 +15,12 @@ error), and SSIM also at the edges, where it mirrors the image.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from compress.errors import MetricError
-from compress.metrics.metric import Array, Metric, Values, finite, required_targets
+from compress.metrics.metric import Array, Metric, Values, finite, of_first_output, required_targets
 from compress.metrics.options import NamedMetric
 from compress.toml_reader import Field, Number, Text
 
@@ -56,9 +55,8 @@ def psnr(data_range: float = 1.0) -> Metric:
         right_or_wrong=False,
         higher_is_better=True,
         unit="",
-        fit=lambda specs: replace(metric, outputs=(specs[0].name,)),
     )
-    return metric
+    return of_first_output(metric)
 
 
 def ssim(data_range: float = 1.0, channels: str | None = None) -> Metric:
@@ -88,10 +86,9 @@ def ssim(data_range: float = 1.0, channels: str | None = None) -> Metric:
         right_or_wrong=False,
         higher_is_better=True,
         unit="",
-        fit=lambda specs: replace(metric, outputs=(specs[0].name,)),
         span=(-1.0, 1.0),
     )
-    return metric
+    return of_first_output(metric)
 
 
 _RANGE: dict[str, Field] = {"data_range": Number("", 1e-6, 1e6)}

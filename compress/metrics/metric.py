@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -77,6 +77,15 @@ class Metric:
     def values(self, rows: Sequence[Any]) -> Values:
         """One value for each sample, float64 ``(n,)``, from what :attr:`per_sample` gave for all samples in order."""
         return np.asarray(rows, dtype=np.float64) if self.over_data is None else self.over_data(rows)
+
+
+def of_first_output(metric: Metric) -> Metric:
+    """The same metric, which reads a network's first output and says so once it knows its name.
+
+    Args:
+        metric: It has no :attr:`Metric.fit` of its own.
+    """
+    return replace(metric, fit=lambda outputs: replace(metric, outputs=(outputs[0].name,)))
 
 
 def drop_points(metric: Metric, baseline_mean: float, candidate_mean: float) -> float:

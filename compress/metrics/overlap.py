@@ -23,7 +23,7 @@ import numpy as np
 
 from compress.errors import MetricError
 from compress.metrics.jackknife import Shares
-from compress.metrics.metric import Array, Metric, Values, required_targets
+from compress.metrics.metric import Array, Metric, Values, of_first_output, required_targets
 from compress.metrics.options import NamedMetric
 from compress.tensors import TensorSpec
 from compress.toml_reader import Number, Text
@@ -117,10 +117,9 @@ def f1(threshold: float | None = None) -> Metric:
         right_or_wrong=False,
         higher_is_better=True,
         unit="%",
-        fit=lambda specs: replace(metric, outputs=(specs[0].name,)),
         over_data=lambda rows: _mean_over_classes(name, rows, "f1"),
     )
-    return metric
+    return of_first_output(metric)
 
 
 def f1_macro() -> Metric:

@@ -14,13 +14,12 @@ both positives and negatives, as ``roc_auc_score`` of scikit-learn with ``averag
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from compress.errors import MetricError
 from compress.metrics.jackknife import from_left_out
-from compress.metrics.metric import Array, Metric, Values, required_targets
+from compress.metrics.metric import Array, Metric, Values, of_first_output, required_targets
 from compress.metrics.options import NamedMetric
 
 _NAME = "auc"
@@ -44,10 +43,9 @@ def auc() -> Metric:
         right_or_wrong=False,
         higher_is_better=True,
         unit="%",
-        fit=lambda specs: replace(metric, outputs=(specs[0].name,)),
         over_data=_over_data,
     )
-    return metric
+    return of_first_output(metric)
 
 
 NAMED = {_NAME: NamedMetric(auc, {})}

@@ -35,6 +35,15 @@ def test_what_is_slower_than_the_default_at_another_batch_size_is_not_taken() ->
     assert found.chosen(32) == 0
 
 
+def test_a_build_may_get_slower_at_another_batch_size_as_long_as_fp32_is_slower_there() -> None:
+    """Contenders: the default, one thread, fp32. One thread is best for a single sample, which decides."""
+    times = {1: [1.0, 0.7, 2.0], 32: [1.0, 1.9, 2.5]}
+    assert compared(times).chosen(1, range(2), {1: 2, 32: 2}) == 1
+    assert compared(times).chosen(1, range(2)) == 0
+    assert compared({**times, 32: [1.0, 1.9, 1.5]}).chosen(1, range(2), {1: 2, 32: 2}) == 0
+    assert compared({**times, 32: [1.0, 1.02, 0.8]}).chosen(1, range(2), {1: 2, 32: 2}) == 1  # as by default
+
+
 def test_the_batch_size_that_decides_is_the_objectives() -> None:
     found = compared({1: [1.0, 1.01, 0.8], 32: [1.0, 0.8, 1.0]})
     assert (found.chosen(1), found.chosen(32)) == (2, 1)

@@ -29,7 +29,7 @@ from functools import partial
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import NAME, Array, Floats, comparable, lost_samples, pair
+from compress.metrics.unlabelled.rows import Array, Floats, comparable, kept_metric, lost_samples, pair
 
 #: Mean certainty of the original, between its two best classes, up to which scores are sharpened.
 CONFIDENCE = 0.9
@@ -71,17 +71,8 @@ def choice_metric(name: str, index: int, axis: int, *, balanced: bool, likelihoo
             beside the background; else each position weighs alike.
         likelihood: Whether the probabilities themselves count too, as those of tokens do.
     """
-    return Metric(
-        NAME,
-        partial(_rows, name, index, axis, balanced, likelihood),
-        "reference",
-        right_or_wrong=False,
-        higher_is_better=True,
-        unit="%",
-        over_data=_kept,
-        told=_agreement,
-        span=(0.0, 1.0),
-        outputs=(name,),
+    return kept_metric(
+        name, partial(_rows, name, index, axis, balanced, likelihood), over_data=_kept, told=_agreement
     )
 
 

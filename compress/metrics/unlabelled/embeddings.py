@@ -24,7 +24,7 @@ from functools import partial
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import NAME, Array, Floats, comparable, lost_samples, pair
+from compress.metrics.unlabelled.rows import Array, Floats, comparable, kept_metric, lost_samples, pair
 
 #: Quantile of the similarities to the other samples at which nothing of the nearest one is left.
 _FAR = 0.75
@@ -45,18 +45,7 @@ def embedding_metric(name: str, index: int) -> Metric:
         name: The output's name.
         index: Its position among the outputs.
     """
-    return Metric(
-        NAME,
-        partial(_rows, name, index),
-        "reference",
-        right_or_wrong=False,
-        higher_is_better=True,
-        unit="%",
-        over_data=_kept,
-        beside=_cosine,
-        span=(0.0, 1.0),
-        outputs=(name,),
-    )
+    return kept_metric(name, partial(_rows, name, index), over_data=_kept, beside=_cosine)
 
 
 def _rows(

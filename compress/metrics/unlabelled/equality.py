@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import NAME, Array, pair
+from compress.metrics.unlabelled.rows import Array, kept_metric, pair
 
 
 def equality_metric(name: str, index: int) -> Metric:
@@ -18,16 +18,7 @@ def equality_metric(name: str, index: int) -> Metric:
         name: The output's name.
         index: Its position among the outputs.
     """
-    return Metric(
-        NAME,
-        partial(_shares, name, index),
-        "reference",
-        right_or_wrong=False,
-        higher_is_better=True,
-        unit="%",
-        span=(0.0, 1.0),
-        outputs=(name,),
-    )
+    return kept_metric(name, partial(_shares, name, index))
 
 
 def _shares(

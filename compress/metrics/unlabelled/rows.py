@@ -9,12 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import MetricError
+from compress.metrics.metric import Metric, PerSample
 
 Array = NDArray[Any]
 Floats = NDArray[np.float64]
 
 #: As metrics of data without labels are named wherever a metric's name is told.
 NAME = "agreement"
+
+
+def kept_metric(name: str, per_sample: PerSample, **further: Any) -> Metric:
+    """A metric of one output: the share of its own answers that the original keeps, from 0 to 1.
+
+    Args:
+        name: The output's name.
+        per_sample: See :attr:`compress.metrics.metric.Metric.per_sample`; it reads the original's outputs.
+        further: Further fields of :class:`compress.metrics.metric.Metric`, such as ``over_data``.
+    """
+    return Metric(
+        NAME,
+        per_sample,
+        "reference",
+        right_or_wrong=False,
+        higher_is_better=True,
+        unit="%",
+        span=(0.0, 1.0),
+        outputs=(name,),
+        **further,
+    )
 
 
 def pair(

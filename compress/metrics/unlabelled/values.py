@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import NAME, Array, Floats, comparable, lost_samples, pair
+from compress.metrics.unlabelled.rows import Array, Floats, comparable, kept_metric, lost_samples, pair
 
 #: Features of a sample up to which each is measured in its own deviation.
 MOST_FEATURES = 4096
@@ -55,17 +55,7 @@ def value_metric(name: str, index: int) -> Metric:
         name: The output's name.
         index: Its position among the outputs.
     """
-    return Metric(
-        NAME,
-        partial(_rows, name, index),
-        "reference",
-        right_or_wrong=False,
-        higher_is_better=True,
-        unit="%",
-        over_data=_kept,
-        span=(0.0, 1.0),
-        outputs=(name,),
-    )
+    return kept_metric(name, partial(_rows, name, index), over_data=_kept)
 
 
 def _rows(
