@@ -89,8 +89,8 @@ class Cost:
     Attributes:
         network: Its name.
         command: ``quantize`` or ``optimize``.
-        weights_mb: Of the ONNX file.
-        seconds: Of the whole process, or until it was stopped.
+        weights_mb: Size of the network's ONNX file, MB.
+        seconds: Time that the whole process took, or until it was stopped.
         done: Whether it ended by itself, and well.
         first_build: Seconds until a bundle or a file lay on disk; None where none did.
         peak_mib: Largest resident memory, children included.

@@ -138,7 +138,10 @@ def _ratio_cell(law: str, ratio: float, deviation: float, trials: int) -> tuple[
 
 
 def _decided(seen: Values) -> bool:
-    """As :class:`compress.measuring.contest.Contest` stops: slower than fp32, or faster by a ratio that is precise."""
+    """Whether no further start is taken: the build is slower than fp32, or faster by a ratio that is precise.
+
+    The rule is that of :class:`compress.measuring.contest.Contest`.
+    """
     low, high = log_ratio_bounds(seen.tolist())
     return low > 0 or (high < 0 and high - float(seen.mean()) < np.log(PRECISE))
 

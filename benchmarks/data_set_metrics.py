@@ -107,7 +107,7 @@ def difference(metric: Metric, rows: tuple[Rows, Rows]) -> Array:
 
 
 def standard_error(values: Array) -> float:
-    """Of the mean of the values."""
+    """The standard error of the mean of the values, in their own unit."""
     return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 

@@ -111,7 +111,7 @@ class ResNet(Fitted):
 
     Args:
         width: Channels of the stem; the blocks' follow from it.
-        blocks: Of each of the four stages.
+        blocks: Number of residual blocks in each of the four stages.
     """
 
     def __init__(self, width: int, blocks: Sequence[int]) -> None:

@@ -41,7 +41,8 @@ class Drop:
     Attributes:
         points: Percentage points for right-or-wrong metrics, percent of the original's mean for others;
             positive is worse.
-        interval: Of ``points``; Tango's score interval for right-or-wrong metrics, Gaffke's bounds for others.
+        interval: Confidence interval of ``points``; Tango's score interval for right-or-wrong metrics, Gaffke's bounds
+            for others.
         churn: Share of samples in [0, 1] whose outcome differs from the original's.
         output: Name of the output that it is the drop of, where several are judged; None for one.
     """
@@ -78,7 +79,8 @@ class Accuracy:
     Attributes:
         metric: Name of the metric.
         mean: Mean over the samples of what the metric shows, in its own unit (a share in [0, 1] where ``percent``).
-        interval: Of the mean; Wilson's for shares of samples, Gaffke's bounds or the bootstrap for others.
+        interval: Confidence interval of the mean; Wilson's for shares of samples, Gaffke's bounds or the bootstrap for
+            others.
         samples: Number of evaluation samples.
         data_sha256: Hash of the evaluation data, inputs and targets in order.
         right_or_wrong: Whether every per-sample value is 0 or 1.
@@ -168,7 +170,7 @@ class Latency:
         ratio: This build's time over that of fp32 at this batch size, as fast as fp32 was found to be there, both in
             turns in processes of their own (:mod:`compress.measuring`); the quotient of the two estimates for
             estimated figures. None where it was compared with nothing.
-        ratio_interval: Of ``ratio``, over starts of both (:mod:`compress.statistics.ratios`).
+        ratio_interval: Confidence interval of ``ratio``, over starts of both (:mod:`compress.statistics.ratios`).
         p90_interval: Of ``p90_ms``, in milliseconds, from order statistics. None where there is no p90.
         p99_interval: Of ``p99_ms``, likewise.
         warm_up: What was dropped; None for estimates and in profiles that did not record it.

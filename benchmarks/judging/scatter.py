@@ -19,7 +19,7 @@ def scatter(builds: Sequence[tuple[float, dict[str, float]]], margin: float) -> 
 
     Args:
         builds: The true drop of each build and what each judge says, both in points.
-        margin: Where the lines of the margin are drawn, in points.
+        margin: The drop allowed, in points, above 0; two lines show it.
     """
     width, height = _LEFT + 2 * _WIDE + _GAP + 16, _TOP + _HIGH + 48
     parts = [

@@ -124,7 +124,7 @@ def _judged(study: Study, build: str, outputs: Outputs) -> Judged:
 
 
 def _kind(info: dict[str, Any], y: Array) -> OutputKind:
-    """As compress would tell it from the graph."""
+    """What the output holds, as compress tells it from a network's graph."""
     kind = _KINDS[info["kind"]]
     if info["form"] == "sigmoids":
         kind = "probabilities"

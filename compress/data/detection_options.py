@@ -64,8 +64,8 @@ class DetectionOptions:
         scores: Name of the output with scores; None finds it by its shape.
         labels: Name of the output with class numbers; None finds it, where ``nms`` is false.
         count: Name of the output with the number of valid boxes; None finds it, where ``nms`` is false.
-        form: Of a box: ``xyxy``, ``xywh`` (top left corner, width, height) or ``cxcywh`` (centre); None is ``cxcywh``
-            where one output holds boxes and scores, and else ``xyxy``.
+        form: What the four numbers of a box are: ``xyxy``, ``xywh`` (top left corner, width, height) or ``cxcywh``
+            (centre); None is ``cxcywh`` where one output holds boxes and scores, and else ``xyxy``.
         normalised: Whether coordinates are shares of the input's width and height, and not pixels.
         size: (height, width) of the network's input in pixels; boxes are cut there. None where it is not known.
         activation: What scores need to become probabilities: ``none``, ``sigmoid`` or ``softmax``.

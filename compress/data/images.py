@@ -167,7 +167,7 @@ def decode(path: Path, options: ImageOptions) -> Array:
 
 
 def decode_placed(path: Path, options: ImageOptions) -> tuple[Array, Placement]:
-    """As :func:`decode`, with where the image came to lie in the network's input."""
+    """Decode an image as :func:`decode` does, and tell where it came to lie in the network's input."""
     with opened(path) as image:
         if image.mode[0] in "IF":
             # Pillow would clip these to 0 … 255 without a word.

@@ -39,7 +39,7 @@ class LocalHost(Host):
     Args:
         backend: Runs the original network.
         budget: How long to measure a build at each batch size.
-        shapes: Of the inputs that are fed noise, where there is no data.
+        shapes: Shapes of the inputs that are fed noise, where there is no data; none for inputs without open axes.
     """
 
     source: ClassVar[Source] = "measured"

@@ -171,7 +171,7 @@ def _rows(
 def _single(
     boxes: Values, scores: Values, labels: Values, options: DetectionOptions
 ) -> tuple[Values, NDArray[np.int64], Values, NDArray[np.int64]]:
-    """Of one image, the boxes that have a class and enough score."""
+    """The boxes of one image that have a class and enough score."""
     numbers = np.where(np.isfinite(labels), labels, -1).astype(np.int64) - (options.background == "first")
     chosen = np.flatnonzero((scores >= options.score_threshold) & (numbers >= 0))
     if options.classes is not None and len(chosen) and numbers[chosen].max() >= options.classes:

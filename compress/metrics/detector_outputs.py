@@ -95,7 +95,7 @@ class _Free:
         return bool(shapes) and len(self._specs) > 1 and len(shapes[0]) == 3 and 4 in shapes[0][1:]
 
     def find(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int | None:
-        """The output told for the role, or the one that fits; None where none or several do."""
+        """The position of the output told for the role, or of the one that fits; None where none or several do."""
         name = self._told[role]
         if name is not None:
             names = [spec.name for spec in self._specs]
@@ -112,7 +112,11 @@ class _Free:
         return fitting[0]
 
     def take(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int:
-        """As :meth:`find`, where there must be one."""
+        """The position of the output that :meth:`find` gives, where there must be one.
+
+        Raises:
+            MetricError: None fits, or several do.
+        """
         found = self.find(role, fits)
         if found is None:
             raise self.unclear(role)

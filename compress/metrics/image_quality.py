@@ -132,7 +132,7 @@ def _channels_first(name: str, images: Values, channels: str | None) -> Values:
 
 
 def _similarity(x: Values, y: Values, data_range: float) -> float:
-    """Of two images, float64 ``(channels, height, width)``."""
+    """The structural similarity of two images, float64 ``(channels, height, width)``."""
     small = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     mean_x, mean_y, square_x, square_y, product = (_smoothed(each) for each in (x, y, x * x, y * y, x * y))
     spread = square_x - mean_x**2 + square_y - mean_y**2

@@ -173,7 +173,7 @@ class Precision:
 
     @classmethod
     def of(cls, rows: Sequence[ImageMatches], thresholds: slice) -> Precision | None:
-        """Of all images; None where no class has objects.
+        """The precision of the detections of all images; None where no class has objects.
 
         Args:
             rows: What each image adds.
@@ -244,7 +244,7 @@ class _Curve(NamedTuple):
 
     @classmethod
     def of(cls, hit: Flags, total: float) -> _Curve:
-        """Of detections, bool ``(d,)`` from the highest score down, and the number of objects."""
+        """The curve of detections (whether each hits, bool ``(d,)`` from the highest score down) for ``total`` objects."""
         if not len(hit):
             return cls(0.0, 0.0, np.zeros(0), np.zeros(0), np.zeros(0))
         count = np.arange(1, len(hit) + 1, dtype=np.float64)

@@ -45,7 +45,7 @@ def miou(ignore: int | None = None, axis: str | None = None, threshold: float | 
     Args:
         ignore: Class number in the targets that counts as no label, such as 255; None for none.
         axis: Which axis of scores holds the classes, ``first`` or ``last``; None finds it by the targets' shape.
-        threshold: Of a single channel; None is 0.5, and then all scores must be probabilities.
+        threshold: Score from which a single channel says yes; None is 0.5, and then all scores must be probabilities.
     """
     name = "miou"
 

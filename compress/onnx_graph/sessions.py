@@ -23,7 +23,7 @@ def part(graph: Graph, outputs: Sequence[str], given: Collection[str] = ()) -> o
     """The part of a model that computes some of its tensors.
 
     Args:
-        graph: Of the model; with inferred types where tensors are given.
+        graph: Graph of the model; with inferred types where tensors are given.
         outputs: Names of tensors; none of them is an input or a constant.
         given: Names of tensors that are fed instead of computed.
 

@@ -117,7 +117,7 @@ def sample_feeds(
         session: Its inputs say what is wanted.
         task: Its first evaluation samples are taken; times may depend on values. None takes noise.
         batch: Samples, where the network takes any number.
-        shapes: Of the noise, for inputs with open axes; an open batch takes ``batch`` all the same.
+        shapes: Shapes of the noise, for inputs with open axes; an open batch takes ``batch`` all the same.
 
     Raises:
         DataError: There is no data, and an axis of an input is open beside the batch: nothing says how long it is; or a

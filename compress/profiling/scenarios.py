@@ -88,7 +88,7 @@ def run(
         task: Its samples are fed; None feeds seeded noise.
         budget: How long to measure, offline each batch size.
         sizes: Batch sizes to sweep offline; none takes powers of two. A network of fixed batch takes its own alone.
-        shapes: Of the inputs that are fed noise, where there is no data.
+        shapes: Shapes of the inputs that are fed noise, where there is no data; none for inputs without open axes.
     """
 
     def call_of(batch: int) -> Callable[[], object]:

@@ -58,7 +58,7 @@ def profile_artifact(
         batches: Batch sizes; none takes the target's. Two or more are also those of the offline scenario.
         scenarios: Of MLPerf Inference, to measure too.
         seconds: Of timing per batch size, and of warm-up at the most.
-        shapes: Of the noise, for inputs with open axes, where there is no data.
+        shapes: Shapes of the noise, for inputs with open axes, where there is no data.
         reporter: Receives the progress.
 
     Raises:

@@ -33,7 +33,7 @@ def bounded(
 
     Args:
         batches: For each input its array; axis 0 counts samples. They are read one at a time.
-        graph: Of a network whose shapes are inferred.
+        graph: Graph of a network whose shapes are inferred.
         tensors: Names of those that a run hands out; where a size is unknown they count as nothing.
         at_once: Bytes of them that may be in memory at once.
     """

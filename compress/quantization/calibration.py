@@ -92,7 +92,7 @@ class Calibrator:
         """Run the network over samples. No session outlives this: its weights would take up memory meanwhile.
 
         Args:
-            batches: As :func:`watch` takes them.
+            batches: Batches of calibration samples, in the form that :func:`watch` takes.
             tapped: Names of further tensors.
             tap: Called with what all the tensors hold after each run; it keeps none of the arrays.
 

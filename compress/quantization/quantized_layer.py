@@ -25,9 +25,9 @@ class QuantizedLayer:
         node: The node.
         stored: Its int8 weight.
         integers: The same, [groups, outputs, inputs].
-        steps: Of the weight, [groups, outputs].
+        steps: Quantization steps (scales) of the weight, [groups, outputs].
         stored_bias: int32 or float32, [outputs]; None where there is none.
-        bias_steps: Of the bias, [groups, outputs]; 1 where it is float.
+        bias_steps: Quantization steps of the bias, [groups, outputs]; 1 where it is float.
         bias: [groups, outputs]; 0 where there is none.
     """
 

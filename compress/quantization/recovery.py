@@ -146,7 +146,7 @@ class _Recovery:
         """Correct some layers, and take it back where the network's error grows.
 
         Args:
-            names: Of the layers; all before them are done.
+            names: Names of the layers; all layers before them are done.
             known: Corrections that were found already, with everything before their layer as it is now.
             splits: How often the block may be halved.
         """
@@ -174,7 +174,7 @@ class _Recovery:
         return [*self.block(names[:half], found, splits - 1), *self.block(names[half:], {}, splits - 1)]
 
     def network_error(self) -> float:
-        """Of the quantized network as it is now, on the samples kept out."""
+        """The error of the quantized network's outputs as it is now, on the samples kept out."""
         parts = self.ours.rest(self.outputs.names, self.checking)
         return self.outputs.of_parts(compared(values) for values in parts)
 

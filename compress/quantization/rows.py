@@ -18,8 +18,8 @@ class Rows:
 
     Attributes:
         integers: What the layer reads, [groups, rows, inputs], on a grid, or floats.
-        scale: Of the grid; 1 for floats.
-        zero_point: Of the grid; 0 for floats.
+        scale: Step of the integer grid; 1 for floats.
+        zero_point: Zero point of the integer grid; 0 for floats.
         y: What it should write, float32 [groups, rows, outputs].
     """
 

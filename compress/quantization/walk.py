@@ -93,8 +93,8 @@ class Walk:
 
         Args:
             tensors: Their names.
-            numbers: Of the batches.
-            graph: Of another model that makes the same of everything up to here; None for the walk's own.
+            numbers: Positions of the batches.
+            graph: Graph of another model that makes the same of everything up to here; None for the walk's own.
         """
         return self._run(tensors, numbers, graph or self.graph)
 

@@ -63,7 +63,7 @@ def bounded_mean_bounds(
 def _weights(
     distinct: NDArray[np.float64], counts: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Of each draw the weighted sum of the samples, the sum of their weights, and the weight of the one that is added.
+    """For each draw: the weighted sum of the samples, the sum of their weights, the weight of the one that is added.
 
     Weights are exponential and divided by their sum afterwards; equal values share one of the gamma distribution.
     """

@@ -128,7 +128,7 @@ def test_softmax_makes_probabilities() -> None:
 
 
 def _kept() -> tuple[Array, Array, Array]:
-    """As a graph with suppression gives them: boxes, the best score of each, its class."""
+    """Boxes, the best score of each and its class, in the form that a graph with suppression gives."""
     return BOXES, SCORES.max(axis=2), SCORES.argmax(axis=2)
 
 

@@ -23,7 +23,7 @@ class Ledger:
         nodes: In all of them together.
         work: Nodes times samples, over all runs.
         most: Samples in one run, at the most.
-        bytes: Of the models that sessions were opened from, without files beside them.
+        bytes: Size of the models that sessions were opened from, without files beside them.
     """
 
     sessions: int = 0

@@ -27,7 +27,7 @@ def strictly(metric: Metric) -> Metric:
     Others, and those of labels, are returned as they are.
 
     Args:
-        metric: Of an output with one answer for each sample.
+        metric: The metric of an output with one answer for each sample.
     """
     if metric.needs != "reference" or metric.told is None:
         return metric
