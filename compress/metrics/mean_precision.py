@@ -244,7 +244,7 @@ class _Curve(NamedTuple):
 
     @classmethod
     def of(cls, hit: Flags, total: float) -> _Curve:
-        """The curve of detections (whether each hits, bool ``(d,)`` from the highest score down) for ``total`` objects."""
+        """The curve of detections for ``total`` objects; ``hit``, bool ``(d,)``, runs from the highest score down."""
         if not len(hit):
             return cls(0.0, 0.0, np.zeros(0), np.zeros(0), np.zeros(0))
         count = np.arange(1, len(hit) + 1, dtype=np.float64)
