@@ -45,8 +45,10 @@ class AbsentHost(Host):
         original = None if reference is None else reference.original
         figures = []
         for batch in batch_sizes(build.session, target):
-            own = _estimate(build, target, batch)
-            ratio = None if original is None else own.total_ms / _estimate(original, target, batch).total_ms
+            own = _estimate(build, task, target, batch)
+            ratio = (
+                None if original is None else own.total_ms / _estimate(original, task, target, batch).total_ms
+            )
             figures.append(
                 Latency(
                     source="estimated",
@@ -65,18 +67,21 @@ class AbsentHost(Host):
     def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
         """See :meth:`Host.layers`: estimated time and bound per layer at the first batch size."""
         batch = batch_sizes(build.session, target)[0]
-        return tuple(entry.to_dict() for entry in _estimate(build, target, batch).layers)
+        return tuple(entry.to_dict() for entry in _estimate(build, task, target, batch).layers)
 
     def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
         """Not known without the board."""
         return None
 
 
-def _estimate(build: Build, target: Target, batch: int) -> Estimate:
+def _estimate(build: Build, task: Task | None, target: Target, batch: int) -> Estimate:
+    """At the shapes of the data, where there is any: axes besides the batch may be open."""
     import onnx
 
     from compress.onnx_graph.layers import layers
+    from compress.profiling.latency import sample_feeds, shapes_of
     from compress.profiling.roofline import estimate
 
     model = onnx.load(build.artifact.path, load_external_data=False)
-    return estimate(layers(model, batch), target, batch)
+    shapes = None if task is None else shapes_of(sample_feeds(build.session, task, batch))
+    return estimate(layers(model, batch, shapes), target, batch)
