@@ -246,7 +246,7 @@ def _plan(most: int, target: Target, machine: Host, seconds: float) -> str:
     if machine.source != "measured":
         return f"at most {most} builds, whose times are estimated"
     conditions = len(target.batch_sizes) + (target.calls_per_second is not None)
-    return f"at most {most} builds, each timed for up to {seconds * conditions:g} s, less where it is clear before"
+    return f"at most {most} builds, each timed for about {seconds * conditions:g} s, less where it is clear before"
 
 
 @dataclass

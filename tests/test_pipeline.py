@@ -18,12 +18,15 @@ import torch
 
 from compress import load_bundle, optimize
 from compress.errors import DataError, OutputError, UsageError
+from compress.hosts.base import Tuned
+from compress.hosts.local import LocalHost
 from compress.lint import lint
 from compress.network import load_network
 from compress.onnx_graph.files import save_model
 from compress.pipeline import _prunable
 from compress.progress import Reporter
 from compress.recipe import Recipe, Step
+from compress.search import propose
 from tests.graphs import classifier, samples
 
 SECONDS = 0.05
@@ -148,6 +151,30 @@ def test_only_what_is_large_enough_to_gain_is_pruned(channels: int, prunable: bo
 
 def test_an_onnx_model_is_not_pruned(files: Path) -> None:
     assert not _prunable(load_network(files / "model.onnx"))
+
+
+def test_the_search_and_the_settings_are_told_what_limits_them(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the data can show that a build passes, and the fp32 that no build may be slower than."""
+    provable: list[bool] = []
+    held: list[set[int]] = []
+
+    def proposing(*arguments: Any, **settings: Any) -> Any:
+        provable.append(settings["provable"])
+        return propose(*arguments, **settings)
+
+    def tuning(self: LocalHost, *arguments: Any, fastest: Any, **settings: Any) -> Any:
+        held.append(set(fastest))
+        return Tuned(arguments[0])
+
+    monkeypatch.setattr("compress.pipeline.propose", proposing)
+    monkeypatch.setattr(LocalHost, "tune", tuning)
+    recipes = [Recipe("int8", (Step("quantize"),))]
+    run(files, tmp_path / "a", recipes=recipes)
+    run(files, tmp_path / "b", recipes=recipes, max_drop=0.1)
+    assert provable == [True, False]
+    assert held == [{1, 32}, {1, 32}]
 
 
 class KilledError(BaseException):

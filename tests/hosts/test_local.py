@@ -4,13 +4,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from compress.backends.base import Artifact, Session
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.hosts import local
-from compress.hosts.base import Build, Reference
+from compress.hosts.base import Build, Reference, Tuned
 from compress.hosts.local import LocalHost
+from compress.measuring.settings import Compared
 from compress.onnx_graph.files import save_model
 from compress.profiling.energy import zones
 from compress.profiling.latency import Budget
@@ -67,6 +69,30 @@ def test_a_file_that_does_not_run_is_no_reference(build: Build, tmp_path: Path) 
     given = replace(build.artifact, path=damaged)
     tuned, fastest = LocalHost(OnnxRuntime()).reference(build.artifact, given, _task(), target, 1)
     assert {each.path for each in fastest.values()} == {tuned.artifact.path} == {build.artifact.path}
+
+
+def test_settings_are_limited_by_fp32_at_the_batch_sizes_that_do_not_decide(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One set of options is best for a sample; whether it may be taken depends on how slow fp32 is at 32."""
+    fp32 = replace(build.artifact, options={**build.artifact.options, "intra_op_threads": 7})
+    target = replace(load_target("cpu"), batch_sizes=(1, 32))
+
+    def tuned(fp32_at_32: float) -> Tuned:
+        def compare(contenders: list[Artifact], paths: object) -> Compared:
+            assert contenders[-1] == fp32
+            others = len(contenders) - 3
+            alone, batched = [1.0, 0.5, *[1.0] * others, 2.0], [1.0, 1.8, *[1.0] * others, fp32_at_32]
+            return Compared(tuple(contenders), {1: np.array(alone), 32: np.array(batched)})
+
+        monkeypatch.setattr(local, "compare", compare)
+        host = LocalHost(OnnxRuntime())
+        return host.tune(build.artifact, _task(), target, None, fastest={1: fp32, 32: fp32})
+
+    taken, refused = tuned(2.5), tuned(1.5)
+    assert taken.artifact.options != build.artifact.options
+    assert taken.costs == {1: 1.0, 32: 1.8}  # of its own options: fp32 is none of them
+    assert refused.artifact.options == build.artifact.options
 
 
 def test_no_thread_spins_in_this_process(build: Build) -> None:
