@@ -61,11 +61,10 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     """
     if choice is not None:
         return choose_and_print(model, choice, settings, as_json=as_json)
-    import sys
 
     from rich.console import Console
 
-    from compress.cli.terminal import TerminalReporter
+    from compress.cli.terminal import TerminalReporter, print_whole
     from compress.distilling import distill as run
     from compress.progress import Reporter
 
@@ -78,8 +77,7 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
         return 0
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(_table(result))
+    print_whole(Console(), _table(result))
     for line in _lines(result):
         click.echo(line)
     return 0

@@ -67,7 +67,13 @@ def optimize(
     """
     from rich.console import Console
 
-    from compress.cli.terminal import TerminalReporter, result_table, verdict_lines, warning_lines
+    from compress.cli.terminal import (
+        TerminalReporter,
+        print_whole,
+        result_table,
+        verdict_lines,
+        warning_lines,
+    )
     from compress.pipeline import optimize as run
 
     with TerminalReporter(Console(stderr=True)) as reporter:
@@ -82,7 +88,7 @@ def optimize(
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
         console = Console()
-        console.print(result_table(result))
+        print_whole(console, result_table(result))
         for line in [*warning_lines(result), *verdict_lines(result), *result.notes, result.choice.reason]:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
         if result.bundle is not None:

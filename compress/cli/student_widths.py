@@ -106,7 +106,7 @@ def choose_and_print(model: str, choice: dict[str, Any], settings: dict[str, Any
     """Choose a width, train it and write it; returns the exit code."""
     from rich.console import Console
 
-    from compress.cli.terminal import TerminalReporter
+    from compress.cli.terminal import TerminalReporter, print_whole
     from compress.students.choosing import choose_student
 
     training = {name: settings.pop(name, None) for name in _TRAINING}
@@ -116,7 +116,7 @@ def choose_and_print(model: str, choice: dict[str, Any], settings: dict[str, Any
     if as_json:
         click.echo(json.dumps(chosen.to_dict(), indent=2))
         return 0
-    Console().print(_table(chosen.recommendation))
+    print_whole(Console(), _table(chosen.recommendation))
     for line in _lines(chosen):
         click.echo(line)
     return 0

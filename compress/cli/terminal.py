@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -150,6 +151,10 @@ class TerminalReporter(Reporter):
         return f"at most {_duration(seconds)} left"
 
 
+#: Characters of a line that a table may take.
+_WIDEST = 1000
+
+
 def plain_table(title: str | None = None) -> Table:
     """A table with a line below its headings and none around it; title and caption flush left."""
     return Table(
@@ -163,8 +168,15 @@ def plain_table(title: str | None = None) -> Table:
     )
 
 
+def print_whole(console: Console, table: Table) -> None:
+    """Print a table so wide that no cell is cut: a figure without its end is another figure."""
+    needed = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    console.width = max(console.width, needed)
+    console.print(table)
+
+
 def result_table(result: Result) -> Table:
-    """Every candidate on one line: accuracy, its drop, latency at each batch size, size. Fits 80 columns."""
+    """Every candidate on one line: accuracy, its drop, latency at each batch size, size; often in 80 columns."""
     first = result.candidates[0].profile
     timed = first.latency if first is not None else ()
     estimated = first is not None and first.latency[0].source == "estimated"
