@@ -43,6 +43,7 @@ from compress.target import Target, load_target
 from compress.task import MetricChoice, Task, load_task
 from compress.techniques import apply_recipe, load_technique
 from compress.techniques.base import Context
+from compress.time_budget import TimeBudget
 from compress.versions import versions
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def optimize(
     backends: Sequence[str] = (),
     threads: int | None = None,
     seconds: float = 2.0,
+    time_budget: float | None = None,
     factory: str | None = None,
     trust_pickle: bool = False,
     image_options: Mapping[str, Any] | None = None,
@@ -150,6 +152,8 @@ def optimize(
             ratio refers to, always runs in the target's own.
         threads: Threads of the runtime; None takes what is measured to be fastest.
         seconds: Of timing per build and batch size; more gives narrower intervals.
+        time_budget: Seconds after which no further build is begun; those begun are finished. None is 240 on this
+            machine where there is nothing to train on and no recipe was given, and no limit otherwise.
         factory: ``package.module:callable`` that makes the module a state dict belongs to.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
         image_options: How images are resized and normalised.
@@ -193,6 +197,7 @@ def optimize(
         "backend": list(backends),
         "threads": threads,
         "seconds": seconds,
+        "time-budget": time_budget,
         "seed": seed,
         "factory": factory,
         "trust-pickle": trust_pickle,
@@ -209,8 +214,10 @@ def optimize(
         reporter.plan(most)
         few = evidence_notes(task.metrics, len(task.evaluation), max_drop)
         known = (*judging_notes(task.metrics, task.kinds), *few, *rivals.notes)
-        for note in (*known, _plan(most, deployment, machine, seconds)):
+        budget = TimeBudget.of(time_budget, start, machine, open_ended=trains or bool(own))
+        for note in (*known, budget.plan(most, deployment, machine, seconds)):
             reporter.note(note)
+        stopped: tuple[str, ...] = ()
         best = BestSoFar(out, history, network, task, deployment, machine, limits, options, known, reporter)
         for recipe in propose(
             deployment,
@@ -224,6 +231,9 @@ def optimize(
             provable=not few,
         ):
             candidate = history.find(recipe)
+            if candidate is None and best.candidates and budget.over:
+                stopped = (budget.stopped(recipe),)
+                break
             if candidate is None:
                 candidate = run.attempt(recipe, history)
                 history.record(candidate)
@@ -237,16 +247,8 @@ def optimize(
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
-    told = (*known, *settings_notes(choice.candidate))
+    told = (*known, *settings_notes(choice.candidate), *stopped)
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
-
-
-def _plan(most: int, target: Target, machine: Host, seconds: float) -> str:
-    """What the run will take at the most, as far as it is known before the first build."""
-    if machine.source != "measured":
-        return f"at most {most} builds, whose times are estimated"
-    conditions = len(target.batch_sizes) + (target.calls_per_second is not None)
-    return f"at most {most} builds, each timed for about {seconds * conditions:g} s, less where it is clear before"
 
 
 @dataclass
@@ -322,6 +324,7 @@ class _Run:
                 settings_costs=tuned.costs,
                 decisive=self.decisive,
                 rival=lowest_ratio(history.candidates, self.limits),
+                max_drop=self.limits.max_drop,
                 keep=KeptOutputs(history.outputs) if recipe == ORIGINAL else None,
                 reporter=self.reporter,
             )

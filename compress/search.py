@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compress.backends.providers import short_name
-from compress.choice import Limits, choose, inside_margin
+from compress.choice import Limits, choose, inside_margin, lowest_ratio
 from compress.recipe import Recipe, Step
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 #: The network as it is; always the first candidate and what every other one is compared with.
 ORIGINAL = Recipe("fp32")
+
+#: Int8 wherever the back end has it.
+WHOLE_CHAINS = Recipe("int8", (Step("quantize", {"scope": "all"}),))
+
+_WEIGHTS_OPS = Step("quantize", {"scope": "weights-ops"})
 
 
 def propose(
@@ -52,24 +57,31 @@ def propose(
     if recipes:
         yield from recipes
         return
-    for name in backends or (target.backend,):
+    names = backends or (target.backend,)
+    for name in names:
         if name == target.backend:
-            yield from _own(target, limits, history, trains, provable)
+            yield from _own(target, limits, history)
             for provider in providers:
                 yield from _of_provider(provider, target.further_providers[provider])
         else:
-            yield from _further(target.for_backend(name), limits, history)
+            yield from _further(target.for_backend(name), history)
+    if provable and _int8_gains(history, limits):
+        if target.backend in names and "int8" in target.precisions:
+            yield from _won_back(limits, history, trains)
+        for name in names:
+            if name != target.backend:
+                yield from _kept_elsewhere(name, limits, history)
     if prunable and provable:
-        own = not backends or target.backend in backends
-        yield from _pruned(None if own else backends[0], limits, history, trains)
+        yield from _pruned(None if target.backend in names else names[0], limits, history, trains)
 
 
-def _own(target: Target, limits: Limits, history: History, trains: bool, provable: bool) -> Iterator[Recipe]:
-    """For the target's own back end."""
+def _own(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
+    """For the target's own back end: what takes seconds."""
     if "fp16" in target.precisions:
         yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
     if "int8" in target.precisions:
-        yield from _int8(limits, history, trains, provable)
+        yield WHOLE_CHAINS
+        yield Recipe("int8-matmul", (_WEIGHTS_OPS,))
         if target.backend == "onnxruntime" and _is_made_of_matrices(history):
             yield Recipe("dynamic-int8", (Step("quantize_dynamic"),))
     yield from _strongly_typed(target)
@@ -90,11 +102,10 @@ def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:
             yield Recipe(f"{precision}-{name}", steps[precision], session=session)
 
 
-def _further(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
+def _further(target: Target, history: History) -> Iterator[Recipe]:
     """For a back end beside the target's own: the network as it is, in half precision and in int8 in its own flavour.
 
-    What int8 leaves in float may run in bf16 too; where nothing is left, that would be the same build again. A network
-    that does not bear plain int8 is given what kept its accuracy in the target's own back end.
+    What int8 leaves in float may run in bf16 too; where nothing is left, that would be the same build again.
     """
     name = target.backend
     bf16 = {"precision": "bf16"} if "bf16" in target.precisions else {}
@@ -104,22 +115,30 @@ def _further(target: Target, limits: Limits, history: History) -> Iterator[Recip
             yield Recipe(f"{half}-{name}", backend=name, session={"precision": half})
     if "int8" not in target.precisions:
         return
-    plain = [
-        Recipe(f"{told}-{name}", (Step("quantize", {"scope": scope}),), backend=name)
-        for scope, told in (("all", "int8"), ("weights-ops", "int8-matmul"))
-    ]
-    for recipe in plain:
+    for recipe in _plain_int8(name):
         yield recipe
         if bf16 and _leaves_float(history, recipe):
             yield replace(recipe, name=f"{recipe.name.removesuffix(name)}bf16-{name}", session=bf16)
-    if not any(_keeps_accuracy(history, limits, recipe) for recipe in plain):
-        kept = (
-            entry.recipe for entry in history.candidates if _keeps_accuracy(history, limits, entry.recipe)
-        )
-        for recipe in kept:
-            if recipe.name.startswith("int8") and recipe.backend is None:
-                yield replace(recipe, name=f"{recipe.name}-{name}", backend=name)
-                return
+
+
+def _plain_int8(backend: str) -> tuple[Recipe, Recipe]:
+    whole = Recipe(f"int8-{backend}", (Step("quantize", {"scope": "all"}),), backend=backend)
+    return whole, replace(whole, name=f"int8-matmul-{backend}", steps=(_WEIGHTS_OPS,))
+
+
+def _kept_elsewhere(backend: str, limits: Limits, history: History) -> Iterator[Recipe]:
+    """What kept the accuracy in the target's own back end, for a network that does not bear plain int8 in this one."""
+    if any(_keeps_accuracy(history, limits, recipe) for recipe in _plain_int8(backend)):
+        return
+    for entry in history.candidates:
+        recipe = entry.recipe
+        if (
+            recipe.name.startswith("int8")
+            and recipe.backend is None
+            and _keeps_accuracy(history, limits, recipe)
+        ):
+            yield replace(recipe, name=f"{recipe.name}-{backend}", backend=backend)
+            return
 
 
 def _leaves_float(history: History, recipe: Recipe) -> bool:
@@ -154,15 +173,9 @@ def most_candidates(
     return most
 
 
-def _int8(limits: Limits, history: History, trains: bool, provable: bool) -> Iterator[Recipe]:
-    whole_chains = Recipe("int8", (Step("quantize", {"scope": "all"}),))
-    weights_only = Recipe("int8-matmul", (Step("quantize", {"scope": "weights-ops"}),))
-    yield whole_chains
-    yield weights_only
-    # Seconds a layer, and other ranges, are worth a try only where the plain way lost too much, and only time.
-    if not provable or not _gains(history, whole_chains, weights_only):
-        return
-    if not _keeps_accuracy(history, limits, whole_chains):
+def _won_back(limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
+    """Int8 that loses less: seconds a layer, and other ranges, where the plain way lost too much."""
+    if not _keeps_accuracy(history, limits, WHOLE_CHAINS):
         yield Recipe("int8-recovered", (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),))
     for method in ("min-max", "percentile"):
         if _keeps_accuracy(history, limits):
@@ -248,14 +261,18 @@ def _is_made_of_matrices(history: History) -> bool:
     return 2 * matrices > sum(counts.values())
 
 
-def _gains(history: History, *recipes: Recipe) -> bool:
-    """Whether one of these builds seems to be faster than fp32, or is not known not to be.
+def _int8_gains(history: History, limits: Limits) -> bool:
+    """Whether some int8 build seems to be faster than the best build so far, or none is known not to be.
 
     Other ranges and roundings of int8 run the same operators, and take the same time.
     """
-    profiles = [entry.profile for entry in history.candidates if entry.recipe in recipes]
-    ratios = [None if each is None else each.latency[0].ratio for each in profiles]
-    return any(ratio is None or ratio < 1 for ratio in ratios) or not ratios
+    best = lowest_ratio(history.candidates, limits)
+    ratios = [
+        None if entry.profile is None else entry.profile.latency[0].ratio
+        for entry in history.candidates
+        if entry.recipe.name.startswith("int8")
+    ]
+    return any(ratio is None or ratio < (1 if best is None else best) for ratio in ratios) or not ratios
 
 
 def _keeps_accuracy(history: History, limits: Limits, recipe: Recipe | None = None) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,6 +29,7 @@ from compress.pipeline import _prunable
 from compress.progress import Reporter
 from compress.recipe import Recipe, Step
 from compress.search import propose
+from compress.time_budget import UNTRAINED_S, TimeBudget
 from tests.graphs import classifier, samples
 
 SECONDS = 0.05
@@ -189,6 +192,58 @@ class KillAfter(Reporter):
         if not self.left:
             raise KilledError
         self.left -= 1
+
+
+def test_a_build_outside_the_margin_is_timed_as_one_that_lost(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rivals: list[float | None] = []
+
+    def latency(self: Any, *arguments: Any) -> Any:
+        rivals.append(arguments[-1])
+        return timed(self, *arguments)
+
+    timed = LocalHost.latency
+    monkeypatch.setattr(LocalHost, "latency", latency)
+    data = dict(np.load(files / "val.npz"))
+    wrong = Recipe("wrong", (Step("prune", {"ratio": 0.9}),))
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 64, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(2304, 4)
+    )
+    with torch.no_grad():
+        data["y"] = model.eval()(torch.from_numpy(data["x"])).argmax(1).numpy()
+    optimize(
+        model, data=(data["x"], data["y"]), out=tmp_path / "b", recipes=[wrong], seconds=SECONDS, threads=1
+    )
+    assert rivals == [None, 0.0]
+
+
+def test_no_build_is_begun_when_the_time_budget_is_over(files: Path, tmp_path: Path) -> None:
+    notes: list[str] = []
+
+    class Telling(Reporter):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    result = run(files, tmp_path / "b", time_budget=1e-3, reporter=Telling())
+    assert [entry.recipe.name for entry in result.candidates] == ["fp32"]
+    assert any("before int8" in note and "--time-budget" in note for note in result.notes)
+    assert any("none is begun after 0.001 s" in note for note in notes)
+    assert result.bundle is not None  # what there is ships
+
+
+@pytest.mark.parametrize(
+    ("given", "open_ended", "seconds", "limit"),
+    [
+        (None, False, True, UNTRAINED_S),
+        (None, True, True, math.inf),  # training takes what it takes
+        (None, False, False, math.inf),  # as builds on a board do
+        (30.0, True, False, 30.0),
+    ],
+)
+def test_a_run_has_a_time_budget_where_nothing_in_it_takes_long(given, open_ended, seconds, limit) -> None:
+    machine = SimpleNamespace(builds_take_seconds=seconds)
+    assert TimeBudget.of(given, 0.0, machine, open_ended=open_ended).seconds == limit
 
 
 def test_interrupted_run_goes_on_where_it_was(files: Path, tmp_path: Path) -> None:

@@ -62,30 +62,35 @@ def test_integer_weights_are_tried_for_size_on_networks_made_of_matrices(operato
     load_technique(Step("weight_only", {"algorithm": "gptq", "compute": "int8"}))
 
 
+RECOVERING = ["int8-recovered", "int8-min-max", "int8-percentile", "int8-mixed", "int8-mixed-careful"]
+
+
 def test_layers_are_left_in_float_only_where_int8_lost_too_much() -> None:
-    recovering = ["int8-recovered", "int8-min-max", "int8-percentile", "int8-mixed", "int8-mixed-careful"]
     assert [
-        name for name in names("cpu") if name in recovering
-    ] == recovering  # nothing was inside the margin
-    accuracy = SimpleNamespace(drop=None)  # as the original's: nothing lost
-    kept = SimpleNamespace(recipe=Recipe("int8", (Step("quantize", {"scope": "all"}),)))
-    faster = (SimpleNamespace(ratio=0.5),)
-    kept.profile = SimpleNamespace(accuracy=accuracy, coverage=None, latency=faster)
-    history = SimpleNamespace(candidates=[kept])
-    found = {recipe.name for recipe in propose(load_target("cpu"), Limits(), history)}
-    assert not found & set(recovering)
+        name for name in names("cpu") if name in RECOVERING
+    ] == RECOVERING  # nothing was inside the margin
+    kept = Recorded({}, {"int8": 0.5})
+    kept.proposed()
+    assert not {entry.recipe.name for entry in kept.candidates} & set(RECOVERING)
 
 
 @pytest.mark.parametrize(
-    ("ratios", "recovered"), [((0.8, 1.3), True), ((1.2, 0.9), True), ((1.2, 1.1), False)]
+    ("ratios", "recovered"),
+    [
+        ({"int8": 0.8, "int8-matmul": 1.3}, True),
+        ({"int8": 1.2, "int8-matmul": 0.9}, True),
+        ({"int8": 1.2, "int8-matmul": 1.1}, False),
+        (
+            {"int8": 0.8, "int8-matmul": 1.3, "bf16-openvino": 0.5},
+            False,
+        ),  # another build is faster than int8 is
+        ({"int8": 0.8, "int8-matmul": 1.3, "int8-openvino": 0.4, "bf16-openvino": 0.5}, True),
+    ],
 )
-def test_accuracy_is_won_back_only_where_int8_gains_time(
-    ratios: tuple[float, float], recovered: bool
-) -> None:
-    found = Recorded(
-        {"int8": 9.0, "int8-matmul": 9.0}, dict(zip(("int8", "int8-matmul"), ratios, strict=True))
-    )
-    found.proposed()
+def test_accuracy_is_won_back_only_where_int8_gains_time(ratios: dict[str, float], recovered: bool) -> None:
+    lost = dict.fromkeys((*RECOVERING, "int8", "int8-matmul", "int8-openvino", "int8-matmul-openvino"), 9.0)
+    found = Recorded(lost, ratios)
+    found.proposed(backends=("onnxruntime", "openvino"))
     assert ("int8-recovered" in {entry.recipe.name for entry in found.candidates}) is recovered
 
 
@@ -99,13 +104,28 @@ def test_nothing_is_won_back_where_the_data_could_not_show_it() -> None:
     }
 
 
+def test_what_takes_seconds_is_tried_in_every_back_end_before_what_takes_minutes() -> None:
+    found = Recorded({"int8": 9.0, "int8-matmul": 9.0}, {"int8": 0.5})
+    found.proposed(backends=("onnxruntime", "openvino"))
+    order = [entry.recipe.name for entry in found.candidates]
+    assert order.index("int8-matmul-openvino") < order.index("int8-recovered")
+
+
+def test_a_recipe_that_won_accuracy_back_is_built_in_the_other_back_end_too() -> None:
+    lost = ("int8", "int8-matmul", "int8-openvino", "int8-matmul-openvino", "int8-recovered")
+    ratios = {"int8": 0.5, "int8-openvino": 0.4, "int8-min-max": 0.5}
+    found = Recorded(dict.fromkeys(lost, 9.0), ratios)
+    found.proposed(backends=("onnxruntime", "openvino"))
+    assert [entry.recipe.name for entry in found.candidates][-2:] == ["int8-min-max", "int8-min-max-openvino"]
+    assert found.candidates[-1].recipe.steps == found.candidates[-2].recipe.steps
+
+
 def test_the_plain_build_is_recovered_even_where_a_slower_one_kept_its_accuracy() -> None:
-    slower = SimpleNamespace(recipe=Recipe("int8-matmul"))
-    slower.profile = SimpleNamespace(accuracy=SimpleNamespace(drop=None), coverage=None)
-    history = SimpleNamespace(candidates=[slower])
-    found = [recipe.name for recipe in propose(load_target("cpu"), Limits(), history)]
-    assert "int8-recovered" in found
-    assert "int8-mixed" not in found
+    found = Recorded({"int8": 9.0}, {"int8": 0.5, "int8-matmul": 0.9})
+    found.proposed()
+    order = [entry.recipe.name for entry in found.candidates]
+    assert "int8-recovered" in order
+    assert "int8-mixed" not in order
 
 
 def test_training_is_tried_where_there_is_data_for_it_and_nothing_else_kept_the_accuracy() -> None:
@@ -116,10 +136,9 @@ def test_training_is_tried_where_there_is_data_for_it_and_nothing_else_kept_the_
     assert set(found) == {*without, "int8-qat"}
     assert found.index("int8-percentile") < found.index("int8-qat") < found.index("int8-mixed")
     assert len(found) <= most_candidates(target, trains=True)
-    kept = SimpleNamespace(recipe=Recipe("int8-min-max"))
-    kept.profile = SimpleNamespace(accuracy=SimpleNamespace(drop=None), coverage=None)
-    history = SimpleNamespace(candidates=[kept])
-    assert "int8-qat" not in {recipe.name for recipe in propose(target, Limits(), history, trains=True)}
+    kept = Recorded({"int8": 9.0, "int8-matmul": 9.0, "int8-recovered": 9.0}, {"int8": 0.5})
+    kept.proposed(trains=True)
+    assert "int8-qat" not in {entry.recipe.name for entry in kept.candidates}
     load_technique(Step("qat"))
 
 

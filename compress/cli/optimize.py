@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from compress.cli.options import Seconds, data_options, deployment_options, host_options, network_options
+from compress.cli.options import (
+    Duration,
+    Seconds,
+    data_options,
+    deployment_options,
+    host_options,
+    network_options,
+)
 
 
 @click.command()
@@ -48,6 +55,13 @@ from compress.cli.options import Seconds, data_options, deployment_options, host
     show_default=True,
     type=Seconds(),
     help="Of timing per build and batch size.",
+)
+@click.option(
+    "--time-budget",
+    type=Duration(),
+    metavar="DURATION",
+    help="Begin no further build after so long: 90s, 10m or 2h. [default: no limit with --train-data, --recipe or "
+    "--host, else 4m]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @data_options

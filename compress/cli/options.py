@@ -28,6 +28,19 @@ class Seconds(click.FloatRange):
         return seconds
 
 
+class Duration(Seconds):
+    """A number of seconds above 0, minutes or hours: ``90``, ``90s``, ``10m``, ``2h``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See :meth:`click.ParamType.convert`; in seconds."""
+        text = str(value).strip()
+        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+        number = super().convert(text if unit is None else text[:-1], param, ctx)
+        return number * (unit or 1.0)
+
+
 def network_options(command: Command) -> Command:
     """How a network's file is read."""
     for option in (

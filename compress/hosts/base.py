@@ -67,11 +67,13 @@ class Host(ABC):
         backend: Runs the original network: on the target itself where it is here, else on this machine. A build may
             name another one, which is then what it is measured in.
         opens_original: Whether builds are timed against a session of the original that is open in this process.
+        builds_take_seconds: Whether a build is measured in seconds, and not in minutes as on a board.
     """
 
     source: ClassVar[Source]
     backend: Backend
     opens_original: ClassVar[bool] = True
+    builds_take_seconds: bool = True
 
     def __enter__(self) -> Self:
         return self
@@ -136,7 +138,8 @@ class Host(ABC):
             task: Real samples to feed; None feeds seeded noise.
             target: What it is timed for; its first batch size decides.
             rival: The time over fp32's at the first batch size that the best build so far is known not to exceed. A
-                build that is seen to be slower is not timed any further. None where there is no other build.
+                build that is seen to be slower is not timed any further. None where there is no other build; 0 for a
+                build that is out of the race whatever its time.
         """
 
     def reference(

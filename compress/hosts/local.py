@@ -47,6 +47,7 @@ class LocalHost(Host):
 
     def __init__(self, backend: Backend, budget: Budget | None = None, shapes: GivenShapes = ()) -> None:
         self.backend = backend
+        self.builds_take_seconds = backend.name != "torch-tensorrt"  # it builds TensorRT's engines
         self._shapes = shapes
         self.budget = budget or Budget()
         self._peaks_mb: dict[str, float | None] = {}

@@ -94,6 +94,7 @@ class TensorRtHost(Host):
     """
 
     source: ClassVar[Source] = "measured"
+    builds_take_seconds = False
 
     def __init__(
         self,

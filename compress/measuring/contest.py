@@ -80,7 +80,8 @@ class Contest:
         budget: How long to measure each batch size, in all starts together.
         period_s: Seconds from call to call of a further comparison at the smallest batch size, of paced calls; None for
             none.
-        rival: The ratio at the first batch size that another build is known not to exceed; None where there is none.
+        rival: The ratio at the first batch size that another build is known not to exceed; None where there is none; 0
+            where the build is out of the race whatever its time.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Contest:
         if period_s is not None:
             self._seen[Condition(min(feeds), period_s)] = _Seen()
         self._decisive = Condition(next(iter(feeds)), None)
-        self._rival = math.inf if rival is None else math.log(rival)
+        self._rival = math.inf if rival is None else math.log(rival) if rival > 0 else -math.inf
         self._peak_mb: float | None = None
 
     def figures(self) -> tuple[tuple[Latency, ...], float | None]:

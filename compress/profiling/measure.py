@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -57,6 +58,7 @@ def measure(
     settings_costs: Mapping[int, float] | None = None,
     decisive: int | None = None,
     rival: float | None = None,
+    max_drop: float = math.inf,
     keep: KeptOutputs | None = None,
     reporter: Reporter | None = None,
 ) -> Profile:
@@ -75,6 +77,8 @@ def measure(
             there; None where no others were tried.
         decisive: The batch size that decides between builds; None for the target's first.
         rival: See :meth:`Host.latency`.
+        max_drop: Accuracy drop in points from which on the build cannot be chosen: it is then timed as one that a
+            rival has beaten.
         keep: Where the outputs on the evaluation data are kept, of the original; None keeps none.
         reporter: Receives the progress.
 
@@ -107,6 +111,8 @@ def measure(
                     paired = None if before is None else before[0].values
                     own = found[0].values
                     slices = slices_of(own, paired, task.metric, task.evaluation.labels, task.classes)
+                if accuracy.drop is not None and accuracy.drop.interval.low > max_drop:
+                    rival = 0.0
 
         # Timed with nothing open in this process: what a session holds is memory that the others lack.
         reporter.step("latency")

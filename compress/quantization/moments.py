@@ -19,8 +19,11 @@ from compress.onnx_graph.graph import attribute
 #: Rows taken of each batch: windows overlap, and say no more when there are more of them.
 ROWS = 2048
 
-#: Inputs up to which products are held in float64; a matrix of more would take too much memory.
-_FEW_INPUTS = 1024
+#: Inputs up to which products are held in float64; a matrix of more would take too much time and memory.
+_FEW_INPUTS = 512
+
+#: Inputs up to which groups are multiplied all together: there are many of so few.
+_TAPS = 64
 
 Floats = NDArray[np.floating[Any]]
 
@@ -50,13 +53,14 @@ class Moments:
         """The moments of one batch: x [groups, rows, inputs], y [groups, rows, outputs]."""
         dtype: Any = np.float64 if x.shape[2] <= _FEW_INPUTS else np.float32
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
-        across = x.swapaxes(1, 2)
+        # Of one matrix with itself numpy computes half of the products, but only where there is no leading axis.
+        xx = np.stack([group.T @ group for group in x]) if x.shape[2] > _TAPS else x.swapaxes(1, 2) @ x
         return cls(
             x.shape[1],
             x.sum(1, dtype=np.float64),
             y.sum(1, dtype=np.float64),
-            across @ x,
-            across @ y,
+            xx,
+            x.swapaxes(1, 2) @ y,
             np.square(y).sum(1, dtype=np.float64),
         )
 

@@ -46,7 +46,8 @@ _MOST_WEIGHTS = 1 << 24
 
 _KEPT_OUT = 4  # every fourth batch
 
-_ALL_ROWS = 8 * ROWS  # of a layer, from all batches
+#: Rows of a layer, from all batches: so many for each of its inputs, and at the least and at the most so many.
+_ROWS_PER_INPUT, _LEAST_ROWS, _MOST_ROWS = 4, 2 * ROWS, 8 * ROWS
 
 _BLOCKS = 8  # that the layers are divided into, at the most
 _SPLITS = 2  # times that a block is halved
@@ -214,7 +215,8 @@ class _Recovery:
         self.floats.to(wanted)
         scale, zero_point = self.ours.grid(read)
         random = np.random.default_rng(0)
-        most = -(-_ALL_ROWS // (len(self.fitting) + len(self.checking)))
+        rows = min(max(_ROWS_PER_INPUT * layer.integers.shape[2], _LEAST_ROWS), _MOST_ROWS)
+        most = -(-rows // (len(self.fitting) + len(self.checking)))
 
         def taken(number: int) -> Rows:
             x, y = self.ours.values(read, number), self.floats.values(wanted, number)

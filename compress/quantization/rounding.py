@@ -129,7 +129,7 @@ def _by_columns(wanted: Floats, steps: Floats, limit: int, factor: Floats) -> Fl
     integers = np.empty_like(wanted)
     for start in range(0, inputs, _BLOCK):
         stop = min(start + _BLOCK, inputs)
-        errors = np.empty((*wanted.shape[:2], stop - start))
+        errors = np.empty((*wanted.shape[:2], stop - start), wanted.dtype)
         for column in range(start, stop):
             integers[:, :, column] = np.clip(np.rint(rest[:, :, column] / steps), -limit, limit)
             error = rest[:, :, column] - integers[:, :, column] * steps

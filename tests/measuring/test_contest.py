@@ -130,6 +130,14 @@ def test_slow_batches_of_a_loser_are_not_timed(monkeypatch: pytest.MonkeyPatch) 
     assert list(run()) == [(1, None), (32, None)]
 
 
+def test_a_build_that_cannot_be_chosen_is_timed_no_further_than_its_ratio(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    processes = Processes(monkeypatch, lambda batch, start: (0.4, 0.45)[start % 2], sample_ms=50.0)
+    assert list(run(rival=0.0)) == [(1, None)]
+    assert processes.starts == LEAST_STARTS
+
+
 def test_each_batch_size_has_the_fp32_that_is_fastest_there(monkeypatch: pytest.MonkeyPatch) -> None:
     processes = Processes(monkeypatch, lambda batch, start: 0.5)
     found = run(reference=lambda batch: ALONE if batch == 1 else FP32)
