@@ -123,6 +123,9 @@ def main() -> None:
     parser.add_argument("--command", choices=("quantize", "optimize"), action="append", help="repeatable")
     parser.add_argument("--format", choices=("pt2", "onnx"), default="pt2")
     parser.add_argument("--recipe", help="a recipe's file, for quantize")
+    parser.add_argument(
+        "--max-drop", type=float, default=1.0, help="for optimize; with a wide one, as a network that bears int8"
+    )
     parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a run is stopped")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -158,6 +161,7 @@ def measure(name: str, command: str, arguments: argparse.Namespace) -> Cost:
             "metric": "benchmarks.large_networks:next_token" if _is_decoder(name) else None,
             "out": str(out),
             "recipe": arguments.recipe,
+            "max_drop": arguments.max_drop,
         }
         start = time.monotonic()
         child = subprocess.Popen(
@@ -324,6 +328,7 @@ def _optimize(request: dict[str, Any], told: Told) -> dict[str, Any]:
         data=request["data"],
         metric=request["metric"],
         out=request["out"],
+        max_drop=request["max_drop"],
         reporter=told,
     ).to_dict()
     return {

@@ -25,6 +25,7 @@ from compress.errors import (
     UsageError,
 )
 from compress.fitting import fitted
+from compress.freed_memory import give_back
 from compress.history import Candidate, History, written_safely
 from compress.hosts import connect
 from compress.loading import load_for
@@ -152,7 +153,7 @@ def optimize(
             ratio refers to, always runs in the target's own.
         threads: Threads of the runtime; None takes what is measured to be fastest.
         seconds: Of timing per build and batch size; more gives narrower intervals.
-        time_budget: Seconds after which no further build is begun; those begun are finished. None is 240 on this
+        time_budget: Seconds after which no further build is begun; those begun are finished. None is 300 on this
             machine where there is nothing to train on and no recipe was given, and no limit otherwise.
         factory: ``package.module:callable`` that makes the module a state dict belongs to.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
@@ -302,12 +303,9 @@ class _Run:
         )
         self.reporter.begin(recipe)
         try:
-            self.reporter.step("applying the recipe")
-            compressed = fitted(apply_recipe(recipe, self.network, context), context)
-            self.reporter.step("compiling")
             with written_safely(history.directory):
                 directory = history.directory_of(recipe)
-                tuned = self.compile(recipe, compressed, directory, history)
+                tuned = self.tuned(self.built(recipe, context, directory), recipe, directory, history)
             artifact = tuned.artifact
             twin = _same_build(artifact, history)
             if twin is not None:
@@ -344,22 +342,28 @@ class _Run:
         batches = self.target.batch_sizes
         return batches[-1] if self.limits.objective == "throughput" else batches[0]
 
-    def compile(self, recipe: Recipe, compressed: Network, directory: Path, history: History) -> Tuned:
-        """Compile, and choose the session options."""
+    def built(self, recipe: Recipe, context: Context, directory: Path) -> Artifact:
+        """The recipe applied and compiled; nothing of the network that it makes stays in memory."""
+        self.reporter.step("applying the recipe")
+        compressed = fitted(apply_recipe(recipe, self.network, context), context)
+        self.reporter.step("compiling")
         backend = load_backend(recipe.backend or self.host.backend.name)
         options = {**backend.default_options(self.target, self.threads), **recipe.session}
-        artifact = backend.compile(compressed.to_onnx(), directory, options)
+        return backend.compile(compressed.to_onnx(), directory, options)
+
+    def tuned(self, artifact: Artifact, recipe: Recipe, directory: Path, history: History) -> Tuned:
+        """The build with the session options that are best for it."""
+        give_back()
         self.reporter.step("choosing session options")
         target = deciding(self.target, self.decisive)
         if recipe == ORIGINAL:
             return self._original(artifact, directory, target, history)
-        known = tuned_options(backend.name, history)
         return self.host.tune(
             artifact,
             self.task,
             target,
             self.threads,
-            known=known,
+            known=tuned_options(artifact.backend, history),
             kept=recipe.session,
             fastest=history.reference(),
         )

@@ -32,8 +32,14 @@ _PROMISING_STARTS = 4
 #: A ratio is known well enough where its interval's upper end is within this factor of it.
 PRECISE = 1.04
 
+#: Ratio below which, in each start, it is clear that a build is faster; only the decisive batch size is known better.
+_CLEARLY = 0.9
+
 #: Milliseconds of a call of fp32 from which on a batch size is timed only of builds that are still in the race.
 _LONG_MS = 200.0
+
+#: Milliseconds of a call of fp32 from which on one start is enough where it shows a clear gain and nothing is decided.
+_VERY_LONG_MS = 1000.0
 
 
 class Condition(NamedTuple):
@@ -126,19 +132,29 @@ class Contest:
         """The conditions that another start would tell more about."""
         if start >= LEAST_STARTS and self._lost():
             return
-        for condition in self._seen:
-            if start < LEAST_STARTS or self._worth_another(condition, start):
+        for condition, seen in self._seen.items():
+            if start >= LEAST_STARTS:
+                wanted = self._worth_another(condition, start)
+            else:
+                wanted = not (
+                    seen.log_ratios and self._long(condition, _VERY_LONG_MS) and self._ahead(condition)
+                )
+            if wanted:
                 yield condition
 
     def _worth_another(self, condition: Condition, start: int) -> bool:
         """Whether a start more under a condition is worth its time."""
         seen = self._seen[condition]
-        if seen.known:
+        if seen.known or (self._long(condition) and self._ahead(condition)):
             return False
         if seen.seconds < self._budget.seconds:
             return True
         unclear = float(np.mean(seen.log_ratios)) < 0 <= seen.bounds[1]
         return unclear and start < _PROMISING_STARTS and not self._long(condition)
+
+    def _ahead(self, condition: Condition) -> bool:
+        """Whether every start was clearly faster than fp32, under a condition that does not decide."""
+        return condition != self._decisive and max(self._seen[condition].log_ratios) < math.log(_CLEARLY)
 
     def _lost(self) -> bool:
         """Whether it is seen to be slower than fp32, or than another build."""
@@ -169,11 +185,11 @@ class Contest:
                 seen.calls_ms.append(turns.calls_ms[0])
                 seen.seconds += turns.seconds
 
-    def _long(self, condition: Condition) -> bool:
-        """Whether a call of fp32 takes so long that losers are not worth it; by the decisive batch size's time."""
+    def _long(self, condition: Condition, limit_ms: float = _LONG_MS) -> bool:
+        """Whether a call of fp32 takes longer than a limit; by the decisive batch size's time."""
         decisive = self._seen[self._decisive]
         per_sample = float(np.median(decisive.reference_ms)) / self._decisive.batch
-        return per_sample * condition.batch > _LONG_MS
+        return per_sample * condition.batch > limit_ms
 
     def _hopeless(self) -> bool:
         """Whether the decisive ratio, as far as it is known, is above that of fp32 or of another build."""

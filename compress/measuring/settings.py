@@ -27,7 +27,7 @@ WORTH_IT = 0.97
 _SECONDS = 0.3
 
 #: Bytes of files that are open at the same time; of more, each contender meets the first alone.
-_OPEN_BYTES = 200_000_000
+_OPEN_BYTES = 100_000_000
 
 #: Milliseconds of a call from which on options are not compared: what threads cost is a small share of it, and a
 #: comparison would take minutes.

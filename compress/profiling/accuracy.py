@@ -33,7 +33,7 @@ MEAN_LEVEL = 0.95
 DROP_LEVEL = 0.90
 
 #: Samples run at once where the network takes any number; fewer where their outputs are large.
-BATCH_SIZE, _BATCH_BYTES = 64, 1 << 26
+BATCH_SIZE, _BATCH_BYTES = 16, 1 << 22
 
 
 def outcomes_of(

@@ -54,7 +54,12 @@ class Moments:
         dtype: Any = np.float64 if x.shape[2] <= _FEW_INPUTS else np.float32
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
         # Of one matrix with itself numpy computes half of the products, but only where there is no leading axis.
-        xx = np.stack([group.T @ group for group in x]) if x.shape[2] > _TAPS else x.swapaxes(1, 2) @ x
+        if len(x) == 1:
+            xx = (x[0].T @ x[0])[None]
+        elif x.shape[2] > _TAPS:
+            xx = np.stack([group.T @ group for group in x])
+        else:
+            xx = x.swapaxes(1, 2) @ x
         return cls(
             x.shape[1],
             x.sum(1, dtype=np.float64),

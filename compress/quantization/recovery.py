@@ -148,7 +148,7 @@ class _Recovery:
 
         Args:
             names: Names of the layers; all layers before them are done.
-            known: Corrections that were found already, with everything before their layer as it is now.
+            known: Corrections that were found already, with everything before the first of these layers as it is now.
             splits: How often the block may be halved.
         """
         before = self.floats.copy(), self.ours.copy()
@@ -172,7 +172,10 @@ class _Recovery:
                 {name: replace(each, name="nothing", after=each.before) for name, each in found.items()}
             )
         half = len(names) // 2
-        return [*self.block(names[:half], found, splits - 1), *self.block(names[half:], {}, splits - 1)]
+        first = self.block(names[:half], found, splits - 1)
+        # What was found for the rest holds as long as what lies before it is as it was then.
+        as_it_was = all(each.kept == found[each.layer].name for each in first)
+        return [*first, *self.block(names[half:], found if as_it_was else {}, splits - 1)]
 
     def network_error(self) -> float:
         """The error of the quantized network's outputs as it is now, on the samples kept out."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from compress.quantization.moments import Floats, Moments
+
+_TOGETHER = 4096  # rows that are multiplied at a time
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,26 @@ class Rows:
 
 def moments_of(parts: Sequence[Rows]) -> Moments:
     """The moments of all rows; there is one part at least."""
-    found = Moments.of(parts[0].x, parts[0].y)
-    for part in parts[1:]:
-        found += Moments.of(part.x, part.y)
+    found: Moments | None = None
+    for chunk in _chunks(parts):
+        x = np.concatenate([part.x for part in chunk], axis=1)
+        more = Moments.of(x, np.concatenate([part.y for part in chunk], axis=1))
+        if found is None:
+            found = more
+        else:
+            found += more
+    assert found is not None
     return found
+
+
+def _chunks(parts: Sequence[Rows]) -> Iterator[Sequence[Rows]]:
+    """Parts together, up to :data:`_TOGETHER` rows: a matrix of products for each would take longer than they do."""
+    start, rows = 0, 0
+    for position, part in enumerate(parts):
+        rows += len(part)
+        if rows >= _TOGETHER or position == len(parts) - 1:
+            yield parts[start : position + 1]
+            start, rows = position + 1, 0
 
 
 def best_bias(parts: Sequence[Rows], weight: Floats) -> NDArray[np.float64]:

@@ -130,6 +130,16 @@ def test_slow_batches_of_a_loser_are_not_timed(monkeypatch: pytest.MonkeyPatch) 
     assert list(run()) == [(1, None), (32, None)]
 
 
+@pytest.mark.parametrize(("ratio", "sample_ms", "starts"), [(0.5, 50.0, 1), (0.5, 10.0, 2), (0.95, 50.0, 3)])
+def test_slow_calls_that_decide_nothing_are_timed_in_few_starts_where_the_gain_is_clear(
+    monkeypatch: pytest.MonkeyPatch, ratio: float, sample_ms: float, starts: int
+) -> None:
+    Processes(monkeypatch, lambda batch, start: ratio + 0.002 * start, sample_ms=sample_ms)
+    found = run()
+    assert (found[1, None].starts, found[32, None].starts) == (3, starts)
+    assert (found[32, None].ratio_interval is None) == (starts == 1)
+
+
 def test_a_build_that_cannot_be_chosen_is_timed_no_further_than_its_ratio(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
