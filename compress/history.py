@@ -117,8 +117,9 @@ class History:
             self.remove()
 
     def find(self, recipe: Recipe) -> Candidate | None:
-        """What an earlier, unfinished run recorded of a recipe."""
-        return next((entry for entry in self.candidates if entry.recipe.identity == recipe.identity), None)
+        """What an earlier, unfinished run recorded of a recipe, last where it was tried again."""
+        tried = (entry for entry in reversed(self.candidates) if entry.recipe.identity == recipe.identity)
+        return next(tried, None)
 
     def directory_of(self, recipe: Recipe) -> Path:
         """An empty directory for a candidate's files."""

@@ -5,52 +5,37 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.backends import load_backend
-from compress.backends.base import Artifact
-from compress.backends.onnx_artifact import copied
+from compress.attempts import Attempts
 from compress.bundle import Bundle, check_replaceable, load_bundle
-from compress.choice import Choice, Limits, lowest_ratio, settings_notes
-from compress.competition import Competition, check_sessions, competition, tuned_options
+from compress.choice import Choice, Limits, settings_notes
+from compress.competition import check_sessions, competition
 from compress.errors import (
-    CompressError,
-    ConnectionLostError,
-    InternalError,
-    MachineChangedError,
-    OutputError,
     RecipeError,
     UsageError,
 )
-from compress.fitting import fitted
-from compress.freed_memory import give_back
-from compress.history import Candidate, History, written_safely
+from compress.history import Candidate, History
 from compress.hosts import connect
 from compress.loading import load_for
 from compress.metrics.selection import judging_notes
 from compress.network import Network
-from compress.onnx_graph.files import size_of
 from compress.onnx_graph.layers import layers, totals
 from compress.profiling.accuracy import evidence_notes
-from compress.profiling.kept_outputs import KeptOutputs
-from compress.profiling.measure import Original, deciding, measure
 from compress.progress import Reporter
 from compress.recipe import Recipe
 from compress.search import ORIGINAL, most_candidates, propose
 from compress.shipping import BestSoFar
 from compress.target import Target, load_target
-from compress.task import MetricChoice, Task, load_task
-from compress.techniques import apply_recipe, load_technique
-from compress.techniques.base import Context
+from compress.task import MetricChoice, load_task
+from compress.techniques import load_technique
 from compress.time_budget import TimeBudget
-from compress.versions import versions
 
 if TYPE_CHECKING:
     import torch
 
-    from compress.hosts.base import Host, Tuned
 
 #: Of a call: with fewer multiply-accumulates it costs what it costs at any width.
 _LEAST_PRUNED_MACS = 10_000_000
@@ -204,7 +189,7 @@ def optimize(
         "trust-pickle": trust_pickle,
         "recipe": [str(recipe) for recipe in recipes if isinstance(recipe, str | Path)],
     }
-    run = _Run(network, task, deployment, machine, rivals, limits, seed, threads, seconds, reporter)
+    run = Attempts(network, task, deployment, machine, rivals, limits, seed, threads, seconds, reporter)
 
     with machine, History(out.with_name(out.name + ".partial"), run.key()) as history:
         trains = task.training is not None
@@ -231,7 +216,7 @@ def optimize(
             providers=providers,
             provable=not few,
         ):
-            candidate = history.find(recipe)
+            candidate = run.recorded(recipe, history)
             if candidate is None and best.candidates and budget.over:
                 stopped = (budget.stopped(recipe),)
                 break
@@ -250,139 +235,6 @@ def optimize(
     seconds_taken = time.perf_counter() - start
     told = (*known, *settings_notes(choice.candidate), *stopped)
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
-
-
-@dataclass
-class _Run:
-    """What stays the same from candidate to candidate."""
-
-    network: Network
-    task: Task
-    target: Target
-    host: Host
-    rivals: Competition
-    limits: Limits
-    seed: int
-    threads: int | None
-    seconds: float
-    reporter: Reporter
-    fingerprint: dict[str, Any] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.fingerprint = self.host.fingerprint()
-
-    def key(self) -> dict[str, Any]:
-        """What measurements must share to belong to one run; the limits are not in it, since they only choose."""
-        return {
-            "network": self.network.origin.sha256,
-            "task": {**self.task.provenance, "metric": self.task.metric.name},
-            "target": self.target.to_dict(),
-            "backends": self.rivals.names,
-            "providers": self.rivals.providers,
-            "threads": self.threads,
-            "decisive": self.decisive,
-            "seconds": self.seconds,
-            "seed": self.seed,
-            "machine": self.fingerprint,
-            "versions": versions(),
-        }
-
-    def attempt(self, recipe: Recipe, history: History) -> Candidate:
-        """Apply, compile and measure one recipe; only the original may fail the run."""
-        start = time.perf_counter()
-        context = Context(
-            self.task,
-            self.target.for_backend(recipe.backend or self.target.backend),
-            self.seed,
-            directory=history.directory / "training",
-            reporter=self.reporter,
-            original=self.network,
-            host=self.host,
-            threads=self.threads,
-            cache=history.directory / "latency",
-        )
-        self.reporter.begin(recipe)
-        try:
-            with written_safely(history.directory):
-                directory = history.directory_of(recipe)
-                tuned = self.tuned(self.built(recipe, context, directory), recipe, directory, history)
-            artifact = tuned.artifact
-            twin = _same_build(artifact, history)
-            if twin is not None:
-                return Candidate(recipe, rejected=f"the same file as {twin}", reports=context.reports)
-            profile = measure(
-                artifact,
-                recipe.name,
-                host=self.host,
-                task=self.task,
-                target=self.target,
-                original=_original(history),
-                fingerprint=self.fingerprint,
-                network=(self.network.origin.name, self.network.origin.sha256),
-                settings_costs=tuned.costs,
-                decisive=self.decisive,
-                rival=lowest_ratio(history.candidates, self.limits),
-                max_drop=self.limits.max_drop,
-                keep=KeptOutputs(history.outputs) if recipe == ORIGINAL else None,
-                reporter=self.reporter,
-            )
-        except (OutputError, ConnectionLostError, MachineChangedError):
-            raise
-        except Exception as error:
-            if recipe == ORIGINAL:
-                raise
-            told = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
-            return Candidate(recipe, rejected=f"failed: {told}", reports=context.reports)
-        file = str(artifact.path.relative_to(history.directory))
-        return Candidate(recipe, profile, file, None, context.reports, time.perf_counter() - start)
-
-    @property
-    def decisive(self) -> int:
-        """The batch size that decides between builds."""
-        batches = self.target.batch_sizes
-        return batches[-1] if self.limits.objective == "throughput" else batches[0]
-
-    def built(self, recipe: Recipe, context: Context, directory: Path) -> Artifact:
-        """The recipe applied and compiled; nothing of the network that it makes stays in memory."""
-        self.reporter.step("applying the recipe")
-        compressed = fitted(apply_recipe(recipe, self.network, context), context)
-        self.reporter.step("compiling")
-        backend = load_backend(recipe.backend or self.host.backend.name)
-        options = {**backend.default_options(self.target, self.threads), **recipe.session}
-        return backend.compile(compressed.to_onnx(), directory, options)
-
-    def tuned(self, artifact: Artifact, recipe: Recipe, directory: Path, history: History) -> Tuned:
-        """The build with the session options that are best for it."""
-        give_back()
-        self.reporter.step("choosing session options")
-        target = deciding(self.target, self.decisive)
-        if recipe == ORIGINAL:
-            return self._original(artifact, directory, target, history)
-        return self.host.tune(
-            artifact,
-            self.task,
-            target,
-            self.threads,
-            known=tuned_options(artifact.backend, history),
-            kept=recipe.session,
-            fastest=history.reference(),
-        )
-
-    def _original(self, artifact: Artifact, directory: Path, target: Target, history: History) -> Tuned:
-        """The fp32 build, or the user's own file where that is faster; what ratios refer to is kept with the run."""
-        given = self._given(artifact)
-        tuned, fastest = self.host.reference(artifact, given, self.task, target, self.threads)
-        if given is not None and tuned.artifact.path == given.path:
-            tuned = replace(tuned, artifact=copied(given, directory))
-        history.keep_reference(fastest)
-        return tuned
-
-    def _given(self, built: Artifact) -> Artifact | None:
-        """The user's own file as the runtime opens it by default; None where it is no ONNX file."""
-        path = Path(self.network.origin.path)
-        if self.network.origin.format != "onnx" or built.backend != "onnxruntime" or not path.is_file():
-            return None
-        return replace(built, path=path, sha256=self.network.origin.sha256, size_bytes=size_of(path))
 
 
 def _checked(recipes: Sequence[Recipe | str | Path]) -> list[Recipe]:
@@ -407,34 +259,6 @@ def _prunable(network: Network) -> bool:
         for spec, array in zip(network.inputs, network.sample, strict=True)
     }
     return totals(layers(network.to_onnx(), shapes=shapes)).macs >= _LEAST_PRUNED_MACS
-
-
-def _original(history: History) -> Original | None:
-    if not history.candidates:
-        return None
-    first = history.candidates[0]
-    profile = first.profile
-    if profile is None:
-        raise InternalError("a measured original", "none", "report this as a defect")
-    artifact = Artifact(
-        history.path_of(first),
-        profile.artifact_sha256,
-        profile.artifact_bytes,
-        profile.backend,
-        profile.options,
-    )
-    return Original(profile, artifact, history.reference(), KeptOutputs(history.outputs))
-
-
-def _same_build(artifact: Artifact, history: History) -> str | None:
-    for entry in history.candidates:
-        profile = entry.profile
-        if profile is not None and (
-            (profile.artifact_sha256, profile.backend, profile.options)
-            == (artifact.sha256, artifact.backend, artifact.options)
-        ):
-            return entry.recipe.name
-    return None
 
 
 def _limits(max_drop: float, max_latency: float | None, max_size: float | None, objective: str) -> Limits:

@@ -267,12 +267,9 @@ def _int8_gains(history: History, limits: Limits) -> bool:
     Other ranges and roundings of int8 run the same operators, and take the same time.
     """
     best = lowest_ratio(history.candidates, limits)
-    ratios = [
-        None if entry.profile is None else entry.profile.latency[0].ratio
-        for entry in history.candidates
-        if entry.recipe.name.startswith("int8")
-    ]
-    return any(ratio is None or ratio < (1 if best is None else best) for ratio in ratios) or not ratios
+    int8 = [entry for entry in history.candidates if entry.recipe.name.startswith("int8")]
+    ratios = [entry.profile.latency[0].ratio for entry in int8 if entry.profile is not None]
+    return any(ratio is None or ratio < (1 if best is None else best) for ratio in ratios) or not int8
 
 
 def _keeps_accuracy(history: History, limits: Limits, recipe: Recipe | None = None) -> bool:

@@ -26,9 +26,11 @@ from compress.lint import lint
 from compress.network import load_network
 from compress.onnx_graph.files import save_model
 from compress.pipeline import _prunable
+from compress.profiling import first_look
 from compress.progress import Reporter
 from compress.recipe import Recipe, Step
 from compress.search import propose
+from compress.target import load_target
 from compress.time_budget import UNTRAINED_S, TimeBudget
 from tests.graphs import classifier, samples
 
@@ -216,6 +218,32 @@ def test_a_build_outside_the_margin_is_timed_as_one_that_lost(
         model, data=(data["x"], data["y"]), out=tmp_path / "b", recipes=[wrong], seconds=SECONDS, threads=1
     )
     assert rivals == [None, 0.0]
+
+
+def test_what_is_slower_in_a_first_look_is_not_judged_until_other_limits_ask_for_it(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_look, "_WORTH_S", 0.0)
+    monkeypatch.setattr(LocalHost, "first_ratio", lambda *arguments: 9.0)
+    recipe = Recipe("other", (Step("quantize", {"method": "percentile"}),))
+    tight = run(files, tmp_path / "b", recipes=[recipe], max_latency=1e-9)
+    (_, slow) = tight.candidates
+    assert "slower than fp32 in a first look (9.00×" in slow.rejected
+    assert tight.bundle is None
+    again = run(files, tmp_path / "b", recipes=[recipe], objective="size")
+    assert again.resumed == 2
+    assert again.candidates[1].profile is not None
+
+
+def test_a_look_is_at_both_builds_in_processes_of_their_own(files: Path, tmp_path: Path) -> None:
+    from compress.backends.onnxruntime import OnnxRuntime
+    from compress.task import load_task
+
+    model, target = load_network(files / "model.onnx").to_onnx(), load_target("cpu")
+    build = OnnxRuntime().compile(model, tmp_path, {"intra_op_threads": 1})
+    ratio = LocalHost(OnnxRuntime()).first_ratio(build, build, load_task(str(files / "val.npz")), target)
+    assert ratio is not None
+    assert ratio > 0
 
 
 def test_no_build_is_begun_when_the_time_budget_is_over(files: Path, tmp_path: Path) -> None:

@@ -142,6 +142,14 @@ class Host(ABC):
                 build that is out of the race whatever its time.
         """
 
+    def first_ratio(self, artifact: Artifact, fp32: Artifact, task: Task, target: Target) -> float | None:
+        """A build's time over fp32's at the target's first batch size, from a single start of both.
+
+        Returns:
+            None where a look takes as long as a measurement.
+        """
+        return None
+
     def reference(
         self, artifact: Artifact, given: Artifact | None, task: Task, target: Target, threads: int | None
     ) -> tuple[Tuned, dict[int, Artifact]]:

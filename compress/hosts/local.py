@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,10 +12,11 @@ from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, Session
 from compress.errors import NetworkError
 from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
-from compress.measuring.contest import Contest, distinct
+from compress.measuring.contest import MOST_STARTS, Contest, distinct
 from compress.measuring.processes import stored_feeds, workers
 from compress.measuring.settings import compare
 from compress.measuring.solo import time_alone
+from compress.measuring.turns import take_turns
 from compress.profiling.breakdown import measured_layers
 from compress.profiling.conditions import conditions
 from compress.profiling.energy import counters, energy_mj
@@ -82,6 +84,13 @@ class LocalHost(Host):
                 figures, peak = contest.figures()
         self._peaks_mb[_identity(build.artifact)] = peak
         return figures
+
+    def first_ratio(self, artifact: Artifact, fp32: Artifact, task: Task, target: Target) -> float | None:
+        """See :meth:`Host.first_ratio`: in turns, each in a process of its own."""
+        batch, feeds = next(iter(self._feeds_of(artifact, task, target).items()))
+        with stored_feeds({batch: feeds}) as paths, workers([artifact, fp32], paths) as opened:
+            turns = take_turns(opened, batch, self.budget.seconds / MOST_STARTS)
+        return math.exp(turns.log_ratio(0, 1))
 
     def reference(
         self, artifact: Artifact, given: Artifact | None, task: Task, target: Target, threads: int | None

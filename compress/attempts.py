@@ -1,0 +1,242 @@
+"""One candidate after another: a recipe applied, compiled and measured, beside the original of the same run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.backends import load_backend
+from compress.backends.base import Artifact
+from compress.backends.onnx_artifact import copied
+from compress.choice import Limits, lowest_ratio
+from compress.competition import Competition, tuned_options
+from compress.errors import (
+    CompressError,
+    ConnectionLostError,
+    InternalError,
+    MachineChangedError,
+    OutputError,
+)
+from compress.fitting import fitted
+from compress.freed_memory import give_back
+from compress.history import Candidate, History, written_safely
+from compress.network import Network
+from compress.onnx_graph.files import size_of
+from compress.profiling import first_look
+from compress.profiling.first_look import FirstLook
+from compress.profiling.kept_outputs import KeptOutputs
+from compress.profiling.measure import Original, deciding, measure
+from compress.progress import Reporter
+from compress.recipe import Recipe
+from compress.search import ORIGINAL
+from compress.target import Target
+from compress.task import Task
+from compress.techniques import apply_recipe
+from compress.techniques.base import Context
+from compress.versions import versions
+
+if TYPE_CHECKING:
+    from compress.hosts.base import Host, Tuned
+
+
+@dataclass
+class Attempts:
+    """Tries recipes on one network, one after another, and measures what comes of each.
+
+    Attributes:
+        network: The original.
+        task: Data and metric.
+        target: What builds are for.
+        host: Where they are measured.
+        rivals: The back ends that compete.
+        limits: What the user asks of the build.
+        seed: Seed of every random choice.
+        threads: Threads of the runtime; None leaves them to be measured.
+        seconds: Seconds of timing per build and batch size.
+        reporter: Receives the progress.
+        fingerprint: What identifies the machine that measures.
+    """
+
+    network: Network
+    task: Task
+    target: Target
+    host: Host
+    rivals: Competition
+    limits: Limits
+    seed: int
+    threads: int | None
+    seconds: float
+    reporter: Reporter
+    fingerprint: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fingerprint = self.host.fingerprint()
+
+    def key(self) -> dict[str, Any]:
+        """What measurements must share to belong to one run; the limits are not in it, since they only choose."""
+        return {
+            "network": self.network.origin.sha256,
+            "task": {**self.task.provenance, "metric": self.task.metric.name},
+            "target": self.target.to_dict(),
+            "backends": self.rivals.names,
+            "providers": self.rivals.providers,
+            "threads": self.threads,
+            "decisive": self.decisive,
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "machine": self.fingerprint,
+            "versions": versions(),
+        }
+
+    def recorded(self, recipe: Recipe, history: History) -> Candidate | None:
+        """What an interrupted run measured of a recipe already; None where it is to be tried."""
+        found = history.find(recipe)
+        if found is not None and first_look.is_outdated(found, self.rival(history)):
+            history.candidates.remove(found)
+            return None
+        return found
+
+    def rival(self, history: History) -> float | None:
+        """See :func:`compress.profiling.first_look.rival_of`."""
+        return first_look.rival_of(history, self.limits, len(self.task.evaluation))
+
+    def first_look(self, artifact: Artifact, history: History) -> FirstLook | None:
+        """A look at a build's time before its accuracy, where that is worth it."""
+        rival, original = self.rival(history), _original(history)
+        if rival is None or original is None:
+            return None
+        self.reporter.step("a first look at the latency")
+        fp32 = original.fastest.get(self.decisive, original.artifact)
+        ratio = self.host.first_ratio(artifact, fp32, self.task, deciding(self.target, self.decisive))
+        return None if ratio is None else FirstLook(ratio, rival)
+
+    def attempt(self, recipe: Recipe, history: History) -> Candidate:
+        """Apply, compile and measure one recipe; only the original may fail the run."""
+        start = time.perf_counter()
+        context = Context(
+            self.task,
+            self.target.for_backend(recipe.backend or self.target.backend),
+            self.seed,
+            directory=history.directory / "training",
+            reporter=self.reporter,
+            original=self.network,
+            host=self.host,
+            threads=self.threads,
+            cache=history.directory / "latency",
+        )
+        self.reporter.begin(recipe)
+        try:
+            with written_safely(history.directory):
+                directory = history.directory_of(recipe)
+                tuned = self.tuned(self.built(recipe, context, directory), recipe, directory, history)
+            artifact = tuned.artifact
+            twin = _same_build(artifact, history)
+            if twin is not None:
+                return Candidate(recipe, rejected=f"the same file as {twin}", reports=context.reports)
+            look = self.first_look(artifact, history)
+            if look is not None and look.lost:
+                reports = {**context.reports, first_look.REPORT: asdict(look)}
+                return Candidate(recipe, rejected=look.told, reports=reports)
+            profile = measure(
+                artifact,
+                recipe.name,
+                host=self.host,
+                task=self.task,
+                target=self.target,
+                original=_original(history),
+                fingerprint=self.fingerprint,
+                network=(self.network.origin.name, self.network.origin.sha256),
+                settings_costs=tuned.costs,
+                decisive=self.decisive,
+                rival=lowest_ratio(history.candidates, self.limits),
+                max_drop=self.limits.max_drop,
+                keep=KeptOutputs(history.outputs) if recipe == ORIGINAL else None,
+                reporter=self.reporter,
+            )
+        except (OutputError, ConnectionLostError, MachineChangedError):
+            raise
+        except Exception as error:
+            if recipe == ORIGINAL:
+                raise
+            told = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
+            return Candidate(recipe, rejected=f"failed: {told}", reports=context.reports)
+        file = str(artifact.path.relative_to(history.directory))
+        return Candidate(recipe, profile, file, None, context.reports, time.perf_counter() - start)
+
+    @property
+    def decisive(self) -> int:
+        """The batch size that decides between builds."""
+        batches = self.target.batch_sizes
+        return batches[-1] if self.limits.objective == "throughput" else batches[0]
+
+    def built(self, recipe: Recipe, context: Context, directory: Path) -> Artifact:
+        """The recipe applied and compiled; nothing of the network that it makes stays in memory."""
+        self.reporter.step("applying the recipe")
+        compressed = fitted(apply_recipe(recipe, self.network, context), context)
+        self.reporter.step("compiling")
+        backend = load_backend(recipe.backend or self.host.backend.name)
+        options = {**backend.default_options(self.target, self.threads), **recipe.session}
+        return backend.compile(compressed.to_onnx(), directory, options)
+
+    def tuned(self, artifact: Artifact, recipe: Recipe, directory: Path, history: History) -> Tuned:
+        """The build with the session options that are best for it."""
+        give_back()
+        self.reporter.step("choosing session options")
+        target = deciding(self.target, self.decisive)
+        if recipe == ORIGINAL:
+            return self._original(artifact, directory, target, history)
+        return self.host.tune(
+            artifact,
+            self.task,
+            target,
+            self.threads,
+            known=tuned_options(artifact.backend, history),
+            kept=recipe.session,
+            fastest=history.reference(),
+        )
+
+    def _original(self, artifact: Artifact, directory: Path, target: Target, history: History) -> Tuned:
+        """The fp32 build, or the user's own file where that is faster; what ratios refer to is kept with the run."""
+        given = self._given(artifact)
+        tuned, fastest = self.host.reference(artifact, given, self.task, target, self.threads)
+        if given is not None and tuned.artifact.path == given.path:
+            tuned = replace(tuned, artifact=copied(given, directory))
+        history.keep_reference(fastest)
+        return tuned
+
+    def _given(self, built: Artifact) -> Artifact | None:
+        """The user's own file as the runtime opens it by default; None where it is no ONNX file."""
+        path = Path(self.network.origin.path)
+        if self.network.origin.format != "onnx" or built.backend != "onnxruntime" or not path.is_file():
+            return None
+        return replace(built, path=path, sha256=self.network.origin.sha256, size_bytes=size_of(path))
+
+
+def _original(history: History) -> Original | None:
+    if not history.candidates:
+        return None
+    first = history.candidates[0]
+    profile = first.profile
+    if profile is None:
+        raise InternalError("a measured original", "none", "report this as a defect")
+    artifact = Artifact(
+        history.path_of(first),
+        profile.artifact_sha256,
+        profile.artifact_bytes,
+        profile.backend,
+        profile.options,
+    )
+    return Original(profile, artifact, history.reference(), KeptOutputs(history.outputs))
+
+
+def _same_build(artifact: Artifact, history: History) -> str | None:
+    for entry in history.candidates:
+        profile = entry.profile
+        if profile is not None and (
+            (profile.artifact_sha256, profile.backend, profile.options)
+            == (artifact.sha256, artifact.backend, artifact.options)
+        ):
+            return entry.recipe.name
+    return None
