@@ -138,7 +138,7 @@ def optimize(
             ratio refers to, always runs in the target's own.
         threads: Threads of the runtime; None takes what is measured to be fastest.
         seconds: Of timing per build and batch size; more gives narrower intervals.
-        time_budget: Seconds after which no further build is begun; those begun are finished. None is 300 on this
+        time_budget: Seconds after which no further build is begun; those begun are finished. None is 240 on this
             machine where there is nothing to train on and no recipe was given, and no limit otherwise.
         factory: ``package.module:callable`` that makes the module a state dict belongs to.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.

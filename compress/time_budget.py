@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from compress.target import Target
 
 #: Seconds for builds that are measured on this machine, where nothing is trained and no recipes were given.
-UNTRAINED_S = 300.0
+UNTRAINED_S = 240.0
 
 
 @dataclass(frozen=True)

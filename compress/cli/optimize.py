@@ -61,7 +61,7 @@ from compress.cli.options import (
     type=Duration(),
     metavar="DURATION",
     help="Begin no further build after so long: 90s, 10m or 2h. [default: no limit with --train-data, --recipe or "
-    "--host, else 5m]",
+    "--host, else 4m]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @data_options
