@@ -93,7 +93,9 @@ class Attempts:
     def recorded(self, recipe: Recipe, history: History) -> Candidate | None:
         """What an interrupted run measured of a recipe already; None where it is to be tried."""
         found = history.find(recipe)
-        if found is not None and first_look.is_outdated(found, self.rival(history)):
+        if found is None:
+            return None
+        if first_look.is_outdated(found, self.rival(history)) or is_half_timed(found, history, self.limits):
             history.candidates.remove(found)
             return None
         return found
@@ -212,6 +214,23 @@ class Attempts:
         if self.network.origin.format != "onnx" or built.backend != "onnxruntime" or not path.is_file():
             return None
         return replace(built, path=path, sha256=self.network.origin.sha256, size_bytes=size_of(path))
+
+
+def is_half_timed(candidate: Candidate, history: History, limits: Limits) -> bool:
+    """Whether a recorded build that other limits had put out of the race is back in it, and lacks batch sizes.
+
+    Args:
+        candidate: As it was recorded.
+        history: What was measured so far, the original first.
+        limits: What the user asks now.
+    """
+    profile, original = candidate.profile, history.candidates[0].profile
+    if profile is None or original is None or len(profile.latency) == len(original.latency):
+        return False
+    drop = None if profile.accuracy is None else profile.accuracy.drop
+    ratio, best = profile.latency[0].ratio, lowest_ratio(history.candidates, limits)
+    inside = drop is None or drop.interval.low <= limits.max_drop
+    return inside and ratio is not None and ratio < (1 if best is None else best)
 
 
 def _original(history: History) -> Original | None:

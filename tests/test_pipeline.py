@@ -214,10 +214,14 @@ def test_a_build_outside_the_margin_is_timed_as_one_that_lost(
     )
     with torch.no_grad():
         data["y"] = model.eval()(torch.from_numpy(data["x"])).argmax(1).numpy()
-    optimize(
+    result = optimize(
         model, data=(data["x"], data["y"]), out=tmp_path / "b", recipes=[wrong], seconds=SECONDS, threads=1
     )
     assert rivals == [None, 0.0]
+    original, lost = (entry.profile for entry in result.candidates)
+    assert [len(original.latency), len(lost.latency)] == [2, 1]
+    assert original.layers
+    assert not lost.layers
 
 
 def test_what_is_slower_in_a_first_look_is_not_judged_until_other_limits_ask_for_it(

@@ -106,7 +106,8 @@ class Contest:
         if period_s is not None:
             self._seen[Condition(min(feeds), period_s)] = _Seen()
         self._decisive = Condition(next(iter(feeds)), None)
-        self._rival = math.inf if rival is None else math.log(rival) if rival > 0 else -math.inf
+        self._out = rival == 0
+        self._rival = math.inf if rival is None else -math.inf if self._out else math.log(rival)
         self._peak_mb: float | None = None
 
     def figures(self) -> tuple[tuple[Latency, ...], float | None]:
@@ -114,7 +115,7 @@ class Contest:
 
         Returns:
             A figure for each condition that was timed, the decisive one first; and the build's peak memory in MiB. Slow
-            batch sizes of a build that is out of the race are left out.
+            batch sizes of a build that has lost are left out, and of one that is out of the race all but the decisive.
 
         Raises:
             NetworkError: One of the two cannot be run, or crashes.
@@ -171,7 +172,7 @@ class Contest:
                 self._peak_mb = opened[0].peak_memory_mb
             for condition in conditions:
                 seen = self._seen[condition]
-                if condition != self._decisive and self._long(condition) and self._hopeless():
+                if condition != self._decisive and self._hopeless() and (self._out or self._long(condition)):
                     continue
                 reference = opened[contenders.index(self._references[condition.batch], 1)]
                 share = self._budget.seconds / MOST_STARTS

@@ -77,8 +77,8 @@ def measure(
             there; None where no others were tried.
         decisive: The batch size that decides between builds; None for the target's first.
         rival: See :meth:`Host.latency`.
-        max_drop: Accuracy drop in points from which on the build cannot be chosen: it is then timed as one that a
-            rival has beaten.
+        max_drop: Accuracy drop in points above which the build cannot be chosen: it is then timed at the decisive batch
+            size alone, and its layers are not.
         keep: Where the outputs on the evaluation data are kept, of the original; None keeps none.
         reporter: Receives the progress.
 
@@ -100,6 +100,7 @@ def measure(
                 reference = Reference(Build(original.artifact, other), original.fastest)
             accuracy, outcomes = None, np.empty(0)
             slices: tuple[Slice, ...] = ()
+            out = False  # of the race, whatever its time
             if task is not None:
                 reporter.step("accuracy", len(task.evaluation))
                 against = None if original is None else _answers(original, reference)
@@ -111,15 +112,15 @@ def measure(
                     paired = None if before is None else before[0].values
                     own = found[0].values
                     slices = slices_of(own, paired, task.metric, task.evaluation.labels, task.classes)
-                if accuracy.drop is not None and accuracy.drop.interval.low > max_drop:
-                    rival = 0.0
+                out = accuracy.drop is not None and accuracy.drop.interval.low > max_drop
 
         # Timed with nothing open in this process: what a session holds is memory that the others lack.
         reporter.step("latency")
+        rival = 0.0 if out else rival
         figures = host.latency(build, reference, task, deciding(target, decisive), rival)
         latency = _completed(figures, target.batch_sizes, settings_costs or {})
         energy = host.energy_mj(build, target, task)
-        layers = host.layers(build, target, task)
+        layers = () if out else host.layers(build, target, task)
         coverage, doubtful = host.coverage(build), host.doubts(build)
     reporter.step("memory")
     return Profile(

@@ -143,7 +143,7 @@ def test_slow_calls_that_decide_nothing_are_timed_in_few_starts_where_the_gain_i
 def test_a_build_that_cannot_be_chosen_is_timed_no_further_than_its_ratio(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    processes = Processes(monkeypatch, lambda batch, start: (0.4, 0.45)[start % 2], sample_ms=50.0)
+    processes = Processes(monkeypatch, lambda batch, start: (0.4, 0.45)[start % 2])
     assert list(run(rival=0.0)) == [(1, None)]
     assert processes.starts == LEAST_STARTS
 
