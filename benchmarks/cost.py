@@ -124,7 +124,10 @@ def main() -> None:
     parser.add_argument("--format", choices=("pt2", "onnx"), default="pt2")
     parser.add_argument("--recipe", help="a recipe's file, for quantize")
     parser.add_argument(
-        "--max-drop", type=float, default=1.0, help="for optimize; with a wide one, as a network that bears int8"
+        "--max-drop",
+        type=float,
+        default=1.0,
+        help="for optimize; with a wide one, as a network that bears int8",
     )
     parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a run is stopped")
     parser.add_argument("--json", type=Path, help="write the figures there too")
