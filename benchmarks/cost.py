@@ -129,6 +129,7 @@ def main() -> None:
         default=1.0,
         help="for optimize; with a wide one, as a network that bears int8",
     )
+    parser.add_argument("--time-budget", type=float, help="for optimize, seconds; without it, the default")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds after which a run is stopped")
     parser.add_argument("--json", type=Path, help="write the figures there too")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -165,6 +166,7 @@ def measure(name: str, command: str, arguments: argparse.Namespace) -> Cost:
             "out": str(out),
             "recipe": arguments.recipe,
             "max_drop": arguments.max_drop,
+            "time_budget": arguments.time_budget,
         }
         start = time.monotonic()
         child = subprocess.Popen(
@@ -332,6 +334,7 @@ def _optimize(request: dict[str, Any], told: Told) -> dict[str, Any]:
         metric=request["metric"],
         out=request["out"],
         max_drop=request["max_drop"],
+        time_budget=request["time_budget"],
         reporter=told,
     ).to_dict()
     return {

@@ -156,6 +156,8 @@ def optimize(
     start = time.perf_counter()
     reporter = reporter or Reporter()
     limits = _limits(max_drop, max_latency, max_size, objective)
+    if time_budget is not None and not time_budget > 0:
+        raise UsageError("a --time-budget above 0 seconds", str(time_budget), "correct it, or leave it out")
     out = Path(out)
     check_replaceable(out)
     own = _checked(recipes)

@@ -317,7 +317,9 @@ def test_out_that_is_no_bundle_is_refused_before_any_work(files: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"max_drop": -1}, {"max_latency": float("nan")}, {"objective": "beauty"}], ids=str
+    "settings",
+    [{"max_drop": -1}, {"max_latency": float("nan")}, {"objective": "beauty"}, {"time_budget": float("nan")}],
+    ids=str,
 )
 def test_wrong_limits_are_usage(files: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
