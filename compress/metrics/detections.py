@@ -32,7 +32,7 @@ from compress.tensors import TensorSpec
 MOST_CANDIDATES = 30_000
 
 _PIXEL = 1.0
-_AT_ONCE = 1024
+_AT_ONCE = 64  # detections that are held against one another; of more, the table takes longer than it saves
 _ROWS = {
     6: ("x1", "y1", "x2", "y2", "score", "class"),
     7: ("image", "x1", "y1", "x2", "y2", "class", "score"),
@@ -287,10 +287,15 @@ def not_suppressed(found: Detections, iou_threshold: float, most: int) -> NDArra
     for start in range(0, len(found.scores), _AT_ONCE):
         left = np.arange(start, min(start + _AT_ONCE, len(found.scores)))
         left = left[~_overlap(found, kept, left, iou_threshold).any(axis=0)]
-        while len(left) and len(kept) < most:
-            best, left = left[:1], left[1:]
-            kept = np.concatenate([kept, best])
-            left = left[~_overlap(found, best, left, iou_threshold)[0]]
+        near = _overlap(
+            found, left, left, iou_threshold
+        )  # all at once: a call for each would take most of the time
+        gone = np.zeros(len(left), dtype=bool)
+        for position in range(len(left)):
+            if not gone[position]:
+                gone |= near[position]
+                gone[position] = False
+        kept = np.concatenate([kept, left[~gone]])[:most]
         if len(kept) == most:
             break
     return kept
