@@ -249,7 +249,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _spec(value: Any) -> TensorSpec:
     shape = tuple(
-        size if isinstance(size, int) else (BATCH if axis == 0 else str(size))
+        size if isinstance(size, int) and size >= 0 else (BATCH if axis == 0 else str(size))
         for axis, size in enumerate(value.shape)
     )
     return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape)

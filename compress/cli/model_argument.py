@@ -170,9 +170,10 @@ def _read_onnx(path: Path) -> onnx.ModelProto:
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     from compress.errors import NetworkError
+    from compress.onnx_graph.axes import open_negative_axes
 
     try:
-        return onnx.load(str(path))
+        return open_negative_axes(onnx.load(str(path)))
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise NetworkError("a readable ONNX file", f"{path}: {reason}", "export it again") from error

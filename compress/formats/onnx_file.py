@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from compress.errors import LiftError, NetworkError
+from compress.onnx_graph.axes import open_negative_axes
 from compress.tensors import BATCH, TensorSpec
 
 # The domains whose operators ONNX Runtime itself brings along.
@@ -46,8 +47,8 @@ _WEIGHTED = frozenset(
 def read_onnx(path: Path) -> onnx.ModelProto:
     """The model in a file, its external data included.
 
-    Initializers are no longer listed as inputs, as IR 3 wanted them: they are weights, and ONNX Runtime folds them
-    only then.
+    Axes of a negative size are open (see :mod:`compress.onnx_graph.axes`). Initializers are no longer listed as inputs,
+    as IR 3 wanted them: they are weights, and ONNX Runtime folds them only then.
 
     Raises:
         NetworkError: Damaged, invalid, not runnable by ONNX Runtime, or with NaN among its weights.
@@ -55,7 +56,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     """
     try:
         onnx.checker.check_model(str(path))
-        model = onnx.load(str(path))
+        model = open_negative_axes(onnx.load(str(path)))
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
         raise NetworkError("a valid ONNX model", f"{path}: {_essence(error)}", "export it again") from error
     weights = {each.name for each in model.graph.initializer}
