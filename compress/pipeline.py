@@ -235,7 +235,7 @@ def optimize(
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
-    told = (*known, *settings_notes(choice.candidate), *stopped)
+    told = (*best.refused, *known, *settings_notes(choice.candidate), *stopped)
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
 
 

@@ -128,6 +128,7 @@ def test_absent_target_gets_estimates_and_a_graph_its_runtime_accepts(files: Pat
         assert entry.profile.layers
     findings = lint(onnx.load(result.bundle.artifact.path), result.target)
     assert [finding for finding in findings if finding.severity == "error"] == []
+    assert not any("will refuse" in note for note in result.notes)
     assert "trtexec" in (result.bundle.path / "build.sh").read_text()
 
 
