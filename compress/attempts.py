@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.backends.onnx_artifact import copied
-from compress.choice import Limits, lowest_ratio
+from compress.choice import Limits, judged_latency, lowest_ratio
 from compress.competition import Competition, tuned_options
 from compress.errors import (
     CompressError,
@@ -46,10 +46,10 @@ class Attempts:
     """Tries recipes on one network, one after another, and measures what comes of each.
 
     Attributes:
-        network: The original.
-        task: Data and metric.
-        target: What builds are for.
-        host: Where they are measured.
+        network: The original network.
+        task: The data and the metric that builds are judged by.
+        target: The device that builds are for.
+        host: The machine that builds are measured on.
         rivals: The back ends that compete.
         limits: What the user asks of the build.
         seed: Seed of every random choice.
@@ -96,7 +96,7 @@ class Attempts:
         if found is None:
             return None
         if first_look.is_outdated(found, self.rival(history)) or is_half_timed(found, history, self.limits):
-            history.candidates.remove(found)
+            history.forget(found)
             return None
         return found
 
@@ -220,7 +220,7 @@ def is_half_timed(candidate: Candidate, history: History, limits: Limits) -> boo
     """Whether a recorded build that other limits had put out of the race is back in it, and lacks batch sizes.
 
     Args:
-        candidate: As it was recorded.
+        candidate: The build, as the earlier run recorded it.
         history: What was measured so far, the original first.
         limits: What the user asks now.
     """
@@ -228,7 +228,8 @@ def is_half_timed(candidate: Candidate, history: History, limits: Limits) -> boo
     if profile is None or original is None or len(profile.latency) == len(original.latency):
         return False
     drop = None if profile.accuracy is None else profile.accuracy.drop
-    ratio, best = profile.latency[0].ratio, lowest_ratio(history.candidates, limits)
+    ratio = judged_latency(profile, limits.objective).ratio
+    best = lowest_ratio(history.candidates, limits)
     inside = drop is None or drop.interval.low <= limits.max_drop
     return inside and ratio is not None and ratio < (1 if best is None else best)
 

@@ -94,7 +94,7 @@ def lowest_ratio(candidates: Sequence[Candidate], limits: Limits) -> float | Non
         judged.ratio_interval.high
         for entry in candidates[1:]
         if not _objection(entry, limits, _conditions(candidates[0]))
-        and (judged := _judged(_measured(entry), limits.objective)).ratio_interval is not None
+        and (judged := judged_latency(_measured(entry), limits.objective)).ratio_interval is not None
     ]
     return min(known, default=None)
 
@@ -176,7 +176,7 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
         return f"{latency.p50_ms:.3g} ms, over --max-latency {limits.max_latency_ms:g} ms"
     if limits.max_size_mb is not None and profile.artifact_bytes > limits.max_size_mb * 1e6:
         return f"{profile.artifact_bytes / 1e6:.3g} MB, over --max-size {limits.max_size_mb:g} MB"
-    judged = _judged(profile, limits.objective)
+    judged = judged_latency(profile, limits.objective)
     if judged.ratio is None:
         return ""
     if limits.objective == "size":
@@ -207,8 +207,8 @@ def _best(fit: Sequence[Candidate], objective: Objective) -> Candidate:
     first = min(fit, key=lambda entry: _cost(_measured(entry), objective))
     if objective == "size":
         return first
-    limit = _ends(_judged(_measured(first), objective))[1]
-    tied = [entry for entry in fit if _ends(_judged(_measured(entry), objective))[0] <= limit]
+    limit = _ends(judged_latency(_measured(first), objective))[1]
+    tied = [entry for entry in fit if _ends(judged_latency(_measured(entry), objective))[0] <= limit]
     return min(tied, key=lambda entry: math.prod(_ratio(latency) for latency in _measured(entry).latency))
 
 
@@ -243,7 +243,13 @@ def _lost(drop: Drop) -> str:
     return f"drops {abs(points):.2f} points ({most})"
 
 
-def _judged(profile: Profile, objective: Objective) -> Latency:
+def judged_latency(profile: Profile, objective: Objective) -> Latency:
+    """The figure that decides by this objective: at the last batch size for throughput, else at the first.
+
+    Args:
+        profile: A measured build.
+        objective: What is minimised.
+    """
     back_to_back = [each for each in profile.latency if each.period_ms is None]
     return back_to_back[-1] if objective == "throughput" else back_to_back[0]
 
@@ -251,7 +257,7 @@ def _judged(profile: Profile, objective: Objective) -> Latency:
 def _cost(profile: Profile, objective: Objective) -> float:
     if objective == "size":
         return float(profile.artifact_bytes)
-    return _ratio(_judged(profile, objective))
+    return _ratio(judged_latency(profile, objective))
 
 
 def _ends(latency: Latency) -> tuple[float, float]:

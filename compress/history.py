@@ -121,6 +121,11 @@ class History:
         tried = (entry for entry in reversed(self.candidates) if entry.recipe.identity == recipe.identity)
         return next(tried, None)
 
+    def forget(self, candidate: Candidate) -> None:
+        """Count a candidate of an earlier run as not tried; what is recorded of it next replaces it."""
+        self.candidates.remove(candidate)
+        self.resumed -= 1
+
     def directory_of(self, recipe: Recipe) -> Path:
         """An empty directory for a candidate's files."""
         directory = self.directory / "candidates" / recipe.identity

@@ -230,7 +230,7 @@ def optimize(
                 reporter.end(candidate, resumed=True)
             best.tried(candidate)
         reporter.stage("writing the bundle")
-        choice, candidates, resumed = best.finish(), tuple(best.candidates), history.resumed
+        choice, candidates, resumed = best.finish(stopped), tuple(best.candidates), history.resumed
         if choice.candidate is not None:
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compress.backends.providers import short_name
-from compress.choice import Limits, choose, inside_margin, lowest_ratio
+from compress.choice import Limits, choose, inside_margin, judged_latency, lowest_ratio
 from compress.recipe import Recipe, Step
 
 if TYPE_CHECKING:
@@ -128,13 +128,16 @@ def _plain_int8(backend: str) -> tuple[Recipe, Recipe]:
 
 def _kept_elsewhere(backend: str, limits: Limits, history: History) -> Iterator[Recipe]:
     """What kept the accuracy in the target's own back end, for a network that does not bear plain int8 in this one."""
-    if any(_keeps_accuracy(history, limits, recipe) for recipe in _plain_int8(backend)):
+    plain = _plain_int8(backend)
+    if any(_keeps_accuracy(history, limits, recipe) for recipe in plain):
         return
+    tried = [recipe.steps for recipe in plain]
     for entry in history.candidates:
         recipe = entry.recipe
         if (
             recipe.name.startswith("int8")
             and recipe.backend is None
+            and recipe.steps not in tried
             and _keeps_accuracy(history, limits, recipe)
         ):
             yield replace(recipe, name=f"{recipe.name}-{backend}", backend=backend)
@@ -268,7 +271,8 @@ def _int8_gains(history: History, limits: Limits) -> bool:
     """
     best = lowest_ratio(history.candidates, limits)
     int8 = [entry for entry in history.candidates if entry.recipe.name.startswith("int8")]
-    ratios = [entry.profile.latency[0].ratio for entry in int8 if entry.profile is not None]
+    profiles = [entry.profile for entry in int8 if entry.profile is not None]
+    ratios = [judged_latency(profile, limits.objective).ratio for profile in profiles]
     return any(ratio is None or ratio < (1 if best is None else best) for ratio in ratios) or not int8
 
 

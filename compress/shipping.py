@@ -163,11 +163,16 @@ class BestSoFar:
         if choice.candidate not in (None, self.candidates[0], self._shipped):
             self._ship(choice, complete=False)
 
-    def finish(self) -> Choice:
-        """Ship the best of all that was tried, with everything that was tried in its report."""
+    def finish(self, stopped: Sequence[str] = ()) -> Choice:
+        """Ship the best of all that was tried, with everything that was tried in its report.
+
+        Args:
+            stopped: Why the search ended before all was tried, one line each; none where it did not.
+        """
+        self.notes = (*self.notes, *stopped)
         choice = choose(self.candidates, self.limits)
         if choice.candidate is not None:
-            self._ship(choice, complete=True)
+            self._ship(choice, complete=not stopped)
         return choice
 
     def _ship(self, choice: Choice, *, complete: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class TimeBudget:
     """
 
     seconds: float
-    start: float = field(default_factory=time.perf_counter)
+    start: float
 
     @classmethod
     def of(cls, given: float | None, start: float, machine: Host, *, open_ended: bool) -> TimeBudget:
@@ -36,7 +36,7 @@ class TimeBudget:
             given: Seconds; None takes :data:`UNTRAINED_S` on this machine, and no limit on a board, whose builds take
                 minutes each.
             start: When the run began.
-            machine: Where builds are measured.
+            machine: The machine that builds are measured on.
             open_ended: Whether there is training data or the user named the recipes: then there is no limit by default.
         """
         default = math.inf if open_ended or not machine.builds_take_seconds else UNTRAINED_S
@@ -44,17 +44,17 @@ class TimeBudget:
 
     @property
     def over(self) -> bool:
-        """Whether it is."""
+        """Whether the seconds are over, so that no further build may be begun."""
         return time.perf_counter() - self.start > self.seconds
 
     def plan(self, most: int, target: Target, machine: Host, seconds: float) -> str:
         """What the run will take at the most, as far as it is known before the first build.
 
         Args:
-            most: Builds.
-            target: What they are for.
-            machine: Where they are measured.
-            seconds: Of timing per build and batch size.
+            most: How many builds there are at the most.
+            target: The device that builds are for.
+            machine: The machine that builds are measured on.
+            seconds: Seconds of timing for each build and batch size.
         """
         limit = (
             "" if math.isinf(self.seconds) else f"; none is begun after {self.seconds:g} s (--time-budget)"

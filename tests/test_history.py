@@ -37,6 +37,20 @@ def test_what_was_recorded_is_found_by_the_next_run(tmp_path: Path) -> None:
         assert again.find(Recipe("int8")) is None
 
 
+def test_what_was_tried_again_replaces_what_was_recorded_before(tmp_path: Path) -> None:
+    with History(tmp_path / "run", KEY) as history:
+        history.record(Candidate(RECIPE, rejected="slower in a first look"))
+    with History(tmp_path / "run", KEY) as second:
+        first = second.find(RECIPE)
+        assert first is not None
+        second.forget(first)
+        assert (second.find(RECIPE), second.resumed) == (None, 0)
+        candidate = measured(second)
+        second.record(candidate)
+    with History(tmp_path / "run", KEY) as third:
+        assert third.find(RECIPE) == candidate
+
+
 def test_another_key_starts_anew(tmp_path: Path) -> None:
     with History(tmp_path / "run", KEY) as history:
         history.record(measured(history))

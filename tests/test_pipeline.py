@@ -236,7 +236,7 @@ def test_what_is_slower_in_a_first_look_is_not_judged_until_other_limits_ask_for
     assert "slower than fp32 in a first look (9.00×" in slow.rejected
     assert tight.bundle is None
     again = run(files, tmp_path / "b", recipes=[recipe], objective="size")
-    assert again.resumed == 2
+    assert again.resumed == 1  # the original; the other was tried again
     assert again.candidates[1].profile is not None
 
 
@@ -263,6 +263,8 @@ def test_no_build_is_begun_when_the_time_budget_is_over(files: Path, tmp_path: P
     assert any("before int8" in note and "--time-budget" in note for note in result.notes)
     assert any("none is begun after 0.001 s" in note for note in notes)
     assert result.bundle is not None  # what there is ships
+    assert result.bundle.manifest["complete"] is False
+    assert "--time-budget" in (result.bundle.path / "report.md").read_text()
 
 
 @pytest.mark.parametrize(

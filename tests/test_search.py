@@ -120,6 +120,13 @@ def test_a_recipe_that_won_accuracy_back_is_built_in_the_other_back_end_too() ->
     assert found.candidates[-1].recipe.steps == found.candidates[-2].recipe.steps
 
 
+def test_a_plain_build_that_lost_accuracy_in_the_other_back_end_is_not_proposed_again() -> None:
+    found = Recorded({"int8-openvino": 9.0, "int8-matmul-openvino": 9.0}, {"int8": 0.5, "int8-openvino": 0.4})
+    found.proposed(backends=("onnxruntime", "openvino"))
+    order = [entry.recipe.name for entry in found.candidates]
+    assert order.count("int8-openvino") == 1
+
+
 def test_the_plain_build_is_recovered_even_where_a_slower_one_kept_its_accuracy() -> None:
     found = Recorded({"int8": 9.0}, {"int8": 0.5, "int8-matmul": 0.9})
     found.proposed()

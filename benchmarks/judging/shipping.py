@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from benchmarks.judging.subjects import SUBJECTS, Subject
 from benchmarks.judging.training import Clock, train
 from compress import Result, load_bundle, optimize
 from compress.metrics import Metric
+from compress.metrics.unlabelled.rows import kept_metric
 
 #: Without labels: classes, pitch, text, tokens, embeddings, a map and numbers; one underconfident, one of cosines.
 NAMES = (
@@ -128,15 +130,7 @@ def agreement_before(axis: int | None) -> Metric:
         same: Array = (ours == theirs).reshape(len(ours), -1).mean(1, dtype=np.float64)
         return same
 
-    return Metric(
-        "agreement-before",
-        per_sample,
-        "reference",
-        right_or_wrong=False,
-        higher_is_better=True,
-        unit="%",
-        span=(0.0, 1.0),
-    )
+    return replace(kept_metric("", per_sample), name="agreement-before", outputs=())
 
 
 def _true_drop(subject: Subject, out: Path, data: Data, network: Any) -> float:

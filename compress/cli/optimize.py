@@ -54,14 +54,14 @@ from compress.cli.options import (
     default=2.0,
     show_default=True,
     type=Seconds(),
-    help="Of timing per build and batch size.",
+    help="Seconds of timing for each build and batch size.",
 )
 @click.option(
     "--time-budget",
     type=Duration(),
     metavar="DURATION",
-    help="Begin no further build after so long: 90s, 10m or 2h. [default: no limit with --train-data, --recipe or "
-    "--host, else 4m]",
+    help="Time after which no further build is begun: 90s, 10m or 2h. [default: 4m; no limit with --train-data or "
+    "--recipe, or where engines are built]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @data_options

@@ -77,7 +77,7 @@ def is_outdated(candidate: Candidate, rival: float | None) -> bool:
     """Whether a recorded candidate was not judged for a rival that is none any more, since other limits are asked for.
 
     Args:
-        candidate: As it was recorded.
+        candidate: The build, as the earlier run recorded it.
         rival: What :func:`rival_of` gives now.
     """
     seen = candidate.reports.get(REPORT)
