@@ -264,8 +264,10 @@ def _cost(network: Network, task: Task) -> tuple[int, int | None]:
     example = task.example()
     shapes = {
         spec.name: [
-            int(size if isinstance(axis, str) else axis)
-            for axis, size in zip(spec.shape, (1, *example[spec.name].shape[1:]), strict=True)
+            int(
+                1 if number == spec.batch_axis and isinstance(size, str) else example[spec.name].shape[number]
+            )
+            for number, size in enumerate(spec.shape)
         ]
         for spec in network.inputs
     }

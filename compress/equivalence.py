@@ -13,17 +13,24 @@ TOLERANCE = 1e-5
 _HALF_TOLERANCE = 1e-2  # fp16 and bf16 round every intermediate value, in another order after lifting
 
 
-def rows_of(array: torch.Tensor | np.ndarray) -> int:
-    """The size of axis 0; 1 for a single value."""
-    return int(array.shape[0]) if array.ndim else 1
+def rows_of(array: torch.Tensor | np.ndarray, axis: int = 0) -> int:
+    """How many samples lie along an axis; 1 for a single value."""
+    return int(array.shape[axis]) if array.ndim else 1
 
 
-def noise_like(tensor: torch.Tensor, rows: int, seed: int) -> torch.Tensor:
-    """A random batch as the network may get it: floats of the example's mean and deviation, its other values."""
+def noise_like(tensor: torch.Tensor, rows: int, seed: int, axis: int = 0) -> torch.Tensor:
+    """A random batch as the network may get it: floats of the example's mean and deviation, its other values.
+
+    Args:
+        tensor: A batch.
+        rows: Samples of the new one.
+        seed: Of its values.
+        axis: That counts the samples.
+    """
     generator = torch.Generator().manual_seed(seed)
     if tensor.dim() == 0:
         return tensor
-    shape = (rows, *tensor.shape[1:])
+    shape = (*tensor.shape[:axis], rows, *tensor.shape[axis + 1 :])
     if tensor.is_floating_point():
         deviation = tensor.double().std(correction=0).nan_to_num(1).clamp(min=1e-3)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)

@@ -10,6 +10,7 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 
 import numpy as np
 import onnx
@@ -19,15 +20,19 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from compress.equivalence import noise_like, rows_of
-from compress.errors import InternalError, NetworkError
+from compress.errors import CompressError, InternalError, NetworkError
 from compress.lift_calls import place
+from compress.onnx_graph.axes import open_length
 from compress.onnx_graph.legality import check_legal
 from compress.onnx_graph.sessions import open_session
-from compress.tensors import TensorSpec
+from compress.tensors import TIME, TensorSpec
 from compress.trace import essence, quiet
 
 #: The newest operator set that every runtime in question reads.
 OPSET = 20
+
+#: Sequences of this length, or of the next that no weight has, show in a model where it was written for one length.
+_UNUSUAL_LENGTH = 53
 
 _TOLERANCE = 1e-4  # of the largest output: ONNX Runtime fuses and reorders sums
 _HALF_TOLERANCE = 2e-2
@@ -60,21 +65,88 @@ def export_onnx(
         raise NetworkError("at most 2 GB of weights", f"{size / 1e9:.1f} GB", "compress a smaller network")
     graph = _without_parametrizations(graph)
     with in_eval_mode(graph):
-        model = _export(graph, inputs, outputs, sample, opset)
-        # Another number of rows than the one exported with, where the batch is dynamic.
-        batch = [
-            noise_like(torch.from_numpy(array), 3 if spec.dynamic_batch else rows_of(array), seed)
-            for seed, (spec, array) in enumerate(zip(inputs, sample, strict=True))
+        try:
+            model = _export(graph, inputs, outputs, sample, opset)
+        except NetworkError:
+            if not any(TIME in spec.shape for spec in inputs):
+                raise
+            return _export_of_one_length(graph, inputs, outputs, sample, opset)
+        _check(model, graph, inputs, outputs, sample)
+    return model
+
+
+def _export_of_one_length(
+    graph: fx.GraphModule,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    sample: Sequence[np.ndarray],
+    opset: int,
+) -> onnx.ModelProto:
+    """Exported for one length, since torch.export takes recurrent layers for no other, and opened for all lengths.
+
+    Where that does not come out right, the model keeps the sample's length.
+    """
+    own = {size for tensor in (*graph.parameters(), *graph.buffers()) for size in tensor.shape}
+    length = next(size for size in count(_UNUSUAL_LENGTH) if size not in own)
+    model = _export(graph, _of_length(inputs, length), outputs, _cut(inputs, sample, length), opset)
+    try:
+        open_length(model, length, {spec.name: spec.shape for spec in (*inputs, *outputs)})
+        _check(model, graph, inputs, outputs, sample)
+    except CompressError:
+        fixed = [
+            TensorSpec(spec.name, spec.dtype, tuple(_known(spec.shape, array.shape)))
+            for spec, array in zip(inputs, sample, strict=True)
         ]
-        with torch.no_grad():
-            expected = graph(*(tensor.clone() for tensor in batch))
+        model = _export(graph, fixed, outputs, sample, opset)
+        _check(model, graph, fixed, outputs, sample)
+    return model
+
+
+def _of_length(specs: Sequence[TensorSpec], length: int) -> list[TensorSpec]:
+    return [
+        TensorSpec(spec.name, spec.dtype, tuple(length if size == TIME else size for size in spec.shape))
+        for spec in specs
+    ]
+
+
+def _cut(inputs: Sequence[TensorSpec], sample: Sequence[np.ndarray], length: int) -> list[np.ndarray]:
+    """The sample, of so many steps."""
+    return [
+        np.take(array, np.arange(length) % array.shape[spec.shape.index(TIME)], spec.shape.index(TIME))
+        if TIME in spec.shape
+        else array
+        for spec, array in zip(inputs, sample, strict=True)
+    ]
+
+
+def _known(shape: Sequence[int | str], sizes: Sequence[int]) -> list[int | str]:
+    return [own if size == TIME else size for size, own in zip(shape, sizes, strict=True)]
+
+
+def _check(
+    model: onnx.ModelProto,
+    graph: fx.GraphModule,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    sample: Sequence[np.ndarray],
+) -> None:
+    """Make sure that a model computes what the graph does, at other sizes of dynamic axes than it was exported with."""
+    batch = []
+    for seed, (spec, array) in enumerate(zip(inputs, sample, strict=True)):
+        rows = 3 if spec.dynamic_batch else rows_of(array, spec.batch_axis)
+        values = noise_like(torch.from_numpy(array), rows, seed, spec.batch_axis)
+        if TIME in spec.shape:
+            axis = spec.shape.index(TIME)
+            values = noise_like(values, values.shape[axis] + 1, seed, axis)
+        batch.append(values)
+    with torch.no_grad():
+        expected = graph(*(tensor.clone() for tensor in batch))
     expected = expected if isinstance(expected, tuple) else (expected,)
     _verify(
         model,
         {spec.name: each.numpy() for spec, each in zip(inputs, batch, strict=True)},
         {spec.name: each.numpy() for spec, each in zip(outputs, expected, strict=True)},
     )
-    return model
 
 
 def _without_parametrizations(graph: fx.GraphModule) -> fx.GraphModule:

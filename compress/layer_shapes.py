@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 def timed_batch(network: Network, rows: int) -> list[Tensor]:
     """Noise for every input of a network, of so many rows where it takes any number."""
     return [
-        noise_like(torch.from_numpy(array), rows if spec.dynamic_batch else rows_of(array), seed)
+        noise_like(
+            torch.from_numpy(array),
+            rows if spec.dynamic_batch else rows_of(array, spec.batch_axis),
+            seed,
+            spec.batch_axis,
+        )
         for seed, (spec, array) in enumerate(zip(network.inputs, network.sample, strict=True))
     ]
 

@@ -25,8 +25,8 @@ from compress.lift_attention import write_out_attention
 from compress.lift_calls import drop_unused, inline_blocks, refuse, set_inference, without_in_place
 from compress.lift_decomposed import compose
 from compress.lift_rules import Found, lift_call
-from compress.tensors import BATCH, TensorSpec
-from compress.trace import Traced, quiet, run, trace_dynamic, with_rows
+from compress.tensors import BATCH, TIME, TensorSpec
+from compress.trace import Traced, quiet, run, sharing_the_batch, trace_dynamic, with_rows
 
 _ROWS = 5  # to verify with; another number than any trace is made with
 
@@ -50,17 +50,22 @@ def lift(traced: Traced) -> Lifted:
         InternalError: The lifted graph does not compute what the network computes.
     """
     example = tuple(traced.example.values())
-    lifted = _lift(traced.program, example)
+    lifted = _lift(traced.program, example, [traced.axes.get(name, 0) for name in traced.example])
     if not any(spec.dynamic_batch for spec in lifted.inputs):
         lifted = _with_dynamic_batch(lifted, traced) or lifted
-    return _verified(lifted, traced)
+    return _with_open_time(_verified(lifted, traced), traced)
 
 
 def _verified(lifted: Lifted, traced: Traced) -> Lifted:
     example = list(traced.example.values())
     # Another number of rows than the one it was traced with, where the network allows it.
     batch = [
-        noise_like(tensor, _ROWS if spec.dynamic_batch and not traced.fixed else rows_of(tensor), seed)
+        noise_like(
+            tensor,
+            _ROWS if spec.dynamic_batch and not traced.fixed else rows_of(tensor, spec.batch_axis),
+            seed,
+            spec.batch_axis,
+        )
         for seed, (tensor, spec) in enumerate(zip(example, lifted.inputs, strict=True))
     ]
     inputs = dict(zip(traced.example, batch, strict=True))
@@ -84,22 +89,28 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
     """The graph with a dynamic batch, or None where rows do not come out as they do in batches of fixed size."""
     names = [spec.name for spec in fixed.inputs]
     example = dict(zip(names, traced.example.values(), strict=True))
-    size = rows_of(next(iter(example.values())))
-    if any(not tensor.dim() or len(tensor) != size for tensor in example.values()):
+    axes = [traced.axes.get(name, 0) for name in traced.example]
+    by_name = dict(zip(names, axes, strict=True))
+    if sharing_the_batch(example, by_name) != set(names):
         return None
+    size = rows_of(next(iter(example.values())), axes[0])
     try:
-        freed = _lift(trace_dynamic(fixed.graph, example), list(with_rows(example, 2).values()))
+        program = trace_dynamic(fixed.graph, example, by_name)
+        freed = _lift(program, list(with_rows(example, 2, by_name).values()), axes)
     except LiftError:
         return None
     if not all(spec.dynamic_batch for spec in (*freed.inputs, *freed.outputs)):
         return None
     batches = [
-        [noise_like(each, size, seed + part) for seed, each in enumerate(example.values())]
+        [
+            noise_like(each, size, seed + part, axis)
+            for seed, (each, axis) in enumerate(zip(example.values(), axes, strict=True))
+        ]
         for part in (0, 99)
     ]
     expected = [run(traced.reference, dict(zip(traced.example, batch, strict=True))) for batch in batches]
-    joined = [torch.cat(parts) for parts in zip(*batches, strict=True)]
-    if not agree(freed.graph, joined, [torch.cat(parts) for parts in zip(*expected, strict=True)]):
+    joined = _joined(batches, axes)
+    if not agree(freed.graph, joined, _joined(expected, [spec.batch_axis for spec in freed.outputs])):
         return None
     if not traced.fixed:
         try:
@@ -114,9 +125,50 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
     )
 
 
-def _lift(program: ExportedProgram, example: Sequence[torch.Tensor]) -> Lifted:
+def _with_open_time(lifted: Lifted, traced: Traced) -> Lifted:
+    """The graph for sequences of any length, where samples lie along axis 1 and axis 0 is the time.
+
+    torch.export takes recurrent layers for one length alone; the lifted graph calls the layers themselves.
+    """
+    timed = [spec.batch_axis == 1 and isinstance(spec.shape[0], int) for spec in lifted.inputs]
+    example = list(traced.example.values())
+    lengths = {len(tensor) for tensor, opens in zip(example, timed, strict=True) if opens}
+    if len(lengths) != 1 or traced.fixed:
+        return lifted
+    (length,) = lengths
+    longer = [
+        noise_like(tensor, length + _ROWS, seed) if opens else tensor
+        for seed, (tensor, opens) in enumerate(zip(example, timed, strict=True))
+    ]
+    try:
+        expected = run(traced.reference, dict(zip(traced.example, longer, strict=True)))
+        opened = agree(lifted.graph, longer, expected)
+    except Exception:  # noqa: BLE001 - whatever a network for one length raises on another
+        return lifted
+    if not opened:
+        return lifted
+    grown = [
+        TensorSpec(
+            spec.name,
+            spec.dtype,
+            tuple(
+                TIME if isinstance(size, int) and size == length and size != now else size
+                for size, now in zip(spec.shape, tensor.shape, strict=True)
+            ),
+        )
+        for spec, tensor in zip((*lifted.inputs, *lifted.outputs), (*longer, *expected), strict=True)
+    ]
+    return lifted._replace(inputs=tuple(grown[: len(longer)]), outputs=tuple(grown[len(longer) :]))
+
+
+def _joined(batches: Sequence[Sequence[torch.Tensor]], axes: Sequence[int]) -> list[torch.Tensor]:
+    """Several batches as one, tensor by tensor."""
+    return [torch.cat(parts, axis) for parts, axis in zip(zip(*batches, strict=True), axes, strict=True)]
+
+
+def _lift(program: ExportedProgram, example: Sequence[torch.Tensor], axes: Sequence[int]) -> Lifted:
     source = plain_graph(program)
-    inputs, outputs = _interface(program, source.graph)
+    inputs, outputs = _interface(program, source.graph, axes)
     without_in_place(source, example)
     write_out_attention(source.graph)
     compose(source.graph)
@@ -169,11 +221,15 @@ def results_of(output: fx.Node) -> tuple[Any, ...]:
 
 
 def _interface(
-    program: ExportedProgram, graph: fx.Graph
+    program: ExportedProgram, graph: fx.Graph, axes: Sequence[int]
 ) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     placeholders = graph.find_nodes(op="placeholder")
     values = [node.meta["val"] for node in placeholders]
-    batch = {str(value.shape[0]) for value in values if value.dim()}
+    batch = {
+        str(value.shape[axis])
+        for value, axis in zip(values, axes, strict=True)
+        if value.dim() > axis and not isinstance(value.shape[axis], int)
+    }
     inputs = tuple(
         _spec(str(node.target), value, batch) for node, value in zip(placeholders, values, strict=True)
     )

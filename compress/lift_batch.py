@@ -19,14 +19,15 @@ class _Differs(Exception):  # noqa: N818
 
 
 def merge_batches(
-    first: fx.GraphModule, second: fx.GraphModule, sizes: tuple[int, int]
+    first: fx.GraphModule, second: fx.GraphModule, sizes: tuple[int, int], axis: int = 0
 ) -> fx.GraphModule | None:
-    """The first graph with every number that follows the batch computed from the first input's axis 0.
+    """The first graph with every number that follows the batch computed from the size of the first input.
 
     Args:
         first: Traced with ``sizes[0]`` rows. It is changed.
         second: The same network traced with ``sizes[1]`` rows.
         sizes: Two different batch sizes, > 0.
+        axis: The axis of the first input that counts samples.
 
     Returns:
         The graph; None where the two do not differ by multiples of the batch alone.
@@ -37,7 +38,7 @@ def merge_batches(
     if len(graph.nodes) != len(second.graph.nodes) or not inputs:
         return None
     with graph.inserting_after(inputs[-1]):
-        batch = graph.call_function(aten.sym_size.int, (inputs[0], 0))
+        batch = graph.call_function(aten.sym_size.int, (inputs[0], axis))
     multiples: dict[int, Any] = {1: batch}
     last = batch
 

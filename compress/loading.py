@@ -6,19 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.data.binding import matched
 from compress.data.split import Array
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network import Network, load_network
 from compress.onnx_graph.files import check_size
 from compress.progress import Reporter
+from compress.sample_axis import judged_examples
 from compress.task import Task
-from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     import torch
-
-#: Samples whose outputs are looked at, to tell what each output holds.
-_LOOKED_AT = 8
 
 
 def load_for(
@@ -27,6 +25,7 @@ def load_for(
     *,
     factory: str | None = None,
     trust_pickle: bool = False,
+    batch_axis: Mapping[str, int] | None = None,
     reporter: Reporter | None = None,
 ) -> tuple[Network, Task]:
     """Load a network on a sample of the data, and bind the data to its inputs and outputs.
@@ -36,6 +35,8 @@ def load_for(
         model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
         factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
+            finds the axes by running two samples alone and together.
         reporter: Receives the progress.
 
     Returns:
@@ -49,7 +50,14 @@ def load_for(
         reporter.stage("loading the network")
     if isinstance(model, str | Path):
         check_size(Path(model))
-    network = load_network(model, example=task.example(), factory=factory, trust_pickle=trust_pickle)
+    network = load_network(
+        model, example=task.example(), factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis
+    )
+    if not network.trainable:
+        from compress.onnx_graph.interface import as_it_runs
+
+        samples = matched(task.example(), network.inputs)
+        network = network.described_by(as_it_runs(network.to_onnx(), network.inputs, samples, batch_axis))
     bound = task.bind(network.inputs, network.outputs)
     if all(metric.needs == "labels" for metric in bound.metrics) and len(network.outputs) == 1:
         return network, bound
@@ -63,8 +71,11 @@ def kinds_of(network: Network, task: Task) -> tuple[OutputKind, ...]:
         network: The network.
         task: Its data, bound to its inputs.
     """
-    feeds = task.example(fixed_batch(network.inputs) or _LOOKED_AT)
-    return output_kinds(network.outputs, network.to_onnx(), _outputs(network, feeds))
+    return output_kinds(
+        network.outputs,
+        network.to_onnx(),
+        judged_examples(lambda feeds: _outputs(network, feeds), task, network.inputs, network.outputs),
+    )
 
 
 def _outputs(network: Network, feeds: Mapping[str, Array]) -> list[Array]:

@@ -14,7 +14,7 @@ import numpy as np
 from compress.errors import NetworkError
 from compress.onnx_graph.files import sha256_of
 from compress.sniff import Sniffed, sniff
-from compress.tensors import TensorSpec
+from compress.tensors import TensorSpec, take_samples
 
 if TYPE_CHECKING:
     import onnx
@@ -108,6 +108,13 @@ class Network:
         """The same network continued as an ONNX model; it is no longer trainable."""
         return Network(inputs=self.inputs, outputs=self.outputs, origin=self.origin, model=model)
 
+    def described_by(self, model: onnx.ModelProto) -> Network:
+        """The same ONNX model with another description of its inputs and outputs."""
+        from compress.formats.onnx_file import read_specs
+
+        inputs, outputs = read_specs(model)
+        return Network(inputs=inputs, outputs=outputs, origin=self.origin, model=model)
+
     def with_graph(self, graph: torch.fx.GraphModule) -> Network:
         """The same network continued as another graph."""
         return Network(
@@ -121,16 +128,19 @@ def load_network(
     example: Example | None = None,
     factory: str | None = None,
     trust_pickle: bool = False,
+    batch_axis: Mapping[str, int] | None = None,
 ) -> Network:
     """Load a trained network; what a file is, its content tells.
 
     Args:
         source: A file (torch.export, TorchScript, state dict, pickled module, ONNX), or a live module, which
             is never modified.
-        example: One batch of real inputs, by name or in order, with a leading batch axis (≥ 2 rows where
-            possible). Needed by every format that does not say what the network takes.
+        example: Samples of real inputs along axis 0, by name or in order (≥ 2 where possible), whichever axis the
+            network takes them along. Needed by every format that does not say what the network takes.
         factory: ``package.module:callable`` that builds the module a state dict belongs to.
         trust_pickle: Let a pickle in the file run code while it loads.
+        batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
+            finds the axes by running two samples alone and together (:mod:`compress.sample_axis`).
 
     Raises:
         NetworkError: The file or the module cannot be used.
@@ -139,15 +149,18 @@ def load_network(
         DataError: The example does not fit the network.
     """
     if not isinstance(source, str | Path):
-        return _from_module(source, example)
+        return _from_module(source, example, batch_axis)
     file = sniff(Path(source))
     origin = Origin(str(source), _ORIGINS.get(file.format, file.format), sha256_of(file.path))
     if file.format == "onnx":
         return _from_onnx(file.path, origin)
-    return _lifted(_trace_file(file, example, factory=factory, trust_pickle=trust_pickle), origin)
+    traced = _trace_file(file, example, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+    return _lifted(traced, origin)
 
 
-def _from_module(module: torch.nn.Module, example: Example | None) -> Network:
+def _from_module(
+    module: torch.nn.Module, example: Example | None, batch_axis: Mapping[str, int] | None
+) -> Network:
     import torch
 
     from compress.trace import check_finite, trace_module
@@ -162,8 +175,8 @@ def _from_module(module: torch.nn.Module, example: Example | None) -> Network:
     if isinstance(copied, torch.jit.ScriptModule):
         from compress.formats.torchscript import trace_torchscript
 
-        return _lifted(trace_torchscript(copied.eval(), _needed(example)), origin)
-    return _lifted(trace_module(copied, _needed(example)), origin)
+        return _lifted(trace_torchscript(copied.eval(), _needed(example), batch_axis), origin)
+    return _lifted(trace_module(copied, _needed(example), batch_axis), origin)
 
 
 def _unwrapped(module: torch.nn.Module) -> torch.nn.Module:
@@ -187,24 +200,31 @@ def _copy(module: torch.nn.Module) -> torch.nn.Module:
         ) from error
 
 
-def _trace_file(file: Sniffed, example: Example | None, *, factory: str | None, trust_pickle: bool) -> Traced:
+def _trace_file(
+    file: Sniffed,
+    example: Example | None,
+    *,
+    factory: str | None,
+    trust_pickle: bool,
+    batch_axis: Mapping[str, int] | None,
+) -> Traced:
     from compress.trace import check_finite, trace_module
 
     if file.format == "pt2":
         from compress.formats.pt2 import read_pt2, trace_pt2
 
-        return trace_pt2(read_pt2(file.path, trust_pickle=trust_pickle), file.path, example)
+        return trace_pt2(read_pt2(file.path, trust_pickle=trust_pickle), file.path, example, batch_axis)
     if file.format == "torchscript":
         from compress.formats.torchscript import read_torchscript, trace_torchscript
 
         script = read_torchscript(file.path, trust_pickle=trust_pickle)
         check_finite(script, str(file.path))
-        return trace_torchscript(script, _needed(example))
+        return trace_torchscript(script, _needed(example), batch_axis)
     from compress.formats.checkpoint import read_checkpoint
 
     module = read_checkpoint(file, factory=factory, trust_pickle=trust_pickle)
     check_finite(module, str(file.path))
-    return trace_module(module, _needed(example))
+    return trace_module(module, _needed(example), batch_axis)
 
 
 def _needed(example: Example | None) -> Example:
@@ -231,11 +251,11 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
     graph, inputs, outputs = lift(traced)
     if any(spec.dtype == "bfloat16" for spec in inputs):
         raise NetworkError("a network in float32", "inputs in bfloat16", "convert it: module.float()")
-    rows = [
-        tensor[:2] if spec.dynamic_batch else tensor
-        for spec, tensor in zip(inputs, traced.example.values(), strict=True)
-    ]
-    sample = tuple(tensor.numpy().copy() for tensor in rows)
+    arrays = [tensor.numpy() for tensor in traced.example.values()]
+    sample = tuple(
+        (take_samples(array, slice(2), spec.batch_axis) if spec.dynamic_batch else array).copy()
+        for spec, array in zip(inputs, arrays, strict=True)
+    )
     return Network(inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample)
 
 

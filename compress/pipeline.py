@@ -257,7 +257,10 @@ def _prunable(network: Network) -> bool:
     if network.graph is None:
         return False
     shapes = {
-        spec.name: [1 if spec.dynamic_batch else len(array), *array.shape[1:]] if array.ndim else []
+        spec.name: [
+            1 if spec.dynamic_batch and axis == spec.batch_axis else size
+            for axis, size in enumerate(array.shape)
+        ]
         for spec, array in zip(network.inputs, network.sample, strict=True)
     }
     return totals(layers(network.to_onnx(), shapes=shapes)).macs >= _LEAST_PRUNED_MACS

@@ -337,7 +337,7 @@ def _metric_for(
 
 def _check_labels(split: Split, scores: TensorSpec, role: str) -> None:
     """Labels against the classes that the network scores, ``(n, classes)``."""
-    classes = scores.shape[1]
+    classes = scores.sample_shape[0] if scores.sample_shape else None
     if split.labels is None or not isinstance(classes, int):
         return
     low, high = int(split.labels.min()), int(split.labels.max())

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-#: The name of the one dynamic axis every network is given where its file allows it.
+import numpy as np
+
+#: The name of the one dynamic axis every network is given where its file allows it: it counts the samples.
 BATCH = "batch"
+
+#: The name of axis 0 where samples lie along axis 1, and sequences of any length are taken.
+TIME = "time"
+
+Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True)
@@ -17,7 +24,7 @@ class TensorSpec:
     Attributes:
         name: As the artifact knows it.
         dtype: NumPy's name: ``float32``, ``int64``, …
-        shape: One entry per axis: a size, or a name for a dynamic axis (``batch`` for axis 0).
+        shape: One entry per axis: a size, or a name for a dynamic axis (``batch`` for the one that counts samples).
     """
 
     name: str
@@ -25,13 +32,28 @@ class TensorSpec:
     shape: tuple[int | str, ...]
 
     @property
+    def batch_axis(self) -> int:
+        """The axis that counts samples: the one named ``batch``; axis 0 where none is.
+
+        Recurrent layers of torch take [time, batch, features] unless they are told otherwise.
+        """
+        return self.shape.index(BATCH) if BATCH in self.shape else 0
+
+    @property
     def dynamic_batch(self) -> bool:
-        """Whether axis 0 takes any size."""
-        return bool(self.shape) and isinstance(self.shape[0], str)
+        """Whether the axis of the samples takes any size."""
+        return bool(self.shape) and isinstance(self.shape[self.batch_axis], str)
+
+    @property
+    def sample_shape(self) -> tuple[int | str, ...]:
+        """The shape of one sample, without the axis of the samples."""
+        return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
 
     def with_batch(self, size: int) -> tuple[int | str, ...]:
-        """The shape with axis 0 set to ``size``, where it is dynamic."""
-        return (size, *self.shape[1:]) if self.dynamic_batch else self.shape
+        """The shape with ``size`` samples, where their number is dynamic."""
+        if not self.dynamic_batch:
+            return self.shape
+        return (*self.shape[: self.batch_axis], size, *self.shape[self.batch_axis + 1 :])
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
@@ -49,4 +71,26 @@ class TensorSpec:
 def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
     """The only batch size that a network with these inputs takes; None where it takes any."""
     first = inputs[0]
-    return None if first.dynamic_batch or not first.shape else int(first.shape[0])
+    return None if first.dynamic_batch or not first.shape else int(first.shape[first.batch_axis])
+
+
+def named_axes(sizes: Iterable[int | str]) -> tuple[int | str, ...]:
+    """A shape as a file declares it, with a name for the axis of the samples.
+
+    Args:
+        sizes: A size, or a name for an open axis. Where no axis is called ``batch``, an open axis 0 counts the samples.
+    """
+    shape = tuple(sizes)
+    return shape if BATCH in shape or not shape or isinstance(shape[0], int) else (BATCH, *shape[1:])
+
+
+def take_samples(array: Array, rows: slice | np.ndarray[Any, np.dtype[np.int64]], axis: int) -> Array:
+    """Some of the samples of a tensor.
+
+    Args:
+        array: As a network takes or gives it.
+        rows: Which samples.
+        axis: The axis that counts them.
+    """
+    found: Array = array[(*[slice(None)] * axis, rows)]
+    return found

@@ -7,9 +7,9 @@ import io
 import logging
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
 from compress.errors import CompressError, DataError, LiftError, NetworkError
+from compress.sample_axis import find_axes
 from compress.tensors import BATCH
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ _ROWS = 2  # an axis of size 1 would count as a constant that broadcasts
 
 #: Positional tensors in, tensors out: the network as it was given, to compare with.
 Reference = Callable[..., tuple[torch.Tensor, ...]]
+
+#: The axis that counts samples by input name; axis 0 of inputs that are not named.
+Axes = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -41,20 +45,23 @@ class Traced:
         example: One batch, by input name, in the program's order.
         reference: The network as it was given, in inference mode.
         fixed: The reference computes for the example's batch size alone; with another it may fail or worse.
+        axes: The axis that counts samples, for inputs of which it is not axis 0.
     """
 
     program: ExportedProgram
     example: dict[str, torch.Tensor]
     reference: Reference
     fixed: bool = False
+    axes: Axes = field(default_factory=dict)
 
 
-def trace_module(module: nn.Module, example: Example) -> Traced:
+def trace_module(module: nn.Module, example: Example, told: Axes | None = None) -> Traced:
     """Trace a module that the caller no longer needs as it was: it ends up in eval mode on the CPU.
 
     Args:
         module: The network.
-        example: One batch of real inputs with a leading batch axis, by name or in order.
+        example: Samples of real inputs along axis 0, by name or in order; the module may take them along another.
+        told: The axis of an input that counts samples, by its name; ``""`` names that of all others. None finds them.
 
     Raises:
         DataError: The example does not name the module's inputs.
@@ -64,8 +71,66 @@ def trace_module(module: nn.Module, example: Example) -> Traced:
     module.cpu().eval()
     bound = cast_floats(bind_example(example, module.forward), module)
     reference = reference_of(module, list(bound))
-    run(reference, bound)
-    return Traced(trace(module, bound), bound, reference)
+    arranged, axes = arrange(reference, bound, told)
+    run(reference, arranged)
+    return Traced(trace(module, arranged, axes), arranged, reference, axes=axes)
+
+
+def arrange(
+    reference: Reference,
+    samples: Mapping[str, torch.Tensor],
+    told: Axes | None = None,
+    possible: Mapping[str, Sequence[int]] | None = None,
+    fixed: bool = False,
+) -> tuple[dict[str, torch.Tensor], Axes]:
+    """Samples along the axis that the network takes them along.
+
+    Args:
+        reference: The network.
+        samples: By input name, along axis 0; inputs with another number of rows than the first are no samples.
+        told: See :func:`trace_module`.
+        possible: The axes that are possible for an input by the shape it must have; None for every axis. The first is
+            taken where running does not tell.
+        fixed: Whether the network takes only one number of samples, so that running does not tell.
+
+    Returns:
+        What the network takes, and the axis that counts samples of inputs of which it is not axis 0.
+
+    Raises:
+        NetworkError: Samples depend on each other along every axis.
+    """
+    shared = sharing_the_batch(samples)
+    arrays = {name: _as_array(tensor) for name, tensor in samples.items() if name in shared}
+    if not arrays:
+        return dict(samples), {}
+
+    def run_arrays(feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        given = {
+            name: torch.from_numpy(np.ascontiguousarray(feeds[name])).to(tensor.dtype)
+            if name in feeds
+            else tensor
+            for name, tensor in samples.items()
+        }
+        return [_as_array(output) for output in run(reference, given)]
+
+    found = None if fixed else find_axes(run_arrays, arrays, possible, told=told)
+    every = _likely(arrays, told or {}, possible or {}) if found is None else found.inputs
+    axes = {name: axis for name, axis in every.items() if axis}
+    arranged = {
+        name: tensor.movedim(0, axes[name]).contiguous() if name in axes else tensor
+        for name, tensor in samples.items()
+    }
+    return arranged, axes
+
+
+def _likely(names: Iterable[str], told: Axes, possible: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """The axis of each input where running it does not tell: the user's, or the first that is possible."""
+    return {name: told.get(name, told.get("", next(iter(possible.get(name, ())), 0))) for name in names}
+
+
+def _as_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def check_finite(module: nn.Module, where: str) -> None:
@@ -193,46 +258,64 @@ def run(reference: Reference, example: Mapping[str, torch.Tensor]) -> tuple[torc
     return outputs
 
 
-def trace(module: nn.Module, example: Mapping[str, torch.Tensor]) -> ExportedProgram:
+def trace(
+    module: nn.Module, example: Mapping[str, torch.Tensor], axes: Axes | None = None
+) -> ExportedProgram:
     """Export a module, its batch axis dynamic where the network allows it.
 
     Args:
         module: In eval mode, on the CPU.
         example: One batch for every input by name; it ran on these.
+        axes: The axis that counts samples, for inputs of which it is not axis 0.
 
     Raises:
         LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
     try:
-        return trace_dynamic(module, example)
+        return trace_dynamic(module, example, axes)
     except LiftError:
         # A network that fixes its own batch size still exports with it; any other obstacle shows up again.
         return _export(module, example, {name: {} for name in example})
 
 
-def trace_dynamic(module: nn.Module, example: Mapping[str, torch.Tensor]) -> ExportedProgram:
+def trace_dynamic(
+    module: nn.Module, example: Mapping[str, torch.Tensor], axes: Axes | None = None
+) -> ExportedProgram:
     """Export a module with a dynamic batch axis.
 
     Raises:
         LiftError: It cannot be traced so.
     """
-    rows = with_rows(example, _ROWS)
+    axes = axes or {}
+    rows = with_rows(example, _ROWS, axes)
+    shared = sharing_the_batch(example, axes)
     dim = Dim(BATCH, min=1)
-    shared = sharing_the_batch(example)
-    return _export(module, rows, {name: {0: dim} if name in shared else {} for name in rows})
+    return _export(module, rows, {name: {axes.get(name, 0): dim} if name in shared else {} for name in rows})
 
 
-def sharing_the_batch(example: Mapping[str, torch.Tensor]) -> set[str]:
-    """The inputs whose axis 0 has the size of the first input's: the batch."""
-    size = next(iter(example.values())).shape[:1]
-    return {name for name, tensor in example.items() if tensor.dim() and tensor.shape[:1] == size}
+def sharing_the_batch(example: Mapping[str, torch.Tensor], axes: Axes | None = None) -> set[str]:
+    """The inputs that hold as many samples as the first."""
+    axes = axes or {}
+    sizes = {name: samples_in(tensor, axes.get(name, 0)) for name, tensor in example.items()}
+    size = next(iter(sizes.values()))
+    return {name for name, own in sizes.items() if own is not None and own == size}
 
 
-def with_rows(example: Mapping[str, torch.Tensor], rows: int) -> dict[str, torch.Tensor]:
-    """The example cut to a number of rows, or repeated where it has fewer."""
-    shared = sharing_the_batch(example)
+def samples_in(tensor: torch.Tensor, axis: int) -> int | None:
+    """How many samples lie along an axis; None where there is no such axis."""
+    return int(tensor.shape[axis]) if tensor.dim() > axis else None
+
+
+def with_rows(
+    example: Mapping[str, torch.Tensor], rows: int, axes: Axes | None = None
+) -> dict[str, torch.Tensor]:
+    """The example cut to a number of samples, or repeated where it has fewer."""
+    axes = axes or {}
+    shared = sharing_the_batch(example, axes)
     return {
-        name: tensor[torch.arange(rows) % len(tensor)] if name in shared else tensor
+        name: tensor.index_select(axes.get(name, 0), torch.arange(rows) % tensor.shape[axes.get(name, 0)])
+        if name in shared
+        else tensor
         for name, tensor in example.items()
     }
 

@@ -23,7 +23,7 @@ from compress.backends.onnx_artifact import folded, write_artifact
 from compress.backends.providers import CPU, TENSORRT, XNNPACK, check_taken, requested, tells_its_graph
 from compress.errors import BundleError, DataError, NetworkError
 from compress.onnx_graph.precision import precision_of
-from compress.tensors import BATCH, TensorSpec
+from compress.tensors import TensorSpec, named_axes
 
 if TYPE_CHECKING:
     import onnx
@@ -248,11 +248,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def _spec(value: Any) -> TensorSpec:
-    shape = tuple(
-        size if isinstance(size, int) and size >= 0 else (BATCH if axis == 0 else str(size))
-        for axis, size in enumerate(value.shape)
-    )
-    return TensorSpec(value.name, _DTYPES.get(value.type, value.type), shape)
+    shape = (size if isinstance(size, int) and size >= 0 else str(size) for size in value.shape)
+    return TensorSpec(value.name, _DTYPES.get(value.type, value.type), named_axes(shape))
 
 
 def _essence(error: Exception) -> str:

@@ -20,7 +20,7 @@ import numpy as np
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.feeds import check_feeds
 from compress.errors import NetworkError, RecipeError, UnavailableError
-from compress.tensors import TensorSpec
+from compress.tensors import TensorSpec, take_samples
 
 if TYPE_CHECKING:
     import onnx
@@ -132,7 +132,9 @@ class TorchTensorRtSession(Session):
         if self._model is None:
             raise RuntimeError("the session is closed")
         check_feeds(self.inputs, feeds)
-        size = next((len(feeds[spec.name]) for spec in self.inputs if spec.dynamic_batch), 1)
+        size = next(
+            (feeds[spec.name].shape[spec.batch_axis] for spec in self.inputs if spec.dynamic_batch), 1
+        )
         batch = next((each for each in self.batches if each >= size), self.batches[-1])
         if size == batch or not any(spec.dynamic_batch for spec in self.inputs):
             return self._answer(feeds, batch)
@@ -151,12 +153,18 @@ class TorchTensorRtSession(Session):
         for start in range(0, size, batch):
             rows = np.minimum(np.arange(start, start + batch), size - 1)
             part = {
-                spec.name: feeds[spec.name][rows] if spec.dynamic_batch else feeds[spec.name]
+                spec.name: take_samples(feeds[spec.name], rows, spec.batch_axis)
+                if spec.dynamic_batch
+                else feeds[spec.name]
                 for spec in self.inputs
             }
             parts.append(self._answer(part, batch))
         return [
-            np.concatenate([part[index] for part in parts])[:size] if spec.dynamic_batch else parts[0][index]
+            take_samples(
+                np.concatenate([part[index] for part in parts], spec.batch_axis), slice(size), spec.batch_axis
+            )
+            if spec.dynamic_batch
+            else parts[0][index]
             for index, spec in enumerate(self.outputs)
         ]
 
@@ -225,7 +233,7 @@ def check_fixed(inputs: Sequence[TensorSpec]) -> None:
         NetworkError: Another axis of an input is.
     """
     for spec in inputs:
-        if any(isinstance(size, str) for size in spec.shape[1:]):
+        if any(isinstance(size, str) for size in spec.sample_shape):
             raise NetworkError(
                 "inputs of fixed shape but for the batch",
                 str(spec),

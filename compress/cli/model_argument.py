@@ -134,13 +134,17 @@ def given_shapes(
         raise UsageError(f"shapes for {names}", str(len(inputs)), "give --input once for each")
     ordered = zip(inputs, specs, strict=False)
     shapes = {given.name or spec.name: given.shape for given, spec in ordered}
-    open_batch = {spec.name for spec in specs if spec.dynamic_batch}
+    open_batch = {spec.name: spec.batch_axis for spec in specs if spec.dynamic_batch}
     if batch is not None:
         shapes = {
-            name: (batch, *shape[1:]) if name in open_batch else shape for name, shape in shapes.items()
+            name: (*shape[: open_batch[name]], batch, *shape[open_batch[name] + 1 :])
+            if name in open_batch
+            else shape
+            for name, shape in shapes.items()
         }
     first = shapes[specs[0].name] if specs and specs[0].name in shapes else specs[0].shape if specs else ()
-    fixed = first[0] if first and isinstance(first[0], int) else None
+    counted = first[specs[0].batch_axis] if first else None
+    fixed = counted if isinstance(counted, int) else None
     if batch is not None and fixed is not None and fixed != batch:
         raise UsageError(f"batch {batch}", f"a network of batch {fixed}", "leave --batch out")
     return batch or fixed or 1, shapes

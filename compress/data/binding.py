@@ -13,7 +13,7 @@ from compress.tensors import TensorSpec
 
 
 class BoundSplit(Split):
-    """Samples renamed and cast for a network; hashes stay those of the data itself.
+    """Samples renamed, cast and arranged for a network; hashes stay those of the data itself.
 
     Args:
         source: The data.
@@ -25,6 +25,7 @@ class BoundSplit(Split):
         self._source = source
         self._names = names
         self._inputs = inputs
+        self._axes = {spec.name: spec.batch_axis for spec in inputs if spec.batch_axis}
         self.labels = source.labels
         self.labelled = source.labelled
         self.classes = source.classes
@@ -38,8 +39,8 @@ class BoundSplit(Split):
         for batch in self._source.batches(size):
             for spec in self._inputs:  # batches of sequences differ in length, and some may not fit
                 _check_shape(batch.inputs[self._names[spec.name]], spec, self._source, "data")
-            cast = {spec.name: _cast(batch.inputs[self._names[spec.name]], spec) for spec in self._inputs}
-            yield Batch(cast, batch.targets)
+            cast = {spec.name: _arranged(batch.inputs[self._names[spec.name]], spec) for spec in self._inputs}
+            yield Batch(cast, batch.targets, self._axes)
 
     def _taken(self, indices: NDArray[np.int64]) -> BoundSplit:
         return BoundSplit(self._source.take(indices), self._names, self._inputs)
@@ -74,6 +75,16 @@ def bind_split(split: Split, inputs: Sequence[TensorSpec], role: str) -> Split:
     return BoundSplit(split, names, inputs)
 
 
+def matched(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """Samples ``(n, …)`` under the names of the network's inputs, in their types; nothing is said about their shapes.
+
+    Raises:
+        DataError: Names or dtypes do not fit.
+    """
+    names = _matched_names(list(arrays), inputs, "data")
+    return {spec.name: _cast(arrays[names[spec.name]], spec) for spec in inputs}
+
+
 def _matched_names(found: list[str], inputs: Sequence[TensorSpec], role: str) -> dict[str, str]:
     wanted = [spec.name for spec in inputs]
     if len(wanted) == len(found) == 1:
@@ -88,7 +99,7 @@ def _matched_names(found: list[str], inputs: Sequence[TensorSpec], role: str) ->
 
 
 def _check_shape(array: Array, spec: TensorSpec, split: Split, role: str) -> None:
-    found, wanted = array.shape[1:], spec.shape[1:]
+    found, wanted = array.shape[1:], spec.sample_shape
     if _fits(found, wanted):
         return
     described = (
@@ -117,6 +128,12 @@ def _advice(found: tuple[int, ...], wanted: tuple[int | str, ...], split: Split)
     if len(found) == 3 and _fits((found[1], found[2], found[0]), wanted):
         return "move the channels to the end: x.transpose(0, 2, 3, 1)"
     return "give data of that shape"
+
+
+def _arranged(array: Array, spec: TensorSpec) -> Array:
+    """Samples as the network takes them: in its type, along its axis."""
+    cast = _cast(array, spec)
+    return np.ascontiguousarray(np.moveaxis(cast, 0, spec.batch_axis)) if spec.batch_axis else cast
 
 
 def _cast(array: Array, spec: TensorSpec) -> Array:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from compress.tensors import take_samples
 
 Array = NDArray[Any]
 
@@ -20,34 +22,41 @@ READ_SIZE = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples along axis 0.
+    """Samples, as data holds them: along axis 0; or as a network takes them: along an axis of each input.
 
     Attributes:
-        inputs: One array per input name, each ``(n, …)``.
+        inputs: One array per input name, each ``(n, …)``; the samples may lie along another axis, which ``axes`` names.
         targets: Class labels, int64 ``(n,)``; float targets ``(n, …)``; integer targets of more axes, int64; boxes of
             each sample, an object array ``(n,)`` of float64 ``(k, 5 or 6)`` (:mod:`compress.data.boxes`); or None.
+        axes: The axis that counts the samples, for inputs of which it is not axis 0.
     """
 
     inputs: dict[str, Array]
     targets: Array | None
+    axes: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        name, array = next(iter(self.inputs.items()))
+        return int(array.shape[self.axes.get(name, 0)])
 
     def rows(self, indices: NDArray[np.int64] | slice) -> Batch:
         """Some of the samples."""
         targets = None if self.targets is None else self.targets[indices]
-        return Batch({name: array[indices] for name, array in self.inputs.items()}, targets)
+        taken = {
+            name: take_samples(array, indices, self.axes.get(name, 0)) for name, array in self.inputs.items()
+        }
+        return Batch(taken, targets, self.axes)
 
     @classmethod
     def joined(cls, batches: list[Batch]) -> Batch:
         """Batches one after the other; at least one."""
-        names = batches[0].inputs
+        first = batches[0]
         targets = [batch.targets for batch in batches if batch.targets is not None]
-        return cls(
-            {name: np.concatenate([batch.inputs[name] for batch in batches]) for name in names},
-            np.concatenate(targets) if targets else None,
-        )
+        inputs = {
+            name: np.concatenate([batch.inputs[name] for batch in batches], axis=first.axes.get(name, 0))
+            for name in first.inputs
+        }
+        return cls(inputs, np.concatenate(targets) if targets else None, first.axes)
 
 
 class RowDigest(NamedTuple):

@@ -103,11 +103,11 @@ def take_sample(session: Session, task: Task | None, share: float, narrow: bool 
 
     feeds = sample_feeds(session, task)
     answers = session.run(feeds)
-    first = feeds[session.inputs[0].name]
+    first = session.inputs[0]
     return Sample(
         inputs=_values("input", session.inputs, [feeds[spec.name] for spec in session.inputs], None, narrow),
         outputs=_values("output", session.outputs, answers, share, narrow),
-        batch=len(first) if first.ndim else 1,
+        batch=feeds[first.name].shape[first.batch_axis] if first.shape else 1,
         source="seeded noise" if task is None else "the first of the evaluation data",
         share=share,
     )

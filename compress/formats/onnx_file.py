@@ -13,7 +13,7 @@ from onnx import numpy_helper
 
 from compress.errors import LiftError, NetworkError
 from compress.onnx_graph.axes import open_negative_axes
-from compress.tensors import BATCH, TensorSpec
+from compress.tensors import TensorSpec, named_axes
 
 # The domains whose operators ONNX Runtime itself brings along.
 _DOMAINS = frozenset(
@@ -79,7 +79,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 
 def read_specs(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of a model; a dynamic axis 0 is the batch.
+    """Inputs and outputs of a model; where no axis is called ``batch``, a dynamic axis 0 is.
 
     Raises:
         NetworkError: An input or output is not a tensor of numbers.
@@ -102,14 +102,12 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
             f"'{value.name}', which is none",
             "cut it off the model",
         )
-    shape: list[int | str] = []
-    for axis, dim in enumerate(tensor.shape.dim):
-        if dim.HasField("dim_value"):
-            shape.append(dim.dim_value)
-        else:
-            shape.append(BATCH if axis == 0 else dim.dim_param or f"{value.name}_{axis}")
+    shape = [
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_{axis}"
+        for axis, dim in enumerate(tensor.shape.dim)
+    ]
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type)
-    return TensorSpec(value.name, np.dtype(dtype).name, tuple(shape))
+    return TensorSpec(value.name, np.dtype(dtype).name, named_axes(shape))
 
 
 def _refuse_custom_operators(model: onnx.ModelProto, path: Path) -> None:

@@ -20,7 +20,9 @@ from compress.formats.pt2_program import checked_config, checked_program
 from compress.formats.zip_archive import ZipArchive, damaged
 from compress.lift import plain_graph
 from compress.trace import (
+    Axes,
     Traced,
+    arrange,
     describe,
     essence,
     match_example,
@@ -31,7 +33,7 @@ from compress.trace import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from compress.network import Example
 
@@ -86,8 +88,16 @@ def read_pt2(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
     return programs["model"]
 
 
-def trace_pt2(program: ExportedProgram, path: Path, example: Example | None) -> Traced:
+def trace_pt2(
+    program: ExportedProgram, path: Path, example: Example | None, told: Axes | None = None
+) -> Traced:
     """An exported program with a batch to run it on: the example, else what the archive brings, else noise.
+
+    Args:
+        program: As :func:`read_pt2` gives it.
+        path: Its file, for messages.
+        example: Samples of real inputs along axis 0, whichever axis the program takes them along; None for none.
+        told: The axis of an input that counts samples; see :func:`compress.trace.trace_module`.
 
     Raises:
         DataError: The example does not fit the program's inputs.
@@ -100,17 +110,53 @@ def trace_pt2(program: ExportedProgram, path: Path, example: Example | None) -> 
     )
     graph = plain_graph(program)
     values = {str(node.target): node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")}
-    given = (
-        match_example(example, list(values), list(values)) if example is not None else _own_example(program)
-    )
+    reference = reference_of(graph, list(values))
+    axes: Axes = {}
+    if example is None:
+        given = _own_example(program)
+    else:
+        samples = match_example(example, list(values), list(values))
+        samples = {name: _of_kind(tensor, values[name]) for name, tensor in samples.items()}
+        possible = {name: _possible_axes(tensor, values[name]) for name, tensor in samples.items()}
+        given, axes = arrange(reference, samples, told, possible, fixed=_is_fixed(values, possible))
     inputs = {}
     for position, (name, value) in enumerate(values.items()):
         tensor = given.get(name)
-        inputs[name] = _noise(value, position) if tensor is None else _fitted(name, tensor, value)
-    reference = reference_of(graph, list(inputs))
+        axis = axes.get(name, 0)
+        inputs[name] = _noise(value, position) if tensor is None else _fitted(name, tensor, value, axis)
     run(reference, inputs)
-    fixed = all(value.dim() == 0 or isinstance(value.shape[0], int) for value in values.values())
-    return Traced(program, inputs, reference, fixed=fixed)
+    fixed = _is_fixed(values, {name: [axes.get(name, 0)] for name in values})
+    return Traced(program, inputs, reference, fixed=fixed, axes=axes)
+
+
+def _is_fixed(values: Mapping[str, torch.Tensor], axes: Mapping[str, Sequence[int]]) -> bool:
+    """Whether each of these axes has a fixed size: with another number of samples the program may fail, or worse."""
+    return all(
+        isinstance(size, int)
+        for name, value in values.items()
+        for size in (value.shape[axis] for axis in axes.get(name, [0]) if axis < value.dim())
+    )
+
+
+def _of_kind(tensor: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Floats in the width the program was exported for; NumPy's are float64 by default."""
+    return tensor.to(value.dtype) if tensor.is_floating_point() == value.is_floating_point() else tensor
+
+
+def _possible_axes(samples: torch.Tensor, value: torch.Tensor) -> list[int]:
+    """Where the axis of samples ``(n, …)`` may lie in an input, by the sizes that the program fixes."""
+    sizes = list(value.shape)
+    if samples.dim() != len(sizes):
+        return [0]
+    fitting = [
+        axis
+        for axis in range(len(sizes))
+        if all(
+            not isinstance(size, int) or size == own
+            for size, own in zip(sizes[:axis] + sizes[axis + 1 :], samples.shape[1:], strict=True)
+        )
+    ]
+    return [axis for axis in fitting if not isinstance(sizes[axis], int)] or fitting or [0]
 
 
 def _own_example(program: ExportedProgram) -> dict[str, torch.Tensor]:
@@ -135,11 +181,11 @@ def _noise(value: torch.Tensor, seed: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(value.dtype)
 
 
-def _fitted(name: str, tensor: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def _fitted(name: str, tensor: torch.Tensor, value: torch.Tensor, batch_axis: int) -> torch.Tensor:
     """The tensor in the dtype the program was exported for, with as many rows where its batch size is fixed."""
     same_kind = tensor.is_floating_point() == value.is_floating_point()
     fits = tensor.dim() == value.dim() and all(
-        not isinstance(size, int) or axis == 0 or size == tensor.shape[axis]
+        not isinstance(size, int) or axis == batch_axis or size == tensor.shape[axis]
         for axis, size in enumerate(value.shape)
     )
     if not (same_kind and fits):
@@ -148,8 +194,9 @@ def _fitted(name: str, tensor: torch.Tensor, value: torch.Tensor) -> torch.Tenso
         raise DataError(
             f"the input {name}: {dtype}[{shape}]", describe(tensor), "give data of that shape and dtype"
         )
-    if tensor.dim() and isinstance(value.shape[0], int):
-        tensor = tensor[torch.arange(value.shape[0]) % tensor.shape[0]]
+    if tensor.dim() and isinstance(value.shape[batch_axis], int):
+        rows = torch.arange(value.shape[batch_axis]) % tensor.shape[batch_axis]
+        tensor = tensor.index_select(batch_axis, rows)
     return tensor.to(value.dtype)
 
 

@@ -17,7 +17,9 @@ from compress.formats.zip_archive import ZipArchive
 from compress.lift import output_names, plain_graph, results_of
 from compress.lift_batch import merge_batches
 from compress.trace import (
+    Axes,
     Traced,
+    arrange,
     cast_floats,
     essence,
     match_example,
@@ -95,12 +97,13 @@ def _untrusted(found: str) -> UntrustedFileError:
     return UntrustedFileError("TorchScript that only computes", found, todo)
 
 
-def trace_torchscript(module: torch.jit.ScriptModule, example: Example) -> Traced:
+def trace_torchscript(module: torch.jit.ScriptModule, example: Example, told: Axes | None = None) -> Traced:
     """Trace a TorchScript module.
 
     Args:
         module: In eval mode.
-        example: One batch of real inputs, by name or in order.
+        example: Samples of real inputs along axis 0, by name or in order; the module may take them along another axis.
+        told: The axis of an input that counts samples; see :func:`compress.trace.trace_module`.
 
     Raises:
         DataError: The example does not name the module's inputs.
@@ -122,17 +125,19 @@ def trace_torchscript(module: torch.jit.ScriptModule, example: Example) -> Trace
         )
     bound = cast_floats(match_example(example, names, required), module)
     reference = reference_of(module, list(bound))
+    bound, axes = arrange(reference, bound, told)
     run(reference, bound)
     arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
-    graph = _graph(_Interpreted(module, arguments), bound)
-    return Traced(trace(_with_names(graph, module), bound), bound, reference)
+    graph = _graph(_Interpreted(module, arguments), bound, axes)
+    return Traced(trace(_with_names(graph, module), bound, axes), bound, reference, axes=axes)
 
 
-def _graph(interpreted: nn.Module, example: dict[str, torch.Tensor]) -> fx.GraphModule:
+def _graph(interpreted: nn.Module, example: dict[str, torch.Tensor], axes: Axes) -> fx.GraphModule:
     """The module's operations, its sizes computed from the batch where they follow it, else as in the example."""
     try:
-        two, three = (_watched(interpreted, with_rows(example, rows)) for rows in (2, 3))
-        return merge_batches(two, three, sizes=(2, 3)) or _watched(interpreted, example)
+        two, three = (_watched(interpreted, with_rows(example, rows, axes)) for rows in (2, 3))
+        axis = axes.get(next(iter(example)), 0)
+        return merge_batches(two, three, sizes=(2, 3), axis=axis) or _watched(interpreted, example)
     except LiftError:
         return _watched(interpreted, example)  # it may not run with other batch sizes
 

@@ -33,9 +33,9 @@ _SCALE_FROM = 64  # samples that the standard deviation is taken from
 
 def image_like(task: Task) -> bool:
     """Whether the inputs are one floating-point array ``(n, …)`` of four axes."""
-    inputs = next(task.evaluation.batches(1)).inputs
-    array = next(iter(inputs.values()))
-    return len(inputs) == 1 and array.ndim == 4 and array.dtype.kind == "f"
+    batch = next(task.evaluation.batches(1))
+    array = next(iter(batch.inputs.values()))
+    return len(batch.inputs) == 1 and not batch.axes and array.ndim == 4 and array.dtype.kind == "f"
 
 
 def judge_corruptions(candidate: Session, baseline: Session, task: Task, policy: GatePolicy) -> Check:

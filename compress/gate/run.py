@@ -264,14 +264,14 @@ class _Run:
         return self._rounds[number]
 
     def _recorded_latency(self) -> Check:
-        from compress.profiling.latency import sample_feeds
-
         profile = _profile(self.theirs)
         reason = _incomparable(profile, self.place.fingerprint())
         if reason is not None:
             return Check("latency", Verdict.SKIPPED, reason)
+        from compress.tensors import fixed_batch
+
         recorded = profile.latency[0]
-        batch = len(next(iter(sample_feeds(self.our_session, self.task, recorded.batch).values())))
+        batch = fixed_batch(self.our_session.inputs) or recorded.batch
         if batch != recorded.batch:
             told = f"recorded at batch {recorded.batch}, and the candidate takes {batch}"
             return Check("latency", Verdict.SKIPPED, told)

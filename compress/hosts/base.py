@@ -13,6 +13,7 @@ from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, Session
 from compress.hosts.machine import fingerprint
 from compress.record import Latency, Source
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     from compress.target import Target
@@ -213,7 +214,5 @@ class Host(ABC):
 
 def batch_sizes(session: Session, target: Target) -> tuple[int, ...]:
     """The target's batch sizes, or the one size that a network of fixed batch takes."""
-    spec = session.inputs[0]
-    if spec.dynamic_batch or not spec.shape:
-        return tuple(dict.fromkeys(target.batch_sizes))
-    return (int(spec.shape[0]),)
+    fixed = fixed_batch(session.inputs)
+    return tuple(dict.fromkeys(target.batch_sizes)) if fixed is None else (fixed,)

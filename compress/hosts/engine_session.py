@@ -12,6 +12,7 @@ from compress.backends.feeds import check_feeds
 from compress.backends.tensorrt import release_of
 from compress.backends.trtexec import output_arguments
 from compress.backends.trtexec_output import outputs_of
+from compress.tensors import take_samples
 
 if TYPE_CHECKING:
     from compress.hosts.engines import Engine, Engines
@@ -48,24 +49,28 @@ class EngineSession(Session):
         if not any(spec.dynamic_batch for spec in self.inputs):
             return self._answer(feeds, 1)
         least, most = self._batches
-        size = len(next(feeds[spec.name] for spec in self.inputs if spec.dynamic_batch))
+        size = next(feeds[spec.name].shape[spec.batch_axis] for spec in self.inputs if spec.dynamic_batch)
         parts = []
         for start in range(0, size, most):
             count = min(most, size - start)
             rows = np.minimum(np.arange(start, start + max(count, least)), size - 1)
             part = {
-                spec.name: feeds[spec.name][rows] if spec.dynamic_batch else feeds[spec.name]
+                spec.name: take_samples(feeds[spec.name], rows, spec.batch_axis)
+                if spec.dynamic_batch
+                else feeds[spec.name]
                 for spec in self.inputs
             }
             answers = self._answer(part, len(rows))
             parts.append(
                 [
-                    answer[:count] if spec.dynamic_batch else answer
+                    take_samples(answer, slice(count), spec.batch_axis) if spec.dynamic_batch else answer
                     for spec, answer in zip(self.outputs, answers, strict=True)
                 ]
             )
         return [
-            np.concatenate([part[index] for part in parts]) if spec.dynamic_batch else parts[0][index]
+            np.concatenate([part[index] for part in parts], spec.batch_axis)
+            if spec.dynamic_batch
+            else parts[0][index]
             for index, spec in enumerate(self.outputs)
         ]
 

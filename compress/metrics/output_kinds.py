@@ -102,34 +102,50 @@ class OutputKind:
 def output_kinds(
     outputs: Sequence[TensorSpec], model: onnx.ModelProto | None, examples: Sequence[Array] | None = None
 ) -> tuple[OutputKind, ...]:
-    """What each output holds.
+    """What each output holds; axes are those of outputs as they are judged, with samples along axis 0.
 
     Args:
         outputs: The network's outputs.
         model: Its graph, with or without weights; None where there is none.
-        examples: The original's outputs for some samples, in the same order; None where they are not known. They tell
-            probabilities and vectors of unit length that the graph does not show.
+        examples: The original's outputs for some samples, in the same order, samples along axis 0; None where they are
+            not known. They tell probabilities and vectors of unit length that the graph does not show.
     """
     graph = None
     if model is not None:
         from compress.onnx_graph.graph import Graph
 
         graph = Graph(model)
-    found = [
-        _kind(spec, index, graph, None if examples is None else examples[index])
-        for index, spec in enumerate(outputs)
+    judged = [
+        _as_judged(spec, None if examples is None else examples[index]) for index, spec in enumerate(outputs)
     ]
-    return tuple(_with_boxes(found, outputs))
+    found = [
+        _kind(spec, order, index, graph, None if examples is None else examples[index])
+        for index, (spec, order) in enumerate(judged)
+    ]
+    return tuple(_with_boxes(found, [spec for spec, _ in judged]))
 
 
-def _kind(spec: TensorSpec, index: int, graph: Graph | None, example: Array | None) -> OutputKind:
+def _as_judged(spec: TensorSpec, example: Array | None) -> tuple[TensorSpec, tuple[int, ...]]:
+    """An output with its samples along axis 0, and the axis there of each of its own axes."""
+    rank, counts = len(spec.shape), spec.batch_axis
+    if (
+        example is not None and example.ndim == rank + 1
+    ):  # no axis of it counts samples: it belongs to one alone
+        return TensorSpec(spec.name, spec.dtype, (1, *spec.shape)), tuple(range(1, rank + 1))
+    order = tuple(0 if axis == counts else axis + (axis < counts) for axis in range(rank))
+    return TensorSpec(spec.name, spec.dtype, (*spec.shape[counts : counts + 1], *spec.sample_shape)), order
+
+
+def _kind(
+    spec: TensorSpec, order: Sequence[int], index: int, graph: Graph | None, example: Array | None
+) -> OutputKind:
     dtype = np.dtype(spec.dtype) if spec.dtype not in ("bfloat16", "float8e4m3fn") else np.dtype("float32")
     if dtype.kind in "OSU":
         return OutputKind(spec.name, index, "texts", None, "its type")
     if dtype.kind in "iub":
         return OutputKind(spec.name, index, "integers", None, "its type")
     for told in (
-        None if graph is None else _by_graph(spec, graph),
+        None if graph is None else _by_graph(spec, order, graph),
         None if example is None else _by_numbers(spec, example),
         _by_name(spec),
     ):
@@ -148,15 +164,17 @@ def _kind(spec: TensorSpec, index: int, graph: Graph | None, example: Array | No
 _Told = tuple[Kind, int | None, str]
 
 
-def _by_graph(spec: TensorSpec, graph: Graph) -> _Told | None:
+def _by_graph(spec: TensorSpec, order: Sequence[int], graph: Graph) -> _Told | None:
     """What the nodes behind an output show, and those that read it too."""
-    seen = _behind(spec.name, graph, len(spec.shape))
+    rank = len(order)
+    seen = _behind(spec.name, graph, rank)
     if seen is not None:
-        return seen
+        kind, own, reason = seen
+        return kind, None if own is None else order[own], reason
     for node in _readers(spec.name, graph):
         if node.op_type in ("Softmax", "LogSoftmax", "ArgMax"):
-            axis = _axis_of(node, len(spec.shape), graph)
-            return "classes", axis, f"{node.op_type} reads it"
+            axis = _axis_of(node, rank, graph)
+            return "classes", None if axis is None else order[axis], f"{node.op_type} reads it"
     vocabulary = _vocabulary(graph)
     last = spec.shape[-1] if len(spec.shape) >= 2 else None
     if isinstance(last, int) and last >= _LEAST_VOCABULARY and last in vocabulary:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from compress.onnx_graph.graph import subgraphs
 
@@ -34,3 +36,33 @@ def _values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
     for node in graph.node:
         for body in subgraphs(node):
             yield from _values(body)
+
+
+def open_length(model: onnx.ModelProto, length: int, shapes: Mapping[str, Sequence[int | str]]) -> None:
+    """Open axes of one length in a model that was exported for it, in place; whether it computes others is not known.
+
+    Args:
+        model: Exported for sequences of this length.
+        length: A number that nothing else in the model has.
+        shapes: Shapes of its inputs and outputs, by name; a name for each axis that is opened.
+    """
+    del model.graph.value_info[:]  # they hold the one length
+    for value in (*model.graph.input, *model.graph.output):
+        for dim, size in zip(value.type.tensor_type.shape.dim, shapes[value.name], strict=True):
+            if isinstance(size, str):
+                dim.dim_param = size
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        target = constants.get(node.input[1]) if node.op_type == "Reshape" else None
+        if target is None:
+            continue
+        sizes = numpy_helper.to_array(target)
+        if length in sizes and 0 not in sizes:
+            # 0 takes the size of the same axis of the input.
+            kept = numpy_helper.from_array(
+                np.where(sizes == length, 0, sizes), f"{node.output[0]}_any_length"
+            )
+            model.graph.initializer.append(kept)
+            node.input[1] = kept.name
+            for attribute in [each for each in node.attribute if each.name == "allowzero"]:
+                node.attribute.remove(attribute)

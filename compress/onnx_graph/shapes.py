@@ -196,7 +196,7 @@ def _set_input_shapes(sketch: onnx.ModelProto, batch: int, shapes: Mapping[str, 
             raise NetworkError(
                 "the shape of an input", f"one for '{name}'", f"name one of: {', '.join(specs)}"
             )
-    batch_names = {spec.shape[0] for spec in specs.values() if spec.dynamic_batch} - {"?"}
+    batch_names = {spec.shape[spec.batch_axis] for spec in specs.values() if spec.dynamic_batch} - {"?"}
     for value in sketch.graph.input:
         tensor_type = value.type.tensor_type
         if value.name not in specs or not value.type.HasField("tensor_type"):

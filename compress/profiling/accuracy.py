@@ -14,6 +14,7 @@ from compress.metrics.metric import Values
 from compress.metrics.outcomes import OutcomeCollector, Outcomes
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.record import LEAST_SAMPLES, Accuracy, Drop, Interval, OutputAccuracy
+from compress.sample_axis import holds_samples, samples_first
 from compress.statistics.bootstrap import mean_interval
 from compress.statistics.bounded_mean import bounded_mean_bounds
 from compress.statistics.paired import tango_bounds
@@ -99,7 +100,7 @@ def _read_by_labels(session: Session, task: Task) -> set[str]:
 def forward(
     session: Session, batch: Batch, finite: Collection[str] | None = None
 ) -> list[np.ndarray[Any, Any]]:
-    """Run one batch, padded with its last sample where the network takes only a fixed number.
+    """The outputs for one batch, samples along axis 0; padded with its last where the network takes a fixed number.
 
     Args:
         session: The opened build.
@@ -109,16 +110,12 @@ def forward(
     Raises:
         NetworkError: One of these outputs holds NaN or infinity.
     """
-    size = len(next(iter(batch.inputs.values())))
-    fixed = fixed_batch(session.inputs)
-    if fixed is None or fixed == size:
-        feeds = batch.inputs
-    else:
-        feeds = {
-            name: np.concatenate([array, np.repeat(array[-1:], fixed - size, axis=0)])
-            for name, array in batch.inputs.items()
-        }
-    outputs = [output[:size] if output.ndim else output for output in session.run(feeds)]
+    size, fixed = len(batch), fixed_batch(session.inputs)
+    fed = batch if fixed in (None, size) else batch.rows(np.minimum(np.arange(fixed or size), size - 1))
+    outputs = [
+        samples_first(output, spec, size, len(fed))
+        for spec, output in zip(session.outputs, session.run(fed.inputs), strict=True)
+    ]
     for spec, output in zip(session.outputs, outputs, strict=True):
         if finite is not None and spec.name not in finite:
             continue
@@ -293,9 +290,9 @@ def batch_size(session: Session, task: Task) -> int:
     if fixed is not None:
         return fixed
     first = next(task.evaluation.batches(1))
-    held = sum(output.nbytes for output in session.run(first.inputs)) + sum(
-        array.nbytes for array in first.inputs.values()
-    )
+    if not holds_samples(session.run, first, session.outputs):
+        return 1
+    held = sum(array.nbytes for array in (*session.run(first.inputs), *first.inputs.values()))
     return max(1, min(BATCH_SIZE, _BATCH_BYTES // max(1, held)))
 
 

@@ -23,7 +23,7 @@ from compress.profiling.noise import drift
 from compress.profiling.steady_state import warm_up
 from compress.record import Interval, Latency, WarmUp
 from compress.statistics.quantiles import quantile_interval
-from compress.tensors import BATCH
+from compress.tensors import BATCH, fixed_batch
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
@@ -123,7 +123,7 @@ def sample_feeds(
         DataError: There is no data, and an axis of an input is open beside the batch: nothing says how long it is; or a
             shape does not fit its input.
     """
-    fixed = int(session.inputs[0].with_batch(batch)[0])
+    fixed = fixed_batch(session.inputs) or batch
     if task is None:
         return _noise(session.inputs, batch, shapes)
     rows = _alike(task, fixed)
@@ -136,7 +136,10 @@ def _alike(task: Task, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     found: dict[tuple[object, ...], list[int]] = {}
     row = 0
     for part in task.evaluation.take(looked).batches(most):
-        shape = tuple(array.shape[1:] for array in part.inputs.values())
+        shape = tuple(
+            array.shape[: part.axes.get(name, 0)] + array.shape[part.axes.get(name, 0) + 1 :]
+            for name, array in part.inputs.items()
+        )
         found.setdefault(shape, []).extend(range(row, row + len(part)))
         row += len(part)
         if len(found[shape]) >= most and len(found) == 1:
@@ -179,9 +182,10 @@ def _by_name(inputs: Sequence[TensorSpec], given: GivenShapes) -> dict[str, Sequ
         if name and name not in known:
             raise DataError("the shape of an input", f"one for '{name}'", f"name one of: {', '.join(names)}")
         wanted = known[name] if name else spec
-        sizes = zip(wanted.shape[1:], shape[1:], strict=False)
+        counts = wanted.batch_axis
         fits = len(shape) == len(wanted.shape) and all(
-            isinstance(own, str) or own == size for own, size in sizes
+            axis == counts or isinstance(own, str) or own == size
+            for axis, (own, size) in enumerate(zip(wanted.shape, shape, strict=False))
         )
         if not fits:
             raise DataError(f"a shape for {wanted}", "x".join(map(str, shape)), "give one size for each axis")

@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.metrics.output_kinds import OutputKind, output_kinds
-from compress.tensors import fixed_batch
+from compress.sample_axis import judged_examples
 
 if TYPE_CHECKING:
     import onnx
 
     from compress.backends.base import Session
     from compress.task import Task
-
-#: Samples whose outputs are looked at.
-_LOOKED_AT = 8
 
 
 def bound_to(task: Task, session: Session, path: Path | None, kinds: Sequence[OutputKind] = ()) -> Task:
@@ -36,8 +33,8 @@ def bound_to(task: Task, session: Session, path: Path | None, kinds: Sequence[Ou
     labelled = all(metric.needs == "labels" for metric in bound.metrics)
     if kinds or (labelled and len(session.outputs) == 1):
         return bound
-    feeds = bound.example(fixed_batch(session.inputs) or _LOOKED_AT)
-    found = output_kinds(session.outputs, _graph(path), session.run(feeds))
+    examples = judged_examples(session.run, bound, session.inputs, session.outputs)
+    found = output_kinds(session.outputs, _graph(path), examples)
     return task.bind(session.inputs, session.outputs, found)
 
 

@@ -13,6 +13,7 @@ from torch import fx
 from compress.errors import DataError
 from compress.export import in_eval_mode
 from compress.metrics.outcomes import OutcomeCollector, Outcomes, worst_drop
+from compress.sample_axis import samples_first
 from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ class CalibrationJudge:
         assert network.graph is not None
         self._metrics = context.task.metrics
         self._names = [spec.name for spec in network.inputs]
+        self._outputs = network.outputs
         fixed = fixed_batch(network.inputs)
         self._calibration, self._fixed = context.task.calibration, fixed
         self._originals: list[list[np.ndarray[Any, Any]]] | None = None
         if any(metric.needs == "reference" for metric in self._metrics):
-            self._originals = [_run(network.graph, batch, self._names) for batch in self._batches()]
+            self._originals = [self._run(network.graph, batch) for batch in self._batches()]
         self._before = self._outcomes(network.graph)
         self.samples = len(self._before[0])
         if not self.samples:
@@ -63,7 +65,7 @@ class CalibrationJudge:
         originals = repeat(None) if self._originals is None else self._originals
         collector = OutcomeCollector(self._metrics)
         for batch, original in zip(self._batches(), originals, strict=False):
-            collector.add(_run(graph, batch, self._names), batch.targets, original)
+            collector.add(self._run(graph, batch), batch.targets, original)
         return collector.outcomes()
 
     def _batches(self) -> Iterator[Batch]:
@@ -72,8 +74,11 @@ class CalibrationJudge:
             if self._fixed is None or len(batch) == self._fixed:
                 yield batch
 
-
-def _run(graph: fx.GraphModule, batch: Batch, names: list[str]) -> list[np.ndarray[Any, Any]]:
-    with in_eval_mode(graph), torch.no_grad():
-        outputs = graph(*(torch.from_numpy(batch.inputs[name]) for name in names))
-    return [each.numpy() for each in (outputs if isinstance(outputs, tuple | list) else (outputs,))]
+    def _run(self, graph: fx.GraphModule, batch: Batch) -> list[np.ndarray[Any, Any]]:
+        with in_eval_mode(graph), torch.no_grad():
+            outputs = graph(*(torch.from_numpy(batch.inputs[name]) for name in self._names))
+        outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
+        return [
+            samples_first(each.numpy(), spec, len(batch), len(batch))
+            for spec, each in zip(self._outputs, outputs, strict=True)
+        ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from compress.onnx_graph.graph import Graph
 from compress.quantization.states import state_inputs
+from compress.tensors import BATCH, take_samples
 
 Batch = Mapping[str, NDArray[Any]]
 
@@ -28,20 +29,20 @@ def bounded(
 ) -> Iterator[Batch]:
     """The same samples in batches no larger than given, and so small that some tensors of them all fit in memory.
 
-    A batch stays whole where the network does not take any number of samples. It takes any number where the first axis
-    of every input and of every output has one and the same name.
+    A batch stays whole where the network does not take any number of samples. It takes any number where the axis of the
+    samples has one and the same name in every input and in every output.
 
     Args:
-        batches: For each input its array; axis 0 counts samples. They are read one at a time.
+        batches: For each input its array, as the network takes it. They are read one at a time.
         graph: Graph of a network whose shapes are inferred.
         tensors: Names of those that a run hands out; where a size is unknown they count as nothing.
         at_once: Bytes of them that may be in memory at once.
     """
     names = list(tensors)
     any_number = _takes_any_number(graph)
-    states = state_inputs(graph)
+    states, axes = state_inputs(graph), sample_axes(graph)
     for batch in batches:
-        count = samples_in(batch, states)
+        count = samples_in(batch, states, axes)
         size = sample_bytes(batch, graph, names) if any_number else 0
         rows = max(1, at_once // size) if size and not set(states) & set(batch) else count
         if rows >= count:
@@ -50,7 +51,10 @@ def bounded(
             parts = math.ceil(count / rows)  # of nearly the same size
             edges = [count * part // parts for part in range(parts + 1)]
             for start, stop in pairwise(edges):
-                yield {name: values[start:stop] for name, values in batch.items()}
+                yield {
+                    name: take_samples(values, slice(start, stop), axes.get(name, 0))
+                    for name, values in batch.items()
+                }
 
 
 def hold_back(
@@ -63,12 +67,13 @@ def hold_back(
         samples: At least 1; fewer are held where they would take more than :data:`HELD` bytes.
         model: Decides which inputs are first states of recurrences, which are zeros where a batch has none.
     """
-    states = state_inputs(Graph(model))
+    graph = Graph(model)
+    states, axes = state_inputs(graph), sample_axes(graph)
     held: list[Batch] = []
     room = HELD
     rest = iter(batches)
     for batch in rest:
-        count = samples_in(batch, states)
+        count = samples_in(batch, states, axes)
         held.append(with_states(batch, states, count))
         samples -= count
         room -= sum(values.nbytes for values in batch.values())
@@ -79,13 +84,13 @@ def hold_back(
 
 def first_of(batches: Iterable[Batch], samples: int, graph: Graph) -> list[Batch]:
     """The first batches, until they have so many samples."""
-    states = state_inputs(graph)
+    states, axes = state_inputs(graph), sample_axes(graph)
     found: list[Batch] = []
     for batch in batches:
         if samples <= 0:
             break
         found.append(batch)
-        samples -= samples_in(batch, states)
+        samples -= samples_in(batch, states, axes)
     return found
 
 
@@ -94,10 +99,27 @@ def sample_bytes(batch: Batch, graph: Graph, tensors: Iterable[str]) -> int:
     return sum(_sample_bytes(graph, name, batch) for name in tensors)
 
 
-def samples_in(batch: Batch, states: Mapping[str, Any]) -> int:
-    """How many samples a batch has; 0 where it has nothing but first states."""
+def sample_axes(graph: Graph) -> dict[str, int]:
+    """The axis that counts samples of each input: the one named ``batch``, or axis 0."""
+    return {name: _sample_axis(graph.shape(name)) for name in graph.inputs}
+
+
+def samples_in(batch: Batch, states: Mapping[str, Any], axes: Mapping[str, int]) -> int:
+    """How many samples a batch has; 0 where it has nothing but first states.
+
+    Args:
+        batch: For each input its array.
+        states: Inputs that are first states, by name.
+        axes: As :func:`sample_axes` tells them.
+    """
     counted = next((name for name in batch if name not in states), None)
-    return 0 if counted is None or not batch[counted].ndim else len(batch[counted])
+    return (
+        0 if counted is None or not batch[counted].ndim else int(batch[counted].shape[axes.get(counted, 0)])
+    )
+
+
+def _sample_axis(shape: Sequence[int | str | None] | None) -> int:
+    return shape.index(BATCH) if shape is not None and BATCH in shape else 0
 
 
 def with_states(batch: Batch, states: Mapping[str, Any], count: int) -> Batch:
@@ -126,7 +148,8 @@ def thinned(values: NDArray[Any], most: int) -> NDArray[Any]:
 def _takes_any_number(graph: Graph) -> bool:
     states = state_inputs(graph)
     fed = [name for name in graph.inputs if name not in states]
-    first = {(graph.shape(name) or (None,))[0] for name in (*fed, *graph.outputs)}
+    shapes = [graph.shape(name) or (None,) for name in (*fed, *graph.outputs)]
+    first = {shape[_sample_axis(shape)] for shape in shapes}
     return len(first) == 1 and isinstance(next(iter(first)), str)
 
 
@@ -137,7 +160,9 @@ def _sample_bytes(graph: Graph, name: str, batch: Batch) -> int:
         return 0
     sizes = dict[str, int]()
     for given, values in batch.items():
-        named = zip((graph.shape(given) or ())[1:], values.shape[1:], strict=False)
+        named = zip(graph.shape(given) or (), values.shape, strict=False)
         sizes.update((axis, size) for axis, size in named if isinstance(axis, str))
-    known = [axis if isinstance(axis, int) else sizes.get(axis or "", 0) for axis in shape[1:]]
+    counts = _sample_axis(shape)
+    of_sample = (*shape[:counts], *shape[counts + 1 :])
+    known = [axis if isinstance(axis, int) else sizes.get(axis or "", 0) for axis in of_sample]
     return 4 * math.prod(known)

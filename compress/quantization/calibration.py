@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 from compress.errors import DataError, NetworkError
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.sessions import open_session, part
-from compress.quantization.batches import Batch, bounded, samples_in, thinned, with_states
+from compress.quantization.batches import (
+    Batch,
+    bounded,
+    sample_axes,
+    samples_in,
+    thinned,
+    with_states,
+)
 from compress.quantization.grid import Range
 from compress.quantization.observers import Observer
 from compress.quantization.states import state_inputs
@@ -157,7 +164,7 @@ def watch(
     Args:
         model: The float network.
         tensors: Names of float32 tensors, graph inputs among them.
-        batches: For each input its array; axis 0 counts samples. Batches need not be alike: sequences of another
+        batches: For each input its array, as the network takes it. Batches need not be alike: sequences of another
             length are another batch. A network with a static batch size needs every batch in that size. They are
             read once, one at a time, and run in parts where the tensors would take too much memory. The first state
             of a recurrent operator may be left out; it is zeros then.
@@ -185,7 +192,7 @@ class Watched:
         self._graph = Graph(model)
         self._tensors = tensors
         self._computed = [name for name in tensors if name not in self._graph.inputs]
-        self._states = state_inputs(self._graph)
+        self._states, self._axes = state_inputs(self._graph), sample_axes(self._graph)
 
     def over(self, batches: Iterable[Batch]) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
         """Run over samples; as :func:`watch`."""
@@ -193,7 +200,7 @@ class Watched:
         session = None  # opened for the first batch, where there is one
         for batch in bounded(_checked(batches, inputs, set(self._states)), self._graph, self._tensors):
             session = session or _session(self._graph, self._computed)
-            count = samples_in(batch, self._states)
+            count = samples_in(batch, self._states, self._axes)
             feeds = with_states(batch, self._states, count)
             yield count, {**feeds, **_run(session, self._computed, feeds)}
 

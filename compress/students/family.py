@@ -82,9 +82,14 @@ def check_fits(student: nn.Module, network: Network, example: Sequence[Tensor]) 
             "give it the same inputs in the same order",
         ) from error
     outputs = result if isinstance(result, list | tuple) else (result,)
-    found = [list(each.shape[1:]) for each in outputs if isinstance(each, Tensor)]
-    wanted = [list(spec.shape[1:]) for spec in network.outputs]
-    if found != wanted:
+    axes = [spec.batch_axis for spec in network.outputs]
+    tensors = [each for each in outputs if isinstance(each, Tensor)]
+    found = [
+        [size for axis, size in enumerate(each.shape) if axis != counts]
+        for each, counts in zip(tensors, axes, strict=False)
+    ]
+    wanted = [list(spec.sample_shape) for spec in network.outputs]
+    if len(tensors) != len(axes) or found != wanted:
         raise NetworkError(
             f"a student whose outputs have the network's shapes, {wanted} without the batch",
             str(found),

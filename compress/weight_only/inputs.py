@@ -10,8 +10,10 @@ import onnx
 from numpy.typing import NDArray
 
 from compress.errors import DataError, NetworkError
+from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.sessions import open_session
 from compress.onnx_graph.weights import folder_of, stored
+from compress.quantization.batches import sample_axes, samples_in
 from compress.quantization.shelf import Shelf
 from compress.quantization.walk import Walk
 from compress.weight_only.layers import Layer, as_stored
@@ -42,11 +44,12 @@ class CalibrationInputs:
     def __init__(self, model: onnx.ModelProto, batches: Iterable[Feed], samples: int, shelf: Shelf) -> None:
         self.feeds: list[Feed] = []
         self.samples = 0
+        axes = sample_axes(Graph(model))
         for batch in batches:
             if self.samples >= samples:
                 break
             self.feeds.append(batch)
-            self.samples += len(next(iter(batch.values())))
+            self.samples += samples_in(batch, {}, axes)
         if not self.feeds:
             raise DataError(
                 "calibration samples", "none", "give at least one batch, better 100 samples or more"

@@ -1,0 +1,190 @@
+"""What an ONNX file declares of its inputs and outputs, corrected by what it gives when it runs.
+
+Files declare shapes that their networks do not give: an exporter wrote down what it was told. ONNX Runtime only warns,
+and folding believes it. And nothing in a file says which axis counts samples; here it gets the name ``batch``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+
+from compress.onnx_graph.sessions import open_session
+from compress.sample_axis import SampleAxes, find_axes
+from compress.tensors import BATCH, TensorSpec
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def as_it_runs(
+    model: onnx.ModelProto,
+    inputs: Sequence[TensorSpec],
+    samples: Mapping[str, Array],
+    told: Mapping[str, int] | None = None,
+) -> onnx.ModelProto:
+    """The model, declaring the axes and the output shapes that it has when it runs.
+
+    Args:
+        model: As the file holds it; it is not changed.
+        inputs: What it declares of its inputs.
+        samples: At least one sample of each input, ``(n, …)``.
+        told: The axis of an input that counts samples, by its name; ``""`` names that of all others. None finds them.
+
+    Returns:
+        The model itself where it declares what is so, or does not run on these samples.
+
+    Raises:
+        NetworkError: Samples depend on each other along every axis.
+    """
+    try:
+        session = open_session(model, optimized=False)
+    except Exception:  # noqa: BLE001 - what opens it for use tells why
+        return model
+    names = [value.name for value in model.graph.output]
+
+    def run(feeds: Mapping[str, Array]) -> list[Array]:
+        given: list[Array] = session.run(
+            names, {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        )
+        return given
+
+    possible = {spec.name: possible_axes(spec, samples[spec.name][0]) for spec in inputs}
+    axes = {
+        name: (told or {}).get(name, (told or {}).get("", fitting[0])) for name, fitting in possible.items()
+    }
+    sizes = {size for spec in inputs for size in spec.shape[axes[spec.name] : axes[spec.name] + 1]}
+    fixed = {size for size in sizes if isinstance(size, int)}
+    if not fixed:
+        found = find_axes(run, samples, possible, told=told)
+        if found is not None:
+            model, axes = with_sample_axes(model, found), found.inputs
+    try:
+        given = [
+            run({name: _batch(samples[name], rows, axis) for name, axis in axes.items()})
+            for rows in (fixed or {1, 2})
+        ]
+    except Exception:  # noqa: BLE001 - binding the data tells what does not fit
+        return model
+    return with_given_shapes(model, given)
+
+
+def _batch(samples: Array, rows: int, axis: int) -> Array:
+    """So many samples along an axis, repeated where there are fewer."""
+    return np.moveaxis(samples[np.arange(rows) % len(samples)], 0, axis)
+
+
+def possible_axes(spec: TensorSpec, sample: Array) -> list[int]:
+    """Where the axis of the samples may lie in an input, open axes before fixed ones.
+
+    Args:
+        spec: What the file declares.
+        sample: One sample of the data.
+    """
+    if len(spec.shape) != sample.ndim + 1:
+        return [0]
+    fitting = [
+        axis
+        for axis in range(len(spec.shape))
+        if all(
+            isinstance(size, str) or size == own
+            for size, own in zip(spec.shape[:axis] + spec.shape[axis + 1 :], sample.shape, strict=True)
+        )
+    ]
+    return [axis for axis in fitting if isinstance(spec.shape[axis], str)] or fitting or [0]
+
+
+def with_sample_axes(model: onnx.ModelProto, axes: SampleAxes) -> onnx.ModelProto:
+    """The model with the name ``batch`` for the axes that count samples, and for no other.
+
+    Args:
+        model: It is not changed.
+        axes: As :func:`compress.sample_axis.find_axes` found them.
+
+    Returns:
+        The model itself where its names say so already.
+    """
+    outputs = {
+        value.name: axis
+        for value, axis in zip(model.graph.output, axes.outputs, strict=True)
+        if axis is not None
+    }
+    wanted = {**axes.inputs, **outputs}
+    values = [value for value in (*model.graph.input, *model.graph.output) if value.name in wanted]
+    if not any(wanted.values()) and not any(_named_elsewhere(value, wanted[value.name]) for value in values):
+        return model  # axis 0 counts samples where no axis is named
+    renamed = onnx.ModelProto()
+    renamed.CopyFrom(model)
+    values = [value for value in (*renamed.graph.input, *renamed.graph.output) if value.name in wanted]
+    names = {BATCH, *(_name(value, wanted[value.name]) for value in values)} - {""}
+    for value in (*renamed.graph.input, *renamed.graph.output, *renamed.graph.value_info):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if axis == wanted.get(value.name) and not dim.HasField("dim_value"):
+                dim.dim_param = BATCH
+            elif dim.dim_param in names:  # the name says something else now
+                dim.dim_param = f"{value.name}_{axis}"
+    return renamed
+
+
+def with_given_shapes(model: onnx.ModelProto, given: Sequence[Sequence[Array]]) -> onnx.ModelProto:
+    """The model with output shapes that do not contradict what it gives.
+
+    Args:
+        model: It is not changed.
+        given: All outputs of one or more runs.
+
+    Returns:
+        The model itself where nothing contradicts it.
+    """
+    wrong = {
+        value.name: shape
+        for index, value in enumerate(model.graph.output)
+        if (shape := _corrected(value, [run[index].shape for run in given])) is not None
+    }
+    if not wrong:
+        return model
+    corrected = onnx.ModelProto()
+    corrected.CopyFrom(model)
+    for value in (*corrected.graph.output, *corrected.graph.value_info):
+        if value.name in wrong:
+            kind = value.type.tensor_type
+            shape = onnx.helper.make_tensor_type_proto(kind.elem_type, wrong[value.name]).tensor_type.shape
+            kind.shape.CopyFrom(shape)
+    return corrected
+
+
+def _corrected(value: onnx.ValueInfoProto, shapes: Sequence[tuple[int, ...]]) -> list[int | str] | None:
+    """The shape to declare; None where the declared one, if there is any, is not contradicted."""
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+        return None
+    dims = list(kind.shape.dim)
+    if any(len(shape) != len(dims) for shape in shapes):
+        return [f"{value.name}_{axis}" for axis in range(len(shapes[0]))]
+    contradicted = [
+        dim.HasField("dim_value") and any(shape[axis] != dim.dim_value for shape in shapes)
+        for axis, dim in enumerate(dims)
+    ]
+    if not any(contradicted):
+        return None
+    return [
+        f"{value.name}_{axis}"
+        if wrong or (not dim.HasField("dim_value") and not dim.dim_param)
+        else dim.dim_value
+        if dim.HasField("dim_value")
+        else dim.dim_param
+        for axis, (dim, wrong) in enumerate(zip(dims, contradicted, strict=True))
+    ]
+
+
+def _name(value: onnx.ValueInfoProto, axis: int) -> str:
+    dims = value.type.tensor_type.shape.dim
+    return str(dims[axis].dim_param) if axis < len(dims) else ""
+
+
+def _named_elsewhere(value: onnx.ValueInfoProto, axis: int) -> bool:
+    """Whether another axis than that of the samples is called ``batch``."""
+    dims = value.type.tensor_type.shape.dim
+    return any(dim.dim_param == BATCH for number, dim in enumerate(dims) if number != axis)
