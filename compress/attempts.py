@@ -78,6 +78,7 @@ class Attempts:
         """What measurements must share to belong to one run; the limits are not in it, since they only choose."""
         return {
             "network": self.network.origin.sha256,
+            "inputs": [str(spec) for spec in self.network.inputs],
             "task": {**self.task.provenance, "metric": self.task.metric.name},
             "target": self.target.to_dict(),
             "backends": self.rivals.names,

@@ -89,6 +89,7 @@ def distill(
     metric: MetricChoice = None,
     factory: str | None = None,
     trust_pickle: bool = False,
+    batch_axis: Mapping[str, int] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -116,6 +117,7 @@ def distill(
         metric: See :func:`compress.optimize`.
         factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
         trust_pickle: Unpickle modules; this runs whatever code the files hold.
+        batch_axis: See :func:`compress.optimize`.
         image_options: How images are resized and normalised.
         seed: Of every random choice, a new student's weights among them.
         reporter: Receives the progress.
@@ -144,7 +146,9 @@ def distill(
 
     reporter.stage("reading the data")
     task = load_task(data, metric=metric, train_data=train_data, image_options=image_options, seed=seed)
-    teacher, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
+    teacher, task = load_for(
+        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+    )
     only_batch = fixed_batch(teacher.inputs)
     own = load_student(student, task, only_batch=only_batch, seed=seed, trust_pickle=trust_pickle)
     before = named_like(own, teacher)

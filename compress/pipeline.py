@@ -110,6 +110,7 @@ def optimize(
     time_budget: float | None = None,
     factory: str | None = None,
     trust_pickle: bool = False,
+    batch_axis: Mapping[str, int] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -142,6 +143,8 @@ def optimize(
             machine where there is nothing to train on and no recipe was given, and no limit otherwise.
         factory: ``package.module:callable`` that makes the module a state dict belongs to.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
+            finds the axes by running two samples alone and together.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
         reporter: Receives the progress.
@@ -174,7 +177,9 @@ def optimize(
         image_options=image_options,
         seed=seed,
     )
-    network, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
+    network, task = load_for(
+        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+    )
     machine = connect(deployment, seconds, host, keep=keep_on_host, told=reporter.stage)
     deployment = machine.adapt(deployment)
     options = {
@@ -189,6 +194,7 @@ def optimize(
         "seed": seed,
         "factory": factory,
         "trust-pickle": trust_pickle,
+        "batch-axis": [f"{name}={axis}" if name else str(axis) for name, axis in (batch_axis or {}).items()],
         "recipe": [str(recipe) for recipe in recipes if isinstance(recipe, str | Path)],
     }
     run = Attempts(network, task, deployment, machine, rivals, limits, seed, threads, seconds, reporter)

@@ -98,6 +98,7 @@ def prune(
     seconds: float = 2.0,
     factory: str | None = None,
     trust_pickle: bool = False,
+    batch_axis: Mapping[str, int] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -142,6 +143,7 @@ def prune(
         seconds: Of timing the result against the original.
         factory: See :func:`compress.optimize`.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        batch_axis: See :func:`compress.optimize`.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
         reporter: Receives the progress.
@@ -188,7 +190,9 @@ def prune(
         image_options=image_options,
         seed=seed,
     )
-    network, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
+    network, task = load_for(
+        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+    )
     if network.graph is None:
         raise NetworkError("a torch network", "an ONNX model, which cannot be pruned", "give the torch file")
 

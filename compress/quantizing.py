@@ -113,6 +113,7 @@ def quantize(
     calibration_samples: int = 512,
     factory: str | None = None,
     trust_pickle: bool = False,
+    batch_axis: Mapping[str, int] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -136,6 +137,7 @@ def quantize(
         calibration_samples: How many samples to calibrate on, at most.
         factory: See :func:`compress.optimize`.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        batch_axis: See :func:`compress.optimize`.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
         reporter: Receives the progress.
@@ -159,7 +161,9 @@ def quantize(
         image_options=image_options,
         seed=seed,
     )
-    network, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
+    network, task = load_for(
+        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+    )
 
     reporter.stage("applying the recipe")
     context = Context(task, deployment, seed, original=network)

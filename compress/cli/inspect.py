@@ -32,6 +32,7 @@ def inspect(
     inputs: tuple[InputShape, ...],
     factory: str | None,
     trust_pickle: bool,
+    batch_axis: dict[str, int] | None,
 ) -> None:
     """Show the layers of MODEL, a network's file or a bundle: shapes, parameters, MACs, bytes and precision.
 
@@ -45,7 +46,7 @@ def inspect(
     from compress.target import load_target
 
     deployment = None if target is None else load_target(target)
-    opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle)
+    opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
     size, shapes = given_shapes(opened.model, inputs, batch)
     found = layers(opened.model, size, shapes)
     estimated = None if deployment is None else estimate(found, deployment, size)

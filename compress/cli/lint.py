@@ -49,6 +49,7 @@ def lint(
     inputs: tuple[InputShape, ...],
     factory: str | None,
     trust_pickle: bool,
+    batch_axis: dict[str, int] | None,
 ) -> None:
     """Check MODEL, a network's file or a bundle, against what a target's runtime accepts.
 
@@ -65,7 +66,7 @@ def lint(
     deployment = load_target(target)
     if backend is not None:
         deployment = deployment.for_backend(backend)
-    opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle)
+    opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
     fixed = None
     if mended is None:
         findings = compress.lint.lint(opened.model, deployment, dla=dla)

@@ -86,7 +86,12 @@ def input_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def open_model(
-    path: Path, inputs: Sequence[InputShape], *, factory: str | None, trust_pickle: bool
+    path: Path,
+    inputs: Sequence[InputShape],
+    *,
+    factory: str | None,
+    trust_pickle: bool,
+    batch_axis: Mapping[str, int] | None = None,
 ) -> OpenedModel:
     """Read a graph. torch is needed for networks other than ONNX and bundles only.
 
@@ -109,7 +114,14 @@ def open_model(
 
     from compress.network import load_network
 
-    network = load_network(path, example=_example(inputs), factory=factory, trust_pickle=trust_pickle)
+    axes = batch_axis or {"": 0}
+    network = load_network(
+        path,
+        example=_example(inputs, axes),
+        factory=factory,
+        trust_pickle=trust_pickle,
+        batch_axis=axes,
+    )
     return OpenedModel(str(path), network.origin.format, network.origin.sha256, network.to_onnx())
 
 
@@ -151,9 +163,9 @@ def given_shapes(
 
 
 def _example(
-    inputs: Sequence[InputShape],
+    inputs: Sequence[InputShape], axes: Mapping[str, int]
 ) -> Mapping[str, np.ndarray[Any, Any]] | list[np.ndarray[Any, Any]] | None:
-    """Arrays to trace a network with: seeded noise, zeros where integers are wanted; two rows for an open batch."""
+    """Samples to trace a network with, along axis 0: seeded noise, zeros where integers are wanted; at least two."""
     import numpy as np
 
     if not inputs:
@@ -161,7 +173,13 @@ def _example(
     random = np.random.default_rng(0)
     arrays = []
     for each in inputs:
-        shape = (max(2, each.shape[0]), *each.shape[1:])
+        counts = axes.get(each.name or "", axes.get("", 0))
+        if counts >= len(each.shape):
+            raise UsageError(
+                f"--batch-axis inside {'x'.join(map(str, each.shape))}", str(counts), "correct it"
+            )
+        samples = each.shape[counts : counts + 1]
+        shape = (max(2, *samples), *each.shape[:counts], *each.shape[counts + 1 :])
         noise = random.standard_normal(shape) if np.dtype(each.dtype).kind == "f" else np.zeros(shape)
         arrays.append(noise.astype(each.dtype))
     if all(each.name for each in inputs):

@@ -43,7 +43,21 @@ class Duration(Seconds):
 
 def network_options(command: Command) -> Command:
     """How a network's file is read."""
+
+    @functools.wraps(command)
+    def with_axes(batch_axes: tuple[str, ...], **settings: Any) -> Any:
+        return command(batch_axis=_axes(batch_axes), **settings)
+
+    command = with_axes
     for option in (
+        click.option(
+            "--batch-axis",
+            "batch_axes",
+            multiple=True,
+            metavar="[INPUT=]AXIS",
+            help="The axis of the inputs that counts samples, from 0; with INPUT= of one input alone. May be given "
+            "again. [default: found by running two samples of --data alone and together]",
+        ),
         click.option(
             "--trust-pickle",
             is_flag=True,
@@ -57,6 +71,20 @@ def network_options(command: Command) -> Command:
     ):
         command = option(command)
     return command
+
+
+def _axes(given: tuple[str, ...]) -> dict[str, int] | None:
+    """The axis that counts samples by input, under ``""`` of all others; None where none is named."""
+    axes: dict[str, int] = {}
+    for each in given:
+        name, _, axis = each.rpartition("=")
+        if not axis.isascii() or not axis.isdigit():
+            raise UsageError("--batch-axis of the form 1 or x=1", f"'{each}'", "correct it")
+        if name in axes:
+            what = f"for '{name}'" if name else "for all inputs"
+            raise UsageError(f"one --batch-axis {what}", f"{axes[name]} and {axis}", "leave one out")
+        axes[name] = int(axis)
+    return axes or None
 
 
 def deployment_options(command: Command) -> Command:

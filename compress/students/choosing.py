@@ -78,6 +78,7 @@ def choose_student(
     metric: MetricChoice = None,
     factory: str | None = None,
     trust_pickle: bool = False,
+    batch_axis: Mapping[str, int] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -100,6 +101,7 @@ def choose_student(
         metric: See :func:`compress.optimize`; it must be right or wrong for each sample.
         factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        batch_axis: See :func:`compress.optimize`.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
         reporter: Receives the progress.
@@ -125,7 +127,9 @@ def choose_student(
 
     reporter.stage("reading the data")
     task = load_task(data, metric=metric, train_data=train_data, image_options=image_options, seed=seed)
-    teacher, task = load_for(task, model, factory=factory, trust_pickle=trust_pickle, reporter=reporter)
+    teacher, task = load_for(
+        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+    )
     students = StudentTraining(
         family,
         teacher,

@@ -14,6 +14,7 @@ from compress.errors import DataError, NetworkError
 from compress.quantization import METHODS, Settings, quantize_static
 from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
 from tests.graphs import classifier, samples
+from tests.processor import AS_WRITTEN
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
 FLAVOURS = pytest.mark.parametrize("flavour", [U8S8, TENSORRT_FLAVOUR], ids=["u8s8", "tensorrt"])
@@ -22,6 +23,8 @@ FLAVOURS = pytest.mark.parametrize("flavour", [U8S8, TENSORRT_FLAVOUR], ids=["u8
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    for key, value in AS_WRITTEN.items():
+        options.add_session_config_entry(key, value)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -13,12 +13,10 @@ from compress.quantization import quantize_static
 from compress.quantization.calibration import calibrate
 from compress.quantization.grid import Range
 from compress.quantization.observers import MinMaxObserver
-from compress.target import QuantizationFlavour
 from tests.graphs import classifier, samples
+from tests.processor import U8S8
 from tests.random_graphs import SIDE, Builder
 from tests.sequences import WIDTH, recurrent, sequences
-
-U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
 
 
 def relu_of_image() -> tuple[Builder, str]:

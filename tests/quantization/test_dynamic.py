@@ -12,12 +12,11 @@ from compress.errors import NetworkError, RecipeError
 from compress.network import load_network
 from compress.onnx_graph.files import save_model
 from compress.quantization.dynamic import quantize_dynamic
-from compress.target import QuantizationFlavour, load_target
+from compress.target import load_target
 from compress.techniques.base import Context
 from compress.techniques.quantize_dynamic import QuantizeDynamic
 from tests.graphs import classifier
-
-U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
+from tests.processor import U8S8
 
 
 def matrices() -> onnx.ModelProto:

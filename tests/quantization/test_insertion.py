@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.onnx_graph.graph import Graph, attribute
 from compress.quantization import Settings, quantize_static
 from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
+from tests.processor import AS_WRITTEN
 from tests.random_graphs import SIDE, Builder
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
@@ -24,6 +25,8 @@ def images(channels: int, count: int = 16) -> np.ndarray:
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    for key, value in AS_WRITTEN.items():
+        options.add_session_config_entry(key, value)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -17,6 +17,7 @@ from compress.onnx_graph.coverage import fusion_coverage
 from compress.quantization import METHODS, SCOPES, Settings, prepare, quantize_static
 from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
 from tests.graphs import classifier, samples, two_inputs
+from tests.processor import AS_WRITTEN
 from tests.random_graphs import SIDE, networks
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
@@ -29,6 +30,8 @@ def batches(count: int = 4, size: int = 8) -> list[dict[str, np.ndarray]]:
 def run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    for key, value in AS_WRITTEN.items():
+        options.add_session_config_entry(key, value)
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

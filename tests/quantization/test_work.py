@@ -14,10 +14,8 @@ from compress.quantization import Settings, quantize_static
 from compress.quantization.batches import Batch
 from compress.quantization.probe import OutputError
 from compress.quantization.sensitivity import ALONE, Trials
-from compress.target import QuantizationFlavour
+from tests.processor import U8S8
 from tests.quantization.counting import Ledger, batches, chain, counted
-
-U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
 
 
 def work(run: Callable[[onnx.ModelProto, list[Batch]], object], depth: int) -> Ledger:
