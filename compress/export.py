@@ -65,12 +65,9 @@ def export_onnx(
         raise NetworkError("at most 2 GB of weights", f"{size / 1e9:.1f} GB", "compress a smaller network")
     graph = _without_parametrizations(graph)
     with in_eval_mode(graph):
-        try:
-            model = _export(graph, inputs, outputs, sample, opset)
-        except NetworkError:
-            if not any(TIME in spec.shape for spec in inputs):
-                raise
+        if any(TIME in spec.shape for spec in inputs):
             return _export_of_one_length(graph, inputs, outputs, sample, opset)
+        model = _export(graph, inputs, outputs, sample, opset)
         _check(model, graph, inputs, outputs, sample)
     return model
 
