@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.closing import Closing
 from compress.errors import BundleError, DataError, OutputError
-from compress.onnx_graph.files import files_of, sha256_of
+from compress.onnx_graph.files import copy_to, files_of, sha256_of
 from compress.recipe import Recipe
 from compress.record import Profile
 from compress.tensors import TensorSpec
@@ -194,8 +194,7 @@ def write_bundle(
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        for part in files_of(artifact):
-            shutil.copyfile(part, staging / part.name)
+        copy_to(artifact, staging)
         contents: dict[str, str | bytes] = {
             "profile.json": json.dumps(profile.to_dict(), indent=1),
             "recipe.toml": recipe.to_toml(),
@@ -203,7 +202,8 @@ def write_bundle(
         }
         for name, content in contents.items():
             _write(staging / name, content)
-        sums = sorted([*contents, *(part.name for part in files_of(artifact))])
+        copied = (part.relative_to(artifact.parent).as_posix() for part in files_of(artifact))
+        sums = sorted([*contents, *copied])
         contents[SUMS] = "".join(f"{_sha256(staging / name)}  {name}\n" for name in sums)
         _write(staging / SUMS, contents[SUMS])
         whole = {

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 # A state dict may come in two containers.
 _ORIGINS = {"safetensors": "state_dict"}
 
+# What a layer is set by, besides its tensors.
+_SETTING = (bool, int, float, str, tuple, type(None))
+
 #: One batch of inputs: arrays with a leading batch axis, by input name or in order.
 Example = Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
@@ -81,6 +84,14 @@ class Network:
     def trainable(self) -> bool:
         """Whether there is a graph to train."""
         return self.graph is not None
+
+    @property
+    def identity(self) -> str:
+        """A hash of what was read: of a graph its calls, the settings of its layers and its weights; of ONNX the file.
+
+        Two networks of the same weights that compute something else with them differ in it.
+        """
+        return self.origin.sha256 if self.graph is None else _sha256_of_graph(self.graph)
 
     @property
     def sample(self) -> tuple[np.ndarray, ...]:
@@ -237,6 +248,16 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
     ]
     sample = tuple(tensor.numpy().copy() for tensor in rows)
     return Network(inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample)
+
+
+def _sha256_of_graph(graph: torch.fx.GraphModule) -> str:
+    digest = hashlib.sha256(graph.code.encode())
+    for name, layer in graph.named_modules():
+        settings = {key: value for key, value in vars(layer).items() if isinstance(value, _SETTING)}
+        if layer is not graph:
+            digest.update(f"{name} {type(layer).__qualname__} {sorted(settings.items())}\n".encode())
+    digest.update(_sha256_of_state(graph).encode())
+    return digest.hexdigest()
 
 
 def _sha256_of_state(module: torch.nn.Module) -> str:

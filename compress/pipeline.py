@@ -194,6 +194,7 @@ def optimize(
     run = Attempts(network, task, deployment, machine, rivals, limits, seed, threads, seconds, reporter)
 
     with machine, History(out.with_name(out.name + ".partial"), run.key()) as history:
+        history.forget_without(ORIGINAL)
         trains = task.training is not None
         prunable, providers = _prunable(network), rivals.providers
         most = most_candidates(
