@@ -230,6 +230,7 @@ def named_like(student: Network, teacher: Network) -> Network:
         origin=student.origin,
         graph=student.graph,
         sample=student.sample,
+        form=teacher.form or student.form,
     )
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
+from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from compress.equivalence import TOLERANCE, agree, close, noise_like, rows_of
@@ -26,7 +26,7 @@ from compress.lift_calls import drop_unused, inline_blocks, refuse, set_inferenc
 from compress.lift_decomposed import compose
 from compress.lift_rules import Found, lift_call
 from compress.tensors import BATCH, TensorSpec
-from compress.trace import Traced, quiet, run, trace_dynamic, with_rows
+from compress.trace import Traced, export, quiet, run, trace_dynamic, with_rows
 
 _ROWS = 5  # to verify with; another number than any trace is made with
 
@@ -88,7 +88,7 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
     if any(not tensor.dim() or len(tensor) != size for tensor in example.values()):
         return None
     try:
-        freed = _lift(trace_dynamic(fixed.graph, example), list(with_rows(example, 2).values()))
+        freed = _lift(_with_open_axes(fixed, example), list(with_rows(example, 2).values()))
     except LiftError:
         return None
     if not all(spec.dynamic_batch for spec in (*freed.inputs, *freed.outputs)):
@@ -112,6 +112,23 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
             for named, spec in zip(fixed.outputs, freed.outputs, strict=True)
         )
     )
+
+
+def _with_open_axes(fixed: Lifted, example: Mapping[str, torch.Tensor]) -> ExportedProgram:
+    """The graph traced with a dynamic batch; axes that are open beside it stay so.
+
+    Raises:
+        LiftError: It cannot be traced so.
+    """
+    kept = {
+        spec.name: {axis: Dim.AUTO for axis, size in enumerate(spec.shape) if axis and isinstance(size, str)}
+        for spec in fixed.inputs
+    }
+    if not any(kept.values()):
+        return trace_dynamic(fixed.graph, example)
+    batch = Dim(BATCH, min=1)
+    shapes = {name: {0: batch, **axes} for name, axes in kept.items()}
+    return export(fixed.graph, with_rows(example, 2), shapes)
 
 
 def _lift(program: ExportedProgram, example: Sequence[torch.Tensor]) -> Lifted:

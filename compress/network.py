@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from compress.call_form import CallForm
     from compress.trace import Traced
 
 # A state dict may come in two containers.
@@ -60,6 +61,8 @@ class Network:
         outputs: What it gives, in order.
         origin: Where it came from.
         graph: The lifted graph, or None where the network is an ONNX model.
+        form: How it is called and what it gives back, for a file that is written of its graph; None where that is not
+            known.
     """
 
     def __init__(
@@ -71,11 +74,13 @@ class Network:
         graph: torch.fx.GraphModule | None = None,
         model: onnx.ModelProto | None = None,
         sample: tuple[np.ndarray, ...] = (),
+        form: CallForm | None = None,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.origin = origin
         self.graph = graph
+        self.form = form
         self._model = model
         self._sample = sample
         self._exported: tuple[str, onnx.ModelProto] | None = None
@@ -122,7 +127,12 @@ class Network:
     def with_graph(self, graph: torch.fx.GraphModule) -> Network:
         """The same network continued as another graph."""
         return Network(
-            inputs=self.inputs, outputs=self.outputs, origin=self.origin, graph=graph, sample=self._sample
+            inputs=self.inputs,
+            outputs=self.outputs,
+            origin=self.origin,
+            graph=graph,
+            sample=self._sample,
+            form=self.form,
         )
 
 
@@ -247,7 +257,9 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
         for spec, tensor in zip(inputs, traced.example.values(), strict=True)
     ]
     sample = tuple(tensor.numpy().copy() for tensor in rows)
-    return Network(inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample)
+    return Network(
+        inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample, form=traced.form
+    )
 
 
 def _sha256_of_graph(graph: torch.fx.GraphModule) -> str:

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
+from compress.call_form import CallForm
 from compress.errors import CompressError, DataError, LiftError, NetworkError
 from compress.tensors import BATCH
 
@@ -41,12 +43,14 @@ class Traced:
         example: One batch, by input name, in the program's order.
         reference: The network as it was given, in inference mode.
         fixed: The reference computes for the example's batch size alone; with another it may fail or worse.
+        form: How it is called and what it gives back; None where that is not told.
     """
 
     program: ExportedProgram
     example: dict[str, torch.Tensor]
     reference: Reference
     fixed: bool = False
+    form: CallForm | None = None
 
 
 def trace_module(module: nn.Module, example: Example) -> Traced:
@@ -65,7 +69,19 @@ def trace_module(module: nn.Module, example: Example) -> Traced:
     bound = cast_floats(bind_example(example, module.forward), module)
     reference = reference_of(module, list(bound))
     run(reference, bound)
-    return Traced(trace(module, bound), bound, reference)
+    program = trace(module, bound)
+    form = CallForm.of_program(program)
+    if form is not None:
+        form = form.called(_by_position(module.forward, bound)).with_plain_results()
+    return Traced(program, bound, reference, form=form)
+
+
+def _by_position(forward: Callable[..., Any], given: Iterable[str]) -> list[str]:
+    """Which of the arguments that are given can be given by their position: those before the first that is not."""
+    names = list(given)
+    parameters = inspect.signature(forward).parameters.values()
+    positional = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    return list(takewhile(lambda name: name in names, positional))
 
 
 def check_finite(module: nn.Module, where: str) -> None:
@@ -207,7 +223,7 @@ def trace(module: nn.Module, example: Mapping[str, torch.Tensor]) -> ExportedPro
         return trace_dynamic(module, example)
     except LiftError:
         # A network that fixes its own batch size still exports with it; any other obstacle shows up again.
-        return _export(module, example, {name: {} for name in example})
+        return export(module, example, {name: {} for name in example})
 
 
 def trace_dynamic(module: nn.Module, example: Mapping[str, torch.Tensor]) -> ExportedProgram:
@@ -219,7 +235,7 @@ def trace_dynamic(module: nn.Module, example: Mapping[str, torch.Tensor]) -> Exp
     rows = with_rows(example, _ROWS)
     dim = Dim(BATCH, min=1)
     shared = sharing_the_batch(example)
-    return _export(module, rows, {name: {0: dim} if name in shared else {} for name in rows})
+    return export(module, rows, {name: {0: dim} if name in shared else {} for name in rows})
 
 
 def sharing_the_batch(example: Mapping[str, torch.Tensor]) -> set[str]:
@@ -237,9 +253,14 @@ def with_rows(example: Mapping[str, torch.Tensor], rows: int) -> dict[str, torch
     }
 
 
-def _export(
+def export(
     module: nn.Module, example: Mapping[str, torch.Tensor], shapes: Mapping[str, Any]
 ) -> ExportedProgram:
+    """Export a module with these axes dynamic, by input name and number.
+
+    Raises:
+        LiftError: It cannot be traced so.
+    """
     try:
         with quiet():
             return torch.export.export(module, (), dict(example), dynamic_shapes=dict(shapes), strict=False)

@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.pt2_archive._package import load_pt2
 from torch.utils import _pytree as pytree
 
+from compress.call_form import CallForm
 from compress.errors import CompressError, DataError, NetworkError, UntrustedFileError
 from compress.formats.pickles import NotAPickleError, unsafe_globals
 from compress.formats.pt2_program import checked_config, checked_program
@@ -110,7 +111,7 @@ def trace_pt2(program: ExportedProgram, path: Path, example: Example | None) -> 
     reference = reference_of(graph, list(inputs))
     run(reference, inputs)
     fixed = all(value.dim() == 0 or isinstance(value.shape[0], int) for value in values.values())
-    return Traced(program, inputs, reference, fixed=fixed)
+    return Traced(program, inputs, reference, fixed=fixed, form=CallForm.of_program(program))
 
 
 def _own_example(program: ExportedProgram) -> dict[str, torch.Tensor]:
