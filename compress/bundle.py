@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.closing import Closing
 from compress.errors import BundleError, DataError, OutputError
+from compress.json_text import json_text
 from compress.onnx_graph.files import copy_to, files_of, sha256_of
 from compress.recipe import Recipe
 from compress.record import Profile
@@ -190,13 +191,13 @@ def write_bundle(
         OutputError: ``out`` is something other than a bundle.
     """
     check_replaceable(out)
-    staging = out.with_name(out.name + ".staging")
+    staging = beside(out, ".staging")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
         copy_to(artifact, staging)
         contents: dict[str, str | bytes] = {
-            "profile.json": json.dumps(profile.to_dict(), indent=1),
+            "profile.json": json_text(profile.to_dict(), indent=1),
             "recipe.toml": recipe.to_toml(),
             **further,
         }
@@ -211,8 +212,8 @@ def write_bundle(
             **manifest,
             "files": {name: sha256_of(staging / name) for name in contents},
         }
-        (staging / MANIFEST).write_text(json.dumps(whole, indent=2), encoding="utf-8")
-        _move_into_place(staging, out)
+        (staging / MANIFEST).write_text(json_text(whole, indent=2), encoding="utf-8")
+        _move_into_place(staging, out.resolve())
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return out
@@ -231,12 +232,26 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def beside(out: Path, ending: str) -> Path:
+    """Where something that belongs to a directory is kept until it becomes it: next to it, whatever way leads there."""
+    whole = out.resolve()
+    return whole.with_name(whole.name + ending)
+
+
 def check_replaceable(out: Path) -> None:
     """Make sure that a bundle may be written to ``out``.
 
     Raises:
-        OutputError: It is a file, or a directory that is neither empty nor a bundle.
+        OutputError: It is a file, a directory that is neither empty nor a bundle, or one that cannot be moved aside.
     """
+    whole = out.resolve()
+    if Path.cwd().is_relative_to(whole) or os.path.ismount(whole):
+        kind = "where a file system begins" if os.path.ismount(whole) else "which this command runs in"
+        raise OutputError(
+            "a directory that can be replaced as a whole",
+            f"{out}, {kind}",
+            "name a new directory: --out build",
+        )
     if out.is_dir():
         if (out / MANIFEST).exists() or not any(out.iterdir()):
             return

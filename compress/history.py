@@ -19,6 +19,7 @@ from typing import IO, Any, Self
 
 from compress.backends.base import Artifact
 from compress.errors import OutputError
+from compress.json_text import json_text
 from compress.onnx_graph.files import sha256_of
 from compress.recipe import Recipe
 from compress.record import Profile
@@ -89,7 +90,7 @@ class History:
         self.candidates: list[Candidate] = []
         self.resumed = 0
         self._kept: dict[str, Candidate] = {}
-        self._key = json.loads(json.dumps(key))  # As it is read back: with lists where there were tuples.
+        self._key = json.loads(json_text(key))  # As it is read back: with lists where there were tuples.
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -161,7 +162,7 @@ class History:
         Raises:
             OutputError: The disk is full, or the directory is gone.
         """
-        line = json.dumps(candidate.to_dict()) + "\n"
+        line = json_text(candidate.to_dict()) + "\n"
         with (
             written_safely(self.directory),
             (self.directory / "history.jsonl").open("a", encoding="utf-8") as file,
@@ -181,7 +182,7 @@ class History:
         kept = {batch: {**asdict(each), "path": str(each.path)} for batch, each in fastest.items()}
         with written_safely(self.directory):
             partial = self.directory / "reference.json.partial"
-            partial.write_text(json.dumps(kept, indent=2), encoding="utf-8")
+            partial.write_text(json_text(kept, indent=2), encoding="utf-8")
             partial.replace(self.directory / "reference.json")
 
     def reference(self) -> dict[int, Artifact]:
@@ -227,7 +228,7 @@ class History:
                 elif entry.name != "lock":
                     entry.unlink()
             partial = self.directory / "run.json.partial"
-            partial.write_text(json.dumps(self._key, indent=2, sort_keys=True), encoding="utf-8")
+            partial.write_text(json_text(self._key, indent=2, sort_keys=True), encoding="utf-8")
             partial.replace(self.directory / "run.json")
 
     def _read(self) -> Iterator[Candidate]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from compress.deploy.sample import share_of
 from compress.fitting import rewrites_note
 from compress.history import Candidate, History, written_safely
 from compress.hosts.engine_session import EngineSession
+from compress.json_text import json_text
 from compress.onnx_graph.precision import precision_of
 from compress.progress import Reporter
 from compress.reports.markdown import report
@@ -263,4 +263,4 @@ def _line(candidate: Candidate, choice: Choice) -> str:
     data.pop("file")
     if data["profile"] is not None:
         data["profile"]["outcomes"] = ""
-    return json.dumps({**data, "verdict": choice.verdicts[candidate.recipe.name]}) + "\n"
+    return json_text({**data, "verdict": choice.verdicts[candidate.recipe.name]}) + "\n"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import click
 
 from compress.cli.options import data_options, host_options
+from compress.json_text import json_text
 
 
 @click.command()
@@ -151,7 +151,7 @@ def gate(
             "checks": [check.to_dict() for check in checks],
             "policy": chosen.to_dict(),
         }
-        click.echo(json.dumps(told, indent=2, allow_nan=False))
+        click.echo(json_text(told, indent=2))
     else:
         for check in checks:
             click.echo(f"{check.name}: {check.verdict}: {check.detail}")

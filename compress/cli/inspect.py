@@ -9,6 +9,7 @@ import click
 
 from compress.cli.model_argument import InputShape, OpenedModel, given_shapes, input_option, open_model
 from compress.cli.options import network_options
+from compress.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -38,8 +39,6 @@ def inspect(
     Operators are grouped as an engine runs them. With --target, a roofline estimates each layer's time; that is never
     a measurement.
     """
-    import json
-
     from compress.onnx_graph.layers import layers
     from compress.profiling.roofline import estimate
     from compress.target import load_target
@@ -50,7 +49,7 @@ def inspect(
     found = layers(opened.model, size, shapes)
     estimated = None if deployment is None else estimate(found, deployment, size)
     if as_json:
-        click.echo(json.dumps(_report(opened, size, found, estimated), indent=2))
+        click.echo(json_text(_report(opened, size, found, estimated), indent=2))
     else:
         _print(opened, size, found, estimated)
 

@@ -9,6 +9,7 @@ import click
 
 from compress.cli.model_argument import InputShape, input_option, open_model
 from compress.cli.options import network_options
+from compress.json_text import json_text
 
 if TYPE_CHECKING:
     import onnx
@@ -55,8 +56,6 @@ def lint(
     Prints one line for each finding; with --fix, for each that is left. The exit code is 1 where one of them is an
     error, 0 otherwise.
     """
-    import json
-
     import compress.lint
     from compress.reports.writing import write_text
     from compress.target import load_target
@@ -76,7 +75,7 @@ def lint(
     if log is not None:
         version = versions().get("compress-toolkit", "0")
         found = compress.lint.sarif(findings, opened.path, opened.sha256, deployment.name, version)
-        write_text(log, json.dumps(found, indent=2) + "\n")
+        write_text(log, json_text(found, indent=2) + "\n")
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
         report: dict[str, Any] = {
@@ -92,7 +91,7 @@ def lint(
                 "refused": dict(fixed.refused),
                 "largest_difference": difference,
             }
-        click.echo(json.dumps(report, indent=2))
+        click.echo(json_text(report, indent=2))
     else:
         if fixed is not None:
             _tell_fixed(fixed, mended, difference)

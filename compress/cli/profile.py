@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from compress.cli.model_argument import InputShape, input_option
 from compress.cli.options import Seconds, data_options, host_options
+from compress.json_text import json_text
 
 
 @click.command()
@@ -97,7 +97,7 @@ def profile(
             shapes=[(each.name, each.shape) for each in inputs],
             reporter=reporter,
         )
-    text = json.dumps(sealed(measured), indent=1)
+    text = json_text(sealed(measured), indent=1)
     if out is not None:
         write_text(Path(out), text)
     if as_json:
