@@ -129,6 +129,7 @@ def load_task(
     seed: int = 0,
     image_options: Mapping[str, Any] | ImageOptions | None = None,
     detections: Mapping[str, Any] | None = None,
+    calibrates: bool = True,
 ) -> Task:
     """Read data, set calibration samples apart, and choose the metric.
 
@@ -146,6 +147,8 @@ def load_task(
         image_options: How images are prepared; wins over the ``compress-data.toml`` in their folder.
         detections: How a detector's outputs are read, by the keys of :class:`compress.data.DetectionOptions`; each wins
             over the table ``[detections]`` of ``compress-data.toml``.
+        calibrates: Whether anything is calibrated. Where nothing is, none of ``data`` is set apart, and calibration
+            samples are those of the evaluation, to look at.
 
     Raises:
         DataError: Data is missing, damaged or too little, or calibration and evaluation are the same samples.
@@ -177,7 +180,10 @@ def load_task(
         "calibration_samples": calibration_samples,
         "seed": seed,
     }
-    if pool is evaluation:
+    if not calibrates:
+        _check_enough(evaluation)
+        calibration, how["calibration_from"] = evaluation, None
+    elif pool is evaluation:
         content = [digest.inputs for digest in evaluation.digests]
         rows, rest = split_rows(content, calibration_samples, seed)
         calibration, evaluation = pool.take(rows), pool.take(rest)

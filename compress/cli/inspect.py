@@ -9,6 +9,7 @@ import click
 
 from compress.cli.model_argument import InputShape, OpenedModel, given_shapes, input_option, open_model
 from compress.cli.options import network_options
+from compress.cli.stdout import kept_for_the_result
 from compress.json_text import json_text
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def inspect(
     from compress.target import load_target
 
     deployment = None if target is None else load_target(target)
-    opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle)
+    with kept_for_the_result():
+        opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle)
     size, shapes = given_shapes(opened.model, inputs, batch)
     found = layers(opened.model, size, shapes)
     estimated = None if deployment is None else estimate(found, deployment, size)

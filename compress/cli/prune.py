@@ -113,6 +113,8 @@ def prune(model: str, as_json: bool, **settings: Any) -> int:
     else:
         for line in _lines(result):
             click.echo(line)
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}", err=True)
     return 0
 
 
