@@ -21,7 +21,7 @@ from compress.errors import (
 )
 from compress.fitting import fitted
 from compress.freed_memory import give_back
-from compress.history import Candidate, History, written_safely
+from compress.history import Candidate, History
 from compress.network import Network
 from compress.onnx_graph.files import size_of
 from compress.profiling import first_look
@@ -36,6 +36,7 @@ from compress.task import Task
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context
 from compress.versions import versions
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     from compress.hosts.base import Host, Tuned

@@ -31,6 +31,7 @@ from compress.onnx_graph.files import copy_to, files_of, sha256_of
 from compress.recipe import Recipe
 from compress.record import Profile
 from compress.tensors import TensorSpec
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     import numpy as np
@@ -188,9 +189,22 @@ def write_bundle(
         ``out``.
 
     Raises:
-        OutputError: ``out`` is something other than a bundle.
+        OutputError: ``out`` is something other than a bundle, or cannot be written.
     """
     check_replaceable(out)
+    with written_safely(out):
+        _write_whole(out, artifact, manifest, profile, recipe, further)
+    return out
+
+
+def _write_whole(
+    out: Path,
+    artifact: Path,
+    manifest: Mapping[str, Any],
+    profile: Profile,
+    recipe: Recipe,
+    further: Mapping[str, str | bytes],
+) -> None:
     staging = beside(out, ".staging")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
@@ -216,7 +230,6 @@ def write_bundle(
         _move_into_place(staging, out.resolve())
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return out
 
 
 def _write(path: Path, content: str | bytes) -> None:

@@ -6,8 +6,6 @@ to, ``history.jsonl`` has one line per candidate, ``candidates/`` their files. A
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -23,6 +21,7 @@ from compress.json_text import json_text
 from compress.onnx_graph.files import sha256_of
 from compress.recipe import Recipe
 from compress.record import Profile
+from compress.writing import written_safely
 
 
 @dataclass(frozen=True)
@@ -251,22 +250,3 @@ class History:
             return True
         path = self.path_of(candidate)
         return path.exists() and sha256_of(path) == candidate.profile.artifact_sha256
-
-
-@contextlib.contextmanager
-def written_safely(path: Path) -> Iterator[None]:
-    """Turn a failed write into an error for people; what is inside writes, and does nothing else.
-
-    Raises:
-        OutputError: Writing below ``path`` failed.
-    """
-    try:
-        yield
-    except OSError as error:
-        wanted, todo = _FULL if error.errno in _NO_ROOM else ("a place to write to", _ELSEWHERE)
-        raise OutputError(wanted, f"{path}: {error.strerror or error}", todo) from error
-
-
-_ELSEWHERE = "choose another place, or see what the system says of this one"
-_FULL = ("space and permission to write", "free space or permissions there, or choose another place")
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}

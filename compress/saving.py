@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.errors import NetworkError, OutputError
-from compress.history import written_safely
 from compress.network import Network
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.metadata import without_metadata
 from compress.tensors import TensorSpec
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     import torch

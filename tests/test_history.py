@@ -8,9 +8,10 @@ import pytest
 
 from compress.backends.base import Artifact
 from compress.errors import OutputError
-from compress.history import Candidate, History, written_safely
+from compress.history import Candidate, History
 from compress.onnx_graph.files import save_model, sha256_of
 from compress.recipe import Recipe, Step
+from compress.writing import written_safely
 from tests.graphs import classifier
 from tests.records import profile
 

@@ -172,8 +172,8 @@ def gate(
 
 def _report(table: str, suite: str, markdown: str | None, junit: str | None) -> None:
     """The forms that were asked for, and GitHub's summary, to which other steps of the job write too."""
-    from compress.history import written_safely
     from compress.reports.writing import write_text
+    from compress.writing import written_safely
 
     if junit is not None:
         write_text(Path(junit), suite)
@@ -185,7 +185,7 @@ def _report(table: str, suite: str, markdown: str | None, junit: str | None) -> 
 
 
 def _remove(path: Path) -> None:
-    from compress.history import written_safely
+    from compress.writing import written_safely
 
     with written_safely(path):
         path.unlink(missing_ok=True)

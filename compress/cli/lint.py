@@ -107,9 +107,9 @@ def _written(original: onnx.ModelProto, fixed: Fixed, path: Path) -> float | Non
         OutputError: The file cannot be written.
     """
     from compress.errors import InternalError
-    from compress.history import written_safely
     from compress.lint.equality import largest_difference, tolerance
     from compress.onnx_graph.files import save_model
+    from compress.writing import written_safely
 
     difference = largest_difference(original, fixed.model)
     most = tolerance(fixed.model)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.onnx_graph.external_data import external_files
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     import onnx
@@ -21,20 +22,24 @@ def save_model(model: onnx.ModelProto, path: Path) -> Path:
 
     Returns:
         ``path``.
+
+    Raises:
+        OutputError: It cannot be written.
     """
     import onnx
 
     from compress.onnx_graph.serialization import pieces
 
-    partial = path.with_name(path.name + ".partial")
-    if model.ByteSize() < _LARGEST_SINGLE_FILE:
-        with partial.open("wb") as file:
-            file.writelines(pieces(model))
-    else:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        onnx.save(copy, partial, save_as_external_data=True, location=path.name + ".data")
-    partial.replace(path)
+    with written_safely(path):
+        partial = path.with_name(path.name + ".partial")
+        if model.ByteSize() < _LARGEST_SINGLE_FILE:
+            with partial.open("wb") as file:
+                file.writelines(pieces(model))
+        else:
+            copy = onnx.ModelProto()
+            copy.CopyFrom(model)
+            onnx.save(copy, partial, save_as_external_data=True, location=path.name + ".data")
+        partial.replace(path)
     return path
 
 
