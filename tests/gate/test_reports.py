@@ -106,7 +106,7 @@ def test_command_writes_all_forms(
     assert (told["schema"], told["verdict"]) == (1, "pass")
     assert told["policy"]["checks"] == ["accuracy", "size"]
     assert [check["name"] for check in told["checks"]] == ["accuracy", "size"]
-    assert told["checks"][0]["figures"]["samples"] == 600
+    assert told["checks"][0]["figures"]["samples"] == 800
     assert ElementTree.parse(tmp_path / "out.xml").getroot().tag == "testsuites"
     table = (tmp_path / "out.md").read_text()
     assert summary.read_text() == "an earlier step\n" + table
