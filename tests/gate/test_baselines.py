@@ -243,7 +243,7 @@ def test_outcomes_without_a_sample_pass_nothing(room: Path) -> None:
     ("arrays", "told"),
     [
         ({"x": samples(0), "y": np.zeros(0, np.int64)}, "samples"),
-        ({"x": samples(1), "y": np.zeros(1, np.int64)}, "at least 8 samples"),
+        ({"x": samples(1), "y": np.zeros(1, np.int64)}, "at least 2 evaluation samples"),
         ({"x": samples(40), "y": np.arange(40)}, "labels from 0 to 3"),
         ({"x": samples(40)[:, :2], "y": np.arange(40) % 4}, "x: float32"),
     ],
