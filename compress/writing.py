@@ -24,6 +24,6 @@ def written_safely(path: Path) -> Iterator[None]:
         raise OutputError(wanted, f"{path}: {error.strerror or error}", todo) from error
 
 
-_ELSEWHERE = "choose another place, or see what the system says of this one"
+_ELSEWHERE = "make that place ready, or choose another place"
 _FULL = ("space and permission to write", "free space or permissions there, or choose another place")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS}
