@@ -21,7 +21,7 @@ from compress.errors import (
 )
 from compress.fitting import fitted
 from compress.freed_memory import give_back
-from compress.history import Candidate, History, written_safely
+from compress.history import Candidate, History
 from compress.network import Network
 from compress.onnx_graph.files import size_of
 from compress.profiling import first_look
@@ -36,9 +36,14 @@ from compress.task import Task
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context
 from compress.versions import versions
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     from compress.hosts.base import Host, Tuned
+    from compress.record import Profile
+
+#: What a candidate's reports call the recipe, by its identity, that made the same file before it.
+_TWIN = "same_build"
 
 
 @dataclass
@@ -77,9 +82,9 @@ class Attempts:
     def key(self) -> dict[str, Any]:
         """What measurements must share to belong to one run; the limits are not in it, since they only choose."""
         return {
-            "network": self.network.origin.sha256,
+            "network": self.network.identity,
             "inputs": [str(spec) for spec in self.network.inputs],
-            "task": {**self.task.provenance, "metric": self.task.metric.name},
+            "task": self.task.identity,
             "target": self.target.to_dict(),
             "backends": self.rivals.names,
             "providers": self.rivals.providers,
@@ -93,12 +98,17 @@ class Attempts:
 
     def recorded(self, recipe: Recipe, history: History) -> Candidate | None:
         """What an interrupted run measured of a recipe already; None where it is to be tried."""
-        found = history.find(recipe)
+        found = history.kept(recipe)
         if found is None:
             return None
         if first_look.is_outdated(found, self.rival(history)) or is_half_timed(found, history, self.limits):
-            history.forget(found)
             return None
+        twin, profile = found.reports.get(_TWIN), found.profile
+        if twin is not None and all(entry.recipe.identity != twin for entry in history.candidates):
+            return None  # the build that it is the same file as is not tried this time
+        if profile is not None and _same_build(_artifact(found, profile, history), history) is not None:
+            return None
+        history.take_over(found)
         return found
 
     def rival(self, history: History) -> float | None:
@@ -133,11 +143,12 @@ class Attempts:
         try:
             with written_safely(history.directory):
                 directory = history.directory_of(recipe)
-                tuned = self.tuned(self.built(recipe, context, directory), recipe, directory, history)
+            tuned = self.tuned(self.built(recipe, context, directory), recipe, directory, history)
             artifact = tuned.artifact
             twin = _same_build(artifact, history)
             if twin is not None:
-                return Candidate(recipe, rejected=f"the same file as {twin}", reports=context.reports)
+                reports = {**context.reports, _TWIN: twin.identity}
+                return Candidate(recipe, rejected=f"the same file as {twin.name}", reports=reports)
             look = self.first_look(artifact, history)
             if look is not None and look.lost:
                 reports = {**context.reports, first_look.REPORT: asdict(look)}
@@ -225,7 +236,7 @@ def is_half_timed(candidate: Candidate, history: History, limits: Limits) -> boo
         history: What was measured so far, the original first.
         limits: What the user asks now.
     """
-    profile, original = candidate.profile, history.candidates[0].profile
+    profile, original = candidate.profile, (history.candidates or [candidate])[0].profile
     if profile is None or original is None or len(profile.latency) == len(original.latency):
         return False
     drop = None if profile.accuracy is None else profile.accuracy.drop
@@ -242,22 +253,27 @@ def _original(history: History) -> Original | None:
     profile = first.profile
     if profile is None:
         raise InternalError("a measured original", "none", "report this as a defect")
-    artifact = Artifact(
-        history.path_of(first),
+    artifact = _artifact(first, profile, history)
+    return Original(profile, artifact, history.reference(), KeptOutputs(history.outputs))
+
+
+def _artifact(candidate: Candidate, profile: Profile, history: History) -> Artifact:
+    """The file that a profile was measured of."""
+    return Artifact(
+        history.path_of(candidate),
         profile.artifact_sha256,
         profile.artifact_bytes,
         profile.backend,
         profile.options,
     )
-    return Original(profile, artifact, history.reference(), KeptOutputs(history.outputs))
 
 
-def _same_build(artifact: Artifact, history: History) -> str | None:
+def _same_build(artifact: Artifact, history: History) -> Recipe | None:
     for entry in history.candidates:
         profile = entry.profile
         if profile is not None and (
             (profile.artifact_sha256, profile.backend, profile.options)
             == (artifact.sha256, artifact.backend, artifact.options)
         ):
-            return entry.recipe.name
+            return entry.recipe
     return None

@@ -26,10 +26,12 @@ from typing import TYPE_CHECKING, Any
 
 from compress.closing import Closing
 from compress.errors import BundleError, DataError, OutputError
-from compress.onnx_graph.files import files_of, sha256_of
+from compress.json_text import json_text
+from compress.onnx_graph.files import copy_to, files_of, sha256_of
 from compress.recipe import Recipe
 from compress.record import Profile
 from compress.tensors import TensorSpec
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     import numpy as np
@@ -187,23 +189,36 @@ def write_bundle(
         ``out``.
 
     Raises:
-        OutputError: ``out`` is something other than a bundle.
+        OutputError: ``out`` is something other than a bundle, or cannot be written.
     """
     check_replaceable(out)
-    staging = out.with_name(out.name + ".staging")
+    with written_safely(out):
+        _write_whole(out, artifact, manifest, profile, recipe, further)
+    return out
+
+
+def _write_whole(
+    out: Path,
+    artifact: Path,
+    manifest: Mapping[str, Any],
+    profile: Profile,
+    recipe: Recipe,
+    further: Mapping[str, str | bytes],
+) -> None:
+    staging = beside(out, ".staging")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     try:
-        for part in files_of(artifact):
-            shutil.copyfile(part, staging / part.name)
+        copy_to(artifact, staging)
         contents: dict[str, str | bytes] = {
-            "profile.json": json.dumps(profile.to_dict(), indent=1),
+            "profile.json": json_text(profile.to_dict(), indent=1),
             "recipe.toml": recipe.to_toml(),
             **further,
         }
         for name, content in contents.items():
             _write(staging / name, content)
-        sums = sorted([*contents, *(part.name for part in files_of(artifact))])
+        copied = (part.relative_to(artifact.parent).as_posix() for part in files_of(artifact))
+        sums = sorted([*contents, *copied])
         contents[SUMS] = "".join(f"{_sha256(staging / name)}  {name}\n" for name in sums)
         _write(staging / SUMS, contents[SUMS])
         whole = {
@@ -211,11 +226,10 @@ def write_bundle(
             **manifest,
             "files": {name: sha256_of(staging / name) for name in contents},
         }
-        (staging / MANIFEST).write_text(json.dumps(whole, indent=2), encoding="utf-8")
-        _move_into_place(staging, out)
+        (staging / MANIFEST).write_text(json_text(whole, indent=2), encoding="utf-8")
+        _move_into_place(staging, out.resolve())
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return out
 
 
 def _write(path: Path, content: str | bytes) -> None:
@@ -231,12 +245,26 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def beside(out: Path, ending: str) -> Path:
+    """Where something that belongs to a directory is kept until it becomes it: next to it, whatever way leads there."""
+    whole = out.resolve()
+    return whole.with_name(whole.name + ending)
+
+
 def check_replaceable(out: Path) -> None:
     """Make sure that a bundle may be written to ``out``.
 
     Raises:
-        OutputError: It is a file, or a directory that is neither empty nor a bundle.
+        OutputError: It is a file, a directory that is neither empty nor a bundle, or one that cannot be moved aside.
     """
+    whole = out.resolve()
+    if Path.cwd().is_relative_to(whole) or os.path.ismount(whole):
+        kind = "where a file system begins" if os.path.ismount(whole) else "which this command runs in"
+        raise OutputError(
+            "a directory that can be replaced as a whole",
+            f"{out}, {kind}",
+            "name a new directory: --out build",
+        )
     if out.is_dir():
         if (out / MANIFEST).exists() or not any(out.iterdir()):
             return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import UnavailableError
-from compress.history import written_safely
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.errors import DataError, NetworkError
-from compress.history import written_safely
 from compress.loading import load_for
 from compress.metrics.outcomes import Outcomes
 from compress.network import Network, load_network
@@ -28,6 +27,7 @@ from compress.task import MetricChoice, Task, load_task
 from compress.techniques import load_technique
 from compress.techniques.base import Context
 from compress.tensors import TensorSpec, fixed_batch
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     import torch
@@ -234,6 +234,7 @@ def named_like(student: Network, teacher: Network) -> Network:
         origin=student.origin,
         graph=student.graph,
         sample=student.sample,
+        form=teacher.form or student.form,
     )
 
 

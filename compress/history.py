@@ -6,21 +6,22 @@ to, ``history.jsonl`` has one line per candidate, ``candidates/`` their files. A
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, Self
 
 from compress.backends.base import Artifact
 from compress.errors import OutputError
+from compress.json_text import json_text
 from compress.onnx_graph.files import sha256_of
 from compress.recipe import Recipe
 from compress.record import Profile
+from compress.writing import written_safely
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class History:
             is emptied.
 
     Attributes:
-        candidates: In the order in which they were recorded.
+        candidates: What this run tried or took over, in its own order; the original first.
         resumed: How many of them an earlier, unfinished run had recorded.
 
     Raises:
@@ -86,7 +87,9 @@ class History:
     def __init__(self, directory: Path, key: dict[str, Any]) -> None:
         self.directory = directory
         self.candidates: list[Candidate] = []
-        self._key = json.loads(json.dumps(key))  # As it is read back: with lists where there were tuples.
+        self.resumed = 0
+        self._kept: dict[str, Candidate] = {}
+        self._key = json.loads(json_text(key))  # As it is read back: with lists where there were tuples.
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -102,29 +105,48 @@ class History:
             ) from error
         except OSError as error:
             raise OutputError(
-                "a directory to write to", f"{self.directory}: {error.strerror}", _ELSEWHERE
+                "a directory to write to",
+                f"{self.directory}: {error.strerror}",
+                "free space or permissions there, or choose another place",
             ) from error
         if self._stored_key() != self._key:
             self._start_anew()
-        self.candidates = list(self._read())
-        self.resumed = len(self.candidates)
+        # Where one was tried again, what was recorded last.
+        self._kept = {candidate.recipe.identity: candidate for candidate in self._read()}
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
             self._lock.close()
-        if not self.candidates:
+        if not self.candidates and not self._kept:
             self.remove()
 
     def find(self, recipe: Recipe) -> Candidate | None:
-        """What an earlier, unfinished run recorded of a recipe, last where it was tried again."""
-        tried = (entry for entry in reversed(self.candidates) if entry.recipe.identity == recipe.identity)
+        """What this run has of a recipe; None where it did not try it."""
+        tried = (entry for entry in self.candidates if entry.recipe.identity == recipe.identity)
         return next(tried, None)
 
-    def forget(self, candidate: Candidate) -> None:
-        """Count a candidate of an earlier run as not tried; what is recorded of it next replaces it."""
-        self.candidates.remove(candidate)
-        self.resumed -= 1
+    def kept(self, recipe: Recipe) -> Candidate | None:
+        """What an earlier, unfinished run recorded of a recipe, under the name that it has now.
+
+        It is none of this run's candidates until it is taken over.
+        """
+        found = self._kept.get(recipe.identity)
+        if found is None:
+            return None
+        profile = None if found.profile is None else replace(found.profile, recipe=recipe.name)
+        return replace(found, recipe=recipe, profile=profile)
+
+    def take_over(self, candidate: Candidate) -> None:
+        """Count what an earlier run recorded among this run's candidates."""
+        self.candidates.append(candidate)
+        self.resumed += 1
+
+    def forget_without(self, original: Recipe) -> None:
+        """Start anew where the original, which all else was compared with, is not there as it was measured."""
+        if self._kept and (original.identity not in self._kept or not self._reference_is_intact()):
+            self._kept.clear()
+            self._start_anew()
 
     def directory_of(self, recipe: Recipe) -> Path:
         """An empty directory for a candidate's files."""
@@ -139,7 +161,7 @@ class History:
         Raises:
             OutputError: The disk is full, or the directory is gone.
         """
-        line = json.dumps(candidate.to_dict()) + "\n"
+        line = json_text(candidate.to_dict()) + "\n"
         with (
             written_safely(self.directory),
             (self.directory / "history.jsonl").open("a", encoding="utf-8") as file,
@@ -159,16 +181,26 @@ class History:
         kept = {batch: {**asdict(each), "path": str(each.path)} for batch, each in fastest.items()}
         with written_safely(self.directory):
             partial = self.directory / "reference.json.partial"
-            partial.write_text(json.dumps(kept, indent=2), encoding="utf-8")
+            partial.write_text(json_text(kept, indent=2), encoding="utf-8")
             partial.replace(self.directory / "reference.json")
 
     def reference(self) -> dict[int, Artifact]:
         """What :meth:`keep_reference` kept; empty where there is nothing."""
         try:
-            kept = json.loads((self.directory / "reference.json").read_text(encoding="utf-8"))
+            return self._reference()
         except (OSError, ValueError):
             return {}
+
+    def _reference(self) -> dict[int, Artifact]:
+        kept = json.loads((self.directory / "reference.json").read_text(encoding="utf-8"))
         return {int(batch): Artifact(**{**each, "path": Path(each["path"])}) for batch, each in kept.items()}
+
+    def _reference_is_intact(self) -> bool:
+        """Whether every file that ratios of an earlier run refer to is there as it was."""
+        try:
+            return all(sha256_of(each.path) == each.sha256 for each in self._reference().values())
+        except (OSError, TypeError, ValueError, AttributeError):
+            return False
 
     def path_of(self, candidate: Candidate) -> Path:
         """Where a candidate's artifact lies."""
@@ -195,7 +227,7 @@ class History:
                 elif entry.name != "lock":
                     entry.unlink()
             partial = self.directory / "run.json.partial"
-            partial.write_text(json.dumps(self._key, indent=2, sort_keys=True), encoding="utf-8")
+            partial.write_text(json_text(self._key, indent=2, sort_keys=True), encoding="utf-8")
             partial.replace(self.directory / "run.json")
 
     def _read(self) -> Iterator[Candidate]:
@@ -218,21 +250,3 @@ class History:
             return True
         path = self.path_of(candidate)
         return path.exists() and sha256_of(path) == candidate.profile.artifact_sha256
-
-
-@contextlib.contextmanager
-def written_safely(path: Path) -> Iterator[None]:
-    """Turn a failed write into an error for people.
-
-    Raises:
-        OutputError: Writing below ``path`` failed.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            "space and permission to write", f"{path}: {error.strerror or error}", _ELSEWHERE
-        ) from error
-
-
-_ELSEWHERE = "free space or permissions there, or choose another place"

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import fx
-from torch.export import ExportedProgram
+from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from compress.equivalence import TOLERANCE, agree, close, noise_like, rows_of
@@ -26,7 +26,7 @@ from compress.lift_calls import drop_unused, inline_blocks, refuse, set_inferenc
 from compress.lift_decomposed import compose
 from compress.lift_rules import Found, lift_call
 from compress.tensors import BATCH, TIME, TensorSpec
-from compress.trace import Traced, quiet, run, sharing_the_batch, trace_dynamic, with_rows
+from compress.trace import Traced, export, quiet, run, sharing_the_batch, trace_dynamic, with_rows
 
 _ROWS = 5  # to verify with; another number than any trace is made with
 
@@ -95,7 +95,7 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
         return None
     size = rows_of(next(iter(example.values())), axes[0])
     try:
-        program = trace_dynamic(fixed.graph, example, by_name)
+        program = _with_open_axes(fixed, example, by_name)
         freed = _lift(program, list(with_rows(example, 2, by_name).values()), axes)
     except LiftError:
         return None
@@ -164,6 +164,34 @@ def _with_open_time(lifted: Lifted, traced: Traced) -> Lifted:
 def _joined(batches: Sequence[Sequence[torch.Tensor]], axes: Sequence[int]) -> list[torch.Tensor]:
     """Several batches as one, tensor by tensor."""
     return [torch.cat(parts, axis) for parts, axis in zip(zip(*batches, strict=True), axes, strict=True)]
+
+
+def _with_open_axes(
+    fixed: Lifted, example: Mapping[str, torch.Tensor], counts: Mapping[str, int]
+) -> ExportedProgram:
+    """The graph traced with a dynamic batch; axes that are open beside it stay so.
+
+    Args:
+        fixed: The graph.
+        example: One batch, by input name.
+        counts: The axis that counts samples, by input name.
+
+    Raises:
+        LiftError: It cannot be traced so.
+    """
+    kept = {
+        spec.name: {
+            axis: Dim.AUTO
+            for axis, size in enumerate(spec.shape)
+            if axis != counts[spec.name] and isinstance(size, str)
+        }
+        for spec in fixed.inputs
+    }
+    if not any(kept.values()):
+        return trace_dynamic(fixed.graph, example, counts)
+    batch = Dim(BATCH, min=1)
+    shapes = {name: {counts[name]: batch, **axes} for name, axes in kept.items()}
+    return export(fixed.graph, with_rows(example, 2, counts), shapes)
 
 
 def _lift(program: ExportedProgram, example: Sequence[torch.Tensor], axes: Sequence[int]) -> Lifted:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
+    from compress.call_form import CallForm
     from compress.trace import Traced
 
 # A state dict may come in two containers.
 _ORIGINS = {"safetensors": "state_dict"}
+
+# What a layer is set by, besides its tensors.
+_SETTING = (bool, int, float, str, tuple, type(None))
 
 #: One batch of inputs: arrays with a leading batch axis, by input name or in order.
 Example = Mapping[str, np.ndarray] | Sequence[np.ndarray]
@@ -57,6 +61,8 @@ class Network:
         outputs: What it gives, in order.
         origin: Where it came from.
         graph: The lifted graph, or None where the network is an ONNX model.
+        form: How it is called and what it gives back, for a file that is written of its graph; None where that is not
+            known.
     """
 
     def __init__(
@@ -68,11 +74,13 @@ class Network:
         graph: torch.fx.GraphModule | None = None,
         model: onnx.ModelProto | None = None,
         sample: tuple[np.ndarray, ...] = (),
+        form: CallForm | None = None,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.origin = origin
         self.graph = graph
+        self.form = form
         self._model = model
         self._sample = sample
         self._exported: tuple[str, onnx.ModelProto] | None = None
@@ -81,6 +89,14 @@ class Network:
     def trainable(self) -> bool:
         """Whether there is a graph to train."""
         return self.graph is not None
+
+    @property
+    def identity(self) -> str:
+        """A hash of what was read: of a graph its calls, the settings of its layers and its weights; of ONNX the file.
+
+        Two networks of the same weights that compute something else with them differ in it.
+        """
+        return self.origin.sha256 if self.graph is None else _sha256_of_graph(self.graph)
 
     @property
     def sample(self) -> tuple[np.ndarray, ...]:
@@ -118,7 +134,12 @@ class Network:
     def with_graph(self, graph: torch.fx.GraphModule) -> Network:
         """The same network continued as another graph."""
         return Network(
-            inputs=self.inputs, outputs=self.outputs, origin=self.origin, graph=graph, sample=self._sample
+            inputs=self.inputs,
+            outputs=self.outputs,
+            origin=self.origin,
+            graph=graph,
+            sample=self._sample,
+            form=self.form,
         )
 
 
@@ -256,7 +277,19 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
         (take_samples(array, slice(2), spec.batch_axis) if spec.dynamic_batch else array).copy()
         for spec, array in zip(inputs, arrays, strict=True)
     )
-    return Network(inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample)
+    return Network(
+        inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample, form=traced.form
+    )
+
+
+def _sha256_of_graph(graph: torch.fx.GraphModule) -> str:
+    digest = hashlib.sha256(graph.code.encode())
+    for name, layer in graph.named_modules():
+        settings = {key: value for key, value in vars(layer).items() if isinstance(value, _SETTING)}
+        if layer is not graph:
+            digest.update(f"{name} {type(layer).__qualname__} {sorted(settings.items())}\n".encode())
+    digest.update(_sha256_of_state(graph).encode())
+    return digest.hexdigest()
 
 
 def _sha256_of_state(module: torch.nn.Module) -> str:

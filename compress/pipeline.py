@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.attempts import Attempts
-from compress.bundle import Bundle, check_replaceable, load_bundle
+from compress.bundle import Bundle, beside, check_replaceable, load_bundle
 from compress.choice import Choice, Limits, settings_notes
 from compress.competition import check_sessions, competition
 from compress.errors import (
@@ -199,7 +199,8 @@ def optimize(
     }
     run = Attempts(network, task, deployment, machine, rivals, limits, seed, threads, seconds, reporter)
 
-    with machine, History(out.with_name(out.name + ".partial"), run.key()) as history:
+    with machine, History(beside(out, ".partial"), run.key()) as history:
+        history.forget_without(ORIGINAL)
         trains = task.training is not None
         prunable, providers = _prunable(network), rivals.providers
         most = most_candidates(

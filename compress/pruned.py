@@ -55,6 +55,7 @@ class Pruned:
             that widths were chosen for; the ratio is of calls that alternate, or of estimates where the target is not
             at hand.
         reports: What each step has to tell, by its name.
+        warnings: What speaks against using it as it is, a sentence each.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Pruned:
     networks: tuple[Measured, ...]
     latency: tuple[Latency, Latency]
     reports: Mapping[str, Any]
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As ``compress prune --json`` prints it."""
@@ -225,9 +227,23 @@ def prune(
             times = _latency(network, smaller, precision, host, deployment, task, threads)
             save_network(smaller, path)
             shutil.rmtree(kept, ignore_errors=True)
-            done = Pruned(path, sha256_of(path), recipe, deployment.name, networks, times, context.reports)
+            warnings = () if recovery is not None else _untrained(networks[-1])
+            done = Pruned(
+                path, sha256_of(path), recipe, deployment.name, networks, times, context.reports, warnings
+            )
     result: Pruned = processes.told(done)
     return result
+
+
+def _untrained(pruned: Measured) -> tuple[str, ...]:
+    """What is to be said of a network that lost accuracy and was not trained to win it back."""
+    drop = pruned.accuracy.drop
+    if drop is None or drop.points <= DEFAULT_DROP:
+        return ()
+    return (
+        f"it drops {drop.points:.2f} points and was not trained: give --train-data to win accuracy back, or --max-drop "
+        f"{DEFAULT_DROP:g} to remove only what costs no more",
+    )
 
 
 def _given(settings: Mapping[str, Any]) -> dict[str, Any]:

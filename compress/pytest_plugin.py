@@ -75,20 +75,25 @@ def _gate(
 
     if on_inconclusive not in ("fail", "pass"):
         raise ValueError(f"on_inconclusive is 'fail' or 'pass', not {on_inconclusive!r}")
+    sides = [Path(side) if isinstance(side, os.PathLike) else side for side in (candidate, baseline)]
+    ours, theirs = load_subject(sides[0]), load_subject(sides[1])
     task, slices = None, None
     if data is not None:
         slices_file = None if groups is None else Path(groups)
         task, slices = load_task_and_groups(
-            data, groups=slices_file, metric=metric, image_options=image_options
+            data,
+            groups=slices_file,
+            subjects=(theirs, ours),
+            metric=metric,
+            image_options=image_options,
         )
     elif groups is not None or metric is not None or image_options is not None:
         raise ValueError("metric, groups and image_options say how data is read, and none is given")
     if isinstance(policy, str | os.PathLike):
         policy = load_policy(Path(policy))
-    sides = [Path(side) if isinstance(side, os.PathLike) else side for side in (candidate, baseline)]
     checks = gate(
-        load_subject(sides[0]),
-        load_subject(sides[1]),
+        ours,
+        theirs,
         task=task,
         groups=slices,
         policy=policy or GatePolicy(),

@@ -18,7 +18,6 @@ from onnx import TensorProto
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.errors import RecipeError
 from compress.fitting import fitted
-from compress.history import written_safely
 from compress.loading import load_for
 from compress.metrics.agreement import agreement
 from compress.metrics.selection import judging_notes, select
@@ -35,6 +34,7 @@ from compress.target import Target, load_target
 from compress.task import MetricChoice, Task, load_task
 from compress.techniques import apply_recipe, load_technique
 from compress.techniques.base import Context
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     import torch
@@ -169,7 +169,9 @@ def quantize(
     context = Context(task, deployment, seed, original=network)
     compressed = fitted(apply_recipe(chosen, network, context), context)
     reporter.stage("measuring accuracy")
-    with written_safely(path), tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent) as scratch:
+    with written_safely(path):
+        place = tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent)
+    with place as scratch:
         return _written(network, compressed, context, chosen, path, Path(scratch))
 
 
@@ -210,7 +212,8 @@ def _written(
         agreement=accuracies[2],
         notes=judging_notes(context.task.metrics, context.task.kinds),
     )
-    written.replace(path)
+    with written_safely(path):
+        written.replace(path)
     return done
 
 

@@ -6,6 +6,7 @@ file. Figures that were not measured say so in ``source`` ("estimated"), here an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -341,12 +342,25 @@ def _accuracy(data: dict[str, Any] | None) -> Accuracy | None:
     outputs = tuple(
         OutputAccuracy(**{**entry, "drop": _drop(entry["drop"])}) for entry in data.get("outputs", ())
     )
-    read = {"interval": Interval(**data["interval"]), "drop": _drop(data["drop"]), "outputs": outputs}
+    read = {"interval": _ends(data["interval"]), "drop": _drop(data["drop"]), "outputs": outputs}
     return Accuracy(**{"percent": data["right_or_wrong"], **data, **read})
 
 
 def _drop(data: dict[str, Any] | None) -> Drop | None:
-    return None if data is None else Drop(**{**data, "interval": Interval(**data["interval"])})
+    """A drop without points is that of an original whose mean is 0: more than any margin."""
+    if data is None:
+        return None
+    points = math.inf if data["points"] is None else data["points"]
+    ends = data["interval"]
+    low = math.inf if data["points"] is None and ends["low"] is None else ends["low"]
+    return Drop(**{**data, "points": points, "interval": _ends({**ends, "low": low})})
+
+
+def _ends(data: dict[str, Any]) -> Interval:
+    """JSON has no infinity: an end that is null is none."""
+    low = -math.inf if data["low"] is None else data["low"]
+    high = math.inf if data["high"] is None else data["high"]
+    return Interval(**{**data, "low": low, "high": high})
 
 
 def _latency(data: dict[str, Any]) -> Latency:
@@ -354,7 +368,7 @@ def _latency(data: dict[str, Any]) -> Latency:
     return Latency(
         **{
             **data,
-            "interval": Interval(**data["interval"]),
+            "interval": _ends(data["interval"]),
             **{name: _interval(data.get(name)) for name in intervals},
             "warm_up": _warm_up(data.get("warm_up")),
         }
@@ -377,7 +391,7 @@ def _warm_up(data: dict[str, Any] | None) -> WarmUp | None:
 
 
 def _interval(data: dict[str, Any] | None) -> Interval | None:
-    return None if data is None else Interval(**data)
+    return None if data is None else _ends(data)
 
 
 def _pack(outcomes: Sequence[float]) -> str | list[float]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import BundleError
+from compress.json_text import json_text
 from compress.record import SEAL, Profile
 
 _AGAIN = "record it again with compress profile --out"
@@ -20,7 +21,7 @@ _AGAIN = "record it again with compress profile --out"
 
 def sealed(profile: Profile) -> dict[str, Any]:
     """The profile as JSON holds it, with the hash of its content."""
-    data: dict[str, Any] = json.loads(json.dumps(profile.to_dict()))
+    data: dict[str, Any] = json.loads(json_text(profile.to_dict()))
     return {**data, SEAL: digest(data)}
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from compress.errors import NetworkError, OutputError
-from compress.history import written_safely
 from compress.network import Network
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.metadata import without_metadata
+from compress.tensors import TensorSpec
+from compress.writing import written_safely
+
+if TYPE_CHECKING:
+    import torch
 
 #: What can be written, by the file's ending.
 ENDINGS = (".pt2", ".onnx")
@@ -43,34 +50,82 @@ def save_network(network: Network, path: Path) -> None:
 
     Args:
         network: For ``.pt2`` in its trainable form.
-        path: Its ending says what is written: ``.pt2``, which trains on when it is loaded, or ``.onnx``.
+        path: Its ending says what is written: ``.pt2``, which trains on when it is loaded, or ``.onnx``. A ``.pt2`` is
+            called as what was given is, and has the same axes open.
 
     Raises:
         OutputError: It cannot be written there.
-        NetworkError: It is an ONNX model by now, and a ``.pt2`` is asked for.
+        NetworkError: It is an ONNX model by now, and a ``.pt2`` is asked for, or axes of it do not stay open there.
     """
     check_writable(path)
+    write = _onnx_writer(network) if path.suffix == ".onnx" else _program_writer(network)
     with written_safely(path), tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent) as scratch:
         written = Path(scratch) / f"network{path.suffix}"
-        if path.suffix == ".onnx":
-            save_model(without_metadata(network.to_onnx()), written)
-        else:
-            _save_program(network, written)
+        write(written)
         written.replace(path)
 
 
-def _save_program(network: Network, path: Path) -> None:
+def _onnx_writer(network: Network) -> Callable[[Path], object]:
+    model = without_metadata(network.to_onnx())
+    return lambda path: save_model(model, path)
+
+
+def _program_writer(network: Network) -> Callable[[Path], object]:
     if network.graph is None:
         raise NetworkError("a network in its trainable form, for .pt2", "an ONNX model", "write .onnx")
     import torch
 
-    from compress.export import in_eval_mode
-    from compress.trace import trace
+    program = _program(network, network.graph)
+    return lambda path: torch.export.save(program, path)
 
-    names = [str(node.target) for node in network.graph.graph.find_nodes(op="placeholder")]
-    example = {
-        name: torch.from_numpy(array.copy()) for name, array in zip(names, network.sample, strict=True)
-    }
-    with in_eval_mode(network.graph):
-        program = trace(network.graph, example)
-    torch.export.save(program, path)
+
+def _program(network: Network, graph: torch.fx.GraphModule) -> torch.export.ExportedProgram:
+    import torch
+
+    from compress.call_form import CallForm
+    from compress.export import in_eval_mode
+    from compress.trace import essence, quiet
+
+    sample = [_at_least_two(spec, array) for spec, array in zip(network.inputs, network.sample, strict=True)]
+    tensors = [torch.from_numpy(array) for array in sample]
+    outputs = len(network.outputs)
+    form = network.form
+    if form is None or not form.fits(len(tensors), outputs):
+        names = [str(node.target) for node in graph.graph.find_nodes(op="placeholder")]
+        form = CallForm.of_call(names, (), tensors[0] if outputs == 1 else tuple(tensors[:1] * outputs))
+    try:
+        with in_eval_mode(graph), quiet():
+            program = form.program(graph, network.inputs, tensors)
+    except Exception as error:
+        raise NetworkError(f"a .pt2 of {_told(network.inputs)}", essence(error), "write .onnx") from error
+    if closed := _closed_axes(network.inputs, program):
+        raise NetworkError(f"a .pt2 of {_told(network.inputs)}", f"{closed} fixed in it", "write .onnx")
+    return program
+
+
+def _told(inputs: Sequence[TensorSpec]) -> str:
+    return ", ".join(map(str, inputs))
+
+
+def _closed_axes(inputs: Sequence[TensorSpec], program: torch.export.ExportedProgram) -> str:
+    """Axes that are open in a network and fixed in a program of it; empty where there are none."""
+    import torch
+
+    names = set(program.graph_signature.user_inputs)
+    nodes = program.graph.find_nodes(op="placeholder")
+    values = [node.meta.get("val") for node in nodes if node.name in names]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return ", ".join(
+        f"axis {axis} of {spec.name}"
+        for spec, value in zip(inputs, tensors, strict=True)
+        for axis, size in enumerate(spec.shape)
+        if isinstance(size, str) and isinstance(value.shape[axis], int)
+    )
+
+
+def _at_least_two(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
+    """A sample with each open axis longer than one, which would count as a constant that broadcasts."""
+    for axis, size in enumerate(spec.shape):
+        if isinstance(size, str) and array.shape[axis] == 1:
+            array = np.repeat(array, 2, axis)
+    return array.copy()

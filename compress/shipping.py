@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +17,9 @@ from compress.choice import Choice, Limits, choose, settings_notes
 from compress.deploy import programs, take_sample
 from compress.deploy.sample import share_of
 from compress.fitting import rewrites_note
-from compress.history import Candidate, History, written_safely
+from compress.history import Candidate, History
 from compress.hosts.engine_session import EngineSession
+from compress.json_text import json_text
 from compress.onnx_graph.precision import precision_of
 from compress.progress import Reporter
 from compress.reports.markdown import report
@@ -187,20 +187,19 @@ class BestSoFar:
             *rewrites_note(chosen.reports, self.target.name),
             *(() if complete else ("the search was not over when this bundle was written",)),
         )
-        with written_safely(self.out):
-            ship(
-                self.out,
-                path,
-                choice,
-                self.candidates,
-                self.network,
-                self.task,
-                self.target,
-                self.host,
-                self.options,
-                notes,
-                complete=complete,
-            )
+        ship(
+            self.out,
+            path,
+            choice,
+            self.candidates,
+            self.network,
+            self.task,
+            self.target,
+            self.host,
+            self.options,
+            notes,
+            complete=complete,
+        )
         self._shipped = chosen
         self.reporter.ship(chosen.recipe.name)
 
@@ -263,4 +262,4 @@ def _line(candidate: Candidate, choice: Choice) -> str:
     data.pop("file")
     if data["profile"] is not None:
         data["profile"]["outcomes"] = ""
-    return json.dumps({**data, "verdict": choice.verdicts[candidate.recipe.name]}) + "\n"
+    return json_text({**data, "verdict": choice.verdicts[candidate.recipe.name]}) + "\n"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from compress.closest import closest
+from compress.code_identity import code_sha256
 from compress.data import DetectionOptions, ImageOptions, Split, open_data
 from compress.data.binding import bind_split
 from compress.data.images import ImageFiles
@@ -58,6 +59,21 @@ class Task:
     def metrics(self) -> tuple[Metric, ...]:
         """Every metric that a network is judged by; the one with the worst drop decides."""
         return (self.metric, *self.further)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What measurements depend on, as JSON holds it: all samples, and the code that judges outputs."""
+        return {
+            **self.provenance,
+            "metrics": self.metrics_sha256,
+            "kinds": [str(kind) for kind in self.kinds],
+            "training_sha256": None if self.training is None else self.training.sha256,
+        }
+
+    @property
+    def metrics_sha256(self) -> str:
+        """A hash of the code of every metric, the user's own included."""
+        return code_sha256([(each.name, each.per_sample, each.over_data) for each in self.metrics])
 
     def example(self, size: int = 2) -> dict[str, Array]:
         """The first ``size`` calibration samples by input name, repeated where there are fewer."""
@@ -113,6 +129,7 @@ def load_task(
     seed: int = 0,
     image_options: Mapping[str, Any] | ImageOptions | None = None,
     detections: Mapping[str, Any] | None = None,
+    calibrates: bool = True,
 ) -> Task:
     """Read data, set calibration samples apart, and choose the metric.
 
@@ -130,6 +147,8 @@ def load_task(
         image_options: How images are prepared; wins over the ``compress-data.toml`` in their folder.
         detections: How a detector's outputs are read, by the keys of :class:`compress.data.DetectionOptions`; each wins
             over the table ``[detections]`` of ``compress-data.toml``.
+        calibrates: Whether anything is calibrated. Where nothing is, none of ``data`` is set apart, and calibration
+            samples are those of the evaluation, to look at.
 
     Raises:
         DataError: Data is missing, damaged or too little, or calibration and evaluation are the same samples.
@@ -161,7 +180,10 @@ def load_task(
         "calibration_samples": calibration_samples,
         "seed": seed,
     }
-    if pool is evaluation:
+    if not calibrates:
+        _check_enough(evaluation)
+        calibration, how["calibration_from"] = evaluation, None
+    elif pool is evaluation:
         content = [digest.inputs for digest in evaluation.digests]
         rows, rest = split_rows(content, calibration_samples, seed)
         calibration, evaluation = pool.take(rows), pool.take(rest)
@@ -356,7 +378,7 @@ def _check_labels(split: Split, scores: TensorSpec, role: str) -> None:
 
 
 def _describe(evaluation: Split, calibration: Split, training: Split | None) -> dict[str, Any]:
-    """As JSON holds it. Training data is not hashed: it may be large, and nothing is judged by it."""
+    """As JSON holds it. Training data is not hashed here: it may be large, and nothing is judged by it."""
     described: dict[str, Any] = {
         "evaluation": {**evaluation.origin, "samples": len(evaluation), "sha256": evaluation.sha256},
         "calibration": {**calibration.origin, "samples": len(calibration), "sha256": calibration.sha256},

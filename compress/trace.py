@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from torch.export import Dim, ExportedProgram
 from torch.nn.parameter import is_lazy
 from torch.utils import _pytree as pytree
 
+from compress.call_form import CallForm
 from compress.errors import CompressError, DataError, LiftError, NetworkError
 from compress.sample_axis import find_axes
 from compress.tensors import BATCH
@@ -46,6 +48,7 @@ class Traced:
         reference: The network as it was given, in inference mode.
         fixed: The reference computes for the example's batch size alone; with another it may fail or worse.
         axes: The axis that counts samples, for inputs of which it is not axis 0.
+        form: How it is called and what it gives back; None where that is not told.
     """
 
     program: ExportedProgram
@@ -53,6 +56,7 @@ class Traced:
     reference: Reference
     fixed: bool = False
     axes: Axes = field(default_factory=dict)
+    form: CallForm | None = None
 
 
 def trace_module(module: nn.Module, example: Example, told: Axes | None = None) -> Traced:
@@ -73,7 +77,11 @@ def trace_module(module: nn.Module, example: Example, told: Axes | None = None) 
     reference = reference_of(module, list(bound))
     arranged, axes = arrange(reference, bound, told)
     run(reference, arranged)
-    return Traced(trace(module, arranged, axes), arranged, reference, axes=axes)
+    program = trace(module, arranged, axes)
+    form = CallForm.of_program(program)
+    if form is not None:
+        form = form.called(_by_position(module.forward, bound)).with_plain_results()
+    return Traced(program, arranged, reference, axes=axes, form=form)
 
 
 def arrange(
@@ -131,6 +139,14 @@ def _likely(names: Iterable[str], told: Axes, possible: Mapping[str, Sequence[in
 def _as_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+
+
+def _by_position(forward: Callable[..., Any], given: Iterable[str]) -> list[str]:
+    """Which of the arguments that are given can be given by their position: those before the first that is not."""
+    names = list(given)
+    parameters = inspect.signature(forward).parameters.values()
+    positional = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    return list(takewhile(lambda name: name in names, positional))
 
 
 def check_finite(module: nn.Module, where: str) -> None:
@@ -275,7 +291,7 @@ def trace(
         return trace_dynamic(module, example, axes)
     except LiftError:
         # A network that fixes its own batch size still exports with it; any other obstacle shows up again.
-        return _export(module, example, {name: {} for name in example})
+        return export(module, example, {name: {} for name in example})
 
 
 def trace_dynamic(
@@ -290,7 +306,7 @@ def trace_dynamic(
     rows = with_rows(example, _ROWS, axes)
     shared = sharing_the_batch(example, axes)
     dim = Dim(BATCH, min=1)
-    return _export(module, rows, {name: {axes.get(name, 0): dim} if name in shared else {} for name in rows})
+    return export(module, rows, {name: {axes.get(name, 0): dim} if name in shared else {} for name in rows})
 
 
 def sharing_the_batch(example: Mapping[str, torch.Tensor], axes: Axes | None = None) -> set[str]:
@@ -320,9 +336,14 @@ def with_rows(
     }
 
 
-def _export(
+def export(
     module: nn.Module, example: Mapping[str, torch.Tensor], shapes: Mapping[str, Any]
 ) -> ExportedProgram:
+    """Export a module with these axes dynamic, by input name and number.
+
+    Raises:
+        LiftError: It cannot be traced so.
+    """
     try:
         with quiet():
             return torch.export.export(module, (), dict(example), dynamic_shapes=dict(shapes), strict=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.bundle import load_bundle, write_bundle
+from compress.bundle import beside, check_replaceable, load_bundle, write_bundle
 from compress.errors import BundleError, DataError, OutputError
 from compress.recipe import Recipe
 from tests.graphs import classifier, samples
@@ -124,3 +124,20 @@ def test_runs_without_torch(tmp_path: Path) -> None:
     )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert result.stdout == "(2, 4)\n"
+
+
+@pytest.mark.parametrize("out", [".", "..", "../here", "inner/..", "/"])
+def test_a_directory_that_cannot_be_moved_aside_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str
+) -> None:
+    (tmp_path / "here" / "inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(OutputError, match="--out build"):
+        check_replaceable(Path(out))
+
+
+def test_what_is_kept_beside_a_directory_is_beside_it_whatever_way_leads_there(tmp_path: Path) -> None:
+    (tmp_path / "real" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    for way in ("real", "link", "real/inner/..", "real/"):
+        assert beside(tmp_path / way, ".partial") == tmp_path / "real.partial"

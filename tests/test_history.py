@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from compress.backends.base import Artifact
 from compress.errors import OutputError
 from compress.history import Candidate, History
 from compress.onnx_graph.files import save_model, sha256_of
 from compress.recipe import Recipe, Step
+from compress.writing import written_safely
 from tests.graphs import classifier
 from tests.records import profile
 
@@ -27,35 +31,76 @@ def measured(history: History, recipe: Recipe = RECIPE) -> Candidate:
     )
 
 
-def test_what_was_recorded_is_found_by_the_next_run(tmp_path: Path) -> None:
+def test_what_was_recorded_is_kept_for_the_next_run_and_counts_once_it_is_taken_over(tmp_path: Path) -> None:
     with History(tmp_path / "run", KEY) as history:
         candidate = measured(history)
         history.record(candidate)
     with History(tmp_path / "run", KEY) as again:
-        assert again.resumed == 1
-        assert again.find(Recipe("another name", RECIPE.steps)) == candidate
-        assert again.find(Recipe("int8")) is None
+        assert (again.candidates, again.resumed) == ([], 0)
+        assert again.kept(Recipe("int8")) is None
+        found = again.kept(Recipe("another name", RECIPE.steps))
+        assert found is not None
+        assert found.profile is not None
+        assert (found.recipe.name, found.profile.recipe) == ("another name", "another name")
+        assert again.kept(RECIPE) == candidate
+        again.take_over(candidate)
+        assert (again.candidates, again.resumed) == ([candidate], 1)
+        assert again.find(RECIPE) == candidate
 
 
 def test_what_was_tried_again_replaces_what_was_recorded_before(tmp_path: Path) -> None:
     with History(tmp_path / "run", KEY) as history:
         history.record(Candidate(RECIPE, rejected="slower in a first look"))
     with History(tmp_path / "run", KEY) as second:
-        first = second.find(RECIPE)
-        assert first is not None
-        second.forget(first)
-        assert (second.find(RECIPE), second.resumed) == (None, 0)
         candidate = measured(second)
         second.record(candidate)
     with History(tmp_path / "run", KEY) as third:
-        assert third.find(RECIPE) == candidate
+        assert third.kept(RECIPE) == candidate
+
+
+def recorded_with_original(directory: Path) -> Candidate:
+    with History(directory, KEY) as history:
+        original = measured(history, Recipe("fp32"))
+        history.record(original)
+        history.record(measured(history))
+        path = history.path_of(original)
+        history.keep_reference({1: Artifact(path, sha256_of(path), 1, "onnxruntime", {})})
+    return original
+
+
+def test_a_run_goes_on_where_the_original_is_as_it_was_measured(tmp_path: Path) -> None:
+    recorded_with_original(tmp_path / "run")
+    with History(tmp_path / "run", KEY) as again:
+        again.forget_without(Recipe("fp32"))
+        assert again.kept(RECIPE) is not None
+
+
+@pytest.mark.parametrize("lost", ["file", "reference.json", "outside"])
+def test_nothing_counts_as_measured_without_the_original_it_was_compared_with(
+    tmp_path: Path, lost: str
+) -> None:
+    original = recorded_with_original(tmp_path / "run")
+    if lost == "outside":  # ratios refer to the user's own file, which was moved
+        other = Artifact(tmp_path / "moved.onnx", "0" * 64, 1, "onnxruntime", {})
+        with History(tmp_path / "run", KEY) as history:
+            history.keep_reference({1: other})
+    else:
+        path = tmp_path / "run" / (str(original.file) if lost == "file" else lost)
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content if lost == "file" else b"{")
+    for _ in range(2):  # also not for the run after
+        with History(tmp_path / "run", KEY) as again:
+            again.forget_without(Recipe("fp32"))
+            assert again.kept(RECIPE) is None
+            again.record(Candidate(Recipe("fp32"), rejected="failed"))
 
 
 def test_another_key_starts_anew(tmp_path: Path) -> None:
     with History(tmp_path / "run", KEY) as history:
         history.record(measured(history))
     with History(tmp_path / "run", {"network": "def"}) as again:
-        assert again.candidates == []
+        assert again.kept(RECIPE) is None
         assert not (tmp_path / "run" / "candidates").exists()
 
 
@@ -66,10 +111,11 @@ def test_line_cut_short_by_a_kill_is_measured_again(tmp_path: Path) -> None:
     path = tmp_path / "run" / "history.jsonl"
     path.write_text(path.read_text()[:-20])
     with History(tmp_path / "run", KEY) as again:
-        assert [entry.recipe.name for entry in again.candidates] == ["int8"]
+        assert again.kept(RECIPE) is not None
         again.record(Candidate(Recipe("other", (Step("cast"),)), rejected="failed"))
     with History(tmp_path / "run", KEY) as third:
-        assert len(third.candidates) == 2
+        assert third.kept(Recipe("other", (Step("cast"),))) is not None
+        assert third.kept(RECIPE) is not None
 
 
 def test_artifact_that_changed_is_measured_again(tmp_path: Path) -> None:
@@ -79,7 +125,7 @@ def test_artifact_that_changed_is_measured_again(tmp_path: Path) -> None:
     assert candidate.file is not None
     (tmp_path / "run" / candidate.file).write_bytes(b"something else")
     with History(tmp_path / "run", KEY) as again:
-        assert again.candidates == []
+        assert again.kept(RECIPE) is None
 
 
 def test_second_run_is_kept_out(tmp_path: Path) -> None:
@@ -101,3 +147,13 @@ def test_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="another place"), History(tmp_path / "file" / "run", KEY):
         pass
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.ENOSPC, "free space"), (errno.EMFILE, "another place"), (errno.EIO, "another place")],
+)
+def test_space_and_permission_are_asked_for_where_they_are_missing(number: int, told: str) -> None:
+    with pytest.raises(OutputError, match=told) as raised, written_safely(Path("out")):
+        raise OSError(number, os.strerror(number))
+    assert ("space" in str(raised.value)) is (number == errno.ENOSPC)

@@ -18,12 +18,15 @@ from torch import nn
 
 import compress
 from compress.cli.prune import _lines
+from compress.distilling import Measured
 from compress.errors import CompressError, DataError, RecipeError, UsageError
 from compress.hosts.absent import AbsentHost
 from compress.progress import Reporter
+from compress.pruned import _untrained
 from compress.pruning import decision
 from compress.training import loop, processes
 from compress.training.processes import Processes
+from tests.records import candidate
 
 NOISE = np.random.default_rng(0)
 X, TRAINING = (NOISE.normal(size=(count, 16)).astype(np.float32) for count in (80, 200))
@@ -279,3 +282,15 @@ def test_two_processes_prune_alike_and_the_first_alone_writes(tmp_path) -> None:
     assert first == second
     assert first["reports"]["prune"]["groups"] != {"0": [20, 20], "2": [20, 20]}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.json", "1.json", "out.pt2"]
+
+
+@pytest.mark.parametrize(
+    ("points", "said"), [(None, False), (0.4, False), (-3.0, False), (1.5, True), (float("inf"), True)]
+)
+def test_accuracy_that_went_without_training_is_told(points: float | None, said: bool) -> None:
+    entry = candidate("pruned", drop=None if points is None else (points - 1, points, points + 1))
+    assert entry.profile is not None
+    assert entry.profile.accuracy is not None
+    warnings = _untrained(Measured("pruned", entry.profile.accuracy, 1, None))
+    assert bool(warnings) is said
+    assert all("--train-data" in warning for warning in warnings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.backends.base import Artifact
 from compress.errors import CompressError
-from compress.onnx_graph.files import files_of, save_model, sha256_of, size_of
+from compress.onnx_graph.files import copy_to, files_of, save_model, sha256_of, size_of
 from compress.onnx_graph.fold import prepare
 from compress.onnx_graph.metadata import without_metadata
 from compress.onnx_graph.quantized import quantized_operator
@@ -26,9 +25,7 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def copied(artifact: Artifact, directory: Path) -> Artifact:
     """A copy of an artifact and of its external data in ``directory``, under the same names."""
-    for part in files_of(artifact.path):
-        shutil.copyfile(part, directory / part.name)
-    path = directory / artifact.path.name
+    path = copy_to(artifact.path, directory)
     return replace(artifact, path=path, sha256=sha256_of(path), size_bytes=size_of(path))
 
 

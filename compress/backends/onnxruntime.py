@@ -116,8 +116,6 @@ class OnnxRuntime(Backend):
         self, artifact: Artifact, feeds: Mapping[str, np.ndarray[Any, Any]], seconds: float
     ) -> OperatorTimes | None:
         """See :meth:`Backend.operator_times`; on a processor alone: others return before their kernels are done."""
-        import onnx
-
         from compress.backends.onnxruntime_trace import operator_times
 
         if artifact.options.get("provider", CPU) != CPU:
@@ -131,7 +129,7 @@ class OnnxRuntime(Backend):
                     break
                 session.run(None, dict(feeds))
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-            return operator_times(events, onnx.load(graph, load_external_data=False).graph)
+            return operator_times(events, _as_optimized(graph, artifact.path).graph)
 
 
 class OnnxRuntimeSession(Session):
@@ -183,12 +181,20 @@ def _needed(model: onnx.ModelProto) -> dict[str, Any]:
 
 def optimized_graph(artifact: Artifact) -> onnx.ModelProto:
     """The graph the runtime really executes, after all its fusions on this machine."""
-    import onnx
-
     with tempfile.TemporaryDirectory(prefix="compress-") as directory:
         path = Path(directory) / "optimized.onnx"
         _open(artifact.path, artifact.options, optimized=path)
-        return onnx.load(path)
+        return _as_optimized(path, artifact.path)
+
+
+def _as_optimized(path: Path, original: Path) -> onnx.ModelProto:
+    """A graph that the runtime wrote; weights that it left in files are where the original has them."""
+    import onnx
+    from onnx.external_data_helper import load_external_data_for_model
+
+    model = onnx.load(path, load_external_data=False)
+    load_external_data_for_model(model, str(original.parent))
+    return model
 
 
 def _open(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import click
 from compress.cli.options import data_options, network_options, training_options
 from compress.cli.student_widths import choose_and_print, width_options
 from compress.cli.torchrun import is_first, left_to_the_first
+from compress.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -75,7 +75,7 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     with TerminalReporter(Console(stderr=True)) as reporter:
         result = run(model, reporter=reporter, **settings)
     if as_json:
-        click.echo(json.dumps(result.to_dict(), indent=2))
+        click.echo(json_text(result.to_dict(), indent=2))
         return 0
     print_whole(Console(), _table(result))
     for line in _lines(result):

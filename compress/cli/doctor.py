@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compress.json_text import json_text
+
 if TYPE_CHECKING:
     from compress.doctor import Diagnosis, Outlook
 
@@ -38,9 +40,7 @@ def doctor(target: str | None, host: str | None, quick: bool, as_json: bool) -> 
     targets = None if target is None else [load_target(target)]
     found = diagnose(targets, host, importing=not quick)
     if as_json:
-        import json
-
-        click.echo(json.dumps(found.to_dict(), indent=2))
+        click.echo(json_text(found.to_dict(), indent=2))
     else:
         _tell(found)
     asked = found.targets[0] if target else next(each for each in found.targets if each.target == "cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 import click
 
 from compress.cli.options import data_options, host_options
+from compress.cli.stdout import kept_for_the_result
+from compress.json_text import json_text
 
 
 @click.command()
@@ -84,6 +85,7 @@ def gate(
     from dataclasses import replace
 
     from compress.errors import CompressError, OutputError, UsageError
+    from compress.evaluating import left_out_note
     from compress.gate import GatePolicy, Verdict, load_policy, load_subject, overall
     from compress.gate import gate as run
     from compress.gate.groups import load_task_and_groups
@@ -104,24 +106,27 @@ def gate(
         ours, theirs = load_subject(candidate), load_subject(baseline)
         task, slices = None, None
         if data is not None:
-            task, slices = load_task_and_groups(
-                data,
-                groups=None if groups is None else Path(groups),
-                metric=metric,
-                image_options=image_options,
-            )
+            with kept_for_the_result():
+                task, slices = load_task_and_groups(
+                    data,
+                    groups=None if groups is None else Path(groups),
+                    subjects=(theirs, ours),
+                    metric=metric,
+                    image_options=image_options,
+                )
         notes: list[str] = []
-        checks = run(
-            ours,
-            theirs,
-            task=task,
-            groups=slices,
-            policy=chosen,
-            host=host,
-            target=target,
-            keep_on_host=keep_on_host,
-            told=notes.append,
-        )
+        with kept_for_the_result():
+            checks = run(
+                ours,
+                theirs,
+                task=task,
+                groups=slices,
+                policy=chosen,
+                host=host,
+                target=target,
+                keep_on_host=keep_on_host,
+                told=notes.append,
+            )
     except CompressError as error:
         with suppress(OutputError):  # what the command says is why the gate could not be run
             _report(
@@ -131,6 +136,8 @@ def gate(
                 junit,
             )
         raise
+    if task is not None and (left_out := left_out_note(task)):
+        notes.append(left_out)
     if origin := other_network(ours, theirs):
         notes.insert(0, origin)
     verdict, note = overall(checks), "; ".join(notes) or None
@@ -151,7 +158,7 @@ def gate(
             "checks": [check.to_dict() for check in checks],
             "policy": chosen.to_dict(),
         }
-        click.echo(json.dumps(told, indent=2, allow_nan=False))
+        click.echo(json_text(told, indent=2))
     else:
         for check in checks:
             click.echo(f"{check.name}: {check.verdict}: {check.detail}")
@@ -165,8 +172,8 @@ def gate(
 
 def _report(table: str, suite: str, markdown: str | None, junit: str | None) -> None:
     """The forms that were asked for, and GitHub's summary, to which other steps of the job write too."""
-    from compress.history import written_safely
     from compress.reports.writing import write_text
+    from compress.writing import written_safely
 
     if junit is not None:
         write_text(Path(junit), suite)
@@ -178,7 +185,7 @@ def _report(table: str, suite: str, markdown: str | None, junit: str | None) -> 
 
 
 def _remove(path: Path) -> None:
-    from compress.history import written_safely
+    from compress.writing import written_safely
 
     with written_safely(path):
         path.unlink(missing_ok=True)

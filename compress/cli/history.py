@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from compress.json_text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ def history(directory: Path, markdown: Path | None, as_json: bool) -> int:
 
         write_text(markdown, trends_markdown(recordings, series))
     if as_json:
-        click.echo(json.dumps(trends_json(str(directory), recordings, series), indent=2, allow_nan=False))
+        click.echo(json_text(trends_json(str(directory), recordings, series), indent=2))
         return 0
 
     from rich.console import Console

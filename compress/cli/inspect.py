@@ -9,6 +9,8 @@ import click
 
 from compress.cli.model_argument import InputShape, OpenedModel, given_shapes, input_option, open_model
 from compress.cli.options import network_options
+from compress.cli.stdout import kept_for_the_result
+from compress.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,19 +41,18 @@ def inspect(
     Operators are grouped as an engine runs them. With --target, a roofline estimates each layer's time; that is never
     a measurement.
     """
-    import json
-
     from compress.onnx_graph.layers import layers
     from compress.profiling.roofline import estimate
     from compress.target import load_target
 
     deployment = None if target is None else load_target(target)
-    opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+    with kept_for_the_result():
+        opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
     size, shapes = given_shapes(opened.model, inputs, batch)
     found = layers(opened.model, size, shapes)
     estimated = None if deployment is None else estimate(found, deployment, size)
     if as_json:
-        click.echo(json.dumps(_report(opened, size, found, estimated), indent=2))
+        click.echo(json_text(_report(opened, size, found, estimated), indent=2))
     else:
         _print(opened, size, found, estimated)
 

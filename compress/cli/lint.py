@@ -9,6 +9,7 @@ import click
 
 from compress.cli.model_argument import InputShape, input_option, open_model
 from compress.cli.options import network_options
+from compress.json_text import json_text
 
 if TYPE_CHECKING:
     import onnx
@@ -56,8 +57,6 @@ def lint(
     Prints one line for each finding; with --fix, for each that is left. The exit code is 1 where one of them is an
     error, 0 otherwise.
     """
-    import json
-
     import compress.lint
     from compress.reports.writing import write_text
     from compress.target import load_target
@@ -77,7 +76,7 @@ def lint(
     if log is not None:
         version = versions().get("compress-toolkit", "0")
         found = compress.lint.sarif(findings, opened.path, opened.sha256, deployment.name, version)
-        write_text(log, json.dumps(found, indent=2) + "\n")
+        write_text(log, json_text(found, indent=2) + "\n")
     errors = sum(finding.severity == "error" for finding in findings)
     if as_json:
         report: dict[str, Any] = {
@@ -93,7 +92,7 @@ def lint(
                 "refused": dict(fixed.refused),
                 "largest_difference": difference,
             }
-        click.echo(json.dumps(report, indent=2))
+        click.echo(json_text(report, indent=2))
     else:
         if fixed is not None:
             _tell_fixed(fixed, mended, difference)
@@ -109,9 +108,9 @@ def _written(original: onnx.ModelProto, fixed: Fixed, path: Path) -> float | Non
         OutputError: The file cannot be written.
     """
     from compress.errors import InternalError
-    from compress.history import written_safely
     from compress.lint.equality import largest_difference, tolerance
     from compress.onnx_graph.files import save_model
+    from compress.writing import written_safely
 
     difference = largest_difference(original, fixed.model)
     most = tolerance(fixed.model)

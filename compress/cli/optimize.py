@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -15,6 +14,7 @@ from compress.cli.options import (
     host_options,
     network_options,
 )
+from compress.json_text import json_text
 
 
 @click.command()
@@ -99,7 +99,7 @@ def optimize(
                 click.echo(told, err=True)
             raise
     if as_json:
-        click.echo(json.dumps(result.to_dict(), indent=2))
+        click.echo(json_text(result.to_dict(), indent=2))
     else:
         console = Console()
         print_whole(console, result_table(result))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compress.cli.model_argument import InputShape, input_option
 from compress.cli.options import Seconds, data_options, host_options
+from compress.cli.stdout import kept_for_the_result
+from compress.json_text import json_text
+
+if TYPE_CHECKING:
+    from compress.evaluating import Measured
 
 
 @click.command()
@@ -68,13 +72,13 @@ def profile(
     from compress.cli.profile_tables import profile_tables
     from compress.cli.terminal import TerminalReporter
     from compress.errors import UsageError
+    from compress.evaluating import left_out_note, load_evaluation
     from compress.profiling.scenarios import NAMES
     from compress.profiling.standalone import profile_artifact
     from compress.recorded import sealed
     from compress.reports.writing import write_text
-    from compress.task import load_task
 
-    task = None
+    task, note = None, None
     if data is None and (metric is not None or image_options is not None):
         raise UsageError("--data with --metric and --image-…", "none", "give --data")
     if inputs and (data is not None or host is not None):
@@ -82,7 +86,9 @@ def profile(
             "--input without --data and --host", "both", "leave --input out: the data has the shapes"
         )
     if data is not None:
-        task = load_task(data, metric=metric, image_options=image_options)
+        with kept_for_the_result():
+            task, _ = load_evaluation(data, _measured(artifact), metric=metric, image_options=image_options)
+        note = left_out_note(task)
     with TerminalReporter(Console(stderr=True)) as reporter:
         measured = profile_artifact(
             Path(artifact),
@@ -97,7 +103,9 @@ def profile(
             shapes=[(each.name, each.shape) for each in inputs],
             reporter=reporter,
         )
-    text = json.dumps(sealed(measured), indent=1)
+    if note is not None:
+        click.echo(f"note: {note}", err=True)
+    text = json_text(sealed(measured), indent=1)
     if out is not None:
         write_text(Path(out), text)
     if as_json:
@@ -105,3 +113,15 @@ def profile(
     else:
         Console().print(profile_tables(measured), highlight=False)
     return 0
+
+
+def _measured(artifact: str) -> list[Measured]:
+    """On which samples a bundle was measured; none for a file."""
+    from compress.bundle import load_bundle
+    from compress.evaluating import Measured
+
+    if not Path(artifact).is_dir():
+        return []
+    bundle = load_bundle(artifact)
+    accuracy = bundle.profile.accuracy
+    return [] if accuracy is None else [Measured.of_bundle(accuracy.data_sha256, bundle.manifest)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from compress.cli.options import (
     training_options,
 )
 from compress.cli.torchrun import is_first, left_to_the_first
+from compress.json_text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -109,10 +109,12 @@ def prune(model: str, as_json: bool, **settings: Any) -> int:
     with TerminalReporter(Console(stderr=True)) as reporter:
         result = run(model, reporter=reporter, **settings)
     if as_json:
-        click.echo(json.dumps(result.to_dict(), indent=2))
+        click.echo(json_text(result.to_dict(), indent=2))
     else:
         for line in _lines(result):
             click.echo(line)
+    for warning in result.warnings:
+        click.echo(f"warning: {warning}", err=True)
     return 0
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from compress.cli.options import data_options, deployment_options, network_options
+from compress.json_text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +76,7 @@ def quantize(model: str, as_json: bool, **settings: Any) -> int:
     with TerminalReporter(Console(stderr=True)) as reporter:
         result = run(model, reporter=reporter, **settings)
     if as_json:
-        click.echo(json.dumps(result.to_dict(), indent=2))
+        click.echo(json_text(result.to_dict(), indent=2))
     else:
         for line in _lines(result):
             click.echo(line)

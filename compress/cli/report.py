@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from compress.errors import UsageError
+from compress.json_text import json_text
 
 
 @click.command()
@@ -79,7 +79,7 @@ def report(
         if png is not None:
             write_png(png, drawing)
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json_text(found))
     else:
         for path in found.values():
             click.echo(f"wrote {path}")

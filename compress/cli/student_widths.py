@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from compress.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,7 +115,7 @@ def choose_and_print(model: str, choice: dict[str, Any], settings: dict[str, Any
     with TerminalReporter(Console(stderr=True)) as reporter:
         chosen = choose_student(model, training=given, reporter=reporter, **choice, **settings)
     if as_json:
-        click.echo(json.dumps(chosen.to_dict(), indent=2))
+        click.echo(json_text(chosen.to_dict(), indent=2))
         return 0
     print_whole(Console(), _table(chosen.recommendation))
     for line in _lines(chosen):

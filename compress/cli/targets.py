@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compress.json_text import json_text
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -47,9 +49,8 @@ def show(context: click.Context, name: str, as_json: bool) -> None:
 
 
 def _print_json(value: object) -> None:
-    import json
 
-    click.echo(json.dumps(value, indent=2))
+    click.echo(json_text(value, indent=2))
 
 
 def _console() -> Console:

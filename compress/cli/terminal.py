@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -14,6 +15,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from compress.cli.stdout import kept_for_the_result
 from compress.progress import Reporter
 from compress.reports.figures import digits, size_text
 from compress.reports.timings import aligned, at, condition_text
@@ -34,7 +36,7 @@ _QUIET_SECONDS = 10
 
 
 class TerminalReporter(Reporter):
-    """Shows what is running and how long is left; a context manager.
+    """Shows what is running and how long is left; a context manager, in which standard output is kept for the result.
 
     Where there is no terminal, as in a CI job, each candidate, and each stage of a run that takes longer than a few
     seconds, is one plain line with the time since the start.
@@ -50,6 +52,7 @@ class TerminalReporter(Reporter):
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._stdout = ExitStack()
         self._begin = time.perf_counter()
         self._progress = Progress(
             SpinnerColumn(),
@@ -70,6 +73,7 @@ class TerminalReporter(Reporter):
         self._since = time.perf_counter()
 
     def __enter__(self) -> Self:
+        self._stdout.enter_context(kept_for_the_result())
         self._progress.start()
         return self
 
@@ -77,6 +81,7 @@ class TerminalReporter(Reporter):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+        self._stdout.close()
 
     def plan(self, candidates: int) -> None:
         """See :meth:`Reporter.plan`."""

@@ -14,6 +14,7 @@ from torch.export import ExportedProgram
 from torch.export.pt2_archive._package import load_pt2
 from torch.utils import _pytree as pytree
 
+from compress.call_form import CallForm
 from compress.errors import CompressError, DataError, NetworkError, UntrustedFileError
 from compress.formats.pickles import NotAPickleError, unsafe_globals
 from compress.formats.pt2_program import checked_config, checked_program
@@ -126,7 +127,7 @@ def trace_pt2(
         inputs[name] = _noise(value, position) if tensor is None else _fitted(name, tensor, value, axis)
     run(reference, inputs)
     fixed = _is_fixed(values, {name: [axes.get(name, 0)] for name in values})
-    return Traced(program, inputs, reference, fixed=fixed, axes=axes)
+    return Traced(program, inputs, reference, fixed=fixed, axes=axes, form=CallForm.of_program(program))
 
 
 def _is_fixed(values: Mapping[str, torch.Tensor], axes: Mapping[str, Sequence[int]]) -> bool:

@@ -54,6 +54,9 @@ def checked_program(text: bytes) -> bytes:
     program = json.loads(text)
     if isinstance(program, dict):
         program["guards_code"] = []
+        ranges = program.get("range_constraints")
+        if isinstance(ranges, dict):  # of a multiple of a symbol too, which torch does not read back
+            program["range_constraints"] = {name: ranges[name] for name in ranges if _NAME.fullmatch(name)}
     return json.dumps(_checked(program)).encode()
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 
+from compress.call_form import CallForm
 from compress.errors import LiftError, NetworkError, UntrustedFileError
 from compress.formats.torchscript_tensors import check_tensors
 from compress.formats.zip_archive import ZipArchive
@@ -129,7 +131,12 @@ def trace_torchscript(module: torch.jit.ScriptModule, example: Example, told: Ax
     run(reference, bound)
     arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
     graph = _graph(_Interpreted(module, arguments), bound, axes)
-    return Traced(trace(_with_names(graph, module), bound, axes), bound, reference, axes=axes)
+    with torch.no_grad(), quiet():
+        result = module(**{name: tensor.clone() for name, tensor in bound.items()})
+    positional = list(takewhile(lambda name: name in bound, (each.name for each in schema)))
+    form = CallForm.of_call(positional, [name for name in bound if name not in positional], result)
+    program = trace(_with_names(graph, module), bound, axes)
+    return Traced(program, bound, reference, axes=axes, form=form)
 
 
 def _graph(interpreted: nn.Module, example: dict[str, torch.Tensor], axes: Axes) -> fx.GraphModule:

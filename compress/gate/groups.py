@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,28 +12,27 @@ from compress.errors import DataError
 from compress.gate.slices import Groups
 
 if TYPE_CHECKING:
-    from compress.data import Split
+    from compress.gate.subject import Subject
     from compress.task import MetricChoice, Task
 
 #: The array of an ``.npz`` file that names the group of each sample.
 GROUPS = "groups"
-
-# What compress optimize sets apart by default; so the gate evaluates on the samples a bundle was measured on.
-_CALIBRATION_SAMPLES, _SEED = 512, 0
 
 
 def load_task_and_groups(
     data: Any,
     *,
     groups: Path | None = None,
+    subjects: Sequence[Subject] = (),
     metric: MetricChoice = None,
     image_options: Mapping[str, Any] | None = None,
 ) -> tuple[Task, Groups | None]:
-    """Read data as :func:`compress.task.load_task` does, and the group of each evaluation sample.
+    """Read data as :func:`compress.evaluating.load_evaluation` does, and the group of each evaluation sample.
 
     Args:
         data: Of any kind that :func:`compress.data.open_data` opens. An ``.npz`` file may hold an array ``groups``.
         groups: A ``.npy`` file ``(n,)`` of integers or texts, one for each sample of ``data``; wins over the array.
+        subjects: What is held against each other: where one was measured on a part of the data, this part counts.
         metric: See :func:`compress.task.load_task`.
         image_options: See :func:`compress.task.load_task`.
 
@@ -45,24 +44,19 @@ def load_task_and_groups(
         MetricError: The metric is unknown or needs other targets.
     """
     from compress.data.opening import follow_reference
-    from compress.task import Task, load_task
+    from compress.evaluating import load_evaluation
 
+    measured = [each.measured for each in subjects if each.measured is not None]
     source, named = _without_groups(data)
     if groups is not None:
         source, named = follow_reference(source), _read(groups)
     if named is None:
-        return load_task(data, metric=metric, image_options=image_options), None
-    if isinstance(source, Task):
-        task = load_task(source, metric=metric)
+        return load_evaluation(data, measured, metric=metric, image_options=image_options)[0], None
+    task, rows = load_evaluation(source, measured, metric=metric, image_options=image_options)
+    if rows is None:
         return task, _checked(named, len(task.evaluation))
-    from compress.data import open_data
-    from compress.data.splitting import split_rows
-
-    split: Split = open_data(source, image_options)
-    named = _checked(named, len(split))
-    task = load_task(split, metric=metric, calibration_samples=_CALIBRATION_SAMPLES, seed=_SEED)
-    _, evaluated = split_rows([digest.inputs for digest in split.digests], _CALIBRATION_SAMPLES, _SEED)
-    return task, named[evaluated]
+    apart = 0 if task.provenance["split"]["calibration_from"] is None else len(task.calibration)
+    return task, _checked(named, len(rows) + apart)[rows]
 
 
 def _without_groups(data: Any) -> tuple[Any, Groups | None]:

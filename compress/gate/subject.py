@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from compress.recorded import check_consistent, load_recorded
 if TYPE_CHECKING:
     from compress.backends.base import Artifact, Session
     from compress.bundle import Bundle
+    from compress.evaluating import Measured
     from compress.record import Profile
 
 _KINDS = "a bundle, an ONNX file, or a profile (JSON)"
@@ -29,12 +31,14 @@ class Subject:
         artifact: What can be run; None for a recorded profile.
         profile: What was recorded of it; None for an ONNX file.
         kinds: What its outputs hold, where a bundle tells; else empty.
+        measured: On which samples it was measured; None where that is not recorded.
     """
 
     name: str
     artifact: Artifact | None
     profile: Profile | None
     kinds: tuple[OutputKind, ...] = ()
+    measured: Measured | None = None
 
     @property
     def options(self) -> dict[str, Any] | None:
@@ -104,7 +108,8 @@ def load_subject(source: Path | str | Bundle | Subject) -> Subject:
     if not start:
         raise BundleError(_KINDS, f"an empty file, {path}", "copy or build it again")
     if start.lstrip().startswith(b"{"):
-        return Subject(str(path), None, load_recorded(path))
+        profile = load_recorded(path)
+        return Subject(str(path), None, profile, measured=_measured(profile, {}))
     from compress.backends.base import Artifact
 
     return Subject(str(path), Artifact(path, sha256_of(path), size_of(path), "onnxruntime", {}), None)
@@ -118,4 +123,11 @@ def _of_bundle(bundle: Bundle) -> Subject:
             f"of {bundle.profile.artifact_sha256[:12]}… in {bundle.path}",
             "build it again",
         )
-    return Subject(str(bundle.path), bundle.artifact, bundle.profile, bundle.kinds)
+    measured = _measured(bundle.profile, bundle.manifest)
+    return Subject(str(bundle.path), bundle.artifact, bundle.profile, bundle.kinds, measured)
+
+
+def _measured(profile: Profile, manifest: Mapping[str, Any]) -> Measured | None:
+    from compress.evaluating import Measured
+
+    return None if profile.accuracy is None else Measured.of_bundle(profile.accuracy.data_sha256, manifest)

@@ -12,6 +12,7 @@ import shlex
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from compress.backends.base import Artifact
@@ -118,8 +119,11 @@ class Engines:
         if not self._intact(directory):
             at = shlex.quote(directory)
             checked(self.shell, f"umask 077 && rm -rf {at} && mkdir -p {at}")
-            for part in files_of(artifact.path):
-                send(self.shell, part, f"{graph}/{part.name.replace(artifact.path.name, 'model.onnx', 1)}")
+            send(self.shell, artifact.path, f"{graph}/model.onnx")
+            for part in files_of(artifact.path)[1:]:  # the graph knows them by these names
+                place = f"{graph}/{part.relative_to(artifact.path.parent).as_posix()}"
+                checked(self.shell, f"umask 077 && mkdir -p {shlex.quote(str(PurePosixPath(place).parent))}")
+                send(self.shell, part, place)
             self._build(directory, arguments(self._workspace_mb(artifact)))
         layers = layers_of(receive(self.shell, f"{directory}/layers.json").decode(errors="replace"))
         return Engine(directory, layers, artifact, tuple(arguments(None)))

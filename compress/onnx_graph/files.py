@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from compress.onnx_graph.external_data import external_files
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     import onnx
@@ -18,20 +22,24 @@ def save_model(model: onnx.ModelProto, path: Path) -> Path:
 
     Returns:
         ``path``.
+
+    Raises:
+        OutputError: It cannot be written.
     """
     import onnx
 
     from compress.onnx_graph.serialization import pieces
 
-    partial = path.with_name(path.name + ".partial")
-    if model.ByteSize() < _LARGEST_SINGLE_FILE:
-        with partial.open("wb") as file:
-            file.writelines(pieces(model))
-    else:
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        onnx.save(copy, partial, save_as_external_data=True, location=path.name + ".data")
-    partial.replace(path)
+    with written_safely(path):
+        partial = path.with_name(path.name + ".partial")
+        if model.ByteSize() < _LARGEST_SINGLE_FILE:
+            with partial.open("wb") as file:
+                file.writelines(pieces(model))
+        else:
+            copy = onnx.ModelProto()
+            copy.CopyFrom(model)
+            onnx.save(copy, partial, save_as_external_data=True, location=path.name + ".data")
+        partial.replace(path)
     return path
 
 
@@ -72,9 +80,21 @@ def check_size(path: Path) -> None:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """The files an ONNX artifact consists of, the graph first."""
-    external = path.with_name(path.name + ".data")
-    return (path, external) if external.exists() else (path,)
+    """The files an artifact consists of: the file, and where it is an ONNX graph those that it keeps weights in."""
+    return (path, *external_files(path))
+
+
+def copy_to(path: Path, directory: Path) -> Path:
+    """Copy a graph into a directory, with the files of its weights under the names that it knows them by.
+
+    Returns:
+        The graph's copy.
+    """
+    for part in files_of(path):
+        place = directory / part.relative_to(path.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(part, place)
+    return directory / path.name
 
 
 def sha256_of(path: Path) -> str:

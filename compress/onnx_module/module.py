@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -60,6 +61,9 @@ class OnnxModule(nn.Module):
         steps: What to compute, in order; a step for each node where None.
         outputs: The names to return; the graph's outputs where None.
 
+    Attributes:
+        code: A hash of the graph's nodes: what is computed, but for the weights.
+
     Raises:
         NetworkError: An operator cannot be trained.
     """
@@ -72,6 +76,7 @@ class OnnxModule(nn.Module):
     ) -> None:
         super().__init__()
         graph = Graph(model)
+        self.code = hashlib.sha256(b"".join(node.SerializeToString() for node in graph.nodes)).hexdigest()
         self.input_names = graph.inputs
         self._outputs = tuple(outputs or graph.outputs)
         self._steps = tuple(steps or map(step_of, graph.nodes))

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
-from compress.history import written_safely
 from compress.training.checkpoint import add_tensors
 from compress.training.processes import joined
+from compress.writing import written_safely
 
 Decision = TypeVar("Decision")
 

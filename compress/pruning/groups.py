@@ -158,6 +158,9 @@ def find_channels(graph: fx.GraphModule, example: Sequence[torch.Tensor]) -> Cha
 def _groups(found: Propagation, rows: int) -> tuple[Group, ...]:
     places = list(_places(found))
     atoms, which, index = _occurrences(found, [labels for _, _, labels in places])
+    # What no sum and no statistic reads, such as the rows of a table that are not looked up, is no unit.
+    used = _computed_with(found)[atoms]
+    atoms, which, index = atoms[used], which[used], index[used]
     parameters = _sums(found, atoms, which, _parameters_of_an_index(found, places))
     macs = _macs_of_atoms(found, rows)
     groups: list[Group] = []
@@ -171,6 +174,16 @@ def _groups(found: Propagation, rows: int) -> tuple[Group, ...]:
         name = layer if names[layer] == 1 else f"{layer}#{names[layer]}"
         groups.append(Group(name, units, held, round(parameters[units[0]]), float(macs[units[0]])))
     return tuple(groups)
+
+
+def _computed_with(found: Propagation) -> NDArray[np.bool_]:
+    """``bool[atoms]``: what is in an axis that an operator sums over or takes statistics of, or multiplies."""
+    used = np.zeros(len(found.atoms), np.bool_)
+    read = [found.axes(each.operand)[each.axis] for readings in found.readings.values() for each in readings]
+    for labels in (*read, *(labels for work in found.work for labels in work.axes)):
+        used[found.atoms.resolve(labels)] = True
+    used[0] = False
+    return used
 
 
 def _places(found: Propagation) -> Iterable[tuple[str, int, Labels]]:

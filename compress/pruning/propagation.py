@@ -108,6 +108,15 @@ class Propagation:
         for labels in axes:
             self.atoms.fix(labels)
 
+    def hold(self, node: fx.Node, axes: Sequence[Labels]) -> None:
+        """State that these axes stay whole because of an operator; a note names it where something could have gone."""
+        held = sum(int((self.atoms.resolve(labels) != 0).any(axis=1).sum()) for labels in axes)
+        self.fix_all(axes)
+        if held:
+            self.notes.append(
+                f"{node.target}{place(node)} keeps the {held} indices it runs over from being pruned"
+            )
+
     def reads(self, node: fx.Node, operand: fx.Node, axis: int, *, skips: bool = False) -> None:
         """Note that a node sums, or takes statistics, over an axis of an operand."""
         self.readings.setdefault(node, []).append(

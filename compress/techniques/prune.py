@@ -175,7 +175,7 @@ class Prune(Technique):
             return choose(channels, scores, ratio, per_layer=self.per_layer, keep=keep, multiple=multiple), {}
         path = None if context.directory is None else context.directory / "prune.json"
         task, graph = context.task, channels.found.graph
-        data = task.calibration.sha256, task.metric.name, context.seed
+        data = task.calibration.sha256, task.metrics_sha256, context.seed
         with self._bench(context) as bench:
             key = key_of(graph, settings=replace(self, importance=importance), data=data, bench=bench.key())
             timed = partial(self._timed, importance, bench, channels, network, context, without)

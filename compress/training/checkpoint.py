@@ -27,20 +27,20 @@ def key_of(student: nn.Module, teacher: nn.Module, samples: TrainingSamples, *ho
 
     Args:
         student: As it is before training.
-        teacher: All of its parameters and buffers count.
-        samples: How many train, the first batch of them, and the class labels of all, where they have any.
+        teacher: What it computes counts, and all of its parameters and buffers.
+        samples: All of them.
         how: Settings of the training, by what they print as.
     """
-    digest = hashlib.sha256(f"{how} {len(samples)} {torch.__version__}".encode())
-    inputs, targets = samples.batch(0)
-    first = {f"input {number}": tensor for number, tensor in enumerate(inputs)}
-    if targets is not None:
-        first["targets"] = targets
-    if samples.labels is not None:
-        first["labels"] = samples.labels
-    for tensors in (state_of(student), teacher.state_dict(), first):
+    told = f"{how} {len(samples)} {samples.sha256} {torch.__version__} {form_of(student)} {form_of(teacher)}"
+    digest = hashlib.sha256(told.encode())
+    for tensors in (state_of(student), teacher.state_dict()):
         add_tensors(digest, tensors)
     return digest.hexdigest()
+
+
+def form_of(module: nn.Module) -> str:
+    """What a module computes with its tensors, as text: the calls of a graph, and its layers with their settings."""
+    return " ".join([*(getattr(part, "code", "") for part in module.modules()), str(module)])
 
 
 def add_tensors(digest: hashlib._Hash, tensors: Mapping[str, Tensor]) -> None:

@@ -65,6 +65,11 @@ class TrainingSamples:
         return len(self._trained)
 
     @property
+    def sha256(self) -> str:
+        """Hash of all samples, held-out ones too, with their targets; hexadecimal."""
+        return self._split.sha256
+
+    @property
     def labels(self) -> Tensor | None:
         """Class labels of all samples, held-out ones too, int64 ``(n,)``; None where there are none."""
         labels = self._split.labels

@@ -71,7 +71,7 @@ def test_sarif_beside_the_lines(path: Path, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize("option", ["--fix", "--sarif"])
 def test_a_place_that_cannot_be_written(option: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = printed(capsys, str(path), *XAVIER, option, str(path.parent / "none" / "out"), code=2)
-    assert told.startswith("error: wanted space and permission to write")
+    assert told.startswith("error: wanted a place to write to")
     assert len(told.splitlines()) == 1
 
 

@@ -15,11 +15,13 @@ import pytest
 
 from compress.cli import main
 from compress.errors import BundleError, DataError
+from compress.evaluating import Measured, left_out_note
 from compress.gate import Check, GatePolicy, Subject, Verdict, gate, load_subject, overall
 from compress.gate.groups import load_task_and_groups
 from compress.gate.policy import CHECKS
 from compress.record import Profile
 from compress.recorded import digest, load_recorded, sealed
+from compress.task import load_task
 from tests.graphs import samples
 
 #: Wide margins for time, and few rounds: what is tested here is not whether this machine is quiet.
@@ -29,9 +31,9 @@ EASY = GatePolicy(max_slowdown_percent=1000, looks=(5,), max_slice_drop_points=2
 def gated(
     room: Path, candidate: str, baseline: str, data: str | None = "val.npz", **fields: Any
 ) -> list[Check]:
-    task, groups = (None, None) if data is None else load_task_and_groups(str(room / data))
-    policy = replace(EASY, **fields)
-    return gate(room / candidate, room / baseline, task=task, groups=groups, policy=policy)
+    sides = [load_subject(room / side) for side in (candidate, baseline)]
+    task, groups = (None, None) if data is None else load_task_and_groups(str(room / data), subjects=sides)
+    return gate(*sides, task=task, groups=groups, policy=replace(EASY, **fields))
 
 
 def verdicts(checks: list[Check]) -> dict[str, str]:
@@ -79,10 +81,16 @@ def test_groups_follow_the_samples_that_are_evaluated(room: Path, tmp_path: Path
     with np.load(room / "val.npz") as arrays:
         x, y = arrays["x"], arrays["y"]
     np.save(tmp_path / "groups.npy", y)  # so that every group must be the label of its sample
-    task, groups = load_task_and_groups(str(room / "val.npz"), groups=tmp_path / "groups.npy")
-    assert len(task.evaluation) < len(x)
-    assert task.evaluation.labels is not None
-    np.testing.assert_array_equal(groups, task.evaluation.labels)
+    apart = load_task(str(room / "val.npz"), calibration_samples=100, seed=3).evaluation
+    for measured, count in ((None, len(x)), (Measured(apart.sha256, 100, 3), len(apart))):
+        subjects = [Subject("build", None, None, measured=measured)]
+        task, groups = load_task_and_groups(
+            str(room / "val.npz"), groups=tmp_path / "groups.npy", subjects=subjects
+        )
+        assert len(task.evaluation) == count
+        assert (left_out_note(task) is None) is (measured is None)
+        assert task.evaluation.labels is not None
+        np.testing.assert_array_equal(groups, task.evaluation.labels)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +243,7 @@ def test_outcomes_without_a_sample_pass_nothing(room: Path) -> None:
     ("arrays", "told"),
     [
         ({"x": samples(0), "y": np.zeros(0, np.int64)}, "samples"),
-        ({"x": samples(1), "y": np.zeros(1, np.int64)}, "at least 8 samples"),
+        ({"x": samples(1), "y": np.zeros(1, np.int64)}, "at least 2 evaluation samples"),
         ({"x": samples(40), "y": np.arange(40)}, "labels from 0 to 3"),
         ({"x": samples(40)[:, :2], "y": np.arange(40) % 4}, "x: float32"),
     ],

@@ -106,7 +106,7 @@ def test_command_writes_all_forms(
     assert (told["schema"], told["verdict"]) == (1, "pass")
     assert told["policy"]["checks"] == ["accuracy", "size"]
     assert [check["name"] for check in told["checks"]] == ["accuracy", "size"]
-    assert told["checks"][0]["figures"]["samples"] == 600
+    assert told["checks"][0]["figures"]["samples"] == 800
     assert ElementTree.parse(tmp_path / "out.xml").getroot().tag == "testsuites"
     table = (tmp_path / "out.md").read_text()
     assert summary.read_text() == "an earlier step\n" + table
@@ -168,7 +168,7 @@ def test_a_report_that_cannot_be_removed_stops_the_gate(
 ) -> None:
     (tmp_path / "file").touch()
     assert main([*arguments, "--junit", str(tmp_path / "file" / "out.xml")]) == 2
-    assert "space and permission to write" in capsys.readouterr().err
+    assert "a place to write to" in capsys.readouterr().err
 
 
 def test_builds_of_different_files_are_compared_and_it_is_said(room: Path, tmp_path: Path) -> None:

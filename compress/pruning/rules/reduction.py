@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
+from torch._ops import OpOverload
 
 from compress.lift_calls import aten
 from compress.pruning.atoms import Labels, fixed
@@ -31,10 +33,18 @@ def _reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any
         if keepdim or axis not in reduced
     ]
     if several:
-        # Max and min over one axis return positions too, which would be others after removal.
-        found.fix_all(axes[axis] for axis in reduced)
+        if _positions_are_used(node):  # they would be others after removal
+            found.hold(node, [axes[axis] for axis in reduced])
         return [result] * len(shapes)
     return result
+
+
+def _positions_are_used(node: fx.Node) -> bool:
+    """Whether anything reads where in an axis the values are that a statistic returns beside them."""
+    assert isinstance(node.target, OpOverload)
+    if node.target.overloadpacket not in _WITH_POSITIONS:
+        return False
+    return any(use.target is not operator.getitem or (use.args[1] != 0 and use.users) for use in node.users)
 
 
 def _binary_or_reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
@@ -47,7 +57,7 @@ def _along(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes
     """Softmax, cumulative sums: what they run along stays, the other axes pass."""
     axes = list(found.axes(arguments["self"]))
     at = arguments["dim"] % len(axes)
-    found.atoms.fix(axes[at])
+    found.hold(node, [axes[at]])
     axes[at] = fixed(len(axes[at]))
     return axes
 
@@ -56,10 +66,10 @@ def _arg(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Positions: the axis they count along stays."""
     axes = found.axes(arguments["self"])
     if arguments.get("dim") is None:
-        found.fix_all(axes)
+        found.hold(node, axes)
         return []
     at = arguments["dim"] % len(axes)
-    found.atoms.fix(axes[at])
+    found.hold(node, [axes[at]])
     return [*axes[:at], *([fixed(1)] if arguments.get("keepdim") else []), *axes[at + 1 :]]
 
 
@@ -104,6 +114,9 @@ def _glu(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     return axes
 
 
+#: Statistics over one axis that return values, and where these are.
+_WITH_POSITIONS = (aten.max, aten.min, aten.median, aten.nanmedian)
+
 REDUCTIONS: dict[Any, Rule] = {
     **dict.fromkeys(
         (
@@ -116,6 +129,11 @@ REDUCTIONS: dict[Any, Rule] = {
             aten.norm,
             aten.linalg_vector_norm,
             aten.logsumexp,
+            aten.median,
+            aten.nanmedian,
+            aten.var_mean,
+            aten.std_mean,
+            aten.aminmax,
             aten.any,
             aten.all,
         ),
