@@ -24,6 +24,7 @@ from compress.freed_memory import give_back
 from compress.history import Candidate, History
 from compress.network import Network
 from compress.onnx_graph.files import size_of
+from compress.preparation import check_faithful, prepared_faithfully
 from compress.profiling import first_look
 from compress.profiling.first_look import FirstLook
 from compress.profiling.kept_outputs import KeptOutputs
@@ -188,7 +189,14 @@ class Attempts:
     def built(self, recipe: Recipe, context: Context, directory: Path) -> Artifact:
         """The recipe applied and compiled; nothing of the network that it makes stays in memory."""
         self.reporter.step("applying the recipe")
-        compressed = fitted(apply_recipe(recipe, self.network, context), context)
+        if (
+            recipe == ORIGINAL and self.network.trainable
+        ):  # an ONNX file was held against its graph on loading
+            self.network = prepared_faithfully(self.network, self.task)
+        applied = apply_recipe(recipe, self.network, context)
+        compressed = fitted(applied, context)
+        if recipe == ORIGINAL and compressed is not applied:
+            check_faithful(self.network, compressed.to_onnx(), self.task, f"a graph for {self.target.name}")
         self.reporter.step("compiling")
         backend = load_backend(recipe.backend or self.host.backend.name)
         options = {**backend.default_options(self.target, self.threads), **recipe.session}

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.data.binding import matched
-from compress.data.split import Array
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network import Network, load_network
 from compress.onnx_graph.files import check_size
+from compress.preparation import outputs_as_it_came, prepared_faithfully
 from compress.progress import Reporter
 from compress.sample_axis import judged_examples
 from compress.task import Task
@@ -59,6 +59,8 @@ def load_for(
         samples = matched(task.example(), network.inputs)
         network = network.described_by(as_it_runs(network.to_onnx(), network.inputs, samples, batch_axis))
     bound = task.bind(network.inputs, network.outputs)
+    if network.origin.format == "onnx":
+        network = prepared_faithfully(network, bound)
     if all(metric.needs == "labels" for metric in bound.metrics) and len(network.outputs) == 1:
         return network, bound
     return network, task.bind(network.inputs, network.outputs, kinds_of(network, bound))
@@ -74,26 +76,7 @@ def kinds_of(network: Network, task: Task) -> tuple[OutputKind, ...]:
     return output_kinds(
         network.outputs,
         network.to_onnx(),
-        judged_examples(lambda feeds: _outputs(network, feeds), task, network.inputs, network.outputs),
+        judged_examples(
+            lambda feeds: outputs_as_it_came(network, feeds), task, network.inputs, network.outputs
+        ),
     )
-
-
-def _outputs(network: Network, feeds: Mapping[str, Array]) -> list[Array]:
-    """What a network gives for a batch."""
-    if network.graph is not None:
-        import torch
-
-        from compress.export import in_eval_mode
-
-        with in_eval_mode(network.graph), torch.no_grad():
-            found = network.graph(*(torch.from_numpy(feeds[spec.name]) for spec in network.inputs))
-        return [each.numpy() for each in (found if isinstance(found, tuple | list) else (found,))]
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    path = Path(network.origin.path)
-    source = str(path) if path.is_file() else network.to_onnx().SerializeToString()
-    session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    outputs: list[Array] = session.run([spec.name for spec in network.outputs], dict(feeds))
-    return outputs

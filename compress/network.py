@@ -131,6 +131,13 @@ class Network:
         inputs, outputs = read_specs(model)
         return Network(inputs=inputs, outputs=outputs, origin=self.origin, model=model)
 
+    def continued(self, model: onnx.ModelProto) -> Network:
+        """The same network where this is the ONNX model that it is from now on; a graph stays trainable."""
+        if self.graph is None:
+            return self.with_onnx(model)
+        self._exported = (_sha256_of_state(self.graph), model)
+        return self
+
     def with_graph(self, graph: torch.fx.GraphModule) -> Network:
         """The same network continued as another graph."""
         return Network(
@@ -260,10 +267,11 @@ def _needed(example: Example | None) -> Example:
 
 def _from_onnx(path: Path, origin: Origin) -> Network:
     from compress.formats.onnx_file import read_onnx, read_specs
+    from compress.onnx_graph.widening import in_float32
 
     model = read_onnx(path)
     inputs, outputs = read_specs(model)
-    return Network(inputs=inputs, outputs=outputs, origin=origin, model=model)
+    return Network(inputs=inputs, outputs=outputs, origin=origin, model=in_float32(model))
 
 
 def _lifted(traced: Traced, origin: Origin) -> Network:

@@ -25,6 +25,7 @@ from compress.network import Network
 from compress.onnx_graph.files import save_model, sha256_of, size_of
 from compress.onnx_graph.graph import attribute
 from compress.onnx_graph.metadata import without_metadata
+from compress.preparation import prepared_faithfully
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.progress import Reporter
 from compress.recipe import Recipe, Step
@@ -164,6 +165,9 @@ def quantize(
     network, task = load_for(
         task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
     )
+
+    if network.trainable:  # an ONNX file was held against its graph on loading
+        network = prepared_faithfully(network, task)
 
     reporter.stage("applying the recipe")
     context = Context(task, deployment, seed, original=network)

@@ -19,6 +19,7 @@ import numpy as np
 
 from compress.backends.base import Artifact, Backend, OperatorTimes, Session
 from compress.backends.feeds import check_feeds
+from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnx_artifact import folded, write_artifact
 from compress.backends.providers import CPU, TENSORRT, XNNPACK, check_taken, requested, tells_its_graph
 from compress.errors import BundleError, DataError, NetworkError
@@ -40,9 +41,10 @@ DEFAULTS: dict[str, Any] = {
     "qdq_fusion": True,
 }
 
-#: Rewrites of a graph with Q/DQ that are switched off together with its fusion: they drop a Relu or a Clip before Q/DQ
-#: whose zero point says the same, and stop at float8's.
-REWRITES = ("ReluQuantRewrite", "ClipQuantRewrite")
+#: Optimizations that are off where the fusion of Q/DQ is: a graph is then run as another runtime gets it.
+#: The first two drop a Relu or a Clip before Q/DQ whose zero point says the same, and stop at float8's; the last one is
+#: for this processor's convolutions, and crashes at a transposed float16 matrix product (ONNX Runtime 1.31 and 1.32).
+REWRITES = ("ReluQuantRewrite", "ClipQuantRewrite", "NchwcTransformer")
 
 #: Calls that are traced at the least and at the most; the profiler drops events beyond a million.
 _LEAST_TRACED, _MOST_TRACED = 10, 200
@@ -74,9 +76,7 @@ class OnnxRuntime(Backend):
         """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx`` and opened once as a check."""
         graph = folded(model)
         settings = {**DEFAULTS, **options, **_needed(graph)}
-        return write_artifact(
-            graph, directory, self.name, settings, lambda artifact: self.open(artifact).close()
-        )
+        return write_artifact(graph, directory, self.name, settings, open_elsewhere)
 
     def open(self, artifact: Artifact) -> Session:
         """See :meth:`Backend.open`."""
@@ -88,6 +88,8 @@ class OnnxRuntime(Backend):
             **DEFAULTS,
             "provider": target.provider or DEFAULTS["provider"],
             "intra_op_threads": threads or DEFAULTS["intra_op_threads"],
+            # TensorRT gets the graph as it is written; this runtime then tells its accuracy alone.
+            "qdq_fusion": target.backend != "tensorrt",
         }
 
     def variants(

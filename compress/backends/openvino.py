@@ -8,7 +8,7 @@ for any (batch 1, four small networks, an AMX processor), so a session compiles 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -50,12 +50,15 @@ class OpenVino(Backend):
 
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
         """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx`` and compiled once as a check."""
+        from compress.backends.first_opening import open_elsewhere
         from compress.backends.onnx_artifact import folded, write_artifact
 
         settings = _settings(options)
         _runtime()
 
         def check(artifact: Artifact) -> None:
+            with suppress(BundleError):  # what is read below says it as of a network
+                open_elsewhere(artifact)
             _compiled_at_one(_read(artifact.path, NetworkError), settings)
 
         return write_artifact(folded(model), directory, self.name, settings, check)

@@ -40,7 +40,7 @@ class Trtexec(Backend):
         from compress.onnx_graph.zeros import is_2_4
 
         # Both runtimes read the same Q/DQ graph; what ONNX Runtime refuses need not be sent to a board.
-        checked = OnnxRuntime().compile(model, directory, {})
+        checked = OnnxRuntime().compile(model, directory, {"qdq_fusion": False})
         given = {key: value for key, value in {**DEFAULTS, **options}.items() if key != SPARSE}
         if is_2_4(model):
             given[SPARSE] = True

@@ -13,6 +13,8 @@ from onnx import numpy_helper
 
 from compress.errors import LiftError, NetworkError
 from compress.onnx_graph.axes import open_negative_axes
+from compress.onnx_graph.rewrites.later import LOWEST_IR
+from compress.onnx_graph.sparse import dense_constants
 from compress.tensors import TensorSpec, named_axes
 
 # The domains whose operators ONNX Runtime itself brings along.
@@ -48,7 +50,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     """The model in a file, its external data included.
 
     Axes of a negative size are open (see :mod:`compress.onnx_graph.axes`). Initializers are no longer listed as inputs,
-    as IR 3 wanted them: they are weights, and ONNX Runtime folds them only then.
+    as IR 3 wanted them: they are weights, and ONNX Runtime folds them only then. Sparse ones are dense.
 
     Raises:
         NetworkError: Damaged, invalid, not runnable by ONNX Runtime, or with NaN among its weights.
@@ -62,6 +64,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     weights = {each.name for each in model.graph.initializer}
     for value in [value for value in model.graph.input if value.name in weights]:
         model.graph.input.remove(value)
+    model.ir_version = max(model.ir_version, LOWEST_IR)
+    dense_constants(model)
     _refuse_custom_operators(model, path)
     _check_finite(model, path)
     try:

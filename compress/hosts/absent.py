@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends.base import Artifact, Backend, Session
-from compress.hosts.base import Build, Host, Reference, batch_sizes
+from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
+from compress.measuring.processes import stored_feeds, workers
+from compress.profiling.latency import sample_feeds, shapes_of
 from compress.record import Interval, Latency, Source
 
 if TYPE_CHECKING:
@@ -29,9 +32,31 @@ class AbsentHost(Host):
 
         ONNX Runtime's fusions of Q/DQ quantize float biases that TensorRT adds as they are.
         """
-        if target.backend == "tensorrt":
-            artifact = replace(artifact, options={**artifact.options, "qdq_fusion": False})
-        return super().open(artifact, target)
+        return super().open(_as_written(artifact, target), target)
+
+    def reference(
+        self, artifact: Artifact, given: Artifact | None, task: Task, target: Target, threads: int | None
+    ) -> tuple[Tuned, dict[int, Artifact]]:
+        """See :meth:`Host.reference`."""
+        return self.tune(artifact, task, target, threads), {}
+
+    def tune(
+        self,
+        artifact: Artifact,
+        task: Task,
+        target: Target,
+        threads: int | None,
+        *,
+        known: Mapping[str, Any] | None = None,
+        kept: Mapping[str, Any] | None = None,
+        fastest: Mapping[int, Artifact] | None = None,
+    ) -> Tuned:
+        """See :meth:`Host.tune`: none are tried, but the build is run for the first time, in another process."""
+        with self.open(artifact, target) as session:
+            batch = batch_sizes(session, target)[0]
+            feeds = sample_feeds(session, task, batch)
+        with stored_feeds({batch: feeds}) as paths, workers([_as_written(artifact, target)], paths):
+            return Tuned(artifact)
 
     def latency(
         self,
@@ -74,12 +99,17 @@ class AbsentHost(Host):
         return None
 
 
+def _as_written(artifact: Artifact, target: Target) -> Artifact:
+    if target.backend != "tensorrt":
+        return artifact
+    return replace(artifact, options={**artifact.options, "qdq_fusion": False})
+
+
 def _estimate(build: Build, task: Task | None, target: Target, batch: int) -> Estimate:
     """At the shapes of the data, where there is any: axes besides the batch may be open."""
     import onnx
 
     from compress.onnx_graph.layers import layers
-    from compress.profiling.latency import sample_feeds, shapes_of
     from compress.profiling.roofline import estimate
 
     model = onnx.load(build.artifact.path, load_external_data=False)

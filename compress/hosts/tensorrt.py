@@ -182,7 +182,8 @@ class TensorRtHost(Host):
         """See :meth:`Host.open`: builds the first engine, or finds it."""
         from compress.backends.onnxruntime import OnnxRuntime
 
-        with OnnxRuntime().open(replace(artifact, backend="onnxruntime", options={})) as here:
+        as_written = replace(artifact, backend="onnxruntime", options={"qdq_fusion": False})
+        with OnnxRuntime().open(as_written) as here:
             inputs, outputs = here.inputs, here.outputs
         engine = self._engines.engine(artifact, inputs, precision_of(artifact.path), target, 0)
         batches = (target.batch_sizes[0], target.batch_sizes[-1])

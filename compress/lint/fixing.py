@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import onnx
 import onnx.inliner
-import onnx.version_converter
 from onnx import TensorProto
 
 from compress.errors import NetworkError
@@ -19,6 +18,7 @@ from compress.onnx_graph.constants import fold_constants
 from compress.onnx_graph.fold import infer_shapes, name_nodes, remove_unused
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.rewrites import activations, normalization, opset, outputs, types
+from compress.onnx_graph.rewrites.later import raise_opset
 from compress.target import Target
 
 Rewrite = Callable[[onnx.ModelProto, Target], list[str]]
@@ -104,11 +104,7 @@ def _opset(model: onnx.ModelProto, target: Target) -> list[str]:
         return opset.lower_opset(model, highest) or [f"opset {highest}"]
     if lowest is None or found >= lowest:
         return []
-    try:
-        model.CopyFrom(onnx.version_converter.convert_version(model, lowest))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise NetworkError(f"a network that opset {lowest} can express", reason, "export it again") from error
+    model.CopyFrom(raise_opset(model, lowest))
     return [f"opset {lowest}"]
 
 

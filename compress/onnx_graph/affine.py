@@ -17,23 +17,28 @@ from compress.onnx_graph.graph import Graph, attribute, replace_nodes
 _Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
-def fold_affine(model: onnx.ModelProto) -> None:
+def fold_affine(model: onnx.ModelProto, store_twice: bool = False) -> None:
     """Fold BatchNormalization, Mul and Add with constants into the Conv, ConvTranspose or Gemm before, in place.
 
     Only where nobody else reads the value between the two; float64 arithmetic, rounded once.
+
+    Args:
+        model: With inferred shapes.
+        store_twice: Whether a large weight that others read as well may be stored a second time; runtimes do so
+            themselves when they open the graph.
     """
     graph = Graph(model)
     absorbed: set[int] = set()  # positions of the nodes that vanish
     positions = {id(node): position for position, node in enumerate(graph.nodes)}
     for node in graph.nodes:
-        while (pair := _foldable(node, graph)) is not None:
+        while (pair := _foldable(node, graph, store_twice)) is not None:
             follower, affine = pair
             _fold(graph, node, follower, affine)
             absorbed.add(positions[id(follower)])
     replace_nodes(model, [node for at, node in enumerate(graph.nodes) if at not in absorbed])
 
 
-def _foldable(node: onnx.NodeProto, graph: Graph) -> tuple[onnx.NodeProto, _Affine] | None:
+def _foldable(node: onnx.NodeProto, graph: Graph, store_twice: bool) -> tuple[onnx.NodeProto, _Affine] | None:
     """What follows the operator, and that as (s, t), each [channels]; None where nothing folds."""
     axis = output_channel_axis(node)
     weight = graph.constant(node.input[1]) if axis is not None else None
@@ -43,6 +48,8 @@ def _foldable(node: onnx.NodeProto, graph: Graph) -> tuple[onnx.NodeProto, _Affi
         bias = graph.constant(node.input[2])
         if bias is None or bias.size not in (1, weight.shape[axis]):
             return None
+    if not store_twice and graph.is_shared(node.input[1]):
+        return None
     follower = graph.only_consumer(node.output[0])
     rank = graph.rank(node.output[0])
     if follower is None or rank is None:

@@ -7,50 +7,40 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto
 
-from compress.onnx_graph.graph import Graph, attribute, replace_nodes, subgraphs
-from compress.onnx_graph.sessions import open_session, part
-from compress.onnx_graph.weights import folder_of, size_of_tensor, stored
-
-#: Bytes by which a folded tensor may outgrow what it is computed from; a larger broadcast stays a node.
-MOST_GROWTH = 1 << 20
-
-# Random values are new in every run; folding the other two would undo a quantization.
-_NOT_FOLDED = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
-) | {"QuantizeLinear", "DequantizeLinear"}
-_FOLDED_TYPES = frozenset(
-    {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BOOL}
-    | {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64}
-    | {TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64}
+from compress.onnx_graph.folding import (
+    FOLDED_TYPES,
+    Folding,
+    constant_nodes,
+    is_standard,
+    values_of_constants,
 )
+from compress.onnx_graph.graph import Graph, attribute, replace_nodes, tensors_read
+from compress.onnx_graph.weights import folder_of, stored
 
 
 def fold_constants(model: onnx.ModelProto, store_twice: bool = False) -> None:
     """Replace Constant nodes, and nodes that depend on constants alone, by initialisers, in place.
 
+    A result that is larger than what it is computed from stays a node, since runtimes compute it when they open the
+    graph: zeros that channels are padded with, a mask, a copy of a weight that a loop's body reads as well.
+
     Args:
         model: With inferred shapes, which tell the types. ONNX Runtime computes the values, unoptimized.
-        store_twice: Whether a large constant that others read as it is may be stored a second time as a node makes
-            it: transposed, where one matrix is both embedding and last layer.
+        store_twice: Whether layers need their weights as constants, because these are quantized next: a weight may then
+            be stored a second time as a node makes it (transposed, where one matrix is both embedding and last layer),
+            and be larger than what it is made of.
     """
+    _store_constants(model)
     graph = Graph(model)
-    values = _values(graph, _constant_nodes(graph))
-    sizes = {name: size_of_tensor(tensor) for name, tensor in graph.initializers.items()}
-    kept = []
-    for node in graph.nodes:
-        read = [name for name in node.input if name]
-        made = [name for name in node.output if name]
-        if all(name in values for name in made) and all(name in sizes for name in read):
-            goes = [name for name in read if store_twice or graph.only_consumer(name) is not None]
-            growth = sum(values[name].nbytes for name in made) - sum(sizes[name] for name in goes)
-            if node.op_type == "Constant" or growth <= MOST_GROWTH:
-                sizes.update((name, values[name].nbytes) for name in made)
-                folder = folder_of(model)
-                model.graph.initializer.extend(stored(name, values[name], folder) for name in made)
-                continue
-        kept.append(node)
+    nodes = constant_nodes(graph)
+    folded = Folding(graph, nodes, store_twice).folded
+    names = [name for node in nodes if id(node) in folded for name in node.output if name]
+    kept = [node for node in graph.nodes if id(node) not in folded]
+    read = {name for node in kept for name in tensors_read(node)}
+    made = [name for name in names if name in read]
+    values = values_of_constants(graph, made)
+    model.graph.initializer.extend(stored(name, values[name], folder_of(model)) for name in made)
     replace_nodes(model, kept)
 
 
@@ -96,32 +86,16 @@ def _all_known(sizes: NDArray[Any]) -> bool:
     return all(isinstance(size, int) for size in sizes.reshape(-1).tolist())
 
 
-def _constant_nodes(graph: Graph) -> list[onnx.NodeProto]:
-    known = set(graph.initializers)
-    nodes = []
+def _store_constants(model: onnx.ModelProto) -> None:
+    """Write Constant nodes as initialisers, in place, apart from those that are an output."""
+    graph = Graph(model)
+    kept = []
     for node in graph.nodes:
-        if all(name in known for name in node.input if name) and _can_fold(node, graph):
-            nodes.append(node)
-            known.update(node.output)
-    return nodes
-
-
-def _can_fold(node: onnx.NodeProto, graph: Graph) -> bool:
-    made = [name for name in node.output if name]
-    return (
-        node.op_type not in _NOT_FOLDED
-        and node.domain in ("", "ai.onnx")
-        and not any(subgraphs(node))
-        and all(graph.element_type(name) in _FOLDED_TYPES for name in made)
-        # An output that is an initialiser is legal, and several compilers still refuse it.
-        and not set(made) & set(graph.outputs)
-    )
-
-
-def _values(graph: Graph, nodes: list[onnx.NodeProto]) -> dict[str, NDArray[Any]]:
-    """What the nodes compute, by tensor name."""
-    made = [name for node in nodes for name in node.output if name]
-    if not made:
-        return {}
-    session = open_session(part(graph, made), optimized=False)
-    return dict(zip(made, session.run(made, {}), strict=True))
+        tensor = attribute(node, "value") if is_standard(node, "Constant") else None
+        if tensor is None or node.output[0] in graph.outputs or tensor.data_type not in FOLDED_TYPES:
+            kept.append(node)
+            continue
+        model.graph.initializer.append(tensor)
+        model.graph.initializer[-1].name = node.output[0]
+        model.graph.initializer[-1].doc_string = ""
+    replace_nodes(model, kept)

@@ -17,59 +17,88 @@ import onnx.inliner
 from compress.errors import NetworkError
 from compress.onnx_graph.affine import fold_affine
 from compress.onnx_graph.constants import fold_constants, fold_known_sizes
+from compress.onnx_graph.foreign import foreign_outputs, type_foreign
 from compress.onnx_graph.graph import Graph, attribute, replace_nodes, tensors_read
 from compress.onnx_graph.legality import check_legal
+from compress.onnx_graph.plain import (
+    all_axes_padded,
+    all_axes_resized,
+    convolution_instead_of_dilated_pool,
+    plain_pools,
+)
+from compress.onnx_graph.rewrites.later import LOWEST_IR, raise_opset
 from compress.onnx_graph.weights import folder_of, spooled, without_files
+from compress.onnx_graph.widening import in_float32
 
 #: DequantizeLinear has an axis from here on.
 LOWEST_OPSET = 13
 
+#: Key of the metadata of a model that is not folded, since that was seen to change what it computes.
+_AS_WRITTEN = "compress.as-written"
+
 _SHAPE_ELEMENTS = 64  # a tensor with more of them is no shape
 
 
-def prepare(model: onnx.ModelProto, store_twice: bool = False) -> onnx.ModelProto:
+def prepare(model: onnx.ModelProto, store_twice: bool = False, opset: int = LOWEST_OPSET) -> onnx.ModelProto:
     """A model that computes the same with constants folded, batch normalisation fused and every tensor typed.
 
     Args:
         model: Any legal ONNX model; see :mod:`compress.onnx_graph.weights` for where its weights may lie. It is not
             modified.
-        store_twice: See :func:`compress.onnx_graph.constants.fold_constants`.
+        store_twice: See :func:`compress.onnx_graph.constants.fold_constants`; half precision becomes float32 then, too.
+        opset: That it is in at the least; 13 or later.
 
     Returns:
-        A new model: opset 13 at least, no functions, no Constant, Identity or Dropout nodes where they can go,
+        A new model: of that opset at least, no functions, no Constant, Identity or Dropout nodes where they can go,
         no unused nodes or initialisers, unique node names, and freshly inferred shapes.
 
     Raises:
         NetworkError: The model breaks ONNX's rules.
     """
     if folder_of(model) is not None:
-        return _prepared(model, store_twice)
+        return _prepared(model, store_twice, opset)
     with spooled(model) as light:  # a message never frees the weights that a fold replaces
-        return without_files(_prepared(light, store_twice))
+        return without_files(_prepared(light, store_twice, opset))
 
 
-def _prepared(model: onnx.ModelProto, store_twice: bool) -> onnx.ModelProto:
+def as_written(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy whose nodes :func:`prepare` leaves alone: it only raises the opset, and gives names and types."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    copy.metadata_props.add(key=_AS_WRITTEN, value="yes")
+    return copy
+
+
+def _prepared(model: onnx.ModelProto, store_twice: bool, opset: int) -> onnx.ModelProto:
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
+    prepared.ir_version = max(prepared.ir_version, LOWEST_IR)
+    type_foreign(prepared)
     infer_shapes(prepared)  # which also completes outputs that were declared without one
     _check(prepared)
     if prepared.functions:
         prepared = onnx.inliner.inline_local_functions(without_files(prepared))
-    prepared = _raise_opset(prepared)
+    folds = all(entry.key != _AS_WRITTEN for entry in model.metadata_props)
+    if folds and store_twice:
+        prepared = in_float32(prepared)
+    prepared = raise_opset(prepared, opset)
     infer_shapes(prepared)
     _drop_initializers_from_inputs(prepared)
+    if not folds:
+        name_nodes(prepared)
+        return prepared
     fold = partial(fold_constants, store_twice=store_twice)
     before = None
     while before != len(prepared.graph.node):  # a size that becomes known makes others known
         before = len(prepared.graph.node)
         _apply((fold, *SHAPE_STEPS), prepared)
-    _apply(STEPS, prepared)
+    _apply(steps(store_twice), prepared)
     name_nodes(prepared)
     return prepared
 
 
 def remove_identities(model: onnx.ModelProto) -> None:
-    """Remove Identity, and Dropout as inference runs it, wherever no name of the caller's is lost."""
+    """Remove Identity, Dropout, and Cast to the type that is there, wherever no name of the caller's is lost."""
     graph = Graph(model)
     renamed: dict[str, str] = {}
     kept = []
@@ -107,15 +136,6 @@ def flat_biases(model: onnx.ModelProto) -> None:
             node.input[2] = graph.store(f"{node.output[0]}_bias", flat)
 
 
-def plain_pools(model: onnx.ModelProto) -> None:
-    """Drop dilations of 1 from AveragePool: they are the default, and ONNX Runtime's int8 pool refuses the word."""
-    for node in model.graph.node:
-        if node.op_type == "AveragePool" and set(attribute(node, "dilations", ())) == {1}:
-            kept = [entry for entry in node.attribute if entry.name != "dilations"]
-            node.ClearField("attribute")
-            node.attribute.extend(kept)
-
-
 def pool_instead_of_mean(model: onnx.ModelProto) -> None:
     """Write a mean over all spatial axes as GlobalAveragePool, which runtimes have in int8; ReduceMean they lack."""
     graph = Graph(model)
@@ -145,12 +165,19 @@ def constant_reshapes(model: onnx.ModelProto) -> None:
         node.input[1] = graph.store(f"{node.output[0]}_shape", sizes)
 
 
-def products_and_sums(model: onnx.ModelProto) -> None:
-    """Write x ÷ c as x · (1 ÷ c) and x − c as x + (−c), which fold and have int8 kernels where the others do not."""
+def products_and_sums(model: onnx.ModelProto, store_twice: bool = False) -> None:
+    """Write x ÷ c as x · (1 ÷ c) and x − c as x + (−c), which fold and have int8 kernels where the others do not.
+
+    Args:
+        model: With inferred types.
+        store_twice: Whether a large constant that others read as well may be stored a second time.
+    """
     graph = Graph(model)
     for node in graph.nodes:
         constant = graph.constant(node.input[1]) if node.op_type in ("Div", "Sub") else None
         if constant is None or constant.dtype != np.float32 or (node.op_type == "Div" and not constant.all()):
+            continue
+        if not store_twice and graph.is_shared(node.input[1]):
             continue
         value = -constant if node.op_type == "Sub" else np.float32(1) / constant
         node.op_type = {"Sub": "Add", "Div": "Mul"}[node.op_type]
@@ -199,6 +226,12 @@ def remove_unused(model: onnx.ModelProto) -> None:
             needed.update(tensors_read(node))
             kept.append(node)
     replace_nodes(model, kept[::-1])
+    stale = {
+        tensor.name for tensor in model.graph.initializer
+    } - needed  # old files list weights as inputs too
+    for index in reversed(range(len(model.graph.input))):
+        if model.graph.input[index].name in stale:
+            del model.graph.input[index]
     # One by one: to put the others into the list again would copy them, and what a message held it never frees.
     for index in reversed(range(len(model.graph.initializer))):
         if model.graph.initializer[index].name not in needed:
@@ -219,21 +252,26 @@ def name_nodes(model: onnx.ModelProto) -> None:
 #: What :func:`prepare` repeats, behind folding, until no node vanishes any more; shapes are inferred after each step.
 SHAPE_STEPS = (fold_known_sizes, constant_reshapes, remove_unused)
 
-#: What it does then, in order.
-STEPS = (
-    remove_identities,
-    products_and_sums,
-    gemm_instead_of_matmul,
-    flat_biases,
-    fold_affine,
-    pool_instead_of_mean,
-    plain_pools,
-    remove_unused,
-)
+
+def steps(store_twice: bool) -> tuple[Callable[[onnx.ModelProto], None], ...]:
+    """What :func:`prepare` does then, in order."""
+    return (
+        remove_identities,
+        partial(products_and_sums, store_twice=store_twice),
+        gemm_instead_of_matmul,
+        flat_biases,
+        partial(fold_affine, store_twice=store_twice),
+        pool_instead_of_mean,
+        plain_pools,
+        convolution_instead_of_dilated_pool,
+        all_axes_padded,
+        all_axes_resized,
+        remove_unused,
+    )
 
 
-def _apply(steps: Iterable[Callable[[onnx.ModelProto], None]], model: onnx.ModelProto) -> None:
-    for step in steps:
+def _apply(several: Iterable[Callable[[onnx.ModelProto], None]], model: onnx.ModelProto) -> None:
+    for step in several:
         step(model)
         infer_shapes(model)
 
@@ -254,6 +292,8 @@ def infer_shapes(model: onnx.ModelProto) -> None:
     sketch.graph.name = graph.name
     for field in ("node", "input", "output", "sparse_initializer"):
         getattr(sketch.graph, field).extend(getattr(graph, field))
+    foreign = set(foreign_outputs(model))  # nothing is inferred about them
+    sketch.graph.value_info.extend(value for value in graph.value_info if value.name in foreign)
     sketch.graph.initializer.extend(
         onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
         if math.prod(tensor.dims) > _SHAPE_ELEMENTS
@@ -282,20 +322,6 @@ def _check(model: onnx.ModelProto) -> None:
         ) from error
 
 
-def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    opset = Graph(model).opset
-    if opset >= LOWEST_OPSET:
-        return model
-    try:
-        return onnx.version_converter.convert_version(without_files(model), LOWEST_OPSET)
-    except RuntimeError as error:
-        raise NetworkError(
-            f"a model of opset {LOWEST_OPSET} or later",
-            f"opset {opset}, which cannot be converted ({_first_line(error)})",
-            f"export the network again with opset {LOWEST_OPSET} or later",
-        ) from error
-
-
 def _drop_initializers_from_inputs(model: onnx.ModelProto) -> None:
     # Before IR version 4 each initialiser was an input too, which keeps runtimes from treating it as constant.
     fed = set(Graph(model).inputs)
@@ -307,6 +333,8 @@ def _drop_initializers_from_inputs(model: onnx.ModelProto) -> None:
 def _passes_through(node: onnx.NodeProto, graph: Graph) -> bool:
     if node.op_type == "Identity":
         return True
+    if node.op_type == "Cast":
+        return bool(graph.element_type(node.input[0]) == attribute(node, "to"))
     if node.op_type != "Dropout" or any(graph.consumers.get(mask) for mask in node.output[1:]):
         return False
     training = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else False

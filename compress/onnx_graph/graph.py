@@ -8,7 +8,10 @@ from typing import Any
 import onnx
 from numpy.typing import NDArray
 
-from compress.onnx_graph.weights import folder_of, is_outside, stored, values_of
+from compress.onnx_graph.weights import folder_of, is_outside, size_of_tensor, stored, values_of
+
+#: Bytes that do not matter to the size of a file: shapes, and small tables.
+SMALL = 1 << 10
 
 _STANDARD = ("", "ai.onnx")
 
@@ -120,6 +123,11 @@ class Graph:
         self.initializers[name] = self.model.graph.initializer[-1]
         return name
 
+    def is_shared(self, name: str) -> bool:
+        """Whether a constant is large and read by several nodes, so that a changed copy of it makes the file larger."""
+        readers = self.consumers.get(name, [])
+        return len(readers) > 1 and size_of_tensor(self.initializers[name]) > SMALL
+
     def only_consumer(self, name: str) -> onnx.NodeProto | None:
         """The one node that reads the tensor; None where others, or the graph's caller, see it too."""
         readers = self.consumers.get(name, [])
@@ -141,6 +149,14 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield entry.g
         elif entry.type == onnx.AttributeProto.GRAPHS:
             yield from entry.graphs
+
+
+def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """The graph, and the bodies of branches and loops in it, however deep."""
+    yield graph
+    for node in graph.node:
+        for body in subgraphs(node):
+            yield from graphs(body)
 
 
 def tensors_read(node: onnx.NodeProto) -> Iterator[str]:

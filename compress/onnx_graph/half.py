@@ -22,6 +22,9 @@ HALF_TYPES = {
     "bfloat16": (int(TensorProto.BFLOAT16), "tensor(bfloat16)"),
 }
 
+#: Q/DQ take scales in half precision from here on.
+HALF_SCALES_OPSET = 19
+
 
 def in_half_precision(model: onnx.ModelProto, precision: str, kept: Collection[str] = ()) -> onnx.ModelProto:
     """A copy that computes in half precision.
@@ -119,6 +122,12 @@ class _Caster:
             parameter.type_str
             for name, parameter in zip(node.input, parameters, strict=True)
             if name and self.graph.is_float32(name) and self.written in parameter.types
+        }
+        # Nobody knows in what a tensor of unknown type is; whatever has to be of the same type stays.
+        floats -= {
+            parameter.type_str
+            for name, parameter in zip(node.input, parameters, strict=True)
+            if name and not self.graph.element_type(name)
         }
         outputs = [schema.outputs[min(index, len(schema.outputs) - 1)] for index in range(len(node.output))]
         for name, parameter in zip(node.output, outputs, strict=True):

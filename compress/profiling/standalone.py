@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.backends import load_backend
 from compress.backends.base import Artifact
+from compress.backends.first_opening import open_elsewhere
 from compress.bundle import load_bundle
 from compress.errors import BundleError, UnavailableError, UsageError
 from compress.hosts import connect
@@ -88,6 +89,7 @@ def profile_artifact(
     name, artifact, network, kinds = _artifact(path, machine.backend.default_options(deployment, threads))
     if threads is not None:
         artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
+    open_elsewhere(artifact)
     if task is not None:
         with load_backend(artifact.backend).open(artifact) as session:
             task = bound_to(task, session, artifact.path, kinds)
@@ -122,7 +124,8 @@ def _on_host(
         known = machine.backend.default_options(target)
         options = known | {key: value for key, value in artifact.options.items() if key in known}
         if task is not None:
-            with load_backend("onnxruntime").open(replace(artifact, options={})) as session:
+            as_written = replace(artifact, options={"qdq_fusion": False})
+            with load_backend("onnxruntime").open(as_written) as session:
                 task = bound_to(task, session, artifact.path, kinds)
         return measure(
             replace(artifact, backend=machine.backend.name, options=options),

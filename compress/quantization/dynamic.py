@@ -39,7 +39,7 @@ def quantize_dynamic(
     Raises:
         NetworkError: The model breaks ONNX's rules, is quantized already, or has no such product.
     """
-    prepared = prepare(model)
+    prepared = prepare(model, store_twice=True)
     found = quantized_operator(prepared)
     if found is not None:
         raise NetworkError("a float network", f"{found} in it: it is quantized already", "give the float one")

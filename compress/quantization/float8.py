@@ -49,17 +49,14 @@ def quantize_float8(
         The quantized model, weights stored in 8 bits, and where Q/DQ are.
 
     Raises:
-        NetworkError: The model is quantized already, of an opset before 19, or has nothing to quantize.
+        NetworkError: The model is quantized already, cannot be written in opset 19, or has nothing to quantize.
         RecipeError: A node to be excluded is not in the network.
         DataError: The samples do not fit, or make NaN or infinity.
     """
-    prepared = prepare(model)
+    prepared = prepare(model, store_twice=True, opset=_FIRST_OPSET)
     found = quantized_operator(prepared)
-    opset = Graph(prepared).opset
     if found is not None:
         raise NetworkError("a float network", f"{found} in it: it is quantized already", "give the float one")
-    if opset < _FIRST_OPSET:
-        raise NetworkError(f"ONNX opset {_FIRST_OPSET} or later", f"opset {opset}", "export it again")
     placement = place(prepared, TENSORRT_FLAVOUR, settings)
     if not placement.weighted:
         raise NetworkError("a network with something to quantize", "none", "exclude less")

@@ -23,6 +23,7 @@ from compress.quantization.grid import (
     widened_scales,
 )
 from compress.quantization.kernels import ONNXRUNTIME, kernels_for
+from compress.quantization.layout import hold_layout
 from compress.quantization.placement import Placement, WeightedNode
 from compress.target import QuantizationFlavour
 
@@ -67,6 +68,8 @@ def insert(
         align_input_channels(quantized)
     remove_unused(quantized)
     infer_shapes(quantized)
+    if kernels_for(flavour) is ONNXRUNTIME:
+        hold_layout(quantized)
     return quantized
 
 

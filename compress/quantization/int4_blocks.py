@@ -34,7 +34,7 @@ def int4_weights(model: onnx.ModelProto, block: int = BLOCK) -> tuple[onnx.Model
     Raises:
         NetworkError: An older opset, or nothing to quantize.
     """
-    quantized = prepare(model)
+    quantized = prepare(model, store_twice=True)
     graph = Graph(quantized)
     if graph.opset < _FIRST_OPSET:
         raise NetworkError(f"ONNX opset {_FIRST_OPSET} or later", f"opset {graph.opset}", "export it again")

@@ -74,7 +74,8 @@ def _largest_magnitudes(graph: Graph, batches: Iterable[Mapping[str, NDArray[Any
                     "look for it in the samples and in the network's weights",
                 )
             reached[name] = max(reached[name], _bounds(values, False)[1])
-        del seen, values  # or the next batch's activations would be made while these are still held
+            del values
+        del seen  # or the next batch's activations would be made while these are still held
     return reached
 
 

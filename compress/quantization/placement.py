@@ -217,7 +217,20 @@ class _Planner:
             return "its input is constant"
         if node.op_type == "Gemm" and output_channel_axis(node) is None:
             return "alpha or beta is not 1"
+        if self._fuses_into_nothing(node.output[0]):
+            return "a pool of dilations reads it, which stays float where it reads floats"
         return self._why_bias_float(node, weight.shape[_channel_axis(node, weight.ndim)])
+
+    def _fuses_into_nothing(self, name: str) -> bool:
+        """Whether the back end would make a kernel that it does not have of a reader that stands between Q/DQ."""
+        return self.kernels.writes_int8 and any(
+            _has_no_int8_kernel(reader)
+            or (
+                reader.op_type in self.kernels.absorbed | self.kernels.moving | self.kernels.chained
+                and any(map(self._fuses_into_nothing, reader.output))
+            )
+            for reader in self.graph.consumers.get(name, [])
+        )
 
     def _why_bias_float(self, node: onnx.NodeProto, channels: int) -> str | None:
         if len(node.input) < 3 or not node.input[2] or not self.flavour.quantize_bias:
@@ -245,6 +258,8 @@ class _Planner:
             return self._why_not_absorbed(node)
         if node.op_type == "Resize" and attribute(node, "mode", b"nearest") != b"nearest":
             return "it interpolates"
+        if _has_no_int8_kernel(node):
+            return f"{self.kernels.back_end} has no int8 kernel for its dilations"
         inputs = [node.input[0]] if node.op_type in self.kernels.moving else list(node.input)
         computed = [name for name in inputs if name not in self.graph.initializers]
         absent = [name for name in computed if name not in available]
@@ -323,6 +338,11 @@ class _Planner:
 
     def _excluded(self, node: onnx.NodeProto) -> bool:
         return node.name in self.settings.exclude_nodes or node.op_type in self.settings.exclude_ops
+
+
+def _has_no_int8_kernel(node: onnx.NodeProto) -> bool:
+    """Whether a pool leaves values out between those that it reads."""
+    return node.op_type == "AveragePool" and bool(set(attribute(node, "dilations", ())) - {1})
 
 
 def _channel_axis(node: onnx.NodeProto, rank: int) -> int:

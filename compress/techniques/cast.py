@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _PRECISIONS = ("float16", "bfloat16")
 
+#: The TensorRT release from which on an engine computes in the types that the graph says, and in no others.
+_STRONGLY_TYPED = 10
+
 
 @dataclass(frozen=True)
 class Cast(Technique):
@@ -74,7 +77,8 @@ class Cast(Technique):
             _check_has_bfloat16(context.target)
         model = network.to_onnx()
         # Folding would undo Q/DQ of constants; a quantized graph was folded before it was quantized.
-        model = prepare(model) if quantized_operator(model) is None else named(model)
+        quantized = quantized_operator(model) is not None
+        model = named(_with_half_scales(model, context.target)) if quantized else prepare(model)
         kept = self._kept_by_order(model)
         if self.precision == "float16":
             kept = outside_float16(model, calibration_batches(network, context)) | kept
@@ -93,6 +97,28 @@ class Cast(Technique):
             for node in model.graph.node
             if node.name in self.keep_nodes or node.op_type in self.keep_ops
         }
+
+
+def _with_half_scales(model: onnx.ModelProto, target: Target) -> onnx.ModelProto:
+    """A quantized model in the first opset whose Q/DQ take scales in half precision, where the target reads it.
+
+    With others a cast would stand between Q/DQ and the layer, and a strongly typed engine could not run it in int8.
+    """
+    from compress.onnx_graph.graph import Graph
+    from compress.onnx_graph.half import HALF_SCALES_OPSET
+    from compress.onnx_graph.rewrites.later import raise_opset
+
+    if Graph(model).opset >= HALF_SCALES_OPSET:
+        return model
+    if target.opset_max is None or target.opset_max >= HALF_SCALES_OPSET:
+        return raise_opset(model, HALF_SCALES_OPSET)
+    if target.backend == "tensorrt" and int((target.tensorrt or "10").split(".")[0]) >= _STRONGLY_TYPED:
+        raise RecipeError(
+            f"a target that reads ONNX opset {HALF_SCALES_OPSET}, in which Q/DQ take scales in half precision",
+            f"{target.name} with opset {target.opset_max}",
+            "quantize without the cast, or correct opset_max in the target's file",
+        )
+    return model  # an engine that is not strongly typed chooses the precision of what stays float itself
 
 
 def _check_has_bfloat16(target: Target) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compress.errors import NetworkError, RecipeError
+from compress.errors import RecipeError
 from compress.techniques.base import Context, Technique
 
 if TYPE_CHECKING:
-    import onnx
-
     from compress.network import Network
     from compress.target import Target
 
@@ -40,10 +38,11 @@ class Int4Blocks(Technique):
             RecipeError: The target reads no 4-bit weights.
             NetworkError: Nothing to quantize, or the network cannot be written in opset 21.
         """
+        from compress.onnx_graph.rewrites.later import raise_opset
         from compress.quantization.int4_blocks import int4_weights
 
         _check_reads_int4(context.target)
-        quantized, kept = int4_weights(_raised(network.to_onnx()), self.block)
+        quantized, kept = int4_weights(raise_opset(network.to_onnx(), _OPSET), self.block)
         context.reports["int4_blocks"] = {"block": self.block, "float_nodes": kept}
         return network.with_onnx(quantized)
 
@@ -57,18 +56,3 @@ def _check_reads_int4(target: Target) -> None:
             f"{target.name} ({target.backend}, opset {target.opset_max or 'any'})",
             "quantize to int8, or correct opset_max in the target's file",
         )
-
-
-def _raised(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model in opset 21, where it is in an older one."""
-    import onnx
-
-    from compress.onnx_graph.graph import Graph
-
-    if Graph(model).opset >= _OPSET:
-        return model
-    try:
-        return onnx.version_converter.convert_version(model, _OPSET)
-    except (RuntimeError, onnx.version_converter.ConvertError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise NetworkError(f"a network for ONNX opset {_OPSET}", reason, "export it in that opset") from error

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -195,3 +197,31 @@ def test_a_recurrent_network_with_two_outputs_and_integers():
     ):
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, wanted, atol=0.01)
+
+
+@pytest.mark.parametrize("opset", [13, 17])
+def test_scales_are_half_too_in_an_older_opset(network, opset):
+    """With float32 scales a cast would stand between Q/DQ and the layer, which a strongly typed engine keeps."""
+    model = network.to_onnx()
+    model.opset_import[0].version = opset
+    given = context(network)
+    quantized = Quantize().apply(network.with_onnx(model), given)
+    cast = Cast().apply(quantized, given).to_onnx()
+    assert Graph(cast).opset == 19
+    onnx.checker.check_model(cast, full_check=True)
+    graph = Graph(cast)
+    layers = [node for node in graph.nodes if node.op_type in ("Conv", "Gemm")]
+    sources = [graph.producers[name].op_type for node in layers for name in node.input[:2]]
+    assert sources
+    assert set(sources) == {"DequantizeLinear"}
+    assert all(graph.element_type(node.output[0]) == TensorProto.FLOAT16 for node in layers)
+
+
+def test_a_target_that_reads_no_such_opset_is_told(network):
+    model = network.to_onnx()
+    model.opset_import[0].version = 17
+    given = context(network)
+    given.target = replace(given.target, opset_max=17)
+    quantized = Quantize().apply(network.with_onnx(model), given)
+    with pytest.raises(RecipeError, match="opset 19"):
+        Cast().apply(quantized, given)

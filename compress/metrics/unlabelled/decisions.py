@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import NAME, Array, comparable, lost_samples, pair
+from compress.metrics.unlabelled.rows import NAME, Array, by_sample, comparable, lost_samples, pair
 from compress.metrics.unlabelled.values import ValueRow, relative_error, value_metric, value_rows
 
 
@@ -66,7 +66,7 @@ def _rows(
 ) -> list[_Row]:
     ours, theirs = pair(outputs, reference, index, name)
     lost = lost_samples(ours, theirs)
-    first, second = (each.reshape(len(each), -1) for each in comparable(ours, theirs))
+    first, second = map(by_sample, comparable(ours, theirs))
     here, there = first > 0.5, second > 0.5
     certain, doubted = np.maximum(second, 1 - second), np.minimum(second, 1 - second)
     losses = np.where(here != there, 1 - np.clip(doubted, 0, None) / certain, 0.0)

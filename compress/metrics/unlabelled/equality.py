@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import Array, kept_metric, pair
+from compress.metrics.unlabelled.rows import Array, by_sample, kept_metric, pair
 
 
 def equality_metric(name: str, index: int) -> Metric:
@@ -29,5 +29,5 @@ def _shares(
     reference: Sequence[Array] | None = None,
 ) -> Values:
     ours, theirs = pair(outputs, reference, index, name)
-    equal = np.asarray(ours == theirs).reshape(len(ours), -1)
+    equal = by_sample(np.asarray(ours == theirs))
     return equal.mean(axis=1) if equal.shape[1] else np.ones(len(ours))

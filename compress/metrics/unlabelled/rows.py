@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,6 +62,11 @@ def pair(
     return ours, theirs
 
 
+def by_sample(array: Array) -> Array:
+    """As ``(n, features)``; an output may have no features at all, or no rows."""
+    return array.reshape(len(array), math.prod(array.shape[1:]))
+
+
 def lost_samples(ours: Array, theirs: Array) -> NDArray[np.bool_]:
     """Samples in which a build gives NaN or infinity where the original gives a number, bool ``(n,)``.
 
@@ -70,7 +76,7 @@ def lost_samples(ours: Array, theirs: Array) -> NDArray[np.bool_]:
     if ours.dtype.kind != "f":
         return np.zeros(len(ours), dtype=bool)
     broken = ~np.isfinite(ours) & np.isfinite(theirs)
-    return np.asarray(broken.reshape(len(ours), -1).any(axis=1))
+    return np.asarray(by_sample(broken).any(axis=1))
 
 
 def comparable(ours: Array, theirs: Array) -> tuple[Floats, Floats]:

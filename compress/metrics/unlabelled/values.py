@@ -20,7 +20,15 @@ from functools import partial
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import Array, Floats, comparable, kept_metric, lost_samples, pair
+from compress.metrics.unlabelled.rows import (
+    Array,
+    Floats,
+    by_sample,
+    comparable,
+    kept_metric,
+    lost_samples,
+    pair,
+)
 
 #: Features of a sample up to which each is measured in its own deviation.
 MOST_FEATURES = 4096
@@ -76,7 +84,7 @@ def value_rows(ours: Array, theirs: Array) -> list[ValueRow]:
         theirs: The original's, of the same shape.
     """
     lost = lost_samples(ours, theirs)
-    first, second = (each.reshape(len(each), -1) for each in comparable(ours, theirs))
+    first, second = map(by_sample, comparable(ours, theirs))
     errors = first - second
     few = second.shape[1] <= MOST_FEATURES
     return [
@@ -103,6 +111,8 @@ def relative_error(rows: Sequence[ValueRow]) -> Values:
 def _by_feature(rows: Sequence[ValueRow]) -> Floats:
     original = np.array([row.original for row in rows], dtype=np.float64)
     errors = np.array([row.error for row in rows], dtype=np.float64)
+    if not original.shape[1]:
+        return np.zeros(len(rows))
     size = np.sqrt(np.mean(original**2, axis=0))
     deviation = np.maximum(original.std(axis=0), _LEAST_DEVIATION * size)
     # A feature that is 0 in every sample tells nothing by itself: it is measured as the others are.

@@ -1,0 +1,55 @@
+"""Types of what operators make that are not ONNX's own: ONNX infers nothing of them, and ONNX Runtime does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import onnx
+from onnx import TensorProto, helper
+
+from compress.onnx_graph.graph import Graph
+from compress.onnx_graph.sessions import open_session, part
+
+#: How ONNX Runtime writes the types of tensors, where that is not how NumPy does.
+_WRITTEN = {"float": int(TensorProto.FLOAT), "double": int(TensorProto.DOUBLE)}
+
+
+def type_foreign(model: onnx.ModelProto) -> None:
+    """Say the types and shapes of what foreign operators make, as ONNX Runtime infers them, in place.
+
+    What an exporter wrote about them is dropped: it describes the graph before its own optimizer changed it.
+    """
+    graph = Graph(model)
+    made = [name for name in foreign_outputs(model) if name not in graph.outputs]
+    if not made:
+        return
+    stale = set(made)
+    kept = [value for value in model.graph.value_info if value.name not in stale]
+    try:
+        found = open_session(part(graph, made), optimized=False).get_outputs()
+    except Exception:  # noqa: BLE001 - ONNX Runtime's own classes have no common root; who runs it says why
+        found = []
+    for value in found:
+        element_type = _element_type(value.type)
+        if element_type:
+            shape = [size if isinstance(size, int | str) else None for size in value.shape]
+            kept.append(helper.make_tensor_value_info(value.name, element_type, shape))
+    copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in kept]
+    model.graph.ClearField("value_info")
+    model.graph.value_info.extend(copies)
+
+
+def foreign_outputs(model: onnx.ModelProto) -> Iterator[str]:
+    """What operators make that are neither ONNX's own nor local functions."""
+    functions = {(each.domain, each.name) for each in model.functions}
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions:
+            yield from (name for name in node.output if name)
+
+
+def _element_type(written: str) -> int:
+    """As ``onnx.TensorProto`` numbers it; 0 for what is no tensor."""
+    if not written.startswith("tensor("):
+        return 0
+    name = written.removeprefix("tensor(").removesuffix(")")
+    return int(_WRITTEN.get(name, 0) or getattr(TensorProto, name.upper(), 0))
