@@ -116,5 +116,5 @@ def test_a_file_that_does_not_run_on_the_samples_says_why(tmp_path: Path, task: 
     model = onnx.load(path)
     model.graph.initializer.append(numpy_helper.from_array(np.array([7, 4, 6, 6]), "to"))
     onnx.save(model, path)
-    with pytest.raises(NetworkError, match=r"x \[8, 3, 8, 8\].*cannot be reshaped"):
+    with pytest.raises(NetworkError, match=r"x \[\d, 3, 8, 8\].*cannot be reshaped"):
         loaded(path, task)

@@ -48,7 +48,7 @@ def network_options(command: Command) -> Command:
     def with_axes(batch_axes: tuple[str, ...], **settings: Any) -> Any:
         return command(batch_axis=_axes(batch_axes), **settings)
 
-    command = with_axes
+    wrapped: Command = with_axes
     for option in (
         click.option(
             "--batch-axis",
@@ -69,8 +69,8 @@ def network_options(command: Command) -> Command:
             help="Makes the module that a state dict belongs to.",
         ),
     ):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
 
 
 def _axes(given: tuple[str, ...]) -> dict[str, int] | None:
