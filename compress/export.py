@@ -64,7 +64,7 @@ def export_onnx(
     if size > _MOST_BYTES:
         raise NetworkError("at most 2 GB of weights", f"{size / 1e9:.1f} GB", "compress a smaller network")
     graph = _without_parametrizations(graph)
-    with in_eval_mode(graph):
+    with in_eval_mode(graph), _without_gradients(graph):
         if any(TIME in spec.shape for spec in inputs):
             return _export_of_one_length(graph, inputs, outputs, sample, opset)
         model = _export(graph, inputs, outputs, sample, opset)
@@ -201,11 +201,13 @@ def _export(
     return model
 
 
-def _obstacle(graph: fx.GraphModule, error: Exception) -> str:
+def _obstacle(graph: fx.GraphModule, error: BaseException) -> str:
     """The operator at fault and its place in the user's source, from the exporter's report."""
     report = str(error)
     found = re.search(r"translating node %(\w+) .*?target=(?:torch\.ops\.)?([\w.]+)", report)
     if not found:
+        while error.__cause__ is not None and error.__cause__ is not error:
+            error = error.__cause__
         return essence(error)
     name, operator = found.groups()
     where = "".join(place(node) for node in graph.graph.nodes if node.name == name)
@@ -234,6 +236,23 @@ def _verify(model: onnx.ModelProto, feeds: dict[str, np.ndarray], expected: dict
                 f"another '{name}' {list(result.shape)}",
                 "report this with the network",
             )
+
+
+@contextmanager
+def _without_gradients(module: nn.Module) -> Iterator[None]:
+    """No parameter asks for a gradient inside the block.
+
+    The exporter writes some operators for training where one of their inputs needs a gradient (attention with a
+    learned bias becomes a kernel that keeps statistics), and those have no ONNX form.
+    """
+    asking = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in asking:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in asking:
+            parameter.requires_grad_(True)
 
 
 @contextmanager

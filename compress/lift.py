@@ -22,8 +22,17 @@ from torch.utils import _pytree as pytree
 from compress.equivalence import TOLERANCE, agree, close, noise_like, rows_of
 from compress.errors import CompressError, InternalError, LiftError
 from compress.lift_attention import write_out_attention
-from compress.lift_calls import drop_unused, inline_blocks, refuse, set_inference, without_in_place
+from compress.lift_calls import (
+    aten,
+    drop_unused,
+    inline_blocks,
+    place,
+    refuse,
+    set_inference,
+    without_in_place,
+)
 from compress.lift_decomposed import compose
+from compress.lift_folding import fold_weights
 from compress.lift_rules import Found, lift_call
 from compress.tensors import BATCH, TIME, TensorSpec
 from compress.trace import Traced, export, quiet, run, sharing_the_batch, trace_dynamic, with_rows
@@ -200,6 +209,7 @@ def _lift(program: ExportedProgram, example: Sequence[torch.Tensor], axes: Seque
     without_in_place(source, example)
     write_out_attention(source.graph)
     compose(source.graph)
+    fold_weights(source)
     return Lifted(_with_modules(source), inputs, outputs)
 
 
@@ -220,6 +230,8 @@ def plain_graph(program: ExportedProgram) -> fx.GraphModule:
     tensors = [value for value in results_of(output) if _is_tensor(value)]
     if not tensors:
         raise LiftError("a network that returns tensors", f"{output.args[0]}", "return at least one tensor")
+    _refuse_complex([*graph.find_nodes(op="placeholder"), *tensors])
+    tensors = [_copied(value) if value.op == "get_attr" else value for value in tensors]
     output.args = (tensors[0] if len(tensors) == 1 else tuple(tensors),)
     for placeholder in graph.find_nodes(op="placeholder"):
         if _is_tensor(placeholder):
@@ -233,6 +245,27 @@ def plain_graph(program: ExportedProgram) -> fx.GraphModule:
         graph.erase_node(placeholder)
     # A new GraphModule: the exported one refuses train() and eval().
     return fx.GraphModule(exported, graph)
+
+
+def _copied(constant: fx.Node) -> fx.Node:
+    """A copy of a parameter that the network returns: an output of inference, which asks for no gradient."""
+    graph = constant.graph
+    with graph.inserting_before(graph.output_node()):
+        copied = graph.call_function(aten.clone.default, (constant,))
+    copied.meta = dict(constant.meta)
+    return copied
+
+
+def _refuse_complex(values: Sequence[fx.Node]) -> None:
+    for node in values:
+        value = node.meta.get("val")
+        if isinstance(value, torch.Tensor) and value.is_complex():
+            what = "input" if node.op == "placeholder" else "output"
+            raise LiftError(
+                "a network that takes and returns real numbers",
+                f"the {what} '{node.name}' in {str(value.dtype).removeprefix('torch.')}{place(node)}",
+                f"let its {what} be torch.view_as_real of it: real and imaginary part on a last axis",
+            )
 
 
 def _is_tensor(value: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Fused attention, written out.
+"""Fused attention, written out, and attention without heads as one of a single head.
 
 In inference without gradients ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` call operators of their
 own, and ``torch.jit.trace`` records those. They have no gradient and no ONNX form. Here they become the linear
@@ -15,7 +15,7 @@ from compress.lift_calls import aten, bind
 
 
 def write_out_attention(graph: fx.Graph) -> None:
-    """Replace fused self-attention without a mask; with a mask it stays."""
+    """Replace fused self-attention without a mask, which stays with one; give a head to attention that has none."""
     for node in list(graph.nodes):
         if node.target is aten._native_multi_head_attention.default:
             call = bind(node)
@@ -29,6 +29,28 @@ def write_out_attention(graph: fx.Graph) -> None:
             call = bind(node)
             if _has_length(call["src"]) and call["mask"] is None:
                 _Writer(graph, node).replace_layer(call)
+        elif node.target is aten.scaled_dot_product_attention.default:
+            _give_heads(graph, node)
+
+
+def _give_heads(graph: fx.Graph, node: fx.Node) -> None:
+    """Attention over ``[batch, length, width]`` as one of a single head; ONNX knows that over four axes alone."""
+    call = bind(node)
+    if any(call[name].meta["val"].dim() != 3 for name in ("query", "key", "value")):
+        return
+    for name in ("query", "key", "value", "attn_mask"):
+        given = call[name]
+        if given is None or given.meta["val"].dim() == 2:  # a mask for every sample
+            continue
+        with graph.inserting_before(node):
+            call[name] = graph.call_function(aten.unsqueeze.default, (given, 1))
+        call[name].meta["val"] = given.meta["val"].unsqueeze(1)
+    node.args, node.kwargs = tuple(call.values())[:5], dict(list(call.items())[5:])
+    with graph.inserting_after(node):
+        result = graph.call_function(aten.squeeze.dim, (node, 1))
+    result.meta = dict(node.meta)
+    node.meta["val"] = node.meta["val"].unsqueeze(1)
+    node.replace_all_uses_with(result, delete_user_cb=lambda user: user is not result)
 
 
 def _has_length(value: fx.Node) -> bool:

@@ -1,8 +1,8 @@
 """What has to be true of an exported graph before its calls become modules.
 
-Blocks under ``torch.no_grad`` are inlined, operators that change a tensor in place give way to those that return
-a new one, and every switch for training is set to inference. What cannot be lifted is refused, with its place in
-the user's source: control flow over tensors, custom operators, and state that lives between calls.
+Blocks under ``torch.no_grad`` and ``torch.autocast`` are inlined, operators that change a tensor in place give way
+to those that return a new one, and every switch for training is set to inference. What cannot be lifted is refused,
+with its place in the user's source: control flow over tensors, custom operators, and state that lives between calls.
 """
 
 from __future__ import annotations
@@ -44,16 +44,32 @@ _MODES: dict[Any, tuple[int, Any]] = {
 }
 
 
+# higher-order operator → position of the block's graph among its arguments; what the block reads follows
+_BLOCKS: dict[Any, int] = {
+    torch.ops.higher_order.wrap_with_set_grad_enabled: 1,
+    torch.ops.higher_order.wrap_with_autocast: 4,
+}
+
+
 def inline_blocks(module: fx.GraphModule) -> None:
-    """Inline what ``torch.no_grad()`` and its kind wrapped into a graph of its own; gradients are ours to decide."""
+    """Inline what ``torch.no_grad()`` and ``torch.autocast()`` wrapped into a graph of its own.
+
+    Gradients are ours to decide, and an autocast block that casts nothing does nothing.
+
+    Raises:
+        LiftError: An autocast block that computes in another precision.
+    """
     graph = module.graph
     for node in list(graph.nodes):
-        if node.op != "call_function" or node.target is not torch.ops.higher_order.wrap_with_set_grad_enabled:
+        position = _BLOCKS.get(node.target) if node.op == "call_function" else None
+        if position is None:
             continue
-        block = getattr(module, str(node.args[1].target))
+        block = getattr(module, str(node.args[position].target))
+        if node.target is torch.ops.higher_order.wrap_with_autocast:
+            _refuse_mixed_precision(block.graph, *node.args[1:3])
         inline_blocks(block)
         placeholders = block.graph.find_nodes(op="placeholder")
-        values: dict[fx.Node, Any] = dict(zip(placeholders, node.args[2:], strict=True))
+        values: dict[fx.Node, Any] = dict(zip(placeholders, node.args[position + 1 :], strict=True))
         with graph.inserting_before(node):
             results: Any = graph.graph_copy(block.graph, values)
         for use in list(node.users):
@@ -61,6 +77,18 @@ def inline_blocks(module: fx.GraphModule) -> None:
             use.replace_all_uses_with(results[index])
             graph.erase_node(use)
         graph.erase_node(node)
+
+
+def _refuse_mixed_precision(block: fx.Graph, dtype: torch.dtype | None, enabled: bool) -> None:
+    """Refuse a block that was traced with values in the lower precision; the casts themselves are not in its graph."""
+    for node in block.nodes if enabled else ():
+        value = node.meta.get("val")
+        if node.op == "call_function" and isinstance(value, torch.Tensor) and value.dtype == dtype:
+            raise LiftError(
+                "a network that computes in the precision of its weights",
+                f"mixed precision, autocast to {str(dtype).removeprefix('torch.')}{place(node)}",
+                "take that block out, or set enabled=False: what a build computes in is chosen for its target",
+            )
 
 
 def set_inference(graph: fx.Graph) -> None:
@@ -136,9 +164,11 @@ def _is_pure(node: fx.Node) -> bool:
 
 
 def place(node: fx.Node) -> str:
-    """`` at file:line`` of the user's source, from the trace, innermost line; empty where it is not known."""
+    """`` at file:line`` of the user's source, from the trace; empty where it is not known."""
     found = re.findall(r'File "([^"<]+)", line (\d+)', node.meta.get("stack_trace") or "")
-    return f" at {found[-1][0]}:{found[-1][1]}" if found else ""
+    # The innermost line is often in a layer of torch, which the user did not write.
+    own = [each for each in found if not re.search(r"[/\\]torch[/\\]", each[0])] or found
+    return f" at {own[-1][0]}:{own[-1][1]}" if own else ""
 
 
 def without_in_place(module: fx.GraphModule, example: Sequence[torch.Tensor]) -> None:

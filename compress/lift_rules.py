@@ -382,3 +382,11 @@ _RULES: dict[Any, Rule] = {
     aten.rnn_tanh.input: _rnn_tanh,
     aten.rnn_relu.input: _rnn_relu,
 }
+
+#: The operators that become modules which hold weights.
+LAYERS = frozenset(_RULES) - {
+    aten.dropout.default,
+    aten.feature_dropout.default,
+    aten.alpha_dropout.default,
+    aten.feature_alpha_dropout.default,
+}

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from compress.call_form import CallForm
     from compress.trace import Traced
 
-# A state dict may come in two containers.
-_ORIGINS = {"safetensors": "state_dict"}
+# A state dict may come in other containers, and in several files.
+_ORIGINS = {"safetensors": "state_dict", "shards": "state_dict"}
 
 # What a layer is set by, besides its tensors.
 _SETTING = (bool, int, float, str, tuple, type(None))
@@ -40,7 +40,8 @@ class Origin:
     Attributes:
         path: As it was given, or the class name of a live module.
         format: ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``module`` or ``onnx``.
-        sha256: Of the file's bytes; of a live module's parameters and buffers (names, dtypes, shapes, bytes).
+        sha256: Of the file's bytes, of an index with its shards'; of a live module's parameters and buffers (names,
+            dtypes, shapes, bytes).
     """
 
     path: str
@@ -179,7 +180,7 @@ def load_network(
     if not isinstance(source, str | Path):
         return _from_module(source, example, batch_axis)
     file = sniff(Path(source))
-    origin = Origin(str(source), _ORIGINS.get(file.format, file.format), sha256_of(file.path))
+    origin = Origin(str(source), _ORIGINS.get(file.format, file.format), _sha256_of_file(file))
     if file.format == "onnx":
         return _from_onnx(file.path, origin)
     traced = _trace_file(file, example, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
@@ -208,23 +209,30 @@ def _from_module(
 
 
 def _unwrapped(module: torch.nn.Module) -> torch.nn.Module:
-    """The module that torch.compile, DataParallel or DistributedDataParallel wraps."""
+    """The module that torch.compile, DataParallel, DistributedDataParallel or an average of weights wraps."""
     import torch
+    from torch.optim.swa_utils import AveragedModel
 
-    module = getattr(module, "_orig_mod", module)
-    parallel = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel)
-    return module.module if isinstance(module, parallel) else module
+    wrappers = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel, AveragedModel)
+    while True:
+        inner = module.module if isinstance(module, wrappers) else getattr(module, "_orig_mod", module)
+        if inner is module:
+            return module
+        module = inner
 
 
 def _copy(module: torch.nn.Module) -> torch.nn.Module:
     """The caller's module stays as it is."""
+    from compress.trace import detached_copies
+
     try:
-        return copy.deepcopy(module)
+        with detached_copies():
+            return copy.deepcopy(module)
     except Exception as error:
         raise NetworkError(
             "a module that can be copied",
             f"{type(module).__qualname__}: {type(error).__name__}: {error}",
-            "save it, and give the file",
+            "give its state dict as a file, with the factory that builds it",
         ) from error
 
 
@@ -250,7 +258,7 @@ def _trace_file(
         return trace_torchscript(script, _needed(example), batch_axis)
     from compress.formats.checkpoint import read_checkpoint
 
-    module = read_checkpoint(file, factory=factory, trust_pickle=trust_pickle)
+    module = _unwrapped(read_checkpoint(file, factory=factory, trust_pickle=trust_pickle))
     check_finite(module, str(file.path))
     return trace_module(module, _needed(example), batch_axis)
 
@@ -298,6 +306,13 @@ def _sha256_of_graph(graph: torch.fx.GraphModule) -> str:
             digest.update(f"{name} {type(layer).__qualname__} {sorted(settings.items())}\n".encode())
     digest.update(_sha256_of_state(graph).encode())
     return digest.hexdigest()
+
+
+def _sha256_of_file(file: Sniffed) -> str:
+    """Of the bytes; of an index with its shards, of what theirs are."""
+    if not file.shards:
+        return sha256_of(file.path)
+    return hashlib.sha256("".join(map(sha256_of, (file.path, *file.shards))).encode()).hexdigest()
 
 
 def _sha256_of_state(module: torch.nn.Module) -> str:

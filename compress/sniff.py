@@ -14,7 +14,7 @@ from compress.errors import NetworkError
 from compress.formats.pickles import NotAPickleError, unsafe_globals
 from compress.formats.zip_archive import ZipArchive, damaged
 
-Format = Literal["pt2", "torchscript", "state_dict", "pickle", "safetensors", "onnx"]
+Format = Literal["pt2", "torchscript", "state_dict", "pickle", "safetensors", "shards", "onnx"]
 
 _READABLE = "a .pt2, TorchScript, state dict (.pt, .pth, .safetensors), pickled module or .onnx file"
 _EXPORT_AGAIN = "save it with torch.export.save, torch.jit.save, torch.save or as ONNX"
@@ -30,6 +30,14 @@ _OTHERS = {
     b"\xff\xd8\xff": "an image",
     b"\x7fELF": "a shared library or a program",
 }
+_LARGEST_HEADER = 100_000_000  # bytes of JSON; safetensors' own limit
+_USUAL_NAMES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.onnx",
+)
 # torch.save's legacy format starts with this number, pickled; protocol 2.
 _LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 
@@ -42,11 +50,13 @@ class Sniffed:
         path: The file.
         format: A pickle whose names are all harmless is a ``state_dict``, any other a ``pickle``.
         unsafe_globals: The names beyond tensors that the file's main pickle imports.
+        shards: The files that an index of ``shards`` lists, in its order.
     """
 
     path: Path
     format: Format
     unsafe_globals: tuple[str, ...] = ()
+    shards: tuple[Path, ...] = ()
 
 
 def sniff(path: Path) -> Sniffed:
@@ -67,6 +77,8 @@ def sniff(path: Path) -> Sniffed:
         return Sniffed(path, "safetensors")
     if head.startswith(b"\x80"):
         return _sniff_pickle(path)
+    if head.lstrip().startswith(b"{"):
+        return _sniff_index(path)
     if _is_onnx(path):
         return Sniffed(path, "onnx")
     raise _unknown(path, head)
@@ -81,11 +93,53 @@ def _check_file(path: Path) -> None:
         raise NetworkError(_READABLE, f"{path}: {where}", todo)
     if path.is_dir():
         found = "a directory (TensorFlow?)" if (path / "saved_model.pb").exists() else "a directory"
-        raise NetworkError(_READABLE, f"{path}, {found}", "name the file in it")
+        usual = [path / name for name in _USUAL_NAMES if (path / name).is_file()]
+        raise NetworkError(
+            _READABLE, f"{path}, {found}", f"name the file in it{f': {usual[0]}' if usual else ''}"
+        )
     if not path.is_file():
         raise NetworkError(_READABLE, f"{path}, which is not a regular file", "name a file")
     if path.stat().st_size == 0:
         raise NetworkError(_READABLE, f"{path}, which is empty", "copy or save it again")
+
+
+def _sniff_index(path: Path) -> Sniffed:
+    """The index of a state dict in several files: ``{"weight_map": {"stem.weight": "a-1-of-2.safetensors"}}``."""
+    try:
+        index = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_HEADER else None
+    except (ValueError, RecursionError):
+        index = None
+    weight_map = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise NetworkError(_READABLE, f"{path}, JSON that is no index of weights", _EXPORT_AGAIN)
+    names = list(dict.fromkeys(weight_map.values()))
+    wrong = [name for name in names if not isinstance(name, str) or Path(name).name != name]
+    if wrong:
+        raise NetworkError(
+            "an index of files beside it", f"{path}, which lists '{wrong[0]}'", "check the index"
+        )
+    shards = []
+    for name in names:
+        _check_file(path.parent / name)
+        if _is_json(path.parent / name):  # an index of indices might never end
+            raise NetworkError(
+                "an index of weights", f"{path}, which lists the JSON file {name}", _EXPORT_AGAIN
+            )
+        shards.append(sniff(path.parent / name))
+    for shard in shards:
+        if shard.format not in ("safetensors", "state_dict", "pickle"):
+            raise NetworkError(
+                "an index of state dicts",
+                f"{path}, which lists the {shard.format} file {shard.path}",
+                _EXPORT_AGAIN,
+            )
+    unsafe = tuple(dict.fromkeys(name for shard in shards for name in shard.unsafe_globals))
+    return Sniffed(path, "shards", unsafe, tuple(shard.path for shard in shards))
+
+
+def _is_json(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(512).lstrip().startswith(b"{")
 
 
 def _unknown(path: Path, head: bytes) -> NetworkError:
@@ -145,7 +199,7 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
     length = int.from_bytes(head[:8], "little")
     if len(head) < 10 or head[8:9] != b"{" or not 2 <= length <= path.stat().st_size - 8:
         return False
-    if length > 100_000_000:  # the format's own limit
+    if length > _LARGEST_HEADER:
         return False
     with path.open("rb") as file:
         file.seek(8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import logging
+import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,10 +20,12 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from compress.call_form import CallForm
 from compress.errors import CompressError, DataError, LiftError, NetworkError
+from compress.returned import return_plain_outputs
 from compress.sample_axis import find_axes
 from compress.tensors import BATCH
 
@@ -74,6 +77,7 @@ def trace_module(module: nn.Module, example: Example, told: Axes | None = None) 
     """
     module.cpu().eval()
     bound = cast_floats(bind_example(example, module.forward), module)
+    return_plain_outputs(module)
     reference = reference_of(module, list(bound))
     arranged, axes = arrange(reference, bound, told)
     run(reference, arranged)
@@ -357,7 +361,8 @@ def export(
 
 def essence(error: BaseException) -> str:
     """The part of a message that says what is wrong, without the stack it may carry."""
-    lines = [line.strip() for line in str(error).splitlines()]
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # colours of a terminal
+    lines = [line.strip() for line in text.splitlines()]
     # TorchScript puts the message after its own traceback.
     after = [line.removeprefix("RuntimeError: ") for line in lines if line.startswith("RuntimeError: ")]
     first = next((line for line in after + lines if line), "")
@@ -377,6 +382,26 @@ def _place(error: BaseException) -> str:
 def describe(tensor: torch.Tensor) -> str:
     """``float32[8, 3, 32, 32]``."""
     return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+
+class _DetachedCopies(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is torch.Tensor.__deepcopy__ and not args[0].is_leaf:
+            tensor, memo = args
+            memo[id(tensor)] = copied = tensor.detach().clone()
+            return copied
+        return func(*args, **(kwargs or {}))
+
+
+def detached_copies() -> TorchFunctionMode:
+    """Inside the block, ``copy.deepcopy`` copies the values of tensors that were computed, without how.
+
+    torch refuses to copy those that have a gradient: a weight that a hook computes before every call (weight norm,
+    pruning), or what a module keeps of its last one.
+    """
+    return _DetachedCopies()
 
 
 @contextmanager

@@ -133,6 +133,24 @@ def test_an_operator_without_onnx_form_is_named() -> None:
         network.to_onnx()
 
 
+def test_attention_with_a_learned_bias_has_an_onnx_form() -> None:
+    class Biased(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.bias = nn.Linear(4, 4), nn.Parameter(torch.randn(1, 6, 6))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.layer(x)
+            return nn.functional.scaled_dot_product_attention(y, y, y, attn_mask=self.bias)
+
+    network = load_network(
+        Biased(), example=[np.random.default_rng(0).normal(size=(3, 6, 4)).astype(np.float32)]
+    )
+    network.to_onnx()  # verified against the graph
+    assert network.graph is not None
+    assert all(parameter.requires_grad for parameter in network.graph.parameters())
+
+
 def test_a_network_onnx_runtime_does_not_run_is_refused() -> None:
     network = load_network(nn.Conv2d(3, 4, 3).double(), example=[np.ones((2, 3, 5, 5))])
     assert network.inputs[0].dtype == "float64"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,36 @@ def test_a_block_without_gradients_is_inlined() -> None:
     assert list(modules(graph)) == ["body", "head"]
 
 
+class Mixed(nn.Module):
+    """A norm kept out of mixed precision, by a block, by a decorator, and within another block."""
+
+    def __init__(self, *, enabled: bool = False) -> None:
+        super().__init__()
+        self.body, self.head, self.enabled = nn.Linear(3, 4), nn.Linear(4, 2), enabled
+
+    @torch.autocast("cpu", enabled=False)
+    def norm(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return x.float() / x.float().norm(dim=-1, keepdim=True), x + 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", enabled=self.enabled):
+            x = self.body(x)  # HERE mixed precision
+        one, other = self.norm(x.float())
+        with torch.no_grad(), torch.autocast("cuda", enabled=False):
+            return self.head(one * other)
+
+
+def test_a_block_that_casts_nothing_is_inlined() -> None:
+    module, x = Mixed(), torch.randn(4, 3)
+    graph, _, _ = lifted(module, x.numpy())
+    torch.testing.assert_close(graph(x), module(x))
+    assert list(modules(graph)) == ["body", "head"]
+
+
+def mixed() -> nn.Module:
+    return Mixed(enabled=True)
+
+
 def test_training_behaviour_of_calls_is_off_too() -> None:
     class Noisy(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -114,11 +145,23 @@ class Custom(nn.Module):
         return twice(x) + 1  # HERE compress_tests::twice
 
 
+class Complex(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.fft.fft(x)  # HERE complex64
+
+
 @pytest.mark.parametrize(
     ("kind", "named"),
-    [(Branches, "Eq(u0, 1)"), (Conditional, "cond"), (Counts, "'calls'"), (Custom, "compress_tests::twice")],
+    [
+        (Branches, "Eq(u0, 1)"),
+        (Conditional, "cond"),
+        (Counts, "'calls'"),
+        (Custom, "compress_tests::twice"),
+        (Complex, "complex64"),
+        (mixed, "mixed precision"),
+    ],
 )
-def test_what_cannot_be_lifted_is_named_with_its_place(kind: type[nn.Module], named: str) -> None:
+def test_what_cannot_be_lifted_is_named_with_its_place(kind: Callable[[], nn.Module], named: str) -> None:
     line = next(
         number
         for number, text in enumerate(Path(__file__).read_text().splitlines(), 1)
@@ -128,6 +171,22 @@ def test_what_cannot_be_lifted_is_named_with_its_place(kind: type[nn.Module], na
         lifted(kind(), np.ones((2, 3), np.float32))
     assert named in caught.value.found
     assert f"{__file__}:{line}" in caught.value.found
+
+
+def test_a_parameter_among_the_outputs_asks_for_no_gradient() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.scale = nn.Linear(3, 4), nn.Parameter(torch.full((1,), 7.0))
+
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return self.layer(x), self.scale
+
+    graph, _, outputs = lifted(Scaled(), np.ones((2, 3), np.float32))
+    with torch.no_grad():
+        _, scale = graph(torch.ones(2, 3))
+    assert scale.numpy().tolist() == [7.0]
+    assert outputs[1].shape == (1,)
 
 
 def test_nothing_is_printed_when_tracing_fails(capfd: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
+from torch.optim.swa_utils import AveragedModel
 
 from compress.errors import DataError, NetworkError
 from compress.network import Network, load_network
@@ -53,7 +55,14 @@ def test_a_live_module_is_never_modified() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrap", [nn.DataParallel, torch.compile, torch.jit.script], ids=lambda each: each.__name__
+    "wrap",
+    [
+        nn.DataParallel,
+        torch.compile,
+        torch.jit.script,
+        AveragedModel,
+        lambda each: nn.DataParallel(torch.compile(each)),
+    ],
 )
 def test_wrapped_modules_are_unwrapped(wrap: Any) -> None:
     module = build(ResidualCNN)
@@ -62,6 +71,23 @@ def test_wrapped_modules_are_unwrapped(wrap: Any) -> None:
     (x,) = load_example(ResidualCNN)
     torch.testing.assert_close(network.graph(x), module(x), rtol=1e-4, atol=1e-5)
     assert "layers.1.shortcut.weight" in dict(network.graph.named_parameters())
+
+
+def test_a_module_that_keeps_what_it_computed_is_copied() -> None:
+    class Keeps(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.kept = [super().forward(x)]
+            return self.kept[0]
+
+    module = nn.Sequential(prune.l1_unstructured(nn.Linear(6, 6), "weight", 0.5), Keeps(6, 5))
+    x = torch.randn(4, 6)
+    expected = module(x)
+    weight = module[0].weight
+    network = load_network(module, example=[x.numpy()])
+    assert network.graph is not None
+    torch.testing.assert_close(network.graph(x), expected)
+    assert module[0].weight is weight
+    assert weight.grad_fn is not None
 
 
 def test_the_origin_of_a_live_module_is_its_state() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +12,10 @@ import torch
 from torch import nn
 
 from compress.errors import CompressError, NetworkError, UntrustedFileError
+from compress.formats.weights import WRAPPERS, fill, first_names, tensors_of
 from compress.references import resolve, working_directory_importable
-from compress.sniff import Sniffed
+from compress.sniff import Sniffed, sniff
 from compress.trace import essence, quiet
-
-# Under which keys training scripts keep the weights among optimizer state, epochs and scores.
-_WRAPPERS = (
-    "state_dict",
-    "model_state_dict",
-    "model",
-    "net",
-    "network",
-    "module",
-    "ema",
-    "weights",
-    "params",
-)
-_PREFIXES = ("module.", "_orig_mod.", "model.")  # DataParallel, torch.compile, Lightning
-_NAMED = 3  # of many wrong keys, how many a message names
 
 
 def read_checkpoint(file: Sniffed, *, factory: str | None, trust_pickle: bool = False) -> nn.Module:
@@ -44,34 +31,63 @@ def read_checkpoint(file: Sniffed, *, factory: str | None, trust_pickle: bool = 
         NetworkError: The file is damaged, or factory and weights do not belong together.
     """
     loaded = _load(file, trust_pickle=trust_pickle)
-    if isinstance(loaded, nn.Module):
-        return loaded
-    state = _state_dict(loaded, file.path)
+    whole = None if factory else _module_in(loaded, file.path)
+    if whole is not None:
+        return whole
+    tensors = tensors_of(loaded)
+    if not tensors:
+        kind = f"keys {first_names(loaded)}" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
+        raise NetworkError("a state dict: tensors by name", f"{file.path}, {kind}", "save model.state_dict()")
     if factory is None:
         raise NetworkError(
             "the network these weights belong to",
-            f"{file.path}, a state dict of {len(state)} tensors alone",
+            f"{file.path}, a state dict of {len(tensors)} tensors alone",
             "name the function that builds it: --factory package.module:callable",
         )
     module = build_module(factory, kind="a network factory")
-    _fill(module, state, factory, file.path)
+    fill(module, tensors, factory=factory, path=file.path)
     return module
+
+
+def _module_in(loaded: Any, path: Path) -> nn.Module | None:
+    """The module that was pickled whole, by itself or among what a training script keeps beside it."""
+    if isinstance(loaded, nn.Module):
+        return loaded
+    found = (
+        {key: each for key, each in loaded.items() if isinstance(each, nn.Module)}
+        if isinstance(loaded, Mapping)
+        else {}
+    )
+    if not found:
+        return None
+    known = next((found[key] for key in WRAPPERS if key in found), None)
+    if known is None and len(found) > 1:
+        raise NetworkError(
+            "one pickled network",
+            f"{path} with {len(found)} ({first_names(found)})",
+            "save the one that is meant alone",
+        )
+    return known if known is not None else next(iter(found.values()))
 
 
 def _load(file: Sniffed, *, trust_pickle: bool) -> Any:
     if file.unsafe_globals and not trust_pickle:
         raise UntrustedFileError(
             "tensors alone",
-            f"{file.path}, a pickle that calls {_first(file.unsafe_globals)}",
+            f"{file.path}, a pickle that calls {first_names(file.unsafe_globals)}",
             "save the state_dict() alone; --trust-pickle loads it if you know who made it",
         )
+    if file.shards:
+        shards = [_load(sniff(shard), trust_pickle=trust_pickle) for shard in file.shards]
+        return {name: each for shard in shards for name, each in tensors_of(shard).items()}
     try:
-        with quiet(), working_directory_importable():
-            if file.format == "safetensors":
-                from safetensors.torch import load_file
+        if file.format == "safetensors":
+            from safetensors.torch import load_file
 
-                return load_file(file.path)
-            return torch.load(file.path, map_location="cpu", weights_only=not trust_pickle)
+            return load_file(file.path)
+        importing = working_directory_importable() if trust_pickle else nullcontext()
+        with quiet(), importing, file.path.open("rb") as stream:  # of a path, torch would look at the ending
+            return torch.load(stream, map_location="cpu", weights_only=not trust_pickle)
     except pickle.UnpicklingError as error:
         raise NetworkError(
             "a state dict that torch loads", f"{file.path}: {essence(error)}", "save the state_dict() again"
@@ -86,34 +102,6 @@ def _load(file: Sniffed, *, trust_pickle: bool) -> Any:
         raise NetworkError(
             f"a file that torch {torch.__version__} loads", f"{file.path}: {essence(error)}", "save it again"
         ) from error
-
-
-def _state_dict(loaded: Any, path: Path) -> dict[str, torch.Tensor]:
-    """The weights, unwrapped from the checkpoint and from the prefixes that wrappers add."""
-    state = loaded
-    for _ in range(2):
-        if isinstance(state, Mapping) and not _is_state(state):
-            inner = [state[key] for key in _WRAPPERS if isinstance(state.get(key), Mapping | nn.Module)]
-            state = inner[0] if inner else state
-        if isinstance(state, nn.Module):
-            state = state.state_dict()
-    if not _is_state(state):
-        kind = (
-            f"keys {_first(map(str, state))}" if isinstance(state, Mapping) else f"a {type(state).__name__}"
-        )
-        raise NetworkError("a state dict: tensors by name", f"{path}, {kind}", "save model.state_dict()")
-    return {str(name): value for name, value in state.items() if isinstance(value, torch.Tensor)}
-
-
-def _is_state(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and bool(value)
-        and all(
-            isinstance(each, torch.Tensor) or str(name).endswith("_extra_state")
-            for name, each in value.items()
-        )
-    )
 
 
 def build_module(reference: str, *, kind: str) -> nn.Module:
@@ -149,33 +137,3 @@ def build_module(reference: str, *, kind: str) -> nn.Module:
             "return it",
         )
     return module
-
-
-def _fill(module: nn.Module, state: dict[str, torch.Tensor], factory: str, path: Path) -> None:
-    own = {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
-    for prefix in _PREFIXES:
-        if not own.keys() & state.keys() and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    problems = []
-    missing = [name for name in own if name not in state]
-    unexpected = [name for name in state if name not in own]
-    shapes = [
-        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
-        for name in own
-        if name in state and state[name].shape != own[name].shape
-    ]
-    for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", shapes)):
-        if names:
-            problems.append(f"{len(names)} {what} ({_first(names)})")
-    if problems:
-        raise NetworkError(
-            f"weights for the network that {factory} builds",
-            f"{path} with tensors {', '.join(problems)}",
-            "name the factory that built this network",
-        )
-    module.load_state_dict(state)
-
-
-def _first(names: Any) -> str:
-    listed = list(names)
-    return ", ".join(listed[:_NAMED]) + (", …" if len(listed) > _NAMED else "")

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from compress.errors import LiftError, UntrustedFileError
+from compress.formats.pt2_containers import plain_containers
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _PATH = re.compile(r"[\w.:/ -]*")  # attribute paths and symbols: nothing that could end a string or call
@@ -29,9 +30,10 @@ _PYTHON_OPERATORS = re.compile(
 )
 _NAMESPACES = frozenset({"aten", "prims"})
 _TOUCHES_FILES = frozenset({"save", "from_file"})
-_HIGHER_ORDER = frozenset({"wrap_with_set_grad_enabled", "cond", "while_loop", "scan", "map_impl"})
+_HIGHER_ORDER = frozenset(
+    {"wrap_with_set_grad_enabled", "wrap_with_autocast", "cond", "while_loop", "scan", "map_impl"}
+)
 _KEPT_METADATA = frozenset({"stack_trace", "nn_module_stack"})
-_CONTAINERS = re.compile(r"builtins\.(tuple|list|dict)|collections\.(namedtuple|OrderedDict)|torch\.Size")
 _FUNCTIONS = re.compile(
     r"Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|Abs|floor|ceiling|Eq|Ne|Equality|Unequality|Lt|Le|Gt|Ge"
     r"|(Strict)?(LessThan|GreaterThan)|And|Or|Not|Piecewise|ExprCondPair|Tuple|ModularIndexing|Where|PythonMod"
@@ -74,6 +76,8 @@ def checked_config(text: bytes) -> dict[str, Any]:
 
 
 def _checked(value: Any, key: str = "", place: str = "") -> Any:
+    if isinstance(value, str) and key in ("in_spec", "out_spec"):
+        return _containers(value, key)
     if isinstance(value, str):
         _CHECKS.get(key, _check_path)(value, place)
         return value
@@ -110,7 +114,7 @@ def _refuse(what: str, text: str) -> UntrustedFileError:
 
 
 def _check_name(text: str, place: str) -> None:
-    if not _NAME.fullmatch(text):
+    if text and not _NAME.fullmatch(text):  # the arguments of a block have none
         raise _refuse("the name", text)
 
 
@@ -181,33 +185,11 @@ def _is_quoted(node: ast.expr, function: str) -> bool:
     return function in ("Symbol", "Float") and isinstance(text, str) and bool(re.fullmatch(r"[\w.+-]+", text))
 
 
-def _check_containers(text: str, place: str) -> None:
-    """How inputs and outputs nest: ``[1, {"type": …, "context": …, "children_spec": […]}]``."""
+def _containers(text: str, key: str) -> str:
     try:
-        _, spec = json.loads(text)
-        pending = [spec]
-        while pending:
-            each = pending.pop()
-            kind, context = each["type"], each["context"]
-            fields = [] if context is None else json.loads(context)
-            if kind is not None and not _CONTAINERS.fullmatch(kind):
-                raise _refuse("the container", str(kind))
-            if not _plain_fields(fields):
-                raise _refuse("the container's fields", str(context))
-            pending += each["children_spec"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        return plain_containers(text, inputs=key == "in_spec")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _refuse("the container", text) from error
-
-
-def _plain_fields(fields: Any) -> bool:
-    """Whether the keys of a container are names or numbers; an enum would be imported."""
-    if isinstance(fields, list):
-        return all(_plain_fields(each) for each in fields)
-    return (
-        fields is None
-        or isinstance(fields, int)
-        or (isinstance(fields, str) and bool(_NAME.fullmatch(fields)))
-    )
 
 
 # Strings by the key they stand under; every other string has to look like a path.
@@ -218,8 +200,6 @@ _CHECKS: dict[str, Callable[[str, str], None]] = {
     "target": _check_operator,
     "as_operator": _check_operator,
     "expr_str": _check_expression,
-    "in_spec": _check_containers,
-    "out_spec": _check_containers,
     "as_string": _check_nothing,
     "as_strings": _check_nothing,
     "torch_version": _check_nothing,

@@ -140,6 +140,8 @@ def _kind(
     spec: TensorSpec, order: Sequence[int], index: int, graph: Graph | None, example: Array | None
 ) -> OutputKind:
     dtype = np.dtype(spec.dtype) if spec.dtype not in ("bfloat16", "float8e4m3fn") else np.dtype("float32")
+    if 0 in spec.shape:
+        return OutputKind(spec.name, index, "ignore", None, "it has no entries")
     if dtype.kind in "OSU":
         return OutputKind(spec.name, index, "texts", None, "its type")
     if dtype.kind in "iub":

@@ -201,9 +201,6 @@ def set_container(spec: dict[str, Any]) -> Callable[[dict[str, Any]], None]:
 
 
 ENUM = json.dumps([{"__enum__": True, "fqn": "antigravity:X", "name": "Y"}])
-FACTORY = json.dumps(
-    {"default_factory_module": "antigravity", "default_factory_name": "X", "dict_context": []}
-)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +222,6 @@ FACTORY = json.dumps(
         set_argument_name,
         set_container({"type": "builtins.dict", "context": ENUM}),
         set_container({"type": "builtins.dict", "context": json.dumps([f"x={CODE}"])}),
-        set_container({"type": "collections.defaultdict", "context": FACTORY}),
     ],
 )
 def test_programs_that_could_run_code_are_refused(

@@ -94,6 +94,12 @@ def test_the_graph_shows_it(
     assert kind(nodes, shape, weights=W | {"tiny": np.array(1e-9, np.float32)}) == wanted
 
 
+def test_an_output_without_entries_is_not_judged() -> None:
+    specs = [TensorSpec("scores", "float32", ("batch", 4)), TensorSpec("rest", "float32", ("batch", 0))]
+    examples = [np.ones((3, 4), np.float32), np.ones((3, 0), np.float32)]
+    assert [each.kind for each in output_kinds(specs, None, examples)] == ["values", "ignore"]
+
+
 def test_softmax_without_an_axis_means_another_one_before_opset_13() -> None:
     nodes = [node("Softmax", ["x"], ["y"])]
     assert kind(nodes, ["n", 5, 8], opset=13) == ("classes", 2)

@@ -1,0 +1,82 @@
+"""How the inputs and outputs of a ``.pt2`` program nest: written anew in containers that every Python has.
+
+The file names classes (a dataclass, a named tuple, a model library's output type) that torch would look up, and for a
+``defaultdict`` and for enums import. Nothing of them is needed but the names of their fields, which are in the file:
+such a container becomes a dict of them, or a list where the file has no names.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+_KEPT = frozenset(
+    {"builtins.tuple", "builtins.list", "builtins.dict", "collections.OrderedDict", "torch.Size"}
+)
+_WITH_KEYS = frozenset({"builtins.dict", "collections.OrderedDict"})
+_KEY = re.compile(r"[^\x00-\x1f\\'\"()]*")  # shown to people; nothing that could end a string or call
+_ARGUMENT = re.compile(r"[A-Za-z_]\w*")
+
+
+def plain_containers(text: str, *, inputs: bool) -> str:
+    """A container's description without classes of others.
+
+    Args:
+        text: ``[1, {"type": …, "context": …, "children_spec": […]}]``.
+        inputs: Whether it is what the program takes; the keys of its second half are written into Python source as
+            the names of arguments.
+
+    Raises:
+        ValueError: It is no such description, or a key in it is not a name.
+        KeyError, TypeError: The same.
+    """
+    version, spec = json.loads(text)
+    plain = _plain(spec)
+    if inputs and len(plain["children_spec"]) == 2:
+        context = plain["children_spec"][1]["context"]
+        for name in json.loads(context) or [] if context else []:
+            if not _ARGUMENT.fullmatch(str(name)):
+                raise ValueError(f"the argument {name!r}")
+    return json.dumps([version, plain])
+
+
+def _plain(spec: dict[str, Any]) -> dict[str, Any]:
+    kind, context = spec["type"], spec["context"]
+    children = [_plain(each) for each in spec["children_spec"]]
+    if kind is None:
+        if context is not None or children:
+            raise ValueError("a tensor with fields")
+        return {"type": None, "context": None, "children_spec": []}
+    if kind in _KEPT:
+        names = json.loads(context) if kind in _WITH_KEYS else None
+        if kind in _WITH_KEYS and not _are_keys(names, len(children)):
+            raise ValueError(f"the keys {context!r}")
+    else:
+        names = _field_names(context, len(children))
+        kind = "builtins.list" if names is None else "builtins.dict"
+    return {"type": kind, "context": json.dumps(names), "children_spec": children}
+
+
+def _field_names(context: Any, count: int) -> Any:
+    """The names of as many fields as there are, as one of torch's own classes or of a model library writes them."""
+    try:
+        fields = json.loads(context) if isinstance(context, str) else context
+    except ValueError:
+        return None
+    if isinstance(fields, dict):  # collections.defaultdict
+        fields = fields.get("dict_context")
+    if (
+        isinstance(fields, list) and fields and isinstance(fields[0], list)
+    ):  # a dataclass: with a value, and without
+        fields = fields[0]
+    return fields if _are_keys(fields, count) else None
+
+
+def _are_keys(fields: Any, count: int) -> bool:
+    """Whether these are as many different keys that are text or numbers; an enum would be imported."""
+    return (
+        isinstance(fields, list)
+        and all(isinstance(each, str | int) and _KEY.fullmatch(str(each)) for each in fields)
+        and len(set(fields)) == len(fields) == count
+    )
