@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from compress.lift import Lifted, lift
-from compress.trace import Traced, trace_module
+from compress.trace import Axes, Traced, trace_module
 from tests.networks import NETWORKS, build
 
 
-def lifted(module: nn.Module, *arrays: np.ndarray) -> Lifted:
-    return lift(trace_module(copy.deepcopy(module), list(arrays)))
+def lifted(module: nn.Module, *arrays: np.ndarray, axes: Axes | None = None) -> Lifted:
+    return lift(trace_module(copy.deepcopy(module), list(arrays), axes))
 
 
 @cache
