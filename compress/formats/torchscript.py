@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
+from torch.export import ExportedProgram
 
 from compress.errors import LiftError, NetworkError, UntrustedFileError
+from compress.formats.torchscript_graph import Run, at
 from compress.formats.torchscript_tensors import check_tensors
 from compress.formats.zip_archive import ZipArchive
 from compress.lift import output_names, plain_graph, results_of
@@ -124,8 +126,29 @@ def trace_torchscript(module: torch.jit.ScriptModule, example: Example) -> Trace
     reference = reference_of(module, list(bound))
     run(reference, bound)
     arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
-    graph = _graph(_Interpreted(module, arguments), bound)
-    return Traced(trace(_with_names(graph, module), bound), bound, reference)
+    return Traced(_program(module, arguments, bound), bound, reference)
+
+
+def _program(
+    module: torch.jit.ScriptModule, arguments: dict[str, Any], bound: dict[str, torch.Tensor]
+) -> ExportedProgram:
+    """What the module does; run by TorchScript's own interpreter where ours does not know something."""
+    run = Run(module, arguments)
+    try:
+        return trace(run.as_module(list(bound)), bound)
+    except LiftError as error:
+        if run.refused is not None:
+            raise run.refused from error
+        refusal = LiftError(
+            "TorchScript whose operations do not depend on its data",
+            f"{essence(error.__cause__ or error)}{at(run.at)}",
+            "rewrite that line, or export the network with torch.export or as ONNX",
+        )
+    try:
+        graph = _graph(_Interpreted(module, arguments), bound)
+        return trace(_with_names(graph, module), bound)
+    except LiftError:
+        raise refusal from None
 
 
 def _graph(interpreted: nn.Module, example: dict[str, torch.Tensor]) -> fx.GraphModule:
