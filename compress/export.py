@@ -18,7 +18,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from compress.equivalence import noise_like, rows_of
+from compress.equivalence import computes_in_half, noise_like, rows_of
 from compress.errors import InternalError, NetworkError
 from compress.lift_calls import place
 from compress.onnx_graph.legality import check_legal
@@ -73,6 +73,7 @@ def export_onnx(
         model,
         {spec.name: each.numpy() for spec, each in zip(inputs, batch, strict=True)},
         {spec.name: each.numpy() for spec, each in zip(outputs, expected, strict=True)},
+        half=computes_in_half(graph),
     )
     return model
 
@@ -144,7 +145,13 @@ def _obstacle(graph: fx.GraphModule, error: Exception) -> str:
     return f"'{operator}'{where}" + (f" ({reason.group(1)})" if reason else "")
 
 
-def _verify(model: onnx.ModelProto, feeds: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+def _verify(
+    model: onnx.ModelProto,
+    feeds: dict[str, np.ndarray],
+    expected: dict[str, np.ndarray],
+    *,
+    half: bool,
+) -> None:
     try:
         check_legal(model)
         results = open_session(model).run(list(expected), feeds)
@@ -155,7 +162,7 @@ def _verify(model: onnx.ModelProto, feeds: dict[str, np.ndarray], expected: dict
             "convert it to float32, or replace the operator that is named",
         ) from error
     for (name, wanted), result in zip(expected.items(), results, strict=True):
-        tolerance = _HALF_TOLERANCE if wanted.dtype == np.float16 else _TOLERANCE
+        tolerance = _HALF_TOLERANCE if half or wanted.dtype == np.float16 else _TOLERANCE
         scale = max(1.0, float(np.nanmax(np.abs(wanted), initial=0)))
         if result.shape != wanted.shape or not np.allclose(
             result, wanted, rtol=tolerance, atol=tolerance * scale, equal_nan=True

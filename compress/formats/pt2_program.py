@@ -27,6 +27,11 @@ _PYTHON_OPERATORS = re.compile(
     r"|math\.(ceil|floor|trunc|sqrt|prod|log2)"
     r"|torch\._?sym_\w+"
 )
+# What torch.vmap leaves in a program: it marks an axis as the one to work along, and no more.
+_TRANSFORMS = re.compile(
+    r"torch\._functorch\.predispatch\.(lazy_load_decompositions"
+    r"|_vmap_(increment|decrement)_nesting|_(add|remove)_batch_dim)"
+)
 _NAMESPACES = frozenset({"aten", "prims"})
 _TOUCHES_FILES = frozenset({"save", "from_file"})
 _HIGHER_ORDER = frozenset({"wrap_with_set_grad_enabled", "cond", "while_loop", "scan", "map_impl"})
@@ -107,7 +112,7 @@ def _refuse(what: str, text: str) -> UntrustedFileError:
 
 
 def _check_name(text: str, place: str) -> None:
-    if not _NAME.fullmatch(text):
+    if text and not _NAME.fullmatch(text):  # what torch.vmap leaves gives its arguments by position alone
         raise _refuse("the name", text)
 
 
@@ -121,7 +126,7 @@ def _check_nothing(text: str, place: str) -> None:
 
 
 def _check_operator(text: str, place: str) -> None:
-    if _PYTHON_OPERATORS.fullmatch(text):
+    if _PYTHON_OPERATORS.fullmatch(text) or _TRANSFORMS.fullmatch(text):
         return
     found = _OPERATOR.fullmatch(text)
     if found is None:

@@ -44,7 +44,9 @@ _MEMORY_FORMATS = {
     2: torch.channels_last,
     3: torch.channels_last_3d,
 }
-_OF_TENSORS = frozenset({"is_cuda", "is_sparse", "is_quantized", "is_meta", "is_xla", "ndim", "requires_grad", "T"})
+_OF_TENSORS = frozenset(
+    {"is_cuda", "is_sparse", "is_quantized", "is_meta", "is_xla", "ndim", "requires_grad", "T"}
+)
 
 
 class NotKnownHereError(Exception):
@@ -126,7 +128,7 @@ class Run:
 
     def _results(self, node: Any, values: dict[str, Any], given: list[Any]) -> Any:
         """The one result of a node, or a list of several."""
-        self.at = _source(node) or self.at
+        self.at = source_of(node) or self.at
         kind: str = node.kind()
         if kind == "prim::If":
             blocks = list(node.blocks())
@@ -337,7 +339,7 @@ def at(place: str) -> str:
     return f" at {place}" if place else ""
 
 
-def _source(node: Any) -> str:
+def source_of(node: Any) -> str:
     """``file:line`` that a node was written in: the innermost that is not torch's, else the innermost."""
     found = re.findall(r'File "([^"<]+)", line (\d+)', str(node.sourceRange()))
     found = [each for each in found if not each[0].startswith("code/")]

@@ -68,7 +68,11 @@ def _divide(a: Any, b: Any, rounding: str | None = None) -> Any:
 
 
 def _truncate(value: Any) -> Any:
-    return torch.sym_int(value)  # towards zero
+    return torch.sym_int(value)  # type: ignore[no-untyped-call]
+
+
+def _as_float(value: Any) -> Any:
+    return torch.sym_float(value)  # type: ignore[no-untyped-call]
 
 
 def _rounded_to(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -82,7 +86,7 @@ def _cast(value: Any, *given: Any) -> Any:
         return value
     if dtype == torch.bool:
         return bool(value)
-    return torch.sym_float(value) if dtype.is_floating_point else torch.sym_int(value)
+    return _as_float(value) if dtype.is_floating_point else _truncate(value)
 
 
 def _least(*given: Any) -> Any:
@@ -108,10 +112,10 @@ def _same(value: Any, *_: Any) -> Any:
 #: Operator's name → function, where none of its arguments is a tensor.
 ON_NUMBERS: dict[str, Callable[..., Any]] = {
     "Bool": bool,
-    "Float": torch.sym_float,
-    "FloatImplicit": torch.sym_float,
-    "Int": torch.sym_int,
-    "IntImplicit": torch.sym_int,
+    "Float": _as_float,
+    "FloatImplicit": _as_float,
+    "Int": _truncate,
+    "IntImplicit": _truncate,
     "NumToTensor": _same,
     "ScalarImplicit": _same,
     "__and__": operator.and_,
