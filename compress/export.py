@@ -123,12 +123,18 @@ def _export(
             "operators that have an ONNX form", _obstacle(graph, error), "replace it by standard operators"
         ) from error
     if program is None:
-        raise InternalError("an ONNX program", "none from torch.onnx.export", "report this with the network")
+        raise InternalError(
+            "an ONNX program",
+            "none from torch.onnx.export",
+            "export the network yourself, and give the ONNX file",
+        )
     model: onnx.ModelProto = program.model_proto
     declared = {each.domain: each.version for each in model.opset_import}.get("", 0)
     if declared != opset:  # torch rounds some versions up without a word
         raise InternalError(
-            f"ONNX operator set {opset}", f"{declared}", "report this with the version of torch"
+            f"ONNX operator set {opset}",
+            f"{declared} from torch {torch.__version__}",
+            "install the version of torch that compress asks for",
         )
     return model
 
@@ -170,7 +176,7 @@ def _verify(
             raise InternalError(
                 f"an ONNX model that agrees with the network within {tolerance:g} of its largest output",
                 f"another '{name}' {list(result.shape)}",
-                "report this with the network",
+                "export the network yourself with torch.onnx.export, and give the ONNX file, which is taken as it is",
             )
 
 

@@ -55,8 +55,8 @@ class _Writer:
 
     def replace_attention(self, call: dict[str, Any]) -> None:
         names = ("query", "num_head", "qkv_weight", "qkv_bias", "proj_weight", "proj_bias")
-        given = [call[name] for name in names]
-        result = self._attention(call["query"].meta["val"].shape, *given, self._left_out(call))
+        given = [*(call[name] for name in names), self._left_out(call)]
+        result = self._attention(call["query"].meta["val"].shape, *given)
         result.meta["val"] = self.node.meta["val"][0]
         for use in list(self.node.users):
             use.replace_all_uses_with(result)
@@ -106,7 +106,7 @@ class _Writer:
         qkv_bias: Any,
         out_weight: Any,
         out_bias: Any,
-        left_out: fx.Node | None,
+        left_out: Any,
     ) -> fx.Node:
         _, length, width = shape
         qkv = self._call(aten.linear.default, x, qkv_weight, qkv_bias)  # [batch, length, 3 · width]

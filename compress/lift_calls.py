@@ -81,7 +81,8 @@ def set_inference(graph: fx.Graph) -> None:
 
 def in_training(graph: fx.Graph) -> fx.Node | None:
     """The first call that behaves as in training: it drops activations, or takes the batch's own statistics."""
-    for node in graph.nodes:
+    nodes: list[fx.Node] = list(graph.nodes)
+    for node in nodes:
         packet = getattr(node.target, "overloadpacket", None)
         if node.op != "call_function" or packet not in _MODES:
             continue

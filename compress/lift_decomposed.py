@@ -146,7 +146,7 @@ def _convolution_by_sample(given: _Arguments) -> _Call | None:
 def _attention(given: _Arguments) -> _Call | None:
     """Attention without an axis of heads ``[batch, length, width]``, with one of size 1: ONNX's has always one."""
     tensors, mask = [given[name] for name in ("query", "key", "value")], given["attn_mask"]
-    if any(each.meta["val"].dim() != 3 for each in tensors):
+    if any("val" not in each.meta or each.meta["val"].dim() != 3 for each in tensors):
         return None
     if isinstance(mask, fx.Node) and mask.meta["val"].dim() == 3:
         mask = _Call(aten.unsqueeze.default, (mask, 1))

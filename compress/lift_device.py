@@ -17,7 +17,7 @@ class LiftedGraph(fx.GraphModule):
     """A graph whose constants of a device follow its weights."""
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Any:
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         device = fn(torch.empty(0)).device
         changed = [_moved(node, device) for node in self.graph.nodes]
         if any(changed):
@@ -34,5 +34,5 @@ def _moved(node: fx.Node, device: torch.device) -> bool:
     args, kwargs = map_aggregate(node.args, other), map_aggregate(node.kwargs, other)
     if (args, kwargs) == (node.args, node.kwargs):
         return False
-    node.args, node.kwargs = args, kwargs  # type: ignore[assignment]
+    node.args, node.kwargs = args, kwargs
     return True

@@ -267,7 +267,8 @@ def without_transforms(program: ExportedProgram) -> ExportedProgram:
     """The program with ``torch.vmap`` and its kind carried out: what they call becomes calls for whole batches."""
     targets = (node.target for node in program.graph.nodes if node.op == "call_function")
     if any(getattr(target, "__module__", "").startswith("torch._functorch") for target in targets):
-        return program.run_decompositions({})
+        plain: ExportedProgram = program.run_decompositions({})
+        return plain
     return program
 
 

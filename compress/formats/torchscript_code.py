@@ -66,8 +66,9 @@ def check_operators(path: Path, module: torch.jit.ScriptModule) -> None:
         LiftError: A custom operator, or a call of code that is only known when it runs.
     """
     for part in module.modules():
-        functions = [part._c._get_method(name) for name in part._c._method_names()]
-        for function in (*functions, *part._c._get_forward_hooks(), *part._c._get_forward_pre_hooks()):
+        code: Any = part._c
+        functions = [code._get_method(name) for name in code._method_names()]
+        for function in (*functions, *code._get_forward_hooks(), *code._get_forward_pre_hooks()):
             for node in _nodes(function.inlined_graph):
                 _check(path, node)
 

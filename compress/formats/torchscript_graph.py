@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch._ops import OpOverload
+from torch.utils import _pytree as pytree
 
 from compress.errors import LiftError
 from compress.formats.torchscript_numbers import (
@@ -54,25 +55,29 @@ class NotKnownHereError(Exception):
 
 
 class Mirror(nn.Module):
-    """The weights of a TorchScript module, under their own names, in an ordinary one; ``script`` has the rest."""
+    """The weights of a TorchScript module, under their own names, in an ordinary one.
 
-    def __init__(self, module: torch.jit.ScriptModule, met: dict[Any, torch.Tensor] | None = None) -> None:
+    A tied weight is here once under each of its names; lifting finds by its memory that it is one.
+
+    Args:
+        module: The TorchScript module.
+        homes: Receives where each weight is: the module that holds it, and its name there, by its memory.
+    """
+
+    def __init__(self, module: torch.jit.ScriptModule, homes: dict[Any, tuple[nn.Module, str]]) -> None:
         super().__init__()
-        met = {} if met is None else met  # so that tied tensors stay tied
         self.script = module._c
         for name, tensor in module.named_parameters(recurse=False):
-            self._parameters[name] = _once(met, tensor, parameter=True)  # type: ignore[assignment]
-        for name, tensor in module.named_buffers(recurse=False):
-            self._buffers[name] = _once(met, tensor, parameter=False)
+            self._parameters[name] = nn.Parameter(tensor, tensor.requires_grad)
+            homes.setdefault(_memory(tensor), (self, name))
+        for name, buffer in module.named_buffers(recurse=False):
+            self._buffers[name] = buffer
         for name, each in module.named_children():
-            self._modules[name] = Mirror(each, met)  # type: ignore[arg-type]
+            self._modules[name] = Mirror(each, homes)  # type: ignore[arg-type]
 
 
-def _once(met: dict[Any, torch.Tensor], tensor: torch.Tensor, *, parameter: bool) -> torch.Tensor:
-    key = (tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), parameter)
-    if not tensor.numel() or key not in met:
-        met[key] = nn.Parameter(tensor, tensor.requires_grad) if parameter else tensor
-    return met[key]
+def _memory(tensor: torch.Tensor) -> Any:
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
 class Run:
@@ -93,6 +98,7 @@ class Run:
         self._module = module
         self._arguments = arguments
         self._rounds = 0
+        self._homes: dict[Any, tuple[nn.Module, str]] = {}
         self._graph = module._c._get_method("forward").inlined_graph
         self._constants = dict(_constants(self._graph))
         self._numbers = {  # Read before the exporter looks on, for which no tensor has values.
@@ -103,7 +109,7 @@ class Run:
 
     def as_module(self, inputs: list[str]) -> nn.Module:
         """A module for torch.export that takes the inputs of these names."""
-        mirror = Mirror(self._module)
+        mirror = Mirror(self._module, self._homes)
 
         def forward(**given: torch.Tensor) -> Any:
             self._rounds = 0
@@ -180,8 +186,12 @@ class Run:
         for held in (owner._parameters, owner._buffers, owner._modules):
             if name in held:
                 return held[name]
-        value = owner.script.getattr(name)
-        return value.copy() if isinstance(value, list | dict) else value
+        return pytree.tree_map_only(torch.Tensor, self._weight, owner.script.getattr(name))
+
+    def _weight(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A tensor out of an attribute: recurrent layers hold their parameters in a list, too."""
+        owner, name = self._homes.get(_memory(tensor), (None, ""))
+        return tensor if owner is None else getattr(owner, name)
 
 
 def _constants(block: Any) -> Iterator[tuple[str, Any]]:
@@ -283,7 +293,7 @@ _ON_TENSORS: dict[str, Callable[..., Any]] = {
     "layout": lambda _: 0,
     "len": len,
     "tensor": _tensor,
-    **{name: (lambda tensor, name=name: getattr(tensor, name)) for name in _OF_TENSORS},  # type: ignore[misc]
+    **{name: (lambda tensor, name=name: getattr(tensor, name)) for name in _OF_TENSORS},
 }
 
 
