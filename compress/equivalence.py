@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch import fx
 
 #: Largest difference that counts as equal, as a share of the largest output.
 TOLERANCE = 1e-5
+_HALF = (torch.float16, torch.bfloat16)
 _HALF_TOLERANCE = 1e-2  # fp16 and bf16 round every intermediate value, in another order after lifting
 
 
@@ -41,21 +43,39 @@ def noise_like(tensor: torch.Tensor, rows: int, seed: int, axis: int = 0) -> tor
 
 
 def agree(graph: fx.GraphModule, batch: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> bool:
-    """Whether the graph gives the expected outputs, within 1e-5 of the largest value."""
+    """Whether the graph gives the expected outputs, within the tolerance of its arithmetic."""
+    return close(outputs_of(graph, batch), expected, half=computes_in_half(graph))
+
+
+def outputs_of(graph: fx.GraphModule, batch: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    """What a graph gives for a batch, which it may write into."""
     with torch.no_grad():
         result = graph(*(tensor.clone() for tensor in batch))
-    return close(result if isinstance(result, tuple) else (result,), expected)
+    return result if isinstance(result, tuple) else (result,)
 
 
-def close(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> bool:
-    """Whether shapes, dtypes and, within 1e-5 of the largest value, values are the same."""
+def computes_in_half(graph: fx.GraphModule) -> bool:
+    """Whether a weight, or a value in between, is in float16 or bfloat16; what it returns may be in float32."""
+    if any(each.dtype in _HALF for each in (*graph.parameters(), *graph.buffers())):
+        return True
+    values = (node.meta.get("val") for node in graph.graph.nodes)
+    return any(isinstance(each, torch.Tensor) and each.dtype in _HALF for each in values)
+
+
+def close(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor], *, half: bool = False) -> bool:
+    """Whether shapes, dtypes and, within 1e-5 of the largest value, values are the same; 1e-2 in half precision.
+
+    Args:
+        results: What one form of the network gives.
+        expected: What the other gives.
+        half: Values in between are in half precision, whatever the outputs are in.
+    """
     if len(results) != len(expected):
         return False
     for one, other in zip(results, expected, strict=True):
         if one.shape != other.shape or one.dtype != other.dtype:
             return False
-        half = one.dtype in (torch.float16, torch.bfloat16)
-        tolerance = _HALF_TOLERANCE if half else TOLERANCE
+        tolerance = _HALF_TOLERANCE if half or one.dtype in _HALF else TOLERANCE
         finite = other.double().nan_to_num(0, 0, 0).abs()
         scale = max(1.0, float(finite.max())) if finite.numel() else 1.0
         if not torch.allclose(
@@ -63,3 +83,20 @@ def close(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> 
         ):
             return False
     return True
+
+
+def difference(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> str:
+    """The largest difference, in words: a share of the largest value, or what is of another kind."""
+    if len(results) != len(expected):
+        return f"{len(results)} in place of {len(expected)}"
+    share = 0.0
+    for one, other in zip(results, expected, strict=True):
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return f"{one.dtype}{list(one.shape)} in place of {other.dtype}{list(other.shape)},"
+        apart = (one.double() - other.double()).abs()
+        if apart.numel():
+            largest = float(other.double().nan_to_num(0, 0, 0).abs().max())
+            only_one = bool(one.isnan().ne(other.isnan()).any())
+            apart_at_most = float(apart.nan_to_num(0).max()) / max(largest, 1e-12)
+            share = max(share, math.inf if only_one else apart_at_most)
+    return "NaN in one of them," if share == math.inf else f"up to {share:.2g} of their largest value"

@@ -19,7 +19,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from compress.equivalence import noise_like, rows_of
+from compress.equivalence import computes_in_half, noise_like, rows_of
 from compress.errors import CompressError, InternalError, NetworkError
 from compress.lift_calls import place
 from compress.onnx_graph.axes import open_length
@@ -143,6 +143,7 @@ def _check(
         model,
         {spec.name: each.numpy() for spec, each in zip(inputs, batch, strict=True)},
         {spec.name: each.numpy() for spec, each in zip(outputs, expected, strict=True)},
+        half=computes_in_half(graph),
     )
 
 
@@ -191,12 +192,18 @@ def _export(
             "operators that have an ONNX form", _obstacle(graph, error), "replace it by standard operators"
         ) from error
     if program is None:
-        raise InternalError("an ONNX program", "none from torch.onnx.export", "report this with the network")
+        raise InternalError(
+            "an ONNX program",
+            "none from torch.onnx.export",
+            "export the network yourself, and give the ONNX file",
+        )
     model: onnx.ModelProto = program.model_proto
     declared = {each.domain: each.version for each in model.opset_import}.get("", 0)
     if declared != opset:  # torch rounds some versions up without a word
         raise InternalError(
-            f"ONNX operator set {opset}", f"{declared}", "report this with the version of torch"
+            f"ONNX operator set {opset}",
+            f"{declared} from torch {torch.__version__}",
+            "install the version of torch that compress asks for",
         )
     return model
 
@@ -215,7 +222,13 @@ def _obstacle(graph: fx.GraphModule, error: BaseException) -> str:
     return f"'{operator}'{where}" + (f" ({reason.group(1)})" if reason else "")
 
 
-def _verify(model: onnx.ModelProto, feeds: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+def _verify(
+    model: onnx.ModelProto,
+    feeds: dict[str, np.ndarray],
+    expected: dict[str, np.ndarray],
+    *,
+    half: bool,
+) -> None:
     try:
         check_legal(model)
         results = open_session(model, optimized=False).run(list(expected), feeds)
@@ -226,7 +239,7 @@ def _verify(model: onnx.ModelProto, feeds: dict[str, np.ndarray], expected: dict
             "convert it to float32, or replace the operator that is named",
         ) from error
     for (name, wanted), result in zip(expected.items(), results, strict=True):
-        tolerance = _HALF_TOLERANCE if wanted.dtype == np.float16 else _TOLERANCE
+        tolerance = _HALF_TOLERANCE if half or wanted.dtype == np.float16 else _TOLERANCE
         scale = max(1.0, float(np.nanmax(np.abs(wanted), initial=0)))
         if result.shape != wanted.shape or not np.allclose(
             result, wanted, rtol=tolerance, atol=tolerance * scale, equal_nan=True
@@ -234,7 +247,7 @@ def _verify(model: onnx.ModelProto, feeds: dict[str, np.ndarray], expected: dict
             raise InternalError(
                 f"an ONNX model that agrees with the network within {tolerance:g} of its largest output",
                 f"another '{name}' {list(result.shape)}",
-                "report this with the network",
+                "export the network yourself with torch.onnx.export, and give the ONNX file, which is taken as it is",
             )
 
 

@@ -1,4 +1,4 @@
-"""Fused attention, written out, and attention without heads as one of a single head.
+"""Fused attention, written out.
 
 In inference without gradients ``nn.MultiheadAttention`` and ``nn.TransformerEncoderLayer`` call operators of their
 own, and ``torch.jit.trace`` records those. They have no gradient and no ONNX form. Here they become the linear
@@ -7,15 +7,21 @@ layers, norms and ``scaled_dot_product_attention`` that they compute (Vaswani et
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import fx
 
 from compress.lift_calls import aten, bind
 
+# Kinds of masks, ATen's native/transformers/attention.cpp; what is not 0 in one is left out.
+_ATTENTION = 0  # [length, length]
+_PADDING = 1  # [batch, length]
+_EVERY_HEAD = 2  # [batch, heads, length, length]
+
 
 def write_out_attention(graph: fx.Graph) -> None:
-    """Replace fused self-attention without a mask, which stays with one; give a head to attention that has none."""
+    """Replace fused self-attention and encoder layers, those with a mask too."""
     for node in list(graph.nodes):
         if node.target is aten._native_multi_head_attention.default:
             call = bind(node)
@@ -23,34 +29,16 @@ def write_out_attention(graph: fx.Graph) -> None:
             taken = {
                 use.args[1] for use in node.users if use.users
             }  # 0 the result, 1 the attention's weights
-            if own and taken == {0} and _has_length(call["query"]) and call["mask"] is None:
+            if own and taken == {0} and _has_length(call["query"]) and _known_mask(call):
                 _Writer(graph, node).replace_attention(call)
         elif node.target is aten._transformer_encoder_layer_fwd.default:
             call = bind(node)
-            if _has_length(call["src"]) and call["mask"] is None:
+            if _has_length(call["src"]) and _known_mask(call):
                 _Writer(graph, node).replace_layer(call)
-        elif node.target is aten.scaled_dot_product_attention.default:
-            _give_heads(graph, node)
 
 
-def _give_heads(graph: fx.Graph, node: fx.Node) -> None:
-    """Attention over ``[batch, length, width]`` as one of a single head; ONNX knows that over four axes alone."""
-    call = bind(node)
-    if any(call[name].meta["val"].dim() != 3 for name in ("query", "key", "value")):
-        return
-    for name in ("query", "key", "value", "attn_mask"):
-        given = call[name]
-        if given is None or given.meta["val"].dim() == 2:  # a mask for every sample
-            continue
-        with graph.inserting_before(node):
-            call[name] = graph.call_function(aten.unsqueeze.default, (given, 1))
-        call[name].meta["val"] = given.meta["val"].unsqueeze(1)
-    node.args, node.kwargs = tuple(call.values())[:5], dict(list(call.items())[5:])
-    with graph.inserting_after(node):
-        result = graph.call_function(aten.squeeze.dim, (node, 1))
-    result.meta = dict(node.meta)
-    node.meta["val"] = node.meta["val"].unsqueeze(1)
-    node.replace_all_uses_with(result, delete_user_cb=lambda user: user is not result)
+def _known_mask(call: dict[str, Any]) -> bool:
+    return call["mask"] is None or call["mask_type"] in (_ATTENTION, _PADDING, _EVERY_HEAD)
 
 
 def _has_length(value: fx.Node) -> bool:
@@ -67,7 +55,8 @@ class _Writer:
 
     def replace_attention(self, call: dict[str, Any]) -> None:
         names = ("query", "num_head", "qkv_weight", "qkv_bias", "proj_weight", "proj_bias")
-        result = self._attention(call["query"].meta["val"].shape, *(call[name] for name in names))
+        given = [*(call[name] for name in names), self._left_out(call)]
+        result = self._attention(call["query"].meta["val"].shape, *given)
         result.meta["val"] = self.node.meta["val"][0]
         for use in list(self.node.users):
             use.replace_all_uses_with(result)
@@ -77,9 +66,8 @@ class _Writer:
     def replace_layer(self, call: dict[str, Any]) -> None:
         x = call["src"]
         shape = x.meta["val"].shape
-        attention = [
-            call[name] for name in ("num_heads", "qkv_weight", "qkv_bias", "proj_weight", "proj_bias")
-        ]
+        names = ("num_heads", "qkv_weight", "qkv_bias", "proj_weight", "proj_bias")
+        attention = [*(call[name] for name in names), self._left_out(call)]
 
         def norm(value: fx.Node, which: int) -> fx.Node:
             weight, bias = call[f"norm_weight_{which}"], call[f"norm_bias_{which}"]
@@ -100,8 +88,25 @@ class _Writer:
         self.node.replace_all_uses_with(result)
         self.graph.erase_node(self.node)
 
+    def _left_out(self, call: dict[str, Any]) -> fx.Node | None:
+        """Which places are left out, to be broadcast to ``[batch, heads, length, length]``; None without a mask."""
+        if call["mask"] is None:
+            return None
+        left_out = self._call(aten.ne.Scalar, call["mask"], 0)
+        if call["mask_type"] != _PADDING:
+            return left_out
+        return self._call(aten.unsqueeze.default, self._call(aten.unsqueeze.default, left_out, 1), 1)
+
     def _attention(
-        self, shape: Any, x: Any, heads: int, qkv_weight: Any, qkv_bias: Any, out_weight: Any, out_bias: Any
+        self,
+        shape: Any,
+        x: Any,
+        heads: int,
+        qkv_weight: Any,
+        qkv_bias: Any,
+        out_weight: Any,
+        out_bias: Any,
+        left_out: Any,
     ) -> fx.Node:
         _, length, width = shape
         qkv = self._call(aten.linear.default, x, qkv_weight, qkv_bias)  # [batch, length, 3 · width]
@@ -110,7 +115,13 @@ class _Writer:
             aten.permute.default, split, [2, 0, 3, 1, 4]
         )  # [3, batch, heads, length, width / heads]
         query, key, value = (self._call(aten.select.int, apart, 0, which) for which in range(3))
-        mixed = self._call(aten.scaled_dot_product_attention.default, query, key, value)
+        if left_out is None:
+            mixed = self._call(aten.scaled_dot_product_attention.default, query, key, value)
+        else:  # Written out: where all places are left out this gives NaN, as the fused operator does.
+            scaled = self._call(aten.mul.Scalar, query, (width // heads) ** -0.5)
+            scores = self._call(aten.matmul.default, scaled, self._call(aten.transpose.int, key, -2, -1))
+            masked = self._call(aten.masked_fill.Scalar, scores, left_out, -math.inf)
+            mixed = self._call(aten.matmul.default, self._call(aten.softmax.int, masked, -1), value)
         together = self._call(aten.transpose.int, mixed, 1, 2)
         merged = self._call(aten.reshape.default, together, [-1, length, width])
         return self._call(aten.linear.default, merged, out_weight, out_bias)

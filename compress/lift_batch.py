@@ -7,8 +7,10 @@ at two batch sizes, the two graphs differ in exactly the numbers that depend on 
 from __future__ import annotations
 
 import operator
+from operator import attrgetter
 from typing import Any
 
+import torch
 from torch import fx
 
 from compress.lift_calls import aten, drop_unused
@@ -16,6 +18,12 @@ from compress.lift_calls import aten, drop_unused
 
 class _Differs(Exception):  # noqa: N818
     """The graphs differ in more than multiples of the batch."""
+
+
+def _equal(first: fx.GraphModule, second: fx.GraphModule, path: str) -> bool:
+    one, other = (attrgetter(path)(module) for module in (first, second))
+    same = isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor)
+    return one is other or (same and torch.equal(one, other))
 
 
 def merge_batches(
@@ -66,6 +74,8 @@ def merge_batches(
         for one, other in pairs:
             if (one.op, str(one.target)) != (other.op, str(other.target)):
                 raise _Differs
+            if one.op == "get_attr" and not _equal(first, second, str(one.target)):
+                raise _Differs  # a batch size that was held as a tensor
             if one.op == "call_function":
                 one.args = tuple(merged(list(one.args), list(other.args)))
     except _Differs:

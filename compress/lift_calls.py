@@ -107,6 +107,25 @@ def set_inference(graph: fx.Graph) -> None:
             node.update_arg(position, value)
 
 
+def in_training(graph: fx.Graph) -> fx.Node | None:
+    """The first call that behaves as in training: it drops activations, or takes the batch's own statistics."""
+    nodes: list[fx.Node] = list(graph.nodes)
+    for node in nodes:
+        packet = getattr(node.target, "overloadpacket", None)
+        if node.op != "call_function" or packet not in _MODES:
+            continue
+        position, value = _MODES[packet]
+        call = bind(node)
+        own_statistics = packet in (aten.batch_norm, aten.instance_norm) and node.args[3] is None
+        set_to = list(call.values())[position]
+        drops = (
+            any(call.get(name, 1) for name in ("p", "dropout")) if "p" in call or "dropout" in call else True
+        )
+        if not own_statistics and drops and set_to != value:
+            return node
+    return None
+
+
 def refuse(graph: fx.Graph) -> None:
     """Refuse what is no plain tensor operator.
 

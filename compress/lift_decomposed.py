@@ -1,5 +1,6 @@
 """Programs that were decomposed before they were saved: back to the operators that modules stand for.
 
+So are calls that ONNX has no form of, or one that means something else for a batch of one sample.
 ``ExportedProgram.run_decompositions`` (and so many a saved ``.pt2``) writes a linear layer as ``addmm`` with a
 transposed weight, and norms as the ``native_`` operators that return statistics nobody reads.
 """
@@ -7,21 +8,29 @@ transposed weight, and norms as the ``native_`` operators that return statistics
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 from torch import fx
 
-from compress.lift_calls import aten
+from compress.lift_calls import aten, bind
 
-_Call = tuple[Any, tuple[Any, ...]]  # operator, arguments
+_Arguments = Mapping[str, Any]  # every argument by name, keywords too, defaults filled in
+
+
+class _Call(NamedTuple):
+    """What to write in a call's place; an argument may be such a call itself."""
+
+    target: Any
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any] = {}  # noqa: RUF012
 
 
 def compose(graph: fx.Graph) -> None:
-    """Replace decomposed linear layers and norms by the operators they came from."""
+    """Replace decomposed linear layers, norms and convolutions by the operators they came from."""
     for node in list(graph.nodes):
         rule = _RULES.get(node.target) if node.op == "call_function" else None
-        composed = rule(node.args) if rule else None
+        composed = rule(bind(node)) if rule else None
         if composed is None:
             continue
         only_first = node.target in _WITH_STATISTICS
@@ -29,8 +38,9 @@ def compose(graph: fx.Graph) -> None:
             continue
         replaced = list(node.users) if only_first else [node]
         with graph.inserting_before(node):
-            call = graph.call_function(*composed)
-        call.meta = dict(replaced[0].meta) if replaced else {}
+            call = _written(graph, composed, {"stack_trace": node.meta.get("stack_trace")})
+        if isinstance(composed, _Call):
+            call.meta = dict(replaced[0].meta) if replaced else {}
         for each in replaced:
             each.replace_all_uses_with(call)
             graph.erase_node(each)
@@ -38,18 +48,33 @@ def compose(graph: fx.Graph) -> None:
             graph.erase_node(node)
 
 
-def _addmm(args: Sequence[Any]) -> _Call | None:
-    weight = _transposed(args[2])
-    # One bias for every row; a matrix would be an addition of its own.
-    bias_is_vector = isinstance(args[0], fx.Node) and args[0].meta["val"].dim() == 1
-    return (
-        (aten.linear.default, (args[1], weight, args[0])) if weight is not None and bias_is_vector else None
-    )
+def _written(graph: fx.Graph, call: _Call | fx.Node, meta: dict[str, Any]) -> fx.Node:
+    if isinstance(call, fx.Node):
+        return call
+    arguments = [_written(graph, each, meta) if isinstance(each, _Call) else each for each in call.arguments]
+    node = graph.call_function(call.target, tuple(arguments), call.keywords)
+    node.meta = dict(meta)
+    return node
 
 
-def _mm(args: Sequence[Any]) -> _Call | None:
-    weight = _transposed(args[1])
-    return (aten.linear.default, (args[0], weight, None)) if weight is not None else None
+def _addmm(given: _Arguments) -> _Call | None:
+    """``beta · bias + alpha · x @ weight.T``; with both 1 and one bias for every row that is a linear layer."""
+    weight, bias, alpha, beta = _transposed(given["mat2"]), given["self"], given["alpha"], given["beta"]
+    if weight is None:
+        return None
+    if alpha == beta == 1 and isinstance(bias, fx.Node) and bias.meta["val"].dim() == 1:
+        return _Call(aten.linear.default, (given["mat1"], weight, bias))
+    product = _Call(aten.linear.default, (given["mat1"], weight, None))
+    if alpha != 1:
+        product = _Call(aten.mul.Tensor, (product, alpha))
+    if beta == 0:
+        return product  # PyTorch does not look at the bias then, be it NaN.
+    return _Call(aten.add.Tensor, (product, bias if beta == 1 else _Call(aten.mul.Tensor, (bias, beta))))
+
+
+def _mm(given: _Arguments) -> _Call | None:
+    weight = _transposed(given["mat2"])
+    return None if weight is None else _Call(aten.linear.default, (given["self"], weight, None))
 
 
 def _transposed(value: Any) -> fx.Node | None:
@@ -63,18 +88,100 @@ def _transposed(value: Any) -> fx.Node | None:
     return source if isinstance(source, fx.Node) and source.op == "get_attr" else None
 
 
-def _batch_norm(args: Sequence[Any]) -> _Call:
-    tensor, weight, bias, mean, variance, momentum, eps = args
-    return aten.batch_norm.default, (tensor, weight, bias, mean, variance, False, momentum, eps, False)
+_OF_CONVOLUTION = (
+    "input",
+    "weight",
+    "bias",
+    "stride",
+    "padding",
+    "dilation",
+    "transposed",
+    "output_padding",
+    "groups",
+)
 
 
-def _layer_norm(args: Sequence[Any]) -> _Call:
-    return aten.layer_norm.default, (*args, False)
+def _convolution(given: _Arguments) -> _Call:
+    """What ``torch.jit.trace`` writes for every convolution: one with flags of cuDNN and no ONNX form."""
+    by_sample = _convolution_by_sample(given)
+    return by_sample or _Call(aten.convolution.default, tuple(given[name] for name in _OF_CONVOLUTION))
 
 
-def _group_norm(args: Sequence[Any]) -> _Call:
-    tensor, weight, bias, _, _, _, groups, eps = args
-    return aten.group_norm.default, (tensor, groups, weight, bias, eps, False)
+def _convolution_by_sample(given: _Arguments) -> _Call | None:
+    """A convolution with a group for every sample, written as a product: ONNX has fixed numbers of groups alone.
+
+    ``x[1, b·c, h, w]`` and ``weight[b·o, c, m, n]`` become columns ``[b, c·m·n, places]`` and ``[b, o, c·m·n]``.
+    """
+    samples, tensor, weight = given["groups"], given["input"], given["weight"]
+    axes = tensor.meta["val"].dim() - 2
+    if not isinstance(samples, fx.Node) or given.get("transposed") or axes not in (1, 2):
+        return None
+    one, _, *sizes = tensor.meta["val"].shape
+    _, channels, *kernel = weight.meta["val"].shape
+    if one != 1 or not all(isinstance(size, int) for size in (channels, *sizes, *kernel)):
+        return None
+    dilation, padding, stride = (
+        [*given[name]] * (axes // len(given[name])) for name in ("dilation", "padding", "stride")
+    )
+    each = zip(sizes, kernel, dilation, padding, stride, strict=True)
+    made = [(size + 2 * pad - rate * (width - 1) - 1) // step + 1 for size, width, rate, pad, step in each]
+    if axes == 1:  # columns are there for images alone: one of height 1
+        sizes, kernel, dilation, padding, stride = (
+            [1, *sizes],
+            [1, *kernel],
+            [1, *dilation],
+            [0, *padding],
+            [1, *stride],
+        )
+    apart = _Call(aten.reshape.default, (tensor, [samples, channels, *sizes]))
+    columns = _Call(aten.im2col.default, (apart, kernel, dilation, padding, stride))
+    rows = _Call(aten.reshape.default, (weight, [samples, -1, channels * kernel[0] * kernel[1]]))
+    product = _Call(aten.matmul.default, (rows, columns))
+    if given["bias"] is not None:
+        bias = _Call(aten.reshape.default, (given["bias"], [samples, -1, 1]))
+        product = _Call(aten.add.Tensor, (product, bias))
+    return _Call(aten.reshape.default, (product, [1, -1, *made]))
+
+
+def _attention(given: _Arguments) -> _Call | None:
+    """Attention without an axis of heads ``[batch, length, width]``, with one of size 1: ONNX's has always one."""
+    tensors, mask = [given[name] for name in ("query", "key", "value")], given["attn_mask"]
+    if any("val" not in each.meta or each.meta["val"].dim() != 3 for each in tensors):
+        return None
+    if isinstance(mask, fx.Node) and mask.meta["val"].dim() == 3:
+        mask = _Call(aten.unsqueeze.default, (mask, 1))
+    with_heads = [_Call(aten.unsqueeze.default, (each, 1)) for each in tensors]
+    target = _Call(
+        aten.scaled_dot_product_attention.default,
+        (*with_heads, mask, given["dropout_p"], given["is_causal"]),
+        {"scale": given["scale"], "enable_gqa": given["enable_gqa"]},
+    )
+    return _Call(aten.squeeze.dim, (target, 1))
+
+
+def _squeeze(given: _Arguments) -> _Call | fx.Node:
+    """``squeeze`` drops the axes of size 1 that it has in every batch, not the batch axis of a single sample."""
+    tensor = given["self"]
+    shape = tensor.meta["val"].shape
+    named = given.get("dim", list(range(len(shape))))
+    axes = [axis % len(shape) for axis in ([named] if isinstance(named, int) else named) if shape]
+    axes = [axis for axis in axes if isinstance(shape[axis], int) and shape[axis] == 1]
+    return _Call(aten.squeeze.dims, (tensor, axes)) if axes else tensor
+
+
+def _batch_norm(given: _Arguments) -> _Call:
+    tensor, weight, bias, mean, variance, momentum, eps = given.values()
+    arguments = (tensor, weight, bias, mean, variance, False, momentum, eps, False)
+    return _Call(aten.batch_norm.default, arguments)
+
+
+def _layer_norm(given: _Arguments) -> _Call:
+    return _Call(aten.layer_norm.default, (*given.values(), False))
+
+
+def _group_norm(given: _Arguments) -> _Call:
+    tensor, weight, bias, _, _, _, groups, eps = given.values()
+    return _Call(aten.group_norm.default, (tensor, groups, weight, bias, eps, False))
 
 
 _WITH_STATISTICS = frozenset(
@@ -84,9 +191,17 @@ _WITH_STATISTICS = frozenset(
         aten.native_group_norm.default,
     }
 )
-_RULES: dict[Any, Callable[[Sequence[Any]], _Call | None]] = {
+_RULES: dict[Any, Callable[[_Arguments], _Call | fx.Node | None]] = {
     aten.addmm.default: _addmm,
     aten.mm.default: _mm,
+    aten._convolution.default: _convolution,
+    aten.conv1d.default: _convolution_by_sample,
+    aten.conv2d.default: _convolution_by_sample,
+    aten.convolution.default: _convolution_by_sample,
+    aten.scaled_dot_product_attention.default: _attention,
+    aten.squeeze.default: _squeeze,
+    aten.squeeze.dim: _squeeze,
+    aten.squeeze.dims: _squeeze,
     aten._native_batch_norm_legit_no_training.default: _batch_norm,
     aten.native_layer_norm.default: _layer_norm,
     aten.native_group_norm.default: _group_norm,

@@ -229,18 +229,22 @@ def _axis_of(first: Array, second: Array, both: Array) -> tuple[int | None, floa
     """The axis along which two results were put together, and how much they changed; None where there is none."""
     found: tuple[int | None, float] = None, 0.0
     for axis in range(both.ndim):
-        if not (_fits(first, both, axis) and _fits(second, both, axis)):
+        wanted = (*both.shape[:axis], 1, *both.shape[axis + 1 :])
+        if both.shape[axis] != 2 or not all(
+            _without_ones(each.shape) == _without_ones(wanted) for each in (first, second)
+        ):
             continue
+        one, other = first.reshape(wanted), second.reshape(wanted)
         parts = np.take(both, [0], axis), np.take(both, [1], axis)
-        mixing = max(_mixing(parts[0], first, second), _mixing(parts[1], second, first))
+        mixing = max(_mixing(parts[0], one, other), _mixing(parts[1], other, one))
         if found[0] is None or mixing < found[1]:
             found = axis, mixing
     return found
 
 
-def _fits(alone: Array, both: Array, axis: int) -> bool:
-    wanted = (*both.shape[:axis], 1, *both.shape[axis + 1 :])
-    return both.shape[axis] == 2 and tuple(alone.shape) == wanted
+def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without axes of size 1: ``squeeze()`` drops them of a sample alone, with the axis of the samples."""
+    return tuple(size for size in shape if size != 1)
 
 
 def _mixing(found: Array, wanted: Array, other: Array) -> float:

@@ -254,16 +254,25 @@ def cast_floats(example: Mapping[str, torch.Tensor], module: nn.Module) -> dict[
     }
 
 
-def run(reference: Reference, example: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+def run(
+    reference: Reference, example: Mapping[str, torch.Tensor], *, gradients: bool = False
+) -> tuple[torch.Tensor, ...]:
     """The network's outputs for one batch.
+
+    Args:
+        reference: The network.
+        example: The batch.
+        gradients: Run it as in training, where some of torch's layers take another path.
 
     Raises:
         NetworkError: It does not run on these inputs, or returns no tensor.
     """
     try:
-        with torch.no_grad(), quiet():
+        with torch.set_grad_enabled(gradients), quiet():
             # Copies, because a network may write into its inputs.
-            outputs = reference(*(tensor.clone() for tensor in example.values()))
+            outputs = tuple(
+                tensor.detach() for tensor in reference(*(each.clone() for each in example.values()))
+            )
     except CompressError:
         raise
     except Exception as error:
@@ -350,13 +359,25 @@ def export(
     """
     try:
         with quiet():
-            return torch.export.export(module, (), dict(example), dynamic_shapes=dict(shapes), strict=False)
+            program: ExportedProgram = torch.export.export(
+                module, (), dict(example), dynamic_shapes=dict(shapes), strict=False
+            )
+            return without_transforms(program)
     except Exception as error:
         raise LiftError(
             "a network whose operations do not depend on its data",
             f"{essence(error)}{_place(error)}",
             "rewrite that line, or give an ONNX file",
         ) from error
+
+
+def without_transforms(program: ExportedProgram) -> ExportedProgram:
+    """The program with ``torch.vmap`` and its kind carried out: what they call becomes calls for whole batches."""
+    targets = (node.target for node in program.graph.nodes if node.op == "call_function")
+    if any(getattr(target, "__module__", "").startswith("torch._functorch") for target in targets):
+        plain: ExportedProgram = program.run_decompositions({})
+        return plain
+    return program
 
 
 def essence(error: BaseException) -> str:

@@ -140,7 +140,7 @@ def read_report(text: str, release: str, asked: tuple[str, ...], least: int) -> 
         raise InternalError(
             "the dry run's report",
             f"another text from Torch-TensorRT {release}",
-            "report this with its release",
+            "install the release of Torch-TensorRT that compress asks for",
         )
     listed = _UNSUPPORTED.search(text)
     unsupported = {name: int(count) for name, count in _COUNTED.findall(listed[1] if listed else "")}

@@ -123,7 +123,7 @@ def outputs_of(text: str, specs: Sequence[TensorSpec]) -> list[np.ndarray[Any, A
         raise NetworkError(
             f"an engine with the output '{missing[0]}'",
             f"outputs {', '.join(found) or 'none'}",
-            "report this with the network",
+            "give that output another name, of letters and digits alone, and build again",
         )
     return [found[spec.name].astype(spec.dtype) for spec in specs]
 

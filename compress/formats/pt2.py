@@ -31,6 +31,7 @@ from compress.trace import (
     reference_of,
     refuse_not_finite,
     run,
+    without_transforms,
 )
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def read_pt2(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
     copy.seek(0)
     try:
         with quiet():
-            programs = load_pt2(copy).exported_programs
+            program = without_transforms(load_pt2(copy).exported_programs["model"])
     except CompressError:
         raise
     except Exception as error:
@@ -86,7 +87,7 @@ def read_pt2(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
             f"{path}: {essence(error)}",
             "export it again with this torch",
         ) from error
-    return programs["model"]
+    return program
 
 
 def trace_pt2(

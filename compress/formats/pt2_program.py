@@ -28,6 +28,11 @@ _PYTHON_OPERATORS = re.compile(
     r"|math\.(ceil|floor|trunc|sqrt|prod|log2)"
     r"|torch\._?sym_\w+"
 )
+# What torch.vmap leaves in a program: it marks an axis as the one to work along, and no more.
+_TRANSFORMS = re.compile(
+    r"torch\._functorch\.predispatch\.(lazy_load_decompositions"
+    r"|_vmap_(increment|decrement)_nesting|_(add|remove)_batch_dim)"
+)
 _NAMESPACES = frozenset({"aten", "prims"})
 _TOUCHES_FILES = frozenset({"save", "from_file"})
 _HIGHER_ORDER = frozenset(
@@ -114,7 +119,7 @@ def _refuse(what: str, text: str) -> UntrustedFileError:
 
 
 def _check_name(text: str, place: str) -> None:
-    if text and not _NAME.fullmatch(text):  # the arguments of a block have none
+    if text and not _NAME.fullmatch(text):  # arguments of a block, and of what torch.vmap leaves, have none
         raise _refuse("the name", text)
 
 
@@ -128,7 +133,7 @@ def _check_nothing(text: str, place: str) -> None:
 
 
 def _check_operator(text: str, place: str) -> None:
-    if _PYTHON_OPERATORS.fullmatch(text):
+    if _PYTHON_OPERATORS.fullmatch(text) or _TRANSFORMS.fullmatch(text):
         return
     found = _OPERATOR.fullmatch(text)
     if found is None:

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
+from torch.export import ExportedProgram
 
 from compress.call_form import CallForm
-from compress.errors import LiftError, NetworkError, UntrustedFileError
+from compress.errors import LiftError, NetworkError
+from compress.formats.torchscript_code import check_operators, check_source, untrusted
+from compress.formats.torchscript_graph import Run, at
 from compress.formats.torchscript_tensors import check_tensors
 from compress.formats.zip_archive import ZipArchive
 from compress.lift import output_names, plain_graph, results_of
 from compress.lift_batch import merge_batches
+from compress.lift_calls import in_training, place
 from compress.trace import (
     Axes,
     Traced,
@@ -35,13 +39,6 @@ from compress.trace import (
 if TYPE_CHECKING:
     from compress.network import Example
 
-# TorchScript runs in an interpreter of its own, without Python; but it has operators that write and map files
-# (aten::save, aten::from_file), and torch.jit.load already runs a module's __setstate__.
-_TOUCHES_FILES = re.compile(r"\.\s*(save|from_file)\b")
-_OPERATOR = re.compile(r"(?<![\w.])ops\s*\.\s*(\w+)\s*\.\s*(\w+)")
-_OTHER_OPS = re.compile(r"(?<![\w.])ops\b(?!\s*\.\s*\w+\s*\.\s*\w)")
-_CLASS = re.compile(r"torch\.classes\.[\w.]+")
-_NAMESPACES = frozenset({"aten", "prim", "prims"})
 _PLAIN_PATH = re.compile(r"[\w.:/ -]*")
 
 
@@ -60,8 +57,8 @@ def read_torchscript(path: Path, *, trust_pickle: bool = False) -> torch.jit.Scr
         check_tensors(archive)
         for name in archive.names:
             content = archive.read(name)
-            if name.startswith("code/") and name.endswith(".py") and not trust_pickle:
-                _check_code(path, content.decode("utf-8", "replace"))
+            if name.lower().startswith("code/"):  # torch's reader does not mind the case
+                check_source(path, content, trust_pickle=trust_pickle)
             written.writestr(f"archive/{name}", content)
     copy.seek(0)
     try:
@@ -75,28 +72,10 @@ def read_torchscript(path: Path, *, trust_pickle: bool = False) -> torch.jit.Scr
         ) from error
     for name in (*dict(module.named_parameters()), *dict(module.named_buffers())):
         if not trust_pickle and not _PLAIN_PATH.fullmatch(name):  # names become part of generated source
-            raise _untrusted(f"the name {name[:80]!r} in {path}")
+            raise untrusted(f"the name {name[:80]!r} in {path}")
+    if not trust_pickle:
+        check_operators(path, module)
     return module.eval()
-
-
-def _check_code(path: Path, code: str) -> None:
-    found = _TOUCHES_FILES.search(code)
-    if found:
-        raise _untrusted(f"'{found.group(1)}' in the code of {path}, which writes or maps files")
-    unclear = _OTHER_OPS.search(code)
-    custom = [f"{space}::{name}" for space, name in _OPERATOR.findall(code) if space not in _NAMESPACES]
-    custom += _CLASS.findall(code)
-    if custom or unclear:
-        raise LiftError(
-            "a network of PyTorch's own operators",
-            f"{', '.join(dict.fromkeys(custom)) or 'operators that are not named'} in the code of {path}",
-            "replace them by PyTorch's operators, or give an ONNX file",
-        )
-
-
-def _untrusted(found: str) -> UntrustedFileError:
-    todo = "do not load it unless you know who made it; --trust-pickle loads it all the same"
-    return UntrustedFileError("TorchScript that only computes", found, todo)
 
 
 def trace_torchscript(module: torch.jit.ScriptModule, example: Example, told: Axes | None = None) -> Traced:
@@ -130,13 +109,50 @@ def trace_torchscript(module: torch.jit.ScriptModule, example: Example, told: Ax
     bound, axes = arrange(reference, bound, told)
     run(reference, bound)
     arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
-    graph = _graph(_Interpreted(module, arguments), bound, axes)
     with torch.no_grad(), quiet():
         result = module(**{name: tensor.clone() for name, tensor in bound.items()})
     positional = list(takewhile(lambda name: name in bound, (each.name for each in schema)))
     form = CallForm.of_call(positional, [name for name in bound if name not in positional], result)
-    program = trace(_with_names(graph, module), bound, axes)
+    program = _program(module, arguments, bound, axes)
     return Traced(program, bound, reference, axes=axes, form=form)
+
+
+def _program(
+    module: torch.jit.ScriptModule, arguments: dict[str, Any], bound: dict[str, torch.Tensor], axes: Axes
+) -> ExportedProgram:
+    """What the module does; run by TorchScript's own interpreter where ours does not know something."""
+    run = Run(module, arguments)
+    try:
+        program = trace(run.as_module(list(bound)), bound, axes)
+    except LiftError as error:
+        if run.refused is not None:
+            raise run.refused from error
+        cause = essence(error.__cause__ or error)
+        todo = "rewrite that line, or export the network with torch.export or as ONNX"
+        if "NestedTensor" in cause:  # the path of torch.nn.TransformerEncoder for padding that is at the end
+            cause = "a nested tensor, which torch.nn.TransformerEncoder makes of a padding mask,"
+            todo = "make it with nn.TransformerEncoder(..., enable_nested_tensor=False), and trace it again"
+        wanted = "TorchScript whose operations do not depend on its data"
+        refusal = LiftError(wanted, f"{cause}{at(run.at)}", todo)
+    else:
+        return _in_inference(program)
+    try:
+        graph = _graph(_Interpreted(module, arguments), bound, axes)
+        return trace(_with_names(graph, module), bound, axes)
+    except LiftError:
+        raise refusal from None
+
+
+def _in_inference(program: ExportedProgram) -> ExportedProgram:
+    """The program, unless it was traced in training mode, which ``eval()`` does not undo."""
+    node = in_training(program.graph)
+    if node is None:
+        return program
+    raise LiftError(
+        "TorchScript traced in inference mode",
+        f"'{getattr(node.target, '__name__', node.target)}' in training mode{place(node)}",
+        "call eval() on the network, and trace and save it again",
+    )
 
 
 def _graph(interpreted: nn.Module, example: dict[str, torch.Tensor], axes: Axes) -> fx.GraphModule:

@@ -82,7 +82,7 @@ def _compare(
         raise InternalError(
             "a sliced network that runs",
             essence(error),
-            "report this with the network, and keep the layer out of pruning",
+            "keep the layer out of pruning (exclude), or leave prune out of the recipe",
         ) from error
     results = result if isinstance(result, list | tuple) else (result,)
     for one, other in zip(results, expected, strict=True):
@@ -91,7 +91,7 @@ def _compare(
             raise InternalError(
                 "a sliced network that computes what the masked one does",
                 f"a difference of {difference:.1e} of the largest output",
-                "report this with the network, and keep the layer out of pruning",
+                "keep the layer out of pruning (exclude), or leave prune out of the recipe",
             )
     return [each.isfinite().flatten() for each in expected]
 

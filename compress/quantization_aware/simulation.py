@@ -251,7 +251,9 @@ class _Wiring:
     def _tensor(self, names: Mapping[str, str], name: str) -> str:
         if name not in names:
             raise InternalError(
-                f"a quantized tensor '{name}' in the simulation", "none", "report this with the network"
+                f"a quantized tensor '{name}' in the simulation",
+                "none",
+                "use quantize in its place: it needs no simulation",
             )
         return names[name]
 

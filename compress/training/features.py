@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from compress.lift import results_of
+from compress.lift_device import LiftedGraph
 
 
 def shared_features(student: fx.GraphModule, teacher: fx.GraphModule, batch: Sequence[Tensor]) -> list[str]:
@@ -43,7 +44,7 @@ def with_features(graph: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule
     outputs = returned if isinstance(returned, list | tuple) else (returned,)
     by_name = {node.name: copy for node, copy in copied.items()}
     tapped.output((*outputs, *(by_name[name] for name in names)))
-    return fx.GraphModule(graph, tapped)
+    return LiftedGraph(graph, tapped)
 
 
 class _Shapes(fx.Interpreter):

@@ -315,7 +315,7 @@ def test_torchscript_that_writes_files_is_refused(
     torch.jit.save(torch.jit.script(kind()), tmp_path / "network.ts")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(UntrustedFileError, match="'save'"):
+    with pytest.raises(UntrustedFileError, match=r"'save'|__setstate__"):
         load_network(tmp_path / "network.ts", example=[X])
     assert not list(Path.cwd().iterdir())
     assert read_torchscript(tmp_path / "network.ts", trust_pickle=True)
@@ -326,13 +326,12 @@ def test_torchscript_that_writes_files_is_refused(
     ("code", "error"),
     [
         ("torch . save(x, 'canary')", UntrustedFileError),
-        ("f = torch.from_file('canary', True, 9)", UntrustedFileError),
+        ("x = torch.add(x, torch.from_file('canary', True, 9))", UntrustedFileError),
         ("ops.c10d.barrier(x)", LiftError),
-        ("y = ops", LiftError),
         ("y = __torch__.torch.classes.quantized.Thing(x)", LiftError),
     ],
 )
-def test_code_is_read_before_it_is_compiled(tmp_path: Path, code: str, error: type[NetworkError]) -> None:
+def test_code_is_judged_before_it_runs(tmp_path: Path, code: str, error: type[NetworkError]) -> None:
     torch.jit.save(torch.jit.script(nn.ReLU()), tmp_path / "a.ts")
     with zipfile.ZipFile(tmp_path / "a.ts") as archive:
         members = {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}

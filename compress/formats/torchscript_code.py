@@ -1,0 +1,113 @@
+"""What the code of a TorchScript archive may do, told from what torch compiled of it and not from its text.
+
+TorchScript runs in an interpreter of its own, without Python; but it has operators that write and map files. Reading an
+archive compiles its code and runs none but ``__setstate__``; so that name may not be in it, and the compiled graphs
+are looked through before anything runs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compress.errors import LiftError, NetworkError, UntrustedFileError
+from compress.formats.torchscript_graph import at, source_of
+
+_TOUCHES_FILES = frozenset({"aten::save", "aten::from_file"})
+_NAMESPACES = frozenset({"aten", "prim", "prims"})
+# Calls that are still there once everything is inlined go to code that is only known when they run.
+_UNKNOWN_CALLS = frozenset({"prim::CallMethod", "prim::CallFunction", "prim::rpc_async", "prim::rpc_sync"})
+_RUNS_WHILE_LOADING = b"__setstate__"
+_MOST_NESTED = 200  # brackets; torch's parser calls itself for each
+
+_CUSTOM = re.compile(r"(?<![\w.])ops\s*\.\s*(\w+)\s*\.\s*(\w+)|(torch\.classes\.[\w.]+)")
+
+
+def check_source(path: Path, content: bytes, *, trust_pickle: bool) -> None:
+    """Refuse a source file of an archive that could do something while torch compiles it.
+
+    Raises:
+        UntrustedFileError: It could run code.
+        NetworkError: It is nested so deeply that torch's parser ends the process.
+        LiftError: It calls custom operators or classes, which torch could not look up.
+    """
+    text = content.decode("utf-8", "replace")
+    depth = 0
+    for bracket in re.findall(r"[()\[\]{}]", text):
+        depth += 1 if bracket in "([{" else -1
+        if depth > _MOST_NESTED:
+            raise NetworkError(
+                f"code nested at most {_MOST_NESTED} deep",
+                f"more in the code of {path}",
+                "save it again with torch",
+            )
+    if trust_pickle:
+        return
+    found = _CUSTOM.findall(text)
+    custom = [f"{space}::{name}" for space, name, _ in found if space and space not in _NAMESPACES]
+    custom += [name for *_, name in found if name]
+    if custom:
+        raise _custom(", ".join(dict.fromkeys(custom)), f" in the code of {path}")
+    if _RUNS_WHILE_LOADING in content:
+        raise untrusted(
+            f"'{_RUNS_WHILE_LOADING.decode()}' in the code of {path}, which runs while the file loads"
+        )
+
+
+def check_operators(path: Path, module: torch.jit.ScriptModule) -> None:
+    """Refuse a module with an operator that does more than compute.
+
+    Raises:
+        UntrustedFileError: It writes or maps files.
+        LiftError: A custom operator, or a call of code that is only known when it runs.
+    """
+    for part in module.modules():
+        code: Any = part._c
+        functions = [code._get_method(name) for name in code._method_names()]
+        for function in (*functions, *code._get_forward_hooks(), *code._get_forward_pre_hooks()):
+            for node in _nodes(function.inlined_graph):
+                _check(path, node)
+
+
+def _nodes(block: Any) -> Iterator[Any]:
+    """Every node of a graph, those in branches, loops, and graphs held by nodes too."""
+    for node in block.nodes():
+        yield node
+        for inner in node.blocks():
+            yield from _nodes(inner)
+        for name in node.attributeNames():
+            if node.kindOf(name) == "g":
+                yield from _nodes(node.g(name))
+
+
+def _check(path: Path, node: Any) -> None:
+    kind: str = node.kind()
+    where = at(source_of(node)) or f" in the code of {path}"
+    if kind in _TOUCHES_FILES:
+        raise untrusted(f"'{kind.partition('::')[2]}'{where}, which writes or maps files")
+    if kind in _UNKNOWN_CALLS:
+        raise LiftError(
+            "TorchScript whose calls are known before it runs",
+            f"a call of an interface or a stored function{where}",
+            "freeze it (torch.jit.freeze), or export the network with torch.export or as ONNX",
+        )
+    if kind.partition("::")[0] not in _NAMESPACES:
+        raise _custom(kind, where)
+
+
+def _custom(found: str, where: str) -> LiftError:
+    return LiftError(
+        "a network of PyTorch's own operators",
+        f"{found}{where}",
+        "replace them by PyTorch's operators, or give an ONNX file",
+    )
+
+
+def untrusted(found: str) -> UntrustedFileError:
+    """The error for an archive that does more than compute."""
+    todo = "do not load it unless you know who made it; --trust-pickle loads it all the same"
+    return UntrustedFileError("TorchScript that only computes", found, todo)
