@@ -32,7 +32,8 @@ def type_foreign(model: onnx.ModelProto) -> None:
     for value in found:
         element_type = _element_type(value.type)
         if element_type:
-            shape = [size if isinstance(size, int | str) else None for size in value.shape]
+            # No axes are told of a single value, and of what has an unknown number of them.
+            shape = [size if isinstance(size, int | str) else None for size in value.shape] or None
             kept.append(helper.make_tensor_value_info(value.name, element_type, shape))
     copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in kept]
     model.graph.ClearField("value_info")
