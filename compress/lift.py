@@ -20,16 +20,12 @@ from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
 from compress.equivalence import (
-    TOLERANCE,
     agree,
-    close,
-    computes_in_half,
-    difference,
     noise_like,
-    outputs_of,
     rows_of,
 )
-from compress.errors import CompressError, InternalError, LiftError
+from compress.errors import CompressError, LiftError
+from compress.example import sharing_the_batch, with_rows
 from compress.lift_attention import write_out_attention
 from compress.lift_calls import (
     aten,
@@ -44,10 +40,9 @@ from compress.lift_decomposed import compose
 from compress.lift_device import LiftedGraph
 from compress.lift_folding import fold_weights
 from compress.lift_rules import Found, lift_call
+from compress.lift_verification import ROWS, verified
 from compress.tensors import BATCH, TIME, TensorSpec
-from compress.trace import Traced, export, quiet, run, sharing_the_batch, trace_dynamic, with_rows
-
-_ROWS = 5  # to verify with; another number than any trace is made with
+from compress.trace import Traced, export, quiet, run, trace_dynamic
 
 
 class Lifted(NamedTuple):
@@ -72,59 +67,7 @@ def lift(traced: Traced) -> Lifted:
     lifted = _lift(traced.program, example, [traced.axes.get(name, 0) for name in traced.example])
     if not any(spec.dynamic_batch for spec in lifted.inputs):
         lifted = _with_dynamic_batch(lifted, traced) or lifted
-    return _with_open_time(_verified(lifted, traced), traced)
-
-
-def _verified(lifted: Lifted, traced: Traced) -> Lifted:
-    example = list(traced.example.values())
-    # Another number of rows than the one it was traced with, where the network allows it.
-    batch = [
-        noise_like(
-            tensor,
-            _ROWS if spec.dynamic_batch and not traced.fixed else rows_of(tensor, spec.batch_axis),
-            seed,
-            spec.batch_axis,
-        )
-        for seed, (tensor, spec) in enumerate(zip(example, lifted.inputs, strict=True))
-    ]
-    rows = rows_of(example[0], lifted.inputs[0].batch_axis)
-    every = not traced.fixed and all(spec.dynamic_batch for spec in lifted.inputs)
-    given = with_rows(traced.example, max(rows, 2), traced.axes) if every else traced.example
-    # Noise takes other paths than the user's own data: padding masks of noise are not at the end.
-    for inputs in (dict(zip(traced.example, batch, strict=True)), given):
-        expected = run(traced.reference, inputs)
-        if not agree(lifted.graph, list(inputs.values()), expected):
-            raise _differing(lifted.graph, traced, inputs, expected)
-    return lifted
-
-
-def _differing(
-    graph: fx.GraphModule,
-    traced: Traced,
-    inputs: dict[str, torch.Tensor],
-    expected: tuple[torch.Tensor, ...],
-) -> CompressError:
-    """Why a lifted graph gives something else than the network for these inputs."""
-    if not close(run(traced.reference, inputs), expected):
-        return LiftError(
-            "a network that gives the same outputs for the same inputs",
-            "one that is random in inference mode",
-            "make it deterministic in eval()",
-        )
-    found = outputs_of(graph, list(inputs.values()))
-    if close(found, run(traced.reference, inputs, gradients=True), half=computes_in_half(graph)):
-        return LiftError(
-            "a network that computes the same with gradients and without",
-            f"outputs {difference(found, expected)} apart on the given data; without gradients "
-            "torch.nn.TransformerEncoder gives zeros in padded places where the padding is at the end",
-            "make it with nn.TransformerEncoder(..., enable_nested_tensor=False), or leave padded places out of the "
-            "outputs (a masked mean, the first place), and check its accuracy",
-        )
-    return InternalError(
-        f"a lifted graph that agrees with the network within {TOLERANCE:g}",
-        f"outputs {difference(found, expected)} apart",
-        "give the network as an ONNX file (torch.onnx.export), which is taken as it is",
-    )
+    return _with_open_time(verified(lifted, traced), traced)
 
 
 def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
@@ -156,7 +99,7 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
         return None
     if not traced.fixed:
         try:
-            _verified(freed, traced)
+            verified(freed, traced)
         except CompressError:
             return None
     return freed._replace(
@@ -179,7 +122,7 @@ def _with_open_time(lifted: Lifted, traced: Traced) -> Lifted:
         return lifted
     (length,) = lengths
     longer = [
-        noise_like(tensor, length + _ROWS, seed) if opens else tensor
+        noise_like(tensor, length + ROWS, seed) if opens else tensor
         for seed, (tensor, opens) in enumerate(zip(example, timed, strict=True))
     ]
     try:

@@ -8,14 +8,14 @@ import logging
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
@@ -24,9 +24,9 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from compress.call_form import CallForm
-from compress.errors import CompressError, DataError, LiftError, NetworkError
+from compress.errors import CompressError, LiftError, NetworkError
+from compress.example import Axes, arrange, bind_example, cast_floats, sharing_the_batch, with_rows
 from compress.returned import return_plain_outputs
-from compress.sample_axis import find_axes
 from compress.tensors import BATCH
 
 if TYPE_CHECKING:
@@ -36,9 +36,6 @@ _ROWS = 2  # an axis of size 1 would count as a constant that broadcasts
 
 #: Positional tensors in, tensors out: the network as it was given, to compare with.
 Reference = Callable[..., tuple[torch.Tensor, ...]]
-
-#: The axis that counts samples by input name; axis 0 of inputs that are not named.
-Axes = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -79,70 +76,13 @@ def trace_module(module: nn.Module, example: Example, told: Axes | None = None) 
     bound = cast_floats(bind_example(example, module.forward), module)
     return_plain_outputs(module)
     reference = reference_of(module, list(bound))
-    arranged, axes = arrange(reference, bound, told)
+    arranged, axes = arrange(partial(run, reference), bound, told)
     run(reference, arranged)
     program = trace(module, arranged, axes)
     form = CallForm.of_program(program)
     if form is not None:
         form = form.called(_by_position(module.forward, bound)).with_plain_results()
     return Traced(program, arranged, reference, axes=axes, form=form)
-
-
-def arrange(
-    reference: Reference,
-    samples: Mapping[str, torch.Tensor],
-    told: Axes | None = None,
-    possible: Mapping[str, Sequence[int]] | None = None,
-    fixed: bool = False,
-) -> tuple[dict[str, torch.Tensor], Axes]:
-    """Samples along the axis that the network takes them along.
-
-    Args:
-        reference: The network.
-        samples: By input name, along axis 0; inputs with another number of rows than the first are no samples.
-        told: See :func:`trace_module`.
-        possible: The axes that are possible for an input by the shape it must have; None for every axis. The first is
-            taken where running does not tell.
-        fixed: Whether the network takes only one number of samples, so that running does not tell.
-
-    Returns:
-        What the network takes, and the axis that counts samples of inputs of which it is not axis 0.
-
-    Raises:
-        NetworkError: Samples depend on each other along every axis.
-    """
-    shared = sharing_the_batch(samples)
-    arrays = {name: _as_array(tensor) for name, tensor in samples.items() if name in shared}
-    if not arrays:
-        return dict(samples), {}
-
-    def run_arrays(feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        given = {
-            name: torch.from_numpy(np.ascontiguousarray(feeds[name])).to(tensor.dtype)
-            if name in feeds
-            else tensor
-            for name, tensor in samples.items()
-        }
-        return [_as_array(output) for output in run(reference, given)]
-
-    found = None if fixed else find_axes(run_arrays, arrays, possible, told=told)
-    every = _likely(arrays, told or {}, possible or {}) if found is None else found.inputs
-    axes = {name: axis for name, axis in every.items() if axis}
-    arranged = {
-        name: tensor.movedim(0, axes[name]).contiguous() if name in axes else tensor
-        for name, tensor in samples.items()
-    }
-    return arranged, axes
-
-
-def _likely(names: Iterable[str], told: Axes, possible: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """The axis of each input where running it does not tell: the user's, or the first that is possible."""
-    return {name: told.get(name, told.get("", next(iter(possible.get(name, ())), 0))) for name in names}
-
-
-def _as_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def _by_position(forward: Callable[..., Any], given: Iterable[str]) -> list[str]:
@@ -192,66 +132,6 @@ def reference_of(module: Callable[..., Any], names: list[str]) -> Reference:
         return tuple(leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor))
 
     return reference
-
-
-def bind_example(example: Example, forward: Callable[..., Any]) -> dict[str, torch.Tensor]:
-    """The example's arrays by the parameter of ``forward`` that takes them, in its order."""
-    parameters = inspect.signature(forward).parameters.values()
-    named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    required = [each.name for each in named if each.default is each.empty]
-    return match_example(example, [each.name for each in named], required)
-
-
-def match_example(example: Example, names: list[str], required: list[str]) -> dict[str, torch.Tensor]:
-    """The example's arrays by input name.
-
-    Args:
-        example: Arrays by name, or in order; a single array under another name counts as in order.
-        names: The inputs the network has, in order.
-        required: Those that have no default.
-
-    Raises:
-        DataError: A name the network does not have, an input it needs and is not given, or not numbers.
-    """
-    if isinstance(example, Mapping):
-        found = ", ".join(example) or "none"
-        if len(example) == 1 and not example.keys() & set(names):
-            example = list(example.values())
-    else:
-        found = f"{len(example)} arrays"
-    if not isinstance(example, Mapping):
-        example = dict(zip(names, example, strict=False)) if len(example) <= len(names) else {}
-    given = dict(example)
-    if not given or set(given) - set(names) or set(required) - set(given):
-        raise DataError(
-            f"arrays for the network's inputs {', '.join(names)}",
-            found,
-            "name the arrays after the inputs, or give as many as there are inputs",
-        )
-    return {name: _tensor(name, given[name]) for name in names if name in given}
-
-
-def _tensor(name: str, array: object) -> torch.Tensor:
-    try:
-        tensor = torch.from_numpy(np.array(array))
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"numbers for the input '{name}'", f"{type(array).__name__}: {error}", "check the data"
-        ) from error
-    if not tensor.numel():
-        raise DataError(
-            f"at least one row for the input '{name}'", f"the shape {tuple(tensor.shape)}", "add data"
-        )
-    return tensor
-
-
-def cast_floats(example: Mapping[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
-    """The example with its floats in the dtype of the module's parameters; NumPy's are float64 by default."""
-    dtypes = {each.dtype for each in module.parameters() if each.is_floating_point()}
-    dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
-    return {
-        name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in example.items()
-    }
 
 
 def run(
@@ -320,33 +200,6 @@ def trace_dynamic(
     shared = sharing_the_batch(example, axes)
     dim = Dim(BATCH, min=1)
     return export(module, rows, {name: {axes.get(name, 0): dim} if name in shared else {} for name in rows})
-
-
-def sharing_the_batch(example: Mapping[str, torch.Tensor], axes: Axes | None = None) -> set[str]:
-    """The inputs that hold as many samples as the first."""
-    axes = axes or {}
-    sizes = {name: samples_in(tensor, axes.get(name, 0)) for name, tensor in example.items()}
-    size = next(iter(sizes.values()))
-    return {name for name, own in sizes.items() if own is not None and own == size}
-
-
-def samples_in(tensor: torch.Tensor, axis: int) -> int | None:
-    """How many samples lie along an axis; None where there is no such axis."""
-    return int(tensor.shape[axis]) if tensor.dim() > axis else None
-
-
-def with_rows(
-    example: Mapping[str, torch.Tensor], rows: int, axes: Axes | None = None
-) -> dict[str, torch.Tensor]:
-    """The example cut to a number of samples, or repeated where it has fewer."""
-    axes = axes or {}
-    shared = sharing_the_batch(example, axes)
-    return {
-        name: tensor.index_select(axes.get(name, 0), torch.arange(rows) % tensor.shape[axes.get(name, 0)])
-        if name in shared
-        else tensor
-        for name, tensor in example.items()
-    }
 
 
 def export(

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from compress.example import Axes
 from compress.lift import Lifted, lift
-from compress.trace import Axes, Traced, trace_module
+from compress.trace import Traced, trace_module
 from tests.networks import NETWORKS, build
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import math
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +17,15 @@ from torch.utils import _pytree as pytree
 
 from compress.call_form import CallForm
 from compress.errors import CompressError, DataError, NetworkError, UntrustedFileError
+from compress.example import Axes, arrange, match_example
 from compress.formats.pickles import NotAPickleError, unsafe_globals
 from compress.formats.pt2_program import checked_config, checked_program
 from compress.formats.zip_archive import ZipArchive, damaged
 from compress.lift import plain_graph
 from compress.trace import (
-    Axes,
     Traced,
-    arrange,
     describe,
     essence,
-    match_example,
     quiet,
     reference_of,
     refuse_not_finite,
@@ -120,7 +119,9 @@ def trace_pt2(
         samples = match_example(example, list(values), list(values))
         samples = {name: _of_kind(tensor, values[name]) for name, tensor in samples.items()}
         possible = {name: _possible_axes(tensor, values[name]) for name, tensor in samples.items()}
-        given, axes = arrange(reference, samples, told, possible, fixed=_is_fixed(values, possible))
+        given, axes = arrange(
+            partial(run, reference), samples, told, possible, fixed=_is_fixed(values, possible)
+        )
     inputs = {}
     for position, (name, value) in enumerate(values.items()):
         tensor = given.get(name)

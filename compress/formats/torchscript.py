@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from torch.export import ExportedProgram
 
 from compress.call_form import CallForm
 from compress.errors import LiftError, NetworkError
+from compress.example import Axes, arrange, cast_floats, match_example, with_rows
 from compress.formats.torchscript_code import check_operators, check_source, untrusted
 from compress.formats.torchscript_graph import Run, at
 from compress.formats.torchscript_tensors import check_tensors
@@ -22,19 +24,7 @@ from compress.formats.zip_archive import ZipArchive
 from compress.lift import output_names, plain_graph, results_of
 from compress.lift_batch import merge_batches
 from compress.lift_calls import in_training, place
-from compress.trace import (
-    Axes,
-    Traced,
-    arrange,
-    cast_floats,
-    essence,
-    match_example,
-    quiet,
-    reference_of,
-    run,
-    trace,
-    with_rows,
-)
+from compress.trace import Traced, essence, quiet, reference_of, run, trace
 
 if TYPE_CHECKING:
     from compress.network import Example
@@ -106,7 +96,7 @@ def trace_torchscript(module: torch.jit.ScriptModule, example: Example, told: Ax
         )
     bound = cast_floats(match_example(example, names, required), module)
     reference = reference_of(module, list(bound))
-    bound, axes = arrange(reference, bound, told)
+    bound, axes = arrange(partial(run, reference), bound, told)
     run(reference, bound)
     arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
     with torch.no_grad(), quiet():
