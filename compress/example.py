@@ -147,11 +147,31 @@ def arrange(
     found = None if fixed else find_axes(run_arrays, arrays, possible, told=told)
     every = _likely(arrays, told or {}, possible or {}) if found is None else found.inputs
     axes = {name: axis for name, axis in every.items() if axis}
-    arranged = {
+    return along(samples, axes), axes
+
+
+def along(samples: Mapping[str, torch.Tensor], axes: Axes) -> dict[str, torch.Tensor]:
+    """Samples ``(n, …)`` along these axes."""
+    return {
         name: tensor.movedim(0, axes[name]).contiguous() if name in axes else tensor
         for name, tensor in samples.items()
     }
-    return arranged, axes
+
+
+def varying(
+    example: Mapping[str, torch.Tensor], others: Iterable[Mapping[str, torch.Tensor]], axes: Axes
+) -> dict[str, list[int]]:
+    """The axes beside that of the samples in which others differ from an example, by input name."""
+    found = {
+        name: [
+            axis
+            for axis, size in enumerate(tensor.shape)
+            if axis != axes.get(name, 0)
+            and any(other[name].dim() == tensor.dim() and other[name].shape[axis] != size for other in others)
+        ]
+        for name, tensor in example.items()
+    }
+    return {name: numbers for name, numbers in found.items() if numbers}
 
 
 def _likely(names: Iterable[str], told: Axes, possible: Mapping[str, Sequence[int]]) -> dict[str, int]:

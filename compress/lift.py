@@ -39,9 +39,10 @@ from compress.lift_calls import (
 from compress.lift_decomposed import compose
 from compress.lift_device import LiftedGraph
 from compress.lift_folding import fold_weights
+from compress.lift_lengths import with_open_time
 from compress.lift_rules import Found, lift_call
-from compress.lift_verification import ROWS, verified
-from compress.tensors import BATCH, TIME, TensorSpec
+from compress.lift_verification import verified
+from compress.tensors import BATCH, TensorSpec
 from compress.trace import Traced, export, quiet, run, trace_dynamic
 
 
@@ -67,7 +68,7 @@ def lift(traced: Traced) -> Lifted:
     lifted = _lift(traced.program, example, [traced.axes.get(name, 0) for name in traced.example])
     if not any(spec.dynamic_batch for spec in lifted.inputs):
         lifted = _with_dynamic_batch(lifted, traced) or lifted
-    return _with_open_time(verified(lifted, traced), traced)
+    return with_open_time(verified(lifted, traced), traced)
 
 
 def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
@@ -108,42 +109,6 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
             for named, spec in zip(fixed.outputs, freed.outputs, strict=True)
         )
     )
-
-
-def _with_open_time(lifted: Lifted, traced: Traced) -> Lifted:
-    """The graph for sequences of any length, where samples lie along axis 1 and axis 0 is the time.
-
-    torch.export takes recurrent layers for one length alone; the lifted graph calls the layers themselves.
-    """
-    timed = [spec.batch_axis == 1 and isinstance(spec.shape[0], int) for spec in lifted.inputs]
-    example = list(traced.example.values())
-    lengths = {len(tensor) for tensor, opens in zip(example, timed, strict=True) if opens}
-    if len(lengths) != 1 or traced.fixed:
-        return lifted
-    (length,) = lengths
-    longer = [
-        noise_like(tensor, length + ROWS, seed) if opens else tensor
-        for seed, (tensor, opens) in enumerate(zip(example, timed, strict=True))
-    ]
-    try:
-        expected = run(traced.reference, dict(zip(traced.example, longer, strict=True)))
-        opened = agree(lifted.graph, longer, expected)
-    except Exception:  # noqa: BLE001 - whatever a network for one length raises on another
-        return lifted
-    if not opened:
-        return lifted
-    grown = [
-        TensorSpec(
-            spec.name,
-            spec.dtype,
-            tuple(
-                TIME if isinstance(size, int) and size == length and size != now else size
-                for size, now in zip(spec.shape, tensor.shape, strict=True)
-            ),
-        )
-        for spec, tensor in zip((*lifted.inputs, *lifted.outputs), (*longer, *expected), strict=True)
-    ]
-    return lifted._replace(inputs=tuple(grown[: len(longer)]), outputs=tuple(grown[len(longer) :]))
 
 
 def _joined(batches: Sequence[Sequence[torch.Tensor]], axes: Sequence[int]) -> list[torch.Tensor]:

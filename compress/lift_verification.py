@@ -51,11 +51,25 @@ def verified(lifted: Lifted, traced: Traced) -> Lifted:
     every = not traced.fixed and all(spec.dynamic_batch for spec in lifted.inputs)
     given = with_rows(traced.example, max(rows, 2), traced.axes) if every else traced.example
     # Noise takes other paths than the user's own data: padding masks of noise are not at the end.
-    for inputs in (dict(zip(traced.example, batch, strict=True)), given):
+    for inputs in (dict(zip(traced.example, batch, strict=True)), given, *_taken(lifted, traced)):
         expected = run(traced.reference, inputs)
         if not agree(lifted.graph, list(inputs.values()), expected):
             raise _differing(lifted.graph, traced, inputs, expected)
     return lifted
+
+
+def _taken(lifted: Lifted, traced: Traced) -> list[dict[str, torch.Tensor]]:
+    """The batches of another height, width or length that the graph is open for."""
+    return [
+        with_rows(other, 2, traced.axes)
+        for other in traced.others
+        if not traced.fixed
+        and all(
+            isinstance(size, str) or size == own or axis == spec.batch_axis
+            for spec, tensor in zip(lifted.inputs, other.values(), strict=True)
+            for axis, (size, own) in enumerate(zip(spec.shape, tensor.shape, strict=True))
+        )
+    ]
 
 
 def _differing(

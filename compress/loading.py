@@ -13,6 +13,7 @@ from compress.onnx_graph.files import check_size
 from compress.preparation import outputs_as_it_came, prepared_faithfully
 from compress.progress import Reporter
 from compress.sample_axis import judged_examples
+from compress.sniff import sniff
 from compress.task import Task
 
 if TYPE_CHECKING:
@@ -51,7 +52,12 @@ def load_for(
     if isinstance(model, str | Path):
         check_size(Path(model))
     network = load_network(
-        model, example=task.example(), factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis
+        model,
+        example=task.example(),
+        other=None if _is_onnx(model) else task.other_example(),
+        factory=factory,
+        trust_pickle=trust_pickle,
+        batch_axis=batch_axis,
     )
     if not network.trainable:
         from compress.onnx_graph.interface import as_it_runs
@@ -64,6 +70,11 @@ def load_for(
     if all(metric.needs == "labels" for metric in bound.metrics) and len(network.outputs) == 1:
         return network, bound
     return network, task.bind(network.inputs, network.outputs, kinds_of(network, bound))
+
+
+def _is_onnx(model: str | Path | torch.nn.Module) -> bool:
+    """Whether a file says by itself which of its axes are open."""
+    return isinstance(model, str | Path) and sniff(Path(model)).format == "onnx"
 
 
 def kinds_of(network: Network, task: Task) -> tuple[OutputKind, ...]:

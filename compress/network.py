@@ -155,6 +155,7 @@ def load_network(
     source: str | Path | torch.nn.Module,
     *,
     example: Example | None = None,
+    other: Example | None = None,
     factory: str | None = None,
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
@@ -166,6 +167,8 @@ def load_network(
             is never modified.
         example: Samples of real inputs along axis 0, by name or in order (≥ 2 where possible), whichever axis the
             network takes them along. Needed by every format that does not say what the network takes.
+        other: Samples of another height, width or length than the example; the axes in which they differ are open where
+            the network allows it. None where all samples are of one shape.
         factory: ``package.module:callable`` that builds the module a state dict belongs to.
         trust_pickle: Let a pickle in the file run code while it loads.
         batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
@@ -178,17 +181,22 @@ def load_network(
         DataError: The example does not fit the network.
     """
     if not isinstance(source, str | Path):
-        return _from_module(source, example, batch_axis)
+        return _from_module(source, example, other, batch_axis)
     file = sniff(Path(source))
     origin = Origin(str(source), _ORIGINS.get(file.format, file.format), _sha256_of_file(file))
     if file.format == "onnx":
         return _from_onnx(file.path, origin)
-    traced = _trace_file(file, example, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+    traced = _trace_file(
+        file, example, other, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis
+    )
     return _lifted(traced, origin)
 
 
 def _from_module(
-    module: torch.nn.Module, example: Example | None, batch_axis: Mapping[str, int] | None
+    module: torch.nn.Module,
+    example: Example | None,
+    other: Example | None,
+    batch_axis: Mapping[str, int] | None,
 ) -> Network:
     import torch
 
@@ -204,8 +212,8 @@ def _from_module(
     if isinstance(copied, torch.jit.ScriptModule):
         from compress.formats.torchscript import trace_torchscript
 
-        return _lifted(trace_torchscript(copied.eval(), _needed(example), batch_axis), origin)
-    return _lifted(trace_module(copied, _needed(example), batch_axis), origin)
+        return _lifted(trace_torchscript(copied.eval(), _needed(example), batch_axis, other), origin)
+    return _lifted(trace_module(copied, _needed(example), batch_axis, other), origin)
 
 
 def _unwrapped(module: torch.nn.Module) -> torch.nn.Module:
@@ -239,6 +247,7 @@ def _copy(module: torch.nn.Module) -> torch.nn.Module:
 def _trace_file(
     file: Sniffed,
     example: Example | None,
+    other: Example | None,
     *,
     factory: str | None,
     trust_pickle: bool,
@@ -255,12 +264,12 @@ def _trace_file(
 
         script = read_torchscript(file.path, trust_pickle=trust_pickle)
         check_finite(script, str(file.path))
-        return trace_torchscript(script, _needed(example), batch_axis)
+        return trace_torchscript(script, _needed(example), batch_axis, other)
     from compress.formats.checkpoint import read_checkpoint
 
     module = _unwrapped(read_checkpoint(file, factory=factory, trust_pickle=trust_pickle))
     check_finite(module, str(file.path))
-    return trace_module(module, _needed(example), batch_axis)
+    return trace_module(module, _needed(example), batch_axis, other)
 
 
 def _needed(example: Example | None) -> Example:

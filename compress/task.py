@@ -27,6 +27,10 @@ from compress.tensors import TensorSpec
 MetricChoice = str | Callable[..., Any] | Metric | Mapping[str, "str | Callable[..., Any] | Metric"] | None
 
 
+#: Samples whose shapes are compared, to see whether they differ.
+_LOOKED_AT = 64
+
+
 @dataclass(frozen=True)
 class Task:
     """Data and metric.
@@ -79,6 +83,17 @@ class Task:
         """The first ``size`` calibration samples by input name, repeated where there are fewer."""
         rows = np.arange(size) % len(self.calibration)
         return next(self.calibration.take(rows).batches(size)).inputs
+
+    def other_example(self) -> dict[str, Array] | None:
+        """A sample of another shape than :meth:`example`'s, by input name; None where the first samples are alike."""
+        looked = min(len(self.calibration), _LOOKED_AT)
+        shapes: dict[str, tuple[int, ...]] = {}
+        for batch in self.calibration.take(np.arange(looked)).batches(1):
+            found = {name: array.shape[1:] for name, array in batch.inputs.items()}
+            if shapes and found != shapes:
+                return dict(batch.inputs)
+            shapes = found
+        return None
 
     def bind(
         self,

@@ -8,7 +8,7 @@ import logging
 import re
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from functools import partial
@@ -25,7 +25,16 @@ from torch.utils import _pytree as pytree
 
 from compress.call_form import CallForm
 from compress.errors import CompressError, LiftError, NetworkError
-from compress.example import Axes, arrange, bind_example, cast_floats, sharing_the_batch, with_rows
+from compress.example import (
+    Axes,
+    along,
+    arrange,
+    bind_example,
+    cast_floats,
+    sharing_the_batch,
+    varying,
+    with_rows,
+)
 from compress.returned import return_plain_outputs
 from compress.tensors import BATCH
 
@@ -49,6 +58,7 @@ class Traced:
         fixed: The reference computes for the example's batch size alone; with another it may fail or worse.
         axes: The axis that counts samples, for inputs of which it is not axis 0.
         form: How it is called and what it gives back; None where that is not told.
+        others: Batches of another height, width or length than the example.
     """
 
     program: ExportedProgram
@@ -57,15 +67,19 @@ class Traced:
     fixed: bool = False
     axes: Axes = field(default_factory=dict)
     form: CallForm | None = None
+    others: tuple[dict[str, torch.Tensor], ...] = ()
 
 
-def trace_module(module: nn.Module, example: Example, told: Axes | None = None) -> Traced:
+def trace_module(
+    module: nn.Module, example: Example, told: Axes | None = None, other: Example | None = None
+) -> Traced:
     """Trace a module that the caller no longer needs as it was: it ends up in eval mode on the CPU.
 
     Args:
         module: The network.
         example: Samples of real inputs along axis 0, by name or in order; the module may take them along another.
         told: The axis of an input that counts samples, by its name; ``""`` names that of all others. None finds them.
+        other: Samples of another height, width or length; None where there are none.
 
     Raises:
         DataError: The example does not name the module's inputs.
@@ -78,11 +92,12 @@ def trace_module(module: nn.Module, example: Example, told: Axes | None = None) 
     reference = reference_of(module, list(bound))
     arranged, axes = arrange(partial(run, reference), bound, told)
     run(reference, arranged)
-    program = trace(module, arranged, axes)
+    others = () if other is None else (along(cast_floats(bind_example(other, module.forward), module), axes),)
+    program = trace(module, arranged, axes, varying(arranged, others, axes))
     form = CallForm.of_program(program)
     if form is not None:
         form = form.called(_by_position(module.forward, bound)).with_plain_results()
-    return Traced(program, arranged, reference, axes=axes, form=form)
+    return Traced(program, arranged, reference, axes=axes, form=form, others=others)
 
 
 def _by_position(forward: Callable[..., Any], given: Iterable[str]) -> list[str]:
@@ -168,7 +183,10 @@ def run(
 
 
 def trace(
-    module: nn.Module, example: Mapping[str, torch.Tensor], axes: Axes | None = None
+    module: nn.Module,
+    example: Mapping[str, torch.Tensor],
+    axes: Axes | None = None,
+    varies: Mapping[str, Collection[int]] | None = None,
 ) -> ExportedProgram:
     """Export a module, its batch axis dynamic where the network allows it.
 
@@ -176,10 +194,16 @@ def trace(
         module: In eval mode, on the CPU.
         example: One batch for every input by name; it ran on these.
         axes: The axis that counts samples, for inputs of which it is not axis 0.
+        varies: Further axes that are open where the network allows it, by input name.
 
     Raises:
         LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
+    if varies:
+        try:
+            return trace_dynamic(module, example, axes, varies)
+        except LiftError:
+            pass  # written for one height, width or length
     try:
         return trace_dynamic(module, example, axes)
     except LiftError:
@@ -188,9 +212,12 @@ def trace(
 
 
 def trace_dynamic(
-    module: nn.Module, example: Mapping[str, torch.Tensor], axes: Axes | None = None
+    module: nn.Module,
+    example: Mapping[str, torch.Tensor],
+    axes: Axes | None = None,
+    varies: Mapping[str, Collection[int]] | None = None,
 ) -> ExportedProgram:
-    """Export a module with a dynamic batch axis.
+    """Export a module with a dynamic batch axis, and others that are left open where nothing fixes them.
 
     Raises:
         LiftError: It cannot be traced so.
@@ -199,7 +226,15 @@ def trace_dynamic(
     rows = with_rows(example, _ROWS, axes)
     shared = sharing_the_batch(example, axes)
     dim = Dim(BATCH, min=1)
-    return export(module, rows, {name: {axes.get(name, 0): dim} if name in shared else {} for name in rows})
+    free = {name: dict.fromkeys(numbers, Dim.AUTO) for name, numbers in (varies or {}).items()}
+    return export(
+        module,
+        rows,
+        {
+            name: {**free.get(name, {}), **({axes.get(name, 0): dim} if name in shared else {})}
+            for name in rows
+        },
+    )
 
 
 def export(

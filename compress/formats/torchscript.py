@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from collections.abc import Collection, Mapping
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch.export import ExportedProgram
 
 from compress.call_form import CallForm
 from compress.errors import LiftError, NetworkError
-from compress.example import Axes, arrange, cast_floats, match_example, with_rows
+from compress.example import Axes, along, arrange, cast_floats, match_example, varying, with_rows
 from compress.formats.torchscript_code import check_operators, check_source, untrusted
 from compress.formats.torchscript_graph import Run, at
 from compress.formats.torchscript_tensors import check_tensors
@@ -68,13 +69,19 @@ def read_torchscript(path: Path, *, trust_pickle: bool = False) -> torch.jit.Scr
     return module.eval()
 
 
-def trace_torchscript(module: torch.jit.ScriptModule, example: Example, told: Axes | None = None) -> Traced:
+def trace_torchscript(
+    module: torch.jit.ScriptModule,
+    example: Example,
+    told: Axes | None = None,
+    other: Example | None = None,
+) -> Traced:
     """Trace a TorchScript module.
 
     Args:
         module: In eval mode.
         example: Samples of real inputs along axis 0, by name or in order; the module may take them along another axis.
         told: The axis of an input that counts samples; see :func:`compress.trace.trace_module`.
+        other: Samples of another height, width or length; None where there are none.
 
     Raises:
         DataError: The example does not name the module's inputs.
@@ -103,17 +110,24 @@ def trace_torchscript(module: torch.jit.ScriptModule, example: Example, told: Ax
         result = module(**{name: tensor.clone() for name, tensor in bound.items()})
     positional = list(takewhile(lambda name: name in bound, (each.name for each in schema)))
     form = CallForm.of_call(positional, [name for name in bound if name not in positional], result)
-    program = _program(module, arguments, bound, axes)
-    return Traced(program, bound, reference, axes=axes, form=form)
+    further = (
+        () if other is None else (along(cast_floats(match_example(other, names, required), module), axes),)
+    )
+    program = _program(module, arguments, bound, axes, varying(bound, further, axes))
+    return Traced(program, bound, reference, axes=axes, form=form, others=further)
 
 
 def _program(
-    module: torch.jit.ScriptModule, arguments: dict[str, Any], bound: dict[str, torch.Tensor], axes: Axes
+    module: torch.jit.ScriptModule,
+    arguments: dict[str, Any],
+    bound: dict[str, torch.Tensor],
+    axes: Axes,
+    varies: Mapping[str, Collection[int]],
 ) -> ExportedProgram:
     """What the module does; run by TorchScript's own interpreter where ours does not know something."""
     run = Run(module, arguments)
     try:
-        program = trace(run.as_module(list(bound)), bound, axes)
+        program = trace(run.as_module(list(bound)), bound, axes, varies)
     except LiftError as error:
         if run.refused is not None:
             raise run.refused from error

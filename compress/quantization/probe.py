@@ -101,5 +101,5 @@ def float_outputs(graph: Graph) -> list[str]:
 
 
 def compared(outputs: Iterable[NDArray[Any]]) -> list[NDArray[Any]]:
-    """What is compared of outputs: for each [samples, values]."""
-    return [thinned(values, _COMPARED).copy() for values in outputs]
+    """What is compared of outputs: for each [values], since samples of another length have other numbers of them."""
+    return [thinned(values, _COMPARED).ravel().copy() for values in outputs]
