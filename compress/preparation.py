@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import NetworkError
-from compress.tensors import fixed_batch
+from compress.tensors import fixed_batch, take_samples
 
 if TYPE_CHECKING:
     import onnx
+    import onnxruntime
 
     from compress.data.split import Array
     from compress.network import Network
@@ -230,7 +231,7 @@ def outputs_as_it_came(network: Network, feeds: Mapping[str, Array]) -> list[Arr
     else:
         session = open_session(network.to_onnx(), optimized=False)
     try:
-        outputs: list[Array] = session.run([spec.name for spec in network.outputs], dict(feeds))
+        outputs = _run(session, network, feeds)
     except Exception as error:
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
         raise NetworkError(
@@ -239,6 +240,31 @@ def outputs_as_it_came(network: Network, feeds: Mapping[str, Array]) -> list[Arr
             "check the data's shapes, or export the network again",
         ) from error
     return outputs
+
+
+def _run(session: onnxruntime.InferenceSession, network: Network, feeds: Mapping[str, Array]) -> list[Array]:
+    """All samples at once, or one after the other where the file declares one, and was opened for any number."""
+    names = [spec.name for spec in network.outputs]
+    declared = {value.name: value.shape for value in session.get_inputs()}
+    counted = {
+        spec.name: declared[spec.name][spec.batch_axis] for spec in network.inputs if spec.dynamic_batch
+    }
+    if 1 not in counted.values():
+        whole: list[Array] = session.run(names, dict(feeds))
+        return whole
+    axes = {spec.name: spec.batch_axis for spec in network.inputs}
+    size = next(feeds[name].shape[axes[name]] for name in counted)
+    parts = [
+        session.run(
+            names,
+            {name: take_samples(array, slice(row, row + 1), axes[name]) for name, array in feeds.items()},
+        )
+        for row in range(size)
+    ]
+    return [
+        np.concatenate([part[index] for part in parts], axis=spec.batch_axis)
+        for index, spec in enumerate(network.outputs)
+    ]
 
 
 def _as_it_came(network: Network) -> Iterator[onnx.ModelProto]:

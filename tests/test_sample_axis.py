@@ -192,6 +192,18 @@ def test_labels_of_an_onnx_file_meet_their_samples_whatever_the_file_calls_its_a
     assert result.accuracy.mean > 0.8
 
 
+def test_a_file_for_one_sequence_after_the_time_is_opened_for_any_number(tmp_path: Path):
+    model = recurrent_model(("time", "batch"))
+    for value, sizes in ((model.graph.input[0], (STEPS, 1)), (model.graph.output[0], (1,))):
+        for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=False):
+            dim.dim_value = size
+    onnx.save(model, tmp_path / "m.onnx")
+    network, task = load_for(load_task({"x": SEQUENCES}), tmp_path / "m.onnx")
+    assert network.inputs[0].shape == (STEPS, "batch", FEATURES)
+    assert network.outputs[0].shape[0] == "batch"
+    assert next(task.evaluation.batches(3)).inputs["x"].shape == (STEPS, 3, FEATURES)
+
+
 def test_a_shape_that_a_file_declares_and_does_not_give_is_corrected(tmp_path: Path):
     nodes = [
         helper.make_node("Transpose", ["x"], ["t"], perm=[2, 0, 1]),

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import onnx
 
+from compress.errors import NetworkError
 from compress.onnx_graph.sessions import open_session
-from compress.sample_axis import SampleAxes, find_axes
+from compress.sample_axis import Run, SampleAxes, find_axes
 from compress.tensors import BATCH, TensorSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -40,23 +41,17 @@ def as_it_runs(
         NetworkError: Samples depend on each other along every axis.
     """
     try:
-        session = open_session(model, optimized=False)
+        run = _runner(model)
     except Exception:  # noqa: BLE001 - what opens it for use tells why
         return model
-    names = [value.name for value in model.graph.output]
-
-    def run(feeds: Mapping[str, Array]) -> list[Array]:
-        given: list[Array] = session.run(
-            names, {name: np.ascontiguousarray(array) for name, array in feeds.items()}
-        )
-        return given
-
     possible = {spec.name: possible_axes(spec, samples[spec.name][0]) for spec in inputs}
     axes = {
         name: (told or {}).get(name, (told or {}).get("", fitting[0])) for name, fitting in possible.items()
     }
     sizes = {size for spec in inputs for size in spec.shape[axes[spec.name] : axes[spec.name] + 1]}
     fixed = {size for size in sizes if isinstance(size, int)}
+    if fixed and any(axes.values()):
+        return _opened(model, samples, axes)
     if not fixed:
         found = find_axes(run, samples, possible, told=told)
         if found is not None:
@@ -69,6 +64,61 @@ def as_it_runs(
     except Exception:  # noqa: BLE001 - binding the data tells what does not fit
         return model
     return with_given_shapes(model, given)
+
+
+def _runner(model: onnx.ModelProto) -> Run:
+    """The model as a function; it may fail when it is opened, and when it is called."""
+    session = open_session(model, optimized=False)
+    names = [value.name for value in model.graph.output]
+
+    def run(feeds: Mapping[str, Array]) -> list[Array]:
+        given: list[Array] = session.run(
+            names, {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+        )
+        return given
+
+    return run
+
+
+def _opened(model: onnx.ModelProto, samples: Mapping[str, Array], axes: Mapping[str, int]) -> onnx.ModelProto:
+    """The model for any number of samples, where the file declares one number along another axis than axis 0.
+
+    Nothing else can be written of it: that an axis of a fixed size counts samples stands nowhere.
+    """
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    del opened.graph.value_info[:]  # they hold the one number
+    for value in opened.graph.input:
+        if value.name in axes:
+            value.type.tensor_type.shape.dim[axes[value.name]].dim_param = BATCH
+    for value in opened.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    try:
+        run = _runner(opened)
+        found = find_axes(run, samples, {name: [axis] for name, axis in axes.items()})
+        given = (
+            []
+            if found is None
+            else run({name: _batch(samples[name], 2, axis) for name, axis in axes.items()})
+        )
+    except Exception as error:
+        raise _one_number(axes) from error
+    if found is None or None in found.outputs:
+        raise _one_number(axes)
+    for value, axis, output in zip(opened.graph.output, found.outputs, given, strict=True):
+        shape = [BATCH if number == axis else f"{value.name}_{number}" for number in range(output.ndim)]
+        kind = value.type.tensor_type
+        kind.shape.CopyFrom(onnx.helper.make_tensor_type_proto(kind.elem_type, shape).tensor_type.shape)
+    return opened
+
+
+def _one_number(axes: Mapping[str, int]) -> NetworkError:
+    name, axis = next((name, axis) for name, axis in axes.items() if axis)
+    return NetworkError(
+        f"samples along axis 0, or an open axis {axis} of input '{name}', which counts them",
+        "a network for one number of samples alone",
+        f"export it with that axis open: dynamic_axes={{'{name}': {{{axis}: 'batch'}}}}",
+    )
 
 
 def _batch(samples: Array, rows: int, axis: int) -> Array:
