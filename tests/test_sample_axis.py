@@ -14,7 +14,7 @@ from torch import nn
 
 from compress import quantize
 from compress.backends import load_backend
-from compress.errors import NetworkError
+from compress.errors import DataError, NetworkError
 from compress.loading import load_for
 from compress.network import load_network
 from compress.profiling.accuracy import batch_size, forward
@@ -202,6 +202,51 @@ def test_a_file_for_one_sequence_after_the_time_is_opened_for_any_number(tmp_pat
     assert network.inputs[0].shape == (STEPS, "batch", FEATURES)
     assert network.outputs[0].shape[0] == "batch"
     assert next(task.evaluation.batches(3)).inputs["x"].shape == (STEPS, 3, FEATURES)
+
+
+def with_rate() -> onnx.ModelProto:
+    """An audio network: samples, a state along axis 1 and a sampling rate, which counts no samples."""
+    nodes = [
+        helper.make_node("Cast", ["rate"], ["r"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["x", "r"], ["scaled"]),
+        helper.make_node("Squeeze", ["state", "first"], ["s"]),
+        helper.make_node("Add", ["scaled", "s"], ["both"]),
+        helper.make_node("MatMul", ["both", "w"], ["y"]),
+        helper.make_node("Unsqueeze", ["y", "first"], ["next"]),
+    ]
+    weight = RANDOM.normal(size=(FEATURES, FEATURES)).astype(np.float32)
+    graph = helper.make_graph(
+        nodes,
+        "audio",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", FEATURES]),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, [1, "batch", FEATURES]),
+            helper.make_tensor_value_info("rate", TensorProto.INT64, []),
+        ],
+        [
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", FEATURES]),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, [1, "batch", FEATURES]),
+        ],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([0]), "first")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_an_input_that_counts_no_samples_is_held_at_its_value(tmp_path: Path):
+    onnx.save(with_rate(), tmp_path / "m.onnx")
+    data = {
+        "x": SEQUENCES[:, 0],
+        "state": SEQUENCES[:, 1:2],
+        "rate": np.full(len(SEQUENCES), 16000),
+    }
+    result = quantize(tmp_path / "m.onnx", data=data, out=tmp_path / "q.onnx")
+    assert result.accuracy.mean > 0.95
+    session = onnxruntime.InferenceSession(str(result.path))
+    feeds = {"x": SEQUENCES[:3, 0], "state": SEQUENCES[None, :3, 1], "rate": np.array(16000)}
+    assert [each.shape for each in session.run(None, feeds)] == [(3, FEATURES), (1, 3, FEATURES)]
+    data["rate"][7] = 8000
+    with pytest.raises(DataError, match=r"one value of rate: int64.* for all samples"):
+        quantize(tmp_path / "m.onnx", data=data, out=tmp_path / "q.onnx")
 
 
 def test_a_shape_that_a_file_declares_and_does_not_give_is_corrected(tmp_path: Path):

@@ -24,8 +24,8 @@ def folded(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def copied(artifact: Artifact, directory: Path) -> Artifact:
-    """A copy of an artifact and of its external data in ``directory``, under the same names."""
-    path = copy_to(artifact.path, directory)
+    """A copy of an artifact as ``model.onnx``, which is what a bundle's programs open, with its external data."""
+    path = copy_to(artifact.path, directory).replace(directory / "model.onnx")
     return replace(artifact, path=path, sha256=sha256_of(path), size_bytes=size_of(path))
 
 

@@ -26,6 +26,12 @@ class BoundSplit(Split):
         self._names = names
         self._inputs = inputs
         self._axes = {spec.name: spec.batch_axis for spec in inputs if spec.batch_axis}
+        first = next(source.batches(1)).inputs
+        self._held = {
+            spec.name: first[names[spec.name]][0]
+            for spec in inputs
+            if is_held(first[names[spec.name]].shape, spec)
+        }
         self.labels = source.labels
         self.labelled = source.labelled
         self.classes = source.classes
@@ -39,8 +45,23 @@ class BoundSplit(Split):
         for batch in self._source.batches(size):
             for spec in self._inputs:  # batches of sequences differ in length, and some may not fit
                 _check_shape(batch.inputs[self._names[spec.name]], spec, self._source, "data")
-            cast = {spec.name: _arranged(batch.inputs[self._names[spec.name]], spec) for spec in self._inputs}
-            yield Batch(cast, batch.targets, self._axes)
+            cast = {
+                spec.name: self._given(batch.inputs[self._names[spec.name]], spec) for spec in self._inputs
+            }
+            yield Batch(cast, batch.targets, self._axes, frozenset(self._held))
+
+    def _given(self, array: Array, spec: TensorSpec) -> Array:
+        """An input as the network takes it."""
+        if spec.name not in self._held:
+            return _arranged(array, spec)
+        if not np.array_equal(array, np.broadcast_to(self._held[spec.name], array.shape)):
+            raise DataError(
+                f"one value of {spec} for all samples, since none of its axes counts samples",
+                "several values",
+                "leave the samples of other values out, or export the network with an axis for samples",
+            )
+        value: Array = np.asarray(_cast(array[:1], spec)[0])
+        return value
 
     def _taken(self, indices: NDArray[np.int64]) -> BoundSplit:
         return BoundSplit(self._source.take(indices), self._names, self._inputs)
@@ -75,6 +96,16 @@ def bind_split(split: Split, inputs: Sequence[TensorSpec], role: str) -> Split:
     return BoundSplit(split, names, inputs)
 
 
+def is_held(shape: Sequence[int], spec: TensorSpec) -> bool:
+    """Whether an input has no axis for samples: each sample of the data fills all of its axes.
+
+    Args:
+        shape: Of the data's array, ``(n, …)``.
+        spec: The input.
+    """
+    return len(shape) == len(spec.shape) + 1 and _fits(tuple(shape[1:]), spec.shape)
+
+
 def matched(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
     """Samples ``(n, …)`` under the names of the network's inputs, in their types; nothing is said about their shapes.
 
@@ -100,7 +131,7 @@ def _matched_names(found: list[str], inputs: Sequence[TensorSpec], role: str) ->
 
 def _check_shape(array: Array, spec: TensorSpec, split: Split, role: str) -> None:
     found, wanted = array.shape[1:], spec.sample_shape
-    if _fits(found, wanted):
+    if _fits(found, wanted) or is_held(array.shape, spec):
         return
     described = (
         f"{array.dtype}[samples, {', '.join(map(str, found))}]" if found else f"{array.dtype}[samples]"

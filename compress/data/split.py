@@ -29,23 +29,26 @@ class Batch:
         targets: Class labels, int64 ``(n,)``; float targets ``(n, …)``; integer targets of more axes, int64; boxes of
             each sample, an object array ``(n,)`` of float64 ``(k, 5 or 6)`` (:mod:`compress.data.boxes`); or None.
         axes: The axis that counts the samples, for inputs of which it is not axis 0.
+        held: Names of the inputs that count no samples: they have one value for all of them, such as a sampling rate.
     """
 
     inputs: dict[str, Array]
     targets: Array | None
     axes: Mapping[str, int] = field(default_factory=dict)
+    held: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
-        name, array = next(iter(self.inputs.items()))
+        name, array = next((name, array) for name, array in self.inputs.items() if name not in self.held)
         return int(array.shape[self.axes.get(name, 0)])
 
     def rows(self, indices: NDArray[np.int64] | slice) -> Batch:
         """Some of the samples."""
         targets = None if self.targets is None else self.targets[indices]
         taken = {
-            name: take_samples(array, indices, self.axes.get(name, 0)) for name, array in self.inputs.items()
+            name: array if name in self.held else take_samples(array, indices, self.axes.get(name, 0))
+            for name, array in self.inputs.items()
         }
-        return Batch(taken, targets, self.axes)
+        return Batch(taken, targets, self.axes, self.held)
 
     @classmethod
     def joined(cls, batches: list[Batch]) -> Batch:
@@ -53,10 +56,12 @@ class Batch:
         first = batches[0]
         targets = [batch.targets for batch in batches if batch.targets is not None]
         inputs = {
-            name: np.concatenate([batch.inputs[name] for batch in batches], axis=first.axes.get(name, 0))
-            for name in first.inputs
+            name: array
+            if name in first.held
+            else np.concatenate([batch.inputs[name] for batch in batches], axis=first.axes.get(name, 0))
+            for name, array in first.inputs.items()
         }
-        return cls(inputs, np.concatenate(targets) if targets else None, first.axes)
+        return cls(inputs, np.concatenate(targets) if targets else None, first.axes, first.held)
 
 
 class RowDigest(NamedTuple):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from compress.data.binding import is_held
 from compress.errors import NetworkError
 from compress.onnx_graph.sessions import open_session
 from compress.sample_axis import Run, SampleAxes, find_axes
@@ -40,8 +41,17 @@ def as_it_runs(
     Raises:
         NetworkError: Samples depend on each other along every axis.
     """
+    held = {
+        spec.name: np.asarray(samples[spec.name][0])
+        for spec in inputs
+        if is_held(samples[spec.name].shape, spec)
+    }
+    inputs = [spec for spec in inputs if spec.name not in held]
+    samples = {spec.name: samples[spec.name] for spec in inputs}
+    if not inputs:
+        return model
     try:
-        run = _runner(model)
+        run = _runner(model, held)
     except Exception:  # noqa: BLE001 - what opens it for use tells why
         return model
     possible = {spec.name: possible_axes(spec, samples[spec.name][0]) for spec in inputs}
@@ -51,7 +61,7 @@ def as_it_runs(
     sizes = {size for spec in inputs for size in spec.shape[axes[spec.name] : axes[spec.name] + 1]}
     fixed = {size for size in sizes if isinstance(size, int)}
     if fixed and any(axes.values()):
-        return _opened(model, samples, axes)
+        return _opened(model, samples, axes, held)
     if not fixed:
         found = find_axes(run, samples, possible, told=told)
         if found is not None:
@@ -66,21 +76,26 @@ def as_it_runs(
     return with_given_shapes(model, given)
 
 
-def _runner(model: onnx.ModelProto) -> Run:
-    """The model as a function; it may fail when it is opened, and when it is called."""
+def _runner(model: onnx.ModelProto, held: Mapping[str, Array]) -> Run:
+    """The model as a function of the inputs that are not held; it may fail when it is opened, and when it is called."""
     session = open_session(model, optimized=False)
     names = [value.name for value in model.graph.output]
 
     def run(feeds: Mapping[str, Array]) -> list[Array]:
         given: list[Array] = session.run(
-            names, {name: np.ascontiguousarray(array) for name, array in feeds.items()}
+            names, {**held, **{name: np.ascontiguousarray(array) for name, array in feeds.items()}}
         )
         return given
 
     return run
 
 
-def _opened(model: onnx.ModelProto, samples: Mapping[str, Array], axes: Mapping[str, int]) -> onnx.ModelProto:
+def _opened(
+    model: onnx.ModelProto,
+    samples: Mapping[str, Array],
+    axes: Mapping[str, int],
+    held: Mapping[str, Array],
+) -> onnx.ModelProto:
     """The model for any number of samples, where the file declares one number along another axis than axis 0.
 
     Nothing else can be written of it: that an axis of a fixed size counts samples stands nowhere.
@@ -94,7 +109,7 @@ def _opened(model: onnx.ModelProto, samples: Mapping[str, Array], axes: Mapping[
     for value in opened.graph.output:
         value.type.tensor_type.ClearField("shape")
     try:
-        run = _runner(opened)
+        run = _runner(opened, held)
         found = find_axes(run, samples, {name: [axis] for name, axis in axes.items()})
         given = (
             []

@@ -112,10 +112,8 @@ def samples_in(batch: Batch, states: Mapping[str, Any], axes: Mapping[str, int])
         states: Inputs that are first states, by name.
         axes: As :func:`sample_axes` tells them.
     """
-    counted = next((name for name in batch if name not in states), None)
-    return (
-        0 if counted is None or not batch[counted].ndim else int(batch[counted].shape[axes.get(counted, 0)])
-    )
+    counted = next((name for name in batch if name not in states and batch[name].ndim), None)
+    return 0 if counted is None else int(batch[counted].shape[axes.get(counted, 0)])
 
 
 def _sample_axis(shape: Sequence[int | str | None] | None) -> int:
