@@ -269,10 +269,12 @@ def _cost(network: Network, task: Task) -> tuple[int, int | None]:
     example = task.example()
     shapes = {
         spec.name: [
-            int(
-                1 if number == spec.batch_axis and isinstance(size, str) else example[spec.name].shape[number]
-            )
-            for number, size in enumerate(spec.shape)
+            size
+            if isinstance(size, int)
+            else 1
+            if axis == spec.batch_axis
+            else example[spec.name].shape[axis]
+            for axis, size in enumerate(spec.shape)
         ]
         for spec in network.inputs
     }

@@ -143,7 +143,7 @@ def test_units_can_go(name: str) -> None:
     operator, rank, layers, free = OPERATORS[name]
     x = example(rank)
     channels = channels_of(Between(operator, rank, **layers).eval(), x.numpy())
-    assert channels.notes == ()
+    assert free == 0 or channels.notes == ()
     assert sum(map(len, channels.groups)) == free
     generator = np.random.default_rng(0)
     units = {

@@ -193,7 +193,7 @@ def write_shards(folder: Path, ending: str = "safetensors") -> Path:
 def test_shards_are_read_through_their_index(tmp_path: Path, ending: str) -> None:
     index = write_shards(tmp_path, ending)
     x = torch.randn(2, 3, 8, 8)
-    options = {"example": [x.numpy()], "factory": "tests.formats.test_weights:make"}
+    options = {"example": [x.numpy()], "factory": "tests.formats.test_state_dicts:make"}
     network = load_network(index, **options)
     torch.testing.assert_close(network.graph(x), trained().eval()(x))
     assert network.origin.format == "state_dict"
@@ -207,7 +207,7 @@ def test_one_shard_alone_is_told_of_the_index(tmp_path: Path) -> None:
     write_shards(tmp_path)
     with pytest.raises(NetworkError) as caught:
         load_network(
-            tmp_path / "model-1-of-2.safetensors", example=[], factory="tests.formats.test_weights:make"
+            tmp_path / "model-1-of-2.safetensors", example=[], factory="tests.formats.test_state_dicts:make"
         )
     assert "index" in caught.value.todo
     with pytest.raises(NetworkError, match=r"index\.json") as caught:
