@@ -120,6 +120,26 @@ def find_axes(
     )
 
 
+def possible_axes(spec: TensorSpec, sample: Sequence[int]) -> list[int]:
+    """Where the axis of the samples may lie in an input, open axes before fixed ones.
+
+    Args:
+        spec: What the file declares.
+        sample: Shape of one sample of the data.
+    """
+    if len(spec.shape) != len(sample) + 1:
+        return [0]
+    fitting = [
+        axis
+        for axis in range(len(spec.shape))
+        if all(
+            isinstance(size, str) or size == own
+            for size, own in zip(spec.shape[:axis] + spec.shape[axis + 1 :], sample, strict=True)
+        )
+    ]
+    return [axis for axis in fitting if isinstance(spec.shape[axis], str)] or fitting or [0]
+
+
 def samples_first(output: Array, spec: TensorSpec, samples: int, fed: int) -> Array:
     """An output with its samples along axis 0.
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from compress import quantize
 from compress.backends import load_backend
+from compress.cli import main
 from compress.errors import DataError, NetworkError
 from compress.loading import load_for
 from compress.network import load_network
@@ -315,3 +316,20 @@ def test_ranges_that_are_measured_over_the_whole_batch_do_not_hide_its_axis():
         return [np.round(x / scale) * scale @ np.ones((FEATURES, 2))]
 
     assert find_axes(run, {"x": SEQUENCES[:, 0]}).inputs == {"x": 0}
+
+
+def test_a_file_whose_names_do_not_say_where_samples_lie_is_not_profiled_as_if_they_did(
+    tmp_path: Path, capsys
+):
+    onnx.save(recurrent_model(("T", "N")), tmp_path / "m.onnx")
+    np.savez(tmp_path / "val.npz", x=SEQUENCES)
+    arguments = [
+        "profile",
+        str(tmp_path / "m.onnx"),
+        "--data",
+        str(tmp_path / "val.npz"),
+        "--seconds",
+        "0.02",
+    ]
+    assert main(arguments) == 2
+    assert "call axis 1 'batch' in the file" in capsys.readouterr().err

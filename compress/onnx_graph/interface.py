@@ -15,7 +15,7 @@ import onnx
 from compress.data.binding import is_held
 from compress.errors import NetworkError
 from compress.onnx_graph.sessions import open_session
-from compress.sample_axis import Run, SampleAxes, find_axes
+from compress.sample_axis import Run, SampleAxes, find_axes, possible_axes
 from compress.tensors import BATCH, TensorSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -54,7 +54,7 @@ def as_it_runs(
         run = _runner(model, held)
     except Exception:  # noqa: BLE001 - what opens it for use tells why
         return model
-    possible = {spec.name: possible_axes(spec, samples[spec.name][0]) for spec in inputs}
+    possible = {spec.name: possible_axes(spec, samples[spec.name].shape[1:]) for spec in inputs}
     axes = {
         name: (told or {}).get(name, (told or {}).get("", fitting[0])) for name, fitting in possible.items()
     }
@@ -139,26 +139,6 @@ def _one_number(axes: Mapping[str, int]) -> NetworkError:
 def _batch(samples: Array, rows: int, axis: int) -> Array:
     """So many samples along an axis, repeated where there are fewer."""
     return np.moveaxis(samples[np.arange(rows) % len(samples)], 0, axis)
-
-
-def possible_axes(spec: TensorSpec, sample: Array) -> list[int]:
-    """Where the axis of the samples may lie in an input, open axes before fixed ones.
-
-    Args:
-        spec: What the file declares.
-        sample: One sample of the data.
-    """
-    if len(spec.shape) != sample.ndim + 1:
-        return [0]
-    fitting = [
-        axis
-        for axis in range(len(spec.shape))
-        if all(
-            isinstance(size, str) or size == own
-            for size, own in zip(spec.shape[:axis] + spec.shape[axis + 1 :], sample.shape, strict=True)
-        )
-    ]
-    return [axis for axis in fitting if isinstance(spec.shape[axis], str)] or fitting or [0]
 
 
 def with_sample_axes(model: onnx.ModelProto, axes: SampleAxes) -> onnx.ModelProto:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from compress.data.binding import is_held, matched
+from compress.data.split import Array
+from compress.errors import NetworkError
 from compress.metrics.output_kinds import OutputKind, output_kinds
-from compress.sample_axis import judged_examples
+from compress.sample_axis import find_axes, judged_examples, possible_axes
 
 if TYPE_CHECKING:
     import onnx
 
     from compress.backends.base import Session
     from compress.task import Task
+    from compress.tensors import TensorSpec
 
 
 def bound_to(task: Task, session: Session, path: Path | None, kinds: Sequence[OutputKind] = ()) -> Task:
@@ -28,14 +34,52 @@ def bound_to(task: Task, session: Session, path: Path | None, kinds: Sequence[Ou
     Raises:
         DataError: The data does not fit.
         MetricError: The metric says nothing about such outputs.
+        NetworkError: Samples lie along another axis than the file's names say.
     """
     bound = task.bind(session.inputs, session.outputs, kinds or None)
+    _check_axes(task, session)
     labelled = all(metric.needs == "labels" for metric in bound.metrics)
     if kinds or (labelled and len(session.outputs) == 1):
         return bound
     examples = judged_examples(session.run, bound, session.inputs, session.outputs)
     found = output_kinds(session.outputs, _graph(path), examples)
     return task.bind(session.inputs, session.outputs, found)
+
+
+def _check_axes(task: Task, session: Session) -> None:
+    """Refuse a build that takes samples along an open axis which is not called so."""
+    arrays = matched(task.example(), session.inputs)
+    held = {
+        spec.name: np.asarray(arrays[spec.name][0])
+        for spec in session.inputs
+        if is_held(arrays[spec.name].shape, spec)
+    }
+    inputs = [spec for spec in session.inputs if spec.name not in held]
+    if not all(spec.dynamic_batch and _open_elsewhere(spec) for spec in inputs[:1]):
+        return
+    possible = {spec.name: possible_axes(spec, arrays[spec.name].shape[1:]) for spec in inputs}
+    samples = {spec.name: arrays[spec.name] for spec in inputs}
+
+    def run(feeds: Mapping[str, Array]) -> list[Array]:
+        return session.run({**held, **{name: np.ascontiguousarray(array) for name, array in feeds.items()}})
+
+    try:
+        found = find_axes(run, samples, possible)
+    except NetworkError:  # a build whose ranges are those of the whole batch
+        return
+    for spec in inputs:
+        axis = spec.batch_axis if found is None else found.inputs[spec.name]
+        if axis != spec.batch_axis:
+            raise NetworkError(
+                f"samples along axis {spec.batch_axis} of {spec}, as its names say",
+                f"samples along axis {axis}",
+                f"call axis {axis} 'batch' in the file, or build it with compress optimize or quantize, which finds it",
+            )
+
+
+def _open_elsewhere(spec: TensorSpec) -> bool:
+    """Whether samples could lie along another axis."""
+    return any(isinstance(size, str) for axis, size in enumerate(spec.shape) if axis != spec.batch_axis)
 
 
 def _graph(path: Path | None) -> onnx.ModelProto | None:
