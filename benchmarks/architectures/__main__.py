@@ -161,12 +161,9 @@ def _through(name: str, architecture: Architecture, module: nn.Module, row: Row)
     save_model(exported, Path("fp32.onnx"))
     row["fp32"] = step("fp32", lambda: worst(Path("fp32.onnx"), architecture, expected))
     shapes = [f"--input={each.name}={_shape(each, architecture)}" for each in network.inputs]
-    file = model if isinstance(model, str) else "fp32.onnx"
-    made = [f"--factory={options['factory']}"] if options else []
-    found = step("inspect", lambda: command("inspect", file, "--json", *made, *shapes))
+    found = step("inspect", lambda: command("inspect", "fp32.onnx", "--json", *shapes))
     row["parameters"] = None if found is None else json.loads(found)["totals"]["parameters"]
-    words = ("lint", file, "--target=jetson", "--json", *made, *shapes)
-    found = step("lint", lambda: command(*words, codes=(0, 1)))
+    found = step("lint", lambda: command("lint", "fp32.onnx", "--target=jetson", "--json", codes=(0, 1)))
     if found is not None:
         errors = [each for each in json.loads(found)["findings"] if each["severity"] == "error"]
         row["lint"] = sorted({str(each["rule"]) for each in errors})
@@ -174,9 +171,7 @@ def _through(name: str, architecture: Architecture, module: nn.Module, row: Row)
         row["int8"] = step("int8", lambda: worst(Path("int8.onnx"), architecture, expected))
     pruned = step(
         "prune",
-        lambda: prune(
-            model, data="data.npz", ratio=0.2, out="pruned.pt2", seconds=0.05, threads=1, **options
-        ),
+        lambda: prune(model, data="data.npz", target="jetson", ratio=0.2, out="pruned.pt2", **options),
     )
     if pruned is not None:
         row["removed"] = 1 - pruned.networks[1].parameters / pruned.networks[0].parameters

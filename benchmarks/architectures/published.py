@@ -16,12 +16,12 @@ _WORDS: dict[str, Make] = {"input_ids": tokens(_LENGTH)}
 _SOUND: Mapping[str, Make] = {"input_values": floats(1600)}
 
 _ENCODER = {
-    "vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
     "intermediate_size": 64, "max_position_embeddings": 32,
 }  # fmt: skip
 _DECODER = _ENCODER | {"num_key_value_heads": 2, "use_cache": False}
 _VISION = {
-    "image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "image_size": 32, "patch_size": 8, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4,
     "intermediate_size": 64,
 }  # fmt: skip
 _SEQUENCE = {
@@ -29,7 +29,7 @@ _SEQUENCE = {
     "decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "use_cache": False,
 }  # fmt: skip
 _T5 = {
-    "vocab_size": 100, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "use_cache": False,
+    "vocab_size": 100, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4, "use_cache": False,
 }  # fmt: skip
 _WAVE = {
     "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64, "vocab_size": 20,
@@ -64,7 +64,7 @@ PUBLISHED: dict[str, Architecture] = {
     "bert": _text("Bert", "ForSequenceClassification", _ENCODER, whole_way=True),
     "distilbert": _text(
         "DistilBert", "ForTokenClassification",
-        {"vocab_size": 100, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+        {"vocab_size": 100, "dim": 32, "n_layers": 1, "n_heads": 4, "hidden_dim": 64},
     ),
     "roberta": _text("Roberta", "Model", _ENCODER | {"max_position_embeddings": 40}),
     "albert": _text("Albert", "ForQuestionAnswering", _ENCODER | {"embedding_size": 16}),
@@ -86,11 +86,11 @@ PUBLISHED: dict[str, Architecture] = {
     "fnet": _text("FNet", "Model", _ENCODER, _WORDS),
     "gpt 2": _text(
         "GPT2", "LMHeadModel",
-        {"vocab_size": 100, "n_positions": 32, "n_embd": 32, "n_layer": 2, "n_head": 4, "use_cache": False},
+        {"vocab_size": 100, "n_positions": 32, "n_embd": 32, "n_layer": 1, "n_head": 4, "use_cache": False},
     ),
     "opt": _text(
         "OPT", "ForCausalLM",
-        {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "ffn_dim": 64,
+        {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "ffn_dim": 64,
          "max_position_embeddings": 32, "word_embed_proj_dim": 32, "use_cache": False},
     ),
     "llama": _text("Llama", "ForCausalLM", _DECODER),
@@ -98,7 +98,7 @@ PUBLISHED: dict[str, Architecture] = {
     "gemma 2": _text("Gemma2", "ForCausalLM", _DECODER | {"head_dim": 8, "sliding_window": 6}),
     "bloom": _text(
         "Bloom", "ForCausalLM",
-        {"vocab_size": 100, "hidden_size": 32, "n_layer": 2, "n_head": 4, "use_cache": False},
+        {"vocab_size": 100, "hidden_size": 32, "n_layer": 1, "n_head": 4, "use_cache": False},
     ),
     "mixtral (experts)": _text("Mixtral", "ForCausalLM", _DECODER | {"num_local_experts": 4}),
     "mamba": _text(
