@@ -1,7 +1,8 @@
 """Many architectures with random weights through every command, held against the networks themselves.
 
     python -m benchmarks.architectures --out architectures.md               # all, each in a process of its own
-    python -m benchmarks.architectures --only unet --only "gpt 2" --out -   # these; - prints the table
+    python -m benchmarks.architectures --only unet --only "gpt 2"           # these; the table is printed
+    python -m benchmarks.architectures --kept rows.jsonl --out FILE         # goes on where it was interrupted
 
 Each is loaded in its form, inspected, linted for a Jetson, quantized and pruned (a fifth of its units); some go through
 optimize, profile and gate too. What is compared are outputs on samples that compress has not seen, in batches of 1 and
@@ -71,14 +72,26 @@ def main() -> None:
     )
     parser.add_argument("--only", action="append", choices=list(ARCHITECTURES), help="may be given again")
     parser.add_argument("--out", default="-", help="Markdown file [default: -, printed]")
+    parser.add_argument(
+        "--kept", type=Path, help="JSON lines, a row each: those in it are not run again, others are added"
+    )
     parser.add_argument("--timeout", type=float, default=600, help="seconds for one architecture")
     arguments = parser.parse_args()
     for needed in _IMPORTED:  # once, before the processes part
         importlib.import_module(needed)
+    kept = (
+        []
+        if arguments.kept is None or not arguments.kept.exists()
+        else arguments.kept.read_text().splitlines()
+    )
+    known: dict[str, Row] = {row["name"]: row for row in map(json.loads, kept)}
     rows = []
     for name in arguments.only or ARCHITECTURES:
-        rows.append(in_own_process(name, arguments.timeout))
+        rows.append(known.get(name) or in_own_process(name, arguments.timeout))
         print(_line(rows[-1]), file=sys.stderr, flush=True)
+        if arguments.kept is not None and name not in known:
+            with arguments.kept.open("a") as lines:
+                lines.write(json.dumps(rows[-1]) + "\n")
         if arguments.out != "-":
             Path(arguments.out).write_text(table(rows))
     if arguments.out == "-":
@@ -216,7 +229,7 @@ def written(name: str, architecture: Architecture, module: nn.Module) -> str | n
         )
         return "network.pt2"
     if architecture.form == "torchscript":
-        torch.jit.trace(module, tuple(samples)).save("network.ts.pt")  # type: ignore[no-untyped-call]
+        torch.jit.trace(module, tuple(samples), check_trace=False).save("network.ts.pt")  # type: ignore[no-untyped-call]
         return "network.ts.pt"
     torch.save(module.state_dict(), "network.pt")
     source = f"from benchmarks.architectures.__main__ import ARCHITECTURES\n\nmake = ARCHITECTURES[{name!r}].make\n"
@@ -291,17 +304,15 @@ def _same_shapes(found: list[Any], wanted: list[np.ndarray[Any, Any]]) -> None:
 
 def answers(path: Path, architecture: Architecture, expected: list[list[np.ndarray[Any, Any]]]) -> None:
     """Hold that a pruned file takes the batches that the network takes, and gives finite numbers of the same shapes."""
-    module = torch.export.load(str(path)).module()
+    program = torch.export.load(str(path))
+    module, form = program.module(), program.call_spec.in_spec
+    assert form is not None
+    by_position = form.child(0).num_children
     for count, wanted in zip(UNSEEN, expected, strict=True):
-        given = [torch.from_numpy(array) for array in unseen(architecture, count).values()]
+        given = {name: torch.from_numpy(array) for name, array in unseen(architecture, count).items()}
+        first, others = list(given)[:by_position], list(given)[by_position:]
         with torch.no_grad():
-            try:
-                found = module(*given)
-            except (
-                TypeError,
-                ValueError,
-            ):  # as torch.export has it, what was given by keyword is taken by keyword
-                found = module(**dict(zip(architecture.inputs, given, strict=True)))
+            found = module(*(given[name] for name in first), **{name: given[name] for name in others})
         arrays = [each.numpy() for each in flat(found)]
         _same_shapes(arrays, wanted)
         pairs = zip(arrays, wanted, strict=True)

@@ -100,7 +100,10 @@ PUBLISHED: dict[str, Architecture] = {
         "Bloom", "ForCausalLM",
         {"vocab_size": 100, "hidden_size": 32, "n_layer": 1, "n_head": 4, "use_cache": False},
     ),
-    "mixtral (experts)": _text("Mixtral", "ForCausalLM", _DECODER | {"num_local_experts": 4}),
+    "mixtral": _text("Mixtral", "ForCausalLM", _DECODER | {"num_local_experts": 4}),
+    "mixtral, batched": _text(
+        "Mixtral", "ForCausalLM", _DECODER | {"num_local_experts": 4, "experts_implementation": "batched_mm"},
+    ),
     "mamba": _text(
         "Mamba", "ForCausalLM",
         {"vocab_size": 100, "hidden_size": 32, "num_hidden_layers": 1, "state_size": 4, "use_cache": False}, _WORDS,
