@@ -75,16 +75,18 @@ class Channels:
         found: The labels of every axis of every tensor in the graph.
         groups: In the order of the graph.
         example: The batch that it was found on, for every input.
+        counted: The input, and its axis, that counts the samples.
     """
 
     found: Propagation
     groups: tuple[Group, ...]
     example: tuple[torch.Tensor, ...]
+    counted: tuple[int, int] = (0, 0)
 
     @property
     def rows(self) -> int:
         """Of the example; for figures by sample."""
-        return rows_of(self.example[0]) if self.example else 1
+        return _rows(self.example, self.counted)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -142,17 +144,24 @@ class Channels:
         return total
 
 
-def find_channels(graph: fx.GraphModule, example: Sequence[torch.Tensor]) -> Channels:
+def find_channels(
+    graph: fx.GraphModule, example: Sequence[torch.Tensor], counted: tuple[int, int] = (0, 0)
+) -> Channels:
     """Find what can be removed from a lifted graph; the graph is only read.
 
     Args:
         graph: A lifted graph.
         example: One small batch for every input; two rows suffice.
+        counted: The input, and its axis, that counts the samples.
     """
     with in_eval_mode(graph):
         found = propagate(graph, example)
-    rows = rows_of(example[0]) if len(example) else 1
-    return Channels(found, _groups(found, rows), tuple(example))
+    return Channels(found, _groups(found, _rows(example, counted)), tuple(example), counted)
+
+
+def _rows(example: Sequence[torch.Tensor], counted: tuple[int, int]) -> int:
+    number, axis = counted
+    return rows_of(example[number], axis) if len(example) else 1
 
 
 def _groups(found: Propagation, rows: int) -> tuple[Group, ...]:

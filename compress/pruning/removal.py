@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from compress.equivalence import noise_like
+from compress.equivalence import noise_like, rows_of
 from compress.errors import InternalError, RecipeError
 from compress.export import in_eval_mode
 from compress.pruning.groups import Channels, Units
@@ -112,10 +112,21 @@ def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def random_batch(
-    example: Sequence[torch.Tensor], dynamic: Sequence[bool], seed: int = 0
+    example: Sequence[torch.Tensor],
+    dynamic: Sequence[bool],
+    seed: int = 0,
+    axes: Sequence[int] | None = None,
 ) -> list[torch.Tensor]:
-    """Random inputs like the example's, with another number of rows where the batch is dynamic."""
+    """Random inputs like the example's, with another number of samples where the batch is dynamic.
+
+    Args:
+        example: One batch for every input.
+        dynamic: Of each input, whether it takes any number of samples.
+        seed: Of the values.
+        axes: Of each input, the axis that counts its samples; None is axis 0 of all.
+    """
+    axes = [0] * len(example) if axes is None else axes
     return [
-        noise_like(tensor, 3 if free else (len(tensor) if tensor.dim() else 1), seed + number)
-        for number, (tensor, free) in enumerate(zip(example, dynamic, strict=True))
+        noise_like(tensor, 3 if free else rows_of(tensor, axis), seed + number, axis)
+        for number, (tensor, free, axis) in enumerate(zip(example, dynamic, axes, strict=True))
     ]

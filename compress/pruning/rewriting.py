@@ -75,10 +75,11 @@ class _Call:
             return new
         # Computed from the batch: batch · heads, for one.
         graph = self.copied.graph
-        first = graph.find_nodes(op="placeholder")[0]
+        number, axis = self.channels.counted
+        counted = list(graph.find_nodes(op="placeholder"))[number]
         rows = self.channels.rows
         with graph.inserting_before(self.copied):
-            batch = graph.call_function(aten.sym_size.int, (first, 0))
+            batch = graph.call_function(aten.sym_size.int, (counted, axis))
             return graph.call_function(operator.mul, (batch, new // rows))
 
 

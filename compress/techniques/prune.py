@@ -128,7 +128,9 @@ class Prune(Technique):
                 "give the torch network, and prune before quantizing",
             )
         example = [torch.from_numpy(array) for array in network.sample]
-        channels = find_channels(network.graph, example)
+        specs = network.inputs
+        by_samples = ((at, spec.batch_axis) for at, spec in enumerate(specs) if spec.dynamic_batch)
+        channels = find_channels(network.graph, example, next(by_samples, (0, 0)))
         if not channels.groups:
             raise RecipeError(
                 "channels that can be removed",
@@ -136,7 +138,12 @@ class Prune(Technique):
                 "leave prune out of the recipe",
             )
         removable(channels, {}, self.keep_layers)  # A wrong name is told before anything is judged or timed.
-        batch = random_batch(example, [spec.dynamic_batch for spec in network.inputs], context.seed)
+        batch = random_batch(
+            example,
+            [spec.dynamic_batch for spec in specs],
+            context.seed,
+            [spec.batch_axis for spec in specs],
+        )
 
         def without(units: Units) -> fx.GraphModule:
             return remove(channels, units, batch)
