@@ -5,10 +5,12 @@
     python -m benchmarks.architectures --kept rows.jsonl --out FILE         # goes on where it was interrupted
 
 Each is loaded in its form and exported, and that file inspected and linted for a Jetson; it is quantized and pruned (a
-fifth of its units); some go through optimize, profile and gate too (against the same bundle, whatever the verdict). What is compared are outputs on samples that compress has not seen, in batches of 1 and
-5 where it was given 48 samples in others: the largest difference from the network's own, run as it is by torch, as a
-share of its largest value. The difference of int8 says nothing about accuracy, as the weights are random. A row is
-wrong where the exported graph differs by more than 1e-4, or where the pruned one does not answer at these batch sizes.
+fifth of its units); some go through optimize, profile and gate too (against the same bundle, whatever the verdict).
+What
+is compared are outputs on samples that compress has not seen, in batches of 1 and 5 where it was given 48 samples in
+others: the largest difference from the network's own, run as it is by torch, as a share of its largest value. The
+difference of int8 says nothing about accuracy, as the weights are random. A row is wrong where the exported graph
+differs by more than 1e-4, or where the pruned one does not answer at these batch sizes.
 """
 
 from __future__ import annotations
