@@ -4,11 +4,13 @@
     python -m benchmarks.architectures --only unet --only "gpt 2"           # these; the table is printed
     python -m benchmarks.architectures --kept rows.jsonl --out FILE         # goes on where it was interrupted
 
-Each is loaded in its form, inspected, linted for a Jetson, quantized and pruned (a fifth of its units); some go through
-optimize, profile and gate too. What is compared are outputs on samples that compress has not seen, in batches of 1 and
-5 where it was given 48 samples in others: the largest difference from the network's own, run as it is by torch, as a
-share of its largest value. The difference of int8 says nothing about accuracy, as the weights are random. A row is
-wrong where the exported graph differs by more than 1e-4, or where the pruned one does not answer at these batch sizes.
+Each is loaded in its form and exported, and that file inspected and linted for a Jetson; it is quantized and pruned (a
+fifth of its units); some go through optimize, profile and gate too (against the same bundle, whatever the verdict).
+What
+is compared are outputs on samples that compress has not seen, in batches of 1 and 5 where it was given 48 samples in
+others: the largest difference from the network's own, run as it is by torch, as a share of its largest value. The
+difference of int8 says nothing about accuracy, as the weights are random. A row is wrong where the exported graph
+differs by more than 1e-4, or where the pruned one does not answer at these batch sizes.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import multiprocessing
 import os
 import resource
 import sys
+import sysconfig
 import tempfile
 import time
 import traceback
@@ -355,6 +358,7 @@ def table(rows: list[Row]) -> str:
 
 def _line(row: Row) -> str:
     removed = row.get("removed")
+    installed = sysconfig.get_path("purelib") + "/"
     refused = "; ".join(f"{step}: {' '.join(str(told).split())}" for step, told in row["refused"].items())
     cells = (
         row["name"],
@@ -362,11 +366,11 @@ def _line(row: Row) -> str:
         _number(row.get("fp32")),
         _number(row.get("int8")),
         "–" if removed is None else f"{100 * removed:.0f} %",
-        ", ".join(row.get("lint", ())) or "none",
+        ", ".join(row["lint"]) or "none" if "lint" in row else "–",
         row.get("shipped") or "",
         f"{sum(row.get('seconds', {}).values()):.0f}",
         f"{row.get('peak_mib', 0):.0f}",
-        refused.replace("|", "\\|"),
+        refused.replace(installed, "").replace("|", "\\|"),
     )
     return f"| {' | '.join(cells)} |"
 
