@@ -137,7 +137,10 @@ def possible_axes(spec: TensorSpec, sample: Sequence[int]) -> list[int]:
             for size, own in zip(spec.shape[:axis] + spec.shape[axis + 1 :], sample, strict=True)
         )
     ]
-    return [axis for axis in fitting if isinstance(spec.shape[axis], str)] or fitting or [0]
+    opened = [axis for axis in fitting if isinstance(spec.shape[axis], str)]
+    # A fixed axis behind axis 0 is that of one sample after the time, [time, 1, features], and of nothing else.
+    fixed = [axis for axis in fitting if not axis or (spec.shape[axis] == 1 and len(spec.shape) > 2)]
+    return opened or fixed or [0]
 
 
 def samples_first(output: Array, spec: TensorSpec, samples: int, fed: int) -> Array:

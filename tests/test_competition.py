@@ -19,7 +19,7 @@ from compress.competition import check_sessions, competition, tuned_options
 from compress.errors import RecipeError, TargetError, UnavailableError
 from compress.gate import GatePolicy, gate
 from compress.history import Candidate, History
-from compress.onnx_graph.files import save_model
+from compress.onnx_graph.files import save_model, sha256_of
 from compress.profiling.standalone import profile_artifact
 from compress.recipe import Recipe, Step
 from compress.record import Drop, Interval
@@ -170,14 +170,14 @@ def bundle(files: Path, result: Any) -> Path:
 
 
 class TestWholeWay:
-    def test_every_build_is_measured_in_its_own_back_end(self, result: Any) -> None:
+    def test_every_build_is_measured_in_its_own_back_end(self, files: Path, result: Any) -> None:
         profiles = [entry.profile for entry in result.candidates]
         assert [entry.backend for entry in profiles] == ["onnxruntime", "openvino", "openvino"]
         assert profiles[0].latency[0].ratio is None
         assert all(entry.latency[0].ratio is not None for entry in profiles[1:])
-        assert (
-            profiles[0].artifact_sha256 == profiles[1].artifact_sha256
-        )  # the same file is another build here
+        # The same file is another build here, unless the user's own form of fp32 is faster than the folded one.
+        same = (profiles[1].artifact_sha256, sha256_of(files / "model.onnx"))
+        assert profiles[0].artifact_sha256 in same
         assert profiles[1].accuracy.drop.churn == 0
         assert profiles[2].coverage["int8_mac_share"] == 1.0
         assert all(entry.peak_memory_mb is not None for entry in profiles)
