@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from compress.errors import DataError
-from compress.sample_axis import find_axes
+from compress.sample_axis import check_told, find_axes, told_axis
 
 if TYPE_CHECKING:
     from compress.network import Example
@@ -129,7 +129,9 @@ def arrange(
 
     Raises:
         NetworkError: Samples depend on each other along every axis.
+        UsageError: An input or an axis that is named is not there.
     """
+    check_told(told, {name: tensor.dim() for name, tensor in samples.items()})
     shared = sharing_the_batch(samples)
     arrays = {name: _as_array(tensor) for name, tensor in samples.items() if name in shared}
     if not arrays:
@@ -176,7 +178,7 @@ def varying(
 
 def _likely(names: Iterable[str], told: Axes, possible: Mapping[str, Sequence[int]]) -> dict[str, int]:
     """The axis of each input where running it does not tell: the user's, or the first that is possible."""
-    return {name: told.get(name, told.get("", next(iter(possible.get(name, ())), 0))) for name in names}
+    return {name: told_axis(told, name, next(iter(possible.get(name, ())), 0)) for name in names}
 
 
 def _as_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:

@@ -15,6 +15,7 @@ from compress.progress import Reporter
 from compress.sample_axis import judged_examples
 from compress.sniff import sniff
 from compress.task import Task
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     import torch
@@ -64,12 +65,29 @@ def load_for(
 
         samples = matched(task.example(), network.inputs)
         network = network.described_by(as_it_runs(network.to_onnx(), network.inputs, samples, batch_axis))
+    if reporter is not None:
+        for note in axis_notes(network):
+            reporter.note(note)
     bound = task.bind(network.inputs, network.outputs)
     if network.origin.format == "onnx":
         network = prepared_faithfully(network, bound)
     if all(metric.needs == "labels" for metric in bound.metrics) and len(network.outputs) == 1:
         return network, bound
     return network, task.bind(network.inputs, network.outputs, kinds_of(network, bound))
+
+
+def axis_notes(network: Network) -> tuple[str, ...]:
+    """What a person should know of how samples are fed; empty where they lie along axis 0, any number of them."""
+    placed = [f"axis {spec.batch_axis} of '{spec.name}'" for spec in network.inputs if spec.batch_axis]
+    only = fixed_batch(network.inputs)
+    notes = []
+    if placed:
+        told = "found by running two alone and together, or named by --batch-axis"
+        notes.append(f"samples lie along {', '.join(placed)}: {told}")
+    if only is not None:
+        number = "1 sample" if only == 1 else f"{only} samples"
+        notes.append(f"the network takes {number} at a time, and is built for that")
+    return tuple(notes)
 
 
 def _is_onnx(model: str | Path | torch.nn.Module) -> bool:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.errors import NetworkError
+from compress.closest import closest
+from compress.errors import NetworkError, UsageError
 from compress.tensors import TensorSpec, fixed_batch
 
 if TYPE_CHECKING:
@@ -120,6 +121,33 @@ def find_axes(
     )
 
 
+def told_axis(told: Mapping[str, int] | None, name: str, otherwise: int) -> int:
+    """The axis that the user names for an input, ``""`` standing for all others; ``otherwise`` where none is named."""
+    return (told or {}).get(name, (told or {}).get("", otherwise))
+
+
+def check_told(told: Mapping[str, int] | None, ranks: Mapping[str, int]) -> None:
+    """Make sure that the axes that the user names are there.
+
+    Args:
+        told: The axis of an input by its name; ``""`` names that of all others. None where none is named.
+        ranks: How many axes each input has, by its name.
+
+    Raises:
+        UsageError: An input or an axis that the network does not have.
+    """
+    for name, axis in (told or {}).items():
+        if name and name not in ranks:
+            todo = closest(name, list(ranks)) or f"name one of: {', '.join(ranks)}"
+            raise UsageError("the name of an input, for --batch-axis", f"'{name}'", todo)
+        for each, rank in ranks.items():
+            meant = each == name or (not name and each not in (told or {}))
+            if meant and not 0 <= axis < rank:
+                raise UsageError(
+                    f"--batch-axis of '{each}' from 0 to {rank - 1}", str(axis), "count the axes from 0"
+                )
+
+
 def possible_axes(spec: TensorSpec, sample: Sequence[int]) -> list[int]:
     """Where the axis of the samples may lie in an input, open axes before fixed ones.
 
@@ -211,9 +239,9 @@ def _choices(
     """The axes of all inputs, those first that most networks have."""
     each: list[list[int]] = []
     for name, array in samples.items():
-        named = told.get(name, told.get(""))
+        named = told_axis(told, name, -1)
         allowed = range(array.ndim) if possible is None or name not in possible else possible[name]
-        if named is not None:
+        if named >= 0:
             each.append([named])
         else:
             each.append(

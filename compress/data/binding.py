@@ -19,19 +19,21 @@ class BoundSplit(Split):
         source: The data.
         names: The data's name for each input of the network.
         inputs: The network's inputs.
+        held: The value of each input that counts no samples, by its name.
     """
 
-    def __init__(self, source: Split, names: Mapping[str, str], inputs: Sequence[TensorSpec]) -> None:
+    def __init__(
+        self,
+        source: Split,
+        names: Mapping[str, str],
+        inputs: Sequence[TensorSpec],
+        held: Mapping[str, Array],
+    ) -> None:
         self._source = source
         self._names = names
         self._inputs = inputs
         self._axes = {spec.name: spec.batch_axis for spec in inputs if spec.batch_axis}
-        first = next(source.batches(1)).inputs
-        self._held = {
-            spec.name: first[names[spec.name]][0]
-            for spec in inputs
-            if is_held(first[names[spec.name]].shape, spec)
-        }
+        self._held = held
         self.labels = source.labels
         self.labelled = source.labelled
         self.classes = source.classes
@@ -64,7 +66,7 @@ class BoundSplit(Split):
         return value
 
     def _taken(self, indices: NDArray[np.int64]) -> BoundSplit:
-        return BoundSplit(self._source.take(indices), self._names, self._inputs)
+        return BoundSplit(self._source.take(indices), self._names, self._inputs, self._held)
 
     @property
     def digests(self) -> tuple[RowDigest, ...]:
@@ -93,17 +95,32 @@ def bind_split(split: Split, inputs: Sequence[TensorSpec], role: str) -> Split:
     for spec in inputs:
         _check_shape(first.inputs[names[spec.name]], spec, split, role)
         _cast(first.inputs[names[spec.name]], spec)
-    return BoundSplit(split, names, inputs)
+    arrays = {spec.name: first.inputs[names[spec.name]] for spec in inputs}
+    return BoundSplit(split, names, inputs, held_values(arrays, inputs))
 
 
 def is_held(shape: Sequence[int], spec: TensorSpec) -> bool:
     """Whether an input has no axis for samples: each sample of the data fills all of its axes.
 
     Args:
-        shape: Of the data's array, ``(n, …)``.
-        spec: The input.
+        shape: The shape of the data's array for this input, ``(n, …)``; n counts samples.
+        spec: What the network takes.
     """
     return len(shape) == len(spec.shape) + 1 and _fits(tuple(shape[1:]), spec.shape)
+
+
+def held_values(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """The value of each input that has no axis for samples, by its name: that of the first sample.
+
+    Args:
+        arrays: Samples ``(n, …)`` of every input, by the network's names.
+        inputs: What the network takes.
+    """
+    return {
+        spec.name: np.asarray(arrays[spec.name][0])
+        for spec in inputs
+        if is_held(arrays[spec.name].shape, spec)
+    }
 
 
 def matched(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:

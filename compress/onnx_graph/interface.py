@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compress.data.binding import is_held
+from compress.data.binding import held_values
 from compress.errors import NetworkError
 from compress.onnx_graph.sessions import open_session
-from compress.sample_axis import Run, SampleAxes, find_axes, possible_axes
+from compress.sample_axis import Run, SampleAxes, check_told, find_axes, possible_axes, told_axis
 from compress.tensors import BATCH, TensorSpec
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -40,12 +40,10 @@ def as_it_runs(
 
     Raises:
         NetworkError: Samples depend on each other along every axis.
+        UsageError: An input or an axis that is named is not there.
     """
-    held = {
-        spec.name: np.asarray(samples[spec.name][0])
-        for spec in inputs
-        if is_held(samples[spec.name].shape, spec)
-    }
+    check_told(told, {spec.name: len(spec.shape) for spec in inputs})
+    held = held_values(samples, inputs)
     inputs = [spec for spec in inputs if spec.name not in held]
     samples = {spec.name: samples[spec.name] for spec in inputs}
     if not inputs:
@@ -55,9 +53,7 @@ def as_it_runs(
     except Exception:  # noqa: BLE001 - what opens it for use tells why
         return model
     possible = {spec.name: possible_axes(spec, samples[spec.name].shape[1:]) for spec in inputs}
-    axes = {
-        name: (told or {}).get(name, (told or {}).get("", fitting[0])) for name, fitting in possible.items()
-    }
+    axes = {name: told_axis(told, name, fitting[0]) for name, fitting in possible.items()}
     sizes = {size for spec in inputs for size in spec.shape[axes[spec.name] : axes[spec.name] + 1]}
     fixed = {size for size in sizes if isinstance(size, int)}
     if fixed and any(axes.values()):

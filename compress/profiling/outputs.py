@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.data.binding import is_held, matched
+from compress.data.binding import held_values, matched
 from compress.data.split import Array
 from compress.errors import NetworkError
 from compress.metrics.output_kinds import OutputKind, output_kinds
@@ -49,11 +49,7 @@ def bound_to(task: Task, session: Session, path: Path | None, kinds: Sequence[Ou
 def _check_axes(task: Task, session: Session) -> None:
     """Refuse a build that takes samples along an open axis which is not called so."""
     arrays = matched(task.example(), session.inputs)
-    held = {
-        spec.name: np.asarray(arrays[spec.name][0])
-        for spec in session.inputs
-        if is_held(arrays[spec.name].shape, spec)
-    }
+    held = held_values(arrays, session.inputs)
     inputs = [spec for spec in session.inputs if spec.name not in held]
     if not all(spec.dynamic_batch and _open_elsewhere(spec) for spec in inputs[:1]):
         return
