@@ -246,7 +246,12 @@ def _sha256(path: Path) -> str:
 
 
 def beside(out: Path, ending: str) -> Path:
-    """Where something that belongs to a directory is kept until it becomes it: next to it, whatever way leads there."""
+    """The path at which the content of a directory is prepared, beside it, before it takes the directory's place.
+
+    Args:
+        out: The directory; links on the way to it are followed, so that both lie on one disk.
+        ending: Added to its name, such as ``.partial``.
+    """
     whole = out.resolve()
     return whole.with_name(whole.name + ending)
 

@@ -53,7 +53,7 @@ class CallForm:
 
     @classmethod
     def of_program(cls, program: ExportedProgram) -> CallForm | None:
-        """As an exported program is called; None where it takes or returns a size, or does not say."""
+        """How an exported program is called and what it returns; None where that holds a size, or is not recorded."""
         signature, spec = program.graph_signature, program.call_spec
         takes = [_taken(each.arg) for each in signature.input_specs if each.kind.name == "USER_INPUT"]
         gives = [_taken(each.arg)[1] for each in signature.output_specs if each.kind.name == "USER_OUTPUT"]
@@ -66,7 +66,13 @@ class CallForm:
 
     @classmethod
     def of_call(cls, positional: Sequence[str], keyword: Sequence[str], result: Any) -> CallForm:
-        """As a module is called with tensors alone, and what it returned."""
+        """How a module is called that takes tensors alone, and what it returns.
+
+        Args:
+            positional: Names of the tensors given by position, in order.
+            keyword: Names of those given by keyword.
+            result: What one call returned: tensors, and containers of them.
+        """
         names = (*positional, *keyword)
         _, in_spec = pytree.tree_flatten((tuple(positional), dict.fromkeys(keyword)))
         leaves, out_spec = pytree.tree_flatten(result)

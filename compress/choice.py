@@ -248,7 +248,7 @@ def judged_latency(profile: Profile, objective: Objective) -> Latency:
 
     Args:
         profile: A measured build.
-        objective: What is minimised.
+        objective: ``latency`` or ``size``, which are decided at the first batch size, or ``throughput``, at the last.
     """
     back_to_back = [each for each in profile.latency if each.period_ms is None]
     return back_to_back[-1] if objective == "throughput" else back_to_back[0]

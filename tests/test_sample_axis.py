@@ -15,10 +15,11 @@ from torch import nn
 from compress import quantize
 from compress.backends import load_backend
 from compress.cli import main
-from compress.errors import DataError, NetworkError
+from compress.errors import DataError, NetworkError, UsageError
 from compress.loading import load_for
 from compress.network import load_network
 from compress.profiling.accuracy import batch_size, forward
+from compress.progress import Reporter
 from compress.sample_axis import find_axes, samples_first
 from compress.task import load_task
 from compress.tensors import TensorSpec
@@ -145,6 +146,43 @@ def test_a_network_whose_samples_are_mixed_along_every_axis_is_refused_unless_an
         load_network(Mixing(), example=[SEQUENCES])
     named = load_network(Mixing(), example=[SEQUENCES], batch_axis={"x": 0})
     assert named.inputs[0].shape == ("batch", STEPS, FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("axes", "told"),
+    [
+        ({"inputs": 1}, r"--batch-axis; found 'inputs'; did you mean input\?"),
+        ({"elsewhere": 1}, r"--batch-axis; found 'elsewhere'; name one of: input"),
+        ({"": 7}, r"--batch-axis of 'input' from 0 to 2; found 7"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["module", "onnx"])
+def test_an_input_or_axis_that_is_not_there_is_refused(axes, told, kind, tmp_path: Path):
+    task = load_task({"input": SEQUENCES})
+    given: nn.Module | Path = nn.Linear(FEATURES, 3)
+    if kind == "onnx":
+        given = tmp_path / "m.onnx"
+        model = recurrent_model(("time", "batch"))
+        model.graph.input[0].name = model.graph.node[0].input[0] = "input"
+        onnx.save(model, given)
+    with pytest.raises(UsageError, match=told):
+        load_for(task, given, batch_axis=axes)
+
+
+def test_an_axis_that_is_not_the_first_and_a_fixed_batch_are_told():
+    notes: list[str] = []
+
+    class Listening(Reporter):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    load_for(load_task({"x": SEQUENCES}), Last(nn.GRU(FEATURES, 8)).eval(), reporter=Listening())
+    assert notes == [
+        "samples lie along axis 1 of 'x': found by running two alone and together, or named by --batch-axis"
+    ]
+    notes.clear()
+    load_for(load_task({"x": SEQUENCES}), nn.Linear(FEATURES, 3), reporter=Listening())
+    assert notes == []
 
 
 def test_a_named_axis_wins():

@@ -65,11 +65,13 @@ def test_every_check_is_made_and_only_those_of_the_policy(room: Path) -> None:
     assert found.pop("energy") == "skipped"
     assert found.pop("coverage") == "pass"
     assert found.pop("memory") in ("pass", "inconclusive")
-    for timed in (
-        "latency",
-        "p99",
-    ):  # of a microsecond's call on a machine that may be busy: made, whatever comes of it
-        assert found.pop(timed) in ("pass", "inconclusive", "fail")
+    for check in checks:
+        if check.name in (
+            "latency",
+            "p99",
+        ):  # how long calls take decides; that they were timed is what counts here
+            assert found.pop(check.name) != "skipped"
+            assert check.figures["low"] <= check.figures["ratio"] <= check.figures["high"]
     assert set(found.values()) == {"pass"}
     assert [check.name for check in gated(room, "main.onnx", "main.onnx", checks=("size",))] == ["size"]
 
