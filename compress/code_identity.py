@@ -233,7 +233,7 @@ def _source_of(module: str) -> Path | None:
 
 
 def _found(module: str) -> str | None:
-    """Path of the file that an import of this module would read, found without importing it; None where there is none."""
+    """Path of the file that an import of this module would read, found without importing; None where there is none."""
     places: Any = [str(Path.cwd()), *sys.path]
     found = None
     for depth in range(1, module.count(".") + 2):
