@@ -19,7 +19,7 @@ from compress.errors import (
 )
 from compress.history import Candidate, History
 from compress.hosts import connect
-from compress.loading import load_for
+from compress.loading import axis_notes, load_for
 from compress.metrics.selection import judging_notes
 from compress.network import Network
 from compress.onnx_graph.layers import layers, totals
@@ -242,7 +242,7 @@ def optimize(
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
-    told = (*best.refused, *known, *settings_notes(choice.candidate), *stopped)
+    told = (*axis_notes(network), *best.refused, *known, *settings_notes(choice.candidate), *stopped)
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
 
 

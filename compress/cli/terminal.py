@@ -80,6 +80,8 @@ class TerminalReporter(Reporter):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if kind is None:  # what is refused stays one line
+            self._tell_notes()
         self._progress.stop()
         self._stdout.close()
 

@@ -128,7 +128,7 @@ def _one_number(axes: Mapping[str, int]) -> NetworkError:
     return NetworkError(
         f"samples along axis 0, or an open axis {axis} of input '{name}', which counts them",
         "a network for one number of samples alone",
-        f"export it with that axis open: dynamic_axes={{'{name}': {{{axis}: 'batch'}}}}",
+        f"export it with that axis open, dynamic_axes={{'{name}': {{{axis}: 'batch'}}}}, or name another: --batch-axis",
     )
 
 
