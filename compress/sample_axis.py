@@ -85,17 +85,20 @@ def find_axes(
     Args:
         run: The network.
         samples: Samples of each input, ``(n, …)``: axis 0 counts them. Two of them are run; where there is one, or
-            all are equal, the second has the values of the first in another order.
+            all are equal, the second has the values of the first in another order, or with noise where all are one.
         possible: The axes that are possible for an input by what the file declares; None for every axis.
         told: Axes that the user names, by input; ``""`` names that of all others. They are not tried against others.
 
     Returns:
-        None where it cannot be told: the network is random, or takes another number of samples than one and two.
+        None where it cannot be told: the network is random, takes another number of samples than one and two, or there
+        is but one sample of integers that are all the same.
 
     Raises:
         NetworkError: Samples depend on each other along every axis.
     """
     pair = _two_that_differ(samples)
+    if all(np.array_equal(pair[0][name], pair[1][name]) for name in samples):
+        return None
     names = list(samples)
     tried: list[_Tried] = []
     for axes in _choices(samples, possible, told or {}):
@@ -323,7 +326,16 @@ def _two_that_differ(samples: Mapping[str, Array]) -> tuple[Mapping[str, Array],
         other = {name: array[row] for name, array in samples.items()}
         if any(not np.array_equal(first[name], other[name]) for name in samples):
             return first, other
-    return first, {name: np.roll(array, 1) for name, array in first.items()}
+    moved = {name: np.roll(array, 1) for name, array in first.items()}
+    if any(not np.array_equal(first[name], moved[name]) for name in samples):
+        return first, moved
+    random = np.random.default_rng(0)
+    return first, {
+        name: (array + random.standard_normal(array.shape)).astype(array.dtype)
+        if array.dtype.kind == "f"
+        else array
+        for name, array in first.items()
+    }
 
 
 def _is_random(
