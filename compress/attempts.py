@@ -22,6 +22,7 @@ from compress.errors import (
 from compress.fitting import fitted
 from compress.freed_memory import give_back
 from compress.history import Candidate, History
+from compress.hosts.base import Tuned
 from compress.network import Network
 from compress.onnx_graph.files import size_of
 from compress.preparation import check_faithful, prepared_faithfully
@@ -40,7 +41,7 @@ from compress.versions import versions
 from compress.writing import written_safely
 
 if TYPE_CHECKING:
-    from compress.hosts.base import Host, Tuned
+    from compress.hosts.base import Host
     from compress.record import Profile
 
 #: What a candidate's reports call the recipe, by its identity, that made the same file before it.
@@ -107,7 +108,10 @@ class Attempts:
         twin, profile = found.reports.get(_TWIN), found.profile
         if twin is not None and all(entry.recipe.identity != twin for entry in history.candidates):
             return None  # the build that it is the same file as is not tried this time
-        if profile is not None and _same_build(_artifact(found, profile, history), history) is not None:
+        if (
+            profile is not None
+            and _same_build(_artifact(found, profile, history), recipe, history) is not None
+        ):
             return None
         history.take_over(found)
         return found
@@ -144,16 +148,24 @@ class Attempts:
         try:
             with written_safely(history.directory):
                 directory = history.directory_of(recipe)
-            tuned = self.tuned(self.built(recipe, context, directory), recipe, directory, history)
-            artifact = tuned.artifact
-            twin = _same_build(artifact, history)
+            artifact = self.built(recipe, context, directory)
+            twin = _same_build(artifact, recipe, history)
             if twin is not None:
                 reports = {**context.reports, _TWIN: twin.identity}
                 return Candidate(recipe, rejected=f"the same file as {twin.name}", reports=reports)
+            # Options are compared once it is known that the accuracy is kept, unless something asks for them before.
+            tuned = None
+            if recipe == ORIGINAL or self.rival(history) is not None:
+                tuned = self.tuned(artifact, recipe, directory, history)
+                artifact = tuned.artifact
             look = self.first_look(artifact, history)
             if look is not None and look.lost:
                 reports = {**context.reports, first_look.REPORT: asdict(look)}
                 return Candidate(recipe, rejected=look.told, reports=reports)
+
+            def settled(out: bool) -> Tuned:
+                return tuned or self.tuned(artifact, recipe, directory, history, compared=not out)
+
             profile = measure(
                 artifact,
                 recipe.name,
@@ -163,7 +175,7 @@ class Attempts:
                 original=_original(history),
                 fingerprint=self.fingerprint,
                 network=(self.network.origin.name, self.network.origin.sha256),
-                settings_costs=tuned.costs,
+                settled=settled,
                 decisive=self.decisive,
                 rival=lowest_ratio(history.candidates, self.limits),
                 max_drop=self.limits.max_drop,
@@ -202,13 +214,26 @@ class Attempts:
         options = {**backend.default_options(self.target, self.threads), **recipe.session}
         return backend.compile(compressed.to_onnx(), directory, options)
 
-    def tuned(self, artifact: Artifact, recipe: Recipe, directory: Path, history: History) -> Tuned:
-        """The build with the session options that are best for it."""
+    def tuned(
+        self, artifact: Artifact, recipe: Recipe, directory: Path, history: History, *, compared: bool = True
+    ) -> Tuned:
+        """The build with the session options that are best for it.
+
+        Args:
+            artifact: The build, with its back end's default options.
+            recipe: Made it, and may insist on options.
+            directory: Holds it.
+            history: What was measured so far.
+            compared: Whether options are compared; if not, those of an earlier build of the back end are taken.
+        """
         give_back()
         self.reporter.step("choosing session options")
         target = deciding(self.target, self.decisive)
         if recipe == ORIGINAL:
             return self._original(artifact, directory, target, history)
+        if not compared:
+            known = tuned_options(artifact.backend, history) or {}
+            return Tuned(replace(artifact, options={**artifact.options, **known, **recipe.session}))
         return self.host.tune(
             artifact,
             self.task,
@@ -276,12 +301,13 @@ def _artifact(candidate: Candidate, profile: Profile, history: History) -> Artif
     )
 
 
-def _same_build(artifact: Artifact, history: History) -> Recipe | None:
+def _same_build(artifact: Artifact, recipe: Recipe, history: History) -> Recipe | None:
+    """The recipe that made the same file before, for the same back end and with the same options of its own."""
     for entry in history.candidates:
-        profile = entry.profile
+        profile, session = entry.profile, entry.recipe.session
         if profile is not None and (
-            (profile.artifact_sha256, profile.backend, profile.options)
-            == (artifact.sha256, artifact.backend, artifact.options)
+            (profile.artifact_sha256, profile.backend, session)
+            == (artifact.sha256, artifact.backend, recipe.session)
         ):
             return entry.recipe
     return None

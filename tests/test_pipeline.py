@@ -206,8 +206,12 @@ def test_a_build_outside_the_margin_is_timed_as_one_that_lost(
         rivals.append(arguments[-1])
         return timed(self, *arguments)
 
+    def tune(self: Any, artifact: Any, *arguments: Any, **settings: Any) -> Any:
+        raise AssertionError("options of a build that has lost were compared")
+
     timed = LocalHost.latency
     monkeypatch.setattr(LocalHost, "latency", latency)
+    monkeypatch.setattr(LocalHost, "tune", tune)
     data = dict(np.load(files / "val.npz"))
     wrong = Recipe("wrong", (Step("prune", {"ratio": 0.9}),))
     model = torch.nn.Sequential(
@@ -216,11 +220,12 @@ def test_a_build_outside_the_margin_is_timed_as_one_that_lost(
     with torch.no_grad():
         data["y"] = model.eval()(torch.from_numpy(data["x"])).argmax(1).numpy()
     result = optimize(
-        model, data=(data["x"], data["y"]), out=tmp_path / "b", recipes=[wrong], seconds=SECONDS, threads=1
+        model, data=(data["x"], data["y"]), out=tmp_path / "b", recipes=[wrong], seconds=SECONDS
     )
     assert rivals == [None, 0.0]
     original, lost = (entry.profile for entry in result.candidates)
     assert [len(original.latency), len(lost.latency)] == [2, 1]
+    assert lost.options == original.options
     assert original.layers
     assert not lost.layers
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.backends.base import Artifact
-from compress.hosts.base import Build, Reference
+from compress.hosts.base import Build, Reference, Tuned
 from compress.profiling.accuracy import accuracy_of, needs_reference, originals_of, outcomes_of, shown
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.profiling.noise import doubts
@@ -55,7 +55,7 @@ def measure(
     original: Original | None,
     fingerprint: dict[str, Any],
     network: tuple[str, str | None] | None = None,
-    settings_costs: Mapping[int, float] | None = None,
+    settled: Callable[[bool], Tuned] | None = None,
     decisive: int | None = None,
     rival: float | None = None,
     max_drop: float = math.inf,
@@ -73,8 +73,9 @@ def measure(
         original: The fp32 build that drops and ratios refer to; None for that build itself.
         fingerprint: Of this machine.
         network: Name of the network that it is a build of, and sha256 of the file it came from, as far as known.
-        settings_costs: Batch size → time with the artifact's session options over the time with those that are fastest
-            there; None where no others were tried.
+        settled: Gives the artifact with the session options it is timed and ships with, told whether it is out of the
+            race whatever its time; called once accuracy is judged, which these options do not change. None takes those
+            of the artifact.
         decisive: The batch size that decides between builds; None for the target's first.
         rival: See :meth:`Host.latency`.
         max_drop: Accuracy drop in points above which the build cannot be chosen: it is then timed at the decisive batch
@@ -115,10 +116,13 @@ def measure(
                 out = accuracy.drop is not None and accuracy.drop.interval.low > max_drop
 
         # Timed with nothing open in this process: what a session holds is memory that the others lack.
+        tuned = Tuned(artifact) if settled is None else settled(out)
+        artifact = tuned.artifact
+        build = replace(build, artifact=artifact)
         reporter.step("latency")
         rival = 0.0 if out else rival
         figures = host.latency(build, reference, task, deciding(target, decisive), rival)
-        latency = _completed(figures, target.batch_sizes, settings_costs or {})
+        latency = _completed(figures, target.batch_sizes, tuned.costs)
         energy = host.energy_mj(build, target, task)
         layers = () if out else host.layers(build, target, task)
         coverage, doubtful = host.coverage(build), host.doubts(build)
