@@ -5,7 +5,6 @@
 
 Each run is a process of its own with default settings. Twenty times a second a thread in it looks where the main thread
 is, and the parent adds up the resident memory of the process and of its children. A stage is a row of :data:`STAGES`;
-what X
 "first build" is when a finished bundle first lay on disk; "limit" is the memory that the run should stay within: four
 times the network's weights and 1.5 GB. A run that is not done within ``--limit`` seconds is stopped, and says so.
 """
@@ -35,6 +34,8 @@ STAGES = {
     "compress.formats": "load",
     "compress.data": "load",
     "compress.task": "load",
+    "compress.sample_axis": "find axes",
+    "compress.preparation": "hold against the file",
     "compress.trace": "lift",
     "compress.lift": "lift",
     "compress.network:_sha256_of_state": "hash",
@@ -58,6 +59,8 @@ STAGES = {
     "compress.backends.onnxruntime:operator_times": "trace operators",
     "compress.backends": "compile and open",
     "compress.profiling.accuracy": "evaluate",
+    "compress.measuring": "time",
+    "compress.measuring.settings": "choose options",
     "compress.profiling.latency": "time",
     "compress.profiling.memory": "measure memory",
     "compress.profiling.energy": "measure energy",
