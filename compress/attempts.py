@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.backends.onnx_artifact import copied
-from compress.choice import Limits, judged_latency, lowest_ratio
+from compress.choice import Limits, inside_margin, judged_latency, lowest_ratio
 from compress.competition import Competition, tuned_options
 from compress.errors import (
     CompressError,
@@ -275,8 +275,7 @@ def is_half_timed(candidate: Candidate, history: History, limits: Limits) -> boo
     drop = None if profile.accuracy is None else profile.accuracy.drop
     ratio = judged_latency(profile, limits.objective).ratio
     best = lowest_ratio(history.candidates, limits)
-    inside = drop is None or drop.interval.low <= limits.max_drop
-    return inside and ratio is not None and ratio < (1 if best is None else best)
+    return inside_margin(drop, limits.max_drop) and ratio is not None and ratio < (1 if best is None else best)
 
 
 def _original(history: History) -> Original | None:

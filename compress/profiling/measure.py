@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.backends.base import Artifact
+from compress.choice import inside_margin
 from compress.hosts.base import Build, Reference, Tuned
 from compress.profiling.accuracy import accuracy_of, needs_reference, originals_of, outcomes_of, shown
 from compress.profiling.kept_outputs import KeptOutputs
@@ -78,8 +79,8 @@ def measure(
             of the artifact.
         decisive: The batch size that decides between builds; None for the target's first.
         rival: See :meth:`Host.latency`.
-        max_drop: Accuracy drop in points above which the build cannot be chosen: it is then timed at the decisive batch
-            size alone, and its layers are not.
+        max_drop: Accuracy drop in points that the build must be shown to stay within to be chosen: where it is not, it
+            is timed at the decisive batch size alone, and its layers are not.
         keep: Where the outputs on the evaluation data are kept, of the original; None keeps none.
         reporter: Receives the progress.
 
@@ -113,7 +114,7 @@ def measure(
                     paired = None if before is None else before[0].values
                     own = found[0].values
                     slices = slices_of(own, paired, task.metric, task.evaluation.labels, task.classes)
-                out = accuracy.drop is not None and accuracy.drop.interval.low > max_drop
+                out = not inside_margin(accuracy.drop, max_drop)
 
         # Timed with nothing open in this process: what a session holds is memory that the others lack.
         tuned = Tuned(artifact) if settled is None else settled(out)
