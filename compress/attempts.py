@@ -231,9 +231,6 @@ class Attempts:
         target = deciding(self.target, self.decisive)
         if recipe == ORIGINAL:
             return self._original(artifact, directory, target, history)
-        if not compared:
-            known = tuned_options(artifact.backend, history) or {}
-            return Tuned(replace(artifact, options={**artifact.options, **known, **recipe.session}))
         return self.host.tune(
             artifact,
             self.task,
@@ -242,6 +239,7 @@ class Attempts:
             known=tuned_options(artifact.backend, history),
             kept=recipe.session,
             fastest=history.reference(),
+            compared=compared,
         )
 
     def _original(self, artifact: Artifact, directory: Path, target: Target, history: History) -> Tuned:
@@ -275,7 +273,9 @@ def is_half_timed(candidate: Candidate, history: History, limits: Limits) -> boo
     drop = None if profile.accuracy is None else profile.accuracy.drop
     ratio = judged_latency(profile, limits.objective).ratio
     best = lowest_ratio(history.candidates, limits)
-    return inside_margin(drop, limits.max_drop) and ratio is not None and ratio < (1 if best is None else best)
+    return (
+        inside_margin(drop, limits.max_drop) and ratio is not None and ratio < (1 if best is None else best)
+    )
 
 
 def _original(history: History) -> Original | None:

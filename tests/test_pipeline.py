@@ -23,6 +23,7 @@ from compress.errors import DataError, OutputError, UsageError
 from compress.hosts.base import Tuned
 from compress.hosts.local import LocalHost
 from compress.lint import lint
+from compress.measuring.settings import compare
 from compress.network import load_network
 from compress.onnx_graph.files import save_model
 from compress.pipeline import _prunable
@@ -206,12 +207,14 @@ def test_a_build_outside_the_margin_is_timed_as_one_that_lost(
         rivals.append(arguments[-1])
         return timed(self, *arguments)
 
-    def tune(self: Any, artifact: Any, *arguments: Any, **settings: Any) -> Any:
-        raise AssertionError("options of a build that has lost were compared")
+    def comparing(artifacts: Any, paths: Any) -> Any:
+        compared.append(len(artifacts))
+        return compare(artifacts, paths)
 
+    compared: list[int] = []
     timed = LocalHost.latency
     monkeypatch.setattr(LocalHost, "latency", latency)
-    monkeypatch.setattr(LocalHost, "tune", tune)
+    monkeypatch.setattr("compress.hosts.local.compare", comparing)
     data = dict(np.load(files / "val.npz"))
     wrong = Recipe("wrong", (Step("prune", {"ratio": 0.9}),))
     model = torch.nn.Sequential(
@@ -226,6 +229,7 @@ def test_a_build_outside_the_margin_is_timed_as_one_that_lost(
     original, lost = (entry.profile for entry in result.candidates)
     assert [len(original.latency), len(lost.latency)] == [2, 1]
     assert lost.options == original.options
+    assert len(compared) == 1  # of the original alone
     assert original.layers
     assert not lost.layers
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends.base import Artifact, Backend, Session
-from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
+from compress.hosts.base import Build, Host, Reference, batch_sizes
 from compress.measuring.processes import stored_feeds, workers
 from compress.profiling.latency import sample_feeds, shapes_of
 from compress.record import Interval, Latency, Source
@@ -34,29 +33,12 @@ class AbsentHost(Host):
         """
         return super().open(_as_written(artifact, target), target)
 
-    def reference(
-        self, artifact: Artifact, given: Artifact | None, task: Task, target: Target, threads: int | None
-    ) -> tuple[Tuned, dict[int, Artifact]]:
-        """See :meth:`Host.reference`."""
-        return self.tune(artifact, task, target, threads), {}
-
-    def tune(
-        self,
-        artifact: Artifact,
-        task: Task,
-        target: Target,
-        threads: int | None,
-        *,
-        known: Mapping[str, Any] | None = None,
-        kept: Mapping[str, Any] | None = None,
-        fastest: Mapping[int, Artifact] | None = None,
-    ) -> Tuned:
-        """See :meth:`Host.tune`: none are tried, but the build is run for the first time, in another process."""
-        with self.open(artifact, target) as session:
-            batch = batch_sizes(session, target)[0]
-            feeds = sample_feeds(session, task, batch)
-        with stored_feeds({batch: feeds}) as paths, workers([_as_written(artifact, target)], paths):
-            return Tuned(artifact)
+    def try_out(self, build: Build, target: Target, task: Task | None = None) -> None:
+        """See :meth:`Host.try_out`."""
+        batch = batch_sizes(build.session, target)[0]
+        feeds = {batch: sample_feeds(build.session, task, batch)}
+        with stored_feeds(feeds) as paths, workers([_as_written(build.artifact, target)], paths):
+            return
 
     def latency(
         self,

@@ -151,6 +151,19 @@ class Host(ABC):
         """
         return None
 
+    def try_out(self, build: Build, target: Target, task: Task | None = None) -> None:
+        """Run a build for the first time, in another process: a crash of its runtime takes nothing with it.
+
+        Args:
+            build: The build, opened.
+            target: What it is for.
+            task: Real samples to feed; None feeds seeded noise.
+
+        Raises:
+            NetworkError: It cannot be run, or its runtime crashes.
+        """
+        return
+
     def reference(
         self, artifact: Artifact, given: Artifact | None, task: Task, target: Target, threads: int | None
     ) -> tuple[Tuned, dict[int, Artifact]]:
@@ -179,6 +192,7 @@ class Host(ABC):
         known: Mapping[str, Any] | None = None,
         kept: Mapping[str, Any] | None = None,
         fastest: Mapping[int, Artifact] | None = None,
+        compared: bool = True,
     ) -> Tuned:
         """The artifact with the session options that make it fastest on the target; as it is, where none are tried.
 
@@ -190,6 +204,7 @@ class Host(ABC):
             known: Options that the first build of the back end was found to be fastest with; None for that build.
             kept: Options that stay as they are; None for none.
             fastest: Batch size → fp32 as :attr:`Reference.fastest` has it; None where it is not known.
+            compared: Whether options are compared; if not, those of ``known`` are taken.
         """
         return Tuned(artifact)
 

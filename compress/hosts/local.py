@@ -92,6 +92,12 @@ class LocalHost(Host):
             turns = take_turns(opened, batch, self.budget.seconds / MOST_STARTS)
         return math.exp(turns.log_ratio(0, 1))
 
+    def try_out(self, build: Build, target: Target, task: Task | None = None) -> None:
+        """See :meth:`Host.try_out`."""
+        feeds = self._feeds(build, task, target, first=True)
+        with stored_feeds(feeds) as paths, workers([build.artifact], paths):
+            return
+
     def reference(
         self, artifact: Artifact, given: Artifact | None, task: Task, target: Target, threads: int | None
     ) -> tuple[Tuned, dict[int, Artifact]]:
@@ -122,18 +128,22 @@ class LocalHost(Host):
         known: Mapping[str, Any] | None = None,
         kept: Mapping[str, Any] | None = None,
         fastest: Mapping[int, Artifact] | None = None,
+        compared: bool = True,
     ) -> Tuned:
         """See :meth:`Host.tune`: the default options and each other set of them take turns."""
         variants = _variants(artifact, target, threads, kept)
-        if not variants:
+        if not variants or (known is None and not compared):
             return Tuned(artifact)
+        as_before = replace(artifact, options={**artifact.options, **(known or {}), **(kept or {})})
+        if not compared:
+            return Tuned(as_before)
         with stored_feeds(self._feeds_of(artifact, task, target)) as paths:
             if known is not None:
                 first = next(iter(paths))
                 with workers([artifact], {first: paths[first]}) as (worker,):
                     slow = float(worker.calls(first, 0.0, least=2).min()) > _TUNED_MS
                 if slow:
-                    return Tuned(replace(artifact, options={**artifact.options, **known, **(kept or {})}))
+                    return Tuned(as_before)
             references = distinct((fastest or {}).values())
             found = compare([artifact, *variants, *references], paths)
         ours = range(1 + len(variants))

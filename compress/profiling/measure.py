@@ -93,6 +93,7 @@ def measure(
         conditions = host.conditions(artifact.options)
         with ExitStack() as stack:
             build = Build(artifact, stack.enter_context(host.open(artifact, target)))
+            host.try_out(build, target, task)
             reference = None
             if original is not None:
                 kept = original.outputs is not None and original.outputs.batch_size is not None
