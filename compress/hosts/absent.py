@@ -11,6 +11,7 @@ from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
 from compress.measuring.processes import stored_feeds, workers
 from compress.profiling.latency import sample_feeds, shapes_of
 from compress.record import Interval, Latency, Source
+from compress.shape_ranges import usual_shapes
 
 if TYPE_CHECKING:
     from compress.profiling.roofline import Estimate
@@ -54,7 +55,7 @@ class AbsentHost(Host):
         """See :meth:`Host.tune`: none are tried, but the build is run for the first time, in another process."""
         with self.open(artifact, target) as session:
             batch = batch_sizes(session, target)[0]
-            feeds = sample_feeds(session, task, batch)
+            feeds = sample_feeds(session, task, batch, usual_shapes(target.input_shapes, session.inputs))
         with stored_feeds({batch: feeds}) as paths, workers([_as_written(artifact, target)], paths):
             return Tuned(artifact)
 
@@ -85,6 +86,7 @@ class AbsentHost(Host):
                     throughput_per_s=1e3 * batch / own.total_ms,
                     iterations=0,
                     ratio=ratio,
+                    shapes=_shapes(build, task, target, batch) or {},
                 )
             )
         return tuple(figures)
@@ -113,5 +115,13 @@ def _estimate(build: Build, task: Task | None, target: Target, batch: int) -> Es
     from compress.profiling.roofline import estimate
 
     model = onnx.load(build.artifact.path, load_external_data=False)
-    shapes = None if task is None else shapes_of(sample_feeds(build.session, task, batch))
+    shapes = _shapes(build, task, target, batch)
     return estimate(layers(model, batch, shapes), target, batch)
+
+
+def _shapes(build: Build, task: Task | None, target: Target, batch: int) -> dict[str, list[int]] | None:
+    """The shapes that calls have; None where there is no data, and nothing else is known of open axes."""
+    usual = usual_shapes(target.input_shapes, build.session.inputs)
+    if task is None and not usual:
+        return None
+    return shapes_of(sample_feeds(build.session, task, batch, usual))
