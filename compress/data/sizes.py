@@ -6,13 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-import numpy as np
-
 from compress.closest import closest
 from compress.data.split import READ_SIZE, Array, Batch, Split
 from compress.errors import DataError, UsageError
 from compress.shape_ranges import Shape, ShapeRange, shape_text, with_size
-from compress.tensors import TensorSpec
+from compress.tensors import TensorSpec, with_length
 
 #: Input → its shapes, in order: one; the smallest and the largest; or the smallest, the usual and the largest. The name
 #: is empty for the only input.
@@ -234,7 +232,7 @@ def resized(
             size = array.shape[number]
             other = high if high != size else low
             if low != high and other != size:
-                found[name] = np.take(found[name], np.arange(other) % size, axis=number)
+                found[name] = with_length(found[name], number, other)
     return None if all(found[name] is array for name, array in example.items()) else found
 
 
