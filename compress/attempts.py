@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.backends.onnx_artifact import copied
+from compress.backends.tensorrt import optimization_profile
 from compress.choice import Limits, inside_margin, judged_latency, lowest_ratio
 from compress.competition import Competition, tuned_options
 from compress.errors import (
@@ -212,7 +214,26 @@ class Attempts:
         self.reporter.step("compiling")
         backend = load_backend(recipe.backend or self.host.backend.name)
         options = {**backend.default_options(self.target, self.threads), **recipe.session}
-        return backend.compile(compressed.to_onnx(), directory, options)
+        self.check_shapes(options)
+        artifact = backend.compile(compressed.to_onnx(), directory, options)
+        if self.host.source == "estimated":  # else the runtime itself says what it takes
+            from compress.lint import check_deployable
+
+            check_deployable(artifact.path, self.target)
+        return artifact
+
+    def check_shapes(self, options: Mapping[str, Any]) -> None:
+        """Refuse a build of which no engine can be made for the shapes that are asked.
+
+        Args:
+            options: Of its session.
+
+        Raises:
+            UsageError: Nothing tells the size of an axis, or the accelerator is asked for several.
+        """
+        if self.target.backend == "tensorrt":
+            dla = options.get("dla_core") is not None
+            optimization_profile(self.network.inputs, self.target, dla=dla)
 
     def tuned(
         self, artifact: Artifact, recipe: Recipe, directory: Path, history: History, *, compared: bool = True

@@ -11,13 +11,14 @@
     │   ├── RecipeError       an unknown technique, or a setting that is wrong
     │   ├── BundleError       a bundle or profile that is damaged or of another kind
     │   └── OutputError       the place where results should go
+    ├── NotDeployableError    exit 1: the target's runtime refuses what was built for it
     ├── UnavailableError      exit 4: the target or its back end is not on this machine
     │   ├── ConnectionLostError  a board stopped answering; what was measured is kept
     │   └── MachineChangedError  a board is in another power mode than the figures before
     └── InternalError         exit 5: a defect of compress itself
 
-Exit codes of the command: 0 success or pass, 1 the gate's fail, 2 usage, 3 the gate's inconclusive,
-4 not available, 5 internal, 130 interrupted.
+Exit codes of the command: 0 success or pass, 1 the gate's fail, or nothing that can be shipped, 2 usage, 3 the gate's
+inconclusive, 4 not available, 5 internal, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -87,6 +88,12 @@ class BundleError(UsageError):
 
 class OutputError(UsageError):
     """Results cannot be written where they should go."""
+
+
+class NotDeployableError(CompressError):
+    """The target's runtime refuses a graph: nothing of it can run there."""
+
+    exit_code = 1
 
 
 class UnavailableError(CompressError):

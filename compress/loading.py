@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.data.binding import matched
+from compress.data.sizes import Asked, resized
+from compress.data.split import Array
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network import Network, load_network
 from compress.onnx_graph.files import check_size
@@ -28,6 +30,7 @@ def load_for(
     factory: str | None = None,
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
+    shape: Asked | None = None,
     reporter: Reporter | None = None,
 ) -> tuple[Network, Task]:
     """Load a network on a sample of the data, and bind the data to its inputs and outputs.
@@ -39,6 +42,8 @@ def load_for(
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
         batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
             finds the axes by running two samples alone and together.
+        shape: Sizes of open axes that the user names; a module whose data has one size is opened for them. None names
+            none.
         reporter: Receives the progress.
 
     Returns:
@@ -55,7 +60,7 @@ def load_for(
     network = load_network(
         model,
         example=task.example(),
-        other=None if _is_onnx(model) else task.other_example(),
+        other=None if _is_onnx(model) else _of_other_size(task, shape, batch_axis),
         factory=factory,
         trust_pickle=trust_pickle,
         batch_axis=batch_axis,
@@ -88,6 +93,16 @@ def axis_notes(network: Network) -> tuple[str, ...]:
         number = "1 sample" if only == 1 else f"{only} samples"
         notes.append(f"the network takes {number} at a time, and is built for that")
     return tuple(notes)
+
+
+def _of_other_size(
+    task: Task, asked: Asked | None, batch_axis: Mapping[str, int] | None
+) -> Mapping[str, Array] | None:
+    """Samples of another height, width or length than the first: the data's own, else what the user asks for."""
+    found = task.other_example()
+    if found is None and asked:
+        return resized(task.example(), asked, batch_axis or {})
+    return found
 
 
 def _is_onnx(model: str | Path | torch.nn.Module) -> bool:

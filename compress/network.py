@@ -277,7 +277,7 @@ def _needed(example: Example | None) -> Example:
         raise NetworkError(
             "one batch of inputs to trace the network with",
             "none",
-            "give data (--data), or a shape (--input 1x3x32x32)",
+            "give data (--data), or a shape (--shape 1x3x32x32)",
         )
     return example
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from compress.attempts import Attempts
 from compress.bundle import Bundle, beside, check_replaceable, load_bundle
 from compress.choice import Choice, Limits, settings_notes
 from compress.competition import check_sessions, competition
+from compress.data.sizes import Asked, input_ranges
 from compress.errors import (
     RecipeError,
     UsageError,
@@ -27,9 +28,10 @@ from compress.profiling.accuracy import evidence_notes
 from compress.progress import Reporter
 from compress.recipe import Recipe
 from compress.search import ORIGINAL, most_candidates, propose
+from compress.shape_ranges import range_notes, shape_text
 from compress.shipping import BestSoFar
 from compress.target import Target, load_target
-from compress.task import MetricChoice, load_task
+from compress.task import MetricChoice, Task, load_task
 from compress.techniques import load_technique
 from compress.time_budget import TimeBudget
 
@@ -111,6 +113,7 @@ def optimize(
     factory: str | None = None,
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
+    shape: Asked | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -145,6 +148,9 @@ def optimize(
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
         batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
             finds the axes by running two samples alone and together.
+        shape: Sizes that engines are built for where an axis of an input is open besides the number of samples: input →
+            its shape, its smallest and largest, or these with the usual one between; ``""`` names the only input. None
+            takes those of the data.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
         reporter: Receives the progress.
@@ -178,8 +184,15 @@ def optimize(
         seed=seed,
     )
     network, task = load_for(
-        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+        task,
+        model,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        batch_axis=batch_axis,
+        shape=shape,
+        reporter=reporter,
     )
+    deployment = _with_input_shapes(deployment, network, task, shape)
     machine = connect(deployment, seconds, host, keep=keep_on_host, told=reporter.stage)
     deployment = machine.adapt(deployment)
     options = {
@@ -194,6 +207,7 @@ def optimize(
         "seed": seed,
         "factory": factory,
         "trust-pickle": trust_pickle,
+        "shape": [f"{name}={'..'.join(map(shape_text, each))}" for name, each in (shape or {}).items()],
         "batch-axis": [f"{name}={axis}" if name else str(axis) for name, axis in (batch_axis or {}).items()],
         "recipe": [str(recipe) for recipe in recipes if isinstance(recipe, str | Path)],
     }
@@ -208,7 +222,8 @@ def optimize(
         )
         reporter.plan(most)
         few = evidence_notes(task.metrics, len(task.evaluation), max_drop)
-        known = (*judging_notes(task.metrics, task.kinds), *few, *rivals.notes)
+        sizes = range_notes(deployment.input_shapes)
+        known = (*judging_notes(task.metrics, task.kinds), *sizes, *few, *rivals.notes)
         budget = TimeBudget.of(time_budget, start, machine, open_ended=trains or bool(own))
         for note in (*known, budget.plan(most, deployment, machine, seconds)):
             reporter.note(note)
@@ -242,8 +257,17 @@ def optimize(
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
-    told = (*axis_notes(network), *best.refused, *known, *settings_notes(choice.candidate), *stopped)
+    told = (*axis_notes(network), *known, *settings_notes(choice.candidate), *stopped)
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
+
+
+def _with_input_shapes(target: Target, network: Network, task: Task, asked: Asked | None) -> Target:
+    """The target with the sizes of open axes, where something is built there for certain sizes, or they are asked."""
+    engines = target.backend == "tensorrt" or "torch-tensorrt" in target.further_backends
+    if asked is None and not engines:
+        return target
+    splits = (task.evaluation, task.calibration)
+    return replace(target, input_shapes=input_ranges(network.inputs, splits, target.batch_sizes, asked))
 
 
 def _checked(recipes: Sequence[Recipe | str | Path]) -> list[Recipe]:

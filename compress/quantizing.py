@@ -18,6 +18,7 @@ from onnx import TensorProto
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.errors import RecipeError
 from compress.fitting import fitted
+from compress.lint import refusals
 from compress.loading import load_for
 from compress.metrics.agreement import agreement
 from compress.metrics.selection import judging_notes, select
@@ -77,6 +78,8 @@ class Quantized:
         accuracy: The same of the file, with its drop; None likewise.
         agreement: How often, or how closely, the file answers as the network does; None likewise.
         notes: What a person should know of how outputs are judged, one line each.
+        refused: Why the target's runtime will not take the file, by the rules of ``compress lint``, one line each; none
+            where nothing speaks against it, and for targets that are this machine.
     """
 
     path: Path
@@ -91,6 +94,7 @@ class Quantized:
     accuracy: Accuracy | None
     agreement: Accuracy | None
     notes: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As ``compress quantize --json`` prints it."""
@@ -215,6 +219,7 @@ def _written(
         accuracy=accuracies[1],
         agreement=accuracies[2],
         notes=judging_notes(context.task.metrics, context.task.kinds),
+        refused=() if context.target.here else refusals(onnx.load(written), context.target),
     )
     with written_safely(path):
         written.replace(path)

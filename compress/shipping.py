@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -138,8 +137,6 @@ class BestSoFar:
         notes: What a person should know besides, one line each.
         reporter: Is told what is on disk.
         candidates: Everything that this run tried so far, the original first.
-        refused: What the target's runtime will refuse in what is shipped, one line each, as far as it can be told on
-            this machine.
     """
 
     out: Path
@@ -153,7 +150,6 @@ class BestSoFar:
     notes: tuple[str, ...]
     reporter: Reporter
     candidates: list[Candidate] = field(default_factory=list)
-    refused: tuple[str, ...] = ()
     _shipped: Candidate | None = None
 
     def tried(self, candidate: Candidate) -> None:
@@ -179,11 +175,10 @@ class BestSoFar:
         chosen = choice.candidate
         assert chosen is not None
         path = self.history.path_of(chosen)
-        self.refused = refusal_notes(path, self.target) if self.host.source == "estimated" else ()
         notes = (
-            *self.refused,
             *self.notes,
             *settings_notes(chosen),
+            *_dla_notes(chosen, self.target),
             *rewrites_note(chosen.reports, self.target.name),
             *(() if complete else ("the search was not over when this bundle was written",)),
         )
@@ -204,30 +199,11 @@ class BestSoFar:
         self.reporter.ship(chosen.recipe.name)
 
 
-def refusal_notes(artifact: Path, target: Target) -> tuple[str, ...]:
-    """What a runtime that is not on this machine will refuse in a file, by the rules of ``compress lint``.
-
-    Args:
-        artifact: The file; only ONNX is looked into.
-        target: What it is for.
-
-    Returns:
-        A line for each rule that it breaks, with one of the nodes.
-    """
-    import onnx
-
-    from compress.lint import lint
-
-    if artifact.suffix != ".onnx":
+def _dla_notes(chosen: Candidate, target: Target) -> tuple[str, ...]:
+    """What the engine of a deep learning accelerator takes; none for a build that is not for one."""
+    if chosen.profile is None or chosen.profile.options.get("dla_core") is None:
         return ()
-    errors = [each for each in lint(onnx.load(artifact), target) if each.severity == "error"]
-    first = {each.rule: each for each in reversed(errors)}
-    counts = Counter(each.rule for each in errors)
-    return tuple(
-        f"{target.name} will refuse this build: {each.message}"
-        f"{f' ({counts[rule]} such nodes)' if counts[rule] > 1 else ''}; {each.fix} (compress lint tells all)"
-        for rule, each in first.items()
-    )
+    return (f"the DLA takes one shape: build.sh builds its engine for batch {min(target.batch_sizes)} alone",)
 
 
 def _sparse(artifact: Path) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 
 from compress.closest import closest
 from compress.errors import TargetError, UnavailableError
+from compress.shape_ranges import ShapeRange
 from compress.target_arithmetic import PEAK_OF, TENSORRT_FLAVOUR, Peaks, QuantizationFlavour
 from compress.toml_reader import Field, Flag, List, Number, Table, Text, check, read_toml
 
@@ -66,6 +67,8 @@ class Target:
         precisions: That are worth trying, in this order; ``fp32`` first.
         quantization: How int8 looks.
         batch_sizes: At which latency is told: 1 and a second one, unless the user asked for others.
+        input_shapes: Of inputs with open axes there, by name: what engines are built for. Empty where none is known; no
+            file of a target holds them (:mod:`compress.data.sizes`).
         calls_per_second: How often the device makes a call, such as for each frame of a camera; builds are then timed
             in paced calls too. None for calls back to back alone.
         launch_overhead_us: What one kernel costs however little it computes, microseconds; estimates take it where
@@ -111,6 +114,7 @@ class Target:
     further_backends: Mapping[str, FurtherBackend] = field(default_factory=dict, hash=False)
     further_providers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     calls_per_second: float | None = None
+    input_shapes: Mapping[str, ShapeRange] = field(default_factory=dict, hash=False)
 
     def for_backend(self, name: str) -> Target:
         """The target as a technique sees it that builds for one of its back ends: its flavour and precisions.

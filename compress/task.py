@@ -21,7 +21,7 @@ from compress.errors import DataError, MetricError
 from compress.metrics import Metric, load_metric
 from compress.metrics.output_kinds import KINDS, OutputKind, output_kinds
 from compress.metrics.selection import ByOutput, select
-from compress.tensors import TensorSpec
+from compress.tensors import TensorSpec, with_length
 
 #: A metric's name, a function, a metric, or one of these for each of several outputs; None chooses by the targets.
 MetricChoice = str | Callable[..., Any] | Metric | Mapping[str, "str | Callable[..., Any] | Metric"] | None
@@ -85,15 +85,31 @@ class Task:
         return next(self.calibration.take(rows).batches(size)).inputs
 
     def other_example(self) -> dict[str, Array] | None:
-        """A sample of another shape than :meth:`example`'s, by input name; None where the first samples are alike."""
-        looked = min(len(self.calibration), _LOOKED_AT)
-        shapes: dict[str, tuple[int, ...]] = {}
-        for batch in self.calibration.take(np.arange(looked)).batches(1):
-            found = {name: array.shape[1:] for name, array in batch.inputs.items()}
-            if shapes and found != shapes:
-                return dict(batch.inputs)
-            shapes = found
-        return None
+        """A sample of another shape than :meth:`example`'s, by input name; None where the samples are alike.
+
+        It differs along every axis that any of them differs in: where none does, it is the first that differs, with its
+        values repeated or left out.
+        """
+        first: dict[str, tuple[int, ...]] = {}
+        other: dict[str, Array] = {}
+        own: dict[tuple[str, int], int] = {}  # sizes of ``other`` that differ from the first sample's
+        seen: dict[tuple[str, int], int] = {}  # of any
+        looked = np.arange(min(len(self.calibration), _LOOKED_AT))
+        for batch in self.calibration.take(looked).batches(_LOOKED_AT):
+            first = first or {name: array.shape[1:] for name, array in batch.inputs.items()}
+            differs = {
+                (name, axis): size
+                for name, array in batch.inputs.items()
+                for axis, size in enumerate(array.shape[1:], start=1)
+                if size != first[name][axis - 1]
+            }
+            seen = differs | seen
+            if len(differs) > len(own):
+                other, own = dict(batch.rows(slice(1)).inputs), differs
+        for (name, axis), size in seen.items():
+            if (name, axis) not in own:
+                other[name] = with_length(other[name], axis, size)
+        return other or None
 
     def bind(
         self,

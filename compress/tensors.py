@@ -94,3 +94,12 @@ def take_samples(array: Array, rows: slice | np.ndarray[Any, np.dtype[np.int64]]
     """
     found: Array = array[(*[slice(None)] * axis, rows)]
     return found
+
+
+def with_length(array: Array, axis: int, length: int) -> Array:
+    """An array of another length along an axis: its own values, repeated from the start or left out at the end."""
+    size = array.shape[axis]
+    if size == length:
+        return array
+    found: Array = np.take(array, np.arange(length) % size, axis=axis)
+    return found

@@ -175,7 +175,7 @@ def run(
         raise NetworkError(
             "inputs the network takes",
             f"{given}, on which it fails: {essence(error)}",
-            "check the shape and the dtype of the data (--data, --input), and --batch-axis where it is given",
+            "check the shape and the dtype of the data (--data, --shape), and --batch-axis where it is given",
         ) from error
     if not outputs:
         raise NetworkError("a network that returns tensors", "none in what it returns", "return a tensor")

@@ -6,16 +6,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
 
 from compress import load_bundle, optimize
 from compress.progress import Reporter
 from compress.recipe import Recipe
 from compress.record import Profile
-from compress.shipping import refusal_notes
-from compress.target import load_target
 from tests.graphs import classifier, samples
 
 
@@ -59,23 +55,3 @@ def test_a_run_that_is_stopped_leaves_the_best_build_so_far_complete(tmp_path: P
     manifest = json.loads((tmp_path / "build" / "manifest.json").read_text())
     assert manifest["complete"] is True
     assert "the search was not over" not in (tmp_path / "build" / "report.md").read_text()
-
-
-def test_what_an_absent_runtime_will_refuse_is_told(tmp_path: Path) -> None:
-    scaler = [
-        helper.make_node("Scaler", [name], [f"{name}s"], f"scaler_{name}", domain="ai.onnx.ml", scale=[2.0])
-        for name in ("x", "xs")
-    ]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])]
-    outputs = [helper.make_tensor_value_info("xss", TensorProto.FLOAT, ["batch", 4])]
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
-    onnx.save(
-        helper.make_model(helper.make_graph(scaler, "g", inputs, outputs), opset_imports=opsets),
-        tmp_path / "m.onnx",
-    )
-    (told,) = refusal_notes(tmp_path / "m.onnx", load_target("jetson"))
-    assert told.startswith(f"{load_target('jetson').name} will refuse this build: ")
-    assert "Scaler" in told
-    assert "(2 such nodes)" in told
-    onnx.save(classifier(), tmp_path / "plain.onnx")
-    assert not refusal_notes(tmp_path / "plain.onnx", load_target("jetson"))

@@ -332,7 +332,15 @@ def test_it_needs_nothing_but_the_standard_library():
 def test_installed_it_reads_the_files_inside_the_package(tmp_path: Path):
     package = tmp_path / "compress"
     package.mkdir()
-    for name in ("__init__", "target", "target_arithmetic", "toml_reader", "closest", "errors"):
+    for name in (
+        "__init__",
+        "target",
+        "target_arithmetic",
+        "toml_reader",
+        "closest",
+        "errors",
+        "shape_ranges",
+    ):
         shutil.copy(Path(compress.__file__).parent / f"{name}.py", package)
     shutil.copytree(ROOT / "targets", package / "_targets")
     name, file = run_python(RUN, tmp_path).split()

@@ -93,3 +93,23 @@ def test_axes_in_which_samples_agree_stay_fixed():
         load_task({"x": RANDOM.standard_normal((20, 3, 8, 8)).astype(np.float32)}), Images().eval()
     )
     assert network.inputs[0].shape == ("batch", 3, 8, 8)
+
+
+def test_axes_in_which_no_two_samples_differ_at_once_are_all_opened():
+    data = batches((3, 8, 8), (3, 8, 12), (3, 12, 8))
+    network, task = load_for(load_task(data), Images().eval())
+    assert [isinstance(size, str) for size in network.inputs[0].shape] == [True, False, True, True]
+    assert sum(len(batch) for batch in task.evaluation.batches(4)) == len(task.evaluation)
+
+
+def test_another_example_is_the_datas_own_where_one_sample_differs_along_every_axis():
+    task = load_task(batches((3, 8, 8), (3, 8, 12), (3, 10, 14)), calibrates=False)
+    other = task.other_example()
+    assert other is not None
+    assert other["x"].shape == (1, 3, 10, 14)
+    assert any(
+        np.array_equal(other["x"][0], batch.inputs["x"][0])
+        for batch in task.evaluation.batches(1)
+        if batch.inputs["x"].shape == other["x"].shape
+    )
+    assert load_task(batches((3, 8, 8)), calibrates=False).other_example() is None

@@ -7,8 +7,11 @@ release: ``trtexec --help`` of TensorRT 8.5, 8.6, 10.3, 10.16 and 11.1.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from compress.errors import UsageError
+from compress.shape_ranges import ShapeRange, shape_text
 
 if TYPE_CHECKING:
     from compress.target import Target
@@ -33,7 +36,7 @@ def build_arguments(
 
     Args:
         target: Its TensorRT release decides which options exist; ``None`` is read as 10.x.
-        inputs: Those of dynamic batch get an optimization profile from batch 1 to the target's second size.
+        inputs: Those with open axes get an optimization profile; see :func:`optimization_profile`.
         precision: "fp32", "fp16" or "int8": what the graph holds. Releases before 10 are not strongly typed and
             need to be told.
         model: The ONNX file.
@@ -41,6 +44,9 @@ def build_arguments(
         workspace_mb: Memory that kernels may take while they are tried and run, MiB; None for all there is.
         dla_core: Deep learning accelerator to build for; what it cannot run falls back to the GPU.
         sparse: Try kernels for 2:4 weights too; each is taken only where the builder times it as faster.
+
+    Raises:
+        UsageError: See :func:`optimization_profile`.
     """
     release = release_of(target.tensorrt)
     arguments = [
@@ -61,18 +67,78 @@ def build_arguments(
         arguments.append(f"--memPoolSize=workspace:{workspace_mb}")
     if dla_core is not None:
         arguments += [f"--useDLACore={dla_core}", "--allowGPUFallback"]
-    if any(spec.dynamic_batch for spec in inputs):
-        first, second = target.batch_sizes[0], target.batch_sizes[-1]
-        for option, batch in (("minShapes", first), ("optShapes", first), ("maxShapes", second)):
-            arguments.append(f"--{option}={shapes(inputs, batch)}")
+    profile = optimization_profile(inputs, target, dla=dla_core is not None)
+    if profile:
+        for option, shapes in (
+            ("minShapes", {name: each.smallest for name, each in profile.items()}),
+            ("optShapes", {name: each.usual for name, each in profile.items()}),
+            ("maxShapes", {name: each.largest for name, each in profile.items()}),
+        ):
+            arguments.append(f"--{option}={shapes_text(shapes)}")
     return arguments
 
 
-def shapes(inputs: Sequence[TensorSpec], batch: int) -> str:
-    """The value of ``--shapes`` and its like: every input of dynamic batch at one size."""
-    return ",".join(
-        f"{spec.name}:{'x'.join(map(str, spec.with_batch(batch)))}" for spec in inputs if spec.dynamic_batch
-    )
+def optimization_profile(
+    inputs: Sequence[TensorSpec], target: Target, *, dla: bool = False
+) -> dict[str, ShapeRange]:
+    """The shapes that an engine takes, for each input with an open axis.
+
+    Args:
+        inputs: What the graph takes.
+        target: Its smallest batch size, which the engine is fastest at, and its largest; the sizes of other open axes
+            are its ``input_shapes``.
+        dla: Whether the engine is for a deep learning accelerator, which takes one shape: that of the first batch size.
+
+    Raises:
+        UsageError: Nothing tells the sizes of an open axis, or several sizes are asked of the accelerator.
+    """
+    batches = target.batch_sizes[:1] if dla else target.batch_sizes
+    profile = {}
+    for spec in inputs:
+        if not has_open_axis(spec):
+            continue
+        found = target.input_shapes.get(spec.name)
+        if found is None or not found.fits(spec):
+            found = _of_batches_alone(spec)
+        if dla and not found.one_size:
+            raise UsageError(
+                f"one shape of '{spec.name}' for an engine of the DLA",
+                str(found),
+                f"give data of one size, or name it: --shape {spec.name}={shape_text(found.usual)}",
+            )
+        counts = [*batches]
+        if found.samples is not None and not dla:
+            counts += [
+                shape[found.samples] for shape in (found.smallest, found.largest) if shape[found.samples]
+            ]
+        profile[spec.name] = found.with_batches(min(counts), min(batches), max(counts))
+    return profile
+
+
+def _of_batches_alone(spec: TensorSpec) -> ShapeRange:
+    """The shapes of an input whose only open axis counts the samples, which 0 stands for."""
+    samples = spec.batch_axis if spec.dynamic_batch else None
+    shape = [0 if axis == samples else size for axis, size in enumerate(spec.shape)]
+    opened = [f"{axis} ({size})" for axis, size in enumerate(shape) if isinstance(size, str)]
+    if opened:
+        form = shape_text(1 if axis == samples else size for axis, size in enumerate(spec.shape))
+        raise UsageError(
+            f"the size of axis {', '.join(opened)} of input '{spec.name}', to build an engine",
+            "an open axis and no data",
+            f"give data (--data), or the sizes: --shape {spec.name}={form}",
+        )
+    sizes = tuple(int(size) for size in shape)
+    return ShapeRange(sizes, sizes, sizes, samples)
+
+
+def has_open_axis(spec: TensorSpec) -> bool:
+    """Whether an axis of an input takes any size, be it that of the samples."""
+    return any(isinstance(size, str) for size in spec.shape)
+
+
+def shapes_text(shapes: Mapping[str, Sequence[int]]) -> str:
+    """The value of ``--shapes`` and its like: ``x:1x3x8x8,mask:1x8``."""
+    return ",".join(f"{name}:{shape_text(shape)}" for name, shape in shapes.items())
 
 
 def release_of(tensorrt: str | None) -> tuple[int, ...]:

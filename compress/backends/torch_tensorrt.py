@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 #: Every session setting that may appear in a manifest, with its default. ``arguments`` are further keyword arguments
 #: of ``torch_tensorrt.dynamo.compile``; ``batch_sizes`` are built for, and other batches are run in such parts.
-DEFAULTS: Mapping[str, Any] = {"precision": "fp32", "batch_sizes": (1, 8), "arguments": {}}
+#: ``shapes`` is the one shape of each input with further open axes, by its name; its number of samples counts not.
+DEFAULTS: Mapping[str, Any] = {"precision": "fp32", "batch_sizes": (1, 8), "shapes": {}, "arguments": {}}
 
 #: What float operators compute in, chosen operator by operator by Torch-TensorRT's own autocast.
 PRECISIONS = ("fp32", "fp16", "bf16")
@@ -53,7 +54,8 @@ class TorchTensorRt(Backend):
         """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx``, and its engines are built.
 
         Raises:
-            NetworkError: The graph is quantized, has open axes besides the batch, or an operator that cannot be run.
+            NetworkError: The graph is quantized, has open axes that no one size is known of, or an operator that cannot
+                be run.
             UsageError: An argument that the installed ``dynamo.compile`` does not take.
             UnavailableError: There is no Torch-TensorRT or no GPU.
         """
@@ -76,8 +78,9 @@ class TorchTensorRt(Backend):
         return TorchTensorRtSession(artifact)
 
     def default_options(self, target: Target, threads: int | None = None) -> dict[str, Any]:
-        """See :meth:`Backend.default_options`: fp32, built for the target's batch sizes."""
-        return {**DEFAULTS, "batch_sizes": list(target.batch_sizes)}
+        """See :meth:`Backend.default_options`: fp32, built for the target's batch sizes, and one size of other axes."""
+        shapes = {name: list(each.usual) for name, each in target.input_shapes.items() if each.one_size}
+        return {**DEFAULTS, "batch_sizes": list(target.batch_sizes), "shapes": shapes}
 
     def variants(
         self, options: Mapping[str, Any], target: Target, threads: int | None = None
@@ -110,7 +113,7 @@ class TorchTensorRtSession(Session):
         self._settings = settings_of(artifact.options)
         self._model: onnx.ModelProto | None
         self._model, self.inputs, self.outputs = read_graph(artifact.path)
-        check_fixed(self.inputs)
+        self._fixed = fixed(self.inputs, self._settings["shapes"])
         dynamic = any(spec.dynamic_batch for spec in self.inputs)
         self.batches = tuple(sorted(set(self._settings["batch_sizes"]))) if dynamic else (1,)
         self._built: dict[int, Any] = {}
@@ -123,7 +126,7 @@ class TorchTensorRtSession(Session):
             raise RuntimeError("the session is closed")
         if batch not in self._built:
             self._built[batch] = compiled(
-                self._model, self.inputs, batch, self._artifact.sha256, self._settings
+                self._model, self._fixed, batch, self._artifact.sha256, self._settings
             )
         return self._built[batch]
 
@@ -131,7 +134,7 @@ class TorchTensorRtSession(Session):
         """See :meth:`Session.run`: host to host, copies included; a batch of another size is run in parts."""
         if self._model is None:
             raise RuntimeError("the session is closed")
-        check_feeds(self.inputs, feeds)
+        check_feeds(self._fixed, feeds)
         size = next(
             (feeds[spec.name].shape[spec.batch_axis] for spec in self.inputs if spec.dynamic_batch), 1
         )
@@ -226,16 +229,31 @@ def check_float(model: onnx.ModelProto) -> None:
         )
 
 
-def check_fixed(inputs: Sequence[TensorSpec]) -> None:
-    """Make sure that nothing but the batch is open.
+def fixed(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> tuple[TensorSpec, ...]:
+    """Inputs of which nothing but the number of samples is open: an engine is built for one size of each other axis.
+
+    Args:
+        inputs: What the graph takes.
+        shapes: The shape that an input has, by its name.
 
     Raises:
-        NetworkError: Another axis of an input is.
+        NetworkError: Another axis is open, and no one size of it is known.
     """
+    found = []
     for spec in inputs:
-        if any(isinstance(size, str) for size in spec.sample_shape):
+        known: Sequence[int | str] = shapes.get(spec.name, spec.shape)
+        if len(known) != len(spec.shape):
+            known = spec.shape
+        sizes = [
+            size if isinstance(size, int) or (axis == spec.batch_axis and spec.dynamic_batch) else known[axis]
+            for axis, size in enumerate(spec.shape)
+        ]
+        sample = TensorSpec(spec.name, spec.dtype, tuple(sizes))
+        if any(isinstance(size, str) for size in sample.sample_shape):
             raise NetworkError(
-                "inputs of fixed shape but for the batch",
+                "inputs of one size but for the number of samples: Torch-TensorRT builds an engine for each",
                 str(spec),
-                "export the network with that axis fixed",
+                "use the back end tensorrt, or give data of one size",
             )
+        found.append(sample)
+    return tuple(found)

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.backends.torch_tensorrt import check_fixed, check_float, settings_of
+from compress.backends.torch_tensorrt import check_float, fixed, settings_of
 from compress.backends.torch_tensorrt_program import compile_arguments, exported, package
 from compress.errors import InternalError, NetworkError
 
@@ -79,7 +79,8 @@ def partition(model: onnx.ModelProto, options: Mapping[str, Any] | None = None, 
         batch: Number of samples, where it is open.
 
     Raises:
-        NetworkError: The graph is quantized, has open axes besides the batch, or an operator that cannot be run.
+        NetworkError: The graph is quantized, has open axes that no one size is known of, or an operator that cannot be
+            run.
         UsageError: An argument that the installed ``dynamo.compile`` does not take.
         UnavailableError: There is no Torch-TensorRT.
     """
@@ -91,7 +92,7 @@ def partition(model: onnx.ModelProto, options: Mapping[str, Any] | None = None, 
     check_float(model)
     prepared = prepare(model)
     inputs, _ = read_specs(prepared)
-    check_fixed(inputs)
+    inputs = fixed(inputs, settings["shapes"])
     arguments = compile_arguments(settings)
     program, sample = exported(prepared, inputs, batch)
     with tempfile.TemporaryDirectory(prefix="compress-") as directory:

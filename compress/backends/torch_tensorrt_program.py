@@ -266,6 +266,6 @@ def _key(sha256: str, batch: int, settings: Mapping[str, Any]) -> str:
     gpu: tuple[str | int, ...] = ()
     if torch.cuda.is_available() and DEVICE == "cuda":
         gpu = (torch.cuda.get_device_name(), *torch.cuda.get_device_capability())
-    options = {"precision": settings["precision"], "arguments": settings["arguments"]}
+    options = {name: settings[name] for name in ("precision", "shapes", "arguments")}
     told = json.dumps([sha256, batch, options, releases, gpu], sort_keys=True, default=str)
     return hashlib.sha256(told.encode()).hexdigest()[:32]

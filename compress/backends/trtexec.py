@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends.base import Artifact, Backend, Session
-from compress.backends.tensorrt import release_of, shapes
+from compress.backends.tensorrt import has_open_axis, release_of, shapes_text
 from compress.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from compress.target import Target
     from compress.tensors import TensorSpec
+
+#: Shape of each input that is fed, by its name.
+Shapes = Mapping[str, Sequence[int]]
 
 #: Recipes may set these in their session: which accelerator to build for, and engines to build of each candidate.
 DEFAULTS: Mapping[str, Any] = {"dla_core": None, "builds": 3, "cuda_graph": True}
@@ -76,7 +79,7 @@ class Trtexec(Backend):
 def timing_arguments(
     release: str,
     inputs: Sequence[TensorSpec],
-    batch: int,
+    shapes: Shapes,
     seconds: float,
     *,
     loaded: Mapping[str, str],
@@ -88,7 +91,7 @@ def timing_arguments(
     Args:
         release: Of TensorRT.
         inputs: What the engine takes.
-        batch: Samples in a call.
+        shapes: Of what is fed, by the input's name.
         seconds: Of timed calls; a second of them warms up before.
         loaded: Input name → file with its values.
         cuda_graph: Whether the call is captured, as a deployment does; DLA cannot be.
@@ -96,7 +99,7 @@ def timing_arguments(
     """
     arguments = [
         "--loadEngine=model.engine",
-        *_inputs(inputs, batch, loaded),
+        *_inputs(inputs, shapes, loaded),
         "--warmUp=1000",
         f"--duration={max(1, round(seconds))}",
         "--iterations=30",
@@ -114,12 +117,12 @@ def timing_arguments(
 
 
 def layer_arguments(
-    release: str, inputs: Sequence[TensorSpec], batch: int, *, loaded: Mapping[str, str], profile: str
+    release: str, inputs: Sequence[TensorSpec], shapes: Shapes, *, loaded: Mapping[str, str], profile: str
 ) -> list[str]:
     """Time each layer, in a run of its own since watching layers slows them and CUDA graphs hide them."""
     arguments = [
         "--loadEngine=model.engine",
-        *_inputs(inputs, batch, loaded),
+        *_inputs(inputs, shapes, loaded),
         "--warmUp=200",
         "--duration=1",
         "--iterations=10",
@@ -132,12 +135,12 @@ def layer_arguments(
 
 
 def output_arguments(
-    release: str, inputs: Sequence[TensorSpec], batch: int, *, loaded: Mapping[str, str], outputs: str
+    release: str, inputs: Sequence[TensorSpec], shapes: Shapes, *, loaded: Mapping[str, str], outputs: str
 ) -> list[str]:
     """Run an engine once on given inputs and keep what it answers."""
     arguments = [
         "--loadEngine=model.engine",
-        *_inputs(inputs, batch, loaded),
+        *_inputs(inputs, shapes, loaded),
         "--warmUp=0",
         "--duration=0",
         "--iterations=1",
@@ -146,8 +149,9 @@ def output_arguments(
     return [*arguments, "--includeDataTransfers"] if release_of(release) >= (11,) else arguments
 
 
-def _inputs(inputs: Sequence[TensorSpec], batch: int, loaded: Mapping[str, str]) -> list[str]:
-    given = [f"--shapes={shapes(inputs, batch)}"] if any(spec.dynamic_batch for spec in inputs) else []
+def _inputs(inputs: Sequence[TensorSpec], shapes: Shapes, loaded: Mapping[str, str]) -> list[str]:
+    opened = {spec.name: shapes[spec.name] for spec in inputs if has_open_axis(spec)}
+    given = [f"--shapes={shapes_text(opened)}"] if opened else []
     # A name may hold a colon; trtexec takes it in quotes of its own.
     files = ",".join(
         f"'{name}':{file}" if ":" in name or "," in name else f"{name}:{file}"

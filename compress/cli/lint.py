@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.cli.model_argument import InputShape, input_option, open_model
+from compress.cli.model_argument import InputShape, given_shapes, input_option, open_model
 from compress.cli.options import network_options
 from compress.json_text import json_text
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import onnx
 
     from compress.lint import Finding, Fixed
+    from compress.target import Target
 
 
 @click.command()
@@ -66,6 +67,8 @@ def lint(
     if backend is not None:
         deployment = deployment.for_backend(backend)
     opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+    if inputs and opened.format in ("onnx", "bundle"):  # others were traced with these shapes
+        deployment = _for_shapes(opened.model, deployment, inputs)
     fixed = None
     if mended is None:
         findings = compress.lint.lint(opened.model, deployment, dla=dla)
@@ -98,6 +101,19 @@ def lint(
             _tell_fixed(fixed, mended, difference)
         _tell_findings(findings, errors)
     click.get_current_context().exit(1 if errors else 0)
+
+
+def _for_shapes(model: onnx.ModelProto, target: Target, inputs: tuple[InputShape, ...]) -> Target:
+    """The target with the sizes that an engine is to be built for."""
+    from dataclasses import replace
+
+    from compress.data.sizes import input_ranges
+    from compress.formats.onnx_file import read_specs
+
+    _, shapes = given_shapes(model, inputs, None)
+    specs, _ = read_specs(model)
+    asked = {name: [shape] for name, shape in shapes.items()}
+    return replace(target, input_shapes=input_ranges(specs, (), target.batch_sizes, asked))
 
 
 def _written(original: onnx.ModelProto, fixed: Fixed, path: Path) -> float | None:

@@ -37,7 +37,7 @@ class OpenedModel:
 
 @dataclass(frozen=True)
 class InputShape:
-    """One ``--input``.
+    """One ``--shape``.
 
     Attributes:
         name: Empty where the inputs are given in order.
@@ -73,8 +73,9 @@ class InputShapeType(click.ParamType[InputShape]):
 
 
 def input_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--input``, once for each input of the network."""
+    """``--shape``, once for each input of the network; ``--input`` is its older name."""
     return click.option(
+        "--shape",
         "--input",
         "inputs",
         type=InputShapeType(),
@@ -143,7 +144,7 @@ def given_shapes(
     specs = input_specs(model)
     if len(inputs) > len(specs):
         names = ", ".join(spec.name for spec in specs)
-        raise UsageError(f"shapes for {names}", str(len(inputs)), "give --input once for each")
+        raise UsageError(f"shapes for {names}", str(len(inputs)), "give --shape once for each")
     ordered = zip(inputs, specs, strict=False)
     shapes = {given.name or spec.name: given.shape for given, spec in ordered}
     open_batch = {spec.name: spec.batch_axis for spec in specs if spec.dynamic_batch}

@@ -14,6 +14,7 @@ from compress.cli.options import (
     host_options,
     network_options,
 )
+from compress.cli.shape_option import shape_option
 from compress.json_text import json_text
 
 
@@ -21,6 +22,7 @@ from compress.json_text import json_text
 @click.argument("model", type=click.Path())
 @deployment_options
 @host_options
+@shape_option
 @click.option("--train-data", help="Data to train and calibrate on, in the same forms.")
 @click.option("--out", default="build", show_default=True, type=click.Path(), help="Directory of the bundle.")
 @click.option(
@@ -77,7 +79,8 @@ def optimize(
     content. An interrupted run goes on where it stopped when the same command is given again.
 
     \b
-    Exit codes: 0 a build was shipped, 1 none is inside the limits, 2 usage, 4 target not available, 5 internal.
+    Exit codes: 0 a build was shipped, 1 none is inside the limits, or the target refuses the network, 2 usage,
+    4 target not available, 5 internal.
     """
     from rich.console import Console
 

@@ -81,10 +81,8 @@ def profile(
     task, note = None, None
     if data is None and (metric is not None or image_options is not None):
         raise UsageError("--data with --metric and --image-…", "none", "give --data")
-    if inputs and (data is not None or host is not None):
-        raise UsageError(
-            "--input without --data and --host", "both", "leave --input out: the data has the shapes"
-        )
+    if inputs and data is not None:
+        raise UsageError("--shape or --data", "both", "leave --shape out: the data has the shapes")
     if data is not None:
         with kept_for_the_result():
             task, _ = load_evaluation(data, _measured(artifact), metric=metric, image_options=image_options)

@@ -66,7 +66,7 @@ def quantize(model: str, as_json: bool, **settings: Any) -> int:
     MODEL is what `compress optimize` takes. The file is written whole or not at all.
 
     \b
-    Exit codes: 0 written, 2 usage, 4 target not available, 5 internal.
+    Exit codes: 0 written, 1 written, and the target will refuse it, 2 usage, 4 target not available, 5 internal.
     """
     from rich.console import Console
 
@@ -80,7 +80,7 @@ def quantize(model: str, as_json: bool, **settings: Any) -> int:
     else:
         for line in _lines(result):
             click.echo(line)
-    return 0
+    return 1 if result.refused else 0
 
 
 def _lines(result: Quantized) -> Iterator[str]:
@@ -101,6 +101,7 @@ def _lines(result: Quantized) -> Iterator[str]:
             yield f"agreement with the original: {accuracy_text(result.agreement)}"
         yield f"  on {result.accuracy.samples} samples"
         yield from result.notes
+    yield from (f"{result.target} will refuse this file: {each}" for each in result.refused)
     yield from _placement(result)
 
 

@@ -238,7 +238,8 @@ def _board_check(
 
     graph = options.get("cuda_graph", True) and options.get("dla_core") is None
     loaded = {value.name: value.file for value in sample.inputs}
-    timing = timing_arguments(release or "10", inputs, sample.batch, 1.0, loaded=loaded, cuda_graph=graph)
+    shapes = {value.name: value.array.shape for value in sample.inputs}
+    timing = timing_arguments(release or "10", inputs, shapes, 1.0, loaded=loaded, cuda_graph=graph)
     # Where its files go is known only there.
     arguments = [each for each in timing if not each.startswith("--exportTimes")]
     comparisons = [

@@ -82,7 +82,8 @@ def gate(
     with ExitStack() as stack:
         place: Place = Here(stack)
         if host is not None:
-            place = _on_board(stack, host, target_of(ours, theirs, target), keep_on_host, told)
+            engines = _for_engines(target_of(ours, theirs, target), ours, theirs, task)
+            place = _on_board(stack, host, engines, keep_on_host, told)
         ours, theirs = place.runs_like(ours, theirs)
         our_session = stack.enter_context(place.open(ours))
         their_session = None if theirs.artifact is None else stack.enter_context(place.open(theirs))
@@ -96,6 +97,22 @@ def gate(
         for doubt in place.doubts():
             told(doubt)
         return checks
+
+
+def _for_engines(target: Target, ours: Subject, theirs: Subject, task: Task | None) -> Target:
+    """The target with the sizes that engines of both take: those of a bundle, else of the data."""
+    from compress.data.binding import bind_split
+    from compress.profiling.engine_shapes import for_engines, graph_inputs
+
+    for side in sorted((ours, theirs), key=lambda each: each.profile is None):  # bundles first
+        if side.artifact is None:
+            continue
+        inputs = graph_inputs(side.artifact.path)
+        splits = () if task is None else (bind_split(task.evaluation, inputs, "evaluation data"),)
+        found = for_engines(target, Path(side.name), inputs, splits)
+        if found.input_shapes:
+            return found
+    return target
 
 
 def _bound(

@@ -10,6 +10,7 @@ from compress.hosts.base import Build, Host, Reference, batch_sizes
 from compress.measuring.processes import stored_feeds, workers
 from compress.profiling.latency import sample_feeds, shapes_of
 from compress.record import Interval, Latency, Source
+from compress.shape_ranges import usual_shapes
 
 if TYPE_CHECKING:
     from compress.profiling.roofline import Estimate
@@ -36,7 +37,8 @@ class AbsentHost(Host):
     def try_out(self, build: Build, target: Target, task: Task | None = None) -> None:
         """See :meth:`Host.try_out`."""
         batch = batch_sizes(build.session, target)[0]
-        feeds = {batch: sample_feeds(build.session, task, batch)}
+        shapes = usual_shapes(target.input_shapes, build.session.inputs)
+        feeds = {batch: sample_feeds(build.session, task, batch, shapes)}
         with stored_feeds(feeds) as paths, workers([_as_written(build.artifact, target)], paths):
             return
 
@@ -67,6 +69,7 @@ class AbsentHost(Host):
                     throughput_per_s=1e3 * batch / own.total_ms,
                     iterations=0,
                     ratio=ratio,
+                    shapes=_shapes(build, task, target, batch) or {},
                 )
             )
         return tuple(figures)
@@ -95,5 +98,13 @@ def _estimate(build: Build, task: Task | None, target: Target, batch: int) -> Es
     from compress.profiling.roofline import estimate
 
     model = onnx.load(build.artifact.path, load_external_data=False)
-    shapes = None if task is None else shapes_of(sample_feeds(build.session, task, batch))
+    shapes = _shapes(build, task, target, batch)
     return estimate(layers(model, batch, shapes), target, batch)
+
+
+def _shapes(build: Build, task: Task | None, target: Target, batch: int) -> dict[str, list[int]] | None:
+    """The shapes that calls have; None where there is no data, and nothing else is known of open axes."""
+    usual = usual_shapes(target.input_shapes, build.session.inputs)
+    if task is None and not usual:
+        return None
+    return shapes_of(sample_feeds(build.session, task, batch, usual))

@@ -12,10 +12,13 @@ from compress.backends.feeds import check_feeds
 from compress.backends.tensorrt import release_of
 from compress.backends.trtexec import output_arguments
 from compress.backends.trtexec_output import outputs_of
+from compress.errors import DataError
+from compress.shape_ranges import shape_text
 from compress.tensors import take_samples
 
 if TYPE_CHECKING:
     from compress.hosts.engines import Engine, Engines
+    from compress.shape_ranges import ShapeRange
     from compress.tensors import TensorSpec
 
 
@@ -27,7 +30,7 @@ class EngineSession(Session):
         engine: The build.
         inputs: What the graph takes.
         outputs: What it gives.
-        batches: Smallest and largest batch of the engine's optimization profile.
+        profile: The engine's optimization profile: the shapes that it takes of each input with an open axis.
     """
 
     def __init__(
@@ -36,31 +39,36 @@ class EngineSession(Session):
         engine: Engine,
         inputs: tuple[TensorSpec, ...],
         outputs: tuple[TensorSpec, ...],
-        batches: tuple[int, int],
+        profile: Mapping[str, ShapeRange],
     ) -> None:
         self.inputs, self.outputs = inputs, outputs
         self.engine = engine
         self._engines = engines
-        self._batches = batches
+        self._profile = profile
+        self._samples = {name: each.samples for name, each in profile.items() if each.samples is not None}
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        """See :meth:`Session.run`; a batch larger than the engine takes is run in parts."""
+        """See :meth:`Session.run`; a batch larger than the engine takes is run in parts.
+
+        Raises:
+            DataError: Also of sizes that the engine was not built for.
+        """
         check_feeds(self.inputs, feeds)
-        if not any(spec.dynamic_batch for spec in self.inputs):
-            return self._answer(feeds, 1)
-        least, most = self._batches
-        size = next(feeds[spec.name].shape[spec.batch_axis] for spec in self.inputs if spec.dynamic_batch)
+        self._check_sizes(feeds)
+        if not self._samples:
+            return self._answer(feeds)
+        first, axis = next(iter(self._samples.items()))
+        least, most = self._profile[first].smallest[axis], self._profile[first].largest[axis]
+        size = feeds[first].shape[axis]
         parts = []
         for start in range(0, size, most):
             count = min(most, size - start)
             rows = np.minimum(np.arange(start, start + max(count, least)), size - 1)
             part = {
-                spec.name: take_samples(feeds[spec.name], rows, spec.batch_axis)
-                if spec.dynamic_batch
-                else feeds[spec.name]
-                for spec in self.inputs
+                name: take_samples(array, rows, self._samples[name]) if name in self._samples else array
+                for name, array in feeds.items()
             }
-            answers = self._answer(part, len(rows))
+            answers = self._answer(part)
             parts.append(
                 [
                     take_samples(answer, slice(count), spec.batch_axis) if spec.dynamic_batch else answer
@@ -73,6 +81,14 @@ class EngineSession(Session):
             else parts[0][index]
             for index, spec in enumerate(self.outputs)
         ]
+
+    def takes_batch(self, size: int) -> bool:
+        """Whether the engine takes so many samples at once."""
+        return all(
+            each.smallest[each.samples] <= size <= each.largest[each.samples]
+            for each in self._profile.values()
+            if each.samples is not None
+        )
 
     def plan(self) -> tuple[bytes, dict[str, Any]]:
         """The engine as TensorRT serialised it, and what it belongs to: it runs nowhere else.
@@ -93,10 +109,20 @@ class EngineSession(Session):
     def close(self) -> None:
         """See :meth:`Session.close`; engines stay until the host is closed."""
 
-    def _answer(self, feeds: Mapping[str, np.ndarray[Any, Any]], batch: int) -> list[np.ndarray[Any, Any]]:
+    def _check_sizes(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        for name, each in self._profile.items():
+            if not each.takes(feeds[name].shape):
+                raise DataError(
+                    f"'{name}' of a shape that the engine was built for, {each}",
+                    shape_text(feeds[name].shape),
+                    "feed such shapes, or build it for others: --shape",
+                )
+
+    def _answer(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         loaded = load(self._engines, self.engine, self.inputs, feeds)
+        shapes = {name: array.shape for name, array in feeds.items()}
         release = self._engines.board.tensorrt
-        arguments = output_arguments(release, self.inputs, batch, loaded=loaded, outputs="outputs.json")
+        arguments = output_arguments(release, self.inputs, shapes, loaded=loaded, outputs="outputs.json")
         self._engines.run(self.engine, arguments, "run an engine", writes=["outputs.json"])
         return outputs_of(self._engines.take(self.engine, "outputs.json"), self.outputs)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from compress.backends.base import Artifact, Session
+from compress.backends.tensorrt import optimization_profile
 from compress.backends.trtexec import DEFAULTS, Trtexec, layer_arguments, timing_arguments
 from compress.backends.trtexec_output import call_times, coverage_of, layer_times
 from compress.errors import (
@@ -35,9 +36,10 @@ from compress.hosts.machine import fingerprint_id
 from compress.hosts.shell import Shell
 from compress.hosts.telemetry import power_w, throttled
 from compress.onnx_graph.precision import precision_of
-from compress.profiling.latency import LEVEL, sample_feeds, summary
+from compress.profiling.latency import LEVEL, sample_feeds, shapes_of, summary
 from compress.profiling.noise import drift
 from compress.record import Interval, Latency, Source
+from compress.shape_ranges import usual_shapes
 from compress.statistics.quantiles import quantile_interval
 
 if TYPE_CHECKING:
@@ -186,8 +188,8 @@ class TensorRtHost(Host):
         with OnnxRuntime().open(as_written) as here:
             inputs, outputs = here.inputs, here.outputs
         engine = self._engines.engine(artifact, inputs, precision_of(artifact.path), target, 0)
-        batches = (target.batch_sizes[0], target.batch_sizes[-1])
-        return EngineSession(self._engines, engine, inputs, outputs, batches)
+        profile = optimization_profile(inputs, target, dla=artifact.options.get("dla_core") is not None)
+        return EngineSession(self._engines, engine, inputs, outputs, profile)
 
     def latency(
         self,
@@ -200,11 +202,9 @@ class TensorRtHost(Host):
         """See :meth:`Host.latency`: by ``trtexec``, copies included, engines of both in turns."""
         original = None if reference is None else reference.original
         count = int(build.artifact.options.get("builds", DEFAULTS["builds"]))
-        own = [self._engine(build, target, index) for index in range(count)]
-        other = None if original is None else [self._engine(original, target, at) for at in range(count)]
         watched = self._watched[_identity(build)] = _Watched()
         figures = tuple(
-            self._timed(build, own, other, task, batch, watched)
+            self._timed(build, original, count, task, batch, target, watched)
             for batch in batch_sizes(build.session, target)
         )
         self.check_unchanged()  # What was timed half in another power mode is not to be recorded.
@@ -224,12 +224,12 @@ class TensorRtHost(Host):
         """
         count = int(build.artifact.options.get("builds", DEFAULTS["builds"]))
         batch = batch_sizes(build.session, target)[0]
-        feeds = sample_feeds(build.session, task, batch)
+        feeds = _feeds(build.session, task, batch, target)
         sides = (build, other) if number % 2 == 0 else (other, build)
         runs = []
         for side in sides:
-            engine, seen = self._engine(side, target, number % count), _Watched()
-            times = self._times(engine, _session(side), feeds, batch, _PAIR_SECONDS, seen)
+            engine, seen = self._engine(side, target, number % count, batch), _Watched()
+            times = self._times(engine, _session(side), feeds, _PAIR_SECONDS, seen)
             runs.append(EngineRun(times, seen.power_w[0] if seen.power_w else None, tuple(seen.doubts)))
         return (runs[0], runs[1]) if number % 2 == 0 else (runs[1], runs[0])
 
@@ -237,9 +237,12 @@ class TensorRtHost(Host):
         """See :meth:`Host.layers`: of the first engine, timed in a run of its own."""
         session = _session(build)
         batch = batch_sizes(session, target)[0]
-        loaded = load(self._engines, session.engine, session.inputs, sample_feeds(session, task, batch))
+        feeds = _feeds(session, task, batch, target)
+        loaded = load(self._engines, session.engine, session.inputs, feeds)
         release = self.board.tensorrt
-        arguments = layer_arguments(release, session.inputs, batch, loaded=loaded, profile="profile.json")
+        arguments = layer_arguments(
+            release, session.inputs, shapes_of(feeds), loaded=loaded, profile="profile.json"
+        )
         self._engines.run(session.engine, arguments, "time layers", writes=["profile.json"])
         times = layer_times(self._engines.take(session.engine, "profile.json"))
         total = sum(times.values()) or 1.0
@@ -283,9 +286,12 @@ class TensorRtHost(Host):
         """Not told: the tool does not say what it takes."""
         return None
 
-    def _engine(self, build: Build, target: Target, index: int) -> Engine:
+    def _engine(self, build: Build, target: Target, index: int, batch: int) -> Engine:
+        """One of several builds; for an accelerator, which takes one shape, that of the batch size."""
         session = _session(build)
-        if index == 0:
+        if build.artifact.options.get("dla_core") is not None:
+            target = replace(target, batch_sizes=(batch,))
+        if index == 0 and session.takes_batch(batch):
             return session.engine
         return self._engines.engine(
             build.artifact, session.inputs, precision_of(build.artifact.path), target, index
@@ -294,15 +300,20 @@ class TensorRtHost(Host):
     def _timed(
         self,
         build: Build,
-        own: list[Engine],
-        other: list[Engine] | None,
+        original: Build | None,
+        count: int,
         task: Task | None,
         batch: int,
+        target: Target,
         watched: _Watched,
     ) -> Latency:
         """One batch size: each build and its opponent in turns, the order flipped each time."""
+        own = [self._engine(build, target, index, batch) for index in range(count)]
+        other = (
+            None if original is None else [self._engine(original, target, at, batch) for at in range(count)]
+        )
         of_batch = _Watched()
-        feeds = sample_feeds(build.session, task, batch)
+        feeds = _feeds(build.session, task, batch, target)
         seconds = self._seconds / (len(own) * _TURNS)
         runs: list[tuple[int, Times]] = []
         log_ratios = []
@@ -312,12 +323,12 @@ class TensorRtHost(Host):
             times = {}
             for engine in pair if turn % 2 == 0 else reversed(pair):
                 seen = of_batch if engine is own[index] else _Watched()
-                times[id(engine)] = self._times(engine, _session(build), feeds, batch, seconds, seen)
+                times[id(engine)] = self._times(engine, _session(build), feeds, seconds, seen)
             runs.append((index, times[id(own[index])]))
             if other is not None:
                 medians = [float(np.median(times[id(each)])) for each in pair]
                 log_ratios.append(math.log(medians[0] / medians[1]))
-        latency = _over_builds(runs, batch)
+        latency = replace(_over_builds(runs, batch), shapes=shapes_of(feeds))
         watched.doubts += of_batch.doubts
         if watched.call_ms is None:  # energy is told of the first batch size, and of nothing else
             watched.call_ms, watched.power_w = latency.p50_ms, of_batch.power_w
@@ -337,7 +348,6 @@ class TensorRtHost(Host):
         engine: Engine,
         session: EngineSession,
         feeds: Mapping[str, np.ndarray[Any, Any]],
-        batch: int,
         seconds: float,
         seen: _Watched,
     ) -> Times:
@@ -346,7 +356,7 @@ class TensorRtHost(Host):
         arguments = timing_arguments(
             self.board.tensorrt,
             session.inputs,
-            batch,
+            shapes_of(feeds),
             seconds,
             loaded=loaded,
             cuda_graph=engine.artifact.options.get("cuda_graph", True)
@@ -409,3 +419,10 @@ def _session(build: Build) -> EngineSession:
     if not isinstance(build.session, EngineSession):
         raise InternalError("an engine of this host", type(build.session).__name__, "report this as a defect")
     return build.session
+
+
+def _feeds(
+    session: Session, task: Task | None, batch: int, target: Target
+) -> dict[str, np.ndarray[Any, Any]]:
+    """A batch of the shapes that engines are fastest at."""
+    return sample_feeds(session, task, batch, usual_shapes(target.input_shapes, session.inputs))

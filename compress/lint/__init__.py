@@ -5,6 +5,7 @@ from __future__ import annotations
 from compress.lint.checks import RULES, lint
 from compress.lint.findings import Finding
 from compress.lint.fixing import REWRITES, Fixed, fix
+from compress.lint.refusals import check_deployable, refusals
 from compress.lint.sarif import sarif
 
-__all__ = ["REWRITES", "RULES", "Finding", "Fixed", "fix", "lint", "sarif"]
+__all__ = ["REWRITES", "RULES", "Finding", "Fixed", "check_deployable", "fix", "lint", "refusals", "sarif"]

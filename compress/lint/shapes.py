@@ -13,8 +13,13 @@ _SOURCE = "TensorRT developer guide, Working with Dynamic Shapes"
 def open_axes(subject: Subject) -> Iterator[Finding]:
     """Only the batch is open: every other open axis needs its range, and kernels are chosen for one size in it."""
     for spec in input_specs(subject.graph.model):
-        axes = [f"{axis} ({size})" for axis, size in enumerate(spec.shape) if axis and isinstance(size, str)]
-        if not axes:
+        axes = [
+            f"{axis} ({size})"
+            for axis, size in enumerate(spec.shape)
+            if axis != spec.batch_axis and isinstance(size, str)
+        ]
+        known = subject.target.input_shapes.get(spec.name)
+        if not axes or (known is not None and known.fits(spec)):
             continue
         form = "x".join(str(size) if isinstance(size, int) else f"<{size}>" for size in spec.shape)
         profile = " ".join(f"--{option}Shapes={spec.name}:{form}" for option in ("min", "opt", "max"))
@@ -24,6 +29,7 @@ def open_axes(subject: Subject) -> Iterator[Finding]:
             spec.name,
             f"axis {', '.join(axes)} is open: TensorRT needs its smallest, usual and largest size, is fast at the"
             " usual one, and its DLA takes none",
-            f"export with a fixed size, or give the sizes in the optimization profile ({profile})",
+            "compress optimize builds for the sizes of its data or of --shape; with trtexec give the optimization"
+            f" profile ({profile})",
             _SOURCE,
         )

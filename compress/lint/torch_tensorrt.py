@@ -10,15 +10,16 @@ from compress.lint.findings import Finding, Subject
 
 def divided(subject: Subject) -> Iterator[Finding]:
     """What stays in PyTorch, and why; a graph that cannot be compiled at all is an error."""
-    from compress.backends.torch_tensorrt import check_fixed, check_float
+    from compress.backends.torch_tensorrt import TorchTensorRt, check_float, fixed
     from compress.backends.torch_tensorrt_partition import partition
     from compress.formats.onnx_file import read_specs
 
     model = subject.graph.model
     try:
         check_float(model)
-        check_fixed(read_specs(model)[0])
-        found = partition(model)
+        options = TorchTensorRt().default_options(subject.target)
+        fixed(read_specs(model)[0], options["shapes"])
+        found = partition(model, options)
     except UnavailableError as error:
         message = f"not checked what would stay in PyTorch: {error.found}"
         yield Finding("partition", "note", "", message, error.todo)

@@ -68,8 +68,38 @@ def as_it_runs(
             for rows in (fixed or {1, 2})
         ]
     except Exception:  # noqa: BLE001 - binding the data tells what does not fit
-        return model
+        return model if fixed else _for_one_sample(model, run, samples, axes)
     return with_given_shapes(model, given)
+
+
+def _for_one_sample(
+    model: onnx.ModelProto, run: Run, samples: Mapping[str, Array], axes: Mapping[str, int]
+) -> onnx.ModelProto:
+    """The model for one sample at a time, where the file leaves their number open and the network takes no other.
+
+    Exporters write the one number that they saw into a Reshape, and leave the axis open.
+    """
+    try:
+        given = run({name: _batch(samples[name], 1, axis) for name, axis in axes.items()})
+    except Exception:  # noqa: BLE001 - what opens it for use tells why
+        return model
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    del fixed.graph.value_info[:]  # they may name the axis that is open no more
+    counted = {
+        value.name: value.type.tensor_type.shape.dim[axes[value.name]]
+        for value in fixed.graph.input
+        if value.name in axes
+    }
+    names = {dim.dim_param for dim in counted.values()} - {""}
+    for dim in counted.values():
+        dim.dim_value = 1
+    for value, output in zip(fixed.graph.output, given, strict=True):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            open_first = axis == 0 and not dim.HasField("dim_value") and output.shape[:1] == (1,)
+            if dim.dim_param in names or open_first:
+                dim.dim_value = 1
+    return fixed
 
 
 def _runner(model: onnx.ModelProto, held: Mapping[str, Array]) -> Run:

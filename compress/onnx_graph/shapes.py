@@ -211,7 +211,7 @@ def _set_input_shapes(sketch: onnx.ModelProto, batch: int, shapes: Mapping[str, 
             raise NetworkError(
                 "a size for every axis of the inputs",
                 f"an axis of {spec} left open",
-                f"give the shape of '{spec.name}' (--input {spec.name}=1x…)",
+                f"give the shape of '{spec.name}' (--shape {spec.name}=1x…)",
             )
         new_shape = onnx.helper.make_tensor_type_proto(tensor_type.elem_type, sizes).tensor_type.shape
         tensor_type.shape.CopyFrom(new_shape)

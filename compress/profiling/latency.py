@@ -27,6 +27,7 @@ from compress.tensors import BATCH, fixed_batch
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
+    from compress.data import Batch
     from compress.task import Task
     from compress.tensors import TensorSpec
 
@@ -117,7 +118,8 @@ def sample_feeds(
         session: Its inputs say what is wanted.
         task: Its first evaluation samples are taken; times may depend on values. None takes noise.
         batch: Samples, where the network takes any number.
-        shapes: Shapes of the noise, for inputs with open axes; an open batch takes ``batch`` all the same.
+        shapes: Shapes of inputs with open axes: of the noise, or of the samples that are taken where any has them; an
+            open batch takes ``batch`` all the same.
 
     Raises:
         DataError: There is no data, and an axis of an input is open beside the batch: nothing says how long it is; or a
@@ -126,20 +128,44 @@ def sample_feeds(
     fixed = fixed_batch(session.inputs) or batch
     if task is None:
         return _noise(session.inputs, batch, shapes)
-    rows = _alike(task, fixed)
+    rows = _of_shapes(task, fixed, _by_name(session.inputs, shapes)) if shapes else np.empty(0, np.int64)
+    if not len(rows):
+        rows = _alike(task, fixed)
     return next(iter(task.evaluation.take(rows[np.arange(fixed) % len(rows)]).batches(fixed))).inputs
+
+
+def _of_shapes(
+    task: Task, most: int, wanted: Mapping[str, Sequence[int]]
+) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Rows of the first samples of these shapes, ``(n,)``, at most so many."""
+    found: list[int] = []
+    row = 0
+    for part in task.evaluation.batches(max(most, _LOOKED_AT)):
+        shapes = _sample_shapes(part)
+        if all(shapes[name] == _without(shape, part.axes.get(name, 0)) for name, shape in wanted.items()):
+            found.extend(range(row, row + len(part)))
+        row += len(part)
+        if len(found) >= most:
+            break
+    return np.array(found[:most], np.int64)
+
+
+def _sample_shapes(batch: Batch) -> dict[str, tuple[int, ...]]:
+    """The shape of each input without the axis that counts samples."""
+    return {name: _without(array.shape, batch.axes.get(name, 0)) for name, array in batch.inputs.items()}
+
+
+def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
+    return (*shape[:axis], *shape[axis + 1 :])
 
 
 def _alike(task: Task, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Rows of the first samples that share the commonest shape, ``(n,)``, at most so many."""
     looked = np.arange(min(len(task.evaluation), max(most, _LOOKED_AT)))
-    found: dict[tuple[object, ...], list[int]] = {}
+    found: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     row = 0
     for part in task.evaluation.take(looked).batches(most):
-        shape = tuple(
-            array.shape[: part.axes.get(name, 0)] + array.shape[part.axes.get(name, 0) + 1 :]
-            for name, array in part.inputs.items()
-        )
+        shape = tuple(_sample_shapes(part).values())
         found.setdefault(shape, []).extend(range(row, row + len(part)))
         row += len(part)
         if len(found[shape]) >= most and len(found) == 1:
@@ -164,7 +190,7 @@ def _noise(
             raise DataError(
                 f"the size of every axis of {spec}, to time calls with",
                 "an open axis and no data",
-                "give data (--data), or for compress profile and inspect the shape (--input)",
+                f"give data (--data), or the shape: --shape {spec.name}=1x…",
             )
         sizes = [int(size) for size in shape]
         floating = np.issubdtype(np.dtype(spec.dtype), np.floating)
@@ -175,7 +201,7 @@ def _noise(
 def _by_name(inputs: Sequence[TensorSpec], given: GivenShapes) -> dict[str, Sequence[int]]:
     names = [spec.name for spec in inputs]
     if len(given) > len(names):
-        raise DataError(f"shapes for {', '.join(names)}", str(len(given)), "give --input once for each")
+        raise DataError(f"shapes for {', '.join(names)}", str(len(given)), "give --shape once for each")
     found: dict[str, Sequence[int]] = {}
     for spec, (name, shape) in zip(inputs, given, strict=False):
         known = {each.name: each for each in inputs}

@@ -17,6 +17,7 @@ from compress.hosts.local import LocalHost
 from compress.hosts.machine import fingerprint
 from compress.metrics.output_kinds import OutputKind
 from compress.onnx_graph.files import sha256_of, size_of
+from compress.profiling.engine_shapes import for_engines, graph_inputs
 from compress.profiling.latency import Budget, GivenShapes
 from compress.profiling.measure import measure
 from compress.profiling.noise import doubts
@@ -59,7 +60,7 @@ def profile_artifact(
         batches: Batch sizes; none takes the target's. Two or more are also those of the offline scenario.
         scenarios: Of MLPerf Inference, to measure too.
         seconds: Of timing per batch size, and of warm-up at the most.
-        shapes: Shapes of the noise, for inputs with open axes, where there is no data.
+        shapes: Of inputs with open axes, where there is no data: of the noise, and what engines are built for.
         reporter: Receives the progress.
 
     Raises:
@@ -77,7 +78,7 @@ def profile_artifact(
             raise UsageError(
                 "--host or --scenario", "both", "leave one out: trtexec makes single calls alone"
             )
-        return _on_host(path, deployment, host, keep_on_host, task, seconds, reporter or Reporter())
+        return _on_host(path, deployment, host, keep_on_host, task, seconds, shapes, reporter or Reporter())
     if not deployment.here:
         raise UnavailableError(
             "a target to measure on",
@@ -116,6 +117,7 @@ def _on_host(
     keep: bool,
     task: Task | None,
     seconds: float,
+    shapes: GivenShapes,
     reporter: Reporter,
 ) -> Profile:
     """Engines of the graph, built and measured where TensorRT is."""
@@ -127,12 +129,13 @@ def _on_host(
             as_written = replace(artifact, options={"qdq_fusion": False})
             with load_backend("onnxruntime").open(as_written) as session:
                 task = bound_to(task, session, artifact.path, kinds)
+        splits = () if task is None else (task.evaluation,)
         return measure(
             replace(artifact, backend=machine.backend.name, options=options),
             name,
             host=machine,
             task=task,
-            target=machine.adapt(target),
+            target=machine.adapt(for_engines(target, path, graph_inputs(artifact.path), splits, shapes)),
             original=None,
             fingerprint=machine.fingerprint(),
             network=network,

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from compress.backends.tensorrt import build_arguments, build_script
+from compress.errors import UsageError
+from compress.shape_ranges import ShapeRange
 from compress.target import load_target
 from compress.tensors import TensorSpec
 
@@ -38,6 +40,48 @@ def test_dynamic_batch_gets_an_optimization_profile() -> None:
     assert f"--maxShapes=x:{load_target('jetson').batch_sizes[1]}x3x8x8" in arguments
     fixed = [TensorSpec("x", "float32", (1, 3, 8, 8))]
     assert not any("Shapes" in argument for argument in build_arguments(load_target("jetson"), fixed, "int8"))
+
+
+def test_open_axes_are_built_for_the_sizes_that_are_known() -> None:
+    inputs = [
+        TensorSpec("x", "float32", ("batch", 3, "height", "width")),
+        TensorSpec("state", "float32", (1, "steps")),
+        TensorSpec("scale", "float32", (1,)),
+    ]
+    ranges = {
+        "x": ShapeRange((1, 3, 16, 20), (1, 3, 32, 48), (8, 3, 64, 64), 0),
+        "state": ShapeRange((1, 5), (1, 7), (1, 9), None),
+    }
+    target = replace(load_target("jetson"), input_shapes=ranges)
+    arguments = build_arguments(target, inputs, "int8")
+    assert "--minShapes=x:1x3x16x20,state:1x5" in arguments
+    assert "--optShapes=x:1x3x32x48,state:1x7" in arguments
+    assert "--maxShapes=x:8x3x64x64,state:1x9" in arguments
+    more = build_arguments(replace(target, batch_sizes=(2, 32)), inputs, "int8")
+    assert "--maxShapes=x:32x3x64x64,state:1x9" in more
+    # which batch size decides changes no engine
+    assert build_arguments(replace(target, batch_sizes=(32, 2)), inputs, "int8") == more
+
+
+def test_an_axis_of_which_no_size_is_known_is_refused() -> None:
+    inputs = [TensorSpec("x", "float32", ("batch", 3, "height", 8))]
+    with pytest.raises(UsageError, match=r"axis 2 \(height\) of input 'x'.*--shape x=1x3xheightx8"):
+        build_arguments(load_target("jetson"), inputs, "int8")
+    other = replace(load_target("jetson"), input_shapes={"x": ShapeRange((1, 9), (1, 9), (1, 9), 0)})
+    with pytest.raises(UsageError, match="height"):  # that of another graph's input of this name
+        build_arguments(other, inputs, "int8")
+
+
+def test_the_accelerator_takes_one_shape() -> None:
+    batches = build_arguments(load_target("jetson"), INPUTS, "int8", dla_core=0)
+    assert {f"--{end}Shapes=x:1x3x8x8" for end in ("min", "opt", "max")} <= {*batches}
+    inputs = [TensorSpec("x", "float32", ("batch", 3, "height", 8))]
+    one = ShapeRange((1, 3, 8, 8), (1, 3, 8, 8), (16, 3, 8, 8), 0)
+    target = replace(load_target("jetson"), input_shapes={"x": one})
+    assert "--maxShapes=x:1x3x8x8" in build_arguments(target, inputs, "int8", dla_core=0)
+    several = replace(target, input_shapes={"x": replace(one, largest=(16, 3, 9, 8))})
+    with pytest.raises(UsageError, match=r"one shape of 'x' for an engine of the DLA.*--shape x=1x3x8x8"):
+        build_arguments(several, inputs, "int8", dla_core=0)
 
 
 def test_script_hands_every_option_to_trtexec_unchanged(tmp_path: Path) -> None:

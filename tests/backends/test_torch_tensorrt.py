@@ -22,6 +22,7 @@ from compress.choice import Limits
 from compress.competition import competition
 from compress.errors import (
     BundleError,
+    DataError,
     InternalError,
     NetworkError,
     RecipeError,
@@ -35,13 +36,14 @@ from compress.lint import lint
 from compress.onnx_graph.fold import prepare
 from compress.quantization import Settings, quantize_static
 from compress.search import most_candidates, propose
+from compress.shape_ranges import ShapeRange
 from compress.target import TENSORRT_FLAVOUR, FurtherBackend, load_target
 from compress.tensors import TensorSpec
 from tests.backends.conformance import Conformance
 from tests.backends.standin_torch_tensorrt import REPORT, SIGNATURES, StandIn, install
 from tests.graphs import classifier, samples
 
-FLOAT = {"precision": "fp32", "batch_sizes": [1, 8], "arguments": {}}
+FLOAT = {"precision": "fp32", "batch_sizes": [1, 8], "shapes": {}, "arguments": {}}
 
 
 @pytest.fixture
@@ -124,12 +126,27 @@ class TestBuilding:
         assert list(tmp_path.iterdir()) == []
 
     def test_axes_besides_the_batch_are_refused(self, package: StandIn, tmp_path: Path) -> None:
-        nodes = [helper.make_node("Relu", ["x"], ["y"], "relu")]
-        infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["batch", "time"]) for n in "xy"]
-        graph = helper.make_graph(nodes, "open", infos[:1], infos[1:])
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
         with pytest.raises(NetworkError, match="time"):
-            TorchTensorRt().compile(model, tmp_path, {})
+            TorchTensorRt().compile(_relu(["batch", "time"]), tmp_path, {})
+
+    def test_other_open_axes_are_built_for_the_one_size_that_is_known(
+        self, package: StandIn, tmp_path: Path
+    ) -> None:
+        backend, model = TorchTensorRt(), _relu(["batch", "time"])
+        ranges = {"x": ShapeRange((1, 5), (1, 5), (8, 5), 0)}
+        target = replace(load_target("h100-sxm"), input_shapes=ranges)
+        options = backend.default_options(target)
+        assert options["shapes"] == {"x": [1, 5]}
+        artifact = backend.compile(model, tmp_path, options)
+        assert [each["arg_inputs"][0].shape for each in package.compilations] == [(1, 5), (64, 5)]
+        with backend.open(artifact) as session:
+            assert session.inputs[0].shape == ("batch", "time")
+            assert session.run({"x": np.ones((3, 5), np.float32)})[0].shape == (3, 5)
+            with pytest.raises(DataError):
+                session.run({"x": np.ones((3, 6), np.float32)})
+        several = replace(target, input_shapes={"x": ShapeRange((1, 5), (1, 5), (8, 6), 0)})
+        with pytest.raises(NetworkError, match="back end tensorrt"):
+            backend.compile(model, tmp_path, backend.default_options(several))
 
     @pytest.mark.parametrize("options", [{"precision": "int8"}, {"batch_sizes": []}, {"batch_sizes": [0]}])
     def test_settings_that_there_are_not(
@@ -137,6 +154,12 @@ class TestBuilding:
     ) -> None:
         with pytest.raises(RecipeError, match="wanted"):
             TorchTensorRt().compile(classifier(), tmp_path, options)
+
+
+def _relu(shape: list[str | int]) -> onnx.ModelProto:
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], "relu")], "open", infos[:1], infos[1:])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
 
 
 def _kept() -> list[Path]:

@@ -25,6 +25,7 @@ FLAGS = Path(__file__).parent / "trtexec_options"
 RELEASES = ("8.5", "8.6", "10.3", "10.7", "10.16", "11.1")
 INPUTS = [TensorSpec("x:0", "float32", ("batch", 3, 8, 8))]
 LOADED = {"x:0": "input-0.bin"}
+SHAPES = {"x:0": (2, 3, 8, 8)}
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -32,10 +33,10 @@ def test_every_option_exists_in_its_release(release: str) -> None:
     known = set((FLAGS / f"{release}.txt").read_text().split())
     patch = f"{release}.0"
     given = [
-        *timing_arguments(patch, INPUTS, 2, 1.0, loaded=LOADED),
-        *timing_arguments(patch, INPUTS, 2, 1.0, loaded=LOADED, cuda_graph=False),
-        *layer_arguments(patch, INPUTS, 2, loaded=LOADED, profile="profile.json"),
-        *output_arguments(patch, INPUTS, 2, loaded=LOADED, outputs="outputs.json"),
+        *timing_arguments(patch, INPUTS, SHAPES, 1.0, loaded=LOADED),
+        *timing_arguments(patch, INPUTS, SHAPES, 1.0, loaded=LOADED, cuda_graph=False),
+        *layer_arguments(patch, INPUTS, SHAPES, loaded=LOADED, profile="profile.json"),
+        *output_arguments(patch, INPUTS, SHAPES, loaded=LOADED, outputs="outputs.json"),
         *build_arguments(load_target("jetson"), INPUTS, "int8", workspace_mb=512, dla_core=0),
     ]
     ours = [argument.split("=")[0] for argument in given]
@@ -48,16 +49,31 @@ def test_every_option_exists_in_its_release(release: str) -> None:
 
 def test_times_of_10_and_11_compare() -> None:
     """What each does by default is said: copies are timed, the call is one graph, and the wait spins."""
-    new = timing_arguments("11.1.0", INPUTS, 1, 1.0, loaded=LOADED)
-    old = timing_arguments("10.3.0", INPUTS, 1, 1.0, loaded=LOADED)
+    new = timing_arguments("11.1.0", INPUTS, SHAPES, 1.0, loaded=LOADED)
+    old = timing_arguments("10.3.0", INPUTS, SHAPES, 1.0, loaded=LOADED)
     assert set(new) - set(old) == {"--includeDataTransfers"}
     assert {"--useCudaGraph", "--useSpinWait"} <= set(old)
     assert "--noDataTransfers" not in old
-    assert "--noCudaGraph" in timing_arguments("11.1.0", INPUTS, 1, 1.0, loaded=LOADED, cuda_graph=False)
+    assert "--noCudaGraph" in timing_arguments("11.1.0", INPUTS, SHAPES, 1.0, loaded=LOADED, cuda_graph=False)
+
+
+def test_every_open_axis_gets_the_size_of_what_is_fed() -> None:
+    inputs = [
+        TensorSpec("image", "float32", (1, 3, "height", "width")),
+        TensorSpec("ids", "int64", ("batch", "length")),
+        TensorSpec("scale", "float32", (1,)),
+    ]
+    shapes = {"image": (1, 3, 32, 48), "ids": (4, 9), "scale": (1,)}
+    for given in (
+        timing_arguments("10.3.0", inputs, shapes, 1.0, loaded=LOADED),
+        layer_arguments("10.3.0", inputs, shapes, loaded=LOADED, profile="profile.json"),
+        output_arguments("10.3.0", inputs, shapes, loaded=LOADED, outputs="outputs.json"),
+    ):
+        assert "--shapes=image:1x3x32x48,ids:4x9" in given
 
 
 def test_names_with_a_colon_are_quoted_for_the_tool() -> None:
-    given = timing_arguments("10.3.0", INPUTS, 2, 1.0, loaded=LOADED)
+    given = timing_arguments("10.3.0", INPUTS, SHAPES, 1.0, loaded=LOADED)
     assert "--loadInputs='x:0':input-0.bin" in given
 
 

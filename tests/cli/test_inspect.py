@@ -249,7 +249,7 @@ def test_a_module_in_torch_needs_its_shape(tmp_path: Path, capsys: pytest.Captur
     path = tmp_path / "script.pt"
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()).eval()
     torch.jit.save(torch.jit.trace(network, torch.zeros(1, 3, 8, 8)), path)
-    assert "--input" in printed(capsys, "inspect", path, code=2)
+    assert "--shape" in printed(capsys, "inspect", path, code=2)
     report = reported(capsys, "inspect", path, "--input", "1x3x8x8", "--batch", "2")
     assert report["format"] == "torchscript"
     assert report["totals"]["macs"] == 2 * 6 * 6 * 4 * 27

@@ -60,7 +60,7 @@ def test_open_axes_take_the_shape_that_is_given(place: Path, capsys: pytest.Capt
         place / "open.onnx",
     )
     assert main(["profile", "open.onnx", *QUICK]) != 0
-    assert "--input" in capsys.readouterr().err
+    assert "--shape" in capsys.readouterr().err
     assert main(["profile", "open.onnx", "--batch", "2", "--input", "1x7x4", *QUICK, "--json"]) == 0
     (latency,) = Profile.from_dict(json.loads(capsys.readouterr().out)).latency
     assert latency.shapes == {"x": [2, 7, 4]}

@@ -28,6 +28,7 @@ from compress.hosts.engines import Engines
 from compress.hosts.ssh import SshShell
 from compress.hosts.tensorrt import TensorRtHost
 from compress.target import Target, load_target
+from compress.tensors import TensorSpec
 from tests.graphs import classifier, samples
 from tests.hosts.standin_board import StandInBoard
 
@@ -76,6 +77,8 @@ def test_stand_in_refuses_an_option_of_another_release(board: StandInBoard) -> N
             engines.execute("/tmp", ["--onnx=model.onnx", "--fp16"], "build an engine")
 
 
+INPUTS = (TensorSpec("x", "float32", ("batch", 3, 8, 8)),)
+
 FAULTS: list[tuple[str, type[CompressError], str]] = [
     ("memory", UnavailableError, "too little memory"),
     ("hang-build", UnavailableError, "no end within"),
@@ -92,7 +95,7 @@ def test_fault_is_told_to_a_person(
         engines = Engines(shell, probe(shell), seconds=2 if fault == "hang-build" else 30)
 
         def build_and_run() -> None:
-            engine = engines.engine(artifact, (), "fp32", target, 0)
+            engine = engines.engine(artifact, INPUTS, "fp32", target, 0)
             engines.run(engine, ["--loadEngine=model.engine"], "run an engine", writes=[])
 
         with pytest.raises(kind, match=told) as error:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.lint import RULES, Finding, lint
+from compress.shape_ranges import ShapeRange
 from compress.target import Target, load_target
 
 JETSON = load_target("jetson-orin-nano-super")  # TensorRT 10.3
@@ -383,3 +384,16 @@ def test_a_release_that_is_not_told_is_taken_as_10() -> None:
         lint(network("y = Gather(table, x)", inputs="int64[N,4] x", table=np.ones((9, 2))), load_target("t4"))
         != []
     )
+
+
+def test_an_open_axis_of_a_known_size_is_no_finding() -> None:
+    model = network("y = Relu(x)", inputs="float[N,4,H,W] x")
+    known = ShapeRange((1, 4, 8, 8), (1, 4, 8, 8), (8, 4, 16, 8), 0)
+    assert lint(model, replace(JETSON, input_shapes={"x": known})) == []
+    other = ShapeRange((1, 3, 8, 8), (1, 3, 8, 8), (8, 3, 16, 8), 0)
+    assert rules(model, replace(JETSON, input_shapes={"x": other})) == [("open-axis", "warning", "x")]
+
+
+def test_samples_along_another_axis_are_no_open_axis() -> None:
+    (finding,) = lint(network("y = Relu(x)", inputs="float[T,batch,4] x"), JETSON)
+    assert "axis 0 (T) is open" in finding.message

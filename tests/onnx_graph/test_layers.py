@@ -90,7 +90,7 @@ def test_sparse_weights_have_their_dense_shape() -> None:
 
 def test_open_axes_besides_the_batch_need_a_shape() -> None:
     network = model("g (float[N,T,4] x) => (float y) { y = MatMul(x, w) }", w=(4, 2))
-    with pytest.raises(NetworkError, match=r"axis of x: .*T.* left open.*--input x="):
+    with pytest.raises(NetworkError, match=r"axis of x: .*T.* left open.*--shape x="):
         layers(network)
     assert only(layers(network, shapes={"x": (2, 5, 4)})).macs == 2 * 5 * 4 * 2
 

@@ -90,7 +90,7 @@ def test_shapes_that_are_given_are_those_of_the_noise() -> None:
         ([("", (1, 1, 8, 6))], "a shape for x"),
         ([("x", (1, 3, 8))], "a shape for x"),
         ([("y", (1, 8))], "name one of: x, m"),
-        ([("", (1, 3, 8, 6))] * 3, "give --input once for each"),
+        ([("", (1, 3, 8, 6))] * 3, "give --shape once for each"),
     ):
         with pytest.raises(DataError, match=told):
             sample_feeds(session, None, 4, wrong)  # type: ignore[arg-type]
@@ -127,3 +127,14 @@ def test_a_collector_that_was_off_stays_off() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_samples_of_the_shape_that_is_named_are_taken_where_there_are_any() -> None:
+    data = [{"x": np.full((4, length, 2), length, np.float32)} for length in (7, 7, 7, 5)]
+    task = load_task(data, calibrates=False)
+    spec = TensorSpec("x", "float32", ("batch", "length", 2))
+    session = SimpleNamespace(inputs=(spec,))
+    task = replace(task, evaluation=bind_split(task.evaluation, (spec,), "data"))
+    for length, found in ((5, 5), (7, 7), (9, 7)):
+        (feeds,) = sample_feeds(session, task, 8, [("x", (1, length, 2))]).values()  # type: ignore[arg-type]
+        assert feeds.shape == (8, found, 2)

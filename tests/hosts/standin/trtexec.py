@@ -31,7 +31,14 @@ NUMBERS = {
     "11.1": "110100",
 }
 BANNER = f"TensorRT.trtexec [TensorRT v{NUMBERS[RELEASE]}] # trtexec {' '.join(sys.argv[1:])}"
-DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
+DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+}
+#: Where an engine keeps its optimization profile.
+PROFILE = "standin_profile"
 COMPUTE = ("Conv", "Gemm", "MatMul", "Add", "GlobalAveragePool", "Relu")
 
 
@@ -66,6 +73,9 @@ def build(given: dict[str, str]) -> int:
             return failed(
                 f"ModelImporter.cpp:731: ERROR: {node.name}: zero point of type uint8 is not supported"
             )
+    wrong = profile(model, given)
+    if wrong is not None:
+        return failed(wrong)
     content = MAGIC + model.SerializeToString()
     if fault("corrupt"):
         content = content[8:]
@@ -78,6 +88,53 @@ def build(given: dict[str, str]) -> int:
     if "--skipInference" not in given and "--buildOnly" not in given:
         return failed("the stand-in measures in a run of its own only")
     return passed()
+
+
+def shapes_of(given: dict[str, str], option: str) -> dict[str, list[int]]:
+    """Name → shape, as the real tool splits it: at commas, then at the last colon, then at each x."""
+    pairs = (pair.rpartition(":") for pair in given.get(option, "").split(",") if pair)
+    return {name: [int(size) for size in sizes.split("x")] for name, _, sizes in pairs}
+
+
+def profile(model: Any, given: dict[str, str]) -> str | None:
+    """Keep the optimization profile with the engine; why TensorRT would not build it, None where it would."""
+    import onnx
+
+    try:
+        told = [shapes_of(given, f"--{end}Shapes") for end in ("min", "opt", "max")]
+    except ValueError as error:
+        return f"Invalid shape: {error}"
+    weights = {each.name for each in model.graph.initializer}
+    dims = {
+        value.name: [
+            dim.dim_value if dim.HasField("dim_value") else -1 for dim in value.type.tensor_type.shape.dim
+        ]
+        for value in model.graph.input
+        if value.name not in weights
+    }
+    dynamic = {name for name, sizes in dims.items() if -1 in sizes}
+    if any(told) and not dynamic:
+        return "Static model does not take explicit shapes: the model itself determines those of inference tensors"
+    for name in (name for shapes in told for name in shapes):
+        if name not in dims:
+            return f"Cannot find input tensor with name {name!r} in the network inputs"
+    for name in sorted(dynamic):
+        ends = [shapes.get(name) for shapes in told]
+        # The real tool builds for 1 along every open axis then, which no call of another size can use.
+        if None in ends:
+            return (
+                f"Network has dynamic or shape inputs, but no optimization profile has been defined: {name}"
+            )
+        if any(len(end) != len(dims[name]) for end in ends):
+            return f"input dims {dims[name]} of {name} and profile dims {ends} have other ranks"
+        for size, *range_ in zip(dims[name], *ends, strict=True):
+            if sorted(range_) != range_ or (size != -1 and set(range_) != {size}):
+                return f"kMIN, kOPT and kMAX of {name} do not fit its dims {dims[name]}: {ends}"
+            if "--useDLACore" in given and len(set(range_)) > 1:
+                return f"DLA does not support dynamic shapes: min, opt and max of {name} have to be equal"
+    entries = {name: [shapes[name] for shapes in told] for name in dynamic}
+    onnx.helper.set_model_props(model, {PROFILE: json.dumps(entries)})
+    return None
 
 
 def run(given: dict[str, str]) -> int:
@@ -94,15 +151,35 @@ def run(given: dict[str, str]) -> int:
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(graph, settings, providers=["CPUExecutionProvider"])
-    shapes = dict(pair.split(":") for pair in given.get("--shapes", "").split(",") if pair)
+    shapes, profiled = (
+        shapes_of(given, "--shapes"),
+        json.loads(session.get_modelmeta().custom_metadata_map[PROFILE]),
+    )
     files = dict(pair.rsplit(":", 1) for pair in given["--loadInputs"].split(","))
     feeds = {}
     for spec in session.get_inputs():
-        shape = [int(size) for size in shapes[spec.name].split("x")] if spec.name in shapes else spec.shape
+        shape = spec.shape
+        if spec.name in profiled:
+            if spec.name not in shapes:
+                return failed(
+                    f"Dynamic dimensions required for input: {spec.name}, but no shapes were provided."
+                )
+            shape = shapes[spec.name]
+            least, _, most = profiled[spec.name]
+            for axis, (low, size, high) in enumerate(zip(least, shape, most, strict=True)):
+                if not low <= size <= high:
+                    return failed(
+                        f"Error[3]: Supplied binding dimension {shape} for bindings[0] exceed min ~ max range at index "
+                        f"{axis}, maximum dimension in profile is {high}, minimum dimension in profile is {low}, "
+                        f"but supplied dimension is {size}."
+                    )
         dtype = np.dtype(DTYPES[spec.type])
         if dtype == np.int64 and RELEASE.startswith("8"):
             dtype = np.dtype(np.int32)
-        raw = np.fromfile(files[spec.name].strip("'"), dtype).reshape(shape)
+        raw = np.fromfile(files[spec.name].strip("'"), dtype)
+        if raw.size != np.prod(shape):
+            return failed(f"{files[spec.name]} has {raw.nbytes} bytes, and {spec.name} of {shape} other ones")
+        raw = raw.reshape(shape)
         feeds[spec.name] = raw.astype(DTYPES[spec.type])
     outputs = session.run(None, feeds)
     if "--exportOutput" in given:

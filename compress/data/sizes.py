@@ -1,0 +1,240 @@
+"""Which sizes the open axes of a network's inputs have: in the data, or as the user says (``--shape``)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from compress.closest import closest
+from compress.data.split import READ_SIZE, Array, Batch, Split
+from compress.errors import DataError, UsageError
+from compress.shape_ranges import Shape, ShapeRange, shape_text, with_size
+from compress.tensors import TensorSpec, with_length
+
+#: Input → its shapes, in order: one; the smallest and the largest; or the smallest, the usual and the largest. The name
+#: is empty for the only input.
+Asked = Mapping[str, Sequence[Sequence[int]]]
+
+#: How many samples have each combination of shapes, the inputs' names with each.
+_Seen = Counter[tuple[tuple[str, Shape], ...]]
+
+#: How the option is written.
+FORM = "[INPUT=]1x3x224x224, or [INPUT=]1x3x224x224..1x3x640x640"
+
+
+def input_ranges(
+    inputs: Sequence[TensorSpec],
+    splits: Sequence[Split],
+    batches: Sequence[int],
+    asked: Asked | None = None,
+) -> dict[str, ShapeRange]:
+    """The shapes of each input that an engine is for, where an axis is open besides that of the samples.
+
+    Args:
+        inputs: The network's.
+        splits: Its data, bound to these inputs; the commonest shape of the first is the usual one. Empty where there
+            is none.
+        batches: Numbers of samples that are run together; the smallest is the usual one.
+        asked: What the user says; the data then has to lie inside.
+
+    Returns:
+        By name; empty where nothing is open but the number of samples, and the user says nothing. An input is left
+        out where nothing tells a size.
+
+    Raises:
+        UsageError: What the user says fits no input.
+        DataError: A sample lies outside of what the user says.
+    """
+    told = _told(asked or {}, inputs)
+    held = next(iter(splits[0].batches(1))).held if splits else frozenset()
+    opened = [spec for spec in inputs if any(isinstance(size, str) for size in spec.shape)]
+    if not told and not any(_open_axes(spec, held) for spec in opened):
+        return {}
+    seen = [_seen(split, inputs) for split in splits]
+    ranges = _asked_ranges(told, inputs, held, _usual(seen))
+    sizes = {
+        size: (each.smallest[axis], each.usual[axis], each.largest[axis])
+        for spec in inputs
+        if (each := ranges.get(spec.name)) is not None
+        for axis, size in enumerate(spec.shape)
+        if isinstance(size, str) and axis != each.samples
+    }
+    for spec in opened:
+        if spec.name not in ranges:
+            found = _found(spec, held, seen, sizes)
+            if found is not None:
+                ranges[spec.name] = found
+    _check_inside(ranges, seen)
+    counts = {*batches, *(size for each in ranges.values() for size in _counts(each))}
+    return {
+        spec.name: ranges[spec.name].with_batches(min(counts), min(batches), max(counts))
+        for spec in inputs
+        if spec.name in ranges
+    }
+
+
+def _told(asked: Asked, inputs: Sequence[TensorSpec]) -> dict[str, list[Shape]]:
+    """What the user says by the inputs' own names, checked by itself."""
+    names = [spec.name for spec in inputs]
+    told: dict[str, list[Shape]] = {}
+    for given, shapes in asked.items():
+        if not given and len(inputs) > 1:
+            found = f"{len(inputs)} inputs: {', '.join(names)}"
+            raise UsageError(
+                "the name of the input that --shape is for", found, f"write --shape {names[0]}=…"
+            )
+        name = given or names[0]
+        if name not in names:
+            todo = closest(name, names) or f"name one of: {', '.join(names)}"
+            raise UsageError("--shape of an input of the network", f"'{name}'", todo)
+        whole = [tuple(shape) for shape in shapes]
+        text = "..".join(map(shape_text, whole))
+        if not 1 <= len(whole) <= 3 or len({len(shape) for shape in whole}) != 1:
+            raise UsageError(f"--shape of the form {FORM}", f"'{text}'", "correct it")
+        ordered = all(
+            low <= high for first, second in pairwise(whole) for low, high in zip(first, second, strict=True)
+        )
+        if not ordered:
+            raise UsageError("the smallest shape first in --shape", f"'{text}'", "swap them")
+        told[name] = whole
+    return told
+
+
+def _asked_ranges(
+    told: Mapping[str, Sequence[Shape]],
+    inputs: Sequence[TensorSpec],
+    held: frozenset[str],
+    usual: Mapping[str, Shape],
+) -> dict[str, ShapeRange]:
+    found = {}
+    for spec in inputs:
+        if spec.name not in told:
+            continue
+        shapes = told[spec.name]
+        samples = _samples(spec, held)
+        asked = ShapeRange(shapes[0], shapes[-1], shapes[-1], samples)
+        if not asked.fits(spec):
+            raise UsageError(
+                f"--shape that fits {spec}", "..".join(map(shape_text, shapes)), "give one size for each axis"
+            )
+        common = usual.get(spec.name)
+        if len(shapes) == 3:
+            best = shapes[1]
+        elif common is not None and asked.takes(common):
+            best = common
+        else:
+            best = shapes[-1]
+        found[spec.name] = ShapeRange(shapes[0], best, shapes[-1], samples)
+    return found
+
+
+def _found(
+    spec: TensorSpec,
+    held: frozenset[str],
+    seen: Sequence[_Seen],
+    sizes: Mapping[str, tuple[int, int, int]],
+) -> ShapeRange | None:
+    """The shapes of an input that the user does not name: axes of a name that is known elsewhere, else the data's.
+
+    None where neither tells a size.
+    """
+    samples = _samples(spec, held)
+    shapes = [dict(key)[spec.name] for counted in seen for key in counted]
+    usual = _usual(seen).get(spec.name)
+    ends: list[tuple[int, int, int]] = []
+    for axis, size in enumerate(spec.shape):
+        if isinstance(size, int):
+            ends.append((size, size, size))
+        elif axis == samples:
+            ends.append((1, 1, 1))
+        elif size in sizes:
+            ends.append(sizes[size])
+        elif usual is not None:
+            there = [shape[axis] for shape in shapes]
+            ends.append((min(there), usual[axis], max(there)))
+        else:
+            return None
+    smallest, best, largest = (tuple(end[number] for end in ends) for number in range(3))
+    return ShapeRange(smallest, best, largest, samples)
+
+
+def _seen(split: Split, inputs: Sequence[TensorSpec]) -> _Seen:
+    """How many samples have each combination of shapes; where the number of samples is open, it counts as 1."""
+    found: _Seen = Counter()
+    for batch in split.batches(READ_SIZE):
+        found[tuple((spec.name, _shape(batch, spec)) for spec in inputs)] += len(batch)
+    return found
+
+
+def _shape(batch: Batch, spec: TensorSpec) -> Shape:
+    shape: Shape = batch.inputs[spec.name].shape
+    if spec.name in batch.held or not shape:
+        return shape
+    return with_size(shape, spec.batch_axis, 1 if spec.dynamic_batch else int(spec.shape[spec.batch_axis]))
+
+
+def _usual(seen: Sequence[_Seen]) -> dict[str, Shape]:
+    """The shapes that most samples of the first data have, together."""
+    return dict(seen[0].most_common(1)[0][0]) if seen else {}
+
+
+def _check_inside(ranges: Mapping[str, ShapeRange], seen: Sequence[_Seen]) -> None:
+    for name, shape in (each for counted in seen for key in counted for each in key):
+        if name in ranges and not ranges[name].takes(shape):
+            raise DataError(
+                f"data inside of --shape for {name}, {ranges[name]}",
+                f"a sample of {shape_text(shape)}",
+                "widen --shape, or leave such samples out",
+            )
+
+
+def _samples(spec: TensorSpec, held: Iterable[str]) -> int | None:
+    return spec.batch_axis if spec.dynamic_batch and spec.name not in held else None
+
+
+def _open_axes(spec: TensorSpec, held: Iterable[str]) -> list[int]:
+    """The axes of any size, without that of the samples."""
+    samples = _samples(spec, held)
+    return [axis for axis, size in enumerate(spec.shape) if isinstance(size, str) and axis != samples]
+
+
+def _counts(each: ShapeRange) -> tuple[int, ...]:
+    """Numbers of samples that the user names with a shape; 1 is how a shape is written."""
+    if each.samples is None:
+        return ()
+    return tuple(size for shape in (each.smallest, each.largest) if (size := shape[each.samples]) > 1)
+
+
+def resized(
+    example: Mapping[str, Array], asked: Asked, batch_axes: Mapping[str, int]
+) -> dict[str, Array] | None:
+    """Samples of another size than an example's, which a network can be opened for; None where none is asked for.
+
+    Values are the example's own, repeated or left out, since a network may take no others.
+
+    Args:
+        example: Samples ``(n, …)`` by input.
+        asked: Shapes as the network takes them.
+        batch_axes: The axis that counts samples, by input; ``""`` names that of all others. 0 where nothing is named.
+    """
+    found: dict[str, Array] = {}
+    for name, array in example.items():
+        shapes = asked.get(name) or (asked.get("") if len(example) == 1 else None)
+        if shapes is None and len(example) == len(asked) == 1:
+            shapes = next(iter(asked.values()))  # the only input has the network's own name there
+        found[name] = array
+        axis = batch_axes.get(name, batch_axes.get("", 0))
+        if shapes is None or any(len(shape) != array.ndim or axis >= array.ndim for shape in shapes):
+            continue
+        smallest, largest = (_without(shape, axis) for shape in (shapes[0], shapes[-1]))
+        for number, (low, high) in enumerate(zip(smallest, largest, strict=True), start=1):
+            size = array.shape[number]
+            other = high if high != size else low
+            if low != high and other != size:
+                found[name] = with_length(found[name], number, other)
+    return None if all(found[name] is array for name, array in example.items()) else found
+
+
+def _without(shape: Sequence[int], axis: int) -> Sequence[int]:
+    return (*shape[:axis], *shape[axis + 1 :])

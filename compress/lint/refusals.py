@@ -1,0 +1,59 @@
+"""Whether a target's runtime takes a build, where no such runtime is at hand to say so itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.errors import NotDeployableError
+from compress.lint.checks import lint
+
+if TYPE_CHECKING:
+    import onnx
+
+    from compress.target import Target
+
+
+def refusals(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
+    """What a runtime that is not on this machine will refuse in a graph, by the rules of ``compress lint``.
+
+    Args:
+        model: With its weights inside.
+        target: What it is for.
+
+    Returns:
+        For each rule that it breaks, one node's message and what to do, and how many more there are.
+    """
+    errors = [each for each in lint(model, target) if each.severity == "error"]
+    first = {each.rule: each for each in reversed(errors)}
+    counts = Counter(each.rule for each in errors)
+    return tuple(
+        f"{each.message}{f' ({counts[rule]} such nodes)' if counts[rule] > 1 else ''}; {each.fix}"
+        for rule, each in first.items()
+    )
+
+
+def check_deployable(artifact: Path, target: Target) -> None:
+    """Refuse a build that its target will refuse.
+
+    Args:
+        artifact: The file; only ONNX is looked into.
+        target: What it is for.
+
+    Raises:
+        NotDeployableError: A rule is broken.
+    """
+    import onnx
+
+    if artifact.suffix != ".onnx":
+        return
+    found = refusals(onnx.load(artifact), target)
+    if found:
+        runtime = "TensorRT" if target.backend == "tensorrt" else target.backend
+        release = f" {target.tensorrt}" if target.backend == "tensorrt" and target.tensorrt else ""
+        raise NotDeployableError(
+            f"a graph that {runtime}{release} of {target.name} takes",
+            "; also: ".join(found),
+            "compress lint tells all; a board decides by itself with --host",
+        )
