@@ -52,7 +52,9 @@ def main() -> None:
     parser.add_argument("--out", default="-", help="Markdown file [default: -, printed]")
     parser.add_argument("--kept", type=Path, help="JSON lines, a row each: those in it are not run again")
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "compress-zoo")
-    parser.add_argument("--work", type=Path, default=Path("zoo-work"), help="folder of builds, kept afterwards")
+    parser.add_argument(
+        "--work", type=Path, default=Path("zoo-work"), help="folder of builds, kept afterwards"
+    )
     parser.add_argument("--time-budget", default="60s", help="of optimize, for each network")
     parser.add_argument("--seconds", default="0.3", help="of timing, for each build and batch size")
     parser.add_argument("--skip", action="append", default=[], metavar="COMMAND", help="may be given again")
@@ -148,7 +150,9 @@ def _tell(row: Row, result: dict[str, Any]) -> None:
     """What optimize says: which build it shipped and why, its drop at most, and its time over fp32's."""
     row["shipped"], row["reason"], row["notes"] = result["shipped"], result["reason"], result["notes"]
     row["verdicts"] = {each["recipe"]["name"]: each["verdict"] for each in result["candidates"]}
-    chosen = next((each for each in result["candidates"] if each["recipe"]["name"] == result["shipped"]), None)
+    chosen = next(
+        (each for each in result["candidates"] if each["recipe"]["name"] == result["shipped"]), None
+    )
     if chosen is None or chosen["profile"] is None:
         return
     drop, ratio = chosen["profile"]["accuracy"].get("drop"), chosen["profile"]["latency"][0].get("ratio")
@@ -177,7 +181,9 @@ def _judged(path: Path, network: Published, unseen: Samples, folder: Path, row: 
         try:
             row[name] = differences(wanted, [run(sample) for sample in samples], network.classes)
         except Exception as error:  # noqa: BLE001 - what a runtime raises has no common root
-            row["refused"][f"judging {name}"] = f"internal: {type(error).__name__}: {' '.join(str(error).split())}"
+            row["refused"][f"judging {name}"] = (
+                f"internal: {type(error).__name__}: {' '.join(str(error).split())}"
+            )
     if "build" in builds:
         plain = of_onnx(path) if path.suffix == ".onnx" else theirs
         row["ratio"], row["ms"] = time_ratio(builds["build"], plain, samples[:8])

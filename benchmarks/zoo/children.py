@@ -44,7 +44,11 @@ def compress(words: Sequence[str], folder: Path, limit: float) -> Ended:
         folder: Working directory.
         limit: Seconds after which it is ended.
     """
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
     begun = time.monotonic()
     out, err = folder / "stdout.txt", folder / "stderr.txt"
     with out.open("w") as printed, err.open("w") as told:
@@ -63,5 +67,9 @@ def compress(words: Sequence[str], folder: Path, limit: float) -> Ended:
     lines = err.read_text(errors="replace").strip().splitlines()
     seconds = time.monotonic() - begun
     return Ended(
-        child.returncode, out.read_text(errors="replace"), "\n".join(lines[-12:]), seconds, used.ru_maxrss / 1024
+        child.returncode,
+        out.read_text(errors="replace"),
+        "\n".join(lines[-12:]),
+        seconds,
+        used.ru_maxrss / 1024,
     )

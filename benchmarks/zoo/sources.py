@@ -119,7 +119,9 @@ def music(source: Source, count: int, samples: int, rate: int) -> Floats:
                 pitch = 440 * 2 ** ((note - 69) / 12)
                 for harmonic in range(1, 7):
                     decay = np.exp(-time * random.uniform(2, 5) * harmonic)
-                    row[start:] += (decay * np.sin(2 * np.pi * harmonic * pitch * time) / harmonic).astype("f4")
+                    row[start:] += (decay * np.sin(2 * np.pi * harmonic * pitch * time) / harmonic).astype(
+                        "f4"
+                    )
         row /= np.abs(row).max()
     return found
 
@@ -149,7 +151,9 @@ def translations(source: Source, language: str, count: int, at_least: int = 20) 
     return [sentences[each] for each in random.integers(len(sentences), size=count)]
 
 
-def mel(waves: Floats, rate: int, bands: int, window: int, hop: int, frequencies: int | None = None) -> Floats:
+def mel(
+    waves: Floats, rate: int, bands: int, window: int, hop: int, frequencies: int | None = None
+) -> Floats:
     """Power in bands on the mel scale, ``(n, frames, bands)``; ``frequencies`` is the length of the transform."""
     length = frequencies or window
     frames = 1 + (waves.shape[1] - window) // hop

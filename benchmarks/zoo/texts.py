@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.zoo import sources
 from benchmarks.zoo.network import Published, Samples
@@ -25,8 +26,8 @@ def _content(source: Source, count: int) -> Samples:
     return {"bytes": rows}
 
 
-def _numbers(texts: list[str], alphabet: str, length: int, first: int, other: int) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    """Characters as numbers from ``first`` on, ``other`` for those that are not of the alphabet; longer ones are cut."""
+def _numbers(texts: list[str], alphabet: str, length: int, first: int, other: int) -> NDArray[np.int64]:
+    """Characters as numbers from ``first`` on; ``other`` for those outside the alphabet, and behind the text's end."""
     known = {character: first + index for index, character in enumerate(alphabet)}
     rows = [[known.get(character, other) for character in text[:length]] for text in texts]
     return np.array([row + [other] * (length - len(row)) for row in rows], np.int64)
