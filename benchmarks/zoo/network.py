@@ -39,5 +39,5 @@ class Published:
     classes: int | None = None
     held: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    given: int = 360
+    given: int = 500
     unseen: int = 48

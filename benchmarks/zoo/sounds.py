@@ -64,7 +64,8 @@ def _brain(source: Source, count: int, length: int) -> sources.Floats:
     waves /= waves.std(1, keepdims=True)
     centre, time = random.uniform(0, length, (count, 1)), np.arange(length)
     burst = np.exp(-(((time - centre) / (0.02 * length)) ** 2)) * np.sin(0.3 * time)
-    return (waves + random.uniform(0, 4, (count, 1)) * burst).astype(np.float32)
+    found: sources.Floats = (waves + random.uniform(0, 4, (count, 1)) * burst).astype(np.float32)
+    return found
 
 
 def _seizure(source: Source, count: int) -> Samples:

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from scipy.signal import resample_poly
+from scipy.signal import resample_poly  # type: ignore[import-untyped]
 
 from compress.errors import DataError
 
@@ -218,7 +218,7 @@ def _speech(held_out: bool, voice: int) -> Floats:
     spoken = f"en-us+{names[voice % len(names)]}"
     command = ["espeak-ng", "-v", spoken, "-s", str(random.integers(120, 200)), "--stdout", text]
     done = subprocess.run(command, capture_output=True, check=True)
-    return np.frombuffer(done.stdout[44:], "<i2").astype(np.float32) / 32768
+    return (np.frombuffer(done.stdout[44:], "<i2") / 32768).astype(np.float32)
 
 
 @functools.cache

@@ -44,9 +44,13 @@ def share_constants(model: onnx.ModelProto) -> None:
 
 def _is_large(node: onnx.NodeProto, graph: Graph) -> bool:
     """Whether a node reads constants and makes one of so many numbers that it matters how often it is stored."""
-    shapes = [graph.shape(name) for name in node.output if name]
-    known = [shape for shape in shapes if shape is not None and all(isinstance(size, int) for size in shape)]
-    return bool(node.input) and any(math.prod(int(size) for size in shape) > SMALL for shape in known)
+    if not node.input:
+        return False
+    for name in filter(None, node.output):
+        sizes = [size for size in graph.shape(name) or () if isinstance(size, int)]
+        if len(sizes) == graph.rank(name) and math.prod(sizes) > SMALL:
+            return True
+    return False
 
 
 def _what_it_computes(node: onnx.NodeProto) -> str:
