@@ -21,7 +21,7 @@ class Ended:
         printed: Its standard output.
         told: The last lines of its standard error.
         seconds: Wall time.
-        peak_mib: Largest resident memory of the process, or of one that it started.
+        peak_mib: Largest resident memory of the process, without those that it started.
     """
 
     code: int
@@ -56,20 +56,21 @@ def compress(words: Sequence[str], folder: Path, limit: float) -> Ended:
             [sys.executable, "-m", "compress", *words],
             cwd=folder, env=environment, stdout=printed, stderr=told, start_new_session=True,
         )  # fmt: skip
-        while True:
-            ended, status, used = os.wait4(child.pid, os.WNOHANG)
-            if ended:
-                break
+        peak = 0.0
+        while child.poll() is None:
+            peak = max(peak, _peak_mib(child.pid))
             if time.monotonic() - begun > limit:
                 os.killpg(child.pid, signal.SIGKILL)
             time.sleep(0.05)
-    child.returncode = os.waitstatus_to_exitcode(status)
     lines = err.read_text(errors="replace").strip().splitlines()
     seconds = time.monotonic() - begun
-    return Ended(
-        child.returncode,
-        out.read_text(errors="replace"),
-        "\n".join(lines[-12:]),
-        seconds,
-        used.ru_maxrss / 1024,
-    )
+    return Ended(child.returncode, out.read_text(errors="replace"), "\n".join(lines[-12:]), seconds, peak)
+
+
+def _peak_mib(process: int) -> float:
+    """The largest resident memory so far; what ``wait4`` tells has that of the process that started it in it."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:  # it has ended
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), 0.0)

@@ -39,5 +39,5 @@ class Published:
     classes: int | None = None
     held: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
-    given: int = 500
+    given: int = 700
     unseen: int = 48
