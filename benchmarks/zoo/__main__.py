@@ -59,6 +59,7 @@ def main() -> None:
         "--work", type=Path, default=Path("zoo-work"), help="folder of builds, kept afterwards"
     )
     parser.add_argument("--time-budget", default="60s", help="of optimize, for each network")
+    parser.add_argument("--given", type=int, default=10_000, help="samples given to compress, at most")
     parser.add_argument("--seconds", default="0.3", help="of timing, for each build and batch size")
     parser.add_argument("--skip", action="append", default=[], metavar="COMMAND", help="may be given again")
     parser.add_argument("--limit", type=float, default=600, help="seconds for one command")
@@ -87,7 +88,7 @@ def through(name: str, arguments: argparse.Namespace) -> Row:
     row: Row = {"name": name, "kind": network.kind, "refused": {}, "seconds": {}, "peak_mib": {}}
     try:
         path = fetched(network.package, arguments.cache.resolve()) / network.file
-        given = network.inputs(Source(held_out=False), network.given)
+        given = network.inputs(Source(held_out=False), min(network.given, arguments.given))
         unseen = network.inputs(Source(held_out=True), network.unseen)
         np.savez(folder / "given.npz", **given)  # type: ignore[arg-type]
         row["form"] = _form(path, network)

@@ -41,6 +41,11 @@ class Speaker(nn.Module):
         self.lstm = nn.LSTM(40, 256, 3, batch_first=True)
         self.linear = nn.Linear(256, 256)
         self.relu = nn.ReLU()
+        # Of the loss that it was trained with; the file holds them too.
+        self.similarity_weight, self.similarity_bias = (
+            nn.Parameter(torch.ones(1)),
+            nn.Parameter(torch.ones(1)),
+        )
 
     def forward(self, mels: Tensor) -> Tensor:
         """As the class says."""

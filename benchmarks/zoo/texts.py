@@ -47,7 +47,7 @@ def _hebrew(source: Source, count: int) -> Samples:
 
 def _thai(source: Source, count: int) -> Samples:
     texts = sources.translations(source, "th", count, 24)
-    characters = _numbers(texts, _THAI, 64, 50, 3)
+    characters = _numbers(texts, _THAI, 64, 49, 3)
     syllables = np.where(characters == 3, 3, (characters * 37) % 6000 + 5)
     return {"x": np.stack([characters, syllables], 1)}
 

@@ -22,7 +22,9 @@ _SAFE = re.compile(
     r"|torch\.(bool|bfloat16|float\w*|half|double|u?int\d*|short|long|complex\w*|cfloat|cdouble|q?u?int\d+x?\d*)"
 )
 # Types of plain values, which torch does not accept either, and which tell a person nothing about the file.
-_PLAIN = re.compile(r"(builtins|__builtin__)\.(dict|list|tuple|frozenset|int|long|float|bool|str|unicode|bytes|object)")
+_PLAIN = re.compile(
+    r"(builtins|__builtin__)\.(dict|list|tuple|frozenset|int|long|float|bool|str|unicode|bytes|object)"
+)
 _STRINGS = frozenset(
     {
         "STRING",
