@@ -163,9 +163,11 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
     if drop is not None and not inside_margin(drop, limits.max_drop):
         where = "" if drop.output is None else f"in '{drop.output}' "
         if drop.interval.low > limits.max_drop:
-            return f"drops {where}{drop.points:.2f} points, outside the margin of {limits.max_drop:g}"
+            told = _seen_above(drop.points, limits.max_drop)
+            return f"drops {where}{told} points, outside the margin of {limits.max_drop:g}"
+        most = _seen_above(drop.interval.high, limits.max_drop)
         return (
-            f"drop {where}undecided: {drop.points:.2f} points, up to {drop.interval.high:.2f} with 95 % confidence; "
+            f"drop {where}undecided: {drop.points:.2f} points, up to {most} with 95 % confidence; "
             f"the margin is {limits.max_drop:g}"
         )
     accuracy = profile.accuracy
@@ -195,6 +197,15 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
     if missing:
         return f"slower than another build at batch {judged.batch}, and so not timed at batch {missing[0]}"
     return ""
+
+
+def _seen_above(points: float, margin: float) -> str:
+    """A drop in as many digits as show that it is above the margin, two at least."""
+    for digits in range(2, 8):
+        told = f"{points:.{digits}f}"
+        if float(told) > margin:
+            return told
+    return f"{points:g}"
 
 
 def _where(latency: Latency) -> str:

@@ -21,7 +21,7 @@ def rows_of(array: torch.Tensor | np.ndarray, axis: int = 0) -> int:
 
 
 def noise_like(tensor: torch.Tensor, rows: int, seed: int, axis: int = 0) -> torch.Tensor:
-    """A random batch as the network may get it: floats of the example's mean and deviation, its other values.
+    """A random batch as the network may get it: floats of the example's mean and deviation, others from their places.
 
     Args:
         tensor: A batch.
@@ -37,7 +37,11 @@ def noise_like(tensor: torch.Tensor, rows: int, seed: int, axis: int = 0) -> tor
         deviation = tensor.double().std(correction=0).nan_to_num(1).clamp(min=1e-3)
         noise = torch.randn(shape, generator=generator, dtype=torch.float64)
         return (tensor.double().mean() + deviation * noise).to(tensor.dtype)
-    # Integers are often indices: only those that occur are known to be valid.
+    # Integers are often indices, and a column of categories or one of two rows of numbers has a table of its own: only
+    # those that occur in the same place of some sample are known to be valid.
+    first = tensor.narrow(axis, 0, 1)
+    if not torch.equal(first.expand_as(tensor), tensor):
+        return tensor.gather(axis, torch.randint(tensor.shape[axis], shape, generator=generator))
     picks = torch.randint(tensor.numel(), shape, generator=generator)
     return tensor.flatten()[picks]
 

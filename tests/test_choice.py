@@ -65,6 +65,20 @@ def test_outside_the_margin_is_told_with_its_drop() -> None:
     assert verdicts["bad"] == "drops 5.00 points, outside the margin of 1"
 
 
+@pytest.mark.parametrize(
+    ("drop", "told"),
+    [
+        ((-0.5, 0.03, 1.0004), "up to 1.0004 with 95 % confidence; the margin is 1"),
+        ((-0.5, 0.03, 1.004), "up to 1.004 with 95 % confidence; the margin is 1"),
+        ((-0.5, 0.03, 1.2), "up to 1.20 with 95 % confidence; the margin is 1"),
+        ((1.0003, 1.0004, 1.0005), "drops 1.0004 points, outside the margin of 1"),
+    ],
+)
+def test_what_is_above_the_margin_is_seen_to_be_above_it(drop: tuple[float, float, float], told: str) -> None:
+    _, verdicts = names_and_verdicts([FP32, candidate("close", ratio=0.3, drop=drop)])
+    assert told in verdicts["close"]
+
+
 @pytest.mark.parametrize("ratio", [0.99, 1.0, 1.3])
 def test_never_ships_what_is_not_proven_faster(ratio: float) -> None:
     name, verdicts = names_and_verdicts([FP32, candidate("int8", ratio=ratio, drop=INSIDE)])

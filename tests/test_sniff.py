@@ -106,6 +106,15 @@ def test_memoized_names_are_followed() -> None:
     assert unsafe_globals(io.BytesIO(reused)) == ["os.system"]
 
 
+def test_what_a_pickle_calls_comes_before_the_types_of_plain_values() -> None:
+    """A trainer's checkpoint names the classes of its settings, and among them dict and int."""
+    content = [dict, int, list, eval]
+    for protocol in (0, 2, 4):
+        names = unsafe_globals(io.BytesIO(pickle.dumps(content, protocol)))
+        assert names[0].endswith(".eval")
+        assert len(names) == 4
+
+
 @given(st.binary(max_size=200))
 def test_scanning_any_bytes_ends_in_names_or_in_a_refusal(content: bytes) -> None:
     with suppress(NotAPickleError):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.equivalence import agree, computes_in_half, difference
+from compress.equivalence import agree, computes_in_half, difference, noise_like
 from compress.errors import LiftError
 from compress.network import load_network
 from tests.lifting import lifted
@@ -116,3 +116,50 @@ def test_what_vmap_maps_over_is_carried_out(tmp_path: Path, saved: bool) -> None
     assert network.graph is not None
     torch.testing.assert_close(network.graph(x[:3]), module(x[:3]))
     assert network.to_onnx().graph.node
+
+
+class Categories(nn.Module):
+    """A table's columns, each of which numbers its own categories."""
+
+    def __init__(self, sizes: tuple[int, ...] = (3, 40, 500), axis: int = 1) -> None:
+        super().__init__()
+        self.axis = axis
+        self.tables = nn.ModuleList(nn.Embedding(size, 4) for size in sizes)
+        self.last = nn.Linear(4 * len(sizes), 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        columns = x.unbind(self.axis)
+        return self.last(
+            torch.cat([table(column) for table, column in zip(self.tables, columns, strict=True)], -1)
+        )
+
+
+@pytest.mark.parametrize(
+    ("axis", "shape"), [(1, (6, 3)), (1, (6, 3, 5)), (2, (6, 5, 3))], ids=["columns", "rows", "last"]
+)
+def test_each_column_of_integers_keeps_to_its_own_categories(axis: int, shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    sizes = (3, 40, 500)
+    x = torch.stack(
+        [torch.randint(size, (*shape[:axis], *shape[axis + 1 :]), generator=generator) for size in sizes],
+        axis,
+    )
+    module = Categories(sizes, axis).eval()
+    network = load_network(module, example=[x.numpy()])
+    assert network.graph is not None
+    network.to_onnx()  # which is held against the graph on noise, too
+    with torch.no_grad():
+        torch.testing.assert_close(network.graph(x), module(x))
+
+
+def test_noise_draws_integers_from_their_place_and_all_where_samples_are_equal() -> None:
+    x = torch.tensor([[0, 100], [1, 101], [2, 102], [3, 103]])
+    noise = noise_like(x, 50, seed=0)
+    assert noise.shape == (50, 2)
+    assert set(noise[:, 0].tolist()) == {0, 1, 2, 3}
+    assert set(noise[:, 1].tolist()) == {100, 101, 102, 103}
+    assert len({tuple(row) for row in noise.tolist()}) > 4
+    equal = torch.tensor([[True, False, True]] * 4)
+    assert len({tuple(row) for row in noise_like(equal, 50, seed=0).tolist()}) > 1
+    along = noise_like(x, 9, seed=0, axis=1)
+    assert all(set(row.tolist()) <= set(own.tolist()) for row, own in zip(along, x, strict=True))

@@ -21,6 +21,10 @@ _SAFE = re.compile(
     r"|torch\.(storage\.)?(\w+Storage|_?UntypedStorage|TypedStorage)"
     r"|torch\.(bool|bfloat16|float\w*|half|double|u?int\d*|short|long|complex\w*|cfloat|cdouble|q?u?int\d+x?\d*)"
 )
+# Types of plain values, which torch does not accept either, and which tell a person nothing about the file.
+_PLAIN = re.compile(
+    r"(builtins|__builtin__)\.(dict|list|tuple|frozenset|int|long|float|bool|str|unicode|bytes|object)"
+)
 _STRINGS = frozenset(
     {
         "STRING",
@@ -52,7 +56,7 @@ class NotAPickleError(ValueError):
 
 
 def unsafe_globals(stream: Readable) -> list[str]:
-    """The names that one pickle imports beyond those that tensors need, sorted.
+    """The names that one pickle imports beyond those that tensors need, sorted; types of plain values come last.
 
     Args:
         stream: At the start of a pickle; left right after its end.
@@ -60,7 +64,8 @@ def unsafe_globals(stream: Readable) -> list[str]:
     Raises:
         NotAPickleError: The bytes are not a whole pickle.
     """
-    return sorted(name for name in _globals(stream) if not _SAFE.fullmatch(name))
+    names = (name for name in _globals(stream) if not _SAFE.fullmatch(name))
+    return sorted(names, key=lambda name: (_PLAIN.fullmatch(name) is not None, name))
 
 
 def _globals(stream: Readable) -> set[str]:

@@ -102,12 +102,15 @@ def fill(module: nn.Module, tensors: Mapping[str, Any], *, factory: str, path: P
         if names
     ]
     if problems:
+        todo = "name the factory that built this network"
+        if _SHARD.search(path.name):
+            todo = "give the index that lists every shard (….index.json)"
+        elif not missing and not shapes:
+            todo += "; where they are a loss's or another part's, save the state dict without them"
         raise NetworkError(
             f"weights for the network that {factory} builds",
             f"{path} with tensors {', '.join(problems)}",
-            "give the index that lists every shard (….index.json)"
-            if _SHARD.search(path.name)
-            else "name the factory that built this network",
+            todo,
         )
     _refuse_untied(tied, state, factory, path)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -14,22 +16,33 @@ TOLERANCE = 1e-5
 _HALF_TOLERANCE = 1e-2  # float16 rounds every intermediate value
 _QUANTIZED_TOLERANCE = 5e-2  # what lies between two steps of int8 may be rounded to the other one
 
-_ROWS, _OPEN_SIZE = 2, 8
+#: Samples and sizes of other open axes, tried in turn: some networks take one sample alone, others long signals.
+_TRIED = ((2, 8), (1, 8), (2, 64), (1, 64), (1, 512), (1, 4096))
+
+#: Why outputs were not compared, for a person.
+NOT_COMPARED = "ONNX Runtime runs the original on no random batch that was tried; --input gives a shape"
+
 _LARGEST_BYTES = 2**31 - 1  # protocol buffers end there
 _RANDOM = names("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike")
 
 
-def largest_difference(original: onnx.ModelProto, rewritten: onnx.ModelProto, seed: int = 0) -> float | None:
+def largest_difference(
+    original: onnx.ModelProto,
+    rewritten: onnx.ModelProto,
+    seed: int = 0,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> float | None:
     """The largest difference between the outputs on a random batch, as a share of the largest output.
 
     Args:
         original: Any.
         rewritten: With the same inputs and outputs; they may be of narrower types.
         seed: Of the batch: normal floats, integers of 0 and 1, which are indices into anything.
+        shapes: Shapes of inputs by name; the open axes of others are given sizes until one runs.
 
     Returns:
         From 0 on, infinite where shapes or non-finite values differ; None where nothing can be said: ONNX Runtime
-        cannot run the original here on such a batch, it is random, or over 2 GiB.
+        runs the original on no batch that was tried, it is random, or over 2 GiB.
     """
     from onnxruntime.capi.onnxruntime_pybind11_state import (
         Fail,
@@ -43,11 +56,16 @@ def largest_difference(original: onnx.ModelProto, rewritten: onnx.ModelProto, se
         return None
     if any(node.op_type in _RANDOM for node in original.graph.node):
         return None
-    feeds = _batch(original, seed)
     refusals = (Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException)
-    try:
-        expected = _outputs(original, feeds)
-    except refusals:
+    expected = None
+    for rows, size in _TRIED:
+        feeds = _batch(original, seed, rows, size, shapes or {})
+        try:
+            expected = _outputs(original, feeds)
+        except refusals:
+            continue
+        break
+    if expected is None:
         return None
     try:
         results = _outputs(rewritten, feeds)
@@ -66,17 +84,30 @@ def tolerance(model: onnx.ModelProto) -> float:
     return _HALF_TOLERANCE if half & (constants | edge) else TOLERANCE
 
 
-def _batch(model: onnx.ModelProto, seed: int) -> dict[str, NDArray[np.generic]]:
+def _batch(
+    model: onnx.ModelProto, seed: int, rows: int, size: int, shapes: Mapping[str, Sequence[int]]
+) -> dict[str, NDArray[np.generic]]:
+    """Random inputs; axes of one name have one size."""
     random = np.random.default_rng(seed)
+    specs = [
+        # "?" stands for any axis without a name, each of a size of its own
+        (spec, [f"{spec.name} {axis}" if each == "?" else each for axis, each in enumerate(spec.shape)])
+        for spec in input_specs(model)
+    ]
+    sizes: dict[str, int] = {}
+    for spec, axes in specs:
+        given = zip(axes, shapes.get(spec.name, ()), strict=False)
+        sizes |= {name: known for name, known in given if isinstance(name, str)}
+    for _, axes in specs:
+        if axes and isinstance(axes[0], str):
+            sizes.setdefault(axes[0], rows)
     feeds: dict[str, NDArray[np.generic]] = {}
-    for spec in input_specs(model):
-        shape = [
-            size if isinstance(size, int) else _ROWS if axis == 0 else _OPEN_SIZE
-            for axis, size in enumerate(spec.shape)
-        ]
+    for spec, axes in specs:
+        shape = [each if isinstance(each, int) else sizes.get(each, size) for each in axes]
+        shape = list(shapes.get(spec.name, shape))
         dtype = np.dtype(spec.dtype)
         values = random.standard_normal(shape) if dtype.kind == "f" else random.integers(0, 2, shape)
-        feeds[spec.name] = values.astype(dtype)
+        feeds[spec.name] = np.asarray(values).astype(dtype)
     return feeds
 
 

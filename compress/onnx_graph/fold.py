@@ -27,6 +27,7 @@ from compress.onnx_graph.plain import (
     plain_pools,
 )
 from compress.onnx_graph.rewrites.later import LOWEST_IR, raise_opset
+from compress.onnx_graph.sharing import share_constants
 from compress.onnx_graph.weights import folder_of, spooled, without_files
 from compress.onnx_graph.widening import in_float32
 
@@ -87,6 +88,7 @@ def _prepared(model: onnx.ModelProto, store_twice: bool, opset: int) -> onnx.Mod
     if not folds:
         name_nodes(prepared)
         return prepared
+    _apply((share_constants,), prepared)
     fold = partial(fold_constants, store_twice=store_twice)
     before = None
     while before != len(prepared.graph.node):  # a size that becomes known makes others known

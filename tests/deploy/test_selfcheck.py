@@ -11,6 +11,7 @@ from pathlib import Path
 
 import jsonschema
 import numpy as np
+import onnx
 import pytest
 
 from compress.bundle import SUMS, load_bundle
@@ -161,3 +162,22 @@ def test_tolerance_follows_what_the_build_computes_in(tmp_path: Path) -> None:
     model.graph.node.append(onnx.helper.make_node("QuantizeLinear", ["scores", "s"], ["q"]))
     onnx.save(model, path)
     assert share_of(path, {}, "tensorrt") == SHARES["int8"]
+
+
+def test_an_output_of_one_number_is_checked(backend: str, tmp_path: Path) -> None:
+    """A quality estimator gives a score without any axis."""
+    nodes = [
+        onnx.helper.make_node("ReduceMean", ["x"], ["mean"], keepdims=0),
+        onnx.helper.make_node("Mul", ["mean", "mean"], ["score"]),
+    ]
+    float32 = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        nodes, "score",
+        [onnx.helper.make_tensor_value_info("x", float32, [1, 3, 4])],
+        [onnx.helper.make_tensor_value_info("score", float32, [])],
+    )  # fmt: skip
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    build = bundle(tmp_path, backend, model)
+    done = run(build)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert run(build, "run.py").stdout.startswith("score float32 () [")

@@ -161,6 +161,34 @@ def test_the_largest_difference() -> None:
     assert largest_difference(one, unknown) == float("inf")
 
 
+_STATE = "float[batch,sequence] x, float[2,batch,4] h"
+
+
+def test_axes_of_one_name_have_one_size_in_the_batch_that_is_compared() -> None:
+    """A state counts samples along its second axis: it fits the inputs only where both are equally long there."""
+    model = graph(
+        """m = ReduceMean <axes = [0, 2], keepdims = 0> (h)
+        s = ReduceMean <axes = [1], keepdims = 0> (x)
+        y = Add(m, s)""",
+        17, _STATE, "float[batch] y",
+    )  # fmt: skip
+    assert largest_difference(model, model) == 0
+
+
+def test_sizes_are_tried_until_one_runs() -> None:
+    """A window of 400 numbers takes no shorter sound, and no two recordings."""
+    window = np.ones((1, 1, 400), np.float32)
+    model = graph(
+        """one = Reshape(x, shape)
+        y = Conv(one, window)""",
+        17, "float[batch,samples] x", "float[1,1,steps] y", window=window, shape=np.array([1, 1, -1]),
+    )  # fmt: skip
+    assert largest_difference(model, model) == 0
+    wide = graph("y = MatMul(x, w)", 17, "float[N,K] x", "float[N,2] y", w=np.ones((7, 2), np.float32))
+    assert largest_difference(wide, wide) is None
+    assert largest_difference(wide, wide, shapes={"x": (3, 7)}) == 0
+
+
 def test_half_precision_and_quantization_are_held_to_less() -> None:
     assert tolerance(graph("y = Relu(x)")) == TOLERANCE
     quantized = graph("q = QuantizeLinear(x, s) y = DequantizeLinear(q, s)", s=np.float32(0.1))
