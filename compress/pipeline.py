@@ -28,6 +28,7 @@ from compress.progress import Reporter
 from compress.recipe import Recipe
 from compress.search import ORIGINAL, most_candidates, propose
 from compress.shipping import BestSoFar
+from compress.streams import state_notes
 from compress.target import Target, load_target
 from compress.task import MetricChoice, load_task
 from compress.techniques import load_technique
@@ -111,6 +112,7 @@ def optimize(
     factory: str | None = None,
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
+    state: Mapping[str, str] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -145,6 +147,9 @@ def optimize(
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
         batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
             finds the axes by running two samples alone and together.
+        state: The output that is the next value of each input that is carried from call to call, by the input's name:
+            ``{"h": "hn"}``. Each sample of ``data`` is a stream then, ``(streams, frames, …)``, and builds are judged
+            over whole streams. States begin at zero, or at their value in the data. None where no state is carried.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
         reporter: Receives the progress.
@@ -176,9 +181,16 @@ def optimize(
         calibration_data=calibration_data,
         image_options=image_options,
         seed=seed,
+        streams=bool(state),
     )
     network, task = load_for(
-        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+        task,
+        model,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        batch_axis=batch_axis,
+        state=state,
+        reporter=reporter,
     )
     machine = connect(deployment, seconds, host, keep=keep_on_host, told=reporter.stage)
     deployment = machine.adapt(deployment)
@@ -195,6 +207,7 @@ def optimize(
         "factory": factory,
         "trust-pickle": trust_pickle,
         "batch-axis": [f"{name}={axis}" if name else str(axis) for name, axis in (batch_axis or {}).items()],
+        "state": [f"{name}={output}" for name, output in (state or {}).items()],
         "recipe": [str(recipe) for recipe in recipes if isinstance(recipe, str | Path)],
     }
     run = Attempts(network, task, deployment, machine, rivals, limits, seed, threads, seconds, reporter)
@@ -213,7 +226,8 @@ def optimize(
         for note in (*known, budget.plan(most, deployment, machine, seconds)):
             reporter.note(note)
         stopped: tuple[str, ...] = ()
-        best = BestSoFar(out, history, network, task, deployment, machine, limits, options, known, reporter)
+        noted = (*state_notes(task), *known)
+        best = BestSoFar(out, history, network, task, deployment, machine, limits, options, noted, reporter)
         for recipe in propose(
             deployment,
             limits,
@@ -242,7 +256,14 @@ def optimize(
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
-    told = (*axis_notes(network), *best.refused, *known, *settings_notes(choice.candidate), *stopped)
+    told = (
+        *axis_notes(network),
+        *state_notes(task),
+        *best.refused,
+        *known,
+        *settings_notes(choice.candidate),
+        *stopped,
+    )
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
 
 

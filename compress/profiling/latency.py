@@ -115,7 +115,8 @@ def sample_feeds(
 
     Args:
         session: Its inputs say what is wanted.
-        task: Its first evaluation samples are taken; times may depend on values. None takes noise.
+        task: Its first evaluation samples are taken, single calls with their states; times may depend on values. None
+            takes noise.
         batch: Samples, where the network takes any number.
         shapes: Shapes of the noise, for inputs with open axes; an open batch takes ``batch`` all the same.
 
@@ -126,6 +127,7 @@ def sample_feeds(
     fixed = fixed_batch(session.inputs) or batch
     if task is None:
         return _noise(session.inputs, batch, shapes)
+    task = task.calls
     rows = _alike(task, fixed)
     return next(iter(task.evaluation.take(rows[np.arange(fixed) % len(rows)]).batches(fixed))).inputs
 
