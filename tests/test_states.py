@@ -19,6 +19,7 @@ from compress.cli import main
 from compress.errors import BundleError, CompressError, DataError, MetricError, NetworkError, UsageError
 from compress.gate import GatePolicy, Verdict, gate
 from compress.loading import load_for
+from compress.metrics import load_metric
 from compress.metrics.classification import top_k
 from compress.metrics.over_frames import over_frames
 from compress.metrics.unlabelled.stream_values import stream_value_metric
@@ -194,6 +195,42 @@ def test_labels_of_frames_are_judged_frame_by_frame_and_averaged_over_streams():
         metric.per_sample([scores], labels[:, 0], None)
 
 
+def test_one_score_a_frame_is_held_against_one_number_a_frame():
+    random = np.random.default_rng(0)
+    scores, labels = random.random((5, 7, 1)), random.integers(0, 2, (5, 7))
+    spec = TensorSpec("p", "float32", ("batch", "frames", 1))
+    for name in ("f1", "auc"):
+        metric = over_frames(load_metric(name)).fitted([spec])
+        values = metric.values(list(metric.per_sample([scores], labels, None)))
+        single = load_metric(name)
+        rows = list(single.per_sample([scores.reshape(-1, 1)], labels.reshape(-1, 1), None))
+        assert np.allclose(values, single.values(rows).reshape(5, 7).mean(axis=1))
+
+
+def test_streams_of_several_lengths_and_values_that_are_a_streams_own(tmp_path: Path):
+    """Lengths differ from batch to batch; the first value of a state and the rate belong to a whole stream."""
+    batches = [
+        {"x": streams(8, frames, seed=frames), "smooth": streams(8, 1)[:, 0], "rate": np.full(8, 16000)}
+        for frames in (9, 12, 7)
+    ]
+    path = file_of(tmp_path, denoiser(rate=True))
+    result = quantize(path, data=batches, out=tmp_path / "q.onnx", state=STATES)
+    assert result.accuracy.samples == 18
+    batches[1]["rate"] = np.full(8, 8000)
+    with pytest.raises(DataError, match=r"one value of rate"):
+        quantize(path, data=batches, out=tmp_path / "q.onnx", state=STATES)
+    alone = file_of(tmp_path, denoiser(1, rate=True))
+    assert (
+        quantize(
+            alone,
+            data=[{**each, "smooth": each["smooth"][:, None]} for each in batches],
+            out=tmp_path / "q.onnx",
+            state=STATES,
+        ).accuracy.samples
+        == 18
+    )
+
+
 def test_labels_of_frames_judge_a_network(tmp_path: Path):
     labels = DATA.argmax(-1).astype(np.int64)
     network, task = load_for(
@@ -347,44 +384,20 @@ def test_quantize_judges_streams(tmp_path: Path):
 
 
 def test_prune_and_distill_train_on_frames_and_keep_the_states(tmp_path: Path):
-    zeros = np.zeros((STREAMS, 1, HIDDEN), np.float32)
-    data = {"x": DATA[:, :, None], "h": zeros, "c": zeros, "d": zeros}
-    states = {"h": "hn", "c": "cn", "d": "dn"}
-    more = {**data, "x": streams(seed=3)[:, :, None]}
-
-    class Wide(Recurrent):
-        """With hidden units that can go."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.head = torch.nn.Sequential(
-                torch.nn.Linear(HIDDEN, 32), torch.nn.ReLU(), torch.nn.Linear(32, FEATURES)
-            )
-
-    teacher = Wide()
-    pruned = prune(
-        teacher,
-        data=data,
-        train_data=more,
-        out=tmp_path / "p.pt2",
-        ratio=0.3,
-        epochs=1,
-        seconds=0.05,
-        state=states,
-    )
-    assert pruned.networks[1].accuracy.samples == STREAMS
-    network, _ = load_for(load_task(data, streams=True), tmp_path / "p.pt2", state=states)
-    assert [spec.sample_shape for spec in network.inputs] == [(1, FEATURES)] + 3 * [(1, HIDDEN)]
-    done = distill(
-        teacher,
-        student=Recurrent(),
-        data=data,
-        train_data=more,
-        out=tmp_path / "d.pt2",
-        epochs=1,
-        state=states,
-    )
+    how: dict[str, Any] = {
+        "data": {"x": DATA},
+        "train_data": {"x": streams(seed=3)},
+        "epochs": 1,
+        "state": {"cache": "output_1"},
+    }
+    pruned = prune(Spotter(), out=tmp_path / "p.pt2", ratio=0.3, seconds=0.05, **how)
+    assert [each.accuracy.samples for each in pruned.networks] == 2 * [STREAMS]
+    assert pruned.networks[1].parameters < pruned.networks[0].parameters
+    network, _ = load_for(load_task({"x": DATA}, streams=True), tmp_path / "p.pt2", state=how["state"])
+    assert [spec.sample_shape for spec in network.inputs] == [(FEATURES,), (FEATURES, 2)]
+    done = distill(Spotter(), student=Spotter(), out=tmp_path / "d.pt2", **how)
     assert [each.accuracy.samples for each in done.networks] == 3 * [STREAMS]
+    assert done.networks[2].accuracy.mean > done.networks[1].accuracy.mean
 
 
 def test_the_option_is_read_as_it_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -40,7 +40,10 @@ def over_frames(metric: Metric) -> Metric:
                 "which is given whole streams",
             )
         others = None if reference is None else _as_frames(reference)
-        rows = list(judge(_as_frames(outputs), _as_frames([wanted])[0], others))
+        ours, (wanted,) = _as_frames(outputs), _as_frames([wanted])
+        if wanted.ndim == 1 and ours[0].shape[1:] == (1,):  # one score a frame, and a number for it
+            wanted = wanted[:, None]
+        rows = list(judge(ours, wanted, others))
         return [rows[start : start + frames] for start in range(0, len(rows), frames)]
 
     def over_data(rows: Sequence[list[Any]]) -> Values:
