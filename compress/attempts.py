@@ -136,7 +136,7 @@ class Attempts:
         """Apply, compile and measure one recipe; only the original may fail the run."""
         start = time.perf_counter()
         context = Context(
-            self.task,
+            self.task.calls,
             self.target.for_backend(recipe.backend or self.target.backend),
             self.seed,
             directory=history.directory / "training",

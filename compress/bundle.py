@@ -86,6 +86,11 @@ class Bundle(Closing):
         return origin.name, origin.sha256
 
     @property
+    def states(self) -> dict[str, str]:
+        """The output that is the next value of each input that is carried from call to call; empty where none is."""
+        return dict(self.manifest.get("states", {}))
+
+    @property
     def kinds(self) -> tuple[OutputKind, ...]:
         """What its outputs hold, as they were judged; empty where the bundle does not tell."""
         from compress.metrics.output_kinds import OutputKind
@@ -130,11 +135,72 @@ class Bundle(Closing):
             inputs = {self.inputs[0].name: inputs}
         return self._session.run(inputs)
 
+    def stream(self, first: Mapping[str, np.ndarray[Any, Any]] | None = None) -> Stream:
+        """Calls one after the other, with the states carried from each to the next.
+
+        Args:
+            first: The first value of states that do not begin at zero, by their names.
+
+        Raises:
+            BundleError: The network carries no state.
+        """
+        if not self.states:
+            raise BundleError("a network that carries a state", "one without", "call run() of the bundle")
+        return Stream(self, first)
+
     def close(self) -> None:
         """Close the session that :meth:`run` opened."""
         if self._session is not None:
             self._session.close()
             self._session = None
+
+
+class Stream:
+    """A stream that runs through a bundle, frame by frame; several may run side by side as one batch.
+
+    Args:
+        bundle: Of a network that carries states; it keeps the session.
+        first: The first value of states that do not begin at zero.
+
+    Attributes:
+        outputs: What a call gives: the outputs that are no states.
+    """
+
+    def __init__(self, bundle: Bundle, first: Mapping[str, np.ndarray[Any, Any]] | None = None) -> None:
+        from compress.states import Carried
+
+        self._carried = Carried(bundle, bundle.states, first)
+        following = set(bundle.states.values())
+        self._answers = [at for at, spec in enumerate(bundle.outputs) if spec.name not in following]
+        self._inputs = [spec for spec in bundle.inputs if spec.name not in bundle.states]
+        self.outputs = tuple(bundle.outputs[at] for at in self._answers)
+
+    @property
+    def state(self) -> dict[str, np.ndarray[Any, Any]]:
+        """What the next call takes, by the state's name; empty before the first where states begin at zero."""
+        return self._carried.state
+
+    def __call__(
+        self, inputs: np.ndarray[Any, Any] | Mapping[str, np.ndarray[Any, Any]]
+    ) -> list[np.ndarray[Any, Any]]:
+        """Run the next frame.
+
+        Args:
+            inputs: One array for each input that is no state, or just the array where there is one such input.
+
+        Returns:
+            One array per entry of :attr:`outputs`.
+
+        Raises:
+            DataError: The inputs do not fit.
+        """
+        if not isinstance(inputs, Mapping):
+            if len(self._inputs) != 1:
+                names = ", ".join(spec.name for spec in self._inputs)
+                raise DataError(f"an array for each of {names}", "one array", "give a dictionary of arrays")
+            inputs = {self._inputs[0].name: inputs}
+        _, outputs = self._carried(inputs)
+        return [outputs[at] for at in self._answers]
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:

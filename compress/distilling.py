@@ -90,6 +90,7 @@ def distill(
     factory: str | None = None,
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
+    state: Mapping[str, str] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -118,6 +119,7 @@ def distill(
         factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
         trust_pickle: Unpickle modules; this runs whatever code the files hold.
         batch_axis: See :func:`compress.optimize`.
+        state: See :func:`compress.optimize`.
         image_options: How images are resized and normalised.
         seed: Of every random choice, a new student's weights among them.
         reporter: Receives the progress.
@@ -145,16 +147,31 @@ def distill(
         raise DataError("training data", "none", "give it (--train-data), labelled or not")
 
     reporter.stage("reading the data")
-    task = load_task(data, metric=metric, train_data=train_data, image_options=image_options, seed=seed)
+    task = load_task(
+        data,
+        metric=metric,
+        train_data=train_data,
+        image_options=image_options,
+        seed=seed,
+        streams=bool(state),
+    )
     teacher, task = load_for(
-        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+        task,
+        model,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        batch_axis=batch_axis,
+        state=state,
+        reporter=reporter,
     )
     only_batch = fixed_batch(teacher.inputs)
     own = load_student(student, task, only_batch=only_batch, seed=seed, trust_pickle=trust_pickle)
     before = named_like(own, teacher)
 
     partial = path.with_name(path.name + ".partial")
-    context = Context(task, load_target("cpu"), seed, directory=partial, reporter=reporter, original=teacher)
+    context = Context(
+        task.calls, load_target("cpu"), seed, directory=partial, reporter=reporter, original=teacher
+    )
     after = technique.apply(before, context)
 
     from compress.training.processes import joined
@@ -201,11 +218,11 @@ def load_student(
             torch.manual_seed(seed)
             student = build_module(student, kind="a student factory")
     try:
-        return load_network(student, example=task.example(), trust_pickle=trust_pickle)
+        return load_network(student, example=task.samples(), trust_pickle=trust_pickle)
     except NetworkError:
         if only_batch is None:
             raise
-    return load_network(student, example=task.example(only_batch), trust_pickle=trust_pickle)
+    return load_network(student, example=task.samples(only_batch), trust_pickle=trust_pickle)
 
 
 def named_like(student: Network, teacher: Network) -> Network:

@@ -47,6 +47,7 @@ def load_evaluation(
     *,
     metric: MetricChoice = None,
     image_options: Mapping[str, Any] | None = None,
+    streams: bool = False,
 ) -> tuple[Task, NDArray[np.int64] | None]:
     """Read data to evaluate on.
 
@@ -55,6 +56,7 @@ def load_evaluation(
         measured: Of the builds that are evaluated, as far as it is known.
         metric: See :func:`compress.task.load_task`.
         image_options: See :func:`compress.task.load_task`.
+        streams: See :func:`compress.task.load_task`.
 
     Returns:
         The task; and which of the samples it evaluates on, ascending, or None for a Task.
@@ -65,17 +67,20 @@ def load_evaluation(
     """
     given = follow_reference(data)
     if isinstance(given, Task):
-        return load_task(given, metric=metric), None
+        return load_task(given, metric=metric, streams=streams), None
     split = open_data(given, image_options, data if given is not data else None)
     how, rows = _apart(split, measured)
     if how is None:
-        return load_task(split, metric=metric, image_options=image_options, calibrates=False), rows
+        return load_task(
+            split, metric=metric, image_options=image_options, calibrates=False, streams=streams
+        ), rows
     task = load_task(
         split,
         metric=metric,
         image_options=image_options,
         calibration_samples=how.calibration_samples,
         seed=how.seed,
+        streams=streams,
     )
     return task, rows
 

@@ -52,7 +52,8 @@ def match_example(example: Example, names: list[str], required: list[str]) -> di
         raise DataError(
             f"arrays for the network's inputs {', '.join(names)}",
             found,
-            "name the arrays after the inputs, or give as many as there are inputs",
+            "name the arrays after the inputs, or give as many as there are inputs; what is carried from call to call "
+            "is no data: --state INPUT=OUTPUT",
         )
     return {name: _tensor(name, given[name]) for name in names if name in given}
 

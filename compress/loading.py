@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.data.binding import matched
 from compress.data.sizes import Asked, resized
 from compress.data.split import Array
+from compress.first_call import Opened, first_of_onnx, first_of_torch
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network import Network, load_network
 from compress.onnx_graph.files import check_size
@@ -16,11 +18,14 @@ from compress.preparation import outputs_as_it_came, prepared_faithfully
 from compress.progress import Reporter
 from compress.sample_axis import judged_examples
 from compress.sniff import sniff
+from compress.streams import in_streams, state_notes, with_calls
 from compress.task import Task
 from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     import torch
+
+    from compress.data.split import Array
 
 
 def load_for(
@@ -31,6 +36,7 @@ def load_for(
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
     shape: Asked | None = None,
+    state: Mapping[str, str] | None = None,
     reporter: Reporter | None = None,
 ) -> tuple[Network, Task]:
     """Load a network on a sample of the data, and bind the data to its inputs and outputs.
@@ -44,10 +50,13 @@ def load_for(
             finds the axes by running two samples alone and together.
         shape: Sizes of open axes that the user names; a module whose data has one size is opened for them. None names
             none.
+        state: The output that is the next value of each input that is carried from call to call, by the input's name;
+            the data is streams then. None where no state is carried.
         reporter: Receives the progress.
 
     Returns:
-        The network, and the task with its inputs by the network's names.
+        The network, and the task with its inputs by the network's names; with states it is that of whole streams, and
+        :attr:`Task.calls` that of single calls.
 
     Raises:
         NetworkError: It cannot be read, or its weights are over 2 GiB in an ONNX file.
@@ -57,28 +66,29 @@ def load_for(
         reporter.stage("loading the network")
     if isinstance(model, str | Path):
         check_size(Path(model))
-    network = load_network(
-        model,
-        example=task.example(),
-        other=None if _is_onnx(model) else _of_other_size(task, shape, batch_axis),
-        factory=factory,
-        trust_pickle=trust_pickle,
-        batch_axis=batch_axis,
-    )
-    if not network.trainable:
-        from compress.onnx_graph.interface import as_it_runs
-
-        samples = matched(task.example(), network.inputs)
-        network = network.described_by(as_it_runs(network.to_onnx(), network.inputs, samples, batch_axis))
+    load = partial(load_network, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+    if _is_onnx(model):
+        network = load()
+        network = _as_it_runs(network, first_of_onnx(network, task, state), batch_axis)
+    elif state:
+        network = load(example=first_of_torch(load, task, state, model))
+    else:
+        network = load(example=task.example(), other=_of_other_size(task, shape, batch_axis))
     if reporter is not None:
         for note in axis_notes(network):
             reporter.note(note)
-    bound = task.bind(network.inputs, network.outputs)
+    whole, single = in_streams(task, Opened(network), state) if state else (task, task)
+    bound = single.bind(network.inputs, network.outputs)
     if network.origin.format == "onnx":
         network = prepared_faithfully(network, bound)
-    if all(metric.needs == "labels" for metric in bound.metrics) and len(network.outputs) == 1:
-        return network, bound
-    return network, task.bind(network.inputs, network.outputs, kinds_of(network, bound))
+    if any(metric.needs != "labels" for metric in bound.metrics) or len(network.outputs) > 1:
+        bound = single.bind(network.inputs, network.outputs, kinds_of(network, bound))
+    if state:
+        bound = with_calls(whole, bound)
+        if reporter is not None:
+            for note in state_notes(bound):
+                reporter.note(note)
+    return network, bound
 
 
 def axis_notes(network: Network) -> tuple[str, ...]:
@@ -103,6 +113,16 @@ def _of_other_size(
     if found is None and asked:
         return resized(task.example(), asked, batch_axis or {})
     return found
+
+
+def _as_it_runs(
+    network: Network, example: Mapping[str, Array], batch_axis: Mapping[str, int] | None
+) -> Network:
+    """An ONNX file with the axes and the output shapes that it has when it runs."""
+    from compress.onnx_graph.interface import as_it_runs
+
+    samples = matched(example, network.inputs)
+    return network.described_by(as_it_runs(network.to_onnx(), network.inputs, samples, batch_axis))
 
 
 def _is_onnx(model: str | Path | torch.nn.Module) -> bool:

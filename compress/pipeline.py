@@ -30,6 +30,7 @@ from compress.recipe import Recipe
 from compress.search import ORIGINAL, most_candidates, propose
 from compress.shape_ranges import range_notes, shape_text
 from compress.shipping import BestSoFar
+from compress.streams import state_notes
 from compress.target import Target, load_target
 from compress.task import MetricChoice, Task, load_task
 from compress.techniques import load_technique
@@ -114,6 +115,7 @@ def optimize(
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
     shape: Asked | None = None,
+    state: Mapping[str, str] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -151,6 +153,9 @@ def optimize(
         shape: Sizes that engines are built for where an axis of an input is open besides the number of samples: input →
             its shape, its smallest and largest, or these with the usual one between; ``""`` names the only input. None
             takes those of the data.
+        state: The output that is the next value of each input that is carried from call to call, by the input's name:
+            ``{"h": "hn"}``. Each sample of ``data`` is a stream then, ``(streams, frames, …)``, and builds are judged
+            over whole streams. States begin at zero, or at their value in the data. None where no state is carried.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
         reporter: Receives the progress.
@@ -182,6 +187,7 @@ def optimize(
         calibration_data=calibration_data,
         image_options=image_options,
         seed=seed,
+        streams=bool(state),
     )
     network, task = load_for(
         task,
@@ -190,6 +196,7 @@ def optimize(
         trust_pickle=trust_pickle,
         batch_axis=batch_axis,
         shape=shape,
+        state=state,
         reporter=reporter,
     )
     deployment = _with_input_shapes(deployment, network, task, shape)
@@ -209,6 +216,7 @@ def optimize(
         "trust-pickle": trust_pickle,
         "shape": [f"{name}={'..'.join(map(shape_text, each))}" for name, each in (shape or {}).items()],
         "batch-axis": [f"{name}={axis}" if name else str(axis) for name, axis in (batch_axis or {}).items()],
+        "state": [f"{name}={output}" for name, output in (state or {}).items()],
         "recipe": [str(recipe) for recipe in recipes if isinstance(recipe, str | Path)],
     }
     run = Attempts(network, task, deployment, machine, rivals, limits, seed, threads, seconds, reporter)
@@ -228,7 +236,8 @@ def optimize(
         for note in (*known, budget.plan(most, deployment, machine, seconds)):
             reporter.note(note)
         stopped: tuple[str, ...] = ()
-        best = BestSoFar(out, history, network, task, deployment, machine, limits, options, known, reporter)
+        noted = (*state_notes(task), *known)
+        best = BestSoFar(out, history, network, task, deployment, machine, limits, options, noted, reporter)
         for recipe in propose(
             deployment,
             limits,
@@ -257,7 +266,13 @@ def optimize(
             history.remove()
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
-    told = (*axis_notes(network), *known, *settings_notes(choice.candidate), *stopped)
+    told = (
+        *axis_notes(network),
+        *state_notes(task),
+        *known,
+        *settings_notes(choice.candidate),
+        *stopped,
+    )
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
 
 
@@ -266,7 +281,7 @@ def _with_input_shapes(target: Target, network: Network, task: Task, asked: Aske
     engines = target.backend == "tensorrt" or "torch-tensorrt" in target.further_backends
     if asked is None and not engines:
         return target
-    splits = (task.evaluation, task.calibration)
+    splits = (task.calls.evaluation, task.calls.calibration)
     return replace(target, input_shapes=input_ranges(network.inputs, splits, target.batch_sizes, asked))
 
 

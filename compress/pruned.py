@@ -101,6 +101,7 @@ def prune(
     factory: str | None = None,
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
+    state: Mapping[str, str] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -146,6 +147,7 @@ def prune(
         factory: See :func:`compress.optimize`.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
         batch_axis: See :func:`compress.optimize`.
+        state: See :func:`compress.optimize`.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
         reporter: Receives the progress.
@@ -191,22 +193,29 @@ def prune(
         calibration_data=calibration_data,
         image_options=image_options,
         seed=seed,
+        streams=bool(state),
     )
     network, task = load_for(
-        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+        task,
+        model,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        batch_axis=batch_axis,
+        state=state,
+        reporter=reporter,
     )
     if network.graph is None:
         raise NetworkError("a torch network", "an ONNX model, which cannot be pruned", "give the torch file")
 
     if recovery is not None:
-        _check_training(recovery, network, task)
+        _check_training(recovery, network, task.calls)
 
     from compress.training.processes import joined
 
     kept = path.with_name(path.name + ".partial")
     with connect(deployment, seconds, told=reporter.stage) as host:
         context = Context(
-            task,
+            task.calls,
             deployment,
             seed,
             directory=kept,

@@ -119,6 +119,7 @@ def quantize(
     factory: str | None = None,
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
+    state: Mapping[str, str] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -143,6 +144,7 @@ def quantize(
         factory: See :func:`compress.optimize`.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
         batch_axis: See :func:`compress.optimize`.
+        state: See :func:`compress.optimize`.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
         reporter: Receives the progress.
@@ -165,26 +167,39 @@ def quantize(
         calibration_samples=calibration_samples,
         image_options=image_options,
         seed=seed,
+        streams=bool(state),
     )
     network, task = load_for(
-        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+        task,
+        model,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        batch_axis=batch_axis,
+        state=state,
+        reporter=reporter,
     )
 
     if network.trainable:  # an ONNX file was held against its graph on loading
         network = prepared_faithfully(network, task)
 
     reporter.stage("applying the recipe")
-    context = Context(task, deployment, seed, original=network)
+    context = Context(task.calls, deployment, seed, original=network)
     compressed = fitted(apply_recipe(chosen, network, context), context)
     reporter.stage("measuring accuracy")
     with written_safely(path):
         place = tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent)
     with place as scratch:
-        return _written(network, compressed, context, chosen, path, Path(scratch))
+        return _written(network, compressed, context, task, chosen, path, Path(scratch))
 
 
 def _written(
-    network: Network, compressed: Network, context: Context, recipe: Recipe, path: Path, scratch: Path
+    network: Network,
+    compressed: Network,
+    context: Context,
+    task: Task,
+    recipe: Recipe,
+    path: Path,
+    scratch: Path,
 ) -> Quantized:
     """Write both networks beside the result, measure them, and move the result to its place."""
     backend = OnnxRuntime()
@@ -200,7 +215,7 @@ def _written(
     coverage = None
     if _runs_here(model):
         result = backend.compile(model, directories[1], options)
-        accuracies = _accuracies(backend, original, result, context.task)
+        accuracies = _accuracies(backend, original, result, task)
         coverage = backend.coverage(result) if context.target.backend == "onnxruntime" else None
         written = result.path
     else:
@@ -218,7 +233,7 @@ def _written(
         original=accuracies[0],
         accuracy=accuracies[1],
         agreement=accuracies[2],
-        notes=judging_notes(context.task.metrics, context.task.kinds),
+        notes=judging_notes(task.metrics, task.kinds),
         refused=() if context.target.here else refusals(onnx.load(written), context.target),
     )
     with written_safely(path):
@@ -242,7 +257,9 @@ def _accuracies(
         after = same = outcomes_of(session, task, reference)
         if task.metric.name != agreement().name:
             named = {name: each for name, each in task.by_output.items() if isinstance(each, str)}
-            metric, *further = select(agreement(), named, session.outputs, task.kinds)
+            streams = task.streams
+            outputs = session.outputs if streams is None else streams.outputs
+            metric, *further = select(agreement(), named, outputs, task.kinds, streams=streams is not None)
             against = replace(task, metric=metric, further=tuple(further))
             same = outcomes_of(session, against, reference)
     sha256 = task.evaluation.sha256

@@ -77,6 +77,7 @@ def ship(
         },
         "inputs": [spec.to_dict() for spec in network.inputs],
         "outputs": [spec.to_dict() for spec in network.outputs],
+        "states": {} if task.streams is None else dict(task.streams.pairs),
         "target": target.to_dict(),
         "network": dataclasses.asdict(network.origin),
         "data": {
@@ -115,7 +116,15 @@ def ship(
         manifest["sample"] = sample.to_dict()
         further |= sample.files()
         runtime = _runtime(build, target)
-        further |= programs(runtime, network.inputs, sample, profile.options, target.tensorrt, precision)
+        further |= programs(
+            runtime,
+            network.inputs,
+            sample,
+            profile.options,
+            target.tensorrt,
+            precision,
+            states=manifest["states"],
+        )
     return write_bundle(out, artifact, manifest, profile, chosen.recipe, further)
 
 

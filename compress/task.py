@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.closest import closest
 from compress.code_identity import code_sha256
-from compress.data import DetectionOptions, ImageOptions, Split, open_data
+from compress.data import Batch, DetectionOptions, ImageOptions, Split, open_data
 from compress.data.binding import bind_split
 from compress.data.images import ImageFiles
 from compress.data.opening import follow_reference
@@ -22,6 +22,9 @@ from compress.metrics import Metric, load_metric
 from compress.metrics.output_kinds import KINDS, OutputKind, output_kinds
 from compress.metrics.selection import ByOutput, select
 from compress.tensors import TensorSpec, with_length
+
+if TYPE_CHECKING:
+    from compress.states import Streams
 
 #: A metric's name, a function, a metric, or one of these for each of several outputs; None chooses by the targets.
 MetricChoice = str | Callable[..., Any] | Metric | Mapping[str, "str | Callable[..., Any] | Metric"] | None
@@ -46,6 +49,9 @@ class Task:
         further: Metrics of the outputs that ``metric`` does not read; empty until the task is bound.
         kinds: What each output holds; empty until the task is bound.
         detections: How a detector's outputs are read; None where nothing says that the network is one.
+        streams: How the network carries a state from call to call; a sample is a whole stream then. None where it
+            carries none.
+        single: The same task one call at a time, for what looks at calls alone; None where that is this task itself.
     """
 
     evaluation: Split
@@ -58,6 +64,16 @@ class Task:
     further: tuple[Metric, ...] = ()
     kinds: tuple[OutputKind, ...] = ()
     detections: DetectionOptions | None = None
+    streams: Streams | None = None
+    single: Task | None = None
+
+    @property
+    def calls(self) -> Task:
+        """The task one call at a time: what calibrates, trains, traces and is timed.
+
+        Where a state is carried, its samples are frames with the state that the original has there.
+        """
+        return self.single or self
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
@@ -72,6 +88,7 @@ class Task:
             "metrics": self.metrics_sha256,
             "kinds": [str(kind) for kind in self.kinds],
             "training_sha256": None if self.training is None else self.training.sha256,
+            "states": {} if self.streams is None else dict(self.streams.pairs),
         }
 
     @property
@@ -81,8 +98,16 @@ class Task:
 
     def example(self, size: int = 2) -> dict[str, Array]:
         """The first ``size`` calibration samples by input name, repeated where there are fewer."""
-        rows = np.arange(size) % len(self.calibration)
-        return next(self.calibration.take(rows).batches(size)).inputs
+        return self._first(size).inputs
+
+    def samples(self, size: int = 2) -> dict[str, Array]:
+        """As :meth:`example`, with samples along axis 0, whichever axis the network takes them along."""
+        batch = self._first(size)
+        return {name: np.moveaxis(array, batch.axes.get(name, 0), 0) for name, array in batch.inputs.items()}
+
+    def _first(self, size: int) -> Batch:
+        calibration = self.calls.calibration
+        return next(calibration.take(np.arange(size) % len(calibration)).batches(size))
 
     def other_example(self) -> dict[str, Array] | None:
         """A sample of another shape than :meth:`example`'s, by input name; None where the samples are alike.
@@ -90,12 +115,13 @@ class Task:
         It differs along every axis that any of them differs in: where none does, it is the first that differs, with its
         values repeated or left out.
         """
+        calibration = self.calls.calibration
         first: dict[str, tuple[int, ...]] = {}
         other: dict[str, Array] = {}
         own: dict[tuple[str, int], int] = {}  # sizes of ``other`` that differ from the first sample's
         seen: dict[tuple[str, int], int] = {}  # of any
-        looked = np.arange(min(len(self.calibration), _LOOKED_AT))
-        for batch in self.calibration.take(looked).batches(_LOOKED_AT):
+        looked = np.arange(min(len(calibration), _LOOKED_AT))
+        for batch in calibration.take(looked).batches(_LOOKED_AT):
             first = first or {name: array.shape[1:] for name, array in batch.inputs.items()}
             differs = {
                 (name, axis): size
@@ -132,10 +158,11 @@ class Task:
             MetricError: The metric says nothing about such outputs.
         """
         kinds = output_kinds(outputs, None) if kinds is None else kinds
-        metric, *further = select(self.metric, self.by_output, outputs, kinds)
+        streams = self.streams is not None
+        metric, *further = select(self.metric, self.by_output, outputs, kinds, streams=streams)
         roles = {"evaluation": self.evaluation, "calibration": self.calibration, "training": self.training}
         given = {role: split for role, split in roles.items() if split is not None}
-        if metric.class_labels:
+        if metric.class_labels and not streams:
             for role, split in given.items():
                 _check_labels(split, next(spec for spec in outputs if spec.name in metric.outputs), role)
         bound = {role: bind_split(split, inputs, f"{role} data") for role, split in given.items()}
@@ -161,6 +188,7 @@ def load_task(
     image_options: Mapping[str, Any] | ImageOptions | None = None,
     detections: Mapping[str, Any] | None = None,
     calibrates: bool = True,
+    streams: bool = False,
 ) -> Task:
     """Read data, set calibration samples apart, and choose the metric.
 
@@ -180,6 +208,8 @@ def load_task(
             over the table ``[detections]`` of ``compress-data.toml``.
         calibrates: Whether anything is calibrated. Where nothing is, none of ``data`` is set apart, and calibration
             samples are those of the evaluation, to look at.
+        streams: Whether each sample is a stream of frames, for a network that carries a state from call to call; then
+            targets may be those of every frame, ``(streams, frames, …)``.
 
     Raises:
         DataError: Data is missing, damaged or too little, or calibration and evaluation are the same samples.
@@ -194,7 +224,7 @@ def load_task(
     if isinstance(given, Task):
         if train_data is not None or calibration_data is not None:
             raise DataError("a Task alone", "a Task and other data with it", "put all data into the Task")
-        return _completed(given, metric, detections)
+        return _completed(given, metric, detections, streams)
 
     evaluation = open_data(given, image_options, reference)
     training = None if train_data is None else open_data(train_data, image_options)
@@ -225,7 +255,7 @@ def load_task(
 
     whole, by_output = _divided(metric)
     how_found = _detections_for(evaluation, detections)
-    chosen = _metric_for(evaluation, whole, by_output, how_found)
+    chosen = _metric_for(evaluation, whole, by_output, how_found, streams)
     provenance = _describe(evaluation, calibration, training) | {"split": how, "metric": chosen.name}
     if by_output:
         named = {name: each if isinstance(each, str) else each.name for name, each in by_output.items()}
@@ -265,7 +295,7 @@ def _named(given: str | Callable[..., Any] | Metric) -> str | Metric:
         raise MetricError(error.wanted, error.found, near) from error
 
 
-def _completed(task: Task, metric: MetricChoice, detections: Mapping[str, Any] | None) -> Task:
+def _completed(task: Task, metric: MetricChoice, detections: Mapping[str, Any] | None, streams: bool) -> Task:
     """A Task that the caller made, checked as one of ours would be."""
     _check_enough(task.evaluation)
     shared = rows_shared(task.calibration, task.evaluation)
@@ -276,7 +306,8 @@ def _completed(task: Task, metric: MetricChoice, detections: Mapping[str, Any] |
         )
     whole, by_output = _divided(metric)
     how_found = _detections_for(task.evaluation, detections) if detections else task.detections
-    chosen = _metric_for(task.evaluation, task.metric if whole is None else whole, by_output, how_found)
+    given = task.metric if whole is None else whole
+    chosen = _metric_for(task.evaluation, given, by_output, how_found, streams)
     provenance = _describe(task.evaluation, task.calibration, task.training) | task.provenance
     by_output = by_output or task.by_output
     provenance["metric"] = chosen.name
@@ -341,12 +372,12 @@ def _holds_boxes(targets: Array | None) -> bool:
     return targets is not None and targets.dtype == object
 
 
-def _default_metric(evaluation: Split, targets: Array | None) -> str:
+def _default_metric(evaluation: Split, targets: Array | None, streams: bool) -> str:
     if targets is None:
         return "agreement"
     if _holds_boxes(targets):
         return "map"
-    if evaluation.labels is not None:
+    if evaluation.labels is not None or (streams and targets.dtype.kind == "i" and targets.ndim == 2):
         return "top-1"
     if targets.dtype.kind == "f":
         return "mean-error"
@@ -362,13 +393,14 @@ def _metric_for(
     metric: str | Callable[..., Any] | Metric | None,
     by_output: ByOutput,
     detections: DetectionOptions | None,
+    streams: bool,
 ) -> Metric:
     """The metric asked for, or the one that fits the targets, checked against them."""
     targets = next(evaluation.batches(1)).targets
     if metric is None and any(isinstance(each, Metric) for each in by_output.values()):
         metric = "agreement"  # the targets are those of the outputs that a metric is named for
     if metric is None:
-        metric = _default_metric(evaluation, targets)
+        metric = _default_metric(evaluation, targets, streams)
     chosen = load_metric(metric, detections)
     if targets is None and chosen.unlabelled is not None:
         chosen = chosen.unlabelled
@@ -377,7 +409,8 @@ def _metric_for(
             raise MetricError(
                 f"targets for {each.name}", "data without y", "add y, or use the metric 'agreement'"
             )
-    if chosen.class_labels and evaluation.labels is None and targets is not None:
+    of_frames = streams and targets is not None and targets.dtype.kind == "i" and targets.ndim == 2
+    if chosen.class_labels and evaluation.labels is None and targets is not None and not of_frames:
         found = f"y: {targets.dtype}[{', '.join(map(str, (len(evaluation), *targets.shape[1:])))}]"
         todo = (
             "save class numbers: y.astype('int64')"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.cli.options import data_options, network_options, training_options
+from compress.cli.options import data_options, network_options, state_option, training_options
 from compress.cli.student_widths import choose_and_print, width_options
 from compress.cli.torchrun import is_first, left_to_the_first
 from compress.json_text import json_text
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @data_options
 @network_options
+@state_option
 @width_options
 def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings: Any) -> int:
     """Train a student to do what MODEL does, and write it.

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from compress.cli.options import data_options, host_options
+from compress.cli.options import data_options, host_options, state_option
 from compress.cli.stdout import kept_for_the_result
 from compress.json_text import json_text
 
@@ -55,6 +55,7 @@ from compress.json_text import json_text
 @click.option("--target", help="With --host: what engines are built for. [default: the bundle's own]")
 @host_options
 @data_options
+@state_option
 def gate(
     candidate: str,
     baseline: str,
@@ -72,6 +73,7 @@ def gate(
     keep_on_host: bool,
     metric: str | dict[str, str] | None,
     image_options: dict[str, Any] | None,
+    state: dict[str, str] | None,
 ) -> int:
     """Accept or reject CANDIDATE, a bundle or an ONNX file, against a baseline.
 
@@ -101,8 +103,8 @@ def gate(
         margins = {name: value for name, value in given.items() if value is not None}
         chosen = GatePolicy() if policy is None else load_policy(Path(policy))
         chosen = replace(chosen, **margins)  # type: ignore[arg-type]  # both are floats
-        if data is None and (groups is not None or metric is not None or image_options is not None):
-            raise UsageError("--data with --groups, --metric and --image-…", "none", "give --data")
+        if data is None and any(each is not None for each in (groups, metric, image_options, state)):
+            raise UsageError("--data with --groups, --metric, --state and --image-…", "none", "give --data")
         ours, theirs = load_subject(candidate), load_subject(baseline)
         task, slices = None, None
         if data is not None:
@@ -113,6 +115,7 @@ def gate(
                     subjects=(theirs, ours),
                     metric=metric,
                     image_options=image_options,
+                    streams=bool(state),
                 )
         notes: list[str] = []
         with kept_for_the_result():
@@ -122,6 +125,7 @@ def gate(
                 task=task,
                 groups=slices,
                 policy=chosen,
+                state=state,
                 host=host,
                 target=target,
                 keep_on_host=keep_on_host,

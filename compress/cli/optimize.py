@@ -13,6 +13,7 @@ from compress.cli.options import (
     deployment_options,
     host_options,
     network_options,
+    state_option,
 )
 from compress.cli.shape_option import shape_option
 from compress.json_text import json_text
@@ -68,6 +69,7 @@ from compress.json_text import json_text
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @data_options
 @network_options
+@state_option
 def optimize(
     model: str,
     as_json: bool,

@@ -73,6 +73,38 @@ def network_options(command: Command) -> Command:
     return wrapped
 
 
+def state_option(command: Command) -> Command:
+    """Which outputs are fed back as inputs; they arrive as ``state``, None where there is none."""
+
+    @functools.wraps(command)
+    def with_states(states: tuple[str, ...], **settings: Any) -> Any:
+        return command(state=_states(states), **settings)
+
+    wrapped: Command = with_states
+    return click.option(
+        "--state",
+        "states",
+        multiple=True,
+        metavar="INPUT=OUTPUT",
+        help="Carry a state from call to call: OUTPUT is the next value of INPUT, which begins at zero, or at its "
+        "value in the data. Each sample of the data is then a stream of frames, [streams, frames, …], and builds are "
+        "judged over whole streams. May be given again.",
+    )(wrapped)
+
+
+def _states(given: tuple[str, ...]) -> dict[str, str] | None:
+    """The next value of each state, by the state's name; None where none is named."""
+    states: dict[str, str] = {}
+    for each in given:
+        name, _, output = each.partition("=")
+        if not name or not output:
+            raise UsageError("--state of the form INPUT=OUTPUT", f"'{each}'", "correct it")
+        if name in states:
+            raise UsageError(f"one --state for '{name}'", f"'{states[name]}' and '{output}'", "leave one out")
+        states[name] = output
+    return states or None
+
+
 def _axes(given: tuple[str, ...]) -> dict[str, int] | None:
     """The axis that counts samples by input, under ``""`` of all others; None where none is named."""
     axes: dict[str, int] = {}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from compress.cli.model_argument import InputShape, input_option
-from compress.cli.options import Seconds, data_options, host_options
+from compress.cli.options import Seconds, data_options, host_options, state_option
 from compress.cli.stdout import kept_for_the_result
 from compress.json_text import json_text
 
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as one JSON object.")
 @input_option
 @data_options
+@state_option
 def profile(
     artifact: str,
     target: str,
@@ -65,6 +67,7 @@ def profile(
     inputs: tuple[InputShape, ...],
     metric: str | dict[str, str] | None,
     image_options: dict[str, Any] | None,
+    state: dict[str, str] | None,
 ) -> int:
     """Measure ARTIFACT, a bundle or an ONNX file, on this machine or on --host. Needs no torch."""
     from rich.console import Console
@@ -79,13 +82,17 @@ def profile(
     from compress.reports.writing import write_text
 
     task, note = None, None
-    if data is None and (metric is not None or image_options is not None):
-        raise UsageError("--data with --metric and --image-…", "none", "give --data")
+    if data is None and any(each is not None for each in (metric, image_options, state)):
+        raise UsageError("--data with --metric, --state and --image-…", "none", "give --data")
     if inputs and data is not None:
         raise UsageError("--shape or --data", "both", "leave --shape out: the data has the shapes")
     if data is not None:
         with kept_for_the_result():
-            task, _ = load_evaluation(data, _measured(artifact), metric=metric, image_options=image_options)
+            measured_on, told = _of_bundle(artifact)
+            state = state or dict(told)
+            task, _ = load_evaluation(
+                data, measured_on, metric=metric, image_options=image_options, streams=bool(state)
+            )
         note = left_out_note(task)
     with TerminalReporter(Console(stderr=True)) as reporter:
         measured = profile_artifact(
@@ -94,6 +101,7 @@ def profile(
             host=host,
             keep_on_host=keep_on_host,
             task=task,
+            state=state,
             threads=threads,
             batches=batches,
             scenarios=NAMES if scenario == "all" else tuple(name for name in NAMES if name == scenario),
@@ -113,13 +121,14 @@ def profile(
     return 0
 
 
-def _measured(artifact: str) -> list[Measured]:
-    """On which samples a bundle was measured; none for a file."""
+def _of_bundle(artifact: str) -> tuple[list[Measured], Mapping[str, str]]:
+    """On which samples a bundle was measured, and its states; none of both for a file."""
     from compress.bundle import load_bundle
     from compress.evaluating import Measured
 
     if not Path(artifact).is_dir():
-        return []
+        return [], {}
     bundle = load_bundle(artifact)
     accuracy = bundle.profile.accuracy
-    return [] if accuracy is None else [Measured.of_bundle(accuracy.data_sha256, bundle.manifest)]
+    known = [] if accuracy is None else [Measured.of_bundle(accuracy.data_sha256, bundle.manifest)]
+    return known, bundle.states

@@ -12,6 +12,7 @@ from compress.cli.options import (
     data_options,
     deployment_options,
     network_options,
+    state_option,
     training_options,
 )
 from compress.cli.torchrun import is_first, left_to_the_first
@@ -83,6 +84,7 @@ _MOST_NOTES = 3
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @data_options
 @network_options
+@state_option
 def prune(model: str, as_json: bool, **settings: Any) -> int:
     """Make MODEL smaller and faster by removing channels, heads and hidden units, and write it.
 

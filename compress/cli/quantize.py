@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.cli.options import data_options, deployment_options, network_options
+from compress.cli.options import data_options, deployment_options, network_options, state_option
 from compress.json_text import json_text
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ _REASONS = 6
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @data_options
 @network_options
+@state_option
 def quantize(model: str, as_json: bool, **settings: Any) -> int:
     """Quantize MODEL for a target and write it as ONNX; no search, and nothing is timed.
 

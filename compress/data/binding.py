@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from compress.data.split import Array, Batch, RowDigest, Split
 from compress.errors import DataError
-from compress.tensors import TensorSpec
+from compress.tensors import TensorSpec, fixed_batch
 
 
 class BoundSplit(Split):
@@ -34,6 +34,7 @@ class BoundSplit(Split):
         self._inputs = inputs
         self._axes = {spec.name: spec.batch_axis for spec in inputs if spec.batch_axis}
         self._held = held
+        self._alone = fixed_batch(inputs) == 1
         self.labels = source.labels
         self.labelled = source.labelled
         self.classes = source.classes
@@ -56,7 +57,8 @@ class BoundSplit(Split):
         """An input as the network takes it."""
         if spec.name not in self._held:
             return _arranged(array, spec)
-        if not np.array_equal(array, np.broadcast_to(self._held[spec.name], array.shape)):
+        # Where one sample is fed at a time, each may bring a value of its own: a state does.
+        if not self._alone and not np.array_equal(array, np.broadcast_to(self._held[spec.name], array.shape)):
             raise DataError(
                 f"one value of {spec} for all samples, since none of its axes counts samples",
                 "several values",
@@ -91,7 +93,7 @@ def bind_split(split: Split, inputs: Sequence[TensorSpec], role: str) -> Split:
         DataError: Names, shapes or dtypes do not fit; no value is ever scaled or turned from integer to float.
     """
     first = next(split.batches(1))
-    names = _matched_names(list(first.inputs), inputs, role)
+    names = matched_names(list(first.inputs), inputs, role)
     for spec in inputs:
         _check_shape(first.inputs[names[spec.name]], spec, split, role)
         _cast(first.inputs[names[spec.name]], spec)
@@ -129,11 +131,21 @@ def matched(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[s
     Raises:
         DataError: Names or dtypes do not fit.
     """
-    names = _matched_names(list(arrays), inputs, "data")
+    names = matched_names(list(arrays), inputs, "data")
     return {spec.name: _cast(arrays[names[spec.name]], spec) for spec in inputs}
 
 
-def _matched_names(found: list[str], inputs: Sequence[TensorSpec], role: str) -> dict[str, str]:
+def matched_names(found: list[str], inputs: Sequence[TensorSpec], role: str) -> dict[str, str]:
+    """The data's name for each input of a network; a single one may have any.
+
+    Args:
+        found: Names of the data's arrays.
+        inputs: What the network takes.
+        role: What the data is for, for the message.
+
+    Raises:
+        DataError: An input has no array, or an array no input.
+    """
     wanted = [spec.name for spec in inputs]
     if len(wanted) == len(found) == 1:
         return {wanted[0]: found[0]}

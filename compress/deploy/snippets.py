@@ -32,6 +32,14 @@ _CPP = {
 #: And as OpenVINO does.
 _OPENVINO = {"float32": "f32", "float64": "f64", "float16": "f16", "bool": "boolean"}
 
+#: How a program in Python runs a stream of the user's.
+_RUN_STREAM = """    import sys
+
+    if len(sys.argv) == 3:
+        run_stream(*sys.argv[1:])
+        sys.exit()
+"""
+
 
 class _Program(Template):
     delimiter = "@"
@@ -44,6 +52,7 @@ def programs(
     options: Mapping[str, Any],
     release: str | None = None,
     precision: str = "fp32",
+    states: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Programs that load and run a build, by their file's name.
 
@@ -55,13 +64,15 @@ def programs(
         options: Of the build's session.
         release: Of TensorRT there.
         precision: What the graph holds: ``fp32``, ``fp16`` or ``int8``.
+        states: The output that is the next value of each input that is carried from call to call; None for none.
     """
+    states = states or {}
     if backend == "onnxruntime":
-        python, cpp = _onnxruntime(sample, options, precision)
+        python, cpp = _onnxruntime(sample, options, precision, states)
     elif backend == "openvino":
-        python, cpp = _openvino(sample, options)
+        python, cpp = _openvino(sample, options, states)
     elif backend == "tensorrt":
-        python, cpp = {}, _tensorrt(sample)
+        python, cpp = {}, _tensorrt(sample, states)
     else:
         return {}
     fields = {
@@ -70,6 +81,8 @@ def programs(
         "sample": "\n".join(f"        {value.name!r}: {_read_in_python(value)}," for value in sample.inputs),
         "input_names": repr([value.name for value in sample.inputs]),
         "output_names": repr([value.name for value in sample.outputs]),
+        "stream": _stream_in_python(sample, states),
+        "run_stream": _RUN_STREAM if states else "",
     }
     found = {
         "run.py": _filled(f"run.{backend}.py", fields | python),
@@ -84,7 +97,7 @@ def programs(
 
 
 def _onnxruntime(
-    sample: Sample, options: Mapping[str, Any], precision: str
+    sample: Sample, options: Mapping[str, Any], precision: str, states: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     from compress.backends.onnxruntime import DEFAULTS, REWRITES
     from compress.backends.providers import XNNPACK, chain, on_nvidia_gpu
@@ -136,6 +149,14 @@ def _onnxruntime(
         )
         for index, value in enumerate(sample.outputs)
     ]
+    outputs += _carried(
+        [f"inputs[{to}] = std::move(outputs[{of}]);" for to, of in _positions(sample, states)],
+        [
+            "outputs = session.Run(",
+            "    Ort::RunOptions{nullptr}, input_names, inputs.data(), inputs.size(), output_names, "
+            f"{len(sample.outputs)});",
+        ],
+    )
     return python, {
         "threads": str(threads),
         "entries": _indented(lines),
@@ -170,7 +191,9 @@ def _appended(provider: str, options: Mapping[str, str]) -> list[str]:
     return []
 
 
-def _openvino(sample: Sample, options: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+def _openvino(
+    sample: Sample, options: Mapping[str, Any], states: Mapping[str, str]
+) -> tuple[dict[str, str], dict[str, str]]:
     from compress.backends.openvino import properties
 
     settings = properties({key: value for key, value in options.items() if key != "affinity"})
@@ -192,6 +215,19 @@ def _openvino(sample: Sample, options: Mapping[str, Any]) -> tuple[dict[str, str
         )
         for index, value in enumerate(sample.outputs)
     ]
+    outputs += _carried(
+        [
+            line
+            for to, of in _positions(sample, states)
+            for line in (
+                f"ov::Tensor state_{to}(request.get_output_tensor({of}).get_element_type(), "
+                f"request.get_output_tensor({of}).get_shape());",
+                f"request.get_output_tensor({of}).copy_to(state_{to});",
+                f"request.set_input_tensor({to}, state_{to});",
+            )
+        ],
+        ["request.infer();"],
+    )
     return {"properties": _dictionary(settings)}, {
         "properties": _indented(
             [f"{{{_cpp(key)}, {_cpp_value(value)}}}," for key, value in settings.items()], 8
@@ -202,7 +238,7 @@ def _openvino(sample: Sample, options: Mapping[str, Any]) -> tuple[dict[str, str
     }
 
 
-def _tensorrt(sample: Sample) -> dict[str, str]:
+def _tensorrt(sample: Sample, states: Mapping[str, str]) -> dict[str, str]:
     inputs, buffers, copies, outputs = [], [], [], []
     for index, value in enumerate(sample.inputs):
         buffers += [
@@ -222,12 +258,51 @@ def _tensorrt(sample: Sample) -> dict[str, str]:
         ]
         copies.append(f"output_{index}.to_host(stream);")
         outputs.append(_equals(value, f"output_{index}.bytes.data()", f"output_{index}.size"))
+    copies += _carried(
+        [
+            f"check(cudaMemcpyAsync(input_{to}.address, output_{of}.address, output_{of}.size, "
+            "cudaMemcpyDeviceToDevice, stream));"
+            for to, of in _positions(sample, states)
+        ],
+        ['if (!context->enqueueV3(stream)) throw std::runtime_error("the engine did not run");'],
+    )
     return {
         "inputs": _indented(inputs),
         "buffers": _indented(buffers),
         "copies": _indented(copies),
         "outputs": _indented(outputs),
     }
+
+
+def _positions(sample: Sample, states: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Of each state its position among the inputs, and that of its next value among the outputs."""
+    inputs = [value.name for value in sample.inputs]
+    outputs = [value.name for value in sample.outputs]
+    return [(inputs.index(state), outputs.index(output)) for state, output in states.items()]
+
+
+def _carried(carry: list[str], run: list[str]) -> list[str]:
+    """How a program goes on with the next frame of a stream; nothing where no state is carried."""
+    if not carry:
+        return []
+    told = (
+        "As a stream: the state that a call gives, the next one takes. Here the same frame comes once more."
+    )
+    return [f"// {told}", *carry, *run]
+
+
+def _stream_in_python(sample: Sample, states: Mapping[str, str]) -> str:
+    """What a program in Python needs for streams; empty where no state is carried."""
+    if not states:
+        return ""
+    start = ", ".join(
+        f"{value.name!r}: np.zeros({value.array.shape}, {value.array.dtype.name!r})"
+        for value in sample.inputs
+        if value.name in states
+    )
+    axes = {value.name: value.array.ndim for value in sample.inputs if value.name not in states}
+    fields = {"states": repr(dict(states)), "start": start, "axes": repr(axes)}
+    return _filled("stream.py", fields)
 
 
 def _board_check(

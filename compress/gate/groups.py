@@ -26,6 +26,7 @@ def load_task_and_groups(
     subjects: Sequence[Subject] = (),
     metric: MetricChoice = None,
     image_options: Mapping[str, Any] | None = None,
+    streams: bool = False,
 ) -> tuple[Task, Groups | None]:
     """Read data as :func:`compress.evaluating.load_evaluation` does, and the group of each evaluation sample.
 
@@ -35,6 +36,7 @@ def load_task_and_groups(
         subjects: What is held against each other: where one was measured on a part of the data, this part counts.
         metric: See :func:`compress.task.load_task`.
         image_options: See :func:`compress.task.load_task`.
+        streams: See :func:`compress.task.load_task`; so it is where one of the subjects carries a state.
 
     Returns:
         The task; and ``(evaluation samples,)``, or None where no groups are given.
@@ -47,12 +49,17 @@ def load_task_and_groups(
     from compress.evaluating import load_evaluation
 
     measured = [each.measured for each in subjects if each.measured is not None]
+    how: dict[str, Any] = {
+        "metric": metric,
+        "image_options": image_options,
+        "streams": streams or any(each.states for each in subjects),
+    }
     source, named = _without_groups(data)
     if groups is not None:
         source, named = follow_reference(source), _read(groups)
     if named is None:
-        return load_evaluation(data, measured, metric=metric, image_options=image_options)[0], None
-    task, rows = load_evaluation(source, measured, metric=metric, image_options=image_options)
+        return load_evaluation(data, measured, **how)[0], None
+    task, rows = load_evaluation(source, measured, **how)
     if rows is None:
         return task, _checked(named, len(task.evaluation))
     apart = 0 if task.provenance["split"]["calibration_from"] is None else len(task.calibration)

@@ -23,7 +23,7 @@ from compress.gate.outcomes import Paired, recorded_outcomes, run_outcomes
 from compress.gate.place import Here, Place, Round
 from compress.gate.policy import GatePolicy
 from compress.gate.slices import Groups, judge_slices
-from compress.gate.subject import Subject, load_subject
+from compress.gate.subject import Subject, load_subject, states_of
 from compress.gate.verdict import Check, Verdict
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def gate(
     task: Task | None = None,
     groups: Groups | None = None,
     policy: GatePolicy | None = None,
+    state: Mapping[str, str] | None = None,
     host: str | None = None,
     target: str | None = None,
     keep_on_host: bool = False,
@@ -59,6 +60,8 @@ def gate(
         task: Evaluation data, run through both; None compares the outcomes that were recorded.
         groups: ``(n,)`` the slice of each evaluation sample; None takes the classes.
         policy: The checks and their margins.
+        state: The output that is the next value of each input that is carried from call to call; None takes what the
+            bundles tell. ``task`` is then one of streams.
         host: Where engines of both are built and timed in turns: an address that ssh takes, or ``local``; None runs
             both in this process.
         target: What engines are built for; None takes the bundle's own.
@@ -92,7 +95,7 @@ def gate(
         elif theirs.profile is not None and theirs.profile.inputs:
             check_same_network(our_session, _Interface.of(theirs.profile))
         if task is not None:
-            task = _bound(task, ours, theirs, our_session, their_session)
+            task = _bound(task, ours, theirs, our_session, their_session, state)
         checks = _Run(place, ours, theirs, our_session, their_session, task, groups, policy).checks()
         for doubt in place.doubts():
             told(doubt)
@@ -116,14 +119,20 @@ def _for_engines(target: Target, ours: Subject, theirs: Subject, task: Task | No
 
 
 def _bound(
-    task: Task, ours: Subject, theirs: Subject, our_session: Session, their_session: Session | None
+    task: Task,
+    ours: Subject,
+    theirs: Subject,
+    our_session: Session,
+    their_session: Session | None,
+    state: Mapping[str, str] | None,
 ) -> Task:
     """The task with metrics for the outputs, which are what the baseline holds them to be where it can be run."""
     from compress.profiling.outputs import bound_to
 
     side, session = (ours, our_session) if their_session is None else (theirs, their_session)
     path = None if side.artifact is None else side.artifact.path
-    return bound_to(task, session, path, theirs.kinds or ours.kinds)
+    states = states_of(ours, theirs, state)
+    return bound_to(task, session, path, theirs.kinds or ours.kinds, states)
 
 
 def _on_board(stack: ExitStack, host: str, target: Target, keep: bool, told: Callable[[str], None]) -> Place:
@@ -249,6 +258,8 @@ class _Run:
 
         if self.task is None or self.their_session is None:
             return Check("calibration", Verdict.SKIPPED, "needs --data and a baseline that can be run")
+        if self.task.streams is not None:
+            return Check("calibration", Verdict.SKIPPED, "whole streams have no single class scores")
         scores = self.our_session.outputs[0]
         if self.task.evaluation.labels is None or len(scores.shape) != 2 or scores.shape[1] == 1:
             return Check("calibration", Verdict.SKIPPED, "needs class labels and scores [samples, classes]")
@@ -263,7 +274,7 @@ class _Run:
 
         if self.task is None or self.their_session is None:
             return Check("corruptions", Verdict.SKIPPED, "needs --data and a baseline that can be run")
-        if not image_like(self.task):
+        if self.task.streams is not None or not image_like(self.task):
             return Check(
                 "corruptions", Verdict.SKIPPED, "the inputs are no images: one float array of four axes"
             )

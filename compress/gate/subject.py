@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ class Subject:
         profile: What was recorded of it; None for an ONNX file.
         kinds: What its outputs hold, where a bundle tells; else empty.
         measured: On which samples it was measured; None where that is not recorded.
+        states: The output that is the next value of each input that is carried from call to call, where a bundle tells.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Subject:
     profile: Profile | None
     kinds: tuple[OutputKind, ...] = ()
     measured: Measured | None = None
+    states: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any] | None:
@@ -124,10 +126,37 @@ def _of_bundle(bundle: Bundle) -> Subject:
             "build it again",
         )
     measured = _measured(bundle.profile, bundle.manifest)
-    return Subject(str(bundle.path), bundle.artifact, bundle.profile, bundle.kinds, measured)
+    return Subject(str(bundle.path), bundle.artifact, bundle.profile, bundle.kinds, measured, bundle.states)
 
 
 def _measured(profile: Profile, manifest: Mapping[str, Any]) -> Measured | None:
     from compress.evaluating import Measured
 
     return None if profile.accuracy is None else Measured.of_bundle(profile.accuracy.data_sha256, manifest)
+
+
+def states_of(ours: Subject, theirs: Subject, given: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """The states that both sides carry from call to call; empty where they carry none.
+
+    Args:
+        ours: The candidate.
+        theirs: The baseline.
+        given: As the user names them; None takes what a bundle tells.
+
+    Raises:
+        BundleError: The two bundles tell different ones.
+    """
+    told = [each.states for each in (ours, theirs) if each.states]
+    if given:
+        return given
+    if len(told) == 2 and told[0] != told[1]:
+        raise BundleError(
+            f"a baseline that carries {_pairs(told[0])}",
+            _pairs(told[1]),
+            "compare builds of the same network",
+        )
+    return told[0] if told else {}
+
+
+def _pairs(states: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={output}" for name, output in states.items())

@@ -40,6 +40,7 @@ def from_callable(function: Callable[..., Any], name: str | None = None) -> Metr
         bool(getattr(function, "higher_is_better", True)),
         str(getattr(function, "unit", "%" if right_or_wrong else "")),
         span=(0.0, 1.0) if right_or_wrong else getattr(function, "span", None),
+        sequences=True,  # what it makes of a stream it knows itself
     )
     against = partial(_values, function, called, right_or_wrong, takes_original, True)
     return replace(labelled, unlabelled=replace(labelled, per_sample=against, needs="reference"))

@@ -178,6 +178,7 @@ def _metric(name: str, decoding: Decoding, words: bool) -> Metric:
         higher_is_better=False,
         unit="%",
         over_data=lambda rows: _rate(name, rows),
+        sequences=True,
     )
     return of_first_output(metric)
 

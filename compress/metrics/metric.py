@@ -49,6 +49,8 @@ class Metric:
         outputs: Names of the outputs that it judges; empty for all of them.
         unlabelled: The same metric with the original's outputs in place of targets, for data without these; None where
             it has no such form.
+        sequences: Whether it judges a whole sequence of answers at once, as that of a transcript does, and the
+            user's own.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Metric:
     span: tuple[float, float] | None = None
     outputs: tuple[str, ...] = ()
     unlabelled: Metric | None = None
+    sequences: bool = False
 
     def fitted(self, outputs: Sequence[TensorSpec]) -> Metric:
         """This metric for a network with these outputs.

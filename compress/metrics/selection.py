@@ -14,6 +14,7 @@ from compress.closest import closest
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric
 from compress.metrics.output_kinds import KINDS, OutputKind
+from compress.metrics.over_frames import over_frames
 from compress.metrics.unlabelled import unlabelled_metric
 from compress.metrics.unlabelled.rows import NAME
 from compress.tensors import TensorSpec
@@ -23,7 +24,12 @@ ByOutput = Mapping[str, "str | Metric"]
 
 
 def select(
-    metric: Metric, by_output: ByOutput, outputs: Sequence[TensorSpec], kinds: Sequence[OutputKind]
+    metric: Metric,
+    by_output: ByOutput,
+    outputs: Sequence[TensorSpec],
+    kinds: Sequence[OutputKind],
+    *,
+    streams: bool = False,
 ) -> tuple[Metric, ...]:
     """The metrics of a network, the one for its targets first.
 
@@ -32,10 +38,16 @@ def select(
         by_output: What the caller names for single outputs, by their names.
         outputs: The network's outputs.
         kinds: What each output holds.
+        streams: Whether outputs hold every frame of a stream, ``(streams, frames, …)``.
 
     Raises:
         MetricError: An output has no such name, a kind does not fit it, or nothing is left to judge.
     """
+    if streams:
+        metric = metric if metric.name == NAME else over_frames(metric)
+        by_output = {
+            name: over_frames(each) if isinstance(each, Metric) else each for name, each in by_output.items()
+        }
     names = [spec.name for spec in outputs]
     for name in by_output:
         if name not in names:
@@ -53,7 +65,7 @@ def select(
         own.insert(0, main)
         read |= set(main.outputs or names)
     others = [
-        unlabelled_metric(kind, tuple(kinds))
+        unlabelled_metric(kind, tuple(kinds), streams=streams)
         for kind in kinds
         if kind.name not in read and kind.kind != "ignore"
     ]

@@ -24,9 +24,9 @@ from compress.tensors import fixed_batch
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
-    from compress.backends.base import Session
     from compress.data import Batch
     from compress.metrics import Metric
+    from compress.states import Runs
     from compress.task import Task
 
 #: Two-sided level of the interval of a mean; the drop is bounded on each side at 5 %, hence at 90 %.
@@ -38,16 +38,16 @@ BATCH_SIZE, _BATCH_BYTES = 16, 1 << 22
 
 
 def outcomes_of(
-    session: Session,
+    session: Runs,
     task: Task,
-    reference: Session | KeptOutputs | None = None,
+    reference: Runs | KeptOutputs | None = None,
     tick: Callable[[int], None] | None = None,
     keep: KeptOutputs | None = None,
 ) -> tuple[Outcomes, ...]:
     """Every metric's value for every evaluation sample, in order; one batch in memory at a time.
 
     Args:
-        session: The opened build.
+        session: The opened build; where the task is one of streams, it runs over each of them with a state of its own.
         task: Evaluation data and metrics, bound to the network.
         reference: The original network, which metrics of data without labels need, or what was kept of its outputs;
             None for the original itself.
@@ -61,6 +61,10 @@ def outcomes_of(
         NetworkError: The outputs hold NaN or infinity, and a metric of labels reads them.
         DataError: A batch does not fit the network.
     """
+    if task.streams is not None:
+        session = task.streams.over(session)
+        if reference is not None and not isinstance(reference, KeptOutputs):
+            reference = task.streams.over(reference)
     collector = OutcomeCollector(task.metrics)
     strict = _read_by_labels(session, task)
     kept = reference if isinstance(reference, KeptOutputs) else None
@@ -90,16 +94,14 @@ def needs_reference(task: Task) -> bool:
     return any(metric.needs == "reference" for metric in task.metrics)
 
 
-def _read_by_labels(session: Session, task: Task) -> set[str]:
+def _read_by_labels(session: Runs, task: Task) -> set[str]:
     """Names of the outputs that are held against labels, where NaN says nothing; against the original it is a drop."""
     names = {spec.name for spec in session.outputs}
     read = [set(metric.outputs) or names for metric in task.metrics if metric.needs == "labels"]
     return set().union(*read)
 
 
-def forward(
-    session: Session, batch: Batch, finite: Collection[str] | None = None
-) -> list[np.ndarray[Any, Any]]:
+def forward(session: Runs, batch: Batch, finite: Collection[str] | None = None) -> list[np.ndarray[Any, Any]]:
     """The outputs for one batch, samples along axis 0; padded with its last where the network takes a fixed number.
 
     Args:
@@ -284,7 +286,7 @@ def evidence_notes(metrics: Sequence[Metric], samples: int, max_drop: float) -> 
     return (f"{told}give about {needed} samples, or a wider margin (--max-drop)",)
 
 
-def batch_size(session: Session, task: Task) -> int:
+def batch_size(session: Runs, task: Task) -> int:
     """Samples to run at once: as many as their outputs leave room for."""
     fixed = fixed_batch(session.inputs)
     if fixed is not None:

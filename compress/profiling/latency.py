@@ -116,7 +116,8 @@ def sample_feeds(
 
     Args:
         session: Its inputs say what is wanted.
-        task: Its first evaluation samples are taken; times may depend on values. None takes noise.
+        task: Its first evaluation samples are taken, single calls with their states; times may depend on values. None
+            takes noise.
         batch: Samples, where the network takes any number.
         shapes: Shapes of inputs with open axes: of the noise, or of the samples that are taken where any has them; an
             open batch takes ``batch`` all the same.
@@ -128,6 +129,7 @@ def sample_feeds(
     fixed = fixed_batch(session.inputs) or batch
     if task is None:
         return _noise(session.inputs, batch, shapes)
+    task = task.calls
     rows = _of_shapes(task, fixed, _by_name(session.inputs, shapes)) if shapes else np.empty(0, np.int64)
     if not len(rows):
         rows = _alike(task, fixed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from compress.data.split import Array
 from compress.errors import NetworkError
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.sample_axis import find_axes, judged_examples, possible_axes
+from compress.streams import in_streams, with_calls
 
 if TYPE_CHECKING:
     import onnx
@@ -22,7 +24,13 @@ if TYPE_CHECKING:
     from compress.tensors import TensorSpec
 
 
-def bound_to(task: Task, session: Session, path: Path | None, kinds: Sequence[OutputKind] = ()) -> Task:
+def bound_to(
+    task: Task,
+    session: Session,
+    path: Path | None,
+    kinds: Sequence[OutputKind] = (),
+    states: Mapping[str, str] | None = None,
+) -> Task:
     """The task under a build's input names, with metrics for its outputs.
 
     Args:
@@ -30,12 +38,16 @@ def bound_to(task: Task, session: Session, path: Path | None, kinds: Sequence[Ou
         session: The opened build.
         path: Its file; None where there is none to look into.
         kinds: What its outputs hold, where that was recorded with it; empty where it was not.
+        states: The output that is the next value of each input that is carried from call to call; None for none. The
+            build itself then gives the states of the frames that it is timed on.
 
     Raises:
         DataError: The data does not fit.
         MetricError: The metric says nothing about such outputs.
         NetworkError: Samples lie along another axis than the file's names say.
     """
+    if states:
+        return _in_streams(task, session, path, kinds, states)
     bound = task.bind(session.inputs, session.outputs, kinds or None)
     _check_axes(task, session)
     labelled = all(metric.needs == "labels" for metric in bound.metrics)
@@ -44,6 +56,25 @@ def bound_to(task: Task, session: Session, path: Path | None, kinds: Sequence[Ou
     examples = judged_examples(session.run, bound, session.inputs, session.outputs)
     found = output_kinds(session.outputs, _graph(path), examples)
     return task.bind(session.inputs, session.outputs, found)
+
+
+def _in_streams(
+    task: Task,
+    session: Session,
+    path: Path | None,
+    kinds: Sequence[OutputKind],
+    states: Mapping[str, str],
+) -> Task:
+    """The task over whole streams, with that of single calls."""
+    whole, single = in_streams(task, session, states, calibrates=False)
+    streams = whole.streams
+    assert streams is not None
+    bound = single.bind(streams.calls, streams.gives)
+    if kinds:  # as they were recorded, of whole streams
+        return replace(whole.bind(streams.inputs, streams.outputs, kinds), single=bound)
+    examples = judged_examples(session.run, bound, streams.calls, streams.gives)
+    found = output_kinds(streams.gives, _graph(path), examples)
+    return with_calls(whole, single.bind(streams.calls, streams.gives, found))
 
 
 def _check_axes(task: Task, session: Session) -> None:

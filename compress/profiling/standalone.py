@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,7 @@ def profile_artifact(
     host: str | None = None,
     keep_on_host: bool = False,
     task: Task | None = None,
+    state: Mapping[str, str] | None = None,
     threads: int | None = None,
     batches: Sequence[int] = (),
     scenarios: Sequence[Name] = (),
@@ -56,6 +57,8 @@ def profile_artifact(
         host: Where engines are built of the graph and measured: see :func:`compress.hosts.connect`.
         keep_on_host: Leave them there.
         task: Evaluation data; None measures latency alone, on seeded noise.
+        state: The output that is the next value of each input that is carried from call to call; None takes what a
+            bundle tells. ``task`` is then one of streams.
         threads: Threads of the runtime; None takes the bundle's, or every core.
         batches: Batch sizes; none takes the target's. Two or more are also those of the offline scenario.
         scenarios: Of MLPerf Inference, to measure too.
@@ -78,7 +81,9 @@ def profile_artifact(
             raise UsageError(
                 "--host or --scenario", "both", "leave one out: trtexec makes single calls alone"
             )
-        return _on_host(path, deployment, host, keep_on_host, task, seconds, shapes, reporter or Reporter())
+        return _on_host(
+            path, deployment, host, keep_on_host, task, state, seconds, shapes, reporter or Reporter()
+        )
     if not deployment.here:
         raise UnavailableError(
             "a target to measure on",
@@ -87,13 +92,15 @@ def profile_artifact(
         )
     budget = Budget(seconds=seconds, most=_MOST_CALLS, warm_up_seconds=seconds)
     machine = LocalHost(load_backend("onnxruntime"), budget, shapes)
-    name, artifact, network, kinds = _artifact(path, machine.backend.default_options(deployment, threads))
+    name, artifact, network, kinds, states = _artifact(
+        path, machine.backend.default_options(deployment, threads)
+    )
     if threads is not None:
         artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
     open_elsewhere(artifact)
     if task is not None:
         with load_backend(artifact.backend).open(artifact) as session:
-            task = bound_to(task, session, artifact.path, kinds)
+            task = bound_to(task, session, artifact.path, kinds, state or states)
     profile = measure(
         artifact,
         name,
@@ -116,20 +123,21 @@ def _on_host(
     address: str,
     keep: bool,
     task: Task | None,
+    state: Mapping[str, str] | None,
     seconds: float,
     shapes: GivenShapes,
     reporter: Reporter,
 ) -> Profile:
     """Engines of the graph, built and measured where TensorRT is."""
-    name, artifact, network, kinds = _artifact(path, {})
+    name, artifact, network, kinds, states = _artifact(path, {})
     with connect(target, seconds, address, keep=keep, told=reporter.stage) as machine:
         known = machine.backend.default_options(target)
         options = known | {key: value for key, value in artifact.options.items() if key in known}
         if task is not None:
             as_written = replace(artifact, options={"qdq_fusion": False})
             with load_backend("onnxruntime").open(as_written) as session:
-                task = bound_to(task, session, artifact.path, kinds)
-        splits = () if task is None else (task.evaluation,)
+                task = bound_to(task, session, artifact.path, kinds, state or states)
+        splits = () if task is None else (task.calls.evaluation,)
         return measure(
             replace(artifact, backend=machine.backend.name, options=options),
             name,
@@ -175,12 +183,12 @@ def _with_scenarios(
 
 def _artifact(
     path: Path, options: dict[str, Any]
-) -> tuple[str, Artifact, tuple[str, str | None] | None, tuple[OutputKind, ...]]:
-    """Name of the recipe, the artifact, the network that it is a build of, and what its outputs hold, if known."""
+) -> tuple[str, Artifact, tuple[str, str | None] | None, tuple[OutputKind, ...], Mapping[str, str]]:
+    """Name of the recipe, the artifact, the network that it is a build of, its outputs and states, as far as known."""
     if path.is_dir():
         bundle = load_bundle(path)
-        return bundle.recipe.name, bundle.artifact, bundle.network, bundle.kinds
+        return bundle.recipe.name, bundle.artifact, bundle.network, bundle.kinds, bundle.states
     if path.is_file():
         artifact = Artifact(path, sha256_of(path), size_of(path), "onnxruntime", options)
-        return path.stem, artifact, (path.stem, None), ()
+        return path.stem, artifact, (path.stem, None), (), {}
     raise BundleError("a bundle or an ONNX file", f"nothing at {path}", "correct the path")

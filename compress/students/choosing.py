@@ -79,6 +79,7 @@ def choose_student(
     factory: str | None = None,
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
+    state: Mapping[str, str] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
@@ -102,6 +103,7 @@ def choose_student(
         factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
         trust_pickle: Unpickle a module; this runs whatever code the file holds.
         batch_axis: See :func:`compress.optimize`.
+        state: See :func:`compress.optimize`.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
         reporter: Receives the progress.
@@ -126,14 +128,27 @@ def choose_student(
     family = load_family(student) if isinstance(student, str) else student
 
     reporter.stage("reading the data")
-    task = load_task(data, metric=metric, train_data=train_data, image_options=image_options, seed=seed)
+    task = load_task(
+        data,
+        metric=metric,
+        train_data=train_data,
+        image_options=image_options,
+        seed=seed,
+        streams=bool(state),
+    )
     teacher, task = load_for(
-        task, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis, reporter=reporter
+        task,
+        model,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        batch_axis=batch_axis,
+        state=state,
+        reporter=reporter,
     )
     students = StudentTraining(
         family,
         teacher,
-        task,
+        task.calls,
         settings.training(None),
         temperature=settings.temperature,
         label_weight=settings.label_weight,
@@ -151,7 +166,7 @@ def choose_student(
     if found.module is None:
         return ChosenStudent(found, None, None, ())
     reporter.stage("measuring accuracy")
-    network = named_like(load_network(found.module, example=task.example()), teacher)
+    network = named_like(load_network(found.module, example=task.samples()), teacher)
     networks = measured({"teacher": teacher, "student": network}, task)
     save_network(network, path)
     return ChosenStudent(found, path, sha256_of(path), networks)

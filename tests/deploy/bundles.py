@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def bundle(
     model: onnx.ModelProto | None = None,
     release: str = "10.3",
     share: float = 1e-3,
+    states: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Path:
     """A bundle at ``place / "build"``; ONNX Runtime answers the sample for TensorRT."""
@@ -33,7 +35,7 @@ def bundle(
     with runner.open(artifact) as session:
         sample = take_sample(session, None, share, narrow=release.startswith("8"))
         inputs, outputs = session.inputs, session.outputs
-    further = sample.files() | programs(backend, inputs, sample, artifact.options, release)
+    further = sample.files() | programs(backend, inputs, sample, artifact.options, release, states=states)
     if backend == "tensorrt":
         # The board's own release decides about the options.
         import dataclasses
@@ -50,6 +52,7 @@ def bundle(
         },
         "inputs": [spec.to_dict() for spec in inputs],
         "outputs": [spec.to_dict() for spec in outputs],
+        "states": dict(states or {}),
         "sample": sample.to_dict(),
     }
     return write_bundle(place / "build", artifact.path, manifest, profile(), Recipe("fp32"), further)

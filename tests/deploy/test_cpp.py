@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ import pytest
 from compress.deploy.snippets import _cpp
 from tests.deploy.bundles import bundle
 from tests.graphs import two_inputs
+from tests.streaming import STATES, denoiser
 
 COMPILER = shutil.which("g++")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(COMPILER is None, reason="needs g++")]
@@ -43,27 +45,38 @@ def compiled(build: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def runs_and_notices_a_difference(build: Path) -> None:
+def runs_and_notices_a_difference(build: Path, output: str = "product") -> None:
     run = [str(build / "run")]
     done = subprocess.run(run, cwd=build, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout.split(":")[0]) == (0, "product"), done.stdout + done.stderr
+    assert (done.returncode, done.stdout.split(":")[0]) == (0, output), done.stdout + done.stderr
     values = np.fromfile(build / "sample/output-0.bin", np.float32)
     (values + 0.1).astype(np.float32).tofile(build / "sample/output-0.bin")
     assert subprocess.run(run, cwd=build, capture_output=True, timeout=120).returncode == 1
 
 
 def test_openvino(tmp_path: Path) -> None:
-    place = package("openvino")
     build = bundle(tmp_path, "openvino", two_inputs())
+    compiled_with_openvino(build)
+    runs_and_notices_a_difference(build)
+
+
+def test_openvino_goes_on_with_the_states_of_the_call_before(tmp_path: Path) -> None:
+    build = bundle(tmp_path, "openvino", denoiser(1), states=STATES)
+    assert "request.set_input_tensor(1, state_1);" in (build / "run.cpp").read_text()
+    compiled_with_openvino(build)
+    runs_and_notices_a_difference(build, "y")
+
+
+def compiled_with_openvino(build: Path) -> None:
+    place = package("openvino")
     (library,) = (place / "libs").glob("libopenvino.so.*")
     compiled(
         build, "-isystem", str(place / "include"), str(library), f"-Wl,-rpath,{library.parent}", "-o", "run"
     )
-    runs_and_notices_a_difference(build)
 
 
-@pytest.mark.parametrize("options", [{}, {"arena": False, "qdq_fusion": False}])
-def test_onnxruntime(tmp_path: Path, options: dict[str, bool]) -> None:
+@pytest.mark.parametrize("options", [{}, {"arena": False, "qdq_fusion": False}, {"states": STATES}])
+def test_onnxruntime(tmp_path: Path, options: dict[str, Any]) -> None:
     include = os.environ.get("COMPRESS_ORT_INCLUDE")
     if include is None:
         pytest.skip("COMPRESS_ORT_INCLUDE is not set")
@@ -71,17 +84,18 @@ def test_onnxruntime(tmp_path: Path, options: dict[str, bool]) -> None:
     (tmp_path / "lib").mkdir()
     for name in ("libonnxruntime.so", "libonnxruntime.so.1"):
         (tmp_path / "lib" / name).symlink_to(library)
-    build = bundle(tmp_path, "onnxruntime", two_inputs(), **options)
+    streams = "states" in options
+    build = bundle(tmp_path, "onnxruntime", denoiser(1) if streams else two_inputs(), **options)
     libraries = ["-L", str(tmp_path / "lib"), "-lonnxruntime", f"-Wl,-rpath,{tmp_path / 'lib'}"]
     compiled(build, "-isystem", include, *libraries, "-o", "run")
-    runs_and_notices_a_difference(build)
+    runs_and_notices_a_difference(build, "y" if streams else "product")
 
 
 def test_tensorrt_compiles_against_each_release(tmp_path: Path) -> None:
     releases = os.environ.get("COMPRESS_TENSORRT_INCLUDE")
     if releases is None:
         pytest.skip("COMPRESS_TENSORRT_INCLUDE is not set")
-    build = bundle(tmp_path, "tensorrt", two_inputs())
+    build = bundle(tmp_path, "tensorrt", denoiser(1), states=STATES)
     for release in releases.split(":"):
         includes = [release, *os.environ.get("COMPRESS_CUDA_INCLUDE", "").split(":")]
         compiled(build, "-fsyntax-only", *(word for each in includes if each for word in ("-isystem", each)))

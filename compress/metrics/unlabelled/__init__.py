@@ -16,6 +16,7 @@ from compress.metrics.unlabelled.choices import choice_metric
 from compress.metrics.unlabelled.decisions import decision_metric
 from compress.metrics.unlabelled.embeddings import embedding_metric
 from compress.metrics.unlabelled.equality import equality_metric
+from compress.metrics.unlabelled.stream_values import stream_value_metric
 from compress.metrics.unlabelled.values import value_metric
 
 __all__ = ["strictly", "unlabelled_metric"]
@@ -34,12 +35,15 @@ def strictly(metric: Metric) -> Metric:
     return replace(metric, over_data=metric.told, told=None, right_or_wrong=True)
 
 
-def unlabelled_metric(kind: OutputKind, kinds: tuple[OutputKind, ...] = ()) -> Metric:
+def unlabelled_metric(
+    kind: OutputKind, kinds: tuple[OutputKind, ...] = (), *, streams: bool = False
+) -> Metric:
     """The metric of one output.
 
     Args:
         kind: What the output holds; it is not ``ignore``.
         kinds: What all outputs hold; boxes are judged where other outputs score highest.
+        streams: Whether outputs hold every frame of a stream, ``(streams, frames, …)``.
     """
     if kind.kind in ("classes", "tokens"):
         if kind.axis is None:
@@ -54,5 +58,5 @@ def unlabelled_metric(kind: OutputKind, kinds: tuple[OutputKind, ...] = ()) -> M
         scores = [each for each in kinds if each.kind in ("classes", "probabilities")]
         return box_metric(kind.name, kind.index, scores[0].index if scores else None)
     if kind.kind == "values":
-        return value_metric(kind.name, kind.index)
+        return (stream_value_metric if streams else value_metric)(kind.name, kind.index)
     return equality_metric(kind.name, kind.index)

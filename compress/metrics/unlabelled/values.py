@@ -34,7 +34,7 @@ from compress.metrics.unlabelled.rows import (
 MOST_FEATURES = 4096
 
 #: A feature's deviation counts as this share of its size at the least.
-_LEAST_DEVIATION = 1e-3
+LEAST_DEVIATION = 1e-3
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _by_feature(rows: Sequence[ValueRow]) -> Floats:
     if not original.shape[1]:
         return np.zeros(len(rows))
     size = np.sqrt(np.mean(original**2, axis=0))
-    deviation = np.maximum(original.std(axis=0), _LEAST_DEVIATION * size)
+    deviation = np.maximum(original.std(axis=0), LEAST_DEVIATION * size)
     # A feature that is 0 in every sample tells nothing by itself: it is measured as the others are.
     others = float(np.sqrt(np.mean(deviation[deviation > 0] ** 2))) if (deviation > 0).any() else 1.0
     deviation = np.where(deviation > 0, deviation, others)

@@ -1,0 +1,79 @@
+"""Continuous numbers of streams: as :mod:`compress.metrics.unlabelled.values`, with the frames of all streams together.
+
+With y the build's numbers at frame t of a stream and y0 the original's, f the features of a frame and σ_f the standard
+deviation of feature f over all frames of all streams::
+
+    error = min(1, sqrt(mean over f of (mean over t of (y_tf - y0_tf)²) / σ_f²))
+
+A frame in which the feature hardly varies between streams, such as the silence before a word, is measured in what it
+varies by over the whole stream, and an error that grows from frame to frame counts by its square.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from compress.metrics.metric import Metric, Values
+from compress.metrics.unlabelled.rows import Array, Floats, comparable, kept_metric, lost_samples, pair
+from compress.metrics.unlabelled.values import LEAST_DEVIATION, MOST_FEATURES
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One stream; float64 ``(features,)`` each, or ``(1,)`` where there are too many.
+
+    Attributes:
+        mean: Of the original's numbers, over its frames.
+        square: Mean of their squares.
+        error: Mean of the squared differences.
+        lost: Whether the build gives no number where the original gives one.
+    """
+
+    mean: Floats
+    square: Floats
+    error: Floats
+    lost: bool
+
+
+def stream_value_metric(name: str, index: int) -> Metric:
+    """Judge an output that holds continuous numbers of every frame, ``(streams, frames, …)``.
+
+    Args:
+        name: The output's name.
+        index: Its position among the outputs.
+    """
+    return kept_metric(name, partial(_rows, name, index), over_data=_kept)
+
+
+def _rows(
+    name: str,
+    index: int,
+    outputs: Sequence[Array],
+    targets: Array | None,
+    reference: Sequence[Array] | None = None,
+) -> list[_Row]:
+    ours, theirs = pair(outputs, reference, index, name)
+    lost = lost_samples(ours, theirs)
+    first, second = (each.reshape(*each.shape[:2], -1) for each in comparable(ours, theirs))
+    axes = (1,) if second.shape[-1] <= MOST_FEATURES else (1, 2)
+    mean, square, error = (
+        each.mean(axis=axes).reshape(len(second), -1) for each in (second, second**2, (first - second) ** 2)
+    )
+    return [_Row(mean[row], square[row], error[row], bool(lost[row])) for row in range(len(second))]
+
+
+def _kept(rows: Sequence[_Row]) -> Values:
+    if not rows:
+        return np.empty(0)
+    square = np.mean([row.square for row in rows], axis=0)
+    variance = square - np.mean([row.mean for row in rows], axis=0) ** 2
+    deviation = np.maximum(np.sqrt(np.maximum(variance, 0)), LEAST_DEVIATION * np.sqrt(square))
+    # A feature that is 0 in every frame tells nothing by itself: it is measured as the others are.
+    others = float(np.sqrt(np.mean(deviation[deviation > 0] ** 2))) if (deviation > 0).any() else 1.0
+    deviation = np.where(deviation > 0, deviation, others)
+    errors = np.array([np.sqrt(np.mean(row.error / deviation**2)) for row in rows])
+    return 1 - np.where([row.lost for row in rows], 1.0, np.minimum(errors, 1.0))
