@@ -85,7 +85,8 @@ def gate(
     with ExitStack() as stack:
         place: Place = Here(stack)
         if host is not None:
-            engines = _for_engines(target_of(ours, theirs, target), ours, theirs, task)
+            single = None if states_of(ours, theirs, state) else task  # streams are no samples of one call
+            engines = _for_engines(target_of(ours, theirs, target), ours, theirs, single)
             place = _on_board(stack, host, engines, keep_on_host, told)
         ours, theirs = place.runs_like(ours, theirs)
         our_session = stack.enter_context(place.open(ours))
