@@ -69,8 +69,12 @@ class TensorSpec:
 
 
 def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
-    """The only batch size that a network with these inputs takes; None where it takes any."""
-    first = inputs[0]
+    """The only batch size that a network with these inputs takes; None where it takes any.
+
+    The first input that has an open number of samples, or two axes or more, tells it: a number, or a row of them, such
+    as a sampling rate, may count none.
+    """
+    first = next((spec for spec in inputs if spec.dynamic_batch or len(spec.shape) > 1), inputs[0])
     return None if first.dynamic_batch or not first.shape else int(first.shape[first.batch_axis])
 
 
