@@ -6,12 +6,12 @@ import pytest
 
 from compress.tensors import BATCH, TensorSpec, fixed_batch
 
-RATE = TensorSpec("rate", (), "int64")
-RATES = TensorSpec("rates", (2,), "int64")
-ONE = TensorSpec("x", (1, 512), "float32")
-OPEN = TensorSpec("x", (BATCH, 512), "float32")
-CLASSES = TensorSpec("classes", (BATCH,), "int64")
-TABLE = TensorSpec("table", (4, 3), "float32")
+RATE = TensorSpec("rate", "int64", ())
+RATES = TensorSpec("rates", "int64", (2,))
+ONE = TensorSpec("x", "float32", (1, 512))
+OPEN = TensorSpec("x", "float32", (BATCH, 512))
+CLASSES = TensorSpec("classes", "int64", (BATCH,))
+TABLE = TensorSpec("table", "float32", (4, 3))
 
 
 @pytest.mark.parametrize(
