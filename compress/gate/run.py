@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from compress.errors import BundleError, DataError, InternalError, UsageError
+from compress.errors import BundleError, DataError, InternalError, NetworkError, UsageError
 from compress.gate.accuracy import judge_churn, judge_outputs
 from compress.gate.board import target_of
 from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
@@ -72,6 +72,7 @@ def gate(
         BundleError: One of the two is damaged, they are builds of different networks, or recorded outcomes are of
             different data or metrics.
         DataError: There is no evaluation sample, or ``groups`` has another length.
+        NetworkError: One of the two does not run, or its runtime crashes; it says which.
         UnavailableError: A back end is not installed here, or the host does not answer.
         UsageError: A target or ``keep_on_host`` without a host, or a host without a target of TensorRT.
     """
@@ -84,18 +85,34 @@ def gate(
         if host is not None:
             place = _on_board(stack, host, target_of(ours, theirs, target), keep_on_host, told)
         ours, theirs = place.runs_like(ours, theirs)
-        our_session = stack.enter_context(place.open(ours))
-        their_session = None if theirs.artifact is None else stack.enter_context(place.open(theirs))
+        with _named("candidate", ours):
+            our_session = stack.enter_context(place.open(ours))
+        with _named("baseline", theirs):
+            their_session = None if theirs.artifact is None else stack.enter_context(place.open(theirs))
         if their_session is not None:
             check_same_network(our_session, their_session)
         elif theirs.profile is not None and theirs.profile.inputs:
             check_same_network(our_session, _Interface.of(theirs.profile))
         if task is not None:
+            with _named("candidate", ours):
+                place.try_out(ours, our_session, task)
+            with _named("baseline", theirs):
+                if their_session is not None:
+                    place.try_out(theirs, their_session, task)
             task = _bound(task, ours, theirs, our_session, their_session)
         checks = _Run(place, ours, theirs, our_session, their_session, task, groups, policy).checks()
         for doubt in place.doubts():
             told(doubt)
         return checks
+
+
+@contextmanager
+def _named(side: str, subject: Subject) -> Iterator[None]:
+    """What is wrong with a build, with a word which of the two it is."""
+    try:
+        yield
+    except NetworkError as error:
+        raise type(error)(error.wanted, f"the {side}, {subject.name}: {error.found}", error.todo) from error
 
 
 def _bound(

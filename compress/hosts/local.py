@@ -123,13 +123,17 @@ class LocalHost(Host):
         kept: Mapping[str, Any] | None = None,
         fastest: Mapping[int, Artifact] | None = None,
     ) -> Tuned:
-        """See :meth:`Host.tune`: the default options and each other set of them take turns."""
+        """See :meth:`Host.tune`: the default options and each other set of them take turns.
+
+        Where there are no others, the build is run for the first time, in another process.
+        """
         variants = _variants(artifact, target, threads, kept)
-        if not variants:
-            return Tuned(artifact)
         with stored_feeds(self._feeds_of(artifact, task, target)) as paths:
+            first = next(iter(paths))
+            if not variants:
+                with workers([artifact], {first: paths[first]}):
+                    return Tuned(artifact)
             if known is not None:
-                first = next(iter(paths))
                 with workers([artifact], {first: paths[first]}) as (worker,):
                     slow = float(worker.calls(first, 0.0, least=2).min()) > _TUNED_MS
                 if slow:

@@ -8,18 +8,38 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.data.binding import held_values, matched
+from compress.backends.first_opening import open_elsewhere
+from compress.data.binding import bind_split, held_values, matched
 from compress.data.split import Array
 from compress.errors import NetworkError
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.sample_axis import find_axes, judged_examples, possible_axes
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     import onnx
 
-    from compress.backends.base import Session
+    from compress.backends.base import Artifact, Session
     from compress.task import Task
     from compress.tensors import TensorSpec
+
+
+def try_elsewhere(artifact: Artifact, session: Session, task: Task) -> None:
+    """Run a build for the first time, on a sample of the data and in another process.
+
+    Args:
+        artifact: The build.
+        session: The build, opened, which says what it takes.
+        task: The data, not bound to it yet.
+
+    Raises:
+        DataError: The data does not fit.
+        NetworkError: It does not run, or its runtime crashes.
+    """
+    size = fixed_batch(session.inputs) or 1
+    samples = bind_split(task.evaluation, session.inputs, "evaluation data")
+    rows = np.arange(size) % len(samples)
+    open_elsewhere(artifact, next(samples.take(rows).batches(size)).inputs)
 
 
 def bound_to(task: Task, session: Session, path: Path | None, kinds: Sequence[OutputKind] = ()) -> Task:

@@ -20,7 +20,7 @@ from compress.onnx_graph.files import sha256_of, size_of
 from compress.profiling.latency import Budget, GivenShapes
 from compress.profiling.measure import measure
 from compress.profiling.noise import doubts
-from compress.profiling.outputs import bound_to
+from compress.profiling.outputs import bound_to, try_elsewhere
 from compress.profiling.scenarios import Name, run
 from compress.progress import Reporter
 from compress.record import Profile, Scenario
@@ -92,6 +92,7 @@ def profile_artifact(
     open_elsewhere(artifact)
     if task is not None:
         with load_backend(artifact.backend).open(artifact) as session:
+            try_elsewhere(artifact, session, task)
             task = bound_to(task, session, artifact.path, kinds)
     profile = measure(
         artifact,
