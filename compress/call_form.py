@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import torch
@@ -157,6 +158,17 @@ class CallForm:
             {axis: size(each) for axis, each in enumerate(spec.shape) if isinstance(each, str)}
             for spec in inputs
         ]
+
+
+def by_position(parameters: Sequence[str], given: Collection[str]) -> list[str]:
+    """Which of the arguments that are given are given by their position; whoever names one names all.
+
+    Args:
+        parameters: Names of those that can be, in order.
+        given: Names of those that are given, some of which may be by keyword alone.
+    """
+    first = list(takewhile(lambda name: name in given, parameters))
+    return first if len(first) == len(set(parameters) & set(given)) else []
 
 
 _UNKNOWN = object()

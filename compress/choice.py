@@ -108,8 +108,8 @@ def settings_notes(candidate: Candidate | None) -> tuple[str, ...]:
     if candidate is None or candidate.profile is None:
         return ()
     return tuple(
-        f"the session options of {candidate.recipe.name} take {each.settings_cost:.2f}× the time of those that are "
-        f"fastest at {_where(each)}"
+        f"{candidate.recipe.name}: its session options take {each.settings_cost:.2f}× the time of the fastest at "
+        f"{_where(each)}"
         for each in candidate.profile.latency
         if each.period_ms is None and each.settings_cost is not None and each.settings_cost > _TOLD_COST
     )

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.errors import DataError, NetworkError
 from compress.loading import load_for
@@ -270,6 +271,7 @@ def measured(networks: Mapping[str, Network], task: Task) -> tuple[Measured, ...
         for number, network in enumerate(networks.values()):
             (directory / str(number)).mkdir()
             artifact = backend.compile(network.to_onnx(), directory / str(number), {"intra_op_threads": 1})
+            open_elsewhere(artifact, task.example(fixed_batch(network.inputs) or 1))
             artifacts.append(artifact)
         with backend.open(artifacts[0]) as reference:
             for (name, network), artifact in zip(networks.items(), artifacts, strict=True):

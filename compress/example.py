@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress.errors import DataError
+from compress.errors import CompressError, DataError
 from compress.sample_axis import check_told, find_axes, told_axis
 
 if TYPE_CHECKING:
@@ -72,12 +72,45 @@ def _tensor(name: str, array: object) -> torch.Tensor:
     return tensor
 
 
-def cast_floats(example: Mapping[str, torch.Tensor], module: nn.Module) -> dict[str, torch.Tensor]:
-    """The example with its floats in the dtype of the module's parameters; NumPy's are float64 by default."""
-    dtypes = {each.dtype for each in module.parameters() if each.is_floating_point()}
-    dtype = dtypes.pop() if len(dtypes) == 1 else torch.float32
+def cast_floats(
+    example: Mapping[str, torch.Tensor],
+    module: nn.Module,
+    run: Callable[[Mapping[str, torch.Tensor]], object],
+) -> dict[str, torch.Tensor]:
+    """The example with its floats in the dtype of the module's parameters; NumPy's are float64 by default.
+
+    Args:
+        example: By input name.
+        module: Its parameters may be of several dtypes.
+        run: The network; it is asked where there are several: float32 is tried first, then each of the others.
+    """
+    dtypes = dict.fromkeys(each.dtype for each in module.parameters() if each.is_floating_point())
+    if len(dtypes) == 1:
+        return _in_dtype(example, *dtypes)
+    likely = _in_dtype(example, torch.float32)
+    for dtype in (torch.float32, *dtypes):
+        tried = _in_dtype(example, dtype)
+        try:
+            run(tried)
+        except CompressError:  # one of another dtype, or what tells why comes later
+            continue
+        return tried
+    return likely
+
+
+def _in_dtype(example: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return {
         name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, tensor in example.items()
+    }
+
+
+def typed_like(
+    example: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The example with its floats in the dtypes that another one of the same inputs has."""
+    return {
+        name: tensor.to(other[name].dtype) if tensor.is_floating_point() and name in other else tensor
+        for name, tensor in example.items()
     }
 
 

@@ -1,7 +1,7 @@
 """The lifted graph becomes an ONNX model that computes the same.
 
 Recurrent layers go through the same exporter as the rest: torch 2.13 turns ``aten.gru`` and ``aten.lstm`` into ONNX's
-GRU and LSTM, with a dynamic batch, so no older exporter is needed.
+GRU and LSTM, with a dynamic batch, so no older exporter is needed; :mod:`compress.export_recurrent` has what it lacks.
 """
 
 from __future__ import annotations
@@ -63,7 +63,9 @@ def export_onnx(
     size = sum(each.numel() * each.element_size() for each in (*graph.parameters(), *graph.buffers()))
     if size > _MOST_BYTES:
         raise NetworkError("at most 2 GB of weights", f"{size / 1e9:.1f} GB", "compress a smaller network")
-    graph = _without_parametrizations(graph)
+    from compress.export_recurrent import without_projections
+
+    graph = without_projections(_without_parametrizations(graph))
     with in_eval_mode(graph), _without_gradients(graph):
         if any(TIME in spec.shape for spec in inputs):
             return _export_of_one_length(graph, inputs, outputs, sample, opset)
@@ -171,6 +173,8 @@ def _export(
     sample: Sequence[np.ndarray],
     opset: int,
 ) -> onnx.ModelProto:
+    from compress.export_recurrent import TRANSLATIONS
+
     dynamic = tuple(
         {axis: size for axis, size in enumerate(spec.shape) if isinstance(size, str)} for spec in inputs
     )
@@ -184,6 +188,7 @@ def _export(
                 dynamic_shapes=dynamic if any(dynamic) else None,
                 opset_version=opset,
                 dynamo=True,
+                custom_translation_table=TRANSLATIONS,
                 external_data=False,
                 verbose=False,
             )

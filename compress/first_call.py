@@ -17,6 +17,7 @@ from compress.tensors import BATCH, TensorSpec
 if TYPE_CHECKING:
     import torch
 
+    from compress.backends.base import Session
     from compress.data.split import Array
     from compress.network import Network
     from compress.task import Task
@@ -58,11 +59,13 @@ class Opened:
         return found
 
 
-def first_of_onnx(network: Network, task: Task, state: Mapping[str, str] | None) -> dict[str, Array]:
+def first_of_onnx(
+    network: Network | Session, task: Task, state: Mapping[str, str] | None
+) -> dict[str, Array]:
     """Samples of one call ``(n, …)``, under the names of an ONNX file's inputs where a state is carried.
 
     Args:
-        network: The file.
+        network: The file, or a build of one.
         task: Its data, not bound.
         state: See :func:`compress.loading.load_for`.
 

@@ -65,7 +65,8 @@ def lift(traced: Traced) -> Lifted:
         InternalError: The lifted graph does not compute what the network computes.
     """
     example = tuple(traced.example.values())
-    lifted = _lift(traced.program, example, [traced.axes.get(name, 0) for name in traced.example])
+    axes = [traced.axes.get(name, 0) for name in traced.example]
+    lifted = _lift(traced.program, example, axes, traced.settings)
     if not any(spec.dynamic_batch for spec in lifted.inputs):
         lifted = _with_dynamic_batch(lifted, traced) or lifted
     return with_open_time(verified(lifted, traced), traced)
@@ -144,8 +145,13 @@ def _with_open_axes(
     return export(fixed.graph, with_rows(example, 2, counts), shapes)
 
 
-def _lift(program: ExportedProgram, example: Sequence[torch.Tensor], axes: Sequence[int]) -> Lifted:
-    source = plain_graph(program)
+def _lift(
+    program: ExportedProgram,
+    example: Sequence[torch.Tensor],
+    axes: Sequence[int],
+    settings: Mapping[str, str] | None = None,
+) -> Lifted:
+    source = plain_graph(program, settings)
     inputs, outputs = _interface(program, source.graph, axes)
     without_in_place(source, example)
     write_out_attention(source.graph)
@@ -154,8 +160,12 @@ def _lift(program: ExportedProgram, example: Sequence[torch.Tensor], axes: Seque
     return Lifted(_with_modules(source), inputs, outputs)
 
 
-def plain_graph(program: ExportedProgram) -> fx.GraphModule:
+def plain_graph(program: ExportedProgram, settings: Mapping[str, str] | None = None) -> fx.GraphModule:
     """The program as a plain graph of aten calls in inference mode: positional tensors in, tensors out.
+
+    Args:
+        program: What was traced.
+        settings: See :attr:`compress.trace.Traced.settings`.
 
     Raises:
         LiftError: What it does cannot be lifted, or it takes or returns something else than tensors.
@@ -165,7 +175,7 @@ def plain_graph(program: ExportedProgram) -> fx.GraphModule:
     graph = exported.graph
     graph.set_codegen(fx.graph.CodeGen())
     inline_blocks(exported)
-    refuse(graph)
+    refuse(graph, settings)
     set_inference(graph)
     output = graph.output_node()
     tensors = [value for value in results_of(output) if _is_tensor(value)]
@@ -294,10 +304,23 @@ def _with_modules(source: fx.GraphModule) -> fx.GraphModule:
         _replace(graph, node, found, paths[key])
     drop_unused(graph)
     for node in graph.find_nodes(op="get_attr"):
-        attributes[str(node.target)] = constants[str(node.target)]
+        tensor = constants[str(node.target)]
+        owner, _, name = str(node.target).rpartition(".")
+        layer = attributes.get(owner)
+        if isinstance(layer, torch.nn.Module) and layer._parameters.get(name, tensor) is None:
+            # The layer computes without it: held under this name it would be computed with twice.
+            node.target = _free(f"{owner}_{name}", attributes)
+        attributes[str(node.target)] = tensor
     lifted = LiftedGraph(attributes, graph, class_name="LiftedGraph").eval()
     lifted.graph.lint()
     return lifted
+
+
+def _free(name: str, taken: Mapping[str, Any]) -> str:
+    """The name, or one like it that nothing has yet."""
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _constants(source: fx.GraphModule) -> dict[str, torch.Tensor]:

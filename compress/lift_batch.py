@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from compress.lift_calls import aten, drop_unused
 
@@ -82,3 +82,29 @@ def merge_batches(
         return None
     drop_unused(graph)
     return fx.GraphModule(first, graph)
+
+
+def with_names(watched: fx.GraphModule, module: nn.Module) -> fx.GraphModule:
+    """A graph with a module's weights, which were taken for constants, under their own names again."""
+    graph = watched.graph
+    parameters = {name: nn.Parameter(each, each.requires_grad) for name, each in module.named_parameters()}
+    named = parameters | dict(module.named_buffers())
+    names = {(each.data_ptr(), each.shape): name for name, each in named.items()}
+    attributes: dict[str, Any] = {}
+
+    def name_of(value: torch.Tensor, otherwise: str) -> str:
+        name = names.get((value.data_ptr(), value.shape), otherwise)
+        attributes[name] = parameters.get(name, value)
+        return name
+
+    for node in graph.find_nodes(op="get_attr"):
+        value = _attribute(watched, str(node.target))
+        node.target = name_of(value, str(node.target))
+    return fx.GraphModule(attributes, graph)
+
+
+def _attribute(module: nn.Module, path: str) -> Any:
+    value: Any = module
+    for name in path.split("."):
+        value = getattr(value, name)
+    return value

@@ -8,18 +8,18 @@ with its place in the user's source: control flow over tensors, custom operators
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import fx
 from torch._ops import HigherOrderOperator, OpOverload
 
+from compress.custom_operators import KNOWN_NAMESPACES, in_module, refused
 from compress.errors import LiftError
 
 aten = torch.ops.aten
 
-_KNOWN_NAMESPACES = frozenset({"aten", "prims"})
 _CONTROL_FLOW = frozenset({"cond", "while_loop", "scan", "map", "map_impl", "associative_scan"})
 
 # operator → position of the argument that turns training behaviour on, and its value for inference
@@ -126,8 +126,12 @@ def in_training(graph: fx.Graph) -> fx.Node | None:
     return None
 
 
-def refuse(graph: fx.Graph) -> None:
+def refuse(graph: fx.Graph, settings: Mapping[str, str] | None = None) -> None:
     """Refuse what is no plain tensor operator.
+
+    Args:
+        graph: A graph of calls.
+        settings: What to do about an operator of a part of the network by its own settings, by the part's path.
 
     Raises:
         LiftError: Control flow over tensors, or a custom operator; it names the place in the source.
@@ -143,12 +147,14 @@ def refuse(graph: fx.Graph) -> None:
                 f"the {kind} '{name}'{place(node)}",
                 "write it without, or give an ONNX file",
             )
-        if isinstance(node.target, OpOverload) and node.target.namespace not in _KNOWN_NAMESPACES:
-            raise LiftError(
-                "a network of PyTorch's own operators",
-                f"the custom operator '{node.target._schema.name}'{place(node)}",
-                "replace it by PyTorch's operators, or give an ONNX file",
+        if isinstance(node.target, OpOverload) and node.target.namespace not in KNOWN_NAMESPACES:
+            stack = [entry[:2] for entry in node.meta.get("nn_module_stack", {}).values()]
+            todo = (
+                next((settings[path] for path, _ in reversed(stack) if path in settings), "")
+                if settings
+                else ""
             )
+            raise refused(node.target._schema.name, f"{in_module(stack)}{place(node)}", todo)
 
 
 def bind(node: fx.Node) -> dict[str, Any]:

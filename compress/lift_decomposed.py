@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import fx
 
+from compress.lift_bags import BAGS, embedding_bag
+from compress.lift_by_sample import convolution as convolution_by_sample
 from compress.lift_calls import aten, bind
+from compress.lift_writing import WrittenCall as _Call
+from compress.lift_writing import written
 
 _Arguments = Mapping[str, Any]  # every argument by name, keywords too, defaults filled in
-
-
-class _Call(NamedTuple):
-    """What to write in a call's place; an argument may be such a call itself."""
-
-    target: Any
-    arguments: tuple[Any, ...]
-    keywords: dict[str, Any] = {}  # noqa: RUF012
 
 
 def compose(graph: fx.Graph) -> None:
@@ -34,11 +30,16 @@ def compose(graph: fx.Graph) -> None:
         if composed is None:
             continue
         only_first = node.target in _WITH_STATISTICS
+        unread = [
+            use for use in node.users if only_first and use.target is operator.getitem and not use.users
+        ]
+        for use in unread:
+            graph.erase_node(use)
         if only_first and any(use.target is not operator.getitem or use.args[1] != 0 for use in node.users):
             continue
         replaced = list(node.users) if only_first else [node]
         with graph.inserting_before(node):
-            call = _written(graph, composed, {"stack_trace": node.meta.get("stack_trace")})
+            call = written(graph, composed, {"stack_trace": node.meta.get("stack_trace")})
         if isinstance(composed, _Call):
             call.meta = dict(replaced[0].meta) if replaced else {}
         for each in replaced:
@@ -46,15 +47,6 @@ def compose(graph: fx.Graph) -> None:
             graph.erase_node(each)
         if only_first:
             graph.erase_node(node)
-
-
-def _written(graph: fx.Graph, call: _Call | fx.Node, meta: dict[str, Any]) -> fx.Node:
-    if isinstance(call, fx.Node):
-        return call
-    arguments = [_written(graph, each, meta) if isinstance(each, _Call) else each for each in call.arguments]
-    node = graph.call_function(call.target, tuple(arguments), call.keywords)
-    node.meta = dict(meta)
-    return node
 
 
 def _addmm(given: _Arguments) -> _Call | None:
@@ -103,44 +95,9 @@ _OF_CONVOLUTION = (
 
 def _convolution(given: _Arguments) -> _Call:
     """What ``torch.jit.trace`` writes for every convolution: one with flags of cuDNN and no ONNX form."""
-    by_sample = _convolution_by_sample(given)
-    return by_sample or _Call(aten.convolution.default, tuple(given[name] for name in _OF_CONVOLUTION))
-
-
-def _convolution_by_sample(given: _Arguments) -> _Call | None:
-    """A convolution with a group for every sample, written as a product: ONNX has fixed numbers of groups alone.
-
-    ``x[1, b·c, h, w]`` and ``weight[b·o, c, m, n]`` become columns ``[b, c·m·n, places]`` and ``[b, o, c·m·n]``.
-    """
-    samples, tensor, weight = given["groups"], given["input"], given["weight"]
-    axes = tensor.meta["val"].dim() - 2
-    if not isinstance(samples, fx.Node) or given.get("transposed") or axes not in (1, 2):
-        return None
-    one, _, *sizes = tensor.meta["val"].shape
-    _, channels, *kernel = weight.meta["val"].shape
-    if one != 1 or not all(isinstance(size, int) for size in (channels, *sizes, *kernel)):
-        return None
-    dilation, padding, stride = (
-        [*given[name]] * (axes // len(given[name])) for name in ("dilation", "padding", "stride")
+    return convolution_by_sample(given) or _Call(
+        aten.convolution.default, tuple(given[name] for name in _OF_CONVOLUTION)
     )
-    each = zip(sizes, kernel, dilation, padding, stride, strict=True)
-    made = [(size + 2 * pad - rate * (width - 1) - 1) // step + 1 for size, width, rate, pad, step in each]
-    if axes == 1:  # columns are there for images alone: one of height 1
-        sizes, kernel, dilation, padding, stride = (
-            [1, *sizes],
-            [1, *kernel],
-            [1, *dilation],
-            [0, *padding],
-            [1, *stride],
-        )
-    apart = _Call(aten.reshape.default, (tensor, [samples, channels, *sizes]))
-    columns = _Call(aten.im2col.default, (apart, kernel, dilation, padding, stride))
-    rows = _Call(aten.reshape.default, (weight, [samples, -1, channels * kernel[0] * kernel[1]]))
-    product = _Call(aten.matmul.default, (rows, columns))
-    if given["bias"] is not None:
-        bias = _Call(aten.reshape.default, (given["bias"], [samples, -1, 1]))
-        product = _Call(aten.add.Tensor, (product, bias))
-    return _Call(aten.reshape.default, (product, [1, -1, *made]))
 
 
 def _attention(given: _Arguments) -> _Call | None:
@@ -184,7 +141,7 @@ def _group_norm(given: _Arguments) -> _Call:
     return _Call(aten.group_norm.default, (tensor, groups, weight, bias, eps, False))
 
 
-_WITH_STATISTICS = frozenset(
+_WITH_STATISTICS = BAGS | frozenset(
     {
         aten._native_batch_norm_legit_no_training.default,
         aten.native_layer_norm.default,
@@ -195,9 +152,12 @@ _RULES: dict[Any, Callable[[_Arguments], _Call | fx.Node | None]] = {
     aten.addmm.default: _addmm,
     aten.mm.default: _mm,
     aten._convolution.default: _convolution,
-    aten.conv1d.default: _convolution_by_sample,
-    aten.conv2d.default: _convolution_by_sample,
-    aten.convolution.default: _convolution_by_sample,
+    aten.conv1d.default: convolution_by_sample,
+    aten.conv2d.default: convolution_by_sample,
+    aten.convolution.default: convolution_by_sample,
+    aten.conv_transpose1d.default: convolution_by_sample,
+    aten.conv_transpose2d.input: convolution_by_sample,
+    **dict.fromkeys(BAGS, embedding_bag),
     aten.scaled_dot_product_attention.default: _attention,
     aten.squeeze.default: _squeeze,
     aten.squeeze.dim: _squeeze,

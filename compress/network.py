@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from compress.call_form import CallForm
+    from compress.lift_widening import Half
     from compress.trace import Traced
 
 # A state dict may come in other containers, and in several files.
@@ -64,6 +65,7 @@ class Network:
         graph: The lifted graph, or None where the network is an ONNX model.
         form: How it is called and what it gives back, for a file that is written of its graph; None where that is not
             known.
+        half: The network of half precision that its graph was made of; None where it came in another precision.
     """
 
     def __init__(
@@ -76,12 +78,14 @@ class Network:
         model: onnx.ModelProto | None = None,
         sample: tuple[np.ndarray, ...] = (),
         form: CallForm | None = None,
+        half: Half | None = None,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.origin = origin
         self.graph = graph
         self.form = form
+        self.half = half
         self._model = model
         self._sample = sample
         self._exported: tuple[str, onnx.ModelProto] | None = None
@@ -148,6 +152,7 @@ class Network:
             graph=graph,
             sample=self._sample,
             form=self.form,
+            half=self.half,
         )
 
 
@@ -292,18 +297,24 @@ def _from_onnx(path: Path, origin: Origin) -> Network:
 
 
 def _lifted(traced: Traced, origin: Origin) -> Network:
-    from compress.lift import lift
+    import torch
 
-    graph, inputs, outputs = lift(traced)
+    from compress.lift import lift
+    from compress.lift_widening import in_float32
+
+    (graph, inputs, outputs), half = in_float32(lift(traced), list(traced.example.values()))
     if any(spec.dtype == "bfloat16" for spec in inputs):
         raise NetworkError("a network in float32", "inputs in bfloat16", "convert it: module.float()")
-    arrays = [tensor.numpy() for tensor in traced.example.values()]
+    arrays = [
+        (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        for tensor in traced.example.values()
+    ]
     sample = tuple(
         (take_samples(array, slice(2), spec.batch_axis) if spec.dynamic_batch else array).copy()
         for spec, array in zip(inputs, arrays, strict=True)
     )
     return Network(
-        inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample, form=traced.form
+        inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample, form=traced.form, half=half
     )
 
 

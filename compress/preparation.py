@@ -205,7 +205,7 @@ class AsItCame:
 
 
 def outputs_as_it_came(network: Network, feeds: Mapping[str, Array]) -> list[Array]:
-    """What a network gives for a batch: its graph, or the user's own file with all optimizations off.
+    """What a network gives for a batch: its graph, in the precision it came in, or the user's own file as it is.
 
     Raises:
         NetworkError: The file does not run on it.
@@ -215,8 +215,11 @@ def outputs_as_it_came(network: Network, feeds: Mapping[str, Array]) -> list[Arr
 
         from compress.export import in_eval_mode
 
+        tensors = [torch.from_numpy(feeds[spec.name]) for spec in network.inputs]
+        if network.half is not None:
+            return [each.numpy() for each in network.half.run(*tensors)]
         with in_eval_mode(network.graph), torch.no_grad():
-            found = network.graph(*(torch.from_numpy(feeds[spec.name]) for spec in network.inputs))
+            found = network.graph(*tensors)
         return [each.numpy() for each in (found if isinstance(found, tuple | list) else (found,))]
     import onnxruntime
 
@@ -281,7 +284,7 @@ def _in_half(network: Network) -> bool:
     """Whether the network as it came computes in half precision somewhere."""
     if network.graph is not None:
         kinds = {str(value.dtype) for value in network.graph.state_dict().values()}
-        return bool(kinds & {"torch.float16", "torch.bfloat16"})
+        return network.half is not None or bool(kinds & {"torch.float16", "torch.bfloat16"})
     import onnx
 
     from compress.onnx_graph.widening import is_half

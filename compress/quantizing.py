@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import TensorProto
 
+from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.errors import RecipeError
 from compress.fitting import fitted
@@ -36,6 +37,7 @@ from compress.target import Target, load_target
 from compress.task import MetricChoice, Task, load_task
 from compress.techniques import apply_recipe, load_technique
 from compress.techniques.base import Context
+from compress.tensors import fixed_batch
 from compress.writing import written_safely
 
 if TYPE_CHECKING:
@@ -209,12 +211,15 @@ def _written(
     directories = [scratch / "original", scratch / "result"]
     for directory in directories:
         directory.mkdir()
+    sample = context.task.example(fixed_batch(network.inputs) or 1)
     original = backend.compile(network.to_onnx(), directories[0], options)
+    open_elsewhere(original, sample)
     model = compressed.to_onnx()
     accuracies: tuple[Accuracy | None, ...] = (None, None, None)
     coverage = None
     if _runs_here(model):
         result = backend.compile(model, directories[1], options)
+        open_elsewhere(result, sample)
         accuracies = _accuracies(backend, original, result, task)
         coverage = backend.coverage(result) if context.target.backend == "onnxruntime" else None
         written = result.path

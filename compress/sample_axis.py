@@ -8,7 +8,7 @@ each alone, along one axis of each output.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,9 @@ Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 
 #: Samples whose outputs are looked at, to tell what each output holds.
 _LOOKED_AT = 8
+
+#: Samples that are run alone, to see whether an output holds one for each.
+_ALONE = 2
 
 #: Axes that are tried, in this order: samples first, then after the time.
 _TRIED = (0, 1)
@@ -63,10 +66,17 @@ class SampleAxes:
 
 @dataclass(frozen=True)
 class _Tried:
-    """What came of one choice of axes."""
+    """What came of one choice of axes.
+
+    Attributes:
+        axes: The choice, and the axes of the outputs that were found by it.
+        mixing: How much samples change each other's results; 0: not at all.
+        listed: Whether how long an output is depends on what is in a sample, as of a list of detections.
+    """
 
     axes: SampleAxes
     mixing: float
+    listed: bool
 
     @property
     def found(self) -> int:
@@ -91,7 +101,8 @@ def find_axes(
 
     Returns:
         None where it cannot be told: the network is random, takes another number of samples than one and two, or there
-        is but one sample of integers that are all the same.
+        is but one sample of integers that are all the same. Where all outputs are lists as long as what is in a sample,
+        the first axis that the network takes.
 
     Raises:
         NetworkError: Samples depend on each other along every axis.
@@ -113,6 +124,9 @@ def find_axes(
     exact = [each for each in tried if each.found and each.mixing == 0]
     if exact:
         return max(exact, key=lambda each: each.found).axes
+    lists = [each.axes for each in tried if each.listed]
+    if lists and not any(each.found for each in tried):
+        return lists[0]  # lists of detections alone: each is that of one sample, whatever axis counts these
     least = min(tried, key=lambda each: (each.found == 0, each.mixing))
     if told or (least.found and least.mixing <= _MOST_MIXING):
         return least.axes
@@ -174,7 +188,19 @@ def possible_axes(spec: TensorSpec, sample: Sequence[int]) -> list[int]:
     return opened or fixed or [0]
 
 
-def samples_first(output: Array, spec: TensorSpec, samples: int, fed: int) -> Array:
+class LoneOutputError(NetworkError):
+    """An output was taken to count samples along an axis, and does not.
+
+    Attributes:
+        output: Its name.
+    """
+
+    output: str = ""
+
+
+def samples_first(
+    output: Array, spec: TensorSpec, samples: int, fed: int, lone: Collection[str] | None = None
+) -> Array:
     """An output with its samples along axis 0.
 
     Args:
@@ -182,19 +208,24 @@ def samples_first(output: Array, spec: TensorSpec, samples: int, fed: int) -> Ar
         spec: Its name and the axis of its samples.
         samples: How many of the samples that were fed count; the others filled up a fixed batch.
         fed: How many samples were fed.
+        lone: Names of the outputs that belong to the only sample as a whole; None tells it by this output alone.
 
     Raises:
-        NetworkError: The output does not hold as many samples along that axis, and several were fed.
+        LoneOutputError: The output does not hold as many samples along that axis.
     """
+    if fed == 1 and lone is not None and spec.name in lone:
+        return output[None]
     if follows(output.shape, spec, fed):
         return np.moveaxis(output, spec.batch_axis, 0)[:samples]
-    if fed == 1:  # the whole output belongs to the only sample
+    if fed == 1 and lone is None:
         return output[None]
-    raise NetworkError(
+    error = LoneOutputError(
         f"{fed} samples along axis {spec.batch_axis} of output '{spec.name}'",
         f"the shape {list(output.shape)}",
         "export the network with its batch axis named 'batch', or name it: --batch-axis",
     )
+    error.output = spec.name
+    raise error
 
 
 def judged_examples(
@@ -208,26 +239,47 @@ def judged_examples(
         inputs: What it takes.
         outputs: What it gives.
     """
-    rows = np.arange(fixed_batch(inputs) or _LOOKED_AT) % len(task.calibration)
+    only = fixed_batch(inputs)
+    rows = np.arange(only or _LOOKED_AT) % len(task.calibration)
     batch = next(task.calibration.take(rows).batches(len(rows)))
-    if fixed_batch(inputs) is None and not holds_samples(run, batch, outputs):
-        batch = batch.rows(slice(1))
+    if only in (None, 1):
+        looked = task.calibration.take(np.arange(min(_LOOKED_AT, len(task.calibration))))
+        singles = list(looked.batches(1))
+        lone = lone_outputs(run, singles[:_ALONE], outputs, twice=only is None)
+        if lone:
+            return _fullest(run, singles, outputs, lone)
     given = zip(run(batch.inputs), outputs, strict=True)
     return [samples_first(output, spec, len(batch), len(batch)) for output, spec in given]
 
 
-def holds_samples(run: Run, batch: Batch, outputs: Sequence[TensorSpec]) -> bool:
-    """Whether every output has an axis that counts samples; a list of detections has none, and is of one sample alone.
+def _fullest(
+    run: Run, singles: Sequence[Batch], outputs: Sequence[TensorSpec], lone: Collection[str]
+) -> list[Array]:
+    """The outputs for the sample of which most is told: in some, a detector finds nothing."""
+    given = [
+        [samples_first(output, spec, 1, 1, lone) for spec, output in zip(outputs, found, strict=True)]
+        for found in (run(single.inputs) for single in singles)
+    ]
+    return max(given, key=lambda found: sum(output.size for output in found))
+
+
+def lone_outputs(
+    run: Run, singles: Sequence[Batch], outputs: Sequence[TensorSpec], *, twice: bool
+) -> frozenset[str]:
+    """Names of outputs without an axis that counts samples: a list of detections is that of one sample alone.
 
     Args:
-        run: The network, which takes any number of samples.
-        batch: Its first sample is run once, and twice together.
+        run: The network.
+        singles: Some samples, each run alone.
         outputs: What the network gives.
+        twice: Whether the first is run twice together, too, since the network takes any number.
     """
-    return all(
-        follows(output.shape, spec, fed)
-        for fed in (1, 2)
-        for spec, output in zip(outputs, run(batch.rows(np.zeros(fed, np.int64)).inputs), strict=True)
+    batches = [*singles, *([singles[0].rows(np.zeros(2, np.int64))] if twice else [])]
+    return frozenset(
+        spec.name
+        for batch in batches
+        for spec, output in zip(outputs, run(batch.inputs), strict=True)
+        if not follows(output.shape, spec, len(batch))
     )
 
 
@@ -271,12 +323,13 @@ def _tried(
     except Exception:  # noqa: BLE001 - whatever a network raises on shapes that it does not take
         return None
     outputs: list[int | None] = []
-    mixing = 0.0
+    mixing, listed = 0.0, False
     for alone, other, together in zip(first, second, both, strict=True):
         axis, mixed = _axis_of(alone, other, together)
         outputs.append(axis)
         mixing = max(mixing, mixed)
-    return _Tried(SampleAxes(axes, tuple(outputs)), mixing)
+        listed |= axis is None and len({alone.shape, other.shape, together.shape}) > 1
+    return _Tried(SampleAxes(axes, tuple(outputs)), mixing, listed)
 
 
 def _axis_of(first: Array, second: Array, both: Array) -> tuple[int | None, float]:

@@ -51,7 +51,7 @@ def save_network(network: Network, path: Path) -> None:
     Args:
         network: For ``.pt2`` in its trainable form.
         path: Its ending says what is written: ``.pt2``, which trains on when it is loaded, or ``.onnx``. A ``.pt2`` is
-            called as what was given is, and has the same axes open.
+            called as what was given is, has the same axes open, and is in half precision where that was.
 
     Raises:
         OutputError: It cannot be written there.
@@ -88,6 +88,10 @@ def _program(network: Network, graph: torch.fx.GraphModule) -> torch.export.Expo
 
     sample = [_at_least_two(spec, array) for spec, array in zip(network.inputs, network.sample, strict=True)]
     tensors = [torch.from_numpy(array) for array in sample]
+    if network.half is not None:
+        from compress.lift_widening import in_half
+
+        graph, tensors = in_half(graph, network.half), network.half.given(tensors)
     outputs = len(network.outputs)
     form = network.form
     if form is None or not form.fits(len(tensors), outputs):

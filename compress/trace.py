@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,8 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from compress.call_form import CallForm
+from compress.call_form import CallForm, by_position
+from compress.custom_operators import first_called, settings_of
 from compress.errors import CompressError, LiftError, NetworkError
 from compress.example import (
     Axes,
@@ -32,6 +32,7 @@ from compress.example import (
     bind_example,
     cast_floats,
     sharing_the_batch,
+    typed_like,
     varying,
     with_rows,
 )
@@ -59,6 +60,7 @@ class Traced:
         axes: The axis that counts samples, for inputs of which it is not axis 0.
         form: How it is called and what it gives back; None where that is not told.
         others: Batches of another height, width or length than the example.
+        settings: What to do about a custom operator of a part of the network by its own settings, by the part's path.
     """
 
     program: ExportedProgram
@@ -68,6 +70,7 @@ class Traced:
     axes: Axes = field(default_factory=dict)
     form: CallForm | None = None
     others: tuple[dict[str, torch.Tensor], ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 def trace_module(
@@ -87,25 +90,49 @@ def trace_module(
         LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
     module.cpu().eval()
-    bound = cast_floats(bind_example(example, module.forward), module)
+    signature = module.forward
+    given = bind_example(example, signature)
     return_plain_outputs(module)
-    reference = reference_of(module, list(bound))
+    reference = reference_of(module, list(given))
+    bound = cast_floats(given, module, partial(run, reference))
     arranged, axes = arrange(partial(run, reference), bound, told)
     run(reference, arranged)
-    others = () if other is None else (along(cast_floats(bind_example(other, module.forward), module), axes),)
-    program = trace(module, arranged, axes, varying(arranged, others, axes))
+    others = () if other is None else (along(typed_like(bind_example(other, signature), bound), axes),)
+    program = _program(module, arranged, axes, varying(arranged, others, axes))
     form = CallForm.of_program(program)
     if form is not None:
         form = form.called(_by_position(module.forward, bound)).with_plain_results()
-    return Traced(program, arranged, reference, axes=axes, form=form, others=others)
+    return Traced(
+        program, arranged, reference, axes=axes, form=form, others=others, settings=settings_of(module)
+    )
+
+
+def _program(
+    module: nn.Module,
+    example: Mapping[str, torch.Tensor],
+    axes: Axes,
+    varies: Mapping[str, Collection[int]],
+) -> ExportedProgram:
+    """What a module does, by its calls, or where torch.export does not take these, by every single operator."""
+    from compress.trace_operators import traced_by_operator
+
+    try:
+        return trace(module, example, axes, varies)
+    except LiftError as error:
+        refusal = first_called(module, example) or error
+        try:
+            with quiet():
+                return trace(traced_by_operator(module, example, axes), example, axes)
+        except LiftError:
+            raise refusal from error
 
 
 def _by_position(forward: Callable[..., Any], given: Iterable[str]) -> list[str]:
-    """Which of the arguments that are given can be given by their position: those before the first that is not."""
-    names = list(given)
+    """Which of the arguments that are given are given by their position."""
     parameters = inspect.signature(forward).parameters.values()
-    positional = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
-    return list(takewhile(lambda name: name in names, positional))
+    return by_position(
+        [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD], list(given)
+    )
 
 
 def check_finite(module: nn.Module, where: str) -> None:

@@ -155,6 +155,19 @@ def test_what_a_module_takes_by_keyword_alone_stays_so(tmp_path: Path) -> None:
     same(network(IMAGE, mask=mask), module(IMAGE, mask=mask))
 
 
+def test_a_call_that_leaves_arguments_out_names_those_it_gives(tmp_path: Path) -> None:
+    """As ``model(**batch)`` does; a module that is called so cannot be called by position alone."""
+
+    class Gapped(Plain):
+        def forward(self, x, cache=None, mask=None):
+            return self.conv(x) * (1 if mask is None else mask)
+
+    module, mask = Gapped().eval(), torch.full((2, 1, 1, 1), 0.5)
+    network = rewritten(module, tmp_path, {"x": IMAGE.numpy(), "mask": mask.numpy()})
+    same(network(x=IMAGE, mask=mask), module(x=IMAGE, mask=mask))
+    same(rewritten(module, tmp_path, {"x": IMAGE.numpy()})(IMAGE), module(IMAGE))
+
+
 @pytest.mark.parametrize("scripted", [True, False])
 def test_torchscript_gives_back_what_it_gave(tmp_path: Path, scripted: bool) -> None:
     class Two(Plain):

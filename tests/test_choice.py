@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.choice import Limits, choose, pareto_front
+from compress.choice import Limits, choose, pareto_front, settings_notes
 from compress.history import Candidate
 from compress.recipe import Recipe, Step
 from compress.record import Interval
@@ -176,3 +176,13 @@ def test_what_is_shipped_is_inside_the_limits(ratio: float, drop: float, width: 
     if choice.candidate is entry:
         assert drop + width <= 1.0
         assert ratio + 0.02 < 1
+
+
+def test_what_session_options_cost_is_told_by_the_name_of_the_build() -> None:
+    entry = candidate("int8-per-channel", ratio=0.5)
+    assert entry.profile is not None
+    slow = tuple(replace(each, settings_cost=12.345) for each in entry.profile.latency)
+    notes = settings_notes(replace(entry, profile=replace(entry.profile, latency=slow)))
+    assert len(notes) == len(slow)
+    assert all(note.startswith("int8-per-channel: ") and "12.35×" in note for note in notes)
+    assert all(len(note) <= 90 for note in notes)

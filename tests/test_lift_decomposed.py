@@ -85,9 +85,36 @@ def correlation(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return y.reshape(batch, channels, -1)
 
 
+def transposed(kernel: int, *, bias: bool = False, **settings: object) -> Forward:
+    def forward(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        batch, channels, height, width = x.shape
+        mean = x.mean((2, 3))
+        places = torch.arange(kernel * kernel, dtype=x.dtype).cos().reshape(kernel, kernel)
+        weight = (mean[:, :, None] * net.weight[None, :, :3].mT)[..., None, None] * places
+        weight = weight.reshape(batch * channels, 4, kernel, kernel)
+        added = (mean.sum(1, keepdim=True) * net.bias).reshape(-1) if bias else None
+        y = F.conv_transpose2d(x.reshape(1, -1, height, width), weight, added, groups=batch, **settings)
+        return y.reshape(batch, 4, y.shape[2], y.shape[3])
+
+    return forward
+
+
+def transposed_signal(net: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    batch, channels, _, width = x.shape
+    x = x[:, :, 0]
+    weight = x[:, :, 1:5].reshape(batch * channels, 1, 4)
+    y = F.conv_transpose1d(x.reshape(1, -1, width), weight, groups=batch, stride=2, padding=1)
+    return y.reshape(batch, 1, -1)
+
+
 @pytest.mark.parametrize(
     "forward",
     [
+        transposed(3),
+        transposed(3, stride=2, padding=1, output_padding=1),
+        transposed(3, bias=True, stride=(1, 2), padding=(2, 0), dilation=(2, 1)),
+        transposed(2, padding=2),
+        transposed_signal,
         by_sample(3, padding=1),
         by_sample(3, bias=True, stride=(1, 2), padding=(2, 0), dilation=(2, 1)),
         by_sample(1, bias=True),

@@ -55,6 +55,21 @@ def test_functional_calls_become_modules_only_where_the_weight_is_a_parameter() 
     assert len(left) == 1  # its weight is matrix * gain
 
 
+def test_a_bias_that_is_added_outside_of_its_layer_is_added_once() -> None:
+    class Apart(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(nn.functional.linear(x, self.layer.weight)) + self.layer.bias
+
+    module, x = Apart(), torch.randn(5, 4)
+    graph, _, _ = lifted(module, x.numpy())
+    assert [type(each) for each in modules(graph).values()] == [nn.Linear]
+    torch.testing.assert_close(graph(x), module(x))
+
+
 @pytest.mark.parametrize(
     ("kind", "path", "layer"), [(GRUNet, "recurrence", nn.GRU), (LSTMNet, "lstm", nn.LSTM)]
 )

@@ -167,8 +167,9 @@ def test_a_module_without_values_is_refused() -> None:
     refusal(NetworkError, nn.LazyLinear(3), example=[np.ones((2, 3))])
 
 
-def test_bfloat16_is_refused() -> None:
-    refusal(NetworkError, nn.Linear(3, 3).bfloat16(), example=[np.ones((2, 3))])
+def test_bfloat16_is_given_and_returned_as_float32() -> None:
+    network = load_network(nn.Linear(3, 3).bfloat16(), example=[np.ones((2, 3))])
+    assert [spec.dtype for spec in (*network.inputs, *network.outputs)] == ["float32", "float32"]
 
 
 def test_a_network_continues_as_onnx_or_as_another_graph() -> None:

@@ -18,7 +18,7 @@ from compress.cli import main
 from compress.errors import DataError, NetworkError, UsageError
 from compress.loading import load_for
 from compress.network import load_network
-from compress.profiling.accuracy import batch_size, forward
+from compress.profiling.accuracy import batch_size, forward, outcomes_of
 from compress.progress import Reporter
 from compress.sample_axis import find_axes, samples_first
 from compress.task import load_task
@@ -347,6 +347,40 @@ def test_an_output_without_an_axis_for_samples_is_judged_one_sample_at_a_time(tm
         places, scores = forward(session, batch)
         assert places.shape == (1, 2, int((batch.inputs["x"] > 0).sum()))
         assert scores.shape == (1, 9)
+
+
+def found_rows(path: Path, batch: int | str) -> Path:
+    """A network whose only output has a row for each value above 0, of whichever sample."""
+    nodes = [
+        helper.make_node("Greater", ["x", "zero"], ["above"]),
+        helper.make_node("NonZero", ["above"], ["places"]),
+        helper.make_node("Transpose", ["places"], ["y"], perm=[1, 0]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "detections",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, 9])],
+        [helper.make_tensor_value_info("y", TensorProto.INT64, ["found", 2])],
+        [numpy_helper.from_array(np.array(0, np.float32), "zero")],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+@pytest.mark.parametrize("batch", ["batch", 1])
+def test_lists_of_what_is_found_are_judged_one_sample_at_a_time(tmp_path: Path, batch: int | str):
+    """One row in most samples, which looks like an axis of samples; none in some, and several in others."""
+    x = RANDOM.standard_normal((40, 9)).astype(np.float32)
+    if batch == 1:
+        x[:36] = -1
+        x[np.arange(36), np.arange(36) % 9] = 1
+    x[30:36] = -1
+    path = found_rows(tmp_path / "m.onnx", batch)
+    network, bound = load_for(load_task({"x": x}), path)
+    backend = load_backend("onnxruntime")
+    with backend.open(backend.compile(network.to_onnx(), tmp_path, {})) as session:
+        (outcomes,) = outcomes_of(session, bound, session)
+    np.testing.assert_array_equal(outcomes.values, 1)
 
 
 def test_an_output_of_another_length_than_was_fed_is_refused_and_never_cut():

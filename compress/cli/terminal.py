@@ -273,8 +273,13 @@ def _latency_cell(latency: Latency | None) -> str:
     if latency is None:
         return "–"
     mark = "≈" if latency.source == "estimated" else ""
-    ratio = "" if latency.ratio is None else f" {latency.ratio:.2f}×"
+    ratio = "" if latency.ratio is None else f" {_ratio_text(latency.ratio)}×"
     return f"{mark}{digits(latency.p50_ms)}{ratio:6}"
+
+
+def _ratio_text(ratio: float) -> str:
+    """Two digits behind the point, and fewer of a ratio so large that they say nothing."""
+    return f"{ratio:.2f}" if ratio < 9.995 else digits(ratio)
 
 
 def _summary(candidate: Candidate) -> str:

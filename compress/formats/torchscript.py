@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +14,24 @@ import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
 
-from compress.call_form import CallForm
+from compress.call_form import CallForm, by_position
 from compress.errors import LiftError, NetworkError
-from compress.example import Axes, along, arrange, cast_floats, match_example, varying, with_rows
-from compress.formats.torchscript_code import check_operators, check_source, untrusted
+from compress.example import (
+    Axes,
+    along,
+    arrange,
+    cast_floats,
+    match_example,
+    typed_like,
+    varying,
+    with_rows,
+)
+from compress.formats.torchscript_code import check_operators, check_portable, check_source, untrusted
 from compress.formats.torchscript_graph import Run, at
 from compress.formats.torchscript_tensors import check_tensors
 from compress.formats.zip_archive import ZipArchive
 from compress.lift import output_names, plain_graph, results_of
-from compress.lift_batch import merge_batches
+from compress.lift_batch import merge_batches, with_names
 from compress.lift_calls import in_training, place
 from compress.trace import Traced, essence, quiet, reference_of, run, trace
 
@@ -88,6 +96,7 @@ def trace_torchscript(
         NetworkError: The module does not run on the example.
         LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
+    check_portable(module)
     forward: Any = module.forward
     schema = forward.schema.arguments[1:]
     names = [argument.name for argument in schema if str(argument.type) in ("Tensor", "Optional[Tensor]")]
@@ -96,25 +105,40 @@ def trace_torchscript(
         f"'{each.name}: {each.type}'" for each in schema if each.name in required and each.name not in names
     ]
     if others:
-        raise LiftError(
-            "a network whose inputs are all tensors",
-            f"{', '.join(others)} of forward()",
-            "script it with defaults for them, or export it as ONNX",
-        )
-    bound = cast_floats(match_example(example, names, required), module)
-    reference = reference_of(module, list(bound))
+        lists = any("Tensor" in str(each.type) for each in schema if each.name in required)
+        todo = "script it with defaults for them, or export it as ONNX"
+        if lists:
+            todo = (
+                "script a module around it whose forward takes the tensors one by one, and puts them together"
+            )
+        raise LiftError("a network whose inputs are all tensors", f"{', '.join(others)} of forward()", todo)
+    given = match_example(example, names, required)
+    called = _by_position(module, schema)
+    reference = reference_of(called, list(given))
+    bound = cast_floats(given, module, partial(run, reference))
     bound, axes = arrange(partial(run, reference), bound, told)
     run(reference, bound)
     arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
     with torch.no_grad(), quiet():
-        result = module(**{name: tensor.clone() for name, tensor in bound.items()})
-    positional = list(takewhile(lambda name: name in bound, (each.name for each in schema)))
+        result = called(**{name: tensor.clone() for name, tensor in bound.items()})
+    positional = by_position([each.name for each in schema if not each.kwarg_only], list(bound))
     form = CallForm.of_call(positional, [name for name in bound if name not in positional], result)
     further = (
-        () if other is None else (along(cast_floats(match_example(other, names, required), module), axes),)
+        () if other is None else (along(typed_like(match_example(other, names, required), bound), axes),)
     )
     program = _program(module, arguments, bound, axes, varying(bound, further, axes))
     return Traced(program, bound, reference, axes=axes, form=form, others=further)
+
+
+def _by_position(module: torch.jit.ScriptModule, schema: Sequence[Any]) -> Callable[..., Any]:
+    """The module, called with all of its arguments by position: its hooks are given no others."""
+
+    def called(**given: torch.Tensor) -> Any:
+        values = {each.name: given.get(each.name, each.default_value) for each in schema}
+        named = {each.name: values.pop(each.name) for each in schema if each.kwarg_only}
+        return module(*values.values(), **named)
+
+    return called
 
 
 def _program(
@@ -142,7 +166,7 @@ def _program(
         return _in_inference(program)
     try:
         graph = _graph(_Interpreted(module, arguments), bound, axes)
-        return trace(_with_names(graph, module), bound, axes)
+        return trace(with_names(graph, module), bound, axes)
     except LiftError:
         raise refusal from None
 
@@ -197,7 +221,8 @@ class _Interpreted(nn.Module):
 
     def __init__(self, module: torch.jit.ScriptModule, arguments: dict[str, Any]) -> None:
         super().__init__()
-        run = module._c._get_method("forward")
+        hooked = module._c._get_forward_hooks() or module._c._get_forward_pre_hooks()
+        run = module.__call__ if hooked else module._c._get_method("forward")
 
         def forward(**inputs: torch.Tensor) -> Any:
             return run(*(arguments | inputs).values())
@@ -209,29 +234,3 @@ def _place(message: str) -> str:
     """`` at file:line`` of the source that was scripted, if the archive still says so."""
     found = re.findall(r'File "([^"<]+)", line (\d+)', message)
     return f" at {found[-1][0]}:{found[-1][1]}" if found else ""
-
-
-def _with_names(watched: fx.GraphModule, module: torch.jit.ScriptModule) -> fx.GraphModule:
-    """The graph with weights, which torch.export took for constants, under their own names again."""
-    graph = watched.graph
-    parameters = {name: nn.Parameter(each, each.requires_grad) for name, each in module.named_parameters()}
-    named = parameters | dict(module.named_buffers())
-    names = {(each.data_ptr(), each.shape): name for name, each in named.items()}
-    attributes: dict[str, Any] = {}
-
-    def name_of(value: torch.Tensor, otherwise: str) -> str:
-        name = names.get((value.data_ptr(), value.shape), otherwise)
-        attributes[name] = parameters.get(name, value)
-        return name
-
-    for node in graph.find_nodes(op="get_attr"):
-        value = _attribute(watched, str(node.target))
-        node.target = name_of(value, str(node.target))
-    return fx.GraphModule(attributes, graph)
-
-
-def _attribute(module: nn.Module, path: str) -> Any:
-    value: Any = module
-    for name in path.split("."):
-        value = getattr(value, name)
-    return value

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from compress.custom_operators import refused
 from compress.errors import LiftError, NetworkError, UntrustedFileError
 from compress.formats.torchscript_graph import at, source_of
 
@@ -24,6 +25,10 @@ _UNKNOWN_CALLS = frozenset({"prim::CallMethod", "prim::CallFunction", "prim::rpc
 _RUNS_WHILE_LOADING = b"__setstate__"
 _MOST_NESTED = 200  # brackets; torch's parser calls itself for each
 
+#: In the name of what torch.jit.optimize_for_inference writes: operators and weights in a layout of the processor's.
+_PREPARED = "mkldnn"
+_PREPARED_CALL = re.compile(rf"ops\s*\.\s*(prim|aten)\s*\.\s*(\w*{_PREPARED}\w*)", re.IGNORECASE)
+
 _CUSTOM = re.compile(r"(?<![\w.])ops\s*\.\s*(\w+)\s*\.\s*(\w+)|(torch\.classes\.[\w.]+)")
 
 
@@ -33,7 +38,7 @@ def check_source(path: Path, content: bytes, *, trust_pickle: bool) -> None:
     Raises:
         UntrustedFileError: It could run code.
         NetworkError: It is nested so deeply that torch's parser ends the process.
-        LiftError: It calls custom operators or classes, which torch could not look up.
+        LiftError: It calls custom operators or classes, which torch could not look up, or was made for one processor.
     """
     text = content.decode("utf-8", "replace")
     depth = 0
@@ -45,13 +50,15 @@ def check_source(path: Path, content: bytes, *, trust_pickle: bool) -> None:
                 f"more in the code of {path}",
                 "save it again with torch",
             )
+    if prepared := _PREPARED_CALL.search(text):
+        raise _prepared("::".join(prepared.groups()), f" in the code of {path}")
     if trust_pickle:
         return
     found = _CUSTOM.findall(text)
     custom = [f"{space}::{name}" for space, name, _ in found if space and space not in _NAMESPACES]
     custom += [name for *_, name in found if name]
     if custom:
-        raise _custom(", ".join(dict.fromkeys(custom)), f" in the code of {path}")
+        raise refused(", ".join(dict.fromkeys(custom)), f" in the code of {path}")
     if _RUNS_WHILE_LOADING in content:
         raise untrusted(
             f"'{_RUNS_WHILE_LOADING.decode()}' in the code of {path}, which runs while the file loads"
@@ -71,6 +78,25 @@ def check_operators(path: Path, module: torch.jit.ScriptModule) -> None:
         for function in (*functions, *code._get_forward_hooks(), *code._get_forward_pre_hooks()):
             for node in _nodes(function.inlined_graph):
                 _check(path, node)
+
+
+def check_portable(module: torch.jit.ScriptModule) -> None:
+    """Refuse a module that was made for one processor, whose weights cannot be read.
+
+    Raises:
+        LiftError: It went through ``torch.jit.optimize_for_inference``.
+    """
+    for node in _nodes(module._c._get_method("forward").inlined_graph):
+        if _PREPARED in node.kind().lower():
+            raise _prepared(node.kind(), at(source_of(node)))
+
+
+def _prepared(operator: str, where: str) -> LiftError:
+    return LiftError(
+        "TorchScript for any processor",
+        f"{operator}{where}, which torch.jit.optimize_for_inference writes",
+        "save it before that call (torch.jit.freeze may stay): a build is made fast for its target",
+    )
 
 
 def _nodes(block: Any) -> Iterator[Any]:
@@ -96,15 +122,7 @@ def _check(path: Path, node: Any) -> None:
             "freeze it (torch.jit.freeze), or export the network with torch.export or as ONNX",
         )
     if kind.partition("::")[0] not in _NAMESPACES:
-        raise _custom(kind, where)
-
-
-def _custom(found: str, where: str) -> LiftError:
-    return LiftError(
-        "a network of PyTorch's own operators",
-        f"{found}{where}",
-        "replace them by PyTorch's operators, or give an ONNX file",
-    )
+        raise refused(kind, where)
 
 
 def untrusted(found: str) -> UntrustedFileError:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from types import FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -80,6 +80,32 @@ def _memory(tensor: torch.Tensor) -> Any:
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
 
 
+class _Graph(NamedTuple):
+    """The graph of a method or a hook, with its constants.
+
+    Attributes:
+        graph: Everything that it calls inlined.
+        constants: By the name of the value.
+        numbers: Those that are tensors of one number, as numbers.
+    """
+
+    graph: Any
+    constants: dict[str, Any]
+    numbers: dict[str, Any]
+
+    @classmethod
+    def of(cls, method: Any) -> _Graph:
+        """Of a method; constants are read before the exporter looks on, for which no tensor has values."""
+        graph = method.inlined_graph
+        constants = dict(_constants(graph))
+        numbers = {
+            name: value.item()
+            for name, value in constants.items()
+            if isinstance(value, torch.Tensor) and value.layout is torch.strided and not value.dim()
+        }
+        return cls(graph, constants, numbers)
+
+
 class Run:
     """Runs the ``forward`` of a TorchScript module.
 
@@ -99,13 +125,11 @@ class Run:
         self._arguments = arguments
         self._rounds = 0
         self._homes: dict[Any, tuple[nn.Module, str]] = {}
-        self._graph = module._c._get_method("forward").inlined_graph
-        self._constants = dict(_constants(self._graph))
-        self._numbers = {  # Read before the exporter looks on, for which no tensor has values.
-            name: value.item()
-            for name, value in self._constants.items()
-            if isinstance(value, torch.Tensor) and not value.dim()
-        }
+        code = module._c
+        self._graph = _Graph.of(code._get_method("forward"))
+        self._before = [_Graph.of(hook) for hook in code._get_forward_pre_hooks()]
+        self._after = [_Graph.of(hook) for hook in code._get_forward_hooks()]
+        self._now = self._graph
 
     def as_module(self, inputs: list[str]) -> nn.Module:
         """A module for torch.export that takes the inputs of these names."""
@@ -113,13 +137,27 @@ class Run:
 
         def forward(**given: torch.Tensor) -> Any:
             self._rounds = 0
-            return self._block(self._graph, {}, [mirror, *(self._arguments | given).values()])[0]
+            inputs: Any = tuple((self._arguments | given).values())
+            for hook in self._before:
+                changed = self._run(hook, mirror, inputs)
+                if changed is not None:
+                    inputs = changed if isinstance(changed, tuple) else (changed,)
+            result = self._run(self._graph, mirror, *inputs)
+            for hook in self._after:
+                changed = self._run(hook, mirror, inputs, result)
+                result = result if changed is None else changed
+            return result
 
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
         signature = inspect.Signature([inspect.Parameter(name, kind) for name in inputs])
         forward.__signature__ = signature  # type: ignore[attr-defined]
         mirror.__dict__["forward"] = forward
         return mirror
+
+    def _run(self, graph: _Graph, *given: Any) -> Any:
+        """What the forward, or a hook around it, returns."""
+        self._now = graph
+        return self._block(graph.graph, {}, list(given))[0]
 
     def _block(self, block: Any, values: dict[str, Any], given: list[Any]) -> list[Any]:
         """What a graph, or the body of a branch or a loop, gives for its inputs; ``values`` are by name."""
@@ -143,7 +181,7 @@ class Run:
         if kind == "prim::Loop":
             return self._loop(node, values, given)
         if kind == "prim::Constant":
-            return self._constants[node.output().debugName()]
+            return self._now.constants[node.output().debugName()]
         if kind == "prim::GetAttr":
             return self._attribute(given[0], node.s("name"))
         if kind in _STRUCTURE:
@@ -157,7 +195,7 @@ class Run:
         """The arguments with constant tensors of one number as numbers, where no other tensor is among them."""
         names = [each.debugName() for each in node.inputs()]
         values = [
-            self._numbers.get(name, value) if isinstance(value, torch.Tensor) else value
+            self._now.numbers.get(name, value) if isinstance(value, torch.Tensor) else value
             for name, value in zip(names, given, strict=True)
         ]
         return given if any(isinstance(each, torch.Tensor) for each in values) else values

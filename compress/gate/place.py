@@ -55,6 +55,20 @@ class Place(ABC):
     def open(self, subject: Subject) -> Session:
         """A session over a build."""
 
+    def try_out(self, subject: Subject, session: Session, task: Task, states: Mapping[str, str]) -> None:
+        """Run a build for the first time, so that a crash of its runtime takes nothing with it.
+
+        Args:
+            subject: The build.
+            session: The build, opened.
+            task: The data, not bound to it yet.
+            states: The output that is the next value of each input that is carried from call to call; empty for none.
+
+        Raises:
+            NetworkError: It does not run.
+        """
+        return
+
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
         """What identifies the machine."""
@@ -117,8 +131,17 @@ class Here(Place):
         )
 
     def open(self, subject: Subject) -> Session:
-        """See :meth:`Place.open`; threads do not spin in this process, where several sessions are open."""
+        """See :meth:`Place.open`: first in another process; here, where several are open, threads do not spin."""
+        from compress.backends.first_opening import open_elsewhere
+
+        open_elsewhere(artifact_of(subject))
         return subject.open(spinning=False)
+
+    def try_out(self, subject: Subject, session: Session, task: Task, states: Mapping[str, str]) -> None:
+        """See :meth:`Place.try_out`: in another process."""
+        from compress.profiling.outputs import try_elsewhere
+
+        try_elsewhere(artifact_of(subject), session, task, states)
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Place.fingerprint`."""

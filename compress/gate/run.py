@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from compress.errors import BundleError, DataError, InternalError, UsageError
+from compress.errors import BundleError, DataError, InternalError, NetworkError, UsageError
 from compress.gate.accuracy import judge_churn, judge_outputs
 from compress.gate.board import target_of
 from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
@@ -75,6 +75,7 @@ def gate(
         BundleError: One of the two is damaged, they are builds of different networks, or recorded outcomes are of
             different data or metrics.
         DataError: There is no evaluation sample, or ``groups`` has another length.
+        NetworkError: One of the two does not run, or its runtime crashes; it says which.
         UnavailableError: A back end is not installed here, or the host does not answer.
         UsageError: A target or ``keep_on_host`` without a host, or a host without a target of TensorRT.
     """
@@ -84,23 +85,40 @@ def gate(
     ours, theirs = load_subject(candidate), load_subject(baseline)
     with ExitStack() as stack:
         place: Place = Here(stack)
+        states = states_of(ours, theirs, state)
         if host is not None:
-            single = None if states_of(ours, theirs, state) else task  # streams are no samples of one call
+            single = None if states else task  # streams are no samples of one call
             engines = _for_engines(target_of(ours, theirs, target), ours, theirs, single)
             place = _on_board(stack, host, engines, keep_on_host, told)
         ours, theirs = place.runs_like(ours, theirs)
-        our_session = stack.enter_context(place.open(ours))
-        their_session = None if theirs.artifact is None else stack.enter_context(place.open(theirs))
+        with _named("candidate", ours):
+            our_session = stack.enter_context(place.open(ours))
+        with _named("baseline", theirs):
+            their_session = None if theirs.artifact is None else stack.enter_context(place.open(theirs))
         if their_session is not None:
             check_same_network(our_session, their_session)
         elif theirs.profile is not None and theirs.profile.inputs:
             check_same_network(our_session, _Interface.of(theirs.profile))
         if task is not None:
-            task = _bound(task, ours, theirs, our_session, their_session, state)
+            with _named("candidate", ours):
+                place.try_out(ours, our_session, task, states)
+            with _named("baseline", theirs):
+                if their_session is not None:
+                    place.try_out(theirs, their_session, task, states)
+            task = _bound(task, ours, theirs, our_session, their_session, states)
         checks = _Run(place, ours, theirs, our_session, their_session, task, groups, policy).checks()
         for doubt in place.doubts():
             told(doubt)
         return checks
+
+
+@contextmanager
+def _named(side: str, subject: Subject) -> Iterator[None]:
+    """What is wrong with a build, with a word which of the two it is."""
+    try:
+        yield
+    except NetworkError as error:
+        raise type(error)(error.wanted, f"the {side}, {subject.name}: {error.found}", error.todo) from error
 
 
 def _for_engines(target: Target, ours: Subject, theirs: Subject, task: Task | None) -> Target:
@@ -125,14 +143,13 @@ def _bound(
     theirs: Subject,
     our_session: Session,
     their_session: Session | None,
-    state: Mapping[str, str] | None,
+    states: Mapping[str, str],
 ) -> Task:
     """The task with metrics for the outputs, which are what the baseline holds them to be where it can be run."""
     from compress.profiling.outputs import bound_to
 
     side, session = (ours, our_session) if their_session is None else (theirs, their_session)
     path = None if side.artifact is None else side.artifact.path
-    states = states_of(ours, theirs, state)
     return bound_to(task, session, path, theirs.kinds or ours.kinds, states)
 
 

@@ -110,7 +110,7 @@ class Worker(Closing):
             how = f"it crashed with {signal.Signals(-code).name}" if code < 0 else f"it ended with {code}"
             raise NetworkError(
                 f"a build that runs in {self.artifact.backend}",
-                f"{how}: {self.artifact.path.name}",
+                f"{how}: {self.artifact.path}",
                 "try another precision or another back end, or report it to the runtime's authors",
             ) from None
         if "error" in answer:

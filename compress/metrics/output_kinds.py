@@ -153,7 +153,7 @@ def _kind(
     ):
         if told is not None:
             kind, axis, reason = told
-            if kind == "probabilities" and example is not None and _in_between(example):
+            if kind == "probabilities" and example is not None and example.size and _in_between(example):
                 continue
             if kind in ("classes", "tokens"):
                 axis = _class_axis(spec, axis, example)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from compress.metrics.metric import Values
 from compress.metrics.outcomes import OutcomeCollector, Outcomes
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.record import LEAST_SAMPLES, Accuracy, Drop, Interval, OutputAccuracy
-from compress.sample_axis import holds_samples, samples_first
+from compress.sample_axis import LoneOutputError, lone_outputs, samples_first
 from compress.statistics.bootstrap import mean_interval
 from compress.statistics.bounded_mean import bounded_mean_bounds
 from compress.statistics.paired import tango_bounds
@@ -22,7 +23,7 @@ from compress.statistics.proportions import wilson
 from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from compress.data import Batch
     from compress.metrics import Metric
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 #: Two-sided level of the interval of a mean; the drop is bounded on each side at 5 %, hence at 90 %.
 MEAN_LEVEL = 0.95
 DROP_LEVEL = 0.90
+
+#: Samples that are run alone before the others, to see which outputs hold one for each.
+_ALONE = 2
 
 #: Samples run at once where the network takes any number; fewer where their outputs are large.
 BATCH_SIZE, _BATCH_BYTES = 16, 1 << 22
@@ -65,19 +69,44 @@ def outcomes_of(
         session = task.streams.over(session)
         if reference is not None and not isinstance(reference, KeptOutputs):
             reference = task.streams.over(reference)
+    kept = reference if isinstance(reference, KeptOutputs) else None
+    if kept is not None and kept.batch_size is not None:
+        size, lone = kept.batch_size, kept.lone
+    else:
+        size, lone = _at_once(session, task)
+        if reference is not None and not isinstance(reference, KeptOutputs):
+            other, also = _at_once(reference, task)
+            size, lone = min(size, other), lone | also
+    while True:
+        try:
+            return _outcomes(session, task, reference, tick, keep, size, lone)
+        except LoneOutputError as error:  # one sample each so far, and not of this one
+            if kept is not None or error.output in lone or fixed_batch(session.inputs) not in (None, 1):
+                raise
+            size, lone = 1, lone | {error.output}
+
+
+def _outcomes(
+    session: Runs,
+    task: Task,
+    reference: Runs | KeptOutputs | None,
+    tick: Callable[[int], None] | None,
+    keep: KeptOutputs | None,
+    size: int,
+    lone: frozenset[str],
+) -> tuple[Outcomes, ...]:
+    """As :func:`outcomes_of`, so many samples at once, with some outputs that are of one sample as a whole."""
     collector = OutcomeCollector(task.metrics)
     strict = _read_by_labels(session, task)
-    kept = reference if isinstance(reference, KeptOutputs) else None
-    size = (None if kept is None else kept.batch_size) or batch_size(session, task)
     done = 0
     for number, batch in enumerate(task.evaluation.batches(size)):
-        outputs = forward(session, batch, strict)
+        outputs = forward(session, batch, strict, lone)
         wanted = None
         if collector.needs_reference:
             if isinstance(reference, KeptOutputs):
                 wanted = reference.read(number, len(outputs))
             else:
-                wanted = outputs if reference is None else forward(reference, batch, strict)
+                wanted = outputs if reference is None else forward(reference, batch, strict, lone)
             if keep is not None:
                 keep.add(number, outputs)
         collector.add(outputs, batch.targets, wanted)
@@ -85,7 +114,7 @@ def outcomes_of(
         if tick is not None:
             tick(done)
     if keep is not None:
-        keep.finish(size)
+        keep.finish(size, lone)
     return collector.outcomes()
 
 
@@ -101,21 +130,27 @@ def _read_by_labels(session: Runs, task: Task) -> set[str]:
     return set().union(*read)
 
 
-def forward(session: Runs, batch: Batch, finite: Collection[str] | None = None) -> list[np.ndarray[Any, Any]]:
+def forward(
+    session: Runs,
+    batch: Batch,
+    finite: Collection[str] | None = None,
+    lone: Collection[str] | None = None,
+) -> list[np.ndarray[Any, Any]]:
     """The outputs for one batch, samples along axis 0; padded with its last where the network takes a fixed number.
 
     Args:
         session: The opened build.
         batch: What it is fed.
         finite: Names of the outputs that must hold finite numbers; None for all of them.
+        lone: See :func:`compress.sample_axis.samples_first`.
 
     Raises:
-        NetworkError: One of these outputs holds NaN or infinity.
+        NetworkError: One of these outputs holds NaN or infinity, or does not hold as many samples as it is fed.
     """
     size, fixed = len(batch), fixed_batch(session.inputs)
     fed = batch if fixed in (None, size) else batch.rows(np.minimum(np.arange(fixed or size), size - 1))
     outputs = [
-        samples_first(output, spec, size, len(fed))
+        samples_first(output, spec, size, len(fed), lone)
         for spec, output in zip(session.outputs, session.run(fed.inputs), strict=True)
     ]
     for spec, output in zip(session.outputs, outputs, strict=True):
@@ -288,14 +323,26 @@ def evidence_notes(metrics: Sequence[Metric], samples: int, max_drop: float) -> 
 
 def batch_size(session: Runs, task: Task) -> int:
     """Samples to run at once: as many as their outputs leave room for."""
+    return _at_once(session, task)[0]
+
+
+def _at_once(session: Runs, task: Task) -> tuple[int, frozenset[str]]:
+    """Samples to run at once, as many as their outputs leave room for; and which outputs are of one as a whole."""
     fixed = fixed_batch(session.inputs)
-    if fixed is not None:
-        return fixed
-    first = next(task.evaluation.batches(1))
-    if not holds_samples(session.run, first, session.outputs):
-        return 1
-    held = sum(array.nbytes for array in (*session.run(first.inputs), *first.inputs.values()))
-    return max(1, min(BATCH_SIZE, _BATCH_BYTES // max(1, held)))
+    if fixed is not None and fixed > 1:
+        return fixed, frozenset()
+    singles = list(islice(task.evaluation.batches(1), _ALONE))
+    sizes: list[int] = []
+
+    def run(feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        outputs = session.run(feeds)
+        sizes.append(sum(array.nbytes for array in (*outputs, *feeds.values())))
+        return outputs
+
+    lone = lone_outputs(run, singles, session.outputs, twice=fixed is None)
+    if lone or fixed == 1:
+        return 1, lone
+    return max(1, min(BATCH_SIZE, _BATCH_BYTES // max(1, sizes[0]))), lone
 
 
 def _shown(outcomes: Outcomes) -> Values:

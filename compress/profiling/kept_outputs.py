@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +57,22 @@ class KeptOutputs:
         for index, output in enumerate(outputs):
             np.save(self._directory / f"{number}.{index}.npy", output)
 
-    def finish(self, batch_size: int) -> None:
+    @property
+    def lone(self) -> frozenset[str]:
+        """Names of outputs that are each of one sample as a whole; see :func:`compress.sample_axis.lone_outputs`."""
+        kept = json.loads((self._directory / _DONE).read_text(encoding="utf-8"))
+        return frozenset(kept.get("lone", ()))
+
+    def finish(self, batch_size: int, lone: Iterable[str] = ()) -> None:
         """Say that all batches are there.
 
         Args:
             batch_size: Samples in each batch but the last.
+            lone: See :attr:`lone`.
         """
         if not self._full and self._directory.is_dir():
-            (self._directory / _DONE).write_text(json.dumps({"batch_size": batch_size}), encoding="utf-8")
+            told = json.dumps({"batch_size": batch_size, "lone": sorted(lone)})
+            (self._directory / _DONE).write_text(told, encoding="utf-8")
 
     def read(self, number: int, outputs: int) -> list[Array]:
         """A batch's outputs, as :meth:`add` was given them.

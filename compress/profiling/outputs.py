@@ -9,19 +9,47 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compress.data.binding import held_values, matched
+from compress.backends.first_opening import open_elsewhere
+from compress.data.arrays import ArraySplit
+from compress.data.binding import bind_split, held_values, matched
 from compress.data.split import Array
 from compress.errors import NetworkError
+from compress.first_call import first_of_onnx
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.sample_axis import find_axes, judged_examples, possible_axes
 from compress.streams import in_streams, with_calls
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     import onnx
 
-    from compress.backends.base import Session
+    from compress.backends.base import Artifact, Session
     from compress.task import Task
     from compress.tensors import TensorSpec
+
+
+def try_elsewhere(
+    artifact: Artifact, session: Session, task: Task, states: Mapping[str, str] | None = None
+) -> None:
+    """Run a build for the first time, on a sample of the data and in another process.
+
+    Args:
+        artifact: The build.
+        session: The build, opened, which says what it takes.
+        task: The data, not bound to it yet.
+        states: The output that is the next value of each input that is carried from call to call; None where none is.
+
+    Raises:
+        DataError: The data does not fit.
+        NetworkError: It does not run, or its runtime crashes.
+    """
+    size = fixed_batch(session.inputs) or 1
+    split = task.evaluation
+    if states:  # a frame, with a state as streams have it when they begin
+        split = ArraySplit.from_arrays(first_of_onnx(session, task, states))
+    samples = bind_split(split, session.inputs, "evaluation data")
+    rows = np.arange(size) % len(samples)
+    open_elsewhere(artifact, next(samples.take(rows).batches(size)).inputs)
 
 
 def bound_to(

@@ -21,7 +21,7 @@ from compress.profiling.engine_shapes import for_engines, graph_inputs
 from compress.profiling.latency import Budget, GivenShapes
 from compress.profiling.measure import measure
 from compress.profiling.noise import doubts
-from compress.profiling.outputs import bound_to
+from compress.profiling.outputs import bound_to, try_elsewhere
 from compress.profiling.scenarios import Name, run
 from compress.progress import Reporter
 from compress.record import Profile, Scenario
@@ -100,6 +100,7 @@ def profile_artifact(
     open_elsewhere(artifact)
     if task is not None:
         with load_backend(artifact.backend).open(artifact) as session:
+            try_elsewhere(artifact, session, task, state or states)
             task = bound_to(task, session, artifact.path, kinds, state or states)
     profile = measure(
         artifact,

@@ -1,9 +1,10 @@
-"""A build is opened for the first time in another process, and its crash is told."""
+"""A build is opened and run for the first time in another process, and its crash is told."""
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,17 +13,46 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from compress import quantize
 from compress.backends import first_opening
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.errors import BundleError, NetworkError, UnavailableError
+from compress.distilling import measured
+from compress.errors import BundleError, DataError, NetworkError, UnavailableError
+from compress.gate import gate
+from compress.network import load_network
+from compress.onnx_graph.files import save_model
 from compress.onnx_graph.fold import prepare
 from compress.onnx_graph.half import in_half_precision
+from compress.profiling.standalone import profile_artifact
 from compress.target import load_target
-from tests.graphs import classifier
+from compress.task import load_task
+from tests.graphs import classifier, samples
 
 #: Stands for a runtime that crashes: the process that was asked to open a build kills itself.
 _CRASHES = "import os, signal, sys; sys.stdin.readline(); os.kill(os.getpid(), signal.SIGSEGV)"
+
+#: One that opens every build, and crashes at running one whose path names it.
+_CRASHES_AT_RUNNING = """
+import json, os, signal, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    if request["feeds"] and "{name}" in request["build"]["path"]:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    print("null", flush=True)
+"""
+
+
+@pytest.fixture
+def crashes_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Let the other process crash when it runs a build with this in its path."""
+
+    def stand_in(name: str) -> None:
+        first_opening._running().close()
+        monkeypatch.setattr(first_opening, "_CHILD", _CRASHES_AT_RUNNING.replace("{name}", name))
+
+    yield stand_in
+    first_opening._running().close()
 
 
 def test_one_process_opens_one_build_after_another(tmp_path: Path):
@@ -58,6 +88,44 @@ def test_a_build_that_crashes_leaves_nothing(tmp_path: Path, monkeypatch):
     with pytest.raises(NetworkError, match=signal.SIGSEGV.name):
         OnnxRuntime().compile(classifier(), tmp_path, {})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_build_is_run_on_what_is_fed(tmp_path: Path):
+    artifact = OnnxRuntime().compile(classifier(), tmp_path, {})
+    open_elsewhere(artifact, {"x": samples(2)})
+    with pytest.raises(DataError, match="x: float32"):
+        open_elsewhere(artifact, {"x": samples(2)[:, :2]})
+
+
+def test_a_crash_at_running_is_told(tmp_path: Path, crashes_at: Callable[[str], None]):
+    artifact = OnnxRuntime().compile(classifier(), tmp_path, {})
+    crashes_at("model.onnx")
+    open_elsewhere(artifact)
+    with pytest.raises(NetworkError, match=r"a build that runs in onnxruntime; .* crashed with SIGSEGV"):
+        open_elsewhere(artifact, {"x": samples(2)})
+
+
+def test_every_command_runs_a_build_elsewhere_before_it_runs_it_here(
+    tmp_path: Path, crashes_at: Callable[[str], None]
+):
+    for name in ("one.onnx", "other.onnx"):
+        save_model(classifier(), tmp_path / name)
+    task = load_task({"x": samples(60)})
+    crashes_at("result")
+    with pytest.raises(NetworkError, match="SIGSEGV"):
+        quantize(tmp_path / "one.onnx", data={"x": samples(60)}, out=tmp_path / "q.onnx")
+    assert not (tmp_path / "q.onnx").exists()
+    crashes_at("one.onnx")
+    with pytest.raises(NetworkError, match="SIGSEGV"):
+        profile_artifact(tmp_path / "one.onnx", task=task)
+    with pytest.raises(NetworkError, match=r"the candidate, \S*one\.onnx: .*SIGSEGV"):
+        gate(tmp_path / "one.onnx", tmp_path / "other.onnx", task=task)
+    with pytest.raises(NetworkError, match=r"the baseline, \S*one\.onnx: .*SIGSEGV"):
+        gate(tmp_path / "other.onnx", tmp_path / "one.onnx", task=task)
+    network = load_network(tmp_path / "one.onnx")
+    crashes_at("model.onnx")
+    with pytest.raises(NetworkError, match="SIGSEGV"):
+        measured({"original": network}, task.bind(network.inputs, network.outputs))
 
 
 def test_a_half_product_of_a_sequence_opens_as_tensorrt_gets_it(tmp_path: Path):

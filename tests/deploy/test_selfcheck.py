@@ -60,6 +60,20 @@ def test_passes_in_one_line_and_leaves_nothing_behind(backend: str, tmp_path: Pa
     assert sorted(path.name for path in build.rglob("*")) == before
 
 
+def test_a_runtime_that_crashes_is_told_in_one_line(tmp_path: Path) -> None:
+    build = bundle(tmp_path, "onnxruntime")
+    lines = [
+        "import os, signal",
+        "class Network:",
+        "    def __init__(self):",
+        "        os.kill(os.getpid(), signal.SIGSEGV)",
+    ]
+    resigned(build, "run.py", "\n".join(lines).encode())
+    done = run(build)
+    assert done.returncode == 1
+    assert done.stdout == "fail: the runtime crashed with SIGSEGV\n"
+
+
 def test_several_inputs_each_get_their_own(backend: str, tmp_path: Path) -> None:
     assert run(bundle(tmp_path, backend, two_inputs())).returncode == 0
 

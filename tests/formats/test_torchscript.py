@@ -133,3 +133,42 @@ def test_frozen_torchscript_is_trainable_again(tmp_path: Path) -> None:
     gradients = [each.grad for each in graph.parameters()]
     assert len(gradients) == 12  # seven weights, five biases; batch norms are folded
     assert all(each is not None for each in gradients)
+
+
+def _doubled(module: nn.Module, given: tuple[torch.Tensor], result: torch.Tensor) -> torch.Tensor:
+    return result * 2
+
+
+def _halved(module: nn.Module, given: tuple[torch.Tensor]) -> torch.Tensor:
+    return given[0] * 0.5
+
+
+@pytest.mark.parametrize("traced", [False, True])
+def test_hooks_of_the_whole_network_are_run(tmp_path: Path, traced: bool) -> None:
+    module, x = nn.Sequential(nn.Linear(4, 3), nn.Tanh()).eval(), torch.randn(5, 4)
+    module.register_forward_hook(_doubled)
+    module.register_forward_pre_hook(_halved)
+    script = torch.jit.trace(module, x) if traced else torch.jit.script(module)
+    torch.jit.save(script, tmp_path / "network")
+    loaded = load_network(tmp_path / "network", example=[x.numpy()])
+    assert loaded.graph is not None
+    torch.testing.assert_close(loaded.graph(x[:3]), module(x[:3]))
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_what_was_optimized_for_one_processor_is_refused(tmp_path: Path, saved: bool) -> None:
+    module = torch.jit.optimize_for_inference(torch.jit.script(nn.Sequential(nn.Conv2d(3, 4, 3)).eval()))
+    torch.jit.save(module, tmp_path / "network")
+    with pytest.raises(LiftError) as caught:
+        load_network(tmp_path / "network" if saved else module, example=[np.ones((2, 3, 8, 8), np.float32)])
+    assert "mkldnn" in caught.value.found.lower()
+    assert "save it before that call" in caught.value.todo
+
+
+def test_a_list_of_tensors_is_refused_with_a_way_out() -> None:
+    class Listed(nn.Module):
+        def forward(self, xs: list[torch.Tensor]) -> torch.Tensor:
+            return xs[0] + xs[1]
+
+    with pytest.raises(LiftError, match="takes the tensors one by one"):
+        load_network(torch.jit.script(Listed()), example=[np.ones((2, 3), np.float32)] * 2)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,19 @@ def test_a_build_is_timed_against_the_fp32_that_is_fastest_at_each_batch_size(bu
     assert first.reference_options == one_thread.options
     assert second.reference_options == build.artifact.options
     assert first.shapes == {"x": [1, 3, 8, 8]}
+
+
+def test_a_build_is_tried_out_in_another_process(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    run: list[Artifact] = []
+
+    def recorded(artifacts: list[Artifact], feeds: dict[int, Path]) -> Any:
+        run.extend(artifacts)
+        return workers(artifacts, feeds)
+
+    workers = local.workers
+    monkeypatch.setattr(local, "workers", recorded)
+    LocalHost(OnnxRuntime()).try_out(build, load_target("cpu"), _task())
+    assert run == [build.artifact]
 
 
 def test_the_reference_is_the_users_own_file_or_faster(build: Build, tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ def _rows(
     rows = []
     for sample in range(len(second)):
         own, original = first[sample][counted[sample]], second[sample][counted[sample]]
-        variance = float(np.mean(second[sample].reshape(-1, second.shape[-1]).var(axis=0)))
+        boxes = second[sample].reshape(-1, second.shape[-1])
+        variance = float(np.mean(boxes.var(axis=0))) if boxes.size else 0.0
         error = float(np.mean((own - original) ** 2)) if own.size else 0.0
         rows.append(ValueRow(None, None, error, variance, bool(lost[sample])))
     return rows
@@ -56,7 +57,7 @@ def _rows(
 def _counted(boxes: Array, scores: Array | None) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
     """Which places count, bool ``(n, places)``."""
     places = boxes.shape[:2]
-    if scores is None or scores.shape[:2] != places:
+    if scores is None or scores.shape[:2] != places or not scores.size:
         return np.ones(places, dtype=bool)
     best = _foreground(np.asarray(scores, dtype=np.float64).reshape(*places, -1))
     return np.asarray(best >= _COUNTS_FROM * best.max(axis=1, keepdims=True))

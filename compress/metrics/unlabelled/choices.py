@@ -88,6 +88,8 @@ def _rows(
 ) -> list[_Row]:
     ours, theirs = pair(outputs, reference, index, name)
     lost = lost_samples(ours, theirs)
+    if not theirs.size:  # nothing is found in any of these samples
+        return [_Row(np.empty(0), np.empty(0), np.empty(0), 0.0) for _ in theirs]
     first, second = (np.moveaxis(each, axis, -1) for each in comparable(ours, theirs))
     classes = second.shape[-1]
     scores, ours_scores = _as_logits(*(each.reshape(len(each), -1, classes) for each in (second, first)))

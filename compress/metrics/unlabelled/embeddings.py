@@ -63,7 +63,9 @@ def _rows(
 
 
 def _vectors(values: Floats) -> Array:
-    """One vector for each sample, float32 ``(n, length)``."""
+    """One vector for each sample, float32 ``(n, length)``; zeros where it has no position."""
+    if not values.size:
+        return np.zeros((len(values), values.shape[-1]), np.float32)
     vectors: Array = values.reshape(len(values), -1, values.shape[-1]).mean(axis=1).astype(np.float32)
     return vectors
 

@@ -45,6 +45,9 @@ def pair(
 ) -> tuple[Array, Array]:
     """One output of a build and of the original, of equal shape.
 
+    Where how many entries a sample has is told by its content, as of a detector without a fixed number of boxes, and a
+    build gives another number than the original, the sample is lost: see :func:`_of_one_length`.
+
     Raises:
         MetricError: There is no original, or its output has another shape.
     """
@@ -53,6 +56,8 @@ def pair(
             "outputs of the original network, to judge without labels", "none", "name another metric"
         )
     ours, theirs = outputs[index], reference[index]
+    if ours.shape != theirs.shape and _differ_in_length(ours, theirs):
+        ours, theirs = _of_one_length(ours, theirs)
     if ours.shape != theirs.shape:
         raise MetricError(
             f"'{name}' in the original's shape {list(theirs.shape)}",
@@ -60,6 +65,23 @@ def pair(
             "compare builds of one network",
         )
     return ours, theirs
+
+
+def _differ_in_length(ours: Array, theirs: Array) -> bool:
+    """Whether both are of one sample, and have another number of entries along its first axis alone."""
+    return (
+        len(ours) == len(theirs) == 1 and ours.ndim == theirs.ndim > 1 and ours.shape[2:] == theirs.shape[2:]
+    )
+
+
+def _of_one_length(ours: Array, theirs: Array) -> tuple[Array, Array]:
+    """The original's entries, filled up with zeros, and as many of a build that are all wrong."""
+    shape = (1, max(ours.shape[1], theirs.shape[1]), *theirs.shape[2:])
+    filled = np.zeros(shape, theirs.dtype)
+    filled[:, : theirs.shape[1]] = theirs
+    if theirs.dtype.kind == "f":
+        return np.full(shape, np.nan, theirs.dtype), filled
+    return (~filled if theirs.dtype.kind in "iub" else np.full(shape, None, object)), filled
 
 
 def by_sample(array: Array) -> Array:
