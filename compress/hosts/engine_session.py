@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,12 +82,13 @@ class EngineSession(Session):
             for index, spec in enumerate(self.outputs)
         ]
 
-    def takes_batch(self, size: int) -> bool:
-        """Whether the engine takes so many samples at once."""
+    def takes_batches(self, sizes: Sequence[int]) -> bool:
+        """Whether the engine takes so many samples at once, each of these sizes."""
         return all(
             each.smallest[each.samples] <= size <= each.largest[each.samples]
             for each in self._profile.values()
             if each.samples is not None
+            for size in sizes
         )
 
     def plan(self) -> tuple[bytes, dict[str, Any]]:

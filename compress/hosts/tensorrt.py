@@ -228,8 +228,8 @@ class TensorRtHost(Host):
         sides = (build, other) if number % 2 == 0 else (other, build)
         runs = []
         for side in sides:
-            engine, seen = self._engine(side, target, number % count, batch), _Watched()
-            times = self._times(engine, _session(side), feeds, _PAIR_SECONDS, seen)
+            engine, seen = self._engine(side, _at(side, target, batch), number % count), _Watched()
+            times = self._times(engine, _session(side), feeds, batch, _PAIR_SECONDS, seen)
             runs.append(EngineRun(times, seen.power_w[0] if seen.power_w else None, tuple(seen.doubts)))
         return (runs[0], runs[1]) if number % 2 == 0 else (runs[1], runs[0])
 
@@ -286,12 +286,10 @@ class TensorRtHost(Host):
         """Not told: the tool does not say what it takes."""
         return None
 
-    def _engine(self, build: Build, target: Target, index: int, batch: int) -> Engine:
-        """One of several builds; for an accelerator, which takes one shape, that of the batch size."""
+    def _engine(self, build: Build, target: Target, index: int) -> Engine:
+        """One of several builds for the target's batch sizes."""
         session = _session(build)
-        if build.artifact.options.get("dla_core") is not None:
-            target = replace(target, batch_sizes=(batch,))
-        if index == 0 and session.takes_batch(batch):
+        if index == 0 and session.takes_batches(target.batch_sizes):
             return session.engine
         return self._engines.engine(
             build.artifact, session.inputs, precision_of(build.artifact.path), target, index
@@ -308,9 +306,11 @@ class TensorRtHost(Host):
         watched: _Watched,
     ) -> Latency:
         """One batch size: each build and its opponent in turns, the order flipped each time."""
-        own = [self._engine(build, target, index, batch) for index in range(count)]
+        own = [self._engine(build, _at(build, target, batch), index) for index in range(count)]
         other = (
-            None if original is None else [self._engine(original, target, at, batch) for at in range(count)]
+            None
+            if original is None
+            else [self._engine(original, _at(original, target, batch), index) for index in range(count)]
         )
         of_batch = _Watched()
         feeds = _feeds(build.session, task, batch, target)
@@ -323,7 +323,7 @@ class TensorRtHost(Host):
             times = {}
             for engine in pair if turn % 2 == 0 else reversed(pair):
                 seen = of_batch if engine is own[index] else _Watched()
-                times[id(engine)] = self._times(engine, _session(build), feeds, seconds, seen)
+                times[id(engine)] = self._times(engine, _session(build), feeds, batch, seconds, seen)
             runs.append((index, times[id(own[index])]))
             if other is not None:
                 medians = [float(np.median(times[id(each)])) for each in pair]
@@ -348,6 +348,7 @@ class TensorRtHost(Host):
         engine: Engine,
         session: EngineSession,
         feeds: Mapping[str, np.ndarray[Any, Any]],
+        batch: int,
         seconds: float,
         seen: _Watched,
     ) -> Times:
@@ -365,7 +366,7 @@ class TensorRtHost(Host):
         self._engines.run(
             engine,
             arguments,
-            "time an engine",
+            f"time an engine at batch {batch}",
             writes=["times.json", _TELEMETRY],
             beside=self._telemetry(),
         )
@@ -419,6 +420,13 @@ def _session(build: Build) -> EngineSession:
     if not isinstance(build.session, EngineSession):
         raise InternalError("an engine of this host", type(build.session).__name__, "report this as a defect")
     return build.session
+
+
+def _at(build: Build, target: Target, batch: int) -> Target:
+    """The target of the engine that is timed at a batch size: an accelerator takes one shape, the GPU all of them."""
+    if build.artifact.options.get("dla_core") is None:
+        return target
+    return replace(target, batch_sizes=(batch,))
 
 
 def _feeds(
