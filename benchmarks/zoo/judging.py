@@ -18,7 +18,7 @@ Array = NDArray[np.generic]
 #: One sample in, all outputs out.
 Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 
-_TURNS, _SECONDS = 7, 0.3
+_SECONDS, _LEAST = 3.0, 10
 
 
 def original(path: Path, factory: str | None) -> Run:
@@ -106,27 +106,17 @@ def differences(
 
 
 def time_ratio(build: Run, other: Run, samples: Sequence[Mapping[str, Array]]) -> tuple[float, float]:
-    """Time of a build over that of another, in turns, and milliseconds a call of the other; medians."""
-    for run in (build, other):
-        for sample in samples[:3]:
-            run(sample)
-    ratios, times = [], []
-    for _ in range(_TURNS):
-        ours, theirs = _seconds(build, samples), _seconds(other, samples)
-        ratios.append(ours / theirs)
-        times.append(theirs)
-    return statistics.median(ratios), 1000 * statistics.median(times)
-
-
-def _seconds(run: Run, samples: Sequence[Mapping[str, Array]]) -> float:
-    """The median time of a call."""
-    taken: list[float] = []
+    """Time of a build over that of another, call by call in turns, and milliseconds a call of the other; medians."""
+    times: tuple[list[float], list[float]] = [], []
     end = time.perf_counter() + _SECONDS
-    while time.perf_counter() < end or len(taken) < 3:
-        begun = time.perf_counter()
-        run(samples[len(taken) % len(samples)])
-        taken.append(time.perf_counter() - begun)
-    return statistics.median(taken)
+    while time.perf_counter() < end or len(times[0]) < _LEAST:
+        sample = samples[len(times[0]) % len(samples)]
+        for run, taken in zip((build, other), times, strict=True):
+            begun = time.perf_counter()
+            run(sample)
+            taken.append(time.perf_counter() - begun)
+    ours, theirs = (statistics.median(taken[len(taken) // 10 :]) for taken in times)  # without warming up
+    return ours / theirs, 1000 * theirs
 
 
 def _of_torch(path: Path, factory: str | None) -> Run:
