@@ -113,7 +113,8 @@ def _stored(feeds: Feeds | None) -> Iterator[Path | None]:
         return
     with tempfile.TemporaryDirectory(prefix="compress-") as directory:
         path = Path(directory) / "batch.npz"
-        np.savez(path, **feeds)  # type: ignore[arg-type]
+        # Not under the bare names: an input may be called as an argument of savez is.
+        np.savez(path, **{f"={name}": array for name, array in feeds.items()})  # type: ignore[arg-type]
         yield path
 
 
@@ -143,7 +144,7 @@ def _answer(request: dict[str, Any], answers: IO[str]) -> None:
         with load_backend(artifact.backend).open(artifact) as session:
             if request["feeds"] is not None:
                 with np.load(request["feeds"], allow_pickle=False) as arrays:
-                    session.run(dict(arrays))
+                    session.run({name[1:]: array for name, array in arrays.items()})
     except CompressError as error:
         told = [type(error).__name__, error.wanted, error.found, error.todo]
     answers.write(json.dumps(told) + "\n")

@@ -154,7 +154,9 @@ def stored_feeds(feeds: Mapping[int, Feeds]) -> Iterator[dict[int, Path]]:
         paths = {}
         for batch, arrays in feeds.items():
             paths[batch] = Path(directory) / f"{batch}.npz"
-            np.savez(paths[batch], **arrays)  # type: ignore[arg-type]
+            # Not under the bare names: an input may be called as an argument of savez is.
+            named = {f"={name}": array for name, array in arrays.items()}
+            np.savez(paths[batch], **named)  # type: ignore[arg-type]
         yield paths
 
 

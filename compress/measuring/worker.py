@@ -78,7 +78,7 @@ def _opened(request: dict[str, Any]) -> tuple[Session, dict[int, dict[str, Any]]
     feeds: dict[int, dict[str, Any]] = {}
     for batch, path in request["feeds"].items():
         with np.load(path, allow_pickle=False) as arrays:
-            feeds[int(batch)] = dict(arrays)
+            feeds[int(batch)] = {name[1:]: array for name, array in arrays.items()}
     idle = _peak_mb()
     session = backend.open(artifact)
     first = next(iter(feeds.values()))

@@ -20,6 +20,7 @@ from compress.backends.onnxruntime import OnnxRuntime
 from compress.distilling import measured
 from compress.errors import BundleError, DataError, NetworkError, UnavailableError
 from compress.gate import gate
+from compress.measuring.processes import stored_feeds, workers
 from compress.network import load_network
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.fold import prepare
@@ -95,6 +96,21 @@ def test_a_build_is_run_on_what_is_fed(tmp_path: Path):
     open_elsewhere(artifact, {"x": samples(2)})
     with pytest.raises(DataError, match="x: float32"):
         open_elsewhere(artifact, {"x": samples(2)[:, :2]})
+
+
+def test_an_input_may_be_called_file(tmp_path: Path):
+    """As the first argument is of what writes batches into files."""
+    graph = helper.make_graph(
+        [helper.make_node("Relu", ["file"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("file", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    artifact, batch = OnnxRuntime().compile(model, tmp_path, {}), {"file": np.ones((2, 3), np.float32)}
+    open_elsewhere(artifact, batch)
+    with stored_feeds({2: batch}) as paths, workers([artifact], paths) as (worker,):
+        assert len(worker.calls(2, 0.0, least=1, most=1)) == 1
 
 
 def test_a_crash_at_running_is_told(tmp_path: Path, crashes_at: Callable[[str], None]):
