@@ -328,13 +328,11 @@ def _upscaler() -> nn.Module:
 _IMAGE = {"x": floats(3, 32, 32)}
 
 OWN: dict[str, Architecture] = {
-    "mobilenet": Architecture(_mobile, _IMAGE, "pt2", whole_way=True),
+    "mobilenet": Architecture(_mobile, _IMAGE, "pt2"),
     "cbam": Architecture(_cbam, _IMAGE, "torchscript"),
-    "unet": Architecture(UNet, _IMAGE, "pt2", whole_way=True),
+    "unet": Architecture(UNet, _IMAGE, "pt2"),
     "lstm, time first": Architecture(lambda: Recurrent(nn.LSTM, False), {"x": floats(9, 12)}, batch_axis=1),
-    "lstm, last step": Architecture(
-        lambda: Recurrent(nn.LSTM, True, last=True), {"x": floats(9, 12)}, "pt2", whole_way=True
-    ),
+    "lstm, last step": Architecture(lambda: Recurrent(nn.LSTM, True, last=True), {"x": floats(9, 12)}, "pt2"),
     "gru, time first, last step": Architecture(
         lambda: Recurrent(nn.GRU, False, last=True), {"x": floats(9, 12)}, batch_axis=1
     ),
@@ -346,7 +344,7 @@ OWN: dict[str, Architecture] = {
     "encoder, batch first": Architecture(lambda: _encoder(True), {"x": floats(7, 32)}, "torchscript"),
     "tcn": Architecture(_tcn, {"x": floats(4, 40)}),
     "wavenet": Architecture(Gated, {"x": floats(1, 64)}, "pt2"),
-    "ctc recogniser": Architecture(Recogniser, {"x": floats(1, 16, 48)}, whole_way=True),
+    "ctc recogniser": Architecture(Recogniser, {"x": floats(1, 16, 48)}),
     "detector": Architecture(Detector, _IMAGE, "state_dict"),
     "autoencoder": Architecture(_autoencoder, {"x": floats(1, 16, 16)}, "torchscript"),
     "variational autoencoder": Architecture(Variational, {"x": floats(1, 16, 16)}, "state_dict"),

@@ -61,7 +61,7 @@ def _image(kind: str, model: str, settings: Mapping[str, Any], side: int = 32, *
 _TWO_STAGES = {"hidden_sizes": [16, 32], "depths": [1, 1]}
 
 PUBLISHED: dict[str, Architecture] = {
-    "bert": _text("Bert", "ForSequenceClassification", _ENCODER, whole_way=True),
+    "bert": _text("Bert", "ForSequenceClassification", _ENCODER),
     "distilbert": _text(
         "DistilBert", "ForTokenClassification",
         {"vocab_size": 100, "dim": 32, "n_layers": 1, "n_heads": 4, "hidden_dim": 64},
@@ -114,7 +114,7 @@ PUBLISHED: dict[str, Architecture] = {
         "Bart", "ForConditionalGeneration", _SEQUENCE | {"max_position_embeddings": 32},
         _WORDS | {"decoder_input_ids": tokens(5)},
     ),
-    "vit": _image("ViT", "ForImageClassification", _VISION, whole_way=True),
+    "vit": _image("ViT", "ForImageClassification", _VISION),
     "deit": _image("DeiT", "Model", _VISION),
     "dinov2": _image("Dinov2", "Model", _VISION),
     "beit": _image("Beit", "ForImageClassification", _VISION | {"use_relative_position_bias": True}),

@@ -25,14 +25,12 @@ class Architecture:
         inputs: What it takes, by the names of its ``forward``.
         form: What compress is given: ``module``, ``pt2`` (batch open), ``torchscript`` (traced) or ``state_dict``.
         batch_axis: The axis of its inputs that counts samples, for the reference alone: compress has to find it.
-        whole_way: Also through optimize, profile and gate.
     """
 
     make: Callable[[], nn.Module]
     inputs: Mapping[str, Make]
     form: str = "module"
     batch_axis: int = 0
-    whole_way: bool = False
 
     def samples(self, seed: int, count: int) -> Samples:
         """So many random samples, the samples along axis 0."""
