@@ -165,14 +165,14 @@ def test_the_search_and_the_settings_are_told_what_limits_them(
 ) -> None:
     """Whether the data can show that a build passes, and the fp32 that no build may be slower than."""
     provable: list[bool] = []
-    held: list[set[int]] = []
+    held: list[tuple[set[int], bool]] = []
 
     def proposing(*arguments: Any, **settings: Any) -> Any:
         provable.append(settings["provable"])
         return propose(*arguments, **settings)
 
-    def tuning(self: LocalHost, *arguments: Any, fastest: Any, **settings: Any) -> Any:
-        held.append(set(fastest))
+    def tuning(self: LocalHost, *arguments: Any, fastest: Any, compared: bool, **settings: Any) -> Any:
+        held.append((set(fastest), compared))
         return Tuned(arguments[0])
 
     monkeypatch.setattr("compress.pipeline.propose", proposing)
@@ -181,7 +181,7 @@ def test_the_search_and_the_settings_are_told_what_limits_them(
     run(files, tmp_path / "a", recipes=recipes)
     run(files, tmp_path / "b", recipes=recipes, max_drop=0.1)
     assert provable == [True, False]
-    assert held == [{1, 32}]  # in the second run no build can pass, and no options are compared
+    assert held == [({1, 32}, True), ({1, 32}, False)]  # in the second run no build can pass
 
 
 class KilledError(BaseException):
