@@ -91,3 +91,33 @@ def test_channels_whose_positions_are_read_stay_and_it_is_told() -> None:
     channels = channels_of(Attended(lambda h: h.max(1, keepdim=True)[1].float()), torch.randn(2, 3, 6, 6))
     assert not channels.groups
     assert any("max" in note and "test_units.py" in note for note in channels.notes)
+
+
+class Repeated(nn.Module):
+    """One of two channels beside the features is repeated over all of them."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.first, self.pair, self.head = nn.Linear(6, 24), nn.Linear(24, 2), nn.Linear(24, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        if self.how == "split":
+            one, other = self.pair(x).split(1, dim=-1)
+        elif self.how == "chunk":
+            one, other = self.pair(x).chunk(2, dim=-1)
+        else:
+            one, other = self.pair(x)[..., :1], self.pair(x)[..., 1:]
+        if self.how == "broadcast":
+            return self.head(x * one + other)
+        return self.head(torch.where(x > 1, one.expand(-1, 24), other.expand(-1, 24)))
+
+
+@pytest.mark.parametrize("how", ["split", "chunk", "slice", "broadcast"])
+def test_an_index_that_is_repeated_stays(how: str) -> None:
+    channels = channels_of(Repeated(how), torch.randn(3, 6))
+    assert sorted(len(group) for group in channels.groups) == [24]
+    name = channels.groups[0].name
+    sliced = remove(channels, {name: [0, 5]}, [torch.randn(4, 6)])
+    assert sliced(torch.randn(4, 6)).shape == (4, 5)

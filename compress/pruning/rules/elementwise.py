@@ -18,10 +18,13 @@ def elementwise(found: Propagation, node: fx.Node, arguments: dict[str, Any]) ->
 
 
 def aligned(found: Propagation, shape: tuple[int, ...], operands: list[Axes]) -> Axes:
-    """The axes of a tensor of this shape, to which these are broadcast."""
+    """The axes of a tensor of this shape, to which these are broadcast; an index that is repeated stays."""
     result: list[Labels] = []
     for axis, size in enumerate(shape):
         position = axis - len(shape)
+        found.fix_all(
+            axes[position] for axes in operands if len(axes) >= -position and len(axes[position]) != size
+        )
         same = [axes[position] for axes in operands if len(axes) >= -position and len(axes[position]) == size]
         for other in same[1:]:
             found.atoms.unify(same[0], other)

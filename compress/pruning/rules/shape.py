@@ -71,9 +71,10 @@ def _movedim(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Ax
 
 
 def _expand(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """An axis that repeats one index can have any length."""
+    """An axis that repeats one index can have any length; the index stays, since nothing can be repeated without it."""
     axes, shape = found.axes(arguments["self"]), found.shape(node)
     axes = [fixed(1)] * (len(shape) - len(axes)) + axes
+    found.fix_all(labels for labels, size in zip(axes, shape, strict=True) if len(labels) != size)
     asked = arguments.get("size") or [None] * len(shape)
     return [
         labels if len(labels) == size else _made(found, size, given)
