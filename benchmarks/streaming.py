@@ -89,7 +89,7 @@ def pairs(voice: str, text: str, random: np.random.Generator) -> tuple[Array, Ar
 
 
 def sentences() -> list[str]:
-    """Of this repository's documents: letters, digits and plain marks, eight to thirty words each."""
+    """Sentences of this repository's README and changelog: 8 to 30 words, letters, digits and plain marks."""
     root = Path(__file__).resolve().parent.parent
     text = " ".join(path.read_text(encoding="utf-8") for path in (root / "README.md", root / "CHANGELOG.md"))
     plain = "".join(letter if letter.isalnum() or letter in " .,'" else " " for letter in text)
@@ -129,7 +129,7 @@ def trained(noisy: Array, clean: Array, epochs: int) -> Denoiser:
 
 
 def export(network: Denoiser, path: Path) -> None:
-    """As anyone exports it, with an open batch."""
+    """Write the network as ONNX with an open batch: axis 0 of ``x``, axis 1 of both states."""
     example = (torch.zeros(2, BINS), torch.zeros(1, 2, HIDDEN), torch.zeros(1, 2, HIDDEN))
     axes = {"x": {0: "batch"}, "h": {1: "batch"}, "g": {1: "batch"}}
     torch.onnx.export(

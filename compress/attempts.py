@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 #: What a candidate's reports call the recipe, by its identity, that made the same file before it.
 _TWIN = "same_build"
 
+#: What a candidate's reports call the margin, in points, that it was not shown to stay within when it was timed.
+_OUTSIDE = "timed_outside_of_margin"
+
 
 @dataclass
 class Attempts:
@@ -192,7 +195,10 @@ class Attempts:
             told = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
             return Candidate(recipe, rejected=f"failed: {told}", reports=context.reports)
         file = str(artifact.path.relative_to(history.directory))
-        return Candidate(recipe, profile, file, None, context.reports, time.perf_counter() - start)
+        reports = dict(context.reports)
+        if profile.accuracy is not None and not inside_margin(profile.accuracy.drop, self.limits.max_drop):
+            reports[_OUTSIDE] = self.limits.max_drop
+        return Candidate(recipe, profile, file, None, reports, time.perf_counter() - start)
 
     @property
     def decisive(self) -> int:
@@ -281,7 +287,9 @@ class Attempts:
 
 
 def is_half_timed(candidate: Candidate, history: History, limits: Limits) -> bool:
-    """Whether a recorded build that other limits had put out of the race is back in it, and lacks batch sizes.
+    """Whether a recorded build that other limits had put out of the race is back in it, and was not timed as others.
+
+    It lacks batch sizes then, or layers and the session options that are best for it.
 
     Args:
         candidate: The build, as the earlier run recorded it.
@@ -289,7 +297,9 @@ def is_half_timed(candidate: Candidate, history: History, limits: Limits) -> boo
         limits: What the user asks now.
     """
     profile, original = candidate.profile, (history.candidates or [candidate])[0].profile
-    if profile is None or original is None or len(profile.latency) == len(original.latency):
+    if profile is None or original is None:
+        return False
+    if len(profile.latency) == len(original.latency) and _OUTSIDE not in candidate.reports:
         return False
     drop = None if profile.accuracy is None else profile.accuracy.drop
     ratio = judged_latency(profile, limits.objective).ratio

@@ -32,7 +32,7 @@ Run = Callable[[Mapping[str, Array]], Sequence[Array]]
 _LOOKED_AT = 8
 
 #: Samples that are run alone, to see whether an output holds one for each.
-_ALONE = 2
+ALONE = 2
 
 #: Axes that are tried, in this order: samples first, then after the time.
 _TRIED = (0, 1)
@@ -245,7 +245,7 @@ def judged_examples(
     if only in (None, 1):
         looked = task.calibration.take(np.arange(min(_LOOKED_AT, len(task.calibration))))
         singles = list(looked.batches(1))
-        lone = lone_outputs(run, singles[:_ALONE], outputs, twice=only is None)
+        lone = lone_outputs(run, singles[:ALONE], outputs, twice=only is None)
         if lone:
             return _fullest(run, singles, outputs, lone)
     given = zip(run(batch.inputs), outputs, strict=True)

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from compress import load_bundle, optimize
-from compress.errors import DataError, OutputError, UsageError
+from compress.errors import DataError, NetworkError, OutputError, UsageError
 from compress.hosts.base import Tuned
 from compress.hosts.local import LocalHost
 from compress.lint import lint
@@ -28,6 +28,7 @@ from compress.network import load_network
 from compress.onnx_graph.files import save_model
 from compress.pipeline import _prunable
 from compress.profiling import first_look
+from compress.profiling.accuracy import outcomes_of
 from compress.progress import Reporter
 from compress.recipe import Recipe, Step
 from compress.search import propose
@@ -230,8 +231,32 @@ def test_a_build_outside_the_margin_is_timed_as_one_that_lost(
     assert [len(original.latency), len(lost.latency)] == [2, 1]
     assert lost.options == original.options
     assert len(compared) == 1  # of the original alone
+    assert result.candidates[1].reports["timed_outside_of_margin"] == 1.0
     assert original.layers
     assert not lost.layers
+
+
+def test_a_build_runs_elsewhere_before_its_accuracy_is_judged_here(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash of the runtime at the first call takes the other process, and is that build's verdict."""
+
+    def crashes(self: LocalHost, build: Any, *arguments: Any) -> None:
+        tried.append(build)
+        if len(tried) > 1:
+            raise NetworkError("a build that runs in onnxruntime", "it crashed with SIGSEGV", "try another")
+
+    def judging(session: Any, *arguments: Any, **settings: Any) -> Any:
+        judged.append(session)
+        return outcomes_of(session, *arguments, **settings)
+
+    tried: list[Any] = []
+    judged: list[Any] = []
+    monkeypatch.setattr(LocalHost, "try_out", crashes)
+    monkeypatch.setattr("compress.profiling.measure.outcomes_of", judging)
+    result = run(files, tmp_path / "b", recipes=[Recipe("int8", (Step("quantize"),))])
+    assert "SIGSEGV" in result.candidates[1].rejected
+    assert len(judged) == 1  # the original
 
 
 def test_what_is_slower_in_a_first_look_is_not_judged_until_other_limits_ask_for_it(

@@ -24,7 +24,7 @@ class Pitch(nn.Module):
         self.classifier = nn.Linear(256, 360)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Pitches ``(n, 360)``, a probability for each bin, of sounds ``(n, 1024)``."""
         x = x[:, None, :, None]
         for index in range(6):
             x = functional.pad(x, (0, 0, 31, 32) if index else (0, 0, 254, 254))
@@ -48,7 +48,7 @@ class Speaker(nn.Module):
         )
 
     def forward(self, mels: Tensor) -> Tensor:
-        """As the class says."""
+        """Vectors ``(n, 256)`` of length 1 of spectra ``(n, 160, 40)``."""
         _, (hidden, _) = self.lstm(mels)
         raw = self.relu(self.linear(hidden[-1]))
         return cast(Tensor, raw / torch.norm(raw, dim=1, keepdim=True))
@@ -67,7 +67,7 @@ class Proposals(nn.Module):
         self.conv4_2 = nn.Conv2d(32, 4, 1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """As the class says."""
+        """Boxes ``(n, 4, h, w)`` in images, and the probabilities of no face and of a face ``(n, 2, h, w)``."""
         x = self.pool1(self.prelu1(self.conv1(x)))
         x = self.prelu3(self.conv3(self.prelu2(self.conv2(x))))
         return self.conv4_2(x), self.softmax4_1(self.conv4_1(x))
@@ -90,7 +90,7 @@ class Landmarks(nn.Module):
         self.dense6_2, self.dense6_3 = nn.Linear(256, 4), nn.Linear(256, 10)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """As the class says."""
+        """Boxes ``(n, 4)``, points ``(n, 10)`` and the probabilities of no face and of a face ``(n, 2)``."""
         x = self.pool1(self.prelu1(self.conv1(x)))
         x = self.pool2(self.prelu2(self.conv2(x)))
         x = self.prelu4(self.conv4(self.pool3(self.prelu3(self.conv3(x)))))
@@ -107,7 +107,7 @@ class _Normalized(nn.Module):
         self.bn = nn.BatchNorm1d(filters)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Normalized features ``(n, filters, length)`` of ``(n, channels, length)``."""
         return cast(Tensor, self.bn(self.conv(x)))
 
 
@@ -124,7 +124,7 @@ class Words(nn.Module):
         self.linear1, self.linear2 = nn.Linear(64, 32), nn.Linear(32, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As the class says."""
+        """Scores ``(n, length)``, above 0 where a word begins, of characters and syllables ``(n, 2, length)``."""
         x_char, x_syllable = x[:, 0, :], x[:, 1, :]
         x = torch.cat((self.ch_embeddings(x_char), self.sy_embeddings(x_syllable)), dim=2).permute(0, 2, 1)
         layers = (self.conv1, self.conv2, self.conv3)

@@ -15,7 +15,7 @@ from compress.metrics.metric import Values
 from compress.metrics.outcomes import OutcomeCollector, Outcomes
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.record import LEAST_SAMPLES, Accuracy, Drop, Interval, OutputAccuracy
-from compress.sample_axis import LoneOutputError, lone_outputs, samples_first
+from compress.sample_axis import ALONE, LoneOutputError, lone_outputs, samples_first
 from compress.statistics.bootstrap import mean_interval
 from compress.statistics.bounded_mean import bounded_mean_bounds
 from compress.statistics.paired import tango_bounds
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 #: Two-sided level of the interval of a mean; the drop is bounded on each side at 5 %, hence at 90 %.
 MEAN_LEVEL = 0.95
 DROP_LEVEL = 0.90
-
-#: Samples that are run alone before the others, to see which outputs hold one for each.
-_ALONE = 2
 
 #: Samples run at once where the network takes any number; fewer where their outputs are large.
 BATCH_SIZE, _BATCH_BYTES = 16, 1 << 22
@@ -331,7 +328,7 @@ def _at_once(session: Runs, task: Task) -> tuple[int, frozenset[str]]:
     fixed = fixed_batch(session.inputs)
     if fixed is not None and fixed > 1:
         return fixed, frozenset()
-    singles = list(islice(task.evaluation.batches(1), _ALONE))
+    singles = list(islice(task.evaluation.batches(1), ALONE))
     sizes: list[int] = []
 
     def run(feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:

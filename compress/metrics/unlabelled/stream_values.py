@@ -19,7 +19,7 @@ import numpy as np
 
 from compress.metrics.metric import Metric, Values
 from compress.metrics.unlabelled.rows import Array, Floats, comparable, kept_metric, lost_samples, pair
-from compress.metrics.unlabelled.values import LEAST_DEVIATION, MOST_FEATURES
+from compress.metrics.unlabelled.values import MOST_FEATURES, units
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,6 @@ def _kept(rows: Sequence[_Row]) -> Values:
         return np.empty(0)
     square = np.mean([row.square for row in rows], axis=0)
     variance = square - np.mean([row.mean for row in rows], axis=0) ** 2
-    deviation = np.maximum(np.sqrt(np.maximum(variance, 0)), LEAST_DEVIATION * np.sqrt(square))
-    # A feature that is 0 in every frame tells nothing by itself: it is measured as the others are.
-    others = float(np.sqrt(np.mean(deviation[deviation > 0] ** 2))) if (deviation > 0).any() else 1.0
-    deviation = np.where(deviation > 0, deviation, others)
+    deviation = units(np.sqrt(np.maximum(variance, 0)), np.sqrt(square))
     errors = np.array([np.sqrt(np.mean(row.error / deviation**2)) for row in rows])
     return 1 - np.where([row.lost for row in rows], 1.0, np.minimum(errors, 1.0))

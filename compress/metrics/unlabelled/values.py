@@ -113,13 +113,22 @@ def _by_feature(rows: Sequence[ValueRow]) -> Floats:
     errors = np.array([row.error for row in rows], dtype=np.float64)
     if not original.shape[1]:
         return np.zeros(len(rows))
-    size = np.sqrt(np.mean(original**2, axis=0))
-    deviation = np.maximum(original.std(axis=0), LEAST_DEVIATION * size)
-    # A feature that is 0 in every sample tells nothing by itself: it is measured as the others are.
-    others = float(np.sqrt(np.mean(deviation[deviation > 0] ** 2))) if (deviation > 0).any() else 1.0
-    deviation = np.where(deviation > 0, deviation, others)
+    deviation = units(original.std(axis=0), np.sqrt(np.mean(original**2, axis=0)))
     found: Floats = np.sqrt(np.mean((errors / deviation) ** 2, axis=1))
     return found
+
+
+def units(deviation: Floats, size: Floats) -> Floats:
+    """What the error of each feature is measured in, ``(features,)``, above 0.
+
+    Args:
+        deviation: Standard deviation of the original's numbers, ``(features,)``.
+        size: Their root mean square, ``(features,)``.
+    """
+    deviation = np.maximum(deviation, LEAST_DEVIATION * size)
+    # A feature that is always 0 tells nothing by itself: it is measured as the others are.
+    others = float(np.sqrt(np.mean(deviation[deviation > 0] ** 2))) if (deviation > 0).any() else 1.0
+    return np.where(deviation > 0, deviation, others)
 
 
 def _as_a_whole(rows: Sequence[ValueRow]) -> Floats:
