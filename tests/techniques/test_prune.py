@@ -287,8 +287,9 @@ def test_a_technique_that_comes_again_keeps_its_files_apart(network: Network, tm
     step = Step("distill", {"epochs": 1, "batch_size": 4, "learning_rate": 1e-5})
     apply_recipe(Recipe("twice", (step, step)), network, dataclasses.replace(given, task=task))
     assert {"distill", "distill-2"} <= set(given.reports)
-    # The second one did not take the first one's checkpoint for its own.
-    assert given.reports["distill-2"]["training"] != given.reports["distill"]["training"]
+    # How far training at such a rate gets differs between processors; where each keeps its checkpoint does not.
+    kept = {path.relative_to(tmp_path) for path in tmp_path.rglob("*.pt")}
+    assert len({path.parent for path in kept}) == len(kept) == 2
 
 
 def test_nothing_can_be_removed() -> None:
