@@ -279,9 +279,10 @@ class Attempts:
         return tuned
 
     def _given(self, built: Artifact) -> Artifact | None:
-        """The user's own file as the runtime opens it by default; None where it is no ONNX file."""
+        """The user's own file as the runtime opens it by default; None where it is no ONNX file of the same inputs."""
         path = Path(self.network.origin.path)
-        if self.network.origin.format != "onnx" or built.backend != "onnxruntime" or not path.is_file():
+        same = self.network.origin.format == "onnx" and not self.network.rearranged
+        if not same or built.backend != "onnxruntime" or not path.is_file():
             return None
         return replace(built, path=path, sha256=self.network.origin.sha256, size_bytes=size_of(path))
 

@@ -102,6 +102,10 @@ def axis_notes(network: Network) -> tuple[str, ...]:
     if only is not None:
         number = "1 sample" if only == 1 else f"{only} samples"
         notes.append(f"the network takes {number} at a time, and is built for that")
+    if network.rearranged:
+        notes.append(
+            "the network takes a sample without an axis that counts samples: a build has one more, of size 1"
+        )
     return tuple(notes)
 
 

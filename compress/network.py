@@ -66,6 +66,7 @@ class Network:
         form: How it is called and what it gives back, for a file that is written of its graph; None where that is not
             known.
         half: The network of half precision that its graph was made of; None where it came in another precision.
+        rearranged: Whether its inputs have an axis more than those of the user's network, which counts samples.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Network:
         sample: tuple[np.ndarray, ...] = (),
         form: CallForm | None = None,
         half: Half | None = None,
+        rearranged: bool = False,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
@@ -86,6 +88,7 @@ class Network:
         self.graph = graph
         self.form = form
         self.half = half
+        self.rearranged = rearranged
         self._model = model
         self._sample = sample
         self._exported: tuple[str, onnx.ModelProto] | None = None
@@ -127,14 +130,27 @@ class Network:
 
     def with_onnx(self, model: onnx.ModelProto) -> Network:
         """The same network continued as an ONNX model; it is no longer trainable."""
-        return Network(inputs=self.inputs, outputs=self.outputs, origin=self.origin, model=model)
+        return Network(
+            inputs=self.inputs,
+            outputs=self.outputs,
+            origin=self.origin,
+            model=model,
+            rearranged=self.rearranged,
+        )
 
     def described_by(self, model: onnx.ModelProto) -> Network:
         """The same ONNX model with another description of its inputs and outputs."""
         from compress.formats.onnx_file import read_specs
 
         inputs, outputs = read_specs(model)
-        return Network(inputs=inputs, outputs=outputs, origin=self.origin, model=model)
+        moved = any(len(one.shape) != len(two.shape) for one, two in zip(inputs, self.inputs, strict=True))
+        return Network(
+            inputs=inputs,
+            outputs=outputs,
+            origin=self.origin,
+            model=model,
+            rearranged=self.rearranged or moved,
+        )
 
     def continued(self, model: onnx.ModelProto) -> Network:
         """The same network where this is the ONNX model that it is from now on; a graph stays trainable."""
@@ -153,6 +169,7 @@ class Network:
             sample=self._sample,
             form=self.form,
             half=self.half,
+            rearranged=self.rearranged,
         )
 
 
@@ -314,7 +331,14 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
         for spec, array in zip(inputs, arrays, strict=True)
     )
     return Network(
-        inputs=inputs, outputs=outputs, origin=origin, graph=graph, sample=sample, form=traced.form, half=half
+        inputs=inputs,
+        outputs=outputs,
+        origin=origin,
+        graph=graph,
+        sample=sample,
+        form=traced.form,
+        half=half,
+        rearranged=traced.single,
     )
 
 

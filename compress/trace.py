@@ -37,6 +37,7 @@ from compress.example import (
     with_rows,
 )
 from compress.returned import return_plain_outputs
+from compress.single_sample import takes_one_sample, with_sample_axis
 from compress.tensors import BATCH
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class Traced:
         form: How it is called and what it gives back; None where that is not told.
         others: Batches of another height, width or length than the example.
         settings: What to do about a custom operator of a part of the network by its own settings, by the part's path.
+        single: Whether the network takes one sample without an axis for it; the reference has one, of size 1.
     """
 
     program: ExportedProgram
@@ -71,6 +73,7 @@ class Traced:
     form: CallForm | None = None
     others: tuple[dict[str, torch.Tensor], ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
+    single: bool = False
 
 
 def trace_module(
@@ -96,14 +99,30 @@ def trace_module(
     reference = reference_of(module, list(given))
     bound = cast_floats(given, module, partial(run, reference))
     arranged, axes = arrange(partial(run, reference), bound, told)
-    run(reference, arranged)
+    single = False
+    try:
+        run(reference, arranged)
+    except NetworkError:
+        single = takes_one_sample(partial(run, reference), bound)
+        if not single:
+            raise
+        with_sample_axis(module)
+        arranged, axes = {name: tensor[:1] for name, tensor in bound.items()}, {}
     others = () if other is None else (along(typed_like(bind_example(other, signature), bound), axes),)
     program = _program(module, arranged, axes, varying(arranged, others, axes))
     form = CallForm.of_program(program)
     if form is not None:
         form = form.called(_by_position(module.forward, bound)).with_plain_results()
     return Traced(
-        program, arranged, reference, axes=axes, form=form, others=others, settings=settings_of(module)
+        program,
+        arranged,
+        reference,
+        fixed=single,
+        axes=axes,
+        form=form,
+        others=others,
+        settings=settings_of(module),
+        single=single,
     )
 
 
@@ -235,6 +254,11 @@ def trace(
         return trace_dynamic(module, example, axes)
     except LiftError:
         # A network that fixes its own batch size still exports with it; any other obstacle shows up again.
+        if varies:
+            try:
+                return export(module, example, {name: _open(varies.get(name, ())) for name in example})
+            except LiftError:
+                pass  # written for one size and one number of samples
         return export(module, example, {name: {} for name in example})
 
 
@@ -253,7 +277,7 @@ def trace_dynamic(
     rows = with_rows(example, _ROWS, axes)
     shared = sharing_the_batch(example, axes)
     dim = Dim(BATCH, min=1)
-    free = {name: dict.fromkeys(numbers, Dim.AUTO) for name, numbers in (varies or {}).items()}
+    free = {name: _open(numbers) for name, numbers in (varies or {}).items()}
     return export(
         module,
         rows,
@@ -262,6 +286,11 @@ def trace_dynamic(
             for name in rows
         },
     )
+
+
+def _open(numbers: Iterable[int]) -> dict[int, Any]:
+    """Axes that are open where nothing fixes them."""
+    return dict.fromkeys(numbers, Dim.AUTO)
 
 
 def export(

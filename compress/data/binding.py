@@ -98,7 +98,14 @@ def bind_split(split: Split, inputs: Sequence[TensorSpec], role: str) -> Split:
         _check_shape(first.inputs[names[spec.name]], spec, split, role)
         _cast(first.inputs[names[spec.name]], spec)
     arrays = {spec.name: first.inputs[names[spec.name]] for spec in inputs}
-    return BoundSplit(split, names, inputs, held_values(arrays, inputs))
+    held = held_values(arrays, inputs)
+    if len(held) == len(inputs) and fixed_batch(inputs) != 1:
+        raise DataError(
+            f"{role} for inputs of which an axis counts samples",
+            f"samples that fill every axis of {', '.join(map(str, inputs))}",
+            "give such a file to compress optimize or quantize: they add the axis",
+        )
+    return BoundSplit(split, names, inputs, held)
 
 
 def is_held(shape: Sequence[int], spec: TensorSpec) -> bool:

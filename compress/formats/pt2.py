@@ -22,6 +22,7 @@ from compress.formats.pickles import NotAPickleError, unsafe_globals
 from compress.formats.pt2_program import checked_config, checked_program
 from compress.formats.zip_archive import ZipArchive, damaged
 from compress.lift import plain_graph
+from compress.single_sample import as_arrays
 from compress.trace import (
     Traced,
     describe,
@@ -30,6 +31,7 @@ from compress.trace import (
     reference_of,
     refuse_not_finite,
     run,
+    trace_module,
     without_transforms,
 )
 
@@ -118,6 +120,10 @@ def trace_pt2(
     else:
         samples = match_example(example, list(values), list(values))
         samples = {name: _of_kind(tensor, values[name]) for name, tensor in samples.items()}
+        if all(tensor.dim() == values[name].dim() + 1 for name, tensor in samples.items()):
+            return trace_module(
+                graph, as_arrays(samples)
+            )  # it takes one sample without an axis that counts samples
         possible = {name: _possible_axes(tensor, values[name]) for name, tensor in samples.items()}
         given, axes = arrange(
             partial(run, reference), samples, told, possible, fixed=_is_fixed(values, possible)

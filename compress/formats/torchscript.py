@@ -33,7 +33,8 @@ from compress.formats.zip_archive import ZipArchive
 from compress.lift import output_names, plain_graph, results_of
 from compress.lift_batch import merge_batches, with_names
 from compress.lift_calls import in_training, place
-from compress.trace import Traced, essence, quiet, reference_of, run, trace
+from compress.single_sample import as_arrays, takes_one_sample
+from compress.trace import Traced, essence, export, quiet, reference_of, run, trace, trace_module
 
 if TYPE_CHECKING:
     from compress.network import Example
@@ -116,8 +117,14 @@ def trace_torchscript(
     called = _by_position(module, schema)
     reference = reference_of(called, list(given))
     bound = cast_floats(given, module, partial(run, reference))
-    bound, axes = arrange(partial(run, reference), bound, told)
-    run(reference, bound)
+    samples = bound
+    bound, axes = arrange(partial(run, reference), samples, told)
+    try:
+        run(reference, bound)
+    except NetworkError:
+        if not takes_one_sample(partial(run, reference), samples):
+            raise
+        return trace_module(_for_one_sample(module, schema, samples), as_arrays(samples), None, other)
     arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
     with torch.no_grad(), quiet():
         result = called(**{name: tensor.clone() for name, tensor in bound.items()})
@@ -128,6 +135,19 @@ def trace_torchscript(
     )
     program = _program(module, arguments, bound, axes, varying(bound, further, axes))
     return Traced(program, bound, reference, axes=axes, form=form, others=further)
+
+
+def _for_one_sample(
+    module: torch.jit.ScriptModule, schema: Sequence[Any], samples: Mapping[str, torch.Tensor]
+) -> nn.Module:
+    """What a module that takes one sample, without an axis that counts samples, does with the first of them."""
+    first = {name: tensor[0] for name, tensor in samples.items()}
+    arguments = {each.name: first.get(each.name, each.default_value) for each in schema}
+    try:
+        program = export(Run(module, arguments).as_module(list(first)), first, {name: {} for name in first})
+        return plain_graph(_in_inference(program))
+    except LiftError:
+        return with_names(_watched(_Interpreted(module, arguments), first), module)
 
 
 def _by_position(module: torch.jit.ScriptModule, schema: Sequence[Any]) -> Callable[..., Any]:

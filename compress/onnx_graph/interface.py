@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 
 from compress.data.binding import held_values
-from compress.errors import NetworkError
+from compress.errors import DataError, NetworkError
 from compress.onnx_graph.sessions import open_session
+from compress.onnx_graph.single_sample import with_sample_axis
 from compress.sample_axis import Run, SampleAxes, check_told, find_axes, possible_axes, told_axis
-from compress.tensors import BATCH, TensorSpec
+from compress.tensors import BATCH, TensorSpec, fixed_batch
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -44,10 +45,10 @@ def as_it_runs(
     """
     check_told(told, {spec.name: len(spec.shape) for spec in inputs})
     held = held_values(samples, inputs)
+    if len(held) == len(inputs):
+        return _of_one_sample(model, inputs, samples)
     inputs = [spec for spec in inputs if spec.name not in held]
     samples = {spec.name: samples[spec.name] for spec in inputs}
-    if not inputs:
-        return model
     try:
         run = _runner(model, held)
     except Exception:  # noqa: BLE001 - what opens it for use tells why
@@ -70,6 +71,22 @@ def as_it_runs(
     except Exception:  # noqa: BLE001 - binding the data tells what does not fit
         return model if fixed else _for_one_sample(model, run, samples, axes)
     return with_given_shapes(model, given)
+
+
+def _of_one_sample(
+    model: onnx.ModelProto, inputs: Sequence[TensorSpec], samples: Mapping[str, Array]
+) -> onnx.ModelProto:
+    """The model with an axis for samples, where each sample of the data fills all axes that it has."""
+    if fixed_batch(inputs) == 1:
+        return model  # the data brings that axis with each sample
+    first = inputs[0]
+    if first.dynamic_batch and all(array.ndim > 1 and array.shape[1] == 1 for array in samples.values()):
+        raise DataError(
+            f"data for input {first}, whose axis 0 counts samples",
+            f"{first.dtype}[samples, {', '.join(map(str, samples[first.name].shape[1:]))}]",
+            "leave the axis of size 1 out: x[:, 0]",
+        )
+    return with_sample_axis(model)
 
 
 def _for_one_sample(

@@ -103,7 +103,7 @@ def _cast_at_edges(model: onnx.ModelProto, edges: dict[str, int]) -> None:
     graph = Graph(model)
     inside = {name: graph.free_name(f"{name}_float32") for name in edges}
     for node in model.graph.node:
-        _rename(node, inside)
+        renamed(node, inside)
     before, after = [], []
     for value in model.graph.input:
         if value.name in edges:
@@ -124,7 +124,8 @@ def _cast_at_edges(model: onnx.ModelProto, edges: dict[str, int]) -> None:
     model.graph.node.extend([*nodes, *after])
 
 
-def _rename(node: onnx.NodeProto, names: dict[str, str]) -> None:
+def renamed(node: onnx.NodeProto, names: dict[str, str]) -> None:
+    """Give values other names in a node and in the bodies of its loops and branches; the node is changed."""
     node.input[:] = [names.get(name, name) for name in node.input]
     node.output[:] = [names.get(name, name) for name in node.output]
     for body in subgraphs(node):
@@ -132,7 +133,7 @@ def _rename(node: onnx.NodeProto, names: dict[str, str]) -> None:
         own.update(name for inner in body.node for name in inner.output)
         outer = {name: new for name, new in names.items() if name not in own}
         for inner in body.node:
-            _rename(inner, outer)
+            renamed(inner, outer)
         for value in body.output:
             value.name = outer.get(value.name, value.name)
 
