@@ -185,6 +185,7 @@ class Attempts:
                 rival=lowest_ratio(history.candidates, self.limits),
                 max_drop=self.limits.max_drop,
                 keep=KeptOutputs(history.outputs) if recipe == ORIGINAL else None,
+                same=recipe.computes_the_same,
                 reporter=self.reporter,
             )
         except (OutputError, ConnectionLostError, MachineChangedError):

@@ -134,8 +134,10 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
 
 
 def inside_margin(drop: Drop | None, max_drop: float) -> bool:
-    """Non-inferiority: the upper bound of the drop is at or below the margin."""
-    return drop is None or drop.interval.high <= max_drop
+    """Non-inferiority: the upper bound of the drop is at or below the margin, or the build computes the same."""
+    if drop is None or drop.interval.high <= max_drop:
+        return True
+    return drop.rounding is not None and drop.points <= max_drop
 
 
 def _conditions(original: Candidate) -> set[_Condition]:
@@ -171,7 +173,7 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
             f"the margin is {limits.max_drop:g}"
         )
     accuracy = profile.accuracy
-    if accuracy is not None and drop is not None and not decidable(accuracy):
+    if accuracy is not None and drop is not None and drop.rounding is None and not decidable(accuracy):
         few = f"{accuracy.samples} samples, and {accuracy.metric} is decided on {LEAST_SAMPLES} or more"
         return f"drop undecided: {few}"
     if limits.max_latency_ms is not None and latency.p50_ms > limits.max_latency_ms:
@@ -248,6 +250,8 @@ def _reason(best: Candidate, original: Candidate, verdicts: dict[str, str]) -> s
 
 
 def _lost(drop: Drop) -> str:
+    if drop.rounding is not None:
+        return f"computes the same: its outputs differ by rounding ({drop.rounding:.0e} of the largest)"
     points, most = round(drop.points, 2), f"at most {drop.interval.high:.2f} with 95 % confidence"
     if points < 0:
         return f"gains {-points:.2f} points (drops {most})"

@@ -65,6 +65,11 @@ class Recipe:
         done: list[Any] = [steps, self.backend, self.session] if self.backend or self.session else steps
         return hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()[:12]
 
+    @property
+    def computes_the_same(self) -> bool:
+        """Whether results can differ from the original's by rounding alone: no technique, and no other precision."""
+        return not self.steps and self.session.get("precision") in (None, "fp32")
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON and TOML hold it; the back end and its session options only where there are any."""
         steps = [{"name": step.technique, **step.settings} for step in self.steps]

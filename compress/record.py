@@ -46,12 +46,16 @@ class Drop:
             for others.
         churn: Share of samples in [0, 1] whose outcome differs from the original's.
         output: Name of the output that it is the drop of, where several are judged; None for one.
+        rounding: Largest difference of any output from the original's, as a share of the output's largest value, where
+            the recipe computes the same and every difference is rounding: nothing is lost then, whatever the interval
+            of a few samples leaves open. None for other builds.
     """
 
     points: float
     interval: Interval
     churn: float
     output: str | None = None
+    rounding: float | None = None
 
 
 @dataclass(frozen=True)

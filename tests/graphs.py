@@ -50,6 +50,22 @@ def classifier(
     return model
 
 
+def steps_first(steps: int | str = 5) -> onnx.ModelProto:
+    """Samples along axis 0 of ``x`` [batch, steps, 4], and along axis 1 of what it gives, [steps, batch, 4]."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Transpose", ["x"], ["moved"], "transpose", perm=[1, 0, 2]),
+            helper.make_node("Relu", ["moved"], ["y"], "relu"),
+        ],
+        "steps_first",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", steps, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [steps, "batch", 4])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model
+
+
 def two_inputs() -> onnx.ModelProto:
     """left · right, elementwise, on four numbers each."""
     graph = helper.make_graph(

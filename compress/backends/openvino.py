@@ -59,7 +59,7 @@ class OpenVino(Backend):
         def check(artifact: Artifact) -> None:
             with suppress(BundleError):  # what is read below says it as of a network
                 open_elsewhere(artifact)
-            _compiled_at_one(_read(artifact.path, NetworkError), settings)
+            _compiled_at_one(_read(artifact.path, NetworkError), artifact.path, settings)
 
         return write_artifact(folded(model), directory, self.name, settings, check)
 
@@ -85,7 +85,7 @@ class OpenVino(Backend):
 
         from compress.onnx_graph.executed import executed_coverage
 
-        compiled = _compiled_at_one(_read(artifact.path, BundleError), artifact.options)
+        compiled = _compiled_at_one(_read(artifact.path, BundleError), artifact.path, artifact.options)
         executed = [_executed(node) for node in compiled.get_runtime_model().get_ops()]
         return executed_coverage(executed, onnx.load(artifact.path)).to_dict()
 
@@ -96,8 +96,7 @@ class OpenVinoSession(Session):
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
         self._settings = _settings(options)
         self._model: openvino.Model | None = _read(path, BundleError)
-        self.inputs = tuple(_spec(port) for port in self._model.inputs)
-        self.outputs = tuple(_spec(port) for port in self._model.outputs)
+        self.inputs, self.outputs = _specs(self._model, path)
         self._requests: dict[object, _Request] = {}
         self._any_shape: _Request | None = None
 
@@ -241,9 +240,11 @@ def _compiled(
         ) from error
 
 
-def _compiled_at_one(model: openvino.Model, settings: Mapping[str, Any]) -> openvino.CompiledModel:
+def _compiled_at_one(
+    model: openvino.Model, path: Path, settings: Mapping[str, Any]
+) -> openvino.CompiledModel:
     """The network compiled for batch 1, or for any shape where more than the batch is open."""
-    return _compiled(model, settings, _shapes_at([_spec(port) for port in model.inputs], 1))
+    return _compiled(model, settings, _shapes_at(_specs(model, path)[0], 1))
 
 
 def _shapes_at(inputs: Sequence[TensorSpec], batch: int) -> list[tuple[int, ...]] | None:
@@ -285,6 +286,40 @@ def _explained() -> Iterator[None]:
         yield
     except RuntimeError as error:
         raise DataError("a batch the network can run", _essence(error), "check the data's shapes") from error
+
+
+def _specs(model: openvino.Model, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """What a model takes and gives. The axis that counts samples has its name in the ONNX file alone."""
+    inputs, outputs = ([_spec(port) for port in ports] for ports in (model.inputs, model.outputs))
+    opened = {
+        axis
+        for spec in (*inputs, *outputs)
+        for axis, size in enumerate(spec.shape)
+        if not isinstance(size, int)
+    }
+    if opened <= {0}:
+        return tuple(inputs), tuple(outputs)
+    import onnx
+
+    from compress.formats.onnx_file import read_specs
+
+    declared = read_specs(onnx.load(path, load_external_data=False))
+    axes = {spec.name: spec.shape for spec in (*declared[0], *declared[1])}
+    return (
+        tuple(_named(spec, axes.get(spec.name, spec.shape)) for spec in inputs),
+        tuple(_named(spec, axes.get(spec.name, spec.shape)) for spec in outputs),
+    )
+
+
+def _named(spec: TensorSpec, declared: Sequence[int | str]) -> TensorSpec:
+    """A spec with the names that the file has for its open axes."""
+    if len(declared) != len(spec.shape):
+        return spec
+    shape = [
+        size if isinstance(size, int) else name if isinstance(name, str) else f"{spec.name}_{axis}"
+        for axis, (size, name) in enumerate(zip(spec.shape, declared, strict=True))
+    ]
+    return TensorSpec(spec.name, spec.dtype, tuple(shape))
 
 
 def _spec(port: Any) -> TensorSpec:

@@ -14,6 +14,7 @@ from compress.metrics import drop_points
 from compress.metrics.metric import Values
 from compress.metrics.outcomes import OutcomeCollector, Outcomes
 from compress.profiling.kept_outputs import KeptOutputs
+from compress.profiling.rounding import Rounding
 from compress.record import LEAST_SAMPLES, Accuracy, Drop, Interval, OutputAccuracy
 from compress.sample_axis import ALONE, LoneOutputError, lone_outputs, samples_first
 from compress.statistics.bootstrap import mean_interval
@@ -44,6 +45,7 @@ def outcomes_of(
     reference: Runs | KeptOutputs | None = None,
     tick: Callable[[int], None] | None = None,
     keep: KeptOutputs | None = None,
+    rounding: Rounding | None = None,
 ) -> tuple[Outcomes, ...]:
     """Every metric's value for every evaluation sample, in order; one batch in memory at a time.
 
@@ -54,6 +56,7 @@ def outcomes_of(
             None for the original itself.
         tick: Called with the number of samples done after each batch.
         keep: Where the outputs are kept, of the original; None keeps none.
+        rounding: Is given every output and the reference's; None where nobody asks.
 
     Returns:
         The outcomes of each of the task's metrics, in their order.
@@ -76,7 +79,7 @@ def outcomes_of(
             size, lone = min(size, other), lone | also
     while True:
         try:
-            return _outcomes(session, task, reference, tick, keep, size, lone)
+            return _outcomes(session, task, reference, tick, keep, size, lone, rounding)
         except LoneOutputError as error:  # one sample each so far, and not of this one
             if kept is not None or error.output in lone or fixed_batch(session.inputs) not in (None, 1):
                 raise
@@ -91,6 +94,7 @@ def _outcomes(
     keep: KeptOutputs | None,
     size: int,
     lone: frozenset[str],
+    rounding: Rounding | None = None,
 ) -> tuple[Outcomes, ...]:
     """As :func:`outcomes_of`, so many samples at once, with some outputs that are of one sample as a whole."""
     collector = OutcomeCollector(task.metrics)
@@ -99,13 +103,15 @@ def _outcomes(
     for number, batch in enumerate(task.evaluation.batches(size)):
         outputs = forward(session, batch, strict, lone)
         wanted = None
-        if collector.needs_reference:
+        if collector.needs_reference or rounding is not None:
             if isinstance(reference, KeptOutputs):
                 wanted = reference.read(number, len(outputs))
             else:
                 wanted = outputs if reference is None else forward(reference, batch, strict, lone)
-            if keep is not None:
-                keep.add(number, outputs)
+            if rounding is not None:
+                rounding.add(outputs, wanted)
+        if keep is not None:
+            keep.add(number, outputs)
         collector.add(outputs, batch.targets, wanted)
         done += len(batch)
         if tick is not None:
@@ -163,7 +169,10 @@ def forward(
 
 
 def accuracy_of(
-    outcomes: Sequence[Outcomes], originals: Sequence[Outcomes] | None, data_sha256: str
+    outcomes: Sequence[Outcomes],
+    originals: Sequence[Outcomes] | None,
+    data_sha256: str,
+    rounding: float | None = None,
 ) -> Accuracy:
     """Summarise outcomes, with the drop against the original's where there are any; the worst output's drop decides.
 
@@ -171,13 +180,16 @@ def accuracy_of(
         outcomes: What this build reaches, metric by metric; :func:`shown` tells which is shown.
         originals: What the original network reaches on the same samples; None for itself.
         data_sha256: Hash of the evaluation data.
+        rounding: See :attr:`compress.record.Drop.rounding`.
 
     Raises:
         DataError: There is no sample.
     """
     if not len(outcomes[0]):
         raise DataError("evaluation samples", "none", "give data with at least two samples")
-    drops = _drops(outcomes, originals)
+    drops = [
+        None if drop is None else replace(drop, rounding=rounding) for drop in _drops(outcomes, originals)
+    ]
     main = outcomes[_position(outcomes, drops)]
     told, several = _shown(main), len(outcomes) > 1
     names = [each.metric.outputs[0] if each.metric.outputs else each.metric.name for each in outcomes]
@@ -308,8 +320,8 @@ def evidence_notes(metrics: Sequence[Metric], samples: int, max_drop: float) -> 
     if least <= max_drop:
         return ()
     told = (
-        f"{samples} evaluation samples cannot show a drop of at most {max_drop:g} points: even where nothing changes, "
-        f"up to {least:.2f} are possible; "
+        f"{samples} evaluation samples cannot show a drop of at most {max_drop:g} points: even where no answer "
+        f"changes, up to {least:.2f} are possible; builds that compute the same in fp32 can pass, others cannot; "
     )
     if max_drop <= 0:  # no number of samples would
         return (f"{told}give a wider margin (--max-drop)",)

@@ -17,6 +17,7 @@ from compress.hosts.base import Build, Reference, Tuned
 from compress.profiling.accuracy import accuracy_of, needs_reference, originals_of, outcomes_of, shown
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.profiling.noise import doubts
+from compress.profiling.rounding import Rounding
 from compress.profiling.slices import slices_of
 from compress.progress import Reporter
 from compress.record import Latency, Profile, Slice
@@ -61,6 +62,7 @@ def measure(
     rival: float | None = None,
     max_drop: float = math.inf,
     keep: KeptOutputs | None = None,
+    same: bool = False,
     reporter: Reporter | None = None,
 ) -> Profile:
     """Measure one artifact.
@@ -82,6 +84,7 @@ def measure(
         max_drop: Accuracy drop in points that the build must be shown to stay within to be chosen: where it is not, it
             is timed at the decisive batch size alone, and its layers are not.
         keep: Where the outputs on the evaluation data are kept, of the original; None keeps none.
+        same: Whether the recipe computes what the original does; it is shown then that its outputs are the original's.
         reporter: Receives the progress.
 
     Raises:
@@ -98,7 +101,8 @@ def measure(
             if original is not None:
                 kept = original.outputs is not None and original.outputs.batch_size is not None
                 other = build.session  # takes and gives the same; a session of the original costs its memory
-                if host.opens_original or (task is not None and not kept and needs_reference(task)):
+                read = same or (task is not None and needs_reference(task))
+                if host.opens_original or (task is not None and not kept and read):
                     other = stack.enter_context(host.open(original.artifact, target))
                 reference = Reference(Build(original.artifact, other), original.fastest)
             accuracy, outcomes = None, np.empty(0)
@@ -107,9 +111,11 @@ def measure(
             if task is not None:
                 reporter.step("accuracy", len(task.evaluation))
                 against = None if original is None else _answers(original, reference)
-                found = outcomes_of(build.session, task, against, reporter.tick, keep)
+                rounding = Rounding() if same and against is not None else None
+                found = outcomes_of(build.session, task, against, reporter.tick, keep, rounding)
                 before = None if original is None else originals_of(original.profile.outcomes, task)
-                accuracy = accuracy_of(found, before, task.evaluation.sha256)
+                shown_same = None if rounding is None else rounding.shown
+                accuracy = accuracy_of(found, before, task.evaluation.sha256, shown_same)
                 outcomes = shown(found, before).values
                 if task.evaluation.labels is not None:
                     paired = None if before is None else before[0].values

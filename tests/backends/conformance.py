@@ -14,7 +14,7 @@ from compress.backends.base import Artifact, Backend
 from compress.errors import BundleError, DataError, NetworkError
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.target import load_target
-from tests.graphs import classifier, samples, two_inputs
+from tests.graphs import classifier, samples, steps_first, two_inputs
 
 
 class Conformance:
@@ -66,6 +66,15 @@ class Conformance:
         with backend.open(artifact) as session:
             assert [str(spec) for spec in session.inputs] == ["x: float32[batch, 3, 8, 8]"]
             assert [str(spec) for spec in session.outputs] == ["scores: float32[batch, 4]"]
+
+    @pytest.mark.parametrize("steps", [5, "steps"], ids=["fixed", "open"])
+    def test_the_axis_of_the_samples_keeps_its_place(
+        self, backend: Backend, tmp_path: Path, steps: int | str
+    ) -> None:
+        artifact = backend.compile(steps_first(steps), tmp_path, {})
+        with backend.open(artifact) as session:
+            assert [spec.batch_axis for spec in (*session.inputs, *session.outputs)] == [0, 1]
+            assert session.run({"x": np.ones((3, 5, 4), np.float32)})[0].shape == (5, 3, 4)
 
     @pytest.mark.parametrize(
         "feeds",
