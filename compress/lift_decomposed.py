@@ -16,6 +16,8 @@ from torch import fx
 from compress.lift_bags import BAGS, embedding_bag
 from compress.lift_by_sample import convolution as convolution_by_sample
 from compress.lift_calls import aten, bind
+from compress.lift_unknown import RULES as UNKNOWN
+from compress.lift_unknown import WITH_PLACES
 from compress.lift_writing import WrittenCall as _Call
 from compress.lift_writing import written
 
@@ -141,14 +143,19 @@ def _group_norm(given: _Arguments) -> _Call:
     return _Call(aten.group_norm.default, (tensor, groups, weight, bias, eps, False))
 
 
-_WITH_STATISTICS = BAGS | frozenset(
-    {
-        aten._native_batch_norm_legit_no_training.default,
-        aten.native_layer_norm.default,
-        aten.native_group_norm.default,
-    }
+_WITH_STATISTICS = (
+    BAGS
+    | WITH_PLACES
+    | frozenset(
+        {
+            aten._native_batch_norm_legit_no_training.default,
+            aten.native_layer_norm.default,
+            aten.native_group_norm.default,
+        }
+    )
 )
 _RULES: dict[Any, Callable[[_Arguments], _Call | fx.Node | None]] = {
+    **UNKNOWN,
     aten.addmm.default: _addmm,
     aten.mm.default: _mm,
     aten._convolution.default: _convolution,

@@ -22,6 +22,7 @@ from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from compress.bounded_embeddings import bound_embeddings
 from compress.call_form import CallForm, by_position
 from compress.custom_operators import first_called, settings_of
 from compress.errors import CompressError, LiftError, NetworkError
@@ -93,6 +94,7 @@ def trace_module(
         LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
     module.cpu().eval()
+    bound_embeddings(module)
     signature = module.forward
     given = bind_example(example, signature)
     return_plain_outputs(module)

@@ -57,6 +57,14 @@ class TestConformance(Conformance):
     def backend(self) -> Backend:
         return TorchTensorRt()
 
+    @pytest.mark.parametrize("steps", [5])
+    def test_the_axis_of_the_samples_keeps_its_place(
+        self, backend: Backend, tmp_path: Path, steps: int | str
+    ) -> None:
+        super().test_the_axis_of_the_samples_keeps_its_place(backend, tmp_path, steps)
+        with pytest.raises(NetworkError, match="one size"):  # an engine is for one size beside the batch
+            super().test_the_axis_of_the_samples_keeps_its_place(backend, tmp_path, "steps")
+
 
 def quantized() -> onnx.ModelProto:
     model, _ = quantize_static(prepare(classifier()), [{"x": samples(8)}], TENSORRT_FLAVOUR, Settings())

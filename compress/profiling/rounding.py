@@ -1,0 +1,65 @@
+"""Whether a build gives the very outputs of the original, but for rounding.
+
+A build of the same network in float32 for another runtime adds up the same numbers in another order. An interval from
+a few samples cannot show that such a build loses less than a point: 50 samples of which none changes leave 6 points
+open. Its numbers can: where every output of every sample is the original's within rounding, nothing is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: Largest difference that counts as rounding in float32, as a share of the output's largest value. Half precision and
+#: the shortened products of graphics processors (TF32) differ by more.
+MOST = 1e-4
+
+
+class Rounding:
+    """How far the outputs of a build lie from the original's, over all batches that it was given.
+
+    Attributes:
+        largest: The largest difference of any output, as a share of its largest value in that batch; infinite where
+            shapes, integers or what is not a number differ.
+    """
+
+    def __init__(self) -> None:
+        self.largest = 0.0
+
+    def add(self, outputs: Sequence[Array], wanted: Sequence[Array]) -> None:
+        """Compare one batch.
+
+        Args:
+            outputs: The build's, an array ``(n, …)`` for each.
+            wanted: The original's.
+        """
+        for found, right in zip(outputs, wanted, strict=True):
+            self.largest = max(self.largest, _distance(found, right))
+
+    @property
+    def shown(self) -> float | None:
+        """The largest difference, where it is rounding; None where it is more."""
+        return self.largest if self.largest <= MOST else None
+
+
+def _distance(found: Array, wanted: Array) -> float:
+    if found.shape != wanted.shape:
+        return float("inf")
+    if found.dtype.kind != "f" or wanted.dtype.kind != "f":
+        return 0.0 if np.array_equal(found, wanted) else float("inf")
+    finite = np.isfinite(wanted)
+    if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True):
+        return float("inf")
+    if not finite.any():
+        return 0.0
+    ours, right = found[finite].astype(np.float64), wanted[finite].astype(np.float64)
+    furthest = float(np.abs(ours - right).max())  # infinite or not a number where ours is
+    if not np.isfinite(furthest):
+        return float("inf")
+    return (
+        0.0 if furthest == 0 else furthest / max(float(np.abs(right).max()), float(np.finfo(np.float32).tiny))
+    )
