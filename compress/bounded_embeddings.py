@@ -1,4 +1,4 @@
-"""Embeddings with ``max_norm`` shorten the rows that they look up in their own weights: done here once, for all rows."""
+"""Embeddings with ``max_norm`` shorten rows that they look up in their own weights: done here once, for all rows."""
 
 from __future__ import annotations
 
