@@ -416,3 +416,33 @@ def test_a_file_whose_names_do_not_say_where_samples_lie_is_not_profiled_as_if_t
     ]
     assert main(arguments) == 2
     assert "call axis 1 'batch' in the file" in capsys.readouterr().err
+
+
+def test_an_open_output_of_another_size_than_the_only_sample(tmp_path: Path) -> None:
+    """A published judge of echoes: any number of recordings by its names, in truth one, of which it tells four numbers."""
+    weights = RANDOM.standard_normal((24, 4)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Reshape", ["x", "shape"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "w"], ["row"]),
+            helper.make_node("Squeeze", ["row", "zero"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch_size", 3, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch_size"])],
+        [
+            numpy_helper.from_array(np.array([1, 24]), "shape"),
+            numpy_helper.from_array(np.array([0]), "zero"),
+            numpy_helper.from_array(weights, "w"),
+        ],
+    )
+    path = tmp_path / "model.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+    x = RANDOM.standard_normal((40, 3, 8)).astype(np.float32)
+    network, task = load_for(load_task({"x": x}), path)
+    assert (network.inputs[0].shape, network.outputs[0].shape) == ((1, 3, 8), ("batch",))
+    quantized = quantize(path, data={"x": x}, out=tmp_path / "int8.onnx")
+    session = onnxruntime.InferenceSession(quantized.path)
+    (found,) = session.run(None, {"x": x[:1]})
+    wanted = x[0].reshape(24) @ weights
+    assert np.abs(found - wanted).max() < 0.2 * np.abs(wanted).max()

@@ -113,9 +113,12 @@ def _for_one_sample(
         dim.dim_value = 1
     for value, output in zip(fixed.graph.output, given, strict=True):
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            open_first = axis == 0 and not dim.HasField("dim_value") and output.shape[:1] == (1,)
-            if dim.dim_param in names or open_first:
+            if dim.dim_param not in names and (axis or dim.HasField("dim_value")):
+                continue
+            if output.shape[axis : axis + 1] == (1,):
                 dim.dim_value = 1
+            elif dim.dim_param in names:  # of that name, and of another size
+                dim.dim_param = f"{value.name}_{axis}"
     return fixed
 
 
