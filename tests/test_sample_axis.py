@@ -419,7 +419,7 @@ def test_a_file_whose_names_do_not_say_where_samples_lie_is_not_profiled_as_if_t
 
 
 def test_an_open_output_of_another_size_than_the_only_sample(tmp_path: Path) -> None:
-    """A published judge of echoes: any number of recordings by its names, in truth one, of which it tells four numbers."""
+    """A published judge of echoes: any number of recordings by its names, in truth one, and four numbers of it."""
     weights = RANDOM.standard_normal((24, 4)).astype(np.float32)
     graph = helper.make_graph(
         [
@@ -439,7 +439,7 @@ def test_an_open_output_of_another_size_than_the_only_sample(tmp_path: Path) -> 
     path = tmp_path / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     x = RANDOM.standard_normal((40, 3, 8)).astype(np.float32)
-    network, task = load_for(load_task({"x": x}), path)
+    network, _ = load_for(load_task({"x": x}), path)
     assert (network.inputs[0].shape, network.outputs[0].shape) == ((1, 3, 8), ("batch",))
     quantized = quantize(path, data={"x": x}, out=tmp_path / "int8.onnx")
     session = onnxruntime.InferenceSession(quantized.path)
