@@ -28,6 +28,7 @@ from compress.closing import Closing
 from compress.errors import BundleError, DataError, OutputError
 from compress.json_text import json_text
 from compress.onnx_graph.files import copy_to, files_of, sha256_of
+from compress.own_directories import own_directory, remove_own
 from compress.recipe import Recipe
 from compress.record import Profile
 from compress.tensors import TensorSpec
@@ -271,9 +272,11 @@ def _write_whole(
     recipe: Recipe,
     further: Mapping[str, str | bytes],
 ) -> None:
-    staging = beside(out, ".staging")
+    whole_out, place = out.resolve(), own_directory(beside(out, ".staging"))
+    staging, aside = place / "new", place / "replaced"
+    _return(aside, whole_out)  # an earlier run was killed while it replaced the bundle
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    staging.mkdir()
     try:
         copy_to(artifact, staging)
         contents: dict[str, str | bytes] = {
@@ -293,9 +296,10 @@ def _write_whole(
             "files": {name: sha256_of(staging / name) for name in contents},
         }
         (staging / MANIFEST).write_text(json_text(whole, indent=2), encoding="utf-8")
-        _move_into_place(staging, out.resolve())
+        _move_into_place(staging, whole_out, aside)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        _return(aside, whole_out)
+        remove_own(place)
 
 
 def _write(path: Path, content: str | bytes) -> None:
@@ -346,20 +350,17 @@ def check_replaceable(out: Path) -> None:
         raise OutputError("a directory", f"{out}: a file", "choose another --out")
 
 
-def _move_into_place(staging: Path, out: Path) -> None:
-    if not out.exists():
-        staging.rename(out)
-        return
+def _move_into_place(staging: Path, out: Path, aside: Path) -> None:
     # A directory cannot be replaced in one step: the old bundle steps aside, and returns if the new one cannot come.
-    aside = out.with_name(out.name + ".replaced")
-    shutil.rmtree(aside, ignore_errors=True)
-    out.rename(aside)
-    try:
-        staging.rename(out)
-    except OSError:
+    if out.exists():
+        out.rename(aside)
+    staging.rename(out)
+
+
+def _return(aside: Path, out: Path) -> None:
+    """Put back the bundle that stepped aside for one that did not come."""
+    if aside.exists() and not out.exists():
         aside.rename(out)
-        raise
-    shutil.rmtree(aside)
 
 
 def _check_file(directory: Path, name: str, sha256: str) -> None:

@@ -25,6 +25,7 @@ from compress.metrics.selection import judging_notes
 from compress.network import Network
 from compress.onnx_graph.layers import layers, totals
 from compress.profiling.accuracy import evidence_notes
+from compress.profiling.kept_outputs import KeptOutputs
 from compress.progress import Reporter
 from compress.recipe import Recipe
 from compress.search import ORIGINAL, most_candidates, propose
@@ -223,6 +224,9 @@ def optimize(
 
     with machine, History(beside(out, ".partial"), run.key()) as history:
         history.forget_without(ORIGINAL)
+        KeptOutputs(history.outputs).forget_damaged()
+        if history.damaged:
+            reporter.note(_damaged_note(history.damaged))
         trains = task.training is not None
         prunable, providers = _prunable(network), rivals.providers
         most = most_candidates(
@@ -274,6 +278,11 @@ def optimize(
         *stopped,
     )
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
+
+
+def _damaged_note(count: int) -> str:
+    records = "a record" if count == 1 else f"{count} records"
+    return f"{records} of the interrupted run had changed on disk: what they told of is measured again"
 
 
 def _with_input_shapes(target: Target, network: Network, task: Task, asked: Asked | None) -> Target:

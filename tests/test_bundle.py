@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -12,6 +14,7 @@ import pytest
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.bundle import beside, check_replaceable, load_bundle, write_bundle
 from compress.errors import BundleError, DataError, OutputError
+from compress.own_directories import own_directory
 from compress.recipe import Recipe
 from tests.graphs import classifier, samples
 from tests.records import profile
@@ -141,3 +144,30 @@ def test_what_is_kept_beside_a_directory_is_beside_it_whatever_way_leads_there(t
     (tmp_path / "link").symlink_to(tmp_path / "real")
     for way in ("real", "link", "real/inner/..", "real/"):
         assert beside(tmp_path / way, ".partial") == tmp_path / "real.partial"
+
+
+@pytest.mark.parametrize("name", ["build.staging", "build.partial", "build.replaced"])
+def test_directories_of_the_users_beside_a_bundle_stay(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").write_text("mine")
+    for _ in range(2):  # written, and replaced
+        with contextlib.suppress(OutputError):
+            written(tmp_path)
+    assert (tmp_path / name / "mine").read_text() == "mine"
+
+
+def test_a_bundle_that_stepped_aside_for_a_killed_run_comes_back(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    place = own_directory(tmp_path / f"{path.name}.staging")
+    path.rename(place / "replaced")  # killed here
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("compress.bundle._write", _full)
+        with pytest.raises(OutputError):
+            written(tmp_path)
+    with load_bundle(path) as bundle:
+        assert bundle.profile == profile()
+    assert not place.exists()
+
+
+def _full(path: Path, content: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
