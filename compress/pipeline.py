@@ -119,6 +119,7 @@ def optimize(
     state: Mapping[str, str] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    retry_failed: bool = False,
     reporter: Reporter | None = None,
 ) -> Result:
     """Find the fastest build of a trained network for a target that keeps its accuracy.
@@ -159,6 +160,7 @@ def optimize(
             over whole streams. States begin at zero, or at their value in the data. None where no state is carried.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
+        retry_failed: Try builds again that could not be made or run before an interruption; False takes it as known.
         reporter: Receives the progress.
 
     Returns:
@@ -253,7 +255,7 @@ def optimize(
             providers=providers,
             provable=not few,
         ):
-            candidate = run.recorded(recipe, history)
+            candidate = run.recorded(recipe, history, retry_failed=retry_failed)
             if candidate is None and best.candidates and budget.over:
                 stopped = (budget.stopped(recipe),)
                 break
@@ -268,6 +270,8 @@ def optimize(
         choice, candidates, resumed = best.finish(stopped), tuple(best.candidates), history.resumed
         if choice.candidate is not None:
             history.remove()
+        else:
+            known = (*known, _kept_note(history))
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
     told = (
@@ -278,6 +282,13 @@ def optimize(
         *stopped,
     )
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
+
+
+def _kept_note(history: History) -> str:
+    return (
+        f"what was measured is kept in {history.directory}: the same command with other limits takes it over; "
+        "delete that directory to measure anew"
+    )
 
 
 def _damaged_note(count: int) -> str:
