@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.own_directories import MARK
+
 #: What is sent, and how often, half a second apart.
 SIGNALS = {
     "KILL": (signal.SIGKILL, 1),
@@ -174,7 +176,10 @@ def start(arguments: tuple[str, ...], folder: Path) -> subprocess.Popen[str]:
 
 def flipped(kept: Path, chance: random.Random) -> str:
     """Flip one bit of a file of a run's directory; its name, empty where there is none."""
-    files = sorted(path for path in kept.rglob("*") if path.is_file() and path.stat().st_size)
+    # A directory whose mark is another one is refused in a line, since it may be somebody's.
+    files = sorted(
+        path for path in kept.rglob("*") if path.is_file() and path.stat().st_size and path.name != MARK
+    )
     if not files:
         return ""
     path = chance.choice(files)
