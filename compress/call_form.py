@@ -56,7 +56,9 @@ class CallForm:
     def of_program(cls, program: ExportedProgram) -> CallForm | None:
         """How an exported program is called and what it returns; None where that holds a size, or is not recorded."""
         signature, spec = program.graph_signature, program.call_spec
-        takes = [_taken(each.arg) for each in signature.input_specs if each.kind.name == "USER_INPUT"]
+        own = own_names(program)
+        given = [_taken(each.arg) for each in signature.input_specs if each.kind.name == "USER_INPUT"]
+        takes = [(own.get(name, name), value) for name, value in given]
         gives = [_taken(each.arg)[1] for each in signature.output_specs if each.kind.name == "USER_OUTPUT"]
         if spec.in_spec is None or spec.out_spec is None or _UNKNOWN in gives:
             return None
@@ -160,6 +162,17 @@ class CallForm:
         ]
 
 
+def own_names(program: ExportedProgram) -> dict[str, str]:
+    """The names that a network's author gave its inputs, by those that torch.export has for them, in lower case."""
+    signature = next((each.signature for each in program.module_call_graph if each.fqn == ""), None)
+    names = list(getattr(signature, "forward_arg_names", None) or ())
+    spec = program.call_spec.in_spec
+    if not names and spec is not None:
+        names = list(spec.child(1).context or ())
+    lowered = [name.lower() for name in names]
+    return {low: name for low, name in zip(lowered, names, strict=True) if lowered.count(low) == 1}
+
+
 def by_position(parameters: Sequence[str], given: Collection[str]) -> list[str]:
     """Which of the arguments that are given are given by their position; whoever names one names all.
 
@@ -181,8 +194,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         items = [(key, _plain(each)) for key, each in value.items()]
         return OrderedDict(items) if type(value) is OrderedDict else dict(items)
-    if type(value) in (tuple, list):
-        return type(value)(map(_plain, value))
+    if isinstance(value, tuple | list):  # a named one as a plain one, which is unpacked and indexed alike
+        return (tuple if isinstance(value, tuple) else list)(map(_plain, value))
     return value
 
 

@@ -47,6 +47,12 @@ def match_example(example: Example, names: list[str], required: list[str]) -> di
         found = f"{len(example)} arrays"
     if not isinstance(example, Mapping):
         example = dict(zip(names, example, strict=False)) if len(example) <= len(names) else {}
+    if not names:
+        raise DataError(
+            "a forward() that names its inputs",
+            "one that takes any number of them (*args)",
+            "wrap the network in a module whose forward() names each",
+        )
     given = dict(example)
     if not given or set(given) - set(names) or set(required) - set(given):
         raise DataError(
@@ -173,7 +179,7 @@ def arrange(
 
     def run_arrays(feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         given = {
-            name: torch.from_numpy(np.ascontiguousarray(feeds[name])).to(tensor.dtype)
+            name: torch.from_numpy(np.asarray(feeds[name], order="C")).to(tensor.dtype)
             if name in feeds
             else tensor
             for name, tensor in samples.items()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from torch import fx
 from torch.export import Dim, ExportedProgram
 from torch.utils import _pytree as pytree
 
+from compress.call_form import own_names
 from compress.equivalence import (
     agree,
     noise_like,
@@ -68,7 +70,13 @@ def lift(traced: Traced) -> Lifted:
     axes = [traced.axes.get(name, 0) for name in traced.example]
     lifted = _lift(traced.program, example, axes, traced.settings)
     if not any(spec.dynamic_batch for spec in lifted.inputs):
-        lifted = _with_dynamic_batch(lifted, traced) or lifted
+        freed = _with_dynamic_batch(lifted, traced)
+        if freed is None and traced.alone is not None:
+            with suppress(
+                CompressError
+            ):  # one sample at a time serves any number of them; two at a time do not
+                return lift(traced.alone())
+        lifted = freed or lifted
     return with_open_time(verified(lifted, traced), traced)
 
 
@@ -184,7 +192,9 @@ def plain_graph(program: ExportedProgram, settings: Mapping[str, str] | None = N
     _refuse_complex([*graph.find_nodes(op="placeholder"), *tensors])
     tensors = [_copied(value) if value.op == "get_attr" else value for value in tensors]
     output.args = (tensors[0] if len(tensors) == 1 else tuple(tensors),)
+    own = own_names(program)
     for placeholder in graph.find_nodes(op="placeholder"):
+        placeholder.target = own.get(str(placeholder.target), placeholder.target)
         if _is_tensor(placeholder):
             continue
         if placeholder.users:

@@ -124,8 +124,13 @@ def _squeeze(given: _Arguments) -> _Call | fx.Node:
     shape = tensor.meta["val"].shape
     named = given.get("dim", list(range(len(shape))))
     axes = [axis % len(shape) for axis in ([named] if isinstance(named, int) else named) if shape]
-    axes = [axis for axis in axes if isinstance(shape[axis], int) and shape[axis] == 1]
-    return _Call(aten.squeeze.dims, (tensor, axes)) if axes else tensor
+    known = [axis for axis in axes if isinstance(shape[axis], int) and shape[axis] == 1]
+    # One that is computed was 1 in the batch of two of the trace; the exporter may not see that it always is.
+    computed = [axis for axis in axes if not isinstance(shape[axis], int) and shape[axis].node.hint == 1]
+    for axis in sorted(computed, reverse=True):
+        tensor = _Call(aten.select.int, (tensor, axis, 0))
+    known = [axis - sum(other < axis for other in computed) for axis in known]
+    return _Call(aten.squeeze.dims, (tensor, known)) if known else tensor
 
 
 def _batch_norm(given: _Arguments) -> _Call:

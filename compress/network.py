@@ -319,13 +319,14 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
     from compress.lift import lift
     from compress.lift_widening import in_float32
 
-    (graph, inputs, outputs), half = in_float32(lift(traced), list(traced.example.values()))
+    lifted = lift(traced)
+    tensors = [
+        _as_many(tensor, spec) for spec, tensor in zip(lifted.inputs, traced.example.values(), strict=True)
+    ]
+    (graph, inputs, outputs), half = in_float32(lifted, tensors)
     if any(spec.dtype == "bfloat16" for spec in inputs):
         raise NetworkError("a network in float32", "inputs in bfloat16", "convert it: module.float()")
-    arrays = [
-        (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-        for tensor in traced.example.values()
-    ]
+    arrays = [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors]
     sample = tuple(
         (take_samples(array, slice(2), spec.batch_axis) if spec.dynamic_batch else array).copy()
         for spec, array in zip(inputs, arrays, strict=True)
@@ -340,6 +341,13 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
         half=half,
         rearranged=traced.single,
     )
+
+
+def _as_many(tensor: torch.Tensor, spec: TensorSpec) -> torch.Tensor:
+    """As many samples as are taken at a time, where it turned out that only one is."""
+    if spec.dynamic_batch or not spec.shape:
+        return tensor
+    return tensor.narrow(spec.batch_axis, 0, int(spec.shape[spec.batch_axis]))
 
 
 def _sha256_of_graph(graph: torch.fx.GraphModule) -> str:

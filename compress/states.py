@@ -131,7 +131,11 @@ class Streams:
             DataError: The data does not have streams of frames.
             NetworkError: The network takes several streams at once, and no other number.
         """
-        calls, gives = tuple(map(_with_batch, inputs)), tuple(map(_with_batch, outputs))
+        calls, gives = tuple(inputs), tuple(outputs)
+        if not all(
+            spec.shape[:1] == (1,) for spec in inputs
+        ):  # else one stream along axis 0, and other axes open
+            calls, gives = tuple(map(_with_batch, inputs)), tuple(map(_with_batch, outputs))
         check_pairs(pairs, calls, gives)
         taken = [spec for spec in calls if spec.name not in pairs or spec.name in shapes]
         names = matched_names(list(shapes), taken, "data")

@@ -10,7 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,7 @@ class Traced:
         others: Batches of another height, width or length than the example.
         settings: What to do about a custom operator of a part of the network by its own settings, by the part's path.
         single: Whether the network takes one sample without an axis for it; the reference has one, of size 1.
+        alone: Traces it with one sample, for networks that fix their number; None where it cannot be traced again.
     """
 
     program: ExportedProgram
@@ -75,6 +76,7 @@ class Traced:
     others: tuple[dict[str, torch.Tensor], ...] = ()
     settings: Mapping[str, str] = field(default_factory=dict)
     single: bool = False
+    alone: Callable[[], Traced] | None = None
 
 
 def trace_module(
@@ -115,7 +117,7 @@ def trace_module(
     form = CallForm.of_program(program)
     if form is not None:
         form = form.called(_by_position(module.forward, bound)).with_plain_results()
-    return Traced(
+    traced = Traced(
         program,
         arranged,
         reference,
@@ -126,6 +128,20 @@ def trace_module(
         settings=settings_of(module),
         single=single,
     )
+    return traced if single else replace(traced, alone=partial(_traced_alone, module, traced))
+
+
+def _traced_alone(module: nn.Module, traced: Traced) -> Traced:
+    """The same network traced with one sample.
+
+    Raises:
+        NetworkError: It does not run on one.
+        LiftError: It cannot be traced so.
+    """
+    example = with_rows(traced.example, 1, traced.axes)
+    run(traced.reference, example)
+    program = _program(module, example, traced.axes, varying(example, traced.others, traced.axes))
+    return replace(traced, program=program, example=example, alone=None)
 
 
 def _program(

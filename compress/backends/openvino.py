@@ -161,7 +161,9 @@ class _Request:
             for memory, array in zip(self._read, arrays, strict=True):
                 np.copyto(memory, array)
         else:
-            self._held = [np.ascontiguousarray(array) for array in arrays]  # the runtime holds mere addresses
+            self._held = [
+                np.asarray(array, order="C") for array in arrays
+            ]  # the runtime holds mere addresses
             for index, array in enumerate(self._held):
                 self._request.set_input_tensor(index, _shared(array))
         self._request.infer(share_outputs=True)

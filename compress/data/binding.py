@@ -20,6 +20,7 @@ class BoundSplit(Split):
         names: The data's name for each input of the network.
         inputs: The network's inputs.
         held: The value of each input that counts no samples, by its name.
+        doubled: Inputs of which each sample of the data has the axis of size 1 that counts samples.
     """
 
     def __init__(
@@ -28,12 +29,14 @@ class BoundSplit(Split):
         names: Mapping[str, str],
         inputs: Sequence[TensorSpec],
         held: Mapping[str, Array],
+        doubled: frozenset[str] = frozenset(),
     ) -> None:
         self._source = source
         self._names = names
         self._inputs = inputs
         self._axes = {spec.name: spec.batch_axis for spec in inputs if spec.batch_axis}
         self._held = held
+        self._doubled = doubled
         self._alone = fixed_batch(inputs) == 1
         self.labels = source.labels
         self.labelled = source.labelled
@@ -55,6 +58,8 @@ class BoundSplit(Split):
 
     def _given(self, array: Array, spec: TensorSpec) -> Array:
         """An input as the network takes it."""
+        if spec.name in self._doubled:
+            return _arranged(array[:, 0], spec)
         if spec.name not in self._held:
             return _arranged(array, spec)
         # Where one sample is fed at a time, each may bring a value of its own: a state does.
@@ -68,7 +73,7 @@ class BoundSplit(Split):
         return value
 
     def _taken(self, indices: NDArray[np.int64]) -> BoundSplit:
-        return BoundSplit(self._source.take(indices), self._names, self._inputs, self._held)
+        return BoundSplit(self._source.take(indices), self._names, self._inputs, self._held, self._doubled)
 
     @property
     def digests(self) -> tuple[RowDigest, ...]:
@@ -98,14 +103,17 @@ def bind_split(split: Split, inputs: Sequence[TensorSpec], role: str) -> Split:
         _check_shape(first.inputs[names[spec.name]], spec, split, role)
         _cast(first.inputs[names[spec.name]], spec)
     arrays = {spec.name: first.inputs[names[spec.name]] for spec in inputs}
-    held = held_values(arrays, inputs)
-    if len(held) == len(inputs) and fixed_batch(inputs) != 1:
+    held, doubled = held_values(arrays, inputs), frozenset[str]()
+    if len(held) == len(inputs):
+        doubled = frozenset(spec.name for spec in inputs if spec.shape[:1] == (1,))
+        held = {name: value for name, value in held.items() if name not in doubled}
+    if len(held) == len(inputs):
         raise DataError(
             f"{role} for inputs of which an axis counts samples",
             f"samples that fill every axis of {', '.join(map(str, inputs))}",
             "give such a file to compress optimize or quantize: they add the axis",
         )
-    return BoundSplit(split, names, inputs, held)
+    return BoundSplit(split, names, inputs, held, doubled)
 
 
 def is_held(shape: Sequence[int], spec: TensorSpec) -> bool:

@@ -141,7 +141,7 @@ def load(
     """
     files = {}
     for index, spec in enumerate(inputs):
-        array = np.ascontiguousarray(feeds[spec.name])
+        array = np.asarray(feeds[spec.name], order="C")
         if array.dtype == np.int64 and release_of(engines.board.tensorrt) < (10,):
             array = array.astype(np.int32)  # Releases before 10 have no int64, and the parser narrows it.
         files[spec.name] = f"input-{index}.bin"

@@ -129,7 +129,7 @@ def _runner(model: onnx.ModelProto, held: Mapping[str, Array]) -> Run:
 
     def run(feeds: Mapping[str, Array]) -> list[Array]:
         given: list[Array] = session.run(
-            names, {**held, **{name: np.ascontiguousarray(array) for name, array in feeds.items()}}
+            names, {**held, **{name: np.asarray(array, order="C") for name, array in feeds.items()}}
         )
         return given
 

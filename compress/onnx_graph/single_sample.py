@@ -8,6 +8,7 @@ from onnx import helper, numpy_helper
 
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.widening import renamed
+from compress.tensors import BATCH
 
 _AXES_ARE_INPUTS = 13  # from this opset on
 
@@ -55,7 +56,11 @@ def _declare(value: onnx.ValueInfoProto) -> None:
     if not kind.HasField("shape"):
         return
     own = [
-        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}_{axis}"
+        dim.dim_value
+        if dim.HasField("dim_value")
+        else f"{value.name}_{axis}"
+        if dim.dim_param in ("", BATCH)
+        else dim.dim_param
         for axis, dim in enumerate(kind.shape.dim)
     ]
     kind.shape.CopyFrom(helper.make_tensor_type_proto(kind.elem_type, [1, *own]).tensor_type.shape)

@@ -116,7 +116,7 @@ def _check_axes(task: Task, session: Session) -> None:
     samples = {spec.name: arrays[spec.name] for spec in inputs}
 
     def run(feeds: Mapping[str, Array]) -> list[Array]:
-        return session.run({**held, **{name: np.ascontiguousarray(array) for name, array in feeds.items()}})
+        return session.run({**held, **{name: np.asarray(array, order="C") for name, array in feeds.items()}})
 
     try:
         found = find_axes(run, samples, possible)

@@ -22,7 +22,7 @@ class ModuleSession(Session):
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         """See :meth:`Session.run`."""
-        tensors = [torch.from_numpy(np.ascontiguousarray(feeds[spec.name])) for spec in self.inputs]
+        tensors = [torch.from_numpy(np.asarray(feeds[spec.name], order="C")) for spec in self.inputs]
         with torch.no_grad():
             result = self._module(*tensors)
         outputs = result if isinstance(result, list | tuple) else (result,)

@@ -109,7 +109,7 @@ class TrainingSamples:
         return np.random.default_rng([self._seed, 1, number]).permutation(len(self))
 
     def _tensors(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        inputs = tuple(torch.from_numpy(np.ascontiguousarray(batch.inputs[name])) for name in self._inputs)
+        inputs = tuple(torch.from_numpy(np.asarray(batch.inputs[name], order="C")) for name in self._inputs)
         if (
             batch.targets is None or batch.targets.dtype == object
         ):  # boxes: a list for each sample is no tensor

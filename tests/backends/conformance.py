@@ -67,6 +67,20 @@ class Conformance:
             assert [str(spec) for spec in session.inputs] == ["x: float32[batch, 3, 8, 8]"]
             assert [str(spec) for spec in session.outputs] == ["scores: float32[batch, 4]"]
 
+    def test_a_number_is_given_as_one(self, backend: Backend, tmp_path: Path) -> None:
+        inputs = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in (("x", ["batch", 4]), ("gain", []))
+        ]
+        output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 4])
+        graph = helper.make_graph([helper.make_node("Mul", ["x", "gain"], ["y"])], "scaled", inputs, [output])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+        with backend.open(backend.compile(model, tmp_path, {})) as session:
+            for size in (1, 300_000):  # small inputs are copied, large ones are not
+                x = np.ones((size, 4), np.float32)
+                (found,) = session.run({"x": x, "gain": np.array(2.5, np.float32)})
+                np.testing.assert_array_equal(found, 2.5 * x)
+
     @pytest.mark.parametrize("steps", [5, "steps"], ids=["fixed", "open"])
     def test_the_axis_of_the_samples_keeps_its_place(
         self, backend: Backend, tmp_path: Path, steps: int | str
