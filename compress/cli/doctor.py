@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compress.cli.stdout import kept_for_the_result
 from compress.json_text import json_text
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def doctor(target: str | None, host: str | None, quick: bool, as_json: bool) -> 
     from compress.target import load_target
 
     targets = None if target is None else [load_target(target)]
-    found = diagnose(targets, host, importing=not quick)
+    with kept_for_the_result():
+        found = diagnose(targets, host, importing=not quick)
     if as_json:
         click.echo(json_text(found.to_dict(), indent=2))
     else:

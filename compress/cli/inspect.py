@@ -48,9 +48,9 @@ def inspect(
     deployment = None if target is None else load_target(target)
     with kept_for_the_result():
         opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
-    size, shapes = given_shapes(opened.model, inputs, batch)
-    found = layers(opened.model, size, shapes)
-    estimated = None if deployment is None else estimate(found, deployment, size)
+        size, shapes = given_shapes(opened.model, inputs, batch)
+        found = layers(opened.model, size, shapes)
+        estimated = None if deployment is None else estimate(found, deployment, size)
     if as_json:
         click.echo(json_text(_report(opened, size, found, estimated), indent=2))
     else:

@@ -9,6 +9,7 @@ import click
 
 from compress.cli.model_argument import InputShape, given_shapes, input_option, open_model
 from compress.cli.options import network_options
+from compress.cli.stdout import kept_for_the_result
 from compress.json_text import json_text
 
 if TYPE_CHECKING:
@@ -66,16 +67,17 @@ def lint(
     deployment = load_target(target)
     if backend is not None:
         deployment = deployment.for_backend(backend)
-    opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
-    if inputs and opened.format in ("onnx", "bundle"):  # others were traced with these shapes
-        deployment = _for_shapes(opened.model, deployment, inputs)
-    fixed = None
-    if mended is None:
-        findings = compress.lint.lint(opened.model, deployment, dla=dla)
-    else:
-        fixed = compress.lint.fix(opened.model, deployment, dla=dla)
-        findings = list(fixed.findings)
-    difference = None if mended is None or fixed is None else _written(opened.model, fixed, mended, inputs)
+    fixed = difference = None
+    with kept_for_the_result():
+        opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+        if inputs and opened.format in ("onnx", "bundle"):  # others were traced with these shapes
+            deployment = _for_shapes(opened.model, deployment, inputs)
+        if mended is None:
+            findings = compress.lint.lint(opened.model, deployment, dla=dla)
+        else:
+            fixed = compress.lint.fix(opened.model, deployment, dla=dla)
+            findings = list(fixed.findings)
+            difference = _written(opened.model, fixed, mended, inputs)
     if log is not None:
         version = versions().get("compress-toolkit", "0")
         found = compress.lint.sarif(findings, opened.path, opened.sha256, deployment.name, version)
