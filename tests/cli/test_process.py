@@ -60,7 +60,7 @@ def prints():
     return rows()
 def printing_network():
     import torch
-    prints()
+    print('by Python')
     return torch.nn.Linear(4, 2)
 """
 
