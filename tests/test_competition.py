@@ -55,7 +55,7 @@ class TestWhoCompetes:
         found = competition(cpu)
         assert found.names == ("onnxruntime",)
         (note,) = found.notes
-        assert "pip install 'compress-toolkit[openvino]'" in note
+        assert "pip install -e '.[openvino]'" in note
 
     def test_the_user_may_restrict_it(self, cpu: Target, without: None) -> None:
         assert competition(cpu, ["onnxruntime"]).names == ("onnxruntime",)

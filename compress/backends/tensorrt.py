@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from compress.errors import UsageError
+from compress.plain_text import one_line
 from compress.shape_ranges import ShapeRange, shape_text
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ def build_script(
     )
     return (
         "#!/bin/sh\n"
-        f"# Builds model.engine for {target.name}: run it on that very board, an engine runs nowhere else.\n"
+        f"# Builds model.engine for {one_line(target.name)}: run it on that very board, an engine runs nowhere else.\n"
         "set -eu\n"
         'cd "$(dirname "$0")"\n'
         f'trtexec="${{TRTEXEC:-{TRTEXEC}}}"\n'

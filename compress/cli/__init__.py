@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import click
 
+from compress.cli.saying import say
 from compress.errors import CompressError
 
 
@@ -139,5 +140,5 @@ def _internal(error: Exception) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {message}", err=True)
+    say(f"error: {message}", err=True)
     return code

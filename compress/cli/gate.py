@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from compress.cli.options import data_options, host_options, state_option
+from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
 from compress.json_text import json_text
 
@@ -169,8 +170,11 @@ def gate(
     lines = [f"{check.name}: {check.verdict}: {check.detail}" for check in checks]
     lines += [] if note is None else [f"note: {note}"]
     with suppress(BrokenPipeError):  # the verdict stands where nobody reads it
-        for line in [json_text(told, indent=2)] if as_json else [*lines, f"verdict: {verdict}"]:
-            click.echo(line)
+        if as_json:
+            click.echo(json_text(told, indent=2))
+        else:
+            for line in [*lines, f"verdict: {verdict}"]:
+                say(line)
     codes = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
     undecided = {"pass": 0, "fail": 1, "inconclusive": 3}[on_inconclusive]
     return undecided if verdict is Verdict.INCONCLUSIVE else codes[verdict]

@@ -9,6 +9,7 @@ import click
 
 from compress.cli.model_argument import InputShape, given_shapes, input_option, open_model
 from compress.cli.options import network_options
+from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
 from compress.json_text import json_text
 
@@ -152,24 +153,24 @@ def _tell_fixed(fixed: Fixed, path: Path | None, difference: float | None) -> No
 
     for name, nodes in fixed.applied.items():
         more = f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
-        click.echo(f"rewrote {name}: {', '.join(nodes[:3])}{more}")
+        say(f"rewrote {name}: {', '.join(nodes[:3])}{more}")
     for name, reason in fixed.refused.items():
-        click.echo(f"could not rewrite {name}: {reason}")
+        say(f"could not rewrite {name}: {reason}")
     if difference is None:
         compared = f"its outputs were not compared: {NOT_COMPARED}"
     else:
         compared = f"its outputs differ by {difference:.1g} of the largest at most, on a random batch"
-    click.echo(f"wrote {path}; {compared}")
+    say(f"wrote {path}; {compared}")
 
 
 def _tell_findings(findings: list[Finding], errors: int) -> None:
     for finding in findings:
-        click.echo(str(finding))
+        say(str(finding))
     warnings = sum(finding.severity == "warning" for finding in findings)
     notes = len(findings) - errors - warnings
     told = [_counted(errors, "error"), _counted(warnings, "warning")]
     told += [_counted(notes, "note")] if notes else []
-    click.echo(", ".join(told) if findings else "no findings")
+    say(", ".join(told) if findings else "no findings")
 
 
 def _counted(number: int, what: str) -> str:

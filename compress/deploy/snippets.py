@@ -12,6 +12,7 @@ from string import Template
 from typing import Any
 
 from compress.deploy.sample import Sample, Value
+from compress.plain_text import plain
 from compress.tensors import TensorSpec
 
 #: Type in C++, and as ONNX Runtime names it, by NumPy's name.
@@ -345,7 +346,7 @@ def _read_in_python(value: Value) -> str:
 def _equals(value: Value, address: str, size: str) -> str:
     kind = _CPP[value.array.dtype.name][0]
     return (
-        f"right &= equals<{kind}>({_cpp(value.name)}, {address}, {size}, {_cpp(value.file)}, "
+        f"right &= equals<{kind}>({_cpp(plain(value.name))}, {address}, {size}, {_cpp(value.file)}, "
         f"{value.tolerance:.9g});"
     )
 
@@ -355,11 +356,13 @@ def _shape(value: Value) -> str:
 
 
 def _dictionary(settings: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f'"{key}": {_python(value)}' for key, value in settings.items()) + "}"
+    return "{" + ", ".join(f"{_python(key)}: {_python(value)}" for key, value in settings.items()) + "}"
 
 
 def _python(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    text = repr(value)
+    simple = isinstance(value, str) and text == f"'{value}'"
+    return f'"{value}"' if simple and '"' not in text else text
 
 
 def _cpp_value(value: object) -> str:

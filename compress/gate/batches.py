@@ -94,7 +94,7 @@ def _close(ours: list[list[Array]], wanted: list[list[Array]]) -> bool:
     for our_rows, their_rows in zip(ours, wanted, strict=True):
         largest = max((_largest(row) for row in their_rows), default=0.0)
         pairs = zip(our_rows, their_rows, strict=True)
-        if not all(_near(*map(np.asarray, pair), _CLOSE * largest) for pair in pairs):
+        if not all(_near(np.asarray(one), np.asarray(other), _CLOSE * largest) for one, other in pairs):
             return False
     return True
 

@@ -104,7 +104,10 @@ def judge_parts(name: str, parts: Sequence[Part], margin: float, policy: GatePol
         policy: The error, how it is shared, and what an undecided part means.
     """
     beyond = _failed(parts, margin, policy)
-    rows, failed, doubtful, undecided = [], [], [], []
+    rows: list[tuple[str, float, int, str]] = []
+    failed: list[str] = []
+    doubtful: list[str] = []
+    undecided: list[str] = []
     for position, part in enumerate(parts):
         drop = part.drop(policy.alpha)
         # Every part has to pass, so each may be bounded at the whole error (intersection-union test).

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from compress.gate.verdict import overall
+from compress.plain_text import one_line
 
 if TYPE_CHECKING:
     from compress.errors import CompressError
@@ -52,6 +54,15 @@ def gate_error_markdown(error: CompressError, candidate: str, baseline: str) -> 
 
 def cell(text: str) -> str:
     """Names of classes and files are the user's: nothing in them becomes markup."""
-    for character in "\\`*_[]<>|":
+    text = one_line(text)
+    for character in "\\`*_[]<>|#~$&":
         text = text.replace(character, "\\" + character)
-    return " ".join(text.split())
+    return "\\" + text if text[:1] in ("+", "-", "=") and text[1:2] in ("", " ", text[:1]) else text
+
+
+def code(text: str) -> str:
+    """A name as code, which nothing in it ends."""
+    shown = one_line(text)
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
+    gap = " " if "`" in shown or not shown else ""
+    return f"{fence}{gap}{shown}{gap}{fence}"

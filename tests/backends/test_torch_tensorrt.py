@@ -349,7 +349,7 @@ class TestCompetition:
         target = replace(
             load_target("cpu"), further_backends={"torch-tensorrt": FurtherBackend(("fp32", "fp16"))}
         )
-        assert "compress-toolkit[torch-tensorrt]" in competition(target).notes[0]
+        assert "pip install -e '.[torch-tensorrt]'" in competition(target).notes[0]
         monkeypatch.setattr("compress.backends.torch_tensorrt.TorchTensorRt.installed", lambda _: True)
         assert "torch-tensorrt" in competition(target).names
 
