@@ -5,14 +5,13 @@ Names come from a network's file, so each goes into a program as a literal of th
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any
 
 from compress.deploy.sample import Sample, Value
-from compress.plain_text import plain
+from compress.plain_text import plain, shell_word
 from compress.tensors import TensorSpec
 
 #: Type in C++, and as ONNX Runtime names it, by NumPy's name.
@@ -319,14 +318,14 @@ def _board_check(
     # Where its files go is known only there.
     arguments = [each for each in timing if not each.startswith("--exportTimes")]
     comparisons = [
-        shlex.join(["compare", value.name, _text_file(index), f"{value.tolerance:.6g}"])
+        " ".join(map(shell_word, ["compare", value.name, _text_file(index), f"{value.tolerance:.6g}"]))
         for index, value in enumerate(sample.outputs)
     ]
     return _filled(
         "selfcheck.sh",
         {
             "trtexec": TRTEXEC,
-            "arguments": " \\\n    ".join(map(shlex.quote, arguments)),
+            "arguments": " \\\n    ".join(map(shell_word, arguments)),
             "comparisons": "\n".join(comparisons),
             "batch": str(sample.batch),
         },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -61,8 +60,6 @@ def cell(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A name as code, which nothing in it ends."""
+    """A name as code, or escaped as in a cell where it holds anything that could end that."""
     shown = one_line(text)
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", shown)), default=0))
-    gap = " " if "`" in shown or not shown else ""
-    return f"{fence}{gap}{shown}{gap}{fence}"
+    return f"`{shown}`" if shown and not set("`<>|&") & set(shown) else cell(shown)
