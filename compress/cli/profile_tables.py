@@ -57,9 +57,9 @@ def _latencies(latencies: tuple[Latency, ...], title: str) -> Table:
         )
         table.add_row(
             str(latency.batch),
-            _figure(latency.p50_ms, latency.interval, scale, "\n"),
-            _figure(latency.p90_ms, latency.p90_interval, scale, "\n"),
-            _figure(latency.p99_ms, latency.p99_interval, scale, "\n"),
+            Text(_figure(latency.p50_ms, latency.interval, scale, "\n")),
+            Text(_figure(latency.p90_ms, latency.p90_interval, scale, "\n")),
+            Text(_figure(latency.p99_ms, latency.p99_interval, scale, "\n")),
             unit,
             digits(latency.throughput_per_s),
             str(latency.iterations),
