@@ -121,7 +121,8 @@ def waited_for() -> int | None:
     def pass_on(number: int, _: FrameType | None) -> None:
         os.kill(worker, number)
 
-    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    heard = [number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, pass_on) for number in heard}
     _, status = os.waitpid(worker, 0)
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -294,7 +294,7 @@ class TestWhereItIsMissing:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        with pytest.raises(UnavailableError, match=r"GPU.*compress-toolkit\[torch-tensorrt\]"):
+        with pytest.raises(UnavailableError, match=r"GPU.*pip install -e '.\[torch-tensorrt\]'"):
             TorchTensorRt().compile(classifier(), tmp_path, {})
 
     def test_without_the_package_it_says_what_to_install(
