@@ -301,7 +301,7 @@ class TestWhereItIsMissing:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        with pytest.raises(UnavailableError, match="compress-toolkit\\[torch-tensorrt\\]"):
+        with pytest.raises(UnavailableError, match=r"pip install -e .*\[torch-tensorrt\]"):
             TorchTensorRt().compile(classifier(), tmp_path, {})
 
     def test_lint_says_that_it_was_not_checked(self) -> None:
