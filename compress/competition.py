@@ -10,6 +10,7 @@ from compress.backends import installed, load_backend
 from compress.backends.providers import available, how_to_get, on_nvidia_gpu
 from compress.closest import closest
 from compress.errors import RecipeError, UnavailableError
+from compress.installation import install_command
 
 if TYPE_CHECKING:
     from compress.history import History
@@ -55,7 +56,7 @@ def competition(target: Target, wanted: Sequence[str] = ()) -> Competition:
         providers=providers,
         notes=(
             *(
-                f"{name} is not installed; {_command(name)} adds it to the competition"
+                f"{name} is not installed; {install_command(name)} adds it to the competition"
                 for name, here in further.items()
                 if not here
             ),
@@ -119,8 +120,4 @@ def _check_usable(name: str, target: Target) -> None:
             "run compress there, for a target that is detected (compress targets)",
         )
     if name != target.backend and not installed(name):
-        raise UnavailableError(f"the back end '{name}'", "it is not installed", _command(name))
-
-
-def _command(name: str) -> str:
-    return f"pip install 'compress-toolkit[{name}]'"
+        raise UnavailableError(f"the back end '{name}'", "it is not installed", install_command(name))

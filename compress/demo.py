@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import UnavailableError
+from compress.installation import install_command
 from compress.writing import written_safely
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def _digits() -> tuple[Array, Array]:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise UnavailableError(
-            "scikit-learn, which holds the digits", "no such package", "pip install 'compress-toolkit[demo]'"
+            "scikit-learn, which holds the digits", "no such package", install_command("demo")
         ) from error
     digits = load_digits()
     images = (digits.images[:, None] / 16).astype(np.float32)

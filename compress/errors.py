@@ -23,6 +23,8 @@ inconclusive, 4 not available, 5 internal, 130 interrupted.
 
 from __future__ import annotations
 
+from compress.plain_text import one_line
+
 
 class CompressError(Exception):
     """Root of every error compress raises on purpose.
@@ -38,9 +40,9 @@ class CompressError(Exception):
     exit_code = 5
 
     def __init__(self, wanted: str, found: str, todo: str) -> None:
-        self.wanted = _one_line(wanted)
-        self.found = _one_line(found)
-        self.todo = _one_line(todo)
+        self.wanted = one_line(wanted)
+        self.found = one_line(found)
+        self.todo = one_line(todo)
         super().__init__(f"wanted {self.wanted}; found {self.found}; {self.todo}")
 
     def __reduce__(self) -> tuple[type[CompressError], tuple[str, str, str]]:
@@ -114,7 +116,3 @@ class InternalError(CompressError):
     """A defect of compress itself."""
 
     exit_code = 5
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

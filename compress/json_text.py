@@ -16,7 +16,8 @@ def json_text(value: Any, *, indent: int | None = None, sort_keys: bool = False)
         indent: Spaces a level; None writes one line.
         sort_keys: Whether keys come in their order, so that equal values are equal texts.
     """
-    return json.dumps(finite(value), indent=indent, sort_keys=sort_keys, allow_nan=False)
+    text = json.dumps(finite(value), indent=indent, sort_keys=sort_keys, allow_nan=False)
+    return text.replace("\x7f", "\\u007f")  # the one control character that the writer leaves as it is
 
 
 def finite(value: Any) -> Any:

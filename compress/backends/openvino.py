@@ -18,6 +18,7 @@ import numpy as np
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.feeds import check_feeds
 from compress.errors import BundleError, CompressError, DataError, NetworkError, RecipeError, UnavailableError
+from compress.installation import install_command
 from compress.tensors import BATCH, TensorSpec
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def _runtime() -> openvino.Core:
         import openvino
     except ImportError as error:
         raise UnavailableError(
-            "OpenVINO", f"no such package ({error})", "pip install 'compress-toolkit[openvino]'"
+            "OpenVINO", f"no such package ({error})", install_command("openvino")
         ) from error
     return openvino.Core()
 

@@ -6,11 +6,11 @@ release: ``trtexec --help`` of TensorRT 8.5, 8.6, 10.3, 10.16 and 11.1.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from compress.errors import UsageError
+from compress.plain_text import one_line, shell_word
 from compress.shape_ranges import ShapeRange, shape_text
 
 if TYPE_CHECKING:
@@ -156,12 +156,12 @@ def build_script(
 ) -> str:
     """A POSIX shell script that builds the engine on the board, next to itself; see :func:`build_arguments`."""
     arguments = " \\\n    ".join(
-        shlex.quote(argument)
+        shell_word(argument)
         for argument in build_arguments(target, inputs, precision, dla_core=dla_core, sparse=sparse)
     )
     return (
         "#!/bin/sh\n"
-        f"# Builds model.engine for {target.name}: run it on that very board, an engine runs nowhere else.\n"
+        f"# Builds model.engine for {one_line(target.name)}: run it on that very board, an engine runs nowhere else.\n"
         "set -eu\n"
         'cd "$(dirname "$0")"\n'
         f'trtexec="${{TRTEXEC:-{TRTEXEC}}}"\n'

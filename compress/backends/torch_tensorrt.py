@@ -20,6 +20,7 @@ import numpy as np
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.feeds import check_feeds
 from compress.errors import NetworkError, RecipeError, UnavailableError
+from compress.installation import install_command
 from compress.tensors import TensorSpec, take_samples
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def check_gpu() -> None:
         raise UnavailableError(
             "an NVIDIA GPU that torch sees, for the back end 'torch-tensorrt'",
             f"none with torch {torch.__version__}",
-            "run it where the GPU is, with a torch built for CUDA: pip install 'compress-toolkit[torch-tensorrt]'",
+            f"run it where the GPU is, with a torch built for CUDA: {install_command('torch-tensorrt')}",
         )
     package()
 

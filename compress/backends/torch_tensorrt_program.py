@@ -19,6 +19,7 @@ import numpy as np
 
 from compress.backends.torch_tensorrt_arguments import check_arguments
 from compress.errors import BundleError, LiftError, NetworkError, UnavailableError, UsageError
+from compress.installation import install_command
 from compress.tensors import TensorSpec
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def package() -> Any:
         raise UnavailableError(
             "Torch-TensorRT",
             f"it cannot be imported: {type(error).__name__}: {error}",
-            "pip install 'compress-toolkit[torch-tensorrt]' on a machine with an NVIDIA GPU",
+            f"{install_command('torch-tensorrt')} on a machine with an NVIDIA GPU",
         ) from error
     return torch_tensorrt
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import sys
 from typing import Any, ClassVar
 
 import click
 
+from compress.cli.saying import say
 from compress.errors import CompressError
 
 
@@ -59,7 +59,28 @@ def compress() -> None:
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run the command line; every error ends as one line on standard error and a documented exit code."""
+    """Run the command line; every error ends as one line on standard error and a documented exit code.
+
+    Args:
+        arguments: Of the command; None takes those of this process, whose standard output is then the result's alone.
+    """
+    from compress.cli.process import answer, close_standard_output, keep_standard_output
+
+    if arguments is not None:
+        return _run(arguments)
+    keep_standard_output()
+    code = _run(None)
+    try:
+        close_standard_output()
+    except CompressError as error:
+        code = _fail(str(error), error.exit_code)
+    answer(code)
+    return code
+
+
+def _run(arguments: list[str] | None) -> Any:
+    from compress.cli.process import is_unread
+
     try:
         return compress.main(args=arguments, prog_name="compress", standalone_mode=False) or 0
     except click.exceptions.Exit as error:
@@ -75,11 +96,15 @@ def main(arguments: list[str] | None = None) -> Any:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on where it stopped", 130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except BrokenPipeError as error:
+        return 0 if is_unread() else _internal(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: told in one line, with where to report it
         return _internal(error)
+    except BaseException as error:  # noqa: BLE001 - SystemExit and its like, which none of our own code raises
+        broken = error.__context__
+        if isinstance(broken, BrokenPipeError):  # Click's own way to end
+            return 0 if is_unread() else _internal(broken)
+        return _fail(_ended(error), 2)
 
 
 def _told(error: click.ClickException) -> str:
@@ -88,6 +113,17 @@ def _told(error: click.ClickException) -> str:
     message = message[:1].lower() + message[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
     return message if context is None else f"{message}; see `{context.command_path} --help`"
+
+
+def _ended(error: BaseException) -> str:
+    """That code of the user, or of a package that it uses, would have ended the process, and where it did."""
+    import traceback
+
+    *_, last = traceback.extract_tb(error.__traceback__)
+    return (
+        f"wanted code that returns or raises an error; found {type(error).__name__}({error}), raised at "
+        f"{last.filename}:{last.lineno} in {last.name}; take out what ends the process there"
+    )
 
 
 def _internal(error: Exception) -> int:
@@ -104,5 +140,5 @@ def _internal(error: Exception) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    click.echo(f"error: {message}", err=True)
+    say(f"error: {message}", err=True)
     return code

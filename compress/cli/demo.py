@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
+
+from compress.cli.saying import say
 
 
 @click.command()
@@ -13,13 +16,12 @@ import click
 @click.pass_context
 def demo(ctx: click.Context, out: str, target: str) -> int:
     """Train a small network on scikit-learn's digits, then optimize it with the command that is printed."""
-    from rich.console import Console
-
     from compress.cli.optimize import optimize
+    from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter
     from compress.demo import prepare_demo
 
-    with TerminalReporter(Console(stderr=True)) as reporter:
+    with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         files = prepare_demo(Path(out), reporter)
     arguments = [
         str(files.network),
@@ -28,6 +30,6 @@ def demo(ctx: click.Context, out: str, target: str) -> int:
         *("--train-data", str(files.training)),
         *("--out", str(Path(out) / "build")),
     ]
-    click.echo("$ compress optimize " + " ".join(arguments))
+    say("$ compress optimize " + shlex.join(arguments))
     code: int = optimize.main(arguments, prog_name="compress optimize", standalone_mode=False)
     return code

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compress.cli.options import data_options, network_options, state_option, training_options
+from compress.cli.saying import say
 from compress.cli.student_widths import choose_and_print, width_options
 from compress.cli.torchrun import is_first, left_to_the_first
 from compress.json_text import json_text
@@ -63,8 +64,7 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     if choice is not None:
         return choose_and_print(model, choice, settings, as_json=as_json)
 
-    from rich.console import Console
-
+    from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter, print_whole
     from compress.distilling import distill as run
     from compress.progress import Reporter
@@ -73,14 +73,14 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
         with left_to_the_first():
             run(model, reporter=Reporter(), **settings)
         return 0
-    with TerminalReporter(Console(stderr=True)) as reporter:
+    with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         result = run(model, reporter=reporter, **settings)
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
         return 0
-    print_whole(Console(), _table(result))
+    print_whole(PlainConsole(), _table(result))
     for line in _lines(result):
-        click.echo(line)
+        say(line)
     return 0
 
 

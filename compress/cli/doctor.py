@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compress.cli.saying import say
+from compress.cli.stdout import kept_for_the_result
 from compress.json_text import json_text
 
 if TYPE_CHECKING:
@@ -38,7 +40,8 @@ def doctor(target: str | None, host: str | None, quick: bool, as_json: bool) -> 
     from compress.target import load_target
 
     targets = None if target is None else [load_target(target)]
-    found = diagnose(targets, host, importing=not quick)
+    with kept_for_the_result():
+        found = diagnose(targets, host, importing=not quick)
     if as_json:
         click.echo(json_text(found.to_dict(), indent=2))
     else:
@@ -67,7 +70,7 @@ def _tell(found: Diagnosis) -> None:
         ("Python", f"{machine.python} on {machine.os}"),
     ]
     _table(lines)
-    click.echo()
+    say()
     _table(
         [
             (package.name, package.version or "–", package.problem or ", ".join(package.providers) or "")
@@ -75,9 +78,9 @@ def _tell(found: Diagnosis) -> None:
         ]
     )
     if found.board is not None:
-        click.echo()
+        say()
         _tell_board(found)
-    click.echo()
+    say()
     _table([(each.target, _WORDS[each.verdict], each.reason) for each in found.targets])
     _tell_what_to_do(found)
 
@@ -108,17 +111,17 @@ def _tell_board(found: Diagnosis) -> None:
 
 
 def _tell_what_to_do(found: Diagnosis) -> None:
-    click.echo()
+    say()
     for sentence in found.advice:
-        click.echo(f"on the board: {sentence}")
+        say(f"on the board: {sentence}")
     for package in found.packages:
         if package.install is not None:
-            click.echo(f"for {package.purpose}: {package.install}")
+            say(f"for {package.purpose}: {package.install}")
     for todo in dict.fromkeys(
         each.todo for each in found.targets if each.todo and not _of_a_package(each, found)
     ):
         names = [each.target for each in found.targets if each.todo == todo]
-        click.echo(f"for {names[0] if len(names) == 1 else f'{len(names)} targets'}: {todo}")
+        say(f"for {names[0] if len(names) == 1 else f'{len(names)} targets'}: {todo}")
 
 
 def _of_a_package(each: Outlook, found: Diagnosis) -> bool:
@@ -130,4 +133,4 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        click.echo("  ".join([*cells, row[-1]]).rstrip())
+        say("  ".join([*cells, row[-1]]).rstrip())

@@ -43,11 +43,10 @@ def history(directory: Path, markdown: Path | None, as_json: bool) -> int:
         click.echo(json_text(trends_json(str(directory), recordings, series), indent=2))
         return 0
 
-    from rich.console import Console
-
+    from compress.cli.plain_rich import PlainConsole
     from compress.reports.trends import groups, notes, sentences
 
-    console = Console()
+    console = PlainConsole()
     for title, members in groups(series).items():
         console.print(_table(title, members))
         console.print()
@@ -57,8 +56,6 @@ def history(directory: Path, markdown: Path | None, as_json: bool) -> int:
 
 
 def _table(title: str, series: Sequence[Series]) -> Table:
-    from rich.text import Text
-
     from compress.cli.terminal import plain_table
     from compress.reports.trends import HEADINGS, row
 
@@ -69,5 +66,5 @@ def _table(title: str, series: Sequence[Series]) -> Table:
         )
     for each in series:
         worse = bool(each.changes) and each.changes[-1].worse
-        table.add_row(*map(Text, row(each)), style="red" if worse else "")
+        table.add_row(*row(each), style="red" if worse else "")
     return table

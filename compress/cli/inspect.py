@@ -48,9 +48,9 @@ def inspect(
     deployment = None if target is None else load_target(target)
     with kept_for_the_result():
         opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
-    size, shapes = given_shapes(opened.model, inputs, batch)
-    found = layers(opened.model, size, shapes)
-    estimated = None if deployment is None else estimate(found, deployment, size)
+        size, shapes = given_shapes(opened.model, inputs, batch)
+        found = layers(opened.model, size, shapes)
+        estimated = None if deployment is None else estimate(found, deployment, size)
     if as_json:
         click.echo(json_text(_report(opened, size, found, estimated), indent=2))
     else:
@@ -83,32 +83,33 @@ def _report(
 def _print(opened: OpenedModel, batch: int, found: list[Layer], estimated: Estimate | None) -> None:
     import sys
 
-    from rich.console import Console
-
+    from compress.cli.plain_rich import PlainConsole
     from compress.onnx_graph.layers import totals
     from compress.onnx_graph.shapes import input_specs, output_specs
 
     # Wide where the output is not a terminal, so that no cell is cut in a file.
-    console = Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+    console = PlainConsole(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
     console.print(
         f"{opened.path}  {opened.format}, sha256 {opened.sha256[:12]}", style="bold", soft_wrap=True
     )
     for title, specs in (("inputs", input_specs(opened.model)), ("outputs", output_specs(opened.model))):
         console.print(f"{title:8} {'; '.join(map(str, specs))}", soft_wrap=True)
-    console.print(f"batch    {batch}\n")
+    console.print(f"batch    {batch}")
+    console.print()
     console.print(_table(found, estimated))
     if uncounted := totals(found).uncounted:
-        console.print(f"\nNot counted, their cost is unknown: {', '.join(uncounted)}", soft_wrap=True)
+        console.print()
+        console.print(f"Not counted, their cost is unknown: {', '.join(uncounted)}", soft_wrap=True)
     if estimated is not None:
-        console.print(f"\n{_summary(estimated)}", soft_wrap=True)
+        console.print()
+        console.print(_summary(estimated), soft_wrap=True)
 
 
 def _table(found: list[Layer], estimated: Estimate | None) -> Table:
-    from rich.table import Table
-
+    from compress.cli.plain_rich import PlainTable
     from compress.onnx_graph.layers import totals
 
-    table = Table(box=None, pad_edge=False, show_footer=True)
+    table = PlainTable(box=None, pad_edge=False, show_footer=True)
     whole = totals(found)
     table.add_column("layer", f"{whole.layers} layers", overflow="fold", max_width=40)
     table.add_column("operators", overflow="fold")

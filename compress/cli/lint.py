@@ -9,6 +9,8 @@ import click
 
 from compress.cli.model_argument import InputShape, given_shapes, input_option, open_model
 from compress.cli.options import network_options
+from compress.cli.saying import say
+from compress.cli.stdout import kept_for_the_result
 from compress.json_text import json_text
 
 if TYPE_CHECKING:
@@ -66,16 +68,17 @@ def lint(
     deployment = load_target(target)
     if backend is not None:
         deployment = deployment.for_backend(backend)
-    opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
-    if inputs and opened.format in ("onnx", "bundle"):  # others were traced with these shapes
-        deployment = _for_shapes(opened.model, deployment, inputs)
-    fixed = None
-    if mended is None:
-        findings = compress.lint.lint(opened.model, deployment, dla=dla)
-    else:
-        fixed = compress.lint.fix(opened.model, deployment, dla=dla)
-        findings = list(fixed.findings)
-    difference = None if mended is None or fixed is None else _written(opened.model, fixed, mended, inputs)
+    fixed = difference = None
+    with kept_for_the_result():
+        opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+        if inputs and opened.format in ("onnx", "bundle"):  # others were traced with these shapes
+            deployment = _for_shapes(opened.model, deployment, inputs)
+        if mended is None:
+            findings = compress.lint.lint(opened.model, deployment, dla=dla)
+        else:
+            fixed = compress.lint.fix(opened.model, deployment, dla=dla)
+            findings = list(fixed.findings)
+            difference = _written(opened.model, fixed, mended, inputs)
     if log is not None:
         version = versions().get("compress-toolkit", "0")
         found = compress.lint.sarif(findings, opened.path, opened.sha256, deployment.name, version)
@@ -150,24 +153,24 @@ def _tell_fixed(fixed: Fixed, path: Path | None, difference: float | None) -> No
 
     for name, nodes in fixed.applied.items():
         more = f" and {len(nodes) - 3} more" if len(nodes) > 3 else ""
-        click.echo(f"rewrote {name}: {', '.join(nodes[:3])}{more}")
+        say(f"rewrote {name}: {', '.join(nodes[:3])}{more}")
     for name, reason in fixed.refused.items():
-        click.echo(f"could not rewrite {name}: {reason}")
+        say(f"could not rewrite {name}: {reason}")
     if difference is None:
         compared = f"its outputs were not compared: {NOT_COMPARED}"
     else:
         compared = f"its outputs differ by {difference:.1g} of the largest at most, on a random batch"
-    click.echo(f"wrote {path}; {compared}")
+    say(f"wrote {path}; {compared}")
 
 
 def _tell_findings(findings: list[Finding], errors: int) -> None:
     for finding in findings:
-        click.echo(str(finding))
+        say(str(finding))
     warnings = sum(finding.severity == "warning" for finding in findings)
     notes = len(findings) - errors - warnings
     told = [_counted(errors, "error"), _counted(warnings, "warning")]
     told += [_counted(notes, "note")] if notes else []
-    click.echo(", ".join(told) if findings else "no findings")
+    say(", ".join(told) if findings else "no findings")
 
 
 def _counted(number: int, what: str) -> str:

@@ -15,6 +15,7 @@ from compress.cli.options import (
     network_options,
     state_option,
 )
+from compress.cli.saying import say
 from compress.cli.shape_option import shape_option
 from compress.json_text import json_text
 
@@ -89,8 +90,7 @@ def optimize(
     Exit codes: 0 a build was shipped, 1 none is inside the limits, or the target refuses the network, 2 usage,
     4 target not available, 5 internal.
     """
-    from rich.console import Console
-
+    from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import (
         TerminalReporter,
         print_whole,
@@ -100,18 +100,18 @@ def optimize(
     )
     from compress.pipeline import optimize as run
 
-    with TerminalReporter(Console(stderr=True)) as reporter:
+    with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         try:
             result = run(model, reporter=reporter, **settings)
         except KeyboardInterrupt:
             if reporter.shipped is not None:
                 told = f"{settings['out']} holds the best build so far, {reporter.shipped}"
-                click.echo(told, err=True)
+                say(told, err=True)
             raise
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
     else:
-        console = Console()
+        console = PlainConsole()
         print_whole(console, result_table(result))
         for line in [*warning_lines(result), *verdict_lines(result), *result.notes, result.choice.reason]:
             console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ import click
 
 from compress.cli.model_argument import InputShape, input_option
 from compress.cli.options import Seconds, data_options, host_options, state_option
+from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
 from compress.json_text import json_text
 
@@ -70,8 +71,7 @@ def profile(
     state: dict[str, str] | None,
 ) -> int:
     """Measure ARTIFACT, a bundle or an ONNX file, on this machine or on --host. Needs no torch."""
-    from rich.console import Console
-
+    from compress.cli.plain_rich import PlainConsole
     from compress.cli.profile_tables import profile_tables
     from compress.cli.terminal import TerminalReporter
     from compress.errors import UsageError
@@ -94,7 +94,7 @@ def profile(
                 data, measured_on, metric=metric, image_options=image_options, streams=bool(state)
             )
         note = left_out_note(task)
-    with TerminalReporter(Console(stderr=True)) as reporter:
+    with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         measured = profile_artifact(
             Path(artifact),
             target=target,
@@ -110,14 +110,14 @@ def profile(
             reporter=reporter,
         )
     if note is not None:
-        click.echo(f"note: {note}", err=True)
+        say(f"note: {note}", err=True)
     text = json_text(sealed(measured), indent=1)
     if out is not None:
         write_text(Path(out), text)
     if as_json:
         click.echo(text)
     else:
-        Console().print(profile_tables(measured), highlight=False)
+        PlainConsole().print(profile_tables(measured), highlight=False)
     return 0
 
 

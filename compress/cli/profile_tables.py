@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from compress.cli.terminal import accuracy_text, plain_table
+from compress.plain_text import plain
 from compress.profiling.breakdown import UNACCOUNTED, by_operator
 from compress.profiling.latency import LEAST_CALLS
 from compress.profiling.scenarios import CLOSE, best, knee
@@ -37,12 +38,12 @@ def profile_tables(profile: Profile) -> Group:
             parts += [_latencies(scenario.sweep, "offline"), _knee(scenario.sweep)]
     if any("share" in layer for layer in profile.layers):
         parts.append(_operators(profile))
-    parts.append(Text("\n".join(_facts(profile))))
+    parts.append(Text("\n".join(map(plain, _facts(profile)))))
     if profile.warnings:
         parts.append(
             Text("Too noisy to say, or too short: measure again, or longer with --seconds.", style="bold")
         )
-        parts += [Text(f"warning: {warning}", style="yellow") for warning in profile.warnings]
+        parts += [Text(plain(f"warning: {warning}"), style="yellow") for warning in profile.warnings]
     return Group(*parts)
 
 
@@ -56,9 +57,9 @@ def _latencies(latencies: tuple[Latency, ...], title: str) -> Table:
         )
         table.add_row(
             str(latency.batch),
-            _figure(latency.p50_ms, latency.interval, scale, "\n"),
-            _figure(latency.p90_ms, latency.p90_interval, scale, "\n"),
-            _figure(latency.p99_ms, latency.p99_interval, scale, "\n"),
+            Text(_figure(latency.p50_ms, latency.interval, scale, "\n")),
+            Text(_figure(latency.p90_ms, latency.p90_interval, scale, "\n")),
+            Text(_figure(latency.p99_ms, latency.p99_interval, scale, "\n")),
             unit,
             digits(latency.throughput_per_s),
             str(latency.iterations),

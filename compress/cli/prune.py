@@ -15,6 +15,7 @@ from compress.cli.options import (
     state_option,
     training_options,
 )
+from compress.cli.saying import say
 from compress.cli.torchrun import is_first, left_to_the_first
 from compress.json_text import json_text
 
@@ -98,8 +99,7 @@ def prune(model: str, as_json: bool, **settings: Any) -> int:
     \b
     Exit codes: 0 written, 2 usage, 4 target or another process not available, 5 internal.
     """
-    from rich.console import Console
-
+    from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter
     from compress.progress import Reporter
     from compress.pruned import prune as run
@@ -108,15 +108,15 @@ def prune(model: str, as_json: bool, **settings: Any) -> int:
         with left_to_the_first():
             run(model, reporter=Reporter(), **settings)
         return 0
-    with TerminalReporter(Console(stderr=True)) as reporter:
+    with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         result = run(model, reporter=reporter, **settings)
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
     else:
         for line in _lines(result):
-            click.echo(line)
+            say(line)
     for warning in result.warnings:
-        click.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}", err=True)
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compress.cli.options import data_options, deployment_options, network_options, state_option
+from compress.cli.saying import say
 from compress.json_text import json_text
 
 if TYPE_CHECKING:
@@ -69,18 +70,17 @@ def quantize(model: str, as_json: bool, **settings: Any) -> int:
     \b
     Exit codes: 0 written, 1 written, and the target will refuse it, 2 usage, 4 target not available, 5 internal.
     """
-    from rich.console import Console
-
+    from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter
     from compress.quantizing import quantize as run
 
-    with TerminalReporter(Console(stderr=True)) as reporter:
+    with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         result = run(model, reporter=reporter, **settings)
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
     else:
         for line in _lines(result):
-            click.echo(line)
+            say(line)
     return 1 if result.refused else 0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from compress.cli.saying import say
 from compress.errors import UsageError
 from compress.json_text import json_text
 
@@ -82,5 +83,5 @@ def report(
         click.echo(json_text(found))
     else:
         for path in found.values():
-            click.echo(f"wrote {path}")
+            say(f"wrote {path}")
     return 0

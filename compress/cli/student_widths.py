@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compress.cli.saying import say
 from compress.json_text import json_text
 
 if TYPE_CHECKING:
@@ -105,21 +106,20 @@ def width_options(command: Command) -> Command:
 
 def choose_and_print(model: str, choice: dict[str, Any], settings: dict[str, Any], *, as_json: bool) -> int:
     """Choose a width, train it and write it; returns the exit code."""
-    from rich.console import Console
-
+    from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter, print_whole
     from compress.students.choosing import choose_student
 
     training = {name: settings.pop(name, None) for name in _TRAINING}
     given = {name: value for name, value in training.items() if value is not None}
-    with TerminalReporter(Console(stderr=True)) as reporter:
+    with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         chosen = choose_student(model, training=given, reporter=reporter, **choice, **settings)
     if as_json:
         click.echo(json_text(chosen.to_dict(), indent=2))
         return 0
-    print_whole(Console(), _table(chosen.recommendation))
+    print_whole(PlainConsole(), _table(chosen.recommendation))
     for line in _lines(chosen):
-        click.echo(line)
+        say(line)
     return 0
 
 

@@ -9,9 +9,9 @@ import click
 from compress.json_text import json_text
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
 
+    from compress.cli.plain_rich import PlainConsole
     from compress.target import QuantizationFlavour, Target
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
@@ -53,20 +53,20 @@ def _print_json(value: object) -> None:
     click.echo(json_text(value, indent=2))
 
 
-def _console() -> Console:
+def _console() -> PlainConsole:
     """Wide where the output is not a terminal, so that no cell is cut in a file."""
     import sys
 
-    from rich.console import Console
+    from compress.cli.plain_rich import PlainConsole
 
-    return Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+    return PlainConsole(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
 
 
 def _table(*columns: tuple[str, str]) -> Table:
     """A table without lines: each column's heading, and ``left``, ``right`` or ``wrap``."""
-    from rich.table import Table
+    from compress.cli.plain_rich import PlainTable
 
-    table = Table(box=None, pad_edge=False, show_header=any(heading for heading, _ in columns))
+    table = PlainTable(box=None, pad_edge=False, show_header=any(heading for heading, _ in columns))
     for heading, layout in columns:
         table.add_column(heading, justify="right" if layout == "right" else "left", no_wrap=layout != "wrap")
     return table
@@ -93,19 +93,23 @@ def _print_list(known: list[Target]) -> None:
         )
     console = _console()
     console.print(table)
-    console.print("\n`compress targets show NAME` explains one. Your own board: --target path/to/board.toml")
+    console.print()
+    console.print("`compress targets show NAME` explains one. Your own board: --target path/to/board.toml")
 
 
 def _print_target(target: Target) -> None:
     console = _console()
     console.print(" = ".join((target.name, *target.aliases)), style="bold")
-    console.print(f"{target.description}\n")
+    console.print(target.description)
+    console.print()
     console.print(_figures(target))
+    console.print()
     console.print(
-        "\n≈ is derived, assumed or recalled, not published. Peaks are dense; a multiply-add is two "
+        "≈ is derived, assumed or recalled, not published. Peaks are dense; a multiply-add is two "
         "operations. A layer with fewer operations per byte than the ridge point is limited by memory, not by "
-        "arithmetic.\n"
+        "arithmetic."
     )
+    console.print()
     words = _table(("", "left"), ("", "wrap"))
     words.add_row("Runs with", f"{_backend(target)}{_details(target)}")
     words.add_row(

@@ -15,7 +15,9 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 from rich.text import Text
 
+from compress.cli.plain_rich import PlainTable
 from compress.cli.stdout import kept_for_the_result
+from compress.plain_text import plain
 from compress.progress import Reporter
 from compress.reports.figures import digits, size_text
 from compress.reports.timings import aligned, at, condition_text
@@ -56,7 +58,7 @@ class TerminalReporter(Reporter):
         self._begin = time.perf_counter()
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[left]}"),
             TimeElapsedColumn(),
@@ -99,7 +101,7 @@ class TerminalReporter(Reporter):
 
     def stage(self, text: str) -> None:
         """See :meth:`Reporter.stage`."""
-        self._progress.update(self._bar, description=text)
+        self._progress.update(self._bar, description=plain(text))
         if time.perf_counter() - self._begin > _QUIET_SECONDS:
             self._line(text)
 
@@ -113,7 +115,7 @@ class TerminalReporter(Reporter):
         """See :meth:`Reporter.step`."""
         self._progress.update(
             self._bar,
-            description=f"{self._name} ({self._done + 1} of at most {self._planned}): {text}",
+            description=plain(f"{self._name} ({self._done + 1} of at most {self._planned}): {text}"),
             total=total or None,
             completed=0,
             left=self._left(),
@@ -132,7 +134,8 @@ class TerminalReporter(Reporter):
         told = candidate.rejected or _summary(candidate)
         note = " (measured before the interruption)" if resumed else ""
         if self._console.is_terminal:
-            self._console.print(f"  {candidate.recipe.name}: {told}{note}", highlight=False, markup=False)
+            line = plain(f"  {candidate.recipe.name}: {told}{note}")
+            self._console.print(line, highlight=False, markup=False)
         left = self._left()
         planned = f"{self._done} of at most {self._planned}"
         self._line(f"{candidate.recipe.name} ({planned}): {told}{note}{'; ' + left if left else ''}")
@@ -140,14 +143,14 @@ class TerminalReporter(Reporter):
     def _tell_notes(self) -> None:
         """Once; where there is no terminal only beside a candidate, so that what is refused stays one line."""
         for text in self._notes:
-            self._console.print(f"  {text}", highlight=False, markup=False, soft_wrap=True)
+            self._console.print(plain(f"  {text}"), highlight=False, markup=False, soft_wrap=True)
         self._notes.clear()
 
     def _line(self, text: str) -> None:
         """One plain line where there is no terminal to redraw."""
         if not self._console.is_terminal:
             since = _duration(time.perf_counter() - self._begin)
-            self._console.print(f"{since}  {text}", highlight=False, markup=False, soft_wrap=True)
+            self._console.print(plain(f"{since}  {text}"), highlight=False, markup=False, soft_wrap=True)
 
     def _left(self) -> str:
         if not self._spent:
@@ -164,8 +167,8 @@ _WIDEST = 1000
 
 def plain_table(title: str | None = None) -> Table:
     """A table with a line below its headings and none around it; title and caption flush left."""
-    return Table(
-        title=None if title is None else Text(title),
+    return PlainTable(
+        title=None if title is None else Text(plain(title)),
         title_justify="left",
         caption_justify="left",
         box=SIMPLE_HEAD,
@@ -201,7 +204,7 @@ def result_table(result: Result) -> Table:
     if first is not None and estimated:
         shown, interval = first.latency[0], first.latency[0].interval
         table.caption = (
-            f"latency: ms ESTIMATED for {result.target.name} by a roofline, and over fp32's estimate; "
+            f"latency: ms ESTIMATED for {plain(result.target.name)} by a roofline, and over fp32's estimate; "
             f"{100 * interval.level:.0f} % of networks are expected within "
             f"{interval.low / shown.p50_ms:.2f}–{interval.high / shown.p50_ms:.2f}× of it"
         )
@@ -252,11 +255,12 @@ def latency_text(latency: Latency) -> str:
     return f"{digits(latency.p50_ms)} ms"
 
 
-def _cells(candidate: Candidate, timed: Sequence[Latency]) -> list[str]:
+def _cells(candidate: Candidate, timed: Sequence[Latency]) -> list[str | Text]:
     profile = candidate.profile
-    name = candidate.recipe.name
-    if len(name) > _NAME_WIDTH and candidate.recipe.backend:
-        name = name.replace(f"-{candidate.recipe.backend}", f"-\n{candidate.recipe.backend}")
+    text = plain(candidate.recipe.name)
+    if len(text) > _NAME_WIDTH and candidate.recipe.backend:
+        text = text.replace(f"-{candidate.recipe.backend}", f"-\n{candidate.recipe.backend}")
+    name = Text(text)
     if profile is None:
         return [name, *["–"] * (3 + len(timed))]
     drop = profile.accuracy.drop if profile.accuracy else None

@@ -25,6 +25,7 @@ from compress.data.image_options import OPTIONS_FILE, ImageOptions
 from compress.data.placement import Placement
 from compress.data.split import Array, Batch, RowDigest, Split
 from compress.errors import DataError, UnavailableError
+from compress.installation import install_command
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -300,6 +301,6 @@ def _pillow() -> Any:
         from PIL import Image
     except ImportError as error:
         raise UnavailableError(
-            "Pillow, which reads images", "it is not installed", "pip install 'compress-toolkit[images]'"
+            "Pillow, which reads images", "it is not installed", install_command("images")
         ) from error
     return Image

@@ -12,6 +12,7 @@ from compress.data.arrays import ArraySplit
 from compress.data.checks import checked_batch, labels_of
 from compress.data.split import Array, Batch, RowDigest, Split, row_digests
 from compress.errors import DataError
+from compress.user_code import users_code
 
 #: An iterator can be read only once, so its samples are kept in memory up to this size.
 MAX_ITERATOR_BYTES = 1 << 30
@@ -168,7 +169,8 @@ def read_batches(source: Iterable[Any], where: str) -> Iterator[Batch]:
 def _guarded(source: Iterable[Any], where: str) -> Iterator[Any]:
     """What the user's iterable yields, with its own failures told as ours."""
     try:
-        yield from source
+        with users_code():
+            yield from source
     except DataError:
         raise
     except Exception as error:

@@ -19,6 +19,7 @@ from compress.data.split import Split
 from compress.data.yolo import is_yolo, open_yolo
 from compress.errors import DataError
 from compress.references import is_reference, resolve, working_directory_importable
+from compress.user_code import users_code
 
 _KINDS = (
     "an .npz file, a folder of images (in class folders, or with COCO's or YOLO's boxes, or masks), COCO's JSON file, "
@@ -40,7 +41,8 @@ def follow_reference(source: Any) -> Any:
         return found
     with working_directory_importable():
         try:
-            return found()
+            with users_code():
+                return found()
         except DataError:
             raise
         except Exception as error:

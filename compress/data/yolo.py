@@ -22,6 +22,7 @@ from compress.data.detection_options import read_table
 from compress.data.image_options import ImageOptions
 from compress.data.images import SUFFIXES, entries
 from compress.errors import DataError, UnavailableError
+from compress.installation import install_command
 
 _IMAGES, _LABELS, _NAMES = "images", "labels", "data.yaml"
 _MAX_LABEL_BYTES = 16_000_000
@@ -161,7 +162,7 @@ def _class_names(folder: Path) -> tuple[str, ...] | None:
         import yaml
     except ImportError as error:
         raise UnavailableError(
-            f"PyYAML, which reads {path}", "it is not installed", "pip install 'compress-toolkit[detection]'"
+            f"PyYAML, which reads {path}", "it is not installed", install_command("detection")
         ) from error
     try:
         if path.stat().st_size > _MAX_NAMES_BYTES:

@@ -5,13 +5,13 @@ Names come from a network's file, so each goes into a program as a literal of th
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from string import Template
 from typing import Any
 
 from compress.deploy.sample import Sample, Value
+from compress.plain_text import plain, shell_word
 from compress.tensors import TensorSpec
 
 #: Type in C++, and as ONNX Runtime names it, by NumPy's name.
@@ -318,14 +318,14 @@ def _board_check(
     # Where its files go is known only there.
     arguments = [each for each in timing if not each.startswith("--exportTimes")]
     comparisons = [
-        shlex.join(["compare", value.name, _text_file(index), f"{value.tolerance:.6g}"])
+        " ".join(map(shell_word, ["compare", value.name, _text_file(index), f"{value.tolerance:.6g}"]))
         for index, value in enumerate(sample.outputs)
     ]
     return _filled(
         "selfcheck.sh",
         {
             "trtexec": TRTEXEC,
-            "arguments": " \\\n    ".join(map(shlex.quote, arguments)),
+            "arguments": " \\\n    ".join(map(shell_word, arguments)),
             "comparisons": "\n".join(comparisons),
             "batch": str(sample.batch),
         },
@@ -345,7 +345,7 @@ def _read_in_python(value: Value) -> str:
 def _equals(value: Value, address: str, size: str) -> str:
     kind = _CPP[value.array.dtype.name][0]
     return (
-        f"right &= equals<{kind}>({_cpp(value.name)}, {address}, {size}, {_cpp(value.file)}, "
+        f"right &= equals<{kind}>({_cpp(plain(value.name))}, {address}, {size}, {_cpp(value.file)}, "
         f"{value.tolerance:.9g});"
     )
 
@@ -355,11 +355,13 @@ def _shape(value: Value) -> str:
 
 
 def _dictionary(settings: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f'"{key}": {_python(value)}' for key, value in settings.items()) + "}"
+    return "{" + ", ".join(f"{_python(key)}: {_python(value)}" for key, value in settings.items()) + "}"
 
 
 def _python(value: object) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    text = repr(value)
+    simple = isinstance(value, str) and text == f"'{value}'"
+    return f'"{value}"' if simple and '"' not in text else text
 
 
 def _cpp_value(value: object) -> str:

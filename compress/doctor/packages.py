@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
+from compress.installation import install_command
+
 #: On a busy machine with a cold disk, torch has taken a minute.
 _SECONDS = 120.0
 #: Before what is asked of a package: some print lines of their own.
@@ -134,9 +136,9 @@ def _package(
 
 
 def _command(wanted: Wanted, requirement: str) -> str:
-    what = f"compress-toolkit[{wanted.extra}]" if wanted.extra else requirement
+    install = install_command(wanted.extra) if wanted.extra else f"pip install {_quoted(requirement)}"
     before = "pip uninstall -y onnxruntime && " if wanted.name == "onnxruntime-gpu" else ""
-    return f"{before}pip install {_quoted(what)}{_after(wanted)}"
+    return f"{before}{install}{_after(wanted)}"
 
 
 def _after(wanted: Wanted) -> str:

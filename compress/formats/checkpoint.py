@@ -16,6 +16,7 @@ from compress.formats.weights import WRAPPERS, fill, first_names, tensors_of
 from compress.references import resolve, working_directory_importable
 from compress.sniff import Sniffed, sniff
 from compress.trace import essence, quiet
+from compress.user_code import users_code
 
 
 def read_checkpoint(file: Sniffed, *, factory: str | None, trust_pickle: bool = False) -> nn.Module:
@@ -120,7 +121,7 @@ def build_module(reference: str, *, kind: str) -> nn.Module:
             "a callable that builds the network", f"{reference}, a {type(build).__name__}", "name a function"
         )
     try:
-        with working_directory_importable():
+        with working_directory_importable(), users_code():
             module = build()
     except CompressError:
         raise

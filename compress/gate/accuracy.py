@@ -72,6 +72,9 @@ def judge_accuracy(outcomes: Outcomes, reference: Outcomes, metric: Metric, poli
     lost, won = int((changed & ~better).sum()), int((changed & better).sum())
     drop = drop_of(outcomes, reference, metric, policy.alpha)
     check = judge_drop(drop, len(outcomes), lost, won, policy)
+    if not math.isfinite(drop.points) or (not reference.mean() and not metric.right_or_wrong):
+        told = f"{check.detail}; the baseline's {metric.name} is 0, of which no margin is a share"
+        check = replace(check, detail=f"{told}: take a metric that is counted otherwise")
     if metric.needs == "labels":
         return check
     return replace(check, detail=f"without labels, of its own scores the baseline loses: {check.detail}")

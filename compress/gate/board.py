@@ -34,7 +34,7 @@ class OnBoard(Place):
     def __init__(self, machine: TensorRtHost, target: Target) -> None:
         self._machine, self._target = machine, target
         self._builds: list[Build] = []
-        self._rounds: list[tuple[EngineRun, EngineRun]] = []
+        self._rounds: list[dict[int, tuple[EngineRun, EngineRun]]] = []
 
     def runs_like(self, candidate: Subject, baseline: Subject) -> tuple[Subject, Subject]:
         """See :meth:`Place.runs_like`: in TensorRT, with those options of a bundle that TensorRT has."""
@@ -66,13 +66,22 @@ class OnBoard(Place):
         Raises:
             MachineChangedError: The board's power mode or clocks are not those that the gate began with.
         """
+        from compress.hosts.base import batch_sizes
+
+        sides = self._build(candidate), self._build(baseline)
         while len(self._rounds) <= number:
-            sides = self._build(candidate), self._build(baseline)
-            self._rounds.append(self._machine.pair(*sides, task, self._target, len(self._rounds)))
+            taken = {
+                batch: self._machine.pair(*sides, task, self._target, len(self._rounds), batch)
+                for batch in batch_sizes(sides[0].session, self._target)
+            }
+            self._rounds.append(taken)
             self._machine.check_unchanged()
-        ours, theirs = self._rounds[number]
-        ratio = math.log(float(np.median(ours.times_ms)) / float(np.median(theirs.times_ms)))
-        return Round({self._target.batch_sizes[0]: ratio}, ours.times_ms, theirs.times_ms)
+        first = next(iter(self._rounds[number].values()))
+        ratios = {
+            batch: math.log(float(np.median(ours.times_ms)) / float(np.median(theirs.times_ms)))
+            for batch, (ours, theirs) in self._rounds[number].items()
+        }
+        return Round(ratios, *(side.times_ms for side in first))
 
     def latency(self, subject: Subject, session: Session, batch: int, task: Task | None) -> Latency | None:
         """See :meth:`Place.latency`."""
@@ -89,7 +98,8 @@ class OnBoard(Place):
         """See :meth:`Place.energies_mj`: mean power while a round was timed × median time of its calls."""
         for number in range(ENERGY_RUNS):
             self.round(candidate, baseline, task, number)
-        pairs = [(ours.energy_mj, theirs.energy_mj) for ours, theirs in self._rounds]
+        firsts = [next(iter(taken.values())) for taken in self._rounds]
+        pairs = [(ours.energy_mj, theirs.energy_mj) for ours, theirs in firsts]
         told = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
         if len(told) < ENERGY_RUNS:
             return None
@@ -101,7 +111,8 @@ class OnBoard(Place):
 
     def doubts(self) -> tuple[str, ...]:
         """See :meth:`Place.doubts`: clocks that fell, layers that the accelerator did not take."""
-        runs = [doubt for pair in self._rounds for run in pair for doubt in run.doubts]
+        pairs = [pair for taken in self._rounds for pair in taken.values()]
+        runs = [doubt for pair in pairs for run in pair for doubt in run.doubts]
         builds = [doubt for build in self._builds for doubt in self._machine.doubts(build)]
         return tuple(dict.fromkeys([*runs, *builds]))
 

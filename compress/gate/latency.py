@@ -10,7 +10,7 @@ observation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -128,6 +128,23 @@ def judge_p99(candidate: Times, baseline: Times, policy: GatePolicy) -> Check:
     )
     figures = {"ratio": ratio, "low": low, "high": high, "margin": limit, "pairs": len(candidate)}
     return Check("p99", judge_bounds(low, high, limit), told, figures)
+
+
+def judge_recorded_latencies(pairs: Sequence[tuple[Latency, Latency]], policy: GatePolicy) -> Check:
+    """As :func:`judge_recorded_latency` at every batch size: each has to pass.
+
+    Args:
+        pairs: Of each batch size, at least one, what was measured now and what was recorded.
+        policy: The margin, the error, and how far this machine drifts.
+    """
+    checks = [judge_recorded_latency(*each, policy) for each in pairs]
+    if len(checks) == 1:
+        return checks[0]
+    order = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
+    worst = max(checks, key=lambda each: order.index(each.verdict))
+    batches = {str(now.batch): dict(check.figures) for (now, _), check in zip(pairs, checks, strict=True)}
+    told = [f"batch {now.batch}: {check.detail}" for (now, _), check in zip(pairs, checks, strict=True)]
+    return Check("latency", worst.verdict, "; ".join(told), {**worst.figures, "batches": batches})
 
 
 def judge_recorded_latency(now: Latency, recorded: Latency, policy: GatePolicy) -> Check:

@@ -13,8 +13,12 @@ from compress.metrics.metric import Values
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
+    from compress.data.split import RowDigest
     from compress.record import Accuracy
     from compress.task import Task
+
+
+Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class Paired(NamedTuple):
@@ -30,12 +34,26 @@ class Paired(NamedTuple):
     reference: Values
     metric: Metric
 
+    def of(self, rows: Rows | None) -> Paired:
+        """On these samples alone; None for all."""
+        return self if rows is None else Paired(self.outcomes[rows], self.reference[rows], self.metric)
+
+
+def distinct_rows(task: Task) -> Rows | None:
+    """The first of all samples that have the same inputs and targets, ascending; None where none is repeated."""
+    first: dict[RowDigest, int] = {}
+    for row, digest in enumerate(task.evaluation.digests):
+        first.setdefault(digest, row)
+    return None if len(first) == len(task.evaluation) else np.array(list(first.values()), dtype=np.int64)
+
 
 _RUN = "give --data, so that both builds are run on it"
 _OTHER_DATA = "give the data and the metric that it was recorded with, or a baseline that can be run"
 
 
-def run_outcomes(candidate: Session, baseline: Session | None, recorded: Subject, task: Task) -> list[Paired]:
+def run_outcomes(
+    candidate: Session, baseline: Session | None, recorded: Subject, task: Task, size: int | None = None
+) -> list[Paired]:
     """Run the evaluation data through the candidate, and through the baseline where it can be run.
 
     Args:
@@ -43,6 +61,7 @@ def run_outcomes(candidate: Session, baseline: Session | None, recorded: Subject
         baseline: The opened baseline; None takes the outcomes of ``recorded``.
         recorded: The baseline.
         task: Evaluation data and metrics, bound to the network.
+        size: Samples to run at once; None takes as many as their outputs leave room for.
 
     Returns:
         The outcomes of each metric; the task's own first.
@@ -59,8 +78,8 @@ def run_outcomes(candidate: Session, baseline: Session | None, recorded: Subject
         _check_recorded(recorded, task)
         reference = originals_of(_recorded(recorded).tolist(), task)
     else:
-        reference = outcomes_of(baseline, task)
-    found = outcomes_of(candidate, task, baseline)
+        reference = outcomes_of(baseline, task, size=size)
+    found = outcomes_of(candidate, task, baseline, size=size)
     return [
         _checked(ours.values, theirs.values, ours.metric)
         for ours, theirs in zip(found, reference, strict=True)

@@ -69,6 +69,10 @@ class Place(ABC):
         """
         return
 
+    def batch_sizes(self, candidate: Subject, baseline: Subject, session: Session) -> Sequence[int]:
+        """The batch sizes that builds are timed at here, the first of them at least."""
+        return ()
+
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
         """What identifies the machine."""
@@ -142,6 +146,10 @@ class Here(Place):
         from compress.profiling.outputs import try_elsewhere
 
         try_elsewhere(artifact_of(subject), session, task, states)
+
+    def batch_sizes(self, candidate: Subject, baseline: Subject, session: Session) -> Sequence[int]:
+        """See :meth:`Place.batch_sizes`."""
+        return _batch_sizes(session, candidate, baseline)
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Place.fingerprint`."""

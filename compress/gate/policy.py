@@ -49,6 +49,8 @@ class GatePolicy:
         slice_correction: How the error is shared among slices: "holm" or "bonferroni".
         undecided_slices: Whether a slice too small to decide is only named ("report") or makes the gate
             "inconclusive".
+        repeated_samples: Whether samples with the same inputs and targets count "once", or "each" of them, as where
+            they are draws of their own and no copies.
         max_churn_percent: Share of samples whose outcome may change, in percent.
         max_calibration_rise_points: Rise of the expected calibration error allowed, in percentage points.
         max_corruption_drop_points: Accuracy drop allowed under each corruption of the inputs, in points.
@@ -71,6 +73,7 @@ class GatePolicy:
     max_slice_drop_points: float = 5.0
     slice_correction: str = "holm"
     undecided_slices: str = "report"
+    repeated_samples: str = "once"
     max_churn_percent: float = 5.0
     max_calibration_rise_points: float = 2.0
     max_corruption_drop_points: float = 3.0
@@ -112,6 +115,7 @@ _FIELDS: Mapping[str, Field] = {
     "max_slice_drop_points": Number("points", 0, _MOST),
     "slice_correction": Text(("holm", "bonferroni")),
     "undecided_slices": Text(("report", "inconclusive")),
+    "repeated_samples": Text(("once", "each")),
     "max_churn_percent": Number("percent", 0, 100),
     "max_calibration_rise_points": Number("points", 0, 100),
     "max_corruption_drop_points": Number("points", 0, _MOST),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,19 +15,22 @@ import numpy as np
 
 from compress.errors import BundleError, DataError, InternalError, NetworkError, UsageError
 from compress.gate.accuracy import judge_churn, judge_outputs
+from compress.gate.batches import judged_in_all, sizes_that_differ
 from compress.gate.board import target_of
 from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge_size
 from compress.gate.latency import (
     judge_latency,
     judge_p99,
-    judge_recorded_latency,
+    judge_recorded_latencies,
 )
-from compress.gate.outcomes import Paired, recorded_outcomes, run_outcomes
+from compress.gate.outcomes import Paired, Rows, distinct_rows, recorded_outcomes, run_outcomes
+from compress.gate.own_sample import sample_differs
 from compress.gate.place import Here, Place, Round
 from compress.gate.policy import GatePolicy
 from compress.gate.slices import Groups, judge_slices
 from compress.gate.subject import Subject, load_subject, states_of
 from compress.gate.verdict import Check, Verdict
+from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
@@ -33,6 +39,9 @@ if TYPE_CHECKING:
     from compress.target import Target
     from compress.task import Task
     from compress.tensors import TensorSpec
+
+#: Seconds of rounds for the p99: a network of a second a call would take twenty minutes.
+_P99_S = 300.0
 
 #: Of a fingerprint: whether a newer one is slower is what a comparison should tell.
 _SOFTWARE = frozenset({"os", "python", "onnxruntime", "gpu_driver", "tensorrt", "jetpack", "l4t", "cuda"})
@@ -227,7 +236,7 @@ class _Run:
     def checks(self) -> list[Check]:
         """All that the policy names."""
         makers: dict[str, Callable[[], Check]] = {
-            "accuracy": lambda: judge_outputs(self._outcomes(), self.policy),
+            "accuracy": self._accuracy,
             "slices": self._slices,
             "churn": self._churn,
             "calibration": self._calibration,
@@ -247,8 +256,70 @@ class _Run:
             if self.task is None:
                 self._paired = [recorded_outcomes(self.ours, self.theirs)]
             else:
-                self._paired = run_outcomes(self.our_session, self.their_session, self.theirs, self.task)
+                self._paired = self._run(self.task)
         return self._paired
+
+    def _run(self, task: Task, size: int | None = None) -> list[Paired]:
+        """Both sides on the data, in batches of a size; None takes as many as their outputs leave room for."""
+        found = run_outcomes(self.our_session, self.their_session, self.theirs, task, size)
+        return [paired.of(self._rows) for paired in found]
+
+    @cached_property
+    def _repeated(self) -> Rows | None:
+        """Which samples are the first of their kind; None where none is repeated."""
+        return None if self.task is None else distinct_rows(self.task)
+
+    @property
+    def _rows(self) -> Rows | None:
+        """The samples that count; None for all."""
+        return self._repeated if self.policy.repeated_samples == "once" else None
+
+    @property
+    def _counted(self) -> Task | None:
+        """The task with the samples that count."""
+        if self.task is None or self._rows is None:
+            return self.task
+        return replace(self.task, evaluation=self.task.evaluation.take(self._rows))
+
+    def _accuracy(self) -> Check:
+        check = judge_outputs(self._outcomes(), self.policy)
+        task = self.task
+        if task is None:
+            return self._of_records(check)
+        sizes = [1]
+        if "latency" in self.policy.checks:
+            sizes += self.place.batch_sizes(self.ours, self.theirs, self.our_session)
+        differing: Sequence[int] = ()
+        if fixed_batch(self.our_session.inputs) is None:
+            differing = sizes_that_differ(self.our_session, task, sizes)
+        check = judged_in_all(
+            check, lambda size: judge_outputs(self._run(task, size), self.policy), differing
+        )
+        if self._repeated is None:
+            return check
+        how = "count once" if self._rows is not None else "count each time"
+        told = f"{len(self._repeated)} of {len(task.evaluation)} samples are distinct, and repeats {how}"
+        figures = {**check.figures, "distinct_samples": len(self._repeated)}
+        return replace(check, detail=f"{check.detail}; {told}", figures=figures)
+
+    def _of_records(self, check: Check) -> Check:
+        """What recorded outcomes say, and whether both builds still give what was recorded with their samples."""
+        told, verdict = "as recorded, without --data not run again", check.verdict
+        sides = (
+            ("candidate", self.ours, self.our_session, Verdict.FAIL),
+            ("baseline", self.theirs, self.their_session, Verdict.INCONCLUSIVE),
+        )
+        for name, subject, session, where_not in sides:
+            if session is None or subject.sample is None:
+                told += f"; the {name} has no sample of its own to run"
+                continue
+            differs = sample_differs(subject, session)
+            if differs is None:
+                told += f"; the {name} gives what was recorded for its own sample"
+            else:
+                told += f"; the {name} gives something else for its own sample: {differs}"
+                verdict = Verdict.FAIL if Verdict.FAIL in (verdict, where_not) else where_not
+        return replace(check, verdict=verdict, detail=f"{told}: {check.detail}")
 
     def _slices(self) -> Check:
         task = self.task
@@ -263,7 +334,8 @@ class _Run:
                 f"a group for each of {len(task.evaluation)} samples", found, "correct the groups"
             )
         names = task.classes if self.groups is None else None
-        return judge_slices(*self._outcomes()[0], groups, self.policy, names)
+        counted = groups if self._rows is None else groups[self._rows]
+        return judge_slices(*self._outcomes()[0], counted, self.policy, names)
 
     def _churn(self) -> Check:
         outcomes, reference, metric = self._outcomes()[0]
@@ -274,29 +346,31 @@ class _Run:
     def _calibration(self) -> Check:
         from compress.gate.calibration import confidences_of, judge_calibration
 
-        if self.task is None or self.their_session is None:
+        task = self._counted
+        if task is None or self.their_session is None:
             return Check("calibration", Verdict.SKIPPED, "needs --data and a baseline that can be run")
-        if self.task.streams is not None:
+        if task.streams is not None:
             return Check("calibration", Verdict.SKIPPED, "whole streams have no single class scores")
         scores = self.our_session.outputs[0]
-        if self.task.evaluation.labels is None or len(scores.shape) != 2 or scores.shape[1] == 1:
+        if task.evaluation.labels is None or len(scores.shape) != 2 or scores.shape[1] == 1:
             return Check("calibration", Verdict.SKIPPED, "needs class labels and scores [samples, classes]")
         return judge_calibration(
-            confidences_of(self.our_session, self.task),
-            confidences_of(self.their_session, self.task),
+            confidences_of(self.our_session, task),
+            confidences_of(self.their_session, task),
             self.policy,
         )
 
     def _corruptions(self) -> Check:
         from compress.gate.corruptions import image_like, judge_corruptions
 
-        if self.task is None or self.their_session is None:
+        task = self._counted
+        if task is None or self.their_session is None:
             return Check("corruptions", Verdict.SKIPPED, "needs --data and a baseline that can be run")
-        if self.task.streams is not None or not image_like(self.task):
+        if task.streams is not None or not image_like(task):
             return Check(
                 "corruptions", Verdict.SKIPPED, "the inputs are no images: one float array of four axes"
             )
-        return judge_corruptions(self.our_session, self.their_session, self.task, self.policy)
+        return judge_corruptions(self.our_session, self.their_session, task, self.policy)
 
     def _latency(self) -> Check:
         if self.their_session is None:
@@ -314,18 +388,20 @@ class _Run:
         reason = _incomparable(profile, self.place.fingerprint())
         if reason is not None:
             return Check("latency", Verdict.SKIPPED, reason)
-        from compress.tensors import fixed_batch
-
-        recorded = profile.latency[0]
-        batch = fixed_batch(self.our_session.inputs) or recorded.batch
-        if batch != recorded.batch:
-            told = f"recorded at batch {recorded.batch}, and the candidate takes {batch}"
+        fixed = fixed_batch(self.our_session.inputs)
+        recorded = [each for each in profile.latency if fixed in (None, each.batch)]
+        if not recorded:
+            told = f"recorded at batch {profile.latency[0].batch}, and the candidate takes {fixed}"
             return Check("latency", Verdict.SKIPPED, told)
-        now = self.place.latency(self.ours, self.our_session, batch, self.task)
-        if now is None:
-            told = f"recorded at batch {batch}, which is none of the target's"
+        timed = [
+            (self.place.latency(self.ours, self.our_session, each.batch, self.task), each)
+            for each in recorded
+        ]
+        pairs = [(now, each) for now, each in timed if now is not None]
+        if not pairs:
+            told = f"recorded at batch {recorded[0].batch}, which is none of the target's"
             return Check("latency", Verdict.SKIPPED, told)
-        return judge_recorded_latency(now, recorded, self.policy)
+        return judge_recorded_latencies(pairs, self.policy)
 
     def _p99(self) -> Check:
         from compress.profiling.latency import LEAST_CALLS
@@ -333,9 +409,13 @@ class _Run:
         if self.their_session is None:
             return Check("p99", Verdict.SKIPPED, "needs pairs, and a profile cannot be run")
         ours, theirs = np.empty(0), np.empty(0)
+        end = time.monotonic() + _P99_S
         for number in count():
             if min(len(ours), len(theirs)) >= LEAST_CALLS[99]:
                 break
+            if time.monotonic() > end:
+                told = f"{len(ours)} pairs in {_P99_S:g} s, and p99 needs {LEAST_CALLS[99]}"
+                return Check("p99", Verdict.INCONCLUSIVE, told)
             taken = self._round(number)
             ours, theirs = np.append(ours, taken.times_ms), np.append(theirs, taken.baseline_ms)
         return judge_p99(ours, theirs, self.policy)

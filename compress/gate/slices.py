@@ -3,6 +3,12 @@
 A slice fails where its drop is beyond the margin, with the error shared among all slices, so that many of them
 raise no more false alarms than one. Holm's procedure ('A simple sequentially rejective multiple test procedure',
 Scandinavian Journal of Statistics 6, 1979) shares it among the slices not yet failed, Bonferroni's among all.
+
+Tango's score test allows for as many samples won as lost, and so says little of a few samples: of a class of five that
+lost all five it is sure at 1.7 %, which is not enough among ten classes. The exact binomial test takes the share of
+samples that are won from all slices, where it is known well, and puts the same at 3e-7. A class may change more than
+the others, though, so that nothing fails by it; but what it finds lost is no pass either, and neither is a slice of
+which nothing is left.
 """
 
 from __future__ import annotations
@@ -16,6 +22,7 @@ import numpy as np
 from compress.gate.accuracy import Outcomes
 from compress.gate.policy import GatePolicy
 from compress.gate.verdict import Check, Verdict, finite
+from compress.statistics.binomial import at_least, pmf
 
 if TYPE_CHECKING:
     from compress.metrics import Metric
@@ -48,6 +55,13 @@ class Part:
         from compress.profiling.accuracy import decidable
 
         return decidable(self.metric, len(self.outcomes))
+
+    @property
+    def changed(self) -> tuple[int, int]:
+        """Samples on which the candidate is worse than the baseline, and on which it is better."""
+        better = (self.outcomes > self.reference) == self.metric.higher_is_better
+        different = self.outcomes != self.reference
+        return int((different & ~better).sum()), int((different & better).sum())
 
     def drop(self, alpha: float) -> Drop:
         """In points, with bounds that err with ``alpha`` each."""
@@ -89,23 +103,31 @@ def judge_parts(name: str, parts: Sequence[Part], margin: float, policy: GatePol
         margin: Drop allowed in each, in points.
         policy: The error, how it is shared, and what an undecided part means.
     """
-    failed = _failed(parts, margin, policy)
-    rows, undecided = [], []
-    for part in parts:
+    beyond = _failed(parts, margin, policy)
+    rows: list[tuple[str, float, int, str]] = []
+    failed: list[str] = []
+    doubtful: list[str] = []
+    undecided: list[str] = []
+    for position, part in enumerate(parts):
         drop = part.drop(policy.alpha)
         # Every part has to pass, so each may be bounded at the whole error (intersection-union test).
         passed = part.decidable and drop.interval.high <= margin
-        verdict = "fail" if part.name in failed else "pass" if passed else "undecided"
-        if verdict == "undecided":
-            undecided.append(part.name)
+        verdict = "fail" if position in beyond else "pass" if passed else "undecided"
+        if verdict == "fail":
+            failed.append(part.name)
+        elif verdict == "undecided":
+            seems_lost = _seems_lost(part, parts, margin, policy.alpha)
+            (doubtful if seems_lost else undecided).append(part.name)
         rows.append((part.name, drop.points, len(part.outcomes), verdict))
-    worst, points, samples, _ = max(rows, key=lambda row: (row[3] == "fail", row[1]))
+    worst, points, samples, _ = max(rows, key=lambda row: (row[3] == "fail", row[0] in doubtful, row[1]))
     told = (
         f"worst of {len(rows)} {name}: '{worst}' with drop {points:+.2f} points on {samples} samples "
         f"(margin {margin:g})"
     )
     if failed:
-        told += f"; beyond the margin: {_listed(sorted(failed))}"
+        told += f"; beyond the margin: {_listed(failed)}"
+    if doubtful:
+        told += f"; beyond it by all that their few samples show: {_listed(doubtful)}"
     if undecided:
         told += f"; not decided by their samples: {_listed(undecided)}"
     figures = {
@@ -115,26 +137,48 @@ def judge_parts(name: str, parts: Sequence[Part], margin: float, policy: GatePol
             for each, points, samples, verdict in rows
         ],
     }
-    return Check(name, _verdict(failed, undecided, len(rows), policy), told, figures)
+    return Check(name, _verdict(failed, doubtful, undecided, len(rows), policy), told, figures)
 
 
-def _failed(parts: Sequence[Part], margin: float, policy: GatePolicy) -> set[str]:
-    failed: set[str] = set()
-    left = [part for part in parts if part.decidable]
+def _failed(parts: Sequence[Part], margin: float, policy: GatePolicy) -> set[int]:
+    """The positions of the parts whose drop is beyond the margin."""
+    failed: set[int] = set()
+    left = {position: part for position, part in enumerate(parts) if part.decidable}
     while left:
         share = len(left) if policy.slice_correction == "holm" else len(parts)
-        beyond = {part.name for part in left if part.drop(policy.alpha / share).interval.low > margin}
+        beyond = {
+            position
+            for position, part in left.items()
+            if part.drop(policy.alpha / share).interval.low > margin
+        }
         if not beyond:
             break
         failed |= beyond
-        left = [part for part in left if part.name not in failed]
+        left = {position: part for position, part in left.items() if position not in failed}
     return failed
 
 
-def _verdict(failed: set[str], undecided: Sequence[str], count: int, policy: GatePolicy) -> Verdict:
+def _seems_lost(part: Part, parts: Sequence[Part], margin: float, alpha: float) -> bool:
+    """Whether the samples of an undecided part speak for a drop beyond the margin, however few they are."""
+    if not part.metric.right_or_wrong:
+        # Above so many samples as a decision takes, the bounds of all parts together have said what there is to say.
+        return not part.decidable and part.drop(alpha).interval.low > margin
+    lost, won = part.changed
+    if margin >= 100 or lost <= won:
+        return False
+    samples = sum(len(each.outcomes) for each in parts)
+    share = max(sum(each.changed[1] for each in parts) / samples, won / len(part.outcomes))
+    p = float(at_least(pmf(len(part.outcomes), min(share + max(margin / 100, 1e-12), 1 - 1e-12)))[lost])
+    nothing_left = not part.outcomes.any()
+    return p <= (alpha if nothing_left else alpha / len(parts))
+
+
+def _verdict(
+    failed: Sequence[str], doubtful: Sequence[str], undecided: Sequence[str], count: int, policy: GatePolicy
+) -> Verdict:
     if failed:
         return Verdict.FAIL
-    if undecided and policy.undecided_slices == "inconclusive":
+    if doubtful or (undecided and policy.undecided_slices == "inconclusive"):
         return Verdict.INCONCLUSIVE
     return Verdict.SKIPPED if len(undecided) == count else Verdict.PASS
 

@@ -33,6 +33,8 @@ class Subject:
         kinds: What its outputs hold, where a bundle tells; else empty.
         measured: On which samples it was measured; None where that is not recorded.
         states: The output that is the next value of each input that is carried from call to call, where a bundle tells.
+        sample: A batch and the outputs that a bundle gave for it, as its manifest tells; None where there is none.
+        sample_files: The files that the sample may name, by their names inside the bundle.
     """
 
     name: str
@@ -41,6 +43,8 @@ class Subject:
     kinds: tuple[OutputKind, ...] = ()
     measured: Measured | None = None
     states: Mapping[str, str] = field(default_factory=dict)
+    sample: Mapping[str, Any] | None = None
+    sample_files: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def options(self) -> dict[str, Any] | None:
@@ -126,7 +130,16 @@ def _of_bundle(bundle: Bundle) -> Subject:
             "build it again",
         )
     measured = _measured(bundle.profile, bundle.manifest)
-    return Subject(str(bundle.path), bundle.artifact, bundle.profile, bundle.kinds, measured, bundle.states)
+    return Subject(
+        str(bundle.path),
+        bundle.artifact,
+        bundle.profile,
+        bundle.kinds,
+        measured,
+        bundle.states,
+        bundle.manifest.get("sample"),
+        {name: bundle.path / name for name in bundle.manifest.get("files", ())},
+    )
 
 
 def _measured(profile: Profile, manifest: Mapping[str, Any]) -> Measured | None:

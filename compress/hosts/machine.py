@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compress.errors import UnavailableError
+from compress.installation import install_command
 
 #: The instruction set extensions that decide how fast a network runs, as ``/proc/cpuinfo`` spells them.
 INFERENCE_ISA = (
@@ -113,7 +114,7 @@ def gpu() -> Gpu:
         UnavailableError: there is none, or its driver does not answer; the error says what to install.
     """
     wanted = "an NVIDIA GPU that nvidia-smi lists"
-    todo = "install the NVIDIA driver and compress-toolkit[cuda], or choose --target cpu"
+    todo = f"install the NVIDIA driver, then {install_command('cuda')}, or choose --target cpu"
     device = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     if not device or device.startswith("-"):
         raise UnavailableError(wanted, "CUDA_VISIBLE_DEVICES, which hides every GPU", "unset it")

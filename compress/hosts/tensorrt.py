@@ -211,9 +211,9 @@ class TensorRtHost(Host):
         return figures
 
     def pair(
-        self, build: Build, other: Build, task: Task | None, target: Target, number: int
+        self, build: Build, other: Build, task: Task | None, target: Target, number: int, batch: int
     ) -> tuple[EngineRun, EngineRun]:
-        """Time one engine of each of two graphs right after each other, at the first batch size.
+        """Time one engine of each of two graphs right after each other.
 
         Args:
             build: The one.
@@ -221,9 +221,9 @@ class TensorRtHost(Host):
             task: Real samples to feed; None feeds seeded noise.
             target: What they are for.
             number: Of the pair, from 0: the engine that is taken of each graph's several, and which comes first.
+            batch: Samples in a call, one of the target's sizes.
         """
         count = int(build.artifact.options.get("builds", DEFAULTS["builds"]))
-        batch = batch_sizes(build.session, target)[0]
         feeds = _feeds(build.session, task, batch, target)
         sides = (build, other) if number % 2 == 0 else (other, build)
         runs = []

@@ -12,6 +12,7 @@ import numpy as np
 
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric, Values, finite
+from compress.user_code import users_code
 
 _FORM = "fn(outputs, targets) -> array (n,)"
 
@@ -67,7 +68,8 @@ def _values(
     given = {"original": original} if takes_original else {}
     try:
         second = original if in_place_of_targets and not takes_original else targets
-        values = np.asarray(function(list(outputs), second, **given), dtype=np.float64)
+        with users_code():
+            values = np.asarray(function(list(outputs), second, **given), dtype=np.float64)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise MetricError(f"{called}: {_FORM}", reason, "call it on a batch to see where it fails") from error

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from compress.data.detection_options import DetectionOptions
 from compress.errors import MetricError, UnavailableError
+from compress.installation import install_command
 from compress.metrics.detections import Detections, detections_of
 from compress.metrics.detector_outputs import Layout, find_layout
 from compress.metrics.jackknife import from_influence
@@ -302,6 +303,6 @@ def _coco() -> Any:
     try:
         from pycocotools import cocoeval
     except ImportError as error:
-        todo = "pip install 'compress-toolkit[detection]'"
+        todo = install_command("detection")
         raise UnavailableError("pycocotools, which matches boxes", "it is not installed", todo) from error
     return cocoeval

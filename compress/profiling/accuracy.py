@@ -46,6 +46,7 @@ def outcomes_of(
     tick: Callable[[int], None] | None = None,
     keep: KeptOutputs | None = None,
     rounding: Rounding | None = None,
+    size: int | None = None,
 ) -> tuple[Outcomes, ...]:
     """Every metric's value for every evaluation sample, in order; one batch in memory at a time.
 
@@ -57,6 +58,7 @@ def outcomes_of(
         tick: Called with the number of samples done after each batch.
         keep: Where the outputs are kept, of the original; None keeps none.
         rounding: Is given every output and the reference's; None where nobody asks.
+        size: Samples to run at once; None takes as many as their outputs leave room for.
 
     Returns:
         The outcomes of each of the task's metrics, in their order.
@@ -71,19 +73,20 @@ def outcomes_of(
             reference = task.streams.over(reference)
     kept = reference if isinstance(reference, KeptOutputs) else None
     if kept is not None and kept.batch_size is not None:
-        size, lone = kept.batch_size, kept.lone
+        at_once, lone = kept.batch_size, kept.lone
     else:
-        size, lone = _at_once(session, task)
+        at_once, lone = sizes_at_once(session, task)
         if reference is not None and not isinstance(reference, KeptOutputs):
-            other, also = _at_once(reference, task)
-            size, lone = min(size, other), lone | also
+            other, also = sizes_at_once(reference, task)
+            at_once, lone = min(at_once, other), lone | also
+        at_once = size or at_once
     while True:
         try:
-            return _outcomes(session, task, reference, tick, keep, size, lone, rounding)
+            return _outcomes(session, task, reference, tick, keep, at_once, lone, rounding)
         except LoneOutputError as error:  # one sample each so far, and not of this one
             if kept is not None or error.output in lone or fixed_batch(session.inputs) not in (None, 1):
                 raise
-            size, lone = 1, lone | {error.output}
+            at_once, lone = 1, lone | {error.output}
 
 
 def _outcomes(
@@ -332,10 +335,10 @@ def evidence_notes(metrics: Sequence[Metric], samples: int, max_drop: float) -> 
 
 def batch_size(session: Runs, task: Task) -> int:
     """Samples to run at once: as many as their outputs leave room for."""
-    return _at_once(session, task)[0]
+    return sizes_at_once(session, task)[0]
 
 
-def _at_once(session: Runs, task: Task) -> tuple[int, frozenset[str]]:
+def sizes_at_once(session: Runs, task: Task) -> tuple[int, frozenset[str]]:
     """Samples to run at once, as many as their outputs leave room for; and which outputs are of one as a whole."""
     fixed = fixed_batch(session.inputs)
     if fixed is not None and fixed > 1:

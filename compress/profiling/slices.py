@@ -21,15 +21,20 @@ Groups = np.ndarray[Any, np.dtype[Any]]
 def members(
     groups: Groups, names: Sequence[str] | None = None
 ) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]]:
-    """Each slice's name and which samples are in it, bool ``(n,)``; by ascending value.
+    """Each slice's name, which no other has, and which samples are in it, bool ``(n,)``; by ascending value.
 
     Args:
         groups: ``(n,)`` integers or texts.
         names: Of the slices, where ``groups`` counts them from 0.
     """
-    for value in np.unique(groups):
-        named = names is not None and 0 <= int(value) < len(names)
-        yield names[int(value)] if names is not None and named else str(value), groups == value
+    values = np.unique(groups)
+    told = [
+        names[int(value)] if names is not None and 0 <= int(value) < len(names) else str(value)
+        for value in values
+    ]
+    for value, name in zip(values, told, strict=True):
+        # Two classes may have one name; only their labels tell them apart.
+        yield name if told.count(name) == 1 else f"{name} (label {value})", groups == value
 
 
 def slices_of(

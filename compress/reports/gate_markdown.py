@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from compress.gate.verdict import overall
+from compress.plain_text import one_line
 
 if TYPE_CHECKING:
     from compress.errors import CompressError
@@ -52,6 +53,13 @@ def gate_error_markdown(error: CompressError, candidate: str, baseline: str) -> 
 
 def cell(text: str) -> str:
     """Names of classes and files are the user's: nothing in them becomes markup."""
-    for character in "\\`*_[]<>|":
+    text = one_line(text)
+    for character in "\\`*_[]<>|#~$&":
         text = text.replace(character, "\\" + character)
-    return " ".join(text.split())
+    return "\\" + text if text[:1] in ("+", "-", "=") and text[1:2] in ("", " ", text[:1]) else text
+
+
+def code(text: str) -> str:
+    """A name as code, or escaped as in a cell where it holds anything that could end that."""
+    shown = one_line(text)
+    return f"`{shown}`" if shown and not set("`<>|&") & set(shown) else cell(shown)

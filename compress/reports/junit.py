@@ -6,19 +6,16 @@ There is no standard. What is written is valid by the two schemas that are check
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
 from compress.gate.verdict import Check, Verdict
+from compress.plain_text import plain
 
 if TYPE_CHECKING:
     from compress.errors import CompressError
-
-# XML 1.0 has no way to write these.
-_ILLEGAL = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def gate_junit(checks: Sequence[Check], candidate: str, baseline: str, on_inconclusive: str = "fail") -> str:
@@ -50,10 +47,10 @@ def gate_junit(checks: Sequence[Check], candidate: str, baseline: str, on_inconc
     counts = dict.fromkeys(("failure", "error", "skipped"), 0)
     properties = ElementTree.SubElement(suite, "properties")
     for name, value in (("candidate", candidate), ("baseline", baseline)):
-        ElementTree.SubElement(properties, "property", name=name, value=_legal(value))
+        ElementTree.SubElement(properties, "property", name=name, value=plain(value))
     for check in checks:
         case = ElementTree.SubElement(suite, "testcase", classname="compress.gate", name=check.name, time="0")
-        detail = _legal(check.detail)
+        detail = plain(check.detail)
         tag = tags.get(check.verdict)
         if tag is not None:
             counts[tag] += 1
@@ -61,7 +58,7 @@ def gate_junit(checks: Sequence[Check], candidate: str, baseline: str, on_inconc
             why.text = detail
             if tag != "skipped":  # Ant's schema knows no type of it.
                 why.set("type", str(check.verdict))
-    told = "\n".join(f"{check.name}: {check.verdict}: {check.detail}" for check in checks)
+    told = "\n".join(plain(f"{check.name}: {check.verdict}: {check.detail}") for check in checks)
     ElementTree.SubElement(suite, "system-out").text = _legal(told)
     ElementTree.SubElement(suite, "system-err")
     for tag, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
@@ -78,4 +75,5 @@ def gate_error_junit(error: CompressError, candidate: str, baseline: str) -> str
 
 
 def _legal(text: str) -> str:
-    return _ILLEGAL.sub("\ufffd", text)
+    """XML 1.0 has no way to write most control characters; each line stays one."""
+    return "\n".join(map(plain, text.split("\n")))

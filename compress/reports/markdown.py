@@ -6,14 +6,25 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from compress.reports.figures import digits, drop_figure
+from compress.reports.gate_markdown import cell, code
 from compress.reports.layers import layers_of, time_text
 from compress.reports.slices import finding, worst_first
+from compress.reports.tables import pairs
 from compress.reports.timings import aligned, at, condition_text
 
 if TYPE_CHECKING:
     from compress.choice import Choice
     from compress.history import Candidate
     from compress.record import Accuracy, Drop, Latency, Slice
+
+
+class _Marked(str):
+    """Text that is Markdown already."""
+
+    __slots__ = ()
+
+
+_RULE = _Marked("---")
 
 #: How many layers and classes the report names.
 _NAMED = 10
@@ -31,13 +42,13 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
     profile = None if shipped is None else shipped.profile
     target, network, data = manifest["target"], manifest["network"], manifest["data"]
     lines = [
-        f"# {manifest['name']} for {target['name']}",
+        f"# {cell(manifest['name'])} for {cell(target['name'])}",
         "",
-        f"{choice.reason}.",
+        f"{cell(choice.reason)}.",
         "",
         *_table(candidates, choice),
         "",
-        *(line for note in manifest.get("notes", ()) for line in (f"{note}.", "")),
+        *(line for note in manifest.get("notes", ()) for line in (f"{cell(note)}.", "")),
     ]
     if profile is not None and profile.latency[0].source == "estimated":
         share = 100 * profile.latency[0].interval.level
@@ -52,13 +63,13 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
     if shipped is not None:
         lines += slowest_layers(shipped)
     lines += [
-        f"- network: `{network['path']}` ({network['format']}, sha256 `{network['sha256'][:12]}`)",
-        f"- data: {data['metric']} on {profile.accuracy.samples if profile and profile.accuracy else 0} samples",
-        f"- artifact: `{manifest['artifact']['file']}`, sha256 `{manifest['artifact']['sha256'][:12]}`",
-        f"- session options: {', '.join(f'{key} {value}' for key, value in manifest['artifact']['options'].items())}",
-        f"- machine: {', '.join(f'{key} {value}' for key, value in profile.fingerprint.items()) if profile else ''}",
-        f"- versions: {', '.join(f'{name} {version}' for name, version in manifest['versions'].items())}",
-        f"- Pareto front, fastest first: {', '.join(choice.front)}",
+        f"- network: {code(network['path'])} ({cell(network['format'])}, sha256 `{network['sha256'][:12]}`)",
+        f"- data: {cell(data['metric'])} on {profile.accuracy.samples if profile and profile.accuracy else 0} samples",
+        f"- artifact: {code(manifest['artifact']['file'])}, sha256 `{manifest['artifact']['sha256'][:12]}`",
+        f"- session options: {cell(pairs(manifest['artifact']['options']))}",
+        f"- machine: {cell(pairs(profile.fingerprint)) if profile else ''}",
+        f"- versions: {cell(pairs(manifest['versions']))}",
+        f"- Pareto front, fastest first: {cell(', '.join(choice.front))}",
         "",
     ]
     return "\n".join(lines)
@@ -79,7 +90,9 @@ def worst_slices(slices: Sequence[Slice]) -> list[str]:
         f"Accuracy class by class, the {len(rows)} worst of {len(known)} classes. The intervals hold together, with "
         "90 % confidence for all of them (Bonferroni):",
         "",
-        *map(_line, [headings, ["---"] * len(headings), *rows]),
+        _line(headings),
+        _line([_RULE] * len(headings)),
+        *map(_line, rows),
         "",
     ]
 
@@ -94,7 +107,7 @@ def slowest_layers(candidate: Candidate) -> list[str]:
             layer.name,
             layer.operator,
             layer.precision or "–",
-            time_text(layer.ms or 0.0) + (" *estimated*" if layer.estimated else ""),
+            _Marked(cell(time_text(layer.ms or 0.0)) + (" *estimated*" if layer.estimated else "")),
             "–" if layer.share is None else f"{100 * layer.share:.1f} %",
             layer.bound or "–",
         ]
@@ -104,7 +117,9 @@ def slowest_layers(candidate: Candidate) -> list[str]:
     return [
         f"The {len(rows)} slowest of {len(layers)} layers at batch {candidate.profile.latency[0].batch}:",
         "",
-        *map(_line, [headings, ["---"] * len(headings), *rows]),
+        _line(headings),
+        _line([_RULE] * len(headings)),
+        *map(_line, rows),
         "",
     ]
 
@@ -117,7 +132,7 @@ def _table(candidates: Sequence[Candidate], choice: Choice) -> list[str]:
         headings += [f"p50 at {condition_text(latency)}", "× fp32"]
     headings += ["bytes", "peak memory", "verdict"]
     rows = [_row(candidate, choice, timed) for candidate in aligned(candidates)]
-    return [_line(headings), _line(["---"] * len(headings)), *map(_line, rows)]
+    return [_line(headings), _line([_RULE] * len(headings)), *map(_line, rows)]
 
 
 def _row(candidate: Candidate, choice: Choice, timed: Sequence[Latency]) -> list[str]:
@@ -152,8 +167,8 @@ def _drop(drop: Drop | None) -> str:
 def _latency(latency: Latency) -> str:
     mark = " *estimated*" if latency.source == "estimated" else ""
     low, high = digits(latency.interval.low), digits(latency.interval.high)
-    return f"{digits(latency.p50_ms)} ms ({low}–{high}){mark}"
+    return _Marked(f"{digits(latency.p50_ms)} ms ({low}–{high}){mark}")
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(each if isinstance(each, _Marked) else cell(each) for each in cells) + " |"

@@ -6,13 +6,13 @@ import html
 import re
 from collections.abc import Iterable
 
+from compress.plain_text import plain
+
 #: HTML elements that have no end tag.
 _VOID = frozenset({"br", "hr", "input", "link", "meta"})
 
-#: Characters that neither HTML nor XML may hold: controls, halves of surrogate pairs, and what turns text around.
-_UNFIT = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069\ufffe\uffff]"
-)
+#: Neither HTML nor XML may hold what steers a terminal or turns text around; ends of lines and tabs stay.
+_KEPT = re.compile("([\\t\\n\\r])")
 
 
 class Markup(str):
@@ -28,7 +28,8 @@ def escape(value: Child) -> Markup:
     """Markup as it is; anything else as text."""
     if isinstance(value, Markup):
         return value
-    return Markup(html.escape(_UNFIT.sub("\ufffd", str(value)), quote=True))
+    text = "".join(part if _KEPT.fullmatch(part) else plain(part) for part in _KEPT.split(str(value)))
+    return Markup(html.escape(text, quote=True))
 
 
 def join(parts: Iterable[Child]) -> Markup:

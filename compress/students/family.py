@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from compress.errors import CompressError, NetworkError
 from compress.references import resolve, working_directory_importable
 from compress.trace import essence
+from compress.user_code import users_code
 
 if TYPE_CHECKING:
     from compress.network import Network
@@ -42,7 +43,7 @@ def build(family: Family, width: float, seed: int) -> nn.Module:
         NetworkError: The family cannot build it.
     """
     try:
-        with torch.random.fork_rng(devices=[]), working_directory_importable():
+        with torch.random.fork_rng(devices=[]), working_directory_importable(), users_code():
             torch.manual_seed(seed)
             module = family(width)
     except CompressError:

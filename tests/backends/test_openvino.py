@@ -258,7 +258,7 @@ def test_without_the_package_the_command_is_told(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert "UnavailableError" in done.stderr
-    assert "pip install 'compress-toolkit[openvino]'" in done.stderr
+    assert "pip install -e '.[openvino]'" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

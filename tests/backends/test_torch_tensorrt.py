@@ -294,14 +294,14 @@ class TestWhereItIsMissing:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-        with pytest.raises(UnavailableError, match=r"GPU.*compress-toolkit\[torch-tensorrt\]"):
+        with pytest.raises(UnavailableError, match=r"GPU.*pip install -e '.\[torch-tensorrt\]'"):
             TorchTensorRt().compile(classifier(), tmp_path, {})
 
     def test_without_the_package_it_says_what_to_install(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        with pytest.raises(UnavailableError, match="compress-toolkit\\[torch-tensorrt\\]"):
+        with pytest.raises(UnavailableError, match=r"pip install -e .*\[torch-tensorrt\]"):
             TorchTensorRt().compile(classifier(), tmp_path, {})
 
     def test_lint_says_that_it_was_not_checked(self) -> None:
@@ -349,7 +349,7 @@ class TestCompetition:
         target = replace(
             load_target("cpu"), further_backends={"torch-tensorrt": FurtherBackend(("fp32", "fp16"))}
         )
-        assert "compress-toolkit[torch-tensorrt]" in competition(target).notes[0]
+        assert "pip install -e '.[torch-tensorrt]'" in competition(target).notes[0]
         monkeypatch.setattr("compress.backends.torch_tensorrt.TorchTensorRt.installed", lambda _: True)
         assert "torch-tensorrt" in competition(target).names
 

@@ -244,5 +244,5 @@ def test_wrong_options_are_told(folder: Path, toml: str, message: str) -> None:
 
 def test_without_pillow_the_extra_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL", None)
-    with pytest.raises(UnavailableError, match=r"pip install 'compress-toolkit\[images\]'"):
+    with pytest.raises(UnavailableError, match=r"pip install -e '.\[images\]'"):
         open_data(folder)

@@ -122,7 +122,7 @@ def test_wrong_names_are_told(tmp_path: Path, names: str, message: str) -> None:
 def test_without_pyyaml_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "yaml", None)
     assert open_data(_write(tmp_path)).classes is None
-    with pytest.raises(UnavailableError, match=r"pip install 'compress-toolkit\[detection\]'"):
+    with pytest.raises(UnavailableError, match=r"pip install -e '.\[detection\]'"):
         open_data(_write(tmp_path, names="names: [cat]"))
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from compress.errors import UsageError
 from compress.gate import Check, GatePolicy, Verdict, judge_drop, judge_latency, overall
+from compress.gate.accuracy import judge_accuracy
+from compress.json_text import json_text
 from compress.metrics import load_metric
 from compress.profiling.accuracy import drop_of
 
@@ -126,3 +128,16 @@ def test_overall(verdicts: list[Verdict], wanted: Verdict) -> None:
 def test_margins_are_numbers_of_zero_or_more(margin: float) -> None:
     with pytest.raises(UsageError, match="max_drop"):
         GatePolicy(max_drop_points=margin)
+
+
+def test_a_baseline_whose_error_is_0_is_told_and_is_strict_json() -> None:
+    metric = load_metric("mean-error")
+    baseline = np.zeros(400)
+    candidate = np.r_[np.full(200, 0.1), np.zeros(200)]
+    check = judge_accuracy(candidate, baseline, metric, GatePolicy())
+    assert check.verdict is Verdict.FAIL
+    assert "is 0, of which no margin is a share" in check.detail
+    assert (
+        json.loads(json_text(check.to_dict()), parse_constant=pytest.fail)["figures"]["drop_points"] is None
+    )
+    assert judge_accuracy(baseline, baseline, metric, GatePolicy()).verdict is Verdict.PASS

@@ -41,7 +41,7 @@ def test_junit_has_a_case_for_every_check() -> None:
     }
     failure = suite.find("testcase/failure")
     assert failure is not None
-    assert "<b>cats|dogs</b> & \ufffd" in str(failure.get("message"))
+    assert "<b>cats|dogs</b> & \\x00" in str(failure.get("message"))
 
 
 def test_junit_has_what_the_schemas_of_ant_and_of_jenkins_ask_for() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -101,3 +103,59 @@ def test_numbers_are_resampled_and_few_of_them_decide_nothing() -> None:
     check = judge_slices(worse, baseline, metric, groups, GatePolicy())
     assert check.verdict is Verdict.FAIL
     assert [row["verdict"] for row in check.figures["slices"]] == ["pass", "fail", "undecided"]
+
+
+def rare_class(right_of: int, still_right: int, rest: int = 1500) -> Check:
+    """Nine classes of which nothing changed, and one of few samples of which so many are still right."""
+    labels = np.r_[np.arange(rest) % 9, np.full(right_of, 9)]
+    baseline = np.ones(len(labels))
+    candidate = np.r_[np.ones(rest + still_right), np.zeros(right_of - still_right)]
+    return judge_slices(candidate, baseline, TOP_1, labels, GatePolicy())
+
+
+@pytest.mark.parametrize(("samples", "still_right"), [(2, 0), (3, 0), (5, 0), (5, 1), (8, 0), (12, 4)])
+def test_a_small_class_that_is_lost_is_no_pass(samples: int, still_right: int) -> None:
+    check = rare_class(samples, still_right)
+    assert check.verdict in (Verdict.FAIL, Verdict.INCONCLUSIVE)
+    assert "9" in check.detail
+
+
+@pytest.mark.parametrize(("samples", "still_right"), [(1, 1), (5, 5), (5, 4), (12, 11), (1, 0)])
+def test_a_small_class_that_may_well_be_kept_is_only_named(samples: int, still_right: int) -> None:
+    assert rare_class(samples, still_right).verdict is Verdict.PASS
+
+
+def test_small_classes_with_churn_leave_the_gate_as_it_was() -> None:
+    """A hundred classes of five samples, of which one in a hundred is lost and one in a hundred won."""
+    inconclusive = 0
+    for seed in range(100):
+        random = np.random.default_rng(seed)
+        baseline = (random.random(500) < 0.9).astype(float)
+        candidate = np.where(random.random(500) < 0.02, 1 - baseline, baseline)
+        check = judge_slices(candidate, baseline, TOP_1, np.repeat(np.arange(100), 5), GatePolicy())
+        assert check.verdict is not Verdict.FAIL
+        inconclusive += check.verdict is Verdict.INCONCLUSIVE
+    assert inconclusive <= 3
+
+
+def test_few_samples_of_a_metric_that_is_counted_no_other_way_are_no_pass_once_they_are_lost() -> None:
+    labels = np.r_[np.zeros(400, int), np.ones(5, int)]
+    baseline = np.ones(405)
+    candidate = np.r_[np.ones(400), np.zeros(5)]
+    metric = replace(load_metric("psnr"), right_or_wrong=False, span=(0.0, 1.0))
+    assert judge_slices(candidate, baseline, metric, labels, GatePolicy()).verdict is Verdict.INCONCLUSIVE
+    assert judge_slices(baseline, baseline, metric, labels, GatePolicy()).verdict is Verdict.PASS
+
+
+def test_two_slices_of_one_name_are_judged_and_told_apart() -> None:
+    groups = np.repeat([0, 1, 2], 200)
+    baseline = np.ones(600)
+    candidate = np.r_[np.ones(400), np.zeros(200)]
+    check = judge_slices(candidate, baseline, TOP_1, groups, GatePolicy(), ["cat", "dog", "cat"])
+    assert check.verdict is Verdict.FAIL
+    rows = check.to_dict()["figures"]["slices"]  # type: ignore[index]
+    assert [(row["name"], row["verdict"]) for row in rows] == [
+        ("cat (label 0)", "pass"),
+        ("dog", "pass"),
+        ("cat (label 2)", "fail"),
+    ]

@@ -85,8 +85,10 @@ def test_both_are_built_there_and_timed_in_turns(
 def test_slower_one_fails_and_a_clock_that_fell_is_told(files: Path, board: StandInBoard) -> None:
     board.fault("throttle")
     told: list[str] = []
-    (check,) = gated(files, "slow.onnx", told=told.append, policy=replace(POLICY, max_slowdown_percent=10.0))
+    policy = replace(POLICY, max_slowdown_percent=10.0, looks=(3,))  # of two batch sizes, either fails it
+    (check,) = gated(files, "slow.onnx", told=told.append, policy=policy)
     assert check.verdict is Verdict.FAIL
+    assert check.figures["batches"].keys() == {"1", "8"}  # type: ignore[attr-defined]
     assert any("clock fell from 918 to 306 MHz" in each for each in told)
 
 

@@ -220,5 +220,5 @@ def test_images_without_an_object_are_told() -> None:
 
 def test_without_pycocotools_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
-    with pytest.raises(UnavailableError, match=r"pip install 'compress-toolkit\[detection\]'"):
+    with pytest.raises(UnavailableError, match=r"pip install -e '.\[detection\]'"):
         load_metric("map").fitted([TensorSpec("out", "float32", (1, 84, 8400))])

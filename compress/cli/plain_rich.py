@@ -1,0 +1,36 @@
+"""Rich's console and tables for names from files: texts are no markup, and steer no terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from compress.plain_text import plain
+
+
+class PlainConsole(Console):
+    """Prints each text on one line, character by character."""
+
+    def print(self, *objects: Any, **settings: Any) -> None:
+        """See :meth:`rich.console.Console.print`."""
+        settings = {"highlight": False, **settings}
+        super().print(*(Text(plain(each)) if isinstance(each, str) else each for each in objects), **settings)
+
+
+class PlainTable(Table):
+    """Shows each text as it is; a cell of several lines is given as a :class:`rich.text.Text`."""
+
+    def add_row(self, *renderables: RenderableType | None, **settings: Any) -> None:
+        """See :meth:`rich.table.Table.add_row`."""
+        super().add_row(*map(_shown, renderables), **settings)
+
+    def add_column(self, header: RenderableType = "", footer: RenderableType = "", **settings: Any) -> None:
+        """See :meth:`rich.table.Table.add_column`."""
+        super().add_column(_shown(header) or "", _shown(footer) or "", **settings)
+
+
+def _shown(cell: RenderableType | None) -> RenderableType | None:
+    return Text(plain(cell)) if isinstance(cell, str) else cell

@@ -1,0 +1,160 @@
+"""The process that runs one command: where its result goes, and with what it ends.
+
+Code of the user runs in it, and native runtimes do: either may print at any time, also while Python ends, and may end
+the process. So standard output is the result's alone, through a descriptor of its own, and a gate that runs code of the
+user is waited for by another process, which believes no exit status, only an answer.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import select
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from compress.errors import OutputError
+
+_STDOUT = 1
+
+#: Passed on to the process that does the work.
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_alone = False
+_own: int | None = None
+_answer_to: int | None = None
+
+
+class _Result(io.TextIOWrapper):
+    """Standard output; where it cannot be written, the command says so."""
+
+    def write(self, text: str, /) -> int:
+        with _told():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _told():
+            super().flush()
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        todo = "make room, or send it elsewhere"
+        raise OutputError("a result on standard output", error.strerror or str(error), todo) from error
+
+
+def keep_standard_output() -> None:
+    """From now on standard output is what Python's ``sys.stdout`` alone reaches: descriptor 1 leads to standard error.
+
+    The descriptor that leads to standard output is not inherited by other programs.
+    """
+    global _alone, _own
+    _alone = True
+    given = sys.stdout
+    if given is None or given.fileno() != _STDOUT:
+        return
+    given.flush()
+    own = _own = os.dup(_STDOUT)
+    elsewhere = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else os.dup(sys.stderr.fileno())
+    os.dup2(elsewhere, _STDOUT)
+    os.close(elsewhere)
+    sys.stdout = _Result(
+        os.fdopen(os.dup(own), "wb"),
+        encoding=given.encoding,
+        errors=given.errors,
+        line_buffering=os.isatty(own),
+    )
+
+
+def close_standard_output() -> None:
+    """Write what is left of the result; nothing that is printed afterwards reaches it.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    if _own is None:
+        return
+    result, sys.stdout = sys.stdout, sys.stderr
+    with suppress(BrokenPipeError):
+        result.flush()
+
+
+def is_unread() -> bool:
+    """Whether whoever read standard output has gone, as ``head`` does."""
+    if _own is None:
+        return False
+    asked = select.poll()
+    asked.register(_own, select.POLLOUT)
+    return any(told & (select.POLLERR | select.POLLHUP) for _, told in asked.poll(0))
+
+
+def waited_for() -> int | None:
+    """Go on in a process whose exit status is not believed.
+
+    Returns:
+        None in the process that goes on, which gives its exit code to :func:`answer`; in the one that waited, that
+        code. Without an answer, an error is told and the code is 2. Where this is no process of its own, or the system
+        has no fork, None at once.
+    """
+    global _answer_to
+    if not _alone or not hasattr(os, "fork"):
+        return None
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    reading, writing = os.pipe()
+    worker = os.fork()
+    if worker == 0:
+        os.close(reading)
+        _answer_to = writing
+        return None
+    os.close(writing)
+
+    def pass_on(number: int, _: FrameType | None) -> None:
+        os.kill(worker, number)
+
+    heard = [number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, pass_on) for number in heard}
+    _, status = os.waitpid(worker, 0)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+    os.set_blocking(reading, False)  # processes that it left behind may hold the other end
+    try:
+        answered = os.read(reading, 1)
+    except BlockingIOError:
+        answered = b""
+    os.close(reading)
+    return answered[0] if answered else _unanswered(status)
+
+
+def answer(code: int) -> None:
+    """Tell the process that waits, if one does, with what the command ends."""
+    global _answer_to
+    if _answer_to is not None:
+        os.write(_answer_to, bytes([code]))
+        os.close(_answer_to)
+        _answer_to = None
+
+
+def _unanswered(status: int) -> int:
+    if os.WIFSIGNALED(status):
+        number = os.WTERMSIG(status)
+        if number in _PASSED_ON:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        found = f"that it was ended by {signal.Signals(number).name}"
+    else:
+        found = f"that the process ended before, with {os.waitstatus_to_exitcode(status)}"
+    sys.stderr.write(
+        f"error: wanted a verdict; found {found}; look for what ends the process (os._exit) in the code of --data or "
+        "--metric\n"
+    )
+    return 2

@@ -1,0 +1,63 @@
+"""A bundle's own sample, run now: where outcomes are only recorded, what shows that the build still gives them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import BundleError
+
+if TYPE_CHECKING:
+    from compress.backends.base import Session
+    from compress.gate.subject import Subject
+
+Array = np.ndarray[Any, Any]
+
+
+def sample_differs(subject: Subject, session: Session) -> str | None:
+    """Run the sample of a bundle and hold its outputs against those that were recorded with it.
+
+    Args:
+        subject: With a sample.
+        session: The build, opened.
+
+    Returns:
+        Which output is how far from what was recorded; None where all are within their tolerance.
+
+    Raises:
+        BundleError: The sample cannot be read.
+    """
+    sample = subject.sample or {}
+    try:
+        given = {entry["name"]: _read(subject, entry) for entry in sample["inputs"]}
+        wanted = {entry["name"]: _read(subject, entry) for entry in sample["outputs"]}
+        tolerances = {entry["name"]: float(entry["tolerance"]) for entry in sample["outputs"]}
+        feeds = {spec.name: given[spec.name].astype(spec.dtype) for spec in session.inputs}
+    except (KeyError, TypeError, ValueError, OSError) as error:
+        found = f"{type(error).__name__} {error} in the sample of {subject.name}"
+        raise BundleError("a sample as compress optimize writes it", found, "build it again") from error
+    for spec, output in zip(session.outputs, session.run(feeds), strict=True):
+        if spec.name not in wanted:
+            return f"'{spec.name}' was not recorded"
+        far = _distance(np.asarray(output), wanted[spec.name])
+        if not far <= tolerances[spec.name]:
+            return f"'{spec.name}' is {far:.3g} from what was recorded, and {tolerances[spec.name]:.3g} is allowed"
+    return None
+
+
+def _read(subject: Subject, entry: Mapping[str, Any]) -> Array:
+    """Values of a file of the bundle, whose hash was checked when it was read."""
+    path = subject.sample_files[entry["file"]]
+    return np.fromfile(path, entry["dtype"]).reshape(entry["shape"])
+
+
+def _distance(found: Array, wanted: Array) -> float:
+    if found.shape != wanted.shape:
+        return float("inf")
+    ours, theirs = found.astype(np.float64), wanted.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        far = np.abs(ours - theirs)
+    far = np.where((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)), 0.0, far)
+    return float(np.nan_to_num(far, nan=np.inf).max(initial=0.0))

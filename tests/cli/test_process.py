@@ -1,0 +1,189 @@
+"""A command's exit code and its standard output, whatever the code of the user does to the process."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compress.cli import main
+from compress.data import open_data
+from compress.errors import DataError, MetricError
+from compress.metrics.custom import from_callable
+from compress.onnx_graph.files import save_model
+from tests.graphs import classifier, samples
+
+USERS_CODE = """
+import atexit, os, sys
+import numpy as np
+
+class Odd(BaseException):
+    pass
+
+def rows():
+    with np.load("rows.npz") as held:
+        return held["x"], held["y"]
+
+def leaves(): sys.exit(0)
+def leaves_while_it_iterates():
+    yield rows()
+    sys.exit(0)
+def odd(): raise Odd("beyond Exception")
+def vanishes(): os._exit(0)
+def becomes_another(): os.execvp("true", ["true"])
+def killed(): os.kill(os.getpid(), 9)
+def vanishes_later():
+    atexit.register(os._exit, 0)
+    return rows()
+
+def score_leaves(outputs, targets): sys.exit(0)
+def score_vanishes(outputs, targets): os._exit(0)
+
+def network():
+    import torch
+    class Leaves(torch.nn.Linear):
+        def forward(self, x): sys.exit(0)
+    return Leaves(4, 2)
+
+def prints():
+    print("by Python")
+    os.write(1, b"below Python\\n")
+    sys.__stdout__.write("by the other name\\n")
+    os.system("echo by a child")
+    atexit.register(print, "at the end")
+    atexit.register(os.write, 1, b"below, at the end\\n")
+    return rows()
+def printing_network():
+    import torch
+    print('by Python')
+    return torch.nn.Linear(4, 2)
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("process")
+    save_model(classifier(), directory / "net.onnx")
+    wrong = classifier()
+    wrong.graph.initializer[4].raw_data = np.frombuffer(wrong.graph.initializer[4].raw_data, np.float32)[
+        ::-1
+    ].tobytes()
+    save_model(wrong, directory / "wrong.onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    x = samples(400)
+    (scores,) = ReferenceEvaluator(classifier()).run(None, {"x": x})
+    np.savez(directory / "rows.npz", x=x, y=scores.argmax(1).astype(np.int64))
+    torch.save(torch.nn.Linear(4, 2).state_dict(), directory / "weights.pt")
+    (directory / "ends.py").write_text(USERS_CODE)
+    (directory / "policy.toml").write_text('checks = ["accuracy"]\n')
+    return directory
+
+
+def compress(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-P", "-m", "compress", *arguments]
+    return subprocess.run(command, cwd=place, capture_output=True, text=True, check=False)
+
+
+def gate(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return compress(
+        place, "gate", "wrong.onnx", "--baseline", "net.onnx", "--policy", "policy.toml", *arguments
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--data", "ends:leaves"), "SystemExit(0)"),
+        (("--data", "ends:leaves_while_it_iterates"), "SystemExit(0)"),
+        (("--data", "ends:odd"), "Odd(beyond Exception)"),
+        (("--data", "ends:becomes_another"), "ended before, with 0"),
+        (("--data", "ends:killed"), "SIGKILL"),
+        (("--data", "rows.npz", "--metric", "ends:score_leaves"), "SystemExit(0)"),
+        (("--data", "rows.npz", "--metric", "ends:score_vanishes"), "ended before, with 0"),
+    ],
+)
+def test_code_that_ends_the_process_is_no_verdict(place: Path, arguments: tuple[str, ...], told: str) -> None:
+    done = gate(place, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert told in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_verdict_stands_whatever_happens_while_python_ends(place: Path) -> None:
+    done = gate(place, "--data", "ends:vanishes_later")
+    assert "verdict: fail" in done.stdout
+    assert done.returncode == 1
+
+
+def test_the_verdict_is_that_of_the_checks_where_nobody_reads_it(place: Path) -> None:
+    command = [sys.executable, "-P", "-m", "compress", "gate", "wrong.onnx", "--baseline", "net.onnx"]
+    command += ["--policy", "policy.toml", "--data", "rows.npz"]
+    running = subprocess.Popen(command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert running.stdout is not None
+    running.stdout.close()
+    running.communicate()
+    assert running.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "weights.pt", "--shape", "input=1x4", "--factory", "ends:network"),
+        ("profile", "net.onnx", "--data", "ends:leaves"),
+    ],
+)
+def test_every_command_ends_with_2(place: Path, arguments: tuple[str, ...]) -> None:
+    done = compress(place, *arguments)
+    assert done.returncode == 2
+    assert "SystemExit(0)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_what_code_prints_never_reaches_the_result(place: Path) -> None:
+    arguments = ("--baseline", "net.onnx", "--policy", "policy.toml", "--data", "ends:prints", "--json")
+    done = compress(place, "gate", "net.onnx", *arguments)
+    assert json.loads(done.stdout)["verdict"] == "pass"
+    for told in ("by Python", "below Python", "by the other name", "by a child", "at the end"):
+        assert told in done.stderr
+    assert "below, at the end" in done.stderr
+
+
+def test_a_factory_that_prints_leaves_one_json_object_of_lint(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(place)
+    arguments = ["--target", "cpu", "--shape", "input=1x4", "--factory", "ends:printing_network"]
+    assert main(["lint", "weights.pt", *arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["findings"] == []
+
+
+def test_a_full_disk_is_told(place: Path) -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("no /dev/full")
+    with full.open("w") as out:
+        command = [sys.executable, "-m", "compress", "targets", "--json"]
+        done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert "standard output" in done.stderr
+
+
+def test_in_python_it_is_an_error_of_what_was_given() -> None:
+    def leave(*_: object) -> None:
+        sys.exit(0)
+
+    def batches() -> object:
+        yield np.zeros((2, 3), np.float32)
+        sys.exit(0)
+
+    with pytest.raises(DataError, match=r"SystemExit\(0\)"):
+        open_data(batches())
+    with pytest.raises(MetricError, match=r"SystemExit\(0\)"):
+        from_callable(leave).per_sample([np.zeros((2, 3))], np.zeros(2), None)
