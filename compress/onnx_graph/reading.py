@@ -1,0 +1,218 @@
+"""ONNX files as strangers write them: parsed, and each tensor held against the bytes that it has, before anything else.
+
+onnx's own shape inference and ONNX Runtime believe a tensor's sizes; where the values are fewer, they read what is not
+theirs, or go on for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto
+
+from compress.errors import NetworkError
+from compress.onnx_graph.axes import open_negative_axes
+
+#: The field of values that are not raw, for each type.
+_FIELDS = {
+    TensorProto.FLOAT: "float_data",
+    TensorProto.COMPLEX64: "float_data",
+    TensorProto.DOUBLE: "double_data",
+    TensorProto.COMPLEX128: "double_data",
+    TensorProto.INT64: "int64_data",
+    TensorProto.UINT32: "uint64_data",
+    TensorProto.UINT64: "uint64_data",
+    TensorProto.STRING: "string_data",
+}
+_OTHERS = "int32_data"
+_PARTS = {TensorProto.COMPLEX64: 2, TensorProto.COMPLEX128: 2}
+#: Bits of a value of the types whose bytes NumPy does not tell, since several share one.
+_BITS = {
+    getattr(TensorProto, name): bits
+    for name, bits in {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}.items()
+    if hasattr(TensorProto, name)
+}
+#: Bytes that a sparse tensor may come to when it is written densely: so many, and so many for each of its values.
+_DENSE, _DENSE_OF_VALUE = 64 << 20, 1 << 10
+
+
+def read_model(path: Path, *, external_data: bool = True) -> onnx.ModelProto:
+    """The model in a file, whose tensors have the values that they announce; axes of a negative size are open.
+
+    Args:
+        path: The file.
+        external_data: Whether to read the weights that lie beside it.
+
+    Raises:
+        NetworkError: It cannot be parsed, or a tensor has more or fewer values than its sizes say.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        _check_tensors(model, path)
+        if external_data:
+            onnx.load_external_data_for_model(model, str(path.parent))
+            _check_tensors(model, path)
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise NetworkError("a readable ONNX file", f"{path}: {reason}", "export it again") from error
+    return open_negative_axes(model)
+
+
+def check_looked_at(path: Path) -> None:
+    """Do with a file what looking at its graph will do, for those who want to know whether that ends.
+
+    What is wrong with the graph is not told here: whoever looks at it next will.
+
+    Raises:
+        NetworkError: It cannot be read.
+        MemoryError: There is not enough memory for it.
+    """
+    from compress.onnx_graph.shapes import with_types
+
+    model = read_model(path)
+    with _whatever():
+        onnx.checker.check_model(str(path), full_check=True)
+    with _whatever():
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        onnx.shape_inference.infer_shapes(with_types(model), strict_mode=True, data_prop=True)
+    with _whatever():
+        open_here(path, optimized=True)
+
+
+def open_here(path: Path, *, optimized: bool) -> None:
+    """Open a file in ONNX Runtime, on one thread.
+
+    Args:
+        path: The file.
+        optimized: Let the runtime fold and fuse.
+
+    Raises:
+        MemoryError: There is not enough memory for what it folds.
+        Exception: Whatever else ONNX Runtime raises; its own classes have no common root but this.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        if "allocate memory" in str(error) or "bad allocation" in str(error) or "bad_alloc" in str(error):
+            raise MemoryError from error
+        raise
+
+
+def essence(error: BaseException) -> str:
+    """The first line of what onnx or its runtime says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__name__
+    return first.rpartition("[ONNXRuntimeError] : ")[2]
+
+
+@contextmanager
+def _whatever() -> Iterator[None]:
+    """Passes over what native code says about a graph; not over that there is no memory."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - onnx and its runtime raise dozens of types, whose words come again
+        return
+
+
+def _check_tensors(model: onnx.ModelProto, path: Path) -> None:
+    for holder in _holders(model):
+        sparse = isinstance(holder, onnx.SparseTensorProto)
+        tensor = holder.values if sparse else holder
+        problem = _problem_of_sparse(holder) if sparse else _problem(holder)
+        if problem is not None:
+            name = f"'{tensor.name[:80]}'" if tensor.name else "a constant"
+            raise NetworkError(
+                "tensors with the values that they announce",
+                f"{name} of {path}, {problem}",
+                "export it again",
+            )
+
+
+def _problem_of_sparse(sparse: onnx.SparseTensorProto) -> str | None:
+    """What is wrong with a sparse tensor; None where nothing is."""
+    for part in (sparse.values, sparse.indices):
+        if (problem := _problem(part)) is not None:
+            return problem
+    count, sizes, places = math.prod(sparse.values.dims), list(sparse.dims), list(sparse.indices.dims)
+    if (
+        any(size < 0 for size in sizes)
+        or len(sparse.values.dims) != 1
+        or sparse.values.data_type == TensorProto.STRING
+    ):
+        return f"a sparse tensor of the sizes {sizes[:8]}"
+    if sparse.indices.data_type != TensorProto.INT64 or places not in ([count], [count, len(sizes)]):
+        return f"a sparse tensor of {count} values with indices of {places[:8]}"
+    width = onnx.helper.tensor_dtype_to_np_dtype(sparse.values.data_type).itemsize
+    if math.prod(sizes) * width > _DENSE + _DENSE_OF_VALUE * count:
+        return f"a sparse tensor of {count} values in {sizes[:8]}"
+    found = onnx.numpy_helper.to_array(sparse.indices)
+    within = sizes if found.ndim == 2 else [math.prod(sizes)]
+    if found.size and ((found < 0).any() or (found >= within).any()):
+        return "a sparse tensor with indices outside of it"
+    return None
+
+
+def _problem(tensor: TensorProto) -> str | None:
+    """What is wrong with a tensor's type, sizes and values; None where nothing is."""
+    kind = tensor.data_type
+    if kind == TensorProto.UNDEFINED or kind not in TensorProto.DataType.values():
+        return f"of the unknown type {kind}"
+    if any(size < 0 for size in tensor.dims):
+        return f"of the sizes {list(tensor.dims)[:8]}"
+    count = math.prod(tensor.dims)
+    bits = _BITS.get(kind)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        if not any(entry.key == "location" and entry.value for entry in tensor.external_data):
+            return "whose values lie in a file without a name"
+        return None
+    if tensor.HasField("raw_data"):
+        width = 8 * onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize if bits is None else bits
+        wanted, found = -(-count * width // 8), len(tensor.raw_data)
+        if kind == TensorProto.STRING:
+            return "texts as raw bytes"
+        return None if found == wanted else f"with {found} bytes of {wanted}"
+    values = len(getattr(tensor, _FIELDS.get(kind, _OTHERS)))
+    wanted = count * _PARTS.get(kind, 1) if bits is None else -(-count * bits // 8)
+    return None if values == wanted else f"with {values} values of {wanted}"
+
+
+def _holders(model: onnx.ModelProto) -> Iterator[TensorProto | onnx.SparseTensorProto]:
+    """Every tensor with values, in whatever part of the model."""
+    yield from _of_graph(model.graph)
+    for function in model.functions:
+        yield from _of_nodes(function.node)
+
+
+def _of_graph(graph: onnx.GraphProto) -> Iterator[TensorProto | onnx.SparseTensorProto]:
+    yield from graph.initializer
+    yield from graph.sparse_initializer
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto | onnx.SparseTensorProto]:
+    for attribute in (each for node in nodes for each in node.attribute):
+        for name in ("t", "sparse_tensor"):
+            if attribute.HasField(name):
+                yield getattr(attribute, name)
+        yield from attribute.tensors
+        yield from attribute.sparse_tensors
+        if attribute.HasField("g"):
+            yield from _of_graph(attribute.g)
+        for graph in attribute.graphs:
+            yield from _of_graph(graph)
