@@ -197,7 +197,7 @@ def test_what_is_no_coco_is_told(tmp_path: Path, content: str) -> None:
 def test_too_large_a_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _write(tmp_path)
     monkeypatch.setattr(coco_module, "MAX_BYTES", 100)
-    with pytest.raises(DataError, match="annotations of at most"):
+    with pytest.raises(DataError, match="larger than 0 MB"):
         open_data(path)
 
 

@@ -111,7 +111,7 @@ def test_a_class_without_a_name_is_told(tmp_path: Path) -> None:
         ("names: {1: cat}", "names of the classes in"),
         ("- 1", "names of the classes in"),
         ("names: !!python/object/apply:os.system ['true']", "valid YAML"),
-        ("x" * 1_000_001, "at most 1 MB"),
+        ("x" * 1_000_001, "larger than 1 MB"),
     ],
 )
 def test_wrong_names_are_told(tmp_path: Path, names: str, message: str) -> None:

@@ -39,22 +39,28 @@ def rewritten(path: Path, code: str, folder: str = "code") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("code", "folder"),
+    "code",
     [
-        ("torch.save(x, 'made')", "code"),
-        ("torch.\\\nsave(x, 'made')", "code"),
-        ("(torch. # comment\n      save(x, 'made'))", "code"),
-        ("if bool(torch.any(x)):\n      torch.save(x, 'made')", "code"),
-        ("torch.save(x, 'made')", "Code"),
+        "torch.save(x, 'made')",
+        "torch.\\\nsave(x, 'made')",
+        "(torch. # comment\n      save(x, 'made'))",
+        "if bool(torch.any(x)):\n      torch.save(x, 'made')",
     ],
 )
 def test_writing_files_is_found_however_it_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, folder: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    path = rewritten(tmp_path, code, folder)
+    path = rewritten(tmp_path, code)
     with pytest.raises(UntrustedFileError, match="'save'"):
         load_network(path, example=[torch.ones(2, 3).numpy()])
+    assert not (tmp_path / "made").exists()
+
+
+def test_members_are_named_as_torch_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = rewritten(tmp_path, "torch.save(x, 'made')", "Code")
+    assert "'Code/__torch__.py'" in refusal(NetworkError, path, example=[torch.ones(2, 3).numpy()]).found
     assert not (tmp_path / "made").exists()
 
 
