@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import random
 import tempfile
 import time
@@ -10,10 +11,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from compress.other_process import EndedError, Limits, OtherProcess, serve
-from fuzz.readers import READERS, Reader
+from fuzz.readers import Reader
 
 _CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from fuzz.campaign import main; main({known!r})"
 
@@ -129,18 +129,9 @@ def _kept(keep: Path, reader: Reader, content: bytes) -> Path:
 
 def main(known: str) -> None:
     """Read what each line of standard input names."""
-    from compress.references import resolve
-
-    readers = (
-        READERS if known == "fuzz.readers:READERS" else resolve(known, kind="readers", error=_no_readers())
-    )
+    module, _, name = known.partition(":")
+    readers: dict[str, Reader] = getattr(importlib.import_module(module), name)
     serve(lambda request: _answer(readers[request["reader"]], Path(request["path"])))
-
-
-def _no_readers() -> Any:
-    from compress.errors import UsageError
-
-    return UsageError
 
 
 def _answer(reader: Reader, path: Path) -> list[str]:

@@ -156,7 +156,7 @@ def torchscript() -> Corpus:
 
     traced, scripted = io.BytesIO(), io.BytesIO()
     torch.jit.save(torch.jit.trace(_network(), torch.ones(2, 4)), traced)  # type: ignore[no-untyped-call]
-    torch.jit.save(torch.jit.script(_network()), scripted)  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.script(_network()), scripted)
     return {"traced": traced.getvalue(), "scripted": scripted.getvalue()}
 
 

@@ -143,7 +143,8 @@ def _target(path: Path) -> None:
 
 def _history(path: Path) -> None:
     """A profile alone in a directory; one without its hash gets it, so that what is inside is read too."""
-    from compress.recorded import SEAL, digest
+    from compress.record import SEAL
+    from compress.recorded import digest
 
     content = path.read_bytes()
     try:

@@ -18,6 +18,7 @@ from onnx import TensorProto
 
 from compress.errors import NetworkError
 from compress.onnx_graph.axes import open_negative_axes
+from compress.onnx_graph.graph import graphs
 
 #: The field of values that are not raw, for each type.
 _FIELDS = {
@@ -38,6 +39,8 @@ _BITS = {
     for name, bits in {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}.items()
     if hasattr(TensorProto, name)
 }
+#: Far beyond every operator set's.
+_LATEST_OPSET = 1000
 #: Bytes that a sparse tensor may come to when it is written densely: so many, and so many for each of its values.
 _DENSE, _DENSE_OF_VALUE = 64 << 20, 1 << 10
 
@@ -54,6 +57,7 @@ def read_model(path: Path, *, external_data: bool = True) -> onnx.ModelProto:
     """
     try:
         model = onnx.load(str(path), load_external_data=False)
+        _check_header(model, path)
         _check_tensors(model, path)
         if external_data:
             onnx.load_external_data_for_model(model, str(path.parent))
@@ -128,6 +132,24 @@ def _whatever() -> Iterator[None]:
         raise
     except Exception:  # noqa: BLE001 - onnx and its runtime raise dozens of types, whose words come again
         return
+
+
+def _check_header(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse operator sets of no release and types of no name, which the enums of a protocol buffer may hold."""
+    for entry in model.opset_import:
+        if not 1 <= entry.version <= _LATEST_OPSET:
+            found = f"version {entry.version} of '{entry.domain[:80] or 'ai.onnx'}' in {path}"
+            raise NetworkError("an operator set of a release", found, "export it again")
+    for value in _values(model.graph):
+        kind = value.type.tensor_type.elem_type if value.type.HasField("tensor_type") else 0
+        if kind not in TensorProto.DataType.values():
+            found = f"type {kind} of '{value.name[:80]}' in {path}"
+            raise NetworkError("tensors of a known type", found, "export it again")
+
+
+def _values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    for inner in graphs(graph):
+        yield from (*inner.input, *inner.output, *inner.value_info)
 
 
 def _check_tensors(model: onnx.ModelProto, path: Path) -> None:
