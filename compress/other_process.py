@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _WAITS, _AT_LEAST_S = 10, 60.0
 
 
+_kept: dict[str, OtherProcess] = {}
+
+
 @dataclass(frozen=True)
 class Limits:
     """What one request may take.
@@ -116,6 +119,17 @@ class OtherProcess:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
+
+
+def kept(code: str) -> OtherProcess:
+    """The process that runs this code and answers one request after another; another one where it has ended.
+
+    It answers one at a time: where several threads may ask, they take turns.
+    """
+    running = _kept.get(code)
+    if running is None or not running.usable:
+        running = _kept[code] = OtherProcess(code)
+    return running
 
 
 @contextlib.contextmanager

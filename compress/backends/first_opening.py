@@ -15,7 +15,7 @@ import numpy as np
 
 from compress.backends.base import Artifact
 from compress.errors import NetworkError
-from compress.other_process import EndedError, OtherProcess, read_stored, serve, stored
+from compress.other_process import EndedError, OtherProcess, kept, read_stored, serve, stored
 
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.backends.first_opening import main; main()"
 
@@ -23,7 +23,6 @@ _CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.backends.first
 Feeds = Mapping[str, "np.ndarray[Any, Any]"]
 
 _lock = threading.Lock()
-_opener: OtherProcess | None = None
 
 
 def open_elsewhere(artifact: Artifact, feeds: Feeds | None = None) -> None:
@@ -55,10 +54,7 @@ def open_elsewhere(artifact: Artifact, feeds: Feeds | None = None) -> None:
 
 
 def _running() -> OtherProcess:
-    global _opener
-    if _opener is None or not _opener.usable:
-        _opener = OtherProcess(_CHILD)
-    return _opener
+    return kept(_CHILD)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from compress.errors import CompressError, NetworkError
-from compress.other_process import EndedError, Limits, OtherProcess, read_stored, serve, stored
+from compress.other_process import EndedError, Limits, OtherProcess, kept, read_stored, serve, stored
 
 if TYPE_CHECKING:
     from compress.network import Example
@@ -29,7 +29,6 @@ _MEMORY = 2 << 30
 _SECONDS_OF_BYTE, _MEMORY_OF_BYTE, _MEMORY_OF_EXAMPLE = 4e-6, 32, 256
 
 _lock = threading.Lock()
-_reader: OtherProcess | None = None
 
 
 def read_elsewhere(
@@ -93,10 +92,7 @@ def _named(example: Example | None) -> dict[str, Any] | None:
 
 
 def _running() -> OtherProcess:
-    global _reader
-    if _reader is None or not _reader.usable:
-        _reader = OtherProcess(_CHILD)
-    return _reader
+    return kept(_CHILD)
 
 
 # --- in the other process -----------------------------------------------------------------------------------

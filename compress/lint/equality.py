@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from compress.onnx_graph.operators import names
 from compress.onnx_graph.shapes import input_specs
-from compress.other_process import EndedError, Limits, OtherProcess, serve
+from compress.other_process import EndedError, Limits, kept, serve
 
 #: Largest difference that counts as equal, as a share of the largest output.
 TOLERANCE = 1e-5
@@ -25,7 +25,9 @@ _QUANTIZED_TOLERANCE = 5e-2  # what lies between two steps of int8 may be rounde
 _TRIED = ((2, 8), (1, 8), (2, 64), (1, 64), (1, 512), (1, 4096))
 
 #: Why outputs were not compared, for a person.
-NOT_COMPARED = "ONNX Runtime runs the original on no random batch that was tried, or not within reason; --input gives a shape"
+NOT_COMPARED = (
+    "ONNX Runtime runs the original on no random batch of those tried within reason; --input gives a shape"
+)
 
 _LARGEST_BYTES = 2**31 - 1  # protocol buffers end there
 #: Of one input.
@@ -66,14 +68,11 @@ def largest_difference(
         paths = [str(Path(folder) / name) for name in ("original", "rewritten")]
         for path, model in zip(paths, (original, rewritten), strict=True):
             Path(path).write_bytes(model.SerializeToString())
-        child = OtherProcess(_CHILD)
+        wanted = {name: list(shape) for name, shape in (shapes or {}).items()}
         try:
-            wanted = {name: list(shape) for name, shape in (shapes or {}).items()}
-            answer: float | str | None = child.ask({"paths": paths, "seed": seed, "shapes": wanted}, limits)
+            answer = kept(_CHILD).ask({"paths": paths, "seed": seed, "shapes": wanted}, limits)
         except EndedError:
             return None
-        finally:
-            child.close()
     return None if answer is None else float(answer)
 
 

@@ -58,6 +58,7 @@ def read_model(path: Path, *, external_data: bool = True) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
         _check_header(model, path)
+        _check_texts(model, path)
         _check_tensors(model, path)
         if external_data:
             onnx.load_external_data_for_model(model, str(path.parent))
@@ -145,6 +146,36 @@ def _check_header(model: onnx.ModelProto, path: Path) -> None:
         if kind not in TensorProto.DataType.values():
             found = f"type {kind} of '{value.name[:80]}' in {path}"
             raise NetworkError("tensors of a known type", found, "export it again")
+
+
+def _check_texts(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse names that are not UTF-8, which protocol buffers hand out as bytes."""
+    if any(isinstance(text, bytes) for text in _texts(model)):
+        raise NetworkError("names in UTF-8", f"others in {path}", "export it again")
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[str | bytes]:
+    yield from (model.producer_name, model.producer_version, model.domain, model.graph.name)
+    yield from (text for entry in model.metadata_props for text in (entry.key, entry.value))
+    yield from (entry.domain for entry in model.opset_import)
+    for graph in graphs(model.graph):
+        yield from _texts_of(graph.node)
+        yield from (tensor.name for tensor in graph.initializer)
+        yield from (sparse.values.name for sparse in graph.sparse_initializer)
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield value.name
+            if value.type.HasField("tensor_type"):
+                yield from (size.dim_param for size in value.type.tensor_type.shape.dim)
+    for function in model.functions:
+        yield from (function.name, function.domain, *function.input, *function.output, *function.attribute)
+        yield from (entry.domain for entry in function.opset_import)
+        yield from _texts_of(function.node)
+
+
+def _texts_of(nodes: Iterable[onnx.NodeProto]) -> Iterator[str | bytes]:
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (text for each in node.attribute for text in (each.name, each.ref_attr_name))
 
 
 def _values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
