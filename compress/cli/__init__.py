@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import sys
 from typing import Any, ClassVar
 
@@ -60,6 +61,7 @@ def compress() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; every error ends as one line on standard error and a documented exit code."""
+    _print_anything()
     try:
         return compress.main(args=arguments, prog_name="compress", standalone_mode=False) or 0
     except click.exceptions.Exit as error:
@@ -80,6 +82,13 @@ def main(arguments: list[str] | None = None) -> Any:
         return 0
     except Exception as error:  # noqa: BLE001 - the last line of defence: told in one line, with where to report it
         return _internal(error)
+
+
+def _print_anything() -> None:
+    """Let a terminal that has no sign for something show its number: a name that is not UTF-8, an ASCII terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _told(error: click.ClickException) -> str:

@@ -48,6 +48,8 @@ def read_elsewhere(
     """
     from compress.onnx_graph.files import size_of
 
+    if kind == "onnx":
+        _check_name(path)
     feeds = _named(example)
     size, given = size_of(path), sum(array.nbytes for array in (feeds or {}).values())
     limits = Limits(
@@ -74,6 +76,16 @@ def read_elsewhere(
         import compress.errors
 
         raise getattr(compress.errors, kind_of_error)(wanted, found, todo)
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that native code cannot be given."""
+    try:
+        str(path.absolute()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise NetworkError(
+            "a path in UTF-8, as ONNX Runtime takes it", ascii(str(path.absolute())), "rename it"
+        ) from error
 
 
 def _refused(path: Path, how: str, limits: Limits) -> NetworkError:
@@ -113,6 +125,10 @@ def _answer(request: dict[str, Any]) -> list[str] | None:
         return [type(error).__name__, *parts]
     except MemoryError:
         return [MemoryError.__name__]
+    except Exception as error:  # noqa: BLE001 - nothing in a stranger's file is a defect of ours
+        reason = " ".join(str(error).split())[:300]
+        found = f"{request['told']}: {type(error).__name__} {reason}"
+        return [NetworkError.__name__, "a whole file", found, "save or export the network again"]
     return None
 
 
