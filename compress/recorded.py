@@ -16,6 +16,7 @@ from compress.errors import BundleError
 from compress.json_text import json_text
 from compress.reading import read_text
 from compress.record import SEAL, Profile
+from compress.typed import check_types
 
 _AGAIN = "record it again with compress profile --out"
 
@@ -42,6 +43,7 @@ def load_recorded(path: Path) -> Profile:
                 f"a profile with sha256 {str(seal)[:12]}…", f"another content in {path}", _AGAIN
             )
         profile = Profile.from_dict(data)
+        check_types(profile)
     except (
         OSError,
         LookupError,

@@ -23,7 +23,7 @@ _CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.formats.first_
 Kind = Literal["onnx", "onnx graph", "pt2", "torchscript"]
 
 #: What reading may take for the smallest file, imports of the first time included (torch.export's are slow).
-_SECONDS: Mapping[Kind, float] = {"onnx": 10, "onnx graph": 10, "pt2": 20, "torchscript": 10}
+_SECONDS: dict[Kind, float] = {"onnx": 10, "onnx graph": 10, "pt2": 20, "torchscript": 10}
 _MEMORY = 2 << 30
 #: What each byte of a file and of its example adds to it.
 _SECONDS_OF_BYTE, _MEMORY_OF_BYTE, _MEMORY_OF_EXAMPLE = 4e-6, 32, 256

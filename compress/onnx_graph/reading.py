@@ -18,7 +18,7 @@ from onnx import TensorProto
 
 from compress.errors import NetworkError
 from compress.onnx_graph.axes import open_negative_axes
-from compress.onnx_graph.graph import graphs
+from compress.onnx_graph.graph import Graph, graphs, tensors_read
 
 #: The field of values that are not raw, for each type.
 _FIELDS = {
@@ -89,6 +89,8 @@ def check_looked_at(path: Path) -> None:
         onnx.shape_inference.infer_shapes(with_types(model), strict_mode=True, data_prop=True)
     with _whatever():
         open_here(path, optimized=True)
+    with _whatever():
+        _compute_constants(model)
 
 
 def open_here(path: Path, *, optimized: bool) -> None:
@@ -109,10 +111,34 @@ def open_here(path: Path, *, optimized: bool) -> None:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
+    with _hunger():
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _compute_constants(model: onnx.ModelProto) -> None:
+    """Compute what does not depend on an input: folding will, and a runtime that does not fold it, in each run."""
+    from compress.onnx_graph.sessions import open_session, part
+
+    graph = Graph(model)
+    known, made = set(graph.initializers), dict[str, None]()
+    for node in graph.nodes:
+        if all(name in known for name in tensors_read(node)):
+            known.update(name for name in node.output if name)
+            made.update((name, None) for name in node.output if name)
+            for name in tensors_read(node):  # what is made of it is computed, and so is it
+                made.pop(name, None)
+    if made:
+        with _hunger():
+            open_session(part(graph, list(made)), optimized=False).run(list(made), {})
+
+
+@contextmanager
+def _hunger() -> Iterator[None]:
+    """ONNX Runtime's words for too little memory as the error that it is."""
+    try:
+        yield
     except Exception as error:
-        if "allocate memory" in str(error) or "bad allocation" in str(error) or "bad_alloc" in str(error):
+        if any(words in str(error) for words in ("allocate memory", "bad allocation", "bad_alloc")):
             raise MemoryError from error
         raise
 

@@ -154,3 +154,8 @@ def test_binary_labels_are_told(tmp_path: Path) -> None:
     (root / "labels/a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="label files of text"):
         open_data(root)
+
+
+def test_names_that_repeat_each_other_are_not_written_out(tmp_path: Path) -> None:
+    levels = "\n".join(f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, 12))
+    test_wrong_names_are_told(tmp_path, f"a0: &a0 [x]\n{levels}\nnames: *a11", "names of the classes in")
