@@ -6,6 +6,7 @@ loop for ever or ask for more memory than there is. That ends the other process;
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,8 +23,15 @@ _CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.formats.first_
 #: What is read: an ONNX file that is to run here, one that is looked at alone, or one of torch's.
 Kind = Literal["onnx", "onnx graph", "pt2", "torchscript"]
 
-#: What reading may take for the smallest file, imports of the first time included (torch.export's are slow).
-_SECONDS: dict[Kind, float] = {"onnx": 10, "onnx graph": 10, "pt2": 20, "torchscript": 10}
+#: What reading takes, and which is imported before.
+_MODULES: Mapping[Kind, tuple[str, ...]] = {
+    "onnx": ("compress.formats.onnx_file", "onnxruntime"),
+    "onnx graph": ("compress.onnx_graph.shapes", "onnxruntime"),
+    "pt2": ("compress.formats.pt2",),
+    "torchscript": ("compress.formats.torchscript",),
+}
+#: What reading may take for the smallest file.
+_SECONDS: dict[Kind, float] = {"onnx": 10, "onnx graph": 10, "pt2": 15, "torchscript": 6}
 _MEMORY = 2 << 30
 #: What each byte of a file and of its example adds to it.
 _SECONDS_OF_BYTE, _MEMORY_OF_BYTE, _MEMORY_OF_EXAMPLE = 4e-6, 32, 256
@@ -66,6 +74,7 @@ def read_elsewhere(
             "batch_axis": None if batch_axis is None else dict(batch_axis),
         }
         try:
+            _running().ask({"prepare": kind})  # imports take as long as the machine needs, whatever the file
             answer = _running().ask(request, limits)
         except EndedError as error:
             raise _refused(path, str(error), limits) from error
@@ -117,6 +126,9 @@ def main() -> None:
 
 def _answer(request: dict[str, Any]) -> list[str] | None:
     """What was wrong, as the error's class and its three parts; None where nothing was."""
+    if "prepare" in request:
+        _prepare(request["prepare"])
+        return None
     try:
         _read(request)
     except CompressError as error:
@@ -130,6 +142,11 @@ def _answer(request: dict[str, Any]) -> list[str] | None:
         found = f"{request['told']}: {type(error).__name__} {reason}"
         return [NetworkError.__name__, "a whole file", found, "save or export the network again"]
     return None
+
+
+def _prepare(kind: Kind) -> None:
+    for name in _MODULES[kind]:
+        importlib.import_module(name)
 
 
 def _read(request: Mapping[str, Any]) -> None:

@@ -145,6 +145,6 @@ def test_pickles_are_bounded_before_torch_sees_them(tmp_path: Path, pickled: byt
 def test_what_never_ends_or_takes_all_memory_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
 ) -> None:
-    monkeypatch.setitem(first_reading._SECONDS, "torchscript", 4)
+    monkeypatch.setitem(first_reading._SECONDS, "torchscript", 2)
     path = rewritten(tmp_path, code)
     assert told in str(refusal(NetworkError, path, example=[torch.ones(2, 3).numpy()]))
