@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from compress.hosts.base import Host
     from compress.record import Profile
 
+#: How the word about a build begins that could not be made or run.
+_FAILED = "failed:"
+
 #: What a candidate's reports call the recipe, by its identity, that made the same file before it.
 _TWIN = "same_build"
 
@@ -103,10 +106,16 @@ class Attempts:
             "versions": versions(),
         }
 
-    def recorded(self, recipe: Recipe, history: History) -> Candidate | None:
-        """What an interrupted run measured of a recipe already; None where it is to be tried."""
+    def recorded(self, recipe: Recipe, history: History, *, retry_failed: bool = False) -> Candidate | None:
+        """What an interrupted run measured of a recipe already; None where it is to be tried.
+
+        Args:
+            recipe: Which.
+            history: The run's.
+            retry_failed: Whether one that could not be made or run is to be tried again.
+        """
         found = history.kept(recipe)
-        if found is None:
+        if found is None or (retry_failed and (found.rejected or "").startswith(_FAILED)):
             return None
         if first_look.is_outdated(found, self.rival(history)) or is_half_timed(found, history, self.limits):
             return None
@@ -194,7 +203,7 @@ class Attempts:
             if recipe == ORIGINAL:
                 raise
             told = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
-            return Candidate(recipe, rejected=f"failed: {told}", reports=context.reports)
+            return Candidate(recipe, rejected=f"{_FAILED} {told}", reports=context.reports)
         file = str(artifact.path.relative_to(history.directory))
         reports = dict(context.reports)
         if profile.accuracy is not None and not inside_margin(profile.accuracy.drop, self.limits.max_drop):

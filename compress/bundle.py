@@ -28,6 +28,7 @@ from compress.closing import Closing
 from compress.errors import BundleError, DataError, OutputError
 from compress.json_text import json_text
 from compress.onnx_graph.files import copy_to, files_of, sha256_of
+from compress.own_directories import own_directory, remove_own
 from compress.recipe import Recipe
 from compress.record import Profile
 from compress.tensors import TensorSpec
@@ -42,8 +43,9 @@ if TYPE_CHECKING:
 #: Version of the layout and of manifest.json.
 SCHEMA = 1
 MANIFEST = "manifest.json"
-#: As sha256sum(1) writes and reads it: every file but itself and the manifest.
+#: As sha256sum(1) writes and reads it: every file but itself. Its own hash stands for the whole bundle.
 SUMS = "SHA256SUMS"
+PROFILE = "profile.json"
 
 
 class Bundle(Closing):
@@ -204,7 +206,7 @@ class Stream:
 
 
 def load_bundle(path: str | os.PathLike[str]) -> Bundle:
-    """Read a bundle and check every file against its sha256.
+    """Read a bundle and check every file against its sha256, and the manifest and the profile against their schemas.
 
     Raises:
         BundleError: There is no bundle, it is damaged, or it is of a later version.
@@ -221,7 +223,12 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         for name, sha256 in manifest["files"].items():
             _check_file(directory, name, sha256)
         _check_file(directory, manifest["artifact"]["file"], manifest["artifact"]["sha256"])
-        profile = Profile.from_dict(_read_json(directory / "profile.json"))
+        _check_form(manifest, "manifest", directory / MANIFEST)
+        if SUMS not in manifest["files"]:  # which does not hold for bundles of a former version
+            _check_sums(directory, manifest["files"])
+        measured = _read_json(directory / PROFILE)
+        _check_form(measured, "profile", directory / PROFILE)
+        profile = Profile.from_dict(measured)
         recipe = Recipe.from_file(directory / "recipe.toml")
         return Bundle(directory, manifest, profile, recipe)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -271,31 +278,33 @@ def _write_whole(
     recipe: Recipe,
     further: Mapping[str, str | bytes],
 ) -> None:
-    staging = beside(out, ".staging")
+    whole_out, place = out.resolve(), own_directory(beside(out, ".staging"))
+    staging, aside = place / "new", place / "replaced"
+    _return(aside, whole_out)  # an earlier run was killed while it replaced the bundle
     shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    staging.mkdir()
     try:
         copy_to(artifact, staging)
         contents: dict[str, str | bytes] = {
-            "profile.json": json_text(profile.to_dict(), indent=1),
+            PROFILE: json_text(profile.to_dict(), indent=1),
             "recipe.toml": recipe.to_toml(),
             **further,
         }
         for name, content in contents.items():
             _write(staging / name, content)
-        copied = (part.relative_to(artifact.parent).as_posix() for part in files_of(artifact))
-        sums = sorted([*contents, *copied])
-        contents[SUMS] = "".join(f"{_sha256(staging / name)}  {name}\n" for name in sums)
-        _write(staging / SUMS, contents[SUMS])
         whole = {
             "schema": SCHEMA,
             **manifest,
             "files": {name: sha256_of(staging / name) for name in contents},
         }
-        (staging / MANIFEST).write_text(json_text(whole, indent=2), encoding="utf-8")
-        _move_into_place(staging, out.resolve())
+        _write(staging / MANIFEST, json_text(whole, indent=2))
+        copied = (part.relative_to(artifact.parent).as_posix() for part in files_of(artifact))
+        sums = sorted([*contents, *copied, MANIFEST])
+        _write(staging / SUMS, "".join(f"{_sha256(staging / name)}  {name}\n" for name in sums))
+        _move_into_place(staging, whole_out, aside)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        _return(aside, whole_out)
+        remove_own(place)
 
 
 def _write(path: Path, content: str | bytes) -> None:
@@ -337,7 +346,7 @@ def check_replaceable(out: Path) -> None:
             "name a new directory: --out build",
         )
     if out.is_dir():
-        if (out / MANIFEST).exists() or not any(out.iterdir()):
+        if _is_bundle(out) or not any(out.iterdir()):
             return
         raise OutputError(
             "a new directory, or a bundle to replace", f"{out}: other files", "choose another --out"
@@ -346,20 +355,26 @@ def check_replaceable(out: Path) -> None:
         raise OutputError("a directory", f"{out}: a file", "choose another --out")
 
 
-def _move_into_place(staging: Path, out: Path) -> None:
-    if not out.exists():
-        staging.rename(out)
-        return
-    # A directory cannot be replaced in one step: the old bundle steps aside, and returns if the new one cannot come.
-    aside = out.with_name(out.name + ".replaced")
-    shutil.rmtree(aside, ignore_errors=True)
-    out.rename(aside)
+def _is_bundle(directory: Path) -> bool:
+    """Whether a directory holds a bundle, be it damaged; other programs write a manifest.json too."""
     try:
-        staging.rename(out)
-    except OSError:
+        manifest = _read_json(directory / MANIFEST)
+    except BundleError:
+        return (directory / SUMS).is_file() and (directory / PROFILE).is_file()
+    return {"schema", "artifact", "files"} <= manifest.keys()
+
+
+def _move_into_place(staging: Path, out: Path, aside: Path) -> None:
+    # A directory cannot be replaced in one step: the old bundle steps aside, and returns if the new one cannot come.
+    if out.exists():
+        out.rename(aside)
+    staging.rename(out)
+
+
+def _return(aside: Path, out: Path) -> None:
+    """Put back the bundle that stepped aside for one that did not come."""
+    if aside.exists() and not out.exists():
         aside.rename(out)
-        raise
-    shutil.rmtree(aside)
 
 
 def _check_file(directory: Path, name: str, sha256: str) -> None:
@@ -372,6 +387,33 @@ def _check_file(directory: Path, name: str, sha256: str) -> None:
         raise BundleError(f"'{name}' in the bundle", f"no such file in {directory}", "copy or build it again")
     if sha256_of(path) != sha256:
         raise BundleError(f"{path} with sha256 {sha256[:12]}…", "another content", "copy or build it again")
+
+
+def _check_form(data: dict[str, Any], schema: str, path: Path) -> None:
+    from compress.schemas.checking import fault_in
+
+    fault = fault_in(data, schema)
+    if fault is not None:
+        raise BundleError(f"a {schema} written by compress", f"{path}: {fault}", "copy or build it again")
+
+
+def _check_sums(directory: Path, files: Mapping[str, str]) -> None:
+    """Make sure that the list for sha256sum holds the manifest as it is, and every file that the manifest names."""
+    try:
+        lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"'{SUMS}' in the bundle", f"{directory}: {error}", "copy or build it again"
+        ) from error
+    sums = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+    missing = next((name for name in (MANIFEST, *files) if name not in sums), None)
+    if missing is not None:
+        raise BundleError(f"'{missing}' in {SUMS}", f"no such line in {directory}", "copy or build it again")
+    if _sha256(directory / MANIFEST) != sums[MANIFEST]:
+        path = directory / MANIFEST
+        raise BundleError(
+            f"{path} with sha256 {sums[MANIFEST][:12]}…", "another content", "copy or build it again"
+        )
 
 
 def _inside(name: str) -> bool:

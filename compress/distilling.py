@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,6 +16,7 @@ from compress.metrics.outcomes import Outcomes
 from compress.network import Network, load_network
 from compress.onnx_graph.files import sha256_of
 from compress.onnx_graph.layers import layers, totals
+from compress.own_directories import kept_until_done, remove_own
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.progress import Reporter
 from compress.recipe import Step
@@ -28,7 +28,6 @@ from compress.task import MetricChoice, Task, load_task
 from compress.techniques import load_technique
 from compress.techniques.base import Context
 from compress.tensors import TensorSpec, fixed_batch
-from compress.writing import written_safely
 
 if TYPE_CHECKING:
     import torch
@@ -173,7 +172,8 @@ def distill(
     context = Context(
         task.calls, load_target("cpu"), seed, directory=partial, reporter=reporter, original=teacher
     )
-    after = technique.apply(before, context)
+    with kept_until_done(partial):
+        after = technique.apply(before, context)
 
     from compress.training.processes import joined
 
@@ -183,8 +183,7 @@ def distill(
         reporter.stage("measuring accuracy")
         networks = measured({"teacher": teacher, "student before": before, "student after": after}, task)
         save_network(after, path)
-        with written_safely(partial):
-            shutil.rmtree(partial, ignore_errors=True)
+        remove_own(partial)
         done = Distilled(path, sha256_of(path), networks, context.reports["distill"])
     result: Distilled = processes.told(done)
     return result

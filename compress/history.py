@@ -1,7 +1,9 @@
 """What a run has measured so far, on disk at once, so that a killed run goes on where it was.
 
 A run lives in ``<out>.partial/`` beside the bundle it will become: ``run.json`` says what the measurements belong
-to, ``history.jsonl`` has one line per candidate, ``candidates/`` their files. A lock keeps a second run out.
+to, ``history.jsonl`` has one line per candidate, ``candidates/`` their files. A lock keeps a second run out. Nothing in
+it is believed unchecked: the directory carries this user's mark (:mod:`compress.own_directories`), and what is read
+back carries the hash of its content; what does not is measured again.
 """
 
 from __future__ import annotations
@@ -13,15 +15,19 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from compress.backends.base import Artifact
 from compress.errors import OutputError
 from compress.json_text import json_text
 from compress.onnx_graph.files import sha256_of
+from compress.own_directories import MARK, own_directory, remove_own
 from compress.recipe import Recipe
 from compress.record import Profile
-from compress.writing import written_safely
+from compress.sealed_json import sealed_line, unsealed
+from compress.writing import replaced_whole, written_safely
+
+_LOCK = "lock"
 
 
 @dataclass(frozen=True)
@@ -79,36 +85,23 @@ class History:
     Attributes:
         candidates: What this run tried or took over, in its own order; the original first.
         resumed: How many of them an earlier, unfinished run had recorded.
+        damaged: How many records of an earlier run were not as they had been written; they are measured again.
 
     Raises:
-        OutputError: The directory cannot be written, or another run is at work in it.
+        OutputError: The directory cannot be written, was not made by compress, or another run is at work in it.
     """
 
     def __init__(self, directory: Path, key: dict[str, Any]) -> None:
         self.directory = directory
         self.candidates: list[Candidate] = []
         self.resumed = 0
+        self.damaged = 0
         self._kept: dict[str, Candidate] = {}
         self._key = json.loads(json_text(key))  # As it is read back: with lists where there were tuples.
-        self._lock: IO[str] | None = None
+        self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        try:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.directory / "lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OutputError(
-                "a directory no other run is using",
-                f"{self.directory}: locked by another compress",
-                "wait for it, or choose another --out",
-            ) from error
-        except OSError as error:
-            raise OutputError(
-                "a directory to write to",
-                f"{self.directory}: {error.strerror}",
-                "free space or permissions there, or choose another place",
-            ) from error
+        self._lock = _locked(self.directory)
         if self._stored_key() != self._key:
             self._start_anew()
         # Where one was tried again, what was recorded last.
@@ -116,10 +109,11 @@ class History:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
         if not self.candidates and not self._kept:
             self.remove()
+        if self._lock is not None:
+            os.close(self._lock)  # the last of all: who waits for it finds nothing half removed
+            self._lock = None
 
     def find(self, recipe: Recipe) -> Candidate | None:
         """What this run has of a recipe; None where it did not try it."""
@@ -161,7 +155,7 @@ class History:
         Raises:
             OutputError: The disk is full, or the directory is gone.
         """
-        line = json_text(candidate.to_dict()) + "\n"
+        line = sealed_line(candidate.to_dict()) + "\n"
         with (
             written_safely(self.directory),
             (self.directory / "history.jsonl").open("a", encoding="utf-8") as file,
@@ -179,10 +173,10 @@ class History:
     def keep_reference(self, fastest: Mapping[int, Artifact]) -> None:
         """Keep which fp32 ratios refer to at each batch size; see :class:`compress.hosts.base.Reference`."""
         kept = {batch: {**asdict(each), "path": str(each.path)} for batch, each in fastest.items()}
-        with written_safely(self.directory):
-            partial = self.directory / "reference.json.partial"
-            partial.write_text(json_text(kept, indent=2), encoding="utf-8")
-            partial.replace(self.directory / "reference.json")
+        with replaced_whole(self.directory / "reference.json") as written:
+            written.write_text(
+                sealed_line({str(batch): each for batch, each in kept.items()}), encoding="utf-8"
+            )
 
     def reference(self) -> dict[int, Artifact]:
         """What :meth:`keep_reference` kept; empty where there is nothing."""
@@ -192,7 +186,7 @@ class History:
             return {}
 
     def _reference(self) -> dict[int, Artifact]:
-        kept = json.loads((self.directory / "reference.json").read_text(encoding="utf-8"))
+        kept = unsealed((self.directory / "reference.json").read_bytes())
         return {int(batch): Artifact(**{**each, "path": Path(each["path"])}) for batch, each in kept.items()}
 
     def _reference_is_intact(self) -> bool:
@@ -210,43 +204,78 @@ class History:
 
     def remove(self) -> None:
         """Delete the run's directory: it became a bundle, or nothing came of it."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        remove_own(self.directory)
 
     def _stored_key(self) -> dict[str, Any] | None:
         try:
-            stored: dict[str, Any] = json.loads((self.directory / "run.json").read_text(encoding="utf-8"))
+            return unsealed((self.directory / "run.json").read_bytes())
         except (OSError, ValueError):
             return None
-        return stored
 
     def _start_anew(self) -> None:
         with written_safely(self.directory):
             for entry in self.directory.iterdir():
-                if entry.is_dir():
+                if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
-                elif entry.name != "lock":
+                elif entry.name not in (_LOCK, MARK):
                     entry.unlink()
-            partial = self.directory / "run.json.partial"
-            partial.write_text(json_text(self._key, indent=2, sort_keys=True), encoding="utf-8")
-            partial.replace(self.directory / "run.json")
+        with replaced_whole(self.directory / "run.json") as written:
+            written.write_text(sealed_line(self._key), encoding="utf-8")
 
     def _read(self) -> Iterator[Candidate]:
         path = self.directory / "history.jsonl"
         if not path.exists():
             return
         whole = []
-        for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        for line in path.read_bytes().splitlines(keepends=True):
             try:
-                candidate = Candidate.from_dict(json.loads(line))
-            except (ValueError, KeyError, TypeError):
-                continue  # A line cut short by a kill: that candidate is measured again.
-            if self._intact(candidate):
+                candidate = Candidate.from_dict(unsealed(line))
+                intact = self._intact(candidate)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                intact = False
+            if intact:
                 whole.append(line)
                 yield candidate
-        path.write_text("".join(whole), encoding="utf-8")
+            elif line.endswith(b"\n"):  # else a kill cut it short
+                self.damaged += 1
+        with replaced_whole(path) as written:
+            written.write_bytes(b"".join(whole))
 
     def _intact(self, candidate: Candidate) -> bool:
         if candidate.profile is None:
             return True
         path = self.path_of(candidate)
-        return path.exists() and sha256_of(path) == candidate.profile.artifact_sha256
+        if not path.is_file() or not path.resolve().is_relative_to(self.directory.resolve()):
+            return False
+        return sha256_of(path) == candidate.profile.artifact_sha256
+
+
+def _locked(directory: Path) -> int:
+    """The open file of a run's lock, held by this process alone.
+
+    Raises:
+        OutputError: As :class:`History`.
+    """
+    while True:
+        own_directory(directory)
+        with written_safely(directory):
+            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise OutputError(
+                "a directory no other run is using",
+                f"{directory}: locked by another compress",
+                "wait for it, or choose another --out",
+            ) from error
+        if _is_there(directory / _LOCK, lock):
+            return lock
+        os.close(lock)  # whoever had it has removed it meanwhile
+
+
+def _is_there(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file))
+    except FileNotFoundError:
+        return False

@@ -25,6 +25,7 @@ from compress.metrics.selection import judging_notes
 from compress.network import Network
 from compress.onnx_graph.layers import layers, totals
 from compress.profiling.accuracy import evidence_notes
+from compress.profiling.kept_outputs import KeptOutputs
 from compress.progress import Reporter
 from compress.recipe import Recipe
 from compress.search import ORIGINAL, most_candidates, propose
@@ -118,6 +119,7 @@ def optimize(
     state: Mapping[str, str] | None = None,
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
+    retry_failed: bool = False,
     reporter: Reporter | None = None,
 ) -> Result:
     """Find the fastest build of a trained network for a target that keeps its accuracy.
@@ -158,6 +160,7 @@ def optimize(
             over whole streams. States begin at zero, or at their value in the data. None where no state is carried.
         image_options: How images are resized and normalised.
         seed: Of every random choice.
+        retry_failed: Try builds again that could not be made or run before an interruption; False takes it as known.
         reporter: Receives the progress.
 
     Returns:
@@ -223,6 +226,9 @@ def optimize(
 
     with machine, History(beside(out, ".partial"), run.key()) as history:
         history.forget_without(ORIGINAL)
+        KeptOutputs(history.outputs).forget_damaged()
+        if history.damaged:
+            reporter.note(_damaged_note(history.damaged))
         trains = task.training is not None
         prunable, providers = _prunable(network), rivals.providers
         most = most_candidates(
@@ -249,7 +255,7 @@ def optimize(
             providers=providers,
             provable=not few,
         ):
-            candidate = run.recorded(recipe, history)
+            candidate = run.recorded(recipe, history, retry_failed=retry_failed)
             if candidate is None and best.candidates and budget.over:
                 stopped = (budget.stopped(recipe),)
                 break
@@ -264,6 +270,8 @@ def optimize(
         choice, candidates, resumed = best.finish(stopped), tuple(best.candidates), history.resumed
         if choice.candidate is not None:
             history.remove()
+        else:
+            known = (*known, _kept_note(history))
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
     told = (
@@ -274,6 +282,18 @@ def optimize(
         *stopped,
     )
     return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
+
+
+def _kept_note(history: History) -> str:
+    return (
+        f"what was measured is kept in {history.directory}: the same command with other limits takes it over; "
+        "delete that directory to measure anew"
+    )
+
+
+def _damaged_note(count: int) -> str:
+    records = "a record" if count == 1 else f"{count} records"
+    return f"{records} of the interrupted run had changed on disk: what they told of is measured again"
 
 
 def _with_input_shapes(target: Target, network: Network, task: Task, asked: Asked | None) -> Target:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from compress.hosts.base import Build, Reference
 from compress.loading import load_for
 from compress.network import Network
 from compress.onnx_graph.files import sha256_of
+from compress.own_directories import kept_until_done, remove_own
 from compress.progress import Reporter
 from compress.pruning.probes import quantized
 from compress.recipe import Recipe, Step
@@ -212,8 +212,10 @@ def prune(
 
     from compress.training.processes import joined
 
-    kept = path.with_name(path.name + ".partial")
-    with connect(deployment, seconds, told=reporter.stage) as host:
+    with (
+        kept_until_done(path.with_name(path.name + ".partial")) as kept,
+        connect(deployment, seconds, told=reporter.stage) as host,
+    ):
         context = Context(
             task.calls,
             deployment,
@@ -235,7 +237,7 @@ def prune(
             reporter.stage("measuring latency")
             times = _latency(network, smaller, precision, host, deployment, task, threads)
             save_network(smaller, path)
-            shutil.rmtree(kept, ignore_errors=True)
+            remove_own(kept)
             warnings = () if recovery is not None else _untrained(networks[-1])
             done = Pruned(
                 path, sha256_of(path), recipe, deployment.name, networks, times, context.reports, warnings

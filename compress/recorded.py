@@ -6,16 +6,16 @@ refused rather than compared with.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from pathlib import Path
 from typing import Any
 
 from compress.errors import BundleError
-from compress.json_text import json_text
 from compress.reading import read_text
-from compress.record import SEAL, Profile
+from compress.record import Profile
+from compress.sealed_json import SEAL, digest
+from compress.sealed_json import sealed as sealed_content
 from compress.typed import check_types
 
 _AGAIN = "record it again with compress profile --out"
@@ -23,8 +23,7 @@ _AGAIN = "record it again with compress profile --out"
 
 def sealed(profile: Profile) -> dict[str, Any]:
     """The profile as JSON holds it, with the hash of its content."""
-    data: dict[str, Any] = json.loads(json_text(profile.to_dict()))
-    return {**data, SEAL: digest(data)}
+    return sealed_content(profile.to_dict())
 
 
 def load_recorded(path: Path) -> Profile:
@@ -82,8 +81,3 @@ def _check_in_bundle(path: Path) -> None:
 
     if not (path.parent / MANIFEST).is_file() or path.name not in load_bundle(path.parent).manifest["files"]:
         raise BundleError("a profile with its sha256", f"none in {path}", _AGAIN)
-
-
-def digest(data: dict[str, Any]) -> str:
-    """The sha256 of a profile's content as JSON holds it, without the hash itself."""
-    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -27,19 +27,22 @@ def is_reference(text: str) -> bool:
 
 @contextmanager
 def working_directory_importable() -> Iterator[None]:
-    """Modules in the working directory can be imported inside the block, as under ``python -m``.
+    """Modules in the working directory can be imported inside the block, where nothing that is installed has the name.
 
     An installed console script does not have the working directory on ``sys.path``. Calls into the user's
-    code belong in such a block too, because a function may import its neighbours only when it is called.
+    code belong in such a block too, because a function may import its neighbours only when it is called. The directory
+    is searched last: a file of it never stands in for a module that we or a library import.
     """
     here = str(Path.cwd())
-    sys.path.insert(0, here)
+    sys.path.append(here)
     importlib.invalidate_caches()
     try:
         yield
     finally:
         if here in sys.path:
-            sys.path.remove(here)
+            sys.path.reverse()
+            sys.path.remove(here)  # the last one is ours
+            sys.path.reverse()
 
 
 def resolve(reference: str, *, kind: str, error: type[UsageError]) -> object:

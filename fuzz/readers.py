@@ -143,8 +143,7 @@ def _target(path: Path) -> None:
 
 def _history(path: Path) -> None:
     """A profile alone in a directory; one without its hash gets it, so that what is inside is read too."""
-    from compress.record import SEAL
-    from compress.recorded import digest
+    from compress.sealed_json import SEAL, digest
 
     content = path.read_bytes()
     try:

@@ -1,10 +1,16 @@
 from __future__ import annotations
 
+import contextlib
+import copy
+import errno
+import hashlib
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +18,7 @@ import pytest
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.bundle import beside, check_replaceable, load_bundle, write_bundle
 from compress.errors import BundleError, DataError, OutputError
+from compress.own_directories import own_directory
 from compress.recipe import Recipe
 from tests.graphs import classifier, samples
 from tests.records import profile
@@ -141,3 +148,121 @@ def test_what_is_kept_beside_a_directory_is_beside_it_whatever_way_leads_there(t
     (tmp_path / "link").symlink_to(tmp_path / "real")
     for way in ("real", "link", "real/inner/..", "real/"):
         assert beside(tmp_path / way, ".partial") == tmp_path / "real.partial"
+
+
+@pytest.mark.parametrize("name", ["build.staging", "build.partial", "build.replaced"])
+def test_directories_of_the_users_beside_a_bundle_stay(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "mine").write_text("mine")
+    for _ in range(2):  # written, and replaced
+        with contextlib.suppress(OutputError):
+            written(tmp_path)
+    assert (tmp_path / name / "mine").read_text() == "mine"
+
+
+def test_a_bundle_that_stepped_aside_for_a_killed_run_comes_back(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    place = own_directory(tmp_path / f"{path.name}.staging")
+    path.rename(place / "replaced")  # killed here
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("compress.bundle._write", _full)
+        with pytest.raises(OutputError):
+            written(tmp_path)
+    with load_bundle(path) as bundle:
+        assert bundle.profile == profile()
+    assert not place.exists()
+
+
+def _full(path: Path, content: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+
+def resealed(path: Path) -> None:
+    """Let the list of hashes say what the files are now, as one who changes a bundle would."""
+    names = [line.partition("  ")[2] for line in (path / "SHA256SUMS").read_text().splitlines()]
+    lines = [f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (path / "SHA256SUMS").write_text("".join(lines))
+
+
+def places(value: object, place: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
+    yield place
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inner:
+        yield from places(each, (*place, key))
+
+
+@pytest.mark.parametrize(
+    "change", [{"reason": "faster"}, {"options": {}}, {"notes": ["good"]}, {"complete": True}]
+)
+def test_a_manifest_that_was_changed_is_seen(tmp_path: Path, change: dict[str, object]) -> None:
+    path = written(tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps({**manifest, **change}))
+    with pytest.raises(BundleError, match=r"manifest\.json with sha256"):
+        load_bundle(path)
+    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=path, capture_output=True, text=True)
+    assert "manifest.json: FAILED" in done.stdout
+
+
+@pytest.mark.parametrize("left_out", ["manifest.json", "recipe.toml"])
+def test_the_list_of_hashes_is_whole(tmp_path: Path, left_out: str) -> None:
+    path = written(tmp_path)
+    lines = (path / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (path / "SHA256SUMS").write_text("".join(line for line in lines if not line.endswith(f"  {left_out}\n")))
+    with pytest.raises(BundleError, match=f"'{left_out}' in SHA256SUMS"):
+        load_bundle(path)
+    (path / "SHA256SUMS").unlink()
+    with pytest.raises(BundleError, match="'SHA256SUMS' in the bundle"):
+        load_bundle(path)
+
+
+def refusal(path: Path) -> str:
+    try:
+        load_bundle(path).close()
+    except BundleError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "profile.json"])
+@pytest.mark.parametrize("wrong", [None, "x", -1.5, [], {}, True], ids=str)
+def test_whatever_stands_in_json_it_is_refused_in_one_line_or_fits(
+    tmp_path: Path, name: str, wrong: object
+) -> None:
+    path = written(tmp_path)
+    whole = json.loads((path / name).read_text())
+    refused = 0
+    for place in places(whole):
+        changed = copy.deepcopy(whole)
+        holder: Any = changed
+        for key in place[:-1]:
+            holder = holder[key]
+        if place:
+            holder[place[-1]] = wrong
+        else:
+            changed = wrong
+        (path / name).write_text(json.dumps(changed))
+        if name == "profile.json":
+            manifest = json.loads((path / "manifest.json").read_text())
+            manifest["files"][name] = hashlib.sha256((path / name).read_bytes()).hexdigest()
+            (path / "manifest.json").write_text(json.dumps(manifest))
+        resealed(path)
+        told = refusal(path)
+        assert "\n" not in told
+        refused += bool(told)
+    assert refused > 10
+
+
+def test_a_directory_with_the_manifest_of_another_program_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build" / "manifest.json").write_text('{"manifest_version": 3, "name": "an extension"}')
+    with pytest.raises(OutputError, match="other files"):
+        check_replaceable(tmp_path / "build")
+
+
+def test_a_damaged_bundle_is_replaced(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    (path / "manifest.json").write_text("{")
+    check_replaceable(path)
+    with load_bundle(written(tmp_path)) as bundle:
+        assert bundle.recipe == Recipe("int8")

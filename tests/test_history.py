@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -157,3 +158,50 @@ def test_space_and_permission_are_asked_for_where_they_are_missing(number: int, 
     with pytest.raises(OutputError, match=told) as raised, written_safely(Path("out")):
         raise OSError(number, os.strerror(number))
     assert ("space" in str(raised.value)) is (number == errno.ENOSPC)
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "run.json", "reference.json"])
+def test_one_changed_bit_is_measured_again(tmp_path: Path, name: str) -> None:
+    with History(tmp_path / "run", KEY) as history:
+        history.record(measured(history))
+        history.keep_reference({1: Artifact(tmp_path / "fp32.onnx", "0" * 64, 5, "onnxruntime", {})})
+    path = tmp_path / "run" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with History(tmp_path / "run", KEY) as again:
+        if name == "reference.json":
+            again.forget_without(RECIPE)
+        assert again.kept(RECIPE) is None
+        assert again.damaged == (name == "history.jsonl")
+
+
+def test_a_file_outside_of_the_run_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    with History(tmp_path / "run", KEY) as history:
+        candidate = measured(history)
+        outside = tmp_path / "elsewhere.onnx"
+        outside.write_bytes(history.path_of(candidate).read_bytes())
+        history.record(replace(candidate, file="../elsewhere.onnx"))
+    with History(tmp_path / "run", KEY) as again:
+        assert again.kept(RECIPE) is None
+        assert again.damaged == 1
+
+
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    with History(tmp_path / "run", KEY) as history:
+        history.record(measured(history))
+    (tmp_path / "run" / "lock").unlink()
+    (tmp_path / "run" / "lock").symlink_to(mine)
+    with pytest.raises(OutputError), History(tmp_path / "run", KEY):
+        pass
+    assert mine.read_text() == "mine"
+
+
+def test_a_directory_of_another_making_is_not_a_run(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match="did not make"), History(tmp_path / "run", KEY):
+        pass
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"

@@ -89,7 +89,7 @@ def test_ships_what_it_measured(built: Any) -> None:
     assert int8.peak_memory_mb is not None
     check = [sys.executable, str(result.bundle.path / "selfcheck.py")]
     told = subprocess.run(check, capture_output=True, text=True, timeout=120).stdout
-    assert told.startswith("pass: 10 files, scores within 0 of "), told
+    assert told.startswith("pass: 11 files, scores within 0 of "), told
 
 
 def test_bundle_says_where_it_comes_from(built: Any) -> None:
@@ -321,6 +321,31 @@ def test_interrupted_run_goes_on_where_it_was(files: Path, tmp_path: Path) -> No
     again = run(files, tmp_path / "build")
     assert again.resumed == 2
     assert len({entry.recipe.identity for entry in again.candidates}) == len(again.candidates)
+
+
+@pytest.mark.parametrize("retry", [False, True])
+def test_a_build_that_failed_is_tried_again_where_that_is_asked(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retry: bool
+) -> None:
+    recipes = [Recipe("int8", (Step("quantize"),)), Recipe("fp16", (Step("cast"),))]
+    with monkeypatch.context() as patched:
+        patched.setattr("compress.techniques.quantize.Quantize.apply", _out_of_memory)
+        with pytest.raises(KilledError):
+            run(files, tmp_path / "build", recipes=recipes, reporter=KillAfter(2))
+    again = run(files, tmp_path / "build", recipes=recipes, retry_failed=retry)
+    int8 = next(entry for entry in again.candidates if entry.recipe.name == "int8")
+    assert (int8.profile is not None) == retry
+    assert retry or int8.rejected == "failed: MemoryError: no memory just now"
+
+
+def _out_of_memory(*_: object) -> None:
+    raise MemoryError("no memory just now")
+
+
+def test_what_is_kept_of_a_run_without_a_bundle_is_told(files: Path, tmp_path: Path) -> None:
+    result = run(files, tmp_path / "build", recipes=[Recipe("fp16", (Step("cast"),))], max_size=1e-6)
+    assert result.bundle is None
+    assert any(f"is kept in {tmp_path / 'build.partial'}" in note for note in result.notes)
 
 
 def test_kill_9_loses_nothing(files: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -9,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import compress
 from compress.errors import DataError, MetricError
+from compress.onnx_graph.files import save_model
 from compress.references import is_reference, resolve, working_directory_importable
+from tests.graphs import classifier
 
 
 @pytest.fixture
@@ -92,3 +97,38 @@ def test_a_module_that_fails_is_one_line_with_its_cause(project: Path, body: str
 def test_a_missing_name_gets_the_nearest() -> None:
     with pytest.raises(DataError, match="did you mean OrderedDict"):
         resolve("collections:OrderedDic", kind="a class", error=DataError)
+
+
+def test_a_file_of_the_working_directory_stands_in_for_no_module_that_is_installed(project: Path) -> None:
+    (project / "colorsys.py").write_text("planted = True\n")
+    sys.modules.pop("colorsys", None)
+    with working_directory_importable():
+        import colorsys
+
+        assert not hasattr(colorsys, "planted")
+    sys.modules.pop("colorsys", None)
+
+
+@pytest.mark.parametrize("command", [["--version"], ["doctor", "--json"], ["inspect", "model.onnx"]])
+def test_a_command_runs_nothing_of_the_working_directory(tmp_path: Path, command: list[str]) -> None:
+    save_model(classifier(), tmp_path / "model.onnx")
+    for name in (
+        "json",
+        "random",
+        "safetensors",
+        "torch",
+        "torchvision",
+        "onnx",
+        "numpy",
+        "pathlib",
+        "click",
+    ):
+        (tmp_path / f"{name}.py").write_text(
+            f"open('ran', 'a').write('{name} ')\nraise ImportError('{name}')\n"
+        )
+    environment = {**os.environ, "PYTHONPATH": str(Path(compress.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-m", "compress", *command], cwd=tmp_path, env=environment, capture_output=True
+    )
+    assert done.returncode in (0, 1)
+    assert not (tmp_path / "ran").exists()

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from compress.errors import BundleError
-from compress.record import SEAL, Interval
-from compress.recorded import digest, load_recorded, sealed
+from compress.record import Interval
+from compress.recorded import load_recorded, sealed
+from compress.sealed_json import SEAL, digest
 from compress.typed import check_types
 from tests.records import profile
 

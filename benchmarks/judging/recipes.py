@@ -170,7 +170,7 @@ def agreement(kind: str, y: Array, original: Array) -> float:
 
     spec = TensorSpec("y", "float32", ("batch", *y.shape[1:]))
     metric = load_metric("agreement").fitted([spec])
-    return float(100 * np.mean(np.asarray(metric.per_sample([y], None, [original]))))
+    return float(100 * metric.values(list(metric.per_sample([y], None, [original]))).mean())
 
 
 def _build(name: str, technique: str, **settings: Any) -> Build:

@@ -66,6 +66,11 @@ from compress.json_text import json_text
     help="Time after which no further build is begun: 90s, 10m or 2h. [default: 4m; no limit with --train-data or "
     "--recipe, or where engines are built]",
 )
+@click.option(
+    "--retry-failed",
+    is_flag=True,
+    help="Try builds again that failed before the interruption.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @data_options
 @network_options

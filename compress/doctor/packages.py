@@ -190,7 +190,12 @@ def _import(wanted: Wanted) -> tuple[str | None, tuple[str, ...]]:
     code += f"print('{_TOLD}' + json.dumps(getattr(module, 'get_available_providers', list)()))"
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, timeout=_SECONDS, check=False
+            # -P: nothing is imported from the working directory.
+            [sys.executable, "-P", "-c", code],
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"did not import within {_SECONDS:g} s", ()

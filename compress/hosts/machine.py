@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ class Cpu:
         cores: Physical cores that the affinity mask and the cgroup's quota leave to this process; at least 1.
         isa: Those of :data:`INFERENCE_ISA` that it has, in that order; empty where the system does not tell.
         memory_gb: 10⁹ bytes, limited by the cgroup; None where the system does not tell.
-        frequency_ghz: Maximum, else base, else the present one; None where the system does not tell.
+        frequency_ghz: Maximum, else base, else that in the maker's name for it; None where the system does not tell.
         governor: The frequency governor of the first core (``performance``, ``schedutil``); None if unknown.
     """
 
@@ -240,10 +241,9 @@ def _frequency_ghz(root: Path, info: dict[str, str]) -> float | None:
         kilohertz = _read(cpufreq / name)
         if kilohertz.isdigit() and int(kilohertz) > 0:
             return round(int(kilohertz) / 1e6, 3)
-    try:
-        return round(float(info["cpu MHz"]) / 1e3, 3) or None
-    except (KeyError, ValueError):
-        return None
+    # "cpu MHz" is the speed of this moment, which would make another machine of this one at the next run.
+    named = re.search(r"@\s*([\d.]+)\s*GHz", info.get("model name", ""))
+    return float(named[1]) if named else None
 
 
 def _onnxruntime_version() -> str | None:

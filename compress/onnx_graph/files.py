@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.onnx_graph.external_data import external_files
-from compress.writing import written_safely
+from compress.writing import replaced_whole
 
 if TYPE_CHECKING:
     import onnx
@@ -30,16 +30,16 @@ def save_model(model: onnx.ModelProto, path: Path) -> Path:
 
     from compress.onnx_graph.serialization import pieces
 
-    with written_safely(path):
-        partial = path.with_name(path.name + ".partial")
+    with replaced_whole(path) as written:
         if model.ByteSize() < _LARGEST_SINGLE_FILE:
-            with partial.open("wb") as file:
+            with written.open("wb") as file:
                 file.writelines(pieces(model))
         else:
             copy = onnx.ModelProto()
             copy.CopyFrom(model)
-            onnx.save(copy, partial, save_as_external_data=True, location=path.name + ".data")
-        partial.replace(path)
+            weights = path.name + ".data"
+            onnx.save(copy, written, save_as_external_data=True, location=weights)
+            written.with_name(weights).replace(path.with_name(weights))
     return path
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from compress.onnx_graph.files import sha256_of
+from compress.sealed_json import sealed_line, unsealed
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -29,15 +31,13 @@ class KeptOutputs:
         self._directory = directory
         self._bytes = 0
         self._full = False
+        self._sums: dict[str, str] = {}
 
     @property
     def batch_size(self) -> int | None:
         """Samples in each batch but the last; None where nothing is kept, or not all of it."""
-        try:
-            kept = json.loads((self._directory / _DONE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return None
-        return int(kept["batch_size"])
+        kept = self._kept()
+        return None if kept is None else int(kept["batch_size"])
 
     def add(self, number: int, outputs: Sequence[Array]) -> None:
         """Keep a batch's outputs; once they take too much, none are kept.
@@ -55,13 +55,14 @@ class KeptOutputs:
             return
         self._directory.mkdir(parents=True, exist_ok=True)
         for index, output in enumerate(outputs):
-            np.save(self._directory / f"{number}.{index}.npy", output)
+            path = self._directory / f"{number}.{index}.npy"
+            np.save(path, output)
+            self._sums[path.name] = sha256_of(path)
 
     @property
     def lone(self) -> frozenset[str]:
         """Names of outputs that are each of one sample as a whole; see :func:`compress.sample_axis.lone_outputs`."""
-        kept = json.loads((self._directory / _DONE).read_text(encoding="utf-8"))
-        return frozenset(kept.get("lone", ()))
+        return frozenset((self._kept() or {}).get("lone", ()))
 
     def finish(self, batch_size: int, lone: Iterable[str] = ()) -> None:
         """Say that all batches are there.
@@ -71,8 +72,8 @@ class KeptOutputs:
             lone: See :attr:`lone`.
         """
         if not self._full and self._directory.is_dir():
-            told = json.dumps({"batch_size": batch_size, "lone": sorted(lone)})
-            (self._directory / _DONE).write_text(told, encoding="utf-8")
+            told = {"batch_size": batch_size, "lone": sorted(lone), "files": self._sums}
+            (self._directory / _DONE).write_text(sealed_line(told), encoding="utf-8")
 
     def read(self, number: int, outputs: int) -> list[Array]:
         """A batch's outputs, as :meth:`add` was given them.
@@ -82,3 +83,23 @@ class KeptOutputs:
             outputs: How many outputs there are.
         """
         return [np.load(self._directory / f"{number}.{index}.npy") for index in range(outputs)]
+
+    def forget_damaged(self) -> None:
+        """Keep nothing where a file is not as it was written; the original runs again then."""
+        kept = self._kept()
+        if kept is None or not all(
+            self._is_as_written(name, sha256) for name, sha256 in kept["files"].items()
+        ):
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    def _is_as_written(self, name: str, sha256: str) -> bool:
+        try:
+            return Path(name).name == name and sha256_of(self._directory / name) == sha256
+        except OSError:
+            return False
+
+    def _kept(self) -> dict[str, Any] | None:
+        try:
+            return unsealed((self._directory / _DONE).read_bytes())
+        except (OSError, ValueError):
+            return None

@@ -7,7 +7,6 @@ the network is pruned as it was before, and several processes can train together
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
+from compress.sealed_json import sealed_line, unsealed
 from compress.training.checkpoint import add_tensors
 from compress.training.processes import joined
-from compress.writing import written_safely
+from compress.writing import replaced_whole, written_safely
 
 Decision = TypeVar("Decision")
 
@@ -40,9 +40,9 @@ def kept(path: Path | None, key: str, choose: Callable[[], Chosen]) -> Chosen:
     if path is None:
         return choose()
     try:
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = unsealed(path.read_bytes())
     except (OSError, ValueError):
-        before = {}  # None yet, or one cut short
+        before = {}  # None yet, or a damaged one
     if before.get("key") != key:
         units, told = choose()
         lists = {name: positions.tolist() for name, positions in units.items()}
@@ -76,8 +76,7 @@ def decided_together(decide: Callable[[], Decision]) -> Decision:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    partial = path.with_name(path.name + ".partial")
     with written_safely(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(content), encoding="utf-8")
-        partial.replace(path)
+    with replaced_whole(path) as written:
+        written.write_text(sealed_line(content), encoding="utf-8")

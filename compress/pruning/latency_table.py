@@ -20,7 +20,9 @@ from compress.hosts.absent import AbsentHost
 from compress.hosts.base import Build
 from compress.pruning.probes import Point, Shape, milliseconds, probe, quantized
 from compress.pruning.staircase import Staircase, points, staircase, widths
+from compress.sealed_json import sealed_line, unsealed
 from compress.versions import versions
+from compress.writing import replaced_whole, written_safely
 
 if TYPE_CHECKING:
     import onnx
@@ -246,9 +248,9 @@ class _Cache:
             key = json.dumps(bench.key(), sort_keys=True, default=str)
             self._path = bench.cache / f"latency-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
             try:
-                self._entries = json.loads(self._path.read_text(encoding="utf-8"))
+                self._entries = unsealed(self._path.read_bytes())
             except (OSError, ValueError):
-                self._entries = {}  # None yet, or one cut short: measured anew
+                self._entries = {}  # None yet, or a damaged one: measured anew
 
     def find(self, each: Wanted) -> tuple[Staircase, str] | None:
         entry = self._entries.get(repr(each.shape), None)
@@ -260,7 +262,7 @@ class _Cache:
         entry = {**found.to_dict(), "source": source, "reads": each.reads, "writes": each.writes}
         self._entries[repr(each.shape)] = entry
         if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            partial = self._path.with_suffix(".partial")
-            partial.write_text(json.dumps(self._entries), encoding="utf-8")
-            partial.replace(self._path)
+            with written_safely(self._path):
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+            with replaced_whole(self._path) as written:
+                written.write_text(sealed_line(self._entries), encoding="utf-8")

@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from compress.errors import OutputError, UnavailableError
+from compress.writing import replaced_whole
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _TIMEOUT_S = 120
@@ -44,9 +45,8 @@ def screenshot(page: Path, out: Path, width: int, height: int, *, dark: bool = F
             raise OutputError(
                 "a picture from the browser", told.strip()[-200:] or "none", "give --svg instead of --png"
             )
-        partial = out.with_name(out.name + ".partial")
-        shutil.copyfile(picture, partial)
-        partial.replace(out)
+        with replaced_whole(out) as written:
+            shutil.copyfile(picture, written)
 
 
 def run_browser(options: list[str], page: Path, scratch: Path) -> str:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from compress.reports.browser import screenshot
-from compress.writing import written_safely
+from compress.writing import replaced_whole, written_safely
 
 #: Of the plot, px; a browser draws it in the middle of nothing else.
 _PNG_SIZE = (928, 470)
@@ -18,10 +18,8 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OutputError: There is no such directory, or it cannot be written.
     """
-    with written_safely(path):
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+    with replaced_whole(path) as written:
+        written.write_text(text, encoding="utf-8")
 
 
 def write_png(path: Path, drawing: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.errors import OutputError
 from compress.training.samples import TrainingSamples
+from compress.writing import replaced_whole, written_safely
+
+#: Stands between what torch wrote and its hash, at the end of the file, where torch's reader does not mind it.
+_SEAL = b"\nsha256 "
+_SEALED = len(_SEAL) + 64
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:
@@ -56,29 +59,44 @@ def save(path: Path, state: dict[str, Any]) -> None:
     Raises:
         OutputError: It cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with written_safely(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as file:
+    with replaced_whole(path) as written:
+        with written.open("wb") as file:
             torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(
-            "space and permission to write a checkpoint",
-            f"{path}: {error.strerror or error}",
-            "free space or permissions there",
-        ) from error
+        digest = _sha256(written)
+        with written.open("ab") as file:
+            file.write(_SEAL + digest.encode())
 
 
 def load(path: Path, key: str) -> dict[str, Any] | None:
     """The state that was saved under this key; None where there is no such file, or it is of another training.
 
-    Nothing in the file is run. A damaged file counts as none: training begins anew.
+    Nothing in the file is run. A damaged file counts as none, be it by one bit: training begins anew.
     """
     try:
+        if not _is_whole(path):
+            return None
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
         return None
     return state if isinstance(state, dict) and state.get("key") == key else None
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a file ends with the hash of what comes before it; torch checks no sum of what it reads."""
+    length = path.stat().st_size - _SEALED
+    with path.open("rb") as file:
+        file.seek(max(length, 0))
+        return file.read() == _SEAL + _sha256(path, length).encode()
+
+
+def _sha256(path: Path, length: int | None = None) -> str:
+    """Of a file, or of so many bytes at its start."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        left = path.stat().st_size if length is None else length
+        while left > 0 and (block := file.read(min(left, 1 << 20))):
+            digest.update(block)
+            left -= len(block)
+    return digest.hexdigest()

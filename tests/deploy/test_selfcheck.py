@@ -55,7 +55,7 @@ def test_passes_in_one_line_and_leaves_nothing_behind(backend: str, tmp_path: Pa
     before = sorted(path.name for path in build.rglob("*"))
     done = run(build)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("pass: 8 files, scores within ")
+    assert done.stdout.startswith("pass: 9 files, scores within ")
     assert len(done.stdout.splitlines()) == 1
     assert sorted(path.name for path in build.rglob("*")) == before
 
@@ -138,7 +138,7 @@ def test_manifest_tells_the_sample_as_its_schema_has_it(tmp_path: Path) -> None:
     (output,) = manifest["sample"]["outputs"]
     largest = np.abs(np.fromfile(build / output["file"], output["dtype"])).max()
     assert output["tolerance"] == pytest.approx(0.05 * largest)
-    listed = {*manifest["files"], "model.onnx", "manifest.json"}
+    listed = {*manifest["files"], "model.onnx", "manifest.json", SUMS}
     assert listed == {str(path.relative_to(build)) for path in build.rglob("*") if path.is_file()}
 
 

@@ -46,9 +46,23 @@ def test_an_x86_processor_is_read(tmp_path: Path):
     found = cpu(write(tmp_path, {"proc/cpuinfo": X86, "proc/meminfo": "MemTotal:  1000000 kB\n"}))
     assert found.model == "Intel(R) Xeon(R) Gold 6230"
     assert found.isa == ("avx2", "avx512f", "avx512_vnni")
-    assert found.frequency_ghz == 2.1
+    assert found.frequency_ghz is None
     assert found.memory_gb == 1.0
     assert found.governor is None
+
+
+@pytest.mark.parametrize(
+    ("model", "ghz"),
+    [
+        ("Intel(R) Xeon(R) CPU @ 2.60GHz", 2.6),
+        ("Intel(R) Core(TM) i7-3770 CPU @ 3 GHz", 3.0),
+        ("AMD EPYC", None),
+    ],
+)
+def test_the_speed_of_the_moment_is_no_part_of_a_machine(tmp_path: Path, model: str, ghz: float | None):
+    for now in (800.0, 3100.0):
+        text = f"processor\t: 0\nmodel name\t: {model}\ncpu MHz\t\t: {now}\nflags\t\t: avx2\n"
+        assert cpu(write(tmp_path, {"proc/cpuinfo": text})).frequency_ghz == ghz
 
 
 def test_an_arm_board_is_named_by_its_device_tree(tmp_path: Path):
