@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -275,6 +275,11 @@ def _trace_file(
     trust_pickle: bool,
     batch_axis: Mapping[str, int] | None,
 ) -> Traced:
+    if file.format in ("pt2", "torchscript") and not trust_pickle:
+        from compress.formats.first_reading import read_elsewhere
+
+        kind: Literal["pt2", "torchscript"] = "pt2" if file.format == "pt2" else "torchscript"
+        read_elsewhere(file.path, kind, example=_arrays(example), batch_axis=batch_axis)
     from compress.trace import check_finite, trace_module
 
     if file.format == "pt2":
@@ -292,6 +297,18 @@ def _trace_file(
     module = _unwrapped(read_checkpoint(file, factory=factory, trust_pickle=trust_pickle))
     check_finite(module, str(file.path))
     return trace_module(module, _needed(example), batch_axis, other)
+
+
+def _arrays(example: Example | None) -> Example | None:
+    """The same as arrays; None where that is no example, which is told when it is used."""
+    if example is None:
+        return None
+    try:
+        if isinstance(example, Mapping):
+            return {str(name): np.asarray(array) for name, array in example.items()}
+        return [np.asarray(array) for array in example]
+    except (TypeError, ValueError):
+        return None
 
 
 def _needed(example: Example | None) -> Example:

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from compress.errors import RecipeError
+from compress.toml_reader import read_toml
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,7 @@ class Recipe:
         Raises:
             RecipeError: The file is missing, no TOML, or no recipe.
         """
-        try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise RecipeError(
-                "a recipe in TOML", f"{path}: {error}", "correct the file or the path"
-            ) from error
+        data = read_toml(path, RecipeError)
         return cls.from_dict(data, source=str(path))
 
 

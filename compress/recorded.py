@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from compress.errors import BundleError
+from compress.reading import read_text
 from compress.record import Profile
 from compress.sealed_json import SEAL, digest
 from compress.sealed_json import sealed as sealed_content
+from compress.typed import check_types
 
 _AGAIN = "record it again with compress profile --out"
 
@@ -31,7 +33,7 @@ def load_recorded(path: Path) -> Profile:
         BundleError: It is no profile, was changed after it was written, carries no hash, or contradicts itself.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_text(path))
         seal = data.pop(SEAL, None)
         if seal is None:
             _check_in_bundle(path)
@@ -40,7 +42,16 @@ def load_recorded(path: Path) -> Profile:
                 f"a profile with sha256 {str(seal)[:12]}…", f"another content in {path}", _AGAIN
             )
         profile = Profile.from_dict(data)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
+        check_types(profile)
+    except (
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
         found = f"{path}: {type(error).__name__} {error}"
         raise BundleError("a profile written by compress profile --out", found, _AGAIN) from error
     check_consistent(profile, str(path))

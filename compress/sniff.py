@@ -5,13 +5,16 @@ from __future__ import annotations
 import io
 import json
 import mmap
+import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from compress.closest import closest
 from compress.errors import NetworkError
-from compress.formats.pickles import NotAPickleError, unsafe_globals
+from compress.formats.pickle_bounds import check_bounds
+from compress.formats.pickles import NotAPickleError, Readable, unsafe_globals
 from compress.formats.zip_archive import ZipArchive, damaged
 
 Format = Literal["pt2", "torchscript", "state_dict", "pickle", "safetensors", "shards", "onnx"]
@@ -182,16 +185,39 @@ def _from_globals(path: Path, unsafe: list[str]) -> Sniffed:
 def _sniff_pickle(path: Path) -> Sniffed:
     """A file that is one or more pickles: what torch.save wrote before 1.6, or pickle.dump."""
     unsafe: set[str] = set()
+    try:
+        _each_pickle(path, lambda content: unsafe.update(unsafe_globals(content)))
+    except NotAPickleError as error:
+        raise damaged(path, f"pickle: {error}") from error
+    return _from_globals(path, sorted(unsafe))
+
+
+def check_pickles(path: Path) -> None:
+    """Refuse a file of tensors whose pickles would take more than their bytes are worth.
+
+    Args:
+        path: Of a state dict that is no safetensors file.
+
+    Raises:
+        NetworkError: One of them would.
+    """
+    try:
+        if zipfile.is_zipfile(path):
+            with ZipArchive(path) as archive:
+                check_bounds(io.BytesIO(archive.read("data.pkl")))
+        else:
+            _each_pickle(path, check_bounds)
+    except NotAPickleError as error:
+        raise damaged(path, f"pickle: {error}") from error
+
+
+def _each_pickle(path: Path, look: Callable[[Readable], object]) -> None:
+    """Show the pickles at the start of a file, one after another, to what reads one."""
     # Mapped, because a plain file would try to allocate whatever length an opcode announces.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         # magic number, protocol, system info, the object, the storages' keys; then raw tensors
-        pickles = 5 if _LEGACY_MAGIC in content[:64] else 1
-        try:
-            for _ in range(pickles):
-                unsafe.update(unsafe_globals(content))
-        except NotAPickleError as error:
-            raise damaged(path, f"pickle: {error}") from error
-    return _from_globals(path, sorted(unsafe))
+        for _ in range(5 if _LEGACY_MAGIC in content[:64] else 1):
+            look(content)
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:

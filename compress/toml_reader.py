@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from compress.closest import closest, nearest
 from compress.errors import UsageError
+from compress.reading import read_bytes
 
 _MAX_BYTES = 1_000_000
 
@@ -147,13 +148,10 @@ def read_toml(path: Path, error: type[UsageError]) -> dict[str, Any]:
         error: Raised when it cannot be read or is not TOML.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)
+        content = read_bytes(path, _MAX_BYTES)
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the name
         reason = getattr(cause, "strerror", None) or cause
-        raise error("a readable TOML file", f"{path}: {reason}", "check the path") from cause
-    if len(content) > _MAX_BYTES:
-        raise error("a TOML file of at most 1 MB", f"{path}, which is larger", "check the path")
+        raise error("a readable TOML file of at most 1 MB", f"{path}: {reason}", "check the path") from cause
     return parse_toml(content, str(path), error)
 
 

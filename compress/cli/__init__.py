@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from typing import Any, ClassVar
 
 import click
@@ -66,6 +68,7 @@ def main(arguments: list[str] | None = None) -> Any:
     """
     from compress.cli.process import answer, close_standard_output, keep_standard_output
 
+    _print_anything()
     if arguments is not None:
         return _run(arguments)
     keep_standard_output()
@@ -105,6 +108,13 @@ def _run(arguments: list[str] | None) -> Any:
         if isinstance(broken, BrokenPipeError):  # Click's own way to end
             return 0 if is_unread() else _internal(broken)
         return _fail(_ended(error), 2)
+
+
+def _print_anything() -> None:
+    """Let a terminal that has no sign for something show its number: a name that is not UTF-8, an ASCII terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _told(error: click.ClickException) -> str:

@@ -42,12 +42,14 @@ def inspect(
     a measurement.
     """
     from compress.onnx_graph.layers import layers
+    from compress.onnx_graph.legality import refuse_illegal
     from compress.profiling.roofline import estimate
     from compress.target import load_target
 
     deployment = None if target is None else load_target(target)
     with kept_for_the_result():
         opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+        refuse_illegal(opened.model)
         size, shapes = given_shapes(opened.model, inputs, batch)
         found = layers(opened.model, size, shapes)
         estimated = None if deployment is None else estimate(found, deployment, size)

@@ -189,14 +189,8 @@ def _example(
 
 
 def _read_onnx(path: Path) -> onnx.ModelProto:
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from compress.formats.first_reading import read_elsewhere
+    from compress.onnx_graph.reading import read_model
 
-    from compress.errors import NetworkError
-    from compress.onnx_graph.axes import open_negative_axes
-
-    try:
-        return open_negative_axes(onnx.load(str(path)))
-    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise NetworkError("a readable ONNX file", f"{path}: {reason}", "export it again") from error
+    read_elsewhere(path, "onnx graph")
+    return read_model(path)

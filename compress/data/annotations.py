@@ -13,6 +13,7 @@ class numbers 0, 1, …; with them, boxes of all other categories are left out.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,10 @@ _FIELDS: dict[str, Field] = {
     "images": Text(),
     "categories": List(Number("", 0, 2**53, whole=True), 1, 100_000),
 }
+
+
+#: Bytes of a file's name, as every file system of Linux has it.
+_LONGEST = 255
 
 
 @dataclass(frozen=True)
@@ -72,10 +77,23 @@ def inside(folder: Path, name: str, where: str) -> Path:
     """The path of a name that a file gives, which must not lead out of the folder.
 
     Raises:
-        DataError: The name is absolute or goes up.
+        DataError: The name is absolute or goes up, or no file can have it.
     """
-    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+    if (
+        not name
+        or "\0" in name
+        or Path(name).is_absolute()
+        or ".." in Path(name).parts
+        or not _possible(name)
+    ):
         raise DataError(
-            f"names of files below {folder}", f"'{name}' in {where}", "make the name relative to it"
+            f"names of files below {folder}", f"'{name[:200]}' in {where}", "make the name relative to it"
         )
     return folder / name
+
+
+def _possible(name: str) -> bool:
+    try:
+        return all(len(os.fsencode(part)) <= _LONGEST for part in Path(name).parts)
+    except UnicodeEncodeError:  # half a pair of UTF-16
+        return False

@@ -7,7 +7,7 @@ import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
 from numpy.lib import format as npy
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from compress.data.checks import checked_batch, labels_of
 from compress.data.split import Array, Batch, Split
 from compress.errors import DataError
+from compress.reading import opened_file
 
 _SAVE_AS = "save it with np.savez(path, x=…, y=…)"
 _READ_AT_ONCE = 1 << 24
@@ -117,6 +118,34 @@ def read_npz(path: Path) -> dict[str, Array]:
         ) from error
 
 
+def read_npy(path: Path, what: str) -> Array:
+    """The array of a ``.npy`` file, mapped, without unpickling anything.
+
+    Args:
+        path: The file.
+        what: What it should hold, as a noun phrase, for messages.
+
+    Raises:
+        DataError: The file cannot be read, is damaged, or holds objects.
+    """
+    try:
+        with opened_file(path) as file:
+            shape, order, dtype, size = _header(file, path.stem, path, os.fstat(file.fileno()).st_size)
+            if not size:
+                return np.empty(shape, dtype, order)
+            return np.memmap(path, dtype, "r", file.tell(), shape, order)
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{what} in a .npy file", f"{path}: {error.strerror or error}", "check the path"
+        ) from error
+    # NumPy's header parser raises a dozen types on damaged bytes, and its words propose to unpickle them.
+    except Exception as error:
+        found = f"{path}, which is damaged or of another kind"
+        raise DataError(f"{what} in a .npy file", found, "save it with np.save") from error
+
+
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
     names = [member.filename for member in members]
     if any(name.endswith("data.pkl") for name in names):
@@ -154,30 +183,12 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"'{member.filename}' is compressed in a way that NumPy does not write")
     with archive.open(member) as file:
-        version = npy.read_magic(file)
-        if version == (1, 0):
-            shape, fortran_order, dtype = npy.read_array_header_1_0(file)
-        elif version == (2, 0):
-            shape, fortran_order, dtype = npy.read_array_header_2_0(file)
-        else:
-            raise ValueError(f"'{member.filename}' has .npy version {version}")
         name = member.filename.removesuffix(".npy")
-        if dtype.hasobject:
-            raise DataError(
-                f"'{name}' as an array of numbers",
-                f"Python objects, which would run code, in {archive.filename}",
-                "save it again from arrays with dtype float32 or int64",
-            )
-        size = dtype.itemsize
-        for length in shape:
-            size *= length  # Python integers: NumPy's product would wrap around
-        if min(shape, default=0) < 0 or size != member.file_size - file.tell():
-            raise ValueError(f"'{name}' declares shape {shape} of {dtype}, which is not what it holds")
+        shape, order, dtype, size = _header(file, name, path, member.file_size)
         if _mappable(member):
             start = _data_offset(path, member) + file.tell()
             while file.read(_READ_AT_ONCE):  # to the end, where the checksum is verified
                 pass
-            order: Literal["F", "C"] = "F" if fortran_order else "C"
             return np.memmap(path, dtype, "r", start, shape, order)
         content = np.empty(size, dtype=np.uint8)
         for start in range(0, size, _READ_AT_ONCE):
@@ -188,7 +199,44 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
             block[:] = np.frombuffer(chunk, dtype=np.uint8)
         file.read(1)  # at the end, where the checksum is verified
     array: Array = content.view(dtype)
-    return array.reshape(shape, order="F" if fortran_order else "C")
+    return array.reshape(shape, order=order)
+
+
+def _header(
+    file: IO[bytes], name: str, path: Path, whole: int
+) -> tuple[tuple[int, ...], Literal["F", "C"], np.dtype[Any], int]:
+    """Shape, order, type and bytes of the array that a ``.npy`` file holds, which is at its start.
+
+    Args:
+        file: Left where the values begin.
+        name: What the array is called, for messages.
+        path: The file on disk, for messages.
+        whole: Bytes that the ``.npy`` file has.
+
+    Raises:
+        DataError: It holds objects.
+        Exception: Of a dozen types, from NumPy's parser: the header is damaged, or it announces other values than
+            there are.
+    """
+    version = npy.read_magic(file)
+    if version == (1, 0):
+        shape, fortran_order, dtype = npy.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, fortran_order, dtype = npy.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"'{name}' has .npy version {version}")
+    if dtype.hasobject:
+        raise DataError(
+            f"'{name}' as an array of numbers",
+            f"Python objects, which would run code, in {path}",
+            "save it again from arrays with dtype float32 or int64",
+        )
+    size = dtype.itemsize
+    for length in shape:
+        size *= length  # Python integers: NumPy's product would wrap around
+    if min(shape, default=0) < 0 or size != whole - file.tell():
+        raise ValueError(f"'{name}' declares shape {shape} of {dtype}, which is not what it holds")
+    return shape, "F" if fortran_order else "C", dtype, size
 
 
 def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:

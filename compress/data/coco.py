@@ -29,6 +29,7 @@ from compress.data.detection_options import read_table
 from compress.data.image_options import OPTIONS_FILE, ImageOptions
 from compress.data.images import entries
 from compress.errors import DataError
+from compress.reading import read_bytes
 
 #: Larger files are not read; COCO's own of 118,000 training images has 450 MB.
 MAX_BYTES = 1 << 30
@@ -233,13 +234,7 @@ class _Content:
 
 def _read(file: Path) -> Any:
     try:
-        size = file.stat().st_size
-        if size > MAX_BYTES:
-            found = f"{size / 2**30:.1f} GiB in {file}"
-            raise DataError(
-                f"annotations of at most {MAX_BYTES >> 30} GiB", found, "evaluate on fewer images"
-            )
-        return json.loads(file.read_bytes())
+        return json.loads(read_bytes(file, MAX_BYTES))
     except OSError as error:
         raise DataError(
             "annotations that can be read", f"{file}: {error.strerror}", "check the path"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import warnings
 from abc import abstractmethod
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data.image_options import OPTIONS_FILE, ImageOptions
+from compress.data.image_options import CHANNELS, OPTIONS_FILE, ImageOptions
 from compress.data.placement import Placement
 from compress.data.split import Array, Batch, RowDigest, Split
 from compress.errors import DataError, UnavailableError
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 #: Larger images are taken for decompression bombs (Pillow warns at 89 million).
 MAX_PIXELS = 64_000_000
+# A batch of images that stay as large as they are may become so many bytes in any case, and so many for each of the
+# files'. A photograph becomes some 100, a blank page of a scan 10,000.
+_HARMLESS_BYTES, _MAX_EXPANSION = 1 << 30, 400
 
 #: Endings of files that are taken for images.
 SUFFIXES = frozenset(
@@ -76,16 +80,43 @@ class ImageFiles(Split):
         """See :meth:`Split.batches`; the one input is ``x``, float32."""
         for start in range(0, len(self), size):
             files = self._files[start : start + size]
-            pairs = [decode_placed(self._root / file, self._options) for file in files]
-            images, placements = [image for image, _ in pairs], [placement for _, placement in pairs]
-            for file, image in zip(files, images, strict=True):
-                if image.shape != images[0].shape:
-                    raise DataError(
-                        "images of one size",
-                        f"{images[0].shape} in {self._root / files[0]} and {image.shape} in {self._root / file}",
-                        f"set size = [height, width] in {self._root / OPTIONS_FILE}",
-                    )
-            yield Batch({"x": np.stack(images)}, self._targets(range(start, start + len(files)), placements))
+            images, placements = self._decoded(files)
+            yield Batch({"x": images}, self._targets(range(start, start + len(files)), placements))
+
+    def _decoded(self, files: Sequence[str]) -> tuple[Array, list[Placement]]:
+        """Image files as one array, decoded one at a time; their sizes are looked at before."""
+        if self._options.size is None:
+            self._check_sizes(files)
+        images, placements = np.empty(0, np.float32), []
+        for row, file in enumerate(files):
+            image, placement = decode_placed(self._root / file, self._options)
+            if not row:
+                images = np.empty((len(files), *image.shape), np.float32)
+            images[row] = image
+            placements.append(placement)
+        return images, placements
+
+    def _check_sizes(self, files: Sequence[str]) -> None:
+        """Refuse files whose images are of several sizes, or would become far more than the files hold."""
+        todo = f"set size = [height, width] in {self._root / OPTIONS_FILE}"
+        first, stored = None, 0
+        for file in files:
+            path = self._root / file
+            with opened(path) as image:
+                shape = (CHANNELS[self._options.mode], image.height, image.width)
+            first = first or shape
+            if shape != first:
+                found = f"{first} in {self._root / files[0]} and {shape} in {path}"
+                raise DataError("images of one size", found, todo)
+            stored += path.stat().st_size
+        decoded = len(files) * math.prod(first or ()) * np.dtype(np.float32).itemsize
+        if decoded > max(_HARMLESS_BYTES, _MAX_EXPANSION * stored):
+            raise DataError(
+                f"images that become at most {_MAX_EXPANSION} times as large as their files",
+                f"{stored / 1e6:.1f} MB in {len(files)} files such as {self._root / files[0]}, "
+                f"which would become {decoded / 1e6:,.0f} MB",
+                todo,
+            )
 
     @cached_property
     def digests(self) -> tuple[RowDigest, ...]:
@@ -179,13 +210,18 @@ def decode_placed(path: Path, options: ImageOptions) -> tuple[Array, Placement]:
             )
         placement = Placement.of(image.width, image.height, options)
         placed = laid(image.convert(options.mode), placement, options.interpolation, options.pad_value)
-        pixels = np.asarray(placed, dtype=np.float32)
-    pixels = pixels.reshape(*pixels.shape[:2], -1) / np.float32(options.scale)
+        levels = np.asarray(placed)
+    levels = levels.reshape(*levels.shape[:2], -1)
+    along: tuple[int, ...] = (-1,)
+    if options.layout != "NHWC":
+        levels, along = levels.transpose(2, 0, 1), (-1, 1, 1)
+    pixels = np.array(levels, dtype=np.float32, order="C")
+    pixels /= np.float32(options.scale)
     if options.mean is not None:
-        pixels -= np.array(options.mean, dtype=np.float32)
+        pixels -= np.array(options.mean, dtype=np.float32).reshape(along)
     if options.std is not None:
-        pixels /= np.array(options.std, dtype=np.float32)
-    return pixels if options.layout == "NHWC" else np.ascontiguousarray(pixels.transpose(2, 0, 1)), placement
+        pixels /= np.array(options.std, dtype=np.float32).reshape(along)
+    return pixels, placement
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from compress.data.image_options import ImageOptions
 from compress.data.images import SUFFIXES, entries
 from compress.errors import DataError, UnavailableError
 from compress.installation import install_command
+from compress.reading import read_bytes, read_text
 
 _IMAGES, _LABELS, _NAMES = "images", "labels", "data.yaml"
 _MAX_LABEL_BYTES = 16_000_000
@@ -105,9 +106,7 @@ def _read(path: Path, classes: tuple[str, ...] | None) -> tuple[Rows, int]:
     try:
         if not path.exists():
             return np.zeros((0, 6)), 0
-        if path.stat().st_size > _MAX_LABEL_BYTES:
-            raise DataError("a label file of at most 16 MB", f"{path}, which is larger", "check it")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path, _MAX_LABEL_BYTES).splitlines()
     except UnicodeDecodeError as error:
         raise DataError("label files of text", f"{path}: {error.reason}", "save it again") from error
     except OSError as error:
@@ -165,9 +164,7 @@ def _class_names(folder: Path) -> tuple[str, ...] | None:
             f"PyYAML, which reads {path}", "it is not installed", install_command("detection")
         ) from error
     try:
-        if path.stat().st_size > _MAX_NAMES_BYTES:
-            raise DataError("a file of at most 1 MB", f"{path}, which is larger", "check it")
-        content = yaml.safe_load(path.read_bytes())
+        content = yaml.safe_load(read_bytes(path, _MAX_NAMES_BYTES))
     except OSError as error:
         raise DataError(f"a {_NAMES} that can be read", f"{path}: {error.strerror}", "check it") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -175,8 +172,12 @@ def _class_names(folder: Path) -> tuple[str, ...] | None:
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, dict) and sorted(names, key=str) == sorted(range(len(names)), key=str):
         names = [names[number] for number in range(len(names))]
-    if not isinstance(names, list) or not names:
-        raise DataError(
-            f"names of the classes in {path}", repr(names)[:80], "add names = a list, or remove the file"
-        )
+    # A text of a name that is a list would be as long as its aliases make it.
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(each, str | int | float) for each in names)
+    ):
+        found = f"a {type(names).__name__} of something else"
+        raise DataError(f"names of the classes in {path}", found, "add names = a list, or remove the file")
     return tuple(str(name) for name in names)

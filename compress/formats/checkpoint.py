@@ -14,7 +14,7 @@ from torch import nn
 from compress.errors import CompressError, NetworkError, UntrustedFileError
 from compress.formats.weights import WRAPPERS, fill, first_names, tensors_of
 from compress.references import resolve, working_directory_importable
-from compress.sniff import Sniffed, sniff
+from compress.sniff import Sniffed, check_pickles, sniff
 from compress.trace import essence, quiet
 from compress.user_code import users_code
 
@@ -81,6 +81,8 @@ def _load(file: Sniffed, *, trust_pickle: bool) -> Any:
     if file.shards:
         shards = [_load(sniff(shard), trust_pickle=trust_pickle) for shard in file.shards]
         return {name: each for shard in shards for name, each in tensors_of(shard).items()}
+    if file.format != "safetensors" and not trust_pickle:
+        check_pickles(file.path)
     try:
         if file.format == "safetensors":
             from safetensors.torch import load_file

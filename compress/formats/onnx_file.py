@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from compress.errors import LiftError, NetworkError
-from compress.onnx_graph.axes import open_negative_axes
+from compress.formats.first_reading import read_elsewhere
+from compress.onnx_graph.reading import check_looked_at, essence, open_here, read_model
 from compress.onnx_graph.rewrites.later import LOWEST_IR
 from compress.onnx_graph.sparse import dense_constants
 from compress.tensors import TensorSpec, named_axes
@@ -56,11 +55,8 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         NetworkError: Damaged, invalid, not runnable by ONNX Runtime, or with NaN among its weights.
         LiftError: An operator that ONNX Runtime does not know.
     """
-    try:
-        onnx.checker.check_model(str(path))
-        model = open_negative_axes(onnx.load(str(path)))
-    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
-        raise NetworkError("a valid ONNX model", f"{path}: {_essence(error)}", "export it again") from error
+    read_elsewhere(path, "onnx")
+    model = read_model(path)
     weights = {each.name for each in model.graph.initializer}
     for value in [value for value in model.graph.input if value.name in weights]:
         model.graph.input.remove(value)
@@ -68,18 +64,36 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     dense_constants(model)
     _refuse_custom_operators(model, path)
     _check_finite(model, path)
+    return model
+
+
+def check_runs(path: Path) -> None:
+    """Do what only native code can tell: whether a file is valid ONNX, and whether ONNX Runtime opens it.
+
+    Raises:
+        NetworkError: Damaged, invalid, or not runnable by ONNX Runtime.
+        LiftError: An operator that ONNX Runtime does not know.
+        MemoryError: There is not enough memory for it.
+    """
+    import onnxruntime
+
+    model = read_model(path, external_data=False)
     try:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        onnx.checker.check_model(str(path))
+    except (onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
+        raise NetworkError("a valid ONNX model", f"{path}: {essence(error)}", "export it again") from error
+    _refuse_custom_operators(model, path)
+    try:
+        open_here(path, optimized=False)
+    except MemoryError:
+        raise
     except Exception as error:
         raise NetworkError(
             f"a model that ONNX Runtime {onnxruntime.__version__} runs",
-            f"{path}: {_essence(error)}",
+            f"{path}: {essence(error)}",
             "export it again, with an older operator set if it names one",
         ) from error
-    return model
+    check_looked_at(path)
 
 
 def read_specs(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -159,9 +173,3 @@ def _check_finite(model: onnx.ModelProto, path: Path) -> None:
                 f"{fault} in '{weight.name}' of {path}",
                 "use an earlier checkpoint",
             )
-
-
-def _essence(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    first = lines[0] if lines else type(error).__name__
-    return first.rpartition("[ONNXRuntimeError] : ")[2]

@@ -40,6 +40,9 @@ _GETS = frozenset({"GET", "BINGET", "LONG_BINGET"})
 _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
 _NO_EFFECT = frozenset({"PROTO", "FRAME"})
 
+#: A pickle of more opcodes is refused: they are decoded at a million a second.
+MOST_OPCODES = 5_000_000
+
 
 class Readable(Protocol):
     """What ``pickletools`` reads from: an open file, ``io.BytesIO``, ``mmap``."""
@@ -73,7 +76,9 @@ def _globals(stream: Readable) -> set[str]:
     memo: dict[int, str | None] = {}
     top: list[str | None] = [None, None]  # the two values on top of the stack, where they are known strings
     try:
-        for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", stream)):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", stream))):
+            if number > MOST_OPCODES:
+                raise NotAPickleError(f"more than {MOST_OPCODES:,} opcodes")
             if opcode.name in _NO_EFFECT:
                 continue
             if opcode.name in _PUTS:
@@ -91,6 +96,8 @@ def _globals(stream: Readable) -> set[str]:
             elif opcode.name in _GETS and argument is not None:
                 pushed = memo.get(int(argument))
             top = [top[-1], pushed]
+    except NotAPickleError:
+        raise
     except (ValueError, KeyError, IndexError, OverflowError, EOFError, pickle.UnpicklingError) as error:
         raise NotAPickleError(str(error)) from error
     return names

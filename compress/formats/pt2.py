@@ -8,9 +8,10 @@ import math
 import zipfile
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from torch import fx
 from torch.export import ExportedProgram
 from torch.export.pt2_archive._package import load_pt2
 from torch.utils import _pytree as pytree
@@ -18,12 +19,14 @@ from torch.utils import _pytree as pytree
 from compress.call_form import CallForm
 from compress.errors import CompressError, DataError, NetworkError, UntrustedFileError
 from compress.example import Axes, arrange, match_example
+from compress.formats.pickle_bounds import check_bounds
 from compress.formats.pickles import NotAPickleError, unsafe_globals
 from compress.formats.pt2_program import checked_config, checked_program
 from compress.formats.zip_archive import ZipArchive, damaged
 from compress.lift import plain_graph
 from compress.single_sample import as_arrays
 from compress.trace import (
+    Reference,
     Traced,
     describe,
     essence,
@@ -111,6 +114,36 @@ def trace_pt2(
     refuse_not_finite(
         ((name, tensor, name in parameters) for name, tensor in program.state_dict.items()), str(path)
     )
+    placed = run_on_example(program, example, told)
+    if placed.samples is not None:
+        return trace_module(placed.graph, as_arrays(placed.samples))
+    fixed = _is_fixed(placed.values, {name: [placed.axes.get(name, 0)] for name in placed.values})
+    form = CallForm.of_program(program)
+    return Traced(program, placed.inputs, placed.reference, fixed=fixed, axes=placed.axes, form=form)
+
+
+class Placed(NamedTuple):
+    """A program with what it ran on.
+
+    Attributes:
+        graph: What it does.
+        values: What it was exported for, by input name.
+        reference: What it computes, of positional tensors.
+        inputs: What it ran on, by input name.
+        axes: The axis that counts samples, of inputs of which it is not axis 0.
+        samples: Samples of a program that takes one without an axis that counts them, which has not run; else None.
+    """
+
+    graph: fx.GraphModule
+    values: dict[str, torch.Tensor]
+    reference: Reference
+    inputs: dict[str, torch.Tensor]
+    axes: Axes
+    samples: dict[str, torch.Tensor] | None = None
+
+
+def run_on_example(program: ExportedProgram, example: Example | None, told: Axes | None = None) -> Placed:
+    """Run a program; see :func:`trace_pt2` for arguments and errors."""
     graph = plain_graph(program)
     values = {str(node.target): node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")}
     reference = reference_of(graph, list(values))
@@ -121,9 +154,7 @@ def trace_pt2(
         samples = match_example(example, list(values), list(values))
         samples = {name: _of_kind(tensor, values[name]) for name, tensor in samples.items()}
         if all(tensor.dim() == values[name].dim() + 1 for name, tensor in samples.items()):
-            return trace_module(
-                graph, as_arrays(samples)
-            )  # it takes one sample without an axis that counts samples
+            return Placed(graph, values, reference, {}, axes, samples)
         possible = {name: _possible_axes(tensor, values[name]) for name, tensor in samples.items()}
         given, axes = arrange(
             partial(run, reference), samples, told, possible, fixed=_is_fixed(values, possible)
@@ -134,8 +165,7 @@ def trace_pt2(
         axis = axes.get(name, 0)
         inputs[name] = _noise(value, position) if tensor is None else _fitted(name, tensor, value, axis)
     run(reference, inputs)
-    fixed = _is_fixed(values, {name: [axes.get(name, 0)] for name in values})
-    return Traced(program, inputs, reference, fixed=fixed, axes=axes, form=CallForm.of_program(program))
+    return Placed(graph, values, reference, inputs, axes)
 
 
 def _is_fixed(values: Mapping[str, torch.Tensor], axes: Mapping[str, Sequence[int]]) -> bool:
@@ -262,6 +292,10 @@ def _without_code(path: Path, what: str, content: bytes) -> bytes:
     Left to itself torch falls back to the unrestricted one.
     """
     try:
+        check_bounds(_pickle_in(path, content))
+    except NotAPickleError as error:
+        raise damaged(path, f"{what}: {error}") from error
+    try:
         loaded = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except Exception as error:
         called = _calls(path, what, content)
@@ -281,9 +315,14 @@ def _untrusted(found: str) -> UntrustedFileError:
 def _calls(path: Path, what: str, content: bytes) -> list[str]:
     """The names beyond tensors that a pickle inside the archive imports."""
     try:
-        if content.startswith(b"PK"):
-            with ZipArchive(path, content) as inner:
-                content = inner.read("data.pkl")
-        return unsafe_globals(io.BytesIO(content))
+        return unsafe_globals(_pickle_in(path, content))
     except NotAPickleError as error:
         raise damaged(path, f"{what}: {error}") from error
+
+
+def _pickle_in(path: Path, content: bytes) -> io.BytesIO:
+    """The pickle of what torch.save wrote."""
+    if content.startswith(b"PK"):
+        with ZipArchive(path, content) as inner:
+            content = inner.read("data.pkl")
+    return io.BytesIO(content)

@@ -10,7 +10,6 @@ recognised: names that are names, expressions of known functions, operators of P
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from typing import Any
 
 from compress.errors import LiftError, UntrustedFileError
 from compress.formats.pt2_containers import plain_containers
+from compress.formats.pt2_expressions import is_harmless
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _PATH = re.compile(r"[\w.:/ -]*")  # attribute paths and symbols: nothing that could end a string or call
@@ -39,13 +39,6 @@ _HIGHER_ORDER = frozenset(
     {"wrap_with_set_grad_enabled", "wrap_with_autocast", "cond", "while_loop", "scan", "map_impl"}
 )
 _KEPT_METADATA = frozenset({"stack_trace", "nn_module_stack"})
-_FUNCTIONS = re.compile(
-    r"Symbol|Integer|Float|Rational|Add|Mul|Pow|Max|Min|Mod|Abs|floor|ceiling|Eq|Ne|Equality|Unequality|Lt|Le|Gt|Ge"
-    r"|(Strict)?(LessThan|GreaterThan)|And|Or|Not|Piecewise|ExprCondPair|Tuple|ModularIndexing|Where|PythonMod"
-    r"|(Floor|Clean|Ceil|IntTrue|FloatTrue)Div|(Ceil|Floor|Trunc|Round)ToInt|TruncToFloat|RoundDecimal|ToFloat"
-    r"|[LR]Shift|PowByNatural|FloatPow|IsNonOverlappingAndDenseIndicator|Identity"
-)
-_ASSUMPTIONS = re.compile(r"integer|positive|nonnegative|negative|nonpositive|real|zero|finite|precision")
 
 
 def checked_program(text: bytes) -> bytes:
@@ -113,7 +106,7 @@ def _place(metadata: dict[str, Any]) -> str:
 def _refuse(what: str, text: str) -> UntrustedFileError:
     return UntrustedFileError(
         "a program that only names tensors and PyTorch's operators",
-        f"{what} {text[:80]!r}, which could run code",
+        f"{what} {text[:80]!r}, which could run code or never end",
         "do not load it unless you know who made it; --trust-pickle loads it all the same",
     )
 
@@ -152,42 +145,8 @@ def _check_operator(text: str, place: str) -> None:
 
 
 def _check_expression(text: str, place: str) -> None:
-    try:
-        tree = ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _refuse("the expression", text) from error
-    if not _is_harmless(tree.body):
+    if not is_harmless(text):
         raise _refuse("the expression", text)
-
-
-def _is_harmless(node: ast.expr) -> bool:
-    """Whether an expression only applies known functions to numbers and symbols."""
-    match node:
-        case ast.Constant(value=value):
-            return isinstance(value, int | float)
-        case ast.Name(id=name):
-            return "__" not in name
-        case ast.UnaryOp(operand=operand):
-            return _is_harmless(operand)
-        case ast.BinOp(left=left, right=right):
-            return _is_harmless(left) and _is_harmless(right)
-        case ast.Compare(left=left, comparators=others):
-            return all(map(_is_harmless, [left, *others]))
-        case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if _FUNCTIONS.fullmatch(name):
-            known = all(_is_harmless(each) or _is_quoted(each, name) for each in args)
-            return known and all(map(_is_assumption, keywords))
-    return False
-
-
-def _is_assumption(keyword: ast.keyword) -> bool:
-    """``positive=True`` of a symbol, ``precision=53`` of a number."""
-    return bool(_ASSUMPTIONS.fullmatch(keyword.arg or "")) and isinstance(keyword.value, ast.Constant)
-
-
-def _is_quoted(node: ast.expr, function: str) -> bool:
-    """``Symbol('s0')`` and ``Float('0.5')`` take their name and their digits as strings."""
-    text = node.value if isinstance(node, ast.Constant) else None
-    return function in ("Symbol", "Float") and isinstance(text, str) and bool(re.fullmatch(r"[\w.+-]+", text))
 
 
 def _containers(text: str, key: str) -> str:

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import fx, nn
@@ -28,13 +28,14 @@ from compress.example import (
 )
 from compress.formats.torchscript_code import check_operators, check_portable, check_source, untrusted
 from compress.formats.torchscript_graph import Run, at
+from compress.formats.torchscript_members import members
 from compress.formats.torchscript_tensors import check_tensors
 from compress.formats.zip_archive import ZipArchive
 from compress.lift import output_names, plain_graph, results_of
 from compress.lift_batch import merge_batches, with_names
 from compress.lift_calls import in_training, place
 from compress.single_sample import as_arrays, takes_one_sample
-from compress.trace import Traced, essence, export, quiet, reference_of, run, trace, trace_module
+from compress.trace import Reference, Traced, essence, export, quiet, reference_of, run, trace, trace_module
 
 if TYPE_CHECKING:
     from compress.network import Example
@@ -54,12 +55,11 @@ def read_torchscript(path: Path, *, trust_pickle: bool = False) -> torch.jit.Scr
     """
     copy = io.BytesIO()
     with ZipArchive(path) as archive, zipfile.ZipFile(copy, "w", zipfile.ZIP_STORED) as written:
-        check_tensors(archive)
-        for name in archive.names:
-            content = archive.read(name)
-            if name.lower().startswith("code/"):  # torch's reader does not mind the case
+        for name, content in members(archive):
+            if name.endswith(".py"):
                 check_source(path, content, trust_pickle=trust_pickle)
             written.writestr(f"archive/{name}", content)
+        check_tensors(archive)
     copy.seek(0)
     try:
         with quiet():
@@ -97,11 +97,52 @@ def trace_torchscript(
         NetworkError: The module does not run on the example.
         LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
+    placed = run_on_example(module, example, told)
+    called, schema, bound, axes = placed.called, placed.schema, placed.inputs, placed.axes
+    if placed.single:
+        return trace_module(
+            _for_one_sample(module, schema, placed.samples), as_arrays(placed.samples), None, other
+        )
+    arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
+    with torch.no_grad(), quiet():
+        result = called(**{name: tensor.clone() for name, tensor in bound.items()})
+    positional = by_position([each.name for each in schema if not each.kwarg_only], list(bound))
+    form = CallForm.of_call(positional, [name for name in bound if name not in positional], result)
+    further: tuple[dict[str, torch.Tensor], ...] = ()
+    if other is not None:
+        further = (along(typed_like(match_example(other, *_tensors(schema)), bound), axes),)
+    program = _program(module, arguments, bound, axes, varying(bound, further, axes))
+    return Traced(program, bound, placed.reference, axes=axes, form=form, others=further)
+
+
+class Placed(NamedTuple):
+    """A module with what it ran on.
+
+    Attributes:
+        called: The module, called by the names of its inputs.
+        schema: The arguments of its ``forward``.
+        reference: What it computes, of positional tensors.
+        samples: By input name, along axis 0, in the module's precision.
+        inputs: The same along the axes that the module takes them along.
+        axes: The axis that counts samples, of inputs of which it is not axis 0.
+        single: Whether it takes one sample, without an axis that counts samples.
+    """
+
+    called: Callable[..., Any]
+    schema: Sequence[Any]
+    reference: Reference
+    samples: dict[str, torch.Tensor]
+    inputs: dict[str, torch.Tensor]
+    axes: Axes
+    single: bool
+
+
+def run_on_example(module: torch.jit.ScriptModule, example: Example, told: Axes | None = None) -> Placed:
+    """Run a module on samples, as it takes them; see :func:`trace_torchscript` for arguments and errors."""
     check_portable(module)
     forward: Any = module.forward
     schema = forward.schema.arguments[1:]
-    names = [argument.name for argument in schema if str(argument.type) in ("Tensor", "Optional[Tensor]")]
-    required = [argument.name for argument in schema if not argument.has_default_value()]
+    names, required = _tensors(schema)
     others = [
         f"'{each.name}: {each.type}'" for each in schema if each.name in required and each.name not in names
     ]
@@ -116,25 +157,22 @@ def trace_torchscript(
     given = match_example(example, names, required)
     called = _by_position(module, schema)
     reference = reference_of(called, list(given))
-    bound = cast_floats(given, module, partial(run, reference))
-    samples = bound
-    bound, axes = arrange(partial(run, reference), samples, told)
+    samples = cast_floats(given, module, partial(run, reference))
+    inputs, axes = arrange(partial(run, reference), samples, told)
+    single = False
     try:
-        run(reference, bound)
+        run(reference, inputs)
     except NetworkError:
         if not takes_one_sample(partial(run, reference), samples):
             raise
-        return trace_module(_for_one_sample(module, schema, samples), as_arrays(samples), None, other)
-    arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
-    with torch.no_grad(), quiet():
-        result = called(**{name: tensor.clone() for name, tensor in bound.items()})
-    positional = by_position([each.name for each in schema if not each.kwarg_only], list(bound))
-    form = CallForm.of_call(positional, [name for name in bound if name not in positional], result)
-    further = (
-        () if other is None else (along(typed_like(match_example(other, names, required), bound), axes),)
-    )
-    program = _program(module, arguments, bound, axes, varying(bound, further, axes))
-    return Traced(program, bound, reference, axes=axes, form=form, others=further)
+        single = True
+    return Placed(called, schema, reference, samples, inputs, axes, single)
+
+
+def _tensors(schema: Sequence[Any]) -> tuple[list[str], list[str]]:
+    """The arguments that are tensors, and those that have to be given."""
+    names = [argument.name for argument in schema if str(argument.type) in ("Tensor", "Optional[Tensor]")]
+    return names, [argument.name for argument in schema if not argument.has_default_value()]
 
 
 def _for_one_sample(

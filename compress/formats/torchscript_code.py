@@ -2,7 +2,8 @@
 
 TorchScript runs in an interpreter of its own, without Python; but it has operators that write and map files. Reading an
 archive compiles its code and runs none but ``__setstate__``; so that name may not be in it, and the compiled graphs
-are looked through before anything runs.
+are looked through before anything runs. What they compute may still take for ever, or all memory there is: see
+:mod:`compress.formats.first_reading`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import torch
 
 from compress.custom_operators import refused
 from compress.errors import LiftError, NetworkError, UntrustedFileError
-from compress.formats.torchscript_graph import at, source_of
+from compress.formats.torchscript_graph import ENDLESS, at, source_of
 
 _TOUCHES_FILES = frozenset({"aten::save", "aten::from_file"})
 _NAMESPACES = frozenset({"aten", "prim", "prims"})
@@ -70,6 +71,7 @@ def check_operators(path: Path, module: torch.jit.ScriptModule) -> None:
 
     Raises:
         UntrustedFileError: It writes or maps files.
+        NetworkError: It never ends.
         LiftError: A custom operator, or a call of code that is only known when it runs.
     """
     for part in module.modules():
@@ -115,6 +117,8 @@ def _check(path: Path, node: Any) -> None:
     where = at(source_of(node)) or f" in the code of {path}"
     if kind in _TOUCHES_FILES:
         raise untrusted(f"'{kind.partition('::')[2]}'{where}, which writes or maps files")
+    if kind == "prim::Loop" and _never_ends(node):
+        raise NetworkError("TorchScript that ends", f"a loop that nothing ends{where}", "give it a condition")
     if kind in _UNKNOWN_CALLS:
         raise LiftError(
             "TorchScript whose calls are known before it runs",
@@ -123,6 +127,14 @@ def _check(path: Path, node: Any) -> None:
         )
     if kind.partition("::")[0] not in _NAMESPACES:
         raise refused(kind, where)
+
+
+def _never_ends(loop: Any) -> bool:
+    """Whether a loop goes on whatever it computes, as ``while True`` without a ``break`` does."""
+    most, going, *_ = loop.inputs()
+    (body,) = loop.blocks()
+    again = next(iter(body.outputs()))
+    return most.toIValue() == ENDLESS and going.toIValue() is True and again.toIValue() is True
 
 
 def untrusted(found: str) -> UntrustedFileError:

@@ -34,7 +34,8 @@ from compress.formats.torchscript_numbers import (
 # Rounds of all loops together: sizes alone decide about them, and each round is traced on its own.
 _MOST_ROUNDS = 20_000
 _MOST_ROUNDS_OF_WHILE = 1_000
-_ENDLESS = 2**63 - 1  # the most rounds that TorchScript writes for `while`
+#: The most rounds that TorchScript writes for ``while``.
+ENDLESS = 2**63 - 1
 
 _SCHEMA = re.compile(r"(\w+)::(\w+)(?:\.(\w+))?\(")
 _TORCH = str(Path(torch.__file__).parent)
@@ -203,7 +204,7 @@ class Run:
     def _loop(self, node: Any, values: dict[str, Any], given: list[Any]) -> Any:
         most, going, *carried = given
         (body,) = node.blocks()
-        endless = most == _ENDLESS
+        endless = most == ENDLESS
         done = 0
         while done < most and bool(going):
             self._rounds += 1

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from compress.errors import DataError
 from compress.gate.slices import Groups
 
@@ -88,19 +86,9 @@ def _is_zip(path: Path) -> bool:
 
 
 def _read(path: Path) -> Groups:
-    try:
-        found = np.load(path, allow_pickle=False)
-    except OSError as error:
-        told = f"{path}: {error.strerror or error}"
-        raise DataError("an array of groups in a .npy file", told, "check the path") from error
-    except (ValueError, EOFError) as error:  # NumPy's own words propose to unpickle it
-        told = f"{path}: no array of integers or texts"
-        raise DataError("an array of groups in a .npy file", told, "save it with np.save") from error
-    if not isinstance(found, np.ndarray):
-        raise DataError(
-            "an array of groups in a .npy file", f"{path}: several arrays", "save it with np.save"
-        )
-    return found
+    from compress.data.arrays import read_npy
+
+    return read_npy(path, "an array of groups")
 
 
 def _checked(groups: Groups, samples: int) -> Groups:

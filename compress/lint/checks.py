@@ -62,7 +62,8 @@ def lint(model: onnx.ModelProto, target: Target, *, dla: bool = False) -> list[F
     if model.ByteSize() <= _CHECKABLE_BYTES:
         try:
             onnx.checker.check_model(model, full_check=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+            # ValueError: sizes that no vector has, a message with names that are not UTF-8
             reason = _one_line(error)
             rewrite = next((name for text, name in _MENDS.items() if text in reason), "")
             return [Finding("onnx", "error", "", reason, "export the network again", rewrite=rewrite)]

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,6 +14,7 @@ from numpy.typing import NDArray
 
 from compress.onnx_graph.operators import names
 from compress.onnx_graph.shapes import input_specs
+from compress.other_process import EndedError, Limits, kept, serve
 
 #: Largest difference that counts as equal, as a share of the largest output.
 TOLERANCE = 1e-5
@@ -20,9 +25,16 @@ _QUANTIZED_TOLERANCE = 5e-2  # what lies between two steps of int8 may be rounde
 _TRIED = ((2, 8), (1, 8), (2, 64), (1, 64), (1, 512), (1, 4096))
 
 #: Why outputs were not compared, for a person.
-NOT_COMPARED = "ONNX Runtime runs the original on no random batch that was tried; --input gives a shape"
+NOT_COMPARED = (
+    "ONNX Runtime runs the original on no random batch of those tried within reason; --input gives a shape"
+)
 
 _LARGEST_BYTES = 2**31 - 1  # protocol buffers end there
+#: Of one input.
+_MOST_VALUES = 1 << 26
+#: What the comparison may take at the least, and what each byte of the graphs adds.
+_SECONDS, _SECONDS_OF_BYTE, _MEMORY, _MEMORY_OF_BYTE = 30, 4e-6, 3 << 30, 32
+_CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.lint.equality import main; main()"
 _RANDOM = names("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike")
 
 
@@ -34,6 +46,8 @@ def largest_difference(
 ) -> float | None:
     """The largest difference between the outputs on a random batch, as a share of the largest output.
 
+    Both run in another process, within limits of time and memory: a network may loop for ever.
+
     Args:
         original: Any.
         rewritten: With the same inputs and outputs; they may be of narrower types.
@@ -42,8 +56,43 @@ def largest_difference(
 
     Returns:
         From 0 on, infinite where shapes or non-finite values differ; None where nothing can be said: ONNX Runtime
-        runs the original on no batch that was tried, it is random, or over 2 GiB.
+        runs the original on no batch that was tried within the limits, it is random, or over 2 GiB.
     """
+    if max(original.ByteSize(), rewritten.ByteSize()) > _LARGEST_BYTES:
+        return None
+    if any(node.op_type in _RANDOM for node in original.graph.node):
+        return None
+    size = original.ByteSize() + rewritten.ByteSize()
+    limits = Limits(_SECONDS + size * _SECONDS_OF_BYTE, _MEMORY + size * _MEMORY_OF_BYTE)
+    with tempfile.TemporaryDirectory(prefix="compress-") as folder:
+        paths = [str(Path(folder) / name) for name in ("original", "rewritten")]
+        for path, model in zip(paths, (original, rewritten), strict=True):
+            Path(path).write_bytes(model.SerializeToString())
+        wanted = {name: list(shape) for name, shape in (shapes or {}).items()}
+        try:
+            answer = kept(_CHILD).ask({"paths": paths, "seed": seed, "shapes": wanted}, limits)
+        except EndedError:
+            return None
+    return None if answer is None else float(answer)
+
+
+def main() -> None:
+    """Compare what each line of standard input names, in the other process."""
+    serve(_answer)
+
+
+def _answer(request: dict[str, Any]) -> str | None:
+    original, rewritten = map(onnx.load, request["paths"])
+    try:
+        found = _difference_here(original, rewritten, request["seed"], request["shapes"])
+    except MemoryError:
+        return None
+    return None if found is None else repr(found)  # JSON has no infinity
+
+
+def _difference_here(
+    original: onnx.ModelProto, rewritten: onnx.ModelProto, seed: int, shapes: Mapping[str, Sequence[int]]
+) -> float | None:
     from onnxruntime.capi.onnxruntime_pybind11_state import (
         Fail,
         InvalidArgument,
@@ -52,20 +101,17 @@ def largest_difference(
         RuntimeException,
     )
 
-    if max(original.ByteSize(), rewritten.ByteSize()) > _LARGEST_BYTES:
-        return None
-    if any(node.op_type in _RANDOM for node in original.graph.node):
-        return None
     refusals = (Fail, InvalidArgument, InvalidGraph, NotImplemented, RuntimeException)
-    expected = None
     for rows, size in _TRIED:
-        feeds = _batch(original, seed, rows, size, shapes or {})
+        feeds = _batch(original, seed, rows, size, shapes)
+        if feeds is None:
+            continue
         try:
             expected = _outputs(original, feeds)
         except refusals:
             continue
         break
-    if expected is None:
+    else:
         return None
     try:
         results = _outputs(rewritten, feeds)
@@ -86,8 +132,8 @@ def tolerance(model: onnx.ModelProto) -> float:
 
 def _batch(
     model: onnx.ModelProto, seed: int, rows: int, size: int, shapes: Mapping[str, Sequence[int]]
-) -> dict[str, NDArray[np.generic]]:
-    """Random inputs; axes of one name have one size."""
+) -> dict[str, NDArray[np.generic]] | None:
+    """Random inputs; axes of one name have one size. None where they are too large, or of no known type."""
     random = np.random.default_rng(seed)
     specs = [
         # "?" stands for any axis without a name, each of a size of its own
@@ -105,6 +151,8 @@ def _batch(
     for spec, axes in specs:
         shape = [each if isinstance(each, int) else sizes.get(each, size) for each in axes]
         shape = list(shapes.get(spec.name, shape))
+        if spec.dtype == "unknown" or math.prod(shape) > _MOST_VALUES:
+            return None
         dtype = np.dtype(spec.dtype)
         values = random.standard_normal(shape) if dtype.kind == "f" else random.integers(0, 2, shape)
         feeds[spec.name] = np.asarray(values).astype(dtype)

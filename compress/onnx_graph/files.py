@@ -65,12 +65,15 @@ def check_size(path: Path) -> None:
         graph = onnx.load(str(path), load_external_data=False).graph
     except (DecodeError, OSError, ValueError):
         return
-    # int4 shares a byte between two; no such weight matters here.
-    size = sum(
-        math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        for tensor in graph.initializer
-        if tensor.data_type != onnx.TensorProto.STRING
-    )
+    try:
+        # int4 shares a byte between two; no such weight matters here.
+        size = sum(
+            math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            for tensor in graph.initializer
+            if tensor.data_type != onnx.TensorProto.STRING
+        )
+    except KeyError:  # of a type that there is not
+        return
     if size >= _LARGEST_SINGLE_FILE:
         raise NetworkError(
             "a network of at most 2 GiB",

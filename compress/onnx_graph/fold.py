@@ -19,7 +19,7 @@ from compress.onnx_graph.affine import fold_affine
 from compress.onnx_graph.constants import fold_constants, fold_known_sizes
 from compress.onnx_graph.foreign import foreign_outputs, type_foreign
 from compress.onnx_graph.graph import Graph, attribute, replace_nodes, tensors_read
-from compress.onnx_graph.legality import check_legal
+from compress.onnx_graph.legality import refuse_illegal
 from compress.onnx_graph.plain import (
     all_axes_padded,
     all_axes_resized,
@@ -76,7 +76,7 @@ def _prepared(model: onnx.ModelProto, store_twice: bool, opset: int) -> onnx.Mod
     prepared.ir_version = max(prepared.ir_version, LOWEST_IR)
     type_foreign(prepared)
     infer_shapes(prepared)  # which also completes outputs that were declared without one
-    _check(prepared)
+    refuse_illegal(prepared)
     if prepared.functions:
         prepared = onnx.inliner.inline_local_functions(without_files(prepared))
     folds = all(entry.key != _AS_WRITTEN for entry in model.metadata_props)
@@ -306,22 +306,13 @@ def infer_shapes(model: onnx.ModelProto) -> None:
         inferred = onnx.shape_inference.infer_shapes(
             sketch, check_type=True, strict_mode=True, data_prop=True
         )
-    except onnx.shape_inference.InferenceError as error:
+    except (onnx.shape_inference.InferenceError, ValueError) as error:  # ValueError: sizes that no vector has
         raise NetworkError(
             "an ONNX model whose shapes agree", _first_line(error), "export the network again"
         ) from error
     for field in ("value_info", "output"):
         graph.ClearField(field)
         getattr(graph, field).extend(getattr(inferred.graph, field))
-
-
-def _check(model: onnx.ModelProto) -> None:
-    try:
-        check_legal(model)
-    except onnx.checker.ValidationError as error:
-        raise NetworkError(
-            "a legal ONNX model", _first_line(error), "export the network again, or run onnx.checker on it"
-        ) from error
 
 
 def _drop_initializers_from_inputs(model: onnx.ModelProto) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import onnx
 
+from compress.errors import NetworkError
 from compress.onnx_graph.weights import LARGE, is_outside
 
 
@@ -29,3 +30,18 @@ def check_legal(model: onnx.ModelProto) -> None:
             kind = onnx.helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
             sketch.graph.input.append(onnx.ValueInfoProto(name=tensor.name, type=kind))
     onnx.checker.check_model(sketch)
+
+
+def refuse_illegal(model: onnx.ModelProto) -> None:
+    """The same for people.
+
+    Raises:
+        NetworkError: The model breaks a rule.
+    """
+    try:
+        check_legal(model)
+    except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: a message that is not UTF-8
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise NetworkError(
+            "a legal ONNX model", reason, "export the network again, or run onnx.checker on it"
+        ) from error

@@ -84,10 +84,10 @@ def shaped(
         sketch = shape_inference.infer_shapes(sketch, strict_mode=True, data_prop=True)
         while _evaluate_shape_arithmetic(sketch):
             sketch = shape_inference.infer_shapes(sketch, strict_mode=True, data_prop=True)
-    except (shape_inference.InferenceError, RuntimeError) as error:
-        raise NetworkError(
-            "a consistent ONNX graph", str(error).strip().splitlines()[0], "export the network again"
-        ) from error
+    except (shape_inference.InferenceError, RuntimeError, ValueError) as error:
+        # ValueError: sizes that no vector has, a message with names that are not UTF-8
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise NetworkError("a consistent ONNX graph", reason, "export the network again") from error
     return ShapedGraph(
         nodes,
         tuple(value.name for value in sketch.graph.input if value.name not in constants),
@@ -282,10 +282,11 @@ def _evaluate(
     if node.op_type in ("Shape", "Size"):
         if node.input[0] not in shapes:
             return None
-        # A view of one element has the shape without the memory.
-        feeds: dict[str, Array] = {
-            node.input[0]: np.broadcast_to(np.zeros((), np.int8), shapes[node.input[0]])
-        }
+        try:  # A view of one element has the shape without the memory.
+            view = np.broadcast_to(np.zeros((), np.int8), shapes[node.input[0]])
+        except ValueError:  # more elements than can be counted
+            return None
+        feeds: dict[str, Array] = {node.input[0]: view}
     elif all(name in values for name in node.input if name):
         if math.prod(shapes.get(node.output[0], ())) > _SHAPE_ELEMENTS:
             return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from compress.bundle import MANIFEST, load_bundle
 from compress.errors import BundleError
+from compress.reading import read_text
 from compress.recorded import load_recorded
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _of_bundle(directory: Path) -> Recording:
 def _of_file(path: Path) -> Recording | None:
     """None where it is JSON of another kind; a profile that was cut short is refused and not passed over."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as error:
         raise BundleError("JSON that can be read", f"{path}: {error}", "move it elsewhere") from error
     try:

@@ -197,7 +197,7 @@ def test_what_is_no_coco_is_told(tmp_path: Path, content: str) -> None:
 def test_too_large_a_file_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = _write(tmp_path)
     monkeypatch.setattr(coco_module, "MAX_BYTES", 100)
-    with pytest.raises(DataError, match="annotations of at most"):
+    with pytest.raises(DataError, match="larger than 0 MB"):
         open_data(path)
 
 
@@ -231,3 +231,13 @@ def test_wrong_tables_are_told(tmp_path: Path, toml: str, message: str) -> None:
     (tmp_path / "compress-data.toml").write_text(toml)
     with pytest.raises(DataError, match=message):
         open_data(tmp_path, {"size": [8, 8]})
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" + "é" * 200, "\ud800.png"])
+def test_names_that_no_file_can_have_are_told(tmp_path: Path, name: str) -> None:
+    path = _write(tmp_path)
+    data = json.loads(path.read_text())
+    data["images"][0]["file_name"] = name
+    path.write_text(json.dumps(data))
+    with pytest.raises(DataError, match="names of files below"):
+        open_data(path)

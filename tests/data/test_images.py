@@ -246,3 +246,23 @@ def test_without_pillow_the_extra_is_named(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(UnavailableError, match=r"pip install -e '.\[images\]'"):
         open_data(folder)
+
+
+def test_small_files_of_large_images_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images_module, "_HARMLESS_BYTES", 1 << 20)
+    monkeypatch.setattr(images_module, "decode_placed", lambda *_: pytest.fail("it was decoded"))
+    (tmp_path / "cat").mkdir()
+    for name in ("a", "b"):
+        Image.new("L", (1000, 1000)).save(tmp_path / "cat" / f"{name}.png")
+    with pytest.raises(DataError, match="times as large as their files"):
+        next(open_data(tmp_path).batches(2))
+
+
+def test_large_images_that_are_scaled_down_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(images_module, "_HARMLESS_BYTES", 1 << 20)
+    (tmp_path / "cat").mkdir()
+    Image.new("L", (1000, 1000)).save(tmp_path / "cat" / "a.png")
+    (batch,) = open_data(tmp_path, {"size": (8, 8)}).batches(2)
+    assert batch.inputs["x"].shape == (1, 3, 8, 8)

@@ -111,7 +111,7 @@ def test_a_class_without_a_name_is_told(tmp_path: Path) -> None:
         ("names: {1: cat}", "names of the classes in"),
         ("- 1", "names of the classes in"),
         ("names: !!python/object/apply:os.system ['true']", "valid YAML"),
-        ("x" * 1_000_001, "at most 1 MB"),
+        ("x" * 1_000_001, "larger than 1 MB"),
     ],
 )
 def test_wrong_names_are_told(tmp_path: Path, names: str, message: str) -> None:
@@ -154,3 +154,8 @@ def test_binary_labels_are_told(tmp_path: Path) -> None:
     (root / "labels/a.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="label files of text"):
         open_data(root)
+
+
+def test_names_that_repeat_each_other_are_not_written_out(tmp_path: Path) -> None:
+    levels = "\n".join(f"a{at}: &a{at} [{', '.join([f'*a{at - 1}'] * 9)}]" for at in range(1, 12))
+    test_wrong_names_are_told(tmp_path, f"a0: &a0 [x]\n{levels}\nnames: *a11", "names of the classes in")

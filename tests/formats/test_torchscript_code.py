@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from compress.errors import NetworkError, UntrustedFileError
+from compress.formats import first_reading
 from compress.network import load_network
 from tests.loading import refusal
 
@@ -39,22 +41,28 @@ def rewritten(path: Path, code: str, folder: str = "code") -> Path:
 
 
 @pytest.mark.parametrize(
-    ("code", "folder"),
+    "code",
     [
-        ("torch.save(x, 'made')", "code"),
-        ("torch.\\\nsave(x, 'made')", "code"),
-        ("(torch. # comment\n      save(x, 'made'))", "code"),
-        ("if bool(torch.any(x)):\n      torch.save(x, 'made')", "code"),
-        ("torch.save(x, 'made')", "Code"),
+        "torch.save(x, 'made')",
+        "torch.\\\nsave(x, 'made')",
+        "(torch. # comment\n      save(x, 'made'))",
+        "if bool(torch.any(x)):\n      torch.save(x, 'made')",
     ],
 )
 def test_writing_files_is_found_however_it_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, folder: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    path = rewritten(tmp_path, code, folder)
+    path = rewritten(tmp_path, code)
     with pytest.raises(UntrustedFileError, match="'save'"):
         load_network(path, example=[torch.ones(2, 3).numpy()])
+    assert not (tmp_path / "made").exists()
+
+
+def test_members_are_named_as_torch_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = rewritten(tmp_path, "torch.save(x, 'made')", "Code")
+    assert "'Code/__torch__" in refusal(NetworkError, path, example=[torch.ones(2, 3).numpy()]).found
     assert not (tmp_path / "made").exists()
 
 
@@ -91,3 +99,52 @@ def test_a_hook_that_writes_files_is_found(tmp_path: Path, monkeypatch: pytest.M
 def test_code_that_would_end_the_parser_is_refused(tmp_path: Path) -> None:
     path = rewritten(tmp_path, f"y = {'(' * 100_000}x{')' * 100_000}")
     assert "nested" in refusal(NetworkError, path, example=[torch.ones(2, 3).numpy()]).wanted
+
+
+def test_two_members_that_differ_in_case_are_one_to_torch(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(Doubles()), tmp_path / "network")
+    with zipfile.ZipFile(tmp_path / "network", "a") as archive:
+        archive.writestr("network/DATA.PKL", archive.read("network/data.pkl"))
+    told = refusal(NetworkError, tmp_path / "network", example=[torch.ones(2, 3).numpy()])
+    assert "'data.pkl' and 'DATA.PKL'" in told.found
+
+
+def test_what_users_keep_beside_a_network_is_left_out(tmp_path: Path) -> None:
+    torch.jit.save(torch.jit.script(Doubles()), tmp_path / "network", _extra_files={"notes/über.txt": "x"})
+    assert load_network(tmp_path / "network", example=[torch.ones(2, 3).numpy()]).trainable
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        b"\x80\x02Nr" + struct.pack("<I", 0x18000000) + b".",  # a memo of gigabytes
+        b"\x80\x02)" + b"\x85" * 100_000 + b".",  # tuples in tuples
+        b"\x80\x02)" + b"q\x000h\x00h\x00\x86" * 60 + b".",  # each holding the one before twice
+        b"\x80\x02]q\x00h\x00a.",  # a list that holds itself
+    ],
+)
+@pytest.mark.parametrize("member", ["constants.pkl", "data.pkl", "code/__torch__/x.py.debug_pkl"])
+def test_pickles_are_bounded_before_torch_sees_them(tmp_path: Path, pickled: bytes, member: str) -> None:
+    torch.jit.save(torch.jit.script(Doubles()), tmp_path / "plain")
+    with zipfile.ZipFile(tmp_path / "plain") as plain, zipfile.ZipFile(tmp_path / "written", "w") as written:
+        for name in plain.namelist():
+            if not name.endswith(member):
+                written.writestr(name, plain.read(name))
+        written.writestr(f"plain/{member}", pickled)
+    assert member in refusal(NetworkError, tmp_path / "written", example=[torch.ones(2, 3).numpy()]).found
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("while True:\n      x = torch.add(x, 1)", "a loop that nothing ends"),
+        ("going = bool(torch.any(x))\n    while going:\n      x = torch.add(x, 1)", "took more than"),
+        ("x = torch.add(x, torch.sum(torch.zeros([1000000, 1000000])))", "fails: "),
+    ],
+)
+def test_what_never_ends_or_takes_all_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, told: str
+) -> None:
+    monkeypatch.setitem(first_reading._SECONDS, "torchscript", 2)
+    path = rewritten(tmp_path, code)
+    assert told in str(refusal(NetworkError, path, example=[torch.ones(2, 3).numpy()]))

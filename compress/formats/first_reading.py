@@ -1,0 +1,185 @@
+"""A file is read and run for the first time in another process, within limits of time and memory.
+
+torch's loader, ONNX's checker and ONNX Runtime are native code that believes much of what it reads, and a network may
+loop for ever or ask for more memory than there is. That ends the other process; here it is one line of an error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from compress.errors import CompressError, NetworkError
+from compress.other_process import EndedError, Limits, OtherProcess, kept, read_stored, serve, stored
+
+if TYPE_CHECKING:
+    from compress.network import Example
+
+_CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.formats.first_reading import main; main()"
+
+#: What is read: an ONNX file that is to run here, one that is looked at alone, or one of torch's.
+Kind = Literal["onnx", "onnx graph", "pt2", "torchscript"]
+
+#: What reading takes, and which is imported before.
+_MODULES: Mapping[Kind, tuple[str, ...]] = {
+    "onnx": ("compress.formats.onnx_file", "onnxruntime"),
+    "onnx graph": ("compress.onnx_graph.shapes", "onnxruntime"),
+    "pt2": ("compress.formats.pt2",),
+    "torchscript": ("compress.formats.torchscript",),
+}
+#: What reading may take for the smallest file.
+_SECONDS: dict[Kind, float] = {"onnx": 10, "onnx graph": 10, "pt2": 15, "torchscript": 6}
+_MEMORY = 2 << 30
+#: What each byte of a file and of its example adds to it.
+_SECONDS_OF_BYTE, _MEMORY_OF_BYTE, _MEMORY_OF_EXAMPLE = 4e-6, 32, 256
+
+_lock = threading.Lock()
+
+
+def read_elsewhere(
+    path: Path, kind: Kind, *, example: Example | None = None, batch_axis: Mapping[str, int] | None = None
+) -> None:
+    """Read a file in another process, and run torch's once.
+
+    Args:
+        path: The file; nothing in it is trusted.
+        kind: What it is, and what for.
+        example: Samples that a network of torch's is run on; None for what the file brings.
+        batch_axis: See :func:`compress.network.load_network`.
+
+    Raises:
+        CompressError: What reading it says.
+        NetworkError: Reading it crashed, or took more than its size is worth.
+    """
+    from compress.onnx_graph.files import size_of
+
+    if kind == "onnx":
+        _check_name(path)
+    feeds = _named(example)
+    size, given = size_of(path), sum(array.nbytes for array in (feeds or {}).values())
+    limits = Limits(
+        _SECONDS[kind] + _SECONDS_OF_BYTE * (size + given),
+        _MEMORY + _MEMORY_OF_BYTE * size + _MEMORY_OF_EXAMPLE * given,
+    )
+    with _lock, stored(feeds) as place:
+        request = {
+            "path": str(path.absolute()),
+            "told": str(path),
+            "kind": kind,
+            "example": None if place is None else str(place),
+            "by_name": isinstance(example, Mapping),
+            "batch_axis": None if batch_axis is None else dict(batch_axis),
+        }
+        try:
+            _running().ask({"prepare": kind})  # imports take as long as the machine needs, whatever the file
+            answer = _running().ask(request, limits)
+        except EndedError as error:
+            raise _refused(path, str(error), limits) from error
+    if answer is not None:
+        if answer[0] == MemoryError.__name__:
+            raise _refused(path, "it took more", limits)
+        kind_of_error, wanted, found, todo = answer
+        import compress.errors
+
+        raise getattr(compress.errors, kind_of_error)(wanted, found, todo)
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that native code cannot be given."""
+    try:
+        str(path.absolute()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise NetworkError(
+            "a path in UTF-8, as ONNX Runtime takes it", ascii(str(path.absolute())), "rename it"
+        ) from error
+
+
+def _refused(path: Path, how: str, limits: Limits) -> NetworkError:
+    return NetworkError(
+        f"a file that is read within {limits.seconds:.0f} s and {limits.memory / 2**30:.1f} GiB",
+        f"{path}, at which {how}",
+        "save or export the network again; this file is damaged, or made to do that",
+    )
+
+
+def _named(example: Example | None) -> dict[str, Any] | None:
+    """Samples by name, or by their place where they have none."""
+    if example is None or isinstance(example, Mapping):
+        return None if example is None else dict(example)
+    return {f"{place:06}": array for place, array in enumerate(example)}
+
+
+def _running() -> OtherProcess:
+    return kept(_CHILD)
+
+
+# --- in the other process -----------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Read what each line of standard input names, and answer each with a line of JSON."""
+    serve(_answer)
+
+
+def _answer(request: dict[str, Any]) -> list[str] | None:
+    """What was wrong, as the error's class and its three parts; None where nothing was."""
+    if "prepare" in request:
+        _prepare(request["prepare"])
+        return None
+    try:
+        _read(request)
+    except CompressError as error:
+        # By the file's name as it was given; its absolute path is needed where the directory has changed since.
+        parts = (error.wanted, error.found.replace(request["path"], request["told"]), error.todo)
+        return [type(error).__name__, *parts]
+    except MemoryError:
+        return [MemoryError.__name__]
+    except Exception as error:  # noqa: BLE001 - nothing in a stranger's file is a defect of ours
+        reason = " ".join(str(error).split())[:300]
+        found = f"{request['told']}: {type(error).__name__} {reason}"
+        return [NetworkError.__name__, "a whole file", found, "save or export the network again"]
+    return None
+
+
+def _prepare(kind: Kind) -> None:
+    for name in _MODULES[kind]:
+        importlib.import_module(name)
+
+
+def _read(request: Mapping[str, Any]) -> None:
+    path, axes = Path(request["path"]), request["batch_axis"]
+    feeds = read_stored(request["example"])
+    example: Mapping[str, Any] | Sequence[Any] | None = feeds
+    if feeds is not None and not request["by_name"]:
+        example = [feeds[place] for place in sorted(feeds)]
+    match request["kind"]:
+        case "torchscript":
+            from compress.formats.torchscript import read_torchscript, run_on_example
+
+            _one_thread()
+            module = read_torchscript(path)
+            if example is not None:
+                run_on_example(module, example, axes)
+        case "pt2":
+            from compress.formats.pt2 import read_pt2
+            from compress.formats.pt2 import run_on_example as run_program
+
+            _one_thread()
+            run_program(read_pt2(path), example, axes)
+        case "onnx":
+            from compress.formats.onnx_file import check_runs
+
+            check_runs(path)
+        case "onnx graph":
+            from compress.onnx_graph.reading import check_looked_at
+
+            check_looked_at(path)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)  # limits are of all threads together

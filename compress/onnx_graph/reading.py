@@ -1,0 +1,297 @@
+"""ONNX files as strangers write them: parsed, and each tensor held against the bytes that it has, before anything else.
+
+onnx's own shape inference and ONNX Runtime believe a tensor's sizes; where the values are fewer, they read what is not
+theirs, or go on for ever.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx.inliner
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from onnx import TensorProto
+
+from compress.errors import NetworkError
+from compress.onnx_graph.axes import open_negative_axes
+from compress.onnx_graph.graph import Graph, graphs, tensors_read
+
+#: The field of values that are not raw, for each type.
+_FIELDS = {
+    TensorProto.FLOAT: "float_data",
+    TensorProto.COMPLEX64: "float_data",
+    TensorProto.DOUBLE: "double_data",
+    TensorProto.COMPLEX128: "double_data",
+    TensorProto.INT64: "int64_data",
+    TensorProto.UINT32: "uint64_data",
+    TensorProto.UINT64: "uint64_data",
+    TensorProto.STRING: "string_data",
+}
+_OTHERS = "int32_data"
+_PARTS = {TensorProto.COMPLEX64: 2, TensorProto.COMPLEX128: 2}
+#: Bits of a value of the types whose bytes NumPy does not tell, since several share one.
+_BITS = {
+    getattr(TensorProto, name): bits
+    for name, bits in {"INT4": 4, "UINT4": 4, "FLOAT4E2M1": 4, "INT2": 2, "UINT2": 2}.items()
+    if hasattr(TensorProto, name)
+}
+#: Far beyond every operator set's.
+_LATEST_OPSET = 1000
+#: Bytes that a sparse tensor may come to when it is written densely: so many, and so many for each of its values.
+_DENSE, _DENSE_OF_VALUE = 64 << 20, 1 << 10
+
+
+def read_model(path: Path, *, external_data: bool = True) -> onnx.ModelProto:
+    """The model in a file, whose tensors have the values that they announce; axes of a negative size are open.
+
+    Args:
+        path: The file.
+        external_data: Whether to read the weights that lie beside it.
+
+    Raises:
+        NetworkError: It cannot be parsed, or a tensor has more or fewer values than its sizes say.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+        _check_header(model, path)
+        _check_texts(model, path)
+        _check_tensors(model, path)
+        if external_data:
+            onnx.load_external_data_for_model(model, str(path.parent))
+            _check_tensors(model, path)
+    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise NetworkError("a readable ONNX file", f"{path}: {reason}", "export it again") from error
+    return open_negative_axes(model)
+
+
+def check_looked_at(path: Path) -> None:
+    """Do with a file what looking at its graph will do, for those who want to know whether that ends.
+
+    What is wrong with the graph is not told here: whoever looks at it next will.
+
+    Raises:
+        NetworkError: It cannot be read.
+        MemoryError: There is not enough memory for it.
+    """
+    from compress.onnx_graph.shapes import with_types
+
+    model = read_model(path)
+    with _whatever():
+        onnx.checker.check_model(str(path), full_check=True)
+    with _whatever():
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+        onnx.shape_inference.infer_shapes(with_types(model), strict_mode=True, data_prop=True)
+    with _whatever():
+        open_here(path, optimized=True)
+    with _whatever():
+        _compute_constants(model)
+
+
+def open_here(path: Path, *, optimized: bool) -> None:
+    """Open a file in ONNX Runtime, on one thread.
+
+    Args:
+        path: The file.
+        optimized: Let the runtime fold and fuse.
+
+    Raises:
+        MemoryError: There is not enough memory for what it folds.
+        Exception: Whatever else ONNX Runtime raises; its own classes have no common root but this.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    with _hunger():
+        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def _compute_constants(model: onnx.ModelProto) -> None:
+    """Compute what does not depend on an input: folding will, and a runtime that does not fold it, in each run."""
+    from compress.onnx_graph.sessions import open_session, part
+
+    graph = Graph(model)
+    known, made = set(graph.initializers), dict[str, None]()
+    for node in graph.nodes:
+        if all(name in known for name in tensors_read(node)):
+            known.update(name for name in node.output if name)
+            made.update((name, None) for name in node.output if name)
+            for name in tensors_read(node):  # what is made of it is computed, and so is it
+                made.pop(name, None)
+    if made:
+        with _hunger():
+            open_session(part(graph, list(made)), optimized=False).run(list(made), {})
+
+
+@contextmanager
+def _hunger() -> Iterator[None]:
+    """ONNX Runtime's words for too little memory as the error that it is."""
+    try:
+        yield
+    except Exception as error:
+        if any(words in str(error) for words in ("allocate memory", "bad allocation", "bad_alloc")):
+            raise MemoryError from error
+        raise
+
+
+def essence(error: BaseException) -> str:
+    """The first line of what onnx or its runtime says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0] if lines else type(error).__name__
+    return first.rpartition("[ONNXRuntimeError] : ")[2]
+
+
+@contextmanager
+def _whatever() -> Iterator[None]:
+    """Passes over what native code says about a graph; not over that there is no memory."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 - onnx and its runtime raise dozens of types, whose words come again
+        return
+
+
+def _check_header(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse operator sets of no release and types of no name, which the enums of a protocol buffer may hold."""
+    for entry in model.opset_import:
+        if not 1 <= entry.version <= _LATEST_OPSET:
+            found = f"version {entry.version} of '{entry.domain[:80] or 'ai.onnx'}' in {path}"
+            raise NetworkError("an operator set of a release", found, "export it again")
+    for value in _values(model.graph):
+        kind = value.type.tensor_type.elem_type if value.type.HasField("tensor_type") else 0
+        if kind not in TensorProto.DataType.values():
+            found = f"type {kind} of '{value.name[:80]}' in {path}"
+            raise NetworkError("tensors of a known type", found, "export it again")
+
+
+def _check_texts(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse names that are not UTF-8, which protocol buffers hand out as bytes."""
+    if any(isinstance(text, bytes) for text in _texts(model)):
+        raise NetworkError("names in UTF-8", f"others in {path}", "export it again")
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[str | bytes]:
+    yield from (model.producer_name, model.producer_version, model.domain, model.graph.name)
+    yield from (text for entry in model.metadata_props for text in (entry.key, entry.value))
+    yield from (entry.domain for entry in model.opset_import)
+    for graph in graphs(model.graph):
+        yield from _texts_of(graph.node)
+        yield from (tensor.name for tensor in graph.initializer)
+        yield from (sparse.values.name for sparse in graph.sparse_initializer)
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield value.name
+            if value.type.HasField("tensor_type"):
+                yield from (size.dim_param for size in value.type.tensor_type.shape.dim)
+    for function in model.functions:
+        yield from (function.name, function.domain, *function.input, *function.output, *function.attribute)
+        yield from (entry.domain for entry in function.opset_import)
+        yield from _texts_of(function.node)
+
+
+def _texts_of(nodes: Iterable[onnx.NodeProto]) -> Iterator[str | bytes]:
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (text for each in node.attribute for text in (each.name, each.ref_attr_name))
+
+
+def _values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    for inner in graphs(graph):
+        yield from (*inner.input, *inner.output, *inner.value_info)
+
+
+def _check_tensors(model: onnx.ModelProto, path: Path) -> None:
+    for holder in _holders(model):
+        sparse = isinstance(holder, onnx.SparseTensorProto)
+        tensor = holder.values if sparse else holder
+        problem = _problem_of_sparse(holder) if sparse else _problem(holder)
+        if problem is not None:
+            name = f"'{tensor.name[:80]}'" if tensor.name else "a constant"
+            raise NetworkError(
+                "tensors with the values that they announce",
+                f"{name} of {path}, {problem}",
+                "export it again",
+            )
+
+
+def _problem_of_sparse(sparse: onnx.SparseTensorProto) -> str | None:
+    """What is wrong with a sparse tensor; None where nothing is."""
+    for part in (sparse.values, sparse.indices):
+        if (problem := _problem(part)) is not None:
+            return problem
+    count, sizes, places = math.prod(sparse.values.dims), list(sparse.dims), list(sparse.indices.dims)
+    if (
+        any(size < 0 for size in sizes)
+        or len(sparse.values.dims) != 1
+        or sparse.values.data_type == TensorProto.STRING
+    ):
+        return f"a sparse tensor of the sizes {sizes[:8]}"
+    if sparse.indices.data_type != TensorProto.INT64 or places not in ([count], [count, len(sizes)]):
+        return f"a sparse tensor of {count} values with indices of {places[:8]}"
+    width = onnx.helper.tensor_dtype_to_np_dtype(sparse.values.data_type).itemsize
+    if math.prod(sizes) * width > _DENSE + _DENSE_OF_VALUE * count:
+        return f"a sparse tensor of {count} values in {sizes[:8]}"
+    found = onnx.numpy_helper.to_array(sparse.indices)
+    within = sizes if found.ndim == 2 else [math.prod(sizes)]
+    if found.size and ((found < 0).any() or (found >= within).any()):
+        return "a sparse tensor with indices outside of it"
+    return None
+
+
+def _problem(tensor: TensorProto) -> str | None:
+    """What is wrong with a tensor's type, sizes and values; None where nothing is."""
+    kind = tensor.data_type
+    if kind == TensorProto.UNDEFINED or kind not in TensorProto.DataType.values():
+        return f"of the unknown type {kind}"
+    if any(size < 0 for size in tensor.dims):
+        return f"of the sizes {list(tensor.dims)[:8]}"
+    count = math.prod(tensor.dims)
+    bits = _BITS.get(kind)
+    if tensor.data_location == TensorProto.EXTERNAL:
+        if not any(entry.key == "location" and entry.value for entry in tensor.external_data):
+            return "whose values lie in a file without a name"
+        return None
+    if tensor.HasField("raw_data"):
+        width = 8 * onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize if bits is None else bits
+        wanted, found = -(-count * width // 8), len(tensor.raw_data)
+        if kind == TensorProto.STRING:
+            return "texts as raw bytes"
+        return None if found == wanted else f"with {found} bytes of {wanted}"
+    values = len(getattr(tensor, _FIELDS.get(kind, _OTHERS)))
+    wanted = count * _PARTS.get(kind, 1) if bits is None else -(-count * bits // 8)
+    return None if values == wanted else f"with {values} values of {wanted}"
+
+
+def _holders(model: onnx.ModelProto) -> Iterator[TensorProto | onnx.SparseTensorProto]:
+    """Every tensor with values, in whatever part of the model."""
+    yield from _of_graph(model.graph)
+    for function in model.functions:
+        yield from _of_nodes(function.node)
+
+
+def _of_graph(graph: onnx.GraphProto) -> Iterator[TensorProto | onnx.SparseTensorProto]:
+    yield from graph.initializer
+    yield from graph.sparse_initializer
+    yield from _of_nodes(graph.node)
+
+
+def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto | onnx.SparseTensorProto]:
+    for attribute in (each for node in nodes for each in node.attribute):
+        for name in ("t", "sparse_tensor"):
+            if attribute.HasField(name):
+                yield getattr(attribute, name)
+        yield from attribute.tensors
+        yield from attribute.sparse_tensors
+        if attribute.HasField("g"):
+            yield from _of_graph(attribute.g)
+        for graph in attribute.graphs:
+            yield from _of_graph(graph)
