@@ -83,12 +83,12 @@ def _with_sign(given: _Arguments) -> WrittenCall:
 
 
 def _nth_smallest(given: _Arguments) -> WrittenCall | None:
-    """The k-th smallest along an axis, and for a median the lower of the two in the middle."""
+    """The k-th smallest along an axis."""
     tensor, axis = given["self"], given["dim"]
     size = tensor.meta["val"].shape[axis]
     if not isinstance(size, int):
         return None
-    count = given.get("k", (size + 1) // 2)
+    count = given["k"]
     smallest = WrittenCall(aten.topk.default, (tensor, count, axis, False, True))
     value = WrittenCall(aten.select.int, (WrittenCall(operator.getitem, (smallest, 0)), axis, count - 1))
     return WrittenCall(aten.unsqueeze.default, (value, axis)) if given["keepdim"] else value
@@ -129,9 +129,7 @@ def _search(given: _Arguments) -> WrittenCall | None:
 
 
 #: Those that return two results, of which only the first has a form here.
-WITH_PLACES: frozenset[Any] = frozenset(
-    {aten.median.dim, aten.kthvalue.default, aten.cummax.default, aten.cummin.default}
-)
+WITH_PLACES: frozenset[Any] = frozenset({aten.kthvalue.default, aten.cummax.default, aten.cummin.default})
 
 #: Operator → what writes it.
 RULES: dict[Any, _Rule] = {
@@ -145,7 +143,6 @@ RULES: dict[Any, _Rule] = {
     aten.fmax.default: _extreme(aten.maximum.default),
     aten.fmin.default: _extreme(aten.minimum.default),
     aten.copysign.Tensor: _with_sign,
-    aten.median.dim: _nth_smallest,
     aten.kthvalue.default: _nth_smallest,
     aten.cumprod.default: _running(aten.prod.dim_int, 1.0),
     aten.cummax.default: _running(aten.amax.default, float("-inf")),

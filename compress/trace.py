@@ -139,9 +139,25 @@ def _traced_alone(module: nn.Module, traced: Traced) -> Traced:
         LiftError: It cannot be traced so.
     """
     example = with_rows(traced.example, 1, traced.axes)
-    run(traced.reference, example)
+    alone, together = run(traced.reference, example), run(traced.reference, traced.example)
+    if not all(_is_first_of(one, several) for one, several in zip(alone, together, strict=True)):
+        raise LiftError(
+            "a network that gives for one sample what it gives for it among others",
+            "another result",
+            "rewrite it for any number of samples",
+        )
     program = _program(module, example, traced.axes, varying(example, traced.others, traced.axes))
     return replace(traced, program=program, example=example, alone=None)
+
+
+def _is_first_of(alone: torch.Tensor, together: torch.Tensor) -> bool:
+    """Whether a result is that of the first of several samples, along any axis."""
+    return any(
+        alone.shape == (first := together.narrow(axis, 0, 1)).shape
+        and torch.allclose(alone.double(), first.double(), rtol=1e-3, atol=1e-4, equal_nan=True)
+        for axis in range(together.dim())
+        if together.shape[axis]
+    )
 
 
 def _program(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 from compress.history import Candidate
 from compress.recipe import Recipe, Step
 from compress.record import Accuracy, Drop, Interval, Latency, Profile
@@ -41,3 +44,10 @@ def profile(
 def candidate(name: str, **figures: object) -> Candidate:
     steps = () if name == "fp32" else (Step("quantize", {"method": name}),)
     return Candidate(Recipe(name, steps), profile(name, **figures), f"candidates/{name}/model.onnx")  # type: ignore[arg-type]
+
+
+def resealed(path: Path) -> None:
+    """Let the list of hashes say what the files are now, as one who changes a bundle would."""
+    names = [line.partition("  ")[2] for line in (path / "SHA256SUMS").read_text().splitlines()]
+    lines = [f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
+    (path / "SHA256SUMS").write_text("".join(lines))

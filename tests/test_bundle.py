@@ -21,7 +21,7 @@ from compress.errors import BundleError, DataError, OutputError
 from compress.own_directories import own_directory
 from compress.recipe import Recipe
 from tests.graphs import classifier, samples
-from tests.records import profile
+from tests.records import profile, resealed
 
 
 def written(tmp_path: Path, out: str = "build", seed: int = 0) -> Path:
@@ -175,13 +175,6 @@ def test_a_bundle_that_stepped_aside_for_a_killed_run_comes_back(tmp_path: Path)
 
 def _full(path: Path, content: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device", str(path))
-
-
-def resealed(path: Path) -> None:
-    """Let the list of hashes say what the files are now, as one who changes a bundle would."""
-    names = [line.partition("  ")[2] for line in (path / "SHA256SUMS").read_text().splitlines()]
-    lines = [f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
-    (path / "SHA256SUMS").write_text("".join(lines))
 
 
 def places(value: object, place: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:

@@ -339,6 +339,8 @@ def test_installed_it_reads_the_files_inside_the_package(tmp_path: Path):
         "toml_reader",
         "closest",
         "errors",
+        "plain_text",
+        "reading",
         "shape_ranges",
     ):
         shutil.copy(Path(compress.__file__).parent / f"{name}.py", package)

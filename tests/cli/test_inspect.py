@@ -42,8 +42,8 @@ def bundle(tmp_path: Path) -> Path:
             "backend": artifact.backend,
             "options": artifact.options,
         },
-        "inputs": [],
-        "outputs": [],
+        "inputs": [{"name": "x", "dtype": "float32", "shape": ["batch", 3, 8, 8]}],
+        "outputs": [{"name": "scores", "dtype": "float32", "shape": ["batch", 4]}],
     }
     return write_bundle(tmp_path / "build", artifact.path, manifest, profile(), Recipe("fp32"), {})
 

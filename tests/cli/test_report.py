@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from compress.cli import main
+from tests.records import resealed
 from tests.reports.runs import written
 
 
@@ -64,6 +65,7 @@ def test_a_bundle_that_does_not_tell_of_its_run_is_usage(
     data = json.loads(manifest.read_text())
     del data[key]
     manifest.write_text(json.dumps(data))
+    resealed(manifest.parent)
     assert main(["report", str(manifest.parent), "--html", str(tmp_path / "report.html")]) == 2
     assert f"no {key} in" in capsys.readouterr().err
 

@@ -15,6 +15,7 @@ import pytest
 from compress.errors import BundleError
 from compress.reports.html import render
 from compress.reports.provenance import command
+from tests.records import resealed
 from tests.reports.runs import LAYER, candidates, estimated, written
 
 HOSTILE = '<script>alert("1")</script><img src=x onerror=alert(1)>&\' \x00\ud800\u202e'
@@ -242,7 +243,7 @@ def test_nothing_from_the_run_becomes_markup(tmp_path: Path) -> None:
     entries = candidates(HOSTILE)
     shipped = entries[1]
     assert shipped.profile is not None
-    layer = LAYER | {"name": HOSTILE, "operator": HOSTILE, "precision": HOSTILE, "bound": HOSTILE}
+    layer = LAYER | {"name": HOSTILE, "operator": HOSTILE, "precision": HOSTILE}
     report = {
         "int8_nodes": [HOSTILE],
         "float_nodes": {HOSTILE: HOSTILE},
@@ -298,6 +299,7 @@ def test_candidates_that_tell_nothing_are_refused(tmp_path: Path, content: bytes
     manifest = json.loads((build / "manifest.json").read_text())
     manifest["files"]["candidates.jsonl"] = hashlib.sha256(content).hexdigest()
     (build / "manifest.json").write_text(json.dumps(manifest))
+    resealed(build)
     with pytest.raises(BundleError, match="candidates"):
         render(build)
 
@@ -307,6 +309,7 @@ def test_a_bundle_without_candidates_is_refused(tmp_path: Path) -> None:
     manifest = json.loads((build / "manifest.json").read_text())
     del manifest["files"]["candidates.jsonl"]
     (build / "manifest.json").write_text(json.dumps(manifest))
+    resealed(build)
     with pytest.raises(BundleError, match="candidates"):
         render(build)
 
@@ -317,5 +320,6 @@ def test_a_bundle_that_tells_of_no_run_is_refused(tmp_path: Path, key: str) -> N
     manifest = json.loads((build / "manifest.json").read_text())
     del manifest[key]
     (build / "manifest.json").write_text(json.dumps(manifest))
+    resealed(build)
     with pytest.raises(BundleError, match=f"no {key} "):
         render(build)
