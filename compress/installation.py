@@ -19,7 +19,7 @@ def install_command(extra: str) -> str:
     """What installs an extra of the running copy, for a shell.
 
     Args:
-        extra: As pyproject.toml names it: ``openvino``.
+        extra: The name of an optional dependency group in pyproject.toml, such as ``openvino``.
     """
     clone = _clone()
     if clone is not None:

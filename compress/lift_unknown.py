@@ -5,6 +5,7 @@ Each rule takes every argument of a call by name, and gives what computes the sa
 
 from __future__ import annotations
 
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,26 +24,27 @@ _Rule = Callable[[_Arguments], WrittenCall | None]
 _MOST_SQUARED = 512
 
 
-def _average_pool(given: _Arguments) -> WrittenCall | None:
+def _average_pool(target: Any, axes: int) -> _Rule:
     """A mean with a divisor of its own; the exporter leaves that out."""
-    divisor, kernel = given["divisor_override"], list(given["kernel_size"])
-    if divisor is None:
-        return None
-    axes = given["self"].meta["val"].dim() - 2 if given["self"].meta["val"].dim() > 3 else len(kernel)
-    area = 1
-    for size in kernel * (axes // len(kernel)):
-        area *= size
-    target = aten.avg_pool3d.default if axes == 3 else aten.avg_pool2d.default
+
+    def rule(given: _Arguments) -> WrittenCall | None:
+        return None if given["divisor_override"] is None else _divided(given, target, axes)
+
+    return rule
+
+
+def _divided(given: _Arguments, target: Any, axes: int) -> WrittenCall:
+    kernel = list(given["kernel_size"])
     if given["ceil_mode"]:  # windows over the edge hold fewer values, and the mean is of those
         raise LiftError(
             "an average pool with divisor_override without ceil_mode",
             "one with both",
             "pad its input, and leave ceil_mode out",
         )
-    pooled = WrittenCall(
-        target, (given["self"], kernel, given["stride"], given["padding"], False, True, None)
-    )
-    return WrittenCall(aten.mul.Tensor, (pooled, area / divisor))
+    area = math.prod(kernel) if len(kernel) == axes else kernel[0] ** axes  # one number stands for all axes
+    settings = (given["stride"], given["padding"], False, True, None)
+    pooled = WrittenCall(target, (given["self"], kernel, *settings))
+    return WrittenCall(aten.mul.Tensor, (pooled, area / given["divisor_override"]))
 
 
 def _rrelu(given: _Arguments) -> WrittenCall:
@@ -117,7 +119,7 @@ def _running(target: Any, neutral: float) -> _Rule:
 
 
 def _search(given: _Arguments) -> WrittenCall | None:
-    """Where each value belongs in one sorted sequence: how many of its entries lie before."""
+    """The place of each value in a sorted sequence: the number of entries before it. None for several sequences."""
     sequence = given["sorted_sequence"]
     if sequence.meta["val"].dim() != 1 or given["sorter"] is not None:
         return None
@@ -133,8 +135,8 @@ WITH_PLACES: frozenset[Any] = frozenset({aten.kthvalue.default, aten.cummax.defa
 
 #: Operator → what writes it.
 RULES: dict[Any, _Rule] = {
-    aten.avg_pool2d.default: _average_pool,
-    aten.avg_pool3d.default: _average_pool,
+    aten.avg_pool2d.default: _average_pool(aten.avg_pool2d.default, 2),
+    aten.avg_pool3d.default: _average_pool(aten.avg_pool3d.default, 3),
     aten.rrelu.default: _rrelu,
     aten.rrelu_with_noise_functional.default: _rrelu,
     aten.cdist.default: _distances,

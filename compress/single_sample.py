@@ -11,18 +11,39 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from compress.errors import CompressError
+from compress.errors import CompressError, NetworkError
 
 
 def takes_one_sample(
-    run: Callable[[Mapping[str, torch.Tensor]], object], samples: Mapping[str, torch.Tensor]
+    run: Callable[[Mapping[str, torch.Tensor]], object],
+    batch: Mapping[str, torch.Tensor],
+    samples: Mapping[str, torch.Tensor],
 ) -> bool:
-    """Whether a network runs on a sample as it is, without an axis for it.
+    """Run a network on a batch, and where it fails on a sample as it is, without an axis for it.
 
     Args:
-        run: The network; it raises CompressError on shapes that it does not take.
-        samples: Samples ``(n, …)`` by input name.
+        run: The network; it raises NetworkError on shapes that it does not take.
+        batch: Samples along the axes that it is thought to take them along, by input name.
+        samples: The same, ``(n, …)``.
+
+    Returns:
+        Whether it takes the single sample.
+
+    Raises:
+        NetworkError: It takes neither; the message is that of the batch.
     """
+    try:
+        run(batch)
+    except NetworkError:
+        if not _runs_on_first(run, samples):
+            raise
+        return True
+    return False
+
+
+def _runs_on_first(
+    run: Callable[[Mapping[str, torch.Tensor]], object], samples: Mapping[str, torch.Tensor]
+) -> bool:
     if any(tensor.dim() == 0 for tensor in samples.values()):
         return False
     try:

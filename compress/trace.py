@@ -103,13 +103,8 @@ def trace_module(
     reference = reference_of(module, list(given))
     bound = cast_floats(given, module, partial(run, reference))
     arranged, axes = arrange(partial(run, reference), bound, told)
-    single = False
-    try:
-        run(reference, arranged)
-    except NetworkError:
-        single = takes_one_sample(partial(run, reference), bound)
-        if not single:
-            raise
+    single = takes_one_sample(partial(run, reference), arranged, bound)
+    if single:
         with_sample_axis(module)
         arranged, axes = {name: tensor[:1] for name, tensor in bound.items()}, {}
     others = () if other is None else (along(typed_like(bind_example(other, signature), bound), axes),)

@@ -34,6 +34,17 @@ class Called(nn.Module):
         return self.function(self.layer(x), self.codes)
 
 
+class Volumes(nn.Module):
+    """A mean over cubes of a volume, with a divisor of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.pool = nn.Conv3d(1, 4, 1), nn.AvgPool3d(2, divisor_override=3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.pool(self.layer(x[:, None]))
+
+
 class Shortened(nn.Module):
     def __init__(self, bag: bool) -> None:
         super().__init__()
@@ -94,6 +105,11 @@ def test_rows(function: Callable[..., torch.Tensor]) -> None:
 def test_a_mean_with_a_divisor_of_its_own(pool: nn.Module) -> None:
     torch.manual_seed(0)
     same(Called(lambda x, codes: pool(x), images=True).eval(), IMAGES)
+
+
+def test_a_mean_over_cubes_with_a_divisor_of_its_own() -> None:
+    torch.manual_seed(0)
+    same(Volumes().eval(), IMAGES)
 
 
 def test_a_divisor_where_windows_end_over_the_edge_is_refused() -> None:

@@ -446,26 +446,3 @@ def test_an_open_output_of_another_size_than_the_only_sample(tmp_path: Path) -> 
     (found,) = session.run(None, {"x": x[:1]})
     wanted = x[0].reshape(24) @ weights
     assert np.abs(found - wanted).max() < 0.2 * np.abs(wanted).max()
-
-
-@pytest.mark.parametrize("sizes", [(8,), ("n",), (2, "n")], ids=str)
-def test_data_may_bring_the_axis_of_the_only_sample(tmp_path: Path, sizes: tuple[int | str, ...]) -> None:
-    """The file takes one sample, [1, …], and so is each sample of the data."""
-    own = [size if isinstance(size, int) else 8 for size in sizes]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, *sizes])]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, *sizes[:-1], 4])]
-    weights = RANDOM.standard_normal((8, 4)).astype(np.float32)
-    graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "g",
-        inputs,
-        outputs,
-        [numpy_helper.from_array(weights, "w")],
-    )
-    path = tmp_path / "model.onnx"
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
-    x = RANDOM.standard_normal((40, 1, *own)).astype(np.float32)
-    _, task = load_for(load_task({"x": x}), path)
-    batch = next(task.evaluation.batches(1))
-    assert (len(batch), batch.inputs["x"].shape) == (1, (1, *own))
-    assert quantize(path, data={"x": x}, out=tmp_path / "int8.onnx").path.is_file()

@@ -64,7 +64,8 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; every error ends as one line on standard error and a documented exit code.
 
     Args:
-        arguments: Of the command; None takes those of this process, whose standard output is then the result's alone.
+        arguments: What follows ``compress`` on the command line. None takes the arguments of this process, and keeps
+            its standard output for the result alone.
     """
     from compress.cli.process import answer, close_standard_output, keep_standard_output
 

@@ -36,6 +36,13 @@ _MEMORY = 2 << 30
 #: What each byte of a file and of its example adds to it.
 _SECONDS_OF_BYTE, _MEMORY_OF_BYTE, _MEMORY_OF_EXAMPLE = 4e-6, 32, 256
 
+#: What else it may be for files of which a run is tried.
+_RUN_ONCE = (
+    "; or one run of it takes that much: give smaller samples, or --trust-pickle for a file of your own, "
+    "which runs any code in it and sets no limits"
+)
+_TOO_LARGE: dict[Kind, str] = {"pt2": _RUN_ONCE, "torchscript": _RUN_ONCE}
+
 _lock = threading.Lock()
 
 
@@ -77,10 +84,10 @@ def read_elsewhere(
             _running().ask({"prepare": kind})  # imports take as long as the machine needs, whatever the file
             answer = _running().ask(request, limits)
         except EndedError as error:
-            raise _refused(path, str(error), limits) from error
+            raise _refused(path, kind, str(error), limits) from error
     if answer is not None:
         if answer[0] == MemoryError.__name__:
-            raise _refused(path, "it took more", limits)
+            raise _refused(path, kind, "it took more", limits)
         kind_of_error, wanted, found, todo = answer
         import compress.errors
 
@@ -97,11 +104,11 @@ def _check_name(path: Path) -> None:
         ) from error
 
 
-def _refused(path: Path, how: str, limits: Limits) -> NetworkError:
+def _refused(path: Path, kind: Kind, how: str, limits: Limits) -> NetworkError:
     return NetworkError(
         f"a file that is read within {limits.seconds:.0f} s and {limits.memory / 2**30:.1f} GiB",
         f"{path}, at which {how}",
-        "save or export the network again; this file is damaged, or made to do that",
+        f"save or export the network again: this file is damaged, or made to do that{_TOO_LARGE.get(kind, '')}",
     )
 
 

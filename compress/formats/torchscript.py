@@ -159,13 +159,7 @@ def run_on_example(module: torch.jit.ScriptModule, example: Example, told: Axes 
     reference = reference_of(called, list(given))
     samples = cast_floats(given, module, partial(run, reference))
     inputs, axes = arrange(partial(run, reference), samples, told)
-    single = False
-    try:
-        run(reference, inputs)
-    except NetworkError:
-        if not takes_one_sample(partial(run, reference), samples):
-            raise
-        single = True
+    single = takes_one_sample(partial(run, reference), inputs, samples)
     return Placed(called, schema, reference, samples, inputs, axes, single)
 
 

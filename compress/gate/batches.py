@@ -39,7 +39,7 @@ def sizes_that_differ(session: Runs, task: Task, sizes: Sequence[int]) -> tuple[
     Args:
         session: The opened build, which takes any number of samples.
         task: Evaluation data, bound to the network.
-        sizes: What is tried.
+        sizes: Batch sizes to try, in samples; those above the number of samples are left out.
     """
     if task.streams is not None:
         session = task.streams.over(session)

@@ -131,10 +131,10 @@ def judge_p99(candidate: Times, baseline: Times, policy: GatePolicy) -> Check:
 
 
 def judge_recorded_latencies(pairs: Sequence[tuple[Latency, Latency]], policy: GatePolicy) -> Check:
-    """As :func:`judge_recorded_latency` at every batch size: each has to pass.
+    """Judge latencies against recorded ones at every batch size by :func:`judge_recorded_latency`; each has to pass.
 
     Args:
-        pairs: Of each batch size, at least one, what was measured now and what was recorded.
+        pairs: For each batch size the latency measured now and the recorded one, in milliseconds; at least one pair.
         policy: The margin, the error, and how far this machine drifts.
     """
     checks = [judge_recorded_latency(*each, policy) for each in pairs]
