@@ -81,10 +81,16 @@ def _judged(log_ratios: list[float], batches: int, policy: GatePolicy) -> _Judge
 
 def _told(judged: Mapping[int, _Judged], limit: float, rounds: int) -> str:
     parts = [
-        f"batch {batch}: median ratio {each.ratio:.3f}, between {each.low:.3f} and {each.high:.3f}"
-        for batch, each in judged.items()
+        f"batch {batch}: median ratio {each.ratio:.3f}, {_bounds(each)}" for batch, each in judged.items()
     ]
     return f"{'; '.join(parts)} (margin {limit:g}, {rounds} rounds of both in turns, started anew for each)"
+
+
+def _bounds(judged: _Judged) -> str:
+    """The bounds in words; few rounds, at an error that is shared among batch sizes, have no lower one."""
+    if judged.low == 0:
+        return f"at most {judged.high:.3f}"
+    return f"between {judged.low:.3f} and {judged.high:.3f}"
 
 
 def _figures(judged: Mapping[int, _Judged], limit: float, rounds: int) -> dict[str, object]:

@@ -141,3 +141,10 @@ def test_a_baseline_whose_error_is_0_is_told_and_is_strict_json() -> None:
         json.loads(json_text(check.to_dict()), parse_constant=pytest.fail)["figures"]["drop_points"] is None
     )
     assert judge_accuracy(baseline, baseline, metric, GatePolicy()).verdict is Verdict.PASS
+
+
+def test_a_bound_that_few_rounds_do_not_give_is_not_told_as_zero() -> None:
+    check = judge_latency(lambda number: dict.fromkeys((1, 8), 0.001 * number), GatePolicy())
+    assert check.verdict is Verdict.PASS
+    assert "at most 1.00" in check.detail
+    assert "0.000" not in check.detail
