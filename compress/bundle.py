@@ -224,7 +224,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             _check_file(directory, name, sha256)
         _check_file(directory, manifest["artifact"]["file"], manifest["artifact"]["sha256"])
         _check_form(manifest, "manifest", directory / MANIFEST)
-        if SUMS not in manifest["files"]:  # which does not hold for bundles of a former version
+        if covering(manifest) == SUMS:
             _check_sums(directory, manifest["files"])
         measured = _read_json(directory / PROFILE)
         _check_form(measured, "profile", directory / PROFILE)
@@ -300,7 +300,7 @@ def _write_whole(
         _write(staging / MANIFEST, json_text(whole, indent=2))
         copied = (part.relative_to(artifact.parent).as_posix() for part in files_of(artifact))
         sums = sorted([*contents, *copied, MANIFEST])
-        _write(staging / SUMS, "".join(f"{_sha256(staging / name)}  {name}\n" for name in sums))
+        _write(staging / SUMS, "".join(f"{hash_of(staging / name)}  {name}\n" for name in sums))
         _move_into_place(staging, whole_out, aside)
     finally:
         _return(aside, whole_out)
@@ -314,8 +314,13 @@ def _write(path: Path, content: str | bytes) -> None:
         path.chmod(0o755)
 
 
-def _sha256(path: Path) -> str:
-    """Of one file, as sha256sum takes it; :func:`sha256_of` adds the weights that a graph keeps beside it."""
+def covering(manifest: Mapping[str, Any]) -> str:
+    """The file whose hash stands for all files of a bundle: SHA256SUMS, in bundles of a former version the manifest."""
+    return MANIFEST if SUMS in manifest["files"] else SUMS
+
+
+def hash_of(path: Path) -> str:
+    """The sha256 of one file, as sha256sum(1) takes it; ``sha256_of`` adds the weights that a graph keeps beside it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -409,7 +414,7 @@ def _check_sums(directory: Path, files: Mapping[str, str]) -> None:
     missing = next((name for name in (MANIFEST, *files) if name not in sums), None)
     if missing is not None:
         raise BundleError(f"'{missing}' in {SUMS}", f"no such line in {directory}", "copy or build it again")
-    if _sha256(directory / MANIFEST) != sums[MANIFEST]:
+    if hash_of(directory / MANIFEST) != sums[MANIFEST]:
         path = directory / MANIFEST
         raise BundleError(
             f"{path} with sha256 {sums[MANIFEST][:12]}…", "another content", "copy or build it again"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.bundle import load_bundle
+from compress.bundle import covering, hash_of, load_bundle
 from compress.errors import BundleError
 from compress.metrics.output_kinds import OutputKind
 from compress.onnx_graph.files import sha256_of, size_of
@@ -35,6 +35,8 @@ class Subject:
         states: The output that is the next value of each input that is carried from call to call, where a bundle tells.
         sample: A batch and the outputs that a bundle gave for it, as its manifest tells; None where there is none.
         sample_files: The files that the sample may name, by their names inside the bundle.
+        sha256: Hash of everything that it was read from: for a bundle that of its SHA256SUMS, which covers each of its
+            files, else that of the file, with external weights; None where it was read from no file.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Subject:
     states: Mapping[str, str] = field(default_factory=dict)
     sample: Mapping[str, Any] | None = None
     sample_files: Mapping[str, Path] = field(default_factory=dict)
+    sha256: str | None = None
 
     @property
     def options(self) -> dict[str, Any] | None:
@@ -115,10 +118,11 @@ def load_subject(source: Path | str | Bundle | Subject) -> Subject:
         raise BundleError(_KINDS, f"an empty file, {path}", "copy or build it again")
     if start.lstrip().startswith(b"{"):
         profile = load_recorded(path)
-        return Subject(str(path), None, profile, measured=_measured(profile, {}))
+        return Subject(str(path), None, profile, measured=_measured(profile, {}), sha256=hash_of(path))
     from compress.backends.base import Artifact
 
-    return Subject(str(path), Artifact(path, sha256_of(path), size_of(path), "onnxruntime", {}), None)
+    artifact = Artifact(path, sha256_of(path), size_of(path), "onnxruntime", {})
+    return Subject(str(path), artifact, None, sha256=artifact.sha256)
 
 
 def _of_bundle(bundle: Bundle) -> Subject:
@@ -139,6 +143,7 @@ def _of_bundle(bundle: Bundle) -> Subject:
         bundle.states,
         bundle.manifest.get("sample"),
         {name: bundle.path / name for name in bundle.manifest.get("files", ())},
+        hash_of(bundle.path / covering(bundle.manifest)),
     )
 
 

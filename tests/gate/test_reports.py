@@ -11,6 +11,7 @@ import pytest
 from compress.cli import main
 from compress.gate import Check, Verdict, load_subject
 from compress.gate.origin import other_network
+from compress.onnx_graph.files import sha256_of
 from compress.recorded import load_recorded
 from compress.reports.gate_markdown import gate_markdown
 from compress.reports.junit import gate_junit
@@ -105,6 +106,7 @@ def test_command_writes_all_forms(
     told = json.loads(capsys.readouterr().out)
     assert (told["schema"], told["verdict"]) == (1, "pass")
     assert told["policy"]["checks"] == ["accuracy", "size"]
+    assert told["candidate_sha256"] == told["baseline_sha256"] == sha256_of(Path(arguments[1]))
     assert [check["name"] for check in told["checks"]] == ["accuracy", "size"]
     assert told["checks"][0]["figures"]["samples"] == 800
     assert ElementTree.parse(tmp_path / "out.xml").getroot().tag == "testsuites"
