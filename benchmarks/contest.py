@@ -15,7 +15,6 @@ from benchmarks.rivals import Build, Case
 from compress.backends import load_backend
 from compress.backends.base import Artifact, Session
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.choice import inside_margin
 from compress.errors import CompressError
 from compress.hosts.local import LocalHost
 from compress.measuring.contest import times_against
@@ -25,7 +24,7 @@ from compress.metrics.outcomes import Outcomes
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.profiling.latency import Budget, sample_feeds
-from compress.record import Accuracy, Interval, Latency
+from compress.record import Accuracy, Interval, Latency, inside_margin
 from compress.target import load_target
 from compress.task import Task
 

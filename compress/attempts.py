@@ -12,7 +12,7 @@ from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.backends.onnx_artifact import copied
 from compress.backends.tensorrt import optimization_profile
-from compress.choice import Limits, inside_margin, judged_latency, lowest_ratio
+from compress.choice import Limits, judged_latency, lowest_ratio
 from compress.competition import Competition, tuned_options
 from compress.errors import (
     CompressError,
@@ -34,6 +34,7 @@ from compress.profiling.kept_outputs import KeptOutputs
 from compress.profiling.measure import Original, deciding, measure
 from compress.progress import Reporter
 from compress.recipe import Recipe
+from compress.record import inside_margin
 from compress.search import ORIGINAL
 from compress.target import Target
 from compress.task import Task

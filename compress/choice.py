@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compress.history import Candidate
-from compress.record import LEAST_SAMPLES, Drop, Latency, Profile, decidable
+from compress.record import LEAST_SAMPLES, Drop, Latency, Profile, decidable, inside_margin
 
 _ESTIMATES_TIE = 0.05
 #: What session options cost at a batch size, over those that are fastest there, from which on it is told.
@@ -131,13 +131,6 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
             for other_ratio, other_points, _ in points
         )
     )
-
-
-def inside_margin(drop: Drop | None, max_drop: float) -> bool:
-    """Non-inferiority: the upper bound of the drop is at or below the margin, or the build computes the same."""
-    if drop is None or drop.interval.high <= max_drop:
-        return True
-    return drop.rounding is not None and drop.points <= max_drop
 
 
 def _conditions(original: Candidate) -> set[_Condition]:

@@ -13,7 +13,6 @@ from compress.data.split import Array
 from compress.first_call import Opened, first_of_onnx, first_of_torch
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network import Network, load_network
-from compress.onnx_graph.files import check_size
 from compress.preparation import outputs_as_it_came, prepared_faithfully
 from compress.progress import Reporter
 from compress.sample_axis import judged_examples
@@ -65,6 +64,8 @@ def load_for(
     if reporter is not None:
         reporter.stage("loading the network")
     if isinstance(model, str | Path):
+        from compress.formats.onnx_size import check_size
+
         check_size(Path(model))
     load = partial(load_network, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
     if _is_onnx(model):

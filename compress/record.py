@@ -121,6 +121,13 @@ class Accuracy:
 LEAST_SAMPLES = 30
 
 
+def inside_margin(drop: Drop | None, max_drop: float) -> bool:
+    """Non-inferiority: the upper bound of the drop is at or below the margin, or the build computes the same."""
+    if drop is None or drop.interval.high <= max_drop:
+        return True
+    return drop.rounding is not None and drop.points <= max_drop
+
+
 def decidable(accuracy: Accuracy) -> bool:
     """Whether there are samples enough to decide: right or wrong is counted, other values vary as they like."""
     return accuracy.right_or_wrong or accuracy.samples >= LEAST_SAMPLES

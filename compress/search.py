@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from compress.backends.providers import short_name
-from compress.choice import Limits, choose, inside_margin, judged_latency, lowest_ratio
+from compress.choice import Limits, choose, judged_latency, lowest_ratio
 from compress.recipe import Recipe, Step
+from compress.record import inside_margin
 
 if TYPE_CHECKING:
     from compress.history import History

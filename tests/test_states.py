@@ -17,7 +17,7 @@ import torch
 
 from compress import distill, load_bundle, optimize, prune, quantize
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.choice import Choice, Limits, choose, inside_margin
+from compress.choice import Choice, Limits, choose
 from compress.cli import main
 from compress.errors import BundleError, CompressError, DataError, MetricError, NetworkError, UsageError
 from compress.gate import GatePolicy, Verdict, gate
@@ -29,6 +29,7 @@ from compress.metrics.over_frames import over_frames
 from compress.metrics.unlabelled.stream_values import stream_value_metric
 from compress.profiling.accuracy import outcomes_of
 from compress.recipe import Recipe, Step
+from compress.record import inside_margin
 from compress.states import Streams, likely_pairs
 from compress.task import load_task
 from compress.tensors import TensorSpec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
@@ -11,28 +12,25 @@ if TYPE_CHECKING:
     from compress.backends.base import Backend
 
 
+#: Module and class of each back end; imported when it is asked for, since each may need a package of its own.
+_OURS = {
+    "onnxruntime": "onnxruntime:OnnxRuntime",
+    "openvino": "openvino:OpenVino",
+    "tensorrt": "trtexec:Trtexec",
+    "torch-tensorrt": "torch_tensorrt:TorchTensorRt",
+}
+
+
 def load_backend(name: str) -> Backend:
     """The back end of that name: one of ours, or an entry point of the group ``compress.backends``.
 
     Raises:
         UnavailableError: There is none of that name, or its package is not installed.
     """
-    if name == "openvino":
-        from compress.backends.openvino import OpenVino
-
-        return OpenVino()
-    if name == "onnxruntime":
-        from compress.backends.onnxruntime import OnnxRuntime
-
-        return OnnxRuntime()
-    if name == "tensorrt":
-        from compress.backends.trtexec import Trtexec
-
-        return Trtexec()
-    if name == "torch-tensorrt":
-        from compress.backends.torch_tensorrt import TorchTensorRt
-
-        return TorchTensorRt()
+    if name in _OURS:
+        module, kind = _OURS[name].split(":")
+        ours: Backend = getattr(importlib.import_module(f"compress.backends.{module}"), kind)()
+        return ours
     for entry in entry_points(group="compress.backends", name=name):
         backend: Backend = entry.load()()
         return backend

@@ -25,7 +25,7 @@ import numpy as np
 from compress.closest import closest
 from compress.data.annotations import AnnotationOptions, inside
 from compress.data.box_images import BoxSplit
-from compress.data.detection_options import read_table
+from compress.data.detection_table import read_table
 from compress.data.image_options import OPTIONS_FILE, ImageOptions
 from compress.data.images import entries
 from compress.errors import DataError

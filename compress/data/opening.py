@@ -10,7 +10,7 @@ from typing import Any
 from compress.closest import closest
 from compress.data.arrays import ArraySplit
 from compress.data.coco import is_coco, open_coco
-from compress.data.detection_options import read_table
+from compress.data.detection_table import read_table
 from compress.data.image_options import ImageOptions
 from compress.data.images import ImageSplit
 from compress.data.loaders import LoaderSplit, from_iterator

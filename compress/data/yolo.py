@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from compress.data.box_images import BoxSplit
-from compress.data.detection_options import read_table
+from compress.data.detection_table import read_table
 from compress.data.image_options import ImageOptions
 from compress.data.images import SUFFIXES, entries
 from compress.errors import DataError, UnavailableError

@@ -6,30 +6,22 @@ loop for ever or ask for more memory than there is. That ends the other process;
 
 from __future__ import annotations
 
-import importlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from compress.errors import CompressError, NetworkError
-from compress.other_process import EndedError, Limits, OtherProcess, kept, read_stored, serve, stored
+from compress.errors import NetworkError
+from compress.other_process import EndedError, Limits, OtherProcess, kept, stored
 
 if TYPE_CHECKING:
     from compress.network import Example
 
-_CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.formats.first_reading import main; main()"
+_CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.formats.reading_child import main; main()"
 
 #: What is read: an ONNX file that is to run here, one that is looked at alone, or one of torch's.
 Kind = Literal["onnx", "onnx graph", "pt2", "torchscript"]
 
-#: What reading takes, and which is imported before.
-_MODULES: Mapping[Kind, tuple[str, ...]] = {
-    "onnx": ("compress.formats.onnx_file", "onnxruntime"),
-    "onnx graph": ("compress.onnx_graph.shapes", "onnxruntime"),
-    "pt2": ("compress.formats.pt2",),
-    "torchscript": ("compress.formats.torchscript",),
-}
 #: What reading may take for the smallest file.
 _SECONDS: dict[Kind, float] = {"onnx": 10, "onnx graph": 10, "pt2": 15, "torchscript": 6}
 _MEMORY = 2 << 30
@@ -121,72 +113,3 @@ def _named(example: Example | None) -> dict[str, Any] | None:
 
 def _running() -> OtherProcess:
     return kept(_CHILD)
-
-
-# --- in the other process -----------------------------------------------------------------------------------
-
-
-def main() -> None:
-    """Read what each line of standard input names, and answer each with a line of JSON."""
-    serve(_answer)
-
-
-def _answer(request: dict[str, Any]) -> list[str] | None:
-    """What was wrong, as the error's class and its three parts; None where nothing was."""
-    if "prepare" in request:
-        _prepare(request["prepare"])
-        return None
-    try:
-        _read(request)
-    except CompressError as error:
-        # By the file's name as it was given; its absolute path is needed where the directory has changed since.
-        parts = (error.wanted, error.found.replace(request["path"], request["told"]), error.todo)
-        return [type(error).__name__, *parts]
-    except MemoryError:
-        return [MemoryError.__name__]
-    except Exception as error:  # noqa: BLE001 - nothing in a stranger's file is a defect of ours
-        reason = " ".join(str(error).split())[:300]
-        found = f"{request['told']}: {type(error).__name__} {reason}"
-        return [NetworkError.__name__, "a whole file", found, "save or export the network again"]
-    return None
-
-
-def _prepare(kind: Kind) -> None:
-    for name in _MODULES[kind]:
-        importlib.import_module(name)
-
-
-def _read(request: Mapping[str, Any]) -> None:
-    path, axes = Path(request["path"]), request["batch_axis"]
-    feeds = read_stored(request["example"])
-    example: Mapping[str, Any] | Sequence[Any] | None = feeds
-    if feeds is not None and not request["by_name"]:
-        example = [feeds[place] for place in sorted(feeds)]
-    match request["kind"]:
-        case "torchscript":
-            from compress.formats.torchscript import read_torchscript, run_on_example
-
-            _one_thread()
-            module = read_torchscript(path)
-            if example is not None:
-                run_on_example(module, example, axes)
-        case "pt2":
-            from compress.formats.pt2 import read_pt2
-            from compress.formats.pt2 import run_on_example as run_program
-
-            _one_thread()
-            run_program(read_pt2(path), example, axes)
-        case "onnx":
-            from compress.formats.onnx_file import check_runs
-
-            check_runs(path)
-        case "onnx graph":
-            from compress.onnx_graph.reading import check_looked_at
-
-            check_looked_at(path)
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)  # limits are of all threads together

@@ -21,12 +21,12 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from compress.closest import closest
-from compress.data.detection_options import DetectionOptions
 from compress.errors import MetricError
 from compress.metrics import correlation, error_rates, image_quality, mean_precision, overlap, ranking
 from compress.metrics.agreement import agreement
 from compress.metrics.classification import top_k
 from compress.metrics.custom import from_callable
+from compress.metrics.detection_options import DetectionOptions
 from compress.metrics.metric import Metric, drop_points
 from compress.metrics.options import NamedMetric, checked_settings, split_settings
 from compress.metrics.regression import mean_error

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data.detection_options import DetectionOptions
 from compress.errors import MetricError
+from compress.metrics.detection_options import DetectionOptions
 from compress.metrics.detector_outputs import TABLE, Layout, find_layout, plain_shape
 from compress.metrics.metric import Array, Values
 from compress.tensors import TensorSpec

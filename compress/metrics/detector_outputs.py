@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from compress.closest import closest
-from compress.data.detection_options import DetectionOptions
 from compress.errors import MetricError
+from compress.metrics.detection_options import DetectionOptions
 from compress.tensors import TensorSpec
 
 #: Where a user tells names and forms, for messages.

@@ -31,9 +31,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data.detection_options import DetectionOptions
 from compress.errors import MetricError, UnavailableError
 from compress.installation import install_command
+from compress.metrics.detection_options import DetectionOptions
 from compress.metrics.detections import Detections, detections_of
 from compress.metrics.detector_outputs import Layout, find_layout
 from compress.metrics.jackknife import from_influence

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import onnx
 
 #: Protocol buffers end at 2 GiB; larger weights go into a file beside the graph.
-_LARGEST_SINGLE_FILE = 2**31 - 2**20
+LARGEST_SINGLE_FILE = 2**31 - 2**20
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> Path:
@@ -31,7 +31,7 @@ def save_model(model: onnx.ModelProto, path: Path) -> Path:
     from compress.onnx_graph.serialization import pieces
 
     with replaced_whole(path) as written:
-        if model.ByteSize() < _LARGEST_SINGLE_FILE:
+        if model.ByteSize() < LARGEST_SINGLE_FILE:
             with written.open("wb") as file:
                 file.writelines(pieces(model))
         else:
@@ -41,45 +41,6 @@ def save_model(model: onnx.ModelProto, path: Path) -> Path:
             onnx.save(copy, written, save_as_external_data=True, location=weights)
             written.with_name(weights).replace(path.with_name(weights))
     return path
-
-
-def check_size(path: Path) -> None:
-    """Refuse an ONNX file whose weights are too many to be held in one message, before they are read.
-
-    Anything that is no ONNX file passes: it is not for this check to tell.
-
-    Raises:
-        NetworkError: The weights are over 2 GiB.
-    """
-    import math
-
-    import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-
-    from compress.errors import NetworkError
-    from compress.sniff import sniff
-
-    if path.is_dir() or sniff(path).format != "onnx":
-        return
-    try:
-        graph = onnx.load(str(path), load_external_data=False).graph
-    except (DecodeError, OSError, ValueError):
-        return
-    try:
-        # int4 shares a byte between two; no such weight matters here.
-        size = sum(
-            math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-            for tensor in graph.initializer
-            if tensor.data_type != onnx.TensorProto.STRING
-        )
-    except KeyError:  # of a type that there is not
-        return
-    if size >= _LARGEST_SINGLE_FILE:
-        raise NetworkError(
-            "a network of at most 2 GiB",
-            f"{path} with {size / 2**30:.1f} GiB of weights",
-            "split it into parts of at most 2 GiB",
-        )
 
 
 def files_of(path: Path) -> tuple[Path, ...]:

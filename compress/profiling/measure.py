@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.backends.base import Artifact
-from compress.choice import inside_margin
 from compress.hosts.base import Build, Reference, Tuned
 from compress.profiling.accuracy import accuracy_of, needs_reference, originals_of, outcomes_of, shown
 from compress.profiling.kept_outputs import KeptOutputs
@@ -20,7 +19,7 @@ from compress.profiling.noise import doubts
 from compress.profiling.rounding import Rounding
 from compress.profiling.slices import slices_of
 from compress.progress import Reporter
-from compress.record import Latency, Profile, Slice
+from compress.record import Latency, Profile, Slice, inside_margin
 from compress.versions import versions
 
 if TYPE_CHECKING:

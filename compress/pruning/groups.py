@@ -20,7 +20,8 @@ from compress.equivalence import rows_of
 from compress.errors import RecipeError
 from compress.export import in_eval_mode
 from compress.pruning.atoms import Labels
-from compress.pruning.propagation import Propagation, propagate
+from compress.pruning.axes import Propagation
+from compress.pruning.propagation import propagate
 
 _COLUMNS = 64  # more than any axis has: one for each grid that it is cut into
 

@@ -18,8 +18,8 @@ from torch import fx, nn
 from torch._ops import OpOverload
 
 from compress.lift_calls import aten, bind
+from compress.pruning.axes import Reading
 from compress.pruning.groups import Channels
-from compress.pruning.propagation import Reading
 
 
 def run_masked(

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch._ops import OpOverload
 
-from compress.pruning.propagation import LayerRule, Rule
+from compress.pruning.axes import LayerRule, Rule
 from compress.pruning.rules.contraction import CONTRACTIONS
 from compress.pruning.rules.elementwise import ELEMENTWISE, elementwise
 from compress.pruning.rules.layers import LAYERS

@@ -8,7 +8,7 @@ from torch import fx
 
 from compress.lift_calls import aten
 from compress.pruning.atoms import Labels, fixed, merge
-from compress.pruning.propagation import Axes, Propagation, Rule
+from compress.pruning.axes import Axes, Propagation, Rule
 from compress.pruning.rules.elementwise import aligned
 from compress.pruning.rules.reduction import hold_groups
 

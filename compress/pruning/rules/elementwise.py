@@ -8,7 +8,7 @@ from torch import fx
 
 from compress.lift_calls import aten
 from compress.pruning.atoms import Labels, fixed
-from compress.pruning.propagation import Axes, Propagation, Rule
+from compress.pruning.axes import Axes, Propagation, Rule
 
 
 def elementwise(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:

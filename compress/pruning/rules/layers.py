@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from compress.pruning.propagation import Axes, LayerRule, Propagation
+from compress.pruning.axes import Axes, LayerRule, Propagation
 from compress.pruning.rules.contraction import convolution, linear
 from compress.pruning.rules.reduction import hold_groups
 

@@ -12,7 +12,7 @@ import numpy as np
 from torch import fx, nn
 
 from compress.pruning.atoms import Labels, fixed, join
-from compress.pruning.propagation import Axes, LayerRule, Propagation
+from compress.pruning.axes import Axes, LayerRule, Propagation
 
 #: Rows of a weight for one hidden unit.
 GATES: dict[type, int] = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}

@@ -12,7 +12,7 @@ from torch._ops import OpOverload
 
 from compress.lift_calls import aten
 from compress.pruning.atoms import Labels, fixed
-from compress.pruning.propagation import Axes, Propagation, Rule
+from compress.pruning.axes import Axes, Propagation, Rule
 from compress.pruning.rules.elementwise import elementwise
 
 

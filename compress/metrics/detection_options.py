@@ -26,12 +26,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from compress.data.image_options import OPTIONS_FILE
 from compress.errors import DataError
-from compress.toml_reader import Field, Flag, List, Number, Text, check, read_toml
+from compress.toml_reader import Field, Flag, List, Number, Text, check
 
 #: The table of ``compress-data.toml``.
 TABLE = "detections"
@@ -118,17 +116,3 @@ class DetectionOptions:
         if self.columns is not None and not {"x1", "y1", "x2", "y2", "score", "class"} <= set(self.columns):
             found = str(list(self.columns))
             raise DataError("columns with x1, y1, x2, y2, score and class", found, "correct columns")
-
-
-def read_table(folder: Path) -> dict[str, Any]:
-    """The table ``[detections]`` of the folder's ``compress-data.toml``, checked; empty where there is none.
-
-    Raises:
-        DataError: The file or the table is wrong.
-    """
-    path = folder / OPTIONS_FILE
-    table = read_toml(path, DataError).get(TABLE, {}) if path.is_file() else {}
-    if not isinstance(table, dict):
-        raise DataError(f"a table [{TABLE}] in {path}", repr(table), f"write [{TABLE}] on a line of its own")
-    values: dict[str, Any] = check(table, FIELDS, f"[{TABLE}] of {path}", DataError)
-    return values
