@@ -110,10 +110,10 @@ def optimized(
 
 def step(model: str, bundle: str, evaluation: str, calibration: str) -> Found:
     """The techniques of a bundle's recipe, without search and measurements: what the rivals do; nothing for fp32."""
-    from compress.bundle import load_bundle
-    from compress.network import load_network
-    from compress.target import load_target
-    from compress.task import load_task
+    from compress.bundle.bundle import load_bundle
+    from compress.data.task import load_task
+    from compress.network.network import load_network
+    from compress.target.target import load_target
     from compress.techniques import apply_recipe
     from compress.techniques.base import Context
 

@@ -62,7 +62,7 @@ def in_own_process(arguments: argparse.Namespace, method: str, count: int) -> di
 def measure(path: Path, data: Path, method: str, count: int) -> dict[str, float]:
     """Quantize once; MiB above the process with everything loaded, and seconds."""
     from compress.quantization import Settings, quantize_static
-    from compress.target import load_target
+    from compress.target.target import load_target
 
     model = onnx.load(path) if path.exists() else small_network()
     name = model.graph.input[0].name

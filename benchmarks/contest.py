@@ -15,18 +15,18 @@ from benchmarks.rivals import Build, Case
 from compress.backends import load_backend
 from compress.backends.base import Artifact, Session
 from compress.backends.onnxruntime import OnnxRuntime
+from compress.data.task import Task
 from compress.errors import CompressError
 from compress.hosts.local import LocalHost
-from compress.measuring.contest import times_against
-from compress.measuring.processes import stored_feeds
-from compress.measuring.solo import time_alone
 from compress.metrics.outcomes import Outcomes
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.profiling.latency import Budget, sample_feeds
-from compress.record import Accuracy, Interval, Latency, inside_margin
-from compress.target import load_target
-from compress.task import Task
+from compress.records.profile import Accuracy, Interval, Latency, inside_margin
+from compress.target.target import load_target
+from compress.timing.contest import times_against
+from compress.timing.processes import stored_feeds
+from compress.timing.solo import time_alone
 
 BATCHES = (1, 32)
 

@@ -27,20 +27,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from compress.progress import Reporter
+from compress.core.progress import Reporter
 
 #: Part of a module's name, or module:function → the stage it is; the innermost frame that has one decides.
 STAGES = {
-    "compress.formats": "load",
+    "compress.network.formats": "load",
     "compress.data": "load",
-    "compress.task": "load",
-    "compress.sample_axis": "find axes",
-    "compress.preparation": "hold against the file",
-    "compress.trace": "lift",
-    "compress.lift": "lift",
-    "compress.network:_sha256_of_state": "hash",
+    "compress.data.task": "load",
+    "compress.network.sample_axis": "find axes",
+    "compress.network.preparation": "hold against the file",
+    "compress.network.tracing": "lift",
+    "compress.network.lifting.graph": "lift",
+    "compress.network.network:_sha256_of_state": "hash",
     "compress.onnx_graph.files:sha256_of": "hash",
-    "compress.export": "export",
+    "compress.network.onnx_export": "export",
     "compress.onnx_graph.fold": "fold",
     "compress.onnx_graph.constants": "fold",
     "compress.onnx_graph.affine": "fold",
@@ -59,8 +59,8 @@ STAGES = {
     "compress.backends.onnxruntime:operator_times": "trace operators",
     "compress.backends": "compile and open",
     "compress.profiling.accuracy": "evaluate",
-    "compress.measuring": "time",
-    "compress.measuring.settings": "choose options",
+    "compress.timing": "time",
+    "compress.timing.settings": "choose options",
     "compress.profiling.latency": "time",
     "compress.profiling.memory": "measure memory",
     "compress.profiling.energy": "measure energy",

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 # `python benchmarks/coverage.py` puts benchmarks/ on the path, not the directory that holds it.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from compress.measuring.contest import LEAST_STARTS, MOST_STARTS, PRECISE
 from compress.statistics import paired_mean_difference_bounds, tango_bounds
 from compress.statistics.bounded_mean import bounded_mean_bounds
 from compress.statistics.ratios import log_ratio_bounds
+from compress.timing.contest import LEAST_STARTS, MOST_STARTS, PRECISE
 
 Values = NDArray[np.float64]
 
@@ -140,7 +140,7 @@ def _ratio_cell(law: str, ratio: float, deviation: float, trials: int) -> tuple[
 def _decided(seen: Values) -> bool:
     """Whether no further start is taken: the build is slower than fp32, or faster by a ratio that is precise.
 
-    The rule is that of :class:`compress.measuring.contest.Contest`.
+    The rule is that of :class:`compress.timing.contest.Contest`.
     """
     low, high = log_ratio_bounds(seen.tolist())
     return low > 0 or (high < 0 and high - float(seen.mean()) < np.log(PRECISE))

@@ -29,10 +29,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
 from compress.backends import load_backend
-from compress.network import load_network
+from compress.data.task import Task, load_task
+from compress.network.network import load_network
 from compress.recipe import Recipe, Step
-from compress.target import load_target
-from compress.task import Task, load_task
+from compress.target.target import load_target
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context
 

@@ -26,7 +26,7 @@ from compress.onnx_graph.fold import prepare
 from compress.quantization import Settings, quantize_static
 from compress.quantization.equalization import equalizable
 from compress.quantization.matrices import as_matrices, from_matrices
-from compress.target import load_target
+from compress.target.target import load_target
 
 SPREAD = 1e3
 CALIBRATION = 512

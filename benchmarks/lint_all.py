@@ -26,7 +26,7 @@ from compress.onnx_graph.fold import named, prepare
 from compress.onnx_graph.half import in_half_precision
 from compress.onnx_graph.shapes import input_specs
 from compress.quantization import quantize_static
-from compress.target import QuantizationFlavour, Target, list_targets
+from compress.target.target import QuantizationFlavour, Target, list_targets
 
 REFERENCES = Path(__file__).parents[1] / "references"
 _SAMPLES = 4

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.record import Latency, Profile
-from compress.recorded import sealed
+from compress.bundle.profile_file import sealed
+from compress.records.profile import Latency, Profile
 
 MEASURED = Path(__file__).resolve().parents[1] / "profiles" / "resnet20.cpu.json"
 DAYS, SLOWER_FROM, LARGER_FROM = 24, 12, 20

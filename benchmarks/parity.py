@@ -22,16 +22,16 @@ from rich.console import Console
 from rich.table import Table
 
 from compress.backends.onnxruntime import OnnxRuntime
+from compress.data.task import Task, load_task
 from compress.errors import CompressError
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.quantization import Settings, place, prepare
+from compress.quantization.aware import Simulation
 from compress.quantization.calibration import calibrate
 from compress.quantization.insertion import insert
 from compress.quantization.observers import new_observer
-from compress.quantization_aware import Simulation
 from compress.statistics.proportions import wilson
-from compress.target import load_target
-from compress.task import Task, load_task
+from compress.target.target import load_target
 from compress.techniques.base import CALIBRATION_BATCH_SIZE
 
 WANTED = 0.999

@@ -23,17 +23,17 @@ from rich.console import Console
 from rich.table import Table
 
 from compress import optimize
+from compress.api.optimize import Result
 from compress.backends.base import Artifact
 from compress.backends.onnxruntime import OnnxRuntime
+from compress.bundle.profile_file import sealed
 from compress.cli.terminal import TerminalReporter, accuracy_text
-from compress.measuring.contest import times_against
+from compress.data.task import Task, load_task
 from compress.onnx_graph.files import sha256_of, size_of
-from compress.pipeline import Result
 from compress.profiling.latency import Budget, sample_feeds
-from compress.record import Latency
-from compress.recorded import sealed
+from compress.records.profile import Latency
 from compress.reports.figures import size_text
-from compress.task import Task, load_task
+from compress.timing.contest import times_against
 
 NETWORKS = ("resnet20", "mobilenet", "vit", "gru")
 FORMATS = {"torch.export": ".pt2", "TorchScript": ".ts.pt", "state dict": ".state.pt", "ONNX": ".onnx"}

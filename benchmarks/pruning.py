@@ -35,18 +35,18 @@ from rich.table import Table
 from benchmarks.networks import FACTORIES
 from compress.backends.base import Artifact
 from compress.backends.onnxruntime import OnnxRuntime
+from compress.data.task import Task, load_task
 from compress.hosts import connect
-from compress.measuring.contest import times_against
-from compress.network import Network, load_network
+from compress.network.network import Network, load_network
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.profiling.latency import Budget, sample_feeds
 from compress.recipe import Recipe, Step
-from compress.record import Interval
-from compress.target import load_target
-from compress.task import Task, load_task
+from compress.records.profile import Interval
+from compress.target.target import load_target
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context
+from compress.timing.contest import times_against
 
 SHARES = (0.8, 0.7, 0.55, 0.45, 0.35)
 RATIOS = tuple(round(float(ratio), 3) for ratio in np.arange(0.1, 0.91, 0.05))

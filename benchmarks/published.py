@@ -21,7 +21,7 @@ from benchmarks.published_networks import CONVOLUTIONAL
 from benchmarks.published_transformers import TRANSFORMERS
 from compress.onnx_graph.layers import Layer, layers
 from compress.onnx_graph.operators import KEEP_PRECISION, MATRIX_KINDS
-from compress.target import Peaks, Target, load_target
+from compress.target.target import Peaks, Target, load_target
 
 PUBLISHED = Path(__file__).with_name("published_latencies.csv")
 

@@ -1,8 +1,8 @@
 """Networks of published latencies, as ONNX graphs without weight values: convolutional ones.
 
 Written from the papers and checked against the multiply-accumulate operations that the same publications state
-(``tests/test_estimator_fit.py``). Only shapes matter, so an initializer has dimensions and no data: enough for
-:func:`compress.onnx_graph.layers.layers`, which reads them as it reads a user's network.
+(``tests/benchmarks/test_estimator_fit.py``). Only shapes matter, so an initializer has dimensions and no data: enough
+for :func:`compress.onnx_graph.layers.layers`, which reads them as it reads a user's network.
 """
 
 from __future__ import annotations

@@ -39,12 +39,12 @@ from benchmarks.quantization_table import print_tables
 from benchmarks.rivals import Build, Case
 from benchmarks.train import DATA
 from compress.backends.onnxruntime import OnnxRuntimeSession
+from compress.core.versions import versions
+from compress.data.task import load_task
 from compress.errors import CompressError
-from compress.hosts.machine import fingerprint
+from compress.machine.machine import fingerprint
 from compress.onnx_graph.files import sha256_of
 from compress.profiling.latency import Budget
-from compress.task import load_task
-from compress.versions import versions
 
 #: Network → the folder of its data below ``references/data``.
 NETWORKS = {name: data.folder for data in DATA for name in data.networks}

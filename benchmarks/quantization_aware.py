@@ -24,13 +24,13 @@ import onnx
 import onnxruntime
 import torch
 
-from compress.network import load_network
+from compress.data.task import load_task
+from compress.network.network import load_network
 from compress.onnx_module import OnnxModule
 from compress.quantization import Settings, place_and_calibrate
+from compress.quantization.aware import Simulation
 from compress.quantization.insertion import insert
-from compress.quantization_aware import Simulation
-from compress.target import load_target
-from compress.task import load_task
+from compress.target.target import load_target
 from compress.techniques.base import Context, calibration_batches
 from compress.training.loop import Progress, train
 from compress.training.losses import Distillation

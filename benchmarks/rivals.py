@@ -17,11 +17,11 @@ import numpy as np
 import onnx
 
 from compress.backends.base import Artifact
-from compress.bundle import load_bundle
+from compress.bundle.bundle import load_bundle
+from compress.data.task import Task
 from compress.errors import CompressError
 from compress.onnx_graph.files import sha256_of, size_of
-from compress.target import Target, load_target
-from compress.task import Task
+from compress.target.target import Target, load_target
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 900  # seconds for one build

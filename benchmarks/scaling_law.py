@@ -21,13 +21,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from benchmarks.networks import resnet20_of_width
+from compress.core.progress import Reporter
+from compress.data.task import load_task
 from compress.errors import CompressError
-from compress.network import load_network
-from compress.progress import Reporter
+from compress.network.network import load_network
 from compress.students.recommendation import Recommendation, recommend
 from compress.students.scaling_law import ScalingLaw
 from compress.students.training import StudentTraining, TrainedStudent
-from compress.task import load_task
 from compress.training.settings import TrainingSettings
 
 

@@ -39,7 +39,7 @@ from torch import nn
 
 from compress import optimize
 from compress.recipe import Recipe, Step
-from compress.record import Profile
+from compress.records.profile import Profile
 
 BATCHES = (1, 32)
 

@@ -27,18 +27,18 @@ from rich.table import Table
 
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.cli.terminal import accuracy_text
-from compress.measuring.contest import times_against
-from compress.network import Network, load_network
+from compress.data.task import Task, load_task
+from compress.network.network import Network, load_network
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.profiling.latency import Budget, sample_feeds
-from compress.record import Accuracy, Latency
+from compress.quantization.weights import ALGORITHMS
+from compress.quantization.weights.settings import BITS, COMPUTE
+from compress.records.profile import Accuracy, Latency
 from compress.reports.figures import size_text
-from compress.target import load_target
-from compress.task import Task, load_task
+from compress.target.target import load_target
 from compress.techniques.base import Context
 from compress.techniques.weight_only import WeightOnly
-from compress.weight_only import ALGORITHMS
-from compress.weight_only.settings import BITS, COMPUTE
+from compress.timing.contest import times_against
 
 #: Network → the folder of its data below ``references/data``.
 NETWORKS = {"vit": "", "text_encoder": "packages"}

@@ -13,21 +13,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+
 if TYPE_CHECKING:
-    from compress.bundle import Bundle, load_bundle
-    from compress.choice import Choice, Limits
-    from compress.distilling import Distilled, distill
+    from compress.api.choose_student import ChosenStudent, choose_student
+    from compress.api.distill import Distilled, distill
+    from compress.api.optimize import Result, optimize
+    from compress.api.prune import Pruned, prune
+    from compress.api.quantize import Quantized, quantize
+    from compress.bundle.bundle import Bundle, load_bundle
+    from compress.data.task import Task, load_task
     from compress.errors import CompressError
-    from compress.history import Candidate
-    from compress.network import Network, load_network
-    from compress.pipeline import Result, optimize
-    from compress.pruned import Pruned, prune
-    from compress.quantizing import Quantized, quantize
+    from compress.network.network import Network, load_network
     from compress.recipe import Recipe
-    from compress.record import Profile
-    from compress.students.choosing import ChosenStudent, choose_student
-    from compress.target import Target, list_targets, load_target
-    from compress.task import Task, load_task
+    from compress.records.profile import Profile
+    from compress.search.decision import Choice, Limits
+    from compress.search.run_directory import Candidate
+    from compress.target.target import Target, list_targets, load_target
 
 __all__ = [
     "Bundle",
@@ -58,31 +59,31 @@ __all__ = [
 ]
 
 _HOME = {
-    "Bundle": "bundle",
-    "Candidate": "history",
-    "Choice": "choice",
-    "ChosenStudent": "students.choosing",
+    "Bundle": "bundle.bundle",
+    "Candidate": "search.run_directory",
+    "Choice": "search.decision",
+    "ChosenStudent": "api.choose_student",
     "CompressError": "errors",
-    "Distilled": "distilling",
-    "Limits": "choice",
-    "Network": "network",
-    "Profile": "record",
-    "Pruned": "pruned",
-    "Quantized": "quantizing",
+    "Distilled": "api.distill",
+    "Limits": "search.decision",
+    "Network": "network.network",
+    "Profile": "records.profile",
+    "Pruned": "api.prune",
+    "Quantized": "api.quantize",
     "Recipe": "recipe",
-    "Result": "pipeline",
-    "Target": "target",
-    "Task": "task",
-    "choose_student": "students.choosing",
-    "distill": "distilling",
-    "list_targets": "target",
-    "load_bundle": "bundle",
-    "load_network": "network",
-    "load_target": "target",
-    "load_task": "task",
-    "optimize": "pipeline",
-    "prune": "pruned",
-    "quantize": "quantizing",
+    "Result": "api.optimize",
+    "Target": "target.target",
+    "Task": "data.task",
+    "choose_student": "api.choose_student",
+    "distill": "api.distill",
+    "list_targets": "target.target",
+    "load_bundle": "bundle.bundle",
+    "load_network": "network.network",
+    "load_target": "target.target",
+    "load_task": "data.task",
+    "optimize": "api.optimize",
+    "prune": "api.prune",
+    "quantize": "api.quantize",
 }
 
 

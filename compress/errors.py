@@ -23,7 +23,7 @@ inconclusive, 4 not available, 5 internal, 130 interrupted.
 
 from __future__ import annotations
 
-from compress.plain_text import one_line
+from compress.core.plain_text import one_line
 
 
 class CompressError(Exception):

@@ -25,8 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from compress.core.toml_schema import read_toml
 from compress.errors import RecipeError
-from compress.toml_reader import read_toml
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from compress.other_process import EndedError, Limits, OtherProcess, serve
+from compress.core.child_process import EndedError, Limits, OtherProcess, serve
 from fuzz.readers import Reader
 
 _CHILD = "import sys; sys.path.insert(0, sys.argv[1]); from fuzz.campaign import main; main({known!r})"

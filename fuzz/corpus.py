@@ -287,7 +287,7 @@ def policies() -> Corpus:
 @cache
 def targets() -> Corpus:
     """Those that come along."""
-    from compress.target import _files
+    from compress.target.target import _files
 
     return {path.name: path.read_bytes() for path in _files()[:6]}
 
@@ -295,8 +295,8 @@ def targets() -> Corpus:
 @cache
 def profiles() -> Corpus:
     """Profiles with and without their hash."""
-    from compress.record import Accuracy, Drop, Interval, Latency, Profile
-    from compress.recorded import sealed
+    from compress.bundle.profile_file import sealed
+    from compress.records.profile import Accuracy, Drop, Interval, Latency, Profile
 
     interval = Interval(0.9, 1.1, 0.95)
     profile = Profile(

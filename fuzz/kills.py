@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.own_directories import MARK
+from compress.core.own_directories import MARK
 
 #: What is sent, and how often, half a second apart.
 SIGNALS = {

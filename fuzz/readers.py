@@ -136,14 +136,14 @@ def _policy(path: Path) -> None:
 
 
 def _target(path: Path) -> None:
-    from compress.target import load_target
+    from compress.target.target import load_target
 
     load_target(path)
 
 
 def _history(path: Path) -> None:
     """A profile alone in a directory; one without its hash gets it, so that what is inside is read too."""
-    from compress.sealed_json import SEAL, digest
+    from compress.core.digests import SEAL, digest
 
     content = path.read_bytes()
     try:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.network import Network, load_network
+from compress.network.network import Network, load_network
 
 Digits = tuple[np.ndarray, np.ndarray]
 

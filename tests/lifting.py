@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress.example import Axes
-from compress.lift import Lifted, lift
-from compress.trace import Traced, trace_module
+from compress.network.example import Axes
+from compress.network.lifting.graph import Lifted, lift
+from compress.network.tracing import Traced, trace_module
 from tests.networks import NETWORKS, build
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from compress.errors import CompressError
-from compress.network import load_network
+from compress.network.network import load_network
 
 
 def refusal(kind: type[CompressError], source: Any, **options: Any) -> CompressError:

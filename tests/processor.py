@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from compress.hosts.detected import quantization
-from compress.hosts.machine import cpu
-from compress.target import QuantizationFlavour
+from compress.machine.figures import quantization
+from compress.machine.machine import cpu
+from compress.target.target import QuantizationFlavour
 
 #: Whether sums of products saturate in int8 kernels, so that weights take seven bits (x86 without VNNI).
 SATURATES = bool(quantization(cpu())["reduce_range"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from compress.history import Candidate
 from compress.recipe import Recipe, Step
-from compress.record import Accuracy, Drop, Interval, Latency, Profile
+from compress.records.profile import Accuracy, Drop, Interval, Latency, Profile
+from compress.search.run_directory import Candidate
 
 
 def latency(ratio: float | None = None, width: float = 0.02, batch: int = 1, p50_ms: float = 2.0) -> Latency:

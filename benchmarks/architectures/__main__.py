@@ -59,9 +59,9 @@ _IMPORTED = (
     "torch.onnx",
     "onnxscript",
     "transformers",
-    "compress.quantizing",
-    "compress.pruned",
-    "compress.pipeline",
+    "compress.api.quantize",
+    "compress.api.prune",
+    "compress.api.optimize",
 )
 
 Row = dict[str, Any]
@@ -154,9 +154,9 @@ def settled(module: nn.Module) -> nn.Module:
 
 def _through(name: str, architecture: Architecture, module: nn.Module, row: Row) -> None:
     from compress import optimize, prune, quantize
-    from compress.loading import load_for
+    from compress.api.inputs import load_for
+    from compress.data.task import load_task
     from compress.onnx_graph.files import save_model
-    from compress.task import load_task
 
     np.savez("data.npz", **architecture.samples(0, GIVEN))  # type: ignore[arg-type]
     model = written(name, architecture, copy.deepcopy(module))

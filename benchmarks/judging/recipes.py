@@ -15,15 +15,15 @@ import torch
 from benchmarks.judging.data import Array, Data, as_input
 from benchmarks.judging.subjects import Subject
 from compress.backends import load_backend
-from compress.layer_shapes import timed_batch
+from compress.data.task import Task, load_task
 from compress.low_rank import Ranks, factor
+from compress.measuring.layer_pair import LayerPair
 from compress.metrics import Metric, load_metric
-from compress.network import Network, load_network
-from compress.profiling.layer_pair import LayerPair
+from compress.network.layer_shapes import timed_batch
+from compress.network.network import Network, load_network
 from compress.recipe import Recipe, Step
-from compress.target import Target, load_target
-from compress.target_arithmetic import TENSORRT_FLAVOUR
-from compress.task import Task, load_task
+from compress.target.arithmetic import TENSORRT_FLAVOUR
+from compress.target.target import Target, load_target
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context, calibration_batches
 
@@ -166,7 +166,7 @@ class Maker:
 
 def agreement(kind: str, y: Array, original: Array) -> float:
     """As compress has it today, in percent."""
-    from compress.tensors import TensorSpec
+    from compress.core.tensor_spec import TensorSpec
 
     spec = TensorSpec("y", "float32", ("batch", *y.shape[1:]))
     metric = load_metric("agreement").fitted([spec])

@@ -14,14 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from compress.closing import Closing
+from compress.core.closeable import Closing
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-    from compress.target import Target
-    from compress.tensors import TensorSpec
+    from compress.core.tensor_spec import TensorSpec
+    from compress.target.target import Target
 
 
 @dataclass(frozen=True)

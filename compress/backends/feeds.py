@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import DataError
-from compress.tensors import TensorSpec
 
 
 def check_feeds(inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray[Any, Any]]) -> None:

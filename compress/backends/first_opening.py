@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from compress.backends.base import Artifact
+from compress.core.child_process import EndedError, OtherProcess, kept, read_stored, serve, stored
 from compress.errors import NetworkError
-from compress.other_process import EndedError, OtherProcess, kept, read_stored, serve, stored
 
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.backends.first_opening import main; main()"
 

@@ -22,15 +22,15 @@ from compress.backends.feeds import check_feeds
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnx_artifact import folded, write_artifact
 from compress.backends.providers import CPU, TENSORRT, XNNPACK, check_taken, requested, tells_its_graph
+from compress.core.tensor_spec import TensorSpec, named_axes
 from compress.errors import BundleError, DataError, NetworkError
 from compress.onnx_graph.precision import precision_of
-from compress.tensors import TensorSpec, named_axes
 
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-    from compress.target import Target
+    from compress.target.target import Target
 
 #: Every session setting that may appear in a manifest, with the runtime's own default; 0 threads: the runtime chooses.
 DEFAULTS: dict[str, Any] = {

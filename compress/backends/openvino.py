@@ -17,16 +17,16 @@ import numpy as np
 
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.feeds import check_feeds
+from compress.core.installation import install_command
+from compress.core.tensor_spec import BATCH, TensorSpec
 from compress.errors import BundleError, CompressError, DataError, NetworkError, RecipeError, UnavailableError
-from compress.installation import install_command
-from compress.tensors import BATCH, TensorSpec
 
 if TYPE_CHECKING:
     import onnx
     import openvino
 
     from compress.onnx_graph.executed import ExecutedLayer
-    from compress.target import Target
+    from compress.target.target import Target
 
 #: Every session setting that may appear in a manifest, with its default.
 DEFAULTS: dict[str, Any] = {"precision": "fp32", "intra_op_threads": 1}
@@ -304,7 +304,7 @@ def _specs(model: openvino.Model, path: Path) -> tuple[tuple[TensorSpec, ...], t
         return tuple(inputs), tuple(outputs)
     import onnx
 
-    from compress.formats.onnx_file import read_specs
+    from compress.network.formats.onnx_file import read_specs
 
     declared = read_specs(onnx.load(path, load_external_data=False))
     axes = {spec.name: spec.shape for spec in (*declared[0], *declared[1])}

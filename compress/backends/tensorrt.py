@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from compress.core.plain_text import one_line, shell_word
 from compress.errors import UsageError
-from compress.plain_text import one_line, shell_word
-from compress.shape_ranges import ShapeRange, shape_text
+from compress.target.shape_ranges import ShapeRange, shape_text
 
 if TYPE_CHECKING:
-    from compress.target import Target
-    from compress.tensors import TensorSpec
+    from compress.core.tensor_spec import TensorSpec
+    from compress.target.target import Target
 
 #: Where JetPack and NVIDIA's containers put the tool.
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"

@@ -19,14 +19,14 @@ import numpy as np
 
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.feeds import check_feeds
+from compress.core.installation import install_command
+from compress.core.tensor_spec import TensorSpec, take_samples
 from compress.errors import NetworkError, RecipeError, UnavailableError
-from compress.installation import install_command
-from compress.tensors import TensorSpec, take_samples
 
 if TYPE_CHECKING:
     import onnx
 
-    from compress.target import Target
+    from compress.target.target import Target
 
 #: Every session setting that may appear in a manifest, with its default. ``arguments`` are further keyword arguments
 #: of ``torch_tensorrt.dynamo.compile``; ``batch_sizes`` are built for, and other batches are run in such parts.

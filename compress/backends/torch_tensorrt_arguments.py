@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from compress.closest import closest
+from compress.core.suggestions import closest
 from compress.errors import UsageError
 
 

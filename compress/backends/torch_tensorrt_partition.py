@@ -84,7 +84,7 @@ def partition(model: onnx.ModelProto, options: Mapping[str, Any] | None = None, 
         UsageError: An argument that the installed ``dynamo.compile`` does not take.
         UnavailableError: There is no Torch-TensorRT.
     """
-    from compress.formats.onnx_file import read_specs
+    from compress.network.formats.onnx_file import read_specs
     from compress.onnx_graph.fold import prepare
 
     module = package()

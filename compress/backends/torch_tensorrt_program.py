@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.backends.torch_tensorrt_arguments import check_arguments
+from compress.core.installation import install_command
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import BundleError, LiftError, NetworkError, UnavailableError, UsageError
-from compress.installation import install_command
-from compress.tensors import TensorSpec
 
 if TYPE_CHECKING:
     import onnx
@@ -66,7 +66,7 @@ def read_graph(path: Path) -> tuple[onnx.ModelProto, tuple[TensorSpec, ...], tup
         BundleError: The file is damaged.
         LiftError: An operator that ONNX does not know.
     """
-    from compress.formats.onnx_file import read_onnx, read_specs
+    from compress.network.formats.onnx_file import read_onnx, read_specs
 
     try:
         model = read_onnx(path)
@@ -259,7 +259,7 @@ def _key(sha256: str, batch: int, settings: Mapping[str, Any]) -> str:
     """All that an engine depends on: the graph, the batch, the settings, the releases and the GPU."""
     import torch
 
-    from compress.versions import versions
+    from compress.core.versions import versions
 
     releases = {
         name: release for name, release in versions().items() if "torch" in name or "tensorrt" in name

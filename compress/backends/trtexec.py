@@ -17,8 +17,8 @@ from compress.errors import UnavailableError
 if TYPE_CHECKING:
     import onnx
 
-    from compress.target import Target
-    from compress.tensors import TensorSpec
+    from compress.core.tensor_spec import TensorSpec
+    from compress.target.target import Target
 
 #: Shape of each input that is fed, by its name.
 Shapes = Mapping[str, Sequence[int]]

@@ -17,7 +17,7 @@ import numpy as np
 from compress.errors import NetworkError, UnavailableError
 
 if TYPE_CHECKING:
-    from compress.tensors import TensorSpec
+    from compress.core.tensor_spec import TensorSpec
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -129,7 +129,7 @@ def outputs_of(text: str, specs: Sequence[TensorSpec]) -> list[np.ndarray[Any, A
 
 
 def coverage_of(layers: Sequence[Layer], dla_core: int | None) -> dict[str, Any]:
-    """What the engine's layers compute in, in the form of :attr:`compress.record.Profile.coverage`.
+    """What the engine's layers compute in, in the form of :attr:`compress.records.profile.Profile.coverage`.
 
     Args:
         layers: Of the engine.

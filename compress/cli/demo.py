@@ -16,10 +16,10 @@ from compress.cli.saying import say
 @click.pass_context
 def demo(ctx: click.Context, out: str, target: str) -> int:
     """Train a small network on scikit-learn's digits, then optimize it with the command that is printed."""
+    from compress.api.demo import prepare_demo
     from compress.cli.optimize import optimize
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter
-    from compress.demo import prepare_demo
 
     with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         files = prepare_demo(Path(out), reporter)

@@ -11,12 +11,12 @@ from compress.cli.options import data_options, network_options, state_option, tr
 from compress.cli.saying import say
 from compress.cli.student_widths import choose_and_print, width_options
 from compress.cli.torchrun import is_first, left_to_the_first
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from compress.distilling import Distilled
+    from compress.api.distill import Distilled
 
 
 @click.command()
@@ -64,10 +64,10 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     if choice is not None:
         return choose_and_print(model, choice, settings, as_json=as_json)
 
+    from compress.api.distill import distill as run
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter, print_whole
-    from compress.distilling import distill as run
-    from compress.progress import Reporter
+    from compress.core.progress import Reporter
 
     if not is_first():
         with left_to_the_first():

@@ -9,7 +9,7 @@ import click
 
 from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
     from compress.doctor import Diagnosis, Outlook
@@ -37,7 +37,7 @@ def doctor(target: str | None, host: str | None, quick: bool, as_json: bool) -> 
     2 usage, 4 it is not available here, or the board does not answer.
     """
     from compress.doctor import diagnose
-    from compress.target import load_target
+    from compress.target.target import load_target
 
     targets = None if target is None else [load_target(target)]
     with kept_for_the_result():

@@ -11,7 +11,7 @@ import click
 from compress.cli.options import data_options, host_options, state_option
 from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 
 @click.command()
@@ -92,8 +92,8 @@ def gate(
     from contextlib import suppress
     from dataclasses import replace
 
+    from compress.data.evaluation import left_out_note
     from compress.errors import CompressError, OutputError, UsageError
-    from compress.evaluating import left_out_note
     from compress.gate import GatePolicy, Verdict, load_policy, load_subject, overall
     from compress.gate import gate as run
     from compress.gate.groups import load_task_and_groups
@@ -183,7 +183,7 @@ def gate(
 
 
 def _runs_users_code(data: str | None, metric: str | dict[str, str] | None) -> bool:
-    from compress.references import is_reference
+    from compress.core.object_references import is_reference
 
     metrics = metric.values() if isinstance(metric, dict) else (metric,)
     return any(given is not None and is_reference(given) for given in (data, *metrics))
@@ -191,8 +191,8 @@ def _runs_users_code(data: str | None, metric: str | dict[str, str] | None) -> b
 
 def _report(table: str, suite: str, markdown: str | None, junit: str | None) -> None:
     """The forms that were asked for, and GitHub's summary, to which other steps of the job write too."""
+    from compress.core.files import written_safely
     from compress.reports.writing import write_text
-    from compress.writing import written_safely
 
     if junit is not None:
         write_text(Path(junit), suite)
@@ -204,7 +204,7 @@ def _report(table: str, suite: str, markdown: str | None, junit: str | None) -> 
 
 
 def _remove(path: Path) -> None:
-    from compress.writing import written_safely
+    from compress.core.files import written_safely
 
     with written_safely(path):
         path.unlink(missing_ok=True)

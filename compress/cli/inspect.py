@@ -10,7 +10,7 @@ import click
 from compress.cli.model_argument import InputShape, OpenedModel, given_shapes, input_option, open_model
 from compress.cli.options import network_options
 from compress.cli.stdout import kept_for_the_result
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,7 +44,7 @@ def inspect(
     from compress.onnx_graph.layers import layers
     from compress.onnx_graph.legality import refuse_illegal
     from compress.profiling.roofline import estimate
-    from compress.target import load_target
+    from compress.target.target import load_target
 
     deployment = None if target is None else load_target(target)
     with kept_for_the_result():

@@ -11,13 +11,13 @@ from compress.cli.model_argument import InputShape, given_shapes, input_option, 
 from compress.cli.options import network_options
 from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
     import onnx
 
     from compress.lint import Finding, Fixed
-    from compress.target import Target
+    from compress.target.target import Target
 
 
 @click.command()
@@ -61,9 +61,9 @@ def lint(
     error, 0 otherwise.
     """
     import compress.lint
+    from compress.core.versions import versions
     from compress.reports.writing import write_text
-    from compress.target import load_target
-    from compress.versions import versions
+    from compress.target.target import load_target
 
     deployment = load_target(target)
     if backend is not None:
@@ -111,7 +111,7 @@ def _for_shapes(model: onnx.ModelProto, target: Target, inputs: tuple[InputShape
     from dataclasses import replace
 
     from compress.data.sizes import input_ranges
-    from compress.formats.onnx_file import read_specs
+    from compress.network.formats.onnx_file import read_specs
 
     _, shapes = given_shapes(model, inputs, None)
     specs, _ = read_specs(model)
@@ -128,10 +128,10 @@ def _written(
         InternalError: They are not: nothing is written.
         OutputError: The file cannot be written.
     """
+    from compress.core.files import written_safely
     from compress.errors import InternalError
     from compress.lint.equality import largest_difference, tolerance
     from compress.onnx_graph.files import save_model
-    from compress.writing import written_safely
 
     _, shapes = given_shapes(original, inputs, None)
     difference = largest_difference(original, fixed.model, shapes=shapes)

@@ -101,19 +101,19 @@ def open_model(
         BundleError: The directory is no bundle, or a damaged one.
     """
     if path.is_dir():
-        from compress.bundle import load_bundle
+        from compress.bundle.bundle import load_bundle
 
         artifact = load_bundle(path).artifact
         return OpenedModel(str(path), "bundle", artifact.sha256, _read_onnx(artifact.path))
 
-    from compress.sniff import sniff
+    from compress.network.formats.detection import sniff
 
     if sniff(path).format == "onnx":
         from compress.onnx_graph.files import sha256_of
 
         return OpenedModel(str(path), "onnx", sha256_of(path), _read_onnx(path))
 
-    from compress.network import load_network
+    from compress.network.network import load_network
 
     axes = batch_axis or {"": 0}
     network = load_network(
@@ -189,7 +189,7 @@ def _example(
 
 
 def _read_onnx(path: Path) -> onnx.ModelProto:
-    from compress.formats.first_reading import read_elsewhere
+    from compress.network.formats.first_reading import read_elsewhere
     from compress.onnx_graph.reading import read_model
 
     read_elsewhere(path, "onnx graph")

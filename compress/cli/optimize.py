@@ -17,7 +17,7 @@ from compress.cli.options import (
 )
 from compress.cli.saying import say
 from compress.cli.shape_option import shape_option
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 
 @click.command()
@@ -90,6 +90,7 @@ def optimize(
     Exit codes: 0 a build was shipped, 1 none is inside the limits, or the target refuses the network, 2 usage,
     4 target not available, 5 internal.
     """
+    from compress.api.optimize import optimize as run
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import (
         TerminalReporter,
@@ -98,7 +99,6 @@ def optimize(
         verdict_lines,
         warning_lines,
     )
-    from compress.pipeline import optimize as run
 
     with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         try:

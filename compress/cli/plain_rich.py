@@ -8,7 +8,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compress.plain_text import plain
+from compress.core.plain_text import plain
 
 
 class PlainConsole(Console):

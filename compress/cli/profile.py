@@ -12,10 +12,10 @@ from compress.cli.model_argument import InputShape, input_option
 from compress.cli.options import Seconds, data_options, host_options, state_option
 from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
-    from compress.evaluating import Measured
+    from compress.data.evaluation import Measured
 
 
 @click.command()
@@ -71,14 +71,14 @@ def profile(
     state: dict[str, str] | None,
 ) -> int:
     """Measure ARTIFACT, a bundle or an ONNX file, on this machine or on --host. Needs no torch."""
+    from compress.bundle.profile_file import sealed
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.profile_tables import profile_tables
     from compress.cli.terminal import TerminalReporter
+    from compress.data.evaluation import left_out_note, load_evaluation
     from compress.errors import UsageError
-    from compress.evaluating import left_out_note, load_evaluation
+    from compress.measuring.standalone import profile_artifact
     from compress.profiling.scenarios import NAMES
-    from compress.profiling.standalone import profile_artifact
-    from compress.recorded import sealed
     from compress.reports.writing import write_text
 
     task, note = None, None
@@ -123,8 +123,8 @@ def profile(
 
 def _of_bundle(artifact: str) -> tuple[list[Measured], Mapping[str, str]]:
     """On which samples a bundle was measured, and its states; none of both for a file."""
-    from compress.bundle import load_bundle
-    from compress.evaluating import Measured
+    from compress.bundle.bundle import load_bundle
+    from compress.data.evaluation import Measured
 
     if not Path(artifact).is_dir():
         return [], {}

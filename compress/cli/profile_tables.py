@@ -10,14 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from compress.cli.terminal import accuracy_text, plain_table
-from compress.plain_text import plain
+from compress.core.plain_text import plain
 from compress.profiling.breakdown import UNACCOUNTED, by_operator
 from compress.profiling.latency import LEAST_CALLS
 from compress.profiling.scenarios import CLOSE, best, knee
 from compress.reports.figures import digits, size_text
 
 if TYPE_CHECKING:
-    from compress.record import Interval, Latency, Profile, Scenario
+    from compress.records.profile import Interval, Latency, Profile, Scenario
 
 #: Types of operators that are shown; what is left is one line.
 _OPERATORS = 6

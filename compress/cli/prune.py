@@ -17,12 +17,12 @@ from compress.cli.options import (
 )
 from compress.cli.saying import say
 from compress.cli.torchrun import is_first, left_to_the_first
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from compress.pruned import Pruned
+    from compress.api.prune import Pruned
 
 _MOST_NOTES = 3
 
@@ -99,10 +99,10 @@ def prune(model: str, as_json: bool, **settings: Any) -> int:
     \b
     Exit codes: 0 written, 2 usage, 4 target or another process not available, 5 internal.
     """
+    from compress.api.prune import prune as run
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter
-    from compress.progress import Reporter
-    from compress.pruned import prune as run
+    from compress.core.progress import Reporter
 
     if not is_first():
         with left_to_the_first():

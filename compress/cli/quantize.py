@@ -9,12 +9,12 @@ import click
 
 from compress.cli.options import data_options, deployment_options, network_options, state_option
 from compress.cli.saying import say
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from compress.quantizing import Quantized
+    from compress.api.quantize import Quantized
 
 #: Reasons shown; the rest is counted, and whole in --json.
 _REASONS = 6
@@ -70,9 +70,9 @@ def quantize(model: str, as_json: bool, **settings: Any) -> int:
     \b
     Exit codes: 0 written, 1 written, and the target will refuse it, 2 usage, 4 target not available, 5 internal.
     """
+    from compress.api.quantize import quantize as run
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter
-    from compress.quantizing import quantize as run
 
     with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         result = run(model, reporter=reporter, **settings)

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from compress.cli.saying import say
+from compress.core.json_text import json_text
 from compress.errors import UsageError
-from compress.json_text import json_text
 
 
 @click.command()
@@ -43,7 +43,7 @@ def report(
     Every file of the bundle is checked against its sha256 first.
     """
     if schema is not None:
-        from compress.schemas import schema_text
+        from compress.records.schemas import schema_text
 
         click.echo(schema_text(schema), nl=False)
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from compress.plain_text import plain
+from compress.core.plain_text import plain
 
 
 def say(line: object = "", *, err: bool = False) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compress.cli.saying import say
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from compress.students.choosing import ChosenStudent
+    from compress.api.choose_student import ChosenStudent
     from compress.students.recommendation import Recommendation
 
 Command = Callable[..., Any]
@@ -106,9 +106,9 @@ def width_options(command: Command) -> Command:
 
 def choose_and_print(model: str, choice: dict[str, Any], settings: dict[str, Any], *, as_json: bool) -> int:
     """Choose a width, train it and write it; returns the exit code."""
+    from compress.api.choose_student import choose_student
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter, print_whole
-    from compress.students.choosing import choose_student
 
     training = {name: settings.pop(name, None) for name in _TRAINING}
     given = {name: value for name, value in training.items() if value is not None}

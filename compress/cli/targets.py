@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from compress.json_text import json_text
+from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from compress.cli.plain_rich import PlainConsole
-    from compress.target import QuantizationFlavour, Target
+    from compress.target.target import QuantizationFlavour, Target
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -24,7 +24,7 @@ def targets(context: click.Context, as_json: bool) -> None:
     """List the known targets, or explain one."""
     if context.invoked_subcommand is not None:
         return
-    from compress.target import list_targets
+    from compress.target.target import list_targets
 
     known = list_targets()
     if as_json:
@@ -39,7 +39,7 @@ def targets(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def show(context: click.Context, name: str, as_json: bool) -> None:
     """Explain the target NAME, or the one in the file NAME.toml."""
-    from compress.target import load_target
+    from compress.target.target import load_target
 
     target = load_target(name)
     if as_json or (context.parent is not None and context.parent.params.get("as_json")):
@@ -128,7 +128,7 @@ def _print_target(target: Target) -> None:
 
 def _figures(target: Target) -> Table:
     """Each figure with its ridge point and where it comes from."""
-    from compress.target import PEAK_OF
+    from compress.target.target import PEAK_OF
 
     table = _table(("Figure", "left"), ("", "right"), ("Ridge point", "right"), ("Source", "wrap"))
 
@@ -172,7 +172,7 @@ def _details(target: Target) -> str:
 
 
 def _flavour(flavour: QuantizationFlavour) -> str:
-    """A :class:`~compress.target.QuantizationFlavour` in a sentence."""
+    """A :class:`~compress.target.target.QuantizationFlavour` in a sentence."""
     sign = "unsigned" if flavour.activation == "uint8" else "signed"
     zero = "zero point 0" if flavour.symmetric else "a zero point of their own"
     scale = "a scale per output channel" if flavour.per_channel else "one scale per tensor"

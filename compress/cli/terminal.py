@@ -17,16 +17,16 @@ from rich.text import Text
 
 from compress.cli.plain_rich import PlainTable
 from compress.cli.stdout import kept_for_the_result
-from compress.plain_text import plain
-from compress.progress import Reporter
+from compress.core.plain_text import plain
+from compress.core.progress import Reporter
 from compress.reports.figures import digits, size_text
 from compress.reports.timings import aligned, at, condition_text
 
 if TYPE_CHECKING:
-    from compress.history import Candidate
-    from compress.pipeline import Result
+    from compress.api.optimize import Result
     from compress.recipe import Recipe
-    from compress.record import Accuracy, Drop, Latency
+    from compress.records.profile import Accuracy, Drop, Latency
+    from compress.search.run_directory import Candidate
 
 
 #: Longer names of builds leave too little of 80 columns to the figures.

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.core.toml_schema import Field, List, Number, Text, check, read_toml
 from compress.data.image_options import OPTIONS_FILE
 from compress.errors import DataError
-from compress.toml_reader import Field, List, Number, Text, check, read_toml
 
 #: The table of ``compress-data.toml``.
 TABLE = "annotations"

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from compress.core.bounded_reading import opened_file
 from compress.data.checks import checked_batch, labels_of
 from compress.data.split import Array, Batch, Split
 from compress.errors import DataError
-from compress.reading import opened_file
 
 _SAVE_AS = "save it with np.savez(path, x=…, y=…)"
 _READ_AT_ONCE = 1 << 24

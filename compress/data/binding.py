@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.core.tensor_spec import TensorSpec, fixed_batch
 from compress.data.split import Array, Batch, RowDigest, Split
 from compress.errors import DataError
-from compress.tensors import TensorSpec, fixed_batch
 
 
 class BoundSplit(Split):

@@ -22,14 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from compress.closest import closest
+from compress.core.bounded_reading import read_bytes
+from compress.core.suggestions import closest
 from compress.data.annotations import AnnotationOptions, inside
 from compress.data.box_images import BoxSplit
 from compress.data.detection_table import read_table
 from compress.data.image_options import OPTIONS_FILE, ImageOptions
 from compress.data.images import entries
 from compress.errors import DataError
-from compress.reading import read_bytes
 
 #: Larger files are not read; COCO's own of 118,000 training images has 450 MB.
 MAX_BYTES = 1 << 30

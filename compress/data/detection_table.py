@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from compress.core.toml_schema import check, read_toml
 from compress.data.image_options import OPTIONS_FILE
 from compress.errors import DataError
 from compress.metrics.detection_options import FIELDS, TABLE
-from compress.toml_reader import check, read_toml
 
 
 def read_table(folder: Path) -> dict[str, Any]:

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from compress.core.toml_schema import Field, List, Number, Text, check, read_toml
 from compress.errors import DataError
-from compress.toml_reader import Field, List, Number, Text, check, read_toml
 
 #: The file in a folder of images that says how they are prepared.
 OPTIONS_FILE = "compress-data.toml"

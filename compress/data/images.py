@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.core.installation import install_command
 from compress.data.image_options import CHANNELS, OPTIONS_FILE, ImageOptions
 from compress.data.placement import Placement
 from compress.data.split import Array, Batch, RowDigest, Split
 from compress.errors import DataError, UnavailableError
-from compress.installation import install_command
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.core.user_code import users_code
 from compress.data.arrays import ArraySplit
 from compress.data.checks import checked_batch, labels_of
 from compress.data.split import Array, Batch, RowDigest, Split, row_digests
 from compress.errors import DataError
-from compress.user_code import users_code
 
 #: An iterator can be read only once, so its samples are kept in memory up to this size.
 MAX_ITERATOR_BYTES = 1 << 30

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from compress.closest import closest
+from compress.core.object_references import is_reference, resolve, working_directory_importable
+from compress.core.suggestions import closest
+from compress.core.user_code import users_code
 from compress.data.arrays import ArraySplit
 from compress.data.coco import is_coco, open_coco
 from compress.data.detection_table import read_table
@@ -18,8 +20,6 @@ from compress.data.masks import MaskSplit, is_masks
 from compress.data.split import Split
 from compress.data.yolo import is_yolo, open_yolo
 from compress.errors import DataError
-from compress.references import is_reference, resolve, working_directory_importable
-from compress.user_code import users_code
 
 _KINDS = (
     "an .npz file, a folder of images (in class folders, or with COCO's or YOLO's boxes, or masks), COCO's JSON file, "

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from compress.closest import closest
+from compress.core.suggestions import closest
+from compress.core.tensor_spec import TensorSpec, with_length
 from compress.data.split import READ_SIZE, Array, Batch, Split
 from compress.errors import DataError, UsageError
-from compress.shape_ranges import Shape, ShapeRange, shape_text, with_size
-from compress.tensors import TensorSpec, with_length
+from compress.target.shape_ranges import Shape, ShapeRange, shape_text, with_size
 
 #: Input → its shapes, in order: one; the smallest and the largest; or the smallest, the usual and the largest. The name
 #: is empty for the only input.

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from compress.tensors import take_samples
+from compress.core.tensor_spec import take_samples
 
 Array = NDArray[Any]
 

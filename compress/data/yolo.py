@@ -17,13 +17,13 @@ from typing import Any
 
 import numpy as np
 
+from compress.core.bounded_reading import read_bytes, read_text
+from compress.core.installation import install_command
 from compress.data.box_images import BoxSplit
 from compress.data.detection_table import read_table
 from compress.data.image_options import ImageOptions
 from compress.data.images import SUFFIXES, entries
 from compress.errors import DataError, UnavailableError
-from compress.installation import install_command
-from compress.reading import read_bytes, read_text
 
 _IMAGES, _LABELS, _NAMES = "images", "labels", "data.yaml"
 _MAX_LABEL_BYTES = 16_000_000

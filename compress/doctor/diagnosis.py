@@ -13,7 +13,7 @@ from compress.hosts.board import Board, probe
 from compress.hosts.shell import LocalShell
 
 if TYPE_CHECKING:
-    from compress.target import Target
+    from compress.target.target import Target
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def diagnose(
         UnavailableError: The board does not answer, or has no ``trtexec``.
         UsageError: That is no address.
     """
-    from compress.target import list_targets
+    from compress.target.target import list_targets
 
     board = None if host is None else _ask(host)
     machine, packages = system(), look(importing=importing)

@@ -11,7 +11,7 @@ from compress.doctor.system import System
 from compress.hosts.board import Board
 
 if TYPE_CHECKING:
-    from compress.target import Target
+    from compress.target.target import Target
 
 #: ``measured``: here, or on the board that was given; ``needs-host``: with --host, an estimate without; ``estimate``:
 #: in no other way; ``unavailable``: not at all before something is installed.

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
-from compress.installation import install_command
+from compress.core.installation import install_command
 
 #: On a busy machine with a cold disk, torch has taken a minute.
 _SECONDS = 120.0

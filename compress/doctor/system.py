@@ -14,7 +14,7 @@ from typing import Any
 from compress.backends.tensorrt import TRTEXEC
 from compress.errors import UnavailableError
 from compress.hosts.board import tool_release
-from compress.hosts.machine import Cpu, Gpu, cpu, gpu
+from compress.machine.machine import Cpu, Gpu, cpu, gpu
 
 
 @dataclass(frozen=True)

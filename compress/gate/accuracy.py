@@ -11,14 +11,14 @@ import numpy as np
 
 from compress.gate.policy import GatePolicy
 from compress.gate.verdict import Check, Verdict, finite, judge_bounds
-from compress.record import LEAST_SAMPLES
+from compress.records.profile import LEAST_SAMPLES
 from compress.statistics.paired import mcnemar_exact, samples_to_decide
 from compress.statistics.proportions import wilson
 
 if TYPE_CHECKING:
     from compress.gate.outcomes import Paired
     from compress.metrics import Metric
-    from compress.record import Drop
+    from compress.records.profile import Drop
 
 Outcomes = np.ndarray[Any, np.dtype[np.float64]]
 

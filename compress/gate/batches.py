@@ -19,8 +19,8 @@ from compress.profiling.accuracy import forward, sizes_at_once
 
 if TYPE_CHECKING:
     from compress.data import Split
-    from compress.states import Runs
-    from compress.task import Task
+    from compress.data.task import Task
+    from compress.network.states import Runs
 
 Array = np.ndarray[Any, Any]
 

@@ -12,12 +12,12 @@ from compress.gate.place import ENERGY_RUNS, Place, Round, artifact_of
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
+    from compress.data.task import Task
     from compress.gate.subject import Subject
     from compress.hosts.base import Build
     from compress.hosts.tensorrt import EngineRun, TensorRtHost
-    from compress.record import Latency
-    from compress.target import Target
-    from compress.task import Task
+    from compress.records.profile import Latency
+    from compress.target.target import Target
 
 
 class OnBoard(Place):
@@ -129,7 +129,7 @@ def target_of(candidate: Subject, baseline: Subject, name: str | None) -> Target
         UsageError: None is named, and neither side tells its own.
         TargetError: There is no such target.
     """
-    from compress.target import load_target
+    from compress.target.target import load_target
 
     recorded = next((side.profile.target for side in (candidate, baseline) if side.profile is not None), None)
     chosen = name or recorded

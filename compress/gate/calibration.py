@@ -29,7 +29,7 @@ from compress.statistics.bounds import normal_quantile
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
-    from compress.task import Task
+    from compress.data.task import Task
 
 Values = np.ndarray[Any, np.dtype[np.float64]]
 

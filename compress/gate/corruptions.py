@@ -21,7 +21,7 @@ from compress.gate.verdict import Check
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
-    from compress.task import Task
+    from compress.data.task import Task
 
 Images = np.ndarray[Any, np.dtype[Any]]
 Corruption = Callable[[Images, np.random.Generator, float], Images]

@@ -77,7 +77,7 @@ def judge_coverage(
     """Fall of the share of multiply-accumulates that run in int8 kernels, in percentage points; exact.
 
     Args:
-        candidate: As :attr:`compress.record.Profile.coverage`.
+        candidate: As :attr:`compress.records.profile.Profile.coverage`.
         baseline: The same of the baseline.
         policy: The margin.
     """

@@ -10,8 +10,8 @@ from compress.errors import DataError
 from compress.gate.slices import Groups
 
 if TYPE_CHECKING:
+    from compress.data.task import MetricChoice, Task
     from compress.gate.subject import Subject
-    from compress.task import MetricChoice, Task
 
 #: The array of an ``.npz`` file that names the group of each sample.
 GROUPS = "groups"
@@ -26,15 +26,15 @@ def load_task_and_groups(
     image_options: Mapping[str, Any] | None = None,
     streams: bool = False,
 ) -> tuple[Task, Groups | None]:
-    """Read data as :func:`compress.evaluating.load_evaluation` does, and the group of each evaluation sample.
+    """Read data as :func:`compress.data.evaluation.load_evaluation` does, and the group of each evaluation sample.
 
     Args:
         data: Of any kind that :func:`compress.data.open_data` opens. An ``.npz`` file may hold an array ``groups``.
         groups: A ``.npy`` file ``(n,)`` of integers or texts, one for each sample of ``data``; wins over the array.
         subjects: What is held against each other: where one was measured on a part of the data, this part counts.
-        metric: See :func:`compress.task.load_task`.
-        image_options: See :func:`compress.task.load_task`.
-        streams: See :func:`compress.task.load_task`; so it is where one of the subjects carries a state.
+        metric: See :func:`compress.data.task.load_task`.
+        image_options: See :func:`compress.data.task.load_task`.
+        streams: See :func:`compress.data.task.load_task`; so it is where one of the subjects carries a state.
 
     Returns:
         The task; and ``(evaluation samples,)``, or None where no groups are given.
@@ -43,8 +43,8 @@ def load_task_and_groups(
         DataError: The data or the groups cannot be read, or are of different lengths.
         MetricError: The metric is unknown or needs other targets.
     """
+    from compress.data.evaluation import load_evaluation
     from compress.data.opening import follow_reference
-    from compress.evaluating import load_evaluation
 
     measured = [each.measured for each in subjects if each.measured is not None]
     how: dict[str, Any] = {

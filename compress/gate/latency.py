@@ -3,7 +3,7 @@
 Both builds meet the same disturbances in turn, so their ratio holds where milliseconds move by a factor of two. Not
 all disturbances are shared, though: where its memory lies and where its threads run makes a process a few percent
 faster or slower for as long as it lives. Neighbouring bursts tell that again and again, and are not independent. So
-what is counted are rounds, each of which starts both anew (:mod:`compress.measuring`): its median ratio is one
+what is counted are rounds, each of which starts both anew (:mod:`compress.timing`): its median ratio is one
 observation.
 """
 
@@ -21,7 +21,7 @@ from compress.profiling.latency import LEAST_CALLS
 from compress.statistics.quantiles import median_log_ratio_bounds, quantile_interval
 
 if TYPE_CHECKING:
-    from compress.record import Latency
+    from compress.records.profile import Latency
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
 

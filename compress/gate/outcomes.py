@@ -14,8 +14,8 @@ from compress.metrics.metric import Values
 if TYPE_CHECKING:
     from compress.backends.base import Session
     from compress.data.split import RowDigest
-    from compress.record import Accuracy
-    from compress.task import Task
+    from compress.data.task import Task
+    from compress.records.profile import Accuracy
 
 
 Rows = np.ndarray[Any, np.dtype[np.int64]]

@@ -15,9 +15,9 @@ from compress.errors import BundleError
 
 if TYPE_CHECKING:
     from compress.backends.base import Artifact, Session
+    from compress.data.task import Task
     from compress.gate.subject import Subject
-    from compress.record import Latency
-    from compress.task import Task
+    from compress.records.profile import Latency
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -104,7 +104,7 @@ class Place(ABC):
 
     @abstractmethod
     def coverage(self, subject: Subject) -> dict[str, Any] | None:
-        """As :attr:`compress.record.Profile.coverage`."""
+        """As :attr:`compress.records.profile.Profile.coverage`."""
 
     def doubts(self) -> tuple[str, ...]:
         """What makes the figures taken so far doubtful, a sentence each."""
@@ -153,14 +153,14 @@ class Here(Place):
 
     def fingerprint(self) -> dict[str, Any]:
         """See :meth:`Place.fingerprint`."""
-        from compress.hosts.machine import fingerprint
+        from compress.machine.machine import fingerprint
 
         return dict(fingerprint())
 
     def round(self, candidate: Subject, baseline: Subject, task: Task | None, number: int) -> Round:
         """See :meth:`Place.round`: in turns, in processes of their own."""
-        from compress.measuring.processes import workers
-        from compress.measuring.turns import take_turns
+        from compress.timing.processes import workers
+        from compress.timing.turns import take_turns
 
         ours = number % 2
         sides = [candidate, baseline] if ours == 0 else [baseline, candidate]
@@ -176,9 +176,9 @@ class Here(Place):
 
     def latency(self, subject: Subject, session: Session, batch: int, task: Task | None) -> Latency:
         """See :meth:`Place.latency`."""
-        from compress.measuring.processes import stored_feeds
-        from compress.measuring.solo import time_alone
         from compress.profiling.latency import Budget, sample_feeds
+        from compress.timing.processes import stored_feeds
+        from compress.timing.solo import time_alone
 
         feeds = {batch: sample_feeds(session, task, batch)}
         with stored_feeds(feeds) as paths:
@@ -187,8 +187,8 @@ class Here(Place):
 
     def peaks_mb(self, subject: Subject, session: Session, task: Task | None) -> list[float]:
         """See :meth:`Place.peaks_mb`: each run in a process of its own."""
-        from compress.measuring.processes import stored_feeds, workers
         from compress.profiling.latency import sample_feeds
+        from compress.timing.processes import stored_feeds, workers
 
         peaks = []
         if subject.artifact is not None:
@@ -234,8 +234,8 @@ class Here(Place):
 
     def _feeds(self, candidate: Subject, baseline: Subject, task: Task | None) -> dict[int, Path]:
         """A batch of every size that either side was built for, in a file; the same in every round."""
-        from compress.measuring.processes import stored_feeds
         from compress.profiling.latency import sample_feeds
+        from compress.timing.processes import stored_feeds
 
         if self._stored is None:
             with candidate.open(spinning=False) as session:
@@ -260,7 +260,7 @@ def artifact_of(subject: Subject) -> Artifact:
 def _batch_sizes(session: Session, candidate: Subject, baseline: Subject) -> Sequence[int]:
     """The batch sizes that the sides' profiles tell; of two ONNX files those of the target ``cpu``."""
     from compress.hosts.base import batch_sizes
-    from compress.target import load_target
+    from compress.target.target import load_target
 
     target = load_target("cpu")
     recorded = [

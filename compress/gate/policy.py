@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
 
+from compress.core.toml_schema import Field, List, Number, Text, check, read_toml
 from compress.errors import UsageError
-from compress.toml_reader import Field, List, Number, Text, check, read_toml
 
 #: Every check there is, in the order in which they are made.
 CHECKS = (

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from compress.core.tensor_spec import fixed_batch
 from compress.errors import BundleError, DataError, InternalError, NetworkError, UsageError
 from compress.gate.accuracy import judge_churn, judge_outputs
 from compress.gate.batches import judged_in_all, sizes_that_differ
@@ -30,15 +31,14 @@ from compress.gate.policy import GatePolicy
 from compress.gate.slices import Groups, judge_slices
 from compress.gate.subject import Subject, load_subject, states_of
 from compress.gate.verdict import Check, Verdict
-from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
-    from compress.bundle import Bundle
-    from compress.record import Profile
-    from compress.target import Target
-    from compress.task import Task
-    from compress.tensors import TensorSpec
+    from compress.bundle.bundle import Bundle
+    from compress.core.tensor_spec import TensorSpec
+    from compress.data.task import Task
+    from compress.records.profile import Profile
+    from compress.target.target import Target
 
 #: Seconds of rounds for the p99: a network of a second a call would take twenty minutes.
 _P99_S = 300.0
@@ -133,7 +133,7 @@ def _named(side: str, subject: Subject) -> Iterator[None]:
 def _for_engines(target: Target, ours: Subject, theirs: Subject, task: Task | None) -> Target:
     """The target with the sizes that engines of both take: those of a bundle, else of the data."""
     from compress.data.binding import bind_split
-    from compress.profiling.engine_shapes import for_engines, graph_inputs
+    from compress.measuring.engine_shapes import for_engines, graph_inputs
 
     for side in sorted((ours, theirs), key=lambda each: each.profile is None):  # bundles first
         if side.artifact is None:
@@ -183,7 +183,7 @@ class _Interface(NamedTuple):
 
     @classmethod
     def of(cls, profile: Profile) -> _Interface:
-        from compress.tensors import TensorSpec
+        from compress.core.tensor_spec import TensorSpec
 
         return cls(*(tuple(map(TensorSpec.from_dict, specs)) for specs in (profile.inputs, profile.outputs)))
 
@@ -450,7 +450,7 @@ class _Run:
 
 def _incomparable(profile: Profile, here: Mapping[str, Any]) -> str | None:
     """Why figures of a recorded profile say nothing about the gate's machine; None where they do."""
-    from compress.hosts.machine import fingerprint_id
+    from compress.machine.machine import fingerprint_id
 
     if not profile.latency or profile.latency[0].source != "measured":
         return "the baseline's latency was estimated or not recorded"

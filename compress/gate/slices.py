@@ -26,7 +26,7 @@ from compress.statistics.binomial import at_least, pmf
 
 if TYPE_CHECKING:
     from compress.metrics import Metric
-    from compress.record import Drop
+    from compress.records.profile import Drop
 
 Groups = np.ndarray[Any, np.dtype[Any]]
 

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.bundle import covering, hash_of, load_bundle
+from compress.bundle.bundle import covering, hash_of, load_bundle
+from compress.bundle.profile_file import check_consistent, load_recorded
 from compress.errors import BundleError
 from compress.metrics.output_kinds import OutputKind
 from compress.onnx_graph.files import sha256_of, size_of
-from compress.recorded import check_consistent, load_recorded
 
 if TYPE_CHECKING:
     from compress.backends.base import Artifact, Session
-    from compress.bundle import Bundle
-    from compress.evaluating import Measured
-    from compress.record import Profile
+    from compress.bundle.bundle import Bundle
+    from compress.data.evaluation import Measured
+    from compress.records.profile import Profile
 
 _KINDS = "a bundle, an ONNX file, or a profile (JSON)"
 
@@ -96,7 +96,7 @@ def load_subject(source: Path | str | Bundle | Subject) -> Subject:
     Raises:
         BundleError: There is nothing, it is damaged, or it was changed after it was written.
     """
-    from compress.bundle import Bundle
+    from compress.bundle.bundle import Bundle
 
     if isinstance(source, Subject):
         return source
@@ -148,7 +148,7 @@ def _of_bundle(bundle: Bundle) -> Subject:
 
 
 def _measured(profile: Profile, manifest: Mapping[str, Any]) -> Measured | None:
-    from compress.evaluating import Measured
+    from compress.data.evaluation import Measured
 
     return None if profile.accuracy is None else Measured.of_bundle(profile.accuracy.data_sha256, manifest)
 

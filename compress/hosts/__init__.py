@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from compress.hosts.base import Host
-    from compress.target import Target
+    from compress.target.target import Target
 
 
 def connect(

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends.base import Artifact, Backend, Session
 from compress.hosts.base import Build, Host, Reference, batch_sizes
-from compress.measuring.processes import stored_feeds, workers
 from compress.profiling.latency import sample_feeds, shapes_of
-from compress.record import Interval, Latency, Source
-from compress.shape_ranges import usual_shapes
+from compress.records.profile import Interval, Latency, Source
+from compress.target.shape_ranges import usual_shapes
+from compress.timing.processes import stored_feeds, workers
 
 if TYPE_CHECKING:
+    from compress.data.task import Task
     from compress.profiling.roofline import Estimate
-    from compress.target import Target
-    from compress.task import Task
+    from compress.target.target import Target
 
 
 class AbsentHost(Host):

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, Session
-from compress.hosts.machine import fingerprint
-from compress.record import Latency, Source
-from compress.tensors import fixed_batch
+from compress.core.tensor_spec import fixed_batch
+from compress.machine.machine import fingerprint
+from compress.records.profile import Latency, Source
 
 if TYPE_CHECKING:
-    from compress.target import Target
-    from compress.task import Task
+    from compress.data.task import Task
+    from compress.target.target import Target
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ from compress.backends.feeds import check_feeds
 from compress.backends.tensorrt import release_of
 from compress.backends.trtexec import output_arguments
 from compress.backends.trtexec_output import outputs_of
+from compress.core.tensor_spec import take_samples
 from compress.errors import DataError
-from compress.shape_ranges import shape_text
-from compress.tensors import take_samples
+from compress.target.shape_ranges import shape_text
 
 if TYPE_CHECKING:
+    from compress.core.tensor_spec import TensorSpec
     from compress.hosts.engines import Engine, Engines
-    from compress.shape_ranges import ShapeRange
-    from compress.tensors import TensorSpec
+    from compress.target.shape_ranges import ShapeRange
 
 
 class EngineSession(Session):

@@ -28,8 +28,8 @@ from compress.hosts.transfer import checked, receive, send, send_bytes
 from compress.onnx_graph.files import files_of
 
 if TYPE_CHECKING:
-    from compress.target import Target
-    from compress.tensors import TensorSpec
+    from compress.core.tensor_spec import TensorSpec
+    from compress.target.target import Target
 
 #: A board takes minutes to build a large network without a timing cache.
 BUILD_SECONDS = 3600.0

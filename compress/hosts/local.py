@@ -12,20 +12,20 @@ from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, Session
 from compress.errors import NetworkError
 from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
-from compress.measuring.contest import MOST_STARTS, Contest, distinct
-from compress.measuring.processes import stored_feeds, workers
-from compress.measuring.settings import compare
-from compress.measuring.solo import time_alone
-from compress.measuring.turns import take_turns
 from compress.profiling.breakdown import measured_layers
 from compress.profiling.conditions import conditions
 from compress.profiling.energy import counters, energy_mj
 from compress.profiling.latency import Budget, Feeds, GivenShapes, sample_feeds
-from compress.record import Latency, Source
+from compress.records.profile import Latency, Source
+from compress.timing.contest import MOST_STARTS, Contest, distinct
+from compress.timing.processes import stored_feeds, workers
+from compress.timing.settings import compare
+from compress.timing.solo import time_alone
+from compress.timing.turns import take_turns
 
 if TYPE_CHECKING:
-    from compress.target import Target
-    from compress.task import Task
+    from compress.data.task import Task
+    from compress.target.target import Target
 
 #: Seconds of calls under the runtime's profiler.
 _TRACING_SECONDS = 0.2

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import IO, Any
 
-from compress.closing import Closing
+from compress.core.closeable import Closing
 from compress.errors import UnavailableError
 
 #: For commands that only look or move; builds and measurements are jobs (:mod:`compress.hosts.jobs`).

@@ -32,19 +32,19 @@ from compress.hosts.board import Board, probe
 from compress.hosts.engine_session import EngineSession, load
 from compress.hosts.engines import Engine, Engines
 from compress.hosts.lock import Lock
-from compress.hosts.machine import fingerprint_id
 from compress.hosts.shell import Shell
 from compress.hosts.telemetry import power_w, throttled
+from compress.machine.machine import fingerprint_id
 from compress.onnx_graph.precision import precision_of
 from compress.profiling.latency import LEVEL, sample_feeds, shapes_of, summary
 from compress.profiling.noise import drift
-from compress.record import Interval, Latency, Source
-from compress.shape_ranges import usual_shapes
+from compress.records.profile import Interval, Latency, Source
 from compress.statistics.quantiles import quantile_interval
+from compress.target.shape_ranges import usual_shapes
 
 if TYPE_CHECKING:
-    from compress.target import Target
-    from compress.task import Task
+    from compress.data.task import Task
+    from compress.target.target import Target
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
 

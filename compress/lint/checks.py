@@ -11,7 +11,7 @@ import onnx.inliner
 from compress.lint import limits, operators, qdq, runtimes, shapes, speed, torch_tensorrt, types
 from compress.lint.dla import dla as dla_rule
 from compress.lint.findings import Finding, Subject
-from compress.target import Target
+from compress.target.target import Target
 
 Rule = Callable[[Subject], Iterator[Finding]]
 

@@ -12,9 +12,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from compress.core.child_process import EndedError, Limits, kept, serve
 from compress.onnx_graph.operators import names
 from compress.onnx_graph.shapes import input_specs
-from compress.other_process import EndedError, Limits, kept, serve
 
 #: Largest difference that counts as equal, as a share of the largest output.
 TOLERANCE = 1e-5

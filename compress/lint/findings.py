@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from compress.onnx_graph.graph import Graph, attribute, subgraphs, tensors_read
 from compress.onnx_graph.shapes import with_types
-from compress.target import Target
+from compress.target.target import Target
 
 Severity = Literal["error", "warning", "note"]
 

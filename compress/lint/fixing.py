@@ -19,7 +19,7 @@ from compress.onnx_graph.fold import infer_shapes, name_nodes, remove_unused
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.rewrites import activations, normalization, opset, outputs, types
 from compress.onnx_graph.rewrites.later import raise_opset
-from compress.target import Target
+from compress.target.target import Target
 
 Rewrite = Callable[[onnx.ModelProto, Target], list[str]]
 

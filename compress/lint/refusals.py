@@ -12,7 +12,7 @@ from compress.lint.checks import lint
 if TYPE_CHECKING:
     import onnx
 
-    from compress.target import Target
+    from compress.target.target import Target
 
 
 def refusals(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from onnx import TensorProto
 
 from compress.onnx_graph.operators import names
-from compress.target import Target
+from compress.target.target import Target
 
 #: Taken where a target does not say which release it has.
 _ASSUMED = (10,)

@@ -12,7 +12,7 @@ def divided(subject: Subject) -> Iterator[Finding]:
     """What stays in PyTorch, and why; a graph that cannot be compiled at all is an error."""
     from compress.backends.torch_tensorrt import TorchTensorRt, check_float, fixed
     from compress.backends.torch_tensorrt_partition import partition
-    from compress.formats.onnx_file import read_specs
+    from compress.network.formats.onnx_file import read_specs
 
     model = subject.graph.model
     try:

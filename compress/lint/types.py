@@ -10,7 +10,7 @@ from onnx import TensorProto
 
 from compress.lint.findings import Finding, Subject, name_of
 from compress.lint.releases import release_of, version_of
-from compress.target import Target
+from compress.target.target import Target
 
 _NAMES = dict(zip(TensorProto.DataType.values(), TensorProto.DataType.keys(), strict=True))
 _INT32 = np.iinfo(np.int32)

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, fx
 
-from compress.export import in_eval_mode
-from compress.export_layers import export_layers
 from compress.low_rank.layers import Place, places, replace_layer
 from compress.low_rank.responses import Basis, Responses, listen, pair
 from compress.low_rank.splits import SCHEMES, Split, splits
+from compress.network.layer_export import export_layers
+from compress.network.onnx_export import in_eval_mode
 
 if TYPE_CHECKING:
     import onnx
 
-    from compress.profiling.layer_pair import LayerPair
+    from compress.measuring.layer_pair import LayerPair
 
 #: Times another form of a layer (second) beside the layer (first).
 Timer = Callable[["onnx.ModelProto", "onnx.ModelProto"], "LayerPair"]

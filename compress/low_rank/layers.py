@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, fx, nn
 
-from compress.layer_shapes import shapes_seen
 from compress.low_rank.splits import Layer, obstacle
+from compress.network.layer_shapes import shapes_seen
 
 #: Features between two halves whose covariance is still worth finding: its eigenvectors take the cube of it.
 _MOST_FEATURES = 4096

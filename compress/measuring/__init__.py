@@ -1,1 +1,1 @@
-"""How fast builds are: each runs in a process of its own, and they take turns."""
+"""The whole of an artifact measured on a host: accuracy, time, memory, energy."""

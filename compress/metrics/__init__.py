@@ -20,7 +20,8 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any
 
-from compress.closest import closest
+from compress.core.object_references import is_reference, resolve
+from compress.core.suggestions import closest
 from compress.errors import MetricError
 from compress.metrics import correlation, error_rates, image_quality, mean_precision, overlap, ranking
 from compress.metrics.agreement import agreement
@@ -30,7 +31,6 @@ from compress.metrics.detection_options import DetectionOptions
 from compress.metrics.metric import Metric, drop_points
 from compress.metrics.options import NamedMetric, checked_settings, split_settings
 from compress.metrics.regression import mean_error
-from compress.references import is_reference, resolve
 
 __all__ = ["Metric", "drop_points", "load_metric"]
 

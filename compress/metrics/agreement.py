@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric
 from compress.metrics.output_kinds import output_kinds
 from compress.metrics.unlabelled import unlabelled_metric
 from compress.metrics.unlabelled.rows import NAME
-from compress.tensors import TensorSpec
 
 
 def agreement() -> Metric:

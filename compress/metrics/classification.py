@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric, Values, required_targets
-from compress.tensors import TensorSpec
 
 
 def top_k(k: int) -> Metric:

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from compress.core.user_code import users_code
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric, Values, finite
-from compress.user_code import users_code
 
 _FORM = "fn(outputs, targets) -> array (n,)"
 

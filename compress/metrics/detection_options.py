@@ -28,8 +28,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from compress.core.toml_schema import Field, Flag, List, Number, Text, check
 from compress.errors import DataError
-from compress.toml_reader import Field, Flag, List, Number, Text, check
 
 #: The table of ``compress-data.toml``.
 TABLE = "detections"

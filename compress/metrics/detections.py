@@ -22,11 +22,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.detection_options import DetectionOptions
 from compress.metrics.detector_outputs import TABLE, Layout, find_layout, plain_shape
 from compress.metrics.metric import Array, Values
-from compress.tensors import TensorSpec
 
 #: More candidates of one image than these, the best ones, are not looked at before suppression.
 MOST_CANDIDATES = 30_000

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from compress.closest import closest
+from compress.core.suggestions import closest
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.detection_options import DetectionOptions
-from compress.tensors import TensorSpec
 
 #: Where a user tells names and forms, for messages.
 TABLE = "[detections] of compress-data.toml"

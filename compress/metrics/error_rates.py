@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compress.core.toml_schema import Field, Number, Text
 from compress.errors import MetricError
 from compress.metrics.jackknife import Shares
 from compress.metrics.metric import Array, Metric, Values, of_first_output, required_targets
 from compress.metrics.options import NamedMetric
-from compress.toml_reader import Field, Number, Text
 
 #: Ends a sequence of class numbers: negative ones are padding.
 PADDING = -1
@@ -142,11 +142,11 @@ class _Blank:
     required = False
 
     def describe(self) -> str:
-        """See :meth:`compress.toml_reader.Field.describe`."""
+        """See :meth:`compress.core.toml_schema.Field.describe`."""
         return "a class number, last or none"
 
     def read(self, value: object) -> int | str:
-        """See :meth:`compress.toml_reader.Field.read`."""
+        """See :meth:`compress.core.toml_schema.Field.read`."""
         if isinstance(value, str) and not value.isdecimal():
             return Text(("last", "none")).read(value)
         return int(Number("", 0, 1e9, whole=True).read(int(value) if isinstance(value, str) else value))

@@ -19,10 +19,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from compress.core.toml_schema import Field, Number, Text
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric, Values, finite, of_first_output, required_targets
 from compress.metrics.options import NamedMetric
-from compress.toml_reader import Field, Number, Text
 
 #: Equal images have no finite ratio; none counts for more than this.
 MOST_DECIBELS = 100.0

@@ -31,14 +31,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.core.installation import install_command
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError, UnavailableError
-from compress.installation import install_command
 from compress.metrics.detection_options import DetectionOptions
 from compress.metrics.detections import Detections, detections_of
 from compress.metrics.detector_outputs import Layout, find_layout
 from compress.metrics.jackknife import from_influence
 from compress.metrics.metric import Array, Metric, Values, required_targets
-from compress.tensors import TensorSpec
 
 #: Least intersection over union, in the order that matches are kept in.
 THRESHOLDS = np.linspace(0.5, 0.95, 10)

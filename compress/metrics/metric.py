@@ -16,8 +16,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
-from compress.tensors import TensorSpec
 
 Array = NDArray[Any]
 Values = NDArray[np.float64]

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from compress.core.toml_schema import Field, Number, check
 from compress.errors import MetricError
 from compress.metrics.metric import Metric
-from compress.toml_reader import Field, Number, check
 
 _SETTINGS = re.compile(r"([a-z][a-z0-9-]*):(\w+=.*)", re.DOTALL)
 _NEXT = re.compile(r",(?=\w+=)")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from compress.tensors import TensorSpec
+from compress.core.tensor_spec import TensorSpec
 
 if TYPE_CHECKING:
     import onnx

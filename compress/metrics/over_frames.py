@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric, Values, required_targets
-from compress.tensors import TensorSpec
 
 
 def over_frames(metric: Metric) -> Metric:

@@ -21,12 +21,12 @@ from typing import Literal
 
 import numpy as np
 
+from compress.core.tensor_spec import TensorSpec
+from compress.core.toml_schema import Number, Text
 from compress.errors import MetricError
 from compress.metrics.jackknife import Shares
 from compress.metrics.metric import Array, Metric, Values, of_first_output, required_targets
 from compress.metrics.options import NamedMetric
-from compress.tensors import TensorSpec
-from compress.toml_reader import Number, Text
 
 #: What a sample keeps: int64 ``(classes that occur in it, 4)``, columns class, I, P and L.
 Counts = Array

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric, Values, finite, required_targets
-from compress.tensors import TensorSpec
 
 _NAME = "mean-error"
 

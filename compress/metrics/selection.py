@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from compress.closest import closest
+from compress.core.suggestions import closest
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric
 from compress.metrics.output_kinds import KINDS, OutputKind
 from compress.metrics.over_frames import over_frames
 from compress.metrics.unlabelled import unlabelled_metric
 from compress.metrics.unlabelled.rows import NAME
-from compress.tensors import TensorSpec
 
 #: What each output is judged by, where the caller names it: a kind of :data:`KINDS`, or a metric.
 ByOutput = Mapping[str, "str | Metric"]

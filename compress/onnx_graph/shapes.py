@@ -11,9 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import inliner, numpy_helper, shape_inference
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import NetworkError
 from compress.onnx_graph.operators import names
-from compress.tensors import TensorSpec
 
 #: Values up to this many elements may decide a shape; larger ones are weights.
 _SHAPE_ELEMENTS = 64

@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from compress.core.tensor_spec import BATCH
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.widening import renamed
-from compress.tensors import BATCH
 
 _AXES_ARE_INPUTS = 13  # from this opset on
 

@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.core.tensor_spec import fixed_batch
 from compress.errors import DataError, NetworkError
 from compress.metrics import drop_points
 from compress.metrics.metric import Values
 from compress.metrics.outcomes import OutcomeCollector, Outcomes
+from compress.network.sample_axis import ALONE, LoneOutputError, lone_outputs, samples_first
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.profiling.rounding import Rounding
-from compress.record import LEAST_SAMPLES, Accuracy, Drop, Interval, OutputAccuracy
-from compress.sample_axis import ALONE, LoneOutputError, lone_outputs, samples_first
+from compress.records.profile import LEAST_SAMPLES, Accuracy, Drop, Interval, OutputAccuracy
 from compress.statistics.bootstrap import mean_interval
 from compress.statistics.bounded_mean import bounded_mean_bounds
 from compress.statistics.paired import tango_bounds
 from compress.statistics.proportions import wilson
-from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from compress.data import Batch
+    from compress.data.task import Task
     from compress.metrics import Metric
-    from compress.states import Runs
-    from compress.task import Task
+    from compress.network.states import Runs
 
 #: Two-sided level of the interval of a mean; the drop is bounded on each side at 5 %, hence at 90 %.
 MEAN_LEVEL = 0.95
@@ -148,7 +148,7 @@ def forward(
         session: The opened build.
         batch: What it is fed.
         finite: Names of the outputs that must hold finite numbers; None for all of them.
-        lone: See :func:`compress.sample_axis.samples_first`.
+        lone: See :func:`compress.network.sample_axis.samples_first`.
 
     Raises:
         NetworkError: One of these outputs holds NaN or infinity, or does not hold as many samples as it is fed.
@@ -183,7 +183,7 @@ def accuracy_of(
         outcomes: What this build reaches, metric by metric; :func:`shown` tells which is shown.
         originals: What the original network reaches on the same samples; None for itself.
         data_sha256: Hash of the evaluation data.
-        rounding: See :attr:`compress.record.Drop.rounding`.
+        rounding: See :attr:`compress.records.profile.Drop.rounding`.
 
     Raises:
         DataError: There is no sample.
@@ -259,7 +259,7 @@ def originals_of(outcomes: Sequence[float], task: Task) -> tuple[Outcomes, ...]:
     Against itself it has the best value that there is on every sample.
 
     Args:
-        outcomes: Its values of the first metric, as :attr:`compress.record.Profile.outcomes` keeps them.
+        outcomes: Its values of the first metric, as :attr:`compress.records.profile.Profile.outcomes` keeps them.
         task: With the metrics.
     """
     kept = np.array(outcomes, dtype=np.float64)

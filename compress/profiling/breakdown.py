@@ -3,7 +3,7 @@
 The roof of an operator is the longer of its arithmetic at the processor's peak and its bytes at the memory's bandwidth
 (Williams, Waterman and Patterson, Communications of the ACM 52(4), 2009), for as many cores as the session has threads.
 Its share is that time over the measured one. Peaks of a processor are derived and its bandwidth is assumed
-(:mod:`compress.hosts.detected`), so the share is an estimate, while the time is not.
+(:mod:`compress.machine.figures`), so the share is an estimate, while the time is not.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from compress.profiling.roofline import peak
 
 if TYPE_CHECKING:
     from compress.backends.base import OperatorTime, OperatorTimes
-    from compress.target import Target
+    from compress.target.target import Target
 
 #: The name of what is spent between operators, where it is shown among them.
 UNACCOUNTED = "between operators"
 
 
 def measured_layers(times: OperatorTimes, target: Target, threads: int | None) -> tuple[dict[str, Any], ...]:
-    """What :attr:`compress.record.Profile.layers` holds of a measured build.
+    """What :attr:`compress.records.profile.Profile.layers` holds of a measured build.
 
     Args:
         times: As the runtime's profiler told them.

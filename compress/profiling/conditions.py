@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from compress.hosts.machine import cpu
+from compress.machine.machine import cpu
 
 
 def conditions(options: Mapping[str, Any]) -> dict[str, Any]:

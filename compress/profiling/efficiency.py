@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 from compress.onnx_graph.operators import Kind
-from compress.target import Target
+from compress.target.target import Target
 
 #: Classes of operators that share an efficiency.
 KINDS: Mapping[Kind, str] = {

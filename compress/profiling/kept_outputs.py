@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from compress.core.digests import sealed_line, unsealed
 from compress.onnx_graph.files import sha256_of
-from compress.sealed_json import sealed_line, unsealed
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -61,7 +61,7 @@ class KeptOutputs:
 
     @property
     def lone(self) -> frozenset[str]:
-        """Names of outputs that are each of one sample as a whole; see :func:`compress.sample_axis.lone_outputs`."""
+        """Names of outputs that do not count samples; see :func:`compress.network.sample_axis.lone_outputs`."""
         return frozenset((self._kept() or {}).get("lone", ()))
 
     def finish(self, batch_size: int, lone: Iterable[str] = ()) -> None:

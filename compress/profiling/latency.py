@@ -2,7 +2,7 @@
 
 Every percentile has its interval from order statistics, and is given only on as many calls as MLPerf LoadGen asks of a
 run that is judged by it: 64 for p90, 662 for p99. Garbage is not collected while calls are timed, as in :mod:`timeit`:
-that would be this process's garbage, and in no deployment's p99. Builds are timed by :mod:`compress.measuring`, each in
+that would be this process's garbage, and in no deployment's p99. Builds are timed by :mod:`compress.timing`, each in
 a process of its own.
 """
 
@@ -18,18 +18,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.core.tensor_spec import BATCH, fixed_batch
 from compress.errors import DataError
 from compress.profiling.noise import drift
 from compress.profiling.steady_state import warm_up
-from compress.record import Interval, Latency, WarmUp
+from compress.records.profile import Interval, Latency, WarmUp
 from compress.statistics.quantiles import quantile_interval
-from compress.tensors import BATCH, fixed_batch
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
+    from compress.core.tensor_spec import TensorSpec
     from compress.data import Batch
-    from compress.task import Task
-    from compress.tensors import TensorSpec
+    from compress.data.task import Task
 
 Feeds = Mapping[str, "np.ndarray[Any, Any]"]
 Times = np.ndarray[Any, np.dtype[np.float64]]

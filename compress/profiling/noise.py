@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.record import Latency
+from compress.records.profile import Latency
 from compress.statistics.quantiles import quantile_interval
 
 Times = np.ndarray[Any, np.dtype[np.float64]]

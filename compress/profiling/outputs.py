@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.backends.first_opening import open_elsewhere
+from compress.core.tensor_spec import fixed_batch
 from compress.data.arrays import ArraySplit
 from compress.data.binding import bind_split, held_values, matched
 from compress.data.split import Array
 from compress.errors import NetworkError
-from compress.first_call import first_of_onnx
 from compress.metrics.output_kinds import OutputKind, output_kinds
-from compress.sample_axis import find_axes, judged_examples, possible_axes
-from compress.streams import in_streams, with_calls
-from compress.tensors import fixed_batch
+from compress.network.first_call import first_of_onnx
+from compress.network.sample_axis import find_axes, judged_examples, possible_axes
+from compress.network.streams import in_streams, with_calls
 
 if TYPE_CHECKING:
     import onnx
 
     from compress.backends.base import Artifact, Session
-    from compress.task import Task
-    from compress.tensors import TensorSpec
+    from compress.core.tensor_spec import TensorSpec
+    from compress.data.task import Task
 
 
 def try_elsewhere(

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from compress.errors import TargetError
 from compress.onnx_graph.layers import Layer
 from compress.profiling.efficiency import Efficiency, efficiency
-from compress.target import PEAK_OF, Target
+from compress.target.target import PEAK_OF, Target
 
 Bound = Literal["compute", "memory", "launch"]
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from compress.core.tensor_spec import fixed_batch
 from compress.profiling.latency import (
     LEAST_CALLS,
     Budget,
@@ -40,13 +41,12 @@ from compress.profiling.latency import (
     timed,
     timer,
 )
-from compress.record import Latency, Scenario
+from compress.records.profile import Latency, Scenario
 from compress.statistics import binomial
-from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
-    from compress.task import Task
+    from compress.data.task import Task
 
 Name = Literal["single-stream", "multi-stream", "offline"]
 

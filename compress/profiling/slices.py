@@ -9,7 +9,7 @@ import numpy as np
 
 from compress.metrics.metric import Values
 from compress.profiling.accuracy import DROP_LEVEL, decidable, drop_of
-from compress.record import Slice
+from compress.records.profile import Slice
 
 if TYPE_CHECKING:
     from compress.metrics import Metric

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.record import WarmUp
+from compress.records.profile import WarmUp
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from compress.lift_calls import place
+from compress.network.lifting.calls import place
 from compress.pruning.atoms import Atoms, Labels
 
 #: The labels of every axis of one tensor.

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
-from compress.sealed_json import sealed_line, unsealed
+from compress.core.digests import sealed_line, unsealed
+from compress.core.files import replaced_whole, written_safely
 from compress.training.checkpoint import add_tensors
 from compress.training.processes import joined
-from compress.writing import replaced_whole, written_safely
 
 Decision = TypeVar("Decision")
 

@@ -15,10 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from compress.closest import closest
-from compress.equivalence import rows_of
+from compress.core.suggestions import closest
 from compress.errors import RecipeError
-from compress.export import in_eval_mode
+from compress.network.equivalence import rows_of
+from compress.network.onnx_export import in_eval_mode
 from compress.pruning.atoms import Labels
 from compress.pruning.axes import Propagation
 from compress.pruning.propagation import propagate

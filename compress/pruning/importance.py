@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from compress.errors import RecipeError
-from compress.export import in_eval_mode
+from compress.network.onnx_export import in_eval_mode
 from compress.pruning.groups import Channels, Group, Member
 from compress.pruning.rules.layers import BATCH_NORMS
 from compress.training.losses import are_probabilities, logits

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import fx
 
+from compress.core.tensor_spec import fixed_batch
 from compress.errors import DataError
-from compress.export import in_eval_mode
 from compress.metrics.outcomes import OutcomeCollector, Outcomes, worst_drop
-from compress.sample_axis import samples_first
-from compress.tensors import fixed_batch
+from compress.network.onnx_export import in_eval_mode
+from compress.network.sample_axis import samples_first
 
 if TYPE_CHECKING:
     from compress.data import Batch
-    from compress.network import Network
+    from compress.network.network import Network
     from compress.techniques.base import Context
 
 _BATCH_SIZE = 64

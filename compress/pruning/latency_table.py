@@ -16,20 +16,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.core.digests import sealed_line, unsealed
+from compress.core.files import replaced_whole, written_safely
+from compress.core.versions import versions
 from compress.hosts.absent import AbsentHost
 from compress.hosts.base import Build
 from compress.pruning.probes import Point, Shape, milliseconds, probe, quantized
 from compress.pruning.staircase import Staircase, points, staircase, widths
-from compress.sealed_json import sealed_line, unsealed
-from compress.versions import versions
-from compress.writing import replaced_whole, written_safely
 
 if TYPE_CHECKING:
     import onnx
 
+    from compress.data.task import Task
     from compress.hosts.base import Host
-    from compress.target import Target
-    from compress.task import Task
+    from compress.target.target import Target
 
 PRECISIONS = ("fp32", "int8")
 

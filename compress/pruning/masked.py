@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import fx, nn
 from torch._ops import OpOverload
 
-from compress.lift_calls import aten, bind
+from compress.network.lifting.calls import aten, bind
 from compress.pruning.axes import Reading
 from compress.pruning.groups import Channels
 

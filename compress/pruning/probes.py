@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.quantization import Settings, quantize_static
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 #: Channels of the tensor that enters: a whole block of every layout in use.
 _ENTRANCE = 16

@@ -15,7 +15,7 @@ from torch import fx
 from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 
-from compress.lift_calls import bind, place
+from compress.network.lifting.calls import bind, place
 from compress.pruning.atoms import Labels, fixed
 from compress.pruning.axes import Propagation
 from compress.pruning.rules import LAYER_RULES, rule_for

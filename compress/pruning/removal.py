@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from compress.equivalence import noise_like, rows_of
 from compress.errors import InternalError, RecipeError
-from compress.export import in_eval_mode
+from compress.network.equivalence import noise_like, rows_of
+from compress.network.onnx_export import in_eval_mode
+from compress.network.tracing import essence
 from compress.pruning.groups import Channels, Units
 from compress.pruning.masked import run_masked
 from compress.pruning.slicing import slice_graph
-from compress.trace import essence
 
 #: Largest difference between sliced and masked outputs, as a share of the largest output.
 TOLERANCE = 1e-4

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import fx
 from torch._ops import OpOverload
 
-from compress.lift_calls import aten, bind
+from compress.network.lifting.calls import aten, bind
 from compress.pruning.atoms import Labels
 from compress.pruning.groups import Channels
 from compress.pruning.rules.contraction import CONVOLUTIONS

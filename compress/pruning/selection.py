@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.closest import closest
+from compress.core.suggestions import closest
 from compress.errors import RecipeError
 from compress.pruning.groups import Channels, Group
 from compress.pruning.importance import Scores

@@ -10,12 +10,12 @@ from typing import Any
 
 import onnx
 
+from compress.core.progress import Reporter
 from compress.errors import NetworkError
 from compress.onnx_graph.fold import prepare
 from compress.onnx_graph.graph import Graph
 from compress.onnx_graph.quantized import quantized_operator
 from compress.onnx_graph.weights import spooled, without_files
-from compress.progress import Reporter
 from compress.quantization.batches import Batch, bounded, hold_back
 from compress.quantization.calibration import no_samples
 from compress.quantization.grid import Range, highest_weight
@@ -25,7 +25,7 @@ from compress.quantization.probe import float_outputs
 from compress.quantization.recovery import SAMPLES, recover
 from compress.quantization.rewriting import TRIED_ON, rewrite, tried_on
 from compress.quantization.settings import METHODS, SCOPES, Settings
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 __all__ = [
     "METHODS",

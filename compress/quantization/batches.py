@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from compress.core.tensor_spec import BATCH, take_samples
 from compress.onnx_graph.graph import Graph
 from compress.quantization.states import state_inputs
-from compress.tensors import BATCH, take_samples
 
 Batch = Mapping[str, NDArray[Any]]
 

@@ -20,7 +20,7 @@ from compress.onnx_graph.graph import Graph, attribute, replace_nodes
 from compress.onnx_graph.quantized import quantized_operator
 from compress.quantization.grid import quantize_weight, weight_scales
 from compress.quantization.matrices import is_plain
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 
 def quantize_dynamic(

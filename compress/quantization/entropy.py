@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from compress.quantization.grid import Range, activation_grid
 from compress.quantization.histogram import Bins, Histogram
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 #: Thresholds tried, each this much below the one before.
 RATIO = 2.0 ** (-1 / 8)

@@ -26,7 +26,7 @@ from compress.quantization.insertion import insert
 from compress.quantization.observers import MinMaxObserver
 from compress.quantization.placement import Placement, place
 from compress.quantization.settings import Settings
-from compress.target import TENSORRT_FLAVOUR
+from compress.target.target import TENSORRT_FLAVOUR
 
 #: The largest number of E4M3FN.
 LARGEST = 448.0

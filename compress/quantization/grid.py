@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 #: The product of an activation's and a weight's scale is a bias's scale and must not be subnormal in float32.
 SMALLEST_SCALE = 2.0**-60

@@ -25,7 +25,7 @@ from compress.quantization.grid import (
 from compress.quantization.kernels import ONNXRUNTIME, kernels_for
 from compress.quantization.layout import hold_layout
 from compress.quantization.placement import Placement, WeightedNode
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 
 def insert(

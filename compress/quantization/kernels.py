@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 
 @dataclass(frozen=True)

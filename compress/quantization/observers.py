@@ -11,7 +11,7 @@ from compress.quantization.entropy import EntropyObserver
 from compress.quantization.grid import Range, activation_grid
 from compress.quantization.histogram import Bins, Bounds, Histogram, bounds_of
 from compress.quantization.settings import Settings
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 #: Weight of the past in a moving average, a batch.
 MOMENTUM = 0.9

@@ -21,13 +21,13 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from compress.closest import closest
+from compress.core.suggestions import closest
 from compress.errors import RecipeError
 from compress.onnx_graph.affine import output_channel_axis
 from compress.onnx_graph.graph import Graph, attribute
 from compress.quantization.kernels import Int8Kernels, kernels_for
 from compress.quantization.settings import Settings
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from compress.progress import Reporter
+from compress.core.progress import Reporter
 from compress.quantization.batches import Batch
 from compress.quantization.moments import ROWS, rows_of
 from compress.quantization.probe import OutputError, compared

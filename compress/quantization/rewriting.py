@@ -25,7 +25,7 @@ from compress.quantization.placement import Placement, place
 from compress.quantization.probe import OutputError, compared, float_outputs
 from compress.quantization.settings import Settings
 from compress.quantization.smoothing import SampledRows, Smoothed, smooth_rows, smoothable
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 #: Samples that rewrites are tried on, at the most; where activations are large as few as :data:`_LEAST`.
 TRIED_ON, _LEAST = 64, 16

@@ -27,7 +27,7 @@ from compress.quantization.probe import OutputError, compared
 from compress.quantization.settings import Settings
 from compress.quantization.shelf import Shelf
 from compress.quantization.walk import Walk
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 #: Layers up to which each is tried alone.
 ALONE = 32

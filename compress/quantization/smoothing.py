@@ -26,7 +26,7 @@ from compress.quantization.batches import Batch, bounded
 from compress.quantization.grid import Range, activation_grid, highest_weight, weight_scales
 from compress.quantization.matrices import as_matrices, from_matrices, is_plain
 from compress.quantization.probe import Probe
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 _ALPHAS = (0.2, 0.35, 0.5, 0.65, 0.8)
 _ROWS = 512  # of a tensor that the error is measured on

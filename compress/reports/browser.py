@@ -8,8 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from compress.core.files import replaced_whole
 from compress.errors import OutputError, UnavailableError
-from compress.writing import replaced_whole
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _TIMEOUT_S = 120

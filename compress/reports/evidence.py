@@ -7,11 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from compress.history import Candidate
 from compress.reports.layers import share_bar
 from compress.reports.markup import Child, Markup, join, tag
 from compress.reports.run import Run
 from compress.reports.tables import MISSING, Cell, definitions, details, pairs, table
+from compress.search.run_directory import Candidate
 
 
 def quantization(run: Run) -> Markup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from compress.record import Accuracy, Drop, Interval, Latency
+from compress.records.profile import Accuracy, Drop, Interval, Latency
 from compress.reports.markup import Child, Markup, join, tag
 
 ESTIMATED = tag("em", "estimated", class_="estimated")

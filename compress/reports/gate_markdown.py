@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from compress.core.plain_text import one_line
 from compress.gate.verdict import overall
-from compress.plain_text import one_line
 
 if TYPE_CHECKING:
     from compress.errors import CompressError

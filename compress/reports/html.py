@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 
 from compress.recipe import Step
-from compress.record import Latency, Profile
+from compress.records.profile import Latency, Profile
 from compress.reports.evidence import quantization
 from compress.reports.figures import (
     ESTIMATED,

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+from compress.core.plain_text import plain
 from compress.gate.verdict import Check, Verdict
-from compress.plain_text import plain
 
 if TYPE_CHECKING:
     from compress.errors import CompressError

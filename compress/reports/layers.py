@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compress.history import Candidate
 from compress.reports.figures import ESTIMATED, digits, signed, size_text
 from compress.reports.markup import Child, Markup, join, tag
 from compress.reports.run import Run
 from compress.reports.tables import MISSING, Cell, bar, details, table
+from compress.search.run_directory import Candidate
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from compress.reports.tables import pairs
 from compress.reports.timings import aligned, at, condition_text
 
 if TYPE_CHECKING:
-    from compress.choice import Choice
-    from compress.history import Candidate
-    from compress.record import Accuracy, Drop, Latency, Slice
+    from compress.records.profile import Accuracy, Drop, Latency, Slice
+    from compress.search.decision import Choice
+    from compress.search.run_directory import Candidate
 
 
 class _Marked(str):

@@ -6,7 +6,7 @@ import html
 import re
 from collections.abc import Iterable
 
-from compress.plain_text import plain
+from compress.core.plain_text import plain
 
 #: HTML elements that have no end tag.
 _VOID = frozenset({"br", "hr", "input", "link", "meta"})

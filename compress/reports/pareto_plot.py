@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from compress.choice import pareto_front
-from compress.history import Candidate
-from compress.record import Interval, Latency
+from compress.records.profile import Interval, Latency
 from compress.reports.figures import digits
 from compress.reports.markup import Markup, join, tag
 from compress.reports.timings import at
+from compress.search.decision import pareto_front
+from compress.search.run_directory import Candidate
 
 Kind = Literal["shipped", "original", "front", "other"]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.bundle import load_bundle
-from compress.choice import Choice, pareto_front
+from compress.bundle.bundle import load_bundle
 from compress.errors import BundleError
-from compress.history import Candidate
-from compress.record import Profile
+from compress.records.profile import Profile
 from compress.reports.timings import aligned
+from compress.search.decision import Choice, pareto_front
+from compress.search.run_directory import Candidate
 
 _CANDIDATES = "candidates.jsonl"
 

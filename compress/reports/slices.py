@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from compress.history import Candidate
-from compress.record import Slice
+from compress.records.profile import Slice
 from compress.reports.figures import drop_figure, mean_figure, signed
 from compress.reports.markup import Child, Markup, join, tag
 from compress.reports.pareto_plot import Axis
 from compress.reports.run import Run
 from compress.reports.tables import MISSING, Cell, details, table
+from compress.search.run_directory import Candidate
 
 #: Of the drawing in each row, px; the ends of an interval stay inside.
 _WIDTH, _HEIGHT, _INSET = 220, 20, 12

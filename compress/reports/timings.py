@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from compress.history import Candidate
-from compress.record import Interval, Latency, Profile
+from compress.records.profile import Interval, Latency, Profile
+from compress.search.run_directory import Candidate
 
 
 def at(profile: Profile, like: Latency) -> Latency | None:

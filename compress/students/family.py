@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from compress.core.object_references import resolve, working_directory_importable
+from compress.core.user_code import users_code
 from compress.errors import CompressError, NetworkError
-from compress.references import resolve, working_directory_importable
-from compress.trace import essence
-from compress.user_code import users_code
+from compress.network.tracing import essence
 
 if TYPE_CHECKING:
-    from compress.network import Network
+    from compress.network.network import Network
 
 #: Builds an untrained network; the width is a multiplier (0.25) or a number of channels (16), as the family has it.
 Family = Callable[[float], nn.Module]

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from compress.backends.base import Session
-from compress.network import Network
+from compress.network.network import Network
 
 
 class ModuleSession(Session):

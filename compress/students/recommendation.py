@@ -19,7 +19,7 @@ from torch import nn
 
 from compress.errors import NetworkError, RecipeError
 from compress.profiling.accuracy import drop_of
-from compress.record import Drop
+from compress.records.profile import Drop
 from compress.statistics.bounds import normal_quantile
 from compress.students.family import parameters_of
 from compress.students.scaling_law import LEAST_SIZES, Point, Prediction, ScalingLaw, fit

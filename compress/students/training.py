@@ -8,18 +8,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from compress.core.progress import Reporter
+from compress.core.tensor_spec import fixed_batch
 from compress.data.split import Split
+from compress.data.task import Task
 from compress.errors import DataError, MetricError
 from compress.metrics.metric import Values
 from compress.metrics.unlabelled import strictly
-from compress.network import Network
+from compress.network.network import Network
 from compress.profiling.accuracy import outcomes_of
-from compress.progress import Reporter
 from compress.students.family import Family, build, check_fits, parameters_of
 from compress.students.judging import ModuleSession
 from compress.students.scaling_law import Point
-from compress.task import Task
-from compress.tensors import fixed_batch
 from compress.training.context import loss_for, telling, training_data
 from compress.training.distillation import as_module, distilled
 from compress.training.settings import TrainingSettings

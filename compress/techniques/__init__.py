@@ -11,11 +11,11 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.closest import closest
+from compress.core.suggestions import closest
 from compress.errors import RecipeError
 
 if TYPE_CHECKING:
-    from compress.network import Network
+    from compress.network.network import Network
     from compress.recipe import Recipe, Step
     from compress.techniques.base import Context, Technique
 

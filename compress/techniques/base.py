@@ -12,16 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.progress import Reporter
-from compress.tensors import fixed_batch
+from compress.core.progress import Reporter
+from compress.core.tensor_spec import fixed_batch
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from compress.data.task import Task
     from compress.hosts.base import Host
-    from compress.network import Network
-    from compress.target import Target
-    from compress.task import Task
+    from compress.network.network import Network
+    from compress.target.target import Target
 
 #: Samples calibrated at once where the network takes any number.
 CALIBRATION_BATCH_SIZE = 32

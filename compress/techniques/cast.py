@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compress.closest import closest
+from compress.core.suggestions import closest
 from compress.errors import RecipeError
 from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
     import onnx
 
-    from compress.network import Network
-    from compress.target import Target
+    from compress.network.network import Network
+    from compress.target.target import Target
 
 _PRECISIONS = ("float16", "bfloat16")
 

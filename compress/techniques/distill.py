@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from compress.errors import RecipeError
-from compress.network import Network
+from compress.network.network import Network
 from compress.techniques.base import Context, Technique
 from compress.training.context import loss_for, only_batch, telling, training_data
 from compress.training.settings import TrainingSettings, check_number

@@ -9,7 +9,7 @@ from compress.errors import RecipeError
 from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
-    from compress.network import Network
+    from compress.network.network import Network
 
 
 @dataclass(frozen=True)

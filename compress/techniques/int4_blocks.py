@@ -9,8 +9,8 @@ from compress.errors import RecipeError
 from compress.techniques.base import Context, Technique
 
 if TYPE_CHECKING:
-    from compress.network import Network
-    from compress.target import Target
+    from compress.network.network import Network
+    from compress.target.target import Target
 
 _OPSET = 21
 _RELEASE = 10

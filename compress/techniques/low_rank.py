@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from compress.closest import closest
+from compress.core.suggestions import closest
 from compress.errors import RecipeError
 from compress.techniques.base import Context, Technique, calibration_batches
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from compress.low_rank import Timer
-    from compress.network import Network
+    from compress.network.network import Network
 
 _SCHEMES = ("channels", "spatial")
 
@@ -71,9 +71,9 @@ class LowRank(Technique):
             RecipeError: The network is an ONNX model by now, a layer to keep is not in it, the target is not at hand to
                 time layers on, or what was factored is not faster as a whole.
         """
-        from compress.layer_shapes import timed_batch
         from compress.low_rank import Ranks, factor
-        from compress.profiling.layer_pair import layer_host, time_pair
+        from compress.measuring.layer_pair import layer_host, time_pair
+        from compress.network.layer_shapes import timed_batch
 
         if network.graph is None:
             raise RecipeError(

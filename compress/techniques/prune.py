@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import fx
 
-    from compress.network import Network
+    from compress.network.network import Network
     from compress.pruning import Bench, Channels, NetworkLatency, Scores, Units
     from compress.pruning.decision import Chosen
     from compress.pruning.judging import CalibrationJudge

@@ -10,11 +10,11 @@ import copy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from compress.core.tensor_spec import fixed_batch
 from compress.errors import RecipeError
-from compress.network import Network
+from compress.network.network import Network
 from compress.quantization import Settings
 from compress.techniques.base import Context, Technique, calibration_batches
-from compress.tensors import fixed_batch
 from compress.training.context import loss_for, telling, training_data
 from compress.training.settings import TrainingSettings, check_number
 
@@ -89,7 +89,7 @@ class Qat(Technique):
             purpose="quantization-aware training",
             otherwise="; or use the technique quantize, which needs none",
         )
-        from compress.quantization_aware import quantize_aware
+        from compress.quantization.aware import quantize_aware
 
         quantized, done, trained = quantize_aware(
             network.to_onnx(),

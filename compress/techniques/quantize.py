@@ -9,7 +9,7 @@ from compress.quantization import Settings, quantize_static
 from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
-    from compress.network import Network
+    from compress.network.network import Network
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from compress.quantization.settings import Settings
 from compress.techniques.base import Context, Technique
 
 if TYPE_CHECKING:
-    from compress.network import Network
+    from compress.network.network import Network
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import onnx
 
     from compress.data import Batch
-    from compress.network import Network
+    from compress.network.network import Network
 
 #: Samples that a choice of layers is judged on: the calibration data's and as many of the training data's as missing.
 _JUDGED_ON = 2000

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     import onnx
 
     from compress.hosts.base import Host
-    from compress.network import Network
-    from compress.profiling.layer_pair import LayerPair
-    from compress.target import Target
+    from compress.measuring.layer_pair import LayerPair
+    from compress.network.network import Network
+    from compress.target.target import Target
 
 #: The first GPUs with sparse tensor cores (Mishra et al. 2021, arXiv 2104.08378).
 _AMPERE = (8, 0)
@@ -51,9 +51,9 @@ class Sparse24(Technique):
 
         from torch.nn.utils import parametrize
 
-        from compress.layer_shapes import shapes_seen, timed_batch
-        from compress.profiling.layer_pair import layer_host
-        from compress.sparsity import Held, mask_2_4, obstacle
+        from compress.measuring.layer_pair import layer_host
+        from compress.network.layer_shapes import shapes_seen, timed_batch
+        from compress.pruning.masks_2_4 import Held, mask_2_4, obstacle
 
         _check_sparse(context.target)
         if network.graph is None:
@@ -105,9 +105,9 @@ class _Timings:
 
         import torch
 
-        from compress.export_layers import export_layers
-        from compress.profiling.layer_pair import time_pair
-        from compress.sparsity import mask_2_4
+        from compress.measuring.layer_pair import time_pair
+        from compress.network.layer_export import export_layers
+        from compress.pruning.masks_2_4 import mask_2_4
 
         if self._host.source != "measured":
             return None

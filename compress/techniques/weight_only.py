@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import RecipeError
+from compress.quantization.weights import Settings, quantize_weights
 from compress.techniques.base import Context, Technique
-from compress.weight_only import Settings, quantize_weights
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from compress.network import Network
+    from compress.network.network import Network
 
 #: Samples run at once where the network takes any number.
 _BATCH_SIZE = 32
@@ -21,7 +21,7 @@ _BATCH_SIZE = 32
 
 @dataclass(frozen=True)
 class WeightOnly(Settings, Technique):
-    """Weight-only quantization; its settings are those of :class:`compress.weight_only.Settings`."""
+    """Weight-only quantization; its settings are those of :class:`compress.quantization.weights.Settings`."""
 
     def apply(self, network: Network, context: Context) -> Network:
         """See :meth:`Technique.apply`; the result is in ONNX form, for ONNX Runtime.

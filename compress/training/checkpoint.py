@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.core.files import replaced_whole, written_safely
 from compress.training.samples import TrainingSamples
-from compress.writing import replaced_whole, written_safely
 
 #: Stands between what torch wrote and its hash, at the end of the file, where torch's reader does not mind it.
 _SEAL = b"\nsha256 "

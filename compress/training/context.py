@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from compress.core.tensor_spec import fixed_batch
 from compress.errors import DataError, NetworkError
-from compress.tensors import fixed_batch
 
 if TYPE_CHECKING:
+    from compress.core.progress import Reporter
     from compress.data.split import Split
-    from compress.network import Network
-    from compress.progress import Reporter
-    from compress.task import Task
+    from compress.data.task import Task
+    from compress.network.network import Network
     from compress.training.loop import Progress
     from compress.training.losses import Distillation
 

@@ -14,8 +14,8 @@ from torch import Tensor, fx, nn
 
 from compress.data.split import Split
 from compress.errors import NetworkError
-from compress.export import in_eval_mode
-from compress.network import Network
+from compress.network.network import Network
+from compress.network.onnx_export import in_eval_mode
 from compress.training.features import shared_features, with_features
 from compress.training.loop import Loss, Progress, TrainingReport, train
 from compress.training.losses import Distillation, relative_error

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, fx
 
-from compress.lift import results_of
-from compress.lift_device import LiftedGraph
+from compress.network.lifting.device import LiftedGraph
+from compress.network.lifting.graph import results_of
 
 
 def shared_features(student: fx.GraphModule, teacher: fx.GraphModule, batch: Sequence[Tensor]) -> list[str]:

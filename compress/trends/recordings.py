@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.bundle import MANIFEST, load_bundle
+from compress.bundle.bundle import MANIFEST, load_bundle
+from compress.bundle.profile_file import load_recorded
+from compress.core.bounded_reading import read_text
 from compress.errors import BundleError
-from compress.reading import read_text
-from compress.recorded import load_recorded
 
 if TYPE_CHECKING:
-    from compress.record import Profile
+    from compress.records.profile import Profile
 
 _RECORD = "record one with compress profile --out, or give the directory of your bundles"
 

@@ -14,7 +14,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from compress.hosts.machine import fingerprint_id
+from compress.machine.machine import fingerprint_id
 from compress.statistics.change_points import LEAST, change_points
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from compress.backends.base import Artifact, Backend
 from compress.errors import BundleError, DataError, NetworkError
 from compress.onnx_graph.files import sha256_of, size_of
-from compress.target import load_target
+from compress.target.target import load_target
 from tests.graphs import classifier, samples, steps_first, two_inputs
 
 

@@ -14,20 +14,20 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress import quantize
+from compress.api.distill import measured
 from compress.backends import first_opening
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.distilling import measured
+from compress.data.task import load_task
 from compress.errors import BundleError, DataError, NetworkError, UnavailableError
 from compress.gate import gate
-from compress.measuring.processes import stored_feeds, workers
-from compress.network import load_network
+from compress.measuring.standalone import profile_artifact
+from compress.network.network import load_network
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.fold import prepare
 from compress.onnx_graph.half import in_half_precision
-from compress.profiling.standalone import profile_artifact
-from compress.target import load_target
-from compress.task import load_task
+from compress.target.target import load_target
+from compress.timing.processes import stored_feeds, workers
 from tests.graphs import classifier, samples
 
 #: Stands for a runtime that crashes: the process that was asked to open a build kills itself.

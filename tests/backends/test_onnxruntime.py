@@ -9,7 +9,7 @@ from compress.backends import load_backend
 from compress.backends.base import Backend
 from compress.backends.onnxruntime import OnnxRuntime, optimized_graph
 from compress.errors import UnavailableError
-from compress.target import load_target
+from compress.target.target import load_target
 from tests.backends.conformance import Conformance
 from tests.graphs import classifier
 

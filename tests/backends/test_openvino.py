@@ -15,10 +15,10 @@ from onnx.reference import ReferenceEvaluator
 from compress.backends.base import Artifact, Backend
 from compress.backends.openvino import OpenVino
 from compress.errors import DataError, RecipeError
-from compress.hosts.detected import further_backends
-from compress.hosts.machine import Cpu
+from compress.machine.figures import further_backends
+from compress.machine.machine import Cpu
 from compress.quantization import Settings, quantize_static
-from compress.target import QuantizationFlavour, load_target
+from compress.target.target import QuantizationFlavour, load_target
 from tests.backends.conformance import Conformance
 from tests.graphs import classifier, samples
 

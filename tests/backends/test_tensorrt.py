@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from compress.backends.tensorrt import build_arguments, build_script
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import UsageError
-from compress.shape_ranges import ShapeRange
-from compress.target import load_target
-from compress.tensors import TensorSpec
+from compress.target.shape_ranges import ShapeRange
+from compress.target.target import load_target
 
 FLAGS = Path(__file__).parent / "trtexec_options"
 INPUTS = [TensorSpec("x", "float32", ("batch", 3, 8, 8))]

@@ -18,8 +18,7 @@ from compress.backends.torch_tensorrt import TorchTensorRt
 from compress.backends.torch_tensorrt_arguments import check_arguments
 from compress.backends.torch_tensorrt_partition import Left, partition, read_report
 from compress.backends.torch_tensorrt_program import compile_arguments, exported, load
-from compress.choice import Limits
-from compress.competition import competition
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import (
     BundleError,
     DataError,
@@ -29,16 +28,17 @@ from compress.errors import (
     UnavailableError,
     UsageError,
 )
-from compress.history import History
-from compress.hosts.detected import cuda_figures
-from compress.hosts.machine import Gpu
 from compress.lint import lint
+from compress.machine.figures import cuda_figures
+from compress.machine.machine import Gpu
 from compress.onnx_graph.fold import prepare
 from compress.quantization import Settings, quantize_static
-from compress.search import most_candidates, propose
-from compress.shape_ranges import ShapeRange
-from compress.target import TENSORRT_FLAVOUR, FurtherBackend, load_target
-from compress.tensors import TensorSpec
+from compress.search.backends import competition
+from compress.search.decision import Limits
+from compress.search.proposals import most_candidates, propose
+from compress.search.run_directory import History
+from compress.target.shape_ranges import ShapeRange
+from compress.target.target import TENSORRT_FLAVOUR, FurtherBackend, load_target
 from tests.backends.conformance import Conformance
 from tests.backends.standin_torch_tensorrt import REPORT, SIGNATURES, StandIn, install
 from tests.graphs import classifier, samples

@@ -22,7 +22,7 @@ from compress.backends.torch_tensorrt_partition import Left, partition
 from compress.backends.torch_tensorrt_program import compile_arguments
 from compress.errors import NetworkError, UnavailableError, UsageError
 from compress.lint import lint
-from compress.target import load_target
+from compress.target.target import load_target
 from tests.backends.standin_torch_tensorrt import SIGNATURES
 from tests.graphs import classifier
 

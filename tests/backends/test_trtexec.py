@@ -17,9 +17,9 @@ from compress.backends.trtexec_output import (
     layers_of,
     outputs_of,
 )
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import NetworkError, UnavailableError
-from compress.target import load_target
-from compress.tensors import TensorSpec
+from compress.target.target import load_target
 
 FLAGS = Path(__file__).parent / "trtexec_options"
 RELEASES = ("8.5", "8.6", "10.3", "10.7", "10.16", "11.1")

@@ -14,9 +14,9 @@ from torch import nn
 import compress
 from compress.cli import main
 from compress.errors import NetworkError
-from compress.network import load_network
+from compress.network.network import load_network
+from compress.network.saving import save_network
 from compress.onnx_graph.files import sha256_of
-from compress.saving import save_network
 from tests.killing import killed_in_training
 
 STUDENTS = """

@@ -17,9 +17,9 @@ from compress.cli import main
 from compress.doctor import PACKAGES, Package, System, advice, look, outlook
 from compress.doctor.packages import Wanted, within
 from compress.hosts.board import Board
-from compress.hosts.machine import Cpu, Gpu
-from compress.schemas import schema_text
-from compress.target import list_targets, load_target
+from compress.machine.machine import Cpu, Gpu
+from compress.records.schemas import schema_text
+from compress.target.target import list_targets, load_target
 from tests.hosts.conftest import board, running_board  # noqa: F401 - fixtures
 from tests.hosts.standin_board import StandInBoard
 

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 from compress.cli import main
-from compress.schemas import schema_text
+from compress.records.schemas import schema_text
 from tests.trends.conftest import month
 
 __all__ = ["month"]

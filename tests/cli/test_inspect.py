@@ -14,7 +14,7 @@ import onnx.parser
 import pytest
 
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.bundle import write_bundle
+from compress.bundle.bundle import write_bundle
 from compress.cli import main
 from compress.cli.inspect import _bytes, _count, _time
 from compress.recipe import Recipe

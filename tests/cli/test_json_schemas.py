@@ -13,7 +13,7 @@ import onnx
 import pytest
 
 from compress.cli import main
-from compress.schemas import NAMES, schema_text
+from compress.records.schemas import NAMES, schema_text
 from tests.graphs import classifier, samples
 
 QUICK = ("--threads", 1, "--seconds", 0.05)

@@ -229,7 +229,7 @@ def test_cuda_without_a_gpu_is_not_available(place: Path, capsys: pytest.Capture
 def test_defect_is_told_with_where_to_find_its_log(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compress.pipeline.check_replaceable", lambda out: 1 / 0)
+    monkeypatch.setattr("compress.api.optimize.check_replaceable", lambda out: 1 / 0)
     assert optimize("model.onnx", "--data", "val.npz") == 5
     error = capsys.readouterr().err
     assert error.startswith("error: internal: ZeroDivisionError")

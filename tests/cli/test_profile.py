@@ -14,8 +14,8 @@ from onnx import helper
 from compress.cli import main
 from compress.onnx_graph.files import save_model, sha256_of
 from compress.profiling.scenarios import NAMES
-from compress.record import Profile
-from compress.schemas import schema_text
+from compress.records.profile import Profile
+from compress.records.schemas import schema_text
 from tests.graphs import classifier, samples
 
 QUICK = ("--threads", "1", "--seconds", "0.1")

@@ -10,7 +10,7 @@ import torch
 
 import compress
 from compress.cli import main
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.onnx_graph.files import sha256_of
 from tests.graphs import classifier
 from tests.killing import killed_in_training

@@ -11,10 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 
 import compress
+from compress.api.quantize import PRECISIONS, quantize
 from compress.cli import main
 from compress.onnx_graph.files import save_model, sha256_of
 from compress.quantization import METHODS, SCOPES
-from compress.quantizing import PRECISIONS, quantize
 from tests.graphs import classifier, samples
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from compress.cli import main
-from compress.network import load_network
-from compress.saving import save_network
+from compress.network.network import load_network
+from compress.network.saving import save_network
 
 FAMILY = """
 from torch import nn

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compress.core.tensor_spec import TensorSpec
 from compress.data import open_data
 from compress.data.binding import bind_split
 from compress.errors import DataError
-from compress.tensors import TensorSpec
 
 
 def _spec(name: str, dtype: str, *shape: int | str) -> TensorSpec:

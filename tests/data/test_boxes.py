@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compress.core.tensor_spec import TensorSpec
 from compress.data import Batch, Split, open_data
 from compress.data.binding import bind_split
 from compress.data.boxes import is_ragged, ragged
 from compress.errors import DataError
-from compress.tensors import TensorSpec
 
 Array = np.ndarray[Any, Any]
 

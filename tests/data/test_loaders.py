@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compress.core.tensor_spec import TensorSpec
 from compress.data import open_data
 from compress.data.binding import bind_split
 from compress.data.loaders import LoaderSplit
 from compress.errors import DataError
-from compress.tensors import TensorSpec
 
 X = np.arange(60, dtype=np.float32).reshape(20, 3)
 Y = np.arange(20) % 4

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from compress.cli.shape_option import read_shapes
+from compress.core.tensor_spec import TensorSpec
 from compress.data import open_data
 from compress.data.binding import bind_split
 from compress.data.sizes import Asked, input_ranges, resized
 from compress.errors import DataError, UsageError
-from compress.shape_ranges import ShapeRange
-from compress.tensors import TensorSpec
+from compress.target.shape_ranges import ShapeRange
 
 IMAGE = TensorSpec("x", "float32", ("batch", 3, "height", "width"))
 IDS = TensorSpec("ids", "int64", ("batch", "length"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.other_process import Limits
+from compress.core.child_process import Limits
 from fuzz.campaign import Found, run
 from fuzz.readers import READERS
 from tests.fuzz import planted

@@ -11,15 +11,15 @@ import pytest
 
 from compress.backends import load_backend
 from compress.backends.base import Artifact
-from compress.hosts.machine import fingerprint
-from compress.measuring.processes import stored_feeds
-from compress.measuring.solo import time_alone
+from compress.bundle.profile_file import sealed
+from compress.data.task import load_task
+from compress.machine.machine import fingerprint
 from compress.onnx_graph.files import save_model, sha256_of, size_of
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.profiling.latency import Budget, sample_feeds
-from compress.record import Profile
-from compress.recorded import sealed
-from compress.task import load_task
+from compress.records.profile import Profile
+from compress.timing.processes import stored_feeds
+from compress.timing.solo import time_alone
 from tests.graphs import classifier, samples
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compress.core.json_text import json_text
 from compress.errors import UsageError
 from compress.gate import Check, GatePolicy, Verdict, judge_drop, judge_latency, overall
 from compress.gate.accuracy import judge_accuracy
-from compress.json_text import json_text
 from compress.metrics import load_metric
 from compress.profiling.accuracy import drop_of
 

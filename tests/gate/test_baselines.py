@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compress.bundle.profile_file import digest, load_recorded, sealed
 from compress.cli import main
+from compress.data.evaluation import Measured, left_out_note
+from compress.data.task import load_task
 from compress.errors import BundleError, DataError
-from compress.evaluating import Measured, left_out_note
 from compress.gate import Check, GatePolicy, Subject, Verdict, gate, load_subject, overall
 from compress.gate.groups import load_task_and_groups
 from compress.gate.policy import CHECKS
-from compress.record import Profile
-from compress.recorded import digest, load_recorded, sealed
-from compress.task import load_task
+from compress.records.profile import Profile
 from tests.graphs import samples
 
 #: Wide margins for time, and few rounds: what is tested here is not whether this machine is quiet.

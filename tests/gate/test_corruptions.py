@@ -9,10 +9,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from compress.data.arrays import ArraySplit
+from compress.data.task import load_task
 from compress.gate import Check, GatePolicy, Verdict, gate
 from compress.gate.corruptions import CORRUPTIONS, CorruptedSplit
 from compress.onnx_graph.files import save_model
-from compress.task import load_task
 
 
 def corrupted(name: str, images: np.ndarray, size: int = 64) -> np.ndarray:

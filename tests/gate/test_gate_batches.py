@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress import optimize
+from compress.data.task import load_task
 from compress.gate import Check, GatePolicy, Verdict, gate, load_subject
 from compress.gate.latency import judge_recorded_latencies
 from compress.onnx_graph.files import save_model
-from compress.record import Interval, Latency
-from compress.task import load_task
+from compress.records.profile import Interval, Latency
 
 ACCURACY = GatePolicy(checks=("accuracy",))
 

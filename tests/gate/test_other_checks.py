@@ -14,7 +14,7 @@ from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge
 from compress.gate.latency import judge_recorded_latency
 from compress.metrics import load_metric
 from compress.profiling.latency import LEAST_CALLS
-from compress.record import Interval, Latency
+from compress.records.profile import Interval, Latency
 
 POLICY = GatePolicy()
 

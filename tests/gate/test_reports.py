@@ -8,11 +8,11 @@ from xml.etree import ElementTree
 
 import pytest
 
+from compress.bundle.profile_file import load_recorded
 from compress.cli import main
 from compress.gate import Check, Verdict, load_subject
 from compress.gate.origin import other_network
 from compress.onnx_graph.files import sha256_of
-from compress.recorded import load_recorded
 from compress.reports.gate_markdown import gate_markdown
 from compress.reports.junit import gate_junit
 

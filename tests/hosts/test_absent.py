@@ -15,7 +15,7 @@ from compress.backends.base import Artifact
 from compress.hosts.absent import AbsentHost
 from compress.hosts.base import Host
 from compress.onnx_graph.files import save_model
-from compress.target import load_target
+from compress.target.target import load_target
 
 
 @pytest.mark.parametrize(("target", "fused"), [("jetson", False), ("raspberry-pi-5", True)])

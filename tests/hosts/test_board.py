@@ -6,7 +6,7 @@ import pytest
 
 from compress.errors import UnavailableError
 from compress.hosts import board
-from compress.hosts.machine import fingerprint_id
+from compress.machine.machine import fingerprint_id
 
 ORIN = """\
 == model

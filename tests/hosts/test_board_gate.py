@@ -14,6 +14,7 @@ from onnx import helper
 
 from compress.backends.trtexec import DEFAULTS
 from compress.cli import main
+from compress.data.task import load_task
 from compress.errors import MachineChangedError, UsageError
 from compress.gate import Check, GatePolicy, Verdict, gate
 from compress.gate.board import OnBoard
@@ -23,8 +24,7 @@ from compress.hosts.board import probe
 from compress.hosts.ssh import SshShell
 from compress.hosts.tensorrt import TensorRtHost
 from compress.onnx_graph.files import save_model
-from compress.target import load_target
-from compress.task import load_task
+from compress.target.target import load_target
 from tests.graphs import classifier, samples
 from tests.hosts.standin_board import StandInBoard
 from tests.records import profile

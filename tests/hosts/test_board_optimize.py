@@ -14,10 +14,10 @@ import pytest
 from compress import optimize
 from compress.backends.trtexec import DEFAULTS
 from compress.cli.terminal import warning_lines
+from compress.core.progress import Reporter
 from compress.errors import ConnectionLostError
 from compress.hosts import ssh
 from compress.onnx_graph.files import save_model
-from compress.progress import Reporter
 from compress.recipe import Recipe
 from tests.graphs import classifier, samples
 from tests.hosts.standin_board import StandInBoard

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from compress.hosts.detected import cpu_figures, cuda_figures, further_backends
-from compress.hosts.machine import Cpu, Gpu
-from compress.target import load_target
+from compress.machine.figures import cpu_figures, cuda_figures, further_backends
+from compress.machine.machine import Cpu, Gpu
+from compress.target.target import load_target
 
 
 def processor(*isa: str, **changes: Any) -> Cpu:

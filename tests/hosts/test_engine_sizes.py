@@ -31,8 +31,8 @@ from compress.hosts.engines import Engines
 from compress.hosts.ssh import SshShell
 from compress.onnx_graph.files import save_model
 from compress.recipe import Recipe
-from compress.shape_ranges import ShapeRange
-from compress.target import Target, load_target
+from compress.target.shape_ranges import ShapeRange
+from compress.target.target import Target, load_target
 from tests.hosts.standin_board import StandInBoard
 
 RANDOM = np.random.default_rng(0)

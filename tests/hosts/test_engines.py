@@ -12,6 +12,7 @@ import pytest
 from compress.backends.base import Artifact
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.backends.trtexec import DEFAULTS, Trtexec
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import (
     BundleError,
     CompressError,
@@ -27,8 +28,7 @@ from compress.hosts.board import probe
 from compress.hosts.engines import Engines
 from compress.hosts.ssh import SshShell
 from compress.hosts.tensorrt import TensorRtHost
-from compress.target import Target, load_target
-from compress.tensors import TensorSpec
+from compress.target.target import Target, load_target
 from tests.graphs import classifier, samples
 from tests.hosts.standin_board import StandInBoard
 

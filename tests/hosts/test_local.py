@@ -10,15 +10,15 @@ import pytest
 
 from compress.backends.base import Artifact, Session
 from compress.backends.onnxruntime import OnnxRuntime
+from compress.data.task import Task, load_task
 from compress.hosts import local
 from compress.hosts.base import Build, Reference, Tuned
 from compress.hosts.local import LocalHost
-from compress.measuring.settings import Compared
 from compress.onnx_graph.files import save_model
 from compress.profiling.energy import zones
 from compress.profiling.latency import Budget
-from compress.target import load_target
-from compress.task import Task, load_task
+from compress.target.target import load_target
+from compress.timing.settings import Compared
 from tests.graphs import classifier, samples
 
 

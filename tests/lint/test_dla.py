@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compress.lint import lint
-from compress.target import load_target
+from compress.target.target import load_target
 from tests.rewriting import graph
 
 ORIN = load_target("jetson-agx-orin-64gb")

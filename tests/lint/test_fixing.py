@@ -12,7 +12,7 @@ import pytest
 from compress.lint import fix, lint
 from compress.lint.equality import TOLERANCE, largest_difference, tolerance
 from compress.lint.sarif import DESCRIPTIONS
-from compress.target import load_target
+from compress.target.target import load_target
 from tests.graphs import classifier
 from tests.rewriting import assert_same, graph, operators
 

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from compress.lint import fix, lint
-from compress.target import Target, load_target
+from compress.target.target import Target, load_target
 from tests.rewriting import graph
 
 OLD = load_target("jetson-agx-xavier")  # TensorRT 8.5

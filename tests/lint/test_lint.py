@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.lint import RULES, Finding, lint
-from compress.shape_ranges import ShapeRange
-from compress.target import Target, load_target
+from compress.target.shape_ranges import ShapeRange
+from compress.target.target import Target, load_target
 
 JETSON = load_target("jetson-orin-nano-super")  # TensorRT 10.3
 XAVIER = load_target("jetson-agx-xavier")  # TensorRT 8.5

@@ -13,7 +13,7 @@ from compress import optimize
 from compress.cli import main
 from compress.errors import NotDeployableError
 from compress.lint import check_deployable, refusals
-from compress.target import load_target
+from compress.target.target import load_target
 from tests.graphs import classifier
 
 JETSON = load_target("jetson")

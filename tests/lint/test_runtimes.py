@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from compress.lint import lint
-from compress.target import load_target
+from compress.target.target import load_target
 from tests.rewriting import graph
 
 PI = load_target("raspberry-pi-5")

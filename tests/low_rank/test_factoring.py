@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import fx, nn
 
-from compress.export_layers import export_layers
 from compress.low_rank import Ranks, factor
-from compress.profiling.layer_pair import LayerPair
+from compress.measuring.layer_pair import LayerPair
+from compress.network.layer_export import export_layers
 
 FASTER = LayerPair("measured", 1, 1.0, 0.5, (0.4, 0.6))
 SLOWER = LayerPair("measured", 1, 1.0, 0.9, (0.8, 1.1))

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from compress.core.tensor_spec import TensorSpec
 from compress.data import DetectionOptions
 from compress.errors import DataError, MetricError
 from compress.metrics import detections as detections_module
 from compress.metrics.detections import Detections, detections_of, not_suppressed
 from compress.metrics.detector_outputs import find_layout
-from compress.tensors import TensorSpec
 
 Array = np.ndarray[Any, Any]
 RANDOM = np.random.default_rng(0)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics import load_metric
 from compress.metrics.error_rates import edit_distance
-from compress.tensors import TensorSpec
 from tests.metrics.left_out import by_leaving_out, figure, rows_of
 
 Array = np.ndarray[Any, Any]

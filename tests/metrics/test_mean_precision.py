@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from compress.core.tensor_spec import TensorSpec
 from compress.data import DetectionOptions
 from compress.data.boxes import ragged
 from compress.errors import MetricError, UnavailableError
 from compress.metrics import load_metric
 from compress.metrics.detections import Detections
 from compress.metrics.mean_precision import ImageMatches, Precision, match
-from compress.tensors import TensorSpec
 from tests.metrics.left_out import figure
 
 Array = np.ndarray[Any, Any]

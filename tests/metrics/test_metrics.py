@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics import Metric, drop_points, load_metric
-from compress.tensors import TensorSpec
 
 Array = np.ndarray[Any, Any]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics import load_metric
-from compress.tensors import TensorSpec
 
 
 @pytest.mark.parametrize(

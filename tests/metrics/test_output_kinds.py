@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from compress.core.tensor_spec import TensorSpec
 from compress.metrics.output_kinds import OutputKind, output_kinds
-from compress.tensors import TensorSpec
 
 Array = np.ndarray[Any, Any]
 node = helper.make_node

@@ -11,9 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics import load_metric
-from compress.tensors import TensorSpec
 from tests.metrics.left_out import by_leaving_out, figure, rows_of
 
 Array = np.ndarray[Any, Any]

@@ -9,7 +9,7 @@ import pytest
 
 from compress.onnx_graph.coverage import Coverage, fusion_coverage
 from compress.quantization import Settings, quantize_static
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 from tests.random_graphs import SIDE, Builder
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.formats.onnx_file import read_onnx
+from compress.network.formats.onnx_file import read_onnx
 from compress.onnx_graph.fold import prepare
 from compress.onnx_graph.half import in_half_precision
 from compress.onnx_graph.sessions import open_session

@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.formats.onnx_file import read_specs
-from compress.onnx_graph.interface import as_it_runs
+from compress.network.formats.onnx_file import read_specs
+from compress.network.onnx_interface import as_it_runs
 
 
 def written_for_one(batch: str | None) -> onnx.ModelProto:

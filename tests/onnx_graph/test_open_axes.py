@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from compress import optimize
 from compress.backends.base import Artifact
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.formats.onnx_file import read_onnx, read_specs
+from compress.network.formats.onnx_file import read_onnx, read_specs
 from compress.onnx_graph.axes import open_negative_axes
 from compress.onnx_graph.files import sha256_of
 from tests.graphs import classifier, samples

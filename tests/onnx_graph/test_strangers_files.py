@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress.cli import main
 from compress.errors import NetworkError
-from compress.formats.onnx_file import read_onnx
+from compress.network.formats.onnx_file import read_onnx
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.reading import read_model
 from tests.graphs import classifier

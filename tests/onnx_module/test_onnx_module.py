@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import NetworkError
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.onnx_graph.fold import prepare
 from compress.onnx_module import OPERATORS, OnnxModule
 from tests.networks import NETWORKS, build

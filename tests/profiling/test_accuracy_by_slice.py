@@ -8,7 +8,7 @@ import pytest
 from compress.metrics import load_metric
 from compress.profiling.accuracy import drop_of
 from compress.profiling.slices import members, slices_of
-from compress.record import Profile
+from compress.records.profile import Profile
 from tests.records import profile
 
 TOP_1 = load_metric("top-1")

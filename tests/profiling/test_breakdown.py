@@ -6,7 +6,7 @@ import pytest
 
 from compress.backends.base import OperatorTime, OperatorTimes
 from compress.profiling.breakdown import UNACCOUNTED, by_operator, measured_layers
-from compress.target import Peaks, Target, load_target
+from compress.target.target import Peaks, Target, load_target
 
 CONVOLUTION = OperatorTime("conv", "Conv", "convolution", ((1, 8, 8, 8),), "fp32", 10**6, 1000, 0.4)
 CLIP = OperatorTime("clip", "Clip", "elementwise", ((1, 8),), "fp32", 0, 10_000, 0.1)

@@ -12,11 +12,11 @@ import pytest
 
 from compress.backends.base import Session
 from compress.backends.onnxruntime import OnnxRuntime
+from compress.core.tensor_spec import TensorSpec
 from compress.data.binding import bind_split
+from compress.data.task import load_task
 from compress.errors import DataError
 from compress.profiling.latency import Budget, no_collection, sample_feeds, summary, timed
-from compress.task import load_task
-from compress.tensors import TensorSpec
 from tests.graphs import classifier, samples
 
 Array = np.ndarray[Any, Any]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from compress.profiling.latency import summary
 from compress.profiling.noise import DRIFT, doubts, drift
-from compress.record import WarmUp
+from compress.records.profile import WarmUp
 from tests.records import latency
 
 

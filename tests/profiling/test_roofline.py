@@ -11,7 +11,7 @@ from compress.errors import TargetError
 from compress.onnx_graph.layers import Layer, layers
 from compress.profiling.efficiency import PRIOR
 from compress.profiling.roofline import Estimate, estimate
-from compress.target import Peaks, Target, load_target
+from compress.target.target import Peaks, Target, load_target
 
 CONVOLUTION = Layer(
     name="conv",

@@ -11,11 +11,11 @@ import pytest
 
 from compress import optimize
 from compress.backends import installed
-from compress.choice import Limits, choose
 from compress.onnx_graph.files import save_model
 from compress.profiling.rounding import MOST, Rounding
 from compress.recipe import Recipe, Step
-from compress.record import Drop, Interval, Profile, inside_margin
+from compress.records.profile import Drop, Interval, Profile, inside_margin
+from compress.search.decision import Limits, choose
 from tests.graphs import classifier, samples
 from tests.records import candidate
 

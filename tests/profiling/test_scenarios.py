@@ -14,7 +14,7 @@ from compress.backends.base import Session
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.profiling.latency import Budget
 from compress.profiling.scenarios import best, early_stopping, knee, offline, offline_sizes, run, stream
-from compress.record import Latency
+from compress.records.profile import Latency
 from tests.graphs import classifier
 from tests.records import latency
 

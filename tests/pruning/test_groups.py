@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from compress.errors import RecipeError
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.pruning import Channels, Group, find_channels
 from tests.networks import NETWORKS as SIMPLE
 from tests.networks import FusedAttention, LSTMNet, ResidualCNN, TiedWeights

@@ -8,12 +8,12 @@ import torch
 from compress.backends.base import Artifact
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.hosts import connect
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.pruning import find_channels
 from compress.pruning.latency_table import Bench, Wanted, label, measure_table
 from compress.pruning.probes import Shape, milliseconds, probe, quantized
 from compress.pruning.timed_layers import CountedOperator, TimedLayer, timed_layers
-from compress.target import load_target
+from compress.target.target import load_target
 
 CONV = Shape("Conv", 32, 48, (7, 7), (("kernel_shape", (3, 3)), ("pads", (1,) * 4), ("strides", (2, 2))))
 DEPTHWISE = Shape("Conv", 32, 32, (7, 7), (("kernel_shape", (3, 3)), ("pads", (1,) * 4)), tied=True)

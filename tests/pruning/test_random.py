@@ -7,7 +7,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.pruning import find_channels, random_batch, remove
 from tests.pruning.random_networks import SIZE, RandomNetwork
 

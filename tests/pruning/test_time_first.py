@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress.network import load_network
-from compress.pruned import prune
+from compress.api.prune import prune
+from compress.network.network import load_network
 from compress.pruning import find_channels, random_batch
 
 

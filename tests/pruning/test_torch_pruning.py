@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.pruning import find_channels
 from compress.pruning.rules.layers import OUTPUT_AXIS
 from tests.pruning.zoo import ZOO, build, dense, images, sequences

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.pruning import Channels, find_channels, random_batch, remove
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compress.errors import RecipeError
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.pruning import NetworkLatency, choose_widths, find_channels, magnitude
 from compress.pruning.latency_table import LatencyTable
 from compress.pruning.staircase import points, staircase, widths

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.network import Network, load_network
+from compress.network.network import Network, load_network
 from compress.pruning import Channels, choose, find_channels, magnitude, random_batch, remove
 from tests.pruning.zoo import ZOO, build, dense, images, sequences, transformers
 

@@ -7,7 +7,7 @@ import pytest
 from compress.onnx_graph.graph import Graph
 from compress.quantization import quantize_static
 from compress.quantization.alignment import align_input_channels
-from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
+from compress.target.target import TENSORRT_FLAVOUR, QuantizationFlavour
 from tests.quantization.test_insertion import images, run
 from tests.random_graphs import Builder
 

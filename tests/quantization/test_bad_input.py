@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import DataError, NetworkError
 from compress.quantization import METHODS, Settings, quantize_static
-from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
+from compress.target.target import TENSORRT_FLAVOUR, QuantizationFlavour
 from tests.graphs import classifier, samples
 from tests.processor import AS_WRITTEN
 

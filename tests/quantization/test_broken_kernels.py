@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from compress.onnx_graph.fold import prepare
 from compress.onnx_graph.sessions import open_session
 from compress.quantization import quantize_static
-from compress.target import load_target
+from compress.target.target import load_target
 
 node = helper.make_node
 

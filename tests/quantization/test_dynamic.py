@@ -9,10 +9,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.errors import NetworkError, RecipeError
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.onnx_graph.files import save_model
 from compress.quantization.dynamic import quantize_dynamic
-from compress.target import load_target
+from compress.target.target import load_target
 from compress.techniques.base import Context
 from compress.techniques.quantize_dynamic import QuantizeDynamic
 from tests.graphs import classifier

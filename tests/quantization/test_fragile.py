@@ -11,13 +11,13 @@ import pytest
 
 from compress.data import Batch
 from compress.data.arrays import ArraySplit
+from compress.data.task import Task
 from compress.errors import NetworkError, RecipeError
 from compress.metrics import load_metric
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.onnx_graph.files import save_model
 from compress.quantization import quantize_static
-from compress.target import QuantizationFlavour, load_target
-from compress.task import Task
+from compress.target.target import QuantizationFlavour, load_target
 from compress.techniques.base import Context
 from compress.techniques.quantize_mixed import QuantizeMixed
 from tests.quantization.digits import TRAINING, accuracy, calibration_batches, data, fragile, trained

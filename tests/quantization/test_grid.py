@@ -15,7 +15,7 @@ from compress.quantization.grid import (
     range_of,
     weight_scales,
 )
-from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
+from compress.target.target import TENSORRT_FLAVOUR, QuantizationFlavour
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
 S8S8 = replace(U8S8, activation="int8")

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress.onnx_graph.graph import Graph, attribute
 from compress.quantization import Settings, quantize_static
-from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
+from compress.target.target import TENSORRT_FLAVOUR, QuantizationFlavour
 from tests.processor import AS_WRITTEN
 from tests.random_graphs import SIDE, Builder
 

@@ -17,7 +17,7 @@ from compress.quantization.observers import (
     new_observer,
 )
 from compress.quantization.settings import METHODS, Settings
-from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
+from compress.target.target import TENSORRT_FLAVOUR, QuantizationFlavour
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
 

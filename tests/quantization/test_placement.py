@@ -9,7 +9,7 @@ import pytest
 from compress.errors import RecipeError
 from compress.onnx_graph.fold import prepare
 from compress.quantization import Placement, Settings, place
-from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
+from compress.target.target import TENSORRT_FLAVOUR, QuantizationFlavour
 from tests.random_graphs import SIDE, Builder
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from compress.errors import NetworkError
 from compress.onnx_graph.coverage import fusion_coverage
 from compress.quantization import METHODS, SCOPES, Settings, prepare, quantize_static
-from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
+from compress.target.target import TENSORRT_FLAVOUR, QuantizationFlavour
 from tests.graphs import classifier, samples, two_inputs
 from tests.processor import AS_WRITTEN
 from tests.random_graphs import SIDE, networks

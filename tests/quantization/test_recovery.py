@@ -12,7 +12,7 @@ from compress.quantization.equalization import equalize
 from compress.quantization.moments import Moments, rows_of
 from compress.quantization.probe import OutputError
 from compress.quantization.rounding import reconstruct
-from compress.target import TENSORRT_FLAVOUR, QuantizationFlavour
+from compress.target.target import TENSORRT_FLAVOUR, QuantizationFlavour
 from tests.quantization.digits import calibration_batches, data, fragile, trained
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)

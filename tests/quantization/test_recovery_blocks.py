@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from compress.quantization import Settings, quantize_static, recovery
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 from tests.quantization.digits import calibration_batches, fragile
 
 FLAVOUR = QuantizationFlavour("uint8", "int8", False, True, False, True)

@@ -11,7 +11,7 @@ from compress.onnx_graph.fold import prepare
 from compress.quantization import Settings, quantize_static
 from compress.quantization.probe import OutputError, Probe
 from compress.quantization.smoothing import smooth, smoothable
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 
 U8S8 = QuantizationFlavour("uint8", "int8", False, True, False, True)
 WIDTH, TOKENS = 16, 5

@@ -12,7 +12,7 @@ from compress.quantization import quantize_static
 from compress.quantization.probe import Probe
 from compress.quantization.shelf import Shelf
 from compress.quantization.walk import Walk
-from compress.target import QuantizationFlavour
+from compress.target.target import QuantizationFlavour
 from tests.quantization.counting import batches, chain, counted
 from tests.quantization.digits import calibration_batches, trained
 

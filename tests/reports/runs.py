@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from compress.api.shipping import ship
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.choice import Limits, choose
-from compress.history import Candidate
+from compress.data.task import load_task
 from compress.hosts import connect
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.recipe import Recipe, Step
-from compress.record import Drop, Interval, Latency, Slice
-from compress.shipping import ship
-from compress.target import load_target
-from compress.task import load_task
+from compress.records.profile import Drop, Interval, Latency, Slice
+from compress.search.decision import Limits, choose
+from compress.search.run_directory import Candidate
+from compress.target.target import load_target
 from tests.graphs import classifier, samples
 from tests.records import candidate
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compress.record import Drop, Interval, Slice
+from compress.records.profile import Drop, Interval, Slice
 from compress.reports.browser import find_browser
 from compress.reports.html import render
 from tests.reports.devtools import Page, opened_browser

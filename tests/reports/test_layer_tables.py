@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from compress.history import Candidate
 from compress.reports.html import render
 from compress.reports.layers import layers_of, time_text
+from compress.search.run_directory import Candidate
 from tests.reports.runs import LAYER, candidates, written
 
 #: As a runtime's own timer tells of it.

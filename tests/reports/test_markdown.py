@@ -2,10 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from compress.choice import Limits, choose
-from compress.history import Candidate
 from compress.recipe import Recipe, Step
 from compress.reports.markdown import report
+from compress.search.decision import Limits, choose
+from compress.search.run_directory import Candidate
 from tests.records import candidate
 
 MANIFEST = {

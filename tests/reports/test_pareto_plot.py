@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.history import Candidate
-from compress.record import Interval, Latency
+from compress.records.profile import Interval, Latency
 from compress.reports.html import plot_svg
 from compress.reports.pareto_plot import Axis, Point, draw, front_at, points_of
 from compress.reports.run import read_run
+from compress.search.run_directory import Candidate
 from tests.records import candidate
 from tests.reports.runs import written
 

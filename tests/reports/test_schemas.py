@@ -8,8 +8,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from compress.record import SCHEMA, Profile
-from compress.schemas import schema_text
+from compress.records.profile import SCHEMA, Profile
+from compress.records.schemas import schema_text
 from tests.records import profile
 from tests.reports.runs import candidates, estimated, written
 

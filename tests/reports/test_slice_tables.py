@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.record import Drop, Interval, Slice
+from compress.records.profile import Drop, Interval, Slice
 from compress.reports.html import render
 from compress.reports.markdown import worst_slices
 from compress.reports.slices import finding, worst_first

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import nn
 
+from compress.core.progress import Reporter
+from compress.data.task import load_task
 from compress.errors import DataError, MetricError, NetworkError, RecipeError
-from compress.network import Network
-from compress.progress import Reporter
+from compress.network.network import Network
 from compress.students.family import build, load_family, parameters_of
 from compress.students.judging import ModuleSession
 from compress.students.recommendation import _considered, recommend
 from compress.students.training import StudentTraining
-from compress.task import load_task
 from compress.training.settings import TrainingSettings
 from compress.training.teaching import RememberingTeacher
 from tests.digits import Digits, shuffled_digits, trained

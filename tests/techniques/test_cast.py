@@ -8,12 +8,12 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from compress.data.task import load_task
 from compress.errors import RecipeError
-from compress.network import Network, load_network
+from compress.network.network import Network, load_network
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.graph import Graph
-from compress.target import load_target
-from compress.task import load_task
+from compress.target.target import load_target
 from compress.techniques.base import Context
 from compress.techniques.cast import Cast
 from compress.techniques.quantize import Quantize

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from compress.data.task import load_task
 from compress.errors import DataError, NetworkError, RecipeError
-from compress.network import Network, load_network
+from compress.network.network import Network, load_network
 from compress.recipe import Recipe, Step
-from compress.target import load_target
-from compress.task import load_task
+from compress.target.target import load_target
 from compress.techniques import apply_recipe, technique_names
 from compress.techniques.base import Context
 from compress.techniques.distill import Distill

@@ -9,12 +9,12 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from compress.backends.onnxruntime import OnnxRuntime
+from compress.data.task import load_task
 from compress.errors import NetworkError, RecipeError
-from compress.network import Network, load_network
+from compress.network.network import Network, load_network
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.graph import Graph
-from compress.target import load_target
-from compress.task import load_task
+from compress.target.target import load_target
 from compress.techniques.base import Context
 from compress.techniques.cast import Cast
 from compress.techniques.float8 import Float8

@@ -7,11 +7,11 @@ import onnx
 import pytest
 from onnx import TensorProto
 
+from compress.data.task import load_task
 from compress.errors import RecipeError
-from compress.network import load_network
+from compress.network.network import load_network
 from compress.onnx_graph.files import save_model
-from compress.target import load_target
-from compress.task import load_task
+from compress.target.target import load_target
 from compress.techniques.base import Context
 from compress.techniques.int4_blocks import Int4Blocks
 from tests.quantization.test_int4_blocks import network as matrices

@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch import nn
 
+from compress.data.task import Task, load_task
 from compress.errors import RecipeError
 from compress.hosts import connect
 from compress.hosts.absent import AbsentHost
 from compress.hosts.base import Build
-from compress.network import Network, load_network
+from compress.measuring import layer_pair
+from compress.measuring.layer_pair import LayerPair, time_pair
+from compress.network.network import Network, load_network
 from compress.onnx_graph.files import save_model
-from compress.profiling import layer_pair
-from compress.profiling.layer_pair import LayerPair, time_pair
 from compress.recipe import Recipe, Step
-from compress.record import Interval, Latency
-from compress.target import Target, load_target
-from compress.task import Task, load_task
+from compress.records.profile import Interval, Latency
+from compress.target.target import Target, load_target
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context
 from compress.techniques.low_rank import LowRank
@@ -130,7 +130,7 @@ def test_faster_is_beyond_noise(pair: LayerPair, faster: bool) -> None:
 
 
 def test_another_host_is_left_open(network: Network) -> None:
-    from compress.export_layers import export_layers
+    from compress.network.layer_export import export_layers
 
     target = load_target("raspberry-pi-5")
     host = connect(target)

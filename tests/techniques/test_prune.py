@@ -12,16 +12,16 @@ import onnxruntime
 import pytest
 import torch
 
+from compress.core.progress import Reporter
+from compress.data.task import load_task
 from compress.errors import DataError, RecipeError
 from compress.hosts import connect
 from compress.hosts.absent import AbsentHost
-from compress.network import Network, load_network
+from compress.network.network import Network, load_network
 from compress.onnx_graph.files import save_model
-from compress.progress import Reporter
 from compress.pruning.judging import CalibrationJudge
 from compress.recipe import Recipe, Step
-from compress.target import load_target
-from compress.task import load_task
+from compress.target.target import load_target
 from compress.techniques import apply_recipe, technique_names
 from compress.techniques.base import Context
 from compress.techniques.prune import IMPORTANCES, Prune

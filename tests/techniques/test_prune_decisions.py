@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import nn
 
+from compress.data.task import load_task
 from compress.errors import DataError, RecipeError
 from compress.hosts import connect
 from compress.hosts.absent import AbsentHost
-from compress.network import Network, load_network
-from compress.target import load_target
-from compress.task import load_task
+from compress.network.network import Network, load_network
+from compress.target.target import load_target
 from compress.techniques.base import Context
 from compress.techniques.prune import Prune
 

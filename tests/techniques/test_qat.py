@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from compress.core.progress import Reporter
+from compress.data.task import load_task
 from compress.errors import DataError, NetworkError, RecipeError
-from compress.network import Network, load_network
-from compress.progress import Reporter
-from compress.target import load_target
-from compress.task import load_task
+from compress.network.network import Network, load_network
+from compress.target.target import load_target
 from compress.techniques.base import Context
 from compress.techniques.qat import Qat
 from compress.techniques.quantize import Quantize

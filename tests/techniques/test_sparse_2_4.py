@@ -9,14 +9,14 @@ from torch import nn
 
 from compress.backends.tensorrt import build_arguments, build_script
 from compress.backends.trtexec import SPARSE, Trtexec
+from compress.data.task import load_task
 from compress.errors import RecipeError
 from compress.lint.checks import lint
-from compress.network import Network, load_network
+from compress.network.network import Network, load_network
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.zeros import is_2_4
 from compress.recipe import Recipe, Step
-from compress.target import load_target
-from compress.task import load_task
+from compress.target.target import load_target
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context
 from compress.techniques.sparse_2_4 import Sparse24

@@ -4,18 +4,18 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from compress.data.task import load_task
 from compress.errors import NetworkError, RecipeError
-from compress.network import Network, load_network
+from compress.network.network import Network, load_network
 from compress.onnx_graph.files import save_model
 from compress.recipe import Recipe, Step
-from compress.target import load_target
-from compress.task import load_task
+from compress.target.target import load_target
 from compress.techniques import apply_recipe, technique_names
 from compress.techniques.base import Context
 from compress.techniques.weight_only import WeightOnly
 from tests.graphs import classifier, samples
 from tests.networks import VisionTransformer
-from tests.weight_only.matrices import matrices, rows
+from tests.quantization.weights.matrices import matrices, rows
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compress.record import Latency, Profile
-from compress.recorded import sealed
+from compress.bundle.profile_file import sealed
+from compress.records.profile import Latency, Profile
 from tests.records import profile
 
 Kept = Callable[..., Path]

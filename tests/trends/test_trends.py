@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from compress.bundle.profile_file import sealed
 from compress.errors import BundleError
-from compress.record import Accuracy, Interval, Profile
-from compress.recorded import sealed
+from compress.records.profile import Accuracy, Interval, Profile
 from compress.trends import Series, read_recordings, series_of
 from tests.reports.runs import candidates, written
 from tests.trends.conftest import day

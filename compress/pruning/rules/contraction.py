@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import fx
 
-from compress.lift_calls import aten
+from compress.network.lifting.calls import aten
 from compress.pruning.atoms import Labels, fixed, merge
 from compress.pruning.axes import Axes, Propagation, Rule
 from compress.pruning.rules.elementwise import aligned

@@ -10,7 +10,7 @@ import torch
 from torch import fx
 from torch._ops import OpOverload
 
-from compress.lift_calls import aten
+from compress.network.lifting.calls import aten
 from compress.pruning.atoms import Labels, fixed
 from compress.pruning.axes import Axes, Propagation, Rule
 from compress.pruning.rules.elementwise import elementwise

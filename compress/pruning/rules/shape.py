@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from compress.lift_calls import aten
+from compress.network.lifting.calls import aten
 from compress.pruning.atoms import Labels, fixed, join, merge
 from compress.pruning.axes import Axes, Propagation, Rule
 from compress.pruning.rules.elementwise import aligned

@@ -1,0 +1,315 @@
+"""One step alone: train a student network towards a teacher, without search and without timing it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.api.inputs import load_for
+from compress.backends.first_opening import open_elsewhere
+from compress.backends.onnxruntime import OnnxRuntime
+from compress.core.object_references import is_reference
+from compress.core.own_directories import kept_until_done, remove_own
+from compress.core.progress import Reporter
+from compress.core.tensor_spec import TensorSpec, fixed_batch
+from compress.data.task import MetricChoice, Task, load_task
+from compress.errors import DataError, NetworkError
+from compress.metrics.outcomes import Outcomes
+from compress.network.network import Network, load_network
+from compress.network.saving import check_writable, save_network
+from compress.onnx_graph.files import sha256_of
+from compress.onnx_graph.layers import layers, totals
+from compress.profiling.accuracy import accuracy_of, outcomes_of
+from compress.recipe import Step
+from compress.records.profile import Accuracy
+from compress.target.target import load_target
+from compress.techniques import load_technique
+from compress.techniques.base import Context
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network of :func:`distill` on the evaluation data.
+
+    Attributes:
+        name: ``teacher``, ``student before`` or ``student after``.
+        accuracy: With its drop against the teacher.
+        parameters: Learned numbers.
+        macs: Multiply-accumulate operations at batch 1; None where an operator's are unknown.
+    """
+
+    name: str
+    accuracy: Accuracy
+    parameters: int
+    macs: int | None
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """What :func:`distill` wrote.
+
+    Attributes:
+        path: The file: the student with the teacher's names of inputs and outputs.
+        sha256: Of that file.
+        networks: Teacher, student before and student after, measured on the same samples.
+        report: Settings of the training, what it did, and which activations inside were matched.
+    """
+
+    path: Path
+    sha256: str
+    networks: tuple[Measured, ...]
+    report: Mapping[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``compress distill --json`` prints it."""
+        return {**asdict(self), "path": str(self.path)}
+
+
+def distill(
+    model: str | Path | torch.nn.Module,
+    *,
+    student: str | Path | torch.nn.Module,
+    data: Any,
+    train_data: Any,
+    out: str | Path = "student.pt2",
+    epochs: int | None = None,
+    epoch_samples: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    temperature: float | None = None,
+    label_weight: float | None = None,
+    features: float | None = None,
+    precision: str | None = None,
+    metric: MetricChoice = None,
+    factory: str | None = None,
+    trust_pickle: bool = False,
+    batch_axis: Mapping[str, int] | None = None,
+    state: Mapping[str, str] | None = None,
+    image_options: Mapping[str, Any] | None = None,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> Distilled:
+    """Train a student towards a trained network and write it, whole or not at all.
+
+    An interrupted training is kept in ``<out>.partial`` and resumed. Under ``torchrun`` all processes train together;
+    the first measures and writes, and all return the same.
+
+    Args:
+        model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module.
+        student: What is trained: ``package.module:callable`` that builds a module without arguments, a file, or a
+            live module; it takes and returns tensors of the teacher's shapes. Nothing given is modified.
+        data: Evaluation data, of any kind that :func:`compress.optimize` takes; nothing trains on it.
+        train_data: Data to train on, labelled or not.
+        out: The file to write; ``.pt2`` or ``.onnx``.
+        epochs: None for the default of :class:`compress.techniques.distill.Distill`, like the settings below.
+        epoch_samples: Samples an epoch.
+        batch_size: Samples a step, of all processes together.
+        learning_rate: At the peak of the schedule.
+        temperature: Of class scores.
+        label_weight: From 0, the teacher alone, to 1, the labels alone.
+        features: Weight of activations inside that both have in equal shape under the same name.
+        precision: One of :data:`compress.training.settings.PRECISIONS`.
+        metric: See :func:`compress.optimize`.
+        factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
+        trust_pickle: Unpickle modules; this runs whatever code the files hold.
+        batch_axis: See :func:`compress.optimize`.
+        state: See :func:`compress.optimize`.
+        image_options: How images are resized and normalised.
+        seed: Of every random choice, a new student's weights among them.
+        reporter: Receives the progress.
+
+    Raises:
+        UsageError: Something given cannot be used; the message says what to do.
+    """
+    reporter = reporter or Reporter()
+    given = {
+        "epochs": epochs,
+        "epoch_samples": epoch_samples,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "temperature": temperature,
+        "label_weight": label_weight,
+        "features": features,
+        "precision": precision,
+    }
+    technique = load_technique(
+        Step("distill", {name: each for name, each in given.items() if each is not None})
+    )
+    path = Path(out)
+    check_writable(path, model, student)
+    if train_data is None:
+        raise DataError("training data", "none", "give it (--train-data), labelled or not")
+
+    reporter.stage("reading the data")
+    task = load_task(
+        data,
+        metric=metric,
+        train_data=train_data,
+        image_options=image_options,
+        seed=seed,
+        streams=bool(state),
+    )
+    teacher, task = load_for(
+        task,
+        model,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        batch_axis=batch_axis,
+        state=state,
+        reporter=reporter,
+    )
+    only_batch = fixed_batch(teacher.inputs)
+    own = load_student(student, task, only_batch=only_batch, seed=seed, trust_pickle=trust_pickle)
+    before = named_like(own, teacher)
+
+    partial = path.with_name(path.name + ".partial")
+    context = Context(
+        task.calls, load_target("cpu"), seed, directory=partial, reporter=reporter, original=teacher
+    )
+    with kept_until_done(partial):
+        after = technique.apply(before, context)
+
+    from compress.training.processes import joined
+
+    processes = joined()
+    done = None
+    if processes.first:
+        reporter.stage("measuring accuracy")
+        networks = measured({"teacher": teacher, "student before": before, "student after": after}, task)
+        save_network(after, path)
+        remove_own(partial)
+        done = Distilled(path, sha256_of(path), networks, context.reports["distill"])
+    result: Distilled = processes.told(done)
+    return result
+
+
+def load_student(
+    student: str | Path | torch.nn.Module,
+    task: Task,
+    *,
+    only_batch: int | None = None,
+    seed: int = 0,
+    trust_pickle: bool = False,
+) -> Network:
+    """The network to train, from a callable, a file or a live module.
+
+    Args:
+        student: See :func:`distill`.
+        task: Bound to the teacher; a batch of it traces the student.
+        only_batch: The batch size of a teacher that takes no other: a student may be written for it.
+        seed: Of the weights of a module that is built anew.
+        trust_pickle: Unpickle a module; this runs whatever code the file holds.
+
+    Raises:
+        NetworkError: There is no such callable or file, or it gives no network that takes the teacher's inputs.
+    """
+    import torch
+
+    from compress.network.formats.checkpoint import build_module
+
+    if isinstance(student, str) and is_reference(student) and not Path(student).exists():
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            student = build_module(student, kind="a student factory")
+    try:
+        return load_network(student, example=task.samples(), trust_pickle=trust_pickle)
+    except NetworkError:
+        if only_batch is None:
+            raise
+    return load_network(student, example=task.samples(only_batch), trust_pickle=trust_pickle)
+
+
+def named_like(student: Network, teacher: Network) -> Network:
+    """The student with the teacher's names of inputs and outputs, so that it can take its place.
+
+    Raises:
+        NetworkError: It cannot: it is an ONNX model, or takes or returns tensors of other shapes or kinds.
+    """
+    if student.graph is None:
+        raise NetworkError("a student that trains", "an ONNX model", "give a torch network")
+    for what, own, wanted in (
+        ("inputs", student.inputs, teacher.inputs),
+        ("outputs", student.outputs, teacher.outputs),
+    ):
+        if len(own) != len(wanted) or not all(map(_fits, own, wanted)):
+            raise NetworkError(
+                f"a student with the teacher's {what}, {_told(wanted)}", _told(own), "change the student"
+            )
+    return Network(
+        inputs=tuple(
+            replace(own, name=like.name) for own, like in zip(student.inputs, teacher.inputs, strict=True)
+        ),
+        outputs=tuple(
+            replace(own, name=like.name) for own, like in zip(student.outputs, teacher.outputs, strict=True)
+        ),
+        origin=student.origin,
+        graph=student.graph,
+        sample=student.sample,
+        form=teacher.form or student.form,
+    )
+
+
+def measured(networks: Mapping[str, Network], task: Task) -> tuple[Measured, ...]:
+    """Accuracy of each network in ONNX Runtime on the evaluation data; the first is what the others are held against.
+
+    Raises:
+        NetworkError: One has no ONNX form, or gives NaN or infinity.
+    """
+    backend = OnnxRuntime()
+    found: list[Measured] = []
+    first: tuple[Outcomes, ...] | None = None
+    with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
+        directory = Path(scratch)
+        artifacts = []
+        for number, network in enumerate(networks.values()):
+            (directory / str(number)).mkdir()
+            artifact = backend.compile(network.to_onnx(), directory / str(number), {"intra_op_threads": 1})
+            open_elsewhere(artifact, task.example(fixed_batch(network.inputs) or 1))
+            artifacts.append(artifact)
+        with backend.open(artifacts[0]) as reference:
+            for (name, network), artifact in zip(networks.items(), artifacts, strict=True):
+                with backend.open(artifact) as session:
+                    outcomes = outcomes_of(session, task, None if first is None else reference)
+                accuracy = accuracy_of(outcomes, first, task.evaluation.sha256)
+                found.append(Measured(name, accuracy, *_cost(network, task)))
+                first = outcomes if first is None else first
+    return tuple(found)
+
+
+def _cost(network: Network, task: Task) -> tuple[int, int | None]:
+    """Parameters, and MACs at batch 1 where all are known."""
+    example = task.example()
+    shapes = {
+        spec.name: [
+            size
+            if isinstance(size, int)
+            else 1
+            if axis == spec.batch_axis
+            else example[spec.name].shape[axis]
+            for axis, size in enumerate(spec.shape)
+        ]
+        for spec in network.inputs
+    }
+    whole = totals(layers(network.to_onnx(), shapes=shapes))
+    return whole.parameters, None if whole.uncounted else whole.macs
+
+
+def _fits(own: TensorSpec, wanted: TensorSpec) -> bool:
+    return (
+        own.dtype == wanted.dtype
+        and len(own.shape) == len(wanted.shape)
+        and all(
+            one == other or isinstance(one, str) or isinstance(other, str)
+            for one, other in zip(own.shape, wanted.shape, strict=True)
+        )
+    )
+
+
+def _told(specs: Sequence[TensorSpec]) -> str:
+    return ", ".join(f"{each.dtype}[{', '.join(map(str, each.shape))}]" for each in specs)

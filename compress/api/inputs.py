@@ -1,0 +1,151 @@
+"""The network a command is given and the data that judges it, held against one another before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.core.progress import Reporter
+from compress.core.tensor_spec import fixed_batch
+from compress.data.binding import matched
+from compress.data.sizes import Asked, resized
+from compress.data.split import Array
+from compress.data.task import Task
+from compress.metrics.output_kinds import OutputKind, output_kinds
+from compress.network.first_call import Opened, first_of_onnx, first_of_torch
+from compress.network.formats.detection import sniff
+from compress.network.network import Network, load_network
+from compress.network.preparation import outputs_as_it_came, prepared_faithfully
+from compress.network.sample_axis import judged_examples
+from compress.network.streams import in_streams, state_notes, with_calls
+
+if TYPE_CHECKING:
+    import torch
+
+    from compress.data.split import Array
+
+
+def load_for(
+    task: Task,
+    model: str | Path | torch.nn.Module,
+    *,
+    factory: str | None = None,
+    trust_pickle: bool = False,
+    batch_axis: Mapping[str, int] | None = None,
+    shape: Asked | None = None,
+    state: Mapping[str, str] | None = None,
+    reporter: Reporter | None = None,
+) -> tuple[Network, Task]:
+    """Load a network on a sample of the data, and bind the data to its inputs and outputs.
+
+    Args:
+        task: The data; a sample of it traces a module.
+        model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
+        factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
+        trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
+            finds the axes by running two samples alone and together.
+        shape: Sizes of open axes that the user names; a module whose data has one size is opened for them. None names
+            none.
+        state: The output that is the next value of each input that is carried from call to call, by the input's name;
+            the data is streams then. None where no state is carried.
+        reporter: Receives the progress.
+
+    Returns:
+        The network, and the task with its inputs by the network's names; with states it is that of whole streams, and
+        :attr:`Task.calls` that of single calls.
+
+    Raises:
+        NetworkError: It cannot be read, or its weights are over 2 GiB in an ONNX file.
+        DataError: The data has no array for one of its inputs, or one of another shape.
+    """
+    if reporter is not None:
+        reporter.stage("loading the network")
+    if isinstance(model, str | Path):
+        from compress.network.formats.onnx_size import check_size
+
+        check_size(Path(model))
+    load = partial(load_network, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+    if _is_onnx(model):
+        network = load()
+        network = _as_it_runs(network, first_of_onnx(network, task, state), batch_axis)
+    elif state:
+        network = load(example=first_of_torch(load, task, state, model))
+    else:
+        network = load(example=task.example(), other=_of_other_size(task, shape, batch_axis))
+    if reporter is not None:
+        for note in axis_notes(network):
+            reporter.note(note)
+    whole, single = in_streams(task, Opened(network), state) if state else (task, task)
+    bound = single.bind(network.inputs, network.outputs)
+    if network.origin.format == "onnx":
+        network = prepared_faithfully(network, bound)
+    if any(metric.needs != "labels" for metric in bound.metrics) or len(network.outputs) > 1:
+        bound = single.bind(network.inputs, network.outputs, kinds_of(network, bound))
+    if state:
+        bound = with_calls(whole, bound)
+        if reporter is not None:
+            for note in state_notes(bound):
+                reporter.note(note)
+    return network, bound
+
+
+def axis_notes(network: Network) -> tuple[str, ...]:
+    """What a person should know of how samples are fed; empty where they lie along axis 0, any number of them."""
+    placed = [f"axis {spec.batch_axis} of '{spec.name}'" for spec in network.inputs if spec.batch_axis]
+    only = fixed_batch(network.inputs)
+    notes = []
+    if placed:
+        told = "found by running two alone and together, or named by --batch-axis"
+        notes.append(f"samples lie along {', '.join(placed)}: {told}")
+    if only is not None:
+        number = "1 sample" if only == 1 else f"{only} samples"
+        notes.append(f"the network takes {number} at a time, and is built for that")
+    if network.rearranged:
+        notes.append(
+            "the network takes a sample without an axis that counts samples: a build has one more, of size 1"
+        )
+    return tuple(notes)
+
+
+def _of_other_size(
+    task: Task, asked: Asked | None, batch_axis: Mapping[str, int] | None
+) -> Mapping[str, Array] | None:
+    """Samples of another height, width or length than the first: the data's own, else what the user asks for."""
+    found = task.other_example()
+    if found is None and asked:
+        return resized(task.example(), asked, batch_axis or {})
+    return found
+
+
+def _as_it_runs(
+    network: Network, example: Mapping[str, Array], batch_axis: Mapping[str, int] | None
+) -> Network:
+    """An ONNX file with the axes and the output shapes that it has when it runs."""
+    from compress.network.onnx_interface import as_it_runs
+
+    samples = matched(example, network.inputs)
+    return network.described_by(as_it_runs(network.to_onnx(), network.inputs, samples, batch_axis))
+
+
+def _is_onnx(model: str | Path | torch.nn.Module) -> bool:
+    """Whether a file says by itself which of its axes are open."""
+    return isinstance(model, str | Path) and sniff(Path(model)).format == "onnx"
+
+
+def kinds_of(network: Network, task: Task) -> tuple[OutputKind, ...]:
+    """What each output of a network holds, told from its graph and its outputs for a few calibration samples.
+
+    Args:
+        network: The network.
+        task: Its data, bound to its inputs.
+    """
+    return output_kinds(
+        network.outputs,
+        network.to_onnx(),
+        judged_examples(
+            lambda feeds: outputs_as_it_came(network, feeds), task, network.inputs, network.outputs
+        ),
+    )

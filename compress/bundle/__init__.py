@@ -1,0 +1,1 @@
+"""What is shipped: a directory with the build, its measurements, and programs that run it."""

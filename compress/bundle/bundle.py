@@ -1,0 +1,445 @@
+"""What is shipped: a directory that is written whole or not at all, and how it is read back.
+
+build/
+├── model.onnx         the artifact, the very file that was measured
+├── manifest.json      inputs, outputs, sha256 of every file, versions, target, session options, provenance
+├── recipe.toml        how it was made
+├── profile.json       its measurements, with the outcome of every evaluation sample
+├── candidates.jsonl   everything that was tried, with its measurements
+├── sample/            a batch and the outputs that the build gave for it
+├── run.py, run.cpp    programs that load the build in its runtime and run the sample
+├── selfcheck.py       checks files, outputs and time where the build is deployed; selfcheck.sh needs only trtexec
+├── SHA256SUMS         for `sha256sum -c`
+├── build.sh           for targets with TensorRT: the command that builds the engine on the board
+└── model.engine       where a board was at hand: the engine, for that board and TensorRT release alone
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from compress.core.closeable import Closing
+from compress.core.files import written_safely
+from compress.core.json_text import json_text
+from compress.core.own_directories import own_directory, remove_own
+from compress.core.tensor_spec import TensorSpec
+from compress.errors import BundleError, DataError, OutputError
+from compress.onnx_graph.files import copy_to, files_of, sha256_of
+from compress.recipe import Recipe
+from compress.records.profile import Profile
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from compress.backends.base import Artifact, Session
+    from compress.metrics.output_kinds import OutputKind
+
+#: Version of the layout and of manifest.json.
+SCHEMA = 1
+MANIFEST = "manifest.json"
+#: As sha256sum(1) writes and reads it: every file but itself. Its own hash stands for the whole bundle.
+SUMS = "SHA256SUMS"
+PROFILE = "profile.json"
+
+
+class Bundle(Closing):
+    """A bundle read back from disk; :meth:`run` needs neither torch nor onnx.
+
+    Attributes:
+        path: Its directory.
+        manifest: As in manifest.json.
+        artifact: The compiled build.
+        profile: Its measurements.
+        recipe: How it was made.
+        inputs: What :meth:`run` takes.
+        outputs: What it gives.
+    """
+
+    def __init__(self, path: Path, manifest: dict[str, Any], profile: Profile, recipe: Recipe) -> None:
+        from compress.backends.base import Artifact
+
+        self.path = path
+        self.manifest = manifest
+        self.profile = profile
+        self.recipe = recipe
+        self.inputs = tuple(TensorSpec.from_dict(entry) for entry in manifest["inputs"])
+        self.outputs = tuple(TensorSpec.from_dict(entry) for entry in manifest["outputs"])
+        entry = manifest["artifact"]
+        self.artifact: Artifact = Artifact(
+            path / entry["file"], entry["sha256"], entry["bytes"], entry["backend"], entry["options"]
+        )
+        self._session: Session | None = None
+
+    @property
+    def network(self) -> tuple[str, str] | None:
+        """Name of the network that it is a build of, and sha256 of the file it came from; None where not told."""
+        from compress.network.network import Origin
+
+        try:
+            origin = Origin(**self.manifest["network"])
+        except (KeyError, TypeError):
+            return None
+        return origin.name, origin.sha256
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The output that is the next value of each input that is carried from call to call; empty where none is."""
+        return dict(self.manifest.get("states", {}))
+
+    @property
+    def kinds(self) -> tuple[OutputKind, ...]:
+        """What its outputs hold, as they were judged; empty where the bundle does not tell."""
+        from compress.metrics.output_kinds import OutputKind
+
+        try:
+            return tuple(OutputKind(**entry) for entry in self.manifest["data"]["outputs"])
+        except (KeyError, TypeError):
+            return ()
+
+    def open(self) -> Session:
+        """A session of its own over the artifact; close it, or use it in a ``with``.
+
+        Raises:
+            UnavailableError: The back end is not installed here.
+        """
+        from compress.backends import load_backend
+
+        return load_backend(self.artifact.backend).open(self.artifact)
+
+    def run(
+        self, inputs: np.ndarray[Any, Any] | Mapping[str, np.ndarray[Any, Any]]
+    ) -> list[np.ndarray[Any, Any]]:
+        """Run one batch; the session is opened at the first call and kept.
+
+        Args:
+            inputs: One array per input name, or just the array where there is one input; shapes and dtypes as in
+                :attr:`inputs`.
+
+        Returns:
+            One array per entry of :attr:`outputs`.
+
+        Raises:
+            DataError: The inputs do not fit.
+            UnavailableError: The back end is not installed here.
+        """
+        if self._session is None:
+            self._session = self.open()
+        if not isinstance(inputs, Mapping):
+            if len(self.inputs) != 1:
+                names = ", ".join(spec.name for spec in self.inputs)
+                raise DataError(f"an array for each of {names}", "one array", "give a dictionary of arrays")
+            inputs = {self.inputs[0].name: inputs}
+        return self._session.run(inputs)
+
+    def stream(self, first: Mapping[str, np.ndarray[Any, Any]] | None = None) -> Stream:
+        """Calls one after the other, with the states carried from each to the next.
+
+        Args:
+            first: The first value of states that do not begin at zero, by their names.
+
+        Raises:
+            BundleError: The network carries no state.
+        """
+        if not self.states:
+            raise BundleError("a network that carries a state", "one without", "call run() of the bundle")
+        return Stream(self, first)
+
+    def close(self) -> None:
+        """Close the session that :meth:`run` opened."""
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+
+class Stream:
+    """A stream that runs through a bundle, frame by frame; several may run side by side as one batch.
+
+    Args:
+        bundle: Of a network that carries states; it keeps the session.
+        first: The first value of states that do not begin at zero.
+
+    Attributes:
+        outputs: What a call gives: the outputs that are no states.
+    """
+
+    def __init__(self, bundle: Bundle, first: Mapping[str, np.ndarray[Any, Any]] | None = None) -> None:
+        from compress.network.states import Carried
+
+        self._carried = Carried(bundle, bundle.states, first)
+        following = set(bundle.states.values())
+        self._answers = [at for at, spec in enumerate(bundle.outputs) if spec.name not in following]
+        self._inputs = [spec for spec in bundle.inputs if spec.name not in bundle.states]
+        self.outputs = tuple(bundle.outputs[at] for at in self._answers)
+
+    @property
+    def state(self) -> dict[str, np.ndarray[Any, Any]]:
+        """What the next call takes, by the state's name; empty before the first where states begin at zero."""
+        return self._carried.state
+
+    def __call__(
+        self, inputs: np.ndarray[Any, Any] | Mapping[str, np.ndarray[Any, Any]]
+    ) -> list[np.ndarray[Any, Any]]:
+        """Run the next frame.
+
+        Args:
+            inputs: One array for each input that is no state, or just the array where there is one such input.
+
+        Returns:
+            One array per entry of :attr:`outputs`.
+
+        Raises:
+            DataError: The inputs do not fit.
+        """
+        if not isinstance(inputs, Mapping):
+            if len(self._inputs) != 1:
+                names = ", ".join(spec.name for spec in self._inputs)
+                raise DataError(f"an array for each of {names}", "one array", "give a dictionary of arrays")
+            inputs = {self._inputs[0].name: inputs}
+        _, outputs = self._carried(inputs)
+        return [outputs[at] for at in self._answers]
+
+
+def load_bundle(path: str | os.PathLike[str]) -> Bundle:
+    """Read a bundle and check every file against its sha256, and the manifest and the profile against their schemas.
+
+    Raises:
+        BundleError: There is no bundle, it is damaged, or it is of a later version.
+    """
+    directory = Path(path)
+    manifest = _read_json(directory / MANIFEST)
+    try:
+        if manifest["schema"] > SCHEMA:
+            raise BundleError(
+                f"a bundle of schema {SCHEMA}",
+                f"schema {manifest['schema']} in {directory}",
+                "upgrade compress-toolkit",
+            )
+        for name, sha256 in manifest["files"].items():
+            _check_file(directory, name, sha256)
+        _check_file(directory, manifest["artifact"]["file"], manifest["artifact"]["sha256"])
+        _check_form(manifest, "manifest", directory / MANIFEST)
+        if covering(manifest) == SUMS:
+            _check_sums(directory, manifest["files"])
+        measured = _read_json(directory / PROFILE)
+        _check_form(measured, "profile", directory / PROFILE)
+        profile = Profile.from_dict(measured)
+        recipe = Recipe.from_file(directory / "recipe.toml")
+        return Bundle(directory, manifest, profile, recipe)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(
+            "a bundle written by compress optimize",
+            f"{directory}: {type(error).__name__} {error}",
+            "build it again",
+        ) from error
+
+
+def write_bundle(
+    out: Path,
+    artifact: Path,
+    manifest: Mapping[str, Any],
+    profile: Profile,
+    recipe: Recipe,
+    further: Mapping[str, str | bytes],
+) -> Path:
+    """Write a bundle beside ``out`` and move it there in one step.
+
+    Args:
+        out: The bundle's directory. A bundle that is there already is replaced; anything else is left alone.
+        artifact: The file that was measured; copied.
+        manifest: Everything but ``schema`` and ``files``, which are added.
+        profile: Its measurements.
+        recipe: How it was made.
+        further: Further files by name, which may be in a directory of the bundle. Those ending in ``.sh`` are made
+            executable.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        OutputError: ``out`` is something other than a bundle, or cannot be written.
+    """
+    check_replaceable(out)
+    with written_safely(out):
+        _write_whole(out, artifact, manifest, profile, recipe, further)
+    return out
+
+
+def _write_whole(
+    out: Path,
+    artifact: Path,
+    manifest: Mapping[str, Any],
+    profile: Profile,
+    recipe: Recipe,
+    further: Mapping[str, str | bytes],
+) -> None:
+    whole_out, place = out.resolve(), own_directory(beside(out, ".staging"))
+    staging, aside = place / "new", place / "replaced"
+    _return(aside, whole_out)  # an earlier run was killed while it replaced the bundle
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        copy_to(artifact, staging)
+        contents: dict[str, str | bytes] = {
+            PROFILE: json_text(profile.to_dict(), indent=1),
+            "recipe.toml": recipe.to_toml(),
+            **further,
+        }
+        for name, content in contents.items():
+            _write(staging / name, content)
+        whole = {
+            "schema": SCHEMA,
+            **manifest,
+            "files": {name: sha256_of(staging / name) for name in contents},
+        }
+        _write(staging / MANIFEST, json_text(whole, indent=2))
+        copied = (part.relative_to(artifact.parent).as_posix() for part in files_of(artifact))
+        sums = sorted([*contents, *copied, MANIFEST])
+        _write(staging / SUMS, "".join(f"{hash_of(staging / name)}  {name}\n" for name in sums))
+        _move_into_place(staging, whole_out, aside)
+    finally:
+        _return(aside, whole_out)
+        remove_own(place)
+
+
+def _write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    if path.suffix == ".sh":
+        path.chmod(0o755)
+
+
+def covering(manifest: Mapping[str, Any]) -> str:
+    """The file whose hash stands for all files of a bundle: SHA256SUMS, in bundles of a former version the manifest."""
+    return MANIFEST if SUMS in manifest["files"] else SUMS
+
+
+def hash_of(path: Path) -> str:
+    """The sha256 of one file, as sha256sum(1) takes it; ``sha256_of`` adds the weights that a graph keeps beside it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def beside(out: Path, ending: str) -> Path:
+    """The path at which the content of a directory is prepared, beside it, before it takes the directory's place.
+
+    Args:
+        out: The directory; links on the way to it are followed, so that both lie on one disk.
+        ending: Added to its name, such as ``.partial``.
+    """
+    whole = out.resolve()
+    return whole.with_name(whole.name + ending)
+
+
+def check_replaceable(out: Path) -> None:
+    """Make sure that a bundle may be written to ``out``.
+
+    Raises:
+        OutputError: It is a file, a directory that is neither empty nor a bundle, or one that cannot be moved aside.
+    """
+    whole = out.resolve()
+    if Path.cwd().is_relative_to(whole) or os.path.ismount(whole):
+        kind = "where a file system begins" if os.path.ismount(whole) else "which this command runs in"
+        raise OutputError(
+            "a directory that can be replaced as a whole",
+            f"{out}, {kind}",
+            "name a new directory: --out build",
+        )
+    if out.is_dir():
+        if _is_bundle(out) or not any(out.iterdir()):
+            return
+        raise OutputError(
+            "a new directory, or a bundle to replace", f"{out}: other files", "choose another --out"
+        )
+    if out.exists():
+        raise OutputError("a directory", f"{out}: a file", "choose another --out")
+
+
+def _is_bundle(directory: Path) -> bool:
+    """Whether a directory holds a bundle, be it damaged; other programs write a manifest.json too."""
+    try:
+        manifest = _read_json(directory / MANIFEST)
+    except BundleError:
+        return (directory / SUMS).is_file() and (directory / PROFILE).is_file()
+    return {"schema", "artifact", "files"} <= manifest.keys()
+
+
+def _move_into_place(staging: Path, out: Path, aside: Path) -> None:
+    # A directory cannot be replaced in one step: the old bundle steps aside, and returns if the new one cannot come.
+    if out.exists():
+        out.rename(aside)
+    staging.rename(out)
+
+
+def _return(aside: Path, out: Path) -> None:
+    """Put back the bundle that stepped aside for one that did not come."""
+    if aside.exists() and not out.exists():
+        aside.rename(out)
+
+
+def _check_file(directory: Path, name: str, sha256: str) -> None:
+    if not _inside(name):
+        raise BundleError(
+            "a file inside the bundle", f"'{name}' in {directory / MANIFEST}", "do not use this bundle"
+        )
+    path = directory / name
+    if not path.is_file():
+        raise BundleError(f"'{name}' in the bundle", f"no such file in {directory}", "copy or build it again")
+    if sha256_of(path) != sha256:
+        raise BundleError(f"{path} with sha256 {sha256[:12]}…", "another content", "copy or build it again")
+
+
+def _check_form(data: dict[str, Any], schema: str, path: Path) -> None:
+    from compress.records.schemas.checking import fault_in
+
+    fault = fault_in(data, schema)
+    if fault is not None:
+        raise BundleError(f"a {schema} written by compress", f"{path}: {fault}", "copy or build it again")
+
+
+def _check_sums(directory: Path, files: Mapping[str, str]) -> None:
+    """Make sure that the list for sha256sum holds the manifest as it is, and every file that the manifest names."""
+    try:
+        lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"'{SUMS}' in the bundle", f"{directory}: {error}", "copy or build it again"
+        ) from error
+    sums = {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+    missing = next((name for name in (MANIFEST, *files) if name not in sums), None)
+    if missing is not None:
+        raise BundleError(f"'{missing}' in {SUMS}", f"no such line in {directory}", "copy or build it again")
+    if hash_of(directory / MANIFEST) != sums[MANIFEST]:
+        path = directory / MANIFEST
+        raise BundleError(
+            f"{path} with sha256 {sums[MANIFEST][:12]}…", "another content", "copy or build it again"
+        )
+
+
+def _inside(name: str) -> bool:
+    """Whether a file's name stays in the bundle: plain, or in one directory of it."""
+    parts = PurePosixPath(name).parts
+    return (
+        "\\" not in name and 1 <= len(parts) <= 2 and not {"..", "/"} & set(parts) and "/".join(parts) == name
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise BundleError(
+            "a bundle (a directory with manifest.json)",
+            f"no {path}",
+            "give the directory compress optimize wrote",
+        ) from error
+    except (OSError, ValueError) as error:
+        raise BundleError("JSON written by compress", f"{path}: {error}", "copy or build it again") from error
+    if not isinstance(data, dict):
+        raise BundleError("a JSON object", f"{path}: {type(data).__name__}", "copy or build it again")
+    return data

@@ -1,0 +1,83 @@
+"""Profiles in files of their own: ``compress profile --out`` writes them, the gate reads them back.
+
+Such a file carries the sha256 of its own content, so that one that was edited by hand, cut short or merged badly is
+refused rather than compared with.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from compress.core.bounded_reading import read_text
+from compress.core.digests import SEAL, digest
+from compress.core.digests import sealed as sealed_content
+from compress.core.typed_records import check_types
+from compress.errors import BundleError
+from compress.records.profile import Profile
+
+_AGAIN = "record it again with compress profile --out"
+
+
+def sealed(profile: Profile) -> dict[str, Any]:
+    """The profile as JSON holds it, with the hash of its content."""
+    return sealed_content(profile.to_dict())
+
+
+def load_recorded(path: Path) -> Profile:
+    """Read a profile: one that carries its hash, or one in a bundle, whose manifest has it.
+
+    Raises:
+        BundleError: It is no profile, was changed after it was written, carries no hash, or contradicts itself.
+    """
+    try:
+        data = json.loads(read_text(path))
+        seal = data.pop(SEAL, None)
+        if seal is None:
+            _check_in_bundle(path)
+        elif seal != digest(data):
+            raise BundleError(
+                f"a profile with sha256 {str(seal)[:12]}…", f"another content in {path}", _AGAIN
+            )
+        profile = Profile.from_dict(data)
+        check_types(profile)
+    except (
+        OSError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
+        found = f"{path}: {type(error).__name__} {error}"
+        raise BundleError("a profile written by compress profile --out", found, _AGAIN) from error
+    check_consistent(profile, str(path))
+    return profile
+
+
+def check_consistent(profile: Profile, where: str) -> None:
+    """Make sure that the accuracy is that of the outcomes.
+
+    Raises:
+        BundleError: There are no outcomes, another number of them, or their mean is another.
+    """
+    accuracy, outcomes = profile.accuracy, profile.outcomes
+    if accuracy is None:
+        return
+    if not outcomes or len(outcomes) != accuracy.samples:
+        found = f"{len(outcomes)} in {where}"
+        raise BundleError(f"the outcomes of {accuracy.samples} samples", found, _AGAIN)
+    mean = math.fsum(outcomes) / len(outcomes)
+    wanted = accuracy.mean if accuracy.kept is None else accuracy.kept
+    if not math.isclose(mean, wanted, rel_tol=1e-6, abs_tol=1e-9):
+        raise BundleError(f"outcomes with the mean {wanted:g}", f"{mean:g} in {where}", _AGAIN)
+
+
+def _check_in_bundle(path: Path) -> None:
+    from compress.bundle.bundle import MANIFEST, load_bundle
+
+    if not (path.parent / MANIFEST).is_file() or path.name not in load_bundle(path.parent).manifest["files"]:
+        raise BundleError("a profile with its sha256", f"none in {path}", _AGAIN)

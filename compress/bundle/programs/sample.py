@@ -1,0 +1,160 @@
+"""A batch with the outputs that the shipped build gave for it, and how far another run of it may be from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from compress.backends.base import Session
+    from compress.core.tensor_spec import TensorSpec
+    from compress.data.task import Task
+
+Array = np.ndarray[Any, Any]
+
+#: Largest difference that is allowed, as a share of the largest value of an output. Other processors add in another
+#: order (fp32), GPUs multiply float32 in 10 bits of mantissa unless told otherwise (tf32: TensorRT's developer guide,
+#: "TF32 Inference Using CUDA"), and what lies between two steps of int8 may be rounded to the other one.
+SHARES: Mapping[str, float] = {"fp32": 1e-3, "tf32": 1e-2, "half": 2e-2, "int8": 5e-2}
+
+
+@dataclass(frozen=True)
+class Value:
+    """One input or output of a sample.
+
+    Attributes:
+        name: As the artifact knows it.
+        array: Its values.
+        file: Name inside the bundle; raw values in C order, little-endian.
+        tolerance: How far each value may be; None for an input.
+    """
+
+    name: str
+    array: Array
+    file: str
+    tolerance: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        found = {
+            "name": self.name,
+            "dtype": self.array.dtype.name,
+            "shape": list(self.array.shape),
+            "file": self.file,
+        }
+        return found if self.tolerance is None else {**found, "tolerance": self.tolerance}
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A batch and what the build answered.
+
+    Attributes:
+        inputs: One an input of the network, in its order.
+        outputs: One an output.
+        batch: Samples in it.
+        source: Where it comes from, in words.
+        share: That the tolerances are of each output's largest value.
+    """
+
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    batch: int
+    source: str
+    share: float
+
+    @property
+    def numeric(self) -> bool:
+        """Whether every value can be written raw; texts cannot."""
+        return all(value.array.dtype.kind in "fiub" for value in (*self.inputs, *self.outputs))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the manifest holds it."""
+        return {
+            "batch": self.batch,
+            "source": self.source,
+            "tolerance_share": self.share,
+            "inputs": [value.to_dict() for value in self.inputs],
+            "outputs": [value.to_dict() for value in self.outputs],
+        }
+
+    def files(self) -> dict[str, bytes]:
+        """The content of every file, by its name inside the bundle."""
+        return {
+            value.file: value.array.astype(value.array.dtype.newbyteorder("<")).tobytes()
+            for value in (*self.inputs, *self.outputs)
+        }
+
+
+def take_sample(session: Session, task: Task | None, share: float, narrow: bool = False) -> Sample:
+    """Run the first evaluation sample, or as many as a network of fixed batch takes.
+
+    Args:
+        session: Of the build that is shipped, where it is measured.
+        task: None takes seeded noise.
+        share: One of :data:`SHARES`.
+        narrow: Whether the runtime there has no int64: TensorRT before 10 reads it as int32.
+    """
+    from compress.profiling.latency import sample_feeds
+
+    feeds = sample_feeds(session, task)
+    answers = session.run(feeds)
+    first = session.inputs[0]
+    return Sample(
+        inputs=_values("input", session.inputs, [feeds[spec.name] for spec in session.inputs], None, narrow),
+        outputs=_values("output", session.outputs, answers, share, narrow),
+        batch=feeds[first.name].shape[first.batch_axis] if first.shape else 1,
+        source="seeded noise" if task is None else "the first of the evaluation data",
+        share=share,
+    )
+
+
+def share_of(artifact: Path, options: Mapping[str, Any], backend: str) -> float:
+    """The tolerance for a build, by what it computes in.
+
+    Args:
+        artifact: Its ONNX file.
+        options: Of its session.
+        backend: That runs it where it is deployed.
+    """
+    if artifact.suffix != ".onnx":
+        # A compiled program does not tell; floats of half precision are the widest of its kind.
+        return SHARES["half"]
+    import onnx
+
+    from compress.backends.providers import on_nvidia_gpu
+    from compress.onnx_graph.quantized import quantized_operator
+
+    model = onnx.load(artifact, load_external_data=False)
+    if quantized_operator(model) is not None:
+        return SHARES["int8"]
+    half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    if options.get("precision") == "bf16" or half & {each.data_type for each in model.graph.initializer}:
+        return SHARES["half"]
+    on_gpu = backend == "tensorrt" or on_nvidia_gpu(options.get("provider"))
+    return SHARES["tf32" if on_gpu else "fp32"]
+
+
+def _values(
+    kind: str, specs: tuple[TensorSpec, ...], arrays: list[Array], share: float | None, narrow: bool
+) -> tuple[Value, ...]:
+    found = []
+    for index, (spec, array) in enumerate(zip(specs, arrays, strict=True)):
+        kept = np.asarray(array)
+        if narrow and kept.dtype == np.int64:
+            kept = kept.astype(np.int32)
+        tolerance = None if share is None else share * _largest(kept)
+        found.append(Value(spec.name, kept, f"sample/{kind}-{index}.bin", tolerance))
+    return tuple(found)
+
+
+def _largest(array: Array) -> float:
+    """The largest finite magnitude of floats; 0 of integers, which are equal or wrong."""
+    if array.dtype.kind != "f":
+        return 0.0
+    magnitudes = np.abs(array[np.isfinite(array)].astype(np.float64))
+    return float(magnitudes.max(initial=0.0))

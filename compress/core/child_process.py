@@ -1,0 +1,214 @@
+"""Another process of this Python that answers one request after another: its crash, or its hunger, is an answer too.
+
+Whatever runs native code on what a stranger wrote, or on a build that nothing has run yet, asks one of these first.
+It imports what it needs once; after a crash, or where a limit ended it, the next request starts another.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    #: One batch, by input name.
+    Feeds = Mapping[str, np.ndarray[Any, Any]]
+
+#: A request may wait so many times its processor time for a processor, and so many seconds more.
+_WAITS, _AT_LEAST_S = 10, 60.0
+
+
+_kept: dict[str, OtherProcess] = {}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may take.
+
+    Attributes:
+        seconds: Of processor time, so that a busy machine changes nothing.
+        memory: Bytes beyond what the process holds when the request comes.
+    """
+
+    seconds: float
+    memory: int
+
+
+class EndedError(Exception):
+    """The other process ended without an answer; the message tells how, as ``it crashed with SIGSEGV``."""
+
+
+class OtherProcess:
+    """One other process.
+
+    Args:
+        code: What it runs; it has the root of this package as ``sys.argv[1]``, and calls :func:`serve`.
+    """
+
+    def __init__(self, code: str) -> None:
+        root = str(Path(__file__).resolve().parents[2])
+        self.owner = os.getpid()
+        self.process = subprocess.Popen(
+            # -P: nothing is imported from the working directory.
+            [sys.executable, "-P", "-c", code, root],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is this process's, which ends the other
+        )
+        atexit.register(self.close)
+
+    @property
+    def usable(self) -> bool:
+        """Whether it is this process's own, and runs."""
+        return self.owner == os.getpid() and self.process.poll() is None
+
+    def ask(self, request: Mapping[str, Any], limits: Limits | None = None) -> Any:
+        """What it answers.
+
+        Args:
+            request: Of what JSON holds.
+            limits: What answering may take; None for no limits.
+
+        Raises:
+            EndedError: It crashed, ended, or took more than the limits.
+        """
+        requests, answers = self.process.stdin, self.process.stdout
+        if requests is None or answers is None:
+            raise RuntimeError("a process without pipes")
+        whole = dict(request) if limits is None else {**request, "limits": asdict(limits)}
+        with contextlib.suppress(BrokenPipeError):
+            requests.write(json.dumps(whole).encode() + b"\n")
+            requests.flush()
+        if limits is not None and not _answers(answers.fileno(), _WAITS * limits.seconds + _AT_LEAST_S):
+            self.close()
+            raise EndedError(f"it took more than {limits.seconds:.0f} s")
+        line = answers.readline()
+        if line:
+            return json.loads(line)
+        code = self.process.wait()
+        self.close()
+        if code == -signal.SIGXCPU and limits is not None:
+            raise EndedError(f"it took more than {limits.seconds:.0f} s of processor time")
+        how = f"crashed with {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        raise EndedError(f"it {how}")
+
+    def close(self) -> None:
+        """End it; may be called twice."""
+        if self.owner != os.getpid():
+            return  # a fork's parent still needs it
+        atexit.unregister(self.close)
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+        self.process.wait()
+
+
+def kept(code: str) -> OtherProcess:
+    """The process that runs this code and answers one request after another; another one where it has ended.
+
+    It answers one at a time: where several threads may ask, they take turns.
+    """
+    running = _kept.get(code)
+    if running is None or not running.usable:
+        running = _kept[code] = OtherProcess(code)
+    return running
+
+
+@contextlib.contextmanager
+def stored(feeds: Feeds | None) -> Iterator[Path | None]:
+    """A batch in a file, for :func:`read_stored`; none where there is no batch, and of text, which such files lack."""
+    import numpy as np
+
+    if feeds is None or any(array.dtype.hasobject for array in feeds.values()):
+        yield None
+        return
+    with tempfile.TemporaryDirectory(prefix="compress-") as directory:
+        path = Path(directory) / "batch.npz"
+        # Not under the bare names: an input may be called as an argument of savez is.
+        np.savez(path, **{f"={name}": array for name, array in feeds.items()})  # type: ignore[arg-type]
+        yield path
+
+
+def read_stored(path: str | None) -> Feeds | None:
+    """The batch that :func:`stored` wrote; None where there was none."""
+    import numpy as np
+
+    if path is None:
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        return {name[1:]: array for name, array in arrays.items()}
+
+
+def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
+    """Answer each line of standard input with a line of JSON, in the other process.
+
+    Args:
+        answer: From the request to what JSON holds.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # runtimes print what they like
+    for line in sys.stdin:
+        request = json.loads(line)
+        _take(request.pop("limits", None))
+        told = answer(request)
+        _take(None)
+        answers.write(json.dumps(told) + "\n")
+        answers.flush()
+
+
+def _answers(pipe: int, seconds: float) -> bool:
+    """Whether something comes, or the pipe ends, within so many seconds."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        ready, _, _ = select.select([pipe], [], [], left)
+        if ready:
+            return True
+    return False
+
+
+def _take(limits: Mapping[str, float] | None) -> None:
+    """Let the system end this process beyond these limits; None lifts those that were set."""
+    try:
+        import resource
+    except ImportError:  # not on this system: the limit of waiting is left
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    processor, memory = (resource.getrlimit(each)[1] for each in (resource.RLIMIT_CPU, resource.RLIMIT_DATA))
+    if limits is None:
+        resource.setrlimit(resource.RLIMIT_CPU, (processor, processor))
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    until = math.ceil(used.ru_utime + used.ru_stime + limits["seconds"])
+    resource.setrlimit(resource.RLIMIT_CPU, (_within(until, processor), processor))
+    resource.setrlimit(resource.RLIMIT_DATA, (_within(_held() + int(limits["memory"]), memory), memory))
+
+
+def _within(wanted: int, hard: int) -> int:
+    return wanted if hard < 0 else min(wanted, hard)  # RLIM_INFINITY is -1
+
+
+def _held() -> int:
+    """Bytes of this process's own data; 0 where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmData:")[2].split()[0]) * 1024
+    return 0

@@ -1,0 +1,61 @@
+"""How this copy of compress was installed, and so how an extra of it is.
+
+The name of a distribution leads to whoever registered it, so it is told only to whom it led before.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from functools import cache
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+NAME = "compress-toolkit"
+
+
+def install_command(extra: str) -> str:
+    """What installs an extra of the running copy, for a shell.
+
+    Args:
+        extra: The name of an optional dependency group in pyproject.toml, such as ``openvino``.
+    """
+    clone = _clone()
+    if clone is not None:
+        here = f"pip install -e '.[{extra}]'"
+        return here if clone == Path.cwd() else f"cd {shlex.quote(str(clone))} && {here}"
+    origin = _origin()
+    if origin is None:
+        return f"pip install -e '.[{extra}]' in a clone of compress"
+    if not origin:
+        return f"pip install '{NAME}[{extra}]'"
+    return f"pip install {shlex.quote(f'{NAME}[{extra}] @ {_address(origin)}')}"
+
+
+@cache
+def _clone() -> Path | None:
+    """The checkout that this copy runs from; None where it runs from what was installed."""
+    top = Path(__file__).resolve().parents[2]
+    return top if (top / "pyproject.toml").is_file() else None
+
+
+@cache
+def _origin() -> dict[str, Any] | None:
+    """What pip recorded of the running copy: empty where it is from a package index, None where nothing is recorded."""
+    try:
+        found: Distribution = distribution(NAME)
+        if Path(str(found.locate_file("compress"))).resolve() != Path(__file__).resolve().parents[1]:
+            return None
+        told = found.read_text("direct_url.json")
+        origin: dict[str, Any] = {} if told is None else json.loads(told)
+    except (PackageNotFoundError, OSError, ValueError):
+        return None
+    return origin if isinstance(origin.get("url", ""), str) else None
+
+
+def _address(origin: dict[str, Any]) -> str:
+    control = origin.get("vcs_info")
+    if not isinstance(control, dict):
+        return str(origin["url"])
+    return f"{control.get('vcs', 'git')}+{origin['url']}@{control.get('commit_id', 'HEAD')}"

@@ -1,0 +1,121 @@
+"""Directories that compress makes beside a user's, and takes or deletes only where it made them itself.
+
+Each carries a mark that only this user's compress can write: a keyed hash of what the directory is on disk. A folder
+that happens to have the name, or comes with somebody's repository, has none, and is neither believed nor deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import hmac
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from compress.core.files import written_safely
+from compress.errors import OutputError
+
+#: The file that holds the mark.
+MARK = ".compress"
+
+
+def own_directory(path: Path) -> Path:
+    """Make a directory, or take one that this user's compress made before.
+
+    Args:
+        path: The directory; an empty one is taken too.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OutputError: Something else is there, or it cannot be made.
+    """
+    with written_safely(path):
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+        if not is_own(path):
+            if not _may_be_taken(path):
+                raise OutputError(
+                    "a directory that compress made, for what is not finished",
+                    f"{path}, which it did not make",
+                    "move it away, or choose another --out",
+                )
+            _mark(path)
+    return path
+
+
+@contextlib.contextmanager
+def kept_until_done(path: Path) -> Iterator[Path]:
+    """A directory of our own that stays when the block fails, unless there is nothing in it.
+
+    Args:
+        path: See :func:`own_directory`.
+    """
+    own_directory(path)
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            if {each.name for each in path.iterdir()} <= {MARK}:
+                remove_own(path)
+
+
+def is_own(path: Path) -> bool:
+    """Whether a directory is there, and carries the mark of this user's compress."""
+    try:
+        if not _is_users(path, stat.S_ISDIR) or not _is_users(path / MARK, stat.S_ISREG):
+            return False
+        return hmac.compare_digest((path / MARK).read_bytes().strip(), _mark_of(path))
+    except OSError:
+        return False
+
+
+def remove_own(path: Path) -> None:
+    """Delete a directory that compress made; anything else of that name stays."""
+    if is_own(path):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _may_be_taken(path: Path) -> bool:
+    return _is_users(path, stat.S_ISDIR) and not any(path.iterdir())
+
+
+def _is_users(path: Path, is_kind: Callable[[int], bool]) -> bool:
+    """Whether it is itself of a kind, and no link to one, and belongs to this user."""
+    found = path.lstat()
+    return is_kind(found.st_mode) and found.st_uid == os.geteuid()
+
+
+def _mark(path: Path) -> None:
+    scratch = path / f"{MARK}.{secrets.token_hex(4)}"
+    scratch.write_bytes(_mark_of(path) + b"\n")
+    scratch.replace(path / MARK)
+
+
+def _mark_of(path: Path) -> bytes:
+    """The number of a directory on its disk, under a key that nobody else has; a copy of it is another directory."""
+    return hmac.new(_key(), str(path.stat().st_ino).encode(), hashlib.sha256).hexdigest().encode()
+
+
+def _key() -> bytes:
+    """The user's key, made at the first use; empty where there is no place for it."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    path = Path(base) / "compress" / "key"
+    try:
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            scratch = path.with_name(f"key.{secrets.token_hex(4)}")
+            descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(secrets.token_bytes(32))
+            with contextlib.suppress(FileExistsError):
+                os.link(scratch, path)  # whoever comes first has made it
+            scratch.unlink()
+        return path.read_bytes()
+    except (OSError, RuntimeError):
+        return b""

@@ -1,0 +1,113 @@
+"""Data to evaluate builds on that are there already: the very samples they were measured on, else all of them.
+
+Nothing is calibrated here, so nothing needs to be set apart. A build that was calibrated on a part of this data was
+measured on the rest, and stays apart from what it was calibrated on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.data import Split, open_data
+from compress.data.opening import follow_reference
+from compress.data.splitting import MIN_TO_SPLIT, split_rows
+from compress.data.task import MetricChoice, Task, load_task
+from compress.errors import DataError
+
+
+@dataclass(frozen=True)
+class Measured:
+    """On which samples a build was measured.
+
+    Attributes:
+        data_sha256: Their hash.
+        calibration_samples: How many were wanted to calibrate on, where they were set apart of the same data.
+        seed: Of their choice.
+    """
+
+    data_sha256: str
+    calibration_samples: int = 512
+    seed: int = 0
+
+    @classmethod
+    def of_bundle(cls, data_sha256: str, manifest: Mapping[str, Any]) -> Measured:
+        """As a bundle's manifest tells how its data was divided."""
+        how = manifest.get("data", {}).get("split") or {}
+        return cls(data_sha256, int(how.get("calibration_samples", 512)), int(how.get("seed", 0)))
+
+
+def load_evaluation(
+    data: Any,
+    measured: Sequence[Measured] = (),
+    *,
+    metric: MetricChoice = None,
+    image_options: Mapping[str, Any] | None = None,
+    streams: bool = False,
+) -> tuple[Task, NDArray[np.int64] | None]:
+    """Read data to evaluate on.
+
+    Args:
+        data: Of any kind that :func:`compress.data.open_data` opens; or a Task.
+        measured: Of the builds that are evaluated, as far as it is known.
+        metric: See :func:`compress.data.task.load_task`.
+        image_options: See :func:`compress.data.task.load_task`.
+        streams: See :func:`compress.data.task.load_task`.
+
+    Returns:
+        The task; and which of the samples it evaluates on, ascending, or None for a Task.
+
+    Raises:
+        DataError: The data cannot be read.
+        MetricError: The metric is unknown or needs other targets.
+    """
+    given = follow_reference(data)
+    if isinstance(given, Task):
+        return load_task(given, metric=metric, streams=streams), None
+    split = open_data(given, image_options, data if given is not data else None)
+    how, rows = _apart(split, measured)
+    if how is None:
+        return load_task(
+            split, metric=metric, image_options=image_options, calibrates=False, streams=streams
+        ), rows
+    task = load_task(
+        split,
+        metric=metric,
+        image_options=image_options,
+        calibration_samples=how.calibration_samples,
+        seed=how.seed,
+        streams=streams,
+    )
+    return task, rows
+
+
+def left_out_note(task: Task) -> str | None:
+    """A sentence for a person about the samples that are not evaluated on; None where all are.
+
+    Args:
+        task: As :func:`load_evaluation` gives it.
+    """
+    if task.provenance.get("split", {}).get("calibration_from") != "evaluation data":
+        return None
+    kept, apart = len(task.evaluation), len(task.calibration)
+    return f"accuracy on {kept} of {kept + apart} samples: the build was calibrated on the other {apart}"
+
+
+def _apart(split: Split, measured: Sequence[Measured]) -> tuple[Measured | None, NDArray[np.int64]]:
+    """How samples are set apart so that the rest is what a build was measured on, and that rest; None for all."""
+    every = np.arange(len(split), dtype=np.int64)
+    for each in measured:
+        if len(split) < MIN_TO_SPLIT or each.data_sha256 == split.sha256:
+            continue
+        content = [digest.inputs for digest in split.digests]
+        try:
+            _, rest = split_rows(content, each.calibration_samples, each.seed)
+        except DataError:  # samples that are all equal
+            continue
+        if split.take(rest).sha256 == each.data_sha256:
+            return each, rest
+    return None, every

@@ -1,0 +1,452 @@
+"""What a network is for: the data it is judged by, the data it may learn from, and what 'accuracy' means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.core.code_identity import code_sha256
+from compress.core.suggestions import closest
+from compress.core.tensor_spec import TensorSpec, with_length
+from compress.data import Batch, DetectionOptions, ImageOptions, Split, open_data
+from compress.data.binding import bind_split
+from compress.data.images import ImageFiles
+from compress.data.opening import follow_reference
+from compress.data.split import Array
+from compress.data.splitting import MIN_EVALUATION, choose_rows, rows_shared, split_rows
+from compress.errors import DataError, MetricError
+from compress.metrics import Metric, load_metric
+from compress.metrics.output_kinds import KINDS, OutputKind, output_kinds
+from compress.metrics.selection import ByOutput, select
+
+if TYPE_CHECKING:
+    from compress.network.states import Streams
+
+#: A metric's name, a function, a metric, or one of these for each of several outputs; None chooses by the targets.
+MetricChoice = str | Callable[..., Any] | Metric | Mapping[str, "str | Callable[..., Any] | Metric"] | None
+
+
+#: Samples whose shapes are compared, to see whether they differ.
+_LOOKED_AT = 64
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data and metric.
+
+    Attributes:
+        evaluation: What accuracy is measured on; at least two samples.
+        calibration: What value ranges are measured on; no sample of it is in ``evaluation``.
+        training: What techniques may train on; None where there is nothing.
+        metric: What 'accuracy' means; once the task is bound, on the outputs that it reads.
+        provenance: Where the data is from and how it was divided, as JSON holds it; goes into the manifest.
+        classes: Names of the classes, label by label, where they are known.
+        by_output: What the caller names for single outputs, by their names: a kind, or a metric.
+        further: Metrics of the outputs that ``metric`` does not read; empty until the task is bound.
+        kinds: What each output holds; empty until the task is bound.
+        detections: How a detector's outputs are read; None where nothing says that the network is one.
+        streams: How the network carries a state from call to call; a sample is a whole stream then. None where it
+            carries none.
+        single: The same task one call at a time, for what looks at calls alone; None where that is this task itself.
+    """
+
+    evaluation: Split
+    calibration: Split
+    training: Split | None
+    metric: Metric
+    provenance: dict[str, Any]
+    classes: tuple[str, ...] | None = None
+    by_output: ByOutput = field(default_factory=dict)
+    further: tuple[Metric, ...] = ()
+    kinds: tuple[OutputKind, ...] = ()
+    detections: DetectionOptions | None = None
+    streams: Streams | None = None
+    single: Task | None = None
+
+    @property
+    def calls(self) -> Task:
+        """The task one call at a time: what calibrates, trains, traces and is timed.
+
+        Where a state is carried, its samples are frames with the state that the original has there.
+        """
+        return self.single or self
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Every metric that a network is judged by; the one with the worst drop decides."""
+        return (self.metric, *self.further)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What measurements depend on, as JSON holds it: all samples, and the code that judges outputs."""
+        return {
+            **self.provenance,
+            "metrics": self.metrics_sha256,
+            "kinds": [str(kind) for kind in self.kinds],
+            "training_sha256": None if self.training is None else self.training.sha256,
+            "states": {} if self.streams is None else dict(self.streams.pairs),
+        }
+
+    @property
+    def metrics_sha256(self) -> str:
+        """A hash of the code of every metric, the user's own included."""
+        return code_sha256([(each.name, each.per_sample, each.over_data) for each in self.metrics])
+
+    def example(self, size: int = 2) -> dict[str, Array]:
+        """The first ``size`` calibration samples by input name, repeated where there are fewer."""
+        return self._first(size).inputs
+
+    def samples(self, size: int = 2) -> dict[str, Array]:
+        """As :meth:`example`, with samples along axis 0, whichever axis the network takes them along."""
+        batch = self._first(size)
+        return {name: np.moveaxis(array, batch.axes.get(name, 0), 0) for name, array in batch.inputs.items()}
+
+    def _first(self, size: int) -> Batch:
+        calibration = self.calls.calibration
+        return next(calibration.take(np.arange(size) % len(calibration)).batches(size))
+
+    def other_example(self) -> dict[str, Array] | None:
+        """A sample of another shape than :meth:`example`'s, by input name; None where the samples are alike.
+
+        It differs along every axis that any of them differs in: where none does, it is the first that differs, with its
+        values repeated or left out.
+        """
+        calibration = self.calls.calibration
+        first: dict[str, tuple[int, ...]] = {}
+        other: dict[str, Array] = {}
+        own: dict[tuple[str, int], int] = {}  # sizes of ``other`` that differ from the first sample's
+        seen: dict[tuple[str, int], int] = {}  # of any
+        looked = np.arange(min(len(calibration), _LOOKED_AT))
+        for batch in calibration.take(looked).batches(_LOOKED_AT):
+            first = first or {name: array.shape[1:] for name, array in batch.inputs.items()}
+            differs = {
+                (name, axis): size
+                for name, array in batch.inputs.items()
+                for axis, size in enumerate(array.shape[1:], start=1)
+                if size != first[name][axis - 1]
+            }
+            seen = differs | seen
+            if len(differs) > len(own):
+                other, own = dict(batch.rows(slice(1)).inputs), differs
+        for (name, axis), size in seen.items():
+            if (name, axis) not in own:
+                other[name] = with_length(other[name], axis, size)
+        return other or None
+
+    def bind(
+        self,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        kinds: Sequence[OutputKind] | None = None,
+    ) -> Task:
+        """The same task under the network's input names and dtypes, with metrics for its outputs.
+
+        A single input is renamed; float and integer widths are adapted where no value is lost but a float's
+        rounding. Nothing is scaled, and integers never become floats.
+
+        Args:
+            inputs: The network's inputs.
+            outputs: The network's outputs.
+            kinds: What each output holds; None tells it by names and types alone.
+
+        Raises:
+            DataError: Names, shapes, dtypes or labels do not fit the network.
+            MetricError: The metric says nothing about such outputs.
+        """
+        kinds = output_kinds(outputs, None) if kinds is None else kinds
+        streams = self.streams is not None
+        metric, *further = select(self.metric, self.by_output, outputs, kinds, streams=streams)
+        roles = {"evaluation": self.evaluation, "calibration": self.calibration, "training": self.training}
+        given = {role: split for role, split in roles.items() if split is not None}
+        if metric.class_labels and not streams:
+            for role, split in given.items():
+                _check_labels(split, next(spec for spec in outputs if spec.name in metric.outputs), role)
+        bound = {role: bind_split(split, inputs, f"{role} data") for role, split in given.items()}
+        return replace(
+            self,
+            metric=metric,
+            further=tuple(further),
+            kinds=tuple(kinds),
+            evaluation=bound["evaluation"],
+            calibration=bound["calibration"],
+            training=bound.get("training"),
+        )
+
+
+def load_task(
+    data: Any,
+    *,
+    metric: MetricChoice = None,
+    train_data: Any = None,
+    calibration_data: Any = None,
+    calibration_samples: int = 512,
+    seed: int = 0,
+    image_options: Mapping[str, Any] | ImageOptions | None = None,
+    detections: Mapping[str, Any] | None = None,
+    calibrates: bool = True,
+    streams: bool = False,
+) -> Task:
+    """Read data, set calibration samples apart, and choose the metric.
+
+    Args:
+        data: Evaluation data, of any kind that :func:`compress.data.open_data` opens; or a Task.
+        metric: See :func:`compress.metrics.load_metric`. None chooses by the targets: top-1 for class labels,
+            mean-error for floats, map for boxes, miou for class maps, agreement with the original network where there
+            are none. A mapping names a metric, or one of :data:`compress.metrics.output_kinds.KINDS`, for outputs by
+            their names; under ``""`` it may hold the metric of the targets.
+        train_data: Data to train on, of any kind.
+        calibration_data: Data to calibrate on. None takes samples of ``train_data``, or where there is none sets
+            at most a quarter of ``data`` apart. Samples that evaluation has too are left out.
+        calibration_samples: How many samples to calibrate on, at most; from 1.
+        seed: Of the choice of these samples, from 0; recorded.
+        image_options: How images are prepared; wins over the ``compress-data.toml`` in their folder.
+        detections: How a detector's outputs are read, by the keys of :class:`compress.data.DetectionOptions`; each wins
+            over the table ``[detections]`` of ``compress-data.toml``.
+        calibrates: Whether anything is calibrated. Where nothing is, none of ``data`` is set apart, and calibration
+            samples are those of the evaluation, to look at.
+        streams: Whether each sample is a stream of frames, for a network that carries a state from call to call; then
+            targets may be those of every frame, ``(streams, frames, …)``.
+
+    Raises:
+        DataError: Data is missing, damaged or too little, or calibration and evaluation are the same samples.
+        MetricError: The metric is unknown or needs other targets.
+        UnavailableError: Images, and Pillow is not installed.
+    """
+    if calibration_samples < 1 or seed < 0:
+        found = f"{calibration_samples} calibration samples, seed {seed}"
+        raise DataError("at least 1 calibration sample and a seed from 0", found, "correct them")
+    given = follow_reference(data)
+    reference = data if given is not data else None
+    if isinstance(given, Task):
+        if train_data is not None or calibration_data is not None:
+            raise DataError("a Task alone", "a Task and other data with it", "put all data into the Task")
+        return _completed(given, metric, detections, streams)
+
+    evaluation = open_data(given, image_options, reference)
+    training = None if train_data is None else open_data(train_data, image_options)
+    if calibration_data is not None:
+        pool, taken_from = open_data(calibration_data, image_options), "calibration data"
+    elif training is not None:
+        pool, taken_from = training, "training data"
+    else:
+        pool, taken_from = evaluation, "evaluation data"
+    _check_image_options(image_options, (evaluation, pool))
+
+    how: dict[str, Any] = {
+        "calibration_from": taken_from,
+        "calibration_samples": calibration_samples,
+        "seed": seed,
+    }
+    if not calibrates:
+        _check_enough(evaluation)
+        calibration, how["calibration_from"] = evaluation, None
+    elif pool is evaluation:
+        content = [digest.inputs for digest in evaluation.digests]
+        rows, rest = split_rows(content, calibration_samples, seed)
+        calibration, evaluation = pool.take(rows), pool.take(rest)
+    else:
+        _check_enough(evaluation)
+        calibration = pool.take(choose_rows(len(pool), calibration_samples, seed))
+        calibration, how["left_out_of_calibration"] = _without_shared(calibration, evaluation, taken_from)
+
+    whole, by_output = _divided(metric)
+    how_found = _detections_for(evaluation, detections)
+    chosen = _metric_for(evaluation, whole, by_output, how_found, streams)
+    provenance = _describe(evaluation, calibration, training) | {"split": how, "metric": chosen.name}
+    if by_output:
+        named = {name: each if isinstance(each, str) else each.name for name, each in by_output.items()}
+        provenance["metric_of_outputs"] = named
+    if how_found is not None:
+        provenance["detections"] = json.loads(json.dumps(asdict(how_found)))
+    return Task(
+        evaluation,
+        calibration,
+        training,
+        chosen,
+        provenance,
+        evaluation.classes,
+        by_output,
+        detections=how_found,
+    )
+
+
+def _divided(metric: MetricChoice) -> tuple[str | Callable[..., Any] | Metric | None, ByOutput]:
+    """The metric of the targets, and what is named for single outputs."""
+    if not isinstance(metric, Mapping):
+        return metric, {}
+    by_output = {name: _named(each) for name, each in metric.items() if name}
+    return metric.get(""), by_output
+
+
+def _named(given: str | Callable[..., Any] | Metric) -> str | Metric:
+    """What an output holds, or a metric for it."""
+    if isinstance(given, str) and given in KINDS:
+        return given
+    try:
+        return load_metric(given)
+    except MetricError as error:
+        near = closest(given, KINDS) if isinstance(given, str) else ""
+        if not near:
+            raise
+        raise MetricError(error.wanted, error.found, near) from error
+
+
+def _completed(task: Task, metric: MetricChoice, detections: Mapping[str, Any] | None, streams: bool) -> Task:
+    """A Task that the caller made, checked as one of ours would be."""
+    _check_enough(task.evaluation)
+    shared = rows_shared(task.calibration, task.evaluation)
+    if len(shared):
+        found = f"{len(shared)} of {len(task.calibration)} calibration samples in both"
+        raise DataError(
+            "calibration data apart from evaluation data", found, "take them out of one of the two"
+        )
+    whole, by_output = _divided(metric)
+    how_found = _detections_for(task.evaluation, detections) if detections else task.detections
+    given = task.metric if whole is None else whole
+    chosen = _metric_for(task.evaluation, given, by_output, how_found, streams)
+    provenance = _describe(task.evaluation, task.calibration, task.training) | task.provenance
+    by_output = by_output or task.by_output
+    provenance["metric"] = chosen.name
+    return replace(task, metric=chosen, by_output=by_output, provenance=provenance, detections=how_found)
+
+
+def _check_enough(evaluation: Split) -> None:
+    if len(evaluation) < MIN_EVALUATION:
+        raise DataError(
+            f"at least {MIN_EVALUATION} evaluation samples", str(len(evaluation)), "give more data"
+        )
+
+
+def _check_image_options(options: Mapping[str, Any] | ImageOptions | None, splits: tuple[Split, ...]) -> None:
+    given = (
+        options
+        if isinstance(options, ImageOptions)
+        else any(value is not None for value in (options or {}).values())
+    )
+    if given and not any(isinstance(split, ImageFiles) for split in splits):
+        raise DataError(
+            "a folder of images, for the image options", "data of another kind", "leave the options out"
+        )
+
+
+def _without_shared(calibration: Split, evaluation: Split, taken_from: str) -> tuple[Split, int]:
+    shared = rows_shared(calibration, evaluation)
+    if not len(shared):
+        return calibration, 0
+    if len(shared) == len(calibration):
+        found = f"{taken_from} whose samples are all in the evaluation data too"
+        raise DataError(
+            "samples to calibrate on that are not evaluated on", found, "give other data, or only one set"
+        )
+    kept = np.setdiff1d(np.arange(len(calibration)), shared)
+    return calibration.take(kept), len(shared)
+
+
+def _detections_for(evaluation: Split, given: Mapping[str, Any] | None) -> DetectionOptions | None:
+    """How a detector's outputs are read: what is given, then what lies beside the data, then what the data shows."""
+    told = {**evaluation.detections, **(given or {})}
+    first = next(evaluation.batches(1))
+    if not told and not _holds_boxes(first.targets):
+        return None
+    options = DetectionOptions.of(told)
+    size = options.size if options.size is not None else _image_size(first.inputs)
+    return replace(
+        options, size=size, classes=None if evaluation.classes is None else len(evaluation.classes)
+    )
+
+
+def _image_size(inputs: Mapping[str, Array]) -> tuple[int, int] | None:
+    """(height, width) of the only input that holds images; None where there is none, or several."""
+    images = [array.shape[1:] for array in inputs.values() if array.ndim == 4]
+    if len(images) != 1:
+        return None
+    first, middle, last = images[0]
+    return (middle, last) if first <= last else (first, middle)
+
+
+def _holds_boxes(targets: Array | None) -> bool:
+    return targets is not None and targets.dtype == object
+
+
+def _default_metric(evaluation: Split, targets: Array | None, streams: bool) -> str:
+    if targets is None:
+        return "agreement"
+    if _holds_boxes(targets):
+        return "map"
+    if evaluation.labels is not None or (streams and targets.dtype.kind == "i" and targets.ndim == 2):
+        return "top-1"
+    if targets.dtype.kind == "f":
+        return "mean-error"
+    if targets.ndim >= 3:
+        return "miou"
+    shape = [len(evaluation), *targets.shape[1:]]
+    todo = "f1 or auc for several labels at once, wer or cer for sequences, or give package.module:callable"
+    raise MetricError("a metric's name", f"integer targets of shape {shape}", todo)
+
+
+def _metric_for(
+    evaluation: Split,
+    metric: str | Callable[..., Any] | Metric | None,
+    by_output: ByOutput,
+    detections: DetectionOptions | None,
+    streams: bool,
+) -> Metric:
+    """The metric asked for, or the one that fits the targets, checked against them."""
+    targets = next(evaluation.batches(1)).targets
+    if metric is None and any(isinstance(each, Metric) for each in by_output.values()):
+        metric = "agreement"  # the targets are those of the outputs that a metric is named for
+    if metric is None:
+        metric = _default_metric(evaluation, targets, streams)
+    chosen = load_metric(metric, detections)
+    if targets is None and chosen.unlabelled is not None:
+        chosen = chosen.unlabelled
+    for each in (chosen, *(named for named in by_output.values() if isinstance(named, Metric))):
+        if each.needs == "labels" and targets is None:
+            raise MetricError(
+                f"targets for {each.name}", "data without y", "add y, or use the metric 'agreement'"
+            )
+    of_frames = streams and targets is not None and targets.dtype.kind == "i" and targets.ndim == 2
+    if chosen.class_labels and evaluation.labels is None and targets is not None and not of_frames:
+        found = f"y: {targets.dtype}[{', '.join(map(str, (len(evaluation), *targets.shape[1:])))}]"
+        todo = (
+            "save class numbers: y.astype('int64')"
+            if targets.ndim == 1
+            else "save class numbers: y.argmax(1)"
+        )
+        raise MetricError(f"class labels for {chosen.name}, one integer a sample", found, todo)
+    return chosen
+
+
+def _check_labels(split: Split, scores: TensorSpec, role: str) -> None:
+    """Labels against the classes that the network scores, ``(n, classes)``."""
+    classes = scores.sample_shape[0] if scores.sample_shape else None
+    if split.labels is None or not isinstance(classes, int):
+        return
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"labels from 0 to {classes - 1}, for the {classes} classes of output '{scores.name}'",
+            f"labels from {low} to {high} in the {role} data",
+            "number the classes as the network was trained",
+        )
+    if split.classes is not None and len(split.classes) != classes:
+        raise DataError(
+            f"a folder for each of the {classes} classes of output '{scores.name}'",
+            f"{len(split.classes)} class folders in the {role} data",
+            "labels follow the folders' order: give all classes, or package.module:callable that numbers them",
+        )
+
+
+def _describe(evaluation: Split, calibration: Split, training: Split | None) -> dict[str, Any]:
+    """As JSON holds it. Training data is not hashed here: it may be large, and nothing is judged by it."""
+    described: dict[str, Any] = {
+        "evaluation": {**evaluation.origin, "samples": len(evaluation), "sha256": evaluation.sha256},
+        "calibration": {**calibration.origin, "samples": len(calibration), "sha256": calibration.sha256},
+        "training": None if training is None else {**training.origin, "samples": len(training)},
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    return plain

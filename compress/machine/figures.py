@@ -1,0 +1,151 @@
+"""A target's figures, taken from this machine, in the form that a target's file has them.
+
+Peaks of a processor are derived, not measured: cores × frequency × operations per cycle, where the fp32
+rate follows from the width of its fused multiply-add and the others are multiples of it. A GPU takes the
+figures of the known board that it is, or else that it resembles most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from compress.machine.machine import Cpu, Gpu
+
+#: fp32 operations per cycle and core: two units, so many lanes, a multiply and an add.
+_FP32_PER_CYCLE = {"avx512f": 64, "avx2": 32, "asimd": 16}
+_FP32_PER_CYCLE_ELSE = 8
+
+#: What an instruction does per cycle, as a multiple of the core's own fp32 rate; the first present counts.
+#: A tile unit is one per core, 1024 int8 or 512 bf16 multiply-adds a cycle.
+_INT8_RATE = {"amx_int8": 32.0, "avx512_vnni": 4.0, "avx_vnni": 4.0, "i8mm": 8.0, "asimddp": 4.0}
+#: Multiply, widen, add: three instructions where the dot product is one.
+_INT8_RATE_ELSE = 4 / 3
+_FP16_RATE = {"avx512_fp16": 2.0, "asimdhp": 2.0}
+_BF16_RATE = {"amx_bf16": 16.0, "avx512_bf16": 2.0, "bf16": 4.0}
+
+_ASSUMED_GHZ = 2.0
+_ASSUMED_MEMORY_GB = 4.0
+#: One core alone sustains about this much; the sum is limited by the memory's channels.
+_BANDWIDTH_PER_CORE_GB_S = 10.0
+_BANDWIDTH_AT_MOST_GB_S = 100.0
+
+_VNNI = ("avx512_vnni", "avx_vnni")
+
+
+def cpu_figures(cpu: Cpu) -> dict[str, Any]:
+    """What the file of the target ``cpu`` leaves to this machine."""
+    ghz = cpu.frequency_ghz or _ASSUMED_GHZ
+    stated = f"{ghz:g} GHz" if cpu.frequency_ghz else f"an assumed {ghz:g} GHz"
+    per_cycle = _rate(cpu, _FP32_PER_CYCLE) or _FP32_PER_CYCLE_ELSE
+    fp32 = cpu.cores * ghz * per_cycle / 1e3
+    rates = {
+        "fp32_tflops": 1.0,
+        "fp16_tflops": _rate(cpu, _FP16_RATE),
+        "bf16_tflops": _rate(cpu, _BF16_RATE),
+        "int8_tops": _rate(cpu, _INT8_RATE) or _INT8_RATE_ELSE,
+    }
+    peaks = {name: round(fp32 * rate, 4) for name, rate in rates.items() if rate}
+    bandwidth = min(cpu.cores * _BANDWIDTH_PER_CORE_GB_S, _BANDWIDTH_AT_MOST_GB_S)
+    memory_source = "asked of this machine" if cpu.memory_gb else "assumed: this system does not tell"
+    return {
+        "description": f"This machine's processor: {cpu.model}, {_count(cpu.cores, 'core')}.",
+        "cores": cpu.cores,
+        "isa": cpu.isa,
+        "memory_gb": cpu.memory_gb or _ASSUMED_MEMORY_GB,
+        "bandwidth_gb_s": bandwidth,
+        "peaks": peaks,
+        "quantization": quantization(cpu),
+        "further_backends": further_backends(cpu),
+        "source": {
+            "default": f"derived from {_count(cpu.cores, 'core')} at {stated} and the instruction set",
+            "memory_gb": memory_source,
+            "quantization": "the instruction set, by ONNX Runtime's documentation on quantization",
+            "bandwidth_gb_s": f"assumed: {_BANDWIDTH_PER_CORE_GB_S:g} GB/s a core, "
+            f"{_BANDWIDTH_AT_MOST_GB_S:g} at most",
+        },
+        "estimated": ("bandwidth_gb_s", *peaks, *(() if cpu.memory_gb else ("memory_gb",))),
+    }
+
+
+def quantization(cpu: Cpu) -> dict[str, Any]:
+    """The int8 flavour that ONNX Runtime runs fastest on this processor without losing sums.
+
+    x86 multiplies unsigned by signed bytes. Without VNNI the products are added in pairs to 16 bits and saturate,
+    so the weights get seven bits (ONNX Runtime's documentation on quantization, "Data type selection"). On 64-bit
+    Arm its kernels for symmetric weights take signed activations.
+    """
+    arm = cpu.architecture == "aarch64"
+    return {
+        "activation": "int8" if arm else "uint8",
+        "weight": "int8",
+        "symmetric": False,
+        "per_channel": True,
+        "reduce_range": not arm and not any(flag in cpu.isa for flag in _VNNI),
+        "quantize_bias": True,
+    }
+
+
+def further_backends(cpu: Cpu) -> dict[str, Any]:
+    """OpenVINO on x86, its strongest ground; bf16 where the processor multiplies it, in OpenVINO's own kernels.
+
+    Its int8 takes what ONNX Runtime's does, except that the bias stays float: its kernels add that in fp32.
+    """
+    if cpu.architecture != "x86_64":
+        return {}
+    bf16 = ("bf16",) if any(flag in cpu.isa for flag in _BF16_RATE) else ()
+    flavour = {**quantization(cpu), "quantize_bias": False}
+    return {"openvino": {"precisions": ("fp32", *bf16, "int8"), "quantization": flavour}}
+
+
+def cuda_figures(gpu: Gpu, memory_gb: float, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the file of the target ``cuda`` leaves to this machine.
+
+    Args:
+        gpu: This machine's.
+        memory_gb: What it can use.
+        known: The tables of the known boards with an NVIDIA GPU, by name.
+    """
+    words = set(gpu.name.casefold().replace("-", " ").split())
+
+    def likeness(name: str) -> tuple[bool, float, float]:
+        board = known[name]
+        capability = abs(_capability(board["compute_capability"]) - _capability(gpu.compute_capability))
+        return name.split("-")[0] in words, -capability, -abs(board["memory_gb"] - memory_gb)
+
+    model = max(sorted(known), key=likeness)
+    board = known[model]
+    is_model = likeness(model)[0]
+    resemblance = "this GPU" if is_model else f"the known board most like {gpu.name}"
+    taken = ("bandwidth_gb_s", *board["peaks"])
+    bf16 = ("bf16",) if "bf16_tflops" in board["peaks"] else ()
+    return {
+        "description": f"This machine's GPU: {gpu.name}, driver {gpu.driver}.",
+        "compute_capability": gpu.compute_capability,
+        "memory_gb": memory_gb,
+        "bandwidth_gb_s": board["bandwidth_gb_s"],
+        "peaks": board["peaks"],
+        "sparsity_2_4": _capability(gpu.compute_capability) >= _capability("8.0"),
+        "further_backends": {"torch-tensorrt": {"precisions": ("fp32", "fp16", *bf16)}},
+        "source": {
+            "default": f"the target {model}, {resemblance}",
+            "memory_gb": "asked of this machine",
+        },
+        "estimated": tuple(board.get("estimated", ())) if is_model else taken,
+    }
+
+
+def _rate(cpu: Cpu, rates: Mapping[str, float]) -> float | None:
+    return next((rate for flag, rate in rates.items() if flag in cpu.isa), None)
+
+
+def _capability(text: str) -> float:
+    """``8.7`` as a number; unknown ones are older than any."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

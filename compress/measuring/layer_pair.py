@@ -1,0 +1,115 @@
+"""Whether another form of one layer is faster than the layer on the target; an estimate decides nothing.
+
+One pair is decided, by interleaved calls and with an interval; another form may be any graph, and a whole network too.
+What a layer takes at many widths is :mod:`compress.pruning.latency_table`'s, from a single call of all of them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.backends.base import Artifact
+from compress.hosts.base import Build, Reference
+from compress.records.profile import Source
+
+if TYPE_CHECKING:
+    import onnx
+
+    from compress.hosts.base import Host
+    from compress.target.target import Target
+
+#: Of timing a pair: a gain that takes longer to see is none worth having.
+_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class LayerPair:
+    """A layer and another form of it, timed beside each other.
+
+    Attributes:
+        source: ``measured`` on the target, or ``estimated``.
+        batch: Samples in a call.
+        ms: Median of the other form alone, milliseconds.
+        ratio: Its time over the layer's.
+        interval: Of the ratio, at 95 %; None where it is estimated.
+    """
+
+    source: Source
+    batch: int
+    ms: float
+    ratio: float
+    interval: tuple[float, float] | None
+
+    @property
+    def faster(self) -> bool:
+        """Whether the other form was measured to be faster, beyond noise."""
+        return self.interval is not None and self.interval[1] < 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {
+            "source": self.source,
+            "batch": self.batch,
+            "ms": self.ms,
+            "ratio": self.ratio,
+            "interval": None if self.interval is None else list(self.interval),
+        }
+
+
+def layer_host(host: Host | None, target: Target) -> AbstractContextManager[Host]:
+    """Where single layers are timed: on this machine more briefly than whole builds; elsewhere as those are.
+
+    Args:
+        host: Where builds are timed; it is left open. None opens what the target says.
+        target: What they are for.
+    """
+    from compress.hosts import connect
+
+    return connect(target, _SECONDS) if host is None or target.here else nullcontext(host)
+
+
+def time_pair(
+    layer: onnx.ModelProto,
+    other: onnx.ModelProto,
+    host: Host,
+    target: Target,
+    threads: int | None = None,
+) -> LayerPair:
+    """Time two forms of one layer on seeded noise, in turns.
+
+    Args:
+        layer: As it is.
+        other: Another form of it, with the same inputs.
+        host: Where both run, or are estimated.
+        target: What they are for.
+        threads: Of the runtime; None takes its default for the target.
+
+    Raises:
+        CompressError: One of them does not run.
+    """
+    first = replace(target, batch_sizes=target.batch_sizes[:1])
+    with ExitStack() as stack:
+        stack.enter_context(host.exclusive())
+        directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compress-")))
+        options = host.backend.default_options(target, threads)
+        builds = []
+        for name, model in (("layer", layer), ("other", other)):
+            place = directory / name
+            place.mkdir()
+            artifact: Artifact = host.backend.compile(model, place, options)
+            builds.append(Build(artifact, stack.enter_context(host.open(artifact, target))))
+        found = host.latency(builds[1], Reference(builds[0]), None, first)[0]
+    assert found.ratio is not None
+    between = found.ratio_interval
+    measured = found.source == "measured" and between is not None
+    return LayerPair(
+        source=found.source,
+        batch=found.batch,
+        ms=found.p50_ms,
+        ratio=found.ratio,
+        interval=(between.low, between.high) if measured and between is not None else None,
+    )

@@ -1,0 +1,187 @@
+"""Accuracy, latency, memory and size of one artifact: everything a profile holds, of the very same file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.backends.base import Artifact
+from compress.core.progress import Reporter
+from compress.core.versions import versions
+from compress.hosts.base import Build, Reference, Tuned
+from compress.profiling.accuracy import accuracy_of, needs_reference, originals_of, outcomes_of, shown
+from compress.profiling.kept_outputs import KeptOutputs
+from compress.profiling.noise import doubts
+from compress.profiling.rounding import Rounding
+from compress.profiling.slices import slices_of
+from compress.records.profile import Latency, Profile, Slice, inside_margin
+
+if TYPE_CHECKING:
+    from compress.backends.base import Session
+    from compress.data.task import Task
+    from compress.hosts.base import Host
+    from compress.target.target import Target
+
+
+@dataclass(frozen=True)
+class Original:
+    """The fp32 build that drops and ratios refer to.
+
+    Attributes:
+        profile: What was measured of it.
+        artifact: The file.
+        fastest: Batch size → fp32 as it is fastest there; see :class:`compress.hosts.base.Reference`.
+        outputs: What was kept of its outputs on the evaluation data; None where nothing was.
+    """
+
+    profile: Profile
+    artifact: Artifact
+    fastest: Mapping[int, Artifact] = field(default_factory=dict)
+    outputs: KeptOutputs | None = None
+
+
+def measure(
+    artifact: Artifact,
+    recipe: str,
+    *,
+    host: Host,
+    task: Task | None,
+    target: Target,
+    original: Original | None,
+    fingerprint: dict[str, Any],
+    network: tuple[str, str | None] | None = None,
+    settled: Callable[[bool], Tuned] | None = None,
+    decisive: int | None = None,
+    rival: float | None = None,
+    max_drop: float = math.inf,
+    keep: KeptOutputs | None = None,
+    same: bool = False,
+    reporter: Reporter | None = None,
+) -> Profile:
+    """Measure one artifact.
+
+    Args:
+        artifact: What is measured.
+        recipe: Name of the recipe that made it.
+        host: Runs it, or estimates.
+        task: Evaluation data and metric, bound to the network; None measures no accuracy, and times seeded noise.
+        target: What it is for.
+        original: The fp32 build that drops and ratios refer to; None for that build itself.
+        fingerprint: Of this machine.
+        network: Name of the network that it is a build of, and sha256 of the file it came from, as far as known.
+        settled: Gives the artifact with the session options it is timed and ships with, told whether it is out of the
+            race whatever its time; called once accuracy is judged, which these options do not change. None takes those
+            of the artifact.
+        decisive: The batch size that decides between builds; None for the target's first.
+        rival: See :meth:`Host.latency`.
+        max_drop: Accuracy drop in points that the build must be shown to stay within to be chosen: where it is not, it
+            is timed at the decisive batch size alone, and its layers are not.
+        keep: Where the outputs on the evaluation data are kept, of the original; None keeps none.
+        same: Whether the recipe computes what the original does; it is shown then that its outputs are the original's.
+        reporter: Receives the progress.
+
+    Raises:
+        CompressError: It does not run, or its outputs are not finite.
+    """
+    reporter = reporter or Reporter()
+    name, sha256 = network or (None, None)
+    with host.exclusive():
+        conditions = host.conditions(artifact.options)
+        with ExitStack() as stack:
+            build = Build(artifact, stack.enter_context(host.open(artifact, target)))
+            host.try_out(build, target, task)
+            reference = None
+            if original is not None:
+                kept = original.outputs is not None and original.outputs.batch_size is not None
+                other = build.session  # takes and gives the same; a session of the original costs its memory
+                read = same or (task is not None and needs_reference(task))
+                if host.opens_original or (task is not None and not kept and read):
+                    other = stack.enter_context(host.open(original.artifact, target))
+                reference = Reference(Build(original.artifact, other), original.fastest)
+            accuracy, outcomes = None, np.empty(0)
+            slices: tuple[Slice, ...] = ()
+            out = False  # of the race, whatever its time
+            if task is not None:
+                reporter.step("accuracy", len(task.evaluation))
+                against = None if original is None else _answers(original, reference)
+                rounding = Rounding() if same and against is not None else None
+                found = outcomes_of(build.session, task, against, reporter.tick, keep, rounding)
+                before = None if original is None else originals_of(original.profile.outcomes, task)
+                shown_same = None if rounding is None else rounding.shown
+                accuracy = accuracy_of(found, before, task.evaluation.sha256, shown_same)
+                outcomes = shown(found, before).values
+                if task.evaluation.labels is not None:
+                    paired = None if before is None else before[0].values
+                    own = found[0].values
+                    slices = slices_of(own, paired, task.metric, task.evaluation.labels, task.classes)
+                out = not inside_margin(accuracy.drop, max_drop)
+
+        # Timed with nothing open in this process: what a session holds is memory that the others lack.
+        tuned = Tuned(artifact) if settled is None else settled(out)
+        artifact = tuned.artifact
+        build = replace(build, artifact=artifact)
+        reporter.step("latency")
+        rival = 0.0 if out else rival
+        figures = host.latency(build, reference, task, deciding(target, decisive), rival)
+        latency = _completed(figures, target.batch_sizes, tuned.costs)
+        energy = host.energy_mj(build, target, task)
+        layers = () if out else host.layers(build, target, task)
+        coverage, doubtful = host.coverage(build), host.doubts(build)
+    reporter.step("memory")
+    return Profile(
+        recipe=recipe,
+        artifact_sha256=artifact.sha256,
+        artifact_bytes=artifact.size_bytes,
+        backend=artifact.backend,
+        options=artifact.options,
+        target=target.name,
+        accuracy=accuracy,
+        latency=latency,
+        peak_memory_mb=host.peak_memory_mb(build, target, task),
+        coverage=coverage,
+        fingerprint=fingerprint,
+        versions=versions(),
+        layers=layers,
+        outcomes=tuple(float(value) for value in outcomes),
+        slices=slices,
+        network=name,
+        network_sha256=sha256,
+        inputs=tuple(spec.to_dict() for spec in build.session.inputs),
+        outputs=tuple(spec.to_dict() for spec in build.session.outputs),
+        recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        conditions=conditions,
+        energy_mj=energy,
+        warnings=(
+            *(doubt for figure in latency if figure.source == "measured" for doubt in doubts(figure)),
+            *doubtful,
+        ),
+    )
+
+
+def _answers(original: Original, reference: Reference | None) -> Session | KeptOutputs | None:
+    """What a build's outputs are held against: what was kept of the original's, or its session."""
+    if original.outputs is not None and original.outputs.batch_size is not None:
+        return original.outputs
+    return None if reference is None else reference.original.session
+
+
+def deciding(target: Target, batch: int | None) -> Target:
+    """The target with one of its batch sizes first, which decides then; None leaves the order."""
+    if batch is None:
+        return target
+    return replace(target, batch_sizes=(batch, *(size for size in target.batch_sizes if size != batch)))
+
+
+def _completed(
+    figures: Sequence[Latency], batches: Sequence[int], costs: Mapping[int, float]
+) -> tuple[Latency, ...]:
+    """In the order of the target's batch sizes, paced calls last, each with what the session options cost there."""
+    order = {batch: position for position, batch in enumerate(batches)}
+    placed = sorted(figures, key=lambda each: (each.period_ms is not None, order.get(each.batch, -1)))
+    return tuple(replace(each, settings_cost=costs.get(each.batch)) for each in placed)

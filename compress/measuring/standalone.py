@@ -1,0 +1,195 @@
+"""The profile of a build that exists already: a bundle, or an ONNX file from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.backends import load_backend
+from compress.backends.base import Artifact
+from compress.backends.first_opening import open_elsewhere
+from compress.bundle.bundle import load_bundle
+from compress.core.progress import Reporter
+from compress.errors import BundleError, UnavailableError, UsageError
+from compress.hosts import connect
+from compress.hosts.local import LocalHost
+from compress.machine.machine import fingerprint
+from compress.measuring.engine_shapes import for_engines, graph_inputs
+from compress.measuring.measure import measure
+from compress.metrics.output_kinds import OutputKind
+from compress.onnx_graph.files import sha256_of, size_of
+from compress.profiling.latency import Budget, GivenShapes
+from compress.profiling.noise import doubts
+from compress.profiling.outputs import bound_to, try_elsewhere
+from compress.profiling.scenarios import Name, run
+from compress.records.profile import Profile, Scenario
+from compress.target.target import Target, load_target
+
+if TYPE_CHECKING:
+    from compress.data.task import Task
+
+#: More than a candidate of a search is given: a profile is asked for its tail, too.
+_MOST_CALLS = 10_000
+
+
+def profile_artifact(
+    path: Path,
+    *,
+    target: str = "cpu",
+    host: str | None = None,
+    keep_on_host: bool = False,
+    task: Task | None = None,
+    state: Mapping[str, str] | None = None,
+    threads: int | None = None,
+    batches: Sequence[int] = (),
+    scenarios: Sequence[Name] = (),
+    seconds: float = 2.0,
+    shapes: GivenShapes = (),
+    reporter: Reporter | None = None,
+) -> Profile:
+    """Measure an artifact on this machine, or on one with TensorRT.
+
+    Args:
+        path: A bundle's directory, or an ONNX file.
+        target: For session options and batch sizes; it must be this machine, where no host is named.
+        host: Where engines are built of the graph and measured: see :func:`compress.hosts.connect`.
+        keep_on_host: Leave them there.
+        task: Evaluation data; None measures latency alone, on seeded noise.
+        state: The output that is the next value of each input that is carried from call to call; None takes what a
+            bundle tells. ``task`` is then one of streams.
+        threads: Threads of the runtime; None takes the bundle's, or every core.
+        batches: Batch sizes; none takes the target's. Two or more are also those of the offline scenario.
+        scenarios: Of MLPerf Inference, to measure too.
+        seconds: Of timing per batch size, and of warm-up at the most.
+        shapes: Of inputs with open axes, where there is no data: of the noise, and what engines are built for.
+        reporter: Receives the progress.
+
+    Raises:
+        BundleError: There is no artifact at ``path``, or it is damaged.
+        UnavailableError: The target is not this machine, its back end is not installed, or the host does not answer.
+        UsageError: Scenarios are asked of a host that cannot measure them.
+        DataError: The data does not fit, or the network takes none of the batch sizes.
+    """
+    deployment = load_target(target)
+    batches = tuple(dict.fromkeys(batches))  # a size that is given twice is one figure
+    if batches:
+        deployment = replace(deployment, batch_sizes=batches)
+    if host is not None:
+        if scenarios:
+            raise UsageError(
+                "--host or --scenario", "both", "leave one out: trtexec makes single calls alone"
+            )
+        return _on_host(
+            path, deployment, host, keep_on_host, task, state, seconds, shapes, reporter or Reporter()
+        )
+    if not deployment.here:
+        raise UnavailableError(
+            "a target to measure on",
+            f"{deployment.name}, which is not this machine",
+            f"run it there, or see an estimate with: compress inspect {path} --target {deployment.name}",
+        )
+    budget = Budget(seconds=seconds, most=_MOST_CALLS, warm_up_seconds=seconds)
+    machine = LocalHost(load_backend("onnxruntime"), budget, shapes)
+    name, artifact, network, kinds, states = _artifact(
+        path, machine.backend.default_options(deployment, threads)
+    )
+    if threads is not None:
+        artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
+    open_elsewhere(artifact)
+    if task is not None:
+        with load_backend(artifact.backend).open(artifact) as session:
+            try_elsewhere(artifact, session, task, state or states)
+            task = bound_to(task, session, artifact.path, kinds, state or states)
+    profile = measure(
+        artifact,
+        name,
+        host=machine,
+        task=task,
+        target=deployment,
+        original=None,
+        fingerprint=fingerprint(),
+        network=network,
+        reporter=reporter,
+    )
+    return _with_scenarios(
+        profile, artifact, task, scenarios, budget, batches, shapes, reporter or Reporter()
+    )
+
+
+def _on_host(
+    path: Path,
+    target: Target,
+    address: str,
+    keep: bool,
+    task: Task | None,
+    state: Mapping[str, str] | None,
+    seconds: float,
+    shapes: GivenShapes,
+    reporter: Reporter,
+) -> Profile:
+    """Engines of the graph, built and measured where TensorRT is."""
+    name, artifact, network, kinds, states = _artifact(path, {})
+    with connect(target, seconds, address, keep=keep, told=reporter.stage) as machine:
+        known = machine.backend.default_options(target)
+        options = known | {key: value for key, value in artifact.options.items() if key in known}
+        if task is not None:
+            as_written = replace(artifact, options={"qdq_fusion": False})
+            with load_backend("onnxruntime").open(as_written) as session:
+                task = bound_to(task, session, artifact.path, kinds, state or states)
+        splits = () if task is None else (task.calls.evaluation,)
+        return measure(
+            replace(artifact, backend=machine.backend.name, options=options),
+            name,
+            host=machine,
+            task=task,
+            target=machine.adapt(for_engines(target, path, graph_inputs(artifact.path), splits, shapes)),
+            original=None,
+            fingerprint=machine.fingerprint(),
+            network=network,
+            reporter=reporter,
+        )
+
+
+def _with_scenarios(
+    profile: Profile,
+    artifact: Artifact,
+    task: Task | None,
+    names: Sequence[Name],
+    budget: Budget,
+    batches: Sequence[int],
+    shapes: GivenShapes,
+    reporter: Reporter,
+) -> Profile:
+    """The profile with scenarios in it, and what is doubtful about them among its warnings."""
+    if not names:
+        return profile
+    measured: list[Scenario] = []
+    with load_backend(artifact.backend).open(artifact) as session:
+        for name in names:
+            reporter.step(name)
+            sizes = batches if len(batches) > 1 else ()
+            measured.append(run(name, session, task, budget, sizes, shapes))
+    unsteady = [
+        f"{scenario.name}: no steady state within {spent.seconds:.2g} s of warm-up ({spent.calls} queries)"
+        for scenario in measured
+        if (spent := scenario.warm_up) is not None and not spent.steady
+    ]
+    swept = [
+        f"offline, {doubt}" for scenario in measured for each in scenario.sweep for doubt in doubts(each)
+    ]
+    return replace(profile, scenarios=tuple(measured), warnings=(*profile.warnings, *unsteady, *swept))
+
+
+def _artifact(
+    path: Path, options: dict[str, Any]
+) -> tuple[str, Artifact, tuple[str, str | None] | None, tuple[OutputKind, ...], Mapping[str, str]]:
+    """Name of the recipe, the artifact, the network that it is a build of, its outputs and states, as far as known."""
+    if path.is_dir():
+        bundle = load_bundle(path)
+        return bundle.recipe.name, bundle.artifact, bundle.network, bundle.kinds, bundle.states
+    if path.is_file():
+        artifact = Artifact(path, sha256_of(path), size_of(path), "onnxruntime", options)
+        return path.stem, artifact, (path.stem, None), (), {}
+    raise BundleError("a bundle or an ONNX file", f"nothing at {path}", "correct the path")

@@ -1,0 +1,1 @@
+"""The network under compression: how it is loaded, lifted, called, held against its original, and written."""

@@ -1,0 +1,142 @@
+"""What a network is fed while it is loaded, before it is known how it runs: samples of one call, with its states."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.core.suggestions import closest
+from compress.core.tensor_spec import BATCH, TensorSpec
+from compress.errors import CompressError, DataError, NetworkError, UsageError
+from compress.network.formats.detection import sniff
+from compress.network.states import check_pairs, likely_pairs
+from compress.network.streams import first_frames
+
+if TYPE_CHECKING:
+    import torch
+
+    from compress.backends.base import Session
+    from compress.data.split import Array
+    from compress.data.task import Task
+    from compress.network.network import Network
+
+
+class Opened:
+    """A network as it was loaded, to run on streams; without the runtime's optimizations, which may change results.
+
+    Args:
+        network: As it was loaded.
+
+    Attributes:
+        inputs: What it takes.
+        outputs: What it gives.
+    """
+
+    def __init__(self, network: Network) -> None:
+        from compress.onnx_graph.sessions import open_session
+
+        self.inputs, self.outputs = network.inputs, network.outputs
+        self._names = [spec.name for spec in network.outputs]
+        self._session = open_session(network.to_onnx(), optimized=False)
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """See :meth:`compress.network.states.Runs.run`.
+
+        Raises:
+            NetworkError: It does not run on these.
+        """
+        try:
+            found: list[Array] = self._session.run(self._names, dict(feeds))
+        except Exception as error:
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
+            raise NetworkError(
+                f"a network that runs on a frame of the data with its state ({shapes})",
+                str(error).split("Status Message: ")[-1].strip().splitlines()[0][:300],
+                "check the data's shapes, and --state",
+            ) from error
+        return found
+
+
+def first_of_onnx(
+    network: Network | Session, task: Task, state: Mapping[str, str] | None
+) -> dict[str, Array]:
+    """Samples of one call ``(n, …)``, under the names of an ONNX file's inputs where a state is carried.
+
+    Args:
+        network: The file, or a build of one.
+        task: Its data, not bound.
+        state: See :func:`compress.api.inputs.load_for`.
+
+    Raises:
+        DataError: An input has no data and may be a state; how to carry it is said.
+        UsageError: A state is no input, or its next value no output.
+    """
+    states = state or {}
+    check_pairs(states, network.inputs, network.outputs)
+    found = first_frames(task, states, network.inputs) if states else task.example()
+    names = [spec.name for spec in network.inputs if spec.name not in states]
+    single = [name for name in found if name not in states]
+    if states and len(names) == len(single) == 1:
+        found = {names[0] if name == single[0] else name: array for name, array in found.items()}
+    missing = [spec for spec in network.inputs if spec.name not in found]
+    if len(found) == 1 and len(missing) == len(network.inputs):  # a single array may have any name
+        missing = missing[1:]
+    likely = likely_pairs(missing, [spec for spec in network.outputs if spec.name not in states.values()])
+    if likely:
+        raise DataError(
+            f"data for the network's inputs: {', '.join(map(str, network.inputs))}",
+            f"none for {', '.join(spec.name for spec in missing)}",
+            "carry what is a state from call to call: "
+            f"{' '.join(f'--state {name}={output}' for name, output in likely.items())}",
+        )
+    return found
+
+
+def first_of_torch(
+    load: Callable[..., Network], task: Task, state: Mapping[str, str], model: str | Path | torch.nn.Module
+) -> dict[str, Array]:
+    """Samples of one call with a value of each state: the data's, or zeros as large as the file or its outputs tell.
+
+    Args:
+        load: Loads the network on an example.
+        task: Its data, not bound.
+        state: See :func:`compress.api.inputs.load_for`.
+        model: What is loaded.
+
+    Raises:
+        DataError: Nothing tells how large a state is.
+        UsageError: A state is no input, or its next value no output.
+    """
+    found = first_frames(task, state)
+    if state.keys() <= found.keys():
+        return found
+    if isinstance(model, str | Path) and sniff(Path(model)).format == "pt2":
+        network = load()
+        check_pairs(state, network.inputs, network.outputs)
+        return first_frames(task, state, [_of_one_stream(spec) for spec in network.inputs])
+    try:  # a module may begin with a state of its own where none is given
+        outputs = {spec.name: spec for spec in load(example=found).outputs}
+    except CompressError as error:
+        missing = ", ".join(name for name in state if name not in found)
+        raise DataError(
+            f"the first value of the state {missing}, whose size the network's file does not tell",
+            "none in the data",
+            f"add it as '{next(name for name in state if name not in found)}', an array with a row for each stream; "
+            "zeros will do",
+        ) from error
+    for name, output in state.items():
+        if output not in outputs:
+            todo = closest(output, outputs) or f"name one of: {', '.join(outputs)}"
+            raise UsageError(f"the name of an output, for --state {name}=OUTPUT", f"'{output}'", todo)
+    sizes = [replace(outputs[output], name=name) for name, output in state.items()]
+    return first_frames(task, state, [_of_one_stream(spec) for spec in sizes])
+
+
+def _of_one_stream(spec: TensorSpec) -> TensorSpec:
+    """The same with its first axis of size 1 named, where it is the state of one stream alone."""
+    if any(isinstance(size, str) for size in spec.shape) or 1 not in spec.shape:
+        return spec
+    axis = spec.shape.index(1)
+    return replace(spec, shape=(*spec.shape[:axis], BATCH, *spec.shape[axis + 1 :]))

@@ -1,0 +1,142 @@
+"""Weights without their network: state dicts, and modules that were pickled whole."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from compress.core.object_references import resolve, working_directory_importable
+from compress.core.user_code import users_code
+from compress.errors import CompressError, NetworkError, UntrustedFileError
+from compress.network.formats.detection import Sniffed, check_pickles, sniff
+from compress.network.formats.weights import WRAPPERS, fill, first_names, tensors_of
+from compress.network.tracing import essence, quiet
+
+
+def read_checkpoint(file: Sniffed, *, factory: str | None, trust_pickle: bool = False) -> nn.Module:
+    """The module that a state dict fills, or that was pickled whole.
+
+    Args:
+        file: What was recognised.
+        factory: ``package.module:callable`` that builds the module a state dict belongs to.
+        trust_pickle: Let a pickle run code.
+
+    Raises:
+        UntrustedFileError: Loading would run code that the file names.
+        NetworkError: The file is damaged, or factory and weights do not belong together.
+    """
+    loaded = _load(file, trust_pickle=trust_pickle)
+    whole = None if factory else _module_in(loaded, file.path)
+    if whole is not None:
+        return whole
+    tensors = tensors_of(loaded)
+    if not tensors:
+        kind = f"keys {first_names(loaded)}" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
+        raise NetworkError("a state dict: tensors by name", f"{file.path}, {kind}", "save model.state_dict()")
+    if factory is None:
+        raise NetworkError(
+            "the network these weights belong to",
+            f"{file.path}, a state dict of {len(tensors)} tensors alone",
+            "name the function that builds it: --factory package.module:callable",
+        )
+    module = build_module(factory, kind="a network factory")
+    fill(module, tensors, factory=factory, path=file.path)
+    return module
+
+
+def _module_in(loaded: Any, path: Path) -> nn.Module | None:
+    """The module that was pickled whole, by itself or among what a training script keeps beside it."""
+    if isinstance(loaded, nn.Module):
+        return loaded
+    found = (
+        {key: each for key, each in loaded.items() if isinstance(each, nn.Module)}
+        if isinstance(loaded, Mapping)
+        else {}
+    )
+    if not found:
+        return None
+    known = next((found[key] for key in WRAPPERS if key in found), None)
+    if known is None and len(found) > 1:
+        raise NetworkError(
+            "one pickled network",
+            f"{path} with {len(found)} ({first_names(found)})",
+            "save the one that is meant alone",
+        )
+    return known if known is not None else next(iter(found.values()))
+
+
+def _load(file: Sniffed, *, trust_pickle: bool) -> Any:
+    if file.unsafe_globals and not trust_pickle:
+        raise UntrustedFileError(
+            "tensors alone",
+            f"{file.path}, a pickle that calls {first_names(file.unsafe_globals)}",
+            "save the state_dict() alone; --trust-pickle loads it if you know who made it",
+        )
+    if file.shards:
+        shards = [_load(sniff(shard), trust_pickle=trust_pickle) for shard in file.shards]
+        return {name: each for shard in shards for name, each in tensors_of(shard).items()}
+    if file.format != "safetensors" and not trust_pickle:
+        check_pickles(file.path)
+    try:
+        if file.format == "safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file.path)
+        importing = working_directory_importable() if trust_pickle else nullcontext()
+        with quiet(), importing, file.path.open("rb") as stream:  # of a path, torch would look at the ending
+            return torch.load(stream, map_location="cpu", weights_only=not trust_pickle)
+    except pickle.UnpicklingError as error:
+        raise NetworkError(
+            "a state dict that torch loads", f"{file.path}: {essence(error)}", "save the state_dict() again"
+        ) from error
+    except (ImportError, AttributeError) as error:
+        raise NetworkError(
+            "the classes that the pickle names",
+            f"{file.path}: {essence(error)}",
+            "run from the directory that holds their source, or install it",
+        ) from error
+    except Exception as error:
+        raise NetworkError(
+            f"a file that torch {torch.__version__} loads", f"{file.path}: {essence(error)}", "save it again"
+        ) from error
+
+
+def build_module(reference: str, *, kind: str) -> nn.Module:
+    """The module that a callable of the user builds; this runs the user's code, as the user asked for.
+
+    Args:
+        reference: ``package.module:callable``.
+        kind: What it is, with its article, for messages.
+
+    Raises:
+        NetworkError: There is no such callable, it fails without arguments, or it returns no module.
+    """
+    build = resolve(reference, kind=kind, error=NetworkError)
+    if not callable(build):
+        raise NetworkError(
+            "a callable that builds the network", f"{reference}, a {type(build).__name__}", "name a function"
+        )
+    try:
+        with working_directory_importable(), users_code():
+            module = build()
+    except CompressError:
+        raise
+    except Exception as error:
+        raise NetworkError(
+            f"{kind} that builds the network without arguments",
+            f"{reference}(): {essence(error)}",
+            "name a function without required arguments",
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise NetworkError(
+            f"{kind} that returns a torch.nn.Module",
+            f"{reference}, which returns a {type(module).__name__}",
+            "return it",
+        )
+    return module

@@ -1,0 +1,115 @@
+"""A file is read and run for the first time in another process, within limits of time and memory.
+
+torch's loader, ONNX's checker and ONNX Runtime are native code that believes much of what it reads, and a network may
+loop for ever or ask for more memory than there is. That ends the other process; here it is one line of an error.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from compress.core.child_process import EndedError, Limits, OtherProcess, kept, stored
+from compress.errors import NetworkError
+
+if TYPE_CHECKING:
+    from compress.network.network import Example
+
+_CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.network.formats.reading_child import main; main()"
+
+#: What is read: an ONNX file that is to run here, one that is looked at alone, or one of torch's.
+Kind = Literal["onnx", "onnx graph", "pt2", "torchscript"]
+
+#: What reading may take for the smallest file.
+_SECONDS: dict[Kind, float] = {"onnx": 10, "onnx graph": 10, "pt2": 15, "torchscript": 6}
+_MEMORY = 2 << 30
+#: What each byte of a file and of its example adds to it.
+_SECONDS_OF_BYTE, _MEMORY_OF_BYTE, _MEMORY_OF_EXAMPLE = 4e-6, 32, 256
+
+#: What else it may be for files of which a run is tried.
+_RUN_ONCE = (
+    "; or one run of it takes that much: give smaller samples, or --trust-pickle for a file of your own, "
+    "which runs any code in it and sets no limits"
+)
+_TOO_LARGE: dict[Kind, str] = {"pt2": _RUN_ONCE, "torchscript": _RUN_ONCE}
+
+_lock = threading.Lock()
+
+
+def read_elsewhere(
+    path: Path, kind: Kind, *, example: Example | None = None, batch_axis: Mapping[str, int] | None = None
+) -> None:
+    """Read a file in another process, and run torch's once.
+
+    Args:
+        path: The file; nothing in it is trusted.
+        kind: What it is, and what for.
+        example: Samples that a network of torch's is run on; None for what the file brings.
+        batch_axis: See :func:`compress.network.network.load_network`.
+
+    Raises:
+        CompressError: What reading it says.
+        NetworkError: Reading it crashed, or took more than its size is worth.
+    """
+    from compress.onnx_graph.files import size_of
+
+    if kind == "onnx":
+        _check_name(path)
+    feeds = _named(example)
+    size, given = size_of(path), sum(array.nbytes for array in (feeds or {}).values())
+    limits = Limits(
+        _SECONDS[kind] + _SECONDS_OF_BYTE * (size + given),
+        _MEMORY + _MEMORY_OF_BYTE * size + _MEMORY_OF_EXAMPLE * given,
+    )
+    with _lock, stored(feeds) as place:
+        request = {
+            "path": str(path.absolute()),
+            "told": str(path),
+            "kind": kind,
+            "example": None if place is None else str(place),
+            "by_name": isinstance(example, Mapping),
+            "batch_axis": None if batch_axis is None else dict(batch_axis),
+        }
+        try:
+            _running().ask({"prepare": kind})  # imports take as long as the machine needs, whatever the file
+            answer = _running().ask(request, limits)
+        except EndedError as error:
+            raise _refused(path, kind, str(error), limits) from error
+    if answer is not None:
+        if answer[0] == MemoryError.__name__:
+            raise _refused(path, kind, "it took more", limits)
+        kind_of_error, wanted, found, todo = answer
+        import compress.errors
+
+        raise getattr(compress.errors, kind_of_error)(wanted, found, todo)
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a name that native code cannot be given."""
+    try:
+        str(path.absolute()).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise NetworkError(
+            "a path in UTF-8, as ONNX Runtime takes it", ascii(str(path.absolute())), "rename it"
+        ) from error
+
+
+def _refused(path: Path, kind: Kind, how: str, limits: Limits) -> NetworkError:
+    return NetworkError(
+        f"a file that is read within {limits.seconds:.0f} s and {limits.memory / 2**30:.1f} GiB",
+        f"{path}, at which {how}",
+        f"save or export the network again: this file is damaged, or made to do that{_TOO_LARGE.get(kind, '')}",
+    )
+
+
+def _named(example: Example | None) -> dict[str, Any] | None:
+    """Samples by name, or by their place where they have none."""
+    if example is None or isinstance(example, Mapping):
+        return None if example is None else dict(example)
+    return {f"{place:06}": array for place, array in enumerate(example)}
+
+
+def _running() -> OtherProcess:
+    return kept(_CHILD)

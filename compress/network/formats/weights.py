@@ -1,0 +1,264 @@
+"""A module's weights, found in a checkpoint under whatever names wrappers and training scripts gave them.
+
+A checkpoint is flattened to dotted names (``state_dict.model._orig_mod.stem.weight``). A place is a prefix of such
+names, and the module's weights lie at the place below which most of its own names are found in their shapes. What
+lies beside that place (an optimizer's state, a loss's weights, a count of averages) is another's; below it, every
+name has to be the module's.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from compress.errors import NetworkError
+from compress.network.tracing import essence, quiet
+
+#: Under which keys training scripts and wrappers keep a network's weights; earlier ones are preferred.
+WRAPPERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "module",
+    "_orig_mod",
+    "ema",
+    "weights",
+    "params",
+)
+# What wrappers put into the middle of a name: DataParallel, torch.compile, sharded and checkpointed layers.
+_INSERTED = frozenset({"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
+_COUNTER = "num_batches_tracked"  # of a norm; absent before torch 0.4.1, and used in training alone
+_EXTRA = "_extra_state"
+_SHARD = re.compile(r"-\d+-of-\d+\.\w+$")
+_DEEPEST = 8  # levels of mappings that are looked into
+_NAMED = 3  # of many wrong names, how many a message lists
+
+
+def tensors_of(loaded: Any) -> dict[str, Any]:
+    """Every tensor in a checkpoint by its dotted name, and what modules keep as extra state."""
+    return dict(_flat(loaded, (), 0))
+
+
+def _flat(value: Any, path: tuple[str, ...], depth: int) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, torch.Tensor) or (path and path[-1].endswith(_EXTRA)):
+        yield ".".join(path), value
+    elif depth < _DEEPEST:
+        if isinstance(value, nn.Module):
+            value = value.state_dict()
+        if isinstance(value, list | tuple):
+            value = dict(enumerate(value))
+        if isinstance(value, Mapping):
+            for key, each in value.items():
+                yield from _flat(each, (*path, str(key)), depth + 1)
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Any], *, factory: str, path: Path) -> None:
+    """Give a module its weights out of a checkpoint.
+
+    Args:
+        module: As its factory built it; it may be on the meta device, or have lazy layers.
+        tensors: Every tensor of the checkpoint, as :func:`tensors_of` names them.
+        factory: Who built the module, for messages.
+        path: The checkpoint, for messages.
+
+    Raises:
+        NetworkError: The checkpoint does not hold exactly the module's weights, or holds several sets that fit.
+    """
+    own = {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    state = _state_for(own, tensors, factory, path)
+    shapes = [
+        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        for name in own
+        if name in state and not _fits(state[name], own[name])
+    ]
+    missing: list[str] = [name for name in own if name not in state]
+    unexpected: list[str] = [name for name in state if name not in own]
+    if not shapes:
+        missing, unexpected = _load(module, state, path)
+    tied = _tied(own)
+    missing = [
+        name for name in missing if not name.endswith(_COUNTER) and not tied.get(name, set()) & state.keys()
+    ]
+    # A buffer that is no longer saved, such as a table of positions, is in the checkpoints of before.
+    computed = dict(module.named_buffers())
+    unexpected = [name for name in unexpected if name not in computed and not name.endswith(_COUNTER)]
+    problems = [
+        f"{len(names)} {what} ({first_names(names)})"
+        for what, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", shapes),
+        )
+        if names
+    ]
+    if problems:
+        todo = "name the factory that built this network"
+        if _SHARD.search(path.name):
+            todo = "give the index that lists every shard (….index.json)"
+        elif not missing and not shapes:
+            todo += "; where they are a loss's or another part's, save the state dict without them"
+        raise NetworkError(
+            f"weights for the network that {factory} builds",
+            f"{path} with tensors {', '.join(problems)}",
+            todo,
+        )
+    _refuse_untied(tied, state, factory, path)
+
+
+def first_names(names: Iterable[object]) -> str:
+    """The first few names, and a sign that there are more."""
+    listed = [str(name) for name in names]
+    return ", ".join(listed[:_NAMED]) + (", …" if len(listed) > _NAMED else "")
+
+
+def _fits(given: Any, wanted: torch.Tensor) -> bool:
+    """Whether a tensor has the shape of the module's own; a lazy one takes its shape from what it is given."""
+    return is_lazy(wanted) or (isinstance(given, torch.Tensor) and given.shape == wanted.shape)
+
+
+# --- which tensors are the module's -------------------------------------------------------------------------
+
+
+def _state_for(
+    own: Mapping[str, torch.Tensor], tensors: Mapping[str, Any], factory: str, path: Path
+) -> dict[str, Any]:
+    """The tensors of the module's place, by the module's own names where it has them."""
+    outer = len(
+        _wrapping(own)
+    )  # the factory may build a wrapper itself, and the checkpoint hold what it wraps
+    named = {_plain(name[outer:]): name for name in own}
+    if len(named) < len(own):  # a name of its own looks like one that a wrapper inserted
+        named = {name: name for name in own}
+    places: dict[str, dict[str, str]] = defaultdict(dict)  # place → own name → name in the checkpoint
+    for name in tensors:
+        parts = name.split(".")
+        for depth in range(len(parts)):
+            rest = ".".join(parts[depth:])
+            mine = rest if rest in own else named.get(_plain(rest))
+            if mine is not None and (mine == rest or mine not in places[".".join(parts[:depth])]):
+                places[".".join(parts[:depth])][mine] = name
+    place = _best_place(places, own, tensors, factory, path)
+    found = {name: mine for mine, name in places.get(place, {}).items()}
+    start = len(place) + 1 if place else 0
+    return {
+        found.get(name, name[start:]): value
+        for name, value in tensors.items()
+        if not place or name.startswith(f"{place}.")
+    }
+
+
+def _wrapping(own: Iterable[str]) -> str:
+    """What all names begin with, as far as it consists of wrappers' keys: ``model.``."""
+    levels = zip(*(name.split(".")[:-1] for name in own), strict=False)
+    shared = itertools.takewhile(lambda level: len(set(level)) == 1 and level[0] in WRAPPERS, levels)
+    return "".join(f"{level[0]}." for level in shared)
+
+
+def _plain(name: str) -> str:
+    return ".".join(part for part in name.split(".") if part not in _INSERTED)
+
+
+def _best_place(
+    places: Mapping[str, Mapping[str, str]],
+    own: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, Any],
+    factory: str,
+    path: Path,
+) -> str:
+    fitting = {
+        place: sum(
+            _fits(tensors[name], own[mine]) for mine, name in found.items() if not mine.endswith(_COUNTER)
+        )
+        for place, found in places.items()
+    }
+    most = max(fitting.values(), default=0)
+    if not most:
+        return next((place for place in _known_places(tensors)), "")
+    best: dict[frozenset[str], str] = {}
+    for place in sorted((each for each, count in fitting.items() if count == most), key=len):
+        best[frozenset(places[place].values())] = place  # of places with the same tensors, the innermost
+    known = sorted(
+        (each for each in best.values() if _rank(each) is not None), key=lambda each: _rank(each) or ()
+    )
+    if known:
+        return known[0]
+    first, *others = best
+    for other in others:
+        if any(
+            not torch.equal(tensors[places[best[first]][mine]], tensors[name])
+            for mine, name in places[best[other]].items()
+            if mine in places[best[first]] and not mine.endswith(_COUNTER)
+        ):
+            raise NetworkError(
+                f"one set of weights for the network that {factory} builds",
+                f"{path} with {len(best)} different ones that fit ({first_names(best.values())})",
+                "save the state_dict() of the one that is meant alone",
+            )
+    return best[first]
+
+
+def _known_places(tensors: Iterable[str]) -> list[str]:
+    """The places that consist of wrappers' keys alone, the outermost and most usual ones first, whole chains only."""
+    chains = set()
+    for name in tensors:
+        parts = name.split(".")[:-1]
+        length = next((at for at, part in enumerate(parts) if part not in WRAPPERS), len(parts))
+        chains.add(".".join(parts[:length]))
+    return sorted(chains - {""}, key=lambda place: _rank(place) or ())
+
+
+def _rank(place: str) -> tuple[int, ...] | None:
+    """Orders places by how usual they are; None for one whose name says nothing."""
+    parts = place.split(".") if place else []
+    if any(part not in WRAPPERS and part not in _INSERTED for part in parts):
+        return None
+    return tuple(WRAPPERS.index(part) if part in WRAPPERS else len(WRAPPERS) for part in parts)
+
+
+# --- loading ------------------------------------------------------------------------------------------------
+
+
+def _load(module: nn.Module, state: dict[str, Any], path: Path) -> tuple[list[str], list[str]]:
+    """Let torch load the state; the names it misses and those it does not know, after its own conversions."""
+    on_meta = any(each.is_meta for each in module.parameters())
+    try:
+        with quiet():
+            told = module.load_state_dict(state, strict=False, assign=on_meta)
+    except Exception as error:
+        raise NetworkError(
+            f"weights that {type(module).__name__}.load_state_dict() takes",
+            f"{path}: {essence(error)}",
+            "name the factory that built this network",
+        ) from error
+    return list(told.missing_keys), list(told.unexpected_keys)
+
+
+def _tied(own: Mapping[str, torch.Tensor]) -> dict[str, set[str]]:
+    """For every name of a tensor that has several, all of them."""
+    groups: dict[Any, set[str]] = defaultdict(set)
+    for name, tensor in own.items():
+        if not is_lazy(tensor) and not tensor.is_meta and tensor.numel():
+            groups[tensor.data_ptr(), tensor.shape, tensor.stride()].add(name)
+    return {name: group for group in groups.values() if len(group) > 1 for name in group}
+
+
+def _refuse_untied(tied: Mapping[str, set[str]], state: Mapping[str, Any], factory: str, path: Path) -> None:
+    """Refuse two weights for what is one in the module: the last of them would win."""
+    for name, group in tied.items():
+        for other in group & state.keys():
+            if name in state and not torch.equal(state[name], state[other]):
+                raise NetworkError(
+                    f"weights for the network that {factory} builds, where '{name}' and '{other}' are one",
+                    f"{path}, where they differ",
+                    "let the factory build a network that does not tie them",
+                )

@@ -1,0 +1,1 @@
+"""An exported program becomes a graph of modules that trains, prunes and exports again."""

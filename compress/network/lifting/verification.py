@@ -1,0 +1,101 @@
+"""A lifted graph held against the network that it was lifted from: on noise, and on the user's own example."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import fx
+
+from compress.errors import CompressError, InternalError, LiftError
+from compress.network.equivalence import (
+    TOLERANCE,
+    agree,
+    close,
+    computes_in_half,
+    difference,
+    noise_like,
+    outputs_of,
+    rows_of,
+)
+from compress.network.example import with_rows
+from compress.network.tracing import Traced, run
+
+if TYPE_CHECKING:
+    import torch
+
+    from compress.network.lifting.graph import Lifted
+
+#: Rows to verify with; another number than any trace is made with.
+ROWS = 5
+
+
+def verified(lifted: Lifted, traced: Traced) -> Lifted:
+    """The lifted graph, once it has computed what the network does.
+
+    Raises:
+        LiftError: The network is random in inference, or takes another path without gradients.
+        InternalError: The graph computes something else.
+    """
+    example = list(traced.example.values())
+    # Another number of rows than the one it was traced with, where the network allows it.
+    batch = [
+        noise_like(
+            tensor,
+            ROWS if spec.dynamic_batch and not traced.fixed else rows_of(tensor, spec.batch_axis),
+            seed,
+            spec.batch_axis,
+        )
+        for seed, (tensor, spec) in enumerate(zip(example, lifted.inputs, strict=True))
+    ]
+    rows = rows_of(example[0], lifted.inputs[0].batch_axis)
+    every = not traced.fixed and all(spec.dynamic_batch for spec in lifted.inputs)
+    given = with_rows(traced.example, max(rows, 2), traced.axes) if every else traced.example
+    # Noise takes other paths than the user's own data: padding masks of noise are not at the end.
+    for inputs in (dict(zip(traced.example, batch, strict=True)), given, *_taken(lifted, traced)):
+        expected = run(traced.reference, inputs)
+        if not agree(lifted.graph, list(inputs.values()), expected):
+            raise _differing(lifted.graph, traced, inputs, expected)
+    return lifted
+
+
+def _taken(lifted: Lifted, traced: Traced) -> list[dict[str, torch.Tensor]]:
+    """The batches of another height, width or length that the graph is open for."""
+    return [
+        with_rows(other, 2, traced.axes)
+        for other in traced.others
+        if not traced.fixed
+        and all(
+            isinstance(size, str) or size == own or axis == spec.batch_axis
+            for spec, tensor in zip(lifted.inputs, other.values(), strict=True)
+            for axis, (size, own) in enumerate(zip(spec.shape, tensor.shape, strict=True))
+        )
+    ]
+
+
+def _differing(
+    graph: fx.GraphModule,
+    traced: Traced,
+    inputs: dict[str, torch.Tensor],
+    expected: tuple[torch.Tensor, ...],
+) -> CompressError:
+    """Why a lifted graph gives something else than the network for these inputs."""
+    if not close(run(traced.reference, inputs), expected):
+        return LiftError(
+            "a network that gives the same outputs for the same inputs",
+            "one that is random in inference mode",
+            "make it deterministic in eval()",
+        )
+    found = outputs_of(graph, list(inputs.values()))
+    if close(found, run(traced.reference, inputs, gradients=True), half=computes_in_half(graph)):
+        return LiftError(
+            "a network that computes the same with gradients and without",
+            f"outputs {difference(found, expected)} apart on the given data; without gradients "
+            "torch.nn.TransformerEncoder gives zeros in padded places where the padding is at the end",
+            "make it with nn.TransformerEncoder(..., enable_nested_tensor=False), or leave padded places out of the "
+            "outputs (a masked mean, the first place), and check its accuracy",
+        )
+    return InternalError(
+        f"a lifted graph that agrees with the network within {TOLERANCE:g}",
+        f"outputs {difference(found, expected)} apart",
+        "give the network as an ONNX file (torch.onnx.export), which is taken as it is",
+    )

@@ -1,0 +1,185 @@
+"""Half precision of a lifted graph made float32, as :mod:`compress.onnx_graph.widening` makes it of an ONNX file.
+
+Weights lose nothing by it. Techniques then see the network that was trained, with gradients that half precision would
+lose, and half precision is one of them. What a file is written of such a network is in half precision again.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx
+from torch.fx.node import map_aggregate
+from torch.utils import _pytree as pytree
+
+from compress.core.tensor_spec import TensorSpec
+from compress.network.equivalence import outputs_of
+from compress.network.lifting.calls import aten, bind
+
+if TYPE_CHECKING:
+    from compress.network.lifting.graph import Lifted
+
+_HALF = (torch.float16, torch.bfloat16)
+#: What a node's ``meta`` holds of the precision that it named before.
+_BEFORE = "half_precision"
+#: Largest difference that is half precision's own, as a share of the output's root mean square.
+_ROUNDING = 0.1
+
+
+@dataclass(frozen=True)
+class Half:
+    """A network as it came, in half precision.
+
+    Attributes:
+        graph: What it computes, lifted.
+        dtype: ``torch.float16`` or ``torch.bfloat16``.
+        kept: Names of its tensors that are in another one.
+    """
+
+    graph: fx.GraphModule
+    dtype: torch.dtype
+    kept: frozenset[str]
+
+    def run(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Its outputs; bfloat16 is given and returned as float32, since NumPy has no such type."""
+        return tuple(_told(each) for each in outputs_of(self.graph, self.given(inputs)))
+
+    def given(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """A batch with its floats in the types that the network takes."""
+        placeholders = self.graph.graph.find_nodes(op="placeholder")
+        return [
+            tensor.to(node.meta["val"].dtype) if tensor.is_floating_point() else tensor
+            for tensor, node in zip(inputs, placeholders, strict=True)
+        ]
+
+
+def in_float32(lifted: Lifted, example: Sequence[torch.Tensor]) -> tuple[Lifted, Half | None]:
+    """A lifted network of half precision in float32, inputs and outputs in float16 apart; any other as it is.
+
+    Args:
+        lifted: In eval mode; its graph stays as it is.
+        example: A batch for every input.
+
+    Returns:
+        The network, and as what it came; None for a network that is not of half precision, or computes something else
+        in float32.
+    """
+    tensors = _tensors(lifted.graph)
+    kinds = {tensor.dtype for tensor in tensors.values()} & set(_HALF)
+    if len(kinds) != 1:
+        return lifted, None
+    kept = frozenset(name for name, tensor in tensors.items() if tensor.dtype not in _HALF)
+    half = Half(lifted.graph, kinds.pop(), kept)
+    wide = copy.deepcopy(lifted.graph)
+    wide._apply(lambda tensor: tensor.float() if tensor.dtype in _HALF else tensor)  # type: ignore[no-untyped-call]
+    for node in list(wide.graph.nodes):
+        _widen(node)
+    _cast_at_edges(wide.graph, lifted.outputs)
+    wide.graph.lint()
+    wide.recompile()
+    found = outputs_of(wide, [_told(tensor) for tensor in example])
+    if not all(map(_alike, found, half.run(*example))):
+        return lifted, None
+    inputs, outputs = (tuple(map(_spec, specs)) for specs in (lifted.inputs, lifted.outputs))
+    return lifted._replace(graph=wide, inputs=inputs, outputs=outputs), half
+
+
+def in_half(graph: fx.GraphModule, half: Half) -> fx.GraphModule:
+    """A copy of a widened graph, or of what a technique made of it, in the precision that the network came in."""
+    narrow = copy.deepcopy(graph)
+    names = {id(tensor): name for name, tensor in _tensors(narrow).items()}
+
+    def narrowed(tensor: torch.Tensor) -> torch.Tensor:
+        known = names.get(id(tensor))
+        return tensor if tensor.dtype != torch.float32 or known in half.kept else tensor.to(half.dtype)
+
+    narrow._apply(narrowed)  # type: ignore[no-untyped-call]
+    for node in list(narrow.graph.nodes):
+        before = node.meta.get(_BEFORE)
+        if before is not None:
+            _rename(node, (torch.float32,), before)
+    narrow.recompile()
+    return narrow
+
+
+def _tensors(graph: fx.GraphModule) -> dict[str, torch.Tensor]:
+    named = dict(graph.named_parameters(remove_duplicate=False))
+    return {**named, **dict(graph.named_buffers(remove_duplicate=False))}
+
+
+def _widen(node: fx.Node) -> None:
+    """Let a node name float32 where it names half precision, and drop it where that is all it checks."""
+    if node.target is aten._assert_tensor_metadata.default and bind(node)["dtype"] in _HALF:
+        node.graph.erase_node(node)
+        return
+    before = _rename(node, _HALF, torch.float32)
+    if before is not None:
+        node.meta[_BEFORE] = before
+    if "val" in node.meta and node.op != "placeholder":
+        node.meta["val"] = pytree.tree_map_only(
+            torch.Tensor, lambda value: value.float() if value.dtype in _HALF else value, node.meta["val"]
+        )
+
+
+def _rename(node: fx.Node, old: Sequence[torch.dtype], new: torch.dtype) -> torch.dtype | None:
+    """Put a type of floats in the place of others among a call's arguments, and tell one that was there."""
+    found: list[torch.dtype] = []
+
+    def other(value: Any) -> Any:
+        if isinstance(value, torch.dtype) and value in old:
+            found.append(value)
+            return new
+        return value
+
+    if node.op == "call_function":
+        node.args, node.kwargs = map_aggregate(node.args, other), map_aggregate(node.kwargs, other)
+    return found[0] if found else None
+
+
+def _cast_at_edges(graph: fx.Graph, outputs: Sequence[TensorSpec]) -> None:
+    """Inputs and outputs in float16 stay so; those in bfloat16, which NumPy does not have, are in float32."""
+    for placeholder in graph.find_nodes(op="placeholder"):
+        value = placeholder.meta["val"]
+        if value.dtype not in _HALF:
+            continue
+        with graph.inserting_after(placeholder):
+            cast = graph.call_function(aten.to.dtype, (placeholder, torch.float32))
+        cast.meta = {"val": value.float(), _BEFORE: value.dtype}
+        placeholder.replace_all_uses_with(cast, lambda user, own=cast: user is not own)
+        if value.dtype == torch.bfloat16:
+            placeholder.meta["val"] = value.float()
+    output = graph.output_node()
+    returned: Any = output.args[0]
+    results = list(returned) if isinstance(returned, list | tuple) else [returned]
+    with graph.inserting_before(output):
+        for at, (node, spec) in enumerate(zip(results, outputs, strict=True)):
+            if spec.dtype != "float16":
+                continue
+            cast = graph.call_function(aten.to.dtype, (node, torch.float16))
+            cast.meta = {"val": node.meta["val"].half()}
+            results[at] = cast
+    output.args = (tuple(results) if isinstance(returned, list | tuple) else results[0],)
+
+
+def _alike(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Whether two outputs are the same but for what half precision rounds; what it cannot hold is not compared."""
+    if found.shape != wanted.shape:
+        return False
+    one, other = found.double(), wanted.double()
+    known = one.isfinite() & other.isfinite()
+    if not known.any() or not wanted.is_floating_point():
+        return True
+    apart, size = (each[known].square().mean().sqrt() for each in (one - other, other))
+    return bool(apart <= _ROUNDING * size + 1e-6)
+
+
+def _told(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor
+
+
+def _spec(spec: TensorSpec) -> TensorSpec:
+    return TensorSpec(spec.name, "float32", spec.shape) if spec.dtype == "bfloat16" else spec

@@ -1,0 +1,400 @@
+"""The network under compression: its graph, what it takes and gives, and where it came from."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from compress.core.tensor_spec import TensorSpec, take_samples
+from compress.errors import NetworkError
+from compress.network.formats.detection import Sniffed, sniff
+from compress.onnx_graph.files import sha256_of
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+    from compress.network.call_form import CallForm
+    from compress.network.lifting.widening import Half
+    from compress.network.tracing import Traced
+
+# A state dict may come in other containers, and in several files.
+_ORIGINS = {"safetensors": "state_dict", "shards": "state_dict"}
+
+# What a layer is set by, besides its tensors.
+_SETTING = (bool, int, float, str, tuple, type(None))
+
+#: One batch of inputs: arrays with a leading batch axis, by input name or in order.
+Example = Mapping[str, np.ndarray] | Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a network came from, for the manifest.
+
+    Attributes:
+        path: As it was given, or the class name of a live module.
+        format: ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``module`` or ``onnx``.
+        sha256: Of the file's bytes, of an index with its shards'; of a live module's parameters and buffers (names,
+            dtypes, shapes, bytes).
+    """
+
+    path: str
+    format: str
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """What trends call it: the file's name without its ending, or the class of a live module."""
+        return self.path if self.format == "module" else Path(self.path).stem
+
+
+class Network:
+    """A network in one of two forms: a trainable graph, or an ONNX model.
+
+    Attributes:
+        inputs: What it takes, in order; axis 0 is ``batch`` where it is dynamic.
+        outputs: What it gives, in order.
+        origin: Where it came from.
+        graph: The lifted graph, or None where the network is an ONNX model.
+        form: How it is called and what it gives back, for a file that is written of its graph; None where that is not
+            known.
+        half: The network of half precision that its graph was made of; None where it came in another precision.
+        rearranged: Whether its inputs have an axis more than those of the user's network, which counts samples.
+    """
+
+    def __init__(
+        self,
+        *,
+        inputs: tuple[TensorSpec, ...],
+        outputs: tuple[TensorSpec, ...],
+        origin: Origin,
+        graph: torch.fx.GraphModule | None = None,
+        model: onnx.ModelProto | None = None,
+        sample: tuple[np.ndarray, ...] = (),
+        form: CallForm | None = None,
+        half: Half | None = None,
+        rearranged: bool = False,
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.origin = origin
+        self.graph = graph
+        self.form = form
+        self.half = half
+        self.rearranged = rearranged
+        self._model = model
+        self._sample = sample
+        self._exported: tuple[str, onnx.ModelProto] | None = None
+
+    @property
+    def trainable(self) -> bool:
+        """Whether there is a graph to train."""
+        return self.graph is not None
+
+    @property
+    def identity(self) -> str:
+        """A hash of what was read: of a graph its calls, the settings of its layers and its weights; of ONNX the file.
+
+        Two networks of the same weights that compute something else with them differ in it.
+        """
+        return self.origin.sha256 if self.graph is None else _sha256_of_graph(self.graph)
+
+    @property
+    def sample(self) -> tuple[np.ndarray, ...]:
+        """A batch for every input of the graph, two rows where the batch is dynamic; empty for an ONNX model."""
+        return self._sample
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """The network as an ONNX model: its own, or the export of its graph as it is now.
+
+        Raises:
+            NetworkError: An operator of the graph has no ONNX form.
+            InternalError: The export does not compute what the graph computes.
+        """
+        if self.graph is None:
+            assert self._model is not None
+            return self._model
+        from compress.network.onnx_export import export_onnx
+
+        state = _sha256_of_state(self.graph)
+        if self._exported is None or self._exported[0] != state:
+            self._exported = (state, export_onnx(self.graph, self.inputs, self.outputs, self._sample))
+        return self._exported[1]
+
+    def with_onnx(self, model: onnx.ModelProto) -> Network:
+        """The same network continued as an ONNX model; it is no longer trainable."""
+        return Network(
+            inputs=self.inputs,
+            outputs=self.outputs,
+            origin=self.origin,
+            model=model,
+            rearranged=self.rearranged,
+        )
+
+    def described_by(self, model: onnx.ModelProto) -> Network:
+        """The same ONNX model with another description of its inputs and outputs."""
+        from compress.network.formats.onnx_file import read_specs
+
+        inputs, outputs = read_specs(model)
+        moved = any(len(one.shape) != len(two.shape) for one, two in zip(inputs, self.inputs, strict=True))
+        return Network(
+            inputs=inputs,
+            outputs=outputs,
+            origin=self.origin,
+            model=model,
+            rearranged=self.rearranged or moved,
+        )
+
+    def continued(self, model: onnx.ModelProto) -> Network:
+        """The same network where this is the ONNX model that it is from now on; a graph stays trainable."""
+        if self.graph is None:
+            return self.with_onnx(model)
+        self._exported = (_sha256_of_state(self.graph), model)
+        return self
+
+    def with_graph(self, graph: torch.fx.GraphModule) -> Network:
+        """The same network continued as another graph."""
+        return Network(
+            inputs=self.inputs,
+            outputs=self.outputs,
+            origin=self.origin,
+            graph=graph,
+            sample=self._sample,
+            form=self.form,
+            half=self.half,
+            rearranged=self.rearranged,
+        )
+
+
+def load_network(
+    source: str | Path | torch.nn.Module,
+    *,
+    example: Example | None = None,
+    other: Example | None = None,
+    factory: str | None = None,
+    trust_pickle: bool = False,
+    batch_axis: Mapping[str, int] | None = None,
+) -> Network:
+    """Load a trained network; what a file is, its content tells.
+
+    Args:
+        source: A file (torch.export, TorchScript, state dict, pickled module, ONNX), or a live module, which
+            is never modified.
+        example: Samples of real inputs along axis 0, by name or in order (≥ 2 where possible), whichever axis the
+            network takes them along. Needed by every format that does not say what the network takes.
+        other: Samples of another height, width or length than the example; the axes in which they differ are open where
+            the network allows it. None where all samples are of one shape.
+        factory: ``package.module:callable`` that builds the module a state dict belongs to.
+        trust_pickle: Let a pickle in the file run code while it loads.
+        batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
+            finds the axes by running two samples alone and together (:mod:`compress.network.sample_axis`).
+
+    Raises:
+        NetworkError: The file or the module cannot be used.
+        UntrustedFileError: Loading would run code that the file carries.
+        LiftError: An operator or a control flow that cannot be lifted.
+        DataError: The example does not fit the network.
+    """
+    if not isinstance(source, str | Path):
+        return _from_module(source, example, other, batch_axis)
+    file = sniff(Path(source))
+    origin = Origin(str(source), _ORIGINS.get(file.format, file.format), _sha256_of_file(file))
+    if file.format == "onnx":
+        return _from_onnx(file.path, origin)
+    traced = _trace_file(
+        file, example, other, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis
+    )
+    return _lifted(traced, origin)
+
+
+def _from_module(
+    module: torch.nn.Module,
+    example: Example | None,
+    other: Example | None,
+    batch_axis: Mapping[str, int] | None,
+) -> Network:
+    import torch
+
+    from compress.network.tracing import check_finite, trace_module
+
+    if not isinstance(module, torch.nn.Module):
+        raise NetworkError("a path or a torch.nn.Module", f"a {type(module).__name__}", "give one of them")
+    module = _unwrapped(module)
+    name = type(module).__qualname__
+    check_finite(module, name)
+    origin = Origin(name, "module", _sha256_of_state(module))
+    copied = _copy(module)
+    if isinstance(copied, torch.jit.ScriptModule):
+        from compress.network.formats.torchscript import trace_torchscript
+
+        return _lifted(trace_torchscript(copied.eval(), _needed(example), batch_axis, other), origin)
+    return _lifted(trace_module(copied, _needed(example), batch_axis, other), origin)
+
+
+def _unwrapped(module: torch.nn.Module) -> torch.nn.Module:
+    """The module that torch.compile, DataParallel, DistributedDataParallel or an average of weights wraps."""
+    import torch
+    from torch.optim.swa_utils import AveragedModel
+
+    wrappers = (torch.nn.DataParallel, torch.nn.parallel.DistributedDataParallel, AveragedModel)
+    while True:
+        inner = module.module if isinstance(module, wrappers) else getattr(module, "_orig_mod", module)
+        if inner is module:
+            return module
+        module = inner
+
+
+def _copy(module: torch.nn.Module) -> torch.nn.Module:
+    """The caller's module stays as it is."""
+    from compress.network.tracing import detached_copies
+
+    try:
+        with detached_copies():
+            return copy.deepcopy(module)
+    except Exception as error:
+        raise NetworkError(
+            "a module that can be copied",
+            f"{type(module).__qualname__}: {type(error).__name__}: {error}",
+            "give its state dict as a file, with the factory that builds it",
+        ) from error
+
+
+def _trace_file(
+    file: Sniffed,
+    example: Example | None,
+    other: Example | None,
+    *,
+    factory: str | None,
+    trust_pickle: bool,
+    batch_axis: Mapping[str, int] | None,
+) -> Traced:
+    if file.format in ("pt2", "torchscript") and not trust_pickle:
+        from compress.network.formats.first_reading import read_elsewhere
+
+        kind: Literal["pt2", "torchscript"] = "pt2" if file.format == "pt2" else "torchscript"
+        read_elsewhere(file.path, kind, example=_arrays(example), batch_axis=batch_axis)
+    from compress.network.tracing import check_finite, trace_module
+
+    if file.format == "pt2":
+        from compress.network.formats.pt2 import read_pt2, trace_pt2
+
+        return trace_pt2(read_pt2(file.path, trust_pickle=trust_pickle), file.path, example, batch_axis)
+    if file.format == "torchscript":
+        from compress.network.formats.torchscript import read_torchscript, trace_torchscript
+
+        script = read_torchscript(file.path, trust_pickle=trust_pickle)
+        check_finite(script, str(file.path))
+        return trace_torchscript(script, _needed(example), batch_axis, other)
+    from compress.network.formats.checkpoint import read_checkpoint
+
+    module = _unwrapped(read_checkpoint(file, factory=factory, trust_pickle=trust_pickle))
+    check_finite(module, str(file.path))
+    return trace_module(module, _needed(example), batch_axis, other)
+
+
+def _arrays(example: Example | None) -> Example | None:
+    """The same as arrays; None where that is no example, which is told when it is used."""
+    if example is None:
+        return None
+    try:
+        if isinstance(example, Mapping):
+            return {str(name): np.asarray(array) for name, array in example.items()}
+        return [np.asarray(array) for array in example]
+    except (TypeError, ValueError):
+        return None
+
+
+def _needed(example: Example | None) -> Example:
+    if example is None:
+        raise NetworkError(
+            "one batch of inputs to trace the network with",
+            "none",
+            "give data (--data), or a shape (--shape 1x3x32x32)",
+        )
+    return example
+
+
+def _from_onnx(path: Path, origin: Origin) -> Network:
+    from compress.network.formats.onnx_file import read_onnx, read_specs
+    from compress.onnx_graph.widening import in_float32
+
+    model = read_onnx(path)
+    inputs, outputs = read_specs(model)
+    return Network(inputs=inputs, outputs=outputs, origin=origin, model=in_float32(model))
+
+
+def _lifted(traced: Traced, origin: Origin) -> Network:
+    import torch
+
+    from compress.network.lifting.graph import lift
+    from compress.network.lifting.widening import in_float32
+
+    lifted = lift(traced)
+    tensors = [
+        _as_many(tensor, spec) for spec, tensor in zip(lifted.inputs, traced.example.values(), strict=True)
+    ]
+    (graph, inputs, outputs), half = in_float32(lifted, tensors)
+    if any(spec.dtype == "bfloat16" for spec in inputs):
+        raise NetworkError("a network in float32", "inputs in bfloat16", "convert it: module.float()")
+    arrays = [(tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy() for tensor in tensors]
+    sample = tuple(
+        (take_samples(array, slice(2), spec.batch_axis) if spec.dynamic_batch else array).copy()
+        for spec, array in zip(inputs, arrays, strict=True)
+    )
+    return Network(
+        inputs=inputs,
+        outputs=outputs,
+        origin=origin,
+        graph=graph,
+        sample=sample,
+        form=traced.form,
+        half=half,
+        rearranged=traced.single,
+    )
+
+
+def _as_many(tensor: torch.Tensor, spec: TensorSpec) -> torch.Tensor:
+    """As many samples as are taken at a time, where it turned out that only one is."""
+    if spec.dynamic_batch or not spec.shape:
+        return tensor
+    return tensor.narrow(spec.batch_axis, 0, int(spec.shape[spec.batch_axis]))
+
+
+def _sha256_of_graph(graph: torch.fx.GraphModule) -> str:
+    digest = hashlib.sha256(graph.code.encode())
+    for name, layer in graph.named_modules():
+        settings = {key: value for key, value in vars(layer).items() if isinstance(value, _SETTING)}
+        if layer is not graph:
+            digest.update(f"{name} {type(layer).__qualname__} {sorted(settings.items())}\n".encode())
+    digest.update(_sha256_of_state(graph).encode())
+    return digest.hexdigest()
+
+
+def _sha256_of_file(file: Sniffed) -> str:
+    """Of the bytes; of an index with its shards, of what theirs are."""
+    if not file.shards:
+        return sha256_of(file.path)
+    return hashlib.sha256("".join(map(sha256_of, (file.path, *file.shards))).encode()).hexdigest()
+
+
+def _sha256_of_state(module: torch.nn.Module) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for name, value in sorted(_tensors(module).items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _tensors(module: torch.nn.Module) -> dict[str, Any]:
+    return dict(module.named_parameters(remove_duplicate=False)) | dict(
+        module.named_buffers(remove_duplicate=False)
+    )

@@ -1,0 +1,399 @@
+"""Which axis of a network's inputs and outputs counts the samples: found by running samples alone and together.
+
+Nothing in a file says it. Convolutions take [batch, channels, …], recurrent layers and transformers of torch take
+[time, batch, features] unless they are told otherwise, and recognisers of text give [time, batch, classes]. Along the
+right axis the samples do not know of each other: what a network gives for two of them together is what it gives for
+each alone, along one axis of each output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.core.suggestions import closest
+from compress.core.tensor_spec import TensorSpec, fixed_batch
+from compress.errors import NetworkError, UsageError
+
+if TYPE_CHECKING:
+    from compress.data import Batch
+    from compress.data.task import Task
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: A network as a function of its inputs by name; it may fail on shapes that it does not take.
+Run = Callable[[Mapping[str, Array]], Sequence[Array]]
+
+#: Samples whose outputs are looked at, to tell what each output holds.
+_LOOKED_AT = 8
+
+#: Samples that are run alone, to see whether an output holds one for each.
+ALONE = 2
+
+#: Axes that are tried, in this order: samples first, then after the time.
+_TRIED = (0, 1)
+
+#: Networks of more inputs are tried with one axis for all of them.
+_MOST_MIXED = 4
+
+# Two results are the same within this share of the difference that another sample makes, or of the largest number.
+_SHARE_OF_DIFFERENCE, _ROUNDING, _HALF_ROUNDING = 1e-2, 1e-5, 1e-2
+
+#: Integers computed by rounding, such as the largest of near ties, may differ in so many places.
+_MOST_OTHER_INTEGERS = 0.01
+
+#: Where nothing is exact, as with ranges measured over the whole batch, the axis that mixes samples least is taken, if
+#: it mixes no more than this share of the difference that another sample makes.
+_MOST_MIXING = 0.3
+
+
+@dataclass(frozen=True)
+class SampleAxes:
+    """The axes that count samples.
+
+    Attributes:
+        inputs: The axis of each input, by its name.
+        outputs: The axis of each output, in order; None for one that has none, such as a list of detections.
+    """
+
+    inputs: dict[str, int]
+    outputs: tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What came of one choice of axes.
+
+    Attributes:
+        axes: The choice, and the axes of the outputs that were found by it.
+        mixing: How much samples change each other's results; 0: not at all.
+        listed: Whether how long an output is depends on what is in a sample, as of a list of detections.
+    """
+
+    axes: SampleAxes
+    mixing: float
+    listed: bool
+
+    @property
+    def found(self) -> int:
+        return sum(axis is not None for axis in self.axes.outputs)
+
+
+def find_axes(
+    run: Run,
+    samples: Mapping[str, Array],
+    possible: Mapping[str, Sequence[int]] | None = None,
+    *,
+    told: Mapping[str, int] | None = None,
+) -> SampleAxes | None:
+    """Find the axes that count samples.
+
+    Args:
+        run: The network.
+        samples: Samples of each input, ``(n, …)``: axis 0 counts them. Two of them are run; where there is one, or
+            all are equal, the second has the values of the first in another order, or with noise where all are one.
+        possible: The axes that are possible for an input by what the file declares; None for every axis.
+        told: Axes that the user names, by input; ``""`` names that of all others. They are not tried against others.
+
+    Returns:
+        None where it cannot be told: the network is random, takes another number of samples than one and two, or there
+        is but one sample of integers that are all the same. Where all outputs are lists as long as what is in a sample,
+        the first axis that the network takes.
+
+    Raises:
+        NetworkError: Samples depend on each other along every axis.
+    """
+    pair = _two_that_differ(samples)
+    if all(np.array_equal(pair[0][name], pair[1][name]) for name in samples):
+        return None
+    names = list(samples)
+    tried: list[_Tried] = []
+    for axes in _choices(samples, possible, told or {}):
+        found = _tried(run, pair, dict(zip(names, axes, strict=True)))
+        if found is None:
+            continue
+        if found.found == len(found.axes.outputs) and found.mixing == 0:
+            return found.axes
+        tried.append(found)
+    if not tried or _is_random(run, pair, tried[0].axes.inputs):
+        return None
+    exact = [each for each in tried if each.found and each.mixing == 0]
+    if exact:
+        return max(exact, key=lambda each: each.found).axes
+    lists = [each.axes for each in tried if each.listed]
+    if lists and not any(each.found for each in tried):
+        return lists[0]  # lists of detections alone: each is that of one sample, whatever axis counts these
+    least = min(tried, key=lambda each: (each.found == 0, each.mixing))
+    if told or (least.found and least.mixing <= _MOST_MIXING):
+        return least.axes
+    inputs = ", ".join(names)
+    raise NetworkError(
+        "an axis of the inputs along which samples do not depend on each other",
+        f"results for two samples together that differ from those for each alone, along axis 0 and 1 of {inputs}",
+        f"name the axis that counts samples: --batch-axis {names[0]}=0 takes axis 0 as it is",
+    )
+
+
+def told_axis(told: Mapping[str, int] | None, name: str, otherwise: int) -> int:
+    """The axis that the user names for an input, ``""`` standing for all others; ``otherwise`` where none is named."""
+    return (told or {}).get(name, (told or {}).get("", otherwise))
+
+
+def check_told(told: Mapping[str, int] | None, ranks: Mapping[str, int]) -> None:
+    """Make sure that the axes that the user names are there.
+
+    Args:
+        told: The axis of an input by its name; ``""`` names that of all others. None where none is named.
+        ranks: How many axes each input has, by its name.
+
+    Raises:
+        UsageError: An input or an axis that the network does not have.
+    """
+    for name, axis in (told or {}).items():
+        if name and name not in ranks:
+            todo = closest(name, list(ranks)) or f"name one of: {', '.join(ranks)}"
+            raise UsageError("the name of an input, for --batch-axis", f"'{name}'", todo)
+        for each, rank in ranks.items():
+            meant = each == name or (not name and each not in (told or {}))
+            if meant and not 0 <= axis < rank:
+                raise UsageError(
+                    f"--batch-axis of '{each}' from 0 to {rank - 1}", str(axis), "count the axes from 0"
+                )
+
+
+def possible_axes(spec: TensorSpec, sample: Sequence[int]) -> list[int]:
+    """Where the axis of the samples may lie in an input, open axes before fixed ones.
+
+    Args:
+        spec: What the file declares.
+        sample: Shape of one sample of the data.
+    """
+    if len(spec.shape) != len(sample) + 1:
+        return [0]
+    fitting = [
+        axis
+        for axis in range(len(spec.shape))
+        if all(
+            isinstance(size, str) or size == own
+            for size, own in zip(spec.shape[:axis] + spec.shape[axis + 1 :], sample, strict=True)
+        )
+    ]
+    opened = [axis for axis in fitting if isinstance(spec.shape[axis], str)]
+    # A fixed axis behind axis 0 is that of one sample after the time, [time, 1, features], and of nothing else.
+    fixed = [axis for axis in fitting if not axis or (spec.shape[axis] == 1 and len(spec.shape) > 2)]
+    return opened or fixed or [0]
+
+
+class LoneOutputError(NetworkError):
+    """An output was taken to count samples along an axis, and does not.
+
+    Attributes:
+        output: Its name.
+    """
+
+    output: str = ""
+
+
+def samples_first(
+    output: Array, spec: TensorSpec, samples: int, fed: int, lone: Collection[str] | None = None
+) -> Array:
+    """An output with its samples along axis 0.
+
+    Args:
+        output: As the network gave it.
+        spec: Its name and the axis of its samples.
+        samples: How many of the samples that were fed count; the others filled up a fixed batch.
+        fed: How many samples were fed.
+        lone: Names of the outputs that belong to the only sample as a whole; None tells it by this output alone.
+
+    Raises:
+        LoneOutputError: The output does not hold as many samples along that axis.
+    """
+    if fed == 1 and lone is not None and spec.name in lone:
+        return output[None]
+    if follows(output.shape, spec, fed):
+        return np.moveaxis(output, spec.batch_axis, 0)[:samples]
+    if fed == 1 and lone is None:
+        return output[None]
+    error = LoneOutputError(
+        f"{fed} samples along axis {spec.batch_axis} of output '{spec.name}'",
+        f"the shape {list(output.shape)}",
+        "export the network with its batch axis named 'batch', or name it: --batch-axis",
+    )
+    error.output = spec.name
+    raise error
+
+
+def judged_examples(
+    run: Run, task: Task, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> list[Array]:
+    """What a network gives for a few calibration samples, as it is judged: samples along axis 0.
+
+    Args:
+        run: The network.
+        task: Its data, bound to its inputs.
+        inputs: What it takes.
+        outputs: What it gives.
+    """
+    only = fixed_batch(inputs)
+    rows = np.arange(only or _LOOKED_AT) % len(task.calibration)
+    batch = next(task.calibration.take(rows).batches(len(rows)))
+    if only in (None, 1):
+        looked = task.calibration.take(np.arange(min(_LOOKED_AT, len(task.calibration))))
+        singles = list(looked.batches(1))
+        lone = lone_outputs(run, singles[:ALONE], outputs, twice=only is None)
+        if lone:
+            return _fullest(run, singles, outputs, lone)
+    given = zip(run(batch.inputs), outputs, strict=True)
+    return [samples_first(output, spec, len(batch), len(batch)) for output, spec in given]
+
+
+def _fullest(
+    run: Run, singles: Sequence[Batch], outputs: Sequence[TensorSpec], lone: Collection[str]
+) -> list[Array]:
+    """The outputs for the sample of which most is told: in some, a detector finds nothing."""
+    given = [
+        [samples_first(output, spec, 1, 1, lone) for spec, output in zip(outputs, found, strict=True)]
+        for found in (run(single.inputs) for single in singles)
+    ]
+    return max(given, key=lambda found: sum(output.size for output in found))
+
+
+def lone_outputs(
+    run: Run, singles: Sequence[Batch], outputs: Sequence[TensorSpec], *, twice: bool
+) -> frozenset[str]:
+    """Names of outputs without an axis that counts samples: a list of detections is that of one sample alone.
+
+    Args:
+        run: The network.
+        singles: Some samples, each run alone.
+        outputs: What the network gives.
+        twice: Whether the first is run twice together, too, since the network takes any number.
+    """
+    batches = [*singles, *([singles[0].rows(np.zeros(2, np.int64))] if twice else [])]
+    return frozenset(
+        spec.name
+        for batch in batches
+        for spec, output in zip(outputs, run(batch.inputs), strict=True)
+        if not follows(output.shape, spec, len(batch))
+    )
+
+
+def follows(shape: Sequence[int], spec: TensorSpec, fed: int) -> bool:
+    """Whether an output of this shape holds so many samples along its axis."""
+    return len(shape) > spec.batch_axis and shape[spec.batch_axis] == fed
+
+
+def _choices(
+    samples: Mapping[str, Array], possible: Mapping[str, Sequence[int]] | None, told: Mapping[str, int]
+) -> Iterator[tuple[int, ...]]:
+    """The axes of all inputs, those first that most networks have."""
+    each: list[list[int]] = []
+    for name, array in samples.items():
+        named = told_axis(told, name, -1)
+        allowed = range(array.ndim) if possible is None or name not in possible else possible[name]
+        if named >= 0:
+            each.append([named])
+        else:
+            each.append(
+                [axis for axis in _TRIED if axis in allowed and axis < array.ndim] or list(allowed)[:1]
+            )
+    if len(each) > _MOST_MIXED:
+        for axis in _TRIED:
+            yield tuple(axis if axis in choices else choices[0] for choices in each)
+        return
+    yield from sorted(product(*each), key=lambda axes: (len(set(axes)) > 1, axes))
+
+
+def _tried(
+    run: Run, pair: tuple[Mapping[str, Array], Mapping[str, Array]], axes: dict[str, int]
+) -> _Tried | None:
+    """Two samples alone and together; None where the network does not take them so."""
+
+    def fed(*rows: Mapping[str, Array]) -> Sequence[Array]:
+        return run({name: np.stack([row[name] for row in rows], axis) for name, axis in axes.items()})
+
+    try:
+        first, second = fed(pair[0]), fed(pair[1])
+        both = fed(*pair)
+    except Exception:  # noqa: BLE001 - whatever a network raises on shapes that it does not take
+        return None
+    outputs: list[int | None] = []
+    mixing, listed = 0.0, False
+    for alone, other, together in zip(first, second, both, strict=True):
+        axis, mixed = _axis_of(alone, other, together)
+        outputs.append(axis)
+        mixing = max(mixing, mixed)
+        listed |= axis is None and len({alone.shape, other.shape, together.shape}) > 1
+    return _Tried(SampleAxes(axes, tuple(outputs)), mixing, listed)
+
+
+def _axis_of(first: Array, second: Array, both: Array) -> tuple[int | None, float]:
+    """The axis along which two results were put together, and how much they changed; None where there is none."""
+    found: tuple[int | None, float] = None, 0.0
+    for axis in range(both.ndim):
+        wanted = (*both.shape[:axis], 1, *both.shape[axis + 1 :])
+        if both.shape[axis] != 2 or not all(
+            _without_ones(each.shape) == _without_ones(wanted) for each in (first, second)
+        ):
+            continue
+        one, other = first.reshape(wanted), second.reshape(wanted)
+        parts = np.take(both, [0], axis), np.take(both, [1], axis)
+        mixing = max(_mixing(parts[0], one, other), _mixing(parts[1], other, one))
+        if found[0] is None or mixing < found[1]:
+            found = axis, mixing
+    return found
+
+
+def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape without axes of size 1: ``squeeze()`` drops them of a sample alone, with the axis of the samples."""
+    return tuple(size for size in shape if size != 1)
+
+
+def _mixing(found: Array, wanted: Array, other: Array) -> float:
+    """How far a result lies from that of its sample alone, as a share of what another sample changes; 0: the same."""
+    if found.dtype.kind != "f":
+        if found.size == 0 or float((found != wanted).mean()) <= _MOST_OTHER_INTEGERS:
+            return 0.0
+        return float((found != wanted).mean() / max((other != wanted).mean(), _MOST_OTHER_INTEGERS))
+    if not np.array_equal(np.isfinite(found), np.isfinite(wanted)):
+        return 1.0
+    known = np.isfinite(wanted) & np.isfinite(other)
+    if not known.any():
+        return 0.0
+    ours, right, theirs = (each[known].astype(np.float64) for each in (found, wanted, other))
+    error, difference = float(np.abs(ours - right).max()), float(np.abs(theirs - right).max())
+    rounding = _HALF_ROUNDING if found.dtype.itemsize < 4 else _ROUNDING
+    if error <= max(_SHARE_OF_DIFFERENCE * difference, rounding * float(np.abs(right).max())):
+        return 0.0
+    return error / max(difference, error)
+
+
+def _two_that_differ(samples: Mapping[str, Array]) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+    first = {name: array[0] for name, array in samples.items()}
+    for row in range(1, min(len(array) for array in samples.values())):
+        other = {name: array[row] for name, array in samples.items()}
+        if any(not np.array_equal(first[name], other[name]) for name in samples):
+            return first, other
+    moved = {name: np.roll(array, 1) for name, array in first.items()}
+    if any(not np.array_equal(first[name], moved[name]) for name in samples):
+        return first, moved
+    random = np.random.default_rng(0)
+    return first, {
+        name: (array + random.standard_normal(array.shape)).astype(array.dtype)
+        if array.dtype.kind == "f"
+        else array
+        for name, array in first.items()
+    }
+
+
+def _is_random(
+    run: Run, pair: tuple[Mapping[str, Array], Mapping[str, Array]], axes: Mapping[str, int]
+) -> bool:
+    feeds = {name: np.stack([pair[0][name]], axis) for name, axis in axes.items()}
+    again = zip(run(feeds), run(feeds), strict=True)
+    return any(not np.array_equal(one, two, equal_nan=one.dtype.kind == "f") for one, two in again)

@@ -1,0 +1,135 @@
+"""A network on its way out: written as a ``.pt2`` or ``.onnx`` file, whole or not at all."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from compress.core.files import written_safely
+from compress.core.tensor_spec import TensorSpec
+from compress.errors import NetworkError, OutputError
+from compress.network.network import Network
+from compress.onnx_graph.files import save_model
+from compress.onnx_graph.metadata import without_metadata
+
+if TYPE_CHECKING:
+    import torch
+
+#: What can be written, by the file's ending.
+ENDINGS = (".pt2", ".onnx")
+
+
+def check_writable(path: Path, *given: object, endings: Sequence[str] = ENDINGS) -> None:
+    """Make sure, before any work is done, that a network may be written there.
+
+    Args:
+        path: The file.
+        given: Networks that are read, of which those that are files must stay.
+        endings: What can be written.
+
+    Raises:
+        OutputError: It is a directory, is in none that exists, ends in another way, or is one of those given.
+    """
+    if path.suffix not in endings:
+        raise OutputError(f"a file that ends in {' or '.join(endings)}", str(path), "choose another --out")
+    if path.is_dir() or not path.parent.is_dir():
+        found = f"a directory, {path}" if path.is_dir() else f"no directory {path.parent}"
+        raise OutputError("a file to write in a directory that exists", found, "choose another --out")
+    for each in given:
+        if isinstance(each, str | Path) and path.exists() and Path(each).exists() and path.samefile(each):
+            found = f"{path}, which is given as a network"
+            raise OutputError("a file to write", found, "choose another --out")
+
+
+def save_network(network: Network, path: Path) -> None:
+    """Write a network; a file of this name is replaced at once or not at all.
+
+    Args:
+        network: For ``.pt2`` in its trainable form.
+        path: Its ending says what is written: ``.pt2``, which trains on when it is loaded, or ``.onnx``. A ``.pt2`` is
+            called as what was given is, has the same axes open, and is in half precision where that was.
+
+    Raises:
+        OutputError: It cannot be written there.
+        NetworkError: It is an ONNX model by now, and a ``.pt2`` is asked for, or axes of it do not stay open there.
+    """
+    check_writable(path)
+    write = _onnx_writer(network) if path.suffix == ".onnx" else _program_writer(network)
+    with written_safely(path), tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent) as scratch:
+        written = Path(scratch) / f"network{path.suffix}"
+        write(written)
+        written.replace(path)
+
+
+def _onnx_writer(network: Network) -> Callable[[Path], object]:
+    model = without_metadata(network.to_onnx())
+    return lambda path: save_model(model, path)
+
+
+def _program_writer(network: Network) -> Callable[[Path], object]:
+    if network.graph is None:
+        raise NetworkError("a network in its trainable form, for .pt2", "an ONNX model", "write .onnx")
+    import torch
+
+    program = _program(network, network.graph)
+    return lambda path: torch.export.save(program, path)
+
+
+def _program(network: Network, graph: torch.fx.GraphModule) -> torch.export.ExportedProgram:
+    import torch
+
+    from compress.network.call_form import CallForm
+    from compress.network.onnx_export import in_eval_mode
+    from compress.network.tracing import essence, quiet
+
+    sample = [_at_least_two(spec, array) for spec, array in zip(network.inputs, network.sample, strict=True)]
+    tensors = [torch.from_numpy(array) for array in sample]
+    if network.half is not None:
+        from compress.network.lifting.widening import in_half
+
+        graph, tensors = in_half(graph, network.half), network.half.given(tensors)
+    outputs = len(network.outputs)
+    form = network.form
+    if form is None or not form.fits(len(tensors), outputs):
+        names = [str(node.target) for node in graph.graph.find_nodes(op="placeholder")]
+        form = CallForm.of_call(names, (), tensors[0] if outputs == 1 else tuple(tensors[:1] * outputs))
+    try:
+        with in_eval_mode(graph), quiet():
+            program = form.program(graph, network.inputs, tensors)
+    except Exception as error:
+        raise NetworkError(f"a .pt2 of {_told(network.inputs)}", essence(error), "write .onnx") from error
+    if closed := _closed_axes(network.inputs, program):
+        raise NetworkError(f"a .pt2 of {_told(network.inputs)}", f"{closed} fixed in it", "write .onnx")
+    return program
+
+
+def _told(inputs: Sequence[TensorSpec]) -> str:
+    return ", ".join(map(str, inputs))
+
+
+def _closed_axes(inputs: Sequence[TensorSpec], program: torch.export.ExportedProgram) -> str:
+    """Axes that are open in a network and fixed in a program of it; empty where there are none."""
+    import torch
+
+    names = set(program.graph_signature.user_inputs)
+    nodes = program.graph.find_nodes(op="placeholder")
+    values = [node.meta.get("val") for node in nodes if node.name in names]
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return ", ".join(
+        f"axis {axis} of {spec.name}"
+        for spec, value in zip(inputs, tensors, strict=True)
+        for axis, size in enumerate(spec.shape)
+        if isinstance(size, str) and isinstance(value.shape[axis], int)
+    )
+
+
+def _at_least_two(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
+    """A sample with each open axis longer than one, which would count as a constant that broadcasts."""
+    for axis, size in enumerate(spec.shape):
+        if isinstance(size, str) and array.shape[axis] == 1:
+            array = np.repeat(array, 2, axis)
+    return array.copy()

@@ -1,0 +1,431 @@
+"""Networks that carry a state from call to call, seen as networks that carry none.
+
+A streaming network takes a frame and a state, and gives its answer and the next state. Over a whole stream, which
+begins with the state at zero and feeds back what comes of it, it is a network without one: frames in, answers out. So
+builds are judged, each with the states that it makes itself: an error that feeds on itself grows from frame to frame,
+and is seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from typing import Any, Protocol
+
+import numpy as np
+
+from compress.core.suggestions import closest
+from compress.core.tensor_spec import BATCH, TensorSpec, fixed_batch, take_samples
+from compress.data.binding import is_held, matched_names
+from compress.errors import DataError, NetworkError, UsageError
+from compress.network.sample_axis import samples_first
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: The name of the axis that counts the frames of a stream, behind that of the streams.
+FRAMES = "frames"
+
+
+class Runs(Protocol):
+    """What runs one call: a session, or a network as it came."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, feeds: Mapping[str, Array], /) -> list[Array]:
+        """Run one batch; see :meth:`compress.backends.base.Session.run`."""
+
+
+class Carried:
+    """Calls one after the other: the state that one gives, the next one takes.
+
+    Args:
+        network: What runs a call.
+        states: The output that is the next value of each input that is a state, by the input's name.
+        first: The first value of states that do not begin at zero.
+    """
+
+    def __init__(self, network: Runs, states: Mapping[str, str], first: Mapping[str, Array] | None = None):
+        names = [spec.name for spec in network.outputs]
+        self._network = network
+        self._specs = {spec.name: spec for spec in network.inputs}
+        self._positions = {state: names.index(output) for state, output in states.items()}
+        self.state: dict[str, Array] = dict(first or {})
+
+    def __call__(self, feeds: Mapping[str, Array]) -> tuple[dict[str, Array], list[Array]]:
+        """Run a call.
+
+        Args:
+            feeds: An array for each input that is no state.
+
+        Returns:
+            What the call was fed, and all its outputs.
+
+        Raises:
+            DataError: A state has no value yet, and nothing says how large it is.
+            NetworkError: It changes its shape from call to call.
+        """
+        for name in self._positions.keys() - self.state.keys():
+            self.state[name] = _zeros(self._specs[name], self._rows(feeds))
+        fed = {**feeds, **self.state}
+        outputs = self._network.run(fed)
+        for name, position in self._positions.items():
+            following = np.asarray(outputs[position], self.state[name].dtype)
+            if following.shape != self.state[name].shape:
+                raise NetworkError(
+                    f"a state '{name}' of one shape from call to call",
+                    f"{list(self.state[name].shape)}, then {list(following.shape)}",
+                    "export the network with a state of a fixed length",
+                )
+            self.state[name] = following
+        return fed, outputs
+
+    def _rows(self, feeds: Mapping[str, Array]) -> int:
+        """How many streams run side by side."""
+        counted = (spec for name, spec in self._specs.items() if name in feeds and spec.dynamic_batch)
+        return next((feeds[spec.name].shape[spec.batch_axis] for spec in counted), 1)
+
+
+@dataclass(frozen=True)
+class Streams:
+    """A network with a state, as it takes and gives whole streams; made by :meth:`of`.
+
+    Attributes:
+        pairs: The output that is the next value of each input that is a state, by the input's name.
+        calls: What one call takes, with the axis of the samples named.
+        gives: What one call gives.
+        framed: Names of the inputs of which the data has a value for every frame; those of others stay as they are.
+        whole: Names of the inputs that are fed as they are, since no axis of theirs counts samples.
+        inputs: What a stream takes, ``(streams, frames, …)`` first, which has a value for every frame. A state is among
+            them where its first value is in the data.
+        outputs: What a stream gives, ``(streams, frames, …)``: the outputs that are no states.
+    """
+
+    pairs: Mapping[str, str]
+    calls: tuple[TensorSpec, ...]
+    gives: tuple[TensorSpec, ...]
+    framed: frozenset[str]
+    whole: frozenset[str]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @classmethod
+    def of(
+        cls,
+        pairs: Mapping[str, str],
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        shapes: Mapping[str, tuple[int, ...]],
+    ) -> Streams:
+        """Hold states and data against a network.
+
+        Args:
+            pairs: The output that is the next value of each input that is a state, by the input's name.
+            inputs: What the network takes.
+            outputs: What it gives.
+            shapes: The shape of each of the data's arrays, ``(streams, …)``, by its name.
+
+        Raises:
+            UsageError: A state is no input of the network, its next value no output, or they do not fit.
+            DataError: The data does not have streams of frames.
+            NetworkError: The network takes several streams at once, and no other number.
+        """
+        calls, gives = tuple(inputs), tuple(outputs)
+        if not all(
+            spec.shape[:1] == (1,) for spec in inputs
+        ):  # else one stream along axis 0, and other axes open
+            calls, gives = tuple(map(_with_batch, inputs)), tuple(map(_with_batch, outputs))
+        check_pairs(pairs, calls, gives)
+        taken = [spec for spec in calls if spec.name not in pairs or spec.name in shapes]
+        names = matched_names(list(shapes), taken, "data")
+        given = {spec.name: shapes[names[spec.name]] for spec in taken}
+        held = {
+            spec.name
+            for spec in taken
+            if spec.name not in pairs and not spec.dynamic_batch and is_held(given[spec.name], spec)
+        }
+        plain = [spec for spec in calls if spec.name not in pairs and spec.name not in held]
+        framed = {spec.name for spec in plain if len(given[spec.name]) == len(spec.sample_shape) + 2}
+        _check_framed(plain, framed, given, held, calls)
+        alone = not any(spec.dynamic_batch for spec in plain)
+        _check_batch(calls, [spec for spec in calls if spec.name in pairs], alone)
+        _check_first(calls, pairs.keys() - given.keys())
+        whole = held | (set(pairs) if alone else set())
+        rows = 1 if alone else BATCH
+        return cls(
+            dict(pairs),
+            calls,
+            gives,
+            frozenset(framed),
+            frozenset(whole),
+            tuple(
+                replace(
+                    spec,
+                    shape=spec.shape
+                    if spec.name in whole
+                    else (rows, *([FRAMES] if spec.name in framed else []), *spec.sample_shape),
+                )
+                for spec in sorted(taken, key=lambda spec: spec.name not in framed)
+            ),
+            tuple(
+                replace(spec, shape=(rows, FRAMES, *_answer_shape(spec, alone)))
+                for spec in gives
+                if spec.name not in pairs.values()
+            ),
+        )
+
+    def over(self, network: Runs) -> StreamRunner:
+        """A network that takes whole streams.
+
+        Args:
+            network: What runs its calls; outputs may have other names, and are in the same order.
+        """
+        return StreamRunner(network, self)
+
+
+class StreamRunner:
+    """Runs whole streams through a network with a state, a frame a call; streams of one batch run side by side.
+
+    Args:
+        network: What runs a call.
+        streams: Its states.
+
+    Attributes:
+        inputs: What a stream takes.
+        outputs: What a stream gives.
+    """
+
+    def __init__(self, network: Runs, streams: Streams) -> None:
+        self._network, self._streams = network, streams
+        self.inputs, self.outputs = streams.inputs, streams.outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """The outputs of every frame, ``(streams, frames, …)`` each.
+
+        Args:
+            feeds: As :attr:`inputs` says.
+
+        Raises:
+            DataError: The first frame does not fit the network.
+            NetworkError: An output changes its shape from frame to frame.
+        """
+        rows, states = len(feeds[self.inputs[0].name]), self._streams.pairs.values()
+        answers = [at for at, spec in enumerate(self._streams.gives) if spec.name not in states]
+        frames: list[list[Array]] = [[] for _ in answers]
+        for _, outputs in self.calls(feeds):
+            for kept, at in zip(frames, answers, strict=True):
+                kept.append(samples_first(outputs[at], self._streams.gives[at], rows, rows))
+        for kept, at in zip(frames, answers, strict=True):
+            if any(each.shape != kept[0].shape for each in kept):
+                other = next(each.shape for each in kept if each.shape != kept[0].shape)
+                raise NetworkError(
+                    f"an output '{self._streams.gives[at].name}' of one shape from frame to frame",
+                    f"{list(kept[0].shape[1:])}, then {list(other[1:])}",
+                    "export the network without it",
+                )
+        return [np.stack(kept, axis=1) for kept in frames]
+
+    def calls(self, feeds: Mapping[str, Array]) -> Iterator[tuple[dict[str, Array], list[Array]]]:
+        """What each call of a stream is fed, states included, and what it gives.
+
+        Args:
+            feeds: As :attr:`inputs` says.
+        """
+        streams = self._streams
+        names = [spec.name for spec in self._network.outputs]
+        positions = [spec.name for spec in streams.gives]
+        pairs = {state: names[positions.index(output)] for state, output in streams.pairs.items()}
+        constant = {
+            spec.name: self._placed(feeds[spec.name], spec)
+            for spec in streams.calls
+            if spec.name in feeds and spec.name not in streams.framed
+        }
+        carried = Carried(
+            _Named(self._network, streams.calls),
+            pairs,
+            {name: array for name, array in constant.items() if name in pairs},
+        )
+        still = {name: array for name, array in constant.items() if name not in pairs}
+        moving = [spec for spec in streams.calls if spec.name in streams.framed]
+        for frame in range(self.frames(feeds)):
+            yield carried(
+                {**still, **{spec.name: self._placed(feeds[spec.name][:, frame], spec) for spec in moving}}
+            )
+
+    @property
+    def any_number(self) -> bool:
+        """Whether several streams may run side by side."""
+        return fixed_batch(self.inputs) is None
+
+    def frames(self, feeds: Mapping[str, Array]) -> int:
+        """How many frames a stream has."""
+        return int(feeds[self.inputs[0].name].shape[1])
+
+    def samples(self, fed: Mapping[str, Array], row: int) -> dict[str, Array]:
+        """What a call was fed for one of the streams that run side by side, each input without its axis of samples."""
+        return {
+            spec.name: fed[spec.name]
+            if spec.name in self._streams.whole
+            else take_samples(fed[spec.name], slice(row, row + 1), spec.batch_axis).squeeze(spec.batch_axis)
+            for spec in self._streams.calls
+        }
+
+    def _placed(self, samples: Array, spec: TensorSpec) -> Array:
+        if spec.name in self._streams.whole:
+            return samples
+        return np.ascontiguousarray(np.moveaxis(samples, 0, spec.batch_axis))
+
+
+class _Named:
+    """A network whose inputs say which of their axes counts samples."""
+
+    def __init__(self, network: Runs, inputs: tuple[TensorSpec, ...]) -> None:
+        self.run, self.inputs, self.outputs = network.run, inputs, network.outputs
+
+
+def likely_pairs(missing: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, str]:
+    """For inputs that nothing is given for, the outputs that may be their next value: of the same type and shape.
+
+    Args:
+        missing: Inputs without data.
+        outputs: What the network gives.
+
+    Returns:
+        The output with the likest name for each, no output twice; inputs that have none are left out.
+    """
+    found: dict[str, str] = {}
+    for spec in missing:
+        fitting = [each.name for each in outputs if _fit(spec, each) and each.name not in found.values()]
+        if fitting:
+            found[spec.name] = max(fitting, key=lambda name: SequenceMatcher(None, spec.name, name).ratio())
+    return found
+
+
+def zero_row(spec: TensorSpec) -> tuple[int, ...] | None:
+    """The shape of a state's value for one stream, without the axis that counts these; None where it is not known.
+
+    Args:
+        spec: The state, as the network takes or gives it.
+    """
+    shape = _with_batch(spec).sample_shape if _with_batch(spec).dynamic_batch else spec.shape
+    return None if any(isinstance(size, str) for size in shape) else tuple(int(size) for size in shape)
+
+
+def _zeros(spec: TensorSpec, rows: int) -> Array:
+    shape = spec.with_batch(rows)
+    if any(isinstance(size, str) for size in shape):
+        raise _without_first(spec)
+    return np.zeros([int(size) for size in shape], spec.dtype)
+
+
+def _with_batch(spec: TensorSpec) -> TensorSpec:
+    """The same where an axis is called ``batch``; else the only open axis is called so."""
+    opened = [axis for axis, size in enumerate(spec.shape) if isinstance(size, str)]
+    if BATCH in spec.shape or len(opened) != 1:
+        return spec
+    return replace(spec, shape=(*spec.shape[: opened[0]], BATCH, *spec.shape[opened[0] + 1 :]))
+
+
+def _answer_shape(spec: TensorSpec, alone: bool) -> tuple[int | str, ...]:
+    """The shape of an output for one stream; of a network for one stream all of it, where no axis is of size 1."""
+    return spec.shape if alone and spec.shape[:1] != (1,) else spec.sample_shape
+
+
+def _fit(state: TensorSpec, following: TensorSpec) -> bool:
+    return (
+        state.dtype == following.dtype
+        and len(state.shape) == len(following.shape)
+        and all(
+            one == other or isinstance(one, str) or isinstance(other, str)
+            for one, other in zip(state.shape, following.shape, strict=True)
+        )
+    )
+
+
+def check_pairs(
+    pairs: Mapping[str, str], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> None:
+    """Make sure that states are inputs whose next values are outputs like them.
+
+    Args:
+        pairs: The output that is the next value of each input that is a state, by the input's name.
+        inputs: What the network takes.
+        outputs: What it gives.
+
+    Raises:
+        UsageError: A name that is not there, or two that do not fit each other.
+    """
+    taken, given = {spec.name: spec for spec in inputs}, {spec.name: spec for spec in outputs}
+    for state, output in pairs.items():
+        for name, known, what in ((state, taken, "input"), (output, given, "output")):
+            if name not in known:
+                todo = closest(name, known) or f"name one of: {', '.join(known)}"
+                raise UsageError(f"the name of an {what}, for --state INPUT=OUTPUT", f"'{name}'", todo)
+        if given[output].shape and not _fit(taken[state], given[output]):
+            raise UsageError(
+                f"a next value like the state {taken[state]}",
+                str(given[output]),
+                "name the output that is fed back: --state INPUT=OUTPUT",
+            )
+    outputs_named = list(pairs.values())
+    twice = next((name for name in outputs_named if outputs_named.count(name) > 1), None)
+    if twice is not None:
+        states = ", ".join(state for state, output in pairs.items() if output == twice)
+        raise UsageError("an output of its own for each state", f"'{twice}' for {states}", "correct --state")
+    if len(pairs) == len(outputs):
+        raise UsageError("an output that is no state", ", ".join(given), "leave one of --state out")
+
+
+def _check_framed(
+    plain: Sequence[TensorSpec],
+    framed: set[str],
+    given: Mapping[str, tuple[int, ...]],
+    held: set[str],
+    calls: Sequence[TensorSpec],
+) -> None:
+    if framed:
+        return
+    likely = plain or [spec for spec in calls if spec.name in held]
+    if not likely:
+        raise UsageError(
+            "an input that is no state", ", ".join(spec.name for spec in calls), "leave one of --state out"
+        )
+    spec, shape = likely[0], given[likely[0].name]
+    own = ", ".join(map(str, spec.sample_shape))
+    raise DataError(
+        f"streams of frames for input {spec}: [streams, frames{f', {own}' if own else ''}]",
+        f"[{', '.join(map(str, shape))}]",
+        "put frames in order into streams: x.reshape(streams, frames, …)",
+    )
+
+
+def _check_batch(calls: Sequence[TensorSpec], states: Sequence[TensorSpec], alone: bool) -> None:
+    only = fixed_batch(calls) if alone else 1
+    if only != 1:
+        raise NetworkError(
+            "a network that takes any number of streams, or one",
+            f"inputs {'; '.join(map(str, calls))}",
+            "export it with its batch axis open, or of size 1 in its first input",
+        )
+    fixed = next((spec for spec in states if not spec.dynamic_batch), None)
+    if fixed is not None and not alone:
+        raise NetworkError(
+            "the axis of the samples open in every input, or in none",
+            f"inputs {'; '.join(map(str, calls))}",
+            f"export it with that axis of '{fixed.name}' open, called 'batch'",
+        )
+
+
+def _check_first(calls: Sequence[TensorSpec], missing: set[str]) -> None:
+    for spec in calls:
+        if spec.name in missing and zero_row(spec) is None:
+            raise _without_first(spec)
+
+
+def _without_first(spec: TensorSpec) -> DataError:
+    return DataError(
+        f"the first value of the state {spec}, whose size is open",
+        "none in the data",
+        f"add it as '{spec.name}', an array with a row for each stream",
+    )

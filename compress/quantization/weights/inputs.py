@@ -1,0 +1,117 @@
+"""What a layer is given on calibration data, as rows that an algorithm can look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from compress.errors import DataError, NetworkError
+from compress.onnx_graph.graph import Graph
+from compress.onnx_graph.sessions import open_session
+from compress.onnx_graph.weights import folder_of, stored
+from compress.quantization.batches import sample_axes, samples_in
+from compress.quantization.shelf import Shelf
+from compress.quantization.walk import Walk
+from compress.quantization.weights.layers import Layer, as_stored
+
+#: Rows kept of a layer's inputs, spread over all samples: memory does not grow with the samples or their length.
+MOST_ROWS = 8192
+
+Feed = Mapping[str, NDArray[Any]]
+
+
+class CalibrationInputs:
+    """The network on its way through its layers, each with the weights that it was given by then.
+
+    Weights are put in as floats, so that the graph stays as it is and every layer runs once; what the integer kernel
+    adds by rounding its input is left out.
+
+    Args:
+        model: The float network, prepared; it is not modified.
+        batches: For each input of the network its array, axis 0 counts samples.
+        samples: How many of them are used at most.
+        shelf: Where activations are kept.
+
+    Raises:
+        DataError: There is none.
+        NetworkError: ONNX Runtime cannot run the network.
+    """
+
+    def __init__(self, model: onnx.ModelProto, batches: Iterable[Feed], samples: int, shelf: Shelf) -> None:
+        self.feeds: list[Feed] = []
+        self.samples = 0
+        axes = sample_axes(Graph(model))
+        for batch in batches:
+            if self.samples >= samples:
+                break
+            self.feeds.append(batch)
+            self.samples += samples_in(batch, {}, axes)
+        if not self.feeds:
+            raise DataError(
+                "calibration samples", "none", "give at least one batch, better 100 samples or more"
+            )
+        _check_runs(model)
+        self._model = onnx.ModelProto()
+        self._model.CopyFrom(model)
+        self._walk = Walk(self._model, self.feeds, shelf)
+        self._last: tuple[str, NDArray[np.float32]] | None = None
+
+    def put(self, layer: Layer, weight: NDArray[np.float32]) -> None:
+        """Give a layer these weights, [outputs, inputs], for all layers behind it."""
+        graph = self._walk.graph
+        tensor = stored(layer.initializer, as_stored(layer, weight, graph), folder_of(self._model))
+        graph.initializers[layer.initializer].CopyFrom(tensor)
+
+    def rows(self, tensor: str) -> NDArray[np.float32]:
+        """A tensor's values as float32 [rows, its last axis], at most :data:`MOST_ROWS` rows.
+
+        Tensors are asked for in the order in which they are computed.
+
+        Raises:
+            DataError: The samples do not fit the network, or make NaN or infinity.
+        """
+        if self._last is None or self._last[0] != tensor:  # query, key and value read the same tensor
+            self._last = (tensor, self._run(tensor))
+        return self._last[1]
+
+    def _run(self, tensor: str) -> NDArray[np.float32]:
+        try:
+            self._walk.to(tensor)
+        except Exception as error:  # ONNX Runtime's own classes have no common root but this
+            given = ", ".join(
+                f"{name} {values.dtype}{list(values.shape)}" for name, values in self.feeds[0].items()
+            )
+            raise DataError(
+                "calibration batches that the network takes",
+                f"{given}, which it refuses ({str(error).strip().splitlines()[0]})",
+                "give arrays of its types and shapes",
+            ) from error
+        kept = []
+        most = -(-MOST_ROWS // len(self.feeds))
+        for number in range(len(self.feeds)):
+            values = self._walk.values(tensor, number)
+            rows = values.reshape(-1, values.shape[-1])
+            kept.append(np.asarray(rows[:: -(-len(rows) // most)], np.float32))
+        gathered = np.concatenate(kept)
+        if not np.isfinite(gathered).all():
+            raise DataError(
+                "finite activations during calibration",
+                f"NaN or infinity in tensor {tensor!r}",
+                "look for it in the samples and in the network's weights",
+            )
+        return gathered
+
+
+def _check_runs(model: onnx.ModelProto) -> None:
+    try:
+        open_session(model)
+    except Exception as error:  # ONNX Runtime's own classes have no common root but this
+        raise NetworkError(
+            "a network that ONNX Runtime can run",
+            str(error).strip().splitlines()[0],
+            "replace the operator it names, or export the network again",
+        ) from error

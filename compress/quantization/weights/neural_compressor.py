@@ -1,0 +1,238 @@
+"""Intel's neural-compressor, one layer at a time: RTN, GPTQ (arXiv 2210.17323), AWQ (2306.00978), HQQ.
+
+Its own entry points take whole PyTorch language models: they look for a list of blocks, run them one after the other,
+and give back modules with half-precision scales. What they do to one layer stands in classes of their own, and these
+are used here: any network will do, whatever its graph looks like, and nothing is rounded that needs no rounding.
+
+Its default working directory is a folder in the user's; here it gets a temporary one. Its log stays quiet.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from compress.quantization.weights.grouped import GroupedWeight, in_groups
+from compress.quantization.weights.settings import Settings
+
+Weight = NDArray[np.float32]
+Inputs = NDArray[np.float32]
+
+
+class NotApplicableError(Exception):
+    """The algorithm cannot work on this layer; the message says why."""
+
+
+def rtn(weight: Weight, settings: Settings) -> GroupedWeight:
+    """Round every weight to the nearest integer of its group's range.
+
+    Args:
+        weight: float32 [outputs, inputs].
+        settings: Bits, group size, symmetry.
+    """
+    return _rounded(weight, settings, shrink=1.0)
+
+
+def gptq(weight: Weight, inputs: Inputs, settings: Settings) -> GroupedWeight:
+    """Round column after column; what is lost in one is made up for in those that are still to come.
+
+    Args:
+        weight: float32 [outputs, inputs].
+        inputs: What the layer is given, float32 [rows, inputs].
+        settings: Bits, group size, symmetry.
+
+    Raises:
+        NotApplicableError: The inputs' second moments cannot be inverted.
+    """
+    grouped = in_groups(weight, settings.group_size)
+    padded = torch.from_numpy(grouped.reshape(len(weight), -1).copy())
+    rows = torch.from_numpy(np.pad(inputs, ((0, 0), (0, padded.shape[1] - inputs.shape[1]))))
+    with _quiet(), torch.no_grad():
+        outputs, columns = padded.shape
+        kind = torch.nn.Linear(columns, outputs, bias=False, device="meta")
+        layer = _modules()["gptq"].GPTQ(kind, padded)
+        layer.quantizer.configure(
+            {
+                "dtype": "int",
+                "bits": settings.bits,
+                "sym": settings.symmetric,
+                "group_size": settings.group_size,
+                "perchannel": True,
+                "mse": False,
+                "use_double_quant": False,
+                "double_quant_sym": False,
+            }
+        )
+        layer.add_batch(rows, None)
+        try:
+            # Its activation order loses the scales of all groups but one; the hybrid order keeps groups together.
+            scales, _, zero_points, restored = layer.fasterquant(
+                padded.clone(), groupsize=settings.group_size, hybrid_order=True
+            )
+        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
+            raise NotApplicableError("the second moments of its inputs cannot be inverted") from error
+    restored = restored.reshape(grouped.shape)
+    integers = torch.round(restored / scales.unsqueeze(-1)) + zero_points.unsqueeze(-1)
+    return _made(integers, scales, None if settings.symmetric else zero_points, weight, settings)
+
+
+def awq(weight: Weight, inputs: Inputs, settings: Settings) -> GroupedWeight:
+    """Scale up the columns whose inputs are large, and clip each group's range where the outputs gain by it.
+
+    neural-compressor searches both with 4 bits, whatever bits are asked for.
+
+    Args:
+        weight: float32 [outputs, inputs].
+        inputs: What the layer is given, float32 [rows, inputs].
+        settings: Bits, group size, symmetry.
+
+    Raises:
+        NotApplicableError: The search divides by a group's largest weight and by a column's mean weight, and one of
+            them is zero, or the groups do not divide the inputs.
+    """
+    if weight.shape[1] % settings.group_size:
+        raise NotApplicableError("its inputs are no multiple of the group size")
+    if not in_groups(weight, settings.group_size).any(axis=2).all() or not weight.any(axis=0).all():
+        raise NotApplicableError("a column or a group of its weights is zero")
+    name = "blocks.0.layer"
+    rows = torch.from_numpy(inputs)
+    with _quiet(), torch.no_grad():
+        model = _one_block(torch.from_numpy(weight.copy()))
+        search = _modules()["awq"].ActAwareWeightQuant(
+            model,
+            example_inputs=rows[:1],
+            group_size=settings.group_size,
+            scheme="sym" if settings.symmetric else "asym",
+            weight_config={
+                name: {
+                    "dtype": "int",
+                    "bits": settings.bits,
+                    "group_size": settings.group_size,
+                    "scheme": "sym" if settings.symmetric else "asym",
+                }
+            },
+            device="cpu",
+        )
+        block: Any = model.blocks[0]  # type: ignore[index]
+        found = search.search_scale(block, "blocks.0", [(name,)], {"layer": {"input": [rows]}})
+        scales = found[(name,)]
+        block.layer.weight.data = block.layer.weight.data * scales
+        search.search_clip("blocks.0", [(name,)], {"layer": {"input": [rows / scales]}})
+        shrink = float(search.weight_config[name]["quantile"])
+        scaled = block.layer.weight.numpy()
+    return _rounded(scaled, settings, shrink, input_scales=(1 / scales).numpy())
+
+
+def hqq(weight: Weight, settings: Settings) -> GroupedWeight:
+    """Half-quadratic quantization (Badri & Shaji 2023): zero points that fit a group's weights but for a few.
+
+    Args:
+        weight: float32 [outputs, inputs].
+        settings: The group size; there are always 4 bits and zero points.
+    """
+    grouped = in_groups(weight, settings.group_size)
+    outputs, groups, size = grouped.shape
+    with _quiet(), torch.no_grad():
+        modules = _modules()
+        # It shares scales along axis 0.
+        found = modules["hqq"].HQQTensorHandle.quantize(
+            torch.from_numpy(grouped.reshape(-1, size).T.copy()),
+            modules["hqq_config"].QTensorConfig(
+                nbits=settings.bits, group_size=size, optimize=True, round_zero=True, pack=False
+            ),
+        )
+    return _made(
+        found.val.T.reshape(outputs, groups, size),
+        found.scale.reshape(outputs, groups),
+        found.zero.reshape(outputs, groups),
+        weight,
+        settings,
+        whole_zero_points=False,
+    )
+
+
+def _rounded(
+    weight: Weight, settings: Settings, shrink: float, input_scales: Weight | None = None
+) -> GroupedWeight:
+    grouped = in_groups(weight, settings.group_size)
+    outputs, groups, size = grouped.shape
+    with _quiet(), torch.no_grad():
+        integers, scales, zero_points = _modules()["utility"].quant_tensor(
+            torch.from_numpy(grouped.reshape(outputs, -1).copy()),
+            bits=settings.bits,
+            group_size=size,
+            scheme="sym" if settings.symmetric else "asym",
+            quantile=shrink,
+            return_int=True,
+        )
+    if settings.symmetric:  # Its integers have a sign then.
+        integers, zero_points = integers + 2 ** (settings.bits - 1), None
+    integers = integers.reshape(outputs, groups, size)
+    return _made(integers, scales, zero_points, weight, settings, input_scales)
+
+
+def _made(
+    integers: torch.Tensor,
+    scales: torch.Tensor,
+    zero_points: torch.Tensor | None,
+    weight: Weight,
+    settings: Settings,
+    input_scales: Weight | None = None,
+    *,
+    whole_zero_points: bool = True,
+) -> GroupedWeight:
+    highest = 2**settings.bits - 1
+    stored: NDArray[np.uint8] | NDArray[np.float32] | None = None
+    if zero_points is not None:
+        found = zero_points.numpy()
+        stored = found.astype(np.uint8) if whole_zero_points else found.astype(np.float32)
+    return GroupedWeight(
+        integers=integers.clamp(0, highest).numpy().astype(np.uint8),
+        scales=scales.numpy().astype(np.float32),
+        zero_points=stored,
+        input_scales=None if input_scales is None else input_scales.astype(np.float32),
+        inputs=weight.shape[1],
+        bits=settings.bits,
+    )
+
+
+def _one_block(weight: torch.Tensor) -> torch.nn.Module:
+    """The smallest model that neural-compressor takes: a list of one block with one layer."""
+    layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    block = torch.nn.Module()
+    block.layer = layer
+    model = torch.nn.Module()
+    model.blocks = torch.nn.ModuleList([block])
+    return model
+
+
+@functools.cache
+def _modules() -> dict[str, Any]:
+    """Its modules; importing them makes its working directory, and writes to its log."""
+    import neural_compressor.common
+
+    with tempfile.TemporaryDirectory(prefix="compress-") as directory:
+        neural_compressor.common.set_workspace(directory)
+        from neural_compressor.torch.algorithms.weight_only import awq, gptq, utility
+        from neural_compressor.torch.algorithms.weight_only.hqq import config, core
+    return {"awq": awq, "gptq": gptq, "utility": utility, "hqq": core, "hqq_config": config}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No log below errors, wherever it comes from; its logger takes its level anew at import."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,39 @@
+"""ONNX Runtime's own rounding to groups."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from compress.quantization.weights.grouped import GroupedWeight
+from compress.quantization.weights.packing import unpacked
+from compress.quantization.weights.settings import Settings
+
+
+def round_blocks(weight: NDArray[np.float32], settings: Settings) -> GroupedWeight:
+    """Round by the kernels behind ``MatMulNBitsQuantizer``.
+
+    Args:
+        weight: float32 [outputs, inputs].
+        settings: Bits, group size, symmetry.
+    """
+    from onnxruntime.quantization.matmul_nbits_quantizer import (
+        DefaultWeightOnlyQuantConfig,
+        DefaultWeightOnlyQuantizer,
+    )
+
+    quantizer = DefaultWeightOnlyQuantizer(
+        DefaultWeightOnlyQuantConfig(
+            block_size=settings.group_size, is_symmetric=settings.symmetric, bits=settings.bits
+        )
+    )
+    packed, scales, zero_points = quantizer.qbits_block_quant(np.ascontiguousarray(weight.T))
+    groups = scales.shape[1]
+    return GroupedWeight(
+        integers=unpacked(packed, settings.bits, settings.group_size),
+        scales=scales,
+        zero_points=None if settings.symmetric else unpacked(zero_points, settings.bits, groups),
+        input_scales=None,
+        inputs=weight.shape[1],
+        bits=settings.bits,
+    )

@@ -1,0 +1,116 @@
+"""Matrix products become ONNX Runtime's MatMulNBits, whose weights are packed integers.
+
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from compress.onnx_graph.graph import Graph, replace_nodes
+from compress.quantization.weights.grouped import GroupedWeight
+from compress.quantization.weights.layers import Layer
+
+DOMAIN = "com.microsoft"
+_ACCURACY_LEVELS = {"float32": 1, "int8": 4}
+
+
+def pack(model: onnx.ModelProto, layer: Layer, weight: GroupedWeight, compute: str) -> None:
+    """Replace one layer's nodes in place; see :func:`pack_all`."""
+    pack_all(model, [(layer, weight)], compute)
+
+
+def pack_all(model: onnx.ModelProto, weights: Iterable[tuple[Layer, GroupedWeight]], compute: str) -> None:
+    """Replace layers' nodes in place; their old weights stay as unused initialisers.
+
+    Args:
+        model: Has the layers.
+        weights: Layers, from :func:`compress.quantization.weights.layers.find_layers` of this model, and what each is
+            to multiply by.
+        compute: What the products are computed in, one of :data:`compress.quantization.weights.settings.COMPUTE`.
+    """
+    graph = Graph(model)
+    instead: dict[str, list[onnx.NodeProto]] = {}
+    for layer, weight in weights:
+        constants, scaled_by = _stored(layer, weight, graph)
+        for node in graph.consumers[layer.initializer]:
+            if node.name in layer.nodes:
+                instead[node.name] = _instead(node, graph, weight, constants, scaled_by, compute)
+    replace_nodes(model, [each for node in graph.nodes for each in instead.get(node.name, [node])])
+    if all(entry.domain != DOMAIN for entry in model.opset_import):
+        model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
+
+
+def _stored(layer: Layer, weight: GroupedWeight, graph: Graph) -> tuple[list[str], str | None]:
+    """The constants of a layer's operator, and what its input is multiplied by first, where it is."""
+    stored = [
+        graph.store(f"{layer.initializer}_packed", _packed(weight.integers, weight.bits)),
+        graph.store(f"{layer.initializer}_scales", weight.scales),
+    ]
+    if weight.zero_points is not None:
+        zero_points = weight.zero_points
+        if zero_points.dtype == np.uint8:
+            zero_points = _packed(zero_points.astype(np.uint8), weight.bits)
+        stored.append(graph.store(f"{layer.initializer}_zero_points", zero_points))
+    scaled_by = (
+        None
+        if weight.input_scales is None
+        else graph.store(f"{layer.initializer}_input_scales", weight.input_scales)
+    )
+    return stored, scaled_by
+
+
+def _instead(
+    node: onnx.NodeProto,
+    graph: Graph,
+    weight: GroupedWeight,
+    stored: list[str],
+    scaled_by: str | None,
+    compute: str,
+) -> list[onnx.NodeProto]:
+    made = []
+    source, result = node.input[0], node.output[0]
+    if scaled_by is not None:
+        scaled = graph.free_name(f"{result}_scaled_input")
+        made.append(onnx.helper.make_node("Mul", [source, scaled_by], [scaled], name=f"{node.name}_scale"))
+        source = scaled
+    bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
+    product = graph.free_name(f"{result}_product") if bias else result
+    made.append(
+        onnx.helper.make_node(
+            "MatMulNBits",
+            [source, *stored],
+            [product],
+            name=node.name,
+            domain=DOMAIN,
+            K=weight.inputs,
+            N=len(weight.integers),
+            bits=weight.bits,
+            block_size=weight.group_size,
+            accuracy_level=_ACCURACY_LEVELS[compute],
+        )
+    )
+    if bias:
+        made.append(onnx.helper.make_node("Add", [product, bias], [result], name=f"{node.name}_bias"))
+    return made
+
+
+def _packed(integers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
+    """Two 4-bit integers a byte along the last axis, the first of them in the lower half."""
+    if bits == 8:
+        return integers
+    missing = integers.shape[-1] % 2
+    even = np.pad(integers, [(0, 0)] * (integers.ndim - 1) + [(0, missing)])
+    return (even[..., 0::2] | (even[..., 1::2] << 4)).astype(np.uint8)
+
+
+def unpacked(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
+    """The inverse: ``count`` integers along the last axis."""
+    if bits == 8:
+        return packed[..., :count]
+    pairs: NDArray[np.uint8] = np.stack([packed & 0x0F, packed >> 4], axis=-1)
+    return pairs.reshape(*packed.shape[:-1], -1)[..., :count]

@@ -1,0 +1,419 @@
+"""What was measured of one build, and its JSON.
+
+A :class:`Profile` belongs to one file, named by its sha256: accuracy and latency in it were taken from that very
+file. Figures that were not measured say so in ``source`` ("estimated"), here and wherever they are shown.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+#: Version of the JSON written here; readers refuse a later one.
+SCHEMA = 1
+
+#: Key of the content's hash in profiles that are files of their own; see :mod:`compress.bundle.profile_file`.
+SEAL = "sha256"
+
+Source = Literal["measured", "estimated"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval.
+
+    Attributes:
+        low: Lower end, in the unit of the figure it belongs to.
+        high: Upper end.
+        level: Confidence level in (0, 1); 0.9 two-sided is what a one-sided test at 5 % reads.
+    """
+
+    low: float
+    high: float
+    level: float
+
+
+@dataclass(frozen=True)
+class Drop:
+    """The accuracy drop against the original network, paired by sample.
+
+    Attributes:
+        points: Percentage points for right-or-wrong metrics, percent of the original's mean for others;
+            positive is worse.
+        interval: Confidence interval of ``points``; Tango's score interval for right-or-wrong metrics, Gaffke's bounds
+            for others.
+        churn: Share of samples in [0, 1] whose outcome differs from the original's.
+        output: Name of the output that it is the drop of, where several are judged; None for one.
+        rounding: Largest difference of any output from the original's, as a share of the output's largest value, where
+            the recipe computes the same and every difference is rounding: nothing is lost then, whatever the interval
+            of a few samples leaves open. None for other builds.
+    """
+
+    points: float
+    interval: Interval
+    churn: float
+    output: str | None = None
+    rounding: float | None = None
+
+
+@dataclass(frozen=True)
+class OutputAccuracy:
+    """How one of several outputs is judged.
+
+    Attributes:
+        output: Its name.
+        metric: Name of the metric.
+        mean: Mean of what is shown of every sample, in the metric's own unit.
+        drop: Against the original network; None for the original itself.
+        beside: Further figures by name, which decide nothing.
+    """
+
+    output: str
+    metric: str
+    mean: float
+    drop: Drop | None = None
+    beside: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """The metric over the evaluation data.
+
+    Attributes:
+        metric: Name of the metric.
+        mean: Mean over the samples of what the metric shows, in its own unit (a share in [0, 1] where ``percent``).
+        interval: Confidence interval of the mean; Wilson's for shares of samples, Gaffke's bounds or the bootstrap for
+            others.
+        samples: Number of evaluation samples.
+        data_sha256: Hash of the evaluation data, inputs and targets in order.
+        right_or_wrong: Whether every per-sample value is 0 or 1.
+        higher_is_better: Direction of the metric.
+        drop: Against the original network, of the output with the worst one; None for the original itself.
+        kept: Mean of the values that decide, where another figure is shown: without labels, the share of its own scores
+            that the original keeps. None where what is shown decides.
+        percent: Whether the mean is a share, shown in percent.
+        beside: Further figures by name, which decide nothing.
+        outputs: Every output, where several are judged; empty for one.
+    """
+
+    metric: str
+    mean: float
+    interval: Interval
+    samples: int
+    data_sha256: str
+    right_or_wrong: bool
+    higher_is_better: bool
+    drop: Drop | None = None
+    kept: float | None = None
+    percent: bool = False
+    beside: dict[str, float] = field(default_factory=dict)
+    outputs: tuple[OutputAccuracy, ...] = ()
+
+    @property
+    def in_percent(self) -> bool:
+        """Whether the mean is a share of 1, to be shown in percent."""
+        return self.right_or_wrong or self.percent
+
+
+#: Samples below which a metric that is not right or wrong for each of them decides nothing.
+LEAST_SAMPLES = 30
+
+
+def inside_margin(drop: Drop | None, max_drop: float) -> bool:
+    """Non-inferiority: the upper bound of the drop is at or below the margin, or the build computes the same."""
+    if drop is None or drop.interval.high <= max_drop:
+        return True
+    return drop.rounding is not None and drop.points <= max_drop
+
+
+def decidable(accuracy: Accuracy) -> bool:
+    """Whether there are samples enough to decide: right or wrong is counted, other values vary as they like."""
+    return accuracy.right_or_wrong or accuracy.samples >= LEAST_SAMPLES
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Accuracy in one slice of the evaluation data, such as a class.
+
+    Attributes:
+        name: Of the slice.
+        samples: How many evaluation samples are in it; at least one.
+        mean: Of the metric over them, in its own unit.
+        drop: Against the original network; its interval's level is that of all slices together, shared among
+            them. None for the original itself, and where there are too few samples to bound it.
+    """
+
+    name: str
+    samples: int
+    mean: float
+    drop: Drop | None = None
+
+
+@dataclass(frozen=True)
+class WarmUp:
+    """Calls that were made and dropped before the timed ones.
+
+    Attributes:
+        calls: How many.
+        seconds: Wall time they took.
+        steady: Whether they had reached a steady state; see :mod:`compress.profiling.steady_state`.
+    """
+
+    calls: int
+    seconds: float
+    steady: bool
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one call at one batch size, as the caller sees it: host to host, copies included.
+
+    Attributes:
+        source: "measured" on the machine of the fingerprint, or "estimated" by a roofline.
+        batch: Samples in one call.
+        p50_ms: Median in milliseconds.
+        p90_ms: 90th percentile; None where it was not measured, or on too few calls.
+        p99_ms: 99th percentile; None where it was not measured, or on too few calls.
+        interval: Of the median, in milliseconds.
+        throughput_per_s: Samples per second of back-to-back calls.
+        iterations: Timed calls after warm-up; 0 for an estimate.
+        ratio: This build's time over that of fp32 at this batch size, as fast as fp32 was found to be there, both in
+            turns in processes of their own (:mod:`compress.timing`); the quotient of the two estimates for
+            estimated figures. None where it was compared with nothing.
+        ratio_interval: Confidence interval of ``ratio``, over starts of both (:mod:`compress.statistics.ratios`).
+        p90_interval: Of ``p90_ms``, in milliseconds, from order statistics. None where there is no p90.
+        p99_interval: Of ``p99_ms``, likewise.
+        warm_up: What was dropped; None for estimates and in profiles that did not record it.
+        drift: Of the median from the first half of the calls to the second, as a share, where the two disagree
+            (:mod:`compress.profiling.noise`); None where they agree.
+        starts: How often the build was started in a process of its own; 0 for estimates and where it was not recorded.
+        shapes: Shape of each input in the timed calls, by its name; empty where it was not recorded.
+        period_ms: Milliseconds from the beginning of one call to that of the next, for paced calls (a camera's); None
+            for calls back to back.
+        reference_ms: Median time of the fp32 that ``ratio`` refers to, in the same turns, in milliseconds.
+        reference_options: Session options which that fp32 ran with; None where there is no ratio.
+        settings_cost: Time with the build's session options over its time with those that were fastest at this batch
+            size; None where no others were tried.
+    """
+
+    source: Source
+    batch: int
+    p50_ms: float
+    p90_ms: float | None
+    p99_ms: float | None
+    interval: Interval
+    throughput_per_s: float
+    iterations: int
+    ratio: float | None = None
+    ratio_interval: Interval | None = None
+    p90_interval: Interval | None = None
+    p99_interval: Interval | None = None
+    warm_up: WarmUp | None = None
+    drift: float | None = None
+    starts: int = 0
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+    period_ms: float | None = None
+    reference_ms: float | None = None
+    reference_options: dict[str, Any] | None = None
+    settings_cost: float | None = None
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A scenario of MLPerf Inference, measured; see :mod:`compress.profiling.scenarios`.
+
+    Attributes:
+        name: "single-stream", "multi-stream" or "offline".
+        query_samples: Samples that one query asks for; all of them for offline.
+        batch: Samples in one call; offline, the size of the highest throughput.
+        queries: Timed queries after warm-up.
+        percentile: In percent, of the latency that counts; None for offline, where throughput does.
+        latency_ms: That percentile of a query's latency; None for offline, and with fewer queries than it needs.
+        interval: Of ``latency_ms``, from order statistics.
+        early_stopping_ms: The latency that LoadGen's early stopping reports: the percentile is below it with
+            99 % confidence. None where ``latency_ms`` is.
+        throughput_per_s: Samples per second.
+        sweep: Offline: the latency at each batch size that was tried, in ascending order.
+        knee: Offline: the smallest of these sizes whose throughput is close to the highest.
+        warm_up: What was dropped; offline, each entry of ``sweep`` has its own.
+    """
+
+    name: Literal["single-stream", "multi-stream", "offline"]
+    query_samples: int
+    batch: int
+    queries: int
+    percentile: int | None
+    latency_ms: float | None
+    interval: Interval | None
+    early_stopping_ms: float | None
+    throughput_per_s: float
+    sweep: tuple[Latency, ...] = ()
+    knee: int | None = None
+    warm_up: WarmUp | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything measured of one build.
+
+    Attributes:
+        recipe: Name of the recipe that made it.
+        artifact_sha256: Of the file that was measured.
+        artifact_bytes: Size of that file (with its external data).
+        backend: Back end that ran it.
+        options: Session options it ran with.
+        target: Name of the target it was built for.
+        accuracy: Over the evaluation data; None where no data was given.
+        latency: One entry per batch size, the target's first batch size first.
+        peak_memory_mb: Peak resident memory of loading and running it in a process of its own, above the
+            idle runtime, in MiB; None where not measured.
+        coverage: Fused int8 kernels against float operators left, from the graph the runtime really runs.
+        layers: Per layer, at the first batch size: name, operator, time and what bounds it. Estimated, or measured by
+            the runtime's own profiler; measured ones have their ``share`` of the whole call, and what is missing
+            to 1 was spent between operators.
+        fingerprint: The machine the measured figures were taken on.
+        versions: Of the packages that made and ran it.
+        outcomes: The metric of every evaluation sample, in order.
+        slices: Accuracy class by class; empty where the data has no class labels.
+        network: Name of the network that it is a build of; None where it is not known.
+        network_sha256: Of the file that the network came from; None where it is not known.
+        inputs: What it takes, as :meth:`TensorSpec.to_dict` has it; empty where it was not recorded.
+        outputs: What it gives.
+        recorded_at: When it was measured, ISO 8601 in UTC; None where it was not recorded.
+        conditions: Under which it was measured, and which change from run to run on one machine; see
+            :mod:`compress.profiling.conditions`. None for estimates and where they were not recorded.
+        scenarios: Of MLPerf Inference, as far as they were asked for.
+        energy_mj: Of one call at the first batch size, in millijoules, by the processor's own counter; None where none
+            is readable.
+        warnings: What makes the measured figures doubtful, a sentence each.
+    """
+
+    recipe: str
+    artifact_sha256: str
+    artifact_bytes: int
+    backend: str
+    options: dict[str, Any]
+    target: str
+    accuracy: Accuracy | None
+    latency: tuple[Latency, ...]
+    peak_memory_mb: float | None
+    coverage: dict[str, Any] | None
+    fingerprint: dict[str, Any]
+    versions: dict[str, str]
+    layers: tuple[dict[str, Any], ...] = ()
+    outcomes: tuple[float, ...] = field(default=(), repr=False)
+    slices: tuple[Slice, ...] = ()
+    network: str | None = None
+    network_sha256: str | None = None
+    inputs: tuple[dict[str, Any], ...] = ()
+    outputs: tuple[dict[str, Any], ...] = ()
+    recorded_at: str | None = None
+    conditions: dict[str, Any] | None = None
+    scenarios: tuple[Scenario, ...] = ()
+    energy_mj: float | None = None
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it; right-or-wrong outcomes as a string of ``0`` and ``1``, one per sample."""
+        data = {"schema": SCHEMA, **asdict(self)}
+        data["outcomes"] = _pack(self.outcomes)
+        return data
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Profile:
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            KeyError: A field is missing.
+            TypeError: A field is of the wrong type.
+            ValueError: The schema is later than this version reads.
+        """
+        if data["schema"] > SCHEMA:
+            raise ValueError(f"profile schema {data['schema']} is later than {SCHEMA}")
+        fields = {key: value for key, value in data.items() if key not in ("schema", SEAL)}
+        fields["accuracy"] = _accuracy(data["accuracy"])
+        fields["latency"] = tuple(_latency(entry) for entry in data["latency"])
+        fields["layers"] = tuple(data.get("layers", ()))
+        for name in ("inputs", "outputs"):
+            fields[name] = tuple(data.get(name, ()))
+        fields["outcomes"] = _unpack(data["outcomes"])
+        fields["slices"] = tuple(
+            Slice(**{**entry, "drop": _drop(entry["drop"])}) for entry in data.get("slices", ())
+        )
+        fields["scenarios"] = tuple(_scenario(entry) for entry in data.get("scenarios", ()))
+        fields["warnings"] = tuple(data.get("warnings", ()))
+        return cls(**fields)
+
+
+def _accuracy(data: dict[str, Any] | None) -> Accuracy | None:
+    if data is None:
+        return None
+    outputs = tuple(
+        OutputAccuracy(**{**entry, "drop": _drop(entry["drop"])}) for entry in data.get("outputs", ())
+    )
+    read = {"interval": _ends(data["interval"]), "drop": _drop(data["drop"]), "outputs": outputs}
+    return Accuracy(**{"percent": data["right_or_wrong"], **data, **read})
+
+
+def _drop(data: dict[str, Any] | None) -> Drop | None:
+    """A drop without points is that of an original whose mean is 0: more than any margin."""
+    if data is None:
+        return None
+    points = math.inf if data["points"] is None else data["points"]
+    ends = data["interval"]
+    low = math.inf if data["points"] is None and ends["low"] is None else ends["low"]
+    return Drop(**{**data, "points": points, "interval": _ends({**ends, "low": low})})
+
+
+def _ends(data: dict[str, Any]) -> Interval:
+    """JSON has no infinity: an end that is null is none."""
+    low = -math.inf if data["low"] is None else data["low"]
+    high = math.inf if data["high"] is None else data["high"]
+    return Interval(**{**data, "low": low, "high": high})
+
+
+def _latency(data: dict[str, Any]) -> Latency:
+    intervals = ("ratio_interval", "p90_interval", "p99_interval")
+    return Latency(
+        **{
+            **data,
+            "interval": _ends(data["interval"]),
+            **{name: _interval(data.get(name)) for name in intervals},
+            "warm_up": _warm_up(data.get("warm_up")),
+        }
+    )
+
+
+def _scenario(data: dict[str, Any]) -> Scenario:
+    return Scenario(
+        **{
+            **data,
+            "interval": _interval(data["interval"]),
+            "sweep": tuple(_latency(entry) for entry in data["sweep"]),
+            "warm_up": _warm_up(data["warm_up"]),
+        }
+    )
+
+
+def _warm_up(data: dict[str, Any] | None) -> WarmUp | None:
+    return None if data is None else WarmUp(**data)
+
+
+def _interval(data: dict[str, Any] | None) -> Interval | None:
+    return None if data is None else _ends(data)
+
+
+def _pack(outcomes: Sequence[float]) -> str | list[float]:
+    if all(value in (0.0, 1.0) for value in outcomes):
+        return "".join("1" if value else "0" for value in outcomes)
+    return list(outcomes)
+
+
+def _unpack(packed: str | list[float]) -> tuple[float, ...]:
+    if isinstance(packed, str):
+        if set(packed) - {"0", "1"}:
+            raise ValueError("outcomes hold something other than 0 and 1")
+        return tuple(float(character) for character in packed)
+    return tuple(float(value) for value in packed)

@@ -1,0 +1,19 @@
+"""JSON Schemas (draft 2020-12) of the files in a bundle and of what commands print with ``--json``."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+
+#: Of profile.json and ``compress profile``, of manifest.json, and of the commands of these names.
+NAMES = ("profile", "manifest", "gate", "optimize", "history", "doctor")
+
+
+def schema_text(name: str) -> str:
+    """One of :data:`NAMES`, whole: a schema that refers to profiles holds theirs as well."""
+    text = (files("compress.records.schemas") / f"{name}.schema.json").read_text(encoding="utf-8")
+    if name != "optimize":
+        return text
+    document = json.loads(text)
+    document["$defs"]["profile"] = json.loads(schema_text("profile"))
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,36 @@
+"""Whether JSON that is read back has the form that its schema publishes."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from compress.records.schemas import schema_text
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+_LONGEST = 200
+
+
+def fault_in(data: Any, name: str) -> str | None:
+    """What is wrong with JSON, and where, in a few words; None where it has the form of the schema.
+
+    Args:
+        data: As :func:`json.loads` gives it.
+        name: One of :data:`compress.records.schemas.NAMES`.
+    """
+    error = next(iter(_validator(name).iter_errors(data)), None)
+    if error is None:
+        return None
+    place = ".".join(str(part) for part in error.absolute_path)
+    told = f"'{place}': {error.message}" if place else error.message
+    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…"
+
+
+@cache
+def _validator(name: str) -> Draft202012Validator:
+    from jsonschema import Draft202012Validator
+
+    return Draft202012Validator(json.loads(schema_text(name)))

@@ -1,0 +1,1 @@
+"""Which builds are tried, in which order, and which of them is chosen."""

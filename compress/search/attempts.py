@@ -1,0 +1,355 @@
+"""One candidate after another: a recipe applied, compiled and measured, beside the original of the same run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compress.backends import load_backend
+from compress.backends.base import Artifact
+from compress.backends.onnx_artifact import copied
+from compress.backends.tensorrt import optimization_profile
+from compress.core.files import written_safely
+from compress.core.freed_memory import give_back
+from compress.core.progress import Reporter
+from compress.core.versions import versions
+from compress.data.task import Task
+from compress.errors import (
+    CompressError,
+    ConnectionLostError,
+    InternalError,
+    MachineChangedError,
+    OutputError,
+)
+from compress.hosts.base import Tuned
+from compress.lint.legalize import fitted
+from compress.measuring.measure import Original, deciding, measure
+from compress.network.network import Network
+from compress.network.preparation import check_faithful, prepared_faithfully
+from compress.onnx_graph.files import size_of
+from compress.profiling.kept_outputs import KeptOutputs
+from compress.recipe import Recipe
+from compress.records.profile import inside_margin
+from compress.search import first_look
+from compress.search.backends import Competition, tuned_options
+from compress.search.decision import Limits, judged_latency, lowest_ratio
+from compress.search.first_look import FirstLook
+from compress.search.proposals import ORIGINAL
+from compress.search.run_directory import Candidate, History
+from compress.target.target import Target
+from compress.techniques import apply_recipe
+from compress.techniques.base import Context
+
+if TYPE_CHECKING:
+    from compress.hosts.base import Host
+    from compress.records.profile import Profile
+
+#: How the word about a build begins that could not be made or run.
+_FAILED = "failed:"
+
+#: What a candidate's reports call the recipe, by its identity, that made the same file before it.
+_TWIN = "same_build"
+
+#: What a candidate's reports call the margin, in points, that it was not shown to stay within when it was timed.
+_OUTSIDE = "timed_outside_of_margin"
+
+
+@dataclass
+class Attempts:
+    """Tries recipes on one network, one after another, and measures what comes of each.
+
+    Attributes:
+        network: The original network.
+        task: The data and the metric that builds are judged by.
+        target: The device that builds are for.
+        host: The machine that builds are measured on.
+        rivals: The back ends that compete.
+        limits: What the user asks of the build.
+        seed: Seed of every random choice.
+        threads: Threads of the runtime; None leaves them to be measured.
+        seconds: Seconds of timing per build and batch size.
+        reporter: Receives the progress.
+        fingerprint: What identifies the machine that measures.
+    """
+
+    network: Network
+    task: Task
+    target: Target
+    host: Host
+    rivals: Competition
+    limits: Limits
+    seed: int
+    threads: int | None
+    seconds: float
+    reporter: Reporter
+    fingerprint: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fingerprint = self.host.fingerprint()
+
+    def key(self) -> dict[str, Any]:
+        """What measurements must share to belong to one run; the limits are not in it, since they only choose."""
+        return {
+            "network": self.network.identity,
+            "inputs": [str(spec) for spec in self.network.inputs],
+            "task": self.task.identity,
+            "target": self.target.to_dict(),
+            "backends": self.rivals.names,
+            "providers": self.rivals.providers,
+            "threads": self.threads,
+            "decisive": self.decisive,
+            "seconds": self.seconds,
+            "seed": self.seed,
+            "machine": self.fingerprint,
+            "versions": versions(),
+        }
+
+    def recorded(self, recipe: Recipe, history: History, *, retry_failed: bool = False) -> Candidate | None:
+        """What an interrupted run measured of a recipe already; None where it is to be tried.
+
+        Args:
+            recipe: Which.
+            history: The run's.
+            retry_failed: Whether one that could not be made or run is to be tried again.
+        """
+        found = history.kept(recipe)
+        if found is None or (retry_failed and (found.rejected or "").startswith(_FAILED)):
+            return None
+        if first_look.is_outdated(found, self.rival(history)) or is_half_timed(found, history, self.limits):
+            return None
+        twin, profile = found.reports.get(_TWIN), found.profile
+        if twin is not None and all(entry.recipe.identity != twin for entry in history.candidates):
+            return None  # the build that it is the same file as is not tried this time
+        if (
+            profile is not None
+            and _same_build(_artifact(found, profile, history), recipe, history) is not None
+        ):
+            return None
+        history.take_over(found)
+        return found
+
+    def rival(self, history: History) -> float | None:
+        """See :func:`compress.search.first_look.rival_of`."""
+        return first_look.rival_of(history, self.limits, len(self.task.evaluation))
+
+    def first_look(self, artifact: Artifact, history: History) -> FirstLook | None:
+        """A look at a build's time before its accuracy, where that is worth it."""
+        rival, original = self.rival(history), _original(history)
+        if rival is None or original is None:
+            return None
+        self.reporter.step("a first look at the latency")
+        fp32 = original.fastest.get(self.decisive, original.artifact)
+        ratio = self.host.first_ratio(artifact, fp32, self.task, deciding(self.target, self.decisive))
+        return None if ratio is None else FirstLook(ratio, rival)
+
+    def attempt(self, recipe: Recipe, history: History) -> Candidate:
+        """Apply, compile and measure one recipe; only the original may fail the run."""
+        start = time.perf_counter()
+        context = Context(
+            self.task.calls,
+            self.target.for_backend(recipe.backend or self.target.backend),
+            self.seed,
+            directory=history.directory / "training",
+            reporter=self.reporter,
+            original=self.network,
+            host=self.host,
+            threads=self.threads,
+            cache=history.directory / "latency",
+        )
+        self.reporter.begin(recipe)
+        try:
+            with written_safely(history.directory):
+                directory = history.directory_of(recipe)
+            artifact = self.built(recipe, context, directory)
+            twin = _same_build(artifact, recipe, history)
+            if twin is not None:
+                reports = {**context.reports, _TWIN: twin.identity}
+                return Candidate(recipe, rejected=f"the same file as {twin.name}", reports=reports)
+            # Options are compared once it is known that the accuracy is kept, unless something asks for them before.
+            tuned = None
+            if recipe == ORIGINAL or self.rival(history) is not None:
+                tuned = self.tuned(artifact, recipe, directory, history)
+                artifact = tuned.artifact
+            look = self.first_look(artifact, history)
+            if look is not None and look.lost:
+                reports = {**context.reports, first_look.REPORT: asdict(look)}
+                return Candidate(recipe, rejected=look.told, reports=reports)
+
+            def settled(out: bool) -> Tuned:
+                return tuned or self.tuned(artifact, recipe, directory, history, compared=not out)
+
+            profile = measure(
+                artifact,
+                recipe.name,
+                host=self.host,
+                task=self.task,
+                target=self.target,
+                original=_original(history),
+                fingerprint=self.fingerprint,
+                network=(self.network.origin.name, self.network.origin.sha256),
+                settled=settled,
+                decisive=self.decisive,
+                rival=lowest_ratio(history.candidates, self.limits),
+                max_drop=self.limits.max_drop,
+                keep=KeptOutputs(history.outputs) if recipe == ORIGINAL else None,
+                same=recipe.computes_the_same,
+                reporter=self.reporter,
+            )
+        except (OutputError, ConnectionLostError, MachineChangedError):
+            raise
+        except Exception as error:
+            if recipe == ORIGINAL:
+                raise
+            told = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
+            return Candidate(recipe, rejected=f"{_FAILED} {told}", reports=context.reports)
+        file = str(artifact.path.relative_to(history.directory))
+        reports = dict(context.reports)
+        if profile.accuracy is not None and not inside_margin(profile.accuracy.drop, self.limits.max_drop):
+            reports[_OUTSIDE] = self.limits.max_drop
+        return Candidate(recipe, profile, file, None, reports, time.perf_counter() - start)
+
+    @property
+    def decisive(self) -> int:
+        """The batch size that decides between builds."""
+        batches = self.target.batch_sizes
+        return batches[-1] if self.limits.objective == "throughput" else batches[0]
+
+    def built(self, recipe: Recipe, context: Context, directory: Path) -> Artifact:
+        """The recipe applied and compiled; nothing of the network that it makes stays in memory."""
+        self.reporter.step("applying the recipe")
+        if (
+            recipe == ORIGINAL and self.network.trainable
+        ):  # an ONNX file was held against its graph on loading
+            self.network = prepared_faithfully(self.network, self.task)
+        applied = apply_recipe(recipe, self.network, context)
+        compressed = fitted(applied, context)
+        if recipe == ORIGINAL and compressed is not applied:
+            check_faithful(self.network, compressed.to_onnx(), self.task, f"a graph for {self.target.name}")
+        self.reporter.step("compiling")
+        backend = load_backend(recipe.backend or self.host.backend.name)
+        options = {**backend.default_options(self.target, self.threads), **recipe.session}
+        self.check_shapes(options)
+        artifact = backend.compile(compressed.to_onnx(), directory, options)
+        if self.host.source == "estimated":  # else the runtime itself says what it takes
+            from compress.lint import check_deployable
+
+            check_deployable(artifact.path, self.target)
+        return artifact
+
+    def check_shapes(self, options: Mapping[str, Any]) -> None:
+        """Refuse a build of which no engine can be made for the shapes that are asked.
+
+        Args:
+            options: Of its session.
+
+        Raises:
+            UsageError: Nothing tells the size of an axis, or the accelerator is asked for several.
+        """
+        if self.target.backend == "tensorrt":
+            dla = options.get("dla_core") is not None
+            optimization_profile(self.network.inputs, self.target, dla=dla)
+
+    def tuned(
+        self, artifact: Artifact, recipe: Recipe, directory: Path, history: History, *, compared: bool = True
+    ) -> Tuned:
+        """The build with the session options that are best for it.
+
+        Args:
+            artifact: The build, with its back end's default options.
+            recipe: Made it, and may insist on options.
+            directory: Holds it.
+            history: What was measured so far.
+            compared: Whether options are compared; if not, those of an earlier build of the back end are taken.
+        """
+        give_back()
+        self.reporter.step("choosing session options")
+        target = deciding(self.target, self.decisive)
+        if recipe == ORIGINAL:
+            return self._original(artifact, directory, target, history)
+        return self.host.tune(
+            artifact,
+            self.task,
+            target,
+            self.threads,
+            known=tuned_options(artifact.backend, history),
+            kept=recipe.session,
+            fastest=history.reference(),
+            compared=compared,
+        )
+
+    def _original(self, artifact: Artifact, directory: Path, target: Target, history: History) -> Tuned:
+        """The fp32 build, or the user's own file where that is faster; what ratios refer to is kept with the run."""
+        given = self._given(artifact)
+        tuned, fastest = self.host.reference(artifact, given, self.task, target, self.threads)
+        if given is not None and tuned.artifact.path == given.path:
+            tuned = replace(tuned, artifact=copied(given, directory))
+        history.keep_reference(fastest)
+        return tuned
+
+    def _given(self, built: Artifact) -> Artifact | None:
+        """The user's own file as the runtime opens it by default; None where it is no ONNX file of the same inputs."""
+        path = Path(self.network.origin.path)
+        same = self.network.origin.format == "onnx" and not self.network.rearranged
+        if not same or built.backend != "onnxruntime" or not path.is_file():
+            return None
+        return replace(built, path=path, sha256=self.network.origin.sha256, size_bytes=size_of(path))
+
+
+def is_half_timed(candidate: Candidate, history: History, limits: Limits) -> bool:
+    """Whether a recorded build that other limits had put out of the race is back in it, and was not timed as others.
+
+    It lacks batch sizes then, or layers and the session options that are best for it.
+
+    Args:
+        candidate: The build, as the earlier run recorded it.
+        history: What was measured so far, the original first.
+        limits: What the user asks now.
+    """
+    profile, original = candidate.profile, (history.candidates or [candidate])[0].profile
+    if profile is None or original is None:
+        return False
+    if len(profile.latency) == len(original.latency) and _OUTSIDE not in candidate.reports:
+        return False
+    drop = None if profile.accuracy is None else profile.accuracy.drop
+    ratio = judged_latency(profile, limits.objective).ratio
+    best = lowest_ratio(history.candidates, limits)
+    return (
+        inside_margin(drop, limits.max_drop) and ratio is not None and ratio < (1 if best is None else best)
+    )
+
+
+def _original(history: History) -> Original | None:
+    if not history.candidates:
+        return None
+    first = history.candidates[0]
+    profile = first.profile
+    if profile is None:
+        raise InternalError("a measured original", "none", "report this as a defect")
+    artifact = _artifact(first, profile, history)
+    return Original(profile, artifact, history.reference(), KeptOutputs(history.outputs))
+
+
+def _artifact(candidate: Candidate, profile: Profile, history: History) -> Artifact:
+    """The file that a profile was measured of."""
+    return Artifact(
+        history.path_of(candidate),
+        profile.artifact_sha256,
+        profile.artifact_bytes,
+        profile.backend,
+        profile.options,
+    )
+
+
+def _same_build(artifact: Artifact, recipe: Recipe, history: History) -> Recipe | None:
+    """The recipe that made the same file before, for the same back end and with the same options of its own."""
+    for entry in history.candidates:
+        profile, session = entry.profile, entry.recipe.session
+        if profile is not None and (
+            (profile.artifact_sha256, profile.backend, session)
+            == (artifact.sha256, artifact.backend, recipe.session)
+        ):
+            return entry.recipe
+    return None

@@ -1,0 +1,123 @@
+"""Which back ends compete for a target, and with which session options each of them does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from compress.backends import installed, load_backend
+from compress.backends.providers import available, how_to_get, on_nvidia_gpu
+from compress.core.installation import install_command
+from compress.core.suggestions import closest
+from compress.errors import RecipeError, UnavailableError
+
+if TYPE_CHECKING:
+    from compress.recipe import Recipe
+    from compress.search.run_directory import History
+    from compress.target.target import Target
+
+
+@dataclass(frozen=True)
+class Competition:
+    """The back ends of a run. The original network runs in the target's own, whether that competes or not.
+
+    Attributes:
+        names: Those that compete.
+        providers: ONNX Runtime's execution providers that compete beside the target's own.
+        notes: What a person should know of the others, one line each.
+    """
+
+    names: tuple[str, ...]
+    providers: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def competition(target: Target, wanted: Sequence[str] = ()) -> Competition:
+    """The back ends that compete for a target.
+
+    Args:
+        target: Names its own and the further ones.
+        wanted: Those that the user restricts it to; none takes every one that is installed.
+
+    Raises:
+        TargetError: The target has no such back end.
+        UnavailableError: One that was asked for is not installed, or would run on another machine.
+    """
+    for name in wanted:
+        _check_usable(name, target)
+    providers, lacking = _providers(target) if not wanted or "onnxruntime" in wanted else ((), ())
+    if wanted:
+        names = tuple(name for name in (target.backend, *target.further_backends) if name in wanted)
+        return Competition(names, providers, lacking)
+    further = {name: installed(name) for name in target.further_backends} if target.here else {}
+    return Competition(
+        names=(target.backend, *(name for name, here in further.items() if here)),
+        providers=providers,
+        notes=(
+            *(
+                f"{name} is not installed; {install_command(name)} adds it to the competition"
+                for name, here in further.items()
+                if not here
+            ),
+            *lacking,
+        ),
+    )
+
+
+def _providers(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Execution providers that the installed ONNX Runtime has, and a sentence about each that it could have."""
+    if not (target.here and target.further_providers and target.backend == "onnxruntime"):
+        return (), ()
+    here = available()
+    lacking = [name for name in target.further_providers if name not in here and on_nvidia_gpu(name)]
+    return (
+        tuple(name for name in target.further_providers if name in here),
+        tuple(
+            f"this ONNX Runtime has no {name}: it does not compete; {how_to_get(name)}" for name in lacking
+        ),
+    )
+
+
+def check_sessions(recipes: Iterable[Recipe], target: Target) -> None:
+    """Make sure that the back end and the session options which recipes name exist.
+
+    Raises:
+        TargetError: The target has no such back end.
+        UnavailableError: It is not installed, or would run on another machine.
+        RecipeError: It has no such session option.
+    """
+    for recipe in recipes:
+        if recipe.backend is not None:
+            _check_usable(recipe.backend, target)
+        if recipe.session:
+            backend = load_backend(recipe.backend or target.backend)
+            known = backend.default_options(target)
+            for key in recipe.session:
+                if key not in known:
+                    wanted = f"a session option of {backend.name} ({', '.join(known)})"
+                    raise RecipeError(wanted, f"'{key}' in {recipe.name}", closest(key, known) or "remove it")
+
+
+def tuned_options(backend: str, history: History) -> Mapping[str, Any] | None:
+    """Session options that the first build of a back end was found to be fastest with; None before there is one.
+
+    Options that its recipe insisted on are left out: they are that recipe's alone.
+    """
+    for entry in history.candidates:
+        if entry.profile is not None and entry.profile.backend == backend:
+            options = entry.profile.options
+            return {key: value for key, value in options.items() if key not in entry.recipe.session}
+    return None
+
+
+def _check_usable(name: str, target: Target) -> None:
+    target.for_backend(name)
+    if name != target.backend and not target.here:
+        raise UnavailableError(
+            f"the back end '{name}' where its builds run",
+            f"{target.name}, which is another machine",
+            "run compress there, for a target that is detected (compress targets)",
+        )
+    if name != target.backend and not installed(name):
+        raise UnavailableError(f"the back end '{name}'", "it is not installed", install_command(name))

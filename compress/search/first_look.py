@@ -1,0 +1,84 @@
+"""A look at a build's time before its accuracy is judged: one that is clearly slower than another cannot be chosen.
+
+It is worth its seconds only where judging takes longer: for large networks and many samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from compress.search.decision import lowest_ratio
+
+if TYPE_CHECKING:
+    from compress.search.decision import Limits
+    from compress.search.run_directory import Candidate, History
+
+#: Name of what a candidate's reports hold of it.
+REPORT = "first_look"
+
+#: Seconds of judging, at the speed of fp32, from which on a look comes first.
+_WORTH_S = 8.0
+
+#: A build is clearly slower from this factor on: two starts of one file differ by a few percent.
+_CLEARLY = 1.15
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """One start of a build against fp32, at the batch size that decides.
+
+    Attributes:
+        ratio: Its time over fp32's.
+        rival: That of the best build so far, at the most; 1 where nothing beats fp32.
+    """
+
+    ratio: float
+    rival: float
+
+    @property
+    def lost(self) -> bool:
+        """Whether the build is clearly slower than the best so far."""
+        return self.ratio > _CLEARLY * self.rival
+
+    @property
+    def told(self) -> str:
+        """Why the build was not judged."""
+        against = "fp32" if self.rival >= 1 else f"the best build so far ({self.rival:.2f}×)"
+        return (
+            f"slower than {against} in a first look ({self.ratio:.2f}× the time of fp32), and so not judged"
+        )
+
+
+def rival_of(history: History, limits: Limits, samples: int) -> float | None:
+    """The ratio that a build must not exceed by much in a first look.
+
+    Args:
+        history: What was measured so far.
+        limits: What the user asks.
+        samples: How many the accuracy is judged on.
+
+    Returns:
+        None where no look is worth its time: for the original, for the smallest file, and where judging is quick.
+    """
+    if not history.candidates or limits.objective == "size":
+        return None
+    original = history.candidates[0].profile
+    if original is None or original.latency[0].source != "measured":
+        return None
+    first = min(original.latency, key=lambda each: each.batch)
+    if samples * first.p50_ms / first.batch < 1e3 * _WORTH_S:
+        return None
+    best = lowest_ratio(history.candidates, limits)
+    return 1.0 if best is None else best
+
+
+def is_outdated(candidate: Candidate, rival: float | None) -> bool:
+    """Whether a recorded candidate was not judged for a rival that is none any more, since other limits are asked for.
+
+    Args:
+        candidate: The build, as the earlier run recorded it.
+        rival: What :func:`rival_of` gives now.
+    """
+    seen = candidate.reports.get(REPORT)
+    return seen is not None and (rival is None or not FirstLook(seen["ratio"], rival).lost)

@@ -1,0 +1,288 @@
+"""Which recipes to try, in which order, when to stop.
+
+The generator is asked for the next recipe only after the last one was recorded, so what it proposes may follow from
+what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from compress.backends.providers import short_name
+from compress.recipe import Recipe, Step
+from compress.records.profile import inside_margin
+from compress.search.decision import Limits, choose, judged_latency, lowest_ratio
+
+if TYPE_CHECKING:
+    from compress.search.run_directory import History
+    from compress.target.target import Target
+
+#: The network as it is; always the first candidate and what every other one is compared with.
+ORIGINAL = Recipe("fp32")
+
+#: Int8 wherever the back end has it.
+WHOLE_CHAINS = Recipe("int8", (Step("quantize", {"scope": "all"}),))
+
+_WEIGHTS_OPS = Step("quantize", {"scope": "weights-ops"})
+
+
+def propose(
+    target: Target,
+    limits: Limits,
+    history: History,
+    recipes: Sequence[Recipe] = (),
+    backends: Sequence[str] = (),
+    *,
+    trains: bool = False,
+    prunable: bool = False,
+    providers: Sequence[str] = (),
+    provable: bool = True,
+) -> Iterator[Recipe]:
+    """Recipes for a target, cheapest and likeliest first.
+
+    Args:
+        target: Its precisions say what is worth trying.
+        limits: The margin that decides whether finer calibration is needed.
+        history: What was recorded so far.
+        recipes: The user's own; where there are any, these and the original are all that is tried.
+        backends: Those that compete; none means the target's own.
+        trains: Whether there is data to train on.
+        prunable: Whether the network is in its trainable form, which alone can be pruned, and large enough.
+        providers: ONNX Runtime's execution providers that compete beside the target's own.
+        provable: Whether the evaluation data can show any build to be inside the margin. Where it cannot, nothing is
+            done to win accuracy back, which takes minutes.
+    """
+    yield ORIGINAL
+    if recipes:
+        yield from recipes
+        return
+    names = backends or (target.backend,)
+    for name in names:
+        if name == target.backend:
+            yield from _own(target, limits, history)
+            for provider in providers:
+                yield from _of_provider(provider, target.further_providers[provider])
+        else:
+            yield from _further(target.for_backend(name), history)
+    if provable and _int8_gains(history, limits):
+        if target.backend in names and "int8" in target.precisions:
+            yield from _won_back(limits, history, trains)
+        for name in names:
+            if name != target.backend:
+                yield from _kept_elsewhere(name, limits, history)
+    if prunable and provable:
+        yield from _pruned(None if target.backend in names else names[0], limits, history, trains)
+
+
+def _own(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
+    """For the target's own back end: what takes seconds."""
+    if "fp16" in target.precisions:
+        yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
+    if "int8" in target.precisions:
+        yield WHOLE_CHAINS
+        yield Recipe("int8-matmul", (_WEIGHTS_OPS,))
+        if target.backend == "onnxruntime" and _is_made_of_matrices(history):
+            yield Recipe("dynamic-int8", (Step("quantize_dynamic"),))
+    yield from _strongly_typed(target)
+    if target.backend == "onnxruntime":
+        yield from _small(limits, history)
+
+
+def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:
+    """The same runtime on another of its execution providers."""
+    name, session = short_name(provider), {"provider": provider}
+    steps: dict[str, tuple[Step, ...]] = {
+        "fp32": (),
+        "fp16": (Step("cast", {"precision": "float16"}),),
+        "int8": (Step("quantize", {"scope": "all"}),),
+    }
+    for precision in precisions:
+        if precision in steps:
+            yield Recipe(f"{precision}-{name}", steps[precision], session=session)
+
+
+def _further(target: Target, history: History) -> Iterator[Recipe]:
+    """For a back end beside the target's own: the network as it is, in half precision and in int8 in its own flavour.
+
+    What int8 leaves in float may run in bf16 too; where nothing is left, that would be the same build again.
+    """
+    name = target.backend
+    bf16 = {"precision": "bf16"} if "bf16" in target.precisions else {}
+    yield Recipe(f"fp32-{name}", backend=name)
+    for half in ("fp16", "bf16"):
+        if half in target.precisions:
+            yield Recipe(f"{half}-{name}", backend=name, session={"precision": half})
+    if "int8" not in target.precisions:
+        return
+    for recipe in _plain_int8(name):
+        yield recipe
+        if bf16 and _leaves_float(history, recipe):
+            yield replace(recipe, name=f"{recipe.name.removesuffix(name)}bf16-{name}", session=bf16)
+
+
+def _plain_int8(backend: str) -> tuple[Recipe, Recipe]:
+    whole = Recipe(f"int8-{backend}", (Step("quantize", {"scope": "all"}),), backend=backend)
+    return whole, replace(whole, name=f"int8-matmul-{backend}", steps=(_WEIGHTS_OPS,))
+
+
+def _kept_elsewhere(backend: str, limits: Limits, history: History) -> Iterator[Recipe]:
+    """What kept the accuracy in the target's own back end, for a network that does not bear plain int8 in this one."""
+    plain = _plain_int8(backend)
+    if any(_keeps_accuracy(history, limits, recipe) for recipe in plain):
+        return
+    tried = [recipe.steps for recipe in plain]
+    for entry in history.candidates:
+        recipe = entry.recipe
+        if (
+            recipe.name.startswith("int8")
+            and recipe.backend is None
+            and recipe.steps not in tried
+            and _keeps_accuracy(history, limits, recipe)
+        ):
+            yield replace(recipe, name=f"{recipe.name}-{backend}", backend=backend)
+            return
+
+
+def _leaves_float(history: History, recipe: Recipe) -> bool:
+    entry = history.find(recipe)
+    coverage = None if entry is None or entry.profile is None else entry.profile.coverage
+    return coverage is not None and bool(coverage["float_compute"] or coverage["float_cheap"])
+
+
+def most_candidates(
+    target: Target,
+    recipes: Sequence[Recipe] = (),
+    backends: Sequence[str] = (),
+    *,
+    trains: bool = False,
+    prunable: bool = False,
+    providers: Sequence[str] = (),
+) -> int:
+    """How many recipes :func:`propose` gives at the most."""
+    if recipes:
+        return 1 + len(recipes)
+    own = ("fp16" in target.precisions) + (7 + trains) * ("int8" in target.precisions)
+    own += len(list(_strongly_typed(target))) + 2 * (target.backend == "onnxruntime")
+    most = 1 + prunable * (4 if trains else 1)
+    for name in backends or (target.backend,):
+        if name == target.backend:
+            most += own
+            most += sum(len(list(_of_provider(each, target.further_providers[each]))) for each in providers)
+        else:
+            precisions = target.for_backend(name).precisions
+            fp16, bf16 = ("fp16" in precisions), ("bf16" in precisions)
+            most += 1 + fp16 + bf16 + (2 * (1 + bf16) + 1) * ("int8" in precisions)
+    return most
+
+
+def _won_back(limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
+    """Int8 that loses less: seconds a layer, and other ranges, where the plain way lost too much."""
+    if not _keeps_accuracy(history, limits, WHOLE_CHAINS):
+        yield Recipe("int8-recovered", (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),))
+    for method in ("min-max", "percentile"):
+        if _keeps_accuracy(history, limits):
+            return
+        yield Recipe(f"int8-{method}", (Step("quantize", {"scope": "all", "method": method}),))
+    if trains and not _keeps_accuracy(history, limits):
+        yield Recipe("int8-qat", (Step("qat"),))
+    # Some layers do not bear int8 at all; what is lost on other samples decides how much may be lost on these.
+    for name, share in (("int8-mixed", 1.0), ("int8-mixed-careful", 0.25)):
+        if _keeps_accuracy(history, limits):
+            return
+        settings = {"max_drop": share * limits.max_drop, "rounding": "reconstructed"}
+        yield Recipe(name, (Step("quantize_mixed", settings),))
+
+
+def _strongly_typed(target: Target) -> Iterator[Recipe]:
+    """For TensorRT from 10 on, which runs in fp16 only what the graph says: what stays float between the Q/DQ."""
+    release = int((target.tensorrt or "10").split(".")[0])
+    if target.backend != "tensorrt" or release < 10 or "fp16" not in target.precisions:
+        return
+    half = Step("cast", {"precision": "float16"})
+    if "int8" in target.precisions:
+        yield Recipe("int8-fp16", (Step("quantize", {"scope": "all"}), half))
+    if "fp8" in target.precisions:
+        yield Recipe("fp8", (Step("float8"), half))
+
+
+def _small(limits: Limits, history: History) -> Iterator[Recipe]:
+    """Integer weights alone, where bytes count and the network is made of matrices; hardly ever the fastest build."""
+    if (limits.objective == "size" or limits.max_size_mb is not None) and _is_made_of_matrices(history):
+        yield Recipe("int4-weights", (Step("weight_only", {"algorithm": "gptq", "compute": "int8"}),))
+
+
+def _pruned(backend: str | None, limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
+    """Fewer channels, built in a back end (None: the target's own); last, since each takes minutes.
+
+    Trained, to half of the latency, then to 0.35 or to 0.7 of it, as accuracy was kept or not; what kept it is also
+    built as the fastest unpruned build was. Where that is in int8, widths are the fastest in int8: the plain build has
+    the same ones, so that both share one training. Untrained, only what the margin allows.
+    """
+    if not trains:
+        settings = {"max_drop": limits.max_drop, "importance": "hessian_diagonal", "seconds": 10.0}
+        if limits.max_drop > 0:
+            yield Recipe("pruned", (Step("prune", settings),), backend=backend)
+        return
+    fastest = _fastest(history, limits)
+    int8 = fastest is not None and fastest.backend == backend and _ends_in_int8(fastest)
+    share = 0.5
+    for _ in range(2):
+        plain = _to_latency(share, backend, {"precision": "int8"} if int8 else {})
+        yield plain
+        kept = _keeps_accuracy(history, limits, plain)
+        if kept and fastest is not None:
+            steps = (*plain.steps, *fastest.steps)
+            name = f"{plain.name}-{fastest.name}"
+            yield Recipe(name, steps, backend=fastest.backend, session=fastest.session)
+        share = 0.35 if kept else 0.7
+
+
+def _ends_in_int8(recipe: Recipe) -> bool:
+    """Whether activations are int8: layers then get faster at other widths."""
+    return any(
+        step.technique in ("quantize", "quantize_dynamic", "quantize_mixed", "qat") for step in recipe.steps
+    )
+
+
+def _to_latency(share: float, backend: str | None, further: dict[str, str]) -> Recipe:
+    prune = Step("prune", {"latency": share, "importance": "hessian_diagonal", **further})
+    return Recipe(f"pruned-{share:g}x", (prune, Step("distill", {"epoch_samples": 8192})), backend=backend)
+
+
+def _fastest(history: History, limits: Limits) -> Recipe | None:
+    """What the original gives way to so far; None where it does not."""
+    chosen = choose(history.candidates, limits).candidate
+    return None if chosen is None or chosen.recipe == ORIGINAL else chosen.recipe
+
+
+def _is_made_of_matrices(history: History) -> bool:
+    """Whether matrix products outnumber convolutions and recurrence in what the runtime made of the original."""
+    profile = history.candidates[0].profile if history.candidates else None
+    counts: dict[str, int] = (profile.coverage or {}).get("float_compute", {}) if profile is not None else {}
+    matrices = sum(count for name, count in counts.items() if "MatMul" in name or "Gemm" in name)
+    return 2 * matrices > sum(counts.values())
+
+
+def _int8_gains(history: History, limits: Limits) -> bool:
+    """Whether some int8 build seems to be faster than the best build so far, or none is known not to be.
+
+    Other ranges and roundings of int8 run the same operators, and take the same time.
+    """
+    best = lowest_ratio(history.candidates, limits)
+    int8 = [entry for entry in history.candidates if entry.recipe.name.startswith("int8")]
+    profiles = [entry.profile for entry in int8 if entry.profile is not None]
+    ratios = [judged_latency(profile, limits.objective).ratio for profile in profiles]
+    return any(ratio is None or ratio < (1 if best is None else best) for ratio in ratios) or not int8
+
+
+def _keeps_accuracy(history: History, limits: Limits, recipe: Recipe | None = None) -> bool:
+    """Whether an int8 build, or this one, was measured inside the margin."""
+    return any(
+        (entry.recipe.name.startswith("int8") if recipe is None else entry.recipe == recipe)
+        and entry.profile is not None
+        and entry.profile.accuracy is not None
+        and inside_margin(entry.profile.accuracy.drop, limits.max_drop)
+        for entry in history.candidates
+    )

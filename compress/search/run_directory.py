@@ -1,0 +1,281 @@
+"""What a run has measured so far, on disk at once, so that a killed run goes on where it was.
+
+A run lives in ``<out>.partial/`` beside the bundle it will become: ``run.json`` says what the measurements belong
+to, ``history.jsonl`` has one line per candidate, ``candidates/`` their files. A lock keeps a second run out. Nothing in
+it is believed unchecked: the directory carries this user's mark (:mod:`compress.core.own_directories`), and what is
+read back carries the hash of its content; what does not is measured again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from compress.backends.base import Artifact
+from compress.core.digests import sealed_line, unsealed
+from compress.core.files import replaced_whole, written_safely
+from compress.core.json_text import json_text
+from compress.core.own_directories import MARK, own_directory, remove_own
+from compress.errors import OutputError
+from compress.onnx_graph.files import sha256_of
+from compress.recipe import Recipe
+from compress.records.profile import Profile
+
+_LOCK = "lock"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One recipe and what came of it.
+
+    Attributes:
+        recipe: What was applied.
+        profile: What was measured; None where it could not be built or run.
+        file: The artifact, relative to the run's directory; None where there is none.
+        rejected: Why there is no profile, for a person to read; None where there is one.
+        reports: What each technique had to tell.
+        seconds: Wall time from recipe to profile.
+    """
+
+    recipe: Recipe
+    profile: Profile | None = None
+    file: str | None = None
+    rejected: str | None = None
+    reports: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """As a line of ``candidates.jsonl`` holds it."""
+        return {
+            "recipe": self.recipe.to_dict(),
+            "profile": None if self.profile is None else self.profile.to_dict(),
+            "file": self.file,
+            "rejected": self.rejected,
+            "reports": self.reports,
+            "seconds": round(self.seconds, 3),
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Candidate:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            recipe=Recipe.from_dict(data["recipe"]),
+            profile=None if data["profile"] is None else Profile.from_dict(data["profile"]),
+            file=data["file"],
+            rejected=data["rejected"],
+            reports=data["reports"],
+            seconds=data["seconds"],
+        )
+
+
+class History:
+    """The candidates of one run; a context manager that holds the run's lock.
+
+    Args:
+        directory: Where the run lives.
+        key: What its measurements belong to (network, data, target, machine, versions); a directory of another key
+            is emptied.
+
+    Attributes:
+        candidates: What this run tried or took over, in its own order; the original first.
+        resumed: How many of them an earlier, unfinished run had recorded.
+        damaged: How many records of an earlier run were not as they had been written; they are measured again.
+
+    Raises:
+        OutputError: The directory cannot be written, was not made by compress, or another run is at work in it.
+    """
+
+    def __init__(self, directory: Path, key: dict[str, Any]) -> None:
+        self.directory = directory
+        self.candidates: list[Candidate] = []
+        self.resumed = 0
+        self.damaged = 0
+        self._kept: dict[str, Candidate] = {}
+        self._key = json.loads(json_text(key))  # As it is read back: with lists where there were tuples.
+        self._lock: int | None = None
+
+    def __enter__(self) -> Self:
+        self._lock = _locked(self.directory)
+        if self._stored_key() != self._key:
+            self._start_anew()
+        # Where one was tried again, what was recorded last.
+        self._kept = {candidate.recipe.identity: candidate for candidate in self._read()}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self.candidates and not self._kept:
+            self.remove()
+        if self._lock is not None:
+            os.close(self._lock)  # the last of all: who waits for it finds nothing half removed
+            self._lock = None
+
+    def find(self, recipe: Recipe) -> Candidate | None:
+        """What this run has of a recipe; None where it did not try it."""
+        tried = (entry for entry in self.candidates if entry.recipe.identity == recipe.identity)
+        return next(tried, None)
+
+    def kept(self, recipe: Recipe) -> Candidate | None:
+        """What an earlier, unfinished run recorded of a recipe, under the name that it has now.
+
+        It is none of this run's candidates until it is taken over.
+        """
+        found = self._kept.get(recipe.identity)
+        if found is None:
+            return None
+        profile = None if found.profile is None else replace(found.profile, recipe=recipe.name)
+        return replace(found, recipe=recipe, profile=profile)
+
+    def take_over(self, candidate: Candidate) -> None:
+        """Count what an earlier run recorded among this run's candidates."""
+        self.candidates.append(candidate)
+        self.resumed += 1
+
+    def forget_without(self, original: Recipe) -> None:
+        """Start anew where the original, which all else was compared with, is not there as it was measured."""
+        if self._kept and (original.identity not in self._kept or not self._reference_is_intact()):
+            self._kept.clear()
+            self._start_anew()
+
+    def directory_of(self, recipe: Recipe) -> Path:
+        """An empty directory for a candidate's files."""
+        directory = self.directory / "candidates" / recipe.identity
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+        return directory
+
+    def record(self, candidate: Candidate) -> None:
+        """Append a candidate; it is on disk when this returns.
+
+        Raises:
+            OutputError: The disk is full, or the directory is gone.
+        """
+        line = sealed_line(candidate.to_dict()) + "\n"
+        with (
+            written_safely(self.directory),
+            (self.directory / "history.jsonl").open("a", encoding="utf-8") as file,
+        ):
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        self.candidates.append(candidate)
+
+    @property
+    def outputs(self) -> Path:
+        """Where the original's outputs on the evaluation data are kept; see :mod:`compress.profiling.kept_outputs`."""
+        return self.directory / "outputs"
+
+    def keep_reference(self, fastest: Mapping[int, Artifact]) -> None:
+        """Keep which fp32 ratios refer to at each batch size; see :class:`compress.hosts.base.Reference`."""
+        kept = {batch: {**asdict(each), "path": str(each.path)} for batch, each in fastest.items()}
+        with replaced_whole(self.directory / "reference.json") as written:
+            written.write_text(
+                sealed_line({str(batch): each for batch, each in kept.items()}), encoding="utf-8"
+            )
+
+    def reference(self) -> dict[int, Artifact]:
+        """What :meth:`keep_reference` kept; empty where there is nothing."""
+        try:
+            return self._reference()
+        except (OSError, ValueError):
+            return {}
+
+    def _reference(self) -> dict[int, Artifact]:
+        kept = unsealed((self.directory / "reference.json").read_bytes())
+        return {int(batch): Artifact(**{**each, "path": Path(each["path"])}) for batch, each in kept.items()}
+
+    def _reference_is_intact(self) -> bool:
+        """Whether every file that ratios of an earlier run refer to is there as it was."""
+        try:
+            return all(sha256_of(each.path) == each.sha256 for each in self._reference().values())
+        except (OSError, TypeError, ValueError, AttributeError):
+            return False
+
+    def path_of(self, candidate: Candidate) -> Path:
+        """Where a candidate's artifact lies."""
+        if candidate.file is None:
+            raise ValueError(f"candidate '{candidate.recipe.name}' has no artifact")
+        return self.directory / candidate.file
+
+    def remove(self) -> None:
+        """Delete the run's directory: it became a bundle, or nothing came of it."""
+        remove_own(self.directory)
+
+    def _stored_key(self) -> dict[str, Any] | None:
+        try:
+            return unsealed((self.directory / "run.json").read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def _start_anew(self) -> None:
+        with written_safely(self.directory):
+            for entry in self.directory.iterdir():
+                if entry.is_dir() and not entry.is_symlink():
+                    shutil.rmtree(entry)
+                elif entry.name not in (_LOCK, MARK):
+                    entry.unlink()
+        with replaced_whole(self.directory / "run.json") as written:
+            written.write_text(sealed_line(self._key), encoding="utf-8")
+
+    def _read(self) -> Iterator[Candidate]:
+        path = self.directory / "history.jsonl"
+        if not path.exists():
+            return
+        whole = []
+        for line in path.read_bytes().splitlines(keepends=True):
+            try:
+                candidate = Candidate.from_dict(unsealed(line))
+                intact = self._intact(candidate)
+            except (ValueError, KeyError, TypeError, AttributeError):
+                intact = False
+            if intact:
+                whole.append(line)
+                yield candidate
+            elif line.endswith(b"\n"):  # else a kill cut it short
+                self.damaged += 1
+        with replaced_whole(path) as written:
+            written.write_bytes(b"".join(whole))
+
+    def _intact(self, candidate: Candidate) -> bool:
+        if candidate.profile is None:
+            return True
+        path = self.path_of(candidate)
+        if not path.is_file() or not path.resolve().is_relative_to(self.directory.resolve()):
+            return False
+        return sha256_of(path) == candidate.profile.artifact_sha256
+
+
+def _locked(directory: Path) -> int:
+    """The open file of a run's lock, held by this process alone.
+
+    Raises:
+        OutputError: As :class:`History`.
+    """
+    while True:
+        own_directory(directory)
+        with written_safely(directory):
+            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise OutputError(
+                "a directory no other run is using",
+                f"{directory}: locked by another compress",
+                "wait for it, or choose another --out",
+            ) from error
+        if _is_there(directory / _LOCK, lock):
+            return lock
+        os.close(lock)  # whoever had it has removed it meanwhile
+
+
+def _is_there(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file))
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,1 @@
+"""Targets: what a network is deployed on, and what that computes in."""

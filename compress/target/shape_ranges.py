@@ -1,0 +1,126 @@
+"""The shapes of inputs that a build is for where their axes are open: what an engine is built for, and told of it.
+
+TensorRT chooses kernels for one size of each open axis and takes others between a smallest and a largest one: its
+optimization profile (min/opt/max shapes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.core.tensor_spec import TensorSpec
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ShapeRange:
+    """The shapes of one input that a build takes.
+
+    Attributes:
+        smallest: One size per axis.
+        usual: The shape that it is to be fastest at.
+        largest: One size per axis.
+        samples: The axis that counts samples, where their number is open; None where it is fixed, or no axis does.
+    """
+
+    smallest: Shape
+    usual: Shape
+    largest: Shape
+    samples: int | None = None
+
+    @property
+    def one_size(self) -> bool:
+        """Whether nothing but the number of samples varies."""
+        return all(
+            low == high
+            for axis, (low, high) in enumerate(zip(self.smallest, self.largest, strict=True))
+            if axis != self.samples
+        )
+
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether a shape lies inside, however many samples it has."""
+        return len(shape) == len(self.usual) and all(
+            axis == self.samples or low <= size <= high
+            for axis, (low, size, high) in enumerate(zip(self.smallest, shape, self.largest, strict=True))
+        )
+
+    def fits(self, spec: TensorSpec) -> bool:
+        """Whether an input can have these shapes."""
+        return len(spec.shape) == len(self.usual) and all(
+            isinstance(size, str) or axis == self.samples or low == high == size
+            for axis, (low, size, high) in enumerate(
+                zip(self.smallest, spec.shape, self.largest, strict=True)
+            )
+        )
+
+    def with_batches(self, smallest: int, usual: int, largest: int) -> ShapeRange:
+        """The same for other numbers of samples, where their number is open."""
+        if self.samples is None:
+            return self
+        axis = self.samples
+        return ShapeRange(
+            with_size(self.smallest, axis, smallest),
+            with_size(self.usual, axis, usual),
+            with_size(self.largest, axis, largest),
+            axis,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ShapeRange:
+        """The inverse of :meth:`to_dict`."""
+        smallest, usual, largest = (tuple(map(int, data[name])) for name in ("smallest", "usual", "largest"))
+        return cls(smallest, usual, largest, data["samples"])
+
+    def __str__(self) -> str:
+        ends = shape_text(self.smallest), shape_text(self.largest)
+        return ends[0] if self.smallest == self.largest else " to ".join(ends)
+
+
+def with_size(shape: Shape, axis: int, size: int) -> Shape:
+    """A shape with another size along one axis."""
+    return (*shape[:axis], size, *shape[axis + 1 :])
+
+
+def shape_text(shape: Iterable[int | str]) -> str:
+    """``1x3x224x224``, as options take it."""
+    return "x".join(map(str, shape))
+
+
+def usual_shapes(
+    ranges: Mapping[str, ShapeRange], inputs: Sequence[TensorSpec]
+) -> tuple[tuple[str, Shape], ...]:
+    """The shape that each input usually has, with its name, where it is known and fits."""
+    return tuple(
+        (spec.name, ranges[spec.name].usual)
+        for spec in inputs
+        if spec.name in ranges and ranges[spec.name].fits(spec)
+    )
+
+
+def recorded_ranges(manifest: Mapping[str, Any]) -> dict[str, ShapeRange]:
+    """The shapes that a bundle was built for, by input; empty where it does not tell."""
+    try:
+        recorded = manifest["target"]["input_shapes"]
+        return {name: ShapeRange.from_dict(entry) for name, entry in recorded.items()}
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+
+
+def range_notes(ranges: Mapping[str, ShapeRange]) -> tuple[str, ...]:
+    """What a person should know of the sizes that an engine takes, one line; none where no axis is open."""
+    if not ranges:
+        return ()
+    told = ", ".join(
+        f"{name} {each}"
+        + ("" if each.smallest == each.largest else f" (fastest at {shape_text(each.usual)})")
+        for name, each in ranges.items()
+    )
+    return (f"engines take inputs of these shapes: {told}; --shape names others",)

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+
+from compress.recipe import Recipe, Step
+from compress.search.decision import Limits
+from compress.search.proposals import most_candidates, propose
+from compress.target.target import load_target
+from compress.techniques import load_technique
+from tests.records import candidate
+
+
+def names(target: str) -> list[str]:
+    found = list(propose(load_target(target), Limits(), SimpleNamespace(candidates=[])))
+    for recipe in found:
+        for step in recipe.steps:
+            load_technique(step)
+    assert len(found) <= most_candidates(load_target(target))
+    assert len({recipe.name for recipe in found}) == len(found)
+    return [recipe.name for recipe in found]
+
+
+@pytest.mark.parametrize(
+    ("target", "proposed", "not_proposed"),
+    [
+        ("cpu", {"int8", "int8-matmul"}, {"fp16", "int8-fp16", "fp8"}),
+        ("jetson-orin-nano-super", {"fp16", "int8", "int8-fp16"}, {"fp8"}),
+        ("h100-sxm", {"fp16", "int8-fp16", "fp8"}, set()),
+        ("jetson-agx-xavier", {"fp16", "int8"}, {"int8-fp16"}),  # TensorRT 8.5 is told by its builder's flags
+    ],
+)
+def test_what_a_target_computes_in_is_proposed(target, proposed, not_proposed) -> None:
+    found = set(names(target))
+    assert {"fp32"} | proposed <= found
+    assert not found & not_proposed
+
+
+@pytest.mark.parametrize(
+    ("operators", "limits", "proposed"),
+    [
+        ({"MatMul": 8, "FusedGemm": 1, "Conv": 1}, Limits(objective="size"), True),
+        ({"MatMul": 8}, Limits(max_size_mb=1.0), True),
+        ({"MatMul": 8}, Limits(), False),
+        ({"MatMul": 1, "Conv": 20}, Limits(objective="size"), False),
+        ({}, Limits(objective="size"), False),
+    ],
+)
+def test_integer_weights_are_tried_for_size_on_networks_made_of_matrices(operators, limits, proposed) -> None:
+    profile = SimpleNamespace(coverage={"float_compute": operators}, accuracy=None)
+    history = SimpleNamespace(candidates=[SimpleNamespace(profile=profile, recipe=Recipe("fp32"))])
+    found = list(propose(load_target("cpu"), limits, history))
+    assert ("int4-weights" in {recipe.name for recipe in found}) is proposed
+    assert len(found) <= most_candidates(load_target("cpu"))
+    assert not any(
+        recipe.name == "int4-weights" for recipe in propose(load_target("h100-sxm"), limits, history)
+    )
+    made_of_matrices = operators.get("MatMul", 0) > 1
+    assert ("dynamic-int8" in {recipe.name for recipe in found}) is made_of_matrices
+    load_technique(Step("weight_only", {"algorithm": "gptq", "compute": "int8"}))
+
+
+RECOVERING = ["int8-recovered", "int8-min-max", "int8-percentile", "int8-mixed", "int8-mixed-careful"]
+
+
+def test_layers_are_left_in_float_only_where_int8_lost_too_much() -> None:
+    assert [
+        name for name in names("cpu") if name in RECOVERING
+    ] == RECOVERING  # nothing was inside the margin
+    kept = Recorded({}, {"int8": 0.5})
+    kept.proposed()
+    assert not {entry.recipe.name for entry in kept.candidates} & set(RECOVERING)
+
+
+needs_bf16 = pytest.mark.skipif(
+    "bf16" not in load_target("cpu").further_backends["openvino"].precisions,
+    reason="this processor has no bf16",
+)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "recovered"),
+    [
+        ({"int8": 0.8, "int8-matmul": 1.3}, True),
+        ({"int8": 1.2, "int8-matmul": 0.9}, True),
+        ({"int8": 1.2, "int8-matmul": 1.1}, False),
+        pytest.param(  # another build is faster than int8 is
+            {"int8": 0.8, "int8-matmul": 1.3, "bf16-openvino": 0.5}, False, marks=needs_bf16
+        ),
+        ({"int8": 0.8, "int8-matmul": 1.3, "int8-openvino": 0.4, "bf16-openvino": 0.5}, True),
+    ],
+)
+def test_accuracy_is_won_back_only_where_int8_gains_time(ratios: dict[str, float], recovered: bool) -> None:
+    lost = dict.fromkeys((*RECOVERING, "int8", "int8-matmul", "int8-openvino", "int8-matmul-openvino"), 9.0)
+    found = Recorded(lost, ratios)
+    found.proposed(backends=("onnxruntime", "openvino"))
+    assert ("int8-recovered" in {entry.recipe.name for entry in found.candidates}) is recovered
+
+
+def test_nothing_is_won_back_where_the_data_could_not_show_it() -> None:
+    nothing = SimpleNamespace(candidates=[])
+    given = {"trains": True, "prunable": True, "provable": False}
+    found = {recipe.name for recipe in propose(load_target("cpu"), Limits(), nothing, **given)}
+    assert {"fp32", "int8", "int8-matmul"} <= found
+    assert not {
+        name for name in found if name.startswith(("pruned", "int8-mixed", "int8-recovered", "int8-qat"))
+    }
+
+
+def test_what_takes_seconds_is_tried_in_every_back_end_before_what_takes_minutes() -> None:
+    found = Recorded({"int8": 9.0, "int8-matmul": 9.0}, {"int8": 0.5})
+    found.proposed(backends=("onnxruntime", "openvino"))
+    order = [entry.recipe.name for entry in found.candidates]
+    assert order.index("int8-matmul-openvino") < order.index("int8-recovered")
+
+
+def test_a_recipe_that_won_accuracy_back_is_built_in_the_other_back_end_too() -> None:
+    lost = ("int8", "int8-matmul", "int8-openvino", "int8-matmul-openvino", "int8-recovered")
+    ratios = {"int8": 0.5, "int8-openvino": 0.4, "int8-min-max": 0.5}
+    found = Recorded(dict.fromkeys(lost, 9.0), ratios)
+    found.proposed(backends=("onnxruntime", "openvino"))
+    assert [entry.recipe.name for entry in found.candidates][-2:] == ["int8-min-max", "int8-min-max-openvino"]
+    assert found.candidates[-1].recipe.steps == found.candidates[-2].recipe.steps
+
+
+def test_a_plain_build_that_lost_accuracy_in_the_other_back_end_is_not_proposed_again() -> None:
+    found = Recorded({"int8-openvino": 9.0, "int8-matmul-openvino": 9.0}, {"int8": 0.5, "int8-openvino": 0.4})
+    found.proposed(backends=("onnxruntime", "openvino"))
+    order = [entry.recipe.name for entry in found.candidates]
+    assert order.count("int8-openvino") == 1
+
+
+def test_the_plain_build_is_recovered_even_where_a_slower_one_kept_its_accuracy() -> None:
+    found = Recorded({"int8": 9.0}, {"int8": 0.5, "int8-matmul": 0.9})
+    found.proposed()
+    order = [entry.recipe.name for entry in found.candidates]
+    assert "int8-recovered" in order
+    assert "int8-mixed" not in order
+
+
+def test_training_is_tried_where_there_is_data_for_it_and_nothing_else_kept_the_accuracy() -> None:
+    target, nothing = load_target("cpu"), SimpleNamespace(candidates=[])
+    without = [recipe.name for recipe in propose(target, Limits(), nothing)]
+    found = [recipe.name for recipe in propose(target, Limits(), nothing, trains=True)]
+    assert "int8-qat" not in without
+    assert set(found) == {*without, "int8-qat"}
+    assert found.index("int8-percentile") < found.index("int8-qat") < found.index("int8-mixed")
+    assert len(found) <= most_candidates(target, trains=True)
+    kept = Recorded({"int8": 9.0, "int8-matmul": 9.0, "int8-recovered": 9.0}, {"int8": 0.5})
+    kept.proposed(trains=True)
+    assert "int8-qat" not in {entry.recipe.name for entry in kept.candidates}
+    load_technique(Step("qat"))
+
+
+class Recorded:
+    """A history in which each candidate is recorded with a drop and a time."""
+
+    def __init__(self, drops: dict[str, float], ratios: dict[str, float] | None = None) -> None:
+        self.drops, self.ratios = drops, ratios or {}
+        original = candidate("fp32")
+        assert original.profile is not None
+        coverage = {"float_compute": {"Conv": 9}}
+        self.candidates = [replace(original, profile=replace(original.profile, coverage=coverage))]
+
+    def proposed(self, target: str = "cpu", **settings) -> dict[str, Recipe]:
+        found: dict[str, Recipe] = {}
+        for recipe in propose(load_target(target), Limits(), self, **settings):
+            drop = self.drops.get(recipe.name, 0.0)
+            recorded = candidate(
+                recipe.name, drop=(drop, drop, drop), ratio=self.ratios.get(recipe.name, 1.0)
+            )
+            self.candidates.append(replace(recorded, recipe=recipe))
+            found[recipe.name] = recipe
+        assert len(found) <= most_candidates(load_target(target), **settings)
+        return {name: recipe for name, recipe in found.items() if name.startswith("pruned")}
+
+    def find(self, recipe: Recipe):
+        return next((entry for entry in self.candidates if entry.recipe == recipe), None)
+
+
+@pytest.mark.parametrize(
+    ("drops", "ratios", "proposed"),
+    [
+        ({}, {}, ["pruned-0.5x", "pruned-0.35x"]),
+        (
+            {},
+            {"int8": 0.6},
+            ["pruned-0.5x", "pruned-0.5x-int8", "pruned-0.35x", "pruned-0.35x-int8"],
+        ),
+        ({"pruned-0.5x": 5.0}, {"int8": 0.6}, ["pruned-0.5x", "pruned-0.7x", "pruned-0.7x-int8"]),
+        (
+            {"pruned-0.5x": 5.0, "pruned-0.7x": 2.0},
+            {"int8": 0.6},
+            ["pruned-0.5x", "pruned-0.7x"],
+        ),
+    ],
+)
+def test_a_network_that_can_be_trained_is_pruned_as_far_as_it_bears(drops, ratios, proposed) -> None:
+    found = Recorded(drops, ratios).proposed(trains=True, prunable=True)
+    assert list(found) == proposed
+    for recipe in found.values():
+        for step in recipe.steps:
+            load_technique(step)
+        assert [step.technique for step in recipe.steps][:2] == ["prune", "distill"]
+        assert recipe.steps[0].settings["importance"] == "hessian_diagonal"
+
+
+@pytest.mark.parametrize(
+    ("steps", "backend", "precision"),
+    [
+        ((Step("quantize"),), None, "int8"),
+        ((Step("qat"),), None, "int8"),
+        ((Step("quantize_mixed"), Step("cast", {"precision": "float16"})), None, "int8"),
+        ((Step("cast", {"precision": "float16"}),), None, "fp32"),
+        ((Step("quantize"),), "openvino", "fp32"),  # layers are timed in the target's own back end
+    ],
+)
+def test_widths_are_chosen_for_the_precision_that_the_recipe_ends_in(steps, backend, precision) -> None:
+    history = Recorded({})
+    fastest = Recipe("fastest", steps, backend=backend)
+    history.candidates.append(replace(candidate("fastest", drop=(0.0, 0.0, 0.0), ratio=0.4), recipe=fastest))
+    found = history.proposed(trains=True, prunable=True)
+    assert {recipe.steps[0].settings.get("precision", "fp32") for recipe in found.values()} == {precision}
+    # No training of its own: the plain build's steps come first.
+    assert found["pruned-0.5x-fastest"].steps == (*found["pruned-0.5x"].steps, *steps)
+    load_technique(found["pruned-0.5x"].steps[0])
+
+
+@needs_bf16
+def test_a_pruned_network_is_built_as_the_fastest_unpruned_one_was() -> None:
+    ratios = {"int8": 0.6, "bf16-openvino": 0.4}
+    found = Recorded({}, ratios).proposed(trains=True, prunable=True, backends=("onnxruntime", "openvino"))
+    recipe = found["pruned-0.5x-bf16-openvino"]
+    assert (recipe.backend, dict(recipe.session)) == ("openvino", {"precision": "bf16"})
+    assert recipe.steps == found["pruned-0.5x"].steps
+
+
+def test_without_training_data_pruning_is_limited_to_the_margin() -> None:
+    found = Recorded({}).proposed("jetson-orin-nano-super", prunable=True)
+    assert list(found) == ["pruned"]
+    (step,) = found["pruned"].steps
+    assert step.settings["max_drop"] == Limits().max_drop
+    assert step.settings["importance"] == "hessian_diagonal"
+    load_technique(step)
+
+
+@pytest.mark.parametrize("settings", [{"trains": True}, {"trains": True, "prunable": False}, {}])
+def test_what_cannot_be_pruned_is_not(settings) -> None:
+    assert not Recorded({}).proposed(**settings)
+
+
+@pytest.mark.parametrize("trains", [False, True])
+def test_a_pruned_network_is_built_in_a_back_end_that_competes(trains) -> None:
+    settings = {"prunable": True, "trains": trains}
+    alone = Recorded({}).proposed(backends=("openvino",), **settings)
+    assert {recipe.backend for recipe in alone.values()} == {"openvino"}
+    both = Recorded({}).proposed(backends=("onnxruntime", "openvino"), **settings)
+    assert {recipe.backend for recipe in both.values()} == {None}
