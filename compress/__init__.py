@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from compress.core.moved import install
 
 if TYPE_CHECKING:
     from compress.api.choose_student import ChosenStudent, choose_student
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from compress.search.decision import Choice, Limits
     from compress.search.run_directory import Candidate
     from compress.target.target import Target, list_targets, load_target
+
+install()
 
 __all__ = [
     "Bundle",

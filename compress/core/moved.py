@@ -1,0 +1,193 @@
+"""Modules that have moved: until :data:`GONE_IN` their old names import the new ones, and warn.
+
+``from compress.tensors import TensorSpec`` gives what ``from compress.core.tensor_spec import TensorSpec`` gives.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+#: The release from which on the old names do not import any more.
+GONE_IN = "0.3.0"
+
+#: The module or package that each old one has become, both without ``compress.`` before them.
+MOVED: Mapping[str, str] = {
+    "attempts": "search.attempts",
+    "bounded_embeddings": "network.bounded_embeddings",
+    "call_form": "network.call_form",
+    "choice": "search.decision",
+    "closest": "core.suggestions",
+    "closing": "core.closeable",
+    "code_identity": "core.code_identity",
+    "competition": "search.backends",
+    "custom_operators": "network.custom_operators",
+    "demo": "api.demo",
+    "deploy": "bundle.programs",
+    "distilling": "api.distill",
+    "equivalence": "network.equivalence",
+    "evaluating": "data.evaluation",
+    "example": "network.example",
+    "export": "network.onnx_export",
+    "export_layers": "network.layer_export",
+    "export_recurrent": "network.recurrent_export",
+    "first_call": "network.first_call",
+    "fitting": "lint.legalize",
+    "formats": "network.formats",
+    "freed_memory": "core.freed_memory",
+    "history": "search.run_directory",
+    "hosts.detected": "machine.figures",
+    "hosts.machine": "machine.machine",
+    "installation": "core.installation",
+    "json_text": "core.json_text",
+    "layer_shapes": "network.layer_shapes",
+    "lift": "network.lifting.graph",
+    "lift_attention": "network.lifting.fused_attention",
+    "lift_bags": "network.lifting.embedding_bags",
+    "lift_batch": "network.lifting.dynamic_batch",
+    "lift_by_sample": "network.lifting.convolutions_by_sample",
+    "lift_calls": "network.lifting.calls",
+    "lift_decomposed": "network.lifting.recomposition",
+    "lift_device": "network.lifting.device",
+    "lift_folding": "network.lifting.folding",
+    "lift_lengths": "network.lifting.open_lengths",
+    "lift_rules": "network.lifting.to_modules",
+    "lift_unknown": "network.lifting.without_onnx_form",
+    "lift_verification": "network.lifting.verification",
+    "lift_widening": "network.lifting.widening",
+    "lift_writing": "network.lifting.call_writing",
+    "loading": "api.inputs",
+    "measuring.contest": "timing.contest",
+    "measuring.processes": "timing.processes",
+    "measuring.server": "timing.server",
+    "measuring.settings": "timing.settings",
+    "measuring.solo": "timing.solo",
+    "measuring.turns": "timing.turns",
+    "measuring.worker": "timing.worker",
+    "onnx_graph.interface": "network.onnx_interface",
+    "other_process": "core.child_process",
+    "own_directories": "core.own_directories",
+    "pipeline": "api.optimize",
+    "plain_text": "core.plain_text",
+    "preparation": "network.preparation",
+    "profiling.engine_shapes": "measuring.engine_shapes",
+    "profiling.first_look": "search.first_look",
+    "profiling.layer_pair": "measuring.layer_pair",
+    "profiling.measure": "measuring.measure",
+    "profiling.standalone": "measuring.standalone",
+    "progress": "core.progress",
+    "pruned": "api.prune",
+    "pytest_plugin": "gate.pytest_plugin",
+    "quantization_aware": "quantization.aware",
+    "quantizing": "api.quantize",
+    "reading": "core.bounded_reading",
+    "record": "records.profile",
+    "recorded": "bundle.profile_file",
+    "references": "core.object_references",
+    "returned": "network.returned_containers",
+    "sample_axis": "network.sample_axis",
+    "saving": "network.saving",
+    "schemas": "records.schemas",
+    "sealed_json": "core.digests",
+    "shape_ranges": "target.shape_ranges",
+    "shipping": "api.shipping",
+    "single_sample": "network.single_sample",
+    "sniff": "network.formats.detection",
+    "sparsity": "pruning.masks_2_4",
+    "sparsity.masks": "pruning.masks_2_4",
+    "states": "network.states",
+    "streams": "network.streams",
+    "students.choosing": "api.choose_student",
+    "target_arithmetic": "target.arithmetic",
+    "task": "data.task",
+    "tensors": "core.tensor_spec",
+    "time_budget": "search.time_budget",
+    "toml_reader": "core.toml_schema",
+    "trace": "network.tracing",
+    "trace_operators": "network.traced_operators",
+    "typed": "core.typed_records",
+    "user_code": "core.user_code",
+    "versions": "core.versions",
+    "weight_only": "quantization.weights",
+    "writing": "core.files",
+}
+
+#: What is called something else now, by the new module and the old name.
+RENAMED: Mapping[tuple[str, str], str] = {}
+
+
+def install() -> None:
+    """Let the old names be imported."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.append(_Finder())
+
+
+def names_of(package: str, module: str) -> Callable[[str], Any]:
+    """A ``__getattr__`` for a package whose name was a module before.
+
+    Args:
+        package: Its name.
+        module: The module inside the package that holds what the old module held.
+    """
+
+    def get(name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(f"module '{package}' has no attribute '{name}'")
+        return _taken(package, module, name)
+
+    return get
+
+
+def _taken(old: str, module: str, name: str) -> Any:
+    """What a module holds under a name, or under the name that it has today."""
+    now = RENAMED.get((module.removeprefix("compress."), name), name)
+    found = importlib.import_module(module)
+    try:
+        value = getattr(found, now)
+    except AttributeError:
+        raise AttributeError(f"module '{old}' has no attribute '{name}'") from None
+    told = f"'{old}.{name}' is '{module}.{now}' now; the old name goes in compress {GONE_IN}"
+    warnings.warn(told, DeprecationWarning, stacklevel=3)
+    return value
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds modules by their old names; it is asked after all others."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        new = _new_name(fullname)
+        return (
+            None if new is None else importlib.machinery.ModuleSpec(fullname, _Loader(new), is_package=True)
+        )
+
+
+class _Loader(importlib.abc.Loader):
+    """Makes a module that takes everything from the new one, when it is asked for."""
+
+    def __init__(self, new: str) -> None:
+        self._new = new
+
+    def exec_module(self, module: ModuleType) -> None:
+        importlib.import_module(self._new)
+        module.__getattr__ = names_of(module.__name__, self._new)  # type: ignore[method-assign]
+
+
+def _new_name(fullname: str) -> str | None:
+    """Today's name of a module; None for one that has not moved."""
+    root, _, rest = fullname.partition(".")
+    if root != "compress":
+        return None
+    parts = rest.split(".")
+    for length in range(len(parts), 0, -1):
+        found = MOVED.get(".".join(parts[:length]))
+        if found is not None:
+            return ".".join(["compress", found, *parts[length:]])
+    return None
