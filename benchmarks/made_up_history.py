@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from compress.bundle.profile_file import sealed
+from compress.bundle.profile_file import with_digest
 from compress.records.profile import Latency, Profile
 
 MEASURED = Path(__file__).resolve().parents[1] / "profiles" / "resnet20.cpu.json"
@@ -35,7 +35,7 @@ def main() -> int:
     noise = np.random.default_rng(0)
     for day in range(DAYS):
         path = directory / f"resnet20-{day:02}.json"
-        path.write_text(json.dumps(sealed(made_up(measured, day, noise))) + "\n")
+        path.write_text(json.dumps(with_digest(made_up(measured, day, noise))) + "\n")
     return 0
 
 

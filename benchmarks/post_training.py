@@ -23,10 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from compress import optimize
-from compress.api.optimize import Result
+from compress.api.optimize import OptimizeResult
 from compress.backends.base import Artifact
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.bundle.profile_file import sealed
+from compress.bundle.profile_file import with_digest
 from compress.cli.terminal import TerminalReporter, accuracy_text
 from compress.data.task import Task, load_task
 from compress.onnx_graph.files import sha256_of, size_of
@@ -84,7 +84,7 @@ def run(
         ratios = against_fp32(result, references / f"{network}.onnx", task, seconds)
         if profile is not None and result.bundle is not None:
             profile.parent.mkdir(parents=True, exist_ok=True)
-            profile.write_text(json.dumps(sealed(result.bundle.profile), indent=1) + "\n")
+            profile.write_text(json.dumps(with_digest(result.bundle.profile), indent=1) + "\n")
     chosen = result.choice.candidate
     if chosen is None or chosen.profile is None or chosen.profile.accuracy is None:
         raise SystemExit(f"{network}: {result.choice.reason}")
@@ -101,7 +101,7 @@ def run(
     ]
 
 
-def against_fp32(result: Result, fp32: Path, task: Task, seconds: float) -> list[Latency]:
+def against_fp32(result: OptimizeResult, fp32: Path, task: Task, seconds: float) -> list[Latency]:
     if result.bundle is None:
         raise SystemExit(result.choice.reason)
     backend = OnnxRuntime()

@@ -13,14 +13,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from compress.core.moved import install
+from compress.core.moved import install, renamed
 
 if TYPE_CHECKING:
-    from compress.api.choose_student import ChosenStudent, choose_student
-    from compress.api.distill import Distilled, distill
-    from compress.api.optimize import Result, optimize
-    from compress.api.prune import Pruned, prune
-    from compress.api.quantize import Quantized, quantize
+    from compress.api.choose_student import StudentResult, choose_student
+    from compress.api.distill import DistillResult, distill
+    from compress.api.optimize import OptimizeResult, optimize
+    from compress.api.prune import PruneResult, prune
+    from compress.api.quantize import QuantizeResult, quantize
     from compress.bundle.bundle import Bundle, load_bundle
     from compress.data.task import Task, load_task
     from compress.errors import CompressError
@@ -37,16 +37,16 @@ __all__ = [
     "Bundle",
     "Candidate",
     "Choice",
-    "ChosenStudent",
     "CompressError",
-    "Distilled",
+    "DistillResult",
     "Limits",
     "Network",
+    "OptimizeResult",
     "Profile",
-    "Pruned",
-    "Quantized",
+    "PruneResult",
+    "QuantizeResult",
     "Recipe",
-    "Result",
+    "StudentResult",
     "Target",
     "Task",
     "choose_student",
@@ -65,16 +65,16 @@ _HOME = {
     "Bundle": "bundle.bundle",
     "Candidate": "search.run_directory",
     "Choice": "search.decision",
-    "ChosenStudent": "api.choose_student",
+    "StudentResult": "api.choose_student",
     "CompressError": "errors",
-    "Distilled": "api.distill",
+    "DistillResult": "api.distill",
     "Limits": "search.decision",
     "Network": "network.network",
     "Profile": "records.profile",
-    "Pruned": "api.prune",
-    "Quantized": "api.quantize",
+    "PruneResult": "api.prune",
+    "QuantizeResult": "api.quantize",
     "Recipe": "recipe",
-    "Result": "api.optimize",
+    "OptimizeResult": "api.optimize",
     "Target": "target.target",
     "Task": "data.task",
     "choose_student": "api.choose_student",
@@ -90,7 +90,19 @@ _HOME = {
 }
 
 
+#: Names that results had, and the ones they have now; gone with :data:`compress.core.moved.GONE_IN`.
+_FORMER = {
+    "ChosenStudent": "StudentResult",
+    "Distilled": "DistillResult",
+    "Pruned": "PruneResult",
+    "Quantized": "QuantizeResult",
+    "Result": "OptimizeResult",
+}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _FORMER:
+        return renamed("compress", name, _FORMER[name])
     if name not in _HOME:
         raise AttributeError(f"module 'compress' has no attribute '{name}'")
     return getattr(importlib.import_module(f"compress.{_HOME[name]}"), name)

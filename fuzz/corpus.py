@@ -295,7 +295,7 @@ def targets() -> Corpus:
 @cache
 def profiles() -> Corpus:
     """Profiles with and without their hash."""
-    from compress.bundle.profile_file import sealed
+    from compress.bundle.profile_file import with_digest
     from compress.records.profile import Accuracy, Drop, Interval, Latency, Profile
 
     interval = Interval(0.9, 1.1, 0.95)
@@ -323,4 +323,7 @@ def profiles() -> Corpus:
         versions={"python": "3.11"},
         outcomes=(1.0, 0.0, 1.0),
     )
-    return {"profile": json.dumps(sealed(profile)).encode(), "open": json.dumps(profile.to_dict()).encode()}
+    return {
+        "profile": json.dumps(with_digest(profile)).encode(),
+        "open": json.dumps(profile.to_dict()).encode(),
+    }

@@ -143,13 +143,13 @@ def _target(path: Path) -> None:
 
 def _history(path: Path) -> None:
     """A profile alone in a directory; one without its hash gets it, so that what is inside is read too."""
-    from compress.core.digests import SEAL, digest
+    from compress.core.digests import DIGEST, digest
 
     content = path.read_bytes()
     try:
         data = json.loads(content)
-        if isinstance(data, dict) and SEAL not in data:
-            content = json.dumps({**data, SEAL: digest(data)}).encode()
+        if isinstance(data, dict) and DIGEST not in data:
+            content = json.dumps({**data, DIGEST: digest(data)}).encode()
     except (ValueError, RecursionError):
         pass
     _command("history", _folder(path, {"profile.json": content}))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import compress
-from compress.core.moved import GONE_IN, MOVED
+from compress.core.moved import GONE_IN, MOVED, RENAMED
 from compress.core.versions import versions
 
 PACKAGE = Path(compress.__file__).parent
@@ -175,6 +175,21 @@ def test_old_names_import_and_name_the_new_ones():
     with pytest.warns(DeprecationWarning, match="compress.target.target.load_target"):
         from compress.target import load_target
     assert load_target is compress.load_target
+
+
+@pytest.mark.parametrize(("place", "now"), RENAMED.items())
+def test_what_is_called_something_else_is_there(place: tuple[str, str], now: str):
+    module, old = place
+    found = importlib.import_module(f"compress.{module}")
+    assert hasattr(found, now)
+    assert not hasattr(found, old)
+
+
+def test_results_have_the_name_of_their_verb():
+    with pytest.warns(DeprecationWarning, match="'compress.Result' is 'compress.OptimizeResult' now"):
+        assert compress.Result is compress.OptimizeResult
+    with pytest.warns(DeprecationWarning, match="load_for"), pytest.raises(ImportError, match="load_nothing"):
+        from compress.loading import load_for, load_nothing  # type: ignore[import-not-found]  # noqa: F401
 
 
 def test_modules_inside_a_room_that_has_moved_are_found_too():

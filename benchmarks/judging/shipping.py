@@ -25,7 +25,7 @@ from benchmarks.judging.cache import place
 from benchmarks.judging.data import Array, Data, as_input, kept
 from benchmarks.judging.subjects import SUBJECTS, Subject
 from benchmarks.judging.training import Clock, train
-from compress import Result, load_bundle, optimize
+from compress import OptimizeResult, load_bundle, optimize
 from compress.metrics import Metric
 from compress.metrics.unlabelled.rows import kept_metric
 
@@ -99,7 +99,7 @@ def _line(
     return _told(subject.name, way, result, true, seconds)
 
 
-def _told(name: str, way: str, result: Result, true: float | None, seconds: float) -> str:
+def _told(name: str, way: str, result: OptimizeResult, true: float | None, seconds: float) -> str:
     chosen = result.choice.candidate
     if chosen is None or chosen.profile is None or true is None:
         return f"{name:16} {way:>10} {'nothing':>22}"

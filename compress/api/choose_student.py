@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.api.distill import Measured, measured, named_like
-from compress.api.inputs import load_for
+from compress.api.distill import Evaluated, evaluate, named_like
+from compress.api.inputs import open_inputs
 from compress.core.progress import Reporter
 from compress.data.task import MetricChoice, load_task
 from compress.errors import RecipeError
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ChosenStudent:
+class StudentResult:
     """What :func:`choose_student` found and wrote.
 
     Attributes:
@@ -41,7 +41,7 @@ class ChosenStudent:
     recommendation: Recommendation
     path: Path | None
     sha256: str | None
-    networks: tuple[Measured, ...]
+    networks: tuple[Evaluated, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """As ``compress distill --widths … --json`` prints it."""
@@ -83,7 +83,7 @@ def choose_student(
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
-) -> ChosenStudent:
+) -> StudentResult:
     """Train narrow students briefly, recommend a width by a scaling law, train that one and write it.
 
     Args:
@@ -136,7 +136,7 @@ def choose_student(
         seed=seed,
         streams=bool(state),
     )
-    teacher, task = load_for(
+    teacher, task = open_inputs(
         task,
         model,
         factory=factory,
@@ -164,9 +164,9 @@ def choose_student(
         longer=None if longer is None else longer.training(None),
     )
     if found.module is None:
-        return ChosenStudent(found, None, None, ())
+        return StudentResult(found, None, None, ())
     reporter.stage("measuring accuracy")
     network = named_like(load_network(found.module, example=task.samples()), teacher)
-    networks = measured({"teacher": teacher, "student": network}, task)
+    networks = evaluate({"teacher": teacher, "student": network}, task)
     save_network(network, path)
-    return ChosenStudent(found, path, sha256_of(path), networks)
+    return StudentResult(found, path, sha256_of(path), networks)

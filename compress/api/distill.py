@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.api.inputs import load_for
+from compress.api.inputs import open_inputs
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.core.object_references import is_reference
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Measured:
+class Evaluated:
     """A network of :func:`distill` on the evaluation data.
 
     Attributes:
@@ -51,7 +51,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Distilled:
+class DistillResult:
     """What :func:`distill` wrote.
 
     Attributes:
@@ -63,7 +63,7 @@ class Distilled:
 
     path: Path
     sha256: str
-    networks: tuple[Measured, ...]
+    networks: tuple[Evaluated, ...]
     report: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def distill(
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
-) -> Distilled:
+) -> DistillResult:
     """Train a student towards a trained network and write it, whole or not at all.
 
     An interrupted training is kept in ``<out>.partial`` and resumed. Under ``torchrun`` all processes train together;
@@ -155,7 +155,7 @@ def distill(
         seed=seed,
         streams=bool(state),
     )
-    teacher, task = load_for(
+    teacher, task = open_inputs(
         task,
         model,
         factory=factory,
@@ -181,11 +181,11 @@ def distill(
     done = None
     if processes.first:
         reporter.stage("measuring accuracy")
-        networks = measured({"teacher": teacher, "student before": before, "student after": after}, task)
+        networks = evaluate({"teacher": teacher, "student before": before, "student after": after}, task)
         save_network(after, path)
         remove_own(partial)
-        done = Distilled(path, sha256_of(path), networks, context.reports["distill"])
-    result: Distilled = processes.told(done)
+        done = DistillResult(path, sha256_of(path), networks, context.reports["distill"])
+    result: DistillResult = processes.told(done)
     return result
 
 
@@ -255,14 +255,14 @@ def named_like(student: Network, teacher: Network) -> Network:
     )
 
 
-def measured(networks: Mapping[str, Network], task: Task) -> tuple[Measured, ...]:
+def evaluate(networks: Mapping[str, Network], task: Task) -> tuple[Evaluated, ...]:
     """Accuracy of each network in ONNX Runtime on the evaluation data; the first is what the others are held against.
 
     Raises:
         NetworkError: One has no ONNX form, or gives NaN or infinity.
     """
     backend = OnnxRuntime()
-    found: list[Measured] = []
+    found: list[Evaluated] = []
     first: tuple[Outcomes, ...] | None = None
     with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
         directory = Path(scratch)
@@ -277,7 +277,7 @@ def measured(networks: Mapping[str, Network], task: Task) -> tuple[Measured, ...
                 with backend.open(artifact) as session:
                     outcomes = outcomes_of(session, task, None if first is None else reference)
                 accuracy = accuracy_of(outcomes, first, task.evaluation.sha256)
-                found.append(Measured(name, accuracy, *_cost(network, task)))
+                found.append(Evaluated(name, accuracy, *_cost(network, task)))
                 first = outcomes if first is None else first
     return tuple(found)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from compress.data.split import Array
 
 
-def load_for(
+def open_inputs(
     task: Task,
     model: str | Path | torch.nn.Module,
     *,

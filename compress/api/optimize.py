@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.api.inputs import axis_notes, load_for
+from compress.api.inputs import axis_notes, open_inputs
 from compress.api.shipping import BestSoFar
 from compress.bundle.bundle import Bundle, beside, check_replaceable, load_bundle
 from compress.core.progress import Reporter
@@ -28,10 +28,10 @@ from compress.profiling.accuracy import evidence_notes
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.recipe import Recipe
 from compress.search.attempts import Attempts
-from compress.search.backends import check_sessions, competition
+from compress.search.backends import check_sessions, competing_backends
 from compress.search.decision import Choice, Limits, settings_notes
 from compress.search.proposals import ORIGINAL, most_candidates, propose
-from compress.search.run_directory import Candidate, History
+from compress.search.run_directory import Candidate, RunDirectory
 from compress.search.time_budget import TimeBudget
 from compress.target.shape_ranges import range_notes, shape_text
 from compress.target.target import Target, load_target
@@ -46,7 +46,7 @@ _LEAST_PRUNED_MACS = 10_000_000
 
 
 @dataclass(frozen=True)
-class Result:
+class OptimizeResult:
     """What :func:`optimize` hands back.
 
     Attributes:
@@ -121,7 +121,7 @@ def optimize(
     seed: int = 0,
     retry_failed: bool = False,
     reporter: Reporter | None = None,
-) -> Result:
+) -> OptimizeResult:
     """Find the fastest build of a trained network for a target that keeps its accuracy.
 
     Args:
@@ -181,7 +181,7 @@ def optimize(
 
     reporter.stage("reading the target and the data")
     deployment = load_target(target)
-    rivals = competition(deployment, backends)
+    rivals = competing_backends(deployment, backends)
     check_sessions(own, deployment)
     task = load_task(
         data,
@@ -192,7 +192,7 @@ def optimize(
         seed=seed,
         streams=bool(state),
     )
-    network, task = load_for(
+    network, task = open_inputs(
         task,
         model,
         factory=factory,
@@ -203,7 +203,7 @@ def optimize(
         reporter=reporter,
     )
     deployment = _with_input_shapes(deployment, network, task, shape)
-    machine = connect(deployment, seconds, host, keep=keep_on_host, told=reporter.stage)
+    machine = connect(deployment, seconds, host, keep=keep_on_host, on_note=reporter.stage)
     deployment = machine.adapt(deployment)
     options = {
         "max-drop": max_drop,
@@ -222,13 +222,13 @@ def optimize(
         "state": [f"{name}={output}" for name, output in (state or {}).items()],
         "recipe": [str(recipe) for recipe in recipes if isinstance(recipe, str | Path)],
     }
-    run = Attempts(network, task, deployment, machine, rivals, limits, seed, threads, seconds, reporter)
+    attempts = Attempts(network, task, deployment, machine, rivals, limits, seed, threads, seconds, reporter)
 
-    with machine, History(beside(out, ".partial"), run.key()) as history:
-        history.forget_without(ORIGINAL)
-        KeptOutputs(history.outputs).forget_damaged()
-        if history.damaged:
-            reporter.note(_damaged_note(history.damaged))
+    with machine, RunDirectory(beside(out, ".partial"), attempts.key()) as run:
+        run.forget_without(ORIGINAL)
+        KeptOutputs(run.outputs).forget_damaged()
+        if run.damaged:
+            reporter.note(_damaged_note(run.damaged))
         trains = task.training is not None
         prunable, providers = _prunable(network), rivals.providers
         most = most_candidates(
@@ -243,11 +243,11 @@ def optimize(
             reporter.note(note)
         stopped: tuple[str, ...] = ()
         noted = (*state_notes(task), *known)
-        best = BestSoFar(out, history, network, task, deployment, machine, limits, options, noted, reporter)
+        best = BestSoFar(out, run, network, task, deployment, machine, limits, options, noted, reporter)
         for recipe in propose(
             deployment,
             limits,
-            history,
+            run,
             own,
             rivals.names,
             trains=trains,
@@ -255,23 +255,23 @@ def optimize(
             providers=providers,
             provable=not few,
         ):
-            candidate = run.recorded(recipe, history, retry_failed=retry_failed)
+            candidate = attempts.recorded(recipe, run, retry_failed=retry_failed)
             if candidate is None and best.candidates and budget.over:
                 stopped = (budget.stopped(recipe),)
                 break
             if candidate is None:
-                candidate = run.attempt(recipe, history)
-                history.record(candidate)
+                candidate = attempts.attempt(recipe, run)
+                run.record(candidate)
                 reporter.end(candidate, resumed=False)
             else:
                 reporter.end(candidate, resumed=True)
             best.tried(candidate)
         reporter.stage("writing the bundle")
-        choice, candidates, resumed = best.finish(stopped), tuple(best.candidates), history.resumed
+        choice, candidates, resumed = best.finish(stopped), tuple(best.candidates), run.resumed
         if choice.candidate is not None:
-            history.remove()
+            run.remove()
         else:
-            known = (*known, _kept_note(history))
+            known = (*known, _kept_note(run))
     bundle = load_bundle(out) if choice.candidate is not None else None
     seconds_taken = time.perf_counter() - start
     told = (
@@ -281,12 +281,12 @@ def optimize(
         *settings_notes(choice.candidate),
         *stopped,
     )
-    return Result(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
+    return OptimizeResult(bundle, choice, candidates, deployment, limits, told, resumed, seconds_taken)
 
 
-def _kept_note(history: History) -> str:
+def _kept_note(run: RunDirectory) -> str:
     return (
-        f"what was measured is kept in {history.directory}: the same command with other limits takes it over; "
+        f"what was measured is kept in {run.directory}: the same command with other limits takes it over; "
         "delete that directory to measure anew"
     )
 

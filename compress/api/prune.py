@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.api.distill import Measured, measured
-from compress.api.inputs import load_for
+from compress.api.distill import Evaluated, evaluate
+from compress.api.inputs import open_inputs
 from compress.core.own_directories import kept_until_done, remove_own
 from compress.core.progress import Reporter
 from compress.core.tensor_spec import fixed_batch
@@ -42,7 +42,7 @@ DEFAULT_DROP = 1.0
 
 
 @dataclass(frozen=True)
-class Pruned:
+class PruneResult:
     """What :func:`prune` wrote.
 
     Attributes:
@@ -62,7 +62,7 @@ class Pruned:
     sha256: str
     recipe: Recipe
     target: str
-    networks: tuple[Measured, ...]
+    networks: tuple[Evaluated, ...]
     latency: tuple[Latency, Latency]
     reports: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
@@ -105,7 +105,7 @@ def prune(
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
-) -> Pruned:
+) -> PruneResult:
     """Prune a trained network and write it, whole or not at all.
 
     Where there is training data, the network is trained after each round to do what the original does. At most one of
@@ -195,7 +195,7 @@ def prune(
         seed=seed,
         streams=bool(state),
     )
-    network, task = load_for(
+    network, task = open_inputs(
         task,
         model,
         factory=factory,
@@ -214,7 +214,7 @@ def prune(
 
     with (
         kept_until_done(path.with_name(path.name + ".partial")) as kept,
-        connect(deployment, seconds, told=reporter.stage) as host,
+        connect(deployment, seconds, on_note=reporter.stage) as host,
     ):
         context = Context(
             task.calls,
@@ -233,20 +233,20 @@ def prune(
         done = None
         if processes.first:
             reporter.stage("measuring accuracy")
-            networks = measured({"original": network, "pruned": smaller}, task)
+            networks = evaluate({"original": network, "pruned": smaller}, task)
             reporter.stage("measuring latency")
             times = _latency(network, smaller, precision, host, deployment, task, threads)
             save_network(smaller, path)
             remove_own(kept)
             warnings = () if recovery is not None else _untrained(networks[-1])
-            done = Pruned(
+            done = PruneResult(
                 path, sha256_of(path), recipe, deployment.name, networks, times, context.reports, warnings
             )
-    result: Pruned = processes.told(done)
+    result: PruneResult = processes.told(done)
     return result
 
 
-def _untrained(pruned: Measured) -> tuple[str, ...]:
+def _untrained(pruned: Evaluated) -> tuple[str, ...]:
     """What is to be said of a network that lost accuracy and was not trained to win it back."""
     drop = pruned.accuracy.drop
     if drop is None or drop.points <= DEFAULT_DROP:

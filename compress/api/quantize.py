@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from onnx import TensorProto
 
-from compress.api.inputs import load_for
+from compress.api.inputs import open_inputs
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.core.files import written_safely
@@ -24,7 +24,7 @@ from compress.core.tensor_spec import fixed_batch
 from compress.data.task import MetricChoice, Task, load_task
 from compress.errors import RecipeError
 from compress.lint import refusals
-from compress.lint.legalize import fitted
+from compress.lint.legalize import legalize
 from compress.metrics.agreement import agreement
 from compress.metrics.selection import judging_notes, select
 from compress.network.network import Network
@@ -63,7 +63,7 @@ _EXCLUDED = {
 
 
 @dataclass(frozen=True)
-class Quantized:
+class QuantizeResult:
     """What :func:`quantize` wrote.
 
     Attributes:
@@ -125,7 +125,7 @@ def quantize(
     image_options: Mapping[str, Any] | None = None,
     seed: int = 0,
     reporter: Reporter | None = None,
-) -> Quantized:
+) -> QuantizeResult:
     """Quantize a trained network for a target and write it as ONNX, whole or not at all.
 
     Args:
@@ -171,7 +171,7 @@ def quantize(
         seed=seed,
         streams=bool(state),
     )
-    network, task = load_for(
+    network, task = open_inputs(
         task,
         model,
         factory=factory,
@@ -186,7 +186,7 @@ def quantize(
 
     reporter.stage("applying the recipe")
     context = Context(task.calls, deployment, seed, original=network)
-    compressed = fitted(apply_recipe(chosen, network, context), context)
+    compressed = legalize(apply_recipe(chosen, network, context), context)
     reporter.stage("measuring accuracy")
     with written_safely(path):
         place = tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent)
@@ -202,7 +202,7 @@ def _written(
     recipe: Recipe,
     path: Path,
     scratch: Path,
-) -> Quantized:
+) -> QuantizeResult:
     """Write both networks beside the result, measure them, and move the result to its place."""
     backend = OnnxRuntime()
     options: dict[str, Any] = {"intra_op_threads": context.target.cores or 1, "spinning": False}
@@ -226,7 +226,7 @@ def _written(
     else:
         written = save_model(without_metadata(model), directories[1] / "model.onnx")
     sha256, size = sha256_of(written), size_of(written)
-    done = Quantized(
+    done = QuantizeResult(
         path=path,
         sha256=sha256,
         bytes=size,

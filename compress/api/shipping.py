@@ -22,7 +22,7 @@ from compress.lint.legalize import rewrites_note
 from compress.onnx_graph.precision import precision_of
 from compress.reports.markdown import report
 from compress.search.decision import Choice, Limits, choose, settings_notes
-from compress.search.run_directory import Candidate, History
+from compress.search.run_directory import Candidate, RunDirectory
 
 if TYPE_CHECKING:
     from compress.bundle.programs import Sample
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from compress.target.target import Target
 
 
-def ship(
+def assemble_bundle(
     out: Path,
     artifact: Path,
     choice: Choice,
@@ -136,7 +136,7 @@ class BestSoFar:
 
     Attributes:
         out: The bundle's directory.
-        history: Where the candidates' files are.
+        run: Where the candidates' files are.
         network: What is compressed.
         task: The provenance of its data.
         target: What the build is for.
@@ -149,7 +149,7 @@ class BestSoFar:
     """
 
     out: Path
-    history: History
+    run: RunDirectory
     network: Network
     task: Task
     target: Target
@@ -183,7 +183,7 @@ class BestSoFar:
     def _ship(self, choice: Choice, *, complete: bool) -> None:
         chosen = choice.candidate
         assert chosen is not None
-        path = self.history.path_of(chosen)
+        path = self.run.path_of(chosen)
         notes = (
             *self.notes,
             *settings_notes(chosen),
@@ -191,7 +191,7 @@ class BestSoFar:
             *rewrites_note(chosen.reports, self.target.name),
             *(() if complete else ("the search was not over when this bundle was written",)),
         )
-        ship(
+        assemble_bundle(
             self.out,
             path,
             choice,

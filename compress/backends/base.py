@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from compress.core.closeable import Closing
+from compress.core.closeable import Closeable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ class OperatorTimes:
     operators: tuple[OperatorTime, ...]
 
 
-class Session(Closing):
+class Session(Closeable):
     """An opened artifact: a context manager that runs batches.
 
     Attributes:

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import UsageError
 
 
@@ -40,7 +40,9 @@ def check_arguments(
     for name in given:
         if name not in named:
             wanted = f"an argument that {function.__name__}() of {package} names"
-            raise UsageError(wanted, f"'{name}', which it would ignore", closest(name, kept) or "remove it")
+            raise UsageError(
+                wanted, f"'{name}', which it would ignore", did_you_mean(name, kept) or "remove it"
+            )
         if name not in kept:
             wanted = f"an argument that {package} compiles with"
             raise UsageError(wanted, f"'{name}', which it takes and does not use", "remove it")

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from compress.core.closeable import Closing
+from compress.core.closeable import Closeable
 from compress.core.files import written_safely
 from compress.core.json_text import json_text
 from compress.core.own_directories import own_directory, remove_own
@@ -48,7 +48,7 @@ SUMS = "SHA256SUMS"
 PROFILE = "profile.json"
 
 
-class Bundle(Closing):
+class Bundle(Closeable):
     """A bundle read back from disk; :meth:`run` needs neither torch nor onnx.
 
     Attributes:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from compress.core.bounded_reading import read_text
-from compress.core.digests import SEAL, digest
-from compress.core.digests import sealed as sealed_content
+from compress.core.digests import DIGEST, digest
+from compress.core.digests import with_digest as content_with_digest
 from compress.core.typed_records import check_types
 from compress.errors import BundleError
 from compress.records.profile import Profile
@@ -21,9 +21,9 @@ from compress.records.profile import Profile
 _AGAIN = "record it again with compress profile --out"
 
 
-def sealed(profile: Profile) -> dict[str, Any]:
+def with_digest(profile: Profile) -> dict[str, Any]:
     """The profile as JSON holds it, with the hash of its content."""
-    return sealed_content(profile.to_dict())
+    return content_with_digest(profile.to_dict())
 
 
 def load_recorded(path: Path) -> Profile:
@@ -34,7 +34,7 @@ def load_recorded(path: Path) -> Profile:
     """
     try:
         data = json.loads(read_text(path))
-        seal = data.pop(SEAL, None)
+        seal = data.pop(DIGEST, None)
         if seal is None:
             _check_in_bundle(path)
         elif seal != digest(data):

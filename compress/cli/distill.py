@@ -16,7 +16,7 @@ from compress.core.json_text import json_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from compress.api.distill import Distilled
+    from compress.api.distill import DistillResult
 
 
 @click.command()
@@ -84,7 +84,7 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     return 0
 
 
-def _table(result: Distilled) -> Table:
+def _table(result: DistillResult) -> Table:
     from compress.cli.terminal import plain_table
     from compress.reports.figures import accuracy_figure, drop_figure
 
@@ -104,7 +104,7 @@ def _table(result: Distilled) -> Table:
     return table
 
 
-def _lines(result: Distilled) -> Iterator[str]:
+def _lines(result: DistillResult) -> Iterator[str]:
     training = result.report["training"]
     epochs, best = len(training["losses"]), training["best_epoch"]
     losses = training["held_out_losses"]

@@ -135,7 +135,7 @@ def gate(
                 host=host,
                 target=target,
                 keep_on_host=keep_on_host,
-                told=notes.append,
+                on_note=notes.append,
             )
     except CompressError as error:
         with suppress(OutputError):  # what the command says is why the gate could not be run

@@ -15,7 +15,7 @@ from compress.cli.stdout import kept_for_the_result
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
-    from compress.data.evaluation import Measured
+    from compress.data.evaluation import MeasuredSamples
 
 
 @click.command()
@@ -71,7 +71,7 @@ def profile(
     state: dict[str, str] | None,
 ) -> int:
     """Measure ARTIFACT, a bundle or an ONNX file, on this machine or on --host. Needs no torch."""
-    from compress.bundle.profile_file import sealed
+    from compress.bundle.profile_file import with_digest
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.profile_tables import profile_tables
     from compress.cli.terminal import TerminalReporter
@@ -111,7 +111,7 @@ def profile(
         )
     if note is not None:
         say(f"note: {note}", err=True)
-    text = json_text(sealed(measured), indent=1)
+    text = json_text(with_digest(measured), indent=1)
     if out is not None:
         write_text(Path(out), text)
     if as_json:
@@ -121,14 +121,14 @@ def profile(
     return 0
 
 
-def _of_bundle(artifact: str) -> tuple[list[Measured], Mapping[str, str]]:
+def _of_bundle(artifact: str) -> tuple[list[MeasuredSamples], Mapping[str, str]]:
     """On which samples a bundle was measured, and its states; none of both for a file."""
     from compress.bundle.bundle import load_bundle
-    from compress.data.evaluation import Measured
+    from compress.data.evaluation import MeasuredSamples
 
     if not Path(artifact).is_dir():
         return [], {}
     bundle = load_bundle(artifact)
     accuracy = bundle.profile.accuracy
-    known = [] if accuracy is None else [Measured.of_bundle(accuracy.data_sha256, bundle.manifest)]
+    known = [] if accuracy is None else [MeasuredSamples.of_bundle(accuracy.data_sha256, bundle.manifest)]
     return known, bundle.states

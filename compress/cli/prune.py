@@ -22,7 +22,7 @@ from compress.core.json_text import json_text
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from compress.api.prune import Pruned
+    from compress.api.prune import PruneResult
 
 _MOST_NOTES = 3
 
@@ -120,7 +120,7 @@ def prune(model: str, as_json: bool, **settings: Any) -> int:
     return 0
 
 
-def _lines(result: Pruned) -> Iterator[str]:
+def _lines(result: PruneResult) -> Iterator[str]:
     from compress.cli.terminal import accuracy_text, drop_text
 
     before, after = result.networks
@@ -148,7 +148,7 @@ def _note_lines(notes: Sequence[str]) -> Iterator[str]:
         yield f"note: {len(notes) - _MOST_NOTES} more like these, in --json"
 
 
-def _latency_line(result: Pruned) -> str:
+def _latency_line(result: PruneResult) -> str:
     before, after = result.latency
     precision = " in int8" if result.recipe.steps[0].settings["precision"] == "int8" else ""
     # Of calls that alternate, the ratio tells more than two times that were taken one after the other.

@@ -14,7 +14,7 @@ from compress.core.json_text import json_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from compress.api.quantize import Quantized
+    from compress.api.quantize import QuantizeResult
 
 #: Reasons shown; the rest is counted, and whole in --json.
 _REASONS = 6
@@ -84,7 +84,7 @@ def quantize(model: str, as_json: bool, **settings: Any) -> int:
     return 1 if result.refused else 0
 
 
-def _lines(result: Quantized) -> Iterator[str]:
+def _lines(result: QuantizeResult) -> Iterator[str]:
     from compress.cli.terminal import accuracy_text, drop_text
     from compress.reports.figures import size_text
 
@@ -106,7 +106,7 @@ def _lines(result: Quantized) -> Iterator[str]:
     yield from _placement(result)
 
 
-def _placement(result: Quantized) -> Iterator[str]:
+def _placement(result: QuantizeResult) -> Iterator[str]:
     for technique, precision in (("quantize", "int8"), ("float8", "float8")):
         report = result.reports.get(technique)
         if report is not None:

@@ -14,7 +14,7 @@ from compress.core.json_text import json_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from compress.api.choose_student import ChosenStudent
+    from compress.api.choose_student import StudentResult
     from compress.students.recommendation import Recommendation
 
 Command = Callable[..., Any]
@@ -142,7 +142,7 @@ def _table(found: Recommendation) -> Table:
     return table
 
 
-def _lines(chosen: ChosenStudent) -> Iterator[str]:
+def _lines(chosen: StudentResult) -> Iterator[str]:
     found, law = chosen.recommendation, chosen.recommendation.law
     yield f"error = {law.floor:.3g} + {law.factor:.3g} · N^-{law.exponent:.3g} after this schedule"
     if law.freedom == 0:

@@ -23,7 +23,7 @@ from compress.reports.figures import digits, size_text
 from compress.reports.timings import aligned, at, condition_text
 
 if TYPE_CHECKING:
-    from compress.api.optimize import Result
+    from compress.api.optimize import OptimizeResult
     from compress.recipe import Recipe
     from compress.records.profile import Accuracy, Drop, Latency
     from compress.search.run_directory import Candidate
@@ -185,7 +185,7 @@ def print_whole(console: Console, table: Table) -> None:
     console.print(table)
 
 
-def result_table(result: Result) -> Table:
+def result_table(result: OptimizeResult) -> Table:
     """Every candidate on one line: accuracy, its drop, latency at each batch size, size; often in 80 columns."""
     first = result.candidates[0].profile
     timed = first.latency if first is not None else ()
@@ -213,7 +213,7 @@ def result_table(result: Result) -> Table:
     return table
 
 
-def verdict_lines(result: Result) -> list[str]:
+def verdict_lines(result: OptimizeResult) -> list[str]:
     """Why each build that is not shipped is not; none where the reason tells all of them."""
     chosen = result.choice.candidate
     if chosen is None or chosen is result.candidates[0]:
@@ -221,7 +221,7 @@ def verdict_lines(result: Result) -> list[str]:
     return [f"{name}: {why}" for name, why in result.choice.verdicts.items() if name != chosen.recipe.name]
 
 
-def warning_lines(result: Result) -> list[str]:
+def warning_lines(result: OptimizeResult) -> list[str]:
     """What a board told of each build that makes its figures doubtful, such as layers that left the accelerator."""
     return [
         f"warning: {entry.recipe.name}: {warning}"

@@ -10,7 +10,7 @@ from typing import Any
 from compress.core.json_text import json_text
 
 #: The key of the hash.
-SEAL = "sha256"
+DIGEST = "sha256"
 
 
 def digest(content: Mapping[str, Any]) -> str:
@@ -18,24 +18,24 @@ def digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
     """The content as JSON holds it, with the hash of it."""
     data: dict[str, Any] = json.loads(json_text(content))
-    return {**data, SEAL: digest(data)}
+    return {**data, DIGEST: digest(data)}
 
 
-def sealed_line(content: Mapping[str, Any]) -> str:
+def line_with_digest(content: Mapping[str, Any]) -> str:
     """The content with its hash, on one line without its end."""
-    return json_text(sealed(content))
+    return json_text(with_digest(content))
 
 
-def unsealed(text: bytes) -> dict[str, Any]:
-    """The content of what :func:`sealed_line` wrote, without its hash.
+def content_as_written(text: bytes) -> dict[str, Any]:
+    """The content of what :func:`line_with_digest` wrote, without its hash.
 
     Raises:
         ValueError: It is no JSON object, or another one than was written.
     """
     data = json.loads(text.decode("utf-8"))
-    if not isinstance(data, dict) or data.pop(SEAL, None) != digest(data):
+    if not isinstance(data, dict) or data.pop(DIGEST, None) != digest(data):
         raise ValueError("the content is not what was written")
     return data

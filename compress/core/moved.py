@@ -119,7 +119,29 @@ MOVED: Mapping[str, str] = {
 }
 
 #: What is called something else now, by the new module and the old name.
-RENAMED: Mapping[tuple[str, str], str] = {}
+RENAMED: Mapping[tuple[str, str], str] = {
+    ("api.choose_student", "ChosenStudent"): "StudentResult",
+    ("api.distill", "Distilled"): "DistillResult",
+    ("api.distill", "Measured"): "Evaluated",
+    ("api.distill", "measured"): "evaluate",
+    ("api.inputs", "load_for"): "open_inputs",
+    ("api.optimize", "Result"): "OptimizeResult",
+    ("api.prune", "Pruned"): "PruneResult",
+    ("api.quantize", "Quantized"): "QuantizeResult",
+    ("api.shipping", "ship"): "assemble_bundle",
+    ("bundle.profile_file", "sealed"): "with_digest",
+    ("core.closeable", "Closing"): "Closeable",
+    ("core.digests", "SEAL"): "DIGEST",
+    ("core.digests", "sealed"): "with_digest",
+    ("core.digests", "sealed_line"): "line_with_digest",
+    ("core.digests", "unsealed"): "content_as_written",
+    ("core.suggestions", "closest"): "did_you_mean",
+    ("data.evaluation", "Measured"): "MeasuredSamples",
+    ("lint.legalize", "fitted"): "legalize",
+    ("search.backends", "Competition"): "CompetingBackends",
+    ("search.backends", "competition"): "competing_backends",
+    ("search.run_directory", "History"): "RunDirectory",
+}
 
 
 def install() -> None:
@@ -142,6 +164,13 @@ def names_of(package: str, module: str) -> Callable[[str], Any]:
         return _taken(package, module, name)
 
     return get
+
+
+def renamed(module: str, old: str, new: str) -> Any:
+    """What a module holds under its new name, for somebody who asked by the old one; warns."""
+    told = f"'{module}.{old}' is '{module}.{new}' now; the old name goes in compress {GONE_IN}"
+    warnings.warn(told, DeprecationWarning, stacklevel=3)
+    return getattr(importlib.import_module(module), new)
 
 
 def _taken(old: str, module: str, name: str) -> Any:

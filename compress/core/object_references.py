@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import UsageError
 
 _FORM = "package.module:callable"
@@ -71,7 +71,7 @@ def resolve(reference: str, *, kind: str, error: type[UsageError]) -> object:
                 found = getattr(found, name)
             except AttributeError as cause:
                 public = [other for other in dir(found) if not other.startswith("_")]
-                todo = closest(name, public) or "check the name after the colon"
+                todo = did_you_mean(name, public) or "check the name after the colon"
                 raise error(wanted, f"no '{name}' in {so_far} ({_location(found)})", todo) from cause
             so_far = f"{so_far}.{name}"
     return found

@@ -20,7 +20,7 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
     return [known[each] for each in (*close, *containing)][:_MOST]
 
 
-def closest(name: str, names: Iterable[str]) -> str:
+def did_you_mean(name: str, names: Iterable[str]) -> str:
     """``did you mean jetson?`` for the last part of an error; empty where nothing looks like ``name``."""
     found = nearest(name, names)
     if not found:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from compress.core.bounded_reading import read_bytes
-from compress.core.suggestions import closest, nearest
+from compress.core.suggestions import did_you_mean, nearest
 from compress.errors import UsageError
 
 _MAX_BYTES = 1_000_000
@@ -191,7 +191,7 @@ def check(
         if key not in fields:
             near = nearest(key, fields)
             meaning = f" {near[0]} is {fields[near[0]].describe()}" if near else ""
-            todo = closest(key, fields) + meaning or f"choose one of {', '.join(fields)}"
+            todo = did_you_mean(key, fields) + meaning or f"choose one of {', '.join(fields)}"
             raise error(f"a known key in {where}", f"{within}{key}", todo)
     read: dict[str, Any] = {}
     for key, field in fields.items():
@@ -205,7 +205,7 @@ def check(
             read[key] = field.read(value)
         except ValueError as cause:
             choices = field.choices if isinstance(field, Text) else ()
-            todo = closest(str(value), choices) or f"change {name}"
+            todo = did_you_mean(str(value), choices) or f"change {name}"
             raise error(f"{name} in {where} as {field.describe()}", reprlib.repr(value), todo) from cause
         if isinstance(field, Table):
             read[key] = check(read[key], field.fields, where, error, partial=partial, within=f"{name}.")

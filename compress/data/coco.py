@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from compress.core.bounded_reading import read_bytes
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.data.annotations import AnnotationOptions, inside
 from compress.data.box_images import BoxSplit
 from compress.data.detection_table import read_table
@@ -175,7 +175,7 @@ class _Content:
             raise DataError("the id of an image in the file as image_id", f"{image!r}, {where}", "correct it")
         if not isinstance(category, int) or category not in self._categories:
             todo = (
-                closest(str(category), map(str, self._categories))
+                did_you_mean(str(category), map(str, self._categories))
                 or "add the category, or drop the annotation"
             )
             raise DataError("the id of a category in the file as category_id", f"{category!r}, {where}", todo)

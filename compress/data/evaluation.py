@@ -21,7 +21,7 @@ from compress.errors import DataError
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredSamples:
     """On which samples a build was measured.
 
     Attributes:
@@ -35,7 +35,7 @@ class Measured:
     seed: int = 0
 
     @classmethod
-    def of_bundle(cls, data_sha256: str, manifest: Mapping[str, Any]) -> Measured:
+    def of_bundle(cls, data_sha256: str, manifest: Mapping[str, Any]) -> MeasuredSamples:
         """As a bundle's manifest tells how its data was divided."""
         how = manifest.get("data", {}).get("split") or {}
         return cls(data_sha256, int(how.get("calibration_samples", 512)), int(how.get("seed", 0)))
@@ -43,7 +43,7 @@ class Measured:
 
 def load_evaluation(
     data: Any,
-    measured: Sequence[Measured] = (),
+    measured: Sequence[MeasuredSamples] = (),
     *,
     metric: MetricChoice = None,
     image_options: Mapping[str, Any] | None = None,
@@ -97,7 +97,9 @@ def left_out_note(task: Task) -> str | None:
     return f"accuracy on {kept} of {kept + apart} samples: the build was calibrated on the other {apart}"
 
 
-def _apart(split: Split, measured: Sequence[Measured]) -> tuple[Measured | None, NDArray[np.int64]]:
+def _apart(
+    split: Split, measured: Sequence[MeasuredSamples]
+) -> tuple[MeasuredSamples | None, NDArray[np.int64]]:
     """How samples are set apart so that the rest is what a build was measured on, and that rest; None for all."""
     every = np.arange(len(split), dtype=np.int64)
     for each in measured:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.core.object_references import is_reference, resolve, working_directory_importable
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.core.user_code import users_code
 from compress.data.arrays import ArraySplit
 from compress.data.coco import is_coco, open_coco
@@ -145,7 +145,7 @@ def _open_folder(folder: Path, image_options: Mapping[str, Any] | ImageOptions |
 
 def _advice(path: Path) -> str:
     try:
-        near = closest(path.name, (entry.name for entry in path.parent.iterdir()))
+        near = did_you_mean(path.name, (entry.name for entry in path.parent.iterdir()))
     except OSError:
         near = ""
     return near or f"give {_KINDS}"

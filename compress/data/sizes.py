@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.core.tensor_spec import TensorSpec, with_length
 from compress.data.split import READ_SIZE, Array, Batch, Split
 from compress.errors import DataError, UsageError
@@ -86,7 +86,7 @@ def _told(asked: Asked, inputs: Sequence[TensorSpec]) -> dict[str, list[Shape]]:
             )
         name = given or names[0]
         if name not in names:
-            todo = closest(name, names) or f"name one of: {', '.join(names)}"
+            todo = did_you_mean(name, names) or f"name one of: {', '.join(names)}"
             raise UsageError("--shape of an input of the network", f"'{name}'", todo)
         whole = [tuple(shape) for shape in shapes]
         text = "..".join(map(shape_text, whole))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.core.code_identity import code_sha256
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.core.tensor_spec import TensorSpec, with_length
 from compress.data import Batch, DetectionOptions, ImageOptions, Split, open_data
 from compress.data.binding import bind_split
@@ -289,7 +289,7 @@ def _named(given: str | Callable[..., Any] | Metric) -> str | Metric:
     try:
         return load_metric(given)
     except MetricError as error:
-        near = closest(given, KINDS) if isinstance(given, str) else ""
+        near = did_you_mean(given, KINDS) if isinstance(given, str) else ""
         if not near:
             raise
         raise MetricError(error.wanted, error.found, near) from error

@@ -58,7 +58,7 @@ def gate(
     host: str | None = None,
     target: str | None = None,
     keep_on_host: bool = False,
-    told: Callable[[str], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> list[Check]:
     """Hold a build against another.
 
@@ -75,7 +75,7 @@ def gate(
             both in this process.
         target: What engines are built for; None takes the bundle's own.
         keep_on_host: Leave engines and timing caches there.
-        told: Receives a sentence for a person: who else uses the host, and what makes its figures doubtful.
+        on_note: Receives a sentence for a person: who else uses the host, and what makes its figures doubtful.
 
     Returns:
         The checks of the policy, in the order of :data:`compress.gate.policy.CHECKS`.
@@ -98,7 +98,7 @@ def gate(
         if host is not None:
             single = None if states else task  # streams are no samples of one call
             engines = _for_engines(target_of(ours, theirs, target), ours, theirs, single)
-            place = _on_board(stack, host, engines, keep_on_host, told)
+            place = _on_board(stack, host, engines, keep_on_host, on_note)
         ours, theirs = place.runs_like(ours, theirs)
         with _named("candidate", ours):
             our_session = stack.enter_context(place.open(ours))
@@ -117,7 +117,7 @@ def gate(
             task = _bound(task, ours, theirs, our_session, their_session, states)
         checks = _Run(place, ours, theirs, our_session, their_session, task, groups, policy).checks()
         for doubt in place.doubts():
-            told(doubt)
+            on_note(doubt)
         return checks
 
 
@@ -162,13 +162,15 @@ def _bound(
     return bound_to(task, session, path, theirs.kinds or ours.kinds, states)
 
 
-def _on_board(stack: ExitStack, host: str, target: Target, keep: bool, told: Callable[[str], None]) -> Place:
+def _on_board(
+    stack: ExitStack, host: str, target: Target, keep: bool, on_note: Callable[[str], None]
+) -> Place:
     """The host, connected and ours alone until the stack is closed."""
     from compress.gate.board import OnBoard
     from compress.hosts import connect
     from compress.hosts.tensorrt import TensorRtHost
 
-    machine = stack.enter_context(connect(target, host=host, keep=keep, told=told))
+    machine = stack.enter_context(connect(target, host=host, keep=keep, on_note=on_note))
     if not isinstance(machine, TensorRtHost):
         raise InternalError("a host with TensorRT", type(machine).__name__, "report this as a defect")
     stack.enter_context(machine.exclusive())

@@ -16,7 +16,7 @@ from compress.onnx_graph.files import sha256_of, size_of
 if TYPE_CHECKING:
     from compress.backends.base import Artifact, Session
     from compress.bundle.bundle import Bundle
-    from compress.data.evaluation import Measured
+    from compress.data.evaluation import MeasuredSamples
     from compress.records.profile import Profile
 
 _KINDS = "a bundle, an ONNX file, or a profile (JSON)"
@@ -43,7 +43,7 @@ class Subject:
     artifact: Artifact | None
     profile: Profile | None
     kinds: tuple[OutputKind, ...] = ()
-    measured: Measured | None = None
+    measured: MeasuredSamples | None = None
     states: Mapping[str, str] = field(default_factory=dict)
     sample: Mapping[str, Any] | None = None
     sample_files: Mapping[str, Path] = field(default_factory=dict)
@@ -147,10 +147,14 @@ def _of_bundle(bundle: Bundle) -> Subject:
     )
 
 
-def _measured(profile: Profile, manifest: Mapping[str, Any]) -> Measured | None:
-    from compress.data.evaluation import Measured
+def _measured(profile: Profile, manifest: Mapping[str, Any]) -> MeasuredSamples | None:
+    from compress.data.evaluation import MeasuredSamples
 
-    return None if profile.accuracy is None else Measured.of_bundle(profile.accuracy.data_sha256, manifest)
+    return (
+        None
+        if profile.accuracy is None
+        else MeasuredSamples.of_bundle(profile.accuracy.data_sha256, manifest)
+    )
 
 
 def states_of(ours: Subject, theirs: Subject, given: Mapping[str, str] | None = None) -> Mapping[str, str]:

@@ -20,7 +20,7 @@ def connect(
     host: str | None = None,
     *,
     keep: bool = False,
-    told: Callable[[str], None] = lambda _: None,
+    on_note: Callable[[str], None] = lambda _: None,
 ) -> Host:
     """The host for a target: the one that is named, else this machine if the target is it, else none.
 
@@ -29,7 +29,7 @@ def connect(
         seconds: Of timing per build and batch size, where there is something to time.
         host: A machine with TensorRT: an address that ssh takes (``user@board``), or ``local`` for this one.
         keep: Leave what was built on that machine.
-        told: Receives a sentence when another user of it has to be waited for.
+        on_note: Receives a sentence when another user of it has to be waited for.
 
     Raises:
         UnavailableError: The target is this machine, and its back end is not installed; or the named one cannot be
@@ -49,7 +49,7 @@ def connect(
 
         shell = LocalShell() if host == "local" else SshShell(host)
         try:
-            return TensorRtHost(shell, seconds, keep=keep, told=told)
+            return TensorRtHost(shell, seconds, keep=keep, on_note=on_note)
         except BaseException:
             shell.close()
             raise

@@ -45,7 +45,7 @@ class Lock:
         shell: The board's.
         path: There.
         wait_seconds: How long to wait for another user.
-        waiting: Told who holds it, once, when there is somebody to wait for.
+        on_wait: Told who holds it, once, when there is somebody to wait for.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class Lock:
         shell: Shell,
         path: str = PATH,
         wait_seconds: float = 3600.0,
-        waiting: Callable[[str], None] = lambda _: None,
+        on_wait: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._shell = shell
         self._path = path
         self._wait_seconds = wait_seconds
-        self._waiting = waiting
+        self._on_wait = on_wait
         self._token = uuid.uuid4().hex
         self._owner = _plain(getpass.getuser())
 
@@ -97,7 +97,7 @@ class Lock:
                     f"try again later; if nobody uses it, remove {self._path} there",
                 )
             if not told:
-                self._waiting(holder)
+                self._on_wait(holder)
                 told = True
             time.sleep(0.5)
 

@@ -11,7 +11,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import IO, Any
 
-from compress.core.closeable import Closing
+from compress.core.closeable import Closeable
 from compress.errors import UnavailableError
 
 #: For commands that only look or move; builds and measurements are jobs (:mod:`compress.hosts.jobs`).
@@ -38,7 +38,7 @@ class Done:
         return self.output.decode(errors="replace")
 
 
-class Shell(Closing):
+class Shell(Closeable):
     """Runs commands; a context manager that closes its connection.
 
     Attributes:

@@ -92,7 +92,7 @@ class TensorRtHost(Host):
         shell: The machine's.
         seconds: Of timing per build and batch size.
         keep: Leave engines and timing caches there.
-        told: Receives a sentence when another user has to be waited for.
+        on_note: Receives a sentence when another user has to be waited for.
     """
 
     source: ClassVar[Source] = "measured"
@@ -104,12 +104,12 @@ class TensorRtHost(Host):
         seconds: float = 2.0,
         *,
         keep: bool = False,
-        told: Callable[[str], None] = lambda _: None,
+        on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.backend = Trtexec()
         self.board: Board = probe(shell)
         self._shell, self._seconds, self._keep = shell, seconds, keep
-        self._lock = Lock(shell, waiting=lambda who: told(f"waiting for {who}, who uses {shell.name}"))
+        self._lock = Lock(shell, on_wait=lambda who: on_note(f"waiting for {who}, who uses {shell.name}"))
         self._engines = Engines(shell, self.board, self._lock.beat)
         self._watched: dict[tuple[str, str], _Watched] = {}
 

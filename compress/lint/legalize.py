@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from compress.techniques.base import Context
 
 
-def fitted(network: Network, context: Context) -> Network:
+def legalize(network: Network, context: Context) -> Network:
     """The network as the target's TensorRT release reads it; the same one where nothing has to change.
 
     Inputs and outputs stay as they are, and what was rewritten is told in the context's reports.
@@ -34,7 +34,7 @@ def fitted(network: Network, context: Context) -> Network:
 
 
 def rewrites_note(reports: dict[str, object], target: str) -> tuple[str, ...]:
-    """One line about what :func:`fitted` did to the shipped build; none where it did nothing."""
+    """One line about what :func:`legalize` did to the shipped build; none where it did nothing."""
     rewrites = reports.get("rewrites")
     if not isinstance(rewrites, dict):
         return ()

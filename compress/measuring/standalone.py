@@ -131,7 +131,7 @@ def _on_host(
 ) -> Profile:
     """Engines of the graph, built and measured where TensorRT is."""
     name, artifact, network, kinds, states = _artifact(path, {})
-    with connect(target, seconds, address, keep=keep, told=reporter.stage) as machine:
+    with connect(target, seconds, address, keep=keep, on_note=reporter.stage) as machine:
         known = machine.backend.default_options(target)
         options = known | {key: value for key, value in artifact.options.items() if key in known}
         if task is not None:

@@ -21,7 +21,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from compress.core.object_references import is_reference, resolve
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import MetricError
 from compress.metrics import correlation, error_rates, image_quality, mean_precision, overlap, ranking
 from compress.metrics.agreement import agreement
@@ -95,7 +95,7 @@ def _without_settings(name: str, detections: DetectionOptions | None) -> Metric:
                 f"the installed metric '{name}'", str(error), "reinstall its package"
             ) from error
     names = ["top-1", "top-5", *_BY_NAME, *_DETECTORS, *installed.names]
-    todo = closest(name, names) or f"choose one of {', '.join(names)}, or give package.module:callable"
+    todo = did_you_mean(name, names) or f"choose one of {', '.join(names)}, or give package.module:callable"
     raise MetricError("a known metric", f"'{name}'", todo)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.detection_options import DetectionOptions
@@ -100,7 +100,7 @@ class _Free:
         if name is not None:
             names = [spec.name for spec in self._specs]
             if name not in names:
-                todo = closest(name, names) or f"choose one of {', '.join(names)}"
+                todo = did_you_mean(name, names) or f"choose one of {', '.join(names)}"
                 raise MetricError(f"an output of the name told as {role} in {TABLE}", f"'{name}'", todo)
             return names.index(name)
         fitting = [index for index in self._left if fits(self._specs[index], plain_shape(self._specs[index]))]

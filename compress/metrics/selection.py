@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric
@@ -51,7 +51,7 @@ def select(
     names = [spec.name for spec in outputs]
     for name in by_output:
         if name not in names:
-            todo = closest(name, names) or f"choose from {', '.join(names)}"
+            todo = did_you_mean(name, names) or f"choose from {', '.join(names)}"
             raise MetricError("an output of the network, to judge by a metric of its own", f"'{name}'", todo)
     kinds = [_told(kind, by_output.get(kind.name), outputs[kind.index]) for kind in kinds]
     own = [
@@ -104,7 +104,7 @@ def _told(kind: OutputKind, given: str | Metric | None, spec: TensorSpec) -> Out
     if not isinstance(given, str):
         return kind
     if given not in KINDS:
-        todo = closest(given, KINDS) or f"choose one of {', '.join(KINDS)}, or a metric"
+        todo = did_you_mean(given, KINDS) or f"choose one of {', '.join(KINDS)}, or a metric"
         raise MetricError(f"a kind of output for '{kind.name}'", f"'{given}'", todo)
     axis = kind.axis
     if given in ("classes", "tokens") and axis is None:

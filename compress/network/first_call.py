@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.core.tensor_spec import BATCH, TensorSpec
 from compress.errors import CompressError, DataError, NetworkError, UsageError
 from compress.network.formats.detection import sniff
@@ -67,7 +67,7 @@ def first_of_onnx(
     Args:
         network: The file, or a build of one.
         task: Its data, not bound.
-        state: See :func:`compress.api.inputs.load_for`.
+        state: See :func:`compress.api.inputs.open_inputs`.
 
     Raises:
         DataError: An input has no data and may be a state; how to carry it is said.
@@ -102,7 +102,7 @@ def first_of_torch(
     Args:
         load: Loads the network on an example.
         task: Its data, not bound.
-        state: See :func:`compress.api.inputs.load_for`.
+        state: See :func:`compress.api.inputs.open_inputs`.
         model: What is loaded.
 
     Raises:
@@ -128,7 +128,7 @@ def first_of_torch(
         ) from error
     for name, output in state.items():
         if output not in outputs:
-            todo = closest(output, outputs) or f"name one of: {', '.join(outputs)}"
+            todo = did_you_mean(output, outputs) or f"name one of: {', '.join(outputs)}"
             raise UsageError(f"the name of an output, for --state {name}=OUTPUT", f"'{output}'", todo)
     sizes = [replace(outputs[output], name=name) for name, output in state.items()]
     return first_frames(task, state, [_of_one_stream(spec) for spec in sizes])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.core.tensor_spec import TensorSpec, fixed_batch
 from compress.errors import NetworkError, UsageError
 
@@ -155,7 +155,7 @@ def check_told(told: Mapping[str, int] | None, ranks: Mapping[str, int]) -> None
     """
     for name, axis in (told or {}).items():
         if name and name not in ranks:
-            todo = closest(name, list(ranks)) or f"name one of: {', '.join(ranks)}"
+            todo = did_you_mean(name, list(ranks)) or f"name one of: {', '.join(ranks)}"
             raise UsageError("the name of an input, for --batch-axis", f"'{name}'", todo)
         for each, rank in ranks.items():
             meant = each == name or (not name and each not in (told or {}))

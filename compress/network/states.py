@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.core.tensor_spec import BATCH, TensorSpec, fixed_batch, take_samples
 from compress.data.binding import is_held, matched_names
 from compress.errors import DataError, NetworkError, UsageError
@@ -360,7 +360,7 @@ def check_pairs(
     for state, output in pairs.items():
         for name, known, what in ((state, taken, "input"), (output, given, "output")):
             if name not in known:
-                todo = closest(name, known) or f"name one of: {', '.join(known)}"
+                todo = did_you_mean(name, known) or f"name one of: {', '.join(known)}"
                 raise UsageError(f"the name of an {what}, for --state INPUT=OUTPUT", f"'{name}'", todo)
         if given[output].shape and not _fit(taken[state], given[output]):
             raise UsageError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.core.digests import sealed_line, unsealed
+from compress.core.digests import content_as_written, line_with_digest
 from compress.onnx_graph.files import sha256_of
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -73,7 +73,7 @@ class KeptOutputs:
         """
         if not self._full and self._directory.is_dir():
             told = {"batch_size": batch_size, "lone": sorted(lone), "files": self._sums}
-            (self._directory / _DONE).write_text(sealed_line(told), encoding="utf-8")
+            (self._directory / _DONE).write_text(line_with_digest(told), encoding="utf-8")
 
     def read(self, number: int, outputs: int) -> list[Array]:
         """A batch's outputs, as :meth:`add` was given them.
@@ -100,6 +100,6 @@ class KeptOutputs:
 
     def _kept(self) -> dict[str, Any] | None:
         try:
-            return unsealed((self._directory / _DONE).read_bytes())
+            return content_as_written((self._directory / _DONE).read_bytes())
         except (OSError, ValueError):
             return None

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
-from compress.core.digests import sealed_line, unsealed
+from compress.core.digests import content_as_written, line_with_digest
 from compress.core.files import replaced_whole, written_safely
 from compress.training.checkpoint import add_tensors
 from compress.training.processes import joined
@@ -40,7 +40,7 @@ def kept(path: Path | None, key: str, choose: Callable[[], Chosen]) -> Chosen:
     if path is None:
         return choose()
     try:
-        before = unsealed(path.read_bytes())
+        before = content_as_written(path.read_bytes())
     except (OSError, ValueError):
         before = {}  # None yet, or a damaged one
     if before.get("key") != key:
@@ -79,4 +79,4 @@ def _write(path: Path, content: dict[str, Any]) -> None:
     with written_safely(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     with replaced_whole(path) as written:
-        written.write_text(sealed_line(content), encoding="utf-8")
+        written.write_text(line_with_digest(content), encoding="utf-8")

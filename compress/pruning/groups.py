@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError
 from compress.network.equivalence import rows_of
 from compress.network.onnx_export import in_eval_mode
@@ -105,7 +105,9 @@ class Channels:
                 return group
         names = [group.name for group in self.groups]
         raise RecipeError(
-            f"one of the network's {len(names)} groups", f"'{name}'", closest(name, names) or "correct it"
+            f"one of the network's {len(names)} groups",
+            f"'{name}'",
+            did_you_mean(name, names) or "correct it",
         )
 
     def removed(self, units: Units) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.core.digests import sealed_line, unsealed
+from compress.core.digests import content_as_written, line_with_digest
 from compress.core.files import replaced_whole, written_safely
 from compress.core.versions import versions
 from compress.hosts.absent import AbsentHost
@@ -248,7 +248,7 @@ class _Cache:
             key = json.dumps(bench.key(), sort_keys=True, default=str)
             self._path = bench.cache / f"latency-{hashlib.sha256(key.encode()).hexdigest()[:12]}.json"
             try:
-                self._entries = unsealed(self._path.read_bytes())
+                self._entries = content_as_written(self._path.read_bytes())
             except (OSError, ValueError):
                 self._entries = {}  # None yet, or a damaged one: measured anew
 
@@ -265,4 +265,4 @@ class _Cache:
             with written_safely(self._path):
                 self._path.parent.mkdir(parents=True, exist_ok=True)
             with replaced_whole(self._path) as written:
-                written.write_text(sealed_line(self._entries), encoding="utf-8")
+                written.write_text(line_with_digest(self._entries), encoding="utf-8")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError
 from compress.pruning.groups import Channels, Group
 from compress.pruning.importance import Scores
@@ -120,7 +120,7 @@ def _held(channels: Channels, keep: list[str]) -> set[str]:
             raise RecipeError(
                 "the name of a layer to keep",
                 f"'{name}'",
-                closest(name, layers) or "see compress inspect for the names",
+                did_you_mean(name, layers) or "see compress inspect for the names",
             )
     held = set()
     for group in channels.groups:

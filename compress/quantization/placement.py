@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError
 from compress.onnx_graph.affine import output_channel_axis
 from compress.onnx_graph.graph import Graph, attribute
@@ -358,5 +358,5 @@ def _check_excluded(graph: Graph, settings: Settings) -> None:
     names = [node.name for node in graph.nodes]
     for name in settings.exclude_nodes:
         if name not in names:
-            hint = closest(name, names) or "compress inspect lists the nodes"
+            hint = did_you_mean(name, names) or "compress inspect lists the nodes"
             raise RecipeError("exclude_nodes with names of this network's nodes", repr(name), hint)

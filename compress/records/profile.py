@@ -15,7 +15,7 @@ from typing import Any, Literal
 SCHEMA = 1
 
 #: Key of the content's hash in profiles that are files of their own; see :mod:`compress.bundle.profile_file`.
-SEAL = "sha256"
+DIGEST = "sha256"
 
 Source = Literal["measured", "estimated"]
 
@@ -332,7 +332,7 @@ class Profile:
         """
         if data["schema"] > SCHEMA:
             raise ValueError(f"profile schema {data['schema']} is later than {SCHEMA}")
-        fields = {key: value for key, value in data.items() if key not in ("schema", SEAL)}
+        fields = {key: value for key, value in data.items() if key not in ("schema", DIGEST)}
         fields["accuracy"] = _accuracy(data["accuracy"])
         fields["latency"] = tuple(_latency(entry) for entry in data["latency"])
         fields["layers"] = tuple(data.get("layers", ()))

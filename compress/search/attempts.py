@@ -25,7 +25,7 @@ from compress.errors import (
     OutputError,
 )
 from compress.hosts.base import Tuned
-from compress.lint.legalize import fitted
+from compress.lint.legalize import legalize
 from compress.measuring.measure import Original, deciding, measure
 from compress.network.network import Network
 from compress.network.preparation import check_faithful, prepared_faithfully
@@ -34,11 +34,11 @@ from compress.profiling.kept_outputs import KeptOutputs
 from compress.recipe import Recipe
 from compress.records.profile import inside_margin
 from compress.search import first_look
-from compress.search.backends import Competition, tuned_options
+from compress.search.backends import CompetingBackends, tuned_options
 from compress.search.decision import Limits, judged_latency, lowest_ratio
 from compress.search.first_look import FirstLook
 from compress.search.proposals import ORIGINAL
-from compress.search.run_directory import Candidate, History
+from compress.search.run_directory import Candidate, RunDirectory
 from compress.target.target import Target
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context
@@ -79,7 +79,7 @@ class Attempts:
     task: Task
     target: Target
     host: Host
-    rivals: Competition
+    rivals: CompetingBackends
     limits: Limits
     seed: int
     threads: int | None
@@ -107,37 +107,34 @@ class Attempts:
             "versions": versions(),
         }
 
-    def recorded(self, recipe: Recipe, history: History, *, retry_failed: bool = False) -> Candidate | None:
+    def recorded(self, recipe: Recipe, run: RunDirectory, *, retry_failed: bool = False) -> Candidate | None:
         """What an interrupted run measured of a recipe already; None where it is to be tried.
 
         Args:
             recipe: Which.
-            history: The run's.
+            run: The run's.
             retry_failed: Whether one that could not be made or run is to be tried again.
         """
-        found = history.kept(recipe)
+        found = run.kept(recipe)
         if found is None or (retry_failed and (found.rejected or "").startswith(_FAILED)):
             return None
-        if first_look.is_outdated(found, self.rival(history)) or is_half_timed(found, history, self.limits):
+        if first_look.is_outdated(found, self.rival(run)) or is_half_timed(found, run, self.limits):
             return None
         twin, profile = found.reports.get(_TWIN), found.profile
-        if twin is not None and all(entry.recipe.identity != twin for entry in history.candidates):
+        if twin is not None and all(entry.recipe.identity != twin for entry in run.candidates):
             return None  # the build that it is the same file as is not tried this time
-        if (
-            profile is not None
-            and _same_build(_artifact(found, profile, history), recipe, history) is not None
-        ):
+        if profile is not None and _same_build(_artifact(found, profile, run), recipe, run) is not None:
             return None
-        history.take_over(found)
+        run.take_over(found)
         return found
 
-    def rival(self, history: History) -> float | None:
+    def rival(self, run: RunDirectory) -> float | None:
         """See :func:`compress.search.first_look.rival_of`."""
-        return first_look.rival_of(history, self.limits, len(self.task.evaluation))
+        return first_look.rival_of(run, self.limits, len(self.task.evaluation))
 
-    def first_look(self, artifact: Artifact, history: History) -> FirstLook | None:
+    def first_look(self, artifact: Artifact, run: RunDirectory) -> FirstLook | None:
         """A look at a build's time before its accuracy, where that is worth it."""
-        rival, original = self.rival(history), _original(history)
+        rival, original = self.rival(run), _original(run)
         if rival is None or original is None:
             return None
         self.reporter.step("a first look at the latency")
@@ -145,41 +142,41 @@ class Attempts:
         ratio = self.host.first_ratio(artifact, fp32, self.task, deciding(self.target, self.decisive))
         return None if ratio is None else FirstLook(ratio, rival)
 
-    def attempt(self, recipe: Recipe, history: History) -> Candidate:
+    def attempt(self, recipe: Recipe, run: RunDirectory) -> Candidate:
         """Apply, compile and measure one recipe; only the original may fail the run."""
         start = time.perf_counter()
         context = Context(
             self.task.calls,
             self.target.for_backend(recipe.backend or self.target.backend),
             self.seed,
-            directory=history.directory / "training",
+            directory=run.directory / "training",
             reporter=self.reporter,
             original=self.network,
             host=self.host,
             threads=self.threads,
-            cache=history.directory / "latency",
+            cache=run.directory / "latency",
         )
         self.reporter.begin(recipe)
         try:
-            with written_safely(history.directory):
-                directory = history.directory_of(recipe)
+            with written_safely(run.directory):
+                directory = run.directory_of(recipe)
             artifact = self.built(recipe, context, directory)
-            twin = _same_build(artifact, recipe, history)
+            twin = _same_build(artifact, recipe, run)
             if twin is not None:
                 reports = {**context.reports, _TWIN: twin.identity}
                 return Candidate(recipe, rejected=f"the same file as {twin.name}", reports=reports)
             # Options are compared once it is known that the accuracy is kept, unless something asks for them before.
             tuned = None
-            if recipe == ORIGINAL or self.rival(history) is not None:
-                tuned = self.tuned(artifact, recipe, directory, history)
+            if recipe == ORIGINAL or self.rival(run) is not None:
+                tuned = self.tuned(artifact, recipe, directory, run)
                 artifact = tuned.artifact
-            look = self.first_look(artifact, history)
+            look = self.first_look(artifact, run)
             if look is not None and look.lost:
                 reports = {**context.reports, first_look.REPORT: asdict(look)}
                 return Candidate(recipe, rejected=look.told, reports=reports)
 
             def settled(out: bool) -> Tuned:
-                return tuned or self.tuned(artifact, recipe, directory, history, compared=not out)
+                return tuned or self.tuned(artifact, recipe, directory, run, compared=not out)
 
             profile = measure(
                 artifact,
@@ -187,14 +184,14 @@ class Attempts:
                 host=self.host,
                 task=self.task,
                 target=self.target,
-                original=_original(history),
+                original=_original(run),
                 fingerprint=self.fingerprint,
                 network=(self.network.origin.name, self.network.origin.sha256),
                 settled=settled,
                 decisive=self.decisive,
-                rival=lowest_ratio(history.candidates, self.limits),
+                rival=lowest_ratio(run.candidates, self.limits),
                 max_drop=self.limits.max_drop,
-                keep=KeptOutputs(history.outputs) if recipe == ORIGINAL else None,
+                keep=KeptOutputs(run.outputs) if recipe == ORIGINAL else None,
                 same=recipe.computes_the_same,
                 reporter=self.reporter,
             )
@@ -205,7 +202,7 @@ class Attempts:
                 raise
             told = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
             return Candidate(recipe, rejected=f"{_FAILED} {told}", reports=context.reports)
-        file = str(artifact.path.relative_to(history.directory))
+        file = str(artifact.path.relative_to(run.directory))
         reports = dict(context.reports)
         if profile.accuracy is not None and not inside_margin(profile.accuracy.drop, self.limits.max_drop):
             reports[_OUTSIDE] = self.limits.max_drop
@@ -225,7 +222,7 @@ class Attempts:
         ):  # an ONNX file was held against its graph on loading
             self.network = prepared_faithfully(self.network, self.task)
         applied = apply_recipe(recipe, self.network, context)
-        compressed = fitted(applied, context)
+        compressed = legalize(applied, context)
         if recipe == ORIGINAL and compressed is not applied:
             check_faithful(self.network, compressed.to_onnx(), self.task, f"a graph for {self.target.name}")
         self.reporter.step("compiling")
@@ -253,7 +250,7 @@ class Attempts:
             optimization_profile(self.network.inputs, self.target, dla=dla)
 
     def tuned(
-        self, artifact: Artifact, recipe: Recipe, directory: Path, history: History, *, compared: bool = True
+        self, artifact: Artifact, recipe: Recipe, directory: Path, run: RunDirectory, *, compared: bool = True
     ) -> Tuned:
         """The build with the session options that are best for it.
 
@@ -261,32 +258,32 @@ class Attempts:
             artifact: The build, with its back end's default options.
             recipe: Made it, and may insist on options.
             directory: Holds it.
-            history: What was measured so far.
+            run: What was measured so far.
             compared: Whether options are compared; if not, those of an earlier build of the back end are taken.
         """
         give_back()
         self.reporter.step("choosing session options")
         target = deciding(self.target, self.decisive)
         if recipe == ORIGINAL:
-            return self._original(artifact, directory, target, history)
+            return self._original(artifact, directory, target, run)
         return self.host.tune(
             artifact,
             self.task,
             target,
             self.threads,
-            known=tuned_options(artifact.backend, history),
+            known=tuned_options(artifact.backend, run),
             kept=recipe.session,
-            fastest=history.reference(),
+            fastest=run.reference(),
             compared=compared,
         )
 
-    def _original(self, artifact: Artifact, directory: Path, target: Target, history: History) -> Tuned:
+    def _original(self, artifact: Artifact, directory: Path, target: Target, run: RunDirectory) -> Tuned:
         """The fp32 build, or the user's own file where that is faster; what ratios refer to is kept with the run."""
         given = self._given(artifact)
         tuned, fastest = self.host.reference(artifact, given, self.task, target, self.threads)
         if given is not None and tuned.artifact.path == given.path:
             tuned = replace(tuned, artifact=copied(given, directory))
-        history.keep_reference(fastest)
+        run.keep_reference(fastest)
         return tuned
 
     def _given(self, built: Artifact) -> Artifact | None:
@@ -298,44 +295,44 @@ class Attempts:
         return replace(built, path=path, sha256=self.network.origin.sha256, size_bytes=size_of(path))
 
 
-def is_half_timed(candidate: Candidate, history: History, limits: Limits) -> bool:
+def is_half_timed(candidate: Candidate, run: RunDirectory, limits: Limits) -> bool:
     """Whether a recorded build that other limits had put out of the race is back in it, and was not timed as others.
 
     It lacks batch sizes then, or layers and the session options that are best for it.
 
     Args:
         candidate: The build, as the earlier run recorded it.
-        history: What was measured so far, the original first.
+        run: What was measured so far, the original first.
         limits: What the user asks now.
     """
-    profile, original = candidate.profile, (history.candidates or [candidate])[0].profile
+    profile, original = candidate.profile, (run.candidates or [candidate])[0].profile
     if profile is None or original is None:
         return False
     if len(profile.latency) == len(original.latency) and _OUTSIDE not in candidate.reports:
         return False
     drop = None if profile.accuracy is None else profile.accuracy.drop
     ratio = judged_latency(profile, limits.objective).ratio
-    best = lowest_ratio(history.candidates, limits)
+    best = lowest_ratio(run.candidates, limits)
     return (
         inside_margin(drop, limits.max_drop) and ratio is not None and ratio < (1 if best is None else best)
     )
 
 
-def _original(history: History) -> Original | None:
-    if not history.candidates:
+def _original(run: RunDirectory) -> Original | None:
+    if not run.candidates:
         return None
-    first = history.candidates[0]
+    first = run.candidates[0]
     profile = first.profile
     if profile is None:
         raise InternalError("a measured original", "none", "report this as a defect")
-    artifact = _artifact(first, profile, history)
-    return Original(profile, artifact, history.reference(), KeptOutputs(history.outputs))
+    artifact = _artifact(first, profile, run)
+    return Original(profile, artifact, run.reference(), KeptOutputs(run.outputs))
 
 
-def _artifact(candidate: Candidate, profile: Profile, history: History) -> Artifact:
+def _artifact(candidate: Candidate, profile: Profile, run: RunDirectory) -> Artifact:
     """The file that a profile was measured of."""
     return Artifact(
-        history.path_of(candidate),
+        run.path_of(candidate),
         profile.artifact_sha256,
         profile.artifact_bytes,
         profile.backend,
@@ -343,9 +340,9 @@ def _artifact(candidate: Candidate, profile: Profile, history: History) -> Artif
     )
 
 
-def _same_build(artifact: Artifact, recipe: Recipe, history: History) -> Recipe | None:
+def _same_build(artifact: Artifact, recipe: Recipe, run: RunDirectory) -> Recipe | None:
     """The recipe that made the same file before, for the same back end and with the same options of its own."""
-    for entry in history.candidates:
+    for entry in run.candidates:
         profile, session = entry.profile, entry.recipe.session
         if profile is not None and (
             (profile.artifact_sha256, profile.backend, session)

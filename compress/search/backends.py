@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 from compress.backends import installed, load_backend
 from compress.backends.providers import available, how_to_get, on_nvidia_gpu
 from compress.core.installation import install_command
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError, UnavailableError
 
 if TYPE_CHECKING:
     from compress.recipe import Recipe
-    from compress.search.run_directory import History
+    from compress.search.run_directory import RunDirectory
     from compress.target.target import Target
 
 
 @dataclass(frozen=True)
-class Competition:
+class CompetingBackends:
     """The back ends of a run. The original network runs in the target's own, whether that competes or not.
 
     Attributes:
@@ -33,7 +33,7 @@ class Competition:
     notes: tuple[str, ...] = ()
 
 
-def competition(target: Target, wanted: Sequence[str] = ()) -> Competition:
+def competing_backends(target: Target, wanted: Sequence[str] = ()) -> CompetingBackends:
     """The back ends that compete for a target.
 
     Args:
@@ -49,9 +49,9 @@ def competition(target: Target, wanted: Sequence[str] = ()) -> Competition:
     providers, lacking = _providers(target) if not wanted or "onnxruntime" in wanted else ((), ())
     if wanted:
         names = tuple(name for name in (target.backend, *target.further_backends) if name in wanted)
-        return Competition(names, providers, lacking)
+        return CompetingBackends(names, providers, lacking)
     further = {name: installed(name) for name in target.further_backends} if target.here else {}
-    return Competition(
+    return CompetingBackends(
         names=(target.backend, *(name for name, here in further.items() if here)),
         providers=providers,
         notes=(
@@ -96,15 +96,17 @@ def check_sessions(recipes: Iterable[Recipe], target: Target) -> None:
             for key in recipe.session:
                 if key not in known:
                     wanted = f"a session option of {backend.name} ({', '.join(known)})"
-                    raise RecipeError(wanted, f"'{key}' in {recipe.name}", closest(key, known) or "remove it")
+                    raise RecipeError(
+                        wanted, f"'{key}' in {recipe.name}", did_you_mean(key, known) or "remove it"
+                    )
 
 
-def tuned_options(backend: str, history: History) -> Mapping[str, Any] | None:
+def tuned_options(backend: str, run: RunDirectory) -> Mapping[str, Any] | None:
     """Session options that the first build of a back end was found to be fastest with; None before there is one.
 
     Options that its recipe insisted on are left out: they are that recipe's alone.
     """
-    for entry in history.candidates:
+    for entry in run.candidates:
         if entry.profile is not None and entry.profile.backend == backend:
             options = entry.profile.options
             return {key: value for key, value in options.items() if key not in entry.recipe.session}

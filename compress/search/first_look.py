@@ -12,7 +12,7 @@ from compress.search.decision import lowest_ratio
 
 if TYPE_CHECKING:
     from compress.search.decision import Limits
-    from compress.search.run_directory import Candidate, History
+    from compress.search.run_directory import Candidate, RunDirectory
 
 #: Name of what a candidate's reports hold of it.
 REPORT = "first_look"
@@ -50,26 +50,26 @@ class FirstLook:
         )
 
 
-def rival_of(history: History, limits: Limits, samples: int) -> float | None:
+def rival_of(run: RunDirectory, limits: Limits, samples: int) -> float | None:
     """The ratio that a build must not exceed by much in a first look.
 
     Args:
-        history: What was measured so far.
+        run: What was measured so far.
         limits: What the user asks.
         samples: How many the accuracy is judged on.
 
     Returns:
         None where no look is worth its time: for the original, for the smallest file, and where judging is quick.
     """
-    if not history.candidates or limits.objective == "size":
+    if not run.candidates or limits.objective == "size":
         return None
-    original = history.candidates[0].profile
+    original = run.candidates[0].profile
     if original is None or original.latency[0].source != "measured":
         return None
     first = min(original.latency, key=lambda each: each.batch)
     if samples * first.p50_ms / first.batch < 1e3 * _WORTH_S:
         return None
-    best = lowest_ratio(history.candidates, limits)
+    best = lowest_ratio(run.candidates, limits)
     return 1.0 if best is None else best
 
 

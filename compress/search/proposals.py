@@ -16,7 +16,7 @@ from compress.records.profile import inside_margin
 from compress.search.decision import Limits, choose, judged_latency, lowest_ratio
 
 if TYPE_CHECKING:
-    from compress.search.run_directory import History
+    from compress.search.run_directory import RunDirectory
     from compress.target.target import Target
 
 #: The network as it is; always the first candidate and what every other one is compared with.
@@ -31,7 +31,7 @@ _WEIGHTS_OPS = Step("quantize", {"scope": "weights-ops"})
 def propose(
     target: Target,
     limits: Limits,
-    history: History,
+    run: RunDirectory,
     recipes: Sequence[Recipe] = (),
     backends: Sequence[str] = (),
     *,
@@ -45,7 +45,7 @@ def propose(
     Args:
         target: Its precisions say what is worth trying.
         limits: The margin that decides whether finer calibration is needed.
-        history: What was recorded so far.
+        run: What was recorded so far.
         recipes: The user's own; where there are any, these and the original are all that is tried.
         backends: Those that compete; none means the target's own.
         trains: Whether there is data to train on.
@@ -61,33 +61,33 @@ def propose(
     names = backends or (target.backend,)
     for name in names:
         if name == target.backend:
-            yield from _own(target, limits, history)
+            yield from _own(target, limits, run)
             for provider in providers:
                 yield from _of_provider(provider, target.further_providers[provider])
         else:
-            yield from _further(target.for_backend(name), history)
-    if provable and _int8_gains(history, limits):
+            yield from _further(target.for_backend(name), run)
+    if provable and _int8_gains(run, limits):
         if target.backend in names and "int8" in target.precisions:
-            yield from _won_back(limits, history, trains)
+            yield from _won_back(limits, run, trains)
         for name in names:
             if name != target.backend:
-                yield from _kept_elsewhere(name, limits, history)
+                yield from _kept_elsewhere(name, limits, run)
     if prunable and provable:
-        yield from _pruned(None if target.backend in names else names[0], limits, history, trains)
+        yield from _pruned(None if target.backend in names else names[0], limits, run, trains)
 
 
-def _own(target: Target, limits: Limits, history: History) -> Iterator[Recipe]:
+def _own(target: Target, limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
     """For the target's own back end: what takes seconds."""
     if "fp16" in target.precisions:
         yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
     if "int8" in target.precisions:
         yield WHOLE_CHAINS
         yield Recipe("int8-matmul", (_WEIGHTS_OPS,))
-        if target.backend == "onnxruntime" and _is_made_of_matrices(history):
+        if target.backend == "onnxruntime" and _is_made_of_matrices(run):
             yield Recipe("dynamic-int8", (Step("quantize_dynamic"),))
     yield from _strongly_typed(target)
     if target.backend == "onnxruntime":
-        yield from _small(limits, history)
+        yield from _small(limits, run)
 
 
 def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:
@@ -103,7 +103,7 @@ def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:
             yield Recipe(f"{precision}-{name}", steps[precision], session=session)
 
 
-def _further(target: Target, history: History) -> Iterator[Recipe]:
+def _further(target: Target, run: RunDirectory) -> Iterator[Recipe]:
     """For a back end beside the target's own: the network as it is, in half precision and in int8 in its own flavour.
 
     What int8 leaves in float may run in bf16 too; where nothing is left, that would be the same build again.
@@ -118,7 +118,7 @@ def _further(target: Target, history: History) -> Iterator[Recipe]:
         return
     for recipe in _plain_int8(name):
         yield recipe
-        if bf16 and _leaves_float(history, recipe):
+        if bf16 and _leaves_float(run, recipe):
             yield replace(recipe, name=f"{recipe.name.removesuffix(name)}bf16-{name}", session=bf16)
 
 
@@ -127,26 +127,26 @@ def _plain_int8(backend: str) -> tuple[Recipe, Recipe]:
     return whole, replace(whole, name=f"int8-matmul-{backend}", steps=(_WEIGHTS_OPS,))
 
 
-def _kept_elsewhere(backend: str, limits: Limits, history: History) -> Iterator[Recipe]:
+def _kept_elsewhere(backend: str, limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
     """What kept the accuracy in the target's own back end, for a network that does not bear plain int8 in this one."""
     plain = _plain_int8(backend)
-    if any(_keeps_accuracy(history, limits, recipe) for recipe in plain):
+    if any(_keeps_accuracy(run, limits, recipe) for recipe in plain):
         return
     tried = [recipe.steps for recipe in plain]
-    for entry in history.candidates:
+    for entry in run.candidates:
         recipe = entry.recipe
         if (
             recipe.name.startswith("int8")
             and recipe.backend is None
             and recipe.steps not in tried
-            and _keeps_accuracy(history, limits, recipe)
+            and _keeps_accuracy(run, limits, recipe)
         ):
             yield replace(recipe, name=f"{recipe.name}-{backend}", backend=backend)
             return
 
 
-def _leaves_float(history: History, recipe: Recipe) -> bool:
-    entry = history.find(recipe)
+def _leaves_float(run: RunDirectory, recipe: Recipe) -> bool:
+    entry = run.find(recipe)
     coverage = None if entry is None or entry.profile is None else entry.profile.coverage
     return coverage is not None and bool(coverage["float_compute"] or coverage["float_cheap"])
 
@@ -177,19 +177,19 @@ def most_candidates(
     return most
 
 
-def _won_back(limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
+def _won_back(limits: Limits, run: RunDirectory, trains: bool) -> Iterator[Recipe]:
     """Int8 that loses less: seconds a layer, and other ranges, where the plain way lost too much."""
-    if not _keeps_accuracy(history, limits, WHOLE_CHAINS):
+    if not _keeps_accuracy(run, limits, WHOLE_CHAINS):
         yield Recipe("int8-recovered", (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),))
     for method in ("min-max", "percentile"):
-        if _keeps_accuracy(history, limits):
+        if _keeps_accuracy(run, limits):
             return
         yield Recipe(f"int8-{method}", (Step("quantize", {"scope": "all", "method": method}),))
-    if trains and not _keeps_accuracy(history, limits):
+    if trains and not _keeps_accuracy(run, limits):
         yield Recipe("int8-qat", (Step("qat"),))
     # Some layers do not bear int8 at all; what is lost on other samples decides how much may be lost on these.
     for name, share in (("int8-mixed", 1.0), ("int8-mixed-careful", 0.25)):
-        if _keeps_accuracy(history, limits):
+        if _keeps_accuracy(run, limits):
             return
         settings = {"max_drop": share * limits.max_drop, "rounding": "reconstructed"}
         yield Recipe(name, (Step("quantize_mixed", settings),))
@@ -207,13 +207,13 @@ def _strongly_typed(target: Target) -> Iterator[Recipe]:
         yield Recipe("fp8", (Step("float8"), half))
 
 
-def _small(limits: Limits, history: History) -> Iterator[Recipe]:
+def _small(limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
     """Integer weights alone, where bytes count and the network is made of matrices; hardly ever the fastest build."""
-    if (limits.objective == "size" or limits.max_size_mb is not None) and _is_made_of_matrices(history):
+    if (limits.objective == "size" or limits.max_size_mb is not None) and _is_made_of_matrices(run):
         yield Recipe("int4-weights", (Step("weight_only", {"algorithm": "gptq", "compute": "int8"}),))
 
 
-def _pruned(backend: str | None, limits: Limits, history: History, trains: bool) -> Iterator[Recipe]:
+def _pruned(backend: str | None, limits: Limits, run: RunDirectory, trains: bool) -> Iterator[Recipe]:
     """Fewer channels, built in a back end (None: the target's own); last, since each takes minutes.
 
     Trained, to half of the latency, then to 0.35 or to 0.7 of it, as accuracy was kept or not; what kept it is also
@@ -225,13 +225,13 @@ def _pruned(backend: str | None, limits: Limits, history: History, trains: bool)
         if limits.max_drop > 0:
             yield Recipe("pruned", (Step("prune", settings),), backend=backend)
         return
-    fastest = _fastest(history, limits)
+    fastest = _fastest(run, limits)
     int8 = fastest is not None and fastest.backend == backend and _ends_in_int8(fastest)
     share = 0.5
     for _ in range(2):
         plain = _to_latency(share, backend, {"precision": "int8"} if int8 else {})
         yield plain
-        kept = _keeps_accuracy(history, limits, plain)
+        kept = _keeps_accuracy(run, limits, plain)
         if kept and fastest is not None:
             steps = (*plain.steps, *fastest.steps)
             name = f"{plain.name}-{fastest.name}"
@@ -251,38 +251,38 @@ def _to_latency(share: float, backend: str | None, further: dict[str, str]) -> R
     return Recipe(f"pruned-{share:g}x", (prune, Step("distill", {"epoch_samples": 8192})), backend=backend)
 
 
-def _fastest(history: History, limits: Limits) -> Recipe | None:
+def _fastest(run: RunDirectory, limits: Limits) -> Recipe | None:
     """What the original gives way to so far; None where it does not."""
-    chosen = choose(history.candidates, limits).candidate
+    chosen = choose(run.candidates, limits).candidate
     return None if chosen is None or chosen.recipe == ORIGINAL else chosen.recipe
 
 
-def _is_made_of_matrices(history: History) -> bool:
+def _is_made_of_matrices(run: RunDirectory) -> bool:
     """Whether matrix products outnumber convolutions and recurrence in what the runtime made of the original."""
-    profile = history.candidates[0].profile if history.candidates else None
+    profile = run.candidates[0].profile if run.candidates else None
     counts: dict[str, int] = (profile.coverage or {}).get("float_compute", {}) if profile is not None else {}
     matrices = sum(count for name, count in counts.items() if "MatMul" in name or "Gemm" in name)
     return 2 * matrices > sum(counts.values())
 
 
-def _int8_gains(history: History, limits: Limits) -> bool:
+def _int8_gains(run: RunDirectory, limits: Limits) -> bool:
     """Whether some int8 build seems to be faster than the best build so far, or none is known not to be.
 
     Other ranges and roundings of int8 run the same operators, and take the same time.
     """
-    best = lowest_ratio(history.candidates, limits)
-    int8 = [entry for entry in history.candidates if entry.recipe.name.startswith("int8")]
+    best = lowest_ratio(run.candidates, limits)
+    int8 = [entry for entry in run.candidates if entry.recipe.name.startswith("int8")]
     profiles = [entry.profile for entry in int8 if entry.profile is not None]
     ratios = [judged_latency(profile, limits.objective).ratio for profile in profiles]
     return any(ratio is None or ratio < (1 if best is None else best) for ratio in ratios) or not int8
 
 
-def _keeps_accuracy(history: History, limits: Limits, recipe: Recipe | None = None) -> bool:
+def _keeps_accuracy(run: RunDirectory, limits: Limits, recipe: Recipe | None = None) -> bool:
     """Whether an int8 build, or this one, was measured inside the margin."""
     return any(
         (entry.recipe.name.startswith("int8") if recipe is None else entry.recipe == recipe)
         and entry.profile is not None
         and entry.profile.accuracy is not None
         and inside_margin(entry.profile.accuracy.drop, limits.max_drop)
-        for entry in history.candidates
+        for entry in run.candidates
     )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from compress.backends.base import Artifact
-from compress.core.digests import sealed_line, unsealed
+from compress.core.digests import content_as_written, line_with_digest
 from compress.core.files import replaced_whole, written_safely
 from compress.core.json_text import json_text
 from compress.core.own_directories import MARK, own_directory, remove_own
@@ -74,7 +74,7 @@ class Candidate:
         )
 
 
-class History:
+class RunDirectory:
     """The candidates of one run; a context manager that holds the run's lock.
 
     Args:
@@ -155,7 +155,7 @@ class History:
         Raises:
             OutputError: The disk is full, or the directory is gone.
         """
-        line = sealed_line(candidate.to_dict()) + "\n"
+        line = line_with_digest(candidate.to_dict()) + "\n"
         with (
             written_safely(self.directory),
             (self.directory / "history.jsonl").open("a", encoding="utf-8") as file,
@@ -175,7 +175,7 @@ class History:
         kept = {batch: {**asdict(each), "path": str(each.path)} for batch, each in fastest.items()}
         with replaced_whole(self.directory / "reference.json") as written:
             written.write_text(
-                sealed_line({str(batch): each for batch, each in kept.items()}), encoding="utf-8"
+                line_with_digest({str(batch): each for batch, each in kept.items()}), encoding="utf-8"
             )
 
     def reference(self) -> dict[int, Artifact]:
@@ -186,7 +186,7 @@ class History:
             return {}
 
     def _reference(self) -> dict[int, Artifact]:
-        kept = unsealed((self.directory / "reference.json").read_bytes())
+        kept = content_as_written((self.directory / "reference.json").read_bytes())
         return {int(batch): Artifact(**{**each, "path": Path(each["path"])}) for batch, each in kept.items()}
 
     def _reference_is_intact(self) -> bool:
@@ -208,7 +208,7 @@ class History:
 
     def _stored_key(self) -> dict[str, Any] | None:
         try:
-            return unsealed((self.directory / "run.json").read_bytes())
+            return content_as_written((self.directory / "run.json").read_bytes())
         except (OSError, ValueError):
             return None
 
@@ -220,7 +220,7 @@ class History:
                 elif entry.name not in (_LOCK, MARK):
                     entry.unlink()
         with replaced_whole(self.directory / "run.json") as written:
-            written.write_text(sealed_line(self._key), encoding="utf-8")
+            written.write_text(line_with_digest(self._key), encoding="utf-8")
 
     def _read(self) -> Iterator[Candidate]:
         path = self.directory / "history.jsonl"
@@ -229,7 +229,7 @@ class History:
         whole = []
         for line in path.read_bytes().splitlines(keepends=True):
             try:
-                candidate = Candidate.from_dict(unsealed(line))
+                candidate = Candidate.from_dict(content_as_written(line))
                 intact = self._intact(candidate)
             except (ValueError, KeyError, TypeError, AttributeError):
                 intact = False
@@ -254,7 +254,7 @@ def _locked(directory: Path) -> int:
     """The open file of a run's lock, held by this process alone.
 
     Raises:
-        OutputError: As :class:`History`.
+        OutputError: As :class:`RunDirectory`.
     """
     while True:
         own_directory(directory)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.core.toml_schema import Field, Flag, List, Number, Table, Text, check, read_toml
 from compress.errors import TargetError, UnavailableError
 from compress.target.arithmetic import PEAK_OF, TENSORRT_FLAVOUR, Peaks, QuantizationFlavour
@@ -127,7 +127,7 @@ class Target:
         known = [self.backend, *self.further_backends]
         if name not in known:
             wanted = f"a back end of the target {self.name} ({', '.join(known)})"
-            raise TargetError(wanted, f"'{name}'", closest(name, known) or "choose one of these")
+            raise TargetError(wanted, f"'{name}'", did_you_mean(name, known) or "choose one of these")
         further = self.further_backends[name]
         return replace(self, backend=name, precisions=further.precisions, quantization=further.quantization)
 
@@ -236,7 +236,7 @@ def _known(name: str) -> Path:
         names |= dict.fromkeys((path.stem, *_read(path).get("aliases", ())), path)
     wanted = name.strip().casefold()
     if wanted not in names:
-        todo = closest(wanted, names) or "see `compress targets`, or give the path of a .toml file"
+        todo = did_you_mean(wanted, names) or "see `compress targets`, or give the path of a .toml file"
         raise TargetError("a known target", f"'{name}'", todo)
     return names[wanted]
 

@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def load_technique(step: Step) -> Technique:
             raise RecipeError(
                 f"a setting of '{step.technique}' ({', '.join(sorted(settings))})",
                 f"'{key}'",
-                closest(key, settings) or "remove it",
+                did_you_mean(key, settings) or "remove it",
             )
     return kind(**step.settings)
 
@@ -81,7 +81,7 @@ def _technique_class(name: str) -> type[Technique]:
         raise RecipeError(
             f"a technique ({', '.join(technique_names())})",
             f"'{name}'",
-            closest(name, technique_names()) or "choose one of these",
+            did_you_mean(name, technique_names()) or "choose one of these",
         )
     for entry in entry_points(group="compress.techniques", name=name):
         loaded: type[Technique] = entry.load()

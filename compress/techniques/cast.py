@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError
 from compress.techniques.base import Context, Technique, calibration_batches
 
@@ -90,7 +90,7 @@ class Cast(Technique):
         for name in self.keep_nodes:
             if name not in names:
                 raise RecipeError(
-                    "the name of a node to keep", f"'{name}'", closest(name, names) or "remove it"
+                    "the name of a node to keep", f"'{name}'", did_you_mean(name, names) or "remove it"
                 )
         return {
             node.name: "kept by the recipe"

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError
 from compress.techniques.base import Context, Technique, calibration_batches
 
@@ -84,7 +84,9 @@ class LowRank(Technique):
         names = dict(network.graph.named_modules())
         for name in self.keep_layers:
             if name not in names:
-                raise RecipeError("a layer of the network", f"'{name}'", closest(name, names) or "remove it")
+                raise RecipeError(
+                    "a layer of the network", f"'{name}'", did_you_mean(name, names) or "remove it"
+                )
         target = context.target
         with layer_host(context.host, target) as host:
             if host.source != "measured":

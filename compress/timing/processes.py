@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress.core.closeable import Closing
+from compress.core.closeable import Closeable
 from compress.errors import NetworkError, UnavailableError
 from compress.timing.server import ENDED, FORK
 
@@ -33,7 +33,7 @@ Feeds = Mapping[str, np.ndarray[Any, Any]]
 _SERVER = "import sys; sys.path.append(sys.argv[2]); from compress.timing.server import main; main()"
 
 
-class Worker(Closing):
+class Worker(Closeable):
     """A build that is open in a process of its own, which is stopped whenever it is not asked for calls.
 
     Args:

@@ -15,8 +15,8 @@ from compress.core.files import replaced_whole, written_safely
 from compress.training.samples import TrainingSamples
 
 #: Stands between what torch wrote and its hash, at the end of the file, where torch's reader does not mind it.
-_SEAL = b"\nsha256 "
-_SEALED = len(_SEAL) + 64
+_DIGEST_MARK = b"\nsha256 "
+_DIGEST_BYTES = len(_DIGEST_MARK) + 64
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:
@@ -66,7 +66,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
             torch.save(state, file)
         digest = _sha256(written)
         with written.open("ab") as file:
-            file.write(_SEAL + digest.encode())
+            file.write(_DIGEST_MARK + digest.encode())
 
 
 def load(path: Path, key: str) -> dict[str, Any] | None:
@@ -85,10 +85,10 @@ def load(path: Path, key: str) -> dict[str, Any] | None:
 
 def _is_whole(path: Path) -> bool:
     """Whether a file ends with the hash of what comes before it; torch checks no sum of what it reads."""
-    length = path.stat().st_size - _SEALED
+    length = path.stat().st_size - _DIGEST_BYTES
     with path.open("rb") as file:
         file.seek(max(length, 0))
-        return file.read() == _SEAL + _sha256(path, length).encode()
+        return file.read() == _DIGEST_MARK + _sha256(path, length).encode()
 
 
 def _sha256(path: Path, length: int | None = None) -> str:

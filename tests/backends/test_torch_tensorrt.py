@@ -33,10 +33,10 @@ from compress.machine.figures import cuda_figures
 from compress.machine.machine import Gpu
 from compress.onnx_graph.fold import prepare
 from compress.quantization import Settings, quantize_static
-from compress.search.backends import competition
+from compress.search.backends import competing_backends
 from compress.search.decision import Limits
 from compress.search.proposals import most_candidates, propose
-from compress.search.run_directory import History
+from compress.search.run_directory import RunDirectory
 from compress.target.shape_ranges import ShapeRange
 from compress.target.target import TENSORRT_FLAVOUR, FurtherBackend, load_target
 from tests.backends.conformance import Conformance
@@ -319,7 +319,7 @@ class TestCompetition:
     def test_its_floats_are_proposed_and_no_int8(self, tmp_path: Path) -> None:
         further = {"torch-tensorrt": FurtherBackend(("fp32", "fp16", "bf16"))}
         target = replace(load_target("cpu"), further_backends=further)
-        with History(tmp_path / "run", {}) as history:
+        with RunDirectory(tmp_path / "run", {}) as history:
             proposed = list(propose(target, Limits(), history, backends=["torch-tensorrt"]))
         assert [recipe.name for recipe in proposed] == [
             "fp32",
@@ -332,7 +332,7 @@ class TestCompetition:
 
     def test_it_does_not_run_on_another_machine(self) -> None:
         with pytest.raises(UnavailableError, match="another machine"):
-            competition(load_target("h100"), ["torch-tensorrt"])
+            competing_backends(load_target("h100"), ["torch-tensorrt"])
 
     def test_this_machines_gpu_has_it_compete_where_it_is_installed(
         self, monkeypatch: pytest.MonkeyPatch
@@ -349,9 +349,9 @@ class TestCompetition:
         target = replace(
             load_target("cpu"), further_backends={"torch-tensorrt": FurtherBackend(("fp32", "fp16"))}
         )
-        assert "pip install -e '.[torch-tensorrt]'" in competition(target).notes[0]
+        assert "pip install -e '.[torch-tensorrt]'" in competing_backends(target).notes[0]
         monkeypatch.setattr("compress.backends.torch_tensorrt.TorchTensorRt.installed", lambda _: True)
-        assert "torch-tensorrt" in competition(target).names
+        assert "torch-tensorrt" in competing_backends(target).names
 
     def test_it_is_not_installed_without_a_gpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("compress.backends.base.find_spec", lambda _: object())

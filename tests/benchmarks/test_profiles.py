@@ -11,9 +11,9 @@ import onnx
 import pytest
 
 from benchmarks import digits
-from compress.bundle.profile_file import load_recorded, sealed
+from compress.bundle.profile_file import load_recorded, with_digest
 from compress.cli import main
-from compress.records.profile import SEAL
+from compress.records.profile import DIGEST
 
 PROFILES = Path(__file__).resolve().parents[2] / "profiles"
 BASELINE = PROFILES / "digits.cpu.json"
@@ -54,7 +54,9 @@ def test_latency_of_another_machine_is_skipped(
     build: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere = tmp_path / "elsewhere.json"
-    elsewhere.write_text(json.dumps(sealed(replace(load_recorded(BASELINE), fingerprint={"cpu": "another"}))))
+    elsewhere.write_text(
+        json.dumps(with_digest(replace(load_recorded(BASELINE), fingerprint={"cpu": "another"})))
+    )
     arguments = ["--baseline", str(elsewhere), "--policy", str(PROFILES / "latency.toml")]
     assert main(["gate", str(build), *arguments, "--on-inconclusive", "pass"]) == 0
     assert "latency: skipped: the baseline was recorded on another machine" in capsys.readouterr().out
@@ -63,5 +65,5 @@ def test_latency_of_another_machine_is_skipped(
 @pytest.mark.parametrize("path", sorted(PROFILES.glob("*.json")), ids=lambda path: path.name)
 def test_committed_profiles_are_sealed_and_named_after_their_network(path: Path) -> None:
     profile = load_recorded(path)
-    assert json.loads(path.read_text())[SEAL]
+    assert json.loads(path.read_text())[DIGEST]
     assert path.name == f"{profile.network}.{profile.target}.json"

@@ -146,7 +146,7 @@ def test_it_can_be_called_from_python_with_live_modules(place):
         epochs=1,
         out=place / "live-student.pt2",
     )
-    assert isinstance(result, compress.Distilled)
+    assert isinstance(result, compress.DistillResult)
     assert result.report["settings"]["epochs"] == 1
 
 

@@ -170,7 +170,7 @@ def test_python_gives_the_same(place) -> None:
         threads=1,
         seconds=0.05,
     )
-    assert isinstance(done, compress.Pruned)
+    assert isinstance(done, compress.PruneResult)
     assert done.networks[1].parameters < done.networks[0].parameters
     assert done.reports["prune"]["settings"]["importance"] == "hessian_diagonal"
     assert done.path.exists()

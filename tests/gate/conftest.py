@@ -11,7 +11,7 @@ import pytest
 
 from compress.backends import load_backend
 from compress.backends.base import Artifact
-from compress.bundle.profile_file import sealed
+from compress.bundle.profile_file import with_digest
 from compress.data.task import load_task
 from compress.machine.machine import fingerprint
 from compress.onnx_graph.files import save_model, sha256_of, size_of
@@ -48,7 +48,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, network in networks.items():
         save_model(network, directory / f"{name}.onnx")
-    (directory / "main.json").write_text(json.dumps(sealed(recorded(directory))))
+    (directory / "main.json").write_text(json.dumps(with_digest(recorded(directory))))
     return directory
 
 

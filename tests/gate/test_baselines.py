@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compress.bundle.profile_file import digest, load_recorded, sealed
+from compress.bundle.profile_file import digest, load_recorded, with_digest
 from compress.cli import main
-from compress.data.evaluation import Measured, left_out_note
+from compress.data.evaluation import MeasuredSamples, left_out_note
 from compress.data.task import load_task
 from compress.errors import BundleError, DataError
 from compress.gate import Check, GatePolicy, Subject, Verdict, gate, load_subject, overall
@@ -41,7 +41,7 @@ def verdicts(checks: list[Check]) -> dict[str, str]:
 
 
 def write_profile(path: Path, profile: Profile, **changes: Any) -> Path:
-    path.write_text(json.dumps(sealed(replace(profile, **changes))))
+    path.write_text(json.dumps(with_digest(replace(profile, **changes))))
     return path
 
 
@@ -87,7 +87,7 @@ def test_groups_follow_the_samples_that_are_evaluated(room: Path, tmp_path: Path
         x, y = arrays["x"], arrays["y"]
     np.save(tmp_path / "groups.npy", y)  # so that every group must be the label of its sample
     apart = load_task(str(room / "val.npz"), calibration_samples=100, seed=3).evaluation
-    for measured, count in ((None, len(x)), (Measured(apart.sha256, 100, 3), len(apart))):
+    for measured, count in ((None, len(x)), (MeasuredSamples(apart.sha256, 100, 3), len(apart))):
         subjects = [Subject("build", None, None, measured=measured)]
         task, groups = load_task_and_groups(
             str(room / "val.npz"), groups=tmp_path / "groups.npy", subjects=subjects

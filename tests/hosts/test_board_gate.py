@@ -86,7 +86,7 @@ def test_slower_one_fails_and_a_clock_that_fell_is_told(files: Path, board: Stan
     board.fault("throttle")
     told: list[str] = []
     policy = replace(POLICY, max_slowdown_percent=10.0, looks=(3,))  # of two batch sizes, either fails it
-    (check,) = gated(files, "slow.onnx", told=told.append, policy=policy)
+    (check,) = gated(files, "slow.onnx", on_note=told.append, policy=policy)
     assert check.verdict is Verdict.FAIL
     assert check.figures["batches"].keys() == {"1", "8"}  # type: ignore[attr-defined]
     assert any("clock fell from 918 to 306 MHz" in each for each in told)

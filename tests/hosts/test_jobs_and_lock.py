@@ -62,7 +62,7 @@ def test_program_beside_a_job_ends_with_it(shell: SshShell, tmp_path: Path) -> N
 
 def test_two_users_take_turns(shell: SshShell, tmp_path: Path) -> None:
     path, told, order = str(tmp_path / "it's a lock"), [], []
-    second = Lock(shell, path, waiting=told.append)
+    second = Lock(shell, path, on_wait=told.append)
 
     def work() -> None:
         with second.held():

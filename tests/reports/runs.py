@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compress.api.shipping import ship
+from compress.api.shipping import assemble_bundle
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.data.task import load_task
 from compress.hosts import connect
@@ -129,4 +129,4 @@ def written(tmp_path: Path, entries: list[Candidate] | None = None, target: str 
     deployment = load_target(target)
     with connect(deployment) as host:
         shipped = (artifact.path, choice, entries, network, task, deployment, host, OPTIONS)
-        return ship(tmp_path / "build", *shipped)
+        return assemble_bundle(tmp_path / "build", *shipped)

@@ -237,7 +237,7 @@ def test_the_drop_is_against_the_labels_or_the_network_itself(wide) -> None:
     assert agreed.drop(other) > 10
 
 
-class Closing(AbsentHost):
+class Closeable(AbsentHost):
     """Tells whether it was closed, and whether anything was timed while it was not the caller's alone."""
 
     closed = alone = False
@@ -258,7 +258,7 @@ class Closing(AbsentHost):
 
 def test_layers_are_timed_alone_and_only_a_host_of_its_own_is_closed(wide, monkeypatch) -> None:
     target = load_target("raspberry-pi-5")
-    own = Closing(connect(target).backend)
+    own = Closeable(connect(target).backend)
     monkeypatch.setattr("compress.hosts.connect", lambda _: own)
     given = dataclasses.replace(context(wide, {"x": IMAGES}), target=target)
     Prune(latency=0.98).apply(wide, dataclasses.replace(given, host=own))

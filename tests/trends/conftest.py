@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compress.bundle.profile_file import sealed
+from compress.bundle.profile_file import with_digest
 from compress.records.profile import Latency, Profile
 from tests.records import profile
 
@@ -49,5 +49,5 @@ def month(tmp_path: Path) -> Path:
         size = 1000 if number <= 15 else 1050
         # Names in another order than the days.
         path = tmp_path / f"{97 * number % 100:02d}.json"
-        path.write_text(json.dumps(sealed(day(number, factor, artifact_bytes=size))))
+        path.write_text(json.dumps(with_digest(day(number, factor, artifact_bytes=size))))
     return tmp_path

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.bundle.profile_file import sealed
+from compress.bundle.profile_file import with_digest
 from compress.errors import BundleError
 from compress.records.profile import Accuracy, Interval, Profile
 from compress.trends import Series, read_recordings, series_of
@@ -19,7 +19,7 @@ from tests.trends.conftest import day
 
 def keep(path: Path, profile: Profile) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(sealed(profile)))
+    path.write_text(json.dumps(with_digest(profile)))
     return path
 
 

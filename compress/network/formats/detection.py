@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from compress.core.suggestions import closest
+from compress.core.suggestions import did_you_mean
 from compress.errors import NetworkError
 from compress.network.formats.pickle_bounds import check_bounds
 from compress.network.formats.pickles import NotAPickleError, Readable, unsafe_globals
@@ -91,7 +91,7 @@ def _check_file(path: Path) -> None:
     if not path.exists():
         folder = path.parent
         names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
-        todo = closest(path.name, names) or "check the path"
+        todo = did_you_mean(path.name, names) or "check the path"
         where = "no such file" if folder.is_dir() else f"no such folder as {folder}"
         raise NetworkError(_READABLE, f"{path}: {where}", todo)
     if path.is_dir():

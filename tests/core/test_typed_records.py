@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from compress.bundle.profile_file import load_recorded, sealed
-from compress.core.digests import SEAL, digest
+from compress.bundle.profile_file import load_recorded, with_digest
+from compress.core.digests import DIGEST, digest
 from compress.core.typed_records import check_types
 from compress.errors import BundleError
 from compress.records.profile import Interval
@@ -42,13 +42,13 @@ def test_a_profile_has_its_types() -> None:
     ],
 )
 def test_a_profile_of_other_types_is_refused(tmp_path: Path, place: tuple[Any, ...], value: Any) -> None:
-    data = sealed(profile())
-    del data[SEAL]
+    data = with_digest(profile())
+    del data[DIGEST]
     held: Any = data
     for step in place[:-1]:
         held = held[step]
     held[place[-1]] = value
     path = tmp_path / "profile.json"
-    path.write_text(json.dumps({**data, SEAL: digest(data)}))
+    path.write_text(json.dumps({**data, DIGEST: digest(data)}))
     with pytest.raises(BundleError, match=str(place[-1])):
         load_recorded(path)

@@ -59,7 +59,7 @@ def module(width: int = 20) -> nn.Module:
     return nn.Sequential(*layers).eval()
 
 
-def prune(out: Path, width: int = 20, **settings) -> compress.Pruned:
+def prune(out: Path, width: int = 20, **settings) -> compress.PruneResult:
     given = {"data": DATA, "importance": "magnitude", "threads": 1, "seconds": 0.05, **settings}
     return compress.prune(module(width), out=out, **given)
 
@@ -167,7 +167,7 @@ class Sorting(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def hardly(tmp_path_factory) -> compress.Pruned:
+def hardly(tmp_path_factory) -> compress.PruneResult:
     out = tmp_path_factory.mktemp("hardly") / "out.pt2"
     given = {"data": DATA, "importance": "magnitude", "threads": 1, "seconds": 0.05}
     return compress.prune(Sorting().eval(), out=out, ratio=0.1, per_layer=True, **given)

@@ -13,7 +13,7 @@ from compress.api.optimize import optimize
 from compress.api.quantize import quantize
 from compress.data.task import load_task
 from compress.lint import lint
-from compress.lint.legalize import fitted, rewrites_note
+from compress.lint.legalize import legalize, rewrites_note
 from compress.network.network import Network, load_network
 from compress.target.target import load_target
 from compress.techniques.base import Context
@@ -40,7 +40,7 @@ def context_for(name: str) -> Context:
 
 def test_a_graph_is_written_for_the_release_and_it_is_told(network: Network) -> None:
     context = context_for("jetson-agx-xavier")
-    rewritten = fitted(network, context)
+    rewritten = legalize(network, context)
     assert lint(network.to_onnx(), XAVIER) != []
     assert lint(rewritten.to_onnx(), XAVIER) == []
     rewrites = context.reports["rewrites"]
@@ -54,7 +54,7 @@ def test_a_graph_is_written_for_the_release_and_it_is_told(network: Network) -> 
 @pytest.mark.parametrize("target", ["jetson-orin-nano-super", "raspberry-pi-5"])
 def test_nothing_is_done_where_nothing_is_needed(network: Network, target: str) -> None:
     context = context_for(target)
-    assert fitted(network, context) is network
+    assert legalize(network, context) is network
     assert context.reports == {}
     assert rewrites_note(context.reports, target) == ()
 
@@ -66,7 +66,7 @@ def test_inputs_stay_as_the_data_has_them(tmp_path: Path) -> None:
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((9, 2), np.float32), "table"))
     onnx.save(model, tmp_path / "model.onnx")
     context = context_for("jetson-agx-xavier")
-    rewritten = fitted(load_network(tmp_path / "model.onnx"), context).to_onnx()
+    rewritten = legalize(load_network(tmp_path / "model.onnx"), context).to_onnx()
     assert list(context.reports["rewrites"]) == ["opset"]
     assert rewritten.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.INT64
 

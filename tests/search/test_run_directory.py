@@ -12,7 +12,7 @@ from compress.core.files import written_safely
 from compress.errors import OutputError
 from compress.onnx_graph.files import save_model, sha256_of
 from compress.recipe import Recipe, Step
-from compress.search.run_directory import Candidate, History
+from compress.search.run_directory import Candidate, RunDirectory
 from tests.graphs import classifier
 from tests.records import profile
 
@@ -20,7 +20,7 @@ KEY = {"network": "abc", "batches": (1, 32)}
 RECIPE = Recipe("int8", (Step("quantize", {"method": "mse"}),))
 
 
-def measured(history: History, recipe: Recipe = RECIPE) -> Candidate:
+def measured(history: RunDirectory, recipe: Recipe = RECIPE) -> Candidate:
     path = save_model(classifier(), history.directory_of(recipe) / "model.onnx")
     record = profile(recipe.name)
     return Candidate(
@@ -33,10 +33,10 @@ def measured(history: History, recipe: Recipe = RECIPE) -> Candidate:
 
 
 def test_what_was_recorded_is_kept_for_the_next_run_and_counts_once_it_is_taken_over(tmp_path: Path) -> None:
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         candidate = measured(history)
         history.record(candidate)
-    with History(tmp_path / "run", KEY) as again:
+    with RunDirectory(tmp_path / "run", KEY) as again:
         assert (again.candidates, again.resumed) == ([], 0)
         assert again.kept(Recipe("int8")) is None
         found = again.kept(Recipe("another name", RECIPE.steps))
@@ -50,17 +50,17 @@ def test_what_was_recorded_is_kept_for_the_next_run_and_counts_once_it_is_taken_
 
 
 def test_what_was_tried_again_replaces_what_was_recorded_before(tmp_path: Path) -> None:
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         history.record(Candidate(RECIPE, rejected="slower in a first look"))
-    with History(tmp_path / "run", KEY) as second:
+    with RunDirectory(tmp_path / "run", KEY) as second:
         candidate = measured(second)
         second.record(candidate)
-    with History(tmp_path / "run", KEY) as third:
+    with RunDirectory(tmp_path / "run", KEY) as third:
         assert third.kept(RECIPE) == candidate
 
 
 def recorded_with_original(directory: Path) -> Candidate:
-    with History(directory, KEY) as history:
+    with RunDirectory(directory, KEY) as history:
         original = measured(history, Recipe("fp32"))
         history.record(original)
         history.record(measured(history))
@@ -71,7 +71,7 @@ def recorded_with_original(directory: Path) -> Candidate:
 
 def test_a_run_goes_on_where_the_original_is_as_it_was_measured(tmp_path: Path) -> None:
     recorded_with_original(tmp_path / "run")
-    with History(tmp_path / "run", KEY) as again:
+    with RunDirectory(tmp_path / "run", KEY) as again:
         again.forget_without(Recipe("fp32"))
         assert again.kept(RECIPE) is not None
 
@@ -83,7 +83,7 @@ def test_nothing_counts_as_measured_without_the_original_it_was_compared_with(
     original = recorded_with_original(tmp_path / "run")
     if lost == "outside":  # ratios refer to the user's own file, which was moved
         other = Artifact(tmp_path / "moved.onnx", "0" * 64, 1, "onnxruntime", {})
-        with History(tmp_path / "run", KEY) as history:
+        with RunDirectory(tmp_path / "run", KEY) as history:
             history.keep_reference({1: other})
     else:
         path = tmp_path / "run" / (str(original.file) if lost == "file" else lost)
@@ -91,62 +91,62 @@ def test_nothing_counts_as_measured_without_the_original_it_was_compared_with(
         content[len(content) // 2] ^= 1
         path.write_bytes(content if lost == "file" else b"{")
     for _ in range(2):  # also not for the run after
-        with History(tmp_path / "run", KEY) as again:
+        with RunDirectory(tmp_path / "run", KEY) as again:
             again.forget_without(Recipe("fp32"))
             assert again.kept(RECIPE) is None
             again.record(Candidate(Recipe("fp32"), rejected="failed"))
 
 
 def test_another_key_starts_anew(tmp_path: Path) -> None:
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         history.record(measured(history))
-    with History(tmp_path / "run", {"network": "def"}) as again:
+    with RunDirectory(tmp_path / "run", {"network": "def"}) as again:
         assert again.kept(RECIPE) is None
         assert not (tmp_path / "run" / "candidates").exists()
 
 
 def test_line_cut_short_by_a_kill_is_measured_again(tmp_path: Path) -> None:
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         history.record(measured(history))
         history.record(Candidate(Recipe("other", (Step("cast"),)), rejected="failed"))
     path = tmp_path / "run" / "history.jsonl"
     path.write_text(path.read_text()[:-20])
-    with History(tmp_path / "run", KEY) as again:
+    with RunDirectory(tmp_path / "run", KEY) as again:
         assert again.kept(RECIPE) is not None
         again.record(Candidate(Recipe("other", (Step("cast"),)), rejected="failed"))
-    with History(tmp_path / "run", KEY) as third:
+    with RunDirectory(tmp_path / "run", KEY) as third:
         assert third.kept(Recipe("other", (Step("cast"),))) is not None
         assert third.kept(RECIPE) is not None
 
 
 def test_artifact_that_changed_is_measured_again(tmp_path: Path) -> None:
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         candidate = measured(history)
         history.record(candidate)
     assert candidate.file is not None
     (tmp_path / "run" / candidate.file).write_bytes(b"something else")
-    with History(tmp_path / "run", KEY) as again:
+    with RunDirectory(tmp_path / "run", KEY) as again:
         assert again.kept(RECIPE) is None
 
 
 def test_second_run_is_kept_out(tmp_path: Path) -> None:
     with (
-        History(tmp_path / "run", KEY),
+        RunDirectory(tmp_path / "run", KEY),
         pytest.raises(OutputError, match="another compress"),
-        History(tmp_path / "run", KEY),
+        RunDirectory(tmp_path / "run", KEY),
     ):
         pass
 
 
 def test_run_without_a_candidate_leaves_nothing(tmp_path: Path) -> None:
-    with History(tmp_path / "run", KEY):
+    with RunDirectory(tmp_path / "run", KEY):
         pass
     assert list(tmp_path.iterdir()) == []
 
 
 def test_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="another place"), History(tmp_path / "file" / "run", KEY):
+    with pytest.raises(OutputError, match="another place"), RunDirectory(tmp_path / "file" / "run", KEY):
         pass
 
 
@@ -162,14 +162,14 @@ def test_space_and_permission_are_asked_for_where_they_are_missing(number: int, 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "run.json", "reference.json"])
 def test_one_changed_bit_is_measured_again(tmp_path: Path, name: str) -> None:
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         history.record(measured(history))
         history.keep_reference({1: Artifact(tmp_path / "fp32.onnx", "0" * 64, 5, "onnxruntime", {})})
     path = tmp_path / "run" / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with History(tmp_path / "run", KEY) as again:
+    with RunDirectory(tmp_path / "run", KEY) as again:
         if name == "reference.json":
             again.forget_without(RECIPE)
         assert again.kept(RECIPE) is None
@@ -177,12 +177,12 @@ def test_one_changed_bit_is_measured_again(tmp_path: Path, name: str) -> None:
 
 
 def test_a_file_outside_of_the_run_is_not_taken_for_its_own(tmp_path: Path) -> None:
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         candidate = measured(history)
         outside = tmp_path / "elsewhere.onnx"
         outside.write_bytes(history.path_of(candidate).read_bytes())
         history.record(replace(candidate, file="../elsewhere.onnx"))
-    with History(tmp_path / "run", KEY) as again:
+    with RunDirectory(tmp_path / "run", KEY) as again:
         assert again.kept(RECIPE) is None
         assert again.damaged == 1
 
@@ -190,11 +190,11 @@ def test_a_file_outside_of_the_run_is_not_taken_for_its_own(tmp_path: Path) -> N
 def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.write_text("mine")
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         history.record(measured(history))
     (tmp_path / "run" / "lock").unlink()
     (tmp_path / "run" / "lock").symlink_to(mine)
-    with pytest.raises(OutputError), History(tmp_path / "run", KEY):
+    with pytest.raises(OutputError), RunDirectory(tmp_path / "run", KEY):
         pass
     assert mine.read_text() == "mine"
 
@@ -202,6 +202,6 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
 def test_a_directory_of_another_making_is_not_a_run(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match="did not make"), History(tmp_path / "run", KEY):
+    with pytest.raises(OutputError, match="did not make"), RunDirectory(tmp_path / "run", KEY):
         pass
     assert (tmp_path / "run" / "notes.txt").read_text() == "mine"

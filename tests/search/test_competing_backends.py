@@ -20,10 +20,10 @@ from compress.measuring.standalone import profile_artifact
 from compress.onnx_graph.files import save_model, sha256_of
 from compress.recipe import Recipe, Step
 from compress.records.profile import Drop, Interval
-from compress.search.backends import check_sessions, competition, tuned_options
+from compress.search.backends import check_sessions, competing_backends, tuned_options
 from compress.search.decision import Limits
 from compress.search.proposals import most_candidates, propose
-from compress.search.run_directory import Candidate, History
+from compress.search.run_directory import Candidate, RunDirectory
 from compress.target.target import FurtherBackend, Target, list_targets, load_target
 from tests.graphs import classifier, samples
 from tests.records import profile
@@ -48,27 +48,27 @@ def without(monkeypatch: pytest.MonkeyPatch) -> None:
 class TestWhoCompetes:
     def test_what_is_installed(self, cpu: Target) -> None:
         pytest.importorskip("openvino")
-        assert competition(cpu).names == ("onnxruntime", "openvino")
-        assert competition(cpu).notes == ()
+        assert competing_backends(cpu).names == ("onnxruntime", "openvino")
+        assert competing_backends(cpu).notes == ()
 
     def test_what_is_not_installed_is_told_in_one_line(self, cpu: Target, without: None) -> None:
-        found = competition(cpu)
+        found = competing_backends(cpu)
         assert found.names == ("onnxruntime",)
         (note,) = found.notes
         assert "pip install -e '.[openvino]'" in note
 
     def test_the_user_may_restrict_it(self, cpu: Target, without: None) -> None:
-        assert competition(cpu, ["onnxruntime"]).names == ("onnxruntime",)
-        assert competition(cpu, ["onnxruntime"]).notes == ()
-        assert competition(cpu, ["onnxruntime", "onnxruntime"]).names == ("onnxruntime",)
+        assert competing_backends(cpu, ["onnxruntime"]).names == ("onnxruntime",)
+        assert competing_backends(cpu, ["onnxruntime"]).notes == ()
+        assert competing_backends(cpu, ["onnxruntime", "onnxruntime"]).names == ("onnxruntime",)
         with pytest.raises(UnavailableError, match=r"pip install -e"):
-            competition(cpu, ["openvino"])
+            competing_backends(cpu, ["openvino"])
         with pytest.raises(TargetError, match="openvino"):
-            competition(cpu, ["openvin"])
+            competing_backends(cpu, ["openvin"])
 
     def test_nothing_competes_on_a_machine_that_is_not_here(self, cpu: Target) -> None:
-        assert competition(replace(cpu, here=False)).names == ("onnxruntime",)
-        assert competition(load_target("jetson")).names == ("tensorrt",)
+        assert competing_backends(replace(cpu, here=False)).names == ("onnxruntime",)
+        assert competing_backends(load_target("jetson")).names == ("tensorrt",)
 
     def test_session_options_are_checked(self, cpu: Target) -> None:
         pytest.importorskip("openvino")
@@ -82,7 +82,7 @@ class TestWhoCompetes:
 class TestProposals:
     @staticmethod
     def names(target: Target, coverage: dict[str, Any] | None, place: Path) -> list[str]:
-        with History(place / "run", {}) as history:
+        with RunDirectory(place / "run", {}) as history:
             named = []
             for recipe in propose(target, Limits(), history, backends=("onnxruntime", "openvino")):
                 named.append(recipe.name)
@@ -112,7 +112,7 @@ class TestProposals:
         beyond = Drop(30.0, Interval(29.0, 31.0, 0.9), 0.0)
         steps = (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),)
         accuracy = profile().accuracy
-        with History(tmp_path / "run", {}) as history:
+        with RunDirectory(tmp_path / "run", {}) as history:
             recovered = replace(profile(), accuracy=replace(accuracy, drop=within))
             history.candidates.append(Candidate(Recipe("int8-recovered", steps), recovered))
             proposed = []
@@ -126,7 +126,7 @@ class TestProposals:
         recipe = Recipe("bf16", backend="openvino", session={"precision": "bf16"})
         options = {"precision": "bf16", "intra_op_threads": 2}
         measured = replace(profile(), backend="openvino", options=options)
-        with History(tmp_path / "run", {}) as history:
+        with RunDirectory(tmp_path / "run", {}) as history:
             assert tuned_options("openvino", history) is None
             history.candidates.append(Candidate(recipe, measured))
             assert tuned_options("openvino", history) == {"intra_op_threads": 2}
@@ -273,13 +273,13 @@ class TestExecutionProviders:
         return replace(cpu, further_backends={}, further_providers=further)
 
     def test_those_that_are_there_compete_and_the_others_are_told(self, here: Target) -> None:
-        found = competition(here)
+        found = competing_backends(here)
         assert found.providers == (self.AZURE,)
         assert found.notes == (
             f"this ONNX Runtime has no {TENSORRT}: it does not compete; {how_to_get(TENSORRT)}",
         )
-        assert competition(here, ["onnxruntime"]).providers == (self.AZURE,)
-        assert competition(replace(here, here=False)).providers == ()
+        assert competing_backends(here, ["onnxruntime"]).providers == (self.AZURE,)
+        assert competing_backends(replace(here, here=False)).providers == ()
 
     def test_gpu_and_processor_have_theirs(self) -> None:
         listed = {target.name: target.further_providers for target in list_targets()}
@@ -290,7 +290,7 @@ class TestExecutionProviders:
         self, here: Target, tmp_path: Path
     ) -> None:
         providers = (TENSORRT, XNNPACK)
-        with History(tmp_path / "history", {}) as history:
+        with RunDirectory(tmp_path / "history", {}) as history:
             proposed = list(propose(here, Limits(), history, providers=providers))
         of_provider = [each for each in proposed if each.session]
         assert [each.name for each in of_provider] == [
