@@ -34,7 +34,7 @@ from compress.target.target import load_target
 from compress.techniques.base import Context, calibration_batches
 from compress.training.loop import Progress, train
 from compress.training.losses import Distillation
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 
 
 def main() -> int:
@@ -71,7 +71,7 @@ def main() -> int:
         OnnxModule(start.model),
     )
     plain = insert(start.model, start.placement, start.ranges, flavour)
-    settings = TrainingSettings(
+    settings = TrainingOptions(
         epochs=arguments.epochs,
         epoch_samples=arguments.epoch_samples,
         learning_rate=arguments.learning_rate,

@@ -28,7 +28,7 @@ from compress.network.network import load_network
 from compress.students.recommendation import Recommendation, recommend
 from compress.students.scaling_law import ScalingLaw
 from compress.students.training import StudentTraining, TrainedStudent
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 
 
 def main() -> int:
@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
     data = options.references / "data"
     task = load_task(data / "val.npz", train_data=data / "train.npz")
     network = load_network(options.references / "resnet20.pt2")
-    settings = TrainingSettings(
+    settings = TrainingOptions(
         epochs=options.epochs,
         epoch_samples=options.epoch_samples,
         learning_rate=options.learning_rate,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from compress.recipe import Recipe, Step
 from compress.records.profile import Accuracy, Drop, Interval, Latency, Profile
 from compress.search.run_directory import Candidate
+from compress.search.run_key import RunKey
 
 
 def latency(ratio: float | None = None, width: float = 0.02, batch: int = 1, p50_ms: float = 2.0) -> Latency:
@@ -51,3 +53,22 @@ def resealed(path: Path) -> None:
     names = [line.partition("  ")[2] for line in (path / "SHA256SUMS").read_text().splitlines()]
     lines = [f"{hashlib.sha256((path / name).read_bytes()).hexdigest()}  {name}\n" for name in names]
     (path / "SHA256SUMS").write_text("".join(lines))
+
+
+def run_key(**changed: Any) -> RunKey:
+    """What the measurements of a made-up run depend on."""
+    whole: dict[str, Any] = {
+        "network": "abc",
+        "inputs": ["x: float32 [batch, 4]"],
+        "task": {"evaluation_sha256": "d" * 64},
+        "target": {"name": "cpu"},
+        "backends": ["onnxruntime"],
+        "providers": [],
+        "threads": None,
+        "decisive": 1,
+        "seconds": 2.0,
+        "seed": 0,
+        "machine": {"cpu": "made up"},
+        "versions": {"onnxruntime": "1.22"},
+    }
+    return RunKey(**{**whole, **changed})

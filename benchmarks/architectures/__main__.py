@@ -154,7 +154,7 @@ def settled(module: nn.Module) -> nn.Module:
 
 def _through(name: str, architecture: Architecture, module: nn.Module, row: Row) -> None:
     from compress import optimize, prune, quantize
-    from compress.api.inputs import open_inputs
+    from compress.api.inputs import load_bound
     from compress.data.task import load_task
     from compress.onnx_graph.files import save_model
 
@@ -166,7 +166,7 @@ def _through(name: str, architecture: Architecture, module: nn.Module, row: Row)
     def step(what: str, run: Callable[[], Any]) -> Any:
         return _step(row, what, run)
 
-    loaded = step("load", lambda: open_inputs(load_task("data.npz"), model, **options))
+    loaded = step("load", lambda: load_bound(load_task("data.npz"), model, **options))
     if loaded is None:
         return
     network = loaded[0]

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from compress.api.distill import Evaluated, evaluate, named_like
 from compress.api.inputs import open_inputs
+from compress.api.options import ChooseStudentKeywords, ChooseStudentOptions
+from compress.core.options import takes
 from compress.core.progress import Reporter
-from compress.data.task import MetricChoice, load_task
 from compress.errors import RecipeError
 from compress.network.network import load_network
 from compress.network.saving import check_writable, save_network
 from compress.onnx_graph.files import sha256_of
-from compress.recipe import Step
-from compress.students.family import Family, load_family
-from compress.students.recommendation import RUNS, Recommendation, recommend
+from compress.students.family import load_family
+from compress.students.recommendation import Recommendation, recommend
 from compress.students.training import StudentTraining
-from compress.techniques import load_technique
 from compress.techniques.distill import Distill
+from compress.training.settings import DISTILLATION
 
 if TYPE_CHECKING:
     import torch
@@ -62,51 +61,22 @@ class StudentResult:
         }
 
 
+@takes(ChooseStudentOptions)
 def choose_student(
     model: str | Path | torch.nn.Module,
     *,
-    student: str | Family,
-    widths: Sequence[float],
-    data: Any,
-    train_data: Any,
-    out: str | Path = "student.pt2",
-    max_drop: float = 1.0,
-    candidates: Sequence[float] = (),
-    runs: int = RUNS,
-    longer_epochs: int | None = None,
-    training: Mapping[str, Any] | None = None,
-    metric: MetricChoice = None,
-    factory: str | None = None,
-    trust_pickle: bool = False,
-    batch_axis: Mapping[str, int] | None = None,
-    state: Mapping[str, str] | None = None,
-    image_options: Mapping[str, Any] | None = None,
-    seed: int = 0,
     reporter: Reporter | None = None,
+    **options: Unpack[ChooseStudentKeywords],
 ) -> StudentResult:
     """Train narrow students briefly, recommend a width by a scaling law, train that one and write it.
 
+    The options of training say how each width is trained; the margin must hold after that brief schedule already. The
+    evaluation data judges the teacher, and the student once it was chosen; a part of the training data judges the
+    widths, and is labelled unless the metric is ``agreement``. The metric is right or wrong for each sample.
+
     Args:
         model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module.
-        student: The family: a callable that takes a width, or ``package.module:callable``.
-        widths: At least three narrow ones to train; numbers as the family takes them.
-        data: Evaluation data, of any kind that :func:`compress.optimize` takes; it judges the teacher, and the student
-            once it was chosen.
-        train_data: Data to train on; a part of it judges the widths. Labelled, unless the metric is ``agreement``.
-        out: The file to write; ``.pt2`` or ``.onnx``.
-        max_drop: The margin in percentage points, ≥ 0: it must hold after the brief schedule already.
-        candidates: Widths to choose from; see :func:`compress.students.recommendation.recommend`.
-        runs: How often each of ``widths`` is trained.
-        longer_epochs: Train the recommended width by so many epochs too, and write that one.
-        training: Settings of the brief schedule, by the names that the technique ``distill`` has.
-        metric: See :func:`compress.optimize`; it must be right or wrong for each sample.
-        factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
-        trust_pickle: Unpickle a module; this runs whatever code the file holds.
-        batch_axis: See :func:`compress.optimize`.
-        state: See :func:`compress.optimize`.
-        image_options: How images are resized and normalised.
-        seed: Of every random choice.
-        reporter: Receives the progress.
+        reporter: Receives the progress; None tells nobody.
 
     Raises:
         UsageError: Something given cannot be used; the message says what to do.
@@ -115,53 +85,37 @@ def choose_student(
         raise RecipeError(
             "one process, to choose a width", "several, under torchrun", "start it without torchrun"
         )
+    asked = ChooseStudentOptions.of(options)
     reporter = reporter or Reporter()
-    settings = load_technique(Step("distill", dict(training or {})))
-    assert isinstance(settings, Distill)
+    settings = Distill(**{name: getattr(asked, name) for name in DISTILLATION})
     if settings.features:
         raise RecipeError(
             "students that learn outputs alone", f"features = {settings.features}", "leave it out"
         )
-    longer = None if longer_epochs is None else replace(settings, epochs=longer_epochs)
-    path = Path(out)
+    longer = None if asked.longer_epochs is None else replace(settings, epochs=asked.longer_epochs)
+    path = Path(asked.out)
     check_writable(path, model)
-    family = load_family(student) if isinstance(student, str) else student
+    family = load_family(asked.student) if isinstance(asked.student, str) else asked.student
 
-    reporter.stage("reading the data")
-    task = load_task(
-        data,
-        metric=metric,
-        train_data=train_data,
-        image_options=image_options,
-        seed=seed,
-        streams=bool(state),
-    )
-    teacher, task = open_inputs(
-        task,
-        model,
-        factory=factory,
-        trust_pickle=trust_pickle,
-        batch_axis=batch_axis,
-        state=state,
-        reporter=reporter,
-    )
+    inputs = open_inputs(model, asked, reporter, train_data=asked.train_data)
+    teacher, task = inputs.network, inputs.task
     students = StudentTraining(
         family,
         teacher,
         task.calls,
-        settings.training(None),
+        settings,
         temperature=settings.temperature,
         label_weight=settings.label_weight,
-        seed=seed,
+        seed=asked.seed,
         reporter=reporter,
     )
     found = recommend(
         students,
-        widths,
-        max_drop=max_drop,
-        candidates=candidates,
-        runs=runs,
-        longer=None if longer is None else longer.training(None),
+        asked.widths,
+        max_drop=asked.max_drop,
+        candidates=asked.candidates,
+        runs=asked.runs,
+        longer=longer,
     )
     if found.module is None:
         return StudentResult(found, None, None, ())

@@ -6,28 +6,30 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from compress.api.inputs import open_inputs
+from compress.api.options import DistillKeywords, DistillOptions
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.core.object_references import is_reference
+from compress.core.options import takes
 from compress.core.own_directories import kept_until_done, remove_own
 from compress.core.progress import Reporter
+from compress.core.ranks import is_first
 from compress.core.tensor_spec import TensorSpec, fixed_batch
-from compress.data.task import MetricChoice, Task, load_task
-from compress.errors import DataError, NetworkError
+from compress.data.task import Task
+from compress.errors import NetworkError
 from compress.metrics.outcomes import Outcomes
 from compress.network.network import Network, load_network
 from compress.network.saving import check_writable, save_network
 from compress.onnx_graph.files import sha256_of
 from compress.onnx_graph.layers import layers, totals
 from compress.profiling.accuracy import accuracy_of, outcomes_of
-from compress.recipe import Step
 from compress.records.profile import Accuracy
-from compress.target.target import load_target
-from compress.techniques import load_technique
 from compress.techniques.base import Context
+from compress.techniques.distill import Distill
+from compress.training.settings import DISTILLATION
 
 if TYPE_CHECKING:
     import torch
@@ -71,108 +73,40 @@ class DistillResult:
         return {**asdict(self), "path": str(self.path)}
 
 
+@takes(DistillOptions)
 def distill(
     model: str | Path | torch.nn.Module,
     *,
-    student: str | Path | torch.nn.Module,
-    data: Any,
-    train_data: Any,
-    out: str | Path = "student.pt2",
-    epochs: int | None = None,
-    epoch_samples: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    temperature: float | None = None,
-    label_weight: float | None = None,
-    features: float | None = None,
-    precision: str | None = None,
-    metric: MetricChoice = None,
-    factory: str | None = None,
-    trust_pickle: bool = False,
-    batch_axis: Mapping[str, int] | None = None,
-    state: Mapping[str, str] | None = None,
-    image_options: Mapping[str, Any] | None = None,
-    seed: int = 0,
     reporter: Reporter | None = None,
+    **options: Unpack[DistillKeywords],
 ) -> DistillResult:
     """Train a student towards a trained network and write it, whole or not at all.
 
     An interrupted training is kept in ``<out>.partial`` and resumed. Under ``torchrun`` all processes train together;
-    the first measures and writes, and all return the same.
+    the first measures and writes, and all return the same. Nothing that is given is modified.
 
     Args:
         model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module.
-        student: What is trained: ``package.module:callable`` that builds a module without arguments, a file, or a
-            live module; it takes and returns tensors of the teacher's shapes. Nothing given is modified.
-        data: Evaluation data, of any kind that :func:`compress.optimize` takes; nothing trains on it.
-        train_data: Data to train on, labelled or not.
-        out: The file to write; ``.pt2`` or ``.onnx``.
-        epochs: None for the default of :class:`compress.techniques.distill.Distill`, like the settings below.
-        epoch_samples: Samples an epoch.
-        batch_size: Samples a step, of all processes together.
-        learning_rate: At the peak of the schedule.
-        temperature: Of class scores.
-        label_weight: From 0, the teacher alone, to 1, the labels alone.
-        features: Weight of activations inside that both have in equal shape under the same name.
-        precision: One of :data:`compress.training.settings.PRECISIONS`.
-        metric: See :func:`compress.optimize`.
-        factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
-        trust_pickle: Unpickle modules; this runs whatever code the files hold.
-        batch_axis: See :func:`compress.optimize`.
-        state: See :func:`compress.optimize`.
-        image_options: How images are resized and normalised.
-        seed: Of every random choice, a new student's weights among them.
-        reporter: Receives the progress.
+        reporter: Receives the progress; None tells nobody.
 
     Raises:
         UsageError: Something given cannot be used; the message says what to do.
     """
+    asked = DistillOptions.of(options)
     reporter = reporter or Reporter()
-    given = {
-        "epochs": epochs,
-        "epoch_samples": epoch_samples,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "temperature": temperature,
-        "label_weight": label_weight,
-        "features": features,
-        "precision": precision,
-    }
-    technique = load_technique(
-        Step("distill", {name: each for name, each in given.items() if each is not None})
-    )
-    path = Path(out)
-    check_writable(path, model, student)
-    if train_data is None:
-        raise DataError("training data", "none", "give it (--train-data), labelled or not")
+    technique = Distill(**{name: getattr(asked, name) for name in DISTILLATION})
+    path = Path(asked.out)
+    check_writable(path, model, asked.student)
 
-    reporter.stage("reading the data")
-    task = load_task(
-        data,
-        metric=metric,
-        train_data=train_data,
-        image_options=image_options,
-        seed=seed,
-        streams=bool(state),
-    )
-    teacher, task = open_inputs(
-        task,
-        model,
-        factory=factory,
-        trust_pickle=trust_pickle,
-        batch_axis=batch_axis,
-        state=state,
-        reporter=reporter,
-    )
+    inputs = open_inputs(model, asked, reporter, train_data=asked.train_data)
+    teacher, task, seed = inputs.network, inputs.task, asked.seed
     only_batch = fixed_batch(teacher.inputs)
-    own = load_student(student, task, only_batch=only_batch, seed=seed, trust_pickle=trust_pickle)
+    own = load_student(asked.student, task, only_batch=only_batch, seed=seed, trust_pickle=asked.trust_pickle)
     before = named_like(own, teacher)
 
     partial = path.with_name(path.name + ".partial")
-    context = Context(
-        task.calls, load_target("cpu"), seed, directory=partial, reporter=reporter, original=teacher
-    )
-    with kept_until_done(partial):
+    context = Context(task.calls, inputs.target, seed, directory=partial, reporter=reporter, original=teacher)
+    with kept_until_done(partial, alone=is_first()):
         after = technique.apply(before, context)
 
     from compress.training.processes import joined

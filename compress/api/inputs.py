@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from compress.api.options import InputOptions
 from compress.core.progress import Reporter
 from compress.core.tensor_spec import fixed_batch
 from compress.data.binding import matched
-from compress.data.sizes import Asked, resized
+from compress.data.sizes import Asked, input_ranges, resized
 from compress.data.split import Array
-from compress.data.task import Task
+from compress.data.task import CALIBRATION_SAMPLES, Task, load_task
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network.first_call import Opened, first_of_onnx, first_of_torch
 from compress.network.formats.detection import sniff
@@ -20,6 +22,7 @@ from compress.network.network import Network, load_network
 from compress.network.preparation import outputs_as_it_came, prepared_faithfully
 from compress.network.sample_axis import judged_examples
 from compress.network.streams import in_streams, state_notes, with_calls
+from compress.target.target import Target, load_target
 
 if TYPE_CHECKING:
     import torch
@@ -27,7 +30,87 @@ if TYPE_CHECKING:
     from compress.data.split import Array
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a verb works on, read once.
+
+    Attributes:
+        network: The user's network, as it was given.
+        task: The data and the metric, bound to the network's inputs and outputs.
+        target: The device that the network is built for.
+    """
+
+    network: Network
+    task: Task
+    target: Target
+
+
 def open_inputs(
+    model: str | Path | torch.nn.Module,
+    options: InputOptions,
+    reporter: Reporter,
+    *,
+    target: str | Path | Target = "cpu",
+    train_data: Any = None,
+    calibration_samples: int = CALIBRATION_SAMPLES,
+    shape: Asked | None = None,
+) -> Inputs:
+    """Read the target, the data and the network of a verb, and hold them against one another.
+
+    Args:
+        model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
+        options: The data, the metric, and how the network is loaded and called.
+        reporter: Receives the progress.
+        target: The device that the network is built for.
+        train_data: Data to train on; None where nothing is trained.
+        calibration_samples: Largest number of samples to calibrate on.
+        shape: Sizes of open axes that the user names; None names none.
+
+    Raises:
+        UsageError: One of them cannot be read, or they do not fit together.
+    """
+    reporter.stage("reading the target and the data")
+    deployment = load_target(target)
+    task = load_task(
+        options.data,
+        metric=options.metric,
+        train_data=train_data,
+        calibration_data=options.calibration_data,
+        calibration_samples=calibration_samples,
+        image_options=options.image_options,
+        seed=options.seed,
+        streams=bool(options.state),
+    )
+    network, task = load_bound(
+        task,
+        model,
+        factory=options.factory,
+        trust_pickle=options.trust_pickle,
+        batch_axis=options.batch_axis,
+        shape=shape,
+        state=options.state,
+        reporter=reporter,
+    )
+    return Inputs(network, task, deployment)
+
+
+def sized_target(inputs: Inputs, asked: Asked | None) -> Target:
+    """The target with the sizes of open axes, where something is built there for certain sizes, or they are asked.
+
+    Args:
+        inputs: The network, its data and the target.
+        asked: Sizes that the user names; None takes those of the data.
+    """
+    target, task = inputs.target, inputs.task
+    engines = target.backend == "tensorrt" or "torch-tensorrt" in target.further_backends
+    if asked is None and not engines:
+        return target
+    splits = (task.calls.evaluation, task.calls.calibration)
+    shapes = input_ranges(inputs.network.inputs, splits, target.batch_sizes, asked)
+    return replace(target, input_shapes=shapes)
+
+
+def load_bound(
     task: Task,
     model: str | Path | torch.nn.Module,
     *,

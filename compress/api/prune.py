@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from compress.api.distill import Evaluated, evaluate
 from compress.api.inputs import open_inputs
+from compress.api.options import PruneKeywords, PruneOptions
+from compress.core.options import flag_of, takes
 from compress.core.own_directories import kept_until_done, remove_own
 from compress.core.progress import Reporter
+from compress.core.ranks import is_first
 from compress.core.tensor_spec import fixed_batch
-from compress.data.task import MetricChoice, Task, load_task
+from compress.data.task import Task
 from compress.errors import NetworkError, UsageError
 from compress.hosts import connect
 from compress.hosts.base import Build, Reference
@@ -24,10 +27,11 @@ from compress.onnx_graph.files import sha256_of
 from compress.pruning.probes import quantized
 from compress.recipe import Recipe, Step
 from compress.records.profile import Latency
-from compress.target.target import Target, load_target
+from compress.target.target import Target
 from compress.techniques import apply_recipe, load_technique
 from compress.techniques.base import Context
 from compress.techniques.distill import Distill
+from compress.training.settings import DISTILLATION
 
 if TYPE_CHECKING:
     import torch
@@ -72,45 +76,18 @@ class PruneResult:
         return {**asdict(self), "path": str(self.path), "recipe": self.recipe.to_dict()}
 
 
+@takes(PruneOptions)
 def prune(
     model: str | Path | torch.nn.Module,
     *,
-    data: Any,
-    target: str | Path | Target = "cpu",
-    out: str | Path = "pruned.pt2",
-    latency: float | None = None,
-    ratio: float | None = None,
-    max_drop: float | None = None,
-    importance: str | None = None,
-    per_layer: bool = False,
-    keep: Sequence[str] = (),
-    precision: str = "fp32",
-    rounds: int = 1,
-    train_data: Any = None,
-    epochs: int | None = None,
-    epoch_samples: int | None = None,
-    batch_size: int | None = None,
-    learning_rate: float | None = None,
-    temperature: float | None = None,
-    label_weight: float | None = None,
-    features: float | None = None,
-    metric: MetricChoice = None,
-    calibration_data: Any = None,
-    threads: int | None = None,
-    seconds: float = 2.0,
-    factory: str | None = None,
-    trust_pickle: bool = False,
-    batch_axis: Mapping[str, int] | None = None,
-    state: Mapping[str, str] | None = None,
-    image_options: Mapping[str, Any] | None = None,
-    seed: int = 0,
     reporter: Reporter | None = None,
+    **options: Unpack[PruneKeywords],
 ) -> PruneResult:
     """Prune a trained network and write it, whole or not at all.
 
     Where there is training data, the network is trained after each round to do what the original does. At most one of
-    ``latency``, ``ratio`` and ``max_drop`` says how much goes; where none does, half of the latency with training
-    data, and without it what costs at most one point.
+    ``latency_share``, ``ratio`` and ``untrained_drop`` says how much goes; where none does, half of the latency with
+    training data, and without it what costs at most one point.
 
     What was measured and trained is kept in ``<out>.partial`` until ``out`` is written: after an interruption the same
     call goes on. Under ``torchrun`` the first process prunes and all train together; the first measures and writes,
@@ -118,92 +95,23 @@ def prune(
 
     Args:
         model: A torch.export, TorchScript, state-dict or pickled file, or a live module, which is not modified.
-        data: Evaluation data, of any kind that :func:`compress.optimize` takes; nothing is chosen by it.
-        target: Where latency counts.
-        out: The file to write: ``.pt2``, which every command reads and trains on, or ``.onnx``.
-        latency: Share of the unpruned latency to reach, in (0, 1).
-        ratio: Share of all channels, heads and hidden units to remove, in [0, 1).
-        max_drop: Points that may be lost without training, > 0, judged on the calibration data.
-        importance: One of :data:`compress.techniques.prune.IMPORTANCES`; None takes
-            ``hessian_diagonal`` where there are calibration samples.
-        per_layer: Whether each layer loses ``ratio``; else all units compete. With ``ratio`` alone.
-        keep: Layers whose outputs stay as they are, and blocks of them, by name.
-        precision: ``fp32`` or ``int8``: what the network will run in; widths are fastest at other steps in each. Not
-            with ``ratio``.
-        rounds: Steps in which as much goes, each followed by training, ≥ 1.
-        train_data: Data to train on, labelled or not.
-        epochs: Of training after each round; None for the default of :class:`compress.techniques.distill.Distill`,
-            like the next six. With ``train_data`` alone.
-        epoch_samples: Samples an epoch.
-        batch_size: Samples a step, of all processes together.
-        learning_rate: At the peak of the schedule.
-        temperature: Of class scores.
-        label_weight: From 0, the original's outputs alone, to 1, the labels alone.
-        features: Weight of activations inside that both have in equal shape under the same name.
-        metric: See :func:`compress.optimize`.
-        calibration_data: Data to judge importance on.
-        threads: Of the runtime; None for the back end's own choice.
-        seconds: Of timing the result against the original.
-        factory: See :func:`compress.optimize`.
-        trust_pickle: Unpickle a module; this runs whatever code the file holds.
-        batch_axis: See :func:`compress.optimize`.
-        state: See :func:`compress.optimize`.
-        image_options: How images are resized and normalised.
-        seed: Of every random choice.
-        reporter: Receives the progress.
+        reporter: Receives the progress; None tells nobody.
 
     Raises:
         UsageError: Something given cannot be used; the message says what to do.
         UnavailableError: The target's back end is not on this machine, or another process has ended.
     """
+    asked = PruneOptions.of(options)
     reporter = reporter or Reporter()
-    training = {
-        "epochs": epochs,
-        "epoch_samples": epoch_samples,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "temperature": temperature,
-        "label_weight": label_weight,
-        "features": features,
-    }
-    amounts = {"latency": latency, "ratio": ratio, "max_drop": max_drop}
-    _check_fit(amounts, per_layer, rounds, training, trains=train_data is not None)
-    if all(each is None for each in amounts.values()):
-        latency, max_drop = (DEFAULT_LATENCY, None) if train_data is not None else (None, DEFAULT_DROP)
-    settings = {
-        "latency": latency,
-        "ratio": ratio,
-        "max_drop": max_drop,
-        "importance": importance,
-        "per_layer": per_layer,
-        "keep_layers": tuple(keep),
-        "precision": precision,
-    }
-    recovery = Step("distill", _given(training)) if train_data is not None else None
-    recipe = _recipe(_given(settings), rounds, recovery)
-    path = Path(out)
+    given = {name: getattr(asked, name) for name in DISTILLATION if options.get(name) is not None}
+    _check_fit(asked, given)
+    recovery = Step("distill", given) if asked.train_data is not None else None
+    recipe = _recipe(_settings(asked), asked.rounds, recovery)
+    path = Path(asked.out)
     check_writable(path, model)
 
-    reporter.stage("reading the target and the data")
-    deployment = load_target(target)
-    task = load_task(
-        data,
-        metric=metric,
-        train_data=train_data,
-        calibration_data=calibration_data,
-        image_options=image_options,
-        seed=seed,
-        streams=bool(state),
-    )
-    network, task = open_inputs(
-        task,
-        model,
-        factory=factory,
-        trust_pickle=trust_pickle,
-        batch_axis=batch_axis,
-        state=state,
-        reporter=reporter,
-    )
+    inputs = open_inputs(model, asked, reporter, target=asked.target, train_data=asked.train_data)
+    network, task, target = inputs.network, inputs.task, inputs.target
     if network.graph is None:
         raise NetworkError("a torch network", "an ONNX model, which cannot be pruned", "give the torch file")
 
@@ -213,18 +121,18 @@ def prune(
     from compress.training.processes import joined
 
     with (
-        kept_until_done(path.with_name(path.name + ".partial")) as kept,
-        connect(deployment, seconds, on_note=reporter.stage) as host,
+        kept_until_done(path.with_name(path.name + ".partial"), alone=is_first()) as kept,
+        connect(target, asked.seconds, on_note=reporter.stage) as host,
     ):
         context = Context(
             task.calls,
-            deployment,
-            seed,
+            target,
+            asked.seed,
             directory=kept,
             reporter=reporter,
             original=network,
             host=host,
-            threads=threads,
+            threads=asked.threads,
             cache=kept / "latency",
         )
         reporter.stage("pruning")
@@ -235,12 +143,12 @@ def prune(
             reporter.stage("measuring accuracy")
             networks = evaluate({"original": network, "pruned": smaller}, task)
             reporter.stage("measuring latency")
-            times = _latency(network, smaller, precision, host, deployment, task, threads)
+            times = _latency(network, smaller, asked.timing_precision, host, target, task, asked.threads)
             save_network(smaller, path)
             remove_own(kept)
             warnings = () if recovery is not None else _untrained(networks[-1])
             done = PruneResult(
-                path, sha256_of(path), recipe, deployment.name, networks, times, context.reports, warnings
+                path, sha256_of(path), recipe, target.name, networks, times, context.reports, warnings
             )
     result: PruneResult = processes.told(done)
     return result
@@ -252,53 +160,57 @@ def _untrained(pruned: Evaluated) -> tuple[str, ...]:
     if drop is None or drop.points <= DEFAULT_DROP:
         return ()
     return (
-        f"it drops {drop.points:.2f} points and was not trained: give --train-data to win accuracy back, or --max-drop "
-        f"{DEFAULT_DROP:g} to remove only what costs no more",
+        f"it drops {drop.points:.2f} points and was not trained: give --train-data to win accuracy back, "
+        f"or --untrained-drop {DEFAULT_DROP:g} to remove only what costs no more",
     )
 
 
-def _given(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if value is not None}
+def _settings(asked: PruneOptions) -> dict[str, Any]:
+    """What the technique ``prune`` is told, without what is left to its defaults."""
+    share, drop = asked.latency_share, asked.untrained_drop
+    if share is None and drop is None and asked.ratio is None:
+        share, drop = (DEFAULT_LATENCY, None) if asked.train_data is not None else (None, DEFAULT_DROP)
+    settings = {
+        "latency_share": share,
+        "ratio": asked.ratio,
+        "untrained_drop": drop,
+        "importance": asked.importance,
+        "per_layer": asked.per_layer,
+        "keep_layers": tuple(asked.keep),
+        "timing_precision": asked.timing_precision,
+    }
+    return {name: value for name, value in settings.items() if value is not None}
 
 
-def _check_fit(
-    amounts: Mapping[str, float | None],
-    per_layer: bool,
-    rounds: int,
-    training: Mapping[str, Any],
-    *,
-    trains: bool,
-) -> None:
+def _check_fit(asked: PruneOptions, training: Mapping[str, Any]) -> None:
     """Refuse what would be given in vain beside the rest; what one step refuses by itself is left to it."""
-    if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-        raise UsageError("rounds, a whole number from 1", repr(rounds), "correct it")
-    amount = next(iter(_given(amounts)), None)
-    flag = "none" if amount is None else _flag(amount)
-    if per_layer and amount != "ratio":
+    if isinstance(asked.rounds, bool) or not isinstance(asked.rounds, int):
+        raise UsageError("rounds, a whole number from 1", repr(asked.rounds), "correct it")
+    amounts = ("latency_share", "ratio", "untrained_drop")
+    amount = next((name for name in amounts if getattr(asked, name) is not None), None)
+    flag = "none" if amount is None else flag_of(PruneOptions, amount)
+    if asked.per_layer and amount != "ratio":
         raise UsageError("--ratio with --per-layer", flag, "give --ratio, or leave --per-layer out")
-    if rounds > 1 and amount == "max_drop":
-        raise UsageError("--latency or --ratio with several rounds", flag, "leave --rounds out")
-    if rounds > 1 and amount is None and not trains:
+    if asked.rounds > 1 and amount == "untrained_drop":
+        raise UsageError("--latency-share or --ratio with several rounds", flag, "leave --rounds out")
+    if asked.rounds > 1 and amount is None and asked.train_data is None:
         raise UsageError(
-            "--train-data, --latency or --ratio with several rounds", flag, "give one, or leave --rounds out"
+            "--train-data, --latency-share or --ratio with several rounds",
+            flag,
+            "give one, or leave --rounds out",
         )
-    unused = next(iter(_given(training)), None)
-    if unused is not None and not trains:
-        raise UsageError(
-            f"--train-data with {_flag(unused)}", "none", f"give it, or leave {_flag(unused)} out"
-        )
-
-
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    unused = next(iter(training), None)
+    if unused is not None and asked.train_data is None:
+        flag = flag_of(PruneOptions, unused)
+        raise UsageError(f"--train-data with {flag}", "none", f"give it, or leave {flag} out")
 
 
 def _recipe(settings: dict[str, Any], rounds: int, recovery: Step | None) -> Recipe:
     """As many rounds of pruning and, where there is data, of recovery; each removes the same share of what is left."""
     load_technique(Step("prune", settings))  # as given, before it is divided among rounds
     each = dict(settings)
-    if rounds > 1 and "latency" in each:
-        each["latency"] **= 1 / rounds
+    if rounds > 1 and "latency_share" in each:
+        each["latency_share"] **= 1 / rounds
     if rounds > 1 and "ratio" in each:
         each["ratio"] = 1 - (1 - each["ratio"]) ** (1 / rounds)
     steps = [Step("prune", each), *([] if recovery is None else [recovery])]
@@ -319,7 +231,7 @@ def _check_training(recovery: Step, network: Network, task: Task) -> None:
     technique = load_technique(recovery)
     assert isinstance(technique, Distill)
     data = training_data(task, technique.label_weight, purpose="recovery", otherwise="")
-    how = technique.training(fixed_batch(network.inputs))
+    how = technique.with_batch(fixed_batch(network.inputs))
     names = [spec.name for spec in network.inputs]
     # As many are needed whatever the seed is.
     TrainingSamples(data, names, how.batch_size, how.held_out, seed=0)

@@ -10,18 +10,20 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import onnx
 from onnx import TensorProto
 
 from compress.api.inputs import open_inputs
+from compress.api.options import QuantizeKeywords, QuantizeOptions
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.core.files import written_safely
+from compress.core.options import takes
 from compress.core.progress import Reporter
 from compress.core.tensor_spec import fixed_batch
-from compress.data.task import MetricChoice, Task, load_task
+from compress.data.task import Task
 from compress.errors import RecipeError
 from compress.lint import refusals
 from compress.lint.legalize import legalize
@@ -36,7 +38,6 @@ from compress.onnx_graph.metadata import without_metadata
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.recipe import Recipe, Step
 from compress.records.profile import Accuracy
-from compress.target.target import Target, load_target
 from compress.techniques import apply_recipe, load_technique
 from compress.techniques.base import Context
 
@@ -103,89 +104,37 @@ class QuantizeResult:
         return {**asdict(self), "path": str(self.path), "recipe": self.recipe.to_dict()}
 
 
+@takes(QuantizeOptions)
 def quantize(
     model: str | Path | torch.nn.Module,
     *,
-    data: Any,
-    target: str | Path | Target = "cpu",
-    out: str | Path | None = None,
-    precision: str = "int8",
-    recipe: Recipe | str | Path | None = None,
-    method: str | None = None,
-    percentile: float | None = None,
-    scope: str | None = None,
-    exclude: Sequence[str] = (),
-    metric: MetricChoice = None,
-    calibration_data: Any = None,
-    calibration_samples: int = 512,
-    factory: str | None = None,
-    trust_pickle: bool = False,
-    batch_axis: Mapping[str, int] | None = None,
-    state: Mapping[str, str] | None = None,
-    image_options: Mapping[str, Any] | None = None,
-    seed: int = 0,
     reporter: Reporter | None = None,
+    **options: Unpack[QuantizeKeywords],
 ) -> QuantizeResult:
     """Quantize a trained network for a target and write it as ONNX, whole or not at all.
 
     Args:
         model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
-        data: Evaluation data, of any kind that :func:`compress.optimize` takes; a quarter at most is set apart for
-            calibration where no other data is given for it.
-        target: Decides how Q/DQ look, and what may be quantized.
-        out: The ``.onnx`` file to write; None writes ``<model>.<precision>.onnx`` into the working directory.
-        precision: One of :data:`PRECISIONS`.
-        recipe: A recipe or its TOML file in place of a precision; the settings below then override its own.
-        method: How ranges are found; one of :data:`compress.quantization.METHODS`.
-        percentile: Share of values inside the range, in percent, for the method ``percentile``.
-        scope: One of :data:`compress.quantization.SCOPES`.
-        exclude: Nodes by name, and operators by type ("Gemm"), that stay float.
-        metric: See :func:`compress.optimize`.
-        calibration_data: Data to calibrate on.
-        calibration_samples: How many samples to calibrate on, at most.
-        factory: See :func:`compress.optimize`.
-        trust_pickle: Unpickle a module; this runs whatever code the file holds.
-        batch_axis: See :func:`compress.optimize`.
-        state: See :func:`compress.optimize`.
-        image_options: How images are resized and normalised.
-        seed: Of every random choice.
-        reporter: Receives the progress.
+        reporter: Receives the progress; None tells nobody.
 
     Raises:
         UsageError: Something given cannot be used; the message says what to do.
     """
+    asked = QuantizeOptions.of(options)
     reporter = reporter or Reporter()
-    settings = {"method": method, "percentile": percentile, "scope": scope}
-    chosen = _recipe(precision, recipe, {k: v for k, v in settings.items() if v is not None}, exclude)
-    path = Path(out) if out is not None else Path(f"{_stem(model)}.{chosen.name}.onnx")
+    chosen = _recipe(asked)
+    path = Path(asked.out) if asked.out is not None else Path(f"{_stem(model)}.{chosen.name}.onnx")
     check_writable(path, model, endings=(".onnx",))
 
-    reporter.stage("reading the target and the data")
-    deployment = load_target(target)
-    task = load_task(
-        data,
-        metric=metric,
-        calibration_data=calibration_data,
-        calibration_samples=calibration_samples,
-        image_options=image_options,
-        seed=seed,
-        streams=bool(state),
+    inputs = open_inputs(
+        model, asked, reporter, target=asked.target, calibration_samples=asked.calibration_samples
     )
-    network, task = open_inputs(
-        task,
-        model,
-        factory=factory,
-        trust_pickle=trust_pickle,
-        batch_axis=batch_axis,
-        state=state,
-        reporter=reporter,
-    )
-
+    network, task = inputs.network, inputs.task
     if network.trainable:  # an ONNX file was held against its graph on loading
         network = prepared_faithfully(network, task)
 
     reporter.stage("applying the recipe")
-    context = Context(task.calls, deployment, seed, original=network)
+    context = Context(task.calls, inputs.target, asked.seed, original=network)
     compressed = legalize(apply_recipe(chosen, network, context), context)
     reporter.stage("measuring accuracy")
     with written_safely(path):
@@ -275,23 +224,21 @@ def _accuracies(
     )
 
 
-def _recipe(
-    precision: str, given: Recipe | str | Path | None, settings: Mapping[str, Any], exclude: Sequence[str]
-) -> Recipe:
+def _recipe(asked: QuantizeOptions) -> Recipe:
     """The recipe with every setting of the call in it, checked before any work is done."""
-    if given is not None:
-        recipe = given if isinstance(given, Recipe) else Recipe.from_file(Path(given))
-    elif precision in PRECISIONS:
-        recipe = Recipe(precision, PRECISIONS[precision])
+    settings = {"method": asked.method, "percentile": asked.percentile, "scope": asked.scope}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if asked.recipe is None:
+        recipe = Recipe(asked.precision, PRECISIONS[asked.precision])
     else:
-        raise RecipeError(f"a precision: {', '.join(PRECISIONS)}", repr(precision), "choose one of these")
+        recipe = asked.recipe if isinstance(asked.recipe, Recipe) else Recipe.from_file(Path(asked.recipe))
     if settings and not any(step.technique == "quantize" for step in recipe.steps):
         raise RecipeError(
             f"the technique 'quantize', which has the setting {min(settings)}",
             f"the recipe '{recipe.name}' without it",
             "leave the setting out",
         )
-    recipe = replace(recipe, steps=tuple(_completed(step, settings, exclude) for step in recipe.steps))
+    recipe = replace(recipe, steps=tuple(_completed(step, settings, asked.exclude) for step in recipe.steps))
     for step in recipe.steps:
         load_technique(step)
     return recipe

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.cli.options import data_options, network_options, state_option, training_options
+from compress.api.options import DistillOptions
+from compress.cli.generated import GroupedCommand
+from compress.cli.options import verb_options
 from compress.cli.saying import say
 from compress.cli.student_widths import choose_and_print, width_options
-from compress.cli.torchrun import is_first, left_to_the_first
+from compress.cli.torchrun import left_to_the_first
 from compress.core.json_text import json_text
+from compress.core.ranks import is_first
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,40 +22,12 @@ if TYPE_CHECKING:
     from compress.api.distill import DistillResult
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("model", type=click.Path())
-@click.option(
-    "--student",
-    required=True,
-    metavar="PACKAGE.MODULE:CALLABLE|FILE",
-    help="What is trained: a callable that builds a module without arguments, or a network's file.",
-)
-@click.option(
-    "--data", required=True, help="Evaluation data: .npz, folder of class folders, or module:callable."
-)
-@click.option(
-    "--train-data", required=True, help="Data to train on, of any such kind; labels are not needed."
-)
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False),
-    default="student.pt2",
-    show_default=True,
-    help="A .pt2 or .onnx file.",
-)
-@training_options
-@click.option(
-    "--precision",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-    help="Of the training; auto is mixed on a GPU and float32 on a CPU. [default: auto]",
-)
-@click.option("--seed", default=0, show_default=True, help="Of every random choice.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-@data_options
-@network_options
-@state_option
+@verb_options(DistillOptions)
 @width_options
-def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings: Any) -> int:
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def distill(model: str, options: dict[str, Any], choice: dict[str, Any] | None, as_json: bool) -> int:
     """Train a student to do what MODEL does, and write it.
 
     MODEL is what `compress optimize` takes. An interrupted training is kept in OUT.partial: the same command goes on.
@@ -62,7 +37,7 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
     Exit codes: 0 written, 2 usage, 4 another process has ended, 5 internal.
     """
     if choice is not None:
-        return choose_and_print(model, choice, settings, as_json=as_json)
+        return choose_and_print(model, {**options, **choice}, as_json=as_json)
 
     from compress.api.distill import distill as run
     from compress.cli.plain_rich import PlainConsole
@@ -71,10 +46,10 @@ def distill(model: str, as_json: bool, choice: dict[str, Any] | None, **settings
 
     if not is_first():
         with left_to_the_first():
-            run(model, reporter=Reporter(), **settings)
+            run(model, reporter=Reporter(), **options)
         return 0
     with TerminalReporter(PlainConsole(stderr=True)) as reporter:
-        result = run(model, reporter=reporter, **settings)
+        result = run(model, reporter=reporter, **options)
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
         return 0

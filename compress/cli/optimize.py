@@ -6,80 +6,21 @@ from typing import Any
 
 import click
 
-from compress.cli.options import (
-    Duration,
-    Seconds,
-    data_options,
-    deployment_options,
-    host_options,
-    network_options,
-    state_option,
-)
+from compress.api.options import OptimizeOptions
+from compress.cli.generated import GroupedCommand
+from compress.cli.options import verb_options
 from compress.cli.saying import say
-from compress.cli.shape_option import shape_option
 from compress.core.json_text import json_text
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("model", type=click.Path())
-@deployment_options
-@host_options
-@shape_option
-@click.option("--train-data", help="Data to train and calibrate on, in the same forms.")
-@click.option("--out", default="build", show_default=True, type=click.Path(), help="Directory of the bundle.")
-@click.option(
-    "--max-drop", default=1.0, show_default=True, type=float, help="Accuracy drop allowed, in points."
-)
-@click.option("--max-latency", type=float, help="Median latency allowed at the first batch size, in ms.")
-@click.option("--max-size", type=float, help="Size allowed, in MB.")
-@click.option(
-    "--objective",
-    type=click.Choice(["latency", "throughput", "size"]),
-    default="latency",
-    show_default=True,
-    help="What to minimise inside the limits: latency at batch 1, time per sample at the largest batch, or bytes.",
-)
-@click.option(
-    "--recipe",
-    "recipes",
-    multiple=True,
-    type=click.Path(),
-    help="Try this recipe (TOML) instead of those the target suggests; may be given again.",
-)
-@click.option(
-    "--backend",
-    "backends",
-    multiple=True,
-    help="Let only this back end compete (onnxruntime, openvino); may be given again. [default: all installed]",
-)
-@click.option("--threads", type=click.IntRange(1), help="Threads of the runtime. [default: measured]")
-@click.option(
-    "--seconds",
-    default=2.0,
-    show_default=True,
-    type=Seconds(),
-    help="Seconds of timing for each build and batch size.",
-)
-@click.option(
-    "--time-budget",
-    type=Duration(),
-    metavar="DURATION",
-    help="Time after which no further build is begun: 90s, 10m or 2h. [default: 4m; no limit with --train-data or "
-    "--recipe, or where engines are built]",
-)
-@click.option(
-    "--retry-failed",
-    is_flag=True,
-    help="Try builds again that failed before the interruption.",
-)
+@verb_options(OptimizeOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-@data_options
-@network_options
-@state_option
 def optimize(
     model: str,
+    options: dict[str, Any],
     as_json: bool,
-    **settings: Any,
 ) -> int:
     """Find the fastest build of MODEL for a target that keeps its accuracy.
 
@@ -102,10 +43,10 @@ def optimize(
 
     with TerminalReporter(PlainConsole(stderr=True)) as reporter:
         try:
-            result = run(model, reporter=reporter, **settings)
+            result = run(model, reporter=reporter, **options)
         except KeyboardInterrupt:
             if reporter.shipped is not None:
-                told = f"{settings['out']} holds the best build so far, {reporter.shipped}"
+                told = f"{options.get('out', 'build')} holds the best build so far, {reporter.shipped}"
                 say(told, err=True)
             raise
     if as_json:

@@ -1,95 +1,51 @@
-"""Options that several commands share."""
+"""The flags that several commands share, made from the fields of the options classes."""
 
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import Field
 from typing import Any
 
 import click
 
+from compress.api.options import (
+    DataOptions,
+    HostOptions,
+    LoadOptions,
+)
+from compress.cli.generated import Command, Flag, GroupedOption, options_of, plain_flag, repeated
+from compress.cli.shape_option import read_shapes
+from compress.core.options import Options, declared_in, option_fields
 from compress.errors import UsageError
 
-Command = Callable[..., Any]
+
+def verb_options(kind: type[Options]) -> Callable[[Command], Command]:
+    """Give a command a flag for each option of its verb; what was given arrives as ``options``, by their names.
+
+    Args:
+        kind: The options class of the verb.
+    """
+    return options_of(kind, special=SPECIAL)
 
 
-class Seconds(click.FloatRange):
-    """More than 0 and finite: ``nan`` is outside no range, and a deadline that is never reached."""
+def flags(kind: type[Options], *names: str) -> Callable[[Command], Command]:
+    """Give a command the flags of some options of a class; each arrives under its own name, None where not given.
 
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
+    Args:
+        kind: The options class.
+        *names: Names of its options; none takes all.
+    """
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """See :meth:`click.ParamType.convert`."""
-        seconds = float(super().convert(value, param, ctx))
-        if not math.isfinite(seconds):
-            self.fail(f"{value} is not finite", param, ctx)
-        return seconds
+    def decorate(command: Command) -> Command:
+        for field in reversed(option_fields(kind)):
+            if not names or field.name in names:
+                command = (SPECIAL.get(field.name) or plain_flag)(field, declared_in(kind, field.name).TITLE)(
+                    command
+                )
+        return command
 
-
-class Duration(Seconds):
-    """A number of seconds above 0, minutes or hours: ``90``, ``90s``, ``10m``, ``2h``."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """See :meth:`click.ParamType.convert`; in seconds."""
-        text = str(value).strip()
-        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
-        number = super().convert(text if unit is None else text[:-1], param, ctx)
-        return number * (unit or 1.0)
-
-
-def network_options(command: Command) -> Command:
-    """How a network's file is read."""
-
-    @functools.wraps(command)
-    def with_axes(batch_axes: tuple[str, ...], **settings: Any) -> Any:
-        return command(batch_axis=_axes(batch_axes), **settings)
-
-    wrapped: Command = with_axes
-    for option in (
-        click.option(
-            "--batch-axis",
-            "batch_axes",
-            multiple=True,
-            metavar="[INPUT=]AXIS",
-            help="The axis of the inputs that counts samples, from 0; with INPUT= of one input alone. May be given "
-            "again. [default: found by running two samples of --data alone and together]",
-        ),
-        click.option(
-            "--trust-pickle",
-            is_flag=True,
-            help="Unpickle a whole module. RUNS WHATEVER CODE THE FILE HOLDS: only for files you trust.",
-        ),
-        click.option(
-            "--factory",
-            metavar="PACKAGE.MODULE:CALLABLE",
-            help="Makes the module that a state dict belongs to.",
-        ),
-    ):
-        wrapped = option(wrapped)
-    return wrapped
-
-
-def state_option(command: Command) -> Command:
-    """Which outputs are fed back as inputs; they arrive as ``state``, None where there is none."""
-
-    @functools.wraps(command)
-    def with_states(states: tuple[str, ...], **settings: Any) -> Any:
-        return command(state=_states(states), **settings)
-
-    wrapped: Command = with_states
-    return click.option(
-        "--state",
-        "states",
-        multiple=True,
-        metavar="INPUT=OUTPUT",
-        help="Carry a state from call to call: OUTPUT is the next value of INPUT, which begins at zero, or at its "
-        "value in the data. Each sample of the data is then a stream of frames, [streams, frames, …], and builds are "
-        "judged over whole streams. May be given again.",
-    )(wrapped)
+    return decorate
 
 
 def _states(given: tuple[str, ...]) -> dict[str, str] | None:
@@ -119,117 +75,6 @@ def _axes(given: tuple[str, ...]) -> dict[str, int] | None:
     return axes or None
 
 
-def deployment_options(command: Command) -> Command:
-    """What a network is built for, and the data that decides."""
-    for option in (
-        click.option("--seed", default=0, show_default=True, help="Of every random choice."),
-        click.option("--calibration-data", help="Data to calibrate on; never shares a sample with --data."),
-        click.option(
-            "--data",
-            required=True,
-            help="Evaluation data: .npz, folder of images with classes, boxes (COCO, YOLO) or masks, or "
-            "module:callable.",
-        ),
-        click.option(
-            "--target",
-            default="cpu",
-            show_default=True,
-            help="A name from `compress targets`, or a TOML file.",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def training_options(command: Command) -> Command:
-    """How to train by distillation; what is not given arrives as None, for the default of the technique ``distill``."""
-    for option in (
-        click.option(
-            "--features",
-            type=float,
-            help="Weight of activations that both have in equal shape. [default: 0]",
-        ),
-        click.option(
-            "--label-weight",
-            type=float,
-            help="From 0, MODEL alone, to 1, the labels alone. [default: 0]",
-        ),
-        click.option("--temperature", type=float, help="Of class scores. [default: 1]"),
-        click.option("--learning-rate", type=float, help="At the peak of the schedule. [default: 0.001]"),
-        click.option(
-            "--batch-size", type=int, help="Samples a step, of all processes together. [default: 64]"
-        ),
-        click.option("--epoch-samples", type=int, help="Samples an epoch. [default: all]"),
-        click.option(
-            "--epochs", type=int, help="At most so many; fewer where nothing gets better. [default: 8]"
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def host_options(command: Command) -> Command:
-    """The machine that a TensorRT target is."""
-    for option in (
-        click.option(
-            "--keep-on-host",
-            is_flag=True,
-            help="Leave engines and timing caches on the host: the next run is faster.",
-        ),
-        click.option(
-            "--host",
-            help="Build and measure there with TensorRT's trtexec: user@board as ssh takes it, or 'local'. "
-            "[default: this machine, or an estimate]",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def data_options(command: Command) -> Command:
-    """Where samples come from and what accuracy means; the image flags arrive together as ``image_options``."""
-
-    @functools.wraps(command)
-    def with_image_options(
-        image_size: str | None,
-        image_resize: str | None,
-        image_mean: str | None,
-        image_std: str | None,
-        metrics: tuple[str, ...],
-        **settings: Any,
-    ) -> Any:
-        options = _image_options(image_size, image_resize, image_mean, image_std)
-        return command(image_options=options, metric=_metric(metrics), **settings)
-
-    wrapped: Command = with_image_options
-    for option in (
-        click.option(
-            "--metric",
-            "metrics",
-            multiple=True,
-            metavar="[OUTPUT=]METRIC",
-            help="top-1, top-k, f1, f1-macro, auc, map, map-50, miou, wer, cer, mean-error, pearson, spearman, psnr, "
-            "ssim, agreement, or package.module:callable, with settings as in miou:ignore=255; with OUTPUT= for one "
-            "output alone, where it may also be what the output holds: classes, tokens, probabilities, boxes, "
-            "embeddings, values or ignore. May be given again. "
-            "[default: top-1 for class labels, map for boxes, miou for class maps, mean-error for numbers, agreement "
-            "without labels]",
-        ),
-        click.option("--image-size", metavar="HxW", help="Resize images, e.g. 224x224."),
-        click.option(
-            "--image-resize",
-            type=click.Choice(("stretch", "center-crop", "letterbox")),
-            help="How images reach that size. [default: stretch]",
-        ),
-        click.option(
-            "--image-mean", metavar="M[,M,M]", help="Mean per channel, subtracted after scaling to 0–1."
-        ),
-        click.option("--image-std", metavar="S[,S,S]", help="Standard deviation per channel, divided by."),
-    ):
-        wrapped = option(wrapped)
-    return wrapped
-
-
 def _metric(given: tuple[str, ...]) -> str | dict[str, str] | None:
     """A metric for the targets, or a mapping with metrics of single outputs; None where none is named."""
     named: dict[str, str] = {}
@@ -245,19 +90,47 @@ def _metric(given: tuple[str, ...]) -> str | dict[str, str] | None:
     return named.get("") if set(named) <= {""} else named
 
 
-def _image_options(
-    size: str | None, resize: str | None, mean: str | None, std: str | None
-) -> dict[str, Any] | None:
-    options: dict[str, Any] = {}
-    if size is not None:
-        options["size"] = [int(number) for number in _numbers("--image-size", size, "x", 2)]
-    if resize is not None:
-        options["resize"] = resize
-    if mean is not None:
-        options["mean"] = _numbers("--image-mean", mean, ",", None)
-    if std is not None:
-        options["std"] = _numbers("--image-std", std, ",", None)
-    return options or None
+#: The flags that image options have on the command line: flag, help, and what its text becomes.
+_IMAGE_FLAGS: dict[str, tuple[str, str | None, Callable[[str], Any]]] = {
+    "size": ("Size that images are resized to, in pixels, such as 224x224.", "HxW", lambda text: _size(text)),
+    "resize": ("How images reach that size. [default: stretch]", None, str),
+    "mean": (
+        "Mean of each channel, subtracted after scaling to 0–1.",
+        "M[,M,M]",
+        lambda text: _numbers("--image-mean", text, ",", None),
+    ),
+    "std": (
+        "Standard deviation of each channel, divided by after that.",
+        "S[,S,S]",
+        lambda text: _numbers("--image-std", text, ",", None),
+    ),
+}
+
+
+def _image_options(field: Field[Any], group: str | None) -> Callable[[Command], Command]:
+    """How images are prepared; the flags arrive together as ``image_options``, None where none is given."""
+    return functools.partial(_with_image_flags, name=field.name, group=group)
+
+
+def _with_image_flags(command: Command, name: str, group: str | None) -> Command:
+
+    @functools.wraps(command)
+    def with_image_options(**settings: Any) -> Any:
+        given = {key: settings.pop(f"image_{key}") for key in _IMAGE_FLAGS}
+        read = {key: _IMAGE_FLAGS[key][2](text) for key, text in given.items() if text is not None}
+        return command(**{name: read or None}, **settings)
+
+    wrapped: Command = with_image_options
+    for key, (told, metavar, _) in reversed(_IMAGE_FLAGS.items()):
+        kind = click.Choice(("stretch", "center-crop", "letterbox")) if key == "resize" else None
+        wrapped = click.option(
+            f"--image-{key}", cls=GroupedOption, group=group, type=kind, metavar=metavar, help=told
+        )(wrapped)
+    return wrapped
+
+
+def _size(text: str) -> list[int]:
+    return [int(number) for number in _numbers("--image-size", text, "x", 2)]
 
 
 def _numbers(flag: str, text: str, separator: str, count: int | None) -> list[float]:
@@ -270,3 +143,20 @@ def _numbers(flag: str, text: str, separator: str, count: int | None) -> list[fl
         example = separator.join(["224"] * (count or 1))
         raise UsageError(f"{flag} of the form {example}", f"'{text}'", "correct it")
     return numbers
+
+
+#: Options that are more than one plain flag.
+SPECIAL: Mapping[str, Flag] = {
+    "metric": functools.partial(repeated, read=_metric),
+    "image_options": _image_options,
+    "batch_axis": functools.partial(repeated, read=_axes),
+    "state": functools.partial(repeated, read=_states),
+    "shape": functools.partial(repeated, read=read_shapes),
+}
+
+#: How a network's file is read, for commands that have no data.
+network_options = flags(LoadOptions, "factory", "trust_pickle", "batch_axis")
+state_option = flags(LoadOptions, "state")
+host_options = flags(HostOptions)
+#: What accuracy means, and how images are read.
+data_options = flags(DataOptions, "metric", "image_options")

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compress.cli.generated import Number
 from compress.cli.model_argument import InputShape, input_option
-from compress.cli.options import Seconds, data_options, host_options, state_option
+from compress.cli.options import data_options, host_options, state_option
 from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
 from compress.core.json_text import json_text
+from compress.core.options import Option
 
 if TYPE_CHECKING:
     from compress.data.evaluation import MeasuredSamples
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--seconds",
-    type=Seconds(),
+    type=Number(Option("seconds", low=0, above=True), whole=False),
     default=2.0,
     show_default=True,
     help="Of timing per batch size, and of warm-up at the most. p90 needs 64 calls, p99 needs 662.",

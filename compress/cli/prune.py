@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.cli.options import (
-    Seconds,
-    data_options,
-    deployment_options,
-    network_options,
-    state_option,
-    training_options,
-)
+from compress.api.options import PruneOptions
+from compress.cli.generated import GroupedCommand
+from compress.cli.options import verb_options
 from compress.cli.saying import say
-from compress.cli.torchrun import is_first, left_to_the_first
+from compress.cli.torchrun import left_to_the_first
 from compress.core.json_text import json_text
+from compress.core.ranks import is_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,66 +23,11 @@ if TYPE_CHECKING:
 _MOST_NOTES = 3
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("model", type=click.Path())
-@deployment_options
-@click.option(
-    "--out",
-    type=click.Path(dir_okay=False),
-    default="pruned.pt2",
-    show_default=True,
-    help="A .pt2 or .onnx file.",
-)
-@click.option(
-    "--latency",
-    type=float,
-    help="Share of the unpruned latency to reach on the target. [default: 0.5 with --train-data]",
-)
-@click.option("--ratio", type=float, help="Share of all channels, heads and hidden units to remove instead.")
-@click.option(
-    "--max-drop",
-    type=float,
-    help="Remove what costs at most so many points, untrained, instead. [default: 1 without --train-data]",
-)
-@click.option(
-    "--importance",
-    type=click.Choice(["magnitude", "batch_norm_scale", "taylor", "hessian_diagonal"]),
-    help="What is judged by what stays. [default: hessian_diagonal]",
-)
-@click.option("--per-layer", is_flag=True, help="Every layer loses --ratio; else all compete.")
-@click.option("--keep", multiple=True, metavar="LAYER", help="Keep its outputs; may be given again.")
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "int8"]),
-    default="fp32",
-    show_default=True,
-    help="What it will run in: widths are fastest at other steps in each. Not with --ratio.",
-)
-@click.option(
-    "--train-data",
-    help="Data to train on after each pruning, as the options from --epochs to --features say; labels are not needed.",
-)
-@click.option(
-    "--rounds",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Prune and train in so many rounds.",
-)
-@training_options
-@click.option("--threads", type=click.IntRange(1), help="Threads of the runtime. [default: all cores]")
-@click.option(
-    "--seconds",
-    default=2.0,
-    show_default=True,
-    type=Seconds(),
-    help="Of timing the result against the original.",
-)
+@verb_options(PruneOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-@data_options
-@network_options
-@state_option
-def prune(model: str, as_json: bool, **settings: Any) -> int:
+def prune(model: str, options: dict[str, Any], as_json: bool) -> int:
     """Make MODEL smaller and faster by removing channels, heads and hidden units, and write it.
 
     MODEL is a torch.export .pt2, TorchScript, or a state dict with --factory. Widths are those at which the target
@@ -106,10 +47,10 @@ def prune(model: str, as_json: bool, **settings: Any) -> int:
 
     if not is_first():
         with left_to_the_first():
-            run(model, reporter=Reporter(), **settings)
+            run(model, reporter=Reporter(), **options)
         return 0
     with TerminalReporter(PlainConsole(stderr=True)) as reporter:
-        result = run(model, reporter=reporter, **settings)
+        result = run(model, reporter=reporter, **options)
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
     else:
@@ -150,7 +91,7 @@ def _note_lines(notes: Sequence[str]) -> Iterator[str]:
 
 def _latency_line(result: PruneResult) -> str:
     before, after = result.latency
-    precision = " in int8" if result.recipe.steps[0].settings["precision"] == "int8" else ""
+    precision = " in int8" if result.recipe.steps[0].settings.get("timing_precision") == "int8" else ""
     # Of calls that alternate, the ratio tells more than two times that were taken one after the other.
     told = f"latency on {result.target}{precision}: {after.ratio:.2f}× the original's {before.p50_ms:.3g} ms"
     if after.ratio_interval is not None:

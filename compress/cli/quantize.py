@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.cli.options import data_options, deployment_options, network_options, state_option
+from compress.api.options import QuantizeOptions
+from compress.cli.generated import GroupedCommand
+from compress.cli.options import verb_options
 from compress.cli.saying import say
 from compress.core.json_text import json_text
 
@@ -20,49 +22,11 @@ if TYPE_CHECKING:
 _REASONS = 6
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.argument("model", type=click.Path())
-@deployment_options
-@click.option("--out", type=click.Path(dir_okay=False), help="[default: MODEL.PRECISION.onnx, here]")
-@click.option(
-    "--precision",
-    type=click.Choice(["int8", "int8+fp16", "fp16", "bf16", "fp8"]),
-    default="int8",
-    show_default=True,
-    help="What to quantize or cast to.",
-)
-@click.option("--recipe", type=click.Path(), help="A recipe (TOML) in place of a precision.")
-@click.option(
-    "--method",
-    type=click.Choice(["min-max", "moving-average", "percentile", "entropy", "mse"]),
-    help="How ranges follow from the values seen. [default: mse]",
-)
-@click.option(
-    "--percentile", type=float, help="Share of values inside the range, for that method, in percent."
-)
-@click.option(
-    "--scope",
-    type=click.Choice(["all", "weights-ops"]),
-    help="Whole chains in int8, or Conv, Gemm and MatMul alone. [default: all]",
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="NODE|OPERATOR",
-    help="Keep this node, or every node of this operator type, in float; may be given again.",
-)
-@click.option(
-    "--calibration-samples",
-    type=click.IntRange(1),
-    default=512,
-    show_default=True,
-    help="At most so many samples to calibrate on.",
-)
+@verb_options(QuantizeOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-@data_options
-@network_options
-@state_option
-def quantize(model: str, as_json: bool, **settings: Any) -> int:
+def quantize(model: str, options: dict[str, Any], as_json: bool) -> int:
     """Quantize MODEL for a target and write it as ONNX; no search, and nothing is timed.
 
     MODEL is what `compress optimize` takes. The file is written whole or not at all.
@@ -75,7 +39,7 @@ def quantize(model: str, as_json: bool, **settings: Any) -> int:
     from compress.cli.terminal import TerminalReporter
 
     with TerminalReporter(PlainConsole(stderr=True)) as reporter:
-        result = run(model, reporter=reporter, **settings)
+        result = run(model, reporter=reporter, **options)
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
     else:

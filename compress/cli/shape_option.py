@@ -2,32 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
-import click
-
 from compress.errors import UsageError
-
-Command = Callable[..., Any]
-
-
-def shape_option(command: Command) -> Command:
-    """``--shape``, once for each input; arrives as ``shape``, input → its shapes, None where none is given."""
-
-    @functools.wraps(command)
-    def with_shapes(shapes: tuple[str, ...], **settings: Any) -> Any:
-        return command(shape=read_shapes(shapes), **settings)
-
-    return click.option(
-        "--shape",
-        "shapes",
-        multiple=True,
-        metavar="[INPUT=]1x3x224x224[..1x3x640x640]",
-        help="Sizes that engines are built for where an axis of an input is open besides the number of samples: one "
-        "shape, SMALLEST..LARGEST, or SMALLEST..USUAL..LARGEST. May be given again. [default: those of --data]",
-    )(with_shapes)
 
 
 def read_shapes(given: tuple[str, ...]) -> dict[str, list[tuple[int, ...]]] | None:

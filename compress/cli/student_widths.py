@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from compress.api.options import ChooseStudentOptions
+from compress.cli.generated import Command, GroupedOption, Number, help_of
 from compress.cli.saying import say
 from compress.core.json_text import json_text
+from compress.core.options import option_fields, spec_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,19 +20,8 @@ if TYPE_CHECKING:
     from compress.api.choose_student import StudentResult
     from compress.students.recommendation import Recommendation
 
-Command = Callable[..., Any]
-
-#: Options of the command that say how to train.
-_TRAINING = (
-    "epochs",
-    "epoch_samples",
-    "batch_size",
-    "learning_rate",
-    "temperature",
-    "label_weight",
-    "features",
-    "precision",
-)
+#: The options that choosing a width has beside those of training one student.
+_NAMES = ("widths", "candidates", "max_drop", "runs", "longer_epochs")
 
 
 def _numbers(
@@ -48,72 +40,37 @@ def width_options(command: Command) -> Command:
     """How a student's width is chosen; the options arrive together as ``choice``, None without ``--widths``."""
 
     @functools.wraps(command)
-    def with_choice(
-        widths: tuple[float, ...] | None,
-        candidates: tuple[float, ...] | None,
-        max_drop: float,
-        runs: int,
-        longer_epochs: int | None,
-        **settings: Any,
-    ) -> Any:
-        choice = {
-            "widths": widths,
-            "candidates": candidates or (),
-            "max_drop": max_drop,
-            "runs": runs,
-            "longer_epochs": longer_epochs,
-        }
-        return command(choice=None if widths is None else choice, **settings)
+    def with_choice(**settings: Any) -> Any:
+        choice = {name: settings.pop(name) for name in _NAMES}
+        given = {name: value for name, value in choice.items() if value is not None}
+        return command(choice=None if choice["widths"] is None else given, **settings)
 
     wrapped: Command = with_choice
-    for option in (
-        click.option(
-            "--longer-epochs",
-            type=click.IntRange(1),
-            help="With --widths: train the chosen width by so many epochs too.",
-        ),
-        click.option(
-            "--runs",
-            type=click.IntRange(1),
-            default=2,
-            show_default=True,
-            help="With --widths: how often each is trained.",
-        ),
-        click.option(
-            "--max-drop",
-            type=click.FloatRange(0),
-            default=1.0,
-            show_default=True,
-            help="With --widths: points that the student may lose.",
-        ),
-        click.option(
-            "--candidates",
-            metavar="W,W,...",
-            callback=_numbers,
-            help="With --widths: what to choose from. [default: multiples of the smallest, up to MODEL's size]",
-        ),
-        click.option(
-            "--widths",
-            metavar="W,W,W,...",
-            callback=_numbers,
-            help="Choose a width: train these narrow students, fit a scaling law to their errors, and train the "
-            "smallest width it allows. --student then takes a width.",
-        ),
-    ):
-        wrapped = option(wrapped)
+    for field in reversed(option_fields(ChooseStudentOptions)):
+        if field.name in _NAMES:
+            spec, kind = spec_of(field), str(field.type)
+            numbers = kind.startswith("Sequence")
+            told = help_of(field)
+            wrapped = click.option(
+                f"--{field.name.replace('_', '-')}",
+                type=None if numbers else Number(spec, whole=kind.startswith("int")),
+                callback=_numbers if numbers else None,
+                metavar=spec.metavar,
+                cls=GroupedOption,
+                group="Choosing a width",
+                help=f"{'Choose a width. ' if field.name == 'widths' else 'With --widths: '}{told}",
+            )(wrapped)
     return wrapped
 
 
-def choose_and_print(model: str, choice: dict[str, Any], settings: dict[str, Any], *, as_json: bool) -> int:
+def choose_and_print(model: str, options: dict[str, Any], *, as_json: bool) -> int:
     """Choose a width, train it and write it; returns the exit code."""
     from compress.api.choose_student import choose_student
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.terminal import TerminalReporter, print_whole
 
-    training = {name: settings.pop(name, None) for name in _TRAINING}
-    given = {name: value for name, value in training.items() if value is not None}
     with TerminalReporter(PlainConsole(stderr=True)) as reporter:
-        chosen = choose_student(model, training=given, reporter=reporter, **choice, **settings)
+        chosen = choose_student(model, reporter=reporter, **options)
     if as_json:
         click.echo(json_text(chosen.to_dict(), indent=2))
         return 0

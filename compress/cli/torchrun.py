@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,11 +9,6 @@ from contextlib import contextmanager
 from compress.cli.stdout import kept_for_the_result
 
 _FIRST_TELLS_SECONDS = 20.0
-
-
-def is_first() -> bool:
-    """Whether this is the process that tells; alone, it is."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

@@ -124,7 +124,7 @@ RENAMED: Mapping[tuple[str, str], str] = {
     ("api.distill", "Distilled"): "DistillResult",
     ("api.distill", "Measured"): "Evaluated",
     ("api.distill", "measured"): "evaluate",
-    ("api.inputs", "load_for"): "open_inputs",
+    ("api.inputs", "load_for"): "load_bound",
     ("api.optimize", "Result"): "OptimizeResult",
     ("api.prune", "Pruned"): "PruneResult",
     ("api.quantize", "Quantized"): "QuantizeResult",

@@ -7,6 +7,7 @@ that happens to have the name, or comes with somebody's repository, has none, an
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import hmac
 import os
@@ -21,6 +22,8 @@ from compress.errors import OutputError
 
 #: The file that holds the mark.
 MARK = ".compress"
+#: The file that a process locks while it works in the directory.
+LOCK = "lock"
 
 
 def own_directory(path: Path) -> Path:
@@ -50,19 +53,64 @@ def own_directory(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def kept_until_done(path: Path) -> Iterator[Path]:
+def kept_until_done(path: Path, *, alone: bool = True) -> Iterator[Path]:
     """A directory of our own that stays when the block fails, unless there is nothing in it.
 
     Args:
         path: See :func:`own_directory`.
+        alone: Whether other processes are kept out of it; False for those that work together with one that does.
+
+    Raises:
+        OutputError: Another process works in it, or see :func:`own_directory`.
     """
-    own_directory(path)
+    lock = locked(path) if alone else None
+    if lock is None:
+        own_directory(path)
     try:
         yield path
     finally:
         with contextlib.suppress(OSError):
-            if {each.name for each in path.iterdir()} <= {MARK}:
+            if {each.name for each in path.iterdir()} <= {LOCK, MARK}:
                 remove_own(path)
+        if lock is not None:
+            os.close(lock)  # the last of all: who waits for it finds nothing half removed
+
+
+def locked(directory: Path) -> int:
+    """Make a directory of our own, and keep every other process out of it.
+
+    Args:
+        directory: See :func:`own_directory`.
+
+    Returns:
+        The open file of the lock; closing it lets the next one in.
+
+    Raises:
+        OutputError: Another process works in it, or see :func:`own_directory`.
+    """
+    while True:
+        own_directory(directory)
+        with written_safely(directory):
+            lock = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(lock)
+            raise OutputError(
+                "a directory no other run is using",
+                f"{directory}: locked by another compress",
+                "wait for it, or choose another --out",
+            ) from error
+        if _is_there(directory / LOCK, lock):
+            return lock
+        os.close(lock)  # whoever had it has removed it meanwhile
+
+
+def _is_there(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
 
 
 def is_own(path: Path) -> bool:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 #: A metric's name, a function, a metric, or one of these for each of several outputs; None chooses by the targets.
 MetricChoice = str | Callable[..., Any] | Metric | Mapping[str, "str | Callable[..., Any] | Metric"] | None
 
+#: How many samples are calibrated on at the most, where nothing else is said.
+CALIBRATION_SAMPLES = 512
 
 #: Samples whose shapes are compared, to see whether they differ.
 _LOOKED_AT = 64
@@ -183,7 +185,7 @@ def load_task(
     metric: MetricChoice = None,
     train_data: Any = None,
     calibration_data: Any = None,
-    calibration_samples: int = 512,
+    calibration_samples: int = CALIBRATION_SAMPLES,
     seed: int = 0,
     image_options: Mapping[str, Any] | ImageOptions | None = None,
     detections: Mapping[str, Any] | None = None,

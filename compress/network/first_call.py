@@ -67,7 +67,7 @@ def first_of_onnx(
     Args:
         network: The file, or a build of one.
         task: Its data, not bound.
-        state: See :func:`compress.api.inputs.open_inputs`.
+        state: See :func:`compress.api.inputs.load_bound`.
 
     Raises:
         DataError: An input has no data and may be a state; how to carry it is said.
@@ -102,7 +102,7 @@ def first_of_torch(
     Args:
         load: Loads the network on an example.
         task: Its data, not bound.
-        state: See :func:`compress.api.inputs.open_inputs`.
+        state: See :func:`compress.api.inputs.load_bound`.
         model: What is loaded.
 
     Raises:

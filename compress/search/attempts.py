@@ -39,6 +39,7 @@ from compress.search.decision import Limits, judged_latency, lowest_ratio
 from compress.search.first_look import FirstLook
 from compress.search.proposals import ORIGINAL
 from compress.search.run_directory import Candidate, RunDirectory
+from compress.search.run_key import RunKey
 from compress.target.target import Target
 from compress.techniques import apply_recipe
 from compress.techniques.base import Context
@@ -90,22 +91,22 @@ class Attempts:
     def __post_init__(self) -> None:
         self.fingerprint = self.host.fingerprint()
 
-    def key(self) -> dict[str, Any]:
-        """What measurements must share to belong to one run; the limits are not in it, since they only choose."""
-        return {
-            "network": self.network.identity,
-            "inputs": [str(spec) for spec in self.network.inputs],
-            "task": self.task.identity,
-            "target": self.target.to_dict(),
-            "backends": self.rivals.names,
-            "providers": self.rivals.providers,
-            "threads": self.threads,
-            "decisive": self.decisive,
-            "seconds": self.seconds,
-            "seed": self.seed,
-            "machine": self.fingerprint,
-            "versions": versions(),
-        }
+    def key(self) -> RunKey:
+        """What measurements must share to belong to one run."""
+        return RunKey(
+            network=self.network.identity,
+            inputs=[str(spec) for spec in self.network.inputs],
+            task=self.task.identity,
+            target=self.target.to_dict(),
+            backends=self.rivals.names,
+            providers=self.rivals.providers,
+            threads=self.threads,
+            decisive=self.decisive,
+            seconds=self.seconds,
+            seed=self.seed,
+            machine=self.fingerprint,
+            versions=versions(),
+        )
 
     def recorded(self, recipe: Recipe, run: RunDirectory, *, retry_failed: bool = False) -> Candidate | None:
         """What an interrupted run measured of a recipe already; None where it is to be tried.

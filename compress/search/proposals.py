@@ -221,7 +221,7 @@ def _pruned(backend: str | None, limits: Limits, run: RunDirectory, trains: bool
     the same ones, so that both share one training. Untrained, only what the margin allows.
     """
     if not trains:
-        settings = {"max_drop": limits.max_drop, "importance": "hessian_diagonal", "seconds": 10.0}
+        settings = {"untrained_drop": limits.max_drop, "importance": "hessian_diagonal", "seconds": 10.0}
         if limits.max_drop > 0:
             yield Recipe("pruned", (Step("prune", settings),), backend=backend)
         return
@@ -229,7 +229,7 @@ def _pruned(backend: str | None, limits: Limits, run: RunDirectory, trains: bool
     int8 = fastest is not None and fastest.backend == backend and _ends_in_int8(fastest)
     share = 0.5
     for _ in range(2):
-        plain = _to_latency(share, backend, {"precision": "int8"} if int8 else {})
+        plain = _to_latency(share, backend, {"timing_precision": "int8"} if int8 else {})
         yield plain
         kept = _keeps_accuracy(run, limits, plain)
         if kept and fastest is not None:
@@ -247,7 +247,7 @@ def _ends_in_int8(recipe: Recipe) -> bool:
 
 
 def _to_latency(share: float, backend: str | None, further: dict[str, str]) -> Recipe:
-    prune = Step("prune", {"latency": share, "importance": "hessian_diagonal", **further})
+    prune = Step("prune", {"latency_share": share, "importance": "hessian_diagonal", **further})
     return Recipe(f"pruned-{share:g}x", (prune, Step("distill", {"epoch_samples": 8192})), backend=backend)
 
 

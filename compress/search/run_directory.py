@@ -8,7 +8,6 @@ read back carries the hash of its content; what does not is measured again.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -21,13 +20,11 @@ from compress.backends.base import Artifact
 from compress.core.digests import content_as_written, line_with_digest
 from compress.core.files import replaced_whole, written_safely
 from compress.core.json_text import json_text
-from compress.core.own_directories import MARK, own_directory, remove_own
-from compress.errors import OutputError
+from compress.core.own_directories import LOCK, MARK, locked, remove_own
 from compress.onnx_graph.files import sha256_of
 from compress.recipe import Recipe
 from compress.records.profile import Profile
-
-_LOCK = "lock"
+from compress.search.run_key import RunKey
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,7 @@ class RunDirectory:
 
     Args:
         directory: Where the run lives.
-        key: What its measurements belong to (network, data, target, machine, versions); a directory of another key
-            is emptied.
+        key: What its measurements depend on; a directory of another key is emptied.
 
     Attributes:
         candidates: What this run tried or took over, in its own order; the original first.
@@ -91,17 +87,19 @@ class RunDirectory:
         OutputError: The directory cannot be written, was not made by compress, or another run is at work in it.
     """
 
-    def __init__(self, directory: Path, key: dict[str, Any]) -> None:
+    def __init__(self, directory: Path, key: RunKey) -> None:
         self.directory = directory
         self.candidates: list[Candidate] = []
         self.resumed = 0
         self.damaged = 0
         self._kept: dict[str, Candidate] = {}
-        self._key = json.loads(json_text(key))  # As it is read back: with lists where there were tuples.
+        self._key = json.loads(
+            json_text(key.to_dict())
+        )  # As it is read back: with lists where there were tuples.
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        self._lock = _locked(self.directory)
+        self._lock = locked(self.directory)
         if self._stored_key() != self._key:
             self._start_anew()
         # Where one was tried again, what was recorded last.
@@ -217,7 +215,7 @@ class RunDirectory:
             for entry in self.directory.iterdir():
                 if entry.is_dir() and not entry.is_symlink():
                     shutil.rmtree(entry)
-                elif entry.name not in (_LOCK, MARK):
+                elif entry.name not in (LOCK, MARK):
                     entry.unlink()
         with replaced_whole(self.directory / "run.json") as written:
             written.write_text(line_with_digest(self._key), encoding="utf-8")
@@ -248,34 +246,3 @@ class RunDirectory:
         if not path.is_file() or not path.resolve().is_relative_to(self.directory.resolve()):
             return False
         return sha256_of(path) == candidate.profile.artifact_sha256
-
-
-def _locked(directory: Path) -> int:
-    """The open file of a run's lock, held by this process alone.
-
-    Raises:
-        OutputError: As :class:`RunDirectory`.
-    """
-    while True:
-        own_directory(directory)
-        with written_safely(directory):
-            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(lock)
-            raise OutputError(
-                "a directory no other run is using",
-                f"{directory}: locked by another compress",
-                "wait for it, or choose another --out",
-            ) from error
-        if _is_there(directory / _LOCK, lock):
-            return lock
-        os.close(lock)  # whoever had it has removed it meanwhile
-
-
-def _is_there(path: Path, file: int) -> bool:
-    try:
-        return os.path.samestat(path.lstat(), os.fstat(file))
-    except FileNotFoundError:
-        return False

@@ -24,7 +24,7 @@ from compress.statistics.bounds import normal_quantile
 from compress.students.family import parameters_of
 from compress.students.scaling_law import LEAST_SIZES, Point, Prediction, ScalingLaw, fit
 from compress.students.training import StudentTraining, TrainedStudent
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 
 #: A width trained twice tells how much training scatters; without it the law's form must be believed.
 RUNS = 2
@@ -129,7 +129,7 @@ def recommend(
     max_drop: float = 1.0,
     candidates: Sequence[float] = (),
     runs: int = RUNS,
-    longer: TrainingSettings | None = None,
+    longer: TrainingOptions | None = None,
 ) -> Recommendation:
     """Recommend the smallest width that is predicted to keep the margin, and train it.
 

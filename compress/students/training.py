@@ -22,7 +22,7 @@ from compress.students.judging import ModuleSession
 from compress.students.scaling_law import Point
 from compress.training.context import loss_for, telling, training_data
 from compress.training.distillation import as_module, distilled
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 from compress.training.teaching import RememberingTeacher
 
 #: More samples to judge by cost time and tell little more: 5,000 tell an error of 10 % within 0.7 points.
@@ -87,7 +87,7 @@ class StudentTraining:
         family: Family,
         network: Network,
         task: Task,
-        settings: TrainingSettings,
+        settings: TrainingOptions,
         *,
         temperature: float = 1.0,
         label_weight: float = 0.0,
@@ -140,7 +140,7 @@ class StudentTraining:
         )
         return student
 
-    def train(self, width: float, run: int = 0, settings: TrainingSettings | None = None) -> TrainedStudent:
+    def train(self, width: float, run: int = 0, settings: TrainingOptions | None = None) -> TrainedStudent:
         """Train one student.
 
         Args:

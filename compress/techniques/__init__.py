@@ -7,6 +7,7 @@ import importlib
 import inspect
 import pkgutil
 from collections import Counter
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -34,7 +35,12 @@ def load_technique(step: Step) -> Technique:
     """
     kind = _technique_class(step.technique)
     settings = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    renamed: Mapping[str, str] = getattr(kind, "RENAMED", {})
     for key in step.settings:
+        if key in renamed:
+            raise RecipeError(
+                f"{renamed[key]} in '{step.technique}'", key, "use the new name: the old one meant two things"
+            )
         if key not in settings:
             raise RecipeError(
                 f"a setting of '{step.technique}' ({', '.join(sorted(settings))})",

@@ -5,10 +5,10 @@ Nothing is trained here; what is cut away is what carries least of the calibrati
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError
@@ -31,7 +31,7 @@ class LowRank(Technique):
 
     Attributes:
         energy: Share of the signal between the two halves that is kept, in (0, 1].
-        latency: Where it is given, in (0, 1): ranks are instead the largest that take at most this share of the
+        latency_share: Where it is given, in (0, 1): ranks are instead the largest that take at most this share of the
             layer's time.
         multiple: Ranks are multiples of it, ≥ 1.
         schemes: Which compete for each layer: ``channels`` (fewer channels, then 1×1) and ``spatial`` (k×1, then
@@ -40,8 +40,10 @@ class LowRank(Technique):
         keep_layers: Names of layers that stay whole.
     """
 
+    RENAMED: ClassVar[Mapping[str, str]] = {"latency": "latency_share"}
+
     energy: float = 0.95
-    latency: float | None = None
+    latency_share: float | None = None
     multiple: int = 8
     schemes: tuple[str, ...] = _SCHEMES
     samples: int = 256
@@ -49,8 +51,8 @@ class LowRank(Technique):
 
     def __post_init__(self) -> None:
         _check_share("energy", self.energy, with_one=True)
-        if self.latency is not None:
-            _check_share("latency", self.latency, with_one=False)
+        if self.latency_share is not None:
+            _check_share("latency_share", self.latency_share, with_one=False)
         for name, least in (("multiple", 1), ("samples", 0)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
@@ -99,7 +101,7 @@ class LowRank(Technique):
                 network.graph,
                 self._batches(network, context),
                 timed_batch(network, target.batch_sizes[0]),
-                Ranks(self.energy, self.latency, self.multiple, self.schemes),
+                Ranks(self.energy, self.latency_share, self.multiple, self.schemes),
                 timer,
                 self.keep_layers,
             )

@@ -6,11 +6,11 @@ that is allowed. Nothing is trained here: beyond a small ratio accuracy falls un
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.errors import RecipeError
 from compress.techniques.base import Context, Technique, calibration_batches
@@ -39,7 +39,9 @@ _HALVINGS = 6
 
 @dataclass(frozen=True)
 class Prune(Technique):
-    """Remove channels, heads and hidden units; at most one of ``ratio``, ``latency`` and ``max_drop`` says how many.
+    """Remove channels, heads and hidden units; one setting at most says how many.
+
+    That setting is ``ratio``, ``latency_share`` or ``untrained_drop``.
 
     Layers are timed in the back end of the context's host, with its default session options: a recipe that names
     another back end, and options that are tuned for the pruned network later, may be fastest at other widths.
@@ -53,13 +55,20 @@ class Prune(Technique):
         keep_layers: Names of layers whose outputs stay as they are, and of blocks of them.
         multiple: Widths that were multiples of this many units stay multiples of it. For a ratio alone.
         samples: Calibration samples for ``taylor`` and ``hessian_diagonal``, ≥ 1.
-        latency: Share of the unpruned latency to reach on the target, in (0, 1): widths are chosen among those at
+        latency_share: Share of the unpruned latency to reach on the target, in (0, 1): widths are chosen among those at
             which its runtime gets faster, see :mod:`compress.pruning.widths`.
-        precision: ``fp32`` or ``int8``: in which layers are timed; what the recipe ends with. Not for a ratio.
-        max_drop: As small a latency as loses at most half of this many points on the calibration data, > 0; the other
-            half is for what other samples show. For networks that nothing can be trained on.
+        timing_precision: ``fp32`` or ``int8``: the precision in which layers are timed, which is the one that the
+            recipe ends with. Not for a ratio.
+        untrained_drop: As small a latency as loses at most half of this many points on the calibration data, > 0; the
+            other half is for what other samples show. For networks that nothing can be trained on.
         seconds: Of timing layers, about, > 0.
     """
+
+    RENAMED: ClassVar[Mapping[str, str]] = {
+        "latency": "latency_share",
+        "precision": "timing_precision",
+        "max_drop": "untrained_drop",
+    }
 
     ratio: float | None = None
     importance: str | None = None
@@ -67,30 +76,34 @@ class Prune(Technique):
     keep_layers: tuple[str, ...] = ()
     multiple: int = 1
     samples: int = 256
-    latency: float | None = None
-    precision: str = "fp32"
-    max_drop: float | None = None
+    latency_share: float | None = None
+    timing_precision: str = "fp32"
+    untrained_drop: float | None = None
     seconds: float = 30.0
 
     def __post_init__(self) -> None:
         _check("a ratio in [0, 1)", self.ratio, lambda value: 0 <= value < 1)
-        _check("a latency in (0, 1), as a share", self.latency, lambda value: 0 < value < 1)
-        _check("a max_drop above 0 points", self.max_drop, lambda value: value > 0)
+        _check("a latency_share in (0, 1)", self.latency_share, lambda value: 0 < value < 1)
+        _check("an untrained_drop above 0 points", self.untrained_drop, lambda value: value > 0)
         _check("seconds above 0", self.seconds, lambda value: value > 0)
-        given = [name for name in ("ratio", "latency", "max_drop") if getattr(self, name) is not None]
+        given = [
+            name for name in ("ratio", "latency_share", "untrained_drop") if getattr(self, name) is not None
+        ]
         if len(given) > 1:
-            raise RecipeError("one of ratio, latency and max_drop", " and ".join(given), "remove the others")
+            raise RecipeError(
+                "one of ratio, latency_share and untrained_drop", " and ".join(given), "remove the others"
+            )
         by_latency = bool(given) and given[0] != "ratio"
         for name, fits in (
             ("per_layer", not by_latency),
             ("multiple", not by_latency),
-            ("precision", by_latency),
+            ("timing_precision", by_latency),
         ):
             if not fits and getattr(self, name) != getattr(Prune, name):
-                how = given[0] if given else "neither latency nor max_drop"
-                wanted = "latency or max_drop" if name == "precision" else "ratio"
+                how = given[0] if given else "neither latency_share nor untrained_drop"
+                wanted = "latency_share or untrained_drop" if name == "timing_precision" else "ratio"
                 raise RecipeError(f"{wanted} with {name}", how, f"remove {name}, or say {wanted} instead")
-        for name, allowed in (("importance", (*IMPORTANCES, None)), ("precision", PRECISIONS)):
+        for name, allowed in (("importance", (*IMPORTANCES, None)), ("timing_precision", PRECISIONS)):
             if getattr(self, name) not in allowed:
                 raise RecipeError(
                     f"the setting {name}: {', '.join(filter(None, allowed))}",
@@ -175,7 +188,7 @@ class Prune(Technique):
         from compress.pruning import choose
         from compress.pruning.decision import kept, key_of
 
-        if self.latency is None and self.max_drop is None:
+        if self.latency_share is None and self.untrained_drop is None:
             scores = self._scores(importance, channels, network, context)
             ratio = DEFAULT_RATIO if self.ratio is None else self.ratio
             keep, multiple = self.keep_layers, self.multiple
@@ -201,7 +214,7 @@ class Prune(Technique):
         from compress.pruning.judging import CalibrationJudge
 
         # What can be refused without timing anything is refused first.
-        judge = None if self.max_drop is None else CalibrationJudge(network, context)
+        judge = None if self.untrained_drop is None else CalibrationJudge(network, context)
         scores = self._scores(importance, channels, network, context)
         model = network.to_onnx()
         context.reporter.step("timing layers")
@@ -209,8 +222,8 @@ class Prune(Technique):
             latency = network_latency(channels, model, bench)
         if judge is not None:
             return self._inside_margin(judge, channels, scores, latency, without)
-        assert self.latency is not None
-        return self._at(self.latency, channels, scores, latency)
+        assert self.latency_share is not None
+        return self._at(self.latency_share, channels, scores, latency)
 
     def _at(self, share: float, channels: Channels, scores: Scores, latency: NetworkLatency) -> Chosen:
         from compress.pruning import choose_widths
@@ -238,7 +251,7 @@ class Prune(Technique):
         """The smallest latency inside the margin, by bisection; the drop is taken to grow with what is removed."""
         from compress.pruning.widths import OutOfReachError
 
-        limit = (self.max_drop or 0.0) / 2
+        limit = (self.untrained_drop or 0.0) / 2
         best: Chosen | None = None
         reached = ""
         trials = []
@@ -267,14 +280,14 @@ class Prune(Technique):
             fastest = 1.0 if best is None else best[1]["latency"]["predicted"]
             least = f"{min(lost):.2f} points or more" if lost else f"{fastest:.2f} of it at the fastest"
             raise RecipeError(
-                f"channels whose removal costs at most {limit:g} points, half of max_drop, "
+                f"channels whose removal costs at most {limit:g} points, half of untrained_drop, "
                 f"and leaves {_FASTER:g} of the latency or less",
                 f"{least}, on {judge.samples} calibration samples",
                 "give --train-data: pruned networks regain accuracy by training",
             )
         told = {
             "margin": {
-                "max_drop": self.max_drop,
+                "untrained_drop": self.untrained_drop,
                 "judged_on": judge.samples,
                 "trials": trials,
                 "note": "limited to what the accuracy allows without training; "
@@ -294,7 +307,9 @@ class Prune(Technique):
         with opened as host:
             options = host.backend.default_options(context.target, context.threads)
             samples = replace(context.task, evaluation=context.task.calibration)
-            yield Bench(host, context.target, options, self.precision, self.seconds, context.cache, samples)
+            yield Bench(
+                host, context.target, options, self.timing_precision, self.seconds, context.cache, samples
+            )
 
     def _default_importance(self, network: Network, context: Context) -> str:
         return "magnitude" if next(self._batches(network, context), None) is None else "hessian_diagonal"

@@ -16,15 +16,18 @@ from compress.network.network import Network
 from compress.quantization import Settings
 from compress.techniques.base import Context, Technique, calibration_batches
 from compress.training.context import loss_for, telling, training_data
-from compress.training.settings import TrainingSettings, check_number
+from compress.training.settings import TrainingOptions, check_number
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@dataclass(frozen=True)
-class Qat(Technique):
+@dataclass(frozen=True, kw_only=True)
+class Qat(Technique, TrainingOptions):
     """Train weights, biases and scales of the int8 nodes against the float network's outputs.
+
+    ``learning_rate`` is the share of its unit that a weight moves in a step at the peak; a scale moves by that share of
+    itself. ``epoch_samples`` is 8192 where nothing else is said.
 
     Attributes:
         scope: As :class:`compress.quantization.Settings` has it, like the next six.
@@ -34,14 +37,7 @@ class Qat(Technique):
         smooth: Whether outlier channels move into weights before training, where that helps.
         exclude_nodes: Names of nodes that stay float.
         exclude_ops: Operator types that stay float.
-        epochs: As :class:`compress.training.settings.TrainingSettings` has it, like the next six.
-        epoch_samples: Samples an epoch, however many there are; None for all.
-        batch_size: Samples a step; a network of fixed batch takes its own.
-        learning_rate: The share of its unit that a weight moves in a step at the peak; a scale, of itself.
-        average: Weight of the past in the moving average of the weights.
-        held_out: Share of the training data to judge by.
-        patience: Stop after so many epochs without a better one.
-        temperature: Of the distillation of class scores, > 0.
+        temperature: Temperature by which class scores are divided before they are compared, > 0.
         label_weight: From 0, the teacher's outputs alone, to 1, the labels alone.
         teacher: ``before``, the float network that is quantized, or ``original``, the one that the user gave: where
             techniques before this one, such as pruning, lost accuracy.
@@ -54,21 +50,15 @@ class Qat(Technique):
     smooth: bool = True
     exclude_nodes: tuple[str, ...] = ()
     exclude_ops: tuple[str, ...] = ()
-    epochs: int = 8
     epoch_samples: int | None = 8192
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    average: float = 0.99
-    held_out: float = 0.1
-    patience: int = 3
     temperature: float = 1.0
     label_weight: float = 0.0
     teacher: str = "before"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         # Whatever is wrong is told before any work is done.
         self.quantization()
-        self.training(None)
         if self.teacher not in ("before", "original"):
             raise RecipeError("a teacher (before, original)", repr(self.teacher), "choose one of these")
         check_number("temperature", self.temperature, "above 0", lambda value: value > 0)
@@ -97,7 +87,7 @@ class Qat(Technique):
             data,
             context.target.quantization,
             self.quantization(),
-            self.training(fixed_batch(network.inputs)),
+            self.with_batch(fixed_batch(network.inputs)),
             loss_for(network, context.task, self.temperature, self.label_weight),
             teacher=self._teacher(context),
             seed=context.seed,
@@ -125,7 +115,3 @@ class Qat(Technique):
             exclude_nodes=self.exclude_nodes,
             exclude_ops=self.exclude_ops,
         )
-
-    def training(self, only_batch: int | None) -> TrainingSettings:
-        """How to train a network, in batches of its own size where that is fixed."""
-        return TrainingSettings.of(self, only_batch)

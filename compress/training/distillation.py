@@ -19,7 +19,7 @@ from compress.network.onnx_export import in_eval_mode
 from compress.training.features import shared_features, with_features
 from compress.training.loop import Loss, Progress, TrainingReport, train
 from compress.training.losses import Distillation, relative_error
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 
 Student = TypeVar("Student", bound=nn.Module)
 
@@ -28,7 +28,7 @@ def distilled(
     student: Student,
     teacher: nn.Module,
     data: Split,
-    settings: TrainingSettings,
+    settings: TrainingOptions,
     loss: Distillation,
     *,
     inputs: Sequence[str],

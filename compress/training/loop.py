@@ -31,7 +31,7 @@ from compress.training.processes import Processes, joined
 from compress.training.recalibration import batch_norms, has_variances, recalibrate, statistics_of
 from compress.training.samples import TrainingSamples
 from compress.training.schedule import cosine
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 from compress.training.teaching import Teaching
 
 #: ``loss(student's outputs, teacher's outputs, targets)`` of a batch.
@@ -99,7 +99,7 @@ def train(
     teacher: nn.Module,
     data: Split,
     loss: Loss,
-    settings: TrainingSettings,
+    settings: TrainingOptions,
     *,
     inputs: Sequence[str],
     seed: int = 0,
@@ -129,7 +129,7 @@ def train(
         DataError: There are too few samples, or the loss is not finite before training begins.
         OutputError: A checkpoint cannot be written.
     """
-    arithmetic, processes = Arithmetic(settings.precision, device), joined()
+    arithmetic, processes = Arithmetic(settings.training_precision, device), joined()
     _check_divisible(settings.batch_size, processes)
     with _deterministic(seed), _on(arithmetic.device, student, teacher):
         if processes.count > 1:  # one that was made at random begins alike in all
@@ -152,7 +152,7 @@ class _Training:
         teacher: nn.Module,
         data: Split,
         loss: Loss,
-        settings: TrainingSettings,
+        settings: TrainingOptions,
         inputs: tuple[str, ...],
         seed: int,
         arithmetic: Arithmetic,

@@ -1,39 +1,54 @@
-"""How to train, as a recipe writes it; nothing here needs torch."""
+"""How to train, as a recipe writes it and a verb takes it; nothing here needs torch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Self
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Self
 
+from compress.core.options import Options, option
 from compress.errors import RecipeError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train, whatever is trained.
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Options):
+    """How to train, whatever is trained; techniques that train inherit these settings, and so do the verbs."""
 
-    Attributes:
-        epochs: At most so many, from 1; the held-out samples are judged after each.
-        epoch_samples: Samples an epoch, from 1; None for all of the training data.
-        batch_size: Samples a step, from 1.
-        learning_rate: Adam's at the peak of the schedule, > 0.
-        average: Weight of the past in the moving average of the weights, from 0 to below 1.
-        held_out: Share of the training data to judge by, above 0 and below 1; at most 1024 samples are used.
-        patience: Stop after so many epochs without a better one, from 1.
-        precision: One of :data:`PRECISIONS`; ``auto`` is float32 on CPUs, and on GPUs 16 bits where that is safe.
-    """
+    TITLE: ClassVar[str] = "Training"
+    RANK: ClassVar[int] = 40
 
-    epochs: int = 8
-    epoch_samples: int | None = None
-    batch_size: int = 64
-    learning_rate: float = 1e-3
-    average: float = 0.99
-    held_out: float = 0.1
-    patience: int = 3
-    precision: str = "auto"
+    epochs: int = option(
+        "Largest number of epochs; the held-out samples are judged after each, and training stops early where nothing "
+        "gets better",
+        8,
+        low=1,
+    )
+    epoch_samples: int | None = option("Samples in an epoch", low=1, default_text="all training data")
+    batch_size: int = option(
+        "Samples in a step, of all processes together; a network of fixed batch takes its own size", 64, low=1
+    )
+    learning_rate: float = option(
+        "Learning rate of Adam at the peak of the schedule", 1e-3, low=0, above=True
+    )
+    average: float = option(
+        "Weight of the past in the moving average of the weights", 0.99, low=0, high=1, below=True
+    )
+    held_out: float = option(
+        "Share of the training data to judge epochs by; 1024 samples at the most",
+        0.1,
+        low=0,
+        above=True,
+        high=1,
+        below=True,
+    )
+    patience: int = option("Epochs without a better one after which training stops", 3, low=1)
+    training_precision: str = option(
+        "Precision of the training; auto is float32 on CPUs, and 16 bits on GPUs where that is safe",
+        "auto",
+        choices=PRECISIONS,
+    )
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "epoch_samples"):
@@ -41,25 +56,56 @@ class TrainingSettings:
             optional = name == "epoch_samples" and value is None
             if not optional and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise RecipeError(f"{name} as a whole number from 1", repr(value), "correct the recipe")
-        if self.precision not in PRECISIONS:
+        if self.training_precision not in PRECISIONS:
             raise RecipeError(
-                f"a precision ({', '.join(PRECISIONS)})", repr(self.precision), "choose one of these"
+                f"a training_precision ({', '.join(PRECISIONS)})",
+                repr(self.training_precision),
+                "choose one of these",
             )
         check_number("learning_rate", self.learning_rate, "above 0", lambda value: value > 0)
         check_number("average", self.average, "from 0 to below 1", lambda value: 0 <= value < 1)
         check_number("held_out", self.held_out, "above 0 and below 1", lambda value: 0 < value < 1)
 
-    @classmethod
-    def of(cls, technique: object, only_batch: int | None = None) -> Self:
-        """Those of a technique that has them, or some of them, among its own fields.
+    def with_batch(self, only_batch: int | None) -> Self:
+        """The same with the batch size of a network that takes no other; None leaves it.
 
         Args:
-            technique: Its fields of these names are taken; what it has no field for keeps its default.
-            only_batch: The batch size where the network takes no other; None for the technique's.
+            only_batch: Samples in a batch of such a network.
         """
-        names = [each.name for each in fields(cls) if hasattr(technique, each.name)]
-        given = {name: getattr(technique, name) for name in names}
-        return cls(**given | ({"batch_size": only_batch} if only_batch else {}))
+        return self if only_batch is None else replace(self, batch_size=only_batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationOptions(TrainingOptions):
+    """How to train a network towards another one's outputs."""
+
+    TITLE: ClassVar[str] = "Training"
+    RANK: ClassVar[int] = 40
+
+    temperature: float = option(
+        "Temperature by which class scores are divided before they are compared", 1.0, low=0, above=True
+    )
+    label_weight: float = option(
+        "Weight of the labels, from 0, the original network's outputs alone, to 1, the labels alone",
+        0.0,
+        low=0,
+        high=1,
+    )
+    features: float = option(
+        "Weight of the activations inside that both networks have in equal shape under the same name",
+        0.0,
+        low=0,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number("temperature", self.temperature, "above 0", lambda value: value > 0)
+        check_number("label_weight", self.label_weight, "from 0 to 1", lambda value: 0 <= value <= 1)
+        check_number("features", self.features, "from 0", lambda value: 0 <= value < float("inf"))
+
+
+#: Names of the settings by which a network is trained towards another one.
+DISTILLATION = tuple(field.name for field in fields(DistillationOptions))
 
 
 def check_number(setting: str, value: object, wanted: str, good: Callable[[float], bool]) -> None:

@@ -104,10 +104,10 @@ def test_what_fails_after_training_does_not_lose_it(tmp_path) -> None:
 
 
 def test_a_share_of_the_latency_is_divided_among_the_rounds(tmp_path) -> None:
-    settings = {"latency": 0.81, "rounds": 2, "precision": "int8", "target": BOARD}
+    settings = {"latency_share": 0.81, "rounds": 2, "timing_precision": "int8", "target": BOARD}
     done = prune(tmp_path / "out.pt2", 256, **settings)
     for name in ("prune", "prune-2"):
-        assert done.reports[name]["settings"]["latency"] == pytest.approx(0.9)
+        assert done.reports[name]["settings"]["latency_share"] == pytest.approx(0.9)
         assert done.reports[name]["latency"]["table"]["precision"] == "int8"
 
 
@@ -121,7 +121,7 @@ def test_what_is_to_run_in_int8_is_timed_in_int8(tmp_path, monkeypatch) -> None:
 
     monkeypatch.setattr(AbsentHost, "latency", watched)
     for precision, quantized in (("int8", True), ("fp32", False)):
-        settings = {"latency": 0.9, "precision": precision, "target": BOARD}
+        settings = {"latency_share": 0.9, "timing_precision": precision, "target": BOARD}
         prune(tmp_path / f"{precision}.pt2", 256, **settings)
         assert ["QuantizeLinear" in operators for operators in seen[-2:]] == [quantized, quantized]
 
@@ -139,7 +139,7 @@ def test_with_training_data_half_of_the_latency_goes(tmp_path) -> None:
     labelled = {"x": TRAINING, "y": np.arange(200) % 5}
     done = prune(tmp_path / "out.pt2", 256, target=BOARD, train_data=labelled, **training)
     pruning, recovery = done.recipe.steps
-    assert pruning.settings["latency"] == 0.5
+    assert pruning.settings["latency_share"] == 0.5
     assert recovery.settings == training
     assert {**done.reports["distill"]["settings"], **training} == done.reports["distill"]["settings"]
 
@@ -202,13 +202,19 @@ def test_why_layers_were_kept_is_told_briefly(hardly) -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"per_layer": True, "latency": 0.5}, "--ratio with --per-layer; found --latency"),
+        ({"per_layer": True, "latency_share": 0.5}, "--ratio with --per-layer; found --latency-share"),
         ({"per_layer": True}, "--ratio with --per-layer; found none"),
-        ({"precision": "int8", "ratio": 0.3}, "latency or max_drop with precision; found ratio"),
+        (
+            {"timing_precision": "int8", "ratio": 0.3},
+            "untrained_drop with timing_precision; found ratio",
+        ),
         ({"ratio": 0.3, "epochs": 5}, "--train-data with --epochs; found none"),
         ({"ratio": 0.3, "label_weight": 0.5}, "--train-data with --label-weight"),
-        ({"rounds": 2}, "--train-data, --latency or --ratio with several rounds; found none"),
-        ({"rounds": 2, "max_drop": 1.0}, "with several rounds; found --max-drop; leave --rounds out"),
+        ({"rounds": 2}, "--train-data, --latency-share or --ratio with several rounds; found none"),
+        (
+            {"rounds": 2, "untrained_drop": 1.0},
+            "with several rounds; found --untrained-drop; leave --rounds out",
+        ),
         ({"rounds": 0}, "rounds, a whole number from 1"),
         ({"ratio": 0.3, "learning_rate": -1, "train_data": "missing.npz"}, "learning_rate"),
         ({"ratio": 1.5}, r"a ratio in \[0, 1\)"),
@@ -224,7 +230,7 @@ def test_what_means_nothing_together_is_refused_before_anything_is_read(tmp_path
     [
         ({"train_data": {"x": TRAINING[:100]}}, DataError, "at least 128 training samples"),
         ({"train_data": {"x": TRAINING}, "label_weight": 0.5}, DataError, "training data with labels"),
-        ({"keep": ["8"], "max_drop": 1.0}, RecipeError, "the name of a layer to keep; found '8'"),
+        ({"keep": ["8"], "untrained_drop": 1.0}, RecipeError, "the name of a layer to keep; found '8'"),
     ],
 )
 def test_what_training_or_pruning_would_refuse_is_told_before_any_layer_is_timed(

@@ -81,7 +81,7 @@ def test_rounds_of_pruning_and_training_are_all_reported(place, monkeypatch, cap
 
 
 def test_a_latency_on_an_absent_target_is_estimated(place, monkeypatch, capsys) -> None:
-    arguments = ("--latency", "0.999", "--target", "jetson-orin-nano-super", "--out", "board.pt2")
+    arguments = ("--latency-share", "0.999", "--target", "jetson-orin-nano-super", "--out", "board.pt2")
     assert run(place, monkeypatch, *arguments) == 0
     told = capsys.readouterr().out
     assert "(estimated)" in told
@@ -91,11 +91,11 @@ def test_a_latency_on_an_absent_target_is_estimated(place, monkeypatch, capsys) 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--latency", "0.5", "--ratio", "0.3"), "one of ratio, latency and max_drop"),
-        (("--latency", "1.5"), "a latency in (0, 1)"),
+        (("--latency-share", "0.5", "--ratio", "0.3"), "one of ratio, latency_share and untrained_drop"),
+        (("--latency-share", "1.5"), "a latency in (0, 1)"),
         (("--out", "pruned.bin"), "ends in .pt2 or .onnx"),
         (("--out", "net.pt2"), "given as a network"),
-        (("--max-drop", "1", "--rounds", "2"), "leave --rounds out"),
+        (("--untrained-drop", "1", "--rounds", "2"), "leave --rounds out"),
         (("--ratio", "0.3", "--keep", "stam"), "did you mean"),
         (("--ratio", "0.3", "--epochs", "0", "--train-data", "train.npz"), "epochs"),
         (
@@ -105,8 +105,8 @@ def test_a_latency_on_an_absent_target_is_estimated(place, monkeypatch, capsys) 
         (("--ratio", "0.3", "--label-weight", "0.5", "--train-data", "train.npz"), "set label_weight = 0"),
         (("--ratio", "0.3", "--features", "1"), "--train-data with --features"),
         (("--ratio", "0.3", "--epoch-samples", "99"), "--train-data with --epoch-samples"),
-        (("--latency", "0.5", "--per-layer"), "--ratio with --per-layer; found --latency"),
-        (("--ratio", "0.5", "--precision", "int8"), "found ratio; remove precision"),
+        (("--latency-share", "0.5", "--per-layer"), "--ratio with --per-layer; found --latency-share"),
+        (("--ratio", "0.5", "--timing-precision", "int8"), "found ratio; remove timing_precision"),
         (("--keep", "stam"), "did you mean stem?"),
     ],
 )
@@ -132,7 +132,7 @@ def test_a_training_killed_for_real_goes_on_at_the_widths_that_were_chosen(
     place, monkeypatch, capsys
 ) -> None:
     training = ("--train-data", "train.npz", "--epochs", "2", "--batch-size", "10")
-    arguments = ("--latency", "0.98", "--out", "killed.pt2", *training, "--json")
+    arguments = ("--latency-share", "0.98", "--out", "killed.pt2", *training, "--json")
     kept = place / "killed.pt2.partial"
     checkpoint = killed_in_training(
         ["prune", "net.pt2", "--data", "val.npz", *QUICK, *arguments], place, kept

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from compress.cli import torchrun
-from compress.cli.torchrun import is_first, left_to_the_first
+from compress.cli.torchrun import left_to_the_first
+from compress.core.ranks import is_first
 from compress.errors import UnavailableError
 
 

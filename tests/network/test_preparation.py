@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.api.inputs import open_inputs
+from compress.api.inputs import load_bound
 from compress.data.task import Task, load_task
 from compress.errors import NetworkError
 from compress.network.network import Network
@@ -55,7 +55,7 @@ def doubled(model: onnx.ModelProto) -> None:
 
 
 def loaded(path: Path, task: Task) -> tuple[Network, Task]:
-    return open_inputs(task, path)
+    return load_bound(task, path)
 
 
 def test_a_fold_that_changes_the_network_is_left_out(tmp_path: Path, task: Task, monkeypatch):

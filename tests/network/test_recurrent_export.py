@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.api.inputs import open_inputs
+from compress.api.inputs import load_bound
 from compress.data.task import load_task
 from compress.network.network import Network, load_network
 
@@ -82,7 +82,7 @@ def test_the_length_stays_open_where_the_data_varies(name: str) -> None:
         for length in (7, 9)
         for _ in range(3)
     ]
-    network, _ = open_inputs(load_task(data), module)
+    network, _ = load_bound(load_task(data), module)
     assert network.inputs[0].shape == ("batch", "time", 4)
     check(module, network, RANDOM.standard_normal((2, 23, 4)).astype(np.float32), {operator})
 

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from compress import quantize
-from compress.api.inputs import open_inputs
+from compress.api.inputs import load_bound
 from compress.backends import load_backend
 from compress.cli import main
 from compress.core.progress import Reporter
@@ -166,7 +166,7 @@ def test_an_input_or_axis_that_is_not_there_is_refused(axes, told, kind, tmp_pat
         model.graph.input[0].name = model.graph.node[0].input[0] = "input"
         onnx.save(model, given)
     with pytest.raises(UsageError, match=told):
-        open_inputs(task, given, batch_axis=axes)
+        load_bound(task, given, batch_axis=axes)
 
 
 def test_an_axis_that_is_not_the_first_and_a_fixed_batch_are_told():
@@ -176,12 +176,12 @@ def test_an_axis_that_is_not_the_first_and_a_fixed_batch_are_told():
         def note(self, text: str) -> None:
             notes.append(text)
 
-    open_inputs(load_task({"x": SEQUENCES}), Last(nn.GRU(FEATURES, 8)).eval(), reporter=Listening())
+    load_bound(load_task({"x": SEQUENCES}), Last(nn.GRU(FEATURES, 8)).eval(), reporter=Listening())
     assert notes == [
         "samples lie along axis 1 of 'x': found by running two alone and together, or named by --batch-axis"
     ]
     notes.clear()
-    open_inputs(load_task({"x": SEQUENCES}), nn.Linear(FEATURES, 3), reporter=Listening())
+    load_bound(load_task({"x": SEQUENCES}), nn.Linear(FEATURES, 3), reporter=Listening())
     assert notes == []
 
 
@@ -248,7 +248,7 @@ def test_a_file_for_one_sequence_after_the_time_is_opened_for_any_number(tmp_pat
         for dim, size in zip(value.type.tensor_type.shape.dim, sizes, strict=False):
             dim.dim_value = size
     onnx.save(model, tmp_path / "m.onnx")
-    network, task = open_inputs(load_task({"x": SEQUENCES}), tmp_path / "m.onnx")
+    network, task = load_bound(load_task({"x": SEQUENCES}), tmp_path / "m.onnx")
     assert network.inputs[0].shape == (STEPS, "batch", FEATURES)
     assert network.outputs[0].shape[0] == "batch"
     assert next(task.evaluation.batches(3)).inputs["x"].shape == (STEPS, 3, FEATURES)
@@ -315,7 +315,7 @@ def test_a_shape_that_a_file_declares_and_does_not_give_is_corrected(tmp_path: P
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "m.onnx")
     task = load_task({"x": SEQUENCES.transpose(0, 2, 1)})
-    network, _ = open_inputs(task, tmp_path / "m.onnx")
+    network, _ = load_bound(task, tmp_path / "m.onnx")
     assert network.outputs[0].shape == ("batch", "y_1", CLASSES)
 
 
@@ -339,7 +339,7 @@ def test_an_output_without_an_axis_for_samples_is_judged_one_sample_at_a_time(tm
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, tmp_path / "m.onnx")
     task = load_task({"x": RANDOM.standard_normal((30, 9)).astype(np.float32)})
-    network, bound = open_inputs(task, tmp_path / "m.onnx")
+    network, bound = load_bound(task, tmp_path / "m.onnx")
     backend = load_backend("onnxruntime")
     with backend.open(backend.compile(network.to_onnx(), tmp_path, {})) as session:
         assert batch_size(session, bound) == 1
@@ -376,7 +376,7 @@ def test_lists_of_what_is_found_are_judged_one_sample_at_a_time(tmp_path: Path, 
         x[np.arange(36), np.arange(36) % 9] = 1
     x[30:36] = -1
     path = found_rows(tmp_path / "m.onnx", batch)
-    network, bound = open_inputs(load_task({"x": x}), path)
+    network, bound = load_bound(load_task({"x": x}), path)
     backend = load_backend("onnxruntime")
     with backend.open(backend.compile(network.to_onnx(), tmp_path, {})) as session:
         (outcomes,) = outcomes_of(session, bound, session)
@@ -439,7 +439,7 @@ def test_an_open_output_of_another_size_than_the_only_sample(tmp_path: Path) -> 
     path = tmp_path / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     x = RANDOM.standard_normal((40, 3, 8)).astype(np.float32)
-    network, _ = open_inputs(load_task({"x": x}), path)
+    network, _ = load_bound(load_task({"x": x}), path)
     assert (network.inputs[0].shape, network.outputs[0].shape) == ((1, 3, 8), ("batch",))
     quantized = quantize(path, data={"x": x}, out=tmp_path / "int8.onnx")
     session = onnxruntime.InferenceSession(quantized.path)

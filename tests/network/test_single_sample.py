@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from compress import load_bundle, optimize, prune, quantize
-from compress.api.inputs import axis_notes, open_inputs
+from compress.api.inputs import axis_notes, load_bound
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.data.task import load_task
 from compress.errors import DataError
@@ -76,7 +76,7 @@ FORMS = ["module", "torchscript", "traced", "pt2", "onnx 11", "onnx 18"]
 @pytest.mark.parametrize("form", FORMS)
 def test_a_sample_is_given_without_an_axis_for_it(photo: Photo, form: str, tmp_path: Path) -> None:
     model = saved(photo, torch.from_numpy(IMAGES[0]), form, tmp_path)
-    network, task = open_inputs(load_task({"image": IMAGES}), model)
+    network, task = load_bound(load_task({"image": IMAGES}), model)
     assert [spec.shape for spec in network.inputs] == [(1, 12, 10, 3)]
     assert any("without an axis that counts samples" in note for note in axis_notes(network))
     with torch.no_grad():
@@ -97,7 +97,7 @@ def test_images_of_several_sizes_stay_open(photo: Photo) -> None:
     images = [
         {"image": RANDOM.integers(0, 256, (4, *size, 3)).astype(np.uint8)} for size in [(12, 10), (9, 14)] * 3
     ]
-    network, _ = open_inputs(load_task(images), photo)
+    network, _ = load_bound(load_task(images), photo)
     shape = network.inputs[0].shape
     assert (shape[0], shape[3]) == (1, 3)
     assert all(isinstance(size, str) for size in shape[1:3])
@@ -107,7 +107,7 @@ def test_every_result_gets_the_axis() -> None:
     torch.manual_seed(0)
     model = Parts().eval()
     rows = RANDOM.standard_normal((40, 6)).astype(np.float32)
-    network, _ = open_inputs(load_task({"row": rows}), model)
+    network, _ = load_bound(load_task({"row": rows}), model)
     assert [(spec.name, spec.shape) for spec in network.outputs] == [("hidden", (1, 4)), ("total", (1,))]
 
 
@@ -172,7 +172,7 @@ def test_an_axis_of_size_1_too_many_is_told(tmp_path: Path) -> None:
     )
     rows = RANDOM.standard_normal((40, 1, 6)).astype(np.float32)
     with pytest.raises(DataError, match=r"leave the axis of size 1 out: x\[:, 0\]"):
-        open_inputs(load_task({"x": rows}), path)
+        load_bound(load_task({"x": rows}), path)
 
 
 @pytest.mark.parametrize("sizes", [(8,), ("n",), (2, "n")], ids=str)
@@ -192,7 +192,7 @@ def test_data_may_bring_the_axis_of_the_only_sample(tmp_path: Path, sizes: tuple
     path = tmp_path / "model.onnx"
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     x = RANDOM.standard_normal((40, 1, *own)).astype(np.float32)
-    _, task = open_inputs(load_task({"x": x}), path)
+    _, task = load_bound(load_task({"x": x}), path)
     batch = next(task.evaluation.batches(1))
     assert (len(batch), batch.inputs["x"].shape) == (1, (1, *own))
     assert quantize(path, data={"x": x}, out=tmp_path / "int8.onnx").path.is_file()

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from compress import distill, load_bundle, optimize, prune, quantize
-from compress.api.inputs import open_inputs
+from compress.api.inputs import load_bound
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.cli import main
 from compress.core.tensor_spec import TensorSpec
@@ -62,7 +62,7 @@ def far(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
 @pytest.mark.parametrize("batch", ["batch", 1])
 def test_a_stream_is_run_as_a_loop_over_its_frames(tmp_path: Path, batch: int | str):
     model = denoiser(batch)
-    network, task = open_inputs(load_task({"x": DATA}, streams=True), file_of(tmp_path, model), state=STATES)
+    network, task = load_bound(load_task({"x": DATA}, streams=True), file_of(tmp_path, model), state=STATES)
     assert task.streams is not None
     artifact = OnnxRuntime().compile(network.to_onnx(), tmp_path, {})
     with OnnxRuntime().open(artifact) as session:
@@ -79,7 +79,7 @@ def test_a_stream_is_run_as_a_loop_over_its_frames(tmp_path: Path, batch: int | 
 def test_single_calls_have_the_states_that_the_original_has_there(tmp_path: Path, batch: int | str):
     model = denoiser(batch, rate=True)
     data = {"x": DATA, "rate": np.full(STREAMS, 8000)}
-    _, task = open_inputs(load_task(data, streams=True), file_of(tmp_path, model), state=STATES)
+    _, task = load_bound(load_task(data, streams=True), file_of(tmp_path, model), state=STATES)
     calls = task.calls
     assert len(task.evaluation) + len(load_task(data).calibration) == STREAMS
     assert len(calls.calibration) > 100
@@ -105,7 +105,7 @@ def test_a_first_value_in_the_data_begins_each_stream(tmp_path: Path):
     model = denoiser()
     first = streams(seed=1)[:, 0]
     data = {"x": DATA, "smooth": first}
-    network, task = open_inputs(load_task(data, streams=True), file_of(tmp_path, model), state=STATES)
+    network, task = load_bound(load_task(data, streams=True), file_of(tmp_path, model), state=STATES)
     artifact = OnnxRuntime().compile(network.to_onnx(), tmp_path, {})
     with OnnxRuntime().open(artifact) as session:
         (found,) = task.streams.over(session).run({"x": DATA[:2], "smooth": first[:2]})
@@ -119,21 +119,21 @@ def test_a_module_is_traced_with_its_states_along_their_own_axes():
     zeros = np.zeros((STREAMS, 1, HIDDEN), np.float32)
     data = {"x": DATA[:, :, None], "h": zeros, "c": zeros, "d": zeros}
     states = {"h": "hn", "c": "cn", "d": "dn"}
-    network, task = open_inputs(load_task(data, streams=True), Recurrent(), state=states)
+    network, task = load_bound(load_task(data, streams=True), Recurrent(), state=states)
     assert [spec.batch_axis for spec in network.inputs] == [0, 1, 1, 1]
     assert task.streams is not None
     assert task.streams.outputs[0].shape == ("batch", "frames", 1, FEATURES)
     with pytest.raises(DataError, match=r"the first value of the state h, c, d.*zeros will do"):
-        open_inputs(load_task({"x": DATA[:, :, None]}, streams=True), Recurrent(), state=states)
+        load_bound(load_task({"x": DATA[:, :, None]}, streams=True), Recurrent(), state=states)
 
 
 def test_a_module_that_begins_by_itself_tells_how_large_its_state_is():
-    network, task = open_inputs(load_task({"x": DATA}, streams=True), Spotter(), state={"cache": "output_1"})
+    network, task = load_bound(load_task({"x": DATA}, streams=True), Spotter(), state={"cache": "output_1"})
     assert [spec.sample_shape for spec in network.inputs] == [(FEATURES,), (FEATURES, 2)]
     batch = next(task.calls.calibration.batches(64))
     assert np.abs(batch.inputs["cache"]).max() > 0
     with pytest.raises(UsageError, match=r"for --state cache=OUTPUT; found 'cash'; .*output"):
-        open_inputs(load_task({"x": DATA}, streams=True), Spotter(), state={"cache": "cash"})
+        load_bound(load_task({"x": DATA}, streams=True), Spotter(), state={"cache": "cash"})
 
 
 def test_an_exported_program_tells_how_large_its_state_is(tmp_path: Path):
@@ -141,7 +141,7 @@ def test_an_exported_program_tells_how_large_its_state_is(tmp_path: Path):
     program = torch.export.export(Spotter().eval(), (torch.zeros(1, FEATURES), zeros))
     torch.export.save(program, tmp_path / "spotter.pt2")
     task = load_task({"x": DATA}, streams=True)
-    network, bound = open_inputs(task, tmp_path / "spotter.pt2", state={"cache": "output_1"})
+    network, bound = load_bound(task, tmp_path / "spotter.pt2", state={"cache": "output_1"})
     assert network.inputs[1].sample_shape == (FEATURES, 2)
     assert next(bound.calls.calibration.batches(1)).inputs["cache"].shape == (1, FEATURES, 2)
 
@@ -167,14 +167,14 @@ def test_what_does_not_fit_is_refused_with_the_way_out(
 ):
     path = file_of(tmp_path, denoiser())
     with pytest.raises(UsageError, match=told):
-        open_inputs(load_task(data, streams=bool(states)), path, state=states or None)
+        load_bound(load_task(data, streams=bool(states)), path, state=states or None)
 
 
 def test_a_state_of_one_stream_and_an_input_of_any_number_are_refused(tmp_path: Path):
     model = denoiser()
     model.graph.input[1].type.tensor_type.shape.dim[1].dim_value = 1
     with pytest.raises(NetworkError, match=r"open in every input, or in none; .*axis of 'h' open"):
-        open_inputs(load_task({"x": DATA}, streams=True), file_of(tmp_path, model), state=STATES)
+        load_bound(load_task({"x": DATA}, streams=True), file_of(tmp_path, model), state=STATES)
 
 
 def test_likely_pairs_have_one_shape_and_names_alike():
@@ -238,7 +238,7 @@ def test_streams_of_several_lengths_and_values_that_are_a_streams_own(tmp_path: 
 
 def test_labels_of_frames_judge_a_network(tmp_path: Path):
     labels = DATA.argmax(-1).astype(np.int64)
-    network, task = open_inputs(
+    network, task = load_bound(
         load_task({"x": DATA, "y": labels}, streams=True), file_of(tmp_path, denoiser()), state=STATES
     )
     assert task.metric.name == "top-1"
@@ -413,7 +413,7 @@ def test_prune_and_distill_train_on_frames_and_keep_the_states(tmp_path: Path):
     pruned = prune(Spotter(), out=tmp_path / "p.pt2", ratio=0.3, seconds=0.05, **how)
     assert [each.accuracy.samples for each in pruned.networks] == 2 * [STREAMS]
     assert pruned.networks[1].parameters < pruned.networks[0].parameters
-    network, _ = open_inputs(load_task({"x": DATA}, streams=True), tmp_path / "p.pt2", state=how["state"])
+    network, _ = load_bound(load_task({"x": DATA}, streams=True), tmp_path / "p.pt2", state=how["state"])
     assert [spec.sample_shape for spec in network.inputs] == [(FEATURES,), (FEATURES, 2)]
     further = {**how, "epochs": 30, "learning_rate": 0.01}
     done = distill(Spotter(), student=Spotter(), out=tmp_path / "d.pt2", **further)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from compress import quantize
-from compress.api.inputs import open_inputs
+from compress.api.inputs import load_bound
 from compress.data.task import load_task
 
 RANDOM = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def test_other_sizes_than_those_of_the_example_run(module, data, unseen, scripte
 
 
 def test_tokens_of_any_length_are_taken():
-    network, task = open_inputs(load_task(batches((7,), (11,), tokens=True)), Tokens().eval())
+    network, task = load_bound(load_task(batches((7,), (11,), tokens=True)), Tokens().eval())
     (name, length) = network.inputs[0].shape
     assert name == "batch"
     assert isinstance(length, str)
@@ -89,7 +89,7 @@ def test_tokens_of_any_length_are_taken():
 
 
 def test_axes_in_which_samples_agree_stay_fixed():
-    network, _ = open_inputs(
+    network, _ = load_bound(
         load_task({"x": RANDOM.standard_normal((20, 3, 8, 8)).astype(np.float32)}), Images().eval()
     )
     assert network.inputs[0].shape == ("batch", 3, 8, 8)
@@ -97,7 +97,7 @@ def test_axes_in_which_samples_agree_stay_fixed():
 
 def test_axes_in_which_no_two_samples_differ_at_once_are_all_opened():
     data = batches((3, 8, 8), (3, 8, 12), (3, 12, 8))
-    network, task = open_inputs(load_task(data), Images().eval())
+    network, task = load_bound(load_task(data), Images().eval())
     assert [isinstance(size, str) for size in network.inputs[0].shape] == [True, False, True, True]
     assert sum(len(batch) for batch in task.evaluation.batches(4)) == len(task.evaluation)
 

@@ -26,7 +26,7 @@ from compress.search.proposals import most_candidates, propose
 from compress.search.run_directory import Candidate, RunDirectory
 from compress.target.target import FurtherBackend, Target, list_targets, load_target
 from tests.graphs import classifier, samples
-from tests.records import profile
+from tests.records import profile, run_key
 
 QUANTIZE = (Step("quantize", {"scope": "all"}),)
 
@@ -82,7 +82,7 @@ class TestWhoCompetes:
 class TestProposals:
     @staticmethod
     def names(target: Target, coverage: dict[str, Any] | None, place: Path) -> list[str]:
-        with RunDirectory(place / "run", {}) as history:
+        with RunDirectory(place / "run", run_key()) as history:
             named = []
             for recipe in propose(target, Limits(), history, backends=("onnxruntime", "openvino")):
                 named.append(recipe.name)
@@ -112,7 +112,7 @@ class TestProposals:
         beyond = Drop(30.0, Interval(29.0, 31.0, 0.9), 0.0)
         steps = (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),)
         accuracy = profile().accuracy
-        with RunDirectory(tmp_path / "run", {}) as history:
+        with RunDirectory(tmp_path / "run", run_key()) as history:
             recovered = replace(profile(), accuracy=replace(accuracy, drop=within))
             history.candidates.append(Candidate(Recipe("int8-recovered", steps), recovered))
             proposed = []
@@ -126,7 +126,7 @@ class TestProposals:
         recipe = Recipe("bf16", backend="openvino", session={"precision": "bf16"})
         options = {"precision": "bf16", "intra_op_threads": 2}
         measured = replace(profile(), backend="openvino", options=options)
-        with RunDirectory(tmp_path / "run", {}) as history:
+        with RunDirectory(tmp_path / "run", run_key()) as history:
             assert tuned_options("openvino", history) is None
             history.candidates.append(Candidate(recipe, measured))
             assert tuned_options("openvino", history) == {"intra_op_threads": 2}
@@ -290,7 +290,7 @@ class TestExecutionProviders:
         self, here: Target, tmp_path: Path
     ) -> None:
         providers = (TENSORRT, XNNPACK)
-        with RunDirectory(tmp_path / "history", {}) as history:
+        with RunDirectory(tmp_path / "history", run_key()) as history:
             proposed = list(propose(here, Limits(), history, providers=providers))
         of_provider = [each for each in proposed if each.session]
         assert [each.name for each in of_provider] == [

@@ -222,7 +222,9 @@ def test_widths_are_chosen_for_the_precision_that_the_recipe_ends_in(steps, back
     fastest = Recipe("fastest", steps, backend=backend)
     history.candidates.append(replace(candidate("fastest", drop=(0.0, 0.0, 0.0), ratio=0.4), recipe=fastest))
     found = history.proposed(trains=True, prunable=True)
-    assert {recipe.steps[0].settings.get("precision", "fp32") for recipe in found.values()} == {precision}
+    assert {recipe.steps[0].settings.get("timing_precision", "fp32") for recipe in found.values()} == {
+        precision
+    }
     # No training of its own: the plain build's steps come first.
     assert found["pruned-0.5x-fastest"].steps == (*found["pruned-0.5x"].steps, *steps)
     load_technique(found["pruned-0.5x"].steps[0])
@@ -241,7 +243,7 @@ def test_without_training_data_pruning_is_limited_to_the_margin() -> None:
     found = Recorded({}).proposed("jetson-orin-nano-super", prunable=True)
     assert list(found) == ["pruned"]
     (step,) = found["pruned"].steps
-    assert step.settings["max_drop"] == Limits().max_drop
+    assert step.settings["untrained_drop"] == Limits().max_drop
     assert step.settings["importance"] == "hessian_diagonal"
     load_technique(step)
 

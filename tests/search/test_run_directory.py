@@ -14,9 +14,9 @@ from compress.onnx_graph.files import save_model, sha256_of
 from compress.recipe import Recipe, Step
 from compress.search.run_directory import Candidate, RunDirectory
 from tests.graphs import classifier
-from tests.records import profile
+from tests.records import profile, run_key
 
-KEY = {"network": "abc", "batches": (1, 32)}
+KEY = run_key()
 RECIPE = Recipe("int8", (Step("quantize", {"method": "mse"}),))
 
 
@@ -100,7 +100,7 @@ def test_nothing_counts_as_measured_without_the_original_it_was_compared_with(
 def test_another_key_starts_anew(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", KEY) as history:
         history.record(measured(history))
-    with RunDirectory(tmp_path / "run", {"network": "def"}) as again:
+    with RunDirectory(tmp_path / "run", run_key(network="def")) as again:
         assert again.kept(RECIPE) is None
         assert not (tmp_path / "run" / "candidates").exists()
 

@@ -18,11 +18,11 @@ from compress.students.family import build, load_family, parameters_of
 from compress.students.judging import ModuleSession
 from compress.students.recommendation import _considered, recommend
 from compress.students.training import StudentTraining
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 from compress.training.teaching import RememberingTeacher
 from tests.digits import Digits, shuffled_digits, trained
 
-BRIEF = TrainingSettings(epochs=4, epoch_samples=960, batch_size=32, learning_rate=3e-2, patience=4)
+BRIEF = TrainingOptions(epochs=4, epoch_samples=960, batch_size=32, learning_rate=3e-2, patience=4)
 
 
 def perceptron(width: float) -> nn.Module:

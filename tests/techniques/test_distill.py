@@ -127,7 +127,7 @@ def test_temperature_and_precision_are_those_of_training(network, pruned, digits
 
     plain = first_loss()
     assert first_loss(temperature=4.0) != pytest.approx(plain, rel=0.1)
-    rounded = first_loss(precision="bfloat16")
+    rounded = first_loss(training_precision="bfloat16")
     assert plain != rounded == pytest.approx(plain, rel=0.2)
 
 

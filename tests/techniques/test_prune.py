@@ -150,7 +150,7 @@ def timed(network: Network, measurements: Path | None, **targets: np.ndarray) ->
 
 def test_a_latency_is_reached_by_widths_that_the_target_is_faster_at(wide, measurements) -> None:
     given = timed(wide, measurements)
-    pruned = Prune(latency=0.6, seconds=100.0).apply(wide, given)
+    pruned = Prune(latency_share=0.6, seconds=100.0).apply(wide, given)
     report = given.reports["prune"]
     told = report["latency"]
     assert told["wanted"] == 0.6
@@ -164,26 +164,28 @@ def test_a_latency_is_reached_by_widths_that_the_target_is_faster_at(wide, measu
     assert report["parameters"][1] == sum(each.numel() for each in pruned.graph.parameters())
     json.dumps(report)
     again = timed(wide, measurements)
-    Prune(latency=0.95, keep_layers=("0",)).apply(wide, again)  # another recipe of the run finds the table
+    Prune(latency_share=0.95, keep_layers=("0",)).apply(
+        wide, again
+    )  # another recipe of the run finds the table
     assert again.reports["prune"]["latency"]["table"]["layers"] == told["table"]["layers"]
     assert again.reports["prune"]["groups"]["0"] == [64, 64]
 
 
 def test_int8_is_timed_in_int8(wide) -> None:
     given = timed(wide, None)
-    Prune(latency=0.95, precision="int8", seconds=100.0).apply(wide, given)
+    Prune(latency_share=0.95, timing_precision="int8", seconds=100.0).apply(wide, given)
     assert given.reports["prune"]["latency"]["table"]["precision"] == "int8"
 
 
 def test_an_absent_target_is_estimated(wide) -> None:
     given = dataclasses.replace(context(wide, {"x": IMAGES}), target=load_target("jetson-orin-nano-super"))
-    Prune(latency=0.98).apply(wide, given)
+    Prune(latency_share=0.98).apply(wide, given)
     assert given.reports["prune"]["latency"]["source"] == "estimated"
 
 
 def test_without_training_only_as_much_goes_as_the_margin_allows(wide, measurements) -> None:
     given = timed(wide, measurements)
-    Prune(max_drop=300.0).apply(wide, given)  # whatever is lost is inside
+    Prune(untrained_drop=300.0).apply(wide, given)  # whatever is lost is inside
     told = given.reports["prune"]
     trials = told["margin"]["trials"]
     assert told["latency"]["wanted"] == min(trial["latency"] for trial in trials)
@@ -197,7 +199,7 @@ def test_where_the_margin_allows_nothing_training_data_is_asked_for(wide, measur
         y = wide.graph(torch.from_numpy(IMAGES)).numpy() + np.float32(1e-5)
     given = timed(wide, measurements, y=y)
     with pytest.raises(RecipeError, match="give --train-data"):
-        Prune(max_drop=1.0).apply(wide, given)
+        Prune(untrained_drop=1.0).apply(wide, given)
 
 
 def test_what_is_hardly_faster_is_refused() -> None:
@@ -208,11 +210,11 @@ def test_what_is_hardly_faster_is_refused() -> None:
     network = load_network(module.eval(), example={"x": IMAGES[:2]})
     # With no time to measure, layers count by their multiply-accumulates: all that may go is 4.5 % of them.
     settings = {"keep_layers": ("0", "1"), "seconds": 1e-9}
-    Prune(latency=0.96, **settings).apply(network, timed(network, None))
+    Prune(latency_share=0.96, **settings).apply(network, timed(network, None))
     with pytest.raises(
         RecipeError, match=r"0\.95 of the latency or less; found 0\.9[67] .*give --train-data"
     ):
-        Prune(max_drop=300.0, **settings).apply(network, timed(network, None))
+        Prune(untrained_drop=300.0, **settings).apply(network, timed(network, None))
 
 
 def test_a_drop_cannot_be_judged_on_no_sample(wide) -> None:
@@ -261,9 +263,9 @@ def test_layers_are_timed_alone_and_only_a_host_of_its_own_is_closed(wide, monke
     own = Closeable(connect(target).backend)
     monkeypatch.setattr("compress.hosts.connect", lambda _: own)
     given = dataclasses.replace(context(wide, {"x": IMAGES}), target=target)
-    Prune(latency=0.98).apply(wide, dataclasses.replace(given, host=own))
+    Prune(latency_share=0.98).apply(wide, dataclasses.replace(given, host=own))
     assert not own.closed
-    Prune(latency=0.98).apply(wide, given)
+    Prune(latency_share=0.98).apply(wide, given)
     assert own.closed
 
 
@@ -323,12 +325,12 @@ def test_a_network_without_batch_norm_is_refused() -> None:
         {"multiple": 0},
         {"samples": 1.5},
         {"keep_layers": "stem"},
-        {"latency": 1.0},
-        {"latency": 0},
-        {"latency": 0.5, "ratio": 0.3},
-        {"latency": 0.5, "max_drop": 1.0},
-        {"max_drop": 0},
-        {"precision": "fp16"},
+        {"latency_share": 1.0},
+        {"latency_share": 0},
+        {"latency_share": 0.5, "ratio": 0.3},
+        {"latency_share": 0.5, "untrained_drop": 1.0},
+        {"untrained_drop": 0},
+        {"timing_precision": "fp16"},
         {"seconds": 0},
     ],
 )

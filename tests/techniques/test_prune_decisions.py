@@ -47,7 +47,7 @@ def context(network: Network, host: type[AbsentHost] = AbsentHost, directory: Pa
     return Context(task, BOARD, host=host(connect(BOARD).backend), threads=1, directory=directory)
 
 
-@pytest.mark.parametrize("settings", [{"max_drop": 50.0}, {"latency": 0.7}, {"ratio": 0.3}])
+@pytest.mark.parametrize("settings", [{"untrained_drop": 50.0}, {"latency_share": 0.7}, {"ratio": 0.3}])
 def test_a_wrong_name_is_told_as_such_before_any_timing(network, settings) -> None:
     with pytest.raises(RecipeError, match=r"the name of a layer to keep; found 'nn'"):
         Prune(keep_layers=("nn",), **settings).apply(network, context(network, NothingTimed))
@@ -64,13 +64,13 @@ def test_too_few_samples_are_told_before_any_timing(network) -> None:
         sample=network.sample,
     )
     with pytest.raises(DataError, match="32 calibration samples or more"):
-        Prune(max_drop=1.0).apply(fixed, context(network, NothingTimed))
+        Prune(untrained_drop=1.0).apply(fixed, context(network, NothingTimed))
 
 
 def test_what_lost_nothing_in_time_is_not_told_as_lost_accuracy(network) -> None:
     keep = ("0", "2")
     with pytest.raises(RecipeError, match=r"found 1\.00 at the fastest.*; keep fewer layers") as told:
-        Prune(max_drop=50.0, importance="magnitude", keep_layers=keep).apply(network, context(network))
+        Prune(untrained_drop=50.0, importance="magnitude", keep_layers=keep).apply(network, context(network))
     assert "--train-data" not in str(told.value)
 
 
@@ -91,17 +91,23 @@ def test_a_latency_without_layers_that_multiply_is_refused() -> None:
     network = load_network(Sums().eval(), example={"tokens": tokens[:2]})
     task = load_task({"tokens": tokens}).bind(network.inputs, network.outputs)
     with pytest.raises(RecipeError, match=r"a network that multiplies.*--ratio"):
-        Prune(latency=0.5, importance="magnitude").apply(network, Context(task, BOARD))
+        Prune(latency_share=0.5, importance="magnitude").apply(network, Context(task, BOARD))
 
 
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"latency": 0.5, "per_layer": True}, "ratio with per_layer; found latency"),
-        ({"max_drop": 1.0, "per_layer": True}, "ratio with per_layer; found max_drop"),
-        ({"latency": 0.5, "multiple": 8}, "ratio with multiple; found latency"),
-        ({"ratio": 0.5, "precision": "int8"}, "latency or max_drop with precision; found ratio"),
-        ({"precision": "int8"}, "latency or max_drop with precision; found neither"),
+        ({"latency_share": 0.5, "per_layer": True}, "ratio with per_layer; found latency_share"),
+        ({"untrained_drop": 1.0, "per_layer": True}, "ratio with per_layer; found untrained_drop"),
+        ({"latency_share": 0.5, "multiple": 8}, "ratio with multiple; found latency_share"),
+        (
+            {"ratio": 0.5, "timing_precision": "int8"},
+            "untrained_drop with timing_precision; found ratio",
+        ),
+        (
+            {"timing_precision": "int8"},
+            "latency_share or untrained_drop with timing_precision; found neither",
+        ),
     ],
 )
 def test_settings_that_mean_nothing_together_are_refused(settings, told) -> None:
@@ -113,16 +119,16 @@ def test_settings_that_fit_are_taken() -> None:
     for settings in (
         {"per_layer": True, "multiple": 8},
         {"ratio": 0.5, "per_layer": True, "multiple": 8},
-        {"latency": 0.5, "precision": "int8"},
-        {"max_drop": 1.0, "precision": "int8"},
+        {"latency_share": 0.5, "timing_precision": "int8"},
+        {"untrained_drop": 1.0, "timing_precision": "int8"},
     ):
         Prune(**settings)
 
 
 def test_what_was_decided_by_times_is_not_timed_again(network, tmp_path) -> None:
     first, again = context(network, directory=tmp_path), context(network, NothingTimed, tmp_path)
-    one = Prune(latency=0.8, importance="magnitude").apply(network, first)
-    other = Prune(latency=0.8, importance="magnitude").apply(network, again)
+    one = Prune(latency_share=0.8, importance="magnitude").apply(network, first)
+    other = Prune(latency_share=0.8, importance="magnitude").apply(network, again)
     assert json.dumps(first.reports) == json.dumps(again.reports)
     for left, right in zip(one.graph.parameters(), other.graph.parameters(), strict=True):
         assert torch.equal(left, right)
@@ -130,9 +136,9 @@ def test_what_was_decided_by_times_is_not_timed_again(network, tmp_path) -> None
 
 @pytest.mark.parametrize("changed", ["settings", "seed", "weights"])
 def test_what_follows_from_something_else_is_decided_anew(network, tmp_path, changed) -> None:
-    Prune(latency=0.8, importance="magnitude").apply(network, context(network, directory=tmp_path))
+    Prune(latency_share=0.8, importance="magnitude").apply(network, context(network, directory=tmp_path))
     again = context(network, NothingTimed, tmp_path)
-    settings, given = {"latency": 0.81 if changed == "settings" else 0.8}, network
+    settings, given = {"latency_share": 0.81 if changed == "settings" else 0.8}, network
     if changed == "seed":
         again = dataclasses.replace(again, seed=1)
     if changed == "weights":
@@ -145,11 +151,11 @@ def test_what_follows_from_something_else_is_decided_anew(network, tmp_path, cha
 
 def test_half_of_the_margin_is_left_for_other_samples(network) -> None:
     whatever = context(network)
-    Prune(max_drop=300.0, importance="magnitude").apply(network, whatever)
+    Prune(untrained_drop=300.0, importance="magnitude").apply(network, whatever)
     lost = whatever.reports["prune"]["margin"]["trials"][-1]["drop"]
     assert lost > 0
     careful = context(network)
-    Prune(max_drop=1.5 * lost, importance="magnitude").apply(network, careful)
+    Prune(untrained_drop=1.5 * lost, importance="magnitude").apply(network, careful)
     told = careful.reports["prune"]
     kept = [
         trial["drop"] for trial in told["margin"]["trials"] if trial["latency"] == told["latency"]["wanted"]

@@ -11,9 +11,9 @@ from compress.data.arrays import ArraySplit
 from compress.training.arithmetic import Arithmetic
 from compress.training.loop import Progress, TrainingReport, train
 from compress.training.losses import Distillation
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 
-SETTINGS = TrainingSettings(epochs=3, batch_size=8, learning_rate=2e-2, average=0.8, precision="bfloat16")
+SETTINGS = TrainingOptions(epochs=3, batch_size=8, learning_rate=2e-2, average=0.8, precision="bfloat16")
 
 
 class Images(nn.Module):

@@ -19,7 +19,7 @@ from compress.training import loop
 from compress.training.loop import train
 from compress.training.losses import Distillation
 from compress.training.processes import Processes, joined
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 
 
 class Tuple(nn.Sequential):
@@ -46,7 +46,7 @@ def trained(seed: int, norm: bool, folder: Path, kill_at: int | None = None) -> 
             os.kill(os.getpid(), 9)
 
     student = network(seed, norm)
-    settings = TrainingSettings(epochs=4, batch_size=15, learning_rate=1e-2)
+    settings = TrainingOptions(epochs=4, batch_size=15, learning_rate=1e-2)
     options = {"inputs": ["x"], "save_to": folder / "training.pt", "save_seconds": 0, "report": report}
     done = train(student, network(0, norm), data(), Distillation(True), settings, **options)
     return student, done.held_out_losses
@@ -169,6 +169,6 @@ def test_processes_that_do_not_answer(monkeypatch):
 
 def test_a_batch_has_to_be_divisible_among_the_processes(monkeypatch):
     monkeypatch.setattr(loop, "joined", lambda: Processes(0, 16))
-    settings = TrainingSettings(batch_size=15)
+    settings = TrainingOptions(batch_size=15)
     with pytest.raises(RecipeError, match="batch_size of at least 16"):
         train(network(1, False), network(0, False), data(), Distillation(True), settings, inputs=["x"])

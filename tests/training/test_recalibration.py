@@ -14,7 +14,7 @@ from compress.training.loop import train
 from compress.training.losses import Distillation
 from compress.training.processes import Processes
 from compress.training.recalibration import has_variances, recalibrate
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 
 
 class Small(nn.Module):
@@ -38,7 +38,7 @@ def images(count: int = 60) -> ArraySplit:
 
 
 def test_a_network_of_fixed_batch_1_trains_norms_that_see_several_positions():
-    settings = TrainingSettings(epochs=3, batch_size=1, learning_rate=1e-2)
+    settings = TrainingOptions(epochs=3, batch_size=1, learning_rate=1e-2)
     student = Small(1)
     report = train(student, Small(0), images(), Distillation(True), settings, inputs=["x"])
     assert report.stopped == "finished"
@@ -47,7 +47,7 @@ def test_a_network_of_fixed_batch_1_trains_norms_that_see_several_positions():
 
 
 def test_norms_that_would_see_a_single_value_are_refused_with_a_way_out():
-    settings, student = TrainingSettings(batch_size=1), Small(1, flat=True)
+    settings, student = TrainingOptions(batch_size=1), Small(1, flat=True)
     with pytest.raises(RecipeError, match=r"batch_size of 1 for 1 processes; .* dynamic"):
         train(student, Small(0), images(), Distillation(True), settings, inputs=["x"])
 
@@ -56,7 +56,7 @@ def test_so_are_those_of_a_process_that_gets_a_single_sample(monkeypatch):
     monkeypatch.setattr(loop, "joined", lambda: Processes(0, 2))
     for exchange in ("all_reduce", "broadcast_object_list"):
         monkeypatch.setattr(f"torch.distributed.{exchange}", lambda *_, **__: None)
-    settings, student = TrainingSettings(batch_size=3), Small(1, batch=-1, flat=True)
+    settings, student = TrainingOptions(batch_size=3), Small(1, batch=-1, flat=True)
     with pytest.raises(RecipeError, match="batch_size of 3 for 2 processes"):
         train(student, Small(0, batch=-1), images(), Distillation(True), settings, inputs=["x"])
 

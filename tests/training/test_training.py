@@ -18,9 +18,9 @@ from compress.training.loop import Progress, TrainingReport, train
 from compress.training.losses import Distillation, are_probabilities
 from compress.training.samples import TrainingSamples
 from compress.training.schedule import cosine
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 
-SETTINGS = TrainingSettings(epochs=3, batch_size=8, learning_rate=1e-2, average=0.9)
+SETTINGS = TrainingOptions(epochs=3, batch_size=8, learning_rate=1e-2, average=0.9)
 
 
 class OneOutput(nn.Module):
@@ -45,7 +45,7 @@ def arrays(count: int) -> dict[str, np.ndarray]:
     return {"x": noise.normal(size=(count, 6)).astype(np.float32), "y": noise.integers(0, 4, count)}
 
 
-def trained(settings: TrainingSettings = SETTINGS, **options) -> tuple[OneOutput, TrainingReport]:
+def trained(settings: TrainingOptions = SETTINGS, **options) -> tuple[OneOutput, TrainingReport]:
     student = OneOutput(1)
     options = {"inputs": ["x"], "seed": 3} | options
     report = train(student, OneOutput(0), samples(), Distillation(True), settings, **options)
@@ -60,7 +60,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 class TestLoop:
     def test_the_student_comes_closer_to_its_teacher_without_labels(self):
         student, teacher = OneOutput(1), OneOutput(0)
-        settings = TrainingSettings(epochs=8, batch_size=16, learning_rate=3e-2, patience=8)
+        settings = TrainingOptions(epochs=8, batch_size=16, learning_rate=3e-2, patience=8)
         data = samples(400, labels=False)
         report = train(student, teacher, data, Distillation(True), settings, inputs=["x"])
         assert report.held_out_losses[report.best_epoch] < 0.3 * report.held_out_losses[0]
@@ -127,14 +127,14 @@ class TestLoop:
         assert steps(y=corrected) == 33
 
     def test_the_weights_of_the_best_epoch_are_kept(self):
-        settings = TrainingSettings(epochs=4, batch_size=8, learning_rate=10.0, patience=4)
+        settings = TrainingOptions(epochs=4, batch_size=8, learning_rate=10.0, patience=4)
         student, teacher = OneOutput(0), OneOutput(0)
         report = train(student, teacher, samples(), Distillation(True), settings, inputs=["x"])
         assert report.best_epoch == 0  # It began perfect.
         assert same(student, OneOutput(0))
 
     def test_training_stops_where_nothing_gets_better(self):
-        settings = TrainingSettings(epochs=50, batch_size=8, learning_rate=1.0, patience=2)
+        settings = TrainingOptions(epochs=50, batch_size=8, learning_rate=1.0, patience=2)
         student, teacher = OneOutput(0), OneOutput(0)
         report = train(student, teacher, samples(), Distillation(True), settings, inputs=["x"])
         assert report.stopped == "no better"
@@ -178,7 +178,7 @@ class TestLoop:
         assert not torch.are_deterministic_algorithms_enabled()
 
     def test_an_epoch_may_be_shorter_than_the_data(self):
-        settings = TrainingSettings(epochs=2, batch_size=8, epoch_samples=24)
+        settings = TrainingOptions(epochs=2, batch_size=8, epoch_samples=24)
         seen: list[Progress] = []
         trained(settings, report=seen.append)
         assert seen[-1].steps == 6

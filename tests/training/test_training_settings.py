@@ -8,7 +8,7 @@ import pytest
 from compress.errors import RecipeError
 from compress.techniques.distill import Distill
 from compress.techniques.qat import Qat
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 
 GIVEN = {
     "epochs": 5,
@@ -39,11 +39,11 @@ GIVEN = {
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
     with pytest.raises(RecipeError, match=next(iter(wrong))):
-        TrainingSettings(**wrong)
+        TrainingOptions(**wrong)
 
 
 @pytest.mark.parametrize("technique", [Distill(precision="bfloat16", **GIVEN), Qat(**GIVEN)])
 def test_every_setting_of_a_technique_arrives(technique):
     precision = {"precision": "bfloat16"} if isinstance(technique, Distill) else {}
-    assert asdict(technique.training(None)) == asdict(TrainingSettings()) | GIVEN | precision
+    assert asdict(technique.training(None)) == asdict(TrainingOptions()) | GIVEN | precision
     assert technique.training(6).batch_size == 6

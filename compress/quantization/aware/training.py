@@ -21,7 +21,7 @@ from compress.quantization.insertion import insert
 from compress.target.target import QuantizationFlavour
 from compress.training.loop import Progress, TrainingReport, train
 from compress.training.losses import Distillation
-from compress.training.settings import TrainingSettings
+from compress.training.settings import TrainingOptions
 
 _FLOAT_TOLERANCE = 1e-3  # of an output's norm: sums in another order
 _INT8_TOLERANCE = 0.1  # where that tips a rounding, an int8 value differs by a step
@@ -33,7 +33,7 @@ def quantize_aware(
     data: Split,
     flavour: QuantizationFlavour,
     settings: Settings,
-    training: TrainingSettings,
+    training: TrainingOptions,
     loss: Distillation,
     *,
     teacher: nn.Module | None = None,

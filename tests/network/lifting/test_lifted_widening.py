@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from compress import quantize
-from compress.api.inputs import open_inputs
+from compress.api.inputs import load_bound
 from compress.data.task import load_task
 from compress.network.lifting.widening import in_half
 from compress.network.network import load_network
@@ -109,6 +109,6 @@ def test_builds_are_judged_against_the_network_as_it_came(dtype: torch.dtype, tm
 
 
 def test_data_in_float32_is_bound_to_a_network_in_float16() -> None:
-    network, task = open_inputs(load_task({"x": RANDOM.standard_normal((60, 3, 8, 8))}), net(torch.float16))
+    network, task = load_bound(load_task({"x": RANDOM.standard_normal((60, 3, 8, 8))}), net(torch.float16))
     assert task.example()["x"].dtype == np.float16
     assert network.half is not None

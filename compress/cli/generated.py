@@ -1,0 +1,207 @@
+"""The flags of a command, made from the options class of its verb: one source for help, default, range and choices."""
+
+from __future__ import annotations
+
+import functools
+import math
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field
+from typing import Any
+
+import click
+
+from compress.core.options import Option, Options, declared_in, option_fields, spec_of
+from compress.errors import UsageError
+
+Command = Callable[..., Any]
+
+#: Turns the values of a flag that may be given several times into the value of the option.
+Reader = Callable[[tuple[str, ...]], Any]
+
+#: Makes a decorator from an option and the heading under which its flag stands.
+Flag = Callable[[Field[Any], str | None], Callable[[Command], Command]]
+
+
+#: The heading of the flags without one of their own; it comes last.
+_REST = "Other options"
+
+
+class GroupedOption(click.Option):
+    """A flag that stands under a heading in the help.
+
+    Args:
+        group: The heading; None for the flags without one.
+        **settings: As :class:`click.Option` takes them.
+    """
+
+    def __init__(self, *arguments: Any, group: str | None = None, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help has its flags under headings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """See :meth:`click.Command.format_options`."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                groups.setdefault(getattr(parameter, "group", None) or _REST, []).append(record)
+        for heading, records in sorted(groups.items(), key=lambda group: group[0] == _REST):
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class Number(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases alone
+    """A number inside the limits of an option; ``nan`` is inside none."""
+
+    def __init__(self, spec: Option, *, whole: bool) -> None:
+        self.name = "integer" if whole else "number"
+        self._spec, self._whole = spec, whole
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        """See :meth:`click.ParamType.convert`."""
+        try:
+            number = int(value) if self._whole else float(value)
+        except ValueError:
+            self.fail(f"'{value}' is no {self.name}", param, ctx)
+        wanted = self._spec.wrong(number) or ("a finite number" if math.isinf(number) else None)
+        if wanted is not None:
+            self.fail(f"{value} is not {wanted}", param, ctx)
+        return number
+
+
+class Duration(Number):
+    """A number of seconds, minutes or hours: ``90``, ``90s``, ``10m``, ``2h``; in seconds."""
+
+    def __init__(self, spec: Option) -> None:
+        super().__init__(spec, whole=False)
+        self.name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """See :meth:`click.ParamType.convert`; in seconds."""
+        text = str(value).strip()
+        unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+        number = super().convert(text if unit is None else text[:-1], param, ctx)
+        return number * (unit or 1.0)
+
+
+def options_of(
+    kind: type[Options], *, special: Mapping[str, Flag] | None = None
+) -> Callable[[Command], Command]:
+    """Give a command a flag for each option of a class; what was given arrives as ``options``, by the options' names.
+
+    Args:
+        kind: The options class of the verb.
+        special: What makes the flags of options that are more than one plain flag, by the option's name: it hands the
+            option's value to the command under that name, None where nothing was given.
+    """
+    others = dict(special or {})
+    fields = list(option_fields(kind))
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def gathered(**parameters: Any) -> Any:
+            for old, new in kind.RENAMED.items():
+                if parameters.pop(_former(old), None) is not None:
+                    raise UsageError(
+                        f"--{new.replace('_', '-')}",
+                        f"--{old}",
+                        "use the new name: the old one meant two things",
+                    )
+            values = {field.name: parameters.pop(field.name) for field in fields}
+            given = {
+                name: value
+                for name, value in values.items()
+                if value is not None and value is not False and value != ()
+            }
+            return command(options=given, **parameters)
+
+        wrapped: Command = gathered
+        for old in kind.RENAMED:
+            wrapped = click.option(f"--{old.replace('_', '-')}", _former(old), hidden=True)(wrapped)
+        for field in reversed(fields):
+            group = declared_in(kind, field.name).TITLE
+            wrapped = (others.get(field.name) or plain_flag)(field, group)(wrapped)
+        return wrapped
+
+    return decorate
+
+
+def repeated(field: Field[Any], group: str | None, read: Reader) -> Callable[[Command], Command]:
+    """A flag that may be given again, for an option whose value is made of all of them.
+
+    Args:
+        field: The option.
+        group: The heading under which it stands in the help.
+        read: Makes the value; it gets an empty tuple where the flag was not given.
+    """
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def with_value(**parameters: Any) -> Any:
+            parameters[field.name] = read(parameters[field.name])
+            return command(**parameters)
+
+        return click.option(
+            *names_of(field),
+            multiple=True,
+            metavar=spec_of(field).metavar,
+            help=help_of(field),
+            cls=GroupedOption,
+            group=group,
+        )(with_value)
+
+    return decorate
+
+
+def plain_flag(field: Field[Any], group: str | None = None) -> Callable[[Command], Command]:
+    """One flag for one option, by its type, choices and limits."""
+    spec, kind = spec_of(field), str(field.type)
+    settings: dict[str, Any] = {
+        "help": help_of(field),
+        "metavar": spec.metavar,
+        "cls": GroupedOption,
+        "group": group,
+    }
+    if kind == "bool":
+        settings |= {"metavar": None, "is_flag": True}
+    elif spec.choices is not None:
+        settings["type"] = click.Choice(spec.choices)
+    elif spec.metavar == "DURATION":
+        settings["type"] = Duration(spec)
+    elif kind.startswith(("int", "float")):
+        settings["type"] = Number(spec, whole=kind.startswith("int"))
+    elif kind.startswith("Sequence"):
+        settings["multiple"] = True
+    return typing.cast(
+        "Callable[[Command], Command]",
+        click.option(*names_of(field), required=field.default is MISSING, **settings),
+    )
+
+
+def names_of(field: Field[Any]) -> tuple[str, str]:
+    """The flag, and the name under which its value arrives."""
+    return spec_of(field).flag or f"--{field.name.replace('_', '-')}", field.name
+
+
+def help_of(field: Field[Any]) -> str:
+    """What an option is, its range where no message tells it better, and its default."""
+    spec, default = spec_of(field), field.default
+    text = spec.help if spec.help.endswith(".") else f"{spec.help}."
+    if "Sequence" in str(field.type) or (spec.metavar or "").startswith(("[OUTPUT=]", "[INPUT=]", "INPUT=")):
+        text += " May be given again."
+    if spec.range_text and "from " not in spec.help:
+        text += f" [{spec.range_text}]"
+    if spec.default_text is not None:
+        text += f" [default: {spec.default_text}]"
+    elif default is not MISSING and default is not None and default is not False and default != ():
+        text += f" [default: {default}]"
+    return text
+
+
+def _former(name: str) -> str:
+    return f"former_{name}"
