@@ -24,8 +24,9 @@ from compress.onnx_graph.files import sha256_of
 from compress.own_directories import MARK, own_directory, remove_own
 from compress.recipe import Recipe
 from compress.record import Profile
+from compress.replacing import replaced_whole
 from compress.sealed_json import sealed_line, unsealed
-from compress.writing import replaced_whole, written_safely
+from compress.writing import written_safely
 
 _LOCK = "lock"
 

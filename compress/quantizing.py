@@ -6,7 +6,6 @@ that was asked for, and says what it cost.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -32,6 +31,7 @@ from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.progress import Reporter
 from compress.recipe import Recipe, Step
 from compress.record import Accuracy
+from compress.replacing import scratch_beside
 from compress.saving import check_writable
 from compress.target import Target, load_target
 from compress.task import MetricChoice, Task, load_task
@@ -188,10 +188,8 @@ def quantize(
     context = Context(task.calls, deployment, seed, original=network)
     compressed = fitted(apply_recipe(chosen, network, context), context)
     reporter.stage("measuring accuracy")
-    with written_safely(path):
-        place = tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent)
-    with place as scratch:
-        return _written(network, compressed, context, task, chosen, path, Path(scratch))
+    with scratch_beside(path) as scratch:
+        return _written(network, compressed, context, task, chosen, path, scratch)
 
 
 def _written(

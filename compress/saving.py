@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from compress.errors import NetworkError, OutputError
 from compress.network import Network
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.metadata import without_metadata
+from compress.replacing import scratch_beside
 from compress.tensors import TensorSpec
 from compress.writing import written_safely
 
@@ -59,8 +59,8 @@ def save_network(network: Network, path: Path) -> None:
     """
     check_writable(path)
     write = _onnx_writer(network) if path.suffix == ".onnx" else _program_writer(network)
-    with written_safely(path), tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent) as scratch:
-        written = Path(scratch) / f"network{path.suffix}"
+    with written_safely(path), scratch_beside(path) as scratch:
+        written = scratch / f"network{path.suffix}"
         write(written)
         written.replace(path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.onnx_graph.external_data import external_files
-from compress.writing import replaced_whole
+from compress.replacing import replaced_whole
 
 if TYPE_CHECKING:
     import onnx

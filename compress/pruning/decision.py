@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
+from compress.replacing import replaced_whole
 from compress.sealed_json import sealed_line, unsealed
 from compress.training.checkpoint import add_tensors
 from compress.training.processes import joined
-from compress.writing import replaced_whole, written_safely
+from compress.writing import written_safely
 
 Decision = TypeVar("Decision")
 

@@ -20,9 +20,10 @@ from compress.hosts.absent import AbsentHost
 from compress.hosts.base import Build
 from compress.pruning.probes import Point, Shape, milliseconds, probe, quantized
 from compress.pruning.staircase import Staircase, points, staircase, widths
+from compress.replacing import replaced_whole
 from compress.sealed_json import sealed_line, unsealed
 from compress.versions import versions
-from compress.writing import replaced_whole, written_safely
+from compress.writing import written_safely
 
 if TYPE_CHECKING:
     import onnx

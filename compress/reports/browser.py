@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from compress.errors import OutputError, UnavailableError
-from compress.writing import replaced_whole
+from compress.replacing import replaced_whole
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _TIMEOUT_S = 120

@@ -5,8 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+from compress.replacing import replaced_whole
 from compress.reports.browser import screenshot
-from compress.writing import replaced_whole, written_safely
+from compress.writing import written_safely
 
 #: Of the plot, px; a browser draws it in the middle of nothing else.
 _PNG_SIZE = (928, 470)

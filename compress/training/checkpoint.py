@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.replacing import replaced_whole
 from compress.training.samples import TrainingSamples
-from compress.writing import replaced_whole, written_safely
+from compress.writing import written_safely
 
 #: Stands between what torch wrote and its hash, at the end of the file, where torch's reader does not mind it.
 _SEAL = b"\nsha256 "
