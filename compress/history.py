@@ -26,6 +26,7 @@ from compress.recipe import Recipe
 from compress.record import Profile
 from compress.replacing import replaced_whole
 from compress.sealed_json import sealed_line, unsealed
+from compress.typed import check_types
 from compress.writing import written_safely
 
 _LOCK = "lock"
@@ -64,8 +65,12 @@ class Candidate:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Candidate:
-        """The inverse of :meth:`to_dict`."""
-        return cls(
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            Exception: KeyError, TypeError or ValueError: it is none, or a value is of another type.
+        """
+        found = cls(
             recipe=Recipe.from_dict(data["recipe"]),
             profile=None if data["profile"] is None else Profile.from_dict(data["profile"]),
             file=data["file"],
@@ -73,6 +78,8 @@ class Candidate:
             reports=data["reports"],
             seconds=data["seconds"],
         )
+        check_types(found)
+        return found
 
 
 class History:

@@ -14,6 +14,7 @@ from compress.errors import BundleError
 from compress.history import Candidate
 from compress.record import Profile
 from compress.reports.timings import aligned
+from compress.schemas.checking import fault_in
 
 _CANDIDATES = "candidates.jsonl"
 
@@ -90,6 +91,9 @@ def read_run(directory: Path) -> Run:
 def _candidates(path: Path, verdicts: dict[str, str]) -> Iterator[Candidate]:
     for line in path.read_text(encoding="utf-8").splitlines():
         data = json.loads(line)
+        fault = None if data["profile"] is None else fault_in(data["profile"], "profile")
+        if fault is not None:
+            raise ValueError(f"a profile with {fault}")
         candidate = Candidate.from_dict({**data, "file": None})
         verdicts[candidate.recipe.name] = str(data["verdict"])
         yield candidate
