@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from compress.core.progress import Reporter
 from compress.core.tensor_spec import fixed_batch
@@ -16,6 +16,7 @@ from compress.data.task import Task
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network.first_call import Opened, first_of_onnx, first_of_torch
 from compress.network.formats.detection import sniff
+from compress.network.formats.first_reading import read_elsewhere
 from compress.network.network import Network, load_network
 from compress.network.preparation import outputs_as_it_came, prepared_faithfully
 from compress.network.sample_axis import judged_examples
@@ -70,7 +71,9 @@ def load_for(
     load = partial(load_network, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
     if _is_onnx(model):
         network = load()
-        network = _as_it_runs(network, first_of_onnx(network, task, state), batch_axis)
+        first = first_of_onnx(network, task, state)
+        read_elsewhere(Path(model), "onnx run", example=first, batch_axis=batch_axis)
+        network = _as_it_runs(network, first, batch_axis)
     elif state:
         network = load(example=first_of_torch(load, task, state, model))
     else:
@@ -130,7 +133,7 @@ def _as_it_runs(
     return network.described_by(as_it_runs(network.to_onnx(), network.inputs, samples, batch_axis))
 
 
-def _is_onnx(model: str | Path | torch.nn.Module) -> bool:
+def _is_onnx(model: str | Path | torch.nn.Module) -> TypeGuard[str | Path]:
     """Whether a file says by itself which of its axes are open."""
     return isinstance(model, str | Path) and sniff(Path(model)).format == "onnx"
 

@@ -6,7 +6,6 @@ that was asked for, and says what it cost.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.core.files import written_safely
 from compress.core.progress import Reporter
+from compress.core.replacing import scratch_beside
 from compress.core.tensor_spec import fixed_batch
 from compress.data.task import MetricChoice, Task, load_task
 from compress.errors import RecipeError
@@ -188,10 +188,8 @@ def quantize(
     context = Context(task.calls, deployment, seed, original=network)
     compressed = fitted(apply_recipe(chosen, network, context), context)
     reporter.stage("measuring accuracy")
-    with written_safely(path):
-        place = tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent)
-    with place as scratch:
-        return _written(network, compressed, context, task, chosen, path, Path(scratch))
+    with scratch_beside(path) as scratch:
+        return _written(network, compressed, context, task, chosen, path, scratch)
 
 
 def _written(

@@ -11,6 +11,7 @@ from compress.cli.options import data_options, network_options, state_option, tr
 from compress.cli.saying import say
 from compress.cli.student_widths import choose_and_print, width_options
 from compress.cli.torchrun import is_first, left_to_the_first
+from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from compress.api.distill import Distilled
 
 
-@click.command()
+@click.command(cls=WaitedFor)
 @click.argument("model", type=click.Path())
 @click.option(
     "--student",

@@ -17,10 +17,11 @@ from compress.cli.options import (
 )
 from compress.cli.saying import say
 from compress.cli.shape_option import shape_option
+from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 
 
-@click.command()
+@click.command(cls=WaitedFor)
 @click.argument("model", type=click.Path())
 @deployment_options
 @host_options

@@ -17,6 +17,7 @@ from compress.cli.options import (
 )
 from compress.cli.saying import say
 from compress.cli.torchrun import is_first, left_to_the_first
+from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _MOST_NOTES = 3
 
 
-@click.command()
+@click.command(cls=WaitedFor)
 @click.argument("model", type=click.Path())
 @deployment_options
 @click.option(

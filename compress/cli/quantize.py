@@ -9,6 +9,7 @@ import click
 
 from compress.cli.options import data_options, deployment_options, network_options, state_option
 from compress.cli.saying import say
+from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 _REASONS = 6
 
 
-@click.command()
+@click.command(cls=WaitedFor)
 @click.argument("model", type=click.Path())
 @deployment_options
 @click.option("--out", type=click.Path(dir_okay=False), help="[default: MODEL.PRECISION.onnx, here]")

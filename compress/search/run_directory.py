@@ -19,9 +19,11 @@ from typing import Any, Self
 
 from compress.backends.base import Artifact
 from compress.core.digests import sealed_line, unsealed
-from compress.core.files import replaced_whole, written_safely
+from compress.core.files import written_safely
 from compress.core.json_text import json_text
 from compress.core.own_directories import MARK, own_directory, remove_own
+from compress.core.replacing import replaced_whole
+from compress.core.typed_records import check_types
 from compress.errors import OutputError
 from compress.onnx_graph.files import sha256_of
 from compress.recipe import Recipe
@@ -63,8 +65,12 @@ class Candidate:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Candidate:
-        """The inverse of :meth:`to_dict`."""
-        return cls(
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            Exception: KeyError, TypeError or ValueError: it is none, or a value is of another type.
+        """
+        found = cls(
             recipe=Recipe.from_dict(data["recipe"]),
             profile=None if data["profile"] is None else Profile.from_dict(data["profile"]),
             file=data["file"],
@@ -72,6 +78,8 @@ class Candidate:
             reports=data["reports"],
             seconds=data["seconds"],
         )
+        check_types(found)
+        return found
 
 
 class History:
