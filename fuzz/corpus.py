@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -327,3 +328,52 @@ def profiles() -> Corpus:
         "profile": json.dumps(with_digest(profile)).encode(),
         "open": json.dumps(profile.to_dict()).encode(),
     }
+
+
+@cache
+def bundles() -> Corpus:
+    """What ``compress optimize`` ships of a small network, zipped; its figures are those of the moment."""
+    import tempfile
+    from pathlib import Path
+
+    import compress
+
+    random = np.random.default_rng(0)
+    data = {"x": random.normal(size=(60, 3, 4, 4)).astype(np.float32), "y": np.arange(60) % 2}
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        place = Path(folder)
+        (place / "net.onnx").write_bytes(onnx_graphs()["layers"])
+        (place / "int8.toml").write_bytes(b'name = "int8"\n[[technique]]\nname = "quantize"\n')
+        result = compress.optimize(
+            place / "net.onnx",
+            data=data,
+            target="cpu",
+            out=place / "build",
+            recipes=[place / "int8.toml"],
+            backends=["onnxruntime"],
+            threads=1,
+            seconds=0.02,
+            max_drop=100,
+        )
+        assert result.bundle is not None
+        files = {
+            path.relative_to(place / "build").as_posix(): path.read_bytes()
+            for path in sorted((place / "build").rglob("*"))
+            if path.is_file()
+        }
+    return {"bundle": zipped(files)}
+
+
+def zipped(files: dict[str, bytes]) -> bytes:
+    """The files of a bundle as one input."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(zipfile.ZipInfo(name), content)
+    return written.getvalue()
+
+
+def unzipped(content: bytes) -> dict[str, bytes]:
+    """The inverse of :func:`zipped`."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}

@@ -233,7 +233,7 @@ def round_of(
         if again:
             return f"measured again: {', '.join(again)}"
     left = {path.name for path in folder.iterdir()} - before - {each.out}
-    if left and sent != "KILL":
+    if left:
         return f"left beside it: {', '.join(sorted(left))}"
     return ""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import random
 import zipfile
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from compress.bundle.bundle import MANIFEST, SUMS
+from fuzz.corpus import unzipped, zipped
 
 #: From the files of a corpus to one that nobody has written.
 Mutation = Callable[[Sequence[bytes], random.Random], bytes]
@@ -135,6 +139,16 @@ def of_json(corpus: Sequence[bytes], chance: random.Random) -> bytes:
     for _ in range(chance.randint(1, 3)):
         whole = _changed(whole, chance)
     return json.dumps(whole).encode()
+
+
+def of_json_lines(corpus: Sequence[bytes], chance: random.Random) -> bytes:
+    """One line of several changed as JSON; at times the lines themselves."""
+    if not chance.randrange(4):
+        return of_text(corpus, chance)
+    lines = chance.choice(corpus).splitlines()
+    at = chance.randrange(len(lines))
+    lines[at] = of_json([lines[at]], chance)
+    return b"\n".join([*lines, b""])
 
 
 def _changed(value: Any, chance: random.Random) -> Any:
@@ -279,3 +293,24 @@ def of_zip_or_bytes(corpus: Sequence[bytes], chance: random.Random) -> bytes:
     """As a zip where the file is one, else its bytes."""
     content = chance.choice(corpus)
     return (of_zip() if content.startswith(b"PK") else of_bytes)([content], chance)
+
+
+def of_bundle(name: str, inner: Mutation) -> Mutation:
+    """One file of a bundle changed; the hashes are those of its files again, so that what is inside is read."""
+
+    def mutation(corpus: Sequence[bytes], chance: random.Random) -> bytes:
+        files = unzipped(chance.choice(corpus))
+        files[name] = inner([files[name]], chance)
+        return zipped(files if name == SUMS else _resealed(files, name))
+
+    return mutation
+
+
+def _resealed(files: dict[str, bytes], changed: str) -> dict[str, bytes]:
+    if changed != MANIFEST:
+        manifest = json.loads(files[MANIFEST])
+        manifest["files"][changed] = hashlib.sha256(files[changed]).hexdigest()
+        files = {**files, MANIFEST: json.dumps(manifest).encode()}
+    names = [line.partition("  ")[2] for line in files[SUMS].decode().splitlines()]
+    lines = [f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in names]
+    return {**files, SUMS: "".join(lines).encode()}

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 
+from compress.errors import CompressError, InternalError
 from fuzz import corpus, mutations
 from fuzz.corpus import Corpus
 from fuzz.mutations import Mutation
@@ -155,6 +158,55 @@ def _history(path: Path) -> None:
     _command("history", _folder(path, {"profile.json": content}))
 
 
+def _loaded(build: Path) -> None:
+    from compress.bundle.bundle import load_bundle
+
+    bundle = load_bundle(build)
+    _ = bundle.network, bundle.states, bundle.kinds
+
+
+def _reported(build: Path) -> None:
+    written = [
+        each for kind in ("html", "markdown", "svg") for each in (f"--{kind}", build.with_suffix(f".{kind}"))
+    ]
+    _command("report", build, *written)
+
+
+def _judged(build: Path) -> None:
+    policy = build.with_suffix(".toml")
+    policy.write_text('checks = ["accuracy", "size"]\n')
+    _command("gate", build, "--baseline", build, "--policy", policy)
+
+
+def _profiled(build: Path) -> None:
+    _command("profile", build, "--seconds", "0.01")
+
+
+def _of_bundle(name: str, inner: Mutation, *uses: Callable[[Path], None]) -> Reader:
+    """A bundle of which one file is damaged, as each command that believes the file reads it."""
+
+    def read(path: Path) -> None:
+        build = path.with_name("build")
+        shutil.rmtree(build, ignore_errors=True)
+        for each, content in corpus.unzipped(path.read_bytes()).items():
+            (build / each).parent.mkdir(parents=True, exist_ok=True)
+            (build / each).write_bytes(content)
+        _loaded(build)
+        refused: Exception | None = None
+        for use in uses:  # where one refuses it, the others read it all the same
+            try:
+                use(build)
+            except InternalError:
+                raise
+            except (CompressError, click.ClickException) as error:
+                refused = error
+        if refused is not None:
+            raise refused
+
+    what = name.partition(".")[0].lower()
+    return Reader(f"bundle-{what}", read, corpus.bundles, mutations.of_bundle(name, inner), ".zip")
+
+
 #: By name.
 READERS: dict[str, Reader] = {
     each.name: each
@@ -177,5 +229,10 @@ READERS: dict[str, Reader] = {
         Reader("policy", _policy, corpus.policies, mutations.of_text, ".toml"),
         Reader("target", _target, corpus.targets, mutations.of_text, ".toml"),
         Reader("history", _history, corpus.profiles, mutations.of_json, ".json"),
+        _of_bundle("manifest.json", mutations.of_json, _reported, _judged, _profiled),
+        _of_bundle("profile.json", mutations.of_json, _reported, _judged, _profiled),
+        _of_bundle("candidates.jsonl", mutations.of_json_lines, _reported),
+        _of_bundle("recipe.toml", mutations.of_text, _reported),
+        _of_bundle("SHA256SUMS", mutations.of_text),
     )
 }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from compress.api.options import InputOptions
 from compress.core.progress import Reporter
@@ -18,6 +18,7 @@ from compress.data.task import CALIBRATION_SAMPLES, Task, load_task
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network.first_call import Opened, first_of_onnx, first_of_torch
 from compress.network.formats.detection import sniff
+from compress.network.formats.first_reading import read_elsewhere
 from compress.network.network import Network, load_network
 from compress.network.preparation import outputs_as_it_came, prepared_faithfully
 from compress.network.sample_axis import judged_examples
@@ -153,7 +154,9 @@ def load_bound(
     load = partial(load_network, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
     if _is_onnx(model):
         network = load()
-        network = _as_it_runs(network, first_of_onnx(network, task, state), batch_axis)
+        first = first_of_onnx(network, task, state)
+        read_elsewhere(Path(model), "onnx run", example=first, batch_axis=batch_axis)
+        network = _as_it_runs(network, first, batch_axis)
     elif state:
         network = load(example=first_of_torch(load, task, state, model))
     else:
@@ -213,7 +216,7 @@ def _as_it_runs(
     return network.described_by(as_it_runs(network.to_onnx(), network.inputs, samples, batch_axis))
 
 
-def _is_onnx(model: str | Path | torch.nn.Module) -> bool:
+def _is_onnx(model: str | Path | torch.nn.Module) -> TypeGuard[str | Path]:
     """Whether a file says by itself which of its axes are open."""
     return isinstance(model, str | Path) and sniff(Path(model)).format == "onnx"
 

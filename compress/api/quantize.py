@@ -6,7 +6,6 @@ that was asked for, and says what it cost.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from compress.backends.onnxruntime import OnnxRuntime
 from compress.core.files import written_safely
 from compress.core.options import takes
 from compress.core.progress import Reporter
+from compress.core.replacing import scratch_beside
 from compress.core.tensor_spec import fixed_batch
 from compress.data.task import Task
 from compress.errors import RecipeError
@@ -137,10 +137,8 @@ def quantize(
     context = Context(task.calls, inputs.target, asked.seed, original=network)
     compressed = legalize(apply_recipe(chosen, network, context), context)
     reporter.stage("measuring accuracy")
-    with written_safely(path):
-        place = tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent)
-    with place as scratch:
-        return _written(network, compressed, context, task, chosen, path, Path(scratch))
+    with scratch_beside(path) as scratch:
+        return _written(network, compressed, context, task, chosen, path, scratch)
 
 
 def _written(

@@ -1,6 +1,7 @@
 """A build is opened and run for the first time in another process: a runtime that crashes takes nothing with it.
 
-One process opens one build after another, so that the runtime is loaded once; after a crash another one takes over.
+One process opens one build after another, so that the runtime is loaded once; after a crash another one takes over. A
+network may loop for ever, or ask for more memory than there is: opening and the one run have limits of both.
 """
 
 from __future__ import annotations
@@ -14,7 +15,18 @@ from typing import Any
 import numpy as np
 
 from compress.backends.base import Artifact
-from compress.core.child_process import EndedError, OtherProcess, kept, read_stored, serve, stored
+from compress.core.child_process import (
+    HEAVY_RUN,
+    EndedError,
+    Limits,
+    OtherProcess,
+    kept,
+    lacks_memory,
+    limits_of_a_run,
+    read_stored,
+    serve,
+    stored,
+)
 from compress.errors import NetworkError
 
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.backends.first_opening import main; main()"
@@ -34,23 +46,37 @@ def open_elsewhere(artifact: Artifact, feeds: Feeds | None = None) -> None:
 
     Raises:
         CompressError: What the back end says about it.
-        NetworkError: The runtime crashed.
+        NetworkError: The runtime crashed, or took more than the limits.
     """
     build = {**asdict(artifact), "path": str(artifact.path.absolute())}
+    limits = limits_of_a_run(artifact.size_bytes, sum(array.nbytes for array in (feeds or {}).values()))
     with _lock, stored(feeds) as path:
+        request = {"build": build, "feeds": None if path is None else str(path)}
         try:
-            answer = _running().ask({"build": build, "feeds": None if path is None else str(path)})
+            answer = _running().ask(request, limits)
         except EndedError as error:
+            if "took more" in str(error):
+                raise _too_much(artifact, str(error), limits) from error
             raise NetworkError(
                 f"a build that {'opens' if path is None else 'runs'} in {artifact.backend}",
                 f"{artifact.path.name}, at which {error}",
                 "try another precision or another back end",
             ) from error
+    if answer == [MemoryError.__name__]:
+        raise _too_much(artifact, "it took more memory", limits)
     if answer is not None:
         kind, wanted, found, todo = answer
         import compress.errors
 
         raise getattr(compress.errors, kind)(wanted, found, todo)
+
+
+def _too_much(artifact: Artifact, how: str, limits: Limits) -> NetworkError:
+    return NetworkError(
+        f"a network that opens and runs once within {limits}",
+        f"{artifact.path.name}, at which {how}",
+        HEAVY_RUN,
+    )
 
 
 def _running() -> OtherProcess:
@@ -73,6 +99,10 @@ def _answer(request: dict[str, Any]) -> list[str] | None:
             feeds = read_stored(request["feeds"])
             if feeds is not None:
                 session.run(feeds)
+    except MemoryError:
+        return [MemoryError.__name__]
     except CompressError as error:
+        if lacks_memory(error):
+            return [MemoryError.__name__]
         return [type(error).__name__, error.wanted, error.found, error.todo]
     return None

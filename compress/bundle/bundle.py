@@ -231,10 +231,11 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         profile = Profile.from_dict(measured)
         recipe = Recipe.from_file(directory / "recipe.toml")
         return Bundle(directory, manifest, profile, recipe)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise BundleError(
             "a bundle written by compress optimize",
-            f"{directory}: {type(error).__name__} {error}",
+            f"{directory}: {type(error).__name__} {reason}",
             "build it again",
         ) from error
 

@@ -11,10 +11,11 @@ import click
 from compress.cli.options import data_options, host_options, state_option
 from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
+from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 
 
-@click.command()
+@click.command(cls=WaitedFor)
 @click.argument("candidate", type=click.Path())
 @click.option(
     "--baseline",
@@ -84,11 +85,6 @@ def gate(
     \b
     Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 back end not available, 5 internal.
     """
-    from compress.cli.process import waited_for
-
-    if _runs_users_code(data, metric) and (answered := waited_for()) is not None:
-        return answered
-
     from contextlib import suppress
     from dataclasses import replace
 
@@ -180,13 +176,6 @@ def gate(
     codes = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
     undecided = {"pass": 0, "fail": 1, "inconclusive": 3}[on_inconclusive]
     return undecided if verdict is Verdict.INCONCLUSIVE else codes[verdict]
-
-
-def _runs_users_code(data: str | None, metric: str | dict[str, str] | None) -> bool:
-    from compress.core.object_references import is_reference
-
-    metrics = metric.values() if isinstance(metric, dict) else (metric,)
-    return any(given is not None and is_reference(given) for given in (data, *metrics))
 
 
 def _report(table: str, suite: str, markdown: str | None, junit: str | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from compress.cli.waiting import WaitedFor
 from compress.core.options import Option, Options, declared_in, option_fields, spec_of
 from compress.errors import UsageError
 
@@ -40,8 +41,8 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-class GroupedCommand(click.Command):
-    """A command whose help has its flags under headings."""
+class GroupedCommand(WaitedFor):
+    """The command of a verb: its help has its flags under headings, and it may run code of the user."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """See :meth:`click.Command.format_options`."""

@@ -10,6 +10,7 @@ import click
 from compress.cli.model_argument import InputShape, OpenedModel, given_shapes, input_option, open_model
 from compress.cli.options import network_options
 from compress.cli.stdout import kept_for_the_result
+from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from compress.profiling.roofline import Estimate
 
 
-@click.command()
+@click.command(cls=WaitedFor)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", help="Estimate the time of each layer there, and what bounds it.")
 @click.option("--batch", type=click.IntRange(1), help="Samples that run together. [default: 1]")

@@ -11,6 +11,7 @@ from compress.cli.model_argument import InputShape, given_shapes, input_option, 
 from compress.cli.options import network_options
 from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
+from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from compress.target.target import Target
 
 
-@click.command()
+@click.command(cls=WaitedFor)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--target", required=True, help="A name from `compress targets`, or a TOML file.")
 @click.option("--backend", help="Another back end of the target than its own, as `openvino`.")

@@ -1,8 +1,8 @@
 """The process that runs one command: where its result goes, and with what it ends.
 
 Code of the user runs in it, and native runtimes do: either may print at any time, also while Python ends, and may end
-the process. So standard output is the result's alone, through a descriptor of its own, and a gate that runs code of the
-user is waited for by another process, which believes no exit status, only an answer.
+the process. So standard output is the result's alone, through a descriptor of its own, and a command that runs code of
+the user is waited for by another process, which believes no exit status, only an answer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
 
 from compress.errors import OutputError
 
@@ -22,6 +21,8 @@ _STDOUT = 1
 
 #: Passed on to the process that does the work.
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+#: Of prctl(2): the signal that comes when the parent dies.
+_PR_SET_PDEATHSIG = 1
 
 _alone = False
 _own: int | None = None
@@ -111,21 +112,20 @@ def waited_for() -> int | None:
         if stream is not None:
             stream.flush()
     reading, writing = os.pipe()
+    waiting = os.getpid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, nothing can be waited for
+    heard = {number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {*heard, signal.SIGCHLD})
     worker = os.fork()
     if worker == 0:
+        _end_with(waiting)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(reading)
         _answer_to = writing
         return None
     os.close(writing)
-
-    def pass_on(number: int, _: FrameType | None) -> None:
-        os.kill(worker, number)
-
-    heard = [number for number in _PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, pass_on) for number in heard}
-    _, status = os.waitpid(worker, 0)
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    status = _wait(worker, {*heard, signal.SIGCHLD})
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     os.set_blocking(reading, False)  # processes that it left behind may hold the other end
     try:
         answered = os.read(reading, 1)
@@ -133,6 +133,35 @@ def waited_for() -> int | None:
         answered = b""
     os.close(reading)
     return answered[0] if answered else _unanswered(status)
+
+
+def _wait(worker: int, heard: set[signal.Signals]) -> int:
+    """Pass on the signals that come, until the worker has ended; how it did.
+
+    A terminal's own, as Ctrl-C sends them, reach the worker without that, and would come twice.
+    """
+    while True:
+        ended, status = os.waitpid(worker, os.WNOHANG)
+        if ended:
+            return status
+        if hasattr(signal, "sigwaitinfo"):
+            told = signal.sigwaitinfo(heard)
+            number, by_a_process = told.si_signo, told.si_code <= 0
+        else:
+            number, by_a_process = int(signal.sigwait(heard)), True
+        if number != signal.SIGCHLD and by_a_process:
+            os.kill(worker, number)
+
+
+def _end_with(waiting: int) -> None:
+    """Let the system end this process where the one that waits for it is killed: nobody would be told what it finds."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != waiting:
+        os._exit(1)
 
 
 def answer(code: int) -> None:
@@ -154,7 +183,7 @@ def _unanswered(status: int) -> int:
     else:
         found = f"that the process ended before, with {os.waitstatus_to_exitcode(status)}"
     sys.stderr.write(
-        f"error: wanted a verdict; found {found}; look for what ends the process (os._exit) in the code of --data or "
-        "--metric\n"
+        f"error: wanted a result; found {found}; look for what ends the process (os._exit, a crash) in the code that "
+        "was given\n"
     )
     return 2

@@ -13,6 +13,7 @@ from compress.cli.model_argument import InputShape, input_option
 from compress.cli.options import data_options, host_options, state_option
 from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
+from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 from compress.core.options import Option
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from compress.data.evaluation import MeasuredSamples
 
 
-@click.command()
+@click.command(cls=WaitedFor)
 @click.argument("artifact", type=click.Path())
 @click.option(
     "--target", default="cpu", show_default=True, help="Session options and batch sizes follow from it."

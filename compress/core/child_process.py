@@ -30,7 +30,14 @@ if TYPE_CHECKING:
 
 #: A request may wait so many times its processor time for a processor, and so many seconds more.
 _WAITS, _AT_LEAST_S = 10, 60.0
-
+#: Of a first run: seconds of each processor, and those that a byte of the network and of a sample add. A slow processor
+#: does 1e10 operations in a second; convolutions over large images do 1e5 for each byte of an image.
+_RUN_S, _RUN_S_OF_BYTE, _RUN_S_OF_GIVEN = 30.0, 1e-6, 2e-5
+_UNKNOWN_MEMORY = 64 << 30
+#: What to do where a first run takes more.
+HEAVY_RUN = (
+    "give smaller samples; or take out of it what does not end, as a Loop whose count follows from its input"
+)
 
 _kept: dict[str, OtherProcess] = {}
 
@@ -42,10 +49,40 @@ class Limits:
     Attributes:
         seconds: Of processor time, so that a busy machine changes nothing.
         memory: Bytes beyond what the process holds when the request comes.
+        threads: That may take so long each.
     """
 
     seconds: float
     memory: int
+    threads: int = 1
+
+    def __str__(self) -> str:
+        each = f" on each of {self.threads} processors" if self.threads > 1 else ""
+        return f"{self.seconds:.0f} s{each} and {self.memory / 2**30:.1f} GiB"
+
+
+def limits_of_a_run(size: int, given: int) -> Limits:
+    """What a network may take to be opened and run for the first time: far more than any that ends.
+
+    Args:
+        size: Bytes of its file.
+        given: Bytes of what it is run on.
+
+    Returns:
+        Half a minute of every processor, more for what it holds and is given, and three quarters of the machine's
+        memory.
+    """
+    seconds = _RUN_S + _RUN_S_OF_BYTE * size + _RUN_S_OF_GIVEN * given
+    try:
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        memory = _UNKNOWN_MEMORY
+    return Limits(seconds, memory * 3 // 4, os.cpu_count() or 1)
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error's words are those of native code that there is too little memory for."""
+    return any(words in str(error) for words in ("allocate memory", "bad allocation", "bad_alloc"))
 
 
 class EndedError(Exception):
@@ -103,7 +140,8 @@ class OtherProcess:
         code = self.process.wait()
         self.close()
         if code == -signal.SIGXCPU and limits is not None:
-            raise EndedError(f"it took more than {limits.seconds:.0f} s of processor time")
+            seconds = limits.seconds * limits.threads
+            raise EndedError(f"it took more than {seconds:.0f} s of processor time")
         how = f"crashed with {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         raise EndedError(f"it {how}")
 
@@ -197,7 +235,7 @@ def _take(limits: Mapping[str, float] | None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    until = math.ceil(used.ru_utime + used.ru_stime + limits["seconds"])
+    until = math.ceil(used.ru_utime + used.ru_stime + limits["seconds"] * limits["threads"])
     resource.setrlimit(resource.RLIMIT_CPU, (_within(until, processor), processor))
     resource.setrlimit(resource.RLIMIT_DATA, (_within(_held() + int(limits["memory"]), memory), memory))
 

@@ -177,6 +177,12 @@ class LocalHost(Host):
                 self._peaks_mb[_identity(build.artifact)] = worker.peak_memory_mb
         return self._peaks_mb[_identity(build.artifact)]
 
+    def noise(self, artifact: Artifact, target: Target) -> Feeds:
+        """What a build is fed at the first batch size where there is no data."""
+        with self.open(artifact, target) as session:
+            (feeds,) = self._feeds(Build(artifact, session), None, target, first=True).values()
+        return feeds
+
     def _feeds_of(self, artifact: Artifact, task: Task | None, target: Target) -> dict[int, Feeds]:
         with self.open(artifact, target) as session:
             return self._feeds(Build(artifact, session), task, target)

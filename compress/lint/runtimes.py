@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from compress.lint.findings import Finding, Subject
+from compress.lint.openvino_reading import refusal
 
 #: How the runtimes name a node in their messages.
 _NODE = re.compile(r"name '([^']+)'|In Node, \(\"([^\"]+)\"")
@@ -32,7 +33,7 @@ def onnxruntime_opens(subject: Subject) -> Iterator[Finding]:
     try:
         onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except (Fail, InvalidArgument, InvalidGraph, NotImplemented) as error:
-        yield _refused(f"ONNX Runtime {onnxruntime.__version__}", error)
+        yield _refused(f"ONNX Runtime {onnxruntime.__version__}", " ".join(str(error).split()))
 
 
 def openvino_reads(subject: Subject) -> Iterator[Finding]:
@@ -45,14 +46,12 @@ def openvino_reads(subject: Subject) -> Iterator[Finding]:
         return
     if subject.graph.model.ByteSize() > _LARGEST_BYTES:
         return
-    try:
-        openvino.Core().read_model(subject.graph.model.SerializeToString(), b"")
-    except RuntimeError as error:
-        yield _refused(f"OpenVINO {openvino.__version__.partition('-')[0]}", error)
+    reason = refusal(subject.graph.model)
+    if reason is not None:
+        yield _refused(f"OpenVINO {openvino.__version__.partition('-')[0]}", reason)
 
 
-def _refused(runtime: str, error: Exception) -> Finding:
-    reason = " ".join(str(error).split())
+def _refused(runtime: str, reason: str) -> Finding:
     node = _NODE.search(reason)
     return Finding(
         "runtime",

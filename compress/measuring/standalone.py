@@ -98,7 +98,9 @@ def profile_artifact(
     if threads is not None:
         artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
     open_elsewhere(artifact)
-    if task is not None:
+    if task is None:
+        open_elsewhere(artifact, machine.noise(artifact, deployment))
+    else:
         with load_backend(artifact.backend).open(artifact) as session:
             try_elsewhere(artifact, session, task, state or states)
             task = bound_to(task, session, artifact.path, kinds, state or states)

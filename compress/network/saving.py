@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.core.files import written_safely
+from compress.core.replacing import scratch_beside
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import NetworkError, OutputError
 from compress.network.network import Network
@@ -59,8 +59,8 @@ def save_network(network: Network, path: Path) -> None:
     """
     check_writable(path)
     write = _onnx_writer(network) if path.suffix == ".onnx" else _program_writer(network)
-    with written_safely(path), tempfile.TemporaryDirectory(prefix=".compress-", dir=path.parent) as scratch:
-        written = Path(scratch) / f"network{path.suffix}"
+    with written_safely(path), scratch_beside(path) as scratch:
+        written = scratch / f"network{path.suffix}"
         write(written)
         written.replace(path)
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.core.files import replaced_whole
+from compress.core.replacing import replaced_whole
 from compress.onnx_graph.external_data import external_files
 
 if TYPE_CHECKING:

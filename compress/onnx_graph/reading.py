@@ -16,6 +16,7 @@ import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
 
+from compress.core.child_process import lacks_memory
 from compress.errors import NetworkError
 from compress.onnx_graph.axes import open_negative_axes
 from compress.onnx_graph.graph import Graph, graphs, tensors_read
@@ -138,7 +139,7 @@ def _hunger() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if any(words in str(error) for words in ("allocate memory", "bad allocation", "bad_alloc")):
+        if lacks_memory(error):
             raise MemoryError from error
         raise
 

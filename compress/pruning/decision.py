@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import fx
 
 from compress.core.digests import content_as_written, line_with_digest
-from compress.core.files import replaced_whole, written_safely
+from compress.core.files import written_safely
+from compress.core.replacing import replaced_whole
 from compress.training.checkpoint import add_tensors
 from compress.training.processes import joined
 

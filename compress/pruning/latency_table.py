@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.core.digests import content_as_written, line_with_digest
-from compress.core.files import replaced_whole, written_safely
+from compress.core.files import written_safely
+from compress.core.replacing import replaced_whole
 from compress.core.versions import versions
 from compress.hosts.absent import AbsentHost
 from compress.hosts.base import Build

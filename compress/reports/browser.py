@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from compress.core.files import replaced_whole
+from compress.core.replacing import replaced_whole
 from compress.errors import OutputError, UnavailableError
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

@@ -5,13 +5,39 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from compress.core.typed_records import check_types
 from compress.reports.layers import share_bar
 from compress.reports.markup import Child, Markup, join, tag
 from compress.reports.run import Run
 from compress.reports.tables import MISSING, Cell, definitions, details, pairs, table
 from compress.search.run_directory import Candidate
+
+
+@dataclass(frozen=True)
+class _Quantized:
+    """What is shown of the report of the technique ``quantize``."""
+
+    int8_nodes: tuple[str, ...] = ()
+    float_nodes: Mapping[str, str] = field(default_factory=dict)
+    flavour: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    samples: int = 0
+
+    @classmethod
+    def read(cls, report: object) -> _Quantized | None:
+        """The report; None where it has another form, as a bundle that was changed may."""
+        if not isinstance(report, Mapping):
+            return None
+        found = cls(**{each.name: report[each.name] for each in fields(cls) if each.name in report})
+        try:
+            check_types(found)
+        except (TypeError, ValueError):
+            return None
+        return found if all(len(ends) == 2 for ends in found.ranges.values()) else None
 
 
 def quantization(run: Run) -> Markup:
@@ -64,12 +90,10 @@ def _reports(entry: Candidate) -> Markup:
     parts: list[Child] = []
     counted = ""
     for technique, report in entry.reports.items():
-        if technique == "quantize" and isinstance(report, dict):
-            counted = (
-                f"{len(report.get('int8_nodes', ()))} nodes in int8, "
-                f"{len(report.get('float_nodes', ()))} left in float"
-            )
-            parts.append(_quantize(report))
+        quantized = _Quantized.read(report) if technique == "quantize" else None
+        if quantized is not None:
+            counted = f"{len(quantized.int8_nodes)} nodes in int8, {len(quantized.float_nodes)} left in float"
+            parts.append(_quantize(quantized))
         else:
             parts.append(tag("h4", technique))
             parts.append(
@@ -85,26 +109,26 @@ def _without_layers(report: object) -> object:
     return report
 
 
-def _quantize(report: Mapping[str, Any]) -> Markup:
-    ranges = report.get("ranges", {})
+def _quantize(report: _Quantized) -> Markup:
+    ranges = report.ranges
     rows = [[reason, Cell(len(nodes), len(nodes)), ", ".join(nodes)] for reason, nodes in _by_reason(report)]
-    flavour = report.get("flavour", {})
+    flavour = report.flavour
     form = "symmetric" if flavour.get("symmetric") else "affine"
     weights = "per channel" if flavour.get("per_channel") else "per tensor"
-    settings = {key: value for key, value in report.get("settings", {}).items() if value not in ([], ())}
+    settings = {key: value for key, value in report.settings.items() if value not in ([], ())}
     parts: list[Child] = [
         definitions(
             [
                 ("settings", pairs(settings)),
                 ("activations", f"{flavour.get('activation', 'int8')}, {form}"),
                 ("weights", f"{flavour.get('weight', 'int8')}, {weights}"),
-                ("calibration", f"{report.get('samples', 0)} samples, {len(ranges)} activation ranges"),
+                ("calibration", f"{report.samples} samples, {len(ranges)} activation ranges"),
             ]
         )
     ]
     if rows:
         parts.append(table("Nodes left in float, by reason", ["reason", "nodes", "names"], rows))
-    names = ", ".join(map(str, report.get("int8_nodes", ())))
+    names = ", ".join(map(str, report.int8_nodes))
     parts.append(details("Nodes in int8", tag("p", names or "none", class_="names")))
     found = [
         [name, Cell(f"{low:.4g}", low), Cell(f"{high:.4g}", high)] for name, (low, high) in ranges.items()
@@ -115,8 +139,8 @@ def _quantize(report: Mapping[str, Any]) -> Markup:
     return join(parts)
 
 
-def _by_reason(report: Mapping[str, Any]) -> Iterable[tuple[str, list[str]]]:
+def _by_reason(report: _Quantized) -> Iterable[tuple[str, list[str]]]:
     reasons: dict[str, list[str]] = defaultdict(list)
-    for node, reason in report.get("float_nodes", {}).items():
+    for node, reason in report.float_nodes.items():
         reasons[str(reason)].append(str(node))
     return sorted(reasons.items(), key=lambda entry: -len(entry[1]))

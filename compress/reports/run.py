@@ -11,6 +11,7 @@ from typing import Any
 from compress.bundle.bundle import load_bundle
 from compress.errors import BundleError
 from compress.records.profile import Profile
+from compress.records.schemas.checking import fault_in
 from compress.reports.timings import aligned
 from compress.search.decision import Choice, pareto_front
 from compress.search.run_directory import Candidate
@@ -90,6 +91,9 @@ def read_run(directory: Path) -> Run:
 def _candidates(path: Path, verdicts: dict[str, str]) -> Iterator[Candidate]:
     for line in path.read_text(encoding="utf-8").splitlines():
         data = json.loads(line)
+        fault = None if data["profile"] is None else fault_in(data["profile"], "profile")
+        if fault is not None:
+            raise ValueError(f"a profile with {fault}")
         candidate = Candidate.from_dict({**data, "file": None})
         verdicts[candidate.recipe.name] = str(data["verdict"])
         yield candidate

@@ -5,7 +5,8 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from compress.core.files import replaced_whole, written_safely
+from compress.core.files import written_safely
+from compress.core.replacing import replaced_whole
 from compress.reports.browser import screenshot
 
 #: Of the plot, px; a browser draws it in the middle of nothing else.

@@ -18,9 +18,11 @@ from typing import Any, Self
 
 from compress.backends.base import Artifact
 from compress.core.digests import content_as_written, line_with_digest
-from compress.core.files import replaced_whole, written_safely
+from compress.core.files import written_safely
 from compress.core.json_text import json_text
 from compress.core.own_directories import LOCK, MARK, locked, remove_own
+from compress.core.replacing import replaced_whole
+from compress.core.typed_records import check_types
 from compress.onnx_graph.files import sha256_of
 from compress.recipe import Recipe
 from compress.records.profile import Profile
@@ -60,8 +62,12 @@ class Candidate:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Candidate:
-        """The inverse of :meth:`to_dict`."""
-        return cls(
+        """The inverse of :meth:`to_dict`.
+
+        Raises:
+            Exception: KeyError, TypeError or ValueError: it is none, or a value is of another type.
+        """
+        found = cls(
             recipe=Recipe.from_dict(data["recipe"]),
             profile=None if data["profile"] is None else Profile.from_dict(data["profile"]),
             file=data["file"],
@@ -69,6 +75,8 @@ class Candidate:
             reports=data["reports"],
             seconds=data["seconds"],
         )
+        check_types(found)
+        return found
 
 
 class RunDirectory:

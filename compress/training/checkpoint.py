@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from compress.core.files import replaced_whole, written_safely
+from compress.core.files import written_safely
+from compress.core.replacing import replaced_whole
 from compress.training.samples import TrainingSamples
 
 #: Stands between what torch wrote and its hash, at the end of the file, where torch's reader does not mind it.

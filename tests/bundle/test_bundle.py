@@ -109,6 +109,17 @@ def test_damaged_bundle_is_told(tmp_path: Path, damage: object) -> None:
         load_bundle(path)
 
 
+@pytest.mark.parametrize("name", ["x" * 5000, "\0", "\ud800"])
+def test_a_name_that_no_disk_takes_is_told(tmp_path: Path, name: str) -> None:
+    path = written(tmp_path)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"][name] = "0" * 64
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    resealed(path)
+    with pytest.raises(BundleError):
+        load_bundle(path)
+
+
 def test_manifest_cannot_point_outside_the_bundle(tmp_path: Path) -> None:
     path = written(tmp_path)
     manifest = json.loads((path / "manifest.json").read_text())

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +48,19 @@ def vanishes_later():
 def score_leaves(outputs, targets): sys.exit(0)
 def score_vanishes(outputs, targets): os._exit(0)
 
+def waits():
+    import signal, time
+    def interrupted(*_):
+        os.write(descriptor, b"interrupted\\n")
+    signal.signal(signal.SIGINT, interrupted)
+    descriptor = os.open("told.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.write(descriptor, b"%d\\n" % os.getpid())
+    end = time.monotonic() + 60
+    while time.monotonic() < end and not os.path.exists("enough"):
+        time.sleep(0.05)
+    sys.exit(0)
+
+def network_vanishes(): os._exit(0)
 def network():
     import torch
     class Leaves(torch.nn.Linear):
@@ -144,6 +161,108 @@ def test_every_command_ends_with_2(place: Path, arguments: tuple[str, ...]) -> N
     assert done.returncode == 2
     assert "SystemExit(0)" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("optimize", "net.onnx", "--data", "ends:vanishes"),
+        ("optimize", "net.onnx", "--data", "rows.npz", "--train-data", "ends:vanishes"),
+        ("optimize", "net.onnx", "--data", "rows.npz", "--metric", "ends:score_vanishes"),
+        ("quantize", "net.onnx", "--data", "ends:vanishes", "--out", "vanished.onnx"),
+        ("profile", "net.onnx", "--data", "ends:vanishes"),
+        ("profile", "net.onnx", "--data", "rows.npz", "--metric", "scores=ends:score_vanishes"),
+        ("prune", "net.onnx", "--data", "ends:vanishes", "--ratio", "0.5", "--out", "vanished.onnx"),
+        (
+            "distill",
+            "net.onnx",
+            "--train-data",
+            "ends:vanishes",
+            "--data",
+            "rows.npz",
+            "--student",
+            "net.onnx",
+        ),
+        ("inspect", "weights.pt", "--shape", "input=1x4", "--factory", "ends:network_vanishes"),
+        (
+            "lint",
+            "weights.pt",
+            "--target",
+            "cpu",
+            "--shape",
+            "input=1x4",
+            "--factory",
+            "ends:network_vanishes",
+        ),
+    ],
+)
+def test_a_process_that_vanishes_is_no_success(place: Path, arguments: tuple[str, ...]) -> None:
+    done = compress(place, *arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: wanted a result; found that the process ended before, with 0;"
+    )
+
+
+def _waiting(place: Path) -> int:
+    """The process in which code of the user waits."""
+    told, end = place / "told.txt", time.monotonic() + 60
+    while not (told.exists() and told.read_text().endswith("\n")):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return int(told.read_text().split()[0])
+
+
+def _ended(process: int) -> bool:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="asks Linux for it")
+def test_where_the_process_that_waits_is_killed_the_other_ends(place: Path) -> None:
+    (place / "told.txt").unlink(missing_ok=True)
+    command = [sys.executable, "-P", "-m", "compress", "profile", "net.onnx", "--data", "ends:waits"]
+    with subprocess.Popen(command, cwd=place, stderr=subprocess.DEVNULL) as running:
+        worker = _waiting(place)
+        assert worker != running.pid
+        running.kill()
+        assert _ended(worker)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="asks who sent a signal")
+def test_a_terminals_interrupt_comes_once_and_a_processs_too(place: Path) -> None:
+    (place / "told.txt").unlink(missing_ok=True)
+    (place / "enough").unlink(missing_ok=True)
+    command = [sys.executable, "-P", "-m", "compress", "profile", "net.onnx", "--data", "ends:waits"]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(place)
+        os.execv(command[0], command)
+    _waiting(place)
+    os.write(terminal, b"\x03")
+    _told(place, 1)
+    time.sleep(1)  # a signal that comes while one waits is one with it
+    os.kill(process, signal.SIGINT)
+    _told(place, 2)
+    (place / "enough").touch()
+    _, status = os.waitpid(process, 0)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(status) == 2
+    assert (place / "told.txt").read_text().count("interrupted") == 2
+
+
+def _told(place: Path, times: int) -> None:
+    end = time.monotonic() + 30
+    while (place / "told.txt").read_text().count("interrupted") < times:
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def test_what_code_prints_never_reaches_the_result(place: Path) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import random
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from compress.core.child_process import Limits
+from fuzz import corpus, mutations
+from fuzz.__main__ import fuzz
 from fuzz.campaign import Found, run
 from fuzz.readers import READERS
 from tests.fuzz import planted
@@ -60,3 +66,27 @@ def test_what_is_planted_is_found_and_kept(name: str, kind: str, told: str, tmp_
 def test_the_same_seed_gives_the_same_inputs(tmp_path: Path) -> None:
     kept = [sorted(_planted("_fails", tmp_path / at, most=1).crashes.values())[0].name for at in ("a", "b")]
     assert kept[0] == kept[1]
+
+
+def test_readers_run_side_by_side_and_are_told_in_order(tmp_path: Path) -> None:
+    arguments = ["recipe", "policy", "target", "--inputs", "4", "--seconds", "100", "--processes", "2"]
+    done = CliRunner().invoke(fuzz, [*arguments, "--keep", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert [line.split()[:2] for line in done.output.splitlines()[1:]] == [
+        ["recipe", "4"],
+        ["policy", "4"],
+        ["target", "4"],
+    ]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "profile.json", "candidates.jsonl", "recipe.toml"])
+def test_a_damaged_file_of_a_bundle_has_its_own_hash(name: str) -> None:
+    """So that what is inside is read, and not refused for its sha256 alone."""
+    mutation = mutations.of_bundle(name, lambda corpus, chance: corpus[0] + b"\n")
+    (whole,) = corpus.bundles().values()
+    before, after = corpus.unzipped(whole), corpus.unzipped(mutation([whole], random.Random(0)))
+    assert after[name] == before[name] + b"\n"
+    sums = dict(line.split("  ")[::-1] for line in after["SHA256SUMS"].decode().splitlines())
+    assert all(hashlib.sha256(after[each]).hexdigest() == sha256 for each, sha256 in sums.items())
+    recorded = json.loads(after["manifest.json"])["files"]
+    assert name == "manifest.json" or recorded[name] == sums[name]

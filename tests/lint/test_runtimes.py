@@ -8,7 +8,7 @@ from dataclasses import replace
 import onnx
 import pytest
 
-from compress.lint import lint
+from compress.lint import lint, openvino_reading
 from compress.target.target import load_target
 from tests.rewriting import graph
 
@@ -43,3 +43,25 @@ def test_openvino_is_asked_where_it_is_installed() -> None:
     (finding,) = lint(model, target)
     assert (finding.rule, finding.severity) == ("runtime", "error")
     assert finding.source.startswith("OpenVINO")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "told"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "it crashed with SIGSEGV"),
+        ("exec('while True: pass')", "it took more than 1 s of processor time"),
+    ],
+)
+def test_openvino_that_crashes_or_goes_on_for_ever_is_a_finding(
+    runtime: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    stand_in = (
+        "import os, signal, sys; sys.path.append(sys.argv[1]); from compress.core.child_process import serve; "
+        f"serve(lambda request: {runtime} if request else None)"
+    )
+    monkeypatch.setattr(openvino_reading, "_CHILD", stand_in)
+    monkeypatch.setattr(openvino_reading, "_SECONDS", 0.5)
+    (finding,) = lint(graph("y = Relu(x)", 17), load_target("cpu").for_backend("openvino"))
+    assert (finding.rule, finding.severity) == ("runtime", "error")
+    assert told in finding.message

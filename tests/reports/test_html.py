@@ -304,6 +304,32 @@ def test_candidates_that_tell_nothing_are_refused(tmp_path: Path, content: bytes
         render(build)
 
 
+@pytest.mark.parametrize(
+    ("key", "value"), [("seconds", [1.0]), ("seconds", float("nan")), ("reports", []), ("rejected", 3)]
+)
+def test_candidates_with_values_of_other_types_are_refused(tmp_path: Path, key: str, value: object) -> None:
+    build = written(tmp_path)
+    first, *others = (build / "candidates.jsonl").read_text().splitlines()
+    content = "\n".join([json.dumps({**json.loads(first), key: value}), *others]).encode()
+    (build / "candidates.jsonl").write_bytes(content)
+    manifest = json.loads((build / "manifest.json").read_text())
+    manifest["files"]["candidates.jsonl"] = hashlib.sha256(content).hexdigest()
+    (build / "manifest.json").write_text(json.dumps(manifest))
+    resealed(build)
+    with pytest.raises(BundleError, match=f"'{key}'"):
+        render(build)
+
+
+@pytest.mark.parametrize(
+    "report", [True, {"int8_nodes": True}, {"float_nodes": 3}, {"ranges": {"x": [1.0]}}, {"flavour": []}]
+)
+def test_a_technique_s_report_of_another_form_is_shown_as_it_is(tmp_path: Path, report: object) -> None:
+    first, *others = candidates()
+    page = render(written(tmp_path, [replace(first, reports={"quantize": report}), *others]))
+    told = html.escape(json.dumps(report, indent=1), quote=False)
+    assert told in page or told.replace('"', "&quot;") in page
+
+
 def test_a_bundle_without_candidates_is_refused(tmp_path: Path) -> None:
     build = written(tmp_path)
     manifest = json.loads((build / "manifest.json").read_text())

@@ -11,7 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from compress.core.child_process import EndedError, Limits, OtherProcess, kept, stored
+from compress.core.child_process import (
+    HEAVY_RUN,
+    EndedError,
+    Limits,
+    OtherProcess,
+    kept,
+    limits_of_a_run,
+    stored,
+)
 from compress.errors import NetworkError
 
 if TYPE_CHECKING:
@@ -19,8 +27,9 @@ if TYPE_CHECKING:
 
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.network.formats.reading_child import main; main()"
 
-#: What is read: an ONNX file that is to run here, one that is looked at alone, or one of torch's.
-Kind = Literal["onnx", "onnx graph", "pt2", "torchscript"]
+#: What is read: an ONNX file that is to run here, one that is run on samples, one that is looked at alone, or one of
+#: torch's.
+Kind = Literal["onnx", "onnx run", "onnx graph", "pt2", "torchscript"]
 
 #: What reading may take for the smallest file.
 _SECONDS: dict[Kind, float] = {"onnx": 10, "onnx graph": 10, "pt2": 15, "torchscript": 6}
@@ -41,12 +50,12 @@ _lock = threading.Lock()
 def read_elsewhere(
     path: Path, kind: Kind, *, example: Example | None = None, batch_axis: Mapping[str, int] | None = None
 ) -> None:
-    """Read a file in another process, and run torch's once.
+    """Read a file in another process; torch's, and ONNX where a run is asked for, are run there, too.
 
     Args:
         path: The file; nothing in it is trusted.
         kind: What it is, and what for.
-        example: Samples that a network of torch's is run on; None for what the file brings.
+        example: Samples that a network is run on; None for what the file brings, which ONNX does not.
         batch_axis: See :func:`compress.network.network.load_network`.
 
     Raises:
@@ -59,10 +68,7 @@ def read_elsewhere(
         _check_name(path)
     feeds = _named(example)
     size, given = size_of(path), sum(array.nbytes for array in (feeds or {}).values())
-    limits = Limits(
-        _SECONDS[kind] + _SECONDS_OF_BYTE * (size + given),
-        _MEMORY + _MEMORY_OF_BYTE * size + _MEMORY_OF_EXAMPLE * given,
-    )
+    limits = limits_of_a_run(size, given) if kind == "onnx run" else _limits(kind, size, given)
     with _lock, stored(feeds) as place:
         request = {
             "path": str(path.absolute()),
@@ -79,11 +85,18 @@ def read_elsewhere(
             raise _refused(path, kind, str(error), limits) from error
     if answer is not None:
         if answer[0] == MemoryError.__name__:
-            raise _refused(path, kind, "it took more", limits)
+            raise _refused(path, kind, "it took more memory", limits)
         kind_of_error, wanted, found, todo = answer
         import compress.errors
 
         raise getattr(compress.errors, kind_of_error)(wanted, found, todo)
+
+
+def _limits(kind: Kind, size: int, given: int) -> Limits:
+    return Limits(
+        _SECONDS[kind] + _SECONDS_OF_BYTE * (size + given),
+        _MEMORY + _MEMORY_OF_BYTE * size + _MEMORY_OF_EXAMPLE * given,
+    )
 
 
 def _check_name(path: Path) -> None:
@@ -97,8 +110,12 @@ def _check_name(path: Path) -> None:
 
 
 def _refused(path: Path, kind: Kind, how: str, limits: Limits) -> NetworkError:
+    if kind == "onnx run":
+        return NetworkError(
+            f"a network of which a run ends within {limits}", f"{path}, at which {how}", HEAVY_RUN
+        )
     return NetworkError(
-        f"a file that is read within {limits.seconds:.0f} s and {limits.memory / 2**30:.1f} GiB",
+        f"a file that is read within {limits}",
         f"{path}, at which {how}",
         f"save or export the network again: this file is damaged, or made to do that{_TOO_LARGE.get(kind, '')}",
     )

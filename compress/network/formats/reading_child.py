@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 #: What reading takes, and which is imported before.
 _MODULES: dict[Kind, tuple[str, ...]] = {
     "onnx": ("compress.network.formats.onnx_file", "onnxruntime"),
+    "onnx run": ("compress.network.formats.onnx_first_run", "onnxruntime"),
     "onnx graph": ("compress.onnx_graph.shapes", "onnxruntime"),
     "pt2": ("compress.network.formats.pt2",),
     "torchscript": ("compress.network.formats.torchscript",),
@@ -76,6 +77,10 @@ def _read(request: Mapping[str, Any]) -> None:
             from compress.network.formats.onnx_file import check_runs
 
             check_runs(path)
+        case "onnx run":
+            from compress.network.formats.onnx_first_run import run_first
+
+            run_first(path, feeds or {}, axes)
         case "onnx graph":
             from compress.onnx_graph.reading import check_looked_at
 

@@ -95,3 +95,27 @@ def test_a_changed_file_and_an_engine_that_cannot_be_read_are_told(tmp_path: Pat
     done = board.run(build, "selfcheck.sh")
     assert done.returncode == 1
     assert done.stdout == "fail: recipe.toml: FAILED; copy the bundle again\n"
+
+
+def test_no_name_steers_a_terminal(tmp_path: Path) -> None:
+    board, build = Board(tmp_path / "board", "10.3"), bundle(tmp_path, "tensorrt")
+    (build / "\x1b[31mred").write_text("")
+    with (build / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{'0' * 64}  \x1b[31mred\n")
+    done = board.run(build, "selfcheck.sh")
+    assert done.returncode == 1
+    assert done.stdout == "fail: ?[31mred: FAILED; copy the bundle again\n"
+
+
+def test_no_name_of_an_output_steers_a_terminal(tmp_path: Path) -> None:
+    model = classifier()
+    output = model.graph.output[0]
+    for node in model.graph.node:
+        node.output[:] = ["\x1b[2J\\n" if name == output.name else name for name in node.output]
+    output.name = "\x1b[2J\\n"
+    board, build = Board(tmp_path / "board", "10.3"), bundle(tmp_path, "tensorrt", model)
+    board.run(build, "build.sh")
+    done = board.run(build, "selfcheck.sh")
+    assert "?[2J" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr
+    assert len(done.stdout.splitlines()) == 1

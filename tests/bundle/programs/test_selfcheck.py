@@ -87,6 +87,16 @@ def test_program_prints_the_outputs_of_the_sample(backend: str, tmp_path: Path) 
     np.testing.assert_allclose(found, wanted, atol=1e-5)
 
 
+def test_program_prints_no_name_that_steers_a_terminal(backend: str, tmp_path: Path) -> None:
+    model = classifier()
+    output = model.graph.output[0]
+    for node in model.graph.node:
+        node.output[:] = ["\x1b[2J" if name == output.name else name for name in node.output]
+    output.name = "\x1b[2J"
+    told = run(bundle(tmp_path, backend, model), "run.py").stdout
+    assert told.startswith("?[2J float32 (1, 4)")
+
+
 @pytest.mark.parametrize("options", [{"spinning": False, "arena": False}, {"qdq_fusion": False}])
 def test_session_options_are_those_of_the_build(tmp_path: Path, options: dict[str, bool]) -> None:
     build = bundle(tmp_path, "onnxruntime", **options)

@@ -1,0 +1,46 @@
+"""The first runs of an ONNX file on samples: what follows from them may loop for ever, or take all memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.core.child_process import lacks_memory
+from compress.core.tensor_spec import fixed_batch
+from compress.data.binding import matched
+from compress.network.formats.onnx_file import read_specs
+from compress.network.onnx_interface import as_it_runs
+from compress.onnx_graph.reading import read_model
+from compress.onnx_graph.sessions import open_session
+
+
+def run_first(
+    path: Path, samples: Mapping[str, np.ndarray[Any, Any]], told: Mapping[str, int] | None = None
+) -> None:
+    """Do with a file what loading it will do, for those who want to know whether that ends.
+
+    Where it does not run on these samples, nothing is told: whoever binds the data to it says what does not fit.
+
+    Args:
+        path: The file, which was read before.
+        samples: At least one of each input, ``(n, …)``.
+        told: See :func:`compress.network.onnx_interface.as_it_runs`.
+
+    Raises:
+        CompressError: What loading it will say.
+        MemoryError: There is not enough memory for a run.
+    """
+    model = read_model(path)
+    inputs, _ = read_specs(model)
+    given = matched(samples, inputs)
+    size = fixed_batch(inputs) or 1
+    batch = {name: array[np.arange(size) % len(array)] for name, array in given.items()}
+    try:
+        open_session(model, optimized=False).run(None, batch)
+    except Exception as error:
+        if lacks_memory(error):
+            raise MemoryError from error
+    as_it_runs(model, inputs, given, told)
