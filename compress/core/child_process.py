@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -40,6 +41,8 @@ HEAVY_RUN = (
 )
 
 _kept: dict[str, OtherProcess] = {}
+#: Seconds between two looks for the process that asks.
+_LOOKS_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,7 @@ def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
     Args:
         answer: From the request to what JSON holds.
     """
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # runtimes print what they like
     for line in sys.stdin:
@@ -210,6 +214,17 @@ def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
         _take(None)
         answers.write(json.dumps(told) + "\n")
         answers.flush()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when the one that asks is gone, also in the middle of an answer that takes for ever.
+
+    Args:
+        parent: The process that asks.
+    """
+    while os.getppid() == parent:
+        time.sleep(_LOOKS_S)
+    os._exit(1)
 
 
 def _answers(pipe: int, seconds: float) -> bool:

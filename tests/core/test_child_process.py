@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +60,28 @@ def test_more_memory_than_allowed_is_not_given_and_the_limit_is_of_one_request()
     child = kept(_CHILD)
     assert child.ask({"what": "memory"}, Limits(20, 1 << 28)) == "no memory"
     assert child.ask({"what": "memory"}) == 1 << 30
+
+
+def test_it_ends_when_who_asks_is_killed_in_the_middle_of_an_answer(tmp_path: Path) -> None:
+    code = f"""
+import sys
+from pathlib import Path
+from compress.core.child_process import OtherProcess
+child = OtherProcess({_CHILD!r})
+child.ask({{"what": "here"}})
+Path(sys.argv[1]).write_text(str(child.process.pid))
+child.ask({{"what": "loop"}})
+"""
+    asking = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "pid")])
+    until = time.monotonic() + 120
+    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+        assert asking.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    child = int((tmp_path / "pid").read_text())
+    os.kill(child, 0)  # it is there
+    asking.kill()
+    asking.wait()
+    while Path(f"/proc/{child}").exists() and "Z" not in Path(f"/proc/{child}/stat").read_text().split()[2]:
+        assert time.monotonic() < until
+        time.sleep(0.05)
