@@ -117,7 +117,8 @@ from compress.errors import CompressError
 from compress.hosts.lock import Lock
 from compress.hosts.shell import LocalShell
 try:
-    with Lock(LocalShell(), {path!r}, wait_seconds={wait}, on_wait=lambda who: print("waits for", who, flush=True)).held():
+    tell = lambda who: print("waits for", who, flush=True)
+    with Lock(LocalShell(), {path!r}, wait_seconds={wait}, on_wait=tell).held():
         print("held", flush=True)
         {then}
 except CompressError as error:
