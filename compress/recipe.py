@@ -21,12 +21,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from compress.core.toml_schema import read_toml
 from compress.errors import RecipeError
+
+Kind = Literal["original", "pruned", "int8", "float8", "cast", "other"]
+
+#: What a recipe is that begins with a technique; those of no other technique are "other".
+_KINDS: Mapping[str, Kind] = {
+    "prune": "pruned",
+    "quantize": "int8",
+    "quantize_mixed": "int8",
+    "qat": "int8",
+    "float8": "float8",
+    "cast": "cast",
+}
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,11 @@ class Recipe:
         steps = [[step.technique, step.settings] for step in self.steps]
         done: list[Any] = [steps, self.backend, self.session] if self.backend or self.session else steps
         return hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def kind(self) -> Kind:
+        """What the recipe is, told from its first technique and not from its name; "original" without any."""
+        return _KINDS.get(self.steps[0].technique, "other") if self.steps else "original"
 
     @property
     def computes_the_same(self) -> bool:

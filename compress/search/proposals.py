@@ -136,7 +136,7 @@ def _kept_elsewhere(backend: str, limits: Limits, run: RunDirectory) -> Iterator
     for entry in run.candidates:
         recipe = entry.recipe
         if (
-            recipe.name.startswith("int8")
+            recipe.kind == "int8"
             and recipe.backend is None
             and recipe.steps not in tried
             and _keeps_accuracy(run, limits, recipe)
@@ -271,7 +271,7 @@ def _int8_gains(run: RunDirectory, limits: Limits) -> bool:
     Other ranges and roundings of int8 run the same operators, and take the same time.
     """
     best = lowest_ratio(run.candidates, limits)
-    int8 = [entry for entry in run.candidates if entry.recipe.name.startswith("int8")]
+    int8 = [entry for entry in run.candidates if entry.recipe.kind == "int8"]
     profiles = [entry.profile for entry in int8 if entry.profile is not None]
     ratios = [judged_latency(profile, limits.objective).ratio for profile in profiles]
     return any(ratio is None or ratio < (1 if best is None else best) for ratio in ratios) or not int8
@@ -280,7 +280,7 @@ def _int8_gains(run: RunDirectory, limits: Limits) -> bool:
 def _keeps_accuracy(run: RunDirectory, limits: Limits, recipe: Recipe | None = None) -> bool:
     """Whether an int8 build, or this one, was measured inside the margin."""
     return any(
-        (entry.recipe.name.startswith("int8") if recipe is None else entry.recipe == recipe)
+        (entry.recipe.kind == "int8" if recipe is None else entry.recipe == recipe)
         and entry.profile is not None
         and entry.profile.accuracy is not None
         and inside_margin(entry.profile.accuracy.drop, limits.max_drop)

@@ -82,3 +82,20 @@ def test_unknown_setting_gets_the_nearest_name() -> None:
 def test_wrong_value_of_a_setting_is_refused_before_anything_runs() -> None:
     with pytest.raises(RecipeError, match="abacus"):
         load_technique(Step("quantize", {"method": "abacus"}))
+
+
+@pytest.mark.parametrize(
+    ("techniques", "kind"),
+    [
+        ((), "original"),
+        (("quantize",), "int8"),
+        (("quantize_mixed", "cast"), "int8"),
+        (("qat",), "int8"),
+        (("prune", "quantize"), "pruned"),
+        (("cast",), "cast"),
+        (("float8", "cast"), "float8"),
+        (("weight_only",), "other"),
+    ],
+)
+def test_what_a_recipe_is_follows_from_what_it_does(techniques: tuple[str, ...], kind: str) -> None:
+    assert Recipe("my own name", tuple(Step(name) for name in techniques)).kind == kind
