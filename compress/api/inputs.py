@@ -12,9 +12,11 @@ from compress.api.options import InputOptions
 from compress.core.progress import Reporter
 from compress.core.tensor_spec import fixed_batch
 from compress.data.binding import matched
+from compress.data.plausibility import doubts
 from compress.data.sizes import Asked, input_ranges, resized
 from compress.data.split import Array
 from compress.data.task import CALIBRATION_SAMPLES, Task, load_task
+from compress.errors import DataError
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network.first_call import Opened, first_of_onnx, first_of_torch
 from compress.network.formats.detection import sniff
@@ -39,11 +41,13 @@ class Inputs:
         network: The user's network, as it was given.
         task: The data and the metric, bound to the network's inputs and outputs.
         target: The device that the network is built for.
+        doubts: What speaks against the network on this data, a sentence each; see :mod:`compress.data.plausibility`.
     """
 
     network: Network
     task: Task
     target: Target
+    doubts: tuple[str, ...] = ()
 
 
 def open_inputs(
@@ -92,7 +96,16 @@ def open_inputs(
         state=options.state,
         reporter=reporter,
     )
-    return Inputs(network, task, deployment)
+    found = doubts(lambda feeds: outputs_as_it_came(network, feeds), task, network.inputs, network.outputs)
+    if found and options.strict:
+        raise DataError(
+            "an original that does on the data what it was trained for (--strict)",
+            "; ".join(found),
+            "correct the data, or leave --strict out",
+        )
+    for each in found:
+        reporter.note(f"warning: {each}")
+    return Inputs(network, task, deployment, tuple(f"warning: {each}" for each in found))
 
 
 def sized_target(inputs: Inputs, asked: Asked | None) -> Target:

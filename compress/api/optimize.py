@@ -119,7 +119,7 @@ def optimize(
     with host, RunDirectory(beside(out, ".partial"), attempts.key()) as run:
         plan = SearchPlan(network, task, target, host, limits, recipes, rivals, run, asked.time_budget, start)
         plan.begin(asked.seconds, reporter)
-        noted = (*state_notes(task), *plan.notes)
+        noted = (*inputs.doubts, *state_notes(task), *plan.notes)
         best = BestSoFar(out, run, network, task, target, host, limits, _told(asked), noted, reporter)
         for recipe in plan.proposals():
             candidate = attempts.recorded(recipe, run, retry_failed=asked.retry_failed)

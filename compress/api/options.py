@@ -55,6 +55,11 @@ class DataOptions(Options):
         default_text="as compress-data.toml in the folder says, else unchanged pixels divided by 255",
     )
     seed: int = option("Seed of every random choice", 0, low=0)
+    strict: bool = option(
+        "End with an error where the original itself is right by chance alone on the data, or where another order of "
+        "its classes or another preparation of its images explains its outputs far better; else a warning tells it",
+        False,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,6 +353,7 @@ class DataKeywords(TypedDict, total=False):
     metric: MetricChoice
     image_options: Mapping[str, Any] | None
     seed: int
+    strict: bool
 
 
 class LoadKeywords(TypedDict, total=False):

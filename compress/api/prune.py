@@ -146,7 +146,7 @@ def prune(
             times = _latency(network, smaller, asked.timing_precision, host, target, task, asked.threads)
             save_network(smaller, path)
             remove_own(kept)
-            warnings = () if recovery is not None else _untrained(networks[-1])
+            warnings = (*inputs.doubts, *(() if recovery is not None else _untrained(networks[-1])))
             done = PruneResult(
                 path, sha256_of(path), recipe, target.name, networks, times, context.reports, warnings
             )

@@ -138,7 +138,7 @@ def quantize(
     compressed = legalize(apply_recipe(chosen, network, context), context)
     reporter.stage("measuring accuracy")
     with scratch_beside(path) as scratch:
-        return _written(network, compressed, context, task, chosen, path, scratch)
+        return _written(network, compressed, context, task, chosen, path, scratch, inputs.doubts)
 
 
 def _written(
@@ -149,6 +149,7 @@ def _written(
     recipe: Recipe,
     path: Path,
     scratch: Path,
+    doubts: tuple[str, ...],
 ) -> QuantizeResult:
     """Write both networks beside the result, measure them, and move the result to its place."""
     backend = OnnxRuntime()
@@ -185,7 +186,7 @@ def _written(
         original=accuracies[0],
         accuracy=accuracies[1],
         agreement=accuracies[2],
-        notes=judging_notes(task.metrics, task.kinds),
+        notes=(*doubts, *judging_notes(task.metrics, task.kinds)),
         refused=() if context.target.here else refusals(onnx.load(written), context.target),
     )
     with written_safely(path):

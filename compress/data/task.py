@@ -16,7 +16,7 @@ from compress.data import Batch, DetectionOptions, ImageOptions, Split, open_dat
 from compress.data.binding import bind_split
 from compress.data.images import ImageFiles
 from compress.data.opening import follow_reference
-from compress.data.split import Array
+from compress.data.split import READ_SIZE, Array
 from compress.data.splitting import MIN_EVALUATION, choose_rows, rows_shared, split_rows
 from compress.errors import DataError, MetricError
 from compress.metrics import Metric, load_metric
@@ -401,6 +401,12 @@ def _metric_for(
     targets = next(evaluation.batches(1)).targets
     if metric is None and any(isinstance(each, Metric) for each in by_output.values()):
         metric = "agreement"  # the targets are those of the outputs that a metric is named for
+    if metric in (None, "mean-error") and not streams and _one_hot(evaluation):
+        raise MetricError(
+            "class labels, one integer a sample",
+            f"y: one-hot rows of {0 if targets is None else targets.shape[1]} classes",
+            "save class numbers: y.argmax(1)",
+        )
     if metric is None:
         metric = _default_metric(evaluation, targets, streams)
     chosen = load_metric(metric, detections)
@@ -421,6 +427,17 @@ def _metric_for(
         )
         raise MetricError(f"class labels for {chosen.name}, one integer a sample", found, todo)
     return chosen
+
+
+def _one_hot(split: Split) -> bool:
+    """Whether every target is a row with a single 1 among zeros."""
+    for batch in split.batches(READ_SIZE):
+        targets = batch.targets
+        if targets is None or targets.dtype == object or targets.ndim != 2 or targets.shape[1] < 2:
+            return False
+        if not (np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all()):
+            return False
+    return True
 
 
 def _check_labels(split: Split, scores: TensorSpec, role: str) -> None:

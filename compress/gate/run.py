@@ -24,6 +24,7 @@ from compress.gate.latency import (
     judge_p99,
     judge_recorded_latencies,
 )
+from compress.gate.original import check_original
 from compress.gate.outcomes import Paired, Rows, distinct_rows, recorded_outcomes, run_outcomes
 from compress.gate.own_sample import sample_differs
 from compress.gate.place import Here, Place, Round
@@ -83,7 +84,8 @@ def gate(
     Raises:
         BundleError: One of the two is damaged, they are builds of different networks, or recorded outcomes are of
             different data or metrics.
-        DataError: There is no evaluation sample, or ``groups`` has another length.
+        DataError: There is no evaluation sample, ``groups`` has another length, or the baseline is right by chance
+            alone on the data.
         NetworkError: One of the two does not run, or its runtime crashes; it says which.
         UnavailableError: A back end is not installed here, or the host does not answer.
         UsageError: A target or ``keep_on_host`` without a host, or a host without a target of TensorRT.
@@ -115,6 +117,7 @@ def gate(
                 if their_session is not None:
                     place.try_out(theirs, their_session, task, states)
             task = _bound(task, ours, theirs, our_session, their_session, states)
+            check_original(their_session or our_session, task)
         checks = _Run(place, ours, theirs, our_session, their_session, task, groups, policy).checks()
         for doubt in place.doubts():
             on_note(doubt)
