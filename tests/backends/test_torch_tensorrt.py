@@ -281,8 +281,8 @@ class TestPartition:
 
     def test_lint_refuses_a_quantized_network(self) -> None:
         (finding,) = lint(quantized(), load_target("h100").for_backend("torch-tensorrt"))
-        assert finding.severity == "error"
-        assert "back end tensorrt" in finding.fix
+        assert (finding.severity, finding.rule) == ("error", "not-supported")
+        assert "back end tensorrt reads them" in finding.message
 
 
 class TestWhereItIsMissing:
