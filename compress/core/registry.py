@@ -67,8 +67,8 @@ class Registry(Generic[T]):
     Args:
         kind: What is registered, as a singular noun, for messages: ``technique``.
         group: Entry point group in which other distributions register theirs: ``compress.techniques``.
-        built_in: Name → ``module:attribute`` of what compress brings, in the order in which names are listed. A function
-            that gives this mapping where it takes work to know.
+        built_in: Name → ``module:attribute`` of what compress brings, in the order in which names are listed; or a
+            function that gives this mapping, where it takes work to know.
         wanted: What an object of this kind is, as a noun phrase, for messages.
         check: Says what is wrong with an object.
         error: Raised for a name that cannot be used.
@@ -111,7 +111,7 @@ class Registry(Generic[T]):
     def added(self) -> list[Entry]:
         """What other distributions registered, by name."""
         return sorted(
-            (self._entry(point) for point in _installed().select(group=self.group)),
+            (self._entry(point) for point in _installed(self.group)),
             key=lambda entry: (entry.name, entry.origin, entry.reference),
         )
 
@@ -184,9 +184,9 @@ class Registry(Generic[T]):
                 entry.built_in
             ):  # a defect of ours, or a package of ours that is broken: told with all it has to tell
                 raise
-            reason = f"{type(cause).__name__}: {cause}"
+            failure = f"{entry.reference}, which fails while it is imported ({type(cause).__name__}: {cause})"
             raise self._error(
-                wanted, f"{entry.reference}, which fails while it is imported ({reason})", todo
+                wanted, failure, todo
             ) from cause
         if problem is not None:
             raise self._error(f"{wanted} to be {self._wanted}", problem, todo)
@@ -206,7 +206,7 @@ def subclass_of(base: str, *, named: bool = False) -> Check:
         if not (isinstance(found, type) and isinstance(wanted, type) and issubclass(found, wanted)):
             return _what(found)
         if inspect.isabstract(found):
-            return f"{found.__name__} without {', '.join(sorted(found.__abstractmethods__))}"
+            return f"{found.__name__} without {', '.join(_missing(found))}"
         own = getattr(found, "name", None)
         if named and own != name:
             return f"{found.__name__} with the name {own!r}"
@@ -230,6 +230,11 @@ def function(name: str, found: object) -> str | None:
     return None if callable(found) and not isinstance(found, type) else _what(found)
 
 
+def _missing(found: type) -> list[str]:
+    """Abstract methods that a class leaves open."""
+    return sorted(getattr(found, "__abstractmethods__", ()))
+
+
 def _what(found: object) -> str:
     return f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
 
@@ -242,14 +247,14 @@ def _imported(reference: str) -> object:
     return found
 
 
-def _installed() -> EntryPoints:
-    return _entry_points(tuple(sys.path))
+def _installed(group: str) -> EntryPoints:
+    return _entry_points(group, tuple(sys.path))
 
 
-@lru_cache(maxsize=8)
-def _entry_points(path: Iterable[str]) -> EntryPoints:
-    """Entry points of everything on a module search path, read once: it takes a file for each distribution."""
-    return entry_points()
+@lru_cache(maxsize=64)
+def _entry_points(group: str, path: Iterable[str]) -> EntryPoints:
+    """Entry points of a group on a module search path, read once: it takes a file for each distribution."""
+    return entry_points(group=group)
 
 
 @lru_cache(maxsize=1)

@@ -1,8 +1,8 @@
 """Readers of data on disk: each knows its kind by what a file or folder holds, never by a name's ending.
 
-A reader of another distribution is a :class:`DataReader` subclass under the entry point group ``compress.readers``. It is
-asked after the readers that look for something certain, and before the two that take whatever is left: JSON as COCO's,
-a folder as one of images.
+A reader of another distribution is a :class:`DataReader` subclass under the entry point group ``compress.readers``. It
+is asked after the readers that look for something certain, and before the two that take whatever is left: JSON as
+COCO's, a folder as one of images.
 """
 
 from __future__ import annotations

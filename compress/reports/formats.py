@@ -71,7 +71,9 @@ def write_report(name: str, run: Run, path: Path) -> None:
         except Exception as error:
             if entry.built_in or isinstance(error, CompressError):
                 raise
-            raise _failed(name, entry.origin, entry.distribution, f"{type(error).__name__}: {error}") from error
+            raise _failed(
+                name, entry.origin, entry.distribution, f"{type(error).__name__}: {error}"
+            ) from error
         if isinstance(content, str):
             written.write_text(content, encoding="utf-8")
         elif isinstance(content, bytes):

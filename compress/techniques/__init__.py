@@ -57,8 +57,8 @@ def load_technique(step: Step) -> Technique:
     """The technique that a recipe's step names, with its settings.
 
     Raises:
-        RecipeError: The technique or one of its settings is unknown, a setting has a wrong value, or the distribution that
-            brings the technique cannot be imported.
+        RecipeError: The technique or one of its settings is unknown, a setting has a wrong value, or the technique of
+            another distribution cannot be imported.
     """
     kind = TECHNIQUES.load(step.technique)
     settings = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """What every technique is: a frozen dataclass of settings that turns one network into another.
 
-A new technique is one file in this folder with one :class:`Technique` subclass: ``low_rank.py`` has the class ``LowRank``,
-and a recipe names it ``low_rank``. Other distributions register theirs under the entry point group
+A new technique is one file in this folder with one :class:`Technique` subclass: ``low_rank.py`` has the class
+``LowRank``, and a recipe names it ``low_rank``. Other distributions register theirs under the entry point group
 ``compress.techniques``.
 """
 

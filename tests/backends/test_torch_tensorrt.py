@@ -39,7 +39,7 @@ from compress.search.proposals import most_candidates, propose
 from compress.search.run_directory import RunDirectory
 from compress.target.shape_ranges import ShapeRange
 from compress.target.target import TENSORRT_FLAVOUR, FurtherBackend, load_target
-from tests.backends.conformance import Conformance
+from compress.testing.backends import Conformance
 from tests.backends.standin_torch_tensorrt import REPORT, SIGNATURES, StandIn, install
 from tests.graphs import classifier, samples
 

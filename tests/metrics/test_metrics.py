@@ -229,7 +229,7 @@ def test_a_metric_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.syspath_prepend(tmp_path)
     try:
         assert load_metric("word-error").name == "word-error"
-        with pytest.raises(MetricError, match=r"of metric-plugin 1; found .*no attribute 'gone'.*; update or uninstall metric-plugin"):
+        with pytest.raises(MetricError, match=r"of metric-plugin 1; .*no attribute 'gone'.*; update or"):
             load_metric("gone")
         with pytest.raises(MetricError, match="did you mean word-error"):
             load_metric("word-eror")
