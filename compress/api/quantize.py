@@ -168,7 +168,7 @@ def _written(
         result = backend.compile(model, directories[1], options)
         open_elsewhere(result, sample)
         accuracies = _accuracies(backend, original, result, task)
-        coverage = backend.coverage(result) if context.target.backend == "onnxruntime" else None
+        coverage = backend.coverage(result) if context.target.backend == backend.name else None
         written = result.path
     else:
         written = save_model(without_metadata(model), directories[1] / "model.onnx")

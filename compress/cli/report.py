@@ -80,6 +80,6 @@ def report(
     if as_json:
         click.echo(json_text(found))
     else:
-        for path in found.values():
-            say(f"wrote {path}")
+        for name in found:
+            say(f"wrote {found[name]}")
     return 0

@@ -89,7 +89,7 @@ def _print_list(known: list[Target]) -> None:
             f"{target.memory_gb:g}" if target.memory_gb else "–",
             f"{target.bandwidth_gb_s:g}" if target.bandwidth_gb_s else "–",
             f"{target.peaks.int8_tops:.4g}" if target.peaks.int8_tops else "–",
-            "TensorRT" if target.backend == "tensorrt" else "ONNX Runtime",
+            _title(target),
         )
     console = _console()
     console.print(table)
@@ -155,9 +155,16 @@ def _figures(target: Target) -> Table:
 
 
 def _backend(target: Target) -> str:
-    if target.backend == "tensorrt":
-        return "TensorRT"
-    return f"ONNX Runtime, {(target.provider or '').removesuffix('ExecutionProvider')}"
+    provider = (target.provider or "").removesuffix("ExecutionProvider")
+    return f"{_title(target)}, {provider}" if provider else _title(target)
+
+
+def _title(target: Target) -> str:
+    """What people call the target's back end."""
+    from compress.backends import load_backend
+
+    backend = load_backend(target.backend)
+    return backend.title or backend.name
 
 
 def _details(target: Target) -> str:

@@ -185,9 +185,7 @@ class Registry(Generic[T]):
             ):  # a defect of ours, or a package of ours that is broken: told with all it has to tell
                 raise
             failure = f"{entry.reference}, which fails while it is imported ({type(cause).__name__}: {cause})"
-            raise self._error(
-                wanted, failure, todo
-            ) from cause
+            raise self._error(wanted, failure, todo) from cause
         if problem is not None:
             raise self._error(f"{wanted} to be {self._wanted}", problem, todo)
         return found  # type: ignore[return-value]
@@ -204,7 +202,7 @@ def subclass_of(base: str, *, named: bool = False) -> Check:
     def check(name: str, found: object) -> str | None:
         wanted = _imported(base)
         if not (isinstance(found, type) and isinstance(wanted, type) and issubclass(found, wanted)):
-            return _what(found)
+            return what(found)
         if inspect.isabstract(found):
             return f"{found.__name__} without {', '.join(_missing(found))}"
         own = getattr(found, "name", None)
@@ -220,14 +218,14 @@ def instance_of(base: str) -> Check:
 
     def check(name: str, found: object) -> str | None:
         wanted = _imported(base)
-        return None if isinstance(wanted, type) and isinstance(found, wanted) else _what(found)
+        return None if isinstance(wanted, type) and isinstance(found, wanted) else what(found)
 
     return check
 
 
 def function(name: str, found: object) -> str | None:
     """A check for functions."""
-    return None if callable(found) and not isinstance(found, type) else _what(found)
+    return None if callable(found) and not isinstance(found, type) else what(found)
 
 
 def _missing(found: type) -> list[str]:
@@ -235,8 +233,11 @@ def _missing(found: type) -> list[str]:
     return sorted(getattr(found, "__abstractmethods__", ()))
 
 
-def _what(found: object) -> str:
-    return f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+def what(found: object) -> str:
+    """What an object is, as a noun phrase, for messages."""
+    if isinstance(found, type):
+        return f"the class {found.__name__}"
+    return f"an object of the class {type(found).__name__}"
 
 
 def _imported(reference: str) -> object:

@@ -22,7 +22,7 @@ from functools import partial
 from typing import Any
 
 from compress.core.object_references import is_reference, resolve
-from compress.core.registry import Registry
+from compress.core.registry import Registry, what
 from compress.errors import MetricError
 from compress.metrics.classification import top_k
 from compress.metrics.custom import from_callable
@@ -38,7 +38,7 @@ _TOP_K = re.compile(r"top-([1-9]\d{0,5})")
 def _problem(name: str, found: object) -> str | None:
     if _TOP_K.fullmatch(name) and name not in ("top-1", "top-5"):
         return "a name that is taken: top-k is built in for every k"
-    return None if isinstance(found, Metric | NamedMetric) or callable(found) else f"a {type(found).__name__}"
+    return None if isinstance(found, Metric | NamedMetric) or callable(found) else what(found)
 
 
 #: Every metric that has a name, beside top-k for any other k.

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from compress.core.registry import Entry, Registry
+from compress.core.registry import Entry, Registry, what
 from compress.core.suggestions import did_you_mean
 from compress.core.toml_schema import (
     Field,
@@ -293,7 +293,7 @@ def _built_in() -> dict[str, str]:
 
 def _is_file_named(name: str, found: object) -> str | None:
     if not isinstance(found, Path):
-        return f"a {type(found).__name__}"
+        return what(found)
     return None if found.name == f"{name}.toml" else f"a file with another name, {found}"
 
 
@@ -349,13 +349,25 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _complete(table: dict[str, Any]) -> dict[str, Any]:
     """The table over the one that it extends, over what this machine says."""
-    if "extends" in table:
-        parent = _read(_known(table["extends"]))
-        parent.pop("aliases", None)
-        table = _over(parent, table)
+    table = _extended(table)
     if "detect" in table:
         table = _over(_detect(table["detect"]), table)
     return table
+
+
+def _extended(table: dict[str, Any], seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The table over the one that it extends, which may extend another."""
+    if "extends" not in table:
+        return table
+    path = _known(table["extends"])
+    if path in seen:
+        circle = " → ".join(each.name for each in (*seen, path))
+        raise TargetError(
+            "targets that do not extend each other in a circle", circle, f"change extends in {path}"
+        )
+    parent = _extended(_read(path), (*seen, path))
+    parent.pop("aliases", None)
+    return _over(parent, table)
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
