@@ -191,6 +191,11 @@ class Registry(Generic[T]):
         return found  # type: ignore[return-value]
 
 
+def adding_distributions() -> dict[str, str]:
+    """Name → version of every installed distribution that adds something to compress."""
+    return dict(_adding(tuple(sys.path)))
+
+
 def subclass_of(base: str, *, named: bool = False) -> Check:
     """A check for classes.
 
@@ -256,6 +261,14 @@ def _installed(group: str) -> EntryPoints:
 def _entry_points(group: str, path: Iterable[str]) -> EntryPoints:
     """Entry points of a group on a module search path, read once: it takes a file for each distribution."""
     return entry_points(group=group)
+
+
+@lru_cache(maxsize=64)
+def _adding(path: Iterable[str]) -> Mapping[str, str]:
+    points = entry_points()
+    groups = sorted(group for group in points.groups if group.startswith("compress."))
+    origins = [point.dist for group in groups for point in points.select(group=group)]
+    return {str(origin.name): str(origin.version) for origin in origins if origin is not None}
 
 
 @lru_cache(maxsize=1)

@@ -102,6 +102,16 @@ def test_an_unknown_name_gets_the_nearest_else_the_list(tmp_path: Path) -> None:
         registry(todo="look elsewhere").load("zzz")
 
 
+def test_who_adds_something_is_among_the_versions_that_a_run_depends_on(tmp_path: Path) -> None:
+    assert "acme" not in versions()
+    with (
+        installed(tmp_path / "a", "acme", points(extra="os.path:join")),
+        installed(tmp_path / "b", "other", {"another.group": {"extra": "os.path:join"}}),
+    ):
+        assert versions()["acme"] == "1.0"
+        assert "other" not in versions()
+
+
 def test_a_defect_of_ours_is_no_fault_of_a_user_and_is_listed() -> None:
     broken = registry({"ours": "nothing_of_that_name:x"})
     with pytest.raises(ModuleNotFoundError):
