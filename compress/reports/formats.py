@@ -10,8 +10,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from compress.core.files import replaced_whole
 from compress.core.registry import Registry, function
+from compress.core.replacing import replaced_whole
 from compress.core.user_code import users_code
 from compress.errors import CompressError, UsageError
 from compress.reports.html import page, plot_svg
