@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compress.cli.saying import say
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
@@ -24,13 +25,17 @@ def targets(context: click.Context, as_json: bool) -> None:
     """List the known targets, or explain one."""
     if context.invoked_subcommand is not None:
         return
-    from compress.target.target import list_targets
+    from compress.target.target import TARGETS, list_targets
 
     known = list_targets()
     if as_json:
         _print_json([target.to_dict() for target in known])
     else:
         _print_list(known)
+    names = {target.name for target in known}
+    for entry in TARGETS.added():
+        if entry.name not in names:
+            say(f"left out: {entry.name}, of {entry.origin}; see `compress plugins`", err=True)
 
 
 @targets.command()
