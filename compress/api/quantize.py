@@ -16,6 +16,7 @@ from onnx import TensorProto
 
 from compress.api.inputs import open_inputs
 from compress.api.options import QuantizeKeywords, QuantizeOptions
+from compress.backends import load_backend
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.core.files import written_safely
@@ -153,8 +154,8 @@ def _written(
     """Write both networks beside the result, measure them, and move the result to its place."""
     backend = OnnxRuntime()
     options: dict[str, Any] = {"intra_op_threads": context.target.cores or 1, "spinning": False}
-    if context.target.backend == "tensorrt":
-        options["qdq_fusion"] = False  # TensorRT gets the graph as it is written
+    if load_backend(context.target.backend).builds_engines:
+        options["qdq_fusion"] = False  # engines are built of the graph as it is written
     directories = [scratch / "original", scratch / "result"]
     for directory in directories:
         directory.mkdir()

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, OperatorTimes, Session
 from compress.backends.feeds import check_feeds
 from compress.backends.first_opening import open_elsewhere
@@ -95,8 +96,8 @@ class OnnxRuntime(Backend):
             **DEFAULTS,
             "provider": target.provider or DEFAULTS["provider"],
             "intra_op_threads": threads or DEFAULTS["intra_op_threads"],
-            # TensorRT gets the graph as it is written; this runtime then tells its accuracy alone.
-            "qdq_fusion": target.backend != "tensorrt",
+            # What builds engines gets the graph as it is written; this runtime then tells its accuracy alone.
+            "qdq_fusion": not load_backend(target.backend).builds_engines,
         }
 
     def variants(

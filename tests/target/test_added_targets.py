@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from compress.backends import load_backend
+from compress.doctor.outlook import outlook
+from compress.doctor.system import system
 from compress.errors import NetworkError, TargetError, UnavailableError
 from compress.lint import lint
 from compress.recipe import Recipe
-from compress.search.backends import check_sessions
+from compress.search.backends import check_sessions, competing_backends
 from compress.target.target import list_targets, load_target
 from tests.distributions import installed
 from tests.graphs import classifier
@@ -168,3 +171,39 @@ def test_every_reason_against_a_graph_is_told() -> None:
         ("error", "it has no Flatten"),
         ("error", "it has no Gemm"),
     ]
+
+
+@pytest.mark.usefixtures("acme")
+def test_it_competes_where_it_is_named_and_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = load_target("cpu")
+    monkeypatch.setattr(type(load_backend("acme")), "installed", lambda _: True)
+    assert competing_backends(cpu, ["acme", "onnxruntime"]).names == ("onnxruntime", "acme")
+    assert competing_backends(cpu, ["acme"]).names == ("acme",)
+    assert "acme" not in competing_backends(cpu).names
+
+
+@pytest.mark.usefixtures("acme")
+def test_a_provider_of_another_maker_that_is_not_there_is_told() -> None:
+    target = replace(load_target("cpu"), further_providers={"AcmeExecutionProvider": ("fp32",)})
+    (note,) = [each for each in competing_backends(target).notes if "Acme" in each]
+    assert "this ONNX Runtime has no AcmeExecutionProvider: it does not compete" in note
+
+
+@pytest.mark.usefixtures("acme")
+def test_where_engines_are_built_the_graph_runs_here_as_it_is_written() -> None:
+    runtime = load_backend("onnxruntime")
+    fused = {
+        name: runtime.default_options(load_target(name))["qdq_fusion"]
+        for name in ("acme-board", "jetson", "raspberry-pi-5")
+    }
+    assert fused == {"acme-board": False, "jetson": False, "raspberry-pi-5": True}
+
+
+@pytest.mark.usefixtures("acme")
+def test_what_can_be_done_for_its_target_is_said_by_the_back_end() -> None:
+    said = outlook(load_target("acme-board"), system(), {})
+    assert (said.verdict, said.reason, said.todo) == (
+        "unavailable",
+        "Acme's runtime is not installed",
+        "ask Acme",
+    )
