@@ -13,27 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from compress.core.registry import Entry, Registry, what
 from compress.core.suggestions import did_you_mean
-from compress.core.toml_schema import (
-    Field,
-    Flag,
-    List,
-    Named,
-    Number,
-    Registered,
-    Table,
-    Text,
-    check,
-    read_toml,
-)
+from compress.core.toml_schema import Table, check, read_toml
 from compress.errors import CompressError, TargetError, UnavailableError
 from compress.target.arithmetic import PEAK_OF, TENSORRT_FLAVOUR, Peaks, QuantizationFlavour
 from compress.target.backends import BACKENDS
+from compress.target.keys import FLAVOUR, KEYS, PEAKS, SOURCED
 from compress.target.shape_ranges import ShapeRange
 
 __all__ = [
@@ -167,74 +157,6 @@ class Target:
         return asdict(self)
 
 
-_PEAK = Number("10^12 operations per second", 1e-6, 1e6)
-_PEAKS: Mapping[str, Field] = {
-    each.name: replace(_PEAK, required=each.name == "fp32_tflops") for each in fields(Peaks)
-}
-_FLAVOUR: Mapping[str, Field] = {
-    "activation": Text(("uint8", "int8"), required=True),
-    "weight": Text(("int8",), required=True),
-    **{key: Flag(required=True) for key in ("symmetric", "per_channel", "reduce_range", "quantize_bias")},
-}
-_FIGURES: Mapping[str, Field] = {
-    "memory_gb": Number("GB", 1e-3, 1e5, required=True),
-    "bandwidth_gb_s": Number("GB/s", 1e-3, 1e6, required=True),
-    "power_min_w": Number("W", 1e-3, 1e5),
-    "power_max_w": Number("W", 1e-3, 1e5),
-    "launch_overhead_us": Number("microseconds", 0, 1e6, required=True),
-    "opset_max": Number("", 1, 100, whole=True),
-    "tensorrt": Text(),
-    "quantization": Table(_FLAVOUR),
-}
-_PRECISIONS = List(Text(tuple(PEAK_OF)), shortest=1, required=True)
-_FURTHER = Table({"precisions": _PRECISIONS, "quantization": Table(_FLAVOUR)})
-
-
-@dataclass(frozen=True)
-class _Provider:
-    """The name of an execution provider, of those that ONNX Runtime brings or of another maker."""
-
-    choices: tuple[str, ...] = ("TensorrtExecutionProvider", "XnnpackExecutionProvider")
-    required: bool = False
-
-    def describe(self) -> str:
-        """See :meth:`Field.describe`."""
-        return "the name of an execution provider of ONNX Runtime, such as XnnpackExecutionProvider"
-
-    def read(self, value: object) -> str:
-        """See :meth:`Field.read`."""
-        if not isinstance(value, str) or not value.endswith("ExecutionProvider"):
-            raise ValueError
-        return value
-
-
-_SOURCED = (*_FIGURES, *_PEAKS)
-#: Every key of a target's file.
-_KEYS: Mapping[str, Field] = {
-    "extends": Text(),
-    "detect": Text(("cpu", "cuda")),
-    "aliases": List(Text()),
-    "family": Text(required=True),
-    "description": Text(required=True),
-    "backend": Registered(BACKENDS, required=True),
-    "provider": Text(),
-    **_FIGURES,
-    "peaks": Table(_PEAKS, required=True),
-    "precisions": _PRECISIONS,
-    "further_backends": Named(Registered(BACKENDS), _FURTHER),
-    "further_providers": Named(_Provider(), replace(_PRECISIONS, required=False)),
-    "batch_sizes": List(Number("samples", 1, 65536, whole=True), shortest=2, longest=2, required=True),
-    "calls_per_second": Number("calls per second", 1e-2, 1e4),
-    "compute_capability": Text(),
-    "cores": Number("", 1, 65536, whole=True),
-    "isa": List(Text()),
-    "jetpack": Text(),
-    "sparsity_2_4": Flag(),
-    "estimated": List(Text(_SOURCED)),
-    "source": Table({key: Text() for key in ("default", *_SOURCED)}),
-}
-
-
 def load_target(name_or_path: str | Path | Target) -> Target:
     """A known target by its name or alias, or the user's own by the path of its file.
 
@@ -343,7 +265,7 @@ def _added() -> Iterator[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     """The table of a file, each key checked; complete only where it extends nothing and detects nothing."""
-    table = check(read_toml(path, TargetError), _KEYS, str(path), TargetError, partial=True)
+    table = check(read_toml(path, TargetError), KEYS, str(path), TargetError, partial=True)
     return table | {"source": _sources(table, path.name)}
 
 
@@ -383,7 +305,7 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _figures(table: Mapping[str, Any]) -> Iterator[str]:
     """The figures that a table gives."""
-    return (key for key in _SOURCED if key in table or key in table.get("peaks", {}))
+    return (key for key in SOURCED if key in table or key in table.get("peaks", {}))
 
 
 def _sources(table: Mapping[str, Any], where: str) -> dict[str, str]:
@@ -410,7 +332,7 @@ def _listed(path: Path) -> Target:
     try:
         return _target(path, _complete(table))
     except UnavailableError:
-        figures = dict.fromkeys(_PEAKS, 1.0)
+        figures = dict.fromkeys(PEAKS, 1.0)
         nothing = {"description": "An NVIDIA GPU.", "memory_gb": 1.0, "bandwidth_gb_s": 1.0, "peaks": figures}
         target = _target(path, _over(nothing, table))
         return replace(target, here=False, dla=False, memory_gb=0.0, bandwidth_gb_s=0.0, peaks=Peaks(0.0))
@@ -423,7 +345,7 @@ def _target(path: Path, table: dict[str, Any]) -> Target:
         TargetError: A key is missing, or two of them contradict each other.
     """
     where = str(path)
-    values = check(table, _KEYS, where, TargetError)
+    values = check(table, KEYS, where, TargetError)
     values.pop("extends", None)
     values["peaks"] = Peaks(**values["peaks"])
     values["quantization"] = _flavour(values["backend"], values, where, "")
@@ -469,7 +391,7 @@ def _flavour(backend: str, table: Mapping[str, Any], where: str, within: str) ->
     if "quantization" in table:
         return QuantizationFlavour(**table["quantization"])
     if there.flavour is None and "int8" in table["precisions"]:
-        wanted = f"{within}quantization in {where}, {Table(_FLAVOUR).describe()}"
+        wanted = f"{within}quantization in {where}, {Table(FLAVOUR).describe()}"
         raise TargetError(wanted, "no such key", "add it")
     return there.flavour or TENSORRT_FLAVOUR
 
