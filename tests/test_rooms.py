@@ -26,7 +26,7 @@ ROOMS = (
     ("data",),
     ("network",),
     ("backends", "low_rank", "training"),
-    ("lint", "profiling", "quantization"),
+    ("lint", "profiling", "quantization", "testing"),
     ("bundle", "students", "timing"),
     ("hosts", "trends"),
     ("doctor", "measuring", "pruning"),
@@ -132,6 +132,19 @@ def test_no_module_imports_itself_by_way_of_others():
 
     for module in GRAPH:
         visit(module, ())
+
+
+def test_only_the_suites_for_other_distributions_and_the_plugin_need_pytest():
+    needing = {
+        name
+        for name, path in MODULES.items()
+        for each in _imports(ast.parse(path.read_text(encoding="utf-8")))
+        if each.partition(".")[0] == "pytest"
+    }
+    assert {name for name in needing if _room(name) != "testing"} <= {"compress.gate.pytest_plugin"}
+    assert not {
+        name for name, imported in GRAPH.items() if any(_room(each) == "testing" for each in imported)
+    } - {name for name in MODULES if _room(name) == "testing"}
 
 
 def test_nobody_but_the_entry_point_imports_the_command_line():

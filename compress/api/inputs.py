@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from compress.api.options import InputOptions
+from compress.backends import load_backend
 from compress.core.progress import Reporter
 from compress.core.tensor_spec import fixed_batch
 from compress.data.binding import matched
@@ -116,7 +117,7 @@ def sized_target(inputs: Inputs, asked: Asked | None) -> Target:
         asked: Sizes that the user names; None takes those of the data.
     """
     target, task = inputs.target, inputs.task
-    engines = target.backend == "tensorrt" or "torch-tensorrt" in target.further_backends
+    engines = any(load_backend(name).builds_engines for name in (target.backend, *target.further_backends))
     if asked is None and not engines:
         return target
     splits = (task.calls.evaluation, task.calls.calibration)

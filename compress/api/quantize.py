@@ -16,6 +16,7 @@ from onnx import TensorProto
 
 from compress.api.inputs import open_inputs
 from compress.api.options import QuantizeKeywords, QuantizeOptions
+from compress.backends import load_backend
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.core.files import written_safely
@@ -154,8 +155,8 @@ def _written(
     """Write both networks beside the result, measure them, and move the result to its place."""
     backend = OnnxRuntime()
     options: dict[str, Any] = {"intra_op_threads": context.target.cores or 1, "spinning": False}
-    if context.target.backend == "tensorrt":
-        options["qdq_fusion"] = False  # TensorRT gets the graph as it is written
+    if load_backend(context.target.backend).builds_engines:
+        options["qdq_fusion"] = False  # engines are built of the graph as it is written
     directories = [scratch / "original", scratch / "result"]
     for directory in directories:
         directory.mkdir()
@@ -169,7 +170,7 @@ def _written(
         result = backend.compile(model, directories[1], options)
         open_elsewhere(result, sample)
         accuracies = _accuracies(backend, original, result, task)
-        coverage = backend.coverage(result) if context.target.backend == "onnxruntime" else None
+        coverage = backend.coverage(result) if context.target.backend == backend.name else None
         written = result.path
     else:
         written = save_model(without_metadata(model), directories[1] / "model.onnx")

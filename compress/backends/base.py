@@ -1,13 +1,14 @@
 """What every back end offers: compile an ONNX graph into an artifact, open it, run it.
 
-A new back end is one file with a :class:`Backend` subclass; ``tests/backends/conformance.py`` is the suite it
-inherits.
+A new back end is one file with a :class:`Backend` subclass and its line in :mod:`compress.target.backends`; another
+distribution registers its class under the entry point group ``compress.backends``. :mod:`compress.testing.backends` is
+the suite that its tests inherit.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.core.closeable import Closeable
+from compress.errors import NetworkError
+from compress.target.arithmetic import PEAK_OF, QuantizationFlavour
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,19 +127,81 @@ class Session(Closeable):
 
 
 class Backend(ABC):
-    """A compiler and runtime.
+    """A compiler and runtime. An object of it costs nothing to make: it holds no session and imports no runtime.
 
     Attributes:
-        name: In targets, manifests and profiles.
+        name: In targets, recipes, manifests and profiles.
         runtime: The package that runs its artifacts, as it is imported.
+        title: What people call it, for messages; empty where that is the name.
+        computes: Precisions that a target may list for it.
+        flavour: The only int8 Q/DQ that it reads; None where each target's file says how Q/DQ must look.
+        beside_only: Whether it only competes beside a target's own back end, and cannot be that itself.
+        builds_engines: Whether engines are built of its artifacts where they run, for shapes that must be known.
+        contrib_operators: Whether it runs the operators that ONNX Runtime adds to ONNX (domain ``com.microsoft``), such
+            as matrix products with 4-bit weights.
     """
 
     name: ClassVar[str]
     runtime: ClassVar[str]
+    title: ClassVar[str] = ""
+    computes: ClassVar[tuple[str, ...]] = tuple(PEAK_OF)
+    flavour: ClassVar[QuantizationFlavour | None] = None
+    beside_only: ClassVar[bool] = False
+    builds_engines: ClassVar[bool] = False
+    contrib_operators: ClassVar[bool] = False
 
     def installed(self) -> bool:
         """Whether what runs its artifacts is on this machine: its package, which is not imported."""
         return find_spec(self.runtime) is not None
+
+    def how_to_install(self) -> str:
+        """What a person has to do who lacks the runtime, as an imperative."""
+        return f"install the package that provides '{self.runtime}'"
+
+    def precisions(self, target: Target) -> tuple[str, ...]:
+        """Precisions worth trying on a target whose file does not list this back end.
+
+        Args:
+            target: Where it would run; it names another back end as its own.
+
+        Returns:
+            ``fp32`` first. Empty: the back end can be used only on targets that list it.
+        """
+        return ()
+
+    def contradictions(self, target: Target) -> Iterator[tuple[str, str, str]]:
+        """What a target's file lacks or has wrong for this back end as the target's own.
+
+        Yields:
+            What was wanted, what was found, and the key to change.
+        """
+        yield from ()
+
+    def not_supported_reasons(self, model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
+        """Every reason why this back end does not run a graph, as a sentence without a full stop.
+
+        It is asked before anything is compiled, and by ``compress lint``. What only the runtime itself can tell is left
+        to :meth:`compile`.
+
+        Args:
+            model: The graph; it is not changed.
+            target: Where it is to run.
+
+        Returns:
+            None of them where the graph is supported as far as is known.
+        """
+        return ()
+
+    def check_supported(self, model: onnx.ModelProto, target: Target) -> None:
+        """Refuse a graph, with every reason of :meth:`not_supported_reasons`.
+
+        Raises:
+            NetworkError: There is a reason.
+        """
+        reasons = self.not_supported_reasons(model, target)
+        if reasons:
+            wanted = f"a graph that {self.title or self.name} runs on {target.name}"
+            raise NetworkError(wanted, "; also: ".join(reasons), "choose another back end of the target")
 
     @abstractmethod
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:

@@ -17,14 +17,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, OperatorTimes, Session
 from compress.backends.feeds import check_feeds
 from compress.backends.first_opening import open_elsewhere
-from compress.backends.onnx_artifact import folded, write_artifact
 from compress.backends.providers import CPU, TENSORRT, XNNPACK, check_taken, requested, tells_its_graph
 from compress.core.tensor_spec import TensorSpec, named_axes
 from compress.errors import BundleError, DataError, NetworkError
-from compress.onnx_graph.precision import precision_of
 
 if TYPE_CHECKING:
     import onnx
@@ -71,9 +70,18 @@ class OnnxRuntime(Backend):
 
     name: ClassVar[str] = "onnxruntime"
     runtime: ClassVar[str] = "onnxruntime"
+    title: ClassVar[str] = "ONNX Runtime"
+    contrib_operators: ClassVar[bool] = True
+
+    def contradictions(self, target: Target) -> Iterator[tuple[str, str, str]]:
+        """See :meth:`Backend.contradictions`."""
+        if target.provider is None:
+            yield "provider, ONNX Runtime's execution provider", "no such key", "provider"
 
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
         """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx`` and opened once as a check."""
+        from compress.backends.onnx_artifact import folded, write_artifact
+
         graph = folded(model)
         settings = {**DEFAULTS, **options, **_needed(graph)}
         return write_artifact(graph, directory, self.name, settings, open_elsewhere)
@@ -88,8 +96,8 @@ class OnnxRuntime(Backend):
             **DEFAULTS,
             "provider": target.provider or DEFAULTS["provider"],
             "intra_op_threads": threads or DEFAULTS["intra_op_threads"],
-            # TensorRT gets the graph as it is written; this runtime then tells its accuracy alone.
-            "qdq_fusion": target.backend != "tensorrt",
+            # What builds engines gets the graph as it is written; this runtime then tells its accuracy alone.
+            "qdq_fusion": not load_backend(target.backend).builds_engines,
         }
 
     def variants(
@@ -204,6 +212,8 @@ def _open(
 ) -> onnxruntime.InferenceSession:
     """A session; it writes the graph it runs to ``optimized`` and what it did to a file named after ``trace``."""
     import onnxruntime
+
+    from compress.onnx_graph.precision import precision_of
 
     settings = {**DEFAULTS, **options}
     own = settings["provider"]

@@ -48,6 +48,12 @@ class OpenVino(Backend):
 
     name: ClassVar[str] = "openvino"
     runtime: ClassVar[str] = "openvino"
+    title: ClassVar[str] = "OpenVINO"
+    beside_only: ClassVar[bool] = True
+
+    def how_to_install(self) -> str:
+        """See :meth:`Backend.how_to_install`."""
+        return install_command(self.name)
 
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
         """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx`` and compiled once as a check."""

@@ -43,6 +43,11 @@ def tells_its_graph(provider: str) -> bool:
     return provider in (CPU, CUDA)
 
 
+def is_in_no_common_package(provider: str) -> bool:
+    """Whether ONNX Runtime has to be built for it, so that most people who lack it need not be told."""
+    return provider == XNNPACK
+
+
 def how_to_get(provider: str) -> str:
     """The next step of a person who lacks it."""
     if on_nvidia_gpu(provider):

@@ -42,6 +42,27 @@ class TorchTensorRt(Backend):
 
     name: ClassVar[str] = "torch-tensorrt"
     runtime: ClassVar[str] = "torch_tensorrt"
+    title: ClassVar[str] = "Torch-TensorRT"
+    computes: ClassVar[tuple[str, ...]] = PRECISIONS  # it reads no Q/DQ of ONNX; TensorRT's own back end does
+    beside_only: ClassVar[bool] = True
+    builds_engines: ClassVar[bool] = True
+
+    def how_to_install(self) -> str:
+        """See :meth:`Backend.how_to_install`."""
+        return install_command(self.name)
+
+    def not_supported_reasons(self, model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
+        """See :meth:`Backend.not_supported_reasons`: it reads no quantized graph."""
+        from compress.onnx_graph.quantized import quantized_operator
+
+        found = quantized_operator(model)
+        return (
+            ()
+            if found is None
+            else (
+                f"it reads no Q/DQ of ONNX, and the graph is quantized ({found}); the back end tensorrt reads them",
+            )
+        )
 
     def installed(self) -> bool:
         """See :meth:`Backend.installed`: with a torch that sees a GPU; without one the package cannot even load."""

@@ -6,13 +6,14 @@ Options per release: ``trtexec --help`` of 8.5, 8.6, 10.3, 10.16 and 11.1. What 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.tensorrt import has_open_axis, release_of, shapes_text
 from compress.errors import UnavailableError
+from compress.target.arithmetic import TENSORRT_FLAVOUR, QuantizationFlavour
 
 if TYPE_CHECKING:
     import onnx
@@ -36,6 +37,14 @@ class Trtexec(Backend):
 
     name: ClassVar[str] = "tensorrt"
     runtime: ClassVar[str] = "tensorrt"
+    title: ClassVar[str] = "TensorRT"
+    flavour: ClassVar[QuantizationFlavour | None] = TENSORRT_FLAVOUR
+    builds_engines: ClassVar[bool] = True
+
+    def contradictions(self, target: Target) -> Iterator[tuple[str, str, str]]:
+        """See :meth:`Backend.contradictions`."""
+        if target.compute_capability is None:
+            yield "compute_capability for TensorRT", "no such key", "backend"
 
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
         """See :meth:`Backend.compile`: constants folded, checked by ONNX Runtime, and written as ``model.onnx``."""

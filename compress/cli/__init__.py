@@ -29,6 +29,7 @@ class LazyGroup(click.Group):
         "report": "Show what a run tried and shipped: one HTML file, Markdown, SVG or PNG.",
         "doctor": "Tell what this machine and a board can do, and how to get the rest.",
         "targets": "List the targets, or explain one.",
+        "plugins": "List what can be named, and which installed package brings it.",
         "demo": "Train a small network on real digits and optimize it.",
     }
 

@@ -24,6 +24,14 @@ from compress.errors import UsageError
     help="The plot alone, as pixels; needs Chromium or Chrome on PATH.",
 )
 @click.option(
+    "--format",
+    "formats",
+    type=(str, click.Path(path_type=Path, dir_okay=False)),
+    multiple=True,
+    metavar="NAME FILE",
+    help="Another format, such as one that an installed package adds (compress plugins); may be given again.",
+)
+@click.option(
     "--schema",
     type=click.Choice(["profile", "manifest", "gate", "optimize", "history", "doctor"]),
     help="Print the JSON Schema of a bundle's file, or of what a command prints with --json, and do nothing else.",
@@ -35,6 +43,7 @@ def report(
     markdown: Path | None,
     svg: Path | None,
     png: Path | None,
+    formats: tuple[tuple[str, Path], ...],
     schema: str | None,
     as_json: bool,
 ) -> int:
@@ -49,39 +58,28 @@ def report(
         return 0
     if build is None:
         raise UsageError("BUILD, a directory compress optimize wrote", "none", "give its path")
-    if not any((html, markdown, svg, png)):
-        html = Path("report.html")
-
-    written = {"html": html, "markdown": markdown, "svg": svg, "png": png}
-    found = {kind: str(path) for kind, path in written.items() if path is not None}
+    asked = [("html", html), ("markdown", markdown), ("svg", svg), ("png", png), *formats]
+    written = [(name, path) for name, path in asked if path is not None] or [("html", Path("report.html"))]
+    found = {name: str(path) for name, path in written}
+    if len(found) < len(written):
+        names = ", ".join(name for name, _ in written)
+        raise UsageError("each format of a report once", names, "run the command once for each file")
     if len(set(found.values())) < len(found):
         raise UsageError(
             "a file of its own for each report", ", ".join(found.values()), "name different files"
         )
 
+    from compress.reports.formats import FORMATS, write_report
     from compress.reports.run import read_run
-    from compress.reports.writing import write_png, write_text
 
+    for name in found:
+        FORMATS.find(name)
     run = read_run(build)
-    if html is not None:
-        from compress.reports.html import page
-
-        write_text(html, page(run))
-    if markdown is not None:
-        from compress.reports.markdown import report as markdown_report
-
-        write_text(markdown, markdown_report(run.manifest, run.choice, run.candidates))
-    if svg is not None or png is not None:
-        from compress.reports.html import plot_svg
-
-        drawing = plot_svg(run)
-        if svg is not None:
-            write_text(svg, drawing)
-        if png is not None:
-            write_png(png, drawing)
+    for name, path in written:
+        write_report(name, run, path)
     if as_json:
         click.echo(json_text(found))
     else:
-        for path in found.values():
-            say(f"wrote {path}")
+        for name in found:
+            say(f"wrote {found[name]}")
     return 0

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compress.cli.saying import say
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
@@ -24,13 +25,17 @@ def targets(context: click.Context, as_json: bool) -> None:
     """List the known targets, or explain one."""
     if context.invoked_subcommand is not None:
         return
-    from compress.target.target import list_targets
+    from compress.target.target import TARGETS, list_targets
 
     known = list_targets()
     if as_json:
         _print_json([target.to_dict() for target in known])
     else:
         _print_list(known)
+    names = {target.name for target in known}
+    for entry in TARGETS.added():
+        if entry.name not in names:
+            say(f"left out: {entry.name}, of {entry.origin}; see `compress plugins`", err=True)
 
 
 @targets.command()
@@ -89,7 +94,7 @@ def _print_list(known: list[Target]) -> None:
             f"{target.memory_gb:g}" if target.memory_gb else "–",
             f"{target.bandwidth_gb_s:g}" if target.bandwidth_gb_s else "–",
             f"{target.peaks.int8_tops:.4g}" if target.peaks.int8_tops else "–",
-            "TensorRT" if target.backend == "tensorrt" else "ONNX Runtime",
+            _title(target),
         )
     console = _console()
     console.print(table)
@@ -155,9 +160,16 @@ def _figures(target: Target) -> Table:
 
 
 def _backend(target: Target) -> str:
-    if target.backend == "tensorrt":
-        return "TensorRT"
-    return f"ONNX Runtime, {(target.provider or '').removesuffix('ExecutionProvider')}"
+    provider = (target.provider or "").removesuffix("ExecutionProvider")
+    return f"{_title(target)}, {provider}" if provider else _title(target)
+
+
+def _title(target: Target) -> str:
+    """What people call the target's back end."""
+    from compress.backends import load_backend
+
+    backend = load_backend(target.backend)
+    return backend.title or backend.name
 
 
 def _details(target: Target) -> str:

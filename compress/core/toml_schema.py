@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import reprlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from compress.core.bounded_reading import read_bytes
 from compress.core.suggestions import did_you_mean, nearest
 from compress.errors import UsageError
+
+if TYPE_CHECKING:
+    from compress.core.registry import Registry
 
 _MAX_BYTES = 1_000_000
 
@@ -140,6 +143,70 @@ class Table:
         return value
 
 
+@dataclass(frozen=True)
+class Registered:
+    """The name of something that is registered, such as a back end, whichever distribution brings it."""
+
+    registry: Registry[Any]
+    required: bool = False
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Every name."""
+        return tuple(self.registry.names())
+
+    @property
+    def advice(self) -> str | None:
+        """What to do about a name that resembles none of them."""
+        return self.registry.todo
+
+    def describe(self) -> str:
+        """See :meth:`Field.describe`."""
+        return f"the name of a {self.registry.kind} ({', '.join(self.choices)})"
+
+    def read(self, value: object) -> str:
+        """See :meth:`Field.read`."""
+        if not isinstance(value, str) or value not in self.registry:
+            raise ValueError
+        return value
+
+
+@dataclass(frozen=True)
+class Named:
+    """A table whose keys are names, each with an item of one kind.
+
+    Attributes:
+        name: What a key may be.
+        item: What each key holds.
+    """
+
+    name: Field
+    item: Field
+    required: bool = False
+
+    def describe(self) -> str:
+        """See :meth:`Field.describe`."""
+        return f"a table from {self.name.describe()} to {self.item.describe()}"
+
+    def read(self, value: object) -> dict[str, object]:
+        """See :meth:`Field.read`."""
+        if not isinstance(value, dict):
+            raise ValueError
+        return value
+
+    def fields(self, names: Iterable[str]) -> dict[str, Field]:
+        """A field for each name that is known or may be used, of those that a table has."""
+        known = getattr(self.name, "choices", ())
+        return dict.fromkeys((*known, *(name for name in names if self._takes(name))), self.item)
+
+    def _takes(self, name: str) -> bool:
+        try:
+            self.name.read(name)
+        except ValueError:
+            return False
+        return True
+
+
 def read_toml(path: Path, error: type[UsageError]) -> dict[str, Any]:
     """The tables of a TOML file, not yet checked.
 
@@ -204,9 +271,16 @@ def check(
         try:
             read[key] = field.read(value)
         except ValueError as cause:
-            choices = field.choices if isinstance(field, Text) else ()
-            todo = did_you_mean(str(value), choices) or f"change {name}"
+            choices = getattr(field, "choices", ())
+            todo = did_you_mean(str(value), choices) or getattr(field, "advice", None) or f"change {name}"
             raise error(f"{name} in {where} as {field.describe()}", reprlib.repr(value), todo) from cause
-        if isinstance(field, Table):
-            read[key] = check(read[key], field.fields, where, error, partial=partial, within=f"{name}.")
+        inner = (
+            field.fields
+            if isinstance(field, Table)
+            else field.fields(read[key])
+            if isinstance(field, Named)
+            else None
+        )
+        if inner is not None:
+            read[key] = check(read[key], inner, where, error, partial=partial, within=f"{name}.")
     return read

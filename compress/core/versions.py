@@ -5,6 +5,8 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from compress.core.registry import adding_distributions
+
 _PACKAGES = (
     "compress-toolkit",
     "torch",
@@ -18,11 +20,14 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Installed version of each package that matters, and of Python; packages that are absent are left out."""
+    """Installed version of each package that matters, and of Python; packages that are absent are left out.
+
+    Those that add techniques, metrics and the like to compress matter too.
+    """
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return found | adding_distributions()

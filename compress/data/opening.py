@@ -11,14 +11,10 @@ from compress.core.object_references import is_reference, resolve, working_direc
 from compress.core.suggestions import did_you_mean
 from compress.core.user_code import users_code
 from compress.data.arrays import ArraySplit
-from compress.data.coco import is_coco, open_coco
-from compress.data.detection_table import read_table
 from compress.data.image_options import ImageOptions
-from compress.data.images import ImageSplit
 from compress.data.loaders import LoaderSplit, from_iterator
-from compress.data.masks import MaskSplit, is_masks
+from compress.data.readers import read_path
 from compress.data.split import Split
-from compress.data.yolo import is_yolo, open_yolo
 from compress.errors import DataError
 
 _KINDS = (
@@ -107,25 +103,19 @@ def _open_object(source: Any, where: str) -> Split:
 
 def _open_path(path: Path, image_options: Mapping[str, Any] | ImageOptions | None) -> Split:
     try:
-        if path.is_dir():
-            return _open_folder(path, image_options)
         if not path.exists():
             raise DataError("data", f"nothing at {path}", _advice(path))
-        if not path.is_file():
+        if not path.is_dir() and not path.is_file():
             raise DataError(_KINDS, f"{path}, which is neither a file nor a folder", "check the path")
-        with path.open("rb") as file:
-            start = file.read(8)
+        start = b"" if path.is_dir() else _start(path)
+        split = read_path(path, start, image_options)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or error
         raise DataError(
             "data that can be read", f"{path}: {reason}", "check the path and its permissions"
         ) from error
-    if start.startswith(b"PK"):
-        arrays = ArraySplit.from_npz(path)
-        arrays.detections = read_table(path.parent)
-        return arrays
-    if start.lstrip().startswith((b"{", b"[")):
-        return open_coco(path, image_options)
+    if split is not None:
+        return split
     if start.startswith(b"\x93NUMPY"):
         found = f"a single array without a name, {path}"
         raise DataError("an .npz file", found, "save it with np.savez(path, x=…, y=…)")
@@ -133,14 +123,9 @@ def _open_path(path: Path, image_options: Mapping[str, Any] | ImageOptions | Non
     raise DataError(_KINDS, f"{found}, {path}", "check the path")
 
 
-def _open_folder(folder: Path, image_options: Mapping[str, Any] | ImageOptions | None) -> Split:
-    if is_coco(folder):
-        return open_coco(folder, image_options)
-    if is_masks(folder):
-        return MaskSplit.from_folder(folder, image_options)
-    if is_yolo(folder):
-        return open_yolo(folder, image_options)
-    return ImageSplit.from_folder(folder, image_options)
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(8)
 
 
 def _advice(path: Path) -> str:

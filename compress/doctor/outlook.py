@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from compress.backends import load_backend
 from compress.doctor.packages import Package
 from compress.doctor.system import System
 from compress.hosts.board import Board
@@ -55,6 +56,10 @@ def outlook(
     """
     if target.backend == "tensorrt":
         return _with_tensorrt(target, machine, packages, board)
+    backend = load_backend(target.backend)
+    if not backend.installed() and target.backend != "onnxruntime":
+        missing = f"{backend.title or backend.name} is not installed"
+        return Outlook(target.name, "unavailable", missing, backend.how_to_install())
     runtime = _runtime(packages)
     if runtime is None:
         return Outlook(target.name, "unavailable", "ONNX Runtime is missing", packages["onnxruntime"].install)

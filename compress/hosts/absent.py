@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, Session
 from compress.hosts.base import Build, Host, Reference, batch_sizes
 from compress.profiling.latency import sample_feeds, shapes_of
@@ -85,7 +86,7 @@ class AbsentHost(Host):
 
 
 def _as_written(artifact: Artifact, target: Target) -> Artifact:
-    if target.backend != "tensorrt":
+    if not load_backend(target.backend).builds_engines:
         return artifact
     return replace(artifact, options={**artifact.options, "qdq_fusion": False})
 

@@ -8,36 +8,72 @@ import onnx
 import onnx.checker
 import onnx.inliner
 
-from compress.lint import limits, operators, qdq, runtimes, shapes, speed, torch_tensorrt, types
-from compress.lint.dla import dla as dla_rule
+from compress.backends import load_backend
+from compress.core.registry import Entry, Registry, function
+from compress.core.user_code import users_code
+from compress.errors import UsageError
 from compress.lint.findings import Finding, Subject
 from compress.target.target import Target
 
 Rule = Callable[[Subject], Iterator[Finding]]
 
-#: What is checked for each back end, in this order.
-RULES: dict[str, tuple[Rule, ...]] = {
+#: Every rule by its name. One of another distribution, from the entry point group ``compress.lint``, is checked for the
+#: back ends that its attribute ``backends`` names; for all where it has none.
+LINT_RULES: Registry[Rule] = Registry(
+    "lint rule",
+    "compress.lint",
+    {
+        "opset": "compress.lint.operators:opset",
+        "operator": "compress.lint.operators:operators",
+        "operator-limit": "compress.lint.limits:limits",
+        "type": "compress.lint.types:unknown_types",
+        "wide-type": "compress.lint.types:wide_types",
+        "wide-constant": "compress.lint.types:wide_constants",
+        "open-axis": "compress.lint.shapes:open_axes",
+        "quantized-operator": "compress.lint.qdq:quantized_operators",
+        "quantized-type": "compress.lint.qdq:quantized_types",
+        "zero-point": "compress.lint.qdq:zero_points",
+        "scale": "compress.lint.qdq:scales",
+        "activation-granularity": "compress.lint.qdq:activation_granularity",
+        "weight-axis": "compress.lint.qdq:weight_axes",
+        "unpaired-quantize": "compress.lint.qdq:unpaired",
+        "sparsity-no-gain": "compress.lint.speed:idle_zeros",
+        "signed-activations": "compress.lint.speed:signed_activations",
+        "onnxruntime-opens": "compress.lint.runtimes:onnxruntime_opens",
+        "openvino-reads": "compress.lint.runtimes:openvino_reads",
+        "partition": "compress.lint.torch_tensorrt:divided",
+        "dla": "compress.lint.dla:dla",
+    },
+    wanted="a function from compress.lint.findings.Subject to findings",
+    check=function,
+)
+
+#: Names of the rules for each of our back ends, in the order of their findings.
+RULES: dict[str, tuple[str, ...]] = {
     "tensorrt": (
-        operators.opset,
-        operators.operators,
-        limits.limits,
-        types.unknown_types,
-        types.wide_types,
-        types.wide_constants,
-        shapes.open_axes,
-        qdq.quantized_operators,
-        qdq.quantized_types,
-        qdq.zero_points,
-        qdq.scales,
-        qdq.activation_granularity,
-        qdq.weight_axes,
-        qdq.unpaired,
-        speed.idle_zeros,
+        "opset",
+        "operator",
+        "operator-limit",
+        "type",
+        "wide-type",
+        "wide-constant",
+        "open-axis",
+        "quantized-operator",
+        "quantized-type",
+        "zero-point",
+        "scale",
+        "activation-granularity",
+        "weight-axis",
+        "unpaired-quantize",
+        "sparsity-no-gain",
     ),
-    "onnxruntime": (operators.opset, runtimes.onnxruntime_opens, speed.signed_activations, speed.idle_zeros),
-    "openvino": (operators.opset, runtimes.openvino_reads),
-    "torch-tensorrt": (torch_tensorrt.divided,),
+    "onnxruntime": ("opset", "onnxruntime-opens", "signed-activations", "sparsity-no-gain"),
+    "openvino": ("opset", "openvino-reads"),
+    "torch-tensorrt": ("partition",),
 }
+
+#: Names of the rules for a back end of another distribution.
+_ANY_BACKEND = ("opset",)
 
 #: What ONNX's checker says, and the rewrite that helps: GroupNormalization of opset 18 had a scale per group.
 _MENDS = {"GroupNormalization is deprecated": "group-normalization"}
@@ -58,6 +94,9 @@ def lint(model: onnx.ModelProto, target: Target, *, dla: bool = False) -> list[F
         Findings rule by rule, in graph order; empty where there is none. A graph that breaks ONNX's own rules has
         that as its only finding, because the other rules read a legal graph. Inside of branches and loops only the
         operators are looked at.
+
+    Raises:
+        UsageError: A rule of another distribution fails.
     """
     if model.ByteSize() <= _CHECKABLE_BYTES:
         try:
@@ -70,8 +109,39 @@ def lint(model: onnx.ModelProto, target: Target, *, dla: bool = False) -> list[F
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     subject = Subject(model, target)
-    rules = (*RULES.get(target.backend, ()), *((dla_rule,) if dla else ()))
-    return [finding for rule in rules for finding in rule(subject)]
+    names = (*RULES.get(target.backend, _ANY_BACKEND), *(("dla",) if dla else ()))
+    found = list(_not_supported(subject))
+    for name in names:
+        found += LINT_RULES.load(name)(subject)
+    for entry in LINT_RULES.added():
+        found += _of_another(entry, subject)
+    return found
+
+
+def _not_supported(subject: Subject) -> Iterator[Finding]:
+    """What the back end itself says against the graph."""
+    backend = load_backend(subject.target.backend)
+    title = backend.title or backend.name
+    for reason in backend.not_supported_reasons(subject.graph.model, subject.target):
+        yield Finding("not-supported", "error", "", reason, "choose another back end of the target", title)
+
+
+def _of_another(entry: Entry, subject: Subject) -> list[Finding]:
+    """The findings of a rule of another distribution, where it is for the target's back end."""
+    rule = LINT_RULES.load(entry.name)
+    if subject.target.backend not in getattr(rule, "backends", (subject.target.backend,)):
+        return []
+    wanted = f"findings of the lint rule '{entry.name}' of {entry.origin}"
+    try:
+        with users_code():
+            found = list(rule(subject))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(wanted, reason, f"update or uninstall {entry.distribution}") from error
+    wrong = next((each for each in found if not isinstance(each, Finding)), None)
+    if wrong is not None:
+        raise UsageError(wanted, f"a {type(wrong).__name__}", f"update or uninstall {entry.distribution}")
+    return found
 
 
 def _one_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.backends import load_backend
 from compress.errors import NotDeployableError
 from compress.lint.checks import lint
 
@@ -50,8 +51,9 @@ def check_deployable(artifact: Path, target: Target) -> None:
         return
     found = refusals(onnx.load(artifact), target)
     if found:
-        runtime = "TensorRT" if target.backend == "tensorrt" else target.backend
-        release = f" {target.tensorrt}" if target.backend == "tensorrt" and target.tensorrt else ""
+        backend = load_backend(target.backend)
+        runtime = backend.title or backend.name
+        release = f" {target.tensorrt}" if backend.builds_engines and target.tensorrt else ""
         raise NotDeployableError(
             f"a graph that {runtime}{release} of {target.name} takes",
             "; also: ".join(found),

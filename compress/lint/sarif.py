@@ -11,20 +11,23 @@ from compress.lint.findings import Finding
 VERSION = "2.1.0"
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
 
-#: Every rule that a finding may name, and what it checks.
+#: Every rule of ours that a finding may name, and what it checks.
 DESCRIPTIONS: Mapping[str, str] = {
     "activation-granularity": "Activations have one scale per tensor.",
     "dla": "The deep learning accelerator takes every layer.",
+    "not-supported": "The back end runs the graph.",
     "onnx": "The graph keeps ONNX's own rules.",
     "open-axis": "Axes other than the batch have fixed sizes.",
     "operator": "The runtime has every operator.",
     "operator-limit": "Operators are used in a way that the runtime takes.",
     "opset": "The runtime reads the opset.",
+    "partition": "The back end compiles the whole graph.",
     "quantized-operator": "Quantization is written as QuantizeLinear and DequantizeLinear.",
     "quantized-type": "Quantized tensors are of types that the target dequantizes.",
     "runtime": "The runtime itself opens the graph.",
     "scale": "Scales are constant, positive and finite.",
     "signed-activations": "Quantized activations are of the type with the fastest kernels.",
+    "sparsity-no-gain": "Zeros among the weights make the graph faster.",
     "type": "The runtime has every element type.",
     "unpaired-quantize": "Each QuantizeLinear is read by DequantizeLinear alone.",
     "weight-axis": "Weights have one scale per output channel.",
@@ -56,7 +59,8 @@ def sarif(findings: Sequence[Finding], path: str, sha256: str, target: str, vers
                         "name": "compress lint",
                         "version": version,
                         "rules": [
-                            {"id": rule, "shortDescription": {"text": DESCRIPTIONS[rule]}} for rule in rules
+                            {"id": rule, "shortDescription": {"text": DESCRIPTIONS.get(rule, rule)}}
+                            for rule in rules
                         ],
                     }
                 },

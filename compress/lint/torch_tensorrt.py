@@ -10,14 +10,15 @@ from compress.lint.findings import Finding, Subject
 
 def divided(subject: Subject) -> Iterator[Finding]:
     """What stays in PyTorch, and why; a graph that cannot be compiled at all is an error."""
-    from compress.backends.torch_tensorrt import TorchTensorRt, check_float, fixed
+    from compress.backends.torch_tensorrt import TorchTensorRt, fixed
     from compress.backends.torch_tensorrt_partition import partition
     from compress.network.formats.onnx_file import read_specs
 
-    model = subject.graph.model
+    model, backend = subject.graph.model, TorchTensorRt()
+    if backend.not_supported_reasons(model, subject.target):  # it says so itself
+        return
     try:
-        check_float(model)
-        options = TorchTensorRt().default_options(subject.target)
+        options = backend.default_options(subject.target)
         fixed(read_specs(model)[0], options["shapes"])
         found = partition(model, options)
     except UnavailableError as error:

@@ -10,42 +10,64 @@
     agreement                 with the original, without labels
 
 A package adds one under the entry point group ``compress.metrics``: the name is what ``--metric`` takes, the object a
-function as :func:`compress.metrics.custom.from_callable` describes, or a :class:`Metric`.
+function as :func:`compress.metrics.custom.from_callable` describes, a :class:`Metric`, or a
+:class:`~compress.metrics.options.NamedMetric` where it has settings.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from importlib.metadata import entry_points
+from functools import partial
 from typing import Any
 
 from compress.core.object_references import is_reference, resolve
-from compress.core.suggestions import did_you_mean
+from compress.core.registry import Registry, what
 from compress.errors import MetricError
-from compress.metrics import correlation, error_rates, image_quality, mean_precision, overlap, ranking
-from compress.metrics.agreement import agreement
 from compress.metrics.classification import top_k
 from compress.metrics.custom import from_callable
 from compress.metrics.detection_options import DetectionOptions
 from compress.metrics.metric import Metric, drop_points
 from compress.metrics.options import NamedMetric, checked_settings, split_settings
-from compress.metrics.regression import mean_error
 
-__all__ = ["Metric", "drop_points", "load_metric"]
+__all__ = ["METRICS", "Metric", "drop_points", "load_metric"]
 
-_GROUP = "compress.metrics"
 _TOP_K = re.compile(r"top-([1-9]\d{0,5})")
-_BY_NAME: dict[str, NamedMetric] = {
-    "mean-error": NamedMetric(mean_error, {}),
-    "agreement": NamedMetric(agreement, {}),
-    **overlap.NAMED,
-    **ranking.NAMED,
-    **error_rates.NAMED,
-    **correlation.NAMED,
-    **image_quality.NAMED,
-}
-_DETECTORS = ("map", "map-50")
+
+
+def _problem(name: str, found: object) -> str | None:
+    if _TOP_K.fullmatch(name) and name not in ("top-1", "top-5"):
+        return "a name that is taken: top-k is built in for every k"
+    return None if isinstance(found, Metric | NamedMetric) or callable(found) else what(found)
+
+
+#: Every metric that has a name, beside top-k for any other k.
+METRICS: Registry[NamedMetric | Metric | Callable[..., Any]] = Registry(
+    "metric",
+    "compress.metrics",
+    {
+        "top-1": "compress.metrics.classification:TOP_1",
+        "top-5": "compress.metrics.classification:TOP_5",
+        "mean-error": "compress.metrics.regression:MEAN_ERROR",
+        "agreement": "compress.metrics.agreement:AGREEMENT",
+        "miou": "compress.metrics.overlap:MIOU",
+        "f1": "compress.metrics.overlap:F1",
+        "f1-macro": "compress.metrics.overlap:F1_MACRO",
+        "auc": "compress.metrics.ranking:AUC",
+        "wer": "compress.metrics.error_rates:WER",
+        "cer": "compress.metrics.error_rates:CER",
+        "pearson": "compress.metrics.correlation:PEARSON",
+        "spearman": "compress.metrics.correlation:SPEARMAN",
+        "psnr": "compress.metrics.image_quality:PSNR",
+        "ssim": "compress.metrics.image_quality:SSIM",
+        "map": "compress.metrics.mean_precision:MAP",
+        "map-50": "compress.metrics.mean_precision:MAP_50",
+    },
+    wanted="a function fn(outputs, targets), a Metric or a NamedMetric",
+    check=_problem,
+    error=MetricError,
+    also=", or give package.module:callable",
+)
 
 
 def load_metric(
@@ -70,40 +92,24 @@ def load_metric(
     if not isinstance(name, str):
         raise MetricError("a metric's name or a function", type(name).__name__, "give one of these")
     plain, told = split_settings(name)
-    if plain in _BY_NAME:
-        named, given = _BY_NAME[plain], {**told, **settings}
-        return named.with_settings(checked_settings(plain, named.settings, given))
-    metric = _without_settings(plain, detections)
-    if told or settings:
-        raise MetricError(f"{plain} alone", f"settings {', '.join({**told, **settings})}", "leave them out")
-    return metric
+    given = {**told, **settings}
+    found = _found(plain)
+    if isinstance(found, NamedMetric):
+        return found.with_settings(checked_settings(plain, found.settings, given), detections)
+    if given:
+        raise MetricError(f"{plain} alone", f"settings {', '.join(given)}", "leave them out")
+    return found if isinstance(found, Metric) else from_callable(found, plain)
 
 
-def _without_settings(name: str, detections: DetectionOptions | None) -> Metric:
-    if name in _DETECTORS:
-        return mean_precision.mean_average_precision(name, detections)
+def _found(name: str) -> NamedMetric | Metric | Callable[..., Any]:
+    if name in METRICS:
+        return METRICS.load(name)
     if ranked := _TOP_K.fullmatch(name):
-        return top_k(int(ranked[1]))
-    if is_reference(name):
-        return _wrapped(resolve(name, kind="a metric", error=MetricError), name)
-    installed = entry_points(group=_GROUP)
-    if name in installed.names:
-        try:
-            return _wrapped(installed[name].load(), name)
-        except (ImportError, AttributeError) as error:
-            raise MetricError(
-                f"the installed metric '{name}'", str(error), "reinstall its package"
-            ) from error
-    names = ["top-1", "top-5", *_BY_NAME, *_DETECTORS, *installed.names]
-    todo = did_you_mean(name, names) or f"choose one of {', '.join(names)}, or give package.module:callable"
-    raise MetricError("a known metric", f"'{name}'", todo)
-
-
-def _wrapped(found: object, name: str) -> Metric:
-    if isinstance(found, Metric):
-        return found
-    if not callable(found):
-        raise MetricError(
-            "a function fn(outputs, targets)", f"{type(found).__name__} at {name}", "name a function"
-        )
-    return from_callable(found, name)
+        return NamedMetric(partial(top_k, int(ranked[1])), {})
+    if not is_reference(name):
+        METRICS.find(name)  # raises, with the nearest names
+    found = resolve(name, kind="a metric", error=MetricError)
+    if not isinstance(found, NamedMetric | Metric) and not callable(found):
+        what = f"{type(found).__name__} at {name}"
+        raise MetricError("a function fn(outputs, targets)", what, "name a function")
+    return found

@@ -11,6 +11,7 @@ from dataclasses import replace
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric
+from compress.metrics.options import NamedMetric
 from compress.metrics.output_kinds import output_kinds
 from compress.metrics.unlabelled import unlabelled_metric
 from compress.metrics.unlabelled.rows import NAME
@@ -28,6 +29,9 @@ def agreement() -> Metric:
         fit=_fit,
         span=(0.0, 1.0),
     )
+
+
+AGREEMENT = NamedMetric(agreement, {})
 
 
 def _fit(outputs: Sequence[TensorSpec]) -> Metric:

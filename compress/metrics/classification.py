@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric, Values, required_targets
+from compress.metrics.options import NamedMetric
 
 
 def top_k(k: int) -> Metric:
@@ -49,6 +51,9 @@ def top_k(k: int) -> Metric:
     metric = Metric(name, per_sample, "labels", True, True, "%", class_labels=True, fit=fit, span=(0.0, 1.0))
     return metric
 
+
+TOP_1 = NamedMetric(partial(top_k, 1), {})
+TOP_5 = NamedMetric(partial(top_k, 5), {})
 
 _TODO = "choose another metric, or give package.module:callable"
 

@@ -33,7 +33,8 @@ def spearman() -> Metric:
     return _metric("spearman", ranked=True)
 
 
-NAMED = {"pearson": NamedMetric(pearson, {}), "spearman": NamedMetric(spearman, {})}
+PEARSON = NamedMetric(pearson, {})
+SPEARMAN = NamedMetric(spearman, {})
 
 
 def _metric(name: str, ranked: bool) -> Metric:

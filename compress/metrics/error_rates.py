@@ -154,7 +154,8 @@ class _Blank:
 
 _SETTINGS: dict[str, Field] = {"blank": _Blank(), "end": Number("", 0, 1e9, whole=True), "alphabet": Text()}
 
-NAMED = {"wer": NamedMetric(wer, {**_SETTINGS, "space": Text()}), "cer": NamedMetric(cer, _SETTINGS)}
+WER = NamedMetric(wer, {**_SETTINGS, "space": Text()})
+CER = NamedMetric(cer, _SETTINGS)
 
 
 def _metric(name: str, decoding: Decoding, words: bool) -> Metric:

@@ -93,10 +93,8 @@ def ssim(data_range: float = 1.0, channels: str | None = None) -> Metric:
 
 _RANGE: dict[str, Field] = {"data_range": Number("", 1e-6, 1e6)}
 
-NAMED = {
-    "psnr": NamedMetric(psnr, _RANGE),
-    "ssim": NamedMetric(ssim, {**_RANGE, "channels": Text(("first", "last"))}),
-}
+PSNR = NamedMetric(psnr, _RANGE)
+SSIM = NamedMetric(ssim, {**_RANGE, "channels": Text(("first", "last"))})
 
 
 def _images(name: str, output: Array, targets: Array | None, data_range: float) -> tuple[Values, Values]:

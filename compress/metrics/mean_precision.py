@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,6 +40,7 @@ from compress.metrics.detections import Detections, detections_of
 from compress.metrics.detector_outputs import Layout, find_layout
 from compress.metrics.jackknife import from_influence
 from compress.metrics.metric import Array, Metric, Values, required_targets
+from compress.metrics.options import NamedMetric
 
 #: Least intersection over union, in the order that matches are kept in.
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -274,6 +276,10 @@ def _sides(boxes: Values) -> list[list[float]]:
     """x1, y1, width, height of each box."""
     sides: list[list[float]] = np.hstack([boxes[:, :2], np.maximum(boxes[:, 2:4] - boxes[:, :2], 0)]).tolist()
     return sides
+
+
+MAP = NamedMetric(partial(mean_average_precision, "map"), {}, takes_detections=True)
+MAP_50 = NamedMetric(partial(mean_average_precision, "map-50"), {}, takes_detections=True)
 
 
 def _target_boxes(name: str, targets: Array) -> list[Values]:

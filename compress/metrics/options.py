@@ -13,6 +13,7 @@ from typing import Any
 
 from compress.core.toml_schema import Field, Number, check
 from compress.errors import MetricError
+from compress.metrics.detection_options import DetectionOptions
 from compress.metrics.metric import Metric
 
 _SETTINGS = re.compile(r"([a-z][a-z0-9-]*):(\w+=.*)", re.DOTALL)
@@ -26,18 +27,26 @@ class NamedMetric:
     Attributes:
         make: Takes the settings by keyword and gives the metric under its plain name.
         settings: What each setting may be.
+        takes_detections: Whether ``make`` also takes ``detections``, which say how a detector's outputs are read.
     """
 
     make: Callable[..., Metric]
     settings: Mapping[str, Field]
+    takes_detections: bool = False
 
-    def with_settings(self, settings: Mapping[str, Any]) -> Metric:
+    def with_settings(
+        self, settings: Mapping[str, Any], detections: DetectionOptions | None = None
+    ) -> Metric:
         """The metric; settings are part of its name, since they change the figure.
+
+        Args:
+            settings: Checked, by name.
+            detections: How a detector's outputs are read; None is the default of each option.
 
         Raises:
             MetricError: A setting is unknown, or its value of another kind.
         """
-        metric = self.make(**settings)
+        metric = self.make(**settings, **({"detections": detections} if self.takes_detections else {}))
         told = ",".join(f"{key}={_text(settings[key])}" for key in self.settings if key in settings)
         return _renamed(metric, f"{metric.name}:{told}") if told else metric
 

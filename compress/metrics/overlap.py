@@ -162,18 +162,16 @@ def f1_macro() -> Metric:
     return metric
 
 
-NAMED = {
-    "miou": NamedMetric(
-        miou,
-        {
-            "ignore": Number("", 0, 1e9, whole=True),
-            "axis": Text(("first", "last")),
-            "threshold": Number("", -1e6, 1e6),
-        },
-    ),
-    "f1": NamedMetric(f1, {"threshold": Number("", -1e6, 1e6)}),
-    "f1-macro": NamedMetric(f1_macro, {}),
-}
+MIOU = NamedMetric(
+    miou,
+    {
+        "ignore": Number("", 0, 1e9, whole=True),
+        "axis": Text(("first", "last")),
+        "threshold": Number("", -1e6, 1e6),
+    },
+)
+F1 = NamedMetric(f1, {"threshold": Number("", -1e6, 1e6)})
+F1_MACRO = NamedMetric(f1_macro, {})
 
 
 def _counted(predicted: Array, labels: Array) -> Counts:

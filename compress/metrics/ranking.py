@@ -48,7 +48,7 @@ def auc() -> Metric:
     return of_first_output(metric)
 
 
-NAMED = {_NAME: NamedMetric(auc, {})}
+AUC = NamedMetric(auc, {})
 
 
 def _per_sample(

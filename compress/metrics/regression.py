@@ -10,6 +10,7 @@ import numpy as np
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics.metric import Array, Metric, Values, finite, required_targets
+from compress.metrics.options import NamedMetric
 
 _NAME = "mean-error"
 
@@ -27,6 +28,9 @@ def mean_error() -> Metric:
         _NAME, _per_sample, "labels", right_or_wrong=False, higher_is_better=False, unit="", fit=fit
     )
     return metric
+
+
+MEAN_ERROR = NamedMetric(mean_error, {})
 
 
 def _per_sample(

@@ -230,7 +230,9 @@ class Attempts:
         backend = load_backend(recipe.backend or self.host.backend.name)
         options = {**backend.default_options(self.target, self.threads), **recipe.session}
         self.check_shapes(options)
-        artifact = backend.compile(compressed.to_onnx(), directory, options)
+        graph = compressed.to_onnx()
+        backend.check_supported(graph, self.target)
+        artifact = backend.compile(graph, directory, options)
         if self.host.source == "estimated":  # else the runtime itself says what it takes
             from compress.lint import check_deployable
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compress.backends import installed, load_backend
-from compress.backends.providers import available, how_to_get, on_nvidia_gpu
-from compress.core.installation import install_command
+from compress.backends.providers import available, how_to_get, is_in_no_common_package
 from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError, UnavailableError
 
@@ -48,7 +47,8 @@ def competing_backends(target: Target, wanted: Sequence[str] = ()) -> CompetingB
         _check_usable(name, target)
     providers, lacking = _providers(target) if not wanted or "onnxruntime" in wanted else ((), ())
     if wanted:
-        names = tuple(name for name in (target.backend, *target.further_backends) if name in wanted)
+        listed = (target.backend, *target.further_backends)
+        names = tuple(dict.fromkeys((*(name for name in listed if name in wanted), *wanted)))
         return CompetingBackends(names, providers, lacking)
     further = {name: installed(name) for name in target.further_backends} if target.here else {}
     return CompetingBackends(
@@ -56,7 +56,7 @@ def competing_backends(target: Target, wanted: Sequence[str] = ()) -> CompetingB
         providers=providers,
         notes=(
             *(
-                f"{name} is not installed; {install_command(name)} adds it to the competition"
+                f"{name} is not installed; {load_backend(name).how_to_install()} adds it to the competition"
                 for name, here in further.items()
                 if not here
             ),
@@ -70,7 +70,9 @@ def _providers(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if not (target.here and target.further_providers and target.backend == "onnxruntime"):
         return (), ()
     here = available()
-    lacking = [name for name in target.further_providers if name not in here and on_nvidia_gpu(name)]
+    lacking = [
+        name for name in target.further_providers if name not in here and not is_in_no_common_package(name)
+    ]
     return (
         tuple(name for name in target.further_providers if name in here),
         tuple(
@@ -122,4 +124,5 @@ def _check_usable(name: str, target: Target) -> None:
             "run compress there, for a target that is detected (compress targets)",
         )
     if name != target.backend and not installed(name):
-        raise UnavailableError(f"the back end '{name}'", "it is not installed", install_command(name))
+        todo = load_backend(name).how_to_install()
+        raise UnavailableError(f"the back end '{name}'", "it is not installed", todo)

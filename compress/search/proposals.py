@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from compress.backends import load_backend
 from compress.backends.providers import short_name
 from compress.recipe import Recipe, Step
 from compress.records.profile import inside_margin
@@ -83,10 +84,10 @@ def _own(target: Target, limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
     if "int8" in target.precisions:
         yield WHOLE_CHAINS
         yield Recipe("int8-matmul", (_WEIGHTS_OPS,))
-        if target.backend == "onnxruntime" and _is_made_of_matrices(run):
+        if load_backend(target.backend).contrib_operators and _is_made_of_matrices(run):
             yield Recipe("dynamic-int8", (Step("quantize_dynamic"),))
     yield from _strongly_typed(target)
-    if target.backend == "onnxruntime":
+    if load_backend(target.backend).contrib_operators:
         yield from _small(limits, run)
 
 
@@ -164,7 +165,7 @@ def most_candidates(
     if recipes:
         return 1 + len(recipes)
     own = ("fp16" in target.precisions) + (7 + trains) * ("int8" in target.precisions)
-    own += len(list(_strongly_typed(target))) + 2 * (target.backend == "onnxruntime")
+    own += len(list(_strongly_typed(target))) + 2 * load_backend(target.backend).contrib_operators
     most = 1 + prunable * (4 if trains else 1)
     for name in backends or (target.backend,):
         if name == target.backend:

@@ -1,7 +1,8 @@
 """Targets: what a network is deployed on, read from one TOML file each.
 
 The files of ``targets/`` are data; a board that is not among them is a file of the user's own, which may
-start from a known one:
+start from a known one. Another distribution adds some under the entry point group ``compress.targets``: the name is the
+target's, the object the :class:`~pathlib.Path` of its file, which has the same name. An own file may read:
 
     extends = "jetson-orin-nano-super"
     description = "Our camera: an Orin Nano held at 15 W."
@@ -11,14 +12,18 @@ start from a known one:
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from compress.core.registry import Entry, Registry, what
 from compress.core.suggestions import did_you_mean
-from compress.core.toml_schema import Field, Flag, List, Number, Table, Text, check, read_toml
-from compress.errors import TargetError, UnavailableError
+from compress.core.toml_schema import Table, check, read_toml
+from compress.errors import CompressError, TargetError, UnavailableError
 from compress.target.arithmetic import PEAK_OF, TENSORRT_FLAVOUR, Peaks, QuantizationFlavour
+from compress.target.backends import BACKENDS
+from compress.target.keys import FLAVOUR, KEYS, PEAKS, SOURCED
 from compress.target.shape_ranges import ShapeRange
 
 __all__ = [
@@ -55,9 +60,9 @@ class Target:
         aliases: Other names for it.
         family: ``cpu``, ``arm``, ``gpu``, ``jetson``, ``datacenter``; a word of the user's own otherwise.
         description: One or two sentences.
-        backend: ``onnxruntime`` or ``tensorrt``: what the original network runs in.
+        backend: Name of the back end that the original network runs in.
         further_backends: Name → what else builds may run in.
-        provider: ONNX Runtime's execution provider; None for TensorRT.
+        provider: ONNX Runtime's execution provider; None where another back end runs the network.
         further_providers: Its other execution providers that compete where the installed runtime has them, each with
             the precisions worth trying in it.
         here: Whether the target is this machine.
@@ -119,17 +124,28 @@ class Target:
     def for_backend(self, name: str) -> Target:
         """The target as a technique sees it that builds for one of its back ends: its flavour and precisions.
 
+        A back end that the target's file does not list may know by itself what is worth trying there.
+
         Raises:
             TargetError: The target has no such back end.
+            UnavailableError: What provides the back end cannot be imported.
         """
         if name == self.backend:
             return self
-        known = [self.backend, *self.further_backends]
-        if name not in known:
+        further = self.further_backends.get(name) or self._offered(name)
+        if further is None:
+            known = [self.backend, *self.further_backends]
             wanted = f"a back end of the target {self.name} ({', '.join(known)})"
             raise TargetError(wanted, f"'{name}'", did_you_mean(name, known) or "choose one of these")
-        further = self.further_backends[name]
         return replace(self, backend=name, precisions=further.precisions, quantization=further.quantization)
+
+    def _offered(self, name: str) -> FurtherBackend | None:
+        """What a back end says of this target; None where there is none of that name, or it says nothing."""
+        if name not in BACKENDS:
+            return None
+        backend = BACKENDS.load(name)()
+        precisions = backend.precisions(self)
+        return FurtherBackend(precisions, backend.flavour or self.quantization) if precisions else None
 
     def ridge_point(self, precision: str) -> float | None:
         """Operations per byte of memory above which arithmetic is the limit (Williams et al. 2009)."""
@@ -139,57 +155,6 @@ class Target:
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it."""
         return asdict(self)
-
-
-_PEAK = Number("10^12 operations per second", 1e-6, 1e6)
-_PEAKS: Mapping[str, Field] = {
-    each.name: replace(_PEAK, required=each.name == "fp32_tflops") for each in fields(Peaks)
-}
-_FLAVOUR: Mapping[str, Field] = {
-    "activation": Text(("uint8", "int8"), required=True),
-    "weight": Text(("int8",), required=True),
-    **{key: Flag(required=True) for key in ("symmetric", "per_channel", "reduce_range", "quantize_bias")},
-}
-_FIGURES: Mapping[str, Field] = {
-    "memory_gb": Number("GB", 1e-3, 1e5, required=True),
-    "bandwidth_gb_s": Number("GB/s", 1e-3, 1e6, required=True),
-    "power_min_w": Number("W", 1e-3, 1e5),
-    "power_max_w": Number("W", 1e-3, 1e5),
-    "launch_overhead_us": Number("microseconds", 0, 1e6, required=True),
-    "opset_max": Number("", 1, 100, whole=True),
-    "tensorrt": Text(),
-    "quantization": Table(_FLAVOUR),
-}
-_PRECISIONS = List(Text(tuple(PEAK_OF)), shortest=1, required=True)
-_FURTHER = Table({"precisions": _PRECISIONS, "quantization": Table(_FLAVOUR, required=True)})
-#: Torch-TensorRT reads no Q/DQ of ONNX; TensorRT's own back end does.
-_FURTHER_FLOAT = Table({"precisions": replace(_PRECISIONS, item=Text(("fp32", "fp16", "bf16")))})
-_FURTHER_PROVIDERS = ("TensorrtExecutionProvider", "XnnpackExecutionProvider")
-_SOURCED = (*_FIGURES, *_PEAKS)
-#: Every key of a target's file.
-_KEYS: Mapping[str, Field] = {
-    "extends": Text(),
-    "detect": Text(("cpu", "cuda")),
-    "aliases": List(Text()),
-    "family": Text(required=True),
-    "description": Text(required=True),
-    "backend": Text(("onnxruntime", "tensorrt"), required=True),
-    "provider": Text(),
-    **_FIGURES,
-    "peaks": Table(_PEAKS, required=True),
-    "precisions": _PRECISIONS,
-    "further_backends": Table({"openvino": _FURTHER, "torch-tensorrt": _FURTHER_FLOAT}),
-    "further_providers": Table(dict.fromkeys(_FURTHER_PROVIDERS, replace(_PRECISIONS, required=False))),
-    "batch_sizes": List(Number("samples", 1, 65536, whole=True), shortest=2, longest=2, required=True),
-    "calls_per_second": Number("calls per second", 1e-2, 1e4),
-    "compute_capability": Text(),
-    "cores": Number("", 1, 65536, whole=True),
-    "isa": List(Text()),
-    "jetpack": Text(),
-    "sparsity_2_4": Flag(),
-    "estimated": List(Text(_SOURCED)),
-    "source": Table({key: Text() for key in ("default", *_SOURCED)}),
-}
 
 
 def load_target(name_or_path: str | Path | Target) -> Target:
@@ -214,12 +179,27 @@ def load_target(name_or_path: str | Path | Target) -> Target:
 
 
 def list_targets() -> list[Target]:
-    """Every known target, by name.
+    """Every known target, by name; one of another distribution only where its file can be read.
 
     One that is not on this machine though it should be (``cuda`` without a GPU) has ``here`` false and
     figures of 0.
     """
-    return [_listed(path) for path in _files()]
+    found = [_listed(path) for path in _files()]
+    for entry in TARGETS.added():
+        with suppress(CompressError):  # `compress plugins` and whoever names it are told why
+            found.append(_listed(TARGETS.load(entry.name)))
+    return sorted(found, key=lambda target: target.name)
+
+
+def check_target(entry: Entry) -> str | None:
+    """What is wrong with the file of a registered target, in one line; None where nothing is."""
+    problem = TARGETS.problem(entry)
+    if problem is None:
+        try:
+            _listed(TARGETS.load(entry.name))
+        except CompressError as error:
+            return str(error)
+    return problem
 
 
 def _files() -> list[Path]:
@@ -229,33 +209,87 @@ def _files() -> list[Path]:
     return sorted((installed if installed.is_dir() else package.parent / "targets").glob("*.toml"))
 
 
+def _built_in() -> dict[str, str]:
+    return {path.stem: str(path) for path in _files()}
+
+
+def _is_file_named(name: str, found: object) -> str | None:
+    if not isinstance(found, Path):
+        return what(found)
+    return None if found.name == f"{name}.toml" else f"a file with another name, {found}"
+
+
+#: Every target that has a name. The aliases of its file are known once it is read.
+TARGETS: Registry[Path] = Registry(
+    "target",
+    "compress.targets",
+    _built_in,
+    wanted="the path of a TOML file with the target's name",
+    check=_is_file_named,
+    error=TargetError,
+    todo="see `compress targets`, or give the path of a .toml file",
+    load_built_in=Path,
+)
+
+
 def _known(name: str) -> Path:
     """The file of a known target."""
-    names: dict[str, Path] = {}
-    for path in _files():
-        names |= dict.fromkeys((path.stem, *_read(path).get("aliases", ())), path)
     wanted = name.strip().casefold()
+    for spelling in (name.strip(), wanted):
+        if spelling in TARGETS:
+            return TARGETS.load(spelling)
+    names: dict[str, list[Path]] = {}
+    for path in (*_files(), *_added()):
+        for alias in _read(path).get("aliases", ()):
+            names.setdefault(alias, []).append(path)
     if wanted not in names:
-        todo = did_you_mean(wanted, names) or "see `compress targets`, or give the path of a .toml file"
+        todo = (
+            did_you_mean(wanted, [*TARGETS.names(), *names])
+            or "see `compress targets`, or give the path of a .toml file"
+        )
         raise TargetError("a known target", f"'{name}'", todo)
-    return names[wanted]
+    if len(names[wanted]) > 1:
+        found = " and ".join(str(path) for path in names[wanted])
+        raise TargetError(f"one target with the alias '{name}'", found, "give the name of one of them")
+    return names[wanted][0]
+
+
+def _added() -> Iterator[Path]:
+    """The files of targets that other distributions bring, as far as they can be read."""
+    for entry in TARGETS.added():
+        with suppress(CompressError):
+            path = TARGETS.load(entry.name)
+            _read(path)
+            yield path
 
 
 def _read(path: Path) -> dict[str, Any]:
     """The table of a file, each key checked; complete only where it extends nothing and detects nothing."""
-    table = check(read_toml(path, TargetError), _KEYS, str(path), TargetError, partial=True)
+    table = check(read_toml(path, TargetError), KEYS, str(path), TargetError, partial=True)
     return table | {"source": _sources(table, path.name)}
 
 
 def _complete(table: dict[str, Any]) -> dict[str, Any]:
     """The table over the one that it extends, over what this machine says."""
-    if "extends" in table:
-        parent = _read(_known(table["extends"]))
-        parent.pop("aliases", None)
-        table = _over(parent, table)
+    table = _extended(table)
     if "detect" in table:
         table = _over(_detect(table["detect"]), table)
     return table
+
+
+def _extended(table: dict[str, Any], seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The table over the one that it extends, which may extend another."""
+    if "extends" not in table:
+        return table
+    path = _known(table["extends"])
+    if path in seen:
+        circle = " → ".join(each.name for each in (*seen, path))
+        raise TargetError(
+            "targets that do not extend each other in a circle", circle, f"change extends in {path}"
+        )
+    parent = _extended(_read(path), (*seen, path))
+    parent.pop("aliases", None)
+    return _over(parent, table)
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
@@ -271,7 +305,7 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 def _figures(table: Mapping[str, Any]) -> Iterator[str]:
     """The figures that a table gives."""
-    return (key for key in _SOURCED if key in table or key in table.get("peaks", {}))
+    return (key for key in SOURCED if key in table or key in table.get("peaks", {}))
 
 
 def _sources(table: Mapping[str, Any], where: str) -> dict[str, str]:
@@ -298,7 +332,7 @@ def _listed(path: Path) -> Target:
     try:
         return _target(path, _complete(table))
     except UnavailableError:
-        figures = dict.fromkeys(_PEAKS, 1.0)
+        figures = dict.fromkeys(PEAKS, 1.0)
         nothing = {"description": "An NVIDIA GPU.", "memory_gb": 1.0, "bandwidth_gb_s": 1.0, "peaks": figures}
         target = _target(path, _over(nothing, table))
         return replace(target, here=False, dla=False, memory_gb=0.0, bandwidth_gb_s=0.0, peaks=Peaks(0.0))
@@ -311,17 +345,12 @@ def _target(path: Path, table: dict[str, Any]) -> Target:
         TargetError: A key is missing, or two of them contradict each other.
     """
     where = str(path)
-    values = check(table, _KEYS, where, TargetError)
+    values = check(table, KEYS, where, TargetError)
     values.pop("extends", None)
     values["peaks"] = Peaks(**values["peaks"])
-    flavour = values.pop("quantization", None)
-    if flavour is None and values["backend"] == "onnxruntime":
-        raise TargetError(f"quantization in {where}, {Table(_FLAVOUR).describe()}", "no such key", "add it")
-    values["quantization"] = QuantizationFlavour(**flavour) if flavour else TENSORRT_FLAVOUR
+    values["quantization"] = _flavour(values["backend"], values, where, "")
     values["further_backends"] = {
-        name: FurtherBackend(each["precisions"], QuantizationFlavour(**each["quantization"]))
-        if "quantization" in each
-        else FurtherBackend(each["precisions"])
+        name: FurtherBackend(each["precisions"], _flavour(name, each, where, f"further_backends.{name}."))
         for name, each in values.pop("further_backends", {}).items()
     }
     values["further_providers"] = values.pop("further_providers", {})
@@ -342,6 +371,31 @@ def _target(path: Path, table: dict[str, Any]) -> Target:
     return target
 
 
+def _flavour(backend: str, table: Mapping[str, Any], where: str, within: str) -> QuantizationFlavour:
+    """How int8 looks to a back end: as its table says, else as the back end itself does.
+
+    Args:
+        backend: Its name.
+        table: The one that lists its precisions.
+        where: The file, for messages.
+        within: The table's own name and a dot, when it lies inside another; for messages.
+
+    Raises:
+        TargetError: Neither says it, or the back end does not compute in one of the precisions.
+    """
+    there = BACKENDS.load(backend)
+    for precision in table["precisions"]:
+        if precision not in there.computes:
+            wanted = f"precisions of {backend} ({', '.join(there.computes)}) in {where}"
+            raise TargetError(wanted, precision, f"change {within}precisions")
+    if "quantization" in table:
+        return QuantizationFlavour(**table["quantization"])
+    if there.flavour is None and "int8" in table["precisions"]:
+        wanted = f"{within}quantization in {where}, {Table(FLAVOUR).describe()}"
+        raise TargetError(wanted, "no such key", "add it")
+    return there.flavour or TENSORRT_FLAVOUR
+
+
 def _contradictions(target: Target) -> Iterator[tuple[str, str, str]]:
     """What was wanted, what was found, and the key to change."""
     if target.power_w and target.power_w[0] > target.power_w[1]:
@@ -352,14 +406,14 @@ def _contradictions(target: Target) -> Iterator[tuple[str, str, str]]:
     for precision in target.precisions:
         if target.peaks.at(precision) is None:
             yield f"peaks.{PEAK_OF[precision]} for the precision {precision}", "no such key", "precisions"
-    if target.backend == "tensorrt":
-        if target.quantization != TENSORRT_FLAVOUR:
-            yield (
-                "the Q/DQ that TensorRT reads",
-                "another in quantization",
-                "it, or leave it out",
-            )
-        if target.compute_capability is None:
-            yield "compute_capability for TensorRT", "no such key", "backend"
-    elif target.provider is None:
-        yield "provider, ONNX Runtime's execution provider", "no such key", "provider"
+    backend = BACKENDS.load(target.backend)()
+    title = backend.title or backend.name
+    if backend.beside_only:
+        yield (
+            "a back end that the original network can run in",
+            f"{title}, which competes beside one",
+            "backend",
+        )
+    if backend.flavour not in (None, target.quantization):
+        yield f"the Q/DQ that {title} reads", "another in quantization", "it, or leave it out"
+    yield from backend.contradictions(target)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
-import inspect
 import pkgutil
 from collections import Counter
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.core.registry import Registry, subclass_of
 from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError
 
@@ -21,19 +19,48 @@ if TYPE_CHECKING:
     from compress.techniques.base import Context, Technique
 
 
+def _built_in() -> dict[str, str]:
+    """One file each: ``low_rank`` is the class ``LowRank`` in ``low_rank.py``. No file is imported."""
+    names = sorted({module.name for module in pkgutil.iter_modules(__path__)} - {"base"})
+    return {
+        name: f"{__name__}.{name}:{''.join(part.capitalize() for part in name.split('_'))}" for name in names
+    }
+
+
+_is_subclass = subclass_of("compress.techniques.base:Technique")
+
+
+def _problem(name: str, found: object) -> str | None:
+    problem = _is_subclass(name, found)
+    if problem is None and not dataclasses.is_dataclass(found):
+        return f"{getattr(found, '__name__', found)}, which is no dataclass: its fields are the settings"
+    return problem
+
+
+#: Every technique that a recipe can name.
+TECHNIQUES: Registry[type[Technique]] = Registry(
+    "technique",
+    "compress.techniques",
+    _built_in,
+    wanted="a dataclass that inherits compress.techniques.base.Technique",
+    check=_problem,
+    error=RecipeError,
+)
+
+
 def technique_names() -> list[str]:
-    """Every technique that a recipe can name, sorted."""
-    own = {module.name for module in pkgutil.iter_modules(__path__)} - {"base"}
-    return sorted(own | {entry.name for entry in entry_points(group="compress.techniques")})
+    """Every technique that a recipe can name: ours, sorted, then those of other distributions."""
+    return TECHNIQUES.names()
 
 
 def load_technique(step: Step) -> Technique:
     """The technique that a recipe's step names, with its settings.
 
     Raises:
-        RecipeError: The technique or one of its settings is unknown, or a setting has a wrong value.
+        RecipeError: The technique or one of its settings is unknown, a setting has a wrong value, or the technique of
+            another distribution cannot be imported.
     """
-    kind = _technique_class(step.technique)
+    kind = TECHNIQUES.load(step.technique)
     settings = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     renamed: Mapping[str, str] = getattr(kind, "RENAMED", {})
     for key in step.settings:
@@ -78,23 +105,3 @@ def _kept_in(context: Context, steps: tuple[Step, ...]) -> Path | None:
     from compress.recipe import Recipe
 
     return None if context.directory is None else context.directory / Recipe("", steps).identity
-
-
-def _technique_class(name: str) -> type[Technique]:
-    from compress.techniques.base import Technique
-
-    if name not in technique_names():
-        raise RecipeError(
-            f"a technique ({', '.join(technique_names())})",
-            f"'{name}'",
-            did_you_mean(name, technique_names()) or "choose one of these",
-        )
-    for entry in entry_points(group="compress.techniques", name=name):
-        loaded: type[Technique] = entry.load()
-        return loaded
-    module = importlib.import_module(f"{__name__}.{name}")
-    return next(
-        member
-        for _, member in inspect.getmembers(module, inspect.isclass)
-        if issubclass(member, Technique) and member.__module__ == module.__name__
-    )

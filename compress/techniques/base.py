@@ -1,7 +1,8 @@
 """What every technique is: a frozen dataclass of settings that turns one network into another.
 
-A new technique is one file in this folder with one :class:`Technique` subclass; the file's name is its name in a
-recipe. Third parties register theirs under the entry point group ``compress.techniques``.
+A new technique is one file in this folder with one :class:`Technique` subclass: ``low_rank.py`` has the class
+``LowRank``, and a recipe names it ``low_rank``. Other distributions register theirs under the entry point group
+``compress.techniques``.
 """
 
 from __future__ import annotations

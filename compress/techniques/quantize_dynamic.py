@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from compress.backends import load_backend
 from compress.errors import RecipeError
 from compress.quantization.settings import Settings
 from compress.techniques.base import Context, Technique
@@ -35,7 +36,7 @@ class QuantizeDynamic(Technique):
         """
         from compress.quantization.dynamic import quantize_dynamic
 
-        if context.target.backend != "onnxruntime":
+        if not load_backend(context.target.backend).contrib_operators:
             raise RecipeError(
                 "a back end that quantizes while it runs (onnxruntime)",
                 f"{context.target.backend} for {context.target.name}",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from compress.backends import load_backend
 from compress.errors import RecipeError
 from compress.quantization.weights import Settings, quantize_weights
 from compress.techniques.base import Context, Technique
@@ -31,7 +32,7 @@ class WeightOnly(Settings, Technique):
             RecipeError: The target's back end has no such operator, or a node to be excluded is not in the network.
             DataError: Activations on the calibration data are not finite.
         """
-        if context.target.backend != "onnxruntime":
+        if not load_backend(context.target.backend).contrib_operators:
             raise RecipeError(
                 "a target that ONNX Runtime serves, for weight_only",
                 f"'{context.target.name}', which {context.target.backend} serves",

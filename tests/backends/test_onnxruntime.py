@@ -10,7 +10,7 @@ from compress.backends.base import Backend
 from compress.backends.onnxruntime import OnnxRuntime, optimized_graph
 from compress.errors import UnavailableError
 from compress.target.target import load_target
-from tests.backends.conformance import Conformance
+from compress.testing.backends import Conformance
 from tests.graphs import classifier
 
 

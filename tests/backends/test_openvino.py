@@ -19,7 +19,7 @@ from compress.machine.figures import further_backends
 from compress.machine.machine import Cpu
 from compress.quantization import Settings, quantize_static
 from compress.target.target import QuantizationFlavour, load_target
-from tests.backends.conformance import Conformance
+from compress.testing.backends import Conformance
 from tests.graphs import classifier, samples
 
 pytest.importorskip("openvino", reason="the extra 'openvino' is not installed")

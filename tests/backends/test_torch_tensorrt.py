@@ -39,7 +39,7 @@ from compress.search.proposals import most_candidates, propose
 from compress.search.run_directory import RunDirectory
 from compress.target.shape_ranges import ShapeRange
 from compress.target.target import TENSORRT_FLAVOUR, FurtherBackend, load_target
-from tests.backends.conformance import Conformance
+from compress.testing.backends import Conformance
 from tests.backends.standin_torch_tensorrt import REPORT, SIGNATURES, StandIn, install
 from tests.graphs import classifier, samples
 
@@ -281,8 +281,8 @@ class TestPartition:
 
     def test_lint_refuses_a_quantized_network(self) -> None:
         (finding,) = lint(quantized(), load_target("h100").for_backend("torch-tensorrt"))
-        assert finding.severity == "error"
-        assert "back end tensorrt" in finding.fix
+        assert (finding.severity, finding.rule) == ("error", "not-supported")
+        assert "back end tensorrt reads them" in finding.message
 
 
 class TestWhereItIsMissing:

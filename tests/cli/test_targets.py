@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from compress.cli.targets import targets
 from compress.errors import TargetError
 from compress.target.target import list_targets, load_target
+from tests.distributions import installed
 
 
 def run(*arguments: str) -> Result:
@@ -86,6 +87,15 @@ def test_an_unknown_name_is_one_error():
     result = run("show", "jetsn")
     assert isinstance(result.exception, TargetError)
     assert result.stdout == ""
+
+
+def test_a_target_of_another_package_that_cannot_be_read_is_told(tmp_path: Path):
+    points = {"compress.targets": {"acme-board": "acme_targets:gone"}}
+    with installed(tmp_path, "acme", points, acme_targets=""):
+        result = run()
+    assert result.exit_code == 0
+    assert "acme-board" not in result.stdout
+    assert result.stderr == "left out: acme-board, of acme 1.0; see `compress plugins`\n"
 
 
 def test_the_module_itself_imports_nothing_heavy():

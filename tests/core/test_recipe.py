@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from compress.errors import RecipeError
 from compress.recipe import Recipe, Step
 from compress.techniques import load_technique, technique_names
+from tests.distributions import installed
 
 names = st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=12)
 settings = st.dictionaries(
@@ -67,6 +68,24 @@ def test_every_file_in_techniques_is_a_technique() -> None:
     assert {"quantize", "cast"} <= set(technique_names())
     for name in technique_names():
         assert load_technique(Step(name)) is not None
+
+
+def test_a_technique_of_another_package(tmp_path: Path) -> None:
+    source = (
+        "from dataclasses import dataclass\nfrom compress.techniques.base import Technique\n"
+        "class Loose(Technique):\n    def apply(self, network, context):\n        return network\n"
+        "@dataclass(frozen=True)\nclass Halve(Loose):\n    times: int = 1\n"
+    )
+    points = {"compress.techniques": {"halve": "acme_techniques:Halve", "loose": "acme_techniques:Loose"}}
+    with installed(tmp_path, "acme", points, acme_techniques=source):
+        assert load_technique(Step("halve", {"times": 2})).times == 2  # type: ignore[attr-defined]
+        with pytest.raises(RecipeError, match="did you mean times"):
+            load_technique(Step("halve", {"time": 2}))
+        with pytest.raises(
+            RecipeError, match=r"of acme 1.0 to be a dataclass .*found Loose, which is no dataclass"
+        ):
+            load_technique(Step("loose"))
+        assert {"halve", "quantize"} <= set(technique_names())
 
 
 def test_unknown_technique_gets_the_nearest_name() -> None:

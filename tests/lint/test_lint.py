@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compress.lint import RULES, Finding, lint
+from compress.lint import LINT_RULES, RULES, Finding, lint
 from compress.target.shape_ranges import ShapeRange
 from compress.target.target import Target, load_target
 
@@ -305,7 +305,8 @@ def test_a_finding_is_one_line_and_json() -> None:
 
 
 def test_every_rule_says_what_it_checks() -> None:
-    assert all(rule.__doc__ for rules_of in RULES.values() for rule in rules_of)
+    assert {name for names in RULES.values() for name in names} | {"dla"} == set(LINT_RULES.names())
+    assert all(LINT_RULES.load(name).__doc__ for name in LINT_RULES.names())
 
 
 @settings(max_examples=25, deadline=None)

@@ -17,6 +17,7 @@ from hypothesis.extra import numpy as arrays
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 from compress.metrics import Metric, drop_points, load_metric
+from tests.distributions import installed
 
 Array = np.ndarray[Any, Any]
 
@@ -218,23 +219,30 @@ def test_a_reference_and_a_metric_are_taken(tmp_path: Path, monkeypatch: pytest.
     assert load_metric(metric) is metric
 
 
-def test_a_metric_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "metric_plugin.py").write_text("def words(outputs, targets):\n    return targets * 1.0\n")
-    info = tmp_path / "metric_plugin-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: metric-plugin\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(
-        "[compress.metrics]\nword-error = metric_plugin:words\ngone = metric_plugin:gone\n"
+def test_a_metric_of_another_package(tmp_path: Path) -> None:
+    names = {"word-error": "words", "gone": "gone", "scaled": "SCALED", "top-7": "words", "miou": "words"}
+    source = (
+        "from compress.core.toml_schema import Number\nfrom compress.metrics.custom import from_callable\n"
+        "from compress.metrics.options import NamedMetric\ndef words(outputs, targets):\n    return targets * 1.0\n"
+        "def scaled(by=1.0):\n    return from_callable(lambda outputs, targets: targets * by, 'scaled')\n"
+        "SCALED = NamedMetric(scaled, {'by': Number('', 0, 9)})\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
-    try:
+    points = {"compress.metrics": {name: f"metric_plugin:{place}" for name, place in names.items()}}
+    with installed(tmp_path, "metric-plugin", points, metric_plugin=source):
         assert load_metric("word-error").name == "word-error"
-        with pytest.raises(MetricError, match="reinstall its package"):
+        metric = load_metric("scaled:by=3")
+        assert metric.name == "scaled:by=3"
+        assert list(metric.per_sample([np.ones((2, 1))], np.array([1.0, 2.0]), None)) == [3.0, 6.0]
+        with pytest.raises(MetricError, match=r"of metric-plugin 1.0; .*no attribute 'gone'.*; update or"):
             load_metric("gone")
         with pytest.raises(MetricError, match="did you mean word-error"):
             load_metric("word-eror")
-    finally:
-        sys.modules.pop("metric_plugin", None)
+        with pytest.raises(MetricError, match="top-k is built in for every k"):
+            load_metric("top-7")
+        with pytest.raises(MetricError, match=r"one each in compress-toolkit \S+ and metric-plugin 1.0"):
+            load_metric("miou")
+        with pytest.raises(MetricError, match="word-error alone"):
+            load_metric("word-error:by=3")
 
 
 @pytest.mark.parametrize(

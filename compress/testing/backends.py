@@ -1,34 +1,56 @@
-"""What every back end must do; a back end's test class inherits this and names the back end."""
+"""What every back end must do: its test class inherits :class:`Conformance` and gives the fixture ``backend``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx
 import pytest
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
+from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend
 from compress.errors import BundleError, DataError, NetworkError
 from compress.onnx_graph.files import sha256_of, size_of
 from compress.target.target import load_target
-from tests.graphs import classifier, samples, steps_first, two_inputs
+from compress.testing.graphs import classifier, samples, steps_first, two_inputs
 
 
 class Conformance:
-    target = "cpu"
+    """The tests; names say what must hold.
+
+    Attributes:
+        target: Name of a target on which the back end runs here.
+    """
+
+    target: ClassVar[str] = "cpu"
 
     @pytest.fixture
     def backend(self) -> Backend:
+        """The back end, of the subclass."""
         raise NotImplementedError
 
     @pytest.fixture
     def artifact(self, backend: Backend, tmp_path: Path) -> Artifact:
+        """A small classifier, compiled."""
         return backend.compile(
             classifier(), tmp_path, backend.default_options(load_target(self.target), threads=1)
         )
+
+    def test_it_is_registered_under_its_name(self, backend: Backend) -> None:
+        assert type(load_backend(backend.name)) is type(backend)
+
+    def test_what_it_offers_to_a_target_it_computes_in(self, backend: Backend) -> None:
+        offered = backend.precisions(load_target(self.target))
+        assert set(offered) <= set(backend.computes)
+        assert offered[:1] in ((), ("fp32",))
+
+    def test_it_has_nothing_against_a_graph_that_it_runs(self, backend: Backend) -> None:
+        assert backend.not_supported_reasons(classifier(), load_target(self.target)) == ()
 
     def test_names_itself_in_its_artifacts(self, backend: Backend, artifact: Artifact) -> None:
         assert artifact.backend == backend.name
@@ -102,7 +124,7 @@ class Conformance:
         ids=["shape", "dtype", "rank", "name", "missing"],
     )
     def test_refuses_feeds_that_do_not_fit(
-        self, backend: Backend, artifact: Artifact, feeds: dict[str, np.ndarray]
+        self, backend: Backend, artifact: Artifact, feeds: dict[str, NDArray[Any]]
     ) -> None:
         with backend.open(artifact) as session, pytest.raises(DataError, match="wanted"):
             session.run(feeds)

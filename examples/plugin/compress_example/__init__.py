@@ -1,0 +1,1 @@
+"""One of each thing that a distribution can add to compress, a file each."""

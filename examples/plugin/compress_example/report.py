@@ -1,0 +1,20 @@
+"""A report format: a function from a run to the text of a file."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from compress.reports.run import Run
+
+
+def csv_table(run: Run) -> str:
+    """Write a line for each candidate: its recipe, its bytes, and why it was not shipped."""
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(("recipe", "bytes", "verdict"))
+    for entry in run.candidates:
+        name = entry.recipe.name
+        size = "" if entry.profile is None else entry.profile.artifact_bytes
+        table.writerow((name, size, "shipped" if name == run.shipped else run.choice.verdicts[name]))
+    return text.getvalue()
