@@ -8,14 +8,14 @@
 Everything is imported when it is first used: ``import compress`` alone costs neither torch nor onnx.
 """
 
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING, Any
-
+# `python -m compress` runs this before it takes the working directory off Python's path, where a file could stand in
+# for any module: so nothing is imported here that Python has not loaded already, not even `typing` and `__future__`.
 from compress.core.moved import install, renamed
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from compress.api.choose_student import StudentResult, choose_student
     from compress.api.distill import DistillResult, distill
     from compress.api.optimize import OptimizeResult, optimize
@@ -100,11 +100,13 @@ _FORMER = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name in _FORMER:
         return renamed("compress", name, _FORMER[name])
     if name not in _HOME:
         raise AttributeError(f"module 'compress' has no attribute '{name}'")
+    import importlib
+
     return getattr(importlib.import_module(f"compress.{_HOME[name]}"), name)
 
 

@@ -26,12 +26,12 @@ ROOMS = (
     ("data",),
     ("network",),
     ("backends", "low_rank", "training"),
-    ("lint", "profiling", "quantization", "testing"),
+    ("lint", "profiling", "quantization"),
     ("bundle", "students", "timing"),
     ("hosts", "trends"),
     ("doctor", "measuring", "pruning"),
     ("gate", "techniques"),
-    ("search",),
+    ("search", "testing"),
     ("reports",),
     ("api",),
     ("cli",),
@@ -141,7 +141,7 @@ def test_only_the_suites_for_other_distributions_and_the_plugin_need_pytest():
         for each in _imports(ast.parse(path.read_text(encoding="utf-8")))
         if each.partition(".")[0] == "pytest"
     }
-    assert {name for name in needing if _room(name) != "testing"} <= {"compress.gate.pytest_plugin"}
+    assert {name for name in needing if _room(name) != "testing"} <= {"compress.testing.pytest_plugin"}
     assert not {
         name for name, imported in GRAPH.items() if any(_room(each) == "testing" for each in imported)
     } - {name for name in MODULES if _room(name) == "testing"}

@@ -1,7 +1,5 @@
 """What is shipped: a directory with the build, its measurements, and programs that run it."""
 
-from __future__ import annotations
-
 from compress.core.moved import names_of
 
 #: Until bundle was a room, it was a module.

@@ -3,22 +3,21 @@
 ``from compress.tensors import TensorSpec`` gives what ``from compress.core.tensor_spec import TensorSpec`` gives.
 """
 
-from __future__ import annotations
-
-import importlib
-import importlib.abc
-import importlib.machinery
+# Imported with the package itself: it must import nothing that Python has not loaded already (see compress/__init__).
 import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
 
 #: The release from which on the old names do not import any more.
 GONE_IN = "0.3.0"
 
 #: The module or package that each old one has become, both without ``compress.`` before them.
-MOVED: Mapping[str, str] = {
+MOVED = {
     "attempts": "search.attempts",
     "bounded_embeddings": "network.bounded_embeddings",
     "call_form": "network.call_form",
@@ -83,7 +82,7 @@ MOVED: Mapping[str, str] = {
     "profiling.standalone": "measuring.standalone",
     "progress": "core.progress",
     "pruned": "api.prune",
-    "pytest_plugin": "gate.pytest_plugin",
+    "pytest_plugin": "testing.pytest_plugin",
     "quantization_aware": "quantization.aware",
     "quantizing": "api.quantize",
     "reading": "core.bounded_reading",
@@ -119,7 +118,7 @@ MOVED: Mapping[str, str] = {
 }
 
 #: What is called something else now, by the new module and the old name.
-RENAMED: Mapping[tuple[str, str], str] = {
+RENAMED = {
     ("api.choose_student", "ChosenStudent"): "StudentResult",
     ("api.distill", "Distilled"): "DistillResult",
     ("api.distill", "Measured"): "Evaluated",
@@ -147,10 +146,10 @@ RENAMED: Mapping[tuple[str, str], str] = {
 def install() -> None:
     """Let the old names be imported."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.append(_Finder())
+        sys.meta_path.append(_Finder())  # a finder by its method
 
 
-def names_of(package: str, module: str) -> Callable[[str], Any]:
+def names_of(package: str, module: str) -> "Callable[[str], Any]":
     """A ``__getattr__`` for a package whose name was a module before.
 
     Args:
@@ -158,7 +157,7 @@ def names_of(package: str, module: str) -> Callable[[str], Any]:
         module: The module inside the package that holds what the old module held.
     """
 
-    def get(name: str) -> Any:
+    def get(name: str) -> "Any":
         if name.startswith("__"):
             raise AttributeError(f"module '{package}' has no attribute '{name}'")
         return _taken(package, module, name)
@@ -166,45 +165,62 @@ def names_of(package: str, module: str) -> Callable[[str], Any]:
     return get
 
 
-def renamed(module: str, old: str, new: str) -> Any:
+def renamed(module: str, old: str, new: str) -> "Any":
     """What a module holds under its new name, for somebody who asked by the old one; warns."""
     told = f"'{module}.{old}' is '{module}.{new}' now; the old name goes in compress {GONE_IN}"
+    import warnings
+
     warnings.warn(told, DeprecationWarning, stacklevel=3)
+    import importlib
+
     return getattr(importlib.import_module(module), new)
 
 
-def _taken(old: str, module: str, name: str) -> Any:
+def _taken(old: str, module: str, name: str) -> "Any":
     """What a module holds under a name, or under the name that it has today."""
     now = RENAMED.get((module.removeprefix("compress."), name), name)
+    import importlib
+
     found = importlib.import_module(module)
     try:
         value = getattr(found, now)
     except AttributeError:
         raise AttributeError(f"module '{old}' has no attribute '{name}'") from None
     told = f"'{old}.{name}' is '{module}.{now}' now; the old name goes in compress {GONE_IN}"
+    import warnings
+
     warnings.warn(told, DeprecationWarning, stacklevel=3)
     return value
 
 
-class _Finder(importlib.abc.MetaPathFinder):
+class _Finder:
     """Finds modules by their old names; it is asked after all others."""
 
     def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+        self, fullname: str, path: "Sequence[str] | None", target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
+        """The old module, made of the new one; None for a module that has not moved."""
         new = _new_name(fullname)
-        return (
-            None if new is None else importlib.machinery.ModuleSpec(fullname, _Loader(new), is_package=True)
-        )
+        if new is None:
+            return None
+        from importlib.machinery import ModuleSpec
+
+        return ModuleSpec(fullname, _Loader(new), is_package=True)  # type: ignore[arg-type]  # a loader by its methods
 
 
-class _Loader(importlib.abc.Loader):
+class _Loader:
     """Makes a module that takes everything from the new one, when it is asked for."""
 
     def __init__(self, new: str) -> None:
         self._new = new
 
-    def exec_module(self, module: ModuleType) -> None:
+    def create_module(self, spec: "ModuleSpec") -> None:
+        """Leave it to Python to make an empty module."""
+
+    def exec_module(self, module: "ModuleType") -> None:
+        """Let the empty module take every name from the new one."""
+        import importlib
+
         importlib.import_module(self._new)
         module.__getattr__ = names_of(module.__name__, self._new)  # type: ignore[method-assign]
 

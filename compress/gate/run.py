@@ -117,7 +117,8 @@ def gate(
                 if their_session is not None:
                     place.try_out(theirs, their_session, task, states)
             task = _bound(task, ours, theirs, our_session, their_session, states)
-            check_original(their_session or our_session, task)
+            if their_session is not None:
+                check_original(their_session, task)
         checks = _Run(place, ours, theirs, our_session, their_session, task, groups, policy).checks()
         for doubt in place.doubts():
             on_note(doubt)

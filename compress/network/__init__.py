@@ -1,7 +1,5 @@
 """The network under compression: how it is loaded, lifted, called, held against its original, and written."""
 
-from __future__ import annotations
-
 from compress.core.moved import names_of
 
 #: Until network was a room, it was a module.

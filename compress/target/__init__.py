@@ -1,7 +1,5 @@
 """Targets: what a network is deployed on, and what that computes in."""
 
-from __future__ import annotations
-
 from compress.core.moved import names_of
 
 #: Until target was a room, it was a module.

@@ -19,7 +19,6 @@ import pytest
 import torch
 
 from compress import load_bundle, optimize
-from compress.api.optimize import _prunable
 from compress.core.progress import Reporter
 from compress.errors import DataError, NetworkError, OutputError, UsageError
 from compress.hosts.base import Tuned
@@ -30,6 +29,7 @@ from compress.onnx_graph.files import save_model
 from compress.profiling.accuracy import outcomes_of
 from compress.recipe import Recipe, Step
 from compress.search import first_look
+from compress.search.plan import _prunable
 from compress.search.proposals import propose
 from compress.search.time_budget import UNTRAINED_S, TimeBudget
 from compress.target.target import load_target

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import compress
-from compress.api.distill import Measured
+from compress.api.distill import Evaluated
 from compress.api.prune import _untrained
 from compress.cli.prune import _lines
 from compress.core.progress import Reporter
@@ -297,6 +297,6 @@ def test_accuracy_that_went_without_training_is_told(points: float | None, said:
     entry = candidate("pruned", drop=None if points is None else (points - 1, points, points + 1))
     assert entry.profile is not None
     assert entry.profile.accuracy is not None
-    warnings = _untrained(Measured("pruned", entry.profile.accuracy, 1, None))
+    warnings = _untrained(Evaluated("pruned", entry.profile.accuracy, 1, None))
     assert bool(warnings) is said
     assert all("--train-data" in warning for warning in warnings)

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compress import quantize
-from compress.api.distill import measured
+from compress.api.distill import evaluate
 from compress.backends import first_opening
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
@@ -141,7 +141,7 @@ def test_every_command_runs_a_build_elsewhere_before_it_runs_it_here(
     network = load_network(tmp_path / "one.onnx")
     crashes_at("model.onnx")
     with pytest.raises(NetworkError, match="SIGSEGV"):
-        measured({"original": network}, task.bind(network.inputs, network.outputs))
+        evaluate({"original": network}, task.bind(network.inputs, network.outputs))
 
 
 def test_a_half_product_of_a_sequence_opens_as_tensorrt_gets_it(tmp_path: Path):

@@ -122,6 +122,13 @@ def test_a_command_runs_nothing_of_the_working_directory(tmp_path: Path, command
         "numpy",
         "pathlib",
         "click",
+        "typing",
+        "warnings",
+        "types",
+        "enum",
+        "contextlib",
+        "collections",
+        "__future__",
     ):
         (tmp_path / f"{name}.py").write_text(
             f"open('ran', 'a').write('{name} ')\nraise ImportError('{name}')\n"

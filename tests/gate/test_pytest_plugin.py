@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def outcome(pytester: pytest.Pytester, call: str, **counts: int) -> pytest.RunResult:
     pytester.makepyfile(f"def test_build(compress_gate):\n    {call}\n")
-    result = pytester.runpytest_subprocess("-p", "compress.gate.pytest_plugin")
+    result = pytester.runpytest_subprocess("-p", "compress.testing.pytest_plugin")
     result.assert_outcomes(**counts)
     return result
 
@@ -83,12 +83,14 @@ def test_plugin_costs_nothing_until_it_is_used(pytester: pytest.Pytester) -> Non
         "def test_imports():\n"
         "    assert not {'numpy', 'torch', 'onnx', 'compress.gate'} & set(sys.modules)\n"
     )
-    result = pytester.runpytest_subprocess("-p", "compress.gate.pytest_plugin", "-p", "no:hypothesispytest")
+    result = pytester.runpytest_subprocess(
+        "-p", "compress.testing.pytest_plugin", "-p", "no:hypothesispytest"
+    )
     result.assert_outcomes(passed=1)
 
 
 def test_package_registers_the_plugin() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert project["entry-points"]["pytest11"] == {
-        "compress.gate.pytest_plugin": "compress.gate.pytest_plugin"
+        "compress.testing.pytest_plugin": "compress.testing.pytest_plugin"
     }

@@ -13,7 +13,9 @@ from compress.training.loop import Progress, TrainingReport, train
 from compress.training.losses import Distillation
 from compress.training.settings import TrainingOptions
 
-SETTINGS = TrainingOptions(epochs=3, batch_size=8, learning_rate=2e-2, average=0.8, precision="bfloat16")
+SETTINGS = TrainingOptions(
+    epochs=3, batch_size=8, learning_rate=2e-2, average=0.8, training_precision="bfloat16"
+)
 
 
 class Images(nn.Module):

@@ -34,7 +34,7 @@ GIVEN = {
         {"held_out": 0.0},
         {"held_out": "a"},
         {"patience": 0},
-        {"precision": "float8"},
+        {"training_precision": "float8"},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(wrong):
@@ -42,8 +42,10 @@ def test_settings_that_make_no_sense_are_refused(wrong):
         TrainingOptions(**wrong)
 
 
-@pytest.mark.parametrize("technique", [Distill(precision="bfloat16", **GIVEN), Qat(**GIVEN)])
+@pytest.mark.parametrize("technique", [Distill(training_precision="bfloat16", **GIVEN), Qat(**GIVEN)])
 def test_every_setting_of_a_technique_arrives(technique):
-    precision = {"precision": "bfloat16"} if isinstance(technique, Distill) else {}
-    assert asdict(technique.training(None)) == asdict(TrainingOptions()) | GIVEN | precision
+    precision = {"training_precision": "bfloat16"} if isinstance(technique, Distill) else {}
+    expected = asdict(TrainingOptions()) | GIVEN | precision
+    found = asdict(technique)
+    assert {name: found[name] for name in expected} == expected
     assert technique.training(6).batch_size == 6
