@@ -122,12 +122,8 @@ def test_a_command_runs_nothing_of_the_working_directory(tmp_path: Path, command
         "numpy",
         "pathlib",
         "click",
-        "typing",
-        "warnings",
-        "types",
+        "typing",  # those that ``python -m`` imports itself before it comes to a package are beyond us
         "enum",
-        "contextlib",
-        "collections",
         "__future__",
     ):
         (tmp_path / f"{name}.py").write_text(

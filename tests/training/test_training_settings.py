@@ -48,4 +48,4 @@ def test_every_setting_of_a_technique_arrives(technique):
     expected = asdict(TrainingOptions()) | GIVEN | precision
     found = asdict(technique)
     assert {name: found[name] for name in expected} == expected
-    assert technique.training(6).batch_size == 6
+    assert technique.with_batch(6).batch_size == 6
