@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +15,7 @@ import numpy as np
 
 from compress.core.tensor_spec import fixed_batch
 from compress.errors import BundleError, DataError, InternalError, NetworkError, UsageError
+from compress.gate.absent import absent_target, judge_estimates, not_there
 from compress.gate.accuracy import judge_churn, judge_outputs
 from compress.gate.batches import judged_in_all, sizes_that_differ
 from compress.gate.board import target_of
@@ -236,6 +237,7 @@ class _Run:
         self.place, self.ours, self.theirs = place, ours, theirs
         self.our_session, self.their_session = our_session, their_session
         self.task, self.groups, self.policy = task, groups, policy
+        self._absent = absent_target(ours, theirs) if isinstance(place, Here) else None
         self._paired: list[Paired] | None = None
         self._rounds: list[Round] = []
 
@@ -254,7 +256,17 @@ class _Run:
             "energy": self._energy,
             "coverage": self._coverage,
         }
+        if self._absent is not None:
+            makers |= self._of_an_absent_board(self._absent)
         return [make() for name, make in makers.items() if name in self.policy.checks]
+
+    def _of_an_absent_board(self, target: str) -> dict[str, Callable[[], Check]]:
+        """The checks whose figures are those of a machine that is not here."""
+        made: dict[str, Callable[[], Check]] = {
+            name: partial(not_there, name, target) for name in ("p99", "memory", "energy")
+        }
+        ours, theirs = self.ours.profile, self.theirs.profile
+        return made | {"latency": lambda: judge_estimates(ours, theirs, target, self.policy)}
 
     def _outcomes(self) -> list[Paired]:
         """The outcomes of each metric, the task's own first."""
