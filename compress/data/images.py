@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.core.installation import install_command
 from compress.data.image_options import CHANNELS, OPTIONS_FILE, ImageOptions
 from compress.data.placement import Placement
 from compress.data.split import Array, Batch, RowDigest, Split
@@ -337,6 +336,6 @@ def _pillow() -> Any:
         from PIL import Image
     except ImportError as error:
         raise UnavailableError(
-            "Pillow, which reads images", "it is not installed", install_command("images")
+            "Pillow, which reads images", "it is not installed", "pip install pillow"
         ) from error
     return Image

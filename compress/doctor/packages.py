@@ -63,7 +63,7 @@ PACKAGES: tuple[Wanted, ...] = (
         "running a bundle's engine from Python, on the machine that it was built on",
         options=_NVIDIA_INDEX,
     ),
-    Wanted("pillow", "PIL", "folders of images", "images"),
+    Wanted("pillow", "PIL", "folders of images"),
     Wanted("scikit-learn", "sklearn", "compress demo", "demo"),
 )
 
