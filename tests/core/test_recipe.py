@@ -69,6 +69,12 @@ def test_every_file_in_techniques_is_a_technique() -> None:
         assert load_technique(Step(name)) is not None
 
 
+def test_what_techniques_derive_from_is_no_technique() -> None:
+    assert "base" not in technique_names()
+    with pytest.raises(RecipeError, match="technique"):
+        load_technique(Step("base"))
+
+
 def test_unknown_technique_gets_the_nearest_name() -> None:
     with pytest.raises(RecipeError, match="quantize"):
         load_technique(Step("quantise"))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from compress.errors import OutputError, UnavailableError
+from compress.errors import ConnectionLostError, OutputError, UnavailableError
 from compress.hosts import lock as lock_module
 from compress.hosts.jobs import run_job
 from compress.hosts.lock import Lock
+from compress.hosts.shell import LocalShell
 from compress.hosts.ssh import SshShell
 from tests.hosts.standin_board import StandInBoard
 
@@ -58,6 +60,12 @@ def test_program_beside_a_job_ends_with_it(shell: SshShell, tmp_path: Path) -> N
     run_job(shell, str(tmp_path), "job", ["sleep", "0.5"], 30, beside=beside)
     pid = (tmp_path / "beside.pid").read_text().strip()
     assert shell.run(f"for i in 1 2 3 4 5; do kill -0 {pid} || exit 0; sleep 0.2; done; exit 1").code == 0
+
+
+def test_watchdog_of_a_job_ends_with_it(tmp_path: Path) -> None:
+    run_job(LocalShell(), str(tmp_path), "job", ["true"], 1)
+    time.sleep(1.5)
+    assert not (tmp_path / "job" / "late").exists()
 
 
 def test_two_users_take_turns(shell: SshShell, tmp_path: Path) -> None:
@@ -113,6 +121,21 @@ def test_holder_that_is_heard_of_keeps_it(shell: SshShell, tmp_path: Path) -> No
         shell.run(holder.beat)
         with pytest.raises(UnavailableError), Lock(shell, str(path), wait_seconds=0).held():
             pass
+
+
+def test_lost_connection_is_told_and_leaves_the_lock_to_go_stale(tmp_path: Path) -> None:
+    """Whoever cannot reach the board cannot give the lock back either, and does not wait for it once more."""
+    path = tmp_path / "lock"
+    with pytest.raises(ConnectionLostError), Lock(LocalShell(), str(path)).held():
+        raise ConnectionLostError("an answer", "none", "try again")
+    assert path.exists()
+
+
+def test_any_other_error_gives_the_lock_back(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    with pytest.raises(UnavailableError), Lock(LocalShell(), str(path)).held():
+        raise UnavailableError("an answer", "none", "try again")
+    assert not path.exists()
 
 
 def test_lock_is_where_every_user_finds_it() -> None:

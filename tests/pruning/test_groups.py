@@ -117,6 +117,13 @@ def test_a_unit_costs_what_its_removal_saves() -> None:
         assert channels.macs() - channels.macs(one) == pytest.approx(group.macs)
 
 
+def test_a_unit_without_a_rival_is_no_group() -> None:
+    """A layer keeps one channel at the least: where it has no other, there is nothing to choose."""
+    single = nn.Sequential(nn.Linear(6, 1), nn.ReLU(), nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 3))
+    groups = channels_of(single, np.ones((2, 6), np.float32)).groups
+    assert [(group.name, len(group)) for group in groups] == [("2", 4)]
+
+
 def test_an_unknown_group_is_refused_with_a_suggestion() -> None:
     with pytest.raises(RecipeError, match="did you mean stem"):
         simple(ResidualCNN).removed({"stemm": [0]})
