@@ -170,7 +170,8 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
         few = f"{accuracy.samples} samples, and {accuracy.metric} is decided on {LEAST_SAMPLES} or more"
         return f"drop undecided: {few}"
     if limits.max_latency_ms is not None and latency.p50_ms > limits.max_latency_ms:
-        return f"{_told_above(latency.p50_ms, limits.max_latency_ms)} ms, over --max-latency {limits.max_latency_ms:g} ms"
+        time = _told_above(latency.p50_ms, limits.max_latency_ms)
+        return f"{time} ms, over --max-latency {limits.max_latency_ms:g} ms"
     if limits.max_size_mb is not None and profile.artifact_bytes > limits.max_size_mb * 1e6:
         size = _told_above(profile.artifact_bytes / 1e6, limits.max_size_mb)
         return f"{size} MB, over --max-size {limits.max_size_mb:g} MB"
