@@ -49,6 +49,47 @@ def test_what_was_recorded_is_kept_for_the_next_run_and_counts_once_it_is_taken_
         assert again.find(RECIPE) == candidate
 
 
+def test_why_there_is_no_build_is_read_back(tmp_path: Path) -> None:
+    failed = Candidate(
+        RECIPE, rejected="failed: no such operator", reports={"quantize": {"nodes": 3}}, seconds=2.5
+    )
+    with History(tmp_path / "run", KEY) as history:
+        history.record(failed)
+    with History(tmp_path / "run", KEY) as again:
+        assert again.kept(RECIPE) == failed
+
+
+def test_what_was_not_tried_is_not_found(tmp_path: Path) -> None:
+    others = [Recipe("a", (Step("cast"),)), Recipe("b", (Step("qat"),))]
+    with History(tmp_path / "run", KEY) as history:
+        assert history.find(RECIPE) is None
+        for other in others:
+            history.take_over(Candidate(other, rejected="failed"))
+        assert history.find(RECIPE) is None
+        assert history.resumed == len(history.candidates) == 2
+
+
+def test_a_candidate_without_a_file_has_no_path(tmp_path: Path) -> None:
+    with (
+        History(tmp_path / "run", KEY) as history,
+        pytest.raises(ValueError, match="candidate 'int8' has no artifact"),
+    ):
+        history.path_of(Candidate(RECIPE, rejected="failed"))
+
+
+def test_the_reference_at_each_batch_size_is_read_back(tmp_path: Path) -> None:
+    reference = {
+        1: Artifact(tmp_path / "größe.onnx", "0" * 64, 5, "onnxruntime", {"threads": 2}),
+        32: Artifact(tmp_path / "b.onnx", "1" * 64, 6, "openvino", {}),
+    }
+    with History(tmp_path / "run", KEY) as history:
+        assert history.reference() == {}
+        history.keep_reference(reference)
+        assert history.reference() == reference
+        (tmp_path / "run" / "reference.json").write_text("{")
+        assert history.reference() == {}
+
+
 def test_what_was_tried_again_replaces_what_was_recorded_before(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", KEY) as history:
         history.record(Candidate(RECIPE, rejected="slower in a first look"))
