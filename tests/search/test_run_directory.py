@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,6 +58,32 @@ def test_why_there_is_no_build_is_read_back(tmp_path: Path) -> None:
         history.record(failed)
     with History(tmp_path / "run", KEY) as again:
         assert again.kept(RECIPE) == failed
+
+
+def test_a_candidate_has_an_empty_directory_of_its_own(tmp_path: Path) -> None:
+    with History(tmp_path / "run", KEY) as history:
+        first, other = history.directory_of(RECIPE), history.directory_of(Recipe("fp32"))
+        (first / "stale.onnx").write_text("of a build that was killed")
+        (other / "model.onnx").write_text("fp32")
+        assert history.directory_of(RECIPE) == first == tmp_path / "run" / "candidates" / RECIPE.identity
+        assert (list(first.iterdir()), len(list(other.iterdir()))) == ([], 1)
+
+
+def test_what_is_recorded_is_a_candidate_of_this_run(tmp_path: Path) -> None:
+    with History(tmp_path / "run", KEY) as history:
+        candidate = replace(measured(history), seconds=1.23456)
+        history.record(candidate)
+        assert history.candidates == [candidate]
+        assert history.resumed == 0
+    with History(tmp_path / "run", KEY) as again:
+        assert again.kept(RECIPE) == replace(candidate, seconds=1.235)
+
+
+def test_a_run_whose_directory_is_gone_says_which(tmp_path: Path) -> None:
+    with History(tmp_path / "run", KEY) as history:
+        shutil.rmtree(tmp_path / "run")
+        with pytest.raises(OutputError, match=str(tmp_path / "run")):
+            history.record(Candidate(RECIPE, rejected="failed"))
 
 
 def test_what_was_not_tried_is_not_found(tmp_path: Path) -> None:
