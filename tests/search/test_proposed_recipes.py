@@ -175,14 +175,14 @@ def test_the_users_own_recipes_are_all_that_is_tried() -> None:
 
 
 def test_pruned_networks() -> None:
-    prune = "prune(latency={}, importance=hessian_diagonal, precision=int8) + distill(epoch_samples=8192)"
+    prune = "prune(latency_share={}, importance=hessian_diagonal, timing_precision=int8) + distill(epoch_samples=8192)"
     history = Tried(**{"int8": 0.5, "pruned-0.5x": 9.0, "pruned-0.7x": 0.5})
     assert proposed("raspberry-pi-5", history, trains=True, prunable=True)[-3:] == [
         f"pruned-0.5x: {prune.format(0.5)}",
         f"pruned-0.7x: {prune.format(0.7)}",
         f"pruned-0.7x-int8: {prune.format(0.7)} + quantize(scope=all)",
     ]
-    untrained = "pruned: prune(max_drop=2.0, importance=hessian_diagonal, seconds=10.0)"
+    untrained = "pruned: prune(untrained_drop=2.0, importance=hessian_diagonal, seconds=10.0)"
     assert proposed("raspberry-pi-5", prunable=True)[-1] == untrained
     none = propose(load_target("raspberry-pi-5"), Limits(max_drop=0.0), Tried(), prunable=True)  # type: ignore[arg-type]
     assert not any(recipe.name.startswith("pruned") for recipe in none)

@@ -54,14 +54,14 @@ def test_why_there_is_no_build_is_read_back(tmp_path: Path) -> None:
     failed = Candidate(
         RECIPE, rejected="failed: no such operator", reports={"quantize": {"nodes": 3}}, seconds=2.5
     )
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         history.record(failed)
-    with History(tmp_path / "run", KEY) as again:
+    with RunDirectory(tmp_path / "run", KEY) as again:
         assert again.kept(RECIPE) == failed
 
 
 def test_a_candidate_has_an_empty_directory_of_its_own(tmp_path: Path) -> None:
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         first, other = history.directory_of(RECIPE), history.directory_of(Recipe("fp32"))
         (first / "stale.onnx").write_text("of a build that was killed")
         (other / "model.onnx").write_text("fp32")
@@ -70,17 +70,17 @@ def test_a_candidate_has_an_empty_directory_of_its_own(tmp_path: Path) -> None:
 
 
 def test_what_is_recorded_is_a_candidate_of_this_run(tmp_path: Path) -> None:
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         candidate = replace(measured(history), seconds=1.23456)
         history.record(candidate)
         assert history.candidates == [candidate]
         assert history.resumed == 0
-    with History(tmp_path / "run", KEY) as again:
+    with RunDirectory(tmp_path / "run", KEY) as again:
         assert again.kept(RECIPE) == replace(candidate, seconds=1.235)
 
 
 def test_a_run_whose_directory_is_gone_says_which(tmp_path: Path) -> None:
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         shutil.rmtree(tmp_path / "run")
         with pytest.raises(OutputError, match=str(tmp_path / "run")):
             history.record(Candidate(RECIPE, rejected="failed"))
@@ -88,7 +88,7 @@ def test_a_run_whose_directory_is_gone_says_which(tmp_path: Path) -> None:
 
 def test_what_was_not_tried_is_not_found(tmp_path: Path) -> None:
     others = [Recipe("a", (Step("cast"),)), Recipe("b", (Step("qat"),))]
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         assert history.find(RECIPE) is None
         for other in others:
             history.take_over(Candidate(other, rejected="failed"))
@@ -98,7 +98,7 @@ def test_what_was_not_tried_is_not_found(tmp_path: Path) -> None:
 
 def test_a_candidate_without_a_file_has_no_path(tmp_path: Path) -> None:
     with (
-        History(tmp_path / "run", KEY) as history,
+        RunDirectory(tmp_path / "run", KEY) as history,
         pytest.raises(ValueError, match="candidate 'int8' has no artifact"),
     ):
         history.path_of(Candidate(RECIPE, rejected="failed"))
@@ -109,7 +109,7 @@ def test_the_reference_at_each_batch_size_is_read_back(tmp_path: Path) -> None:
         1: Artifact(tmp_path / "größe.onnx", "0" * 64, 5, "onnxruntime", {"threads": 2}),
         32: Artifact(tmp_path / "b.onnx", "1" * 64, 6, "openvino", {}),
     }
-    with History(tmp_path / "run", KEY) as history:
+    with RunDirectory(tmp_path / "run", KEY) as history:
         assert history.reference() == {}
         history.keep_reference(reference)
         assert history.reference() == reference
