@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 from dataclasses import replace
@@ -187,6 +188,20 @@ def test_line_cut_short_by_a_kill_is_measured_again(tmp_path: Path) -> None:
         assert third.kept(RECIPE) is not None
 
 
+def test_every_damaged_record_is_counted_and_the_others_stay(tmp_path: Path) -> None:
+    recipes = [Recipe(name, (Step(name),)) for name in ("a", "b", "c", "d")]
+    with RunDirectory(tmp_path / "run", KEY) as history:
+        for recipe in recipes:
+            history.record(Candidate(recipe, rejected="failed"))
+    path = tmp_path / "run" / "history.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0].replace(b"failed", b"passed"), lines[1], b"{}\n", lines[3]]))
+    for damaged in (2, 0):
+        with RunDirectory(tmp_path / "run", KEY) as again:
+            assert again.damaged == damaged
+            assert [again.kept(recipe) is None for recipe in recipes] == [True, False, True, False]
+
+
 def test_artifact_that_changed_is_measured_again(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", KEY) as history:
         candidate = measured(history)
@@ -204,6 +219,41 @@ def test_second_run_is_kept_out(tmp_path: Path) -> None:
         RunDirectory(tmp_path / "run", KEY),
     ):
         pass
+
+
+def test_what_to_do_about_a_second_run_is_told(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run", KEY), pytest.raises(OutputError) as error:
+        RunDirectory(tmp_path / "run", KEY).__enter__()
+    assert (error.value.wanted, error.value.found, error.value.todo) == (
+        "a directory no other run is using",
+        f"{tmp_path / 'run'}: locked by another compress",
+        "wait for it, or choose another --out",
+    )
+
+
+def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever had it removes its directory, and with it the lock, between our opening it and our taking it."""
+    lock, take, removed = tmp_path / "run" / "lock", fcntl.flock, []
+
+    def removed_first(file: int, operation: int) -> None:
+        if not removed:
+            removed.append(file)
+            lock.unlink()
+        take(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with (
+        RunDirectory(tmp_path / "run", KEY),
+        pytest.raises(OutputError, match="another compress"),
+        RunDirectory(tmp_path / "run", KEY),
+    ):
+        pass
+    assert removed
+
+
+def test_nobody_else_may_open_the_lock(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run", KEY):
+        assert (tmp_path / "run" / "lock").stat().st_mode & 0o777 == 0o600
 
 
 def test_run_without_a_candidate_leaves_nothing(tmp_path: Path) -> None:

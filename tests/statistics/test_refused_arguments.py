@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from compress.statistics.bootstrap import mean_interval, paired_mean_difference_bounds
@@ -115,3 +116,21 @@ def test_the_ends_of_a_range_that_belong_to_it_are_taken() -> None:
     assert tango_bounds(2, 3, 5).lower <= -0.2
     assert bounded_mean_bounds([1.0], 1.0, 1.0) == (1.0, 1.0)
     assert t_quantile(0.9, 1) > 0
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64])
+@pytest.mark.parametrize(
+    "call",
+    [
+        mean_interval,
+        lambda values: paired_mean_difference_bounds(values, values[::-1]),
+        lambda values: bounded_mean_bounds(values, 0.0, 50.0),
+        lambda values: quantile_interval(values, 0.5),
+        lambda values: median_log_ratio_bounds(values),
+        change_points,
+    ],
+)
+def test_values_of_any_kind_count_as_float64(call: Callable[[Any], Any], dtype: type) -> None:
+    """Latencies and scores come in the precision of a network; their sums are not rounded to it."""
+    values = (np.random.default_rng(0).random(40) * 30).astype(dtype)
+    assert call(values) == call(values.astype(np.float64))
