@@ -117,11 +117,25 @@ def test_a_unit_costs_what_its_removal_saves() -> None:
         assert channels.macs() - channels.macs(one) == pytest.approx(group.macs)
 
 
+class ReadTwice(nn.Module):
+    """The first of four units is read a second time, so that it costs other than they do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 4), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        units = torch.relu(self.first(x))
+        return self.last(torch.cat([units, units[:, :1]], 1))
+
+
 def test_a_unit_without_a_rival_is_no_group() -> None:
-    """A layer keeps one channel at the least: where it has no other, there is nothing to choose."""
-    single = nn.Sequential(nn.Linear(6, 1), nn.ReLU(), nn.Linear(1, 4), nn.ReLU(), nn.Linear(4, 3))
-    groups = channels_of(single, np.ones((2, 6), np.float32)).groups
-    assert [(group.name, len(group)) for group in groups] == [("2", 4)]
+    (group,) = channels_of(ReadTwice(), np.ones((2, 6), np.float32)).groups
+    assert places(group) == {
+        ("first.weight", 0): [[1], [2], [3]],
+        ("first.bias", 0): [[1], [2], [3]],
+        ("last.weight", 1): [[1], [2], [3]],
+    }
 
 
 def test_an_unknown_group_is_refused_with_a_suggestion() -> None:
