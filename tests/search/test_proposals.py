@@ -123,6 +123,16 @@ def test_a_recipe_that_won_accuracy_back_is_built_in_the_other_back_end_too() ->
     found.proposed(backends=("onnxruntime", "openvino"))
     assert [entry.recipe.name for entry in found.candidates][-2:] == ["int8-min-max", "int8-min-max-openvino"]
     assert found.candidates[-1].recipe.steps == found.candidates[-2].recipe.steps
+    assert [entry.recipe.backend for entry in found.candidates[-2:]] == [None, "openvino"]
+
+
+def test_nothing_is_won_back_in_a_back_end_where_plain_int8_kept_the_accuracy() -> None:
+    ratios = {"int8": 0.5, "int8-openvino": 0.4}
+    found = Recorded({"int8": 9.0, "int8-matmul": 9.0}, ratios)
+    found.proposed(backends=("onnxruntime", "openvino"))
+    order = [entry.recipe.name for entry in found.candidates]
+    assert "int8-recovered" in order
+    assert "int8-recovered-openvino" not in order
 
 
 def test_a_plain_build_that_lost_accuracy_in_the_other_back_end_is_not_proposed_again() -> None:
@@ -212,6 +222,7 @@ def test_a_network_that_can_be_trained_is_pruned_as_far_as_it_bears(drops, ratio
     [
         ((Step("quantize"),), None, "int8"),
         ((Step("qat"),), None, "int8"),
+        ((Step("quantize_dynamic"),), None, "int8"),
         ((Step("quantize_mixed"), Step("cast", {"precision": "float16"})), None, "int8"),
         ((Step("cast", {"precision": "float16"}),), None, "fp32"),
         ((Step("quantize"),), "openvino", "fp32"),  # layers are timed in the target's own back end

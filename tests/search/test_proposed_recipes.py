@@ -131,6 +131,22 @@ def test_in_another_execution_provider() -> None:
     assert most_candidates(target, **settings) == alone + 3  # type: ignore[arg-type]
 
 
+def with_openvino(*precisions: str) -> SimpleNamespace:
+    """This machine's processor, whose OpenVINO computes in these."""
+    target = load_target("cpu")
+    openvino = replace(target.for_backend("openvino"), precisions=precisions)
+    names = ("backend", "precisions", "tensorrt", "further_providers")
+    return SimpleNamespace(**{name: getattr(target, name) for name in names}, for_backend=lambda _: openvino)
+
+
+def in_openvino(target: SimpleNamespace, history: Tried) -> list[str]:
+    found = []
+    for recipe in propose(target, Limits(), history, backends=("onnxruntime", "openvino")):  # type: ignore[arg-type]
+        history.add(recipe)
+        found.append(told(recipe))
+    return [line for line in found if " in openvino" in line]
+
+
 @pytest.mark.parametrize(
     ("coverage", "bf16"),
     [
@@ -141,20 +157,7 @@ def test_in_another_execution_provider() -> None:
     ],
 )
 def test_in_a_second_back_end(coverage: dict[str, object] | None, bf16: bool) -> None:
-    target = load_target("cpu")
-    openvino = replace(target.for_backend("openvino"), precisions=("fp32", "fp16", "bf16", "int8"))
-    target = SimpleNamespace(  # type: ignore[assignment]
-        **{
-            name: getattr(target, name) for name in ("backend", "precisions", "tensorrt", "further_providers")
-        },
-        for_backend=lambda _: openvino,
-    )
-    history, found = Tried(coverage), []
-    for recipe in propose(target, Limits(), history, backends=("onnxruntime", "openvino")):  # type: ignore[arg-type]
-        history.add(recipe)
-        found.append(told(recipe))
-    further = [line for line in found if " in openvino" in line]
-    assert further == [
+    assert in_openvino(with_openvino("fp32", "fp16", "bf16", "int8"), Tried(coverage)) == [
         "fp32-openvino:  in openvino",
         "fp16-openvino:  in openvino with precision=fp16",
         "bf16-openvino:  in openvino with precision=bf16",
@@ -162,6 +165,30 @@ def test_in_a_second_back_end(coverage: dict[str, object] | None, bf16: bool) ->
         *["int8-bf16-openvino: quantize(scope=all) in openvino with precision=bf16"] * bf16,
         "int8-matmul-openvino: quantize(scope=weights-ops) in openvino",
         *["int8-matmul-bf16-openvino: quantize(scope=weights-ops) in openvino with precision=bf16"] * bf16,
+    ]
+
+
+def test_in_a_second_back_end_that_has_no_half_precision() -> None:
+    history = Tried({"float_compute": {"Conv": 1}, "float_cheap": {}})
+    assert in_openvino(with_openvino("fp32", "int8"), history) == [
+        "fp32-openvino:  in openvino",
+        "int8-openvino: quantize(scope=all) in openvino",
+        "int8-matmul-openvino: quantize(scope=weights-ops) in openvino",
+    ]
+    assert in_openvino(with_openvino("fp32"), Tried()) == ["fp32-openvino:  in openvino"]
+
+
+def test_what_could_not_be_built_in_a_second_back_end_leaves_nothing_in_float() -> None:
+    class Failed(Tried):
+        def add(self, recipe: Recipe) -> None:
+            self.candidates.append(Candidate(recipe, rejected="failed"))
+
+    found = in_openvino(with_openvino("fp32", "bf16", "int8"), Failed())
+    assert [line.partition(":")[0] for line in found] == [
+        "fp32-openvino",
+        "bf16-openvino",
+        "int8-openvino",
+        "int8-matmul-openvino",
     ]
 
 
