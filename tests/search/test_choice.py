@@ -457,3 +457,9 @@ def test_the_front_is_of_the_first_batch_size() -> None:
     first = with_latency(candidate("first", ratio=0.5, drop=INSIDE), 1, ratio=0.9)
     other = with_latency(candidate("other", ratio=0.6, drop=INSIDE), 1, ratio=0.1)
     assert pareto_front([first, other]) == ("first",)
+
+
+def test_the_original_takes_its_own_time_on_the_front() -> None:
+    slow = candidate("slow", ratio=1.5, drop=INSIDE)
+    assert pareto_front([FP32, slow]) == ("fp32",)
+    assert pareto_front([FP32, candidate("fast", ratio=0.9, drop=INSIDE)]) == ("fast", "fp32")

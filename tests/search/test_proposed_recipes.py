@@ -229,3 +229,37 @@ def test_pruned_networks() -> None:
 def test_how_many_there_are_at_the_most(target: str, settings: dict[str, bool], most: int) -> None:
     assert most_candidates(load_target(target), **settings) == most  # type: ignore[arg-type]
     assert len(proposed(target, **settings)) <= most
+
+
+def test_a_processor_without_int8_has_nothing_to_try() -> None:
+    target = replace(load_target("raspberry-pi-5"), precisions=("fp32",))
+    assert [recipe.name for recipe in propose(target, Limits(), Tried())] == ["fp32"]  # type: ignore[arg-type]
+    assert most_candidates(target) >= 1
+
+
+@pytest.mark.parametrize(
+    ("precisions", "more"),
+    [(("fp32",), 1), (("fp32", "fp16"), 2), (("fp32", "fp16", "bf16", "int8"), 8), (("fp32", "int8"), 4)],
+)
+def test_how_many_more_a_second_back_end_makes(precisions: tuple[str, ...], more: int) -> None:
+    target = with_openvino(*precisions)
+    both = most_candidates(target, backends=("onnxruntime", "openvino"))  # type: ignore[arg-type]
+    assert both - most_candidates(target) == more  # type: ignore[arg-type]
+    assert len(in_openvino(target, Tried({"float_compute": {"Conv": 1}, "float_cheap": {}}))) <= more
+
+
+@pytest.mark.parametrize(
+    ("operators", "matrices"),
+    [
+        ({"FusedGemm": 2, "Conv": 1}, True),
+        ({"MatMul": 2, "Conv": 1}, True),
+        ({"MatMul": 2, "Conv": 2}, False),
+        ({"MatMul": 2, "Conv": 3}, False),
+        ({"MatMul": 1, "Gemm": 1, "LSTM": 1}, True),
+    ],
+)
+def test_a_network_is_made_of_matrices_where_these_are_more_than_half(
+    operators: dict[str, int], matrices: bool
+) -> None:
+    found = proposed("raspberry-pi-5", Tried({"float_compute": operators, "float_cheap": {}}))
+    assert ("dynamic-int8: quantize_dynamic()" in found) is matrices
