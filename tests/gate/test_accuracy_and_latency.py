@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from compress.gate.verdict import finite, judge_bounds
 from compress.metrics import load_metric
 from compress.profiling.accuracy import drop_of
 from compress.statistics.proportions import wilson
+from compress.statistics.quantiles import median_log_ratio_bounds
 
 
 def outcomes(lost: int, won: int, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -269,3 +271,62 @@ def test_a_bound_that_few_rounds_do_not_give_is_not_told_as_zero() -> None:
     assert check.verdict is Verdict.PASS
     assert "at most 1.00" in check.detail
     assert "0.000" not in check.detail
+
+
+def test_each_round_is_measured_once_up_to_the_last_look() -> None:
+    asked: list[int] = []
+
+    def on_the_margin(number: int) -> dict[int, float]:
+        asked.append(number)
+        return {1: math.log(1.02) + (0.01 if number % 2 else -0.01)}
+
+    check = judge_latency(on_the_margin, GatePolicy(looks=(7, 10, 16)))
+    assert check.verdict is Verdict.INCONCLUSIVE
+    assert asked == list(range(16))
+
+
+def one_look(log_ratios: np.ndarray, **margins: float) -> Check:
+    policy = GatePolicy(looks=(len(log_ratios),), **margins)  # type: ignore[arg-type]
+    return judge_latency(lambda number: {4: float(log_ratios[number])}, policy)
+
+
+def test_a_latency_is_told_with_its_bounds() -> None:
+    log_ratios = np.linspace(-0.1, -0.02, 12)
+    low, high = np.exp(median_log_ratio_bounds(log_ratios, 0.05))
+    check = one_look(log_ratios)
+    ratio = math.exp(-0.06)
+    assert (check.name, check.verdict) == ("latency", Verdict.PASS)
+    assert check.detail == (
+        f"batch 4: median ratio {ratio:.3f}, between {low:.3f} and {high:.3f} "
+        "(margin 1.02, 12 rounds of both in turns, started anew for each)"
+    )
+    bounds = {"ratio": pytest.approx(ratio), "low": pytest.approx(low), "high": pytest.approx(high)}
+    assert check.figures == {**bounds, "margin": 1.02, "rounds": 12, "batches": {"4": bounds}}
+
+
+@pytest.mark.parametrize(("first", "last"), [(-0.08, 0.08), (-0.01, 0.08)], ids=["below", "above"])
+def test_the_rounds_that_would_decide_follow_from_the_bounds_nearer_to_the_margin(
+    first: float, last: float
+) -> None:
+    """Bounds get narrower with the square root of the rounds, until the margin is outside of them."""
+    log_ratios = np.linspace(first, last, 12)
+    median, margin = float(np.median(log_ratios)), math.log(1.02)
+    bounds = median_log_ratio_bounds(log_ratios, 0.05)
+    reach = bounds.upper - median if median < margin else median - bounds.lower
+    needed = math.ceil(12 * (reach / (margin - median)) ** 2)
+    check = one_look(log_ratios)
+    assert (check.name, check.verdict) == ("latency", Verdict.INCONCLUSIVE)
+    assert needed > 13
+    assert check.figures["rounds_to_decide"] == needed
+    assert check.figures["rounds"] == 12
+    assert check.figures["margin"] == 1.02
+    assert check.detail.startswith(f"batch 4: median ratio {math.exp(median):.3f}, between ")
+    assert check.detail.endswith(
+        f"12 rounds of both in turns, started anew for each); about {needed} rounds would decide"
+    )
+
+
+def test_a_ratio_on_the_margin_is_decided_by_no_number_of_rounds() -> None:
+    check = one_look(np.full(13, 0.0) + np.linspace(-0.02, 0.02, 13), max_slowdown_percent=0.0)
+    assert check.figures["rounds_to_decide"] is None
+    assert check.detail.endswith("; the ratio lies on the margin")
