@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from compress.recipe import Recipe, Step
+from compress.records.profile import Interval
 from compress.search.decision import Limits
 from compress.search.proposals import most_candidates, propose
 from compress.target.target import load_target
@@ -97,6 +98,19 @@ def test_accuracy_is_won_back_only_where_int8_gains_time(ratios: dict[str, float
     found = Recorded(lost, ratios)
     found.proposed(backends=("onnxruntime", "openvino"))
     assert ("int8-recovered" in {entry.recipe.name for entry in found.candidates}) is recovered
+
+
+def test_for_throughput_int8_gains_where_the_largest_batch_does() -> None:
+    """Slower at the first batch size and faster at the last: worth winning back for throughput alone."""
+    for objective, recovered in (("throughput", True), ("latency", False)):
+        history = SimpleNamespace(candidates=[candidate("fp32")], find=lambda _: None)
+        entry = candidate("int8", ratio=1.2, drop=(9.0, 9.0, 9.0))
+        assert entry.profile is not None
+        first, last = entry.profile.latency
+        faster = replace(last, ratio=0.5, ratio_interval=Interval(0.48, 0.52, 0.95))
+        history.candidates.append(replace(entry, profile=replace(entry.profile, latency=(first, faster))))
+        found = propose(load_target("raspberry-pi-5"), Limits(objective=objective), history)
+        assert ("int8-recovered" in {recipe.name for recipe in found}) is recovered
 
 
 def test_nothing_is_won_back_where_the_data_could_not_show_it() -> None:
