@@ -16,6 +16,7 @@ from compress.statistics.change_points import change_points
 from compress.statistics.paired import mcnemar_exact, samples_to_decide, tango_bounds
 from compress.statistics.proportions import wilson
 from compress.statistics.quantiles import median_log_ratio_bounds, quantile_interval
+from compress.statistics.ratios import log_ratio_bounds
 from compress.statistics.student_t import t_quantile
 
 FOUR = [1.0, 2.0, 3.0, 4.0]
@@ -127,6 +128,7 @@ def test_the_ends_of_a_range_that_belong_to_it_are_taken() -> None:
         lambda values: bounded_mean_bounds(values, 0.0, 50.0),
         lambda values: quantile_interval(values, 0.5),
         lambda values: median_log_ratio_bounds(values),
+        log_ratio_bounds,
         change_points,
     ],
 )
