@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from compress.errors import ConnectionLostError, OutputError, UnavailableError
+from compress.hosts import jobs
 from compress.hosts import lock as lock_module
 from compress.hosts.jobs import run_job
 from compress.hosts.lock import Lock
@@ -55,6 +56,31 @@ def test_files_of_an_earlier_job_are_not_taken_for_this_one(shell: Shell, tmp_pa
     (tmp_path / "times.json").write_text("old")
     run_job(shell, str(tmp_path), "job", ["true"], 30, writes=["times.json"])
     assert not (tmp_path / "times.json").exists()
+
+
+def test_job_has_its_variables_besides_those_of_the_shell(shell: Shell, tmp_path: Path) -> None:
+    script = ["sh", "-c", 'printf %s "$COMPRESS_GIVEN"; [ -n "$PATH" ]']
+    ended = run_job(
+        shell, str(tmp_path), "job", script, 30, environment={"COMPRESS_GIVEN": "it's $(one) word"}
+    )
+    assert (ended.code, ended.output) == (0, "it's $(one) word")
+
+
+def test_holder_is_heard_of_while_a_job_is_waited_for(tmp_path: Path) -> None:
+    run_job(LocalShell(), str(tmp_path), "job", ["true"], 30, beat=f"echo beat >>{tmp_path}/beats")
+    assert (tmp_path / "beats").read_text().startswith("beat\n")
+
+
+def test_job_that_vanished_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a restart of the machine: neither the job's own shell is there nor its exit status."""
+    monkeypatch.setattr(jobs, "_WAIT", 1)
+    with pytest.raises(UnavailableError) as error:
+        run_job(LocalShell(), str(tmp_path), "job", ["sh", "-c", "kill -9 $PPID"], 1)
+    assert (error.value.wanted, error.value.found, error.value.todo) == (
+        "sh to end on local",
+        "it vanished without an exit status",
+        "see whether the machine was restarted, and give the same command again",
+    )
 
 
 def test_place_without_write_permission_is_told(shell: Shell) -> None:
