@@ -29,9 +29,14 @@ def killed_in_training(arguments: list[str], place: Path, kept: Path) -> Path:
     running = subprocess.Popen(
         [sys.executable, "-c", LAUNCH, *arguments], cwd=place, env={**os.environ, "OMP_NUM_THREADS": "1"}
     )
-    while not list(kept.rglob("distill.pt")) and running.poll() is None:
+    while not checkpoints(kept) and running.poll() is None:
         time.sleep(0.01)
     running.send_signal(signal.SIGKILL)
     assert running.wait() == -signal.SIGKILL
-    (checkpoint,) = kept.rglob("distill.pt")
+    (checkpoint,) = checkpoints(kept)
     return checkpoint
+
+
+def checkpoints(kept: Path) -> list[Path]:
+    """Those that are written whole; one that is being written is in a scratch directory."""
+    return [path for path in kept.rglob("distill.pt") if not path.parent.name.startswith(".compress-")]

@@ -387,6 +387,8 @@ class TensorRtHost(Host):
             return
         try:
             text = self._engines.take(engine, _TELEMETRY)
+        except ConnectionLostError:
+            raise
         except UnavailableError:
             return  # It may not have written a line before the calls were over.
         samples = tegrastats.samples(text) if self.board.tegrastats else nvidia_smi.samples(text)

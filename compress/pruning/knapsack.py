@@ -30,7 +30,8 @@ def cheapest(
         resolution: Parts that the demand is counted in, ≥ 1.
 
     Returns:
-        The options with the least loss that save the demand; None where even the largest savings do not.
+        The options with the least loss that save the demand, the first of equal ones; None where even the largest
+        savings do not.
     """
     if demand <= 0:
         return [int(np.argmin(each)) for each in losses]

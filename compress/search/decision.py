@@ -170,9 +170,11 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
         few = f"{accuracy.samples} samples, and {accuracy.metric} is decided on {LEAST_SAMPLES} or more"
         return f"drop undecided: {few}"
     if limits.max_latency_ms is not None and latency.p50_ms > limits.max_latency_ms:
-        return f"{latency.p50_ms:.3g} ms, over --max-latency {limits.max_latency_ms:g} ms"
+        time = _told_above(latency.p50_ms, limits.max_latency_ms)
+        return f"{time} ms, over --max-latency {limits.max_latency_ms:g} ms"
     if limits.max_size_mb is not None and profile.artifact_bytes > limits.max_size_mb * 1e6:
-        return f"{profile.artifact_bytes / 1e6:.3g} MB, over --max-size {limits.max_size_mb:g} MB"
+        size = _told_above(profile.artifact_bytes / 1e6, limits.max_size_mb)
+        return f"{size} MB, over --max-size {limits.max_size_mb:g} MB"
     judged = judged_latency(profile, limits.objective)
     if judged.ratio is None:
         return ""
@@ -201,6 +203,15 @@ def _seen_above(points: float, margin: float) -> str:
         if float(told) > margin:
             return told
     return f"{points:g}"
+
+
+def _told_above(value: float, limit: float) -> str:
+    """A time or a size in as many significant digits as show that it is above the limit, three at least."""
+    for digits in range(3, 16):
+        told = f"{value:.{digits}g}"
+        if float(told) > limit:
+            return told
+    return f"{value}"
 
 
 def _where(latency: Latency) -> str:

@@ -26,6 +26,9 @@ RESAMPLES = 4000
 #: Fewer samples bound no mean by resampling: values that happen to be equal would bound it by themselves.
 LEAST_FOR_RESAMPLING = 30
 
+#: Stands for a standard deviation of 0: a quotient by it is beyond any other, and not infinite.
+_NO_SPREAD = 1e-300
+
 _VALUES_AT_ONCE = 1 << 22  # 32 MiB of float64 per block of resamples
 
 
@@ -78,7 +81,7 @@ def _studentized(values: NDArray[np.float64], alpha: float, seed: int) -> Bounds
 
 
 def _t_values(centred: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Of each resample that has a spread, its mean over its own standard error."""
+    """The mean of each resample over its own standard error; beyond all others where all that was drawn is equal."""
     random = np.random.default_rng(seed)
     n = len(centred)
     means, spreads = np.empty(RESAMPLES), np.empty(RESAMPLES)
@@ -87,9 +90,10 @@ def _t_values(centred: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
         rows = min(block, RESAMPLES - start)
         drawn = centred[random.integers(0, n, size=(rows, n))]
         means[start : start + rows] = drawn.mean(axis=1)
-        spreads[start : start + rows] = drawn.std(axis=1, ddof=1)
-    varied = spreads > 0
-    return means[varied] * math.sqrt(n) / spreads[varied]
+        # Rounding gives equal values a spread, or none, as their number has it.
+        varied = drawn.min(axis=1) < drawn.max(axis=1)
+        spreads[start : start + rows] = np.where(varied, drawn.std(axis=1, ddof=1), _NO_SPREAD)
+    return means * math.sqrt(n) / spreads
 
 
 def _checked(values: ArrayLike) -> NDArray[np.float64]:

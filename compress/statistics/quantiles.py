@@ -77,12 +77,8 @@ def _interpolated_upper(ordered: NDArray[np.float64], q: float, confidence: floa
 
 
 def _order_statistic_bounds(values: ArrayLike, q: float, alpha: float) -> Bounds:
-    check_probability("q", q)
     ordered = _sorted_values(values)
-    n = len(ordered)
-    if n == 0:
-        return UNBOUNDED
-    mass = binomial.pmf(n, q)
+    mass = binomial.pmf(len(ordered), q)
     below = np.flatnonzero(binomial.at_most(mass[:-1]) <= alpha)  # k with P(K <= k) <= alpha, so l = k + 1
     above = np.flatnonzero(binomial.at_least(mass)[1:] <= alpha)  # u - 1 with P(K >= u) <= alpha
     lower = float(ordered[below[-1]]) if below.size else UNBOUNDED.lower

@@ -169,5 +169,7 @@ class TestPartitionOnly:
     def test_the_reference_networks_are_one_engine_each(
         self, package: Any, name: str, operators: int
     ) -> None:
-        found = partition(onnx.load(REFERENCES / f"{name}.onnx"))
+        if not (path := REFERENCES / f"{name}.onnx").exists():
+            pytest.skip("the reference networks are not here: python benchmarks/train.py makes them")
+        found = partition(onnx.load(path))
         assert (found.engines, found.in_torch) == ((operators,), ())

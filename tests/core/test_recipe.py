@@ -88,6 +88,12 @@ def test_a_technique_of_another_package(tmp_path: Path) -> None:
         assert {"halve", "quantize"} <= set(technique_names())
 
 
+def test_what_techniques_derive_from_is_no_technique() -> None:
+    assert "base" not in technique_names()
+    with pytest.raises(RecipeError, match="technique"):
+        load_technique(Step("base"))
+
+
 def test_unknown_technique_gets_the_nearest_name() -> None:
     with pytest.raises(RecipeError, match="quantize"):
         load_technique(Step("quantise"))

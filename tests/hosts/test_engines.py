@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +16,17 @@ from compress.core.tensor_spec import TensorSpec
 from compress.errors import (
     BundleError,
     CompressError,
+    ConnectionLostError,
     InternalError,
     MachineChangedError,
     OutputError,
     TargetError,
     UnavailableError,
 )
-from compress.hosts import connect
+from compress.hosts import connect, tensorrt
 from compress.hosts.base import Build
 from compress.hosts.board import probe
-from compress.hosts.engines import Engines
+from compress.hosts.engines import Engine, Engines
 from compress.hosts.ssh import SshShell
 from compress.hosts.tensorrt import TensorRtHost
 from compress.target.target import Target, load_target
@@ -133,16 +134,25 @@ def test_engine_is_built_once_of_a_graph(
         host.open(other, target)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyboardInterrupt(),
+        ConnectionLostError("an answer", "none", "try again"),
+        MachineChangedError("one power mode", "two", "try again"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
 def test_interrupted_run_leaves_its_engines_for_the_next(
-    board: StandInBoard, target: Target, artifact: Artifact
+    board: StandInBoard, target: Target, artifact: Artifact, error: BaseException
 ) -> None:
 
     def interrupted() -> None:
         with connect(target, 0.05, "board") as host:
             host.open(artifact, target).close()
-            raise KeyboardInterrupt
+            raise error
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(error)):
         interrupted()
     board.fault("memory")
     with connect(target, 0.05, "board") as host:
@@ -202,6 +212,47 @@ def test_clock_that_fell_and_times_that_drifted_are_told(
         build = Build(artifact, session)
         host.latency(build, None, None, target)
         assert any("clock fell from 918 to 306 MHz" in told for told in host.doubts(build))
+
+
+def test_energy_is_of_the_mean_power_of_all_runs(
+    board: StandInBoard,
+    target: Target,
+    artifact: Artifact,
+    host: TensorRtHost,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    board.fault("long")
+    powers = iter([4.0, 9.0])
+    monkeypatch.setattr(tensorrt, "power_w", lambda _: next(powers))
+    with host.open(artifact, target) as session:
+        build = Build(artifact, session)
+        (latency,) = host.latency(build, None, None, target)
+        assert host.energy_mj(build, target) == pytest.approx(6.5 * latency.p50_ms)
+
+
+def test_connection_lost_over_power_and_clocks_is_told(
+    target: Target, artifact: Artifact, host: TensorRtHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of power that is not there yet is none; a board that is gone is another thing."""
+    take = host._engines.take
+
+    def without(error: CompressError) -> Callable[[Engine, str], str]:
+        def taken(engine: Engine, name: str) -> str:
+            if name == "power.txt":
+                raise error
+            return take(engine, name)
+
+        return taken
+
+    with host.open(artifact, target) as session:
+        build = Build(artifact, session)
+        monkeypatch.setattr(host._engines, "take", without(UnavailableError("a file", "none", "try again")))
+        assert host.latency(build, None, None, target)
+        monkeypatch.setattr(
+            host._engines, "take", without(ConnectionLostError("an answer", "none", "try again"))
+        )
+        with pytest.raises(ConnectionLostError):
+            host.latency(build, None, None, target)
 
 
 def test_several_builds_are_several_engines(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from compress.errors import ConnectionLostError, UnavailableError, UsageError
+from compress.hosts.shell import LocalShell
 from compress.hosts.ssh import SshShell
 from compress.hosts.transfer import receive, remote_sha256, send
 from tests.hosts.standin_board import StandInBoard
@@ -97,6 +98,28 @@ def test_transfer_goes_on_where_it_stopped(board: StandInBoard, tmp_path: Path) 
         send(shell, tmp_path / "file", f"{board.home}/whole")
         assert shell.drops == 0
     assert (board.home / "whole").read_bytes() == (tmp_path / "file").read_bytes()
+
+
+def test_transfer_that_is_cut_every_time_says_so_and_keeps_what_arrived(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(range(256)) * 40)
+
+    class Cut(LocalShell):
+        cuts = 0
+
+        def run(self, command, stdin=b"", seconds=60.0):  # type: ignore[no-untyped-def]
+            if isinstance(stdin, bytes):
+                return super().run(command, stdin, seconds)
+            self.cuts += 1
+            super().run(command, stdin.read(1000))
+            raise ConnectionLostError("an answer", "none", "try again")
+
+    shell = Cut()
+    with pytest.raises(ConnectionLostError):
+        send(shell, tmp_path / "file", str(tmp_path / "there"))
+    assert not (tmp_path / "there").exists()
+    arrived = (tmp_path / "there.partial").read_bytes()
+    assert 1000 < len(arrived) == 1000 * shell.cuts
+    assert (tmp_path / "file").read_bytes().startswith(arrived)
 
 
 def test_place_that_cannot_be_written_is_told(board: StandInBoard, tmp_path: Path) -> None:

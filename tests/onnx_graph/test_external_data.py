@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,18 @@ def test_a_graph_is_known_by_its_weights_wherever_they_lie(
     assert sha256_of(one) != sha256_of(other)
     assert size_of(one) > 2 * 64 * 4 * 4
     assert len(files_of(one)) == (2 if location else 3)
+
+
+def test_every_byte_of_a_file_counts(tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    path.write_bytes(np.random.default_rng(0).bytes(5 * 2**19 + 7))
+    assert sha256_of(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_graph_and_its_weights_are_one_hash(tmp_path: Path) -> None:
+    path = saved(tmp_path / "one", location="weights.bin")
+    graph, weights = path.read_bytes(), (tmp_path / "one" / "weights.bin").read_bytes()
+    assert sha256_of(path) == hashlib.sha256(graph + weights).hexdigest()
 
 
 def test_a_copy_has_all_files_under_the_names_that_the_graph_knows(tmp_path: Path) -> None:

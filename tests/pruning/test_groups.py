@@ -117,6 +117,27 @@ def test_a_unit_costs_what_its_removal_saves() -> None:
         assert channels.macs() - channels.macs(one) == pytest.approx(group.macs)
 
 
+class ReadTwice(nn.Module):
+    """The first of four units is read a second time, so that it costs other than they do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 4), nn.Linear(5, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        units = torch.relu(self.first(x))
+        return self.last(torch.cat([units, units[:, :1]], 1))
+
+
+def test_a_unit_without_a_rival_is_no_group() -> None:
+    (group,) = channels_of(ReadTwice(), np.ones((2, 6), np.float32)).groups
+    assert places(group) == {
+        ("first.weight", 0): [[1], [2], [3]],
+        ("first.bias", 0): [[1], [2], [3]],
+        ("last.weight", 1): [[1], [2], [3]],
+    }
+
+
 def test_an_unknown_group_is_refused_with_a_suggestion() -> None:
     with pytest.raises(RecipeError, match="did you mean stem"):
         simple(ResidualCNN).removed({"stemm": [0]})

@@ -60,3 +60,24 @@ def test_rounding_costs_no_more_than_a_part_an_item(items, demand) -> None:
 @pytest.mark.parametrize("demand", [0, -1])
 def test_without_demand_nothing_is_lost(demand) -> None:
     assert cheapest([[5, 0]], [[1, 0]], demand) == [1]
+
+
+@pytest.mark.parametrize(
+    ("savings", "losses", "demand", "chosen"),
+    [
+        ([[2, 3, 2]], [[1, 1, 1]], 2, [0]),  # each saves all that is asked
+        ([[1, 1, 1], [1, 1]], [[1, 1, 1], [2, 2]], 2, [0, 0]),
+        ([[0, 1, 1], [0, 1, 1]], [[0, 4, 4], [0, 4, 4]], 2, [1, 1]),
+    ],
+)
+def test_of_equal_options_the_first_is_taken(savings, losses, demand, chosen) -> None:
+    assert cheapest(savings, losses, demand, resolution=demand) == chosen
+
+
+@pytest.mark.parametrize(
+    ("savings", "losses"),
+    [([[0, 1], [0, 1]], [[0, 1]]), ([[0, 1]], [[0, 1], [0, 1]]), ([[0, 1]], [[0]]), ([[0]], [[0, 1]])],
+)
+def test_every_saving_has_a_loss(savings, losses) -> None:
+    with pytest.raises(ValueError, match="argument 2 is"):
+        cheapest(savings, losses, 1)

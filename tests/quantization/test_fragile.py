@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from compress.network.network import load_network
 from compress.onnx_graph.files import save_model
 from compress.quantization import quantize_static
 from compress.target.target import QuantizationFlavour, load_target
+from compress.techniques import quantize_mixed
 from compress.techniques.base import Context
 from compress.techniques.quantize_mixed import QuantizeMixed
 from tests.quantization.digits import TRAINING, accuracy, calibration_batches, data, fragile, trained
@@ -90,6 +92,22 @@ def test_a_margin_that_cannot_be_held_is_said(tmp_path: Path) -> None:
     with pytest.raises(NetworkError, match="points"):
         QuantizeMixed(max_drop=0.0, equalize=False).apply(load_network(tmp_path / "model.onnx"), made)
     assert {layer["kept"] for layer in made.reports["sensitivity"]["layers"]} == {"float"}
+
+
+@pytest.mark.parametrize(
+    ("max_drop", "kept"), [(3.0, {"int8"}), (2.9, {"int8", "float"}), (0.5, {"int8", "float"})]
+)
+def test_half_of_the_margin_may_be_lost_on_the_samples_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_drop: float, kept: set[str]
+) -> None:
+    drops = chain(
+        [1.5], repeat(0.0)
+    )  # All layers in int8 lose 1.5 points, any one of them in float brings them back.
+    monkeypatch.setattr(quantize_mixed._Judge, "drop", lambda _self, _model: next(drops))
+    save_model(trained(), tmp_path / "model.onnx")
+    made = context(*data())
+    QuantizeMixed(max_drop=max_drop).apply(load_network(tmp_path / "model.onnx"), made)
+    assert {layer["kept"] for layer in made.reports["sensitivity"]["layers"]} == kept
 
 
 @pytest.mark.parametrize("wrong", [-1, "1", True, float("nan")])

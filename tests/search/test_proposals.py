@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from compress.recipe import Recipe, Step
+from compress.records.profile import Interval
 from compress.search.decision import Limits
 from compress.search.proposals import most_candidates, propose
 from compress.target.target import load_target
@@ -99,6 +100,19 @@ def test_accuracy_is_won_back_only_where_int8_gains_time(ratios: dict[str, float
     assert ("int8-recovered" in {entry.recipe.name for entry in found.candidates}) is recovered
 
 
+def test_for_throughput_int8_gains_where_the_largest_batch_does() -> None:
+    """Slower at the first batch size and faster at the last: worth winning back for throughput alone."""
+    for objective, recovered in (("throughput", True), ("latency", False)):
+        history = SimpleNamespace(candidates=[candidate("fp32")], find=lambda _: None)
+        entry = candidate("int8", ratio=1.2, drop=(9.0, 9.0, 9.0))
+        assert entry.profile is not None
+        first, last = entry.profile.latency
+        faster = replace(last, ratio=0.5, ratio_interval=Interval(0.48, 0.52, 0.95))
+        history.candidates.append(replace(entry, profile=replace(entry.profile, latency=(first, faster))))
+        found = propose(load_target("raspberry-pi-5"), Limits(objective=objective), history)
+        assert ("int8-recovered" in {recipe.name for recipe in found}) is recovered
+
+
 def test_nothing_is_won_back_where_the_data_could_not_show_it() -> None:
     nothing = SimpleNamespace(candidates=[])
     given = {"trains": True, "prunable": True, "provable": False}
@@ -123,6 +137,16 @@ def test_a_recipe_that_won_accuracy_back_is_built_in_the_other_back_end_too() ->
     found.proposed(backends=("onnxruntime", "openvino"))
     assert [entry.recipe.name for entry in found.candidates][-2:] == ["int8-min-max", "int8-min-max-openvino"]
     assert found.candidates[-1].recipe.steps == found.candidates[-2].recipe.steps
+    assert [entry.recipe.backend for entry in found.candidates[-2:]] == [None, "openvino"]
+
+
+def test_nothing_is_won_back_in_a_back_end_where_plain_int8_kept_the_accuracy() -> None:
+    ratios = {"int8": 0.5, "int8-openvino": 0.4}
+    found = Recorded({"int8": 9.0, "int8-matmul": 9.0}, ratios)
+    found.proposed(backends=("onnxruntime", "openvino"))
+    order = [entry.recipe.name for entry in found.candidates]
+    assert "int8-recovered" in order
+    assert "int8-recovered-openvino" not in order
 
 
 def test_a_plain_build_that_lost_accuracy_in_the_other_back_end_is_not_proposed_again() -> None:
@@ -212,6 +236,7 @@ def test_a_network_that_can_be_trained_is_pruned_as_far_as_it_bears(drops, ratio
     [
         ((Step("quantize"),), None, "int8"),
         ((Step("qat"),), None, "int8"),
+        ((Step("quantize_dynamic"),), None, "int8"),
         ((Step("quantize_mixed"), Step("cast", {"precision": "float16"})), None, "int8"),
         ((Step("cast", {"precision": "float16"}),), None, "fp32"),
         ((Step("quantize"),), "openvino", "fp32"),  # layers are timed in the target's own back end

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +49,73 @@ def test_what_was_recorded_is_kept_for_the_next_run_and_counts_once_it_is_taken_
         again.take_over(candidate)
         assert (again.candidates, again.resumed) == ([candidate], 1)
         assert again.find(RECIPE) == candidate
+
+
+def test_why_there_is_no_build_is_read_back(tmp_path: Path) -> None:
+    failed = Candidate(
+        RECIPE, rejected="failed: no such operator", reports={"quantize": {"nodes": 3}}, seconds=2.5
+    )
+    with RunDirectory(tmp_path / "run", KEY) as history:
+        history.record(failed)
+    with RunDirectory(tmp_path / "run", KEY) as again:
+        assert again.kept(RECIPE) == failed
+
+
+def test_a_candidate_has_an_empty_directory_of_its_own(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run", KEY) as history:
+        first, other = history.directory_of(RECIPE), history.directory_of(Recipe("fp32"))
+        (first / "stale.onnx").write_text("of a build that was killed")
+        (other / "model.onnx").write_text("fp32")
+        assert history.directory_of(RECIPE) == first == tmp_path / "run" / "candidates" / RECIPE.identity
+        assert (list(first.iterdir()), len(list(other.iterdir()))) == ([], 1)
+
+
+def test_what_is_recorded_is_a_candidate_of_this_run(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run", KEY) as history:
+        candidate = replace(measured(history), seconds=1.23456)
+        history.record(candidate)
+        assert history.candidates == [candidate]
+        assert history.resumed == 0
+    with RunDirectory(tmp_path / "run", KEY) as again:
+        assert again.kept(RECIPE) == replace(candidate, seconds=1.235)
+
+
+def test_a_run_whose_directory_is_gone_says_which(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run", KEY) as history:
+        shutil.rmtree(tmp_path / "run")
+        with pytest.raises(OutputError, match=str(tmp_path / "run")):
+            history.record(Candidate(RECIPE, rejected="failed"))
+
+
+def test_what_was_not_tried_is_not_found(tmp_path: Path) -> None:
+    others = [Recipe("a", (Step("cast"),)), Recipe("b", (Step("qat"),))]
+    with RunDirectory(tmp_path / "run", KEY) as history:
+        assert history.find(RECIPE) is None
+        for other in others:
+            history.take_over(Candidate(other, rejected="failed"))
+        assert history.find(RECIPE) is None
+        assert history.resumed == len(history.candidates) == 2
+
+
+def test_a_candidate_without_a_file_has_no_path(tmp_path: Path) -> None:
+    with (
+        RunDirectory(tmp_path / "run", KEY) as history,
+        pytest.raises(ValueError, match="candidate 'int8' has no artifact"),
+    ):
+        history.path_of(Candidate(RECIPE, rejected="failed"))
+
+
+def test_the_reference_at_each_batch_size_is_read_back(tmp_path: Path) -> None:
+    reference = {
+        1: Artifact(tmp_path / "größe.onnx", "0" * 64, 5, "onnxruntime", {"threads": 2}),
+        32: Artifact(tmp_path / "b.onnx", "1" * 64, 6, "openvino", {}),
+    }
+    with RunDirectory(tmp_path / "run", KEY) as history:
+        assert history.reference() == {}
+        history.keep_reference(reference)
+        assert history.reference() == reference
+        (tmp_path / "run" / "reference.json").write_text("{")
+        assert history.reference() == {}
 
 
 def test_what_was_tried_again_replaces_what_was_recorded_before(tmp_path: Path) -> None:
@@ -119,6 +188,20 @@ def test_line_cut_short_by_a_kill_is_measured_again(tmp_path: Path) -> None:
         assert third.kept(RECIPE) is not None
 
 
+def test_every_damaged_record_is_counted_and_the_others_stay(tmp_path: Path) -> None:
+    recipes = [Recipe(name, (Step(name),)) for name in ("a", "b", "c", "d")]
+    with RunDirectory(tmp_path / "run", KEY) as history:
+        for recipe in recipes:
+            history.record(Candidate(recipe, rejected="failed"))
+    path = tmp_path / "run" / "history.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0].replace(b"failed", b"passed"), lines[1], b"{}\n", lines[3]]))
+    for damaged in (2, 0):
+        with RunDirectory(tmp_path / "run", KEY) as again:
+            assert again.damaged == damaged
+            assert [again.kept(recipe) is None for recipe in recipes] == [True, False, True, False]
+
+
 def test_artifact_that_changed_is_measured_again(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", KEY) as history:
         candidate = measured(history)
@@ -136,6 +219,41 @@ def test_second_run_is_kept_out(tmp_path: Path) -> None:
         RunDirectory(tmp_path / "run", KEY),
     ):
         pass
+
+
+def test_what_to_do_about_a_second_run_is_told(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run", KEY), pytest.raises(OutputError) as error:
+        RunDirectory(tmp_path / "run", KEY).__enter__()
+    assert (error.value.wanted, error.value.found, error.value.todo) == (
+        "a directory no other run is using",
+        f"{tmp_path / 'run'}: locked by another compress",
+        "wait for it, or choose another --out",
+    )
+
+
+def test_a_lock_that_was_removed_meanwhile_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever had it removes its directory, and with it the lock, between our opening it and our taking it."""
+    lock, take, removed = tmp_path / "run" / "lock", fcntl.flock, []
+
+    def removed_first(file: int, operation: int) -> None:
+        if not removed:
+            removed.append(file)
+            lock.unlink()
+        take(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", removed_first)
+    with (
+        RunDirectory(tmp_path / "run", KEY),
+        pytest.raises(OutputError, match="another compress"),
+        RunDirectory(tmp_path / "run", KEY),
+    ):
+        pass
+    assert removed
+
+
+def test_nobody_else_may_open_the_lock(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path / "run", KEY):
+        assert (tmp_path / "run" / "lock").stat().st_mode & 0o777 == 0o600
 
 
 def test_run_without_a_candidate_leaves_nothing(tmp_path: Path) -> None:

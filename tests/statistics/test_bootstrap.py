@@ -25,6 +25,25 @@ def test_it_agrees_with_resamples_taken_one_by_one() -> None:
     assert ours.upper == pytest.approx(high, abs=0.05 * (high - low))
 
 
+@pytest.mark.parametrize("n", [40, 1500])  # the second in several blocks
+def test_it_is_the_formula_on_the_resamples_of_its_seed(n: int) -> None:
+    values = np.random.default_rng(0).exponential(size=n)
+    drawn = values[np.random.default_rng(7).integers(0, n, size=(bootstrap.RESAMPLES, n))]
+    t = (drawn.mean(axis=1) - values.mean()) / (drawn.std(axis=1, ddof=1) / math.sqrt(n))
+    error = values.std(ddof=1) / math.sqrt(n)
+    expected = values.mean() - np.quantile(t, [0.975, 0.025]) * error
+    assert mean_interval(values, seed=7) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("n", range(30, 40))
+@pytest.mark.parametrize("rare", [1.0, -1.0, 0.1])
+def test_resamples_without_a_rare_value_leave_its_side_open(n: int, rare: float) -> None:
+    """A third of them has equal values alone, which say nothing of how far the mean may lie."""
+    with np.errstate(all="raise"):
+        lower, upper = mean_interval([0.0] * (n - 1) + [rare])
+    assert (lower, upper) == ((0.0, rare) if rare > 0 else (rare, 0.0))
+
+
 def test_skewed_values_get_a_skewed_interval() -> None:
     values = np.random.default_rng(0).exponential(size=80) ** 2
     lower, upper = mean_interval(values)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from compress.statistics import bounded_mean
 from compress.statistics.bounded_mean import DRAWS, bounded_mean_bounds
 
 
@@ -42,6 +43,18 @@ def test_the_bounds_hold_the_mean_and_stay_in_the_range(values: list[float]) -> 
 def test_the_same_values_give_the_same_bounds() -> None:
     values = np.random.default_rng(1).random(50)
     assert bounded_mean_bounds(values, 0, 1) == bounded_mean_bounds(values, 0, 1)
+
+
+@pytest.mark.parametrize("at_once", [1 << 22, 1000])
+def test_it_is_the_formula_on_the_weights_of_its_seed(monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    monkeypatch.setattr(bounded_mean, "_VALUES_AT_ONCE", at_once)
+    distinct, counts = np.array([-0.3, 0.1, 0.2, 0.7]), np.array([2, 5, 1, 4])
+    random = np.random.default_rng(0)
+    weights = random.standard_gamma(counts.astype(float), size=(DRAWS, 4))
+    extra = random.standard_exponential(DRAWS)
+    means = [(weights @ distinct + extra * end) / (weights.sum(axis=1) + extra) for end in (-1.0, 2.0)]
+    expected = np.quantile(means[0], 0.05), np.quantile(means[1], 0.95)
+    assert bounded_mean_bounds(np.repeat(distinct, counts), -1.0, 2.0) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.statistics import ChangePoint, change_points
+from compress.statistics.change_points import LEAST, _ranks, _standardised_rank_sums
 
 TRIALS = 300
 
@@ -17,6 +18,19 @@ def heavy_tailed(random: np.random.Generator, count: int) -> np.ndarray:
     noise = np.exp(random.normal(0, 0.025, count))
     disturbed = random.random(count) < 0.1
     return noise * np.where(disturbed, 1 + 0.5 * random.random(count), 1)
+
+
+def test_the_statistic_is_wilcoxons_rank_sum_standardised() -> None:
+    values = np.array([3.0, 1.0, 2.0, 2.0, 9.0, 7.0, 7.0, 7.0, 8.0, 4.0, 5.0, 6.0])
+    n, ranks = len(values), _ranks(values)
+    assert ranks.tolist() == [4.0, 1.0, 2.5, 2.5, 12.0, 9.0, 9.0, 9.0, 11.0, 5.0, 6.0, 7.0]
+    variance = sum((rank - ranks.mean()) ** 2 for rank in ranks) / (n * (n - 1))
+    expected = [
+        abs(ranks[:t].sum() - t * (n + 1) / 2) / math.sqrt(t * (n - t) * variance)
+        for t in range(LEAST, n - LEAST + 1)
+    ]
+    (found,) = _standardised_rank_sums(ranks[np.newaxis])
+    assert found.tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("count", [10, 20, 40])

@@ -47,6 +47,15 @@ def test_too_few_values_give_none(q: float, needed: int) -> None:
     assert quantile_interval([], q) is None
 
 
+def test_two_values_bound_a_median_at_a_low_level() -> None:
+    """P(K < 1) = 0.25 and P(K < 2) = 0.75: the upper bound is between the two up to a confidence of 0.75."""
+    printed = quantile_interval([1.0, 2.0], 0.5, level=0.4)
+    assert printed is not None
+    assert 1.0 < printed.lower < printed.upper < 2.0
+    assert quantile_interval([1.0, 2.0], 0.5, level=0.6) is None
+    assert quantile_interval([1.0], 0.5, level=0.1) is None
+
+
 @pytest.mark.parametrize("q, n", [(0.5, 20), (0.5, 101), (0.9, 64), (0.99, 662)])
 def test_the_true_quantile_is_covered_as_often_as_promised(q: float, n: int) -> None:
     trials, level = 3000, 0.95

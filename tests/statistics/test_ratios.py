@@ -30,3 +30,14 @@ def test_looks_after_every_start_hold_their_level_together(spread: float) -> Non
                 missed += not low <= -0.05 <= high
                 break
     assert missed / 2000 <= 0.05
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_the_interval_is_students(count: int) -> None:
+    """t(0.9875) of 1, 2 and 5 degrees of freedom, from printed tables."""
+    quantile = {2: 25.452, 3: 6.205, 6: 3.163}[count]
+    values = [0.3, -0.1, 0.25, 0.7, 0.0, 0.4][:count]
+    mean = sum(values) / count
+    spread = math.sqrt(sum((value - mean) ** 2 for value in values) / (count - 1))
+    reach = quantile * spread / math.sqrt(count)
+    assert log_ratio_bounds(values) == pytest.approx((mean - reach, mean + reach), rel=1e-3)
