@@ -101,6 +101,10 @@ _FORMER = {
 
 
 def __getattr__(name: str) -> "Any":
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("compress-toolkit")
     if name in _FORMER:
         return renamed("compress", name, _FORMER[name])
     if name not in _HOME:

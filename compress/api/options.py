@@ -109,7 +109,7 @@ class TimingOptions(Options):
     TITLE: ClassVar[str] = "Timing"
     RANK: ClassVar[int] = 70
     threads: int | None = option(
-        "Threads of the runtime", low=1, default_text="as many as are measured to be fastest"
+        "Threads of the runtime", low=1, high=1024, default_text="as many as are measured to be fastest"
     )
     seconds: float = option(
         "Time spent on timing each build at each batch size, in seconds; more gives narrower intervals",
@@ -146,11 +146,11 @@ class OptimizeOptions(InputOptions, TargetOptions, HostOptions, TimingOptions):
         "build",
     )
     train_data: Any = option("Data to train and calibrate on, in the same forms as DATA", metavar="DATA")
-    max_drop: float = option("Largest drop of accuracy that is allowed, in points", 1.0, low=0)
+    max_drop: float = option("Largest drop of accuracy that is allowed, in points", 1.0, low=0, high=100)
     max_latency: float | None = option(
-        "Largest median latency that is allowed at the first batch size, in milliseconds", low=0
+        "Largest median latency that is allowed at the first batch size, in milliseconds", low=0, above=True
     )
-    max_size: float | None = option("Largest size of the build that is allowed, in MB", low=0)
+    max_size: float | None = option("Largest size of the build that is allowed, in MB", low=0, above=True)
     objective: str = option(
         "What is minimised inside the limits: latency at batch 1, time per sample at the largest batch (throughput), "
         "or bytes (size)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import inspect
 from typing import Any
 
@@ -100,3 +101,24 @@ def test_training_settings_have_one_home():
     assert set(DISTILLATION) == {field.name for field in option_fields(DistillationOptions)}
     assert issubclass(Distill, DistillationOptions)
     assert Distill().epochs == TrainingOptions().epochs
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"max_drop": 101}, "--max-drop from 0 to 100; found 101"),
+        ({"max_size": 0}, "--max-size above 0; found 0"),
+        ({"max_latency": 0}, "--max-latency above 0"),
+        ({"threads": 5000}, "--threads from 1 to 1024; found 5000"),
+        ({"seconds": 0}, "--seconds above 0"),
+    ],
+)
+def test_values_that_cannot_mean_anything_are_refused_before_anything_is_read(
+    given: dict[str, Any], message: str
+):
+    with pytest.raises(UsageError, match=message):
+        compress.optimize("nowhere.pt2", data="nowhere.npz", **given)
+
+
+def test_the_version_is_the_installed_one():
+    assert compress.__version__ == importlib.metadata.version("compress-toolkit")
