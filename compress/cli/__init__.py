@@ -45,6 +45,18 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is meant; a name that is not known is told with the nearest one."""
+        name = args[0]
+        if not name.startswith("-") and name not in self.commands_help:
+            from compress.core.suggestions import did_you_mean
+
+            near = did_you_mean(name, self.commands_help)
+            ctx.fail(f"no such command '{name}'{'; ' + near if near else ''}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any of them."""
         with formatter.section("Commands"):

@@ -103,3 +103,13 @@ def test_runtime_rooms_never_import_torch(room: str) -> None:
 def test_nobody_imports_the_command_line() -> None:
     modules = imported_by("import compress.api.optimize, compress.api.demo")
     assert not any(name.startswith("compress.cli") for name in modules)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("optmize", "did you mean optimize?"), ("prun", "did you mean prune?")]
+)
+def test_a_command_that_is_not_known_gets_the_nearest(
+    name: str, near: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([name]) == 2
+    assert f"no such command '{name}'; {near}" in capsys.readouterr().err
