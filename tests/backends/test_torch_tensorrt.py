@@ -42,6 +42,7 @@ from compress.target.target import TENSORRT_FLAVOUR, FurtherBackend, load_target
 from compress.testing.backends import Conformance
 from tests.backends.standin_torch_tensorrt import REPORT, SIGNATURES, StandIn, install
 from tests.graphs import classifier, samples
+from tests.records import run_key
 
 FLOAT = {"precision": "fp32", "batch_sizes": [1, 8], "shapes": {}, "arguments": {}}
 
@@ -319,7 +320,7 @@ class TestCompetition:
     def test_its_floats_are_proposed_and_no_int8(self, tmp_path: Path) -> None:
         further = {"torch-tensorrt": FurtherBackend(("fp32", "fp16", "bf16"))}
         target = replace(load_target("cpu"), further_backends=further)
-        with RunDirectory(tmp_path / "run", {}) as history:
+        with RunDirectory(tmp_path / "run", run_key()) as history:
             proposed = list(propose(target, Limits(), history, backends=["torch-tensorrt"]))
         assert [recipe.name for recipe in proposed] == [
             "fp32",

@@ -11,6 +11,7 @@ import jsonschema
 import numpy as np
 import onnx
 import pytest
+from onnx.reference import ReferenceEvaluator
 
 from compress.cli import main
 from compress.records.schemas import NAMES, schema_text
@@ -24,7 +25,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("place")
     onnx.save(classifier(), place / "model.onnx")
     (place / "mine.toml").write_text('name = "mine"\n[[technique]]\nname = "quantize"\n')
-    np.savez(place / "val.npz", x=samples(60), y=np.arange(60) % 4)
+    (scores,) = ReferenceEvaluator(classifier()).run(None, {"x": samples(60)})
+    np.savez(place / "val.npz", x=samples(60), y=scores.argmax(1).astype(np.int64))
     return place
 
 
@@ -111,7 +113,9 @@ def test_a_wrong_verdict_is_invalid(path: list[Any], value: Any) -> None:
         "schema": 1,
         "verdict": "pass",
         "candidate": "a",
+        "candidate_sha256": 64 * "a",
         "baseline": "b",
+        "baseline_sha256": 64 * "b",
         "note": None,
         "checks": checks,
         "policy": policy,

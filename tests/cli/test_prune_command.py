@@ -92,7 +92,7 @@ def test_a_latency_on_an_absent_target_is_estimated(place, monkeypatch, capsys) 
     ("arguments", "told"),
     [
         (("--latency-share", "0.5", "--ratio", "0.3"), "one of ratio, latency_share and untrained_drop"),
-        (("--latency-share", "1.5"), "a latency in (0, 1)"),
+        (("--latency-share", "1.5"), "is not above 0 to below 1"),
         (("--out", "pruned.bin"), "ends in .pt2 or .onnx"),
         (("--out", "net.pt2"), "given as a network"),
         (("--untrained-drop", "1", "--rounds", "2"), "leave --rounds out"),
