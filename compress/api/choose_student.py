@@ -31,9 +31,10 @@ class StudentResult:
     """What :func:`choose_student` found and wrote.
 
     Attributes:
-        recommendation: The widths trained, the law, what it tells, and the check.
-        path: The recommended student; None where no width is predicted to keep the margin, and nothing was written.
-        sha256: Of that file, or None.
+        recommendation: The trained widths, the scaling law, its recommendation, and the check of it.
+        path: File of the recommended student; None where no width is predicted to keep the margin, and nothing was
+            written.
+        sha256: sha256 of that file; None where none was written.
         networks: Teacher and student on the evaluation data, in ONNX Runtime; empty where there is no student.
     """
 
@@ -43,7 +44,7 @@ class StudentResult:
     networks: tuple[Evaluated, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``compress distill --widths … --json`` prints it."""
+        """Return the result as the dict that ``compress distill --widths … --json`` prints."""
         return {
             **self.recommendation.to_dict(),
             "path": None if self.path is None else str(self.path),
@@ -76,10 +77,10 @@ def choose_student(
 
     Args:
         model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module.
-        reporter: Receives the progress; None tells nobody.
+        reporter: Receives the progress; None reports to nobody.
 
     Raises:
-        UsageError: Something given cannot be used; the message says what to do.
+        UsageError: An argument cannot be used; the message says what to do.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError(

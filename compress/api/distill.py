@@ -41,8 +41,8 @@ class Evaluated:
 
     Attributes:
         name: ``teacher``, ``student before`` or ``student after``.
-        accuracy: With its drop against the teacher.
-        parameters: Learned numbers.
+        accuracy: Accuracy, with its drop against the teacher.
+        parameters: Number of learned values.
         macs: Multiply-accumulate operations at batch 1; None where an operator's are unknown.
     """
 
@@ -57,9 +57,9 @@ class DistillResult:
     """What :func:`distill` wrote.
 
     Attributes:
-        path: The file: the student with the teacher's names of inputs and outputs.
-        sha256: Of that file.
-        networks: Teacher, student before and student after, measured on the same samples.
+        path: File of the student, whose inputs and outputs have the teacher's names.
+        sha256: sha256 of that file.
+        networks: Teacher, student before training and student after it, measured on the same samples.
         report: Settings of the training, what it did, and which activations inside were matched.
     """
 
@@ -69,7 +69,7 @@ class DistillResult:
     report: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``compress distill --json`` prints it."""
+        """Return the result as the dict that ``compress distill --json`` prints."""
         return {**asdict(self), "path": str(self.path)}
 
 
@@ -83,14 +83,14 @@ def distill(
     """Train a student towards a trained network and write it, whole or not at all.
 
     An interrupted training is kept in ``<out>.partial`` and resumed. Under ``torchrun`` all processes train together;
-    the first measures and writes, and all return the same. Nothing that is given is modified.
+    the first measures and writes, and all return the same. The arguments are not modified.
 
     Args:
         model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module.
-        reporter: Receives the progress; None tells nobody.
+        reporter: Receives the progress; None reports to nobody.
 
     Raises:
-        UsageError: Something given cannot be used; the message says what to do.
+        UsageError: An argument cannot be used; the message says what to do.
     """
     asked = DistillOptions.of(options)
     reporter = reporter or Reporter()
@@ -131,17 +131,18 @@ def load_student(
     seed: int = 0,
     trust_pickle: bool = False,
 ) -> Network:
-    """The network to train, from a callable, a file or a live module.
+    """Return the network to train, from a callable, a file or a live module.
 
     Args:
-        student: See :func:`distill`.
-        task: Bound to the teacher; a batch of it traces the student.
-        only_batch: The batch size of a teacher that takes no other: a student may be written for it.
-        seed: Of the weights of a module that is built anew.
-        trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        student: The student, as :func:`distill` takes it.
+        task: Task, bound to the teacher; a batch of its data traces the student.
+        only_batch: The only batch size that the teacher takes, so that a student may be written for it; None where it
+            takes any.
+        seed: Seed of the weights of a module that is built anew.
+        trust_pickle: Whether to unpickle a module, which runs any code that the file holds.
 
     Raises:
-        NetworkError: There is no such callable or file, or it gives no network that takes the teacher's inputs.
+        NetworkError: There is no such callable or file, or its network does not take the teacher's inputs.
     """
     import torch
 
@@ -160,10 +161,10 @@ def load_student(
 
 
 def named_like(student: Network, teacher: Network) -> Network:
-    """The student with the teacher's names of inputs and outputs, so that it can take its place.
+    """Return the student with the teacher's names of inputs and outputs, so that it can replace the teacher.
 
     Raises:
-        NetworkError: It cannot: it is an ONNX model, or takes or returns tensors of other shapes or kinds.
+        NetworkError: The student is an ONNX model, or takes or returns tensors of other shapes or kinds.
     """
     if student.graph is None:
         raise NetworkError("a student that trains", "an ONNX model", "give a torch network")
@@ -190,10 +191,10 @@ def named_like(student: Network, teacher: Network) -> Network:
 
 
 def evaluate(networks: Mapping[str, Network], task: Task) -> tuple[Evaluated, ...]:
-    """Accuracy of each network in ONNX Runtime on the evaluation data; the first is what the others are held against.
+    """Measure the accuracy of each network in ONNX Runtime; drops are against the first network.
 
     Raises:
-        NetworkError: One has no ONNX form, or gives NaN or infinity.
+        NetworkError: A network has no ONNX form, or returns NaN or infinity.
     """
     backend = OnnxRuntime()
     found: list[Evaluated] = []
@@ -217,7 +218,7 @@ def evaluate(networks: Mapping[str, Network], task: Task) -> tuple[Evaluated, ..
 
 
 def _cost(network: Network, task: Task) -> tuple[int, int | None]:
-    """Parameters, and MACs at batch 1 where all are known."""
+    """Return the number of parameters, and of MACs at batch 1 where all operators' are known."""
     example = task.example()
     shapes = {
         spec.name: [

@@ -1,6 +1,6 @@
 """The options of every verb: one class each, made of groups that several verbs share.
 
-Each field tells its help, default and range; Python's signatures and the flags of the command line follow from it. The
+Each field states its help, default and range; Python's signatures and the command line's flags follow from it. The
 dictionaries at the end name the same keywords for type checkers and editors, and a test holds the two alike.
 """
 
@@ -85,12 +85,12 @@ class LoadOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions(DataOptions, LoadOptions):
-    """What every verb reads first: the data and the network."""
+    """The options that every verb reads first: the data and the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetOptions(Options):
-    """What the network is built for."""
+    """The target that the network is built for."""
 
     TITLE: ClassVar[str] = "Target"
     RANK: ClassVar[int] = 20
@@ -116,7 +116,7 @@ class TimingOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class HostOptions(Options):
-    """The machine that a target of TensorRT is."""
+    """The machine with TensorRT that builds are made and timed on."""
 
     TITLE: ClassVar[str] = "Board"
     RANK: ClassVar[int] = 60
@@ -282,7 +282,7 @@ class PruneOptions(InputOptions, TargetOptions, TimingOptions, DistillationOptio
 
 @dataclass(frozen=True, kw_only=True)
 class StudentOptions(InputOptions, DistillationOptions):
-    """What :func:`compress.distill` and :func:`compress.choose_student` share."""
+    """The options that :func:`compress.distill` and :func:`compress.choose_student` share."""
 
     TITLE: ClassVar[str] = "Student and output"
     RANK: ClassVar[int] = 30
