@@ -1,4 +1,4 @@
-"""The command line: a lazy group, a file a command, and what a person sees when something goes wrong."""
+"""The command line: a group that imports commands lazily, one file for each command, and errors in one line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compress.errors import CompressError
 
 
 class LazyGroup(click.Group):
-    """Imports a command's file only when it is run or its own help is asked for."""
+    """Group that imports a command's file only when it runs or its own help is asked for."""
 
     commands_help: ClassVar[dict[str, str]] = {
         "optimize": "Find the fastest build of a network that keeps its accuracy.",
@@ -33,7 +33,7 @@ class LazyGroup(click.Group):
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the commands, in the order in which they are listed."""
+        """Return the names of the commands, in the order of the help."""
         return list(self.commands_help)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; every error ends as one line on standard error and a documented exit code.
 
     Args:
-        arguments: What follows ``compress`` on the command line. None takes the arguments of this process, and keeps
+        arguments: The command line after ``compress``. None takes the arguments of this process, and keeps
             its standard output for the result alone.
     """
     from compress.cli.process import answer, close_standard_output, keep_standard_output
@@ -112,14 +112,14 @@ def _run(arguments: list[str] | None) -> Any:
 
 
 def _print_anything() -> None:
-    """Let a terminal that has no sign for something show its number: a name that is not UTF-8, an ASCII terminal."""
+    """Let a terminal show the number of a character that it cannot print, such as in a name that is not UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _told(error: click.ClickException) -> str:
-    """On one line, where Click takes four."""
+    """Return Click's four-line message as one line."""
     message = " ".join(error.format_message().split()).rstrip(".")
     message = message[:1].lower() + message[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -127,7 +127,7 @@ def _told(error: click.ClickException) -> str:
 
 
 def _ended(error: BaseException) -> str:
-    """That code of the user, or of a package that it uses, would have ended the process, and where it did."""
+    """Return an error for code of the user, or of a package it uses, that tried to end the process, and where."""
     import traceback
 
     *_, last = traceback.extract_tb(error.__traceback__)

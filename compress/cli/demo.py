@@ -1,4 +1,4 @@
-"""``compress demo``: the main job on a network that is trained on the spot."""
+"""``compress demo``: optimize a small network that is trained on the spot."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``compress doctor``: what this machine and a board can do, and how to get the rest."""
+"""``compress doctor``: what this machine and a board can measure, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _WORDS = {
 @click.option("--quick", is_flag=True, help="Do not import the packages, which takes seconds.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(target: str | None, host: str | None, quick: bool, as_json: bool) -> None:
-    """Tell what this machine and a board can do for each target, and how to get the rest.
+    """Show which targets this machine and a board can measure, and how to install what is missing.
 
     \b
     Exit codes: 0 the target (without --target: this machine's processor) can be measured, 1 it can only be estimated,
@@ -129,7 +129,7 @@ def _of_a_package(each: Outlook, found: Diagnosis) -> bool:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns as wide as their longest cell; the last one runs on."""
+    """Return lines with columns as wide as their longest cell; the last column is not padded."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

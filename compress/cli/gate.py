@@ -80,7 +80,7 @@ def gate(
     """Accept or reject CANDIDATE, a bundle or an ONNX file, against a baseline.
 
     On GitHub the table of checks is added to the job's summary. Reports of an earlier run are removed first; where the
-    gate cannot be run, they say why.
+    gate cannot run, the reports say why.
 
     \b
     Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 back end not available, 5 internal.
@@ -179,7 +179,7 @@ def gate(
 
 
 def _report(table: str, suite: str, markdown: str | None, junit: str | None) -> None:
-    """The forms that were asked for, and GitHub's summary, to which other steps of the job write too."""
+    """Write the reports that were asked for, and add to GitHub's summary, which other steps of the job share."""
     from compress.core.files import written_safely
     from compress.reports.writing import write_text
 

@@ -1,4 +1,4 @@
-"""``compress inspect``: what a network consists of, layer by layer, and what would bound it on a target."""
+"""``compress inspect``: the layers of a network, and what bounds each one's time on a target."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def _summary(estimated: Estimate) -> str:
 
 
 def _count(number: int) -> str:
-    """A number with k, M, G or T for powers of 1000."""
+    """Format a number with k, M, G or T for powers of 1000."""
     value = float(number)
     for unit in ("", " k", " M", " G"):
         if value < 999.5:
@@ -172,7 +172,7 @@ def _count(number: int) -> str:
 
 
 def _bytes(number: int) -> str:
-    """Bytes in units of 1024."""
+    """Format a number of bytes in units of 1024."""
     value = float(number)
     for unit in ("B", "KiB", "MiB"):
         if value < 999.5:

@@ -1,4 +1,4 @@
-"""``compress lint``: will the target take this graph?"""
+"""``compress lint``: whether a target's runtime accepts a graph."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def lint(
 
 
 def _for_shapes(model: onnx.ModelProto, target: Target, inputs: tuple[InputShape, ...]) -> Target:
-    """The target with the sizes that an engine is to be built for."""
+    """Return the target with the sizes that an engine is to be built for."""
     from dataclasses import replace
 
     from compress.data.sizes import input_ranges
@@ -123,10 +123,10 @@ def _for_shapes(model: onnx.ModelProto, target: Target, inputs: tuple[InputShape
 def _written(
     original: onnx.ModelProto, fixed: Fixed, path: Path, inputs: tuple[InputShape, ...]
 ) -> float | None:
-    """Write the rewritten graph once its outputs are seen to be the original's; the largest difference.
+    """Write the rewritten graph if its outputs equal the original's, and return the largest difference.
 
     Raises:
-        InternalError: They are not: nothing is written.
+        InternalError: The outputs differ; nothing is written.
         OutputError: The file cannot be written.
     """
     from compress.core.files import written_safely

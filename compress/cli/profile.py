@@ -1,4 +1,4 @@
-"""``compress profile``: accuracy and latency of a build that exists already."""
+"""``compress profile``: measure accuracy and latency of an existing build."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def profile(
 
 
 def _of_bundle(artifact: str) -> tuple[list[MeasuredSamples], Mapping[str, str]]:
-    """On which samples a bundle was measured, and its states; none of both for a file."""
+    """Return the samples that a bundle was measured on, and its states; nothing of both for a file."""
     from compress.bundle.bundle import load_bundle
     from compress.data.evaluation import MeasuredSamples
 

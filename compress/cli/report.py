@@ -1,4 +1,4 @@
-"""``compress report``: what a run tried and what it shipped, for people to read."""
+"""``compress report``: a readable report of what a run tried and shipped."""
 
 from __future__ import annotations
 
