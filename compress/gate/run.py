@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 #: Seconds of rounds for the p99: a network of a second a call would take twenty minutes.
 _P99_S = 300.0
 
-#: Of a fingerprint: whether a newer one is slower is what a comparison should tell.
+#: Fields of a fingerprint that name software: whether newer software is slower is what a comparison should tell.
 _SOFTWARE = frozenset({"os", "python", "onnxruntime", "gpu_driver", "tensorrt", "jetpack", "l4t", "cuda"})
 
 
@@ -60,21 +60,21 @@ def gate(
     keep_on_host: bool = False,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> list[Check]:
-    """Hold a build against another.
+    """Compare a build with a baseline, check by check.
 
     Args:
-        candidate: What may be merged: a bundle or an ONNX file. An ONNX file runs in the baseline's back end with
-            its session options, and the reverse.
-        baseline: What it must not fall behind: a bundle, an ONNX file, or a recorded profile.
+        candidate: The build that may be merged: a bundle or an ONNX file. An ONNX file runs in the baseline's back end
+            with its session options, and the reverse.
+        baseline: The build that it must not fall behind: a bundle, an ONNX file, or a recorded profile.
         task: Evaluation data, run through both; None compares the outcomes that were recorded.
-        groups: ``(n,)`` the slice of each evaluation sample; None takes the classes.
+        groups: Slice of each evaluation sample, ``(n,)``; None takes the classes.
         policy: The checks and their margins.
-        state: The output that is the next value of each input that is carried from call to call; None takes what the
-            bundles tell. ``task`` is then one of streams.
-        host: Where engines of both are built and timed in turns: an address that ssh takes, or ``local``; None runs
-            both in this process.
-        target: What engines are built for; None takes the bundle's own.
-        keep_on_host: Leave engines and timing caches there.
+        state: The output that is the next value of each input that is carried from call to call; None takes those that
+            the bundles record. ``task`` then holds streams.
+        host: Machine where engines of both are built and timed in turns: an address that ssh takes, or ``local``; None
+            runs both in this process.
+        target: Target that engines are built for; None takes the bundle's own.
+        keep_on_host: Whether to leave engines and timing caches on the host.
         on_note: Receives a sentence for a person: who else uses the host, and what makes its figures doubtful.
 
     Returns:
@@ -84,7 +84,7 @@ def gate(
         BundleError: One of the two is damaged, they are builds of different networks, or recorded outcomes are of
             different data or metrics.
         DataError: There is no evaluation sample, or ``groups`` has another length.
-        NetworkError: One of the two does not run, or its runtime crashes; it says which.
+        NetworkError: One of the two does not run, or its runtime crashes; the message says which.
         UnavailableError: A back end is not installed here, or the host does not answer.
         UsageError: A target or ``keep_on_host`` without a host, or a host without a target of TensorRT.
     """
@@ -123,7 +123,7 @@ def gate(
 
 @contextmanager
 def _named(side: str, subject: Subject) -> Iterator[None]:
-    """What is wrong with a build, with a word which of the two it is."""
+    """Name the build, candidate or baseline, in errors raised inside the block."""
     try:
         yield
     except NetworkError as error:
@@ -131,7 +131,7 @@ def _named(side: str, subject: Subject) -> Iterator[None]:
 
 
 def _for_engines(target: Target, ours: Subject, theirs: Subject, task: Task | None) -> Target:
-    """The target with the sizes that engines of both take: those of a bundle, else of the data."""
+    """Return the target with the sizes for engines of both: those of a bundle, else of the data."""
     from compress.data.binding import bind_split
     from compress.measuring.engine_shapes import for_engines, graph_inputs
 
@@ -154,7 +154,7 @@ def _bound(
     their_session: Session | None,
     states: Mapping[str, str],
 ) -> Task:
-    """The task with metrics for the outputs, which are what the baseline holds them to be where it can be run."""
+    """Bind the task to the outputs, whose kinds are the baseline's where it can be run."""
     from compress.profiling.outputs import bound_to
 
     side, session = (ours, our_session) if their_session is None else (theirs, their_session)
@@ -165,7 +165,7 @@ def _bound(
 def _on_board(
     stack: ExitStack, host: str, target: Target, keep: bool, on_note: Callable[[str], None]
 ) -> Place:
-    """The host, connected and ours alone until the stack is closed."""
+    """Connect to the host and reserve it until the stack is closed."""
     from compress.gate.board import OnBoard
     from compress.hosts import connect
     from compress.hosts.tensorrt import TensorRtHost
@@ -178,7 +178,7 @@ def _on_board(
 
 
 class _Interface(NamedTuple):
-    """What a recorded network takes and gives."""
+    """The inputs and outputs of a recorded network."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -191,7 +191,7 @@ class _Interface(NamedTuple):
 
 
 def check_same_network(candidate: Session | _Interface, baseline: Session | _Interface) -> None:
-    """Make sure that both take and give the same.
+    """Check that both have the same inputs and outputs.
 
     Raises:
         BundleError: Inputs, outputs or the number of classes differ.
@@ -236,7 +236,7 @@ class _Run:
         self._rounds: list[Round] = []
 
     def checks(self) -> list[Check]:
-        """All that the policy names."""
+        """Make all checks that the policy names."""
         makers: dict[str, Callable[[], Check]] = {
             "accuracy": self._accuracy,
             "slices": self._slices,
@@ -253,7 +253,7 @@ class _Run:
         return [make() for name, make in makers.items() if name in self.policy.checks]
 
     def _outcomes(self) -> list[Paired]:
-        """The outcomes of each metric, the task's own first."""
+        """Return the outcomes of each metric, the task's own first."""
         if self._paired is None:
             if self.task is None:
                 self._paired = [recorded_outcomes(self.ours, self.theirs)]
@@ -262,23 +262,23 @@ class _Run:
         return self._paired
 
     def _run(self, task: Task, size: int | None = None) -> list[Paired]:
-        """Both sides on the data, in batches of a size; None takes as many as their outputs leave room for."""
+        """Run both sides on the data in batches of a size; None takes as many samples as memory allows for outputs."""
         found = run_outcomes(self.our_session, self.their_session, self.theirs, task, size)
         return [paired.of(self._rows) for paired in found]
 
     @cached_property
     def _repeated(self) -> Rows | None:
-        """Which samples are the first of their kind; None where none is repeated."""
+        """Return the first of each set of equal samples; None where none is repeated."""
         return None if self.task is None else distinct_rows(self.task)
 
     @property
     def _rows(self) -> Rows | None:
-        """The samples that count; None for all."""
+        """Return the samples that count; None for all."""
         return self._repeated if self.policy.repeated_samples == "once" else None
 
     @property
     def _counted(self) -> Task | None:
-        """The task with the samples that count."""
+        """Return the task with only the samples that count."""
         if self.task is None or self._rows is None:
             return self.task
         return replace(self.task, evaluation=self.task.evaluation.take(self._rows))
@@ -305,7 +305,7 @@ class _Run:
         return replace(check, detail=f"{check.detail}; {told}", figures=figures)
 
     def _of_records(self, check: Check) -> Check:
-        """What recorded outcomes say, and whether both builds still give what was recorded with their samples."""
+        """Judge recorded outcomes, and whether both builds still give the outputs recorded with their samples."""
         told, verdict = "as recorded, without --data not run again", check.verdict
         sides = (
             ("candidate", self.ours, self.our_session, Verdict.FAIL),
@@ -380,7 +380,7 @@ class _Run:
         return judge_latency(lambda number: self._round(number).log_ratios, self.policy)
 
     def _round(self, number: int) -> Round:
-        """A round of both builds; one that was taken for another check is not taken again."""
+        """Time a round of both builds; a round taken for another check is not taken again."""
         while len(self._rounds) <= number:
             self._rounds.append(self.place.round(self.ours, self.theirs, self.task, len(self._rounds)))
         return self._rounds[number]
@@ -451,7 +451,7 @@ class _Run:
 
 
 def _incomparable(profile: Profile, here: Mapping[str, Any]) -> str | None:
-    """Why figures of a recorded profile say nothing about the gate's machine; None where they do."""
+    """Return the reason why recorded figures do not apply to the gate's machine; None where they do."""
     from compress.machine.machine import fingerprint_id
 
     if not profile.latency or profile.latency[0].source != "measured":
