@@ -151,10 +151,10 @@ def install() -> None:
 
 
 def names_of(package: str, module: str) -> Callable[[str], Any]:
-    """A ``__getattr__`` for a package whose name was a module before.
+    """Return a ``__getattr__`` for a package whose name was a module before.
 
     Args:
-        package: Its name.
+        package: Name of the package.
         module: The module inside the package that holds what the old module held.
     """
 
@@ -167,14 +167,14 @@ def names_of(package: str, module: str) -> Callable[[str], Any]:
 
 
 def renamed(module: str, old: str, new: str) -> Any:
-    """What a module holds under its new name, for somebody who asked by the old one; warns."""
+    """Return an attribute under its new name for code that uses the old one; warns."""
     told = f"'{module}.{old}' is '{module}.{new}' now; the old name goes in compress {GONE_IN}"
     warnings.warn(told, DeprecationWarning, stacklevel=3)
     return getattr(importlib.import_module(module), new)
 
 
 def _taken(old: str, module: str, name: str) -> Any:
-    """What a module holds under a name, or under the name that it has today."""
+    """Return a module's attribute by its name, or by the name that it has today."""
     now = RENAMED.get((module.removeprefix("compress."), name), name)
     found = importlib.import_module(module)
     try:
@@ -187,7 +187,7 @@ def _taken(old: str, module: str, name: str) -> Any:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds modules by their old names; it is asked after all others."""
+    """Finder of modules by their old names; it is asked after all others."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -199,7 +199,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    """Makes a module that takes everything from the new one, when it is asked for."""
+    """Loader of a module that takes every attribute from the new one when it is read."""
 
     def __init__(self, new: str) -> None:
         self._new = new
@@ -210,7 +210,7 @@ class _Loader(importlib.abc.Loader):
 
 
 def _new_name(fullname: str) -> str | None:
-    """Today's name of a module; None for one that has not moved."""
+    """Return today's name of a module; None for one that has not moved."""
     root, _, rest = fullname.partition(".")
     if root != "compress":
         return None

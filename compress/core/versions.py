@@ -1,4 +1,4 @@
-"""Versions of what makes, runs and measures a build."""
+"""Versions of the packages that make, run and measure a build."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Installed version of each package that matters, and of Python; packages that are absent are left out."""
+    """Return the installed version of each such package, and of Python; absent packages are left out."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
