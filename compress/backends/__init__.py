@@ -22,7 +22,7 @@ _OURS = {
 
 
 def load_backend(name: str) -> Backend:
-    """The back end of that name: one of ours, or an entry point of the group ``compress.backends``.
+    """Return the back end of that name: one of ours, or an entry point of the group ``compress.backends``.
 
     Raises:
         UnavailableError: There is none of that name, or its package is not installed.
@@ -42,7 +42,7 @@ def load_backend(name: str) -> Backend:
 
 
 def installed(name: str) -> bool:
-    """Whether what runs a back end's artifacts is on this machine.
+    """Whether the runtime of a back end is on this machine.
 
     Raises:
         UnavailableError: There is no back end of that name.
