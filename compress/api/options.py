@@ -50,8 +50,8 @@ class DataOptions(Options):
         metavar="[OUTPUT=]METRIC",
     )
     image_options: Mapping[str, Any] | None = option(
-        "How image files become arrays: size, resize, mean, std and the other keys of compress-data.toml, which they "
-        "win over",
+        "Preparation of image files: size, resize, mean, std and the other keys of compress-data.toml, which they "
+        "override",
         default_text="as compress-data.toml in the folder says, else unchanged pixels divided by 255",
     )
     seed: int = option("Seed of every random choice", 0, low=0)
@@ -64,7 +64,7 @@ class LoadOptions(Options):
     TITLE: ClassVar[str] = "Network"
     RANK: ClassVar[int] = 80
     factory: str | None = option(
-        "Callable that makes the module which a state dict belongs to", metavar="PACKAGE.MODULE:CALLABLE"
+        "Callable that builds the module for the weights in a state dict", metavar="PACKAGE.MODULE:CALLABLE"
     )
     trust_pickle: bool = option(
         "Unpickle a whole module. RUNS WHATEVER CODE THE FILE HOLDS: only for files you trust", False
@@ -104,7 +104,7 @@ class TimingOptions(Options):
     TITLE: ClassVar[str] = "Timing"
     RANK: ClassVar[int] = 70
     threads: int | None = option(
-        "Threads of the runtime", low=1, default_text="as many as are measured to be fastest"
+        "Number of threads of the runtime", low=1, default_text="as many as are measured to be fastest"
     )
     seconds: float = option(
         "Time spent on timing each build at each batch size, in seconds; more gives narrower intervals",
@@ -137,7 +137,7 @@ class OptimizeOptions(InputOptions, TargetOptions, HostOptions, TimingOptions):
     TITLE: ClassVar[str] = "Limits, search and output"
     RANK: ClassVar[int] = 30
     out: str | Path = option(
-        "Directory of the bundle. An interrupted run is kept in OUT.partial, and the same call goes on",
+        "Directory of the bundle. An interrupted run is kept in OUT.partial, and the same call resumes it",
         "build",
     )
     train_data: Any = option("Data to train and calibrate on, in the same forms as DATA", metavar="DATA")
@@ -147,7 +147,7 @@ class OptimizeOptions(InputOptions, TargetOptions, HostOptions, TimingOptions):
     )
     max_size: float | None = option("Largest size of the build that is allowed, in MB", low=0)
     objective: str = option(
-        "What is minimised inside the limits: latency at batch 1, time per sample at the largest batch (throughput), "
+        "Quantity to minimise inside the limits: latency at batch 1, time per sample at the largest batch (throughput), "
         "or bytes (size)",
         "latency",
         choices=("latency", "throughput", "size"),
@@ -176,9 +176,7 @@ class OptimizeOptions(InputOptions, TargetOptions, HostOptions, TimingOptions):
         default_text="those of the data",
         metavar="[INPUT=]1x3x224x224[..1x3x640x640]",
     )
-    retry_failed: bool = option(
-        "Try builds again that could not be made or run before an interruption", False
-    )
+    retry_failed: bool = option("Try builds again that failed before an interruption", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +195,7 @@ class QuantizeOptions(InputOptions, TargetOptions):
         "Recipe (TOML) in place of a precision; the settings below then override its own", metavar="FILE"
     )
     method: str | None = option(
-        "How the range of a tensor follows from the values seen in it",
+        "Method that derives the range of a tensor from the values seen in it",
         choices=("min-max", "moving-average", "percentile", "entropy", "mse"),
         default_text="mse",
     )
@@ -209,12 +207,12 @@ class QuantizeOptions(InputOptions, TargetOptions):
         default_text="99.99",
     )
     scope: str | None = option(
-        "What is quantized: whole chains (all), or Conv, Gemm and MatMul alone (weights-ops)",
+        "Operators to quantize: whole chains (all), or Conv, Gemm and MatMul alone (weights-ops)",
         choices=("all", "weights-ops"),
         default_text="all",
     )
     exclude: Sequence[str] = option(
-        "Node to keep in float, or operator type of which every node is kept in float",
+        "Node to keep in float, or operator type whose nodes are all kept in float",
         (),
         metavar="NODE|OPERATOR",
     )
@@ -234,8 +232,8 @@ class PruneOptions(InputOptions, TargetOptions, TimingOptions, DistillationOptio
     }
 
     out: str | Path = option(
-        "The file to write: .pt2, which every command reads and trains on, or .onnx. What was measured and trained is "
-        "kept in OUT.partial until it is written, and the same call goes on after an interruption",
+        "The file to write: .pt2, which every command reads and trains on, or .onnx. Intermediate results are "
+        "kept in OUT.partial until it is written, and the same call resumes an interrupted run",
         "pruned.pt2",
     )
     latency_share: float | None = option(
@@ -292,7 +290,7 @@ class StudentOptions(InputOptions, DistillationOptions):
         "Data to train on, in the same forms as DATA; labels are not needed", metavar="DATA"
     )
     out: str | Path = option(
-        "The file to write, .pt2 or .onnx. An interrupted training is kept in OUT.partial, and the same call goes on",
+        "The file to write, .pt2 or .onnx. An interrupted training is kept in OUT.partial, and the same call resumes it",
         "student.pt2",
     )
 
@@ -334,7 +332,7 @@ class ChooseStudentOptions(StudentOptions):
         default_text="multiples of the smallest trained one, up to the teacher's size",
         metavar="W,W,...",
     )
-    runs: int = option("How often each narrow width is trained", 2, low=1)
+    runs: int = option("Number of training runs of each narrow width", 2, low=1)
     longer_epochs: int | None = option(
         "Epochs of a second, longer training of the chosen width, whose result is then written", low=1
     )

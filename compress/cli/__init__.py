@@ -18,16 +18,16 @@ class LazyGroup(click.Group):
 
     commands_help: ClassVar[dict[str, str]] = {
         "optimize": "Find the fastest build of a network that keeps its accuracy.",
-        "quantize": "Quantize a network for a target: this step alone.",
-        "prune": "Remove channels: a smaller network, faster on the target.",
-        "distill": "Train a smaller network to do what a trained one does.",
+        "quantize": "Quantize a network for a target, without search.",
+        "prune": "Remove channels of a network, so that it is faster on the target.",
+        "distill": "Train a smaller network to answer as a trained one does.",
         "profile": "Measure accuracy and latency of a bundle or an ONNX file.",
         "gate": "Accept or reject a build against a baseline: pass, fail or inconclusive.",
-        "history": "Show how figures moved over kept profiles, change points marked.",
+        "history": "Show trends of recorded profiles, and mark changes.",
         "inspect": "Show layers, shapes, parameters, MACs and bytes of a network.",
-        "lint": "Check an ONNX graph against what a target's runtime accepts.",
-        "report": "Show what a run tried and shipped: one HTML file, Markdown, SVG or PNG.",
-        "doctor": "Tell what this machine and a board can do, and how to get the rest.",
+        "lint": "Check a network against what a target's runtime accepts.",
+        "report": "Write a report of a run: one HTML file, Markdown, SVG or PNG.",
+        "doctor": "Show which targets can be measured, and how to install what is missing.",
         "targets": "List the targets, or explain one.",
         "demo": "Train a small network on real digits and optimize it.",
     }
@@ -53,7 +53,12 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="compress-toolkit", prog_name="compress")
 def compress() -> None:
-    """Give it a trained network and a target: it hands back the fastest build that keeps its accuracy.
+    """Compress a trained network: find the fastest build for a target that keeps its accuracy.
+
+    \b
+    Examples:
+      compress demo
+      compress optimize model.pt2 --data val/ --target cpu
 
     Exit codes: 0 success or pass, 1 fail, 2 usage, 3 inconclusive, 4 target or back end not available, 5 internal
     error, 130 interrupted.

@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 def distill(model: str, options: dict[str, Any], choice: dict[str, Any] | None, as_json: bool) -> int:
     """Train a student to answer as MODEL does, and write it.
 
+    \b
+    Example:
+      compress distill model.pt2 --student package.module:build --data val/ --train-data train/
+
     MODEL is a network's file, as for `compress optimize`. An interrupted training is kept in OUT.partial: the same
-    command goes on. Under torchrun (`torchrun --nproc-per-node 2 -m compress distill ...`) all processes train
+    command resumes it. Under torchrun (`torchrun --nproc-per-node 2 -m compress distill ...`) all processes train
     together.
 
     \b

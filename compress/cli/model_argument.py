@@ -81,8 +81,8 @@ def input_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=InputShapeType(),
         metavar=_FORM,
         multiple=True,
-        help="Shape of an input, for files that do not tell or leave axes open; may be given again. DTYPE is "
-        "NumPy's name [default: float32].",
+        help="Shape of an input, where the file does not state it or leaves axes open; may be given again. DTYPE is "
+        "NumPy's name. [default: float32]",
     )(command)
 
 

@@ -24,6 +24,10 @@ def optimize(
 ) -> int:
     """Find the fastest build of MODEL for a target that keeps its accuracy.
 
+    \b
+    Example:
+      compress optimize model.pt2 --data val/ --target cpu --out build
+
     MODEL is a torch.export .pt2, TorchScript, a state dict with --factory, or ONNX; its content tells which. The same
     command, given again, resumes an interrupted run.
 

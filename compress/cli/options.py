@@ -93,14 +93,14 @@ def _metric(given: tuple[str, ...]) -> str | dict[str, str] | None:
 #: The flags that image options have on the command line: flag, help, and what its text becomes.
 _IMAGE_FLAGS: dict[str, tuple[str, str | None, Callable[[str], Any]]] = {
     "size": ("Size that images are resized to, in pixels, such as 224x224.", "HxW", lambda text: _size(text)),
-    "resize": ("How images reach that size. [default: stretch]", None, str),
+    "resize": ("Method of resizing images to that size. [default: stretch]", None, str),
     "mean": (
         "Mean of each channel, subtracted after scaling to 0–1.",
         "M[,M,M]",
         lambda text: _numbers("--image-mean", text, ",", None),
     ),
     "std": (
-        "Standard deviation of each channel, divided by after that.",
+        "Standard deviation of each channel, the divisor after that.",
         "S[,S,S]",
         lambda text: _numbers("--image-std", text, ",", None),
     ),

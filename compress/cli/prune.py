@@ -30,11 +30,14 @@ _MOST_NOTES = 3
 def prune(model: str, options: dict[str, Any], as_json: bool) -> int:
     """Make MODEL smaller and faster by removing channels, heads and hidden units, and write it.
 
+    \b
+    Example:
+      compress prune model.pt2 --data val/ --train-data train/ --latency-share 0.5
+
     MODEL is a torch.export .pt2, TorchScript, or a state dict with --factory. It chooses widths at which the target
     really gets faster, by timing its layers. `compress optimize` reads the .pt2 that is written.
 
-    What was measured and trained is kept in OUT.partial until OUT is written: after an interruption the same command
-    goes on. Under torchrun (`torchrun --nproc-per-node 2 -m compress prune ...`) the first process prunes and all
+    Intermediate results are kept in OUT.partial until OUT is written: the same command resumes an interrupted run. Under torchrun (`torchrun --nproc-per-node 2 -m compress prune ...`) the first process prunes and all
     train together.
 
     \b

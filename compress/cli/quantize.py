@@ -29,6 +29,10 @@ _REASONS = 6
 def quantize(model: str, options: dict[str, Any], as_json: bool) -> int:
     """Quantize MODEL for a target and write it as ONNX, without search and without timing.
 
+    \b
+    Example:
+      compress quantize model.onnx --data val.npz --target cpu --out model.int8.onnx
+
     MODEL is a network's file, as for `compress optimize`. The file is written whole or not at all.
 
     \b

@@ -14,14 +14,19 @@ if TYPE_CHECKING:
     from compress.cli.plain_rich import PlainConsole
     from compress.target.target import QuantizationFlavour, Target
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 @click.group(invoke_without_command=True)
 @_JSON
 @click.pass_context
 def targets(context: click.Context, as_json: bool) -> None:
-    """List the known targets, or explain one."""
+    """List the known targets, or explain one.
+
+    \b
+    Example:
+      compress targets show jetson-orin-nano-super
+    """
     if context.invoked_subcommand is not None:
         return
     from compress.target.target import list_targets
@@ -38,7 +43,12 @@ def targets(context: click.Context, as_json: bool) -> None:
 @_JSON
 @click.pass_context
 def show(context: click.Context, name: str, as_json: bool) -> None:
-    """Explain the target NAME, or the one in the file NAME.toml."""
+    """Explain the target NAME, or the one in the file NAME.toml.
+
+    \b
+    Example:
+      compress targets show cpu
+    """
     from compress.target.target import load_target
 
     target = load_target(name)

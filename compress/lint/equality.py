@@ -30,7 +30,7 @@ NOT_COMPARED = (
 )
 
 _LARGEST_BYTES = 2**31 - 1  # protocol buffers end there
-#: Of one input.
+#: Largest number of values of one input.
 _MOST_VALUES = 1 << 26
 #: What the comparison may take at the least, and what each byte of the graphs adds.
 _SECONDS, _SECONDS_OF_BYTE, _MEMORY, _MEMORY_OF_BYTE = 30, 4e-6, 3 << 30, 32
@@ -51,7 +51,7 @@ def largest_difference(
     Args:
         original: Any.
         rewritten: With the same inputs and outputs; they may be of narrower types.
-        seed: Of the batch: normal floats, integers of 0 and 1, which are indices into anything.
+        seed: Seed of the batch: normal floats, and integers of 0 and 1, which are valid indices into anything.
         shapes: Shapes of inputs by name; the open axes of others are given sizes until one runs.
 
     Returns:

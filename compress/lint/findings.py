@@ -42,7 +42,7 @@ class Finding:
     rewrite: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return asdict(self)
 
     def __str__(self) -> str:

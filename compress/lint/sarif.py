@@ -39,10 +39,10 @@ def sarif(findings: Sequence[Finding], path: str, sha256: str, target: str, vers
 
     Args:
         findings: What was found.
-        path: Of the checked file, as a reader of the log finds it.
-        sha256: Of the checked file.
-        target: What it was checked for.
-        version: Of this package.
+        path: Path of the checked file, as a reader of the log finds it.
+        sha256: sha256 of the checked file.
+        target: Name of the target it was checked for.
+        version: Version of this package.
     """
     rules = sorted({finding.rule for finding in findings})
     artifact = {"uri": PurePath(path).as_posix(), "index": 0}

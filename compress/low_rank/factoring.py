@@ -74,7 +74,7 @@ class Trial:
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "layer": self.layer,
             "scheme": self.scheme,

@@ -20,9 +20,9 @@ class Place:
     """A layer and the shapes it sees.
 
     Attributes:
-        name: Of the layer in the graph.
+        name: Name of the layer in the graph.
         layer: The layer.
-        input_shape: At the batch size that is timed.
+        input_shape: Shape of its input at the batch size that is timed.
         output_shape: Likewise.
     """
 

@@ -27,7 +27,7 @@ class Basis:
     Attributes:
         vectors: ``[features, directions]``, orthonormal.
         energies: Mean square along each, ``[directions]``.
-        mean: Of what lies between, ``[features]``; zeros where it is not taken off.
+        mean: Mean of the responses between the two factors, ``[features]``; zeros where it is not subtracted.
     """
 
     vectors: Tensor

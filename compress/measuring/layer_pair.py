@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from compress.hosts.base import Host
     from compress.target.target import Target
 
-#: Of timing a pair: a gain that takes longer to see is none worth having.
+#: Time to compare a pair: a gain that takes longer to see is not worth having.
 _SECONDS = 0.5
 
 
@@ -35,7 +35,7 @@ class LayerPair:
         batch: Samples in a call.
         ms: Median of the other form alone, milliseconds.
         ratio: Its time over the layer's.
-        interval: Of the ratio, at 95 %; None where it is estimated.
+        interval: Confidence interval of the ratio, at 95 %; None where the ratio is estimated.
     """
 
     source: Source
@@ -50,7 +50,7 @@ class LayerPair:
         return self.interval is not None and self.interval[1] < 1
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "source": self.source,
             "batch": self.batch,
@@ -86,7 +86,7 @@ def time_pair(
         other: Another form of it, with the same inputs.
         host: Where both run, or are estimated.
         target: What they are for.
-        threads: Of the runtime; None takes its default for the target.
+        threads: Number of threads of the runtime; None takes its default for the target.
 
     Raises:
         CompressError: One of them does not run.

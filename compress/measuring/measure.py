@@ -73,7 +73,7 @@ def measure(
         task: Evaluation data and metric, bound to the network; None measures no accuracy, and times seeded noise.
         target: What it is for.
         original: The fp32 build that drops and ratios refer to; None for that build itself.
-        fingerprint: Of this machine.
+        fingerprint: Fingerprint of this machine.
         network: Name of the network that it is a build of, and sha256 of the file it came from, as far as known.
         settled: Gives the artifact with the session options it is timed and ships with, told whether it is out of the
             race whatever its time; called once accuracy is judged, which these options do not change. None takes those

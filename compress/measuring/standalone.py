@@ -61,9 +61,10 @@ def profile_artifact(
             bundle tells. ``task`` is then one of streams.
         threads: Threads of the runtime; None takes the bundle's, or every core.
         batches: Batch sizes; none takes the target's. Two or more are also those of the offline scenario.
-        scenarios: Of MLPerf Inference, to measure too.
-        seconds: Of timing per batch size, and of warm-up at the most.
-        shapes: Of inputs with open axes, where there is no data: of the noise, and what engines are built for.
+        scenarios: MLPerf Inference scenarios to measure too.
+        seconds: Time to measure each batch size, in seconds; also the longest warm-up.
+        shapes: Shapes of inputs with open axes, by name, where there is no data: for the noise that is fed, and for the
+            engines that are built.
         reporter: Receives the progress.
 
     Raises:

@@ -20,7 +20,7 @@ def over_frames(metric: Metric) -> Metric:
     """The metric for outputs and targets ``(streams, frames, …)``.
 
     Args:
-        metric: Of single answers; one that judges a whole sequence is given whole streams, and is returned as it is.
+        metric: Metric of single answers; one that judges a whole sequence gets whole streams and is returned as it is.
     """
     if metric.sequences:
         return metric

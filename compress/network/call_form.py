@@ -25,7 +25,7 @@ from compress.core.tensor_spec import BATCH, TensorSpec
 #: Stands for a tensor among the values that a network takes or returns.
 TENSOR = object()
 
-#: Of an open axis: a name, or a whole multiple of one and a number more or less.
+#: Size of an open axis: a name, or a whole multiple of a name, plus or minus a number.
 _SIZE = re.compile(r"(?:(?P<factor>\d+)\*)?(?P<name>[A-Za-z_]\w*)(?: (?P<sign>[+-]) (?P<more>\d+))?")
 
 #: The sizes that an open axis takes; None where it has no end.

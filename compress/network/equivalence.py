@@ -26,8 +26,8 @@ def noise_like(tensor: torch.Tensor, rows: int, seed: int, axis: int = 0) -> tor
     Args:
         tensor: A batch.
         rows: Samples of the new one.
-        seed: Of its values.
-        axis: That counts the samples.
+        seed: Seed of the input values.
+        axis: Axis that counts the samples.
     """
     generator = torch.Generator().manual_seed(seed)
     if tensor.dim() == 0:

@@ -41,8 +41,8 @@ class Origin:
     Attributes:
         path: As it was given, or the class name of a live module.
         format: ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``module`` or ``onnx``.
-        sha256: Of the file's bytes, of an index with its shards'; of a live module's parameters and buffers (names,
-            dtypes, shapes, bytes).
+        sha256: sha256 of the file's bytes, of an index with those of its shards, or of a live module's parameters and
+            buffers (names, dtypes, shapes, bytes).
     """
 
     path: str
@@ -378,7 +378,7 @@ def _sha256_of_graph(graph: torch.fx.GraphModule) -> str:
 
 
 def _sha256_of_file(file: Sniffed) -> str:
-    """Of the bytes; of an index with its shards, of what theirs are."""
+    """Return the sha256 of a file's bytes; for an index with shards, of the hashes of all of them."""
     if not file.shards:
         return sha256_of(file.path)
     return hashlib.sha256("".join(map(sha256_of, (file.path, *file.shards))).encode()).hexdigest()

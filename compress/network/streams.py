@@ -109,9 +109,9 @@ def frames_of(split: Split, runner: StreamRunner, most: int, seed: int = 0) -> S
 
     Args:
         split: Streams, bound to the runner's inputs.
-        runner: Of the original.
-        most: Frames to keep at the most.
-        seed: Of their choice.
+        runner: Runner of the original network.
+        most: Largest number of frames to keep.
+        seed: Seed of the choice of frames.
 
     Returns:
         Samples of one call, states included, each input's along axis 0; with the targets of the frame, where there

@@ -79,7 +79,7 @@ class Coverage:
     int8_mac_share: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             name: dict(value) if isinstance(value, Mapping) else value for name, value in asdict(self).items()
         }
@@ -131,7 +131,7 @@ def _kind(node: onnx.NodeProto, values: _Values | None) -> str | None:
 
 
 def _multiply_accumulates(node: onnx.NodeProto, graph: Graph, values: _Values) -> int:
-    """Of Conv, Gemm, MatMul and recurrent operators, fused or not; 0 for the others."""
+    """Return the multiply-accumulates of Conv, Gemm, MatMul and recurrent operators, fused or not; 0 for others."""
 
     def shape(name: str) -> tuple[int, ...]:
         tensor = graph.initializers.get(name)

@@ -38,7 +38,7 @@ class ExecutedLayer:
     Attributes:
         kind: The runtime's word for it ("Convolution").
         precision: What it computes in ("u8", "f32").
-        names: Of the ONNX nodes that were fused into it.
+        names: Names of the ONNX nodes that were fused into it.
     """
 
     kind: str
@@ -81,7 +81,7 @@ def executed_coverage(executed: Sequence[ExecutedLayer], model: onnx.ModelProto)
 
 
 def _multiply_accumulates(model: onnx.ModelProto) -> dict[str, int] | None:
-    """Of each node at batch 1, by its name; None where an axis other than the batch is open."""
+    """Return multiply-accumulates at batch 1 by the node's name; None where an axis other than the batch is open."""
     try:
         return {layer.name: layer.macs for layer in layers(model) if layer.macs}
     except NetworkError:

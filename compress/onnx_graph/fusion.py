@@ -64,8 +64,8 @@ class Group:
     """Operators that run as one layer, the one that names it first.
 
     Attributes:
-        kind: Of the first operator.
-        nodes: In topological order.
+        kind: Kind of the first operator.
+        nodes: Nodes of the group, in topological order.
         makes: Roots of the tensors that its operators produce.
         joined: Roots of tensors of other layers that an epilogue adds.
     """

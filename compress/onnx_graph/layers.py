@@ -57,7 +57,7 @@ class Layer:
     """Operators that an engine runs as one, and what one run of them costs.
 
     Attributes:
-        name: Of its first node; the name of its first output where the node has none.
+        name: Name of its first node, or of its first output where the node has none.
         op: Operator that the layer is built around.
         kind: Class of operators it belongs to.
         fused: Operators absorbed into it, in graph order; the DequantizeLinear of its inputs first.
@@ -65,8 +65,8 @@ class Layer:
         outputs: Shapes of the tensors it writes.
         precision: In which it computes: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``fp8``, …
         parameters: Learned numbers. A tensor that several layers share counts at the first of them.
-        weight_bytes: Of the constants it reads, as they are stored.
-        activation_bytes: Of the activations it reads and writes, as they are stored.
+        weight_bytes: Size of the constants it reads, in bytes as stored.
+        activation_bytes: Size of the activations it reads and writes, in bytes as stored.
         macs: Multiply-accumulate operations.
         steps: Runs that wait for each other: the time steps of a recurrence, otherwise 1.
         counted: False where the operator, or a shape that depends on data, is unknown: then ``macs`` is 0 and

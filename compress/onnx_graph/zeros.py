@@ -23,7 +23,7 @@ class Zeros:
     Attributes:
         node: Name of the convolution or matrix product that reads it.
         values: In the weight.
-        zeros: Of them.
+        zeros: Number of weights that are zero.
         two_of_four: Whether every four neighbours along the inputs hold two zeros at the least.
     """
 

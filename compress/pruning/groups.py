@@ -32,7 +32,7 @@ class Member:
 
     Attributes:
         tensor: The parameter's or buffer's name; the first of its names where it is tied.
-        axis: Of the tensor.
+        axis: Axis of the tensor.
         indices: ``int64[units, n]``: the indices that vanish with each unit, ascending.
     """
 
@@ -86,7 +86,7 @@ class Channels:
 
     @property
     def rows(self) -> int:
-        """Of the example; for figures by sample."""
+        """Number of samples in the example; divides figures that count per sample."""
         return _rows(self.example, self.counted)
 
     @property

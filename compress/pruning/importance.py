@@ -84,7 +84,7 @@ def taylor(channels: Channels, loss: Loss, batches: Iterable[Sequence[torch.Tens
 
     Args:
         channels: What can be removed.
-        loss: Of the graph's outputs.
+        loss: Loss of the graph's outputs.
         batches: Inputs of the graph.
 
     Raises:
@@ -111,7 +111,7 @@ def hessian_diagonal(channels: Channels, loss: Loss, batches: Iterable[Sequence[
 
     Args:
         channels: What can be removed.
-        loss: Of the graph's outputs; summed over samples, of targets that the network itself predicts (see
+        loss: Loss of the graph's outputs; summed over samples, of targets that the network itself predicts (see
             :func:`sampled_loss`), so that the squared gradient of a batch is the sum of its samples'.
         batches: Inputs of the graph.
 
@@ -138,7 +138,7 @@ def sampled_loss(seed: int, classes: bool) -> Loss:
     It needs no labels, and the expectation of its squared gradient is the Fisher information.
 
     Args:
-        seed: Of the draws.
+        seed: Seed of the draws.
         classes: Whether the outputs are class scores ``[batch, classes]``, logits or probabilities; else values with
             unit variance.
     """

@@ -56,7 +56,8 @@ class Bench:
         target: What it is.
         options: Session options of the builds; None takes the back end's own for the target.
         precision: ``fp32`` or ``int8``: what the recipe ends with, since each has steps of its own.
-        seconds: Of measuring all layers together, about; what is left then follows its multiply-accumulates.
+        seconds: Approximate time to measure all layers together, in seconds; the latency of layers left over then
+            follows their multiply-accumulates.
         cache: Directory where measurements are kept; None keeps none.
         task: Real samples to feed to the whole network; None feeds seeded noise.
     """
@@ -131,7 +132,7 @@ class LatencyTable:
     seconds: float = field(default=0.0, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "precision": self.precision,
             "source": self.source,
@@ -167,10 +168,10 @@ class Wanted:
     """A shape to time.
 
     Attributes:
-        shape: Of the layer.
-        share: Of the whole network's latency, about; what takes longest is timed first.
-        reads: Whether its inputs can become fewer.
-        writes: Whether its outputs can.
+        shape: Shape of the layer.
+        share: Approximate share of the whole network's latency; layers with the largest share are timed first.
+        reads: Whether the number of its inputs can shrink.
+        writes: Whether the number of its outputs can shrink.
     """
 
     shape: Shape

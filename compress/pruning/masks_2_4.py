@@ -49,7 +49,7 @@ def obstacle(layer: nn.Module, least_channels: int) -> str | None:
     """Why a layer is left dense, or None where it can be masked; for people.
 
     Args:
-        layer: Of the graph.
+        layer: Layer of the graph.
         least_channels: Inputs and outputs below which nothing is gained.
     """
     if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):

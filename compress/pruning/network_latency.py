@@ -28,9 +28,9 @@ class NetworkLatency:
     else (additions, norms, pooling, what is between operators) is taken to shrink as the sum does.
 
     Attributes:
-        whole_ms: Of the unpruned network, in milliseconds, in the table's precision.
-        table: What layers take.
-        operators: All that multiply.
+        whole_ms: Latency of the unpruned network, in milliseconds, in the table's precision.
+        table: Latencies of the layers at each width.
+        operators: All operators that multiply.
     """
 
     whole_ms: float
@@ -75,7 +75,7 @@ class NetworkLatency:
         return sum(ms for ms, _ in timed) / sum(macs for _, macs in timed) if timed else 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         timed = [each for each in self.operators if isinstance(each, TimedLayer)]
         missing = [each.name for each in timed if each.shape not in self.table.staircases]
         return {

@@ -40,7 +40,7 @@ class Shape:
         outputs: Channels, features, hidden units of one direction.
         space: Sizes between the batch and the features (``MatMul``), after the channels (convolutions), or the
             number of time steps.
-        attributes: Of the ONNX operator, by name; ``layers`` of a recurrent one besides.
+        attributes: Attributes of the ONNX operator, by name; of a recurrent operator ``layers`` too.
         tied: Whether each output has an input of its own, as in a depthwise convolution.
     """
 

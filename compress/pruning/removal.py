@@ -121,9 +121,9 @@ def random_batch(
 
     Args:
         example: One batch for every input.
-        dynamic: Of each input, whether it takes any number of samples.
-        seed: Of the values.
-        axes: Of each input, the axis that counts its samples; None is axis 0 of all.
+        dynamic: Whether each input takes any number of samples.
+        seed: Seed of the input values.
+        axes: Axis of each input that counts its samples; None is axis 0 for all.
     """
     axes = [0] * len(example) if axes is None else axes
     return [

@@ -17,7 +17,7 @@ from compress.pruning.rules.layers import OUTPUT_AXIS
 #: No group loses more than this share of its units, whatever its scores are: an all but closed layer is a bottleneck.
 MOST = 0.9
 
-#: Of a product that is a whole number but for the rounding of floats.
+#: Tolerance for a product that is a whole number but for the rounding of floats.
 _ROUNDING = 1e-6
 
 
@@ -34,8 +34,8 @@ def choose(
 
     Args:
         channels: What can be removed.
-        scores: Of every unit; a group without scores is kept.
-        ratio: Share of all units that go, in [0, 1).
+        scores: Scores of all units, by group; a group without scores is kept.
+        ratio: Share of all units to remove, in [0, 1).
         per_layer: Whether every group loses this share; else all units compete.
         keep: Names of layers whose outputs stay as they are; a name stands for all layers below it too.
         multiple: What is left of a group is a multiple of this many units where the group was one; kernels are

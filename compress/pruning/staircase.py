@@ -36,7 +36,7 @@ def steps(sizes: Sequence[int], times: Sequence[float], noise: float = NOISE) ->
 
     Args:
         sizes: Widths, ascending.
-        times: Of each.
+        times: Time of each width, in the same order.
         noise: Share by which a width has to be faster than the next larger step to be one.
     """
     kept: list[int] = []
@@ -98,7 +98,7 @@ class Staircase:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Staircase:
-        """The inverse of :meth:`to_dict`."""
+        """Read back what :meth:`to_dict` returned."""
         along = {name: tuple(data[name]) for name in ("inputs", "outputs", "input_ms", "output_ms")}
         return cls(**along, corners=tuple(tuple(row) for row in data["corners"]))
 

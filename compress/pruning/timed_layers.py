@@ -76,9 +76,9 @@ class TimedLayer:
     """A layer whose latency a table holds.
 
     Attributes:
-        name: Of the module.
-        shape: At full width.
-        inputs: The axis that it reads.
+        name: Name of the module.
+        shape: Shape at full width.
+        inputs: The axis of channels that it reads.
         outputs: The axis that it writes; of a recurrent layer, one direction's hidden units.
         work: Where its multiply-accumulates are.
     """

@@ -58,9 +58,9 @@ def choose_widths(
 
     Args:
         channels: What can be removed.
-        scores: Of every unit, ≥ 0; a group without scores is kept.
-        latency: Of the network at any widths.
-        share: Of the unpruned latency that may be left, in (0, 1].
+        scores: Scores of all units, by group, ≥ 0; a group without scores is kept.
+        latency: Latency of the network at any widths.
+        share: Share of the unpruned latency that may be left, in (0, 1].
         keep: Names of layers whose outputs stay as they are; a name stands for all layers below it too.
 
     Raises:
@@ -102,7 +102,7 @@ class _Plan:
                 self._touched[name].append(operator)
 
     def share(self) -> float:
-        """Of the whole network, at the widths of now."""
+        """Return the latency share of the whole network at its present widths."""
         return self._latency.share(self._shares({}))
 
     def narrow(self, share: float) -> None:

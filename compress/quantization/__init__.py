@@ -64,7 +64,7 @@ class QuantizationReport:
     recovery: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "flavour": vars(self.flavour).copy(),
             "settings": self.settings.to_dict(),

@@ -95,7 +95,7 @@ def divergence(
 
     Args:
         counts: Values in each bin, [bins].
-        widths: Of the bins, above 0.
+        widths: Widths of the bins, > 0.
         level: The grid's level that each bin belongs to.
         clipped: Values below the first bin, and above the last one.
     """

@@ -35,7 +35,7 @@ def reconstruct(
         weight: The float weight, [groups, outputs, inputs].
         steps: Size of a step for each output, [groups, outputs], above 0.
         limit: The largest integer's magnitude.
-        moments: Of the layer's quantized inputs and float outputs.
+        moments: Moments of the layer's quantized inputs and float outputs.
         has_bias: Whether a bias takes care of the mean.
 
     Returns:

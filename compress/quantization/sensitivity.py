@@ -185,8 +185,8 @@ def cheapest_in_float(
     are found by bisection; of the two sets, the one that costs less.
 
     Args:
-        sensitivities: Of every layer.
-        keeps_accuracy: Whether the network does with these layers in float.
+        sensitivities: Sensitivities of all layers.
+        keeps_accuracy: Function that tells whether the network keeps its accuracy with these layers in float.
 
     Returns:
         Names, none where nothing needs to stay in float; None where even all but one are too few.

@@ -26,8 +26,8 @@ def screenshot(page: Path, out: Path, width: int, height: int, *, dark: bool = F
     Args:
         page: The file.
         out: The PNG; written whole or not at all.
-        width: Of the window, px; a browser makes none narrower than 500.
-        height: Of the window, px.
+        width: Width of the window, in pixels; a browser makes none narrower than 500.
+        height: Height of the window, in pixels.
         dark: Whether the page is asked for its dark colours.
 
     Raises:

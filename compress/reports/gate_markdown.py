@@ -19,9 +19,9 @@ def gate_markdown(checks: Sequence[Check], candidate: str, baseline: str, note: 
     """A heading with the verdict, and a table with a row for each check.
 
     Args:
-        checks: Of the gate.
-        candidate: As it was given.
-        baseline: As it was given.
+        checks: Checks of the gate.
+        candidate: Candidate, as the user wrote it.
+        baseline: Baseline, as the user wrote it.
         note: What else there is to know of the two.
     """
     lines = [

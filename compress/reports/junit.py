@@ -22,9 +22,9 @@ def gate_junit(checks: Sequence[Check], candidate: str, baseline: str, on_inconc
     """One ``testcase`` a check: a failure where it failed, an error where it is inconclusive.
 
     Args:
-        checks: Of the gate.
-        candidate: As it was given.
-        baseline: As it was given.
+        checks: Checks of the gate.
+        candidate: Candidate, as the user wrote it.
+        baseline: Baseline, as the user wrote it.
         on_inconclusive: "pass" reports what is inconclusive as skipped instead.
     """
     tags = {

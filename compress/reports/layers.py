@@ -31,7 +31,7 @@ class Layer:
         moved: Bytes it reads and writes in one call.
         ms: Its time in one call, in milliseconds.
         estimated: Whether that is a roofline's.
-        share: Of the whole call's time, in [0, 1].
+        share: Share of the whole call's time, in [0, 1].
         bound: What limits it: "compute", "memory" or "launch"; empty where unknown.
         roofline: Share of the target's peak that it reaches, in [0, 1].
         sensitivity: Accuracy drop in points, or error, where this layer alone is quantized.

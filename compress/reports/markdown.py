@@ -34,7 +34,7 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
     """The whole report.
 
     Args:
-        manifest: Of the bundle.
+        manifest: Manifest of the bundle.
         choice: What was decided.
         candidates: Everything that was tried, the original first.
     """

@@ -41,10 +41,10 @@ def tag(name: str, /, *children: Child, **attributes: Child | None) -> Markup:
     """One element.
 
     Args:
-        name: Of the element.
-        children: Markup, or text to escape.
-        attributes: By name, with ``_`` for ``-`` and one at the end of a Python keyword. None and False leave the
-            attribute out, True leaves it without a value.
+        name: Name of the element.
+        children: Content of the element: markup, or text to escape.
+        attributes: Attributes by name, with ``_`` for ``-`` and one at the end of a Python keyword. None and False
+            leave the attribute out, True leaves it without a value.
     """
     written = "".join(
         _attribute(key, value) for key, value in attributes.items() if not (value is None or value is False)

@@ -31,12 +31,12 @@ class Point:
     """One build in the plot.
 
     Attributes:
-        name: Of its recipe.
-        kind: What its shape says.
-        time: Its time over fp32's.
-        time_interval: Of ``time``; None for fp32 itself and for estimates.
+        name: Name of its recipe.
+        kind: Kind of the build, which its marker's shape shows.
+        time: Latency relative to fp32's.
+        time_interval: Confidence interval of ``time``; None for fp32 itself and for estimates.
         gain: Change of accuracy against fp32 in points; positive is better.
-        gain_interval: Of ``gain``; None for fp32 itself.
+        gain_interval: Confidence interval of ``gain``; None for fp32 itself.
         told: All its figures in one line, for tooltips and screen readers.
     """
 

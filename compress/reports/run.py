@@ -28,7 +28,7 @@ class Run:
 
     Attributes:
         manifest: As in manifest.json.
-        profile: Of the build that was shipped, with the outcome of every sample.
+        profile: Profile of the build that was shipped, with the outcome of every sample.
         choice: What was decided, and why.
         candidates: Everything that was tried, the original first.
     """
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def original(self) -> Profile | None:
-        """Of the network in fp32."""
+        """Profile of the network in fp32."""
         return self.candidates[0].profile
 
     @property

@@ -16,7 +16,7 @@ from compress.reports.run import Run
 from compress.reports.tables import MISSING, Cell, details, table
 from compress.search.run_directory import Candidate
 
-#: Of the drawing in each row, px; the ends of an interval stay inside.
+#: Size of the drawing in each row, in pixels; the ends of an interval stay inside.
 _WIDTH, _HEIGHT, _INSET = 220, 20, 12
 
 #: Shown on either side of 0 where no slice moved at all, points.

@@ -9,7 +9,7 @@ from compress.core.files import written_safely
 from compress.core.replacing import replaced_whole
 from compress.reports.browser import screenshot
 
-#: Of the plot, px; a browser draws it in the middle of nothing else.
+#: Size of the plot, in pixels; the browser draws nothing else around it.
 _PNG_SIZE = (928, 470)
 
 

@@ -35,7 +35,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95, seed: int = 0) -> Boun
     Args:
         values: Shape ``(n,)``, finite, at least one.
         level: Coverage, inside (0, 1).
-        seed: Of the resampling, from 0.
+        seed: Seed of the resampling, ≥ 0.
 
     Raises:
         ValueError: ``values`` has another shape, is empty or not finite, or ``level`` is out of its range.
@@ -51,7 +51,7 @@ def paired_mean_difference_bounds(a: ArrayLike, b: ArrayLike, alpha: float = 0.0
         a: Shape ``(n,)``, finite, at least one.
         b: The same shape.
         alpha: Error of each bound alone, inside (0, 0.5).
-        seed: Of the resampling, from 0.
+        seed: Seed of the resampling, ≥ 0.
 
     Raises:
         ValueError: The shapes differ, are empty, a value is not finite, or ``alpha`` is out of its range.
@@ -78,7 +78,7 @@ def _studentized(values: NDArray[np.float64], alpha: float, seed: int) -> Bounds
 
 
 def _t_values(centred: NDArray[np.float64], seed: int) -> NDArray[np.float64]:
-    """Of each resample that has a spread, its mean over its own standard error."""
+    """Return the mean over its own standard error, for each resample that has a spread."""
     random = np.random.default_rng(seed)
     n = len(centred)
     means, spreads = np.empty(RESAMPLES), np.empty(RESAMPLES)

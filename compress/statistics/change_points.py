@@ -43,8 +43,8 @@ class ChangePoint:
     """A cut of a series.
 
     Attributes:
-        index: Of the first value of the new level.
-        p: Share of permutations that differ as much somewhere; at most ``alpha``.
+        index: Index of the first value of the new level.
+        p: Share of permutations with a difference as large somewhere; at most ``alpha``.
     """
 
     index: int
@@ -59,7 +59,7 @@ def change_points(values: ArrayLike, alpha: float = ALPHA, seed: int = 0) -> tup
     Args:
         values: Shape ``(n,)``, finite, in the order in which they were measured.
         alpha: Error of each test, inside (0, 0.5).
-        seed: Of the permutations, from 0: the same series is always cut the same way.
+        seed: Seed of the permutations, ≥ 0: the same series is always cut the same way.
 
     Raises:
         ValueError: ``values`` is not one axis of finite numbers, or ``alpha`` is out of its range.

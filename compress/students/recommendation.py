@@ -38,8 +38,8 @@ class Forecast:
     """What the law tells of a width.
 
     Attributes:
-        width: Of the family.
-        parameters: How many it has.
+        width: Width within the family.
+        parameters: Number of its parameters.
         prediction: Its error, as the samples apart will show it after the same schedule.
         drop: Predicted, against the teacher, in percentage points.
         drop_bound: Above the drop with 95 %; the teacher's own uncertainty included.
@@ -61,7 +61,7 @@ class Check:
         held: Whether its error is inside the predicted bounds.
         drop: On the evaluation data, paired with the teacher's.
         longer: After the longer schedule, where one was asked for.
-        longer_drop: Of that.
+        longer_drop: Accuracy drop of the student that was trained longer, in absolute points.
     """
 
     student: TrainedStudent
@@ -82,7 +82,7 @@ class Recommendation:
         law: Fitted to them.
         forecasts: By parameters, smallest first.
         chosen: The smallest whose bound is within ``max_drop``; None where there is none.
-        check: Of the one chosen.
+        check: Check of the chosen student.
     """
 
     teacher: Point
@@ -139,7 +139,7 @@ def recommend(
         max_drop: The margin in percentage points, ≥ 0.
         candidates: Widths to choose from; where none are named, the multiples of the smallest width whose students
             have no more parameters than the teacher, up to the first that the family refuses, and ``widths``.
-        runs: Of each width, from 1.
+        runs: Number of training runs of each width, ≥ 1.
         longer: Another schedule, by which the recommended student is trained too.
 
     Raises:

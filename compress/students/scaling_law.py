@@ -34,7 +34,7 @@ from compress.errors import DataError
 from compress.statistics.bounds import Bounds, check_probability, normal_quantile
 from compress.statistics.student_t import t_quantile
 
-#: Of sizes, to fit three unknowns.
+#: Smallest number of sizes that fits three unknowns.
 LEAST_SIZES = 3
 
 _EXPONENTS = np.geomspace(0.02, 4.0, 400)
@@ -67,9 +67,9 @@ class Prediction(NamedTuple):
     """What training a network of some size anew will measure.
 
     Attributes:
-        error: Of the law.
-        lower: Each bound alone errs with probability (1 - level) / 2.
-        upper: Alike.
+        error: Error that the law predicts.
+        lower: Lower bound; each bound alone errs with probability (1 - level) / 2.
+        upper: Upper bound, likewise.
     """
 
     error: float
@@ -127,7 +127,7 @@ class ScalingLaw:
         return len(self.points) - LEAST_SIZES
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         floor = self.bounds(math.inf)
         return {
             "floor": self.floor,
@@ -155,7 +155,7 @@ def fit(points: Sequence[Point], level: float = 0.90) -> ScalingLaw:
     """Fit the law.
 
     Args:
-        points: Of at least three sizes; several of one size tell how much training scatters.
+        points: Points of at least three sizes; several points of one size tell how much training scatters.
         level: Coverage of the bounds, inside (0, 1).
 
     Raises:
@@ -202,7 +202,7 @@ def _error_of(points: Sequence[Point], end: Any) -> float:
 
 
 def _slope(points: Sequence[Point]) -> tuple[float, float]:
-    """Of a straight line through error over log N, and its standard error, scatter included."""
+    """Return the slope of a line through error over log N, and its standard error, scatter included."""
     sizes, errors, deviations = (np.array(column) for column in zip(*points, strict=True))
     weights = deviations**-2.0
     x = np.log(sizes) - np.average(np.log(sizes), weights=weights)

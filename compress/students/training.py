@@ -36,10 +36,10 @@ class TrainedStudent:
     Attributes:
         width: As the family took it.
         parameters: How many it has.
-        wrong: Of the samples apart, those it got wrong.
-        samples: How many were apart.
-        seconds: Of its training.
-        module: In inference mode.
+        wrong: Number of held-out samples that it got wrong.
+        samples: Number of held-out samples.
+        seconds: Time of its training, in seconds.
+        module: The trained module, in inference mode.
     """
 
     width: float
@@ -71,10 +71,10 @@ class StudentTraining:
         network: The teacher.
         task: Bound to the network; its metric must be right or wrong for each sample.
         settings: How to train; the batch size is the network's own where that is fixed.
-        temperature: Of the distillation, > 0.
-        label_weight: From 0, the teacher's outputs alone, to 1, the labels alone.
+        temperature: Temperature of the distillation, > 0.
+        label_weight: Weight of the labels, from 0 (the teacher's outputs alone) to 1 (the labels alone).
         judged: Share of the training data to judge by, above 0 and below 1; at most 5,000 samples are used.
-        seed: Of the choice of these samples, of the order of all others, and of the students' first weights.
+        seed: Seed of the choice of these samples, of the order of all others, and of the students' first weights.
         reporter: Receives the progress.
 
     Raises:
@@ -144,9 +144,9 @@ class StudentTraining:
         """Train one student.
 
         Args:
-            width: Of the family.
-            run: Runs of one width differ by their first weights.
-            settings: Others than the training's.
+            width: Width within the family.
+            run: Number of the run; runs of one width differ by their first weights.
+            settings: Settings that replace those of the training.
 
         Raises:
             NetworkError: The family cannot build it, or it does not fit.

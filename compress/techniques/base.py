@@ -34,14 +34,14 @@ class Context:
     Attributes:
         task: Training, calibration and evaluation data; techniques never touch the evaluation data.
         target: What the build is for.
-        seed: Of every random choice.
-        reports: What each technique has to tell, by its name; goes into the candidate's record.
-        directory: Where a technique that takes long keeps checkpoints; None where nothing is kept.
+        seed: Seed of every random choice.
+        reports: Report of each technique, by the technique's name; goes into the candidate's record.
+        directory: Directory where a technique that takes long keeps checkpoints; None where nothing is kept.
         reporter: Receives the progress of a technique that takes long.
         original: The network that the user gave, before any technique; None where nobody knows it.
         host: Where builds are timed or estimated, for a technique that times layers; None: where the target says.
-        threads: Of the runtime, as the user fixed them; None leaves it open.
-        cache: Directory of measurements that several recipes of a run need; None where nothing is kept.
+        threads: Number of threads of the runtime, as the user fixed it; None leaves it open.
+        cache: Directory of measurements that several recipes of a run share; None where nothing is kept.
     """
 
     task: Task

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 IMPORTANCES = ("magnitude", "batch_norm_scale", "taylor", "hessian_diagonal")
 PRECISIONS = ("fp32", "int8")
 
-#: Of the unpruned latency: what is predicted above it may not be faster at all, since predictions are off by 5 % or so.
+#: Largest predicted share of the unpruned latency: above it a network may not be faster, as predictions err by about 5
+#: %.
 _FASTER = 0.95
 
-#: Of all units, where nothing says how much goes.
+#: Share of all units that is removed where nothing says how much.
 DEFAULT_RATIO = 0.3
 
 #: Shares of the latency are told apart down to 1/2^6 of it.
@@ -61,7 +62,7 @@ class Prune(Technique):
             recipe ends with. Not for a ratio.
         untrained_drop: As small a latency as loses at most half of this many points on the calibration data, > 0; the
             other half is for what other samples show. For networks that nothing can be trained on.
-        seconds: Of timing layers, about, > 0.
+        seconds: Approximate time budget for layer timing, in seconds, > 0.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {

@@ -30,8 +30,8 @@ class Arithmetic:
 
     Attributes:
         device: Where it computes.
-        dtype: Of the operators that gain from it.
-        layout: The order in memory of 4-D batches.
+        dtype: Data type of the operators that gain from a narrower one.
+        layout: Memory order of 4-D batches.
     """
 
     def __init__(self, precision: str = "auto", device: torch.device | None = None) -> None:

@@ -93,7 +93,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _sha256(path: Path, length: int | None = None) -> str:
-    """Of a file, or of so many bytes at its start."""
+    """Return the sha256 of a file, or of so many bytes at its start."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         left = path.stat().st_size if length is None else length

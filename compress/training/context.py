@@ -21,9 +21,9 @@ def training_data(task: Task, label_weight: float, *, purpose: str, otherwise: s
     """The training data, with labels where they have a weight.
 
     Args:
-        task: Of the run.
-        label_weight: Labels are needed where it is not 0.
-        purpose: What wants to train, as a noun, for the message.
+        task: Task of the run.
+        label_weight: Weight of the labels in the loss; labels are needed where it is not 0.
+        purpose: The part that wants to train, as a noun, for the error message.
         otherwise: What else could be done without training data, for the message.
 
     Raises:

@@ -46,11 +46,11 @@ def distilled(
         teacher: Alike, with outputs of the same shapes; it is not modified.
         data: What to train on; targets are used where ``loss`` wants them.
         settings: How to train.
-        loss: Of the outputs; it is fitted to what both give for the first samples.
+        loss: Loss between the outputs; it is fitted to the outputs of both models for the first samples.
         inputs: The names of the inputs in ``data``, in the order both take them.
         features: Weight of the activations inside that both graphs have in equal shape, ≥ 0; 0 for the outputs
             alone. Where there are none, the outputs are all that is taught.
-        seed: Of the samples' order and of dropout.
+        seed: Seed of the order of samples and of dropout.
         save_to: A checkpoint's file, with which a killed training goes on.
         report: Called after every step.
 

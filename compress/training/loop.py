@@ -53,9 +53,9 @@ class Progress:
     Attributes:
         step: How many steps are done.
         steps: How many there will be at the most.
-        loss: Of the last step's batch.
-        held_out_loss: After the last epoch.
-        seconds_left: At the pace so far, at the most.
+        loss: Loss of the last step's batch.
+        held_out_loss: Loss of the held-out samples after the last epoch.
+        seconds_left: Upper bound of the remaining seconds, at the pace so far.
     """
 
     step: int
@@ -90,7 +90,7 @@ class TrainingReport:
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return asdict(self)
 
 
@@ -117,9 +117,9 @@ def train(
         loss: One number for a batch, lower is better; it judges the held-out samples too.
         settings: How to train.
         inputs: The names of the inputs in ``data``, in the order the student takes them.
-        seed: Of the samples' order and of anything random in the student.
+        seed: Seed of the order of samples and of anything random in the student.
         save_to: A checkpoint's file. Where it holds this very training, that goes on; it stays when training ends.
-            Of several processes the first alone reads and writes it.
+            Where several processes train, the first alone reads and writes it.
         save_seconds: Between two checkpoints, at least; None for :data:`SAVE_SECONDS`.
         report: Called after every step; of several processes in the first alone.
         device: Where to train; None for a GPU where there is one, else the CPU. Student and teacher end on the CPU.

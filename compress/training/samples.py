@@ -28,7 +28,7 @@ class TrainingSamples:
         inputs: The network's input names, in order.
         batch_size: Samples a step; every batch has exactly so many.
         held_out: Share of the samples that is held out, above 0 and below 1.
-        seed: Of the choice and the order.
+        seed: Seed of the choice and of the order of samples.
         processes: This process gets its part of every batch, and its part of the held-out batches.
 
     Attributes:

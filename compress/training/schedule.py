@@ -13,8 +13,8 @@ def cosine(step: int, steps: int, warm_up: int) -> float:
 
     Args:
         step: From 0 to ``steps`` - 1.
-        steps: Of the whole training.
-        warm_up: Steps until the peak, below ``steps``.
+        steps: Number of steps of the whole training.
+        warm_up: Number of steps until the peak, below ``steps``.
     """
     if step < warm_up:
         return (step + 1) / (warm_up + 1)

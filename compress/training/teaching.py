@@ -30,7 +30,7 @@ class Teaching:
         samples: What trains and what is held out.
         arithmetic: Runs the teacher.
         processes: Each computes its parts of the first pass; then all have everything.
-        steps: Of the whole training; where they are one pass at the most, nothing is kept.
+        steps: Number of steps of the whole training; where they are one pass at the most, nothing is kept.
     """
 
     def __init__(

@@ -27,7 +27,7 @@ class _Row:
     """One stream; float64 ``(features,)`` each, or ``(1,)`` where there are too many.
 
     Attributes:
-        mean: Of the original's numbers, over its frames.
+        mean: Mean of the original's numbers over its frames.
         square: Mean of their squares.
         error: Mean of the squared differences.
         lost: Whether the build gives no number where the original gives one.

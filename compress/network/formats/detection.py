@@ -196,7 +196,7 @@ def check_pickles(path: Path) -> None:
     """Refuse a file of tensors whose pickles would take more than their bytes are worth.
 
     Args:
-        path: Of a state dict that is no safetensors file.
+        path: File with a state dict, not in safetensors format.
 
     Raises:
         NetworkError: One of them would.

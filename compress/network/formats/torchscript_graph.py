@@ -96,7 +96,7 @@ class _Graph(NamedTuple):
 
     @classmethod
     def of(cls, method: Any) -> _Graph:
-        """Of a method; constants are read before the exporter looks on, for which no tensor has values."""
+        """Return the graph of a method; constants are read first, since the exporter's tensors have no values."""
         graph = method.inlined_graph
         constants = dict(_constants(graph))
         numbers = {

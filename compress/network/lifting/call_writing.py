@@ -27,7 +27,7 @@ def written(graph: fx.Graph, call: WrittenCall | fx.Node, meta: dict[str, Any]) 
     Args:
         graph: Where it is written, at the point of insertion.
         call: The call; a node stands for itself.
-        meta: Of every node that is written.
+        meta: Metadata for every node that is written.
     """
     done: dict[int, fx.Node] = {}
 

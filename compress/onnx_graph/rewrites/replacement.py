@@ -58,8 +58,8 @@ def replace_each(
 
     Args:
         model: With inferred types.
-        operator: Of the standard domain.
-        write: Writes what takes a node's place; false leaves the node as it is.
+        operator: Type of the operator to replace, in the standard domain.
+        write: Function that writes the replacement of a node; returning false leaves the node as it is.
 
     Returns:
         Names of the replaced nodes, of their first output where they have none.

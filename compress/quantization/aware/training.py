@@ -50,10 +50,10 @@ def quantize_aware(
         flavour: How Q/DQ must look for the back end.
         settings: What to quantize and how to find those ranges.
         training: How to train.
-        loss: Of the outputs; it is fitted to what the model and the teacher give for the first samples.
+        loss: Loss between the outputs; it is fitted to the outputs of model and teacher for the first samples.
         teacher: Takes the model's inputs as positional tensors and returns a tuple of its outputs; None for the
             model itself.
-        seed: Of the training.
+        seed: Seed of the training.
         save_to: A checkpoint's file, with which a killed training goes on.
         report: Called after every step.
 

@@ -62,8 +62,8 @@ class WeightOnlyReport:
         layers: In the order they run.
         float_nodes: Name of each other matrix product → why it stays float.
         samples: Calibration samples that were looked at.
-        bytes_before: Of the graph with its weights, serialized.
-        bytes_after: The same, afterwards.
+        bytes_before: Size of the serialized graph with its weights, before quantization.
+        bytes_after: Size of the serialized graph with its weights, after quantization.
     """
 
     settings: Settings
@@ -74,7 +74,7 @@ class WeightOnlyReport:
     bytes_after: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "settings": self.settings.to_dict(),
             "layers": [

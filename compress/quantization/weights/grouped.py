@@ -20,8 +20,8 @@ class GroupedWeight:
         scales: float32 [outputs, groups].
         zero_points: uint8 or float32 [outputs, groups]; None stands for 2^(bits − 1) everywhere.
         input_scales: float32 [inputs]: the layer's input is multiplied by them first; None for ones.
-        inputs: Of the layer; not more than groups · group size.
-        bits: Of an integer.
+        inputs: Number of inputs of the layer; at most groups · group size.
+        bits: Bits of an integer.
     """
 
     integers: NDArray[np.uint8]

@@ -26,7 +26,7 @@ class Settings:
 
     Attributes:
         algorithm: One of :data:`ALGORITHMS`.
-        bits: Of a weight, one of :data:`BITS`. HQQ has 4 alone: its zero points are no integers, and ONNX Runtime
+        bits: Bits of a weight, one of :data:`BITS`. HQQ has 4 alone: its zero points are no integers, and ONNX Runtime
             reads such ones at 4 bits only.
         group_size: How many weights along the layer's inputs share a scale, one of :data:`GROUP_SIZES`.
         symmetric: Leave out the zero points; HQQ always has them.
