@@ -21,7 +21,7 @@ Operator = TimedLayer | CountedOperator
 
 @dataclass(frozen=True)
 class NetworkLatency:
-    """The sum over layers, scaled so that at full width it is the network's own latency.
+    """Latency as a sum over layers, scaled so that at full width it is the network's own latency.
 
     A layer without an entry in the table, and an operator that no table has (products of activations, grouped
     convolutions), counts by its multiply-accumulates, each as long as the table's take on the average. Everything
@@ -38,11 +38,11 @@ class NetworkLatency:
     operators: tuple[Operator, ...]
 
     def share(self, kept: Kept, operators: Iterable[Operator] | None = None) -> float:
-        """What the network takes once units are removed, as a share of what the unpruned one does.
+        """Return the latency after units are removed, as a share of the unpruned network's.
 
         Args:
-            kept: Share of its units that each group keeps.
-            operators: Count these alone; None counts all.
+            kept: Share of its units that each group keeps, by the group's name.
+            operators: Operators to count; None counts all.
         """
         counted = self.operators if operators is None else operators
         return sum(self._cost(operator, kept) for operator in counted) / self._total
@@ -90,13 +90,13 @@ def network_latency(channels: Channels, model: onnx.ModelProto, bench: Bench) ->
     """Time a network and its layers.
 
     Args:
-        channels: What can be removed from it.
+        channels: Units that can be removed from it.
         model: The same network as ONNX, in fp32.
-        bench: Where it is timed.
+        bench: Place and settings for timing.
 
     Raises:
-        RecipeError: Nothing in it multiplies: how its latency shrinks cannot be told.
-        CompressError: The back end does not run it, or it cannot be quantized.
+        RecipeError: No operator in it multiplies, so that a smaller latency cannot be predicted.
+        CompressError: The back end does not run the network, or it cannot be quantized.
     """
     operators = timed_layers(channels)
     total = sum(each.macs({}) for each in operators)
