@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def technique_names() -> list[str]:
-    """Every technique that a recipe can name, sorted."""
+    """Return the names of all techniques that a recipe can use, sorted."""
     own = {module.name for module in pkgutil.iter_modules(__path__)} - {"base"}
     return sorted(own | {entry.name for entry in entry_points(group="compress.techniques")})
 
 
 def load_technique(step: Step) -> Technique:
-    """The technique that a recipe's step names, with its settings.
+    """Return the technique that a recipe's step names, with its settings.
 
     Raises:
         RecipeError: The technique or one of its settings is unknown, or a setting has a wrong value.
@@ -57,8 +57,8 @@ def apply_recipe(recipe: Recipe, network: Network, context: Context) -> Network:
     named after the steps up to its own, so that recipes that begin alike share what they trained.
 
     Raises:
-        RecipeError: As :func:`load_technique`; every step is checked before the first is applied.
-        CompressError: From a technique.
+        RecipeError: See :func:`load_technique`; every step is checked before the first is applied.
+        CompressError: A technique fails.
     """
     techniques = [load_technique(step) for step in recipe.steps]
     done: Counter[str] = Counter()
