@@ -35,10 +35,10 @@ DESCRIPTIONS: Mapping[str, str] = {
 
 
 def sarif(findings: Sequence[Finding], path: str, sha256: str, target: str, version: str) -> dict[str, Any]:
-    """A SARIF log of one run.
+    """Return a SARIF log of one run.
 
     Args:
-        findings: What was found.
+        findings: Findings of the run.
         path: Path of the checked file, as a reader of the log finds it.
         sha256: sha256 of the checked file.
         target: Name of the target it was checked for.
