@@ -147,7 +147,7 @@ class OptimizeOptions(InputOptions, TargetOptions, HostOptions, TimingOptions):
     )
     max_size: float | None = option("Largest size of the build that is allowed, in MB", low=0)
     objective: str = option(
-        "Quantity to minimise inside the limits: latency at batch 1, time per sample at the largest batch (throughput), "
+        "Quantity to minimise inside the limits: latency at batch 1, time a sample at the largest batch (throughput), "
         "or bytes (size)",
         "latency",
         choices=("latency", "throughput", "size"),
@@ -186,7 +186,7 @@ class QuantizeOptions(InputOptions, TargetOptions):
     TITLE: ClassVar[str] = "Quantization and output"
     RANK: ClassVar[int] = 30
     out: str | Path | None = option(
-        "The .onnx file to write", default_text="MODEL.PRECISION.onnx in the working directory"
+        "File (.onnx) to write", default_text="MODEL.PRECISION.onnx in the working directory"
     )
     precision: str = option(
         "Precision to quantize or cast to", "int8", choices=("int8", "int8+fp16", "fp16", "bf16", "fp8")
@@ -232,7 +232,7 @@ class PruneOptions(InputOptions, TargetOptions, TimingOptions, DistillationOptio
     }
 
     out: str | Path = option(
-        "The file to write: .pt2, which every command reads and trains on, or .onnx. Intermediate results are "
+        "File to write: .pt2, which every command reads and trains on, or .onnx. Intermediate results are "
         "kept in OUT.partial until it is written, and the same call resumes an interrupted run",
         "pruned.pt2",
     )
@@ -290,7 +290,7 @@ class StudentOptions(InputOptions, DistillationOptions):
         "Data to train on, in the same forms as DATA; labels are not needed", metavar="DATA"
     )
     out: str | Path = option(
-        "The file to write, .pt2 or .onnx. An interrupted training is kept in OUT.partial, and the same call resumes it",
+        "File to write, .pt2 or .onnx. An interrupted training is kept in OUT.partial, and the same call resumes it",
         "student.pt2",
     )
 

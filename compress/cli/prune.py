@@ -37,8 +37,9 @@ def prune(model: str, options: dict[str, Any], as_json: bool) -> int:
     MODEL is a torch.export .pt2, TorchScript, or a state dict with --factory. It chooses widths at which the target
     really gets faster, by timing its layers. `compress optimize` reads the .pt2 that is written.
 
-    Intermediate results are kept in OUT.partial until OUT is written: the same command resumes an interrupted run. Under torchrun (`torchrun --nproc-per-node 2 -m compress prune ...`) the first process prunes and all
-    train together.
+    Intermediate results are kept in OUT.partial until OUT is written: the same command resumes an interrupted run.
+    Under torchrun (`torchrun --nproc-per-node 2 -m compress prune ...`) the first process prunes and all train
+    together.
 
     \b
     Exit codes: 0 written, 2 usage, 4 target or another process not available, 5 internal.
