@@ -21,7 +21,16 @@ ELLIPTIC = re.compile(
     r"What it gives\.|What it is\.|What was given|Where it is\.|As it was given|As the user names|See above|The inverse"
 )
 #: First lines that say nothing about what the object is or does.
-RIDDLES = ("As JSON holds it", "The inverse", "The same.", "Likewise", "Alike", "None where", "Those of", "That of")
+RIDDLES = (
+    "As JSON holds it",
+    "The inverse",
+    "The same.",
+    "Likewise",
+    "Alike",
+    "None where",
+    "Those of",
+    "That of",
+)
 
 
 def docstrings(path: Path) -> Iterator[tuple[str, str, bool]]:

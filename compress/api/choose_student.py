@@ -110,7 +110,7 @@ def choose_student(
         seed=asked.seed,
         reporter=reporter,
     )
-    found = recommend(
+    recommendation = recommend(
         students,
         asked.widths,
         max_drop=asked.max_drop,
@@ -118,10 +118,10 @@ def choose_student(
         runs=asked.runs,
         longer=longer,
     )
-    if found.module is None:
-        return StudentResult(found, None, None, ())
+    if recommendation.module is None:
+        return StudentResult(recommendation, None, None, ())
     reporter.stage("measuring accuracy")
-    network = named_like(load_network(found.module, example=task.samples()), teacher)
+    network = named_like(load_network(recommendation.module, example=task.samples()), teacher)
     networks = evaluate({"teacher": teacher, "student": network}, task)
     save_network(network, path)
-    return StudentResult(found, path, sha256_of(path), networks)
+    return StudentResult(recommendation, path, sha256_of(path), networks)

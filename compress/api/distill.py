@@ -101,8 +101,10 @@ def distill(
     inputs = open_inputs(model, asked, reporter, train_data=asked.train_data)
     teacher, task, seed = inputs.network, inputs.task, asked.seed
     only_batch = fixed_batch(teacher.inputs)
-    own = load_student(asked.student, task, only_batch=only_batch, seed=seed, trust_pickle=asked.trust_pickle)
-    before = named_like(own, teacher)
+    untrained = load_student(
+        asked.student, task, only_batch=only_batch, seed=seed, trust_pickle=asked.trust_pickle
+    )
+    before = named_like(untrained, teacher)
 
     partial = path.with_name(path.name + ".partial")
     context = Context(task.calls, inputs.target, seed, directory=partial, reporter=reporter, original=teacher)
@@ -168,20 +170,22 @@ def named_like(student: Network, teacher: Network) -> Network:
     """
     if student.graph is None:
         raise NetworkError("a student that trains", "an ONNX model", "give a torch network")
-    for what, own, wanted in (
+    for what, specs, wanted in (
         ("inputs", student.inputs, teacher.inputs),
         ("outputs", student.outputs, teacher.outputs),
     ):
-        if len(own) != len(wanted) or not all(map(_fits, own, wanted)):
+        if len(specs) != len(wanted) or not all(map(_fits, specs, wanted)):
             raise NetworkError(
-                f"a student with the teacher's {what}, {_told(wanted)}", _told(own), "change the student"
+                f"a student with the teacher's {what}, {_described(wanted)}",
+                _described(specs),
+                "change the student",
             )
     return Network(
         inputs=tuple(
-            replace(own, name=like.name) for own, like in zip(student.inputs, teacher.inputs, strict=True)
+            replace(spec, name=like.name) for spec, like in zip(student.inputs, teacher.inputs, strict=True)
         ),
         outputs=tuple(
-            replace(own, name=like.name) for own, like in zip(student.outputs, teacher.outputs, strict=True)
+            replace(spec, name=like.name) for spec, like in zip(student.outputs, teacher.outputs, strict=True)
         ),
         origin=student.origin,
         graph=student.graph,
@@ -197,7 +201,7 @@ def evaluate(networks: Mapping[str, Network], task: Task) -> tuple[Evaluated, ..
         NetworkError: A network has no ONNX form, or returns NaN or infinity.
     """
     backend = OnnxRuntime()
-    found: list[Evaluated] = []
+    evaluated: list[Evaluated] = []
     first: tuple[Outcomes, ...] | None = None
     with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
         directory = Path(scratch)
@@ -212,9 +216,9 @@ def evaluate(networks: Mapping[str, Network], task: Task) -> tuple[Evaluated, ..
                 with backend.open(artifact) as session:
                     outcomes = outcomes_of(session, task, None if first is None else reference)
                 accuracy = accuracy_of(outcomes, first, task.evaluation.sha256)
-                found.append(Evaluated(name, accuracy, *_cost(network, task)))
+                evaluated.append(Evaluated(name, accuracy, *_cost(network, task)))
                 first = outcomes if first is None else first
-    return tuple(found)
+    return tuple(evaluated)
 
 
 def _cost(network: Network, task: Task) -> tuple[int, int | None]:
@@ -235,16 +239,16 @@ def _cost(network: Network, task: Task) -> tuple[int, int | None]:
     return whole.parameters, None if whole.uncounted else whole.macs
 
 
-def _fits(own: TensorSpec, wanted: TensorSpec) -> bool:
+def _fits(spec: TensorSpec, wanted: TensorSpec) -> bool:
     return (
-        own.dtype == wanted.dtype
-        and len(own.shape) == len(wanted.shape)
+        spec.dtype == wanted.dtype
+        and len(spec.shape) == len(wanted.shape)
         and all(
             one == other or isinstance(one, str) or isinstance(other, str)
-            for one, other in zip(own.shape, wanted.shape, strict=True)
+            for one, other in zip(spec.shape, wanted.shape, strict=True)
         )
     )
 
 
-def _told(specs: Sequence[TensorSpec]) -> str:
+def _described(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(f"{each.dtype}[{', '.join(map(str, each.shape))}]" for each in specs)

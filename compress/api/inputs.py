@@ -184,8 +184,8 @@ def axis_notes(network: Network) -> tuple[str, ...]:
     only = fixed_batch(network.inputs)
     notes = []
     if placed:
-        told = "found by running two alone and together, or named by --batch-axis"
-        notes.append(f"samples lie along {', '.join(placed)}: {told}")
+        source = "found by running two alone and together, or named by --batch-axis"
+        notes.append(f"samples lie along {', '.join(placed)}: {source}")
     if only is not None:
         number = "1 sample" if only == 1 else f"{only} samples"
         notes.append(f"the network takes {number} at a time, and is built for that")
@@ -200,10 +200,10 @@ def _of_other_size(
     task: Task, asked: Asked | None, batch_axis: Mapping[str, int] | None
 ) -> Mapping[str, Array] | None:
     """Return samples of another size than the first: from the data, else of the size that the user names."""
-    found = task.other_example()
-    if found is None and asked:
+    other = task.other_example()
+    if other is None and asked:
         return resized(task.example(), asked, batch_axis or {})
-    return found
+    return other
 
 
 def _as_it_runs(

@@ -120,7 +120,7 @@ def optimize(
         plan = SearchPlan(network, task, target, host, limits, recipes, rivals, run, asked.time_budget, start)
         plan.begin(asked.seconds, reporter)
         noted = (*state_notes(task), *plan.notes)
-        best = BestSoFar(out, run, network, task, target, host, limits, _told(asked), noted, reporter)
+        best = BestSoFar(out, run, network, task, target, host, limits, _user_options(asked), noted, reporter)
         for recipe in plan.proposals():
             candidate = attempts.recorded(recipe, run, retry_failed=asked.retry_failed)
             resumed = candidate is not None
@@ -161,7 +161,7 @@ def _kept_note(run: RunDirectory) -> str:
     )
 
 
-def _told(asked: OptimizeOptions) -> dict[str, Any]:
+def _user_options(asked: OptimizeOptions) -> dict[str, Any]:
     """Return the options that the user set, by the command's option names, as a bundle's manifest stores them."""
     return {
         "max-drop": asked.max_drop,

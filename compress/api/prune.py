@@ -208,12 +208,12 @@ def _check_fit(asked: PruneOptions, training: Mapping[str, Any]) -> None:
 def _recipe(settings: dict[str, Any], rounds: int, recovery: Step | None) -> Recipe:
     """Return the recipe of all rounds: pruning, then recovery where there is data; each removes an equal share."""
     load_technique(Step("prune", settings))  # as given, before it is divided among rounds
-    each = dict(settings)
-    if rounds > 1 and "latency_share" in each:
-        each["latency_share"] **= 1 / rounds
-    if rounds > 1 and "ratio" in each:
-        each["ratio"] = 1 - (1 - each["ratio"]) ** (1 / rounds)
-    steps = [Step("prune", each), *([] if recovery is None else [recovery])]
+    round_settings = dict(settings)
+    if rounds > 1 and "latency_share" in round_settings:
+        round_settings["latency_share"] **= 1 / rounds
+    if rounds > 1 and "ratio" in round_settings:
+        round_settings["ratio"] = 1 - (1 - round_settings["ratio"]) ** (1 / rounds)
+    steps = [Step("prune", round_settings), *([] if recovery is None else [recovery])]
     for step in steps:
         load_technique(step)
     return Recipe("pruned", tuple(steps * rounds))

@@ -244,7 +244,7 @@ def _recipe(asked: QuantizeOptions) -> Recipe:
 
 
 def _completed(step: Step, settings: Mapping[str, Any], exclude: Sequence[str]) -> Step:
-    own = dict(settings) if step.technique == "quantize" else {}
+    merged = dict(settings) if step.technique == "quantize" else {}
     if exclude and step.technique in _EXCLUDED:
         nodes, operators = _EXCLUDED[step.technique]
         for setting, names in (
@@ -252,8 +252,8 @@ def _completed(step: Step, settings: Mapping[str, Any], exclude: Sequence[str]) 
             (operators, [name for name in exclude if onnx.defs.has(name)]),
         ):
             if names:
-                own[setting] = [*step.settings.get(setting, ()), *names]
-    return Step(step.technique, {**step.settings, **own})
+                merged[setting] = [*step.settings.get(setting, ()), *names]
+    return Step(step.technique, {**step.settings, **merged})
 
 
 def _stem(model: str | Path | torch.nn.Module) -> str:

@@ -120,7 +120,7 @@ class Task:
         calibration = self.calls.calibration
         first: dict[str, tuple[int, ...]] = {}
         other: dict[str, Array] = {}
-        own: dict[tuple[str, int], int] = {}  # sizes of ``other`` that differ from the first sample's
+        differing: dict[tuple[str, int], int] = {}  # sizes of ``other`` that differ from the first sample's
         seen: dict[tuple[str, int], int] = {}  # of any
         looked = np.arange(min(len(calibration), _LOOKED_AT))
         for batch in calibration.take(looked).batches(_LOOKED_AT):
@@ -132,10 +132,10 @@ class Task:
                 if size != first[name][axis - 1]
             }
             seen = differs | seen
-            if len(differs) > len(own):
-                other, own = dict(batch.rows(slice(1)).inputs), differs
+            if len(differs) > len(differing):
+                other, differing = dict(batch.rows(slice(1)).inputs), differs
         for (name, axis), size in seen.items():
-            if (name, axis) not in own:
+            if (name, axis) not in differing:
                 other[name] = with_length(other[name], axis, size)
         return other or None
 
@@ -219,8 +219,8 @@ def load_task(
         UnavailableError: The data is images, and Pillow is not installed.
     """
     if calibration_samples < 1 or seed < 0:
-        found = f"{calibration_samples} calibration samples, seed {seed}"
-        raise DataError("at least 1 calibration sample and a seed from 0", found, "correct them")
+        given_values = f"{calibration_samples} calibration samples, seed {seed}"
+        raise DataError("at least 1 calibration sample and a seed from 0", given_values, "correct them")
     given = follow_reference(data)
     reference = data if given is not data else None
     if isinstance(given, Task):
@@ -302,9 +302,9 @@ def _completed(task: Task, metric: MetricChoice, detections: Mapping[str, Any] |
     _check_enough(task.evaluation)
     shared = rows_shared(task.calibration, task.evaluation)
     if len(shared):
-        found = f"{len(shared)} of {len(task.calibration)} calibration samples in both"
+        repeated = f"{len(shared)} of {len(task.calibration)} calibration samples in both"
         raise DataError(
-            "calibration data apart from evaluation data", found, "take them out of one of the two"
+            "calibration data apart from evaluation data", repeated, "take them out of one of the two"
         )
     whole, by_output = _divided(metric)
     how_found = _detections_for(task.evaluation, detections) if detections else task.detections
@@ -340,9 +340,9 @@ def _without_shared(calibration: Split, evaluation: Split, taken_from: str) -> t
     if not len(shared):
         return calibration, 0
     if len(shared) == len(calibration):
-        found = f"{taken_from} whose samples are all in the evaluation data too"
+        repeated = f"{taken_from} whose samples are all in the evaluation data too"
         raise DataError(
-            "samples to calibrate on that are not evaluated on", found, "give other data, or only one set"
+            "samples to calibrate on that are not evaluated on", repeated, "give other data, or only one set"
         )
     kept = np.setdiff1d(np.arange(len(calibration)), shared)
     return calibration.take(kept), len(shared)
@@ -350,11 +350,11 @@ def _without_shared(calibration: Split, evaluation: Split, taken_from: str) -> t
 
 def _detections_for(evaluation: Split, given: Mapping[str, Any] | None) -> DetectionOptions | None:
     """Return a detector's options: the caller's, then those beside the data, then those the data shows."""
-    told = {**evaluation.detections, **(given or {})}
+    keys = {**evaluation.detections, **(given or {})}
     first = next(evaluation.batches(1))
-    if not told and not _holds_boxes(first.targets):
+    if not keys and not _holds_boxes(first.targets):
         return None
-    options = DetectionOptions.of(told)
+    options = DetectionOptions.of(keys)
     size = options.size if options.size is not None else _image_size(first.inputs)
     return replace(
         options, size=size, classes=None if evaluation.classes is None else len(evaluation.classes)
@@ -413,13 +413,13 @@ def _metric_for(
             )
     of_frames = streams and targets is not None and targets.dtype.kind == "i" and targets.ndim == 2
     if chosen.class_labels and evaluation.labels is None and targets is not None and not of_frames:
-        found = f"y: {targets.dtype}[{', '.join(map(str, (len(evaluation), *targets.shape[1:])))}]"
+        shape = f"y: {targets.dtype}[{', '.join(map(str, (len(evaluation), *targets.shape[1:])))}]"
         todo = (
             "save class numbers: y.astype('int64')"
             if targets.ndim == 1
             else "save class numbers: y.argmax(1)"
         )
-        raise MetricError(f"class labels for {chosen.name}, one integer a sample", found, todo)
+        raise MetricError(f"class labels for {chosen.name}, one integer a sample", shape, todo)
     return chosen
 
 

@@ -140,9 +140,9 @@ def _for_engines(target: Target, ours: Subject, theirs: Subject, task: Task | No
             continue
         inputs = graph_inputs(side.artifact.path)
         splits = () if task is None else (bind_split(task.evaluation, inputs, "evaluation data"),)
-        found = for_engines(target, Path(side.name), inputs, splits)
-        if found.input_shapes:
-            return found
+        sized = for_engines(target, Path(side.name), inputs, splits)
+        if sized.input_shapes:
+            return sized
     return target
 
 
@@ -263,8 +263,8 @@ class _Run:
 
     def _run(self, task: Task, size: int | None = None) -> list[Paired]:
         """Run both sides on the data in batches of a size; None takes as many samples as memory allows for outputs."""
-        found = run_outcomes(self.our_session, self.their_session, self.theirs, task, size)
-        return [paired.of(self._rows) for paired in found]
+        outcomes = run_outcomes(self.our_session, self.their_session, self.theirs, task, size)
+        return [paired.of(self._rows) for paired in outcomes]
 
     @cached_property
     def _repeated(self) -> Rows | None:
@@ -300,28 +300,28 @@ class _Run:
         if self._repeated is None:
             return check
         how = "count once" if self._rows is not None else "count each time"
-        told = f"{len(self._repeated)} of {len(task.evaluation)} samples are distinct, and repeats {how}"
+        repeats = f"{len(self._repeated)} of {len(task.evaluation)} samples are distinct, and repeats {how}"
         figures = {**check.figures, "distinct_samples": len(self._repeated)}
-        return replace(check, detail=f"{check.detail}; {told}", figures=figures)
+        return replace(check, detail=f"{check.detail}; {repeats}", figures=figures)
 
     def _of_records(self, check: Check) -> Check:
         """Judge recorded outcomes, and whether both builds still give the outputs recorded with their samples."""
-        told, verdict = "as recorded, without --data not run again", check.verdict
+        detail, verdict = "as recorded, without --data not run again", check.verdict
         sides = (
             ("candidate", self.ours, self.our_session, Verdict.FAIL),
             ("baseline", self.theirs, self.their_session, Verdict.INCONCLUSIVE),
         )
         for name, subject, session, where_not in sides:
             if session is None or subject.sample is None:
-                told += f"; the {name} has no sample of its own to run"
+                detail += f"; the {name} has no sample of its own to run"
                 continue
             differs = sample_differs(subject, session)
             if differs is None:
-                told += f"; the {name} gives what was recorded for its own sample"
+                detail += f"; the {name} gives what was recorded for its own sample"
             else:
-                told += f"; the {name} gives something else for its own sample: {differs}"
+                detail += f"; the {name} gives something else for its own sample: {differs}"
                 verdict = Verdict.FAIL if Verdict.FAIL in (verdict, where_not) else where_not
-        return replace(check, verdict=verdict, detail=f"{told}: {check.detail}")
+        return replace(check, verdict=verdict, detail=f"{detail}: {check.detail}")
 
     def _slices(self) -> Check:
         task = self.task
@@ -331,9 +331,9 @@ class _Run:
         if groups is None:
             return Check("slices", Verdict.SKIPPED, "the data has neither class labels nor groups")
         if groups.shape != (len(task.evaluation),):
-            found = f"shape {groups.shape}"
+            shape = f"shape {groups.shape}"
             raise DataError(
-                f"a group for each of {len(task.evaluation)} samples", found, "correct the groups"
+                f"a group for each of {len(task.evaluation)} samples", shape, "correct the groups"
             )
         names = task.classes if self.groups is None else None
         counted = groups if self._rows is None else groups[self._rows]
@@ -393,16 +393,16 @@ class _Run:
         fixed = fixed_batch(self.our_session.inputs)
         recorded = [each for each in profile.latency if fixed in (None, each.batch)]
         if not recorded:
-            told = f"recorded at batch {profile.latency[0].batch}, and the candidate takes {fixed}"
-            return Check("latency", Verdict.SKIPPED, told)
+            reason = f"recorded at batch {profile.latency[0].batch}, and the candidate takes {fixed}"
+            return Check("latency", Verdict.SKIPPED, reason)
         timed = [
             (self.place.latency(self.ours, self.our_session, each.batch, self.task), each)
             for each in recorded
         ]
         pairs = [(now, each) for now, each in timed if now is not None]
         if not pairs:
-            told = f"recorded at batch {recorded[0].batch}, which is none of the target's"
-            return Check("latency", Verdict.SKIPPED, told)
+            reason = f"recorded at batch {recorded[0].batch}, which is none of the target's"
+            return Check("latency", Verdict.SKIPPED, reason)
         return judge_recorded_latencies(pairs, self.policy)
 
     def _p99(self) -> Check:
@@ -416,8 +416,8 @@ class _Run:
             if min(len(ours), len(theirs)) >= LEAST_CALLS[99]:
                 break
             if time.monotonic() > end:
-                told = f"{len(ours)} pairs in {_P99_S:g} s, and p99 needs {LEAST_CALLS[99]}"
-                return Check("p99", Verdict.INCONCLUSIVE, told)
+                reason = f"{len(ours)} pairs in {_P99_S:g} s, and p99 needs {LEAST_CALLS[99]}"
+                return Check("p99", Verdict.INCONCLUSIVE, reason)
             taken = self._round(number)
             ours, theirs = np.append(ours, taken.times_ms), np.append(theirs, taken.baseline_ms)
         return judge_p99(ours, theirs, self.policy)

@@ -116,18 +116,18 @@ class Attempts:
             run: Directory of the run.
             retry_failed: Whether a recipe whose build could not be made or run is to be tried again.
         """
-        found = run.kept(recipe)
-        if found is None or (retry_failed and (found.rejected or "").startswith(_FAILED)):
+        candidate = run.kept(recipe)
+        if candidate is None or (retry_failed and (candidate.rejected or "").startswith(_FAILED)):
             return None
-        if first_look.is_outdated(found, self.rival(run)) or is_half_timed(found, run, self.limits):
+        if first_look.is_outdated(candidate, self.rival(run)) or is_half_timed(candidate, run, self.limits):
             return None
-        twin, profile = found.reports.get(_TWIN), found.profile
+        twin, profile = candidate.reports.get(_TWIN), candidate.profile
         if twin is not None and all(entry.recipe.identity != twin for entry in run.candidates):
             return None  # the build that it is the same file as is not tried this time
-        if profile is not None and _same_build(_artifact(found, profile, run), recipe, run) is not None:
+        if profile is not None and _same_build(_artifact(candidate, profile, run), recipe, run) is not None:
             return None
-        run.take_over(found)
-        return found
+        run.take_over(candidate)
+        return candidate
 
     def rival(self, run: RunDirectory) -> float | None:
         """See :func:`compress.search.first_look.rival_of`."""
@@ -201,8 +201,8 @@ class Attempts:
         except Exception as error:
             if recipe == ORIGINAL:
                 raise
-            told = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
-            return Candidate(recipe, rejected=f"{_FAILED} {told}", reports=context.reports)
+            reason = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
+            return Candidate(recipe, rejected=f"{_FAILED} {reason}", reports=context.reports)
         file = str(artifact.path.relative_to(run.directory))
         reports = dict(context.reports)
         if profile.accuracy is not None and not inside_margin(profile.accuracy.drop, self.limits.max_drop):

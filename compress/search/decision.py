@@ -158,8 +158,8 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
     if drop is not None and not inside_margin(drop, limits.max_drop):
         where = "" if drop.output is None else f"in '{drop.output}' "
         if drop.interval.low > limits.max_drop:
-            told = _seen_above(drop.points, limits.max_drop)
-            return f"drops {where}{told} points, outside the margin of {limits.max_drop:g}"
+            points = _seen_above(drop.points, limits.max_drop)
+            return f"drops {where}{points} points, outside the margin of {limits.max_drop:g}"
         most = _seen_above(drop.interval.high, limits.max_drop)
         return (
             f"drop {where}undecided: {drop.points:.2f} points, up to {most} with 95 % confidence; "
@@ -197,9 +197,9 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
 def _seen_above(points: float, margin: float) -> str:
     """Format a drop with enough digits, at least two, to show that it is above the margin."""
     for digits in range(2, 8):
-        told = f"{points:.{digits}f}"
-        if float(told) > margin:
-            return told
+        text = f"{points:.{digits}f}"
+        if float(text) > margin:
+            return text
     return f"{points:g}"
 
 
@@ -229,8 +229,8 @@ def _runner_up(entry: Candidate, best: Candidate, limits: Limits) -> str:
 def _reason(best: Candidate, original: Candidate, verdicts: dict[str, str]) -> str:
     if best is original:
         others = {name: why for name, why in verdicts.items() if name != original.recipe.name}
-        told = "; ".join(f"{name}: {why}" for name, why in others.items()) or "nothing else was tried"
-        return f"shipped: {original.recipe.name}, since nothing beat it ({told})"
+        objections = "; ".join(f"{name}: {why}" for name, why in others.items()) or "nothing else was tried"
+        return f"shipped: {original.recipe.name}, since nothing beat it ({objections})"
     profile = _measured(best)
     latency = profile.latency[0]
     drop = profile.accuracy.drop if profile.accuracy else None

@@ -163,12 +163,12 @@ def most_candidates(
     """Return the largest number of recipes that :func:`propose` can yield."""
     if recipes:
         return 1 + len(recipes)
-    own = ("fp16" in target.precisions) + (7 + trains) * ("int8" in target.precisions)
-    own += len(list(_strongly_typed(target))) + 2 * (target.backend == "onnxruntime")
+    own_count = ("fp16" in target.precisions) + (7 + trains) * ("int8" in target.precisions)
+    own_count += len(list(_strongly_typed(target))) + 2 * (target.backend == "onnxruntime")
     most = 1 + prunable * (4 if trains else 1)
     for name in backends or (target.backend,):
         if name == target.backend:
-            most += own
+            most += own_count
             most += sum(len(list(_of_provider(each, target.further_providers[each]))) for each in providers)
         else:
             precisions = target.for_backend(name).precisions

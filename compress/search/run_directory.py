@@ -67,7 +67,7 @@ class Candidate:
         Raises:
             Exception: KeyError, TypeError or ValueError, where the dict is no candidate, or a value is of another type.
         """
-        found = cls(
+        candidate = cls(
             recipe=Recipe.from_dict(data["recipe"]),
             profile=None if data["profile"] is None else Profile.from_dict(data["profile"]),
             file=data["file"],
@@ -75,8 +75,8 @@ class Candidate:
             reports=data["reports"],
             seconds=data["seconds"],
         )
-        check_types(found)
-        return found
+        check_types(candidate)
+        return candidate
 
 
 class RunDirectory:
@@ -131,11 +131,11 @@ class RunDirectory:
 
         It is not among this run's candidates until it is taken over.
         """
-        found = self._kept.get(recipe.identity)
-        if found is None:
+        candidate = self._kept.get(recipe.identity)
+        if candidate is None:
             return None
-        profile = None if found.profile is None else replace(found.profile, recipe=recipe.name)
-        return replace(found, recipe=recipe, profile=profile)
+        profile = None if candidate.profile is None else replace(candidate.profile, recipe=recipe.name)
+        return replace(candidate, recipe=recipe, profile=profile)
 
     def take_over(self, candidate: Candidate) -> None:
         """Add a candidate that an earlier run recorded to this run's candidates."""
