@@ -25,7 +25,7 @@ Child = object
 
 
 def escape(value: Child) -> Markup:
-    """Markup as it is; anything else as text."""
+    """Return markup unchanged, and other values as escaped text."""
     if isinstance(value, Markup):
         return value
     text = "".join(part if _KEPT.fullmatch(part) else plain(part) for part in _KEPT.split(str(value)))
@@ -33,12 +33,12 @@ def escape(value: Child) -> Markup:
 
 
 def join(parts: Iterable[Child]) -> Markup:
-    """Several one after another, without a separator."""
+    """Join several pieces without a separator."""
     return Markup("".join(map(escape, parts)))
 
 
 def tag(name: str, /, *children: Child, **attributes: Child | None) -> Markup:
-    """One element.
+    """Return one element.
 
     Args:
         name: Name of the element.

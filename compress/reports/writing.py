@@ -17,7 +17,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a report.
 
     Raises:
-        OutputError: There is no such directory, or it cannot be written.
+        OutputError: There is no such directory, or the file cannot be written.
     """
     with replaced_whole(path) as written:
         written.write_text(text, encoding="utf-8")
