@@ -89,7 +89,7 @@ class ImageOptions:
         """Read the options from the folder's ``compress-data.toml``; the caller's options win, key by key.
 
         Raises:
-            DataError: An unknown key, a value of another type or out of range, or values that do not fit together.
+            DataError: A key is unknown, a value has another type or is out of range, or values do not fit together.
         """
         if isinstance(given, ImageOptions):
             return given
