@@ -17,8 +17,9 @@ MODULES = sorted((ROOT / "compress").rglob("*.py"))
 
 #: Descriptions without a subject: a reader has to guess what is spoken of.
 ELLIPTIC = re.compile(
-    r"Of [^.]|That (?!is|has)|Alike\b|Likewise\b|None likewise|Which\.|Any\.|Whose |The same\.|The run's|What it takes\.|"
-    r"What it gives\.|What it is\.|What was given|Where it is\.|As it was given|As the user names|See above|The inverse"
+    r"Of [^.]|That (?!is|has)|Alike\b|Likewise\b|None likewise|Which\.|Any\.|Whose |The same\.|The run's|"
+    r"What it takes\.|What it gives\.|What it is\.|What was given|Where it is\.|As it was given|"
+    r"As the user names|See above|The inverse"
 )
 #: First lines that say nothing about what the object is or does.
 RIDDLES = (

@@ -1,4 +1,4 @@
-"""One step alone: choose how wide a student must be, train it and write it, without timing it."""
+"""The verb ``choose_student``: choose how wide a student must be, train it and write it, without timing it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudentResult:
-    """What :func:`choose_student` found and wrote.
+    """Result of :func:`choose_student`.
 
     Attributes:
         recommendation: The trained widths, the scaling law, its recommendation, and the check of it.

@@ -1,4 +1,4 @@
-"""One step alone: train a student network towards a teacher, without search and without timing it."""
+"""The verb ``distill``: train a student network towards a teacher, without search and without timing it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class DistillResult:
-    """What :func:`distill` wrote.
+    """Result of :func:`distill`.
 
     Attributes:
         path: File of the student, whose inputs and outputs have the teacher's names.

@@ -59,7 +59,7 @@ class DataOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions(Options):
-    """How the network's file is read, and how the network is called."""
+    """Options for reading the network's file, and for calling the network."""
 
     TITLE: ClassVar[str] = "Network"
     RANK: ClassVar[int] = 80
@@ -99,7 +99,7 @@ class TargetOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TimingOptions(Options):
-    """How builds are timed."""
+    """Options for timing builds."""
 
     TITLE: ClassVar[str] = "Timing"
     RANK: ClassVar[int] = 70

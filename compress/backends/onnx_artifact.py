@@ -46,7 +46,7 @@ def write_artifact(
         check: Function that opens it once; where it fails, no file is left.
 
     Raises:
-        CompressError: From ``check``.
+        CompressError: The ``check`` fails.
     """
     path = save_model(without_metadata(model), directory / "model.onnx")
     artifact = Artifact(path, sha256_of(path), size_of(path), backend, dict(options))

@@ -233,7 +233,7 @@ def fixed(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> 
     """Return the inputs with only the number of samples open; an engine has one size for each other axis.
 
     Args:
-        inputs: What the graph takes.
+        inputs: Inputs of the graph.
         shapes: Shape of each input, by its name.
 
     Raises:

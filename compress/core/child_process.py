@@ -62,7 +62,7 @@ class Limits:
 
 
 def limits_of_a_run(size: int, given: int) -> Limits:
-    """What a network may take to be opened and run for the first time: far more than any that ends.
+    """Return the limits of a network's first opening and run: far more than any that ends needs.
 
     Args:
         size: Bytes of its file.

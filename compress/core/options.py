@@ -78,7 +78,7 @@ def option(help: str, default: Any = None, **more: Any) -> Any:
     """Make a field of an options class.
 
     Args:
-        help: See :class:`Option`.
+        help: Help text; see :class:`Option`.
         default: Value where none is given; ``dataclasses.MISSING`` for an option that must be given.
         **more: The other attributes of :class:`Option`.
     """

@@ -57,7 +57,7 @@ def kept_until_done(path: Path, *, alone: bool = True) -> Iterator[Path]:
     """Make a directory of our own that stays when the block fails, unless it is empty.
 
     Args:
-        path: See :func:`own_directory`.
+        path: The directory; see :func:`own_directory`.
         alone: Whether to keep other processes out; False for processes that work together with one that does.
 
     Raises:
@@ -80,7 +80,7 @@ def locked(directory: Path) -> int:
     """Make a directory of our own, and keep every other process out of it.
 
     Args:
-        directory: See :func:`own_directory`.
+        directory: The directory; see :func:`own_directory`.
 
     Returns:
         The open file of the lock; closing it lets the next one in.

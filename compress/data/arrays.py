@@ -34,7 +34,7 @@ class ArraySplit(Split):
 
     Args:
         samples: All samples; ``rows`` chooses among them.
-        origin: See :class:`Split`.
+        origin: Source of the samples; see :class:`Split`.
         rows: Indices into ``samples``; None for all. Arrays are shared between subsets, never copied.
     """
 

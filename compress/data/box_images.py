@@ -26,7 +26,7 @@ class BoxSplit(ImageFiles):
         boxes: Boxes of each file, float64 ``(k, 6)``: x1, y1, x2, y2 as shares of the image's width and height, class
             number, and 1 for a crowd.
         classes: Names of the classes, by class number; None where they are unknown.
-        options: How images are prepared; the boxes go with them.
+        options: Preparation of images, which applies to the boxes too.
         kind: Format of the annotations, ``coco`` or ``yolo``, for provenance.
         sizes: (width, height) in pixels that each file must have; None where it is not stated.
     """

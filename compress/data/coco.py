@@ -52,8 +52,8 @@ def open_coco(
 
     Args:
         path: The JSON file, or a folder with ``annotations/*.json``.
-        image_options: How images are prepared; wins over ``compress-data.toml``.
-        annotation_options: Where files are; None reads ``compress-data.toml``.
+        image_options: Preparation of images; wins over ``compress-data.toml``.
+        annotation_options: Paths of the files; None reads ``compress-data.toml``.
 
     Raises:
         DataError: A file is missing, damaged or of another kind, or a box or class is wrong.

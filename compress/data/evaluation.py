@@ -54,9 +54,9 @@ def load_evaluation(
     Args:
         data: Evaluation data of any kind that :func:`compress.data.open_data` opens; or a Task.
         measured: Number of samples that the builds were measured on, as far as it is known.
-        metric: See :func:`compress.data.task.load_task`.
-        image_options: See :func:`compress.data.task.load_task`.
-        streams: See :func:`compress.data.task.load_task`.
+        metric: Name of the metric, or a mapping; see :func:`compress.data.task.load_task`.
+        image_options: Preparation of images; see :func:`compress.data.task.load_task`.
+        streams: Whether samples are streams; see :func:`compress.data.task.load_task`.
 
     Returns:
         The task; and the indices of its evaluation samples, ascending, or None for a Task.

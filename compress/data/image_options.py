@@ -1,4 +1,4 @@
-"""How image files become arrays, as a folder's ``compress-data.toml`` or the caller's options tell it.
+"""Preparation of image files as arrays, by a folder's ``compress-data.toml`` or the caller's options.
 
 The file, with every key it may have; all are optional::
 
@@ -55,7 +55,7 @@ _FIELDS: dict[str, Field] = {
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How an image file becomes a float32 array.
+    """Options that turn an image file into a float32 array.
 
     Attributes:
         size: (height, width) in pixels; None leaves images unchanged, which then must all have one size.

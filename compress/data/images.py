@@ -52,7 +52,7 @@ class ImageFiles(Split):
     Args:
         root: The folder, for messages and provenance.
         files: Image files, relative to ``root``.
-        options: How images are prepared.
+        options: Preparation of images.
     """
 
     labelled = True
@@ -142,7 +142,7 @@ class ImageSplit(ImageFiles):
         files: Image files, relative to ``root``.
         labels: Label of each file, int64 ``(n,)``.
         classes: Names of the classes, by label.
-        options: How images are prepared.
+        options: Preparation of images.
     """
 
     def __init__(

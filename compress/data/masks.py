@@ -38,7 +38,7 @@ class MaskSplit(ImageFiles):
         root: The folder that holds ``images`` and ``masks``.
         files: Image files, relative to ``root``.
         masks: Mask files, relative to ``root``.
-        options: How images are prepared; the masks go with them.
+        options: Preparation of images, which applies to the masks too.
     """
 
     kind = "masks"

@@ -196,10 +196,10 @@ def load_task(
 
     Args:
         data: Evaluation data, of any kind that :func:`compress.data.open_data` opens; or a Task.
-        metric: See :func:`compress.metrics.load_metric`. None chooses by the targets: top-1 for class labels,
-            mean-error for floats, map for boxes, miou for class maps, agreement with the original network where there
-            are none. A mapping names a metric, or one of :data:`compress.metrics.output_kinds.KINDS`, for outputs by
-            their names; under ``""`` it may hold the metric of the targets.
+        metric: Metric, as :func:`compress.metrics.load_metric` takes it. None chooses by the targets: top-1 for class
+            labels, mean-error for floats, map for boxes, miou for class maps, agreement with the original network where
+            there are none. A mapping names a metric, or one of :data:`compress.metrics.output_kinds.KINDS`, for outputs
+            by their names; under ``""`` it may hold the metric of the targets.
         train_data: Data to train on, of any kind.
         calibration_data: Data to calibrate on. None takes samples of ``train_data``, or where there is none sets
             at most a quarter of ``data`` apart. Samples that evaluation has too are left out.

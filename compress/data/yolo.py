@@ -43,7 +43,7 @@ def open_yolo(folder: Path, image_options: Mapping[str, Any] | ImageOptions | No
 
     Args:
         folder: Folder that holds both, or the folder ``images``, or one inside it.
-        image_options: How images are prepared; wins over ``compress-data.toml`` in the folder that holds both.
+        image_options: Preparation of images; wins over ``compress-data.toml`` in the folder that holds both.
 
     Raises:
         DataError: There are no images, a label file is damaged or has no image, or a box or class is wrong.

@@ -24,9 +24,9 @@ class System:
     Attributes:
         python: Release of Python.
         os: Name and release of the operating system.
-        cpu: Its processor.
+        cpu: Processor of the machine.
         threads: Number of hardware threads that this process may use.
-        gpu: Its NVIDIA GPU; None without one.
+        gpu: NVIDIA GPU of the machine; None without one.
         no_gpu: Reason why there is no GPU; None with one.
         trtexec: Path of TensorRT's tool; None where there is none.
         tensorrt: Release of TensorRT; None where there is none.

@@ -130,7 +130,7 @@ def _squares(weights: Values, confidences: Confidences) -> Values:
 
 
 def _rise(candidate: Confidences, baseline: Confidences, alpha: float) -> tuple[float, float, float, float]:
-    """Both errors, and bounds of their difference that each err with at most about ``alpha``.
+    """Return both errors, and bounds of their difference that each err with at most about ``alpha``.
 
     A root is steepest at zero, so the same difference of squares is a larger rise from a smaller error: the upper bound
     starts from the lower bound of the baseline's error, and the lower bound from its upper.

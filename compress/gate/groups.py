@@ -33,9 +33,10 @@ def load_task_and_groups(
             ``groups``.
         groups: A ``.npy`` file ``(n,)`` of integers or texts, one for each sample of ``data``; wins over the array.
         subjects: The builds that are compared: where one was measured on a part of the data, this part counts.
-        metric: See :func:`compress.data.task.load_task`.
-        image_options: See :func:`compress.data.task.load_task`.
-        streams: See :func:`compress.data.task.load_task`; always True where one of the subjects carries a state.
+        metric: Name of the metric, or a mapping; see :func:`compress.data.task.load_task`.
+        image_options: Preparation of images; see :func:`compress.data.task.load_task`.
+        streams: Whether samples are streams, see :func:`compress.data.task.load_task`; always True where one of the
+            subjects carries a state.
 
     Returns:
         The task; and ``(evaluation samples,)``, or None where no groups are given.

@@ -140,7 +140,8 @@ def judge_recorded_latencies(pairs: Sequence[tuple[Latency, Latency]], policy: G
     """Judge latencies against recorded ones at every batch size by :func:`judge_recorded_latency`; each has to pass.
 
     Args:
-        pairs: For each batch size the latency measured now and the recorded one, in milliseconds; at least one pair.
+        pairs: Pairs of the latency measured now and the recorded one, for each batch size, in milliseconds; at least
+            one.
         policy: Margin, error probability, and drift of this machine.
     """
     checks = [judge_recorded_latency(*each, policy) for each in pairs]

@@ -1,4 +1,4 @@
-"""Which checks a gate makes and what each allows: in Python, or as ``gate.toml``.
+"""The policy of a gate: its checks and their margins, in Python, or as ``gate.toml``.
 
 checks = ["accuracy", "latency", "size", "slices", "churn"]
 max_drop_points = 0.5

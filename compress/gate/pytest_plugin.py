@@ -44,7 +44,7 @@ class CompressGate(Protocol):
             policy: A ``gate.toml``, or the policy itself.
             metric: Name of the accuracy metric; None takes the one that suits the data.
             groups: A ``.npy`` file with the slice of each sample of ``data``.
-            image_options: How images are resized and normalised.
+            image_options: Options for resizing and normalising images.
             on_inconclusive: Outcome of the test where the data cannot decide.
 
         Returns:

@@ -46,7 +46,8 @@ def prepare(model: onnx.ModelProto, store_twice: bool = False, opset: int = LOWE
     Args:
         model: Legal ONNX model; see :mod:`compress.onnx_graph.weights` for where its weights may lie. It is not
             modified.
-        store_twice: See :func:`compress.onnx_graph.constants.fold_constants`; half precision becomes float32 then, too.
+        store_twice: Whether weights may be stored twice, see :func:`compress.onnx_graph.constants.fold_constants`; half
+            precision then becomes float32 too.
         opset: Lowest opset of the result, ≥ 13.
 
     Returns:

@@ -39,7 +39,7 @@ class Folding:
     Args:
         graph: Graph with inferred shapes.
         nodes: Nodes that :func:`constant_nodes` returned.
-        store_twice: See :func:`compress.onnx_graph.constants.fold_constants`.
+        store_twice: Whether weights may be stored twice; see :func:`compress.onnx_graph.constants.fold_constants`.
 
     Attributes:
         folded: ``id`` of each node that vanishes; its results that other nodes read have to be stored.

@@ -148,7 +148,7 @@ def forward(
         session: The opened build.
         batch: Batch to run.
         finite: Names of the outputs that must hold finite numbers; None for all of them.
-        lone: See :func:`compress.network.sample_axis.samples_first`.
+        lone: Names of outputs that count no samples; see :func:`compress.network.sample_axis.samples_first`.
 
     Raises:
         NetworkError: One of these outputs holds NaN or infinity, or does not hold as many samples as it is fed.
@@ -183,7 +183,7 @@ def accuracy_of(
         outcomes: Outcomes of this build, metric by metric; :func:`shown` selects the one to show.
         originals: Outcomes of the original network on the same samples; None for the original itself.
         data_sha256: Hash of the evaluation data.
-        rounding: See :attr:`compress.records.profile.Drop.rounding`.
+        rounding: Largest difference from the original's outputs; see :attr:`compress.records.profile.Drop.rounding`.
 
     Raises:
         DataError: There is no sample.

@@ -1,4 +1,4 @@
-"""How many units each group keeps under a latency budget, so that as much importance as possible is kept.
+"""The choice of each group's width under a latency budget, so that as much importance as possible is kept.
 
 HALP: Shen et al. 2021, arXiv 2110.10811. What a group's width saves depends on the widths of its neighbours, so the
 budget is approached in rounds: in each, savings are taken around the widths of now, a knapsack chooses the next ones,

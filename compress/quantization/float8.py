@@ -42,7 +42,7 @@ def quantize_float8(
 
     Args:
         model: A float32 network; it is not modified.
-        batches: See :func:`compress.quantization.calibration.watch`.
+        batches: Batches of samples; see :func:`compress.quantization.calibration.watch`.
         settings: Settings that say what stays float; the others are for int8.
 
     Returns:

@@ -33,7 +33,7 @@ def outside_float16(model: onnx.ModelProto, batches: Iterable[Mapping[str, NDArr
 
     Args:
         model: Model with inferred types, whose nodes have unique names.
-        batches: See :func:`compress.quantization.calibration.watch`.
+        batches: Batches of samples; see :func:`compress.quantization.calibration.watch`.
 
     Returns:
         Reason for each node, by its name.

@@ -233,7 +233,7 @@ class Scenario:
         batch: Number of samples in one call; offline, the size of the highest throughput.
         queries: Number of timed queries after warm-up.
         percentile: Percentile of the latency that counts, in percent; None for offline, where throughput counts.
-        latency_ms: That percentile of a query's latency, in milliseconds; None for offline, and with too few queries.
+        latency_ms: Latency of a query at that percentile, in milliseconds; None for offline, and with too few queries.
         interval: Confidence interval of ``latency_ms``, in milliseconds, from order statistics.
         early_stopping_ms: The latency that LoadGen's early stopping reports: the percentile is below it with
             99 % confidence. None where ``latency_ms`` is.

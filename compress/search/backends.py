@@ -1,4 +1,4 @@
-"""Which back ends compete for a target, and with which session options each of them does."""
+"""Back ends that compete for a target, and their session options."""
 
 from __future__ import annotations
 

@@ -28,8 +28,8 @@ class Limits:
         max_drop: Accuracy drop allowed, in points; the drop's upper 95 % bound must be at or below it.
         max_latency_ms: Median latency allowed at the first batch size, in milliseconds.
         max_size_mb: Size of the artifact allowed, in MB (10⁶ bytes).
-        objective: What to minimise: latency at the first batch size, and not to be slower at another; time per sample
-            at the last ("throughput"), whatever a single sample takes; or bytes ("size").
+        objective: Quantity to minimise: latency at the first batch size, and not to be slower at another; time per
+            sample at the last ("throughput"), whatever a single sample takes; or bytes ("size").
     """
 
     max_drop: float = 1.0
@@ -147,7 +147,7 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
 
     Args:
         entry: The candidate.
-        limits: What the user asks.
+        limits: Limits that the user sets.
         conditions: Conditions under which the original was timed.
     """
     profile = entry.profile

@@ -1,4 +1,4 @@
-"""Which recipes to try, in which order, when to stop.
+"""Proposals of recipes: which to try, in which order, and when to stop.
 
 The generator is asked for the next recipe only after the last one was recorded, so what it proposes may follow from
 what was measured.

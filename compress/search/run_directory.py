@@ -1,4 +1,4 @@
-"""What a run has measured so far, on disk at once, so that a killed run goes on where it was.
+"""The directory of a run, in which all measurements are stored at once, so that a killed run can be resumed.
 
 A run lives in ``<out>.partial/`` beside the bundle it will become: ``run.json`` says what the measurements belong
 to, ``history.jsonl`` has one line per candidate, ``candidates/`` their files. A lock keeps a second run out. Nothing in

@@ -135,7 +135,7 @@ def recommend(
 
     Args:
         training: Training with the family, the teacher, the data, and the brief schedule.
-        widths: At least three small widths, each trained ``runs`` times.
+        widths: Small widths, at least three, each trained ``runs`` times.
         max_drop: Accuracy drop allowed, in percentage points, ≥ 0.
         candidates: Widths to choose from; where none are named, the multiples of the smallest width whose students
             have no more parameters than the teacher, up to the first that the family refuses, and ``widths``.

@@ -40,7 +40,7 @@ PEAK_OF = {
 
 @dataclass(frozen=True)
 class QuantizationFlavour:
-    """How int8 Q/DQ must look for the target's back end.
+    """Form of int8 Q/DQ that the target's back end needs.
 
     Attributes:
         activation: Data type of activations: ``uint8`` or ``int8``.

@@ -59,8 +59,8 @@ class Target:
         backend: Back end of the original network: ``onnxruntime`` or ``tensorrt``.
         further_backends: Further back ends that builds may run in, by name.
         provider: ONNX Runtime's execution provider; None for TensorRT.
-        further_providers: Its other execution providers that compete where the installed runtime has them, each with
-            the precisions worth trying in it.
+        further_providers: Other execution providers of ONNX Runtime that compete where the installed runtime has them,
+            each with the precisions worth trying in it.
         here: Whether the target is this machine.
         memory_gb: Memory, in 10⁹ bytes.
         bandwidth_gb_s: Bandwidth of that memory, in 10⁹ bytes per second.

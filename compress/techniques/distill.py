@@ -28,7 +28,7 @@ class Distill(Technique, DistillationOptions):
         Raises:
             DataError: There is no training data, or too little; or label_weight is set and there are no labels.
             RecipeError: The network is already an ONNX model, or batches are too small to train its batch norms on.
-            NetworkError: Its batch is fixed, and the teacher's at another size.
+            NetworkError: The network's batch is fixed, and the teacher's at another size.
         """
         data = training_data(context.task, self.label_weight, purpose="distillation", otherwise="")
         if network.graph is None:

@@ -62,7 +62,7 @@ def unsafe_globals(stream: Readable) -> list[str]:
     """Return the names that a pickle imports beyond those that tensors need, sorted; types of plain values last.
 
     Args:
-        stream: At the start of a pickle; left right after its end.
+        stream: Stream at the start of a pickle; it is left right after its end.
 
     Raises:
         NotAPickleError: The bytes are not a whole pickle.

@@ -111,7 +111,7 @@ class Run:
     """Runs the ``forward`` of a TorchScript module.
 
     Args:
-        module: In eval mode.
+        module: Module in eval mode.
         arguments: All arguments of its ``forward``, by name; those that are inputs are given again in each call.
 
     Attributes:
