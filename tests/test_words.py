@@ -131,8 +131,6 @@ def test_every_command_has_an_example_that_its_parser_takes(name: str) -> None:
     assert example is not None
     words = example[1].split()
     depth = len(name.split())
-    if isinstance(command, click.Group):
-        assert words[:depth] == name.split()
-    else:
-        assert words[:depth] == name.split()
+    assert words[:depth] == name.split()
+    if not isinstance(command, click.Group):
         command.make_context(name, words[depth:], resilient_parsing=False)
