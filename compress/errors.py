@@ -30,9 +30,9 @@ class CompressError(Exception):
     """Root of every error compress raises on purpose.
 
     Args:
-        wanted: What was needed, as a noun phrase ("a trained network").
-        found: What was there instead, with the name of the file or value.
-        todo: The next step for the person who reads it, as an imperative.
+        wanted: The thing that was needed, as a noun phrase ("a trained network").
+        found: The thing that was there instead, with the name of the file or value.
+        todo: Next step for the reader, as an imperative.
 
     The three are kept as attributes; ``str(error)`` is one line.
     """
@@ -51,7 +51,7 @@ class CompressError(Exception):
 
 
 class UsageError(CompressError):
-    """Something the caller gave cannot be used."""
+    """An argument, option or file of the caller cannot be used."""
 
     exit_code = 2
 

@@ -47,8 +47,8 @@ class Step:
     """One technique with its settings.
 
     Attributes:
-        technique: Its name: the name of its file in ``compress/techniques``, or of an entry point.
-        settings: Its settings; what is left out takes the technique's default.
+        technique: Name of the technique: of its file in ``compress/techniques``, or of an entry point.
+        settings: Settings by name; those left out take the technique's defaults.
     """
 
     technique: str
@@ -60,8 +60,8 @@ class Recipe:
     """An ordered list of techniques.
 
     Attributes:
-        name: Shown in tables; unique within a run.
-        steps: Applied in this order; none leaves the network as it is.
+        name: Name in tables, unique within a run.
+        steps: Steps, applied in this order; no step leaves the network unchanged.
         backend: Name of the back end that runs the result; None for the target's own.
         session: Session options that are part of the recipe, because results depend on them; the others are tuned.
     """
@@ -73,7 +73,7 @@ class Recipe:
 
     @property
     def identity(self) -> str:
-        """A short hash of what is done, whatever the recipe is called."""
+        """Short hash of the recipe's content, without its name."""
         steps = [[step.technique, step.settings] for step in self.steps]
         done: list[Any] = [steps, self.backend, self.session] if self.backend or self.session else steps
         return hashlib.sha256(json.dumps(done, sort_keys=True).encode()).hexdigest()[:12]
@@ -85,11 +85,11 @@ class Recipe:
 
     @property
     def computes_the_same(self) -> bool:
-        """Whether results can differ from the original's by rounding alone: no technique, and no other precision."""
+        """Whether results differ from the original's by rounding alone: no technique, and no other precision."""
         return not self.steps and self.session.get("precision") in (None, "fp32")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON and TOML hold it; the back end and its session options only where there are any."""
+        """Return a dict that JSON and TOML can hold; the back end and its session options only where there are any."""
         steps = [{"name": step.technique, **step.settings} for step in self.steps]
         where = {"backend": self.backend, "session": self.session}
         return {
@@ -106,7 +106,7 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any], *, source: str = "the recipe") -> Recipe:
-        """The inverse of :meth:`to_dict`; settings are checked when the technique is made.
+        """Read back what :meth:`to_dict` returned; settings are checked when the technique is made.
 
         Raises:
             RecipeError: A key is unknown, missing, or of the wrong type.

@@ -1,4 +1,4 @@
-"""One step alone: choose how wide a student must be, train it and write it, without timing it."""
+"""The verb ``choose_student``: choose how wide a student must be, train it and write it, without timing it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StudentResult:
-    """What :func:`choose_student` found and wrote.
+    """Result of :func:`choose_student`.
 
     Attributes:
-        recommendation: The widths trained, the law, what it tells, and the check.
-        path: The recommended student; None where no width is predicted to keep the margin, and nothing was written.
-        sha256: Of that file, or None.
+        recommendation: The trained widths, the scaling law, its recommendation, and the check of it.
+        path: File of the recommended student; None where no width is predicted to keep the margin, and nothing was
+            written.
+        sha256: sha256 of that file; None where none was written.
         networks: Teacher and student on the evaluation data, in ONNX Runtime; empty where there is no student.
     """
 
@@ -43,7 +44,7 @@ class StudentResult:
     networks: tuple[Evaluated, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``compress distill --widths … --json`` prints it."""
+        """Return the result as the dict that ``compress distill --widths … --json`` prints."""
         return {
             **self.recommendation.to_dict(),
             "path": None if self.path is None else str(self.path),
@@ -76,10 +77,10 @@ def choose_student(
 
     Args:
         model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module.
-        reporter: Receives the progress; None tells nobody.
+        reporter: Receives the progress; None reports to nobody.
 
     Raises:
-        UsageError: Something given cannot be used; the message says what to do.
+        UsageError: An argument cannot be used; the message says what to do.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise RecipeError(
@@ -109,7 +110,7 @@ def choose_student(
         seed=asked.seed,
         reporter=reporter,
     )
-    found = recommend(
+    recommendation = recommend(
         students,
         asked.widths,
         max_drop=asked.max_drop,
@@ -117,10 +118,10 @@ def choose_student(
         runs=asked.runs,
         longer=longer,
     )
-    if found.module is None:
-        return StudentResult(found, None, None, ())
+    if recommendation.module is None:
+        return StudentResult(recommendation, None, None, ())
     reporter.stage("measuring accuracy")
-    network = named_like(load_network(found.module, example=task.samples()), teacher)
+    network = named_like(load_network(recommendation.module, example=task.samples()), teacher)
     networks = evaluate({"teacher": teacher, "student": network}, task)
     save_network(network, path)
-    return StudentResult(found, path, sha256_of(path), networks)
+    return StudentResult(recommendation, path, sha256_of(path), networks)

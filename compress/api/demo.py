@@ -28,9 +28,9 @@ class Demo:
     """Files of the demonstration.
 
     Attributes:
-        network: The trained network, as torch.export saves it.
-        training: ``.npz`` with the 1,000 digits it learned from.
-        evaluation: ``.npz`` with the 797 digits it never saw.
+        network: File of the trained network, as torch.export saves it.
+        training: ``.npz`` file with the 1,000 digits that the network learned from.
+        evaluation: ``.npz`` file with the 797 digits that the network never saw.
     """
 
     network: Path
@@ -42,10 +42,10 @@ def prepare_demo(directory: Path, reporter: Reporter, epochs: int = 8, seed: int
     """Train the network and write it and its data.
 
     Args:
-        directory: Where the three files go.
+        directory: Directory that receives the three files.
         reporter: Receives the progress.
-        epochs: Passes over the 1,000 training digits.
-        seed: Of the weights, the split and the order of samples.
+        epochs: Number of passes over the 1,000 training digits, ≥ 1.
+        seed: Seed of the weights, the split and the order of samples.
 
     Raises:
         UnavailableError: scikit-learn is not installed.

@@ -1,4 +1,4 @@
-"""One step alone: train a student network towards a teacher, without search and without timing it."""
+"""The verb ``distill``: train a student network towards a teacher, without search and without timing it."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class Evaluated:
 
     Attributes:
         name: ``teacher``, ``student before`` or ``student after``.
-        accuracy: With its drop against the teacher.
-        parameters: Learned numbers.
+        accuracy: Accuracy, with its drop against the teacher.
+        parameters: Number of learned values.
         macs: Multiply-accumulate operations at batch 1; None where an operator's are unknown.
     """
 
@@ -54,12 +54,12 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class DistillResult:
-    """What :func:`distill` wrote.
+    """Result of :func:`distill`.
 
     Attributes:
-        path: The file: the student with the teacher's names of inputs and outputs.
-        sha256: Of that file.
-        networks: Teacher, student before and student after, measured on the same samples.
+        path: File of the student, whose inputs and outputs have the teacher's names.
+        sha256: sha256 of that file.
+        networks: Teacher, student before training and student after it, measured on the same samples.
         report: Settings of the training, what it did, and which activations inside were matched.
     """
 
@@ -69,7 +69,7 @@ class DistillResult:
     report: Mapping[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``compress distill --json`` prints it."""
+        """Return the result as the dict that ``compress distill --json`` prints."""
         return {**asdict(self), "path": str(self.path)}
 
 
@@ -83,14 +83,14 @@ def distill(
     """Train a student towards a trained network and write it, whole or not at all.
 
     An interrupted training is kept in ``<out>.partial`` and resumed. Under ``torchrun`` all processes train together;
-    the first measures and writes, and all return the same. Nothing that is given is modified.
+    the first measures and writes, and all return the same. The arguments are not modified.
 
     Args:
         model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module.
-        reporter: Receives the progress; None tells nobody.
+        reporter: Receives the progress; None reports to nobody.
 
     Raises:
-        UsageError: Something given cannot be used; the message says what to do.
+        UsageError: An argument cannot be used; the message says what to do.
     """
     asked = DistillOptions.of(options)
     reporter = reporter or Reporter()
@@ -101,8 +101,10 @@ def distill(
     inputs = open_inputs(model, asked, reporter, train_data=asked.train_data)
     teacher, task, seed = inputs.network, inputs.task, asked.seed
     only_batch = fixed_batch(teacher.inputs)
-    own = load_student(asked.student, task, only_batch=only_batch, seed=seed, trust_pickle=asked.trust_pickle)
-    before = named_like(own, teacher)
+    untrained = load_student(
+        asked.student, task, only_batch=only_batch, seed=seed, trust_pickle=asked.trust_pickle
+    )
+    before = named_like(untrained, teacher)
 
     partial = path.with_name(path.name + ".partial")
     context = Context(task.calls, inputs.target, seed, directory=partial, reporter=reporter, original=teacher)
@@ -131,17 +133,18 @@ def load_student(
     seed: int = 0,
     trust_pickle: bool = False,
 ) -> Network:
-    """The network to train, from a callable, a file or a live module.
+    """Return the network to train, from a callable, a file or a live module.
 
     Args:
-        student: See :func:`distill`.
-        task: Bound to the teacher; a batch of it traces the student.
-        only_batch: The batch size of a teacher that takes no other: a student may be written for it.
-        seed: Of the weights of a module that is built anew.
-        trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        student: The student, as :func:`distill` takes it.
+        task: Task, bound to the teacher; a batch of its data traces the student.
+        only_batch: The only batch size that the teacher takes, so that a student may be written for it; None where it
+            takes any.
+        seed: Seed of the weights of a module that is built anew.
+        trust_pickle: Whether to unpickle a module, which runs any code that the file holds.
 
     Raises:
-        NetworkError: There is no such callable or file, or it gives no network that takes the teacher's inputs.
+        NetworkError: There is no such callable or file, or its network does not take the teacher's inputs.
     """
     import torch
 
@@ -160,27 +163,29 @@ def load_student(
 
 
 def named_like(student: Network, teacher: Network) -> Network:
-    """The student with the teacher's names of inputs and outputs, so that it can take its place.
+    """Return the student with the teacher's names of inputs and outputs, so that it can replace the teacher.
 
     Raises:
-        NetworkError: It cannot: it is an ONNX model, or takes or returns tensors of other shapes or kinds.
+        NetworkError: The student is an ONNX model, or takes or returns tensors of other shapes or kinds.
     """
     if student.graph is None:
         raise NetworkError("a student that trains", "an ONNX model", "give a torch network")
-    for what, own, wanted in (
+    for what, specs, wanted in (
         ("inputs", student.inputs, teacher.inputs),
         ("outputs", student.outputs, teacher.outputs),
     ):
-        if len(own) != len(wanted) or not all(map(_fits, own, wanted)):
+        if len(specs) != len(wanted) or not all(map(_fits, specs, wanted)):
             raise NetworkError(
-                f"a student with the teacher's {what}, {_told(wanted)}", _told(own), "change the student"
+                f"a student with the teacher's {what}, {_described(wanted)}",
+                _described(specs),
+                "change the student",
             )
     return Network(
         inputs=tuple(
-            replace(own, name=like.name) for own, like in zip(student.inputs, teacher.inputs, strict=True)
+            replace(spec, name=like.name) for spec, like in zip(student.inputs, teacher.inputs, strict=True)
         ),
         outputs=tuple(
-            replace(own, name=like.name) for own, like in zip(student.outputs, teacher.outputs, strict=True)
+            replace(spec, name=like.name) for spec, like in zip(student.outputs, teacher.outputs, strict=True)
         ),
         origin=student.origin,
         graph=student.graph,
@@ -190,13 +195,13 @@ def named_like(student: Network, teacher: Network) -> Network:
 
 
 def evaluate(networks: Mapping[str, Network], task: Task) -> tuple[Evaluated, ...]:
-    """Accuracy of each network in ONNX Runtime on the evaluation data; the first is what the others are held against.
+    """Measure the accuracy of each network in ONNX Runtime; drops are against the first network.
 
     Raises:
-        NetworkError: One has no ONNX form, or gives NaN or infinity.
+        NetworkError: A network has no ONNX form, or returns NaN or infinity.
     """
     backend = OnnxRuntime()
-    found: list[Evaluated] = []
+    evaluated: list[Evaluated] = []
     first: tuple[Outcomes, ...] | None = None
     with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
         directory = Path(scratch)
@@ -211,13 +216,13 @@ def evaluate(networks: Mapping[str, Network], task: Task) -> tuple[Evaluated, ..
                 with backend.open(artifact) as session:
                     outcomes = outcomes_of(session, task, None if first is None else reference)
                 accuracy = accuracy_of(outcomes, first, task.evaluation.sha256)
-                found.append(Evaluated(name, accuracy, *_cost(network, task)))
+                evaluated.append(Evaluated(name, accuracy, *_cost(network, task)))
                 first = outcomes if first is None else first
-    return tuple(found)
+    return tuple(evaluated)
 
 
 def _cost(network: Network, task: Task) -> tuple[int, int | None]:
-    """Parameters, and MACs at batch 1 where all are known."""
+    """Return the number of parameters, and of MACs at batch 1 where all operators' are known."""
     example = task.example()
     shapes = {
         spec.name: [
@@ -234,16 +239,16 @@ def _cost(network: Network, task: Task) -> tuple[int, int | None]:
     return whole.parameters, None if whole.uncounted else whole.macs
 
 
-def _fits(own: TensorSpec, wanted: TensorSpec) -> bool:
+def _fits(spec: TensorSpec, wanted: TensorSpec) -> bool:
     return (
-        own.dtype == wanted.dtype
-        and len(own.shape) == len(wanted.shape)
+        spec.dtype == wanted.dtype
+        and len(spec.shape) == len(wanted.shape)
         and all(
             one == other or isinstance(one, str) or isinstance(other, str)
-            for one, other in zip(own.shape, wanted.shape, strict=True)
+            for one, other in zip(spec.shape, wanted.shape, strict=True)
         )
     )
 
 
-def _told(specs: Sequence[TensorSpec]) -> str:
+def _described(specs: Sequence[TensorSpec]) -> str:
     return ", ".join(f"{each.dtype}[{', '.join(map(str, each.shape))}]" for each in specs)

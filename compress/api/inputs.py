@@ -1,4 +1,4 @@
-"""The network a command is given and the data that judges it, held against one another before any work is done."""
+"""The network and the data of a command, checked against each other before any work is done."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a verb works on, read once.
+    """The inputs of a verb, read once.
 
     Attributes:
-        network: The user's network, as it was given.
+        network: The user's network, unchanged.
         task: The data and the metric, bound to the network's inputs and outputs.
         target: The device that the network is built for.
         doubts: What speaks against the network on this data, a sentence each; see :mod:`compress.data.plausibility`.
@@ -61,7 +61,7 @@ def open_inputs(
     calibration_samples: int = CALIBRATION_SAMPLES,
     shape: Asked | None = None,
 ) -> Inputs:
-    """Read the target, the data and the network of a verb, and hold them against one another.
+    """Read the target, the data and the network of a verb, and check that they fit together.
 
     Args:
         model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
@@ -69,11 +69,11 @@ def open_inputs(
         reporter: Receives the progress.
         target: The device that the network is built for.
         train_data: Data to train on; None where nothing is trained.
-        calibration_samples: Largest number of samples to calibrate on.
+        calibration_samples: Largest number of calibration samples.
         shape: Sizes of open axes that the user names; None names none.
 
     Raises:
-        UsageError: One of them cannot be read, or they do not fit together.
+        UsageError: The target, data or network cannot be read, or they do not fit together.
     """
     reporter.stage("reading the target and the data")
     deployment = load_target(target)
@@ -110,11 +110,11 @@ def open_inputs(
 
 
 def sized_target(inputs: Inputs, asked: Asked | None) -> Target:
-    """The target with the sizes of open axes, where something is built there for certain sizes, or they are asked.
+    """Return the target with sizes for open axes, where the user names them or its builds need fixed sizes.
 
     Args:
         inputs: The network, its data and the target.
-        asked: Sizes that the user names; None takes those of the data.
+        asked: Sizes of open axes that the user names; None takes those of the data.
     """
     target, task = inputs.target, inputs.task
     engines = any(load_backend(name).builds_engines for name in (target.backend, *target.further_backends))
@@ -142,7 +142,7 @@ def load_bound(
         task: The data; a sample of it traces a module.
         model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
         factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
-        trust_pickle: Unpickle a module; this runs whatever code the file holds.
+        trust_pickle: Whether to unpickle a module, which runs any code that the file holds.
         batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
             finds the axes by running two samples alone and together.
         shape: Sizes of open axes that the user names; a module whose data has one size is opened for them. None names
@@ -156,7 +156,7 @@ def load_bound(
         :attr:`Task.calls` that of single calls.
 
     Raises:
-        NetworkError: It cannot be read, or its weights are over 2 GiB in an ONNX file.
+        NetworkError: The network cannot be read, or its weights in an ONNX file exceed 2 GiB.
         DataError: The data has no array for one of its inputs, or one of another shape.
     """
     if reporter is not None:
@@ -193,13 +193,13 @@ def load_bound(
 
 
 def axis_notes(network: Network) -> tuple[str, ...]:
-    """What a person should know of how samples are fed; empty where they lie along axis 0, any number of them."""
+    """Return notes on how samples are fed; empty where they lie along axis 0, in any number."""
     placed = [f"axis {spec.batch_axis} of '{spec.name}'" for spec in network.inputs if spec.batch_axis]
     only = fixed_batch(network.inputs)
     notes = []
     if placed:
-        told = "found by running two alone and together, or named by --batch-axis"
-        notes.append(f"samples lie along {', '.join(placed)}: {told}")
+        source = "found by running two alone and together, or named by --batch-axis"
+        notes.append(f"samples lie along {', '.join(placed)}: {source}")
     if only is not None:
         number = "1 sample" if only == 1 else f"{only} samples"
         notes.append(f"the network takes {number} at a time, and is built for that")
@@ -213,17 +213,17 @@ def axis_notes(network: Network) -> tuple[str, ...]:
 def _of_other_size(
     task: Task, asked: Asked | None, batch_axis: Mapping[str, int] | None
 ) -> Mapping[str, Array] | None:
-    """Samples of another height, width or length than the first: the data's own, else what the user asks for."""
-    found = task.other_example()
-    if found is None and asked:
+    """Return samples of another size than the first: from the data, else of the size that the user names."""
+    other = task.other_example()
+    if other is None and asked:
         return resized(task.example(), asked, batch_axis or {})
-    return found
+    return other
 
 
 def _as_it_runs(
     network: Network, example: Mapping[str, Array], batch_axis: Mapping[str, int] | None
 ) -> Network:
-    """An ONNX file with the axes and the output shapes that it has when it runs."""
+    """Return an ONNX model with the axes and the output shapes that it has when it runs."""
     from compress.network.onnx_interface import as_it_runs
 
     samples = matched(example, network.inputs)
@@ -231,16 +231,16 @@ def _as_it_runs(
 
 
 def _is_onnx(model: str | Path | torch.nn.Module) -> TypeGuard[str | Path]:
-    """Whether a file says by itself which of its axes are open."""
+    """Whether the file is ONNX, which states its open axes itself."""
     return isinstance(model, str | Path) and sniff(Path(model)).format == "onnx"
 
 
 def kinds_of(network: Network, task: Task) -> tuple[OutputKind, ...]:
-    """What each output of a network holds, told from its graph and its outputs for a few calibration samples.
+    """Return what each output of a network holds, judged by its graph and its outputs for a few samples.
 
     Args:
         network: The network.
-        task: Its data, bound to its inputs.
+        task: Task with the network's data, bound to its inputs.
     """
     return output_kinds(
         network.outputs,

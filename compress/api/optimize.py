@@ -1,4 +1,4 @@
-"""The one way through: from a trained network to the fastest build that keeps its accuracy."""
+"""The verb ``optimize``: from a trained network to the fastest build that keeps its accuracy."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class OptimizeResult:
-    """What :func:`optimize` hands back.
+    """Result of :func:`optimize`.
 
     Attributes:
-        bundle: What was shipped, read back from disk; None where no build is inside the limits.
-        choice: Which candidate, and why.
-        candidates: Everything that was tried, the original first.
-        target: What it was built for.
-        limits: What was asked.
-        notes: What a person should know besides, such as a back end that could have competed.
-        resumed: How many candidates an earlier, interrupted run had measured already.
-        seconds: Wall time of this run.
+        bundle: The bundle that was shipped, read back from disk; None where no build is inside the limits.
+        choice: The chosen candidate, and the reason.
+        candidates: All candidates that were tried, the original first.
+        target: Target of the builds.
+        limits: Limits that the user set.
+        notes: Further notes for the user, such as on a back end that could have competed.
+        resumed: Number of candidates that an earlier, interrupted run had measured already.
+        seconds: Wall time of this run, in seconds.
     """
 
     bundle: Bundle | None
@@ -53,7 +53,7 @@ class OptimizeResult:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``compress optimize --json`` prints it; per-sample outcomes are left to the bundle."""
+        """Return the dict that ``compress optimize --json`` prints; per-sample outcomes are in the bundle only."""
         candidates = []
         for entry in self.candidates:
             data = {**entry.to_dict(), "verdict": self.choice.verdicts[entry.recipe.name]}
@@ -86,13 +86,13 @@ def optimize(
 
     Args:
         model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
-        reporter: Receives the progress; None tells nobody.
+        reporter: Receives the progress; None reports to nobody.
 
     Returns:
-        The bundle with its measurements, and everything that was tried.
+        The bundle with its measurements, and all candidates that were tried.
 
     Raises:
-        UsageError: Something given cannot be used; the message says what to do.
+        UsageError: An argument cannot be used; the message says what to do.
         UnavailableError: The target's back end is not on this machine, or the host does not answer.
     """
     start = time.perf_counter()
@@ -120,7 +120,7 @@ def optimize(
         plan = SearchPlan(network, task, target, host, limits, recipes, rivals, run, asked.time_budget, start)
         plan.begin(asked.seconds, reporter)
         noted = (*inputs.doubts, *state_notes(task), *plan.notes)
-        best = BestSoFar(out, run, network, task, target, host, limits, _told(asked), noted, reporter)
+        best = BestSoFar(out, run, network, task, target, host, limits, _user_options(asked), noted, reporter)
         for recipe in plan.proposals():
             candidate = attempts.recorded(recipe, run, retry_failed=asked.retry_failed)
             resumed = candidate is not None
@@ -161,8 +161,8 @@ def _kept_note(run: RunDirectory) -> str:
     )
 
 
-def _told(asked: OptimizeOptions) -> dict[str, Any]:
-    """What was asked for, by the name of the command's option, as a bundle's manifest tells it."""
+def _user_options(asked: OptimizeOptions) -> dict[str, Any]:
+    """Return the options that the user set, by the command's option names, as a bundle's manifest stores them."""
     return {
         "max-drop": asked.max_drop,
         "max-latency": asked.max_latency,

@@ -1,6 +1,6 @@
 """The options of every verb: one class each, made of groups that several verbs share.
 
-Each field tells its help, default and range; Python's signatures and the flags of the command line follow from it. The
+Each field states its help, default and range; Python's signatures and the command line's flags follow from it. The
 dictionaries at the end name the same keywords for type checkers and editors, and a test holds the two alike.
 """
 
@@ -50,8 +50,8 @@ class DataOptions(Options):
         metavar="[OUTPUT=]METRIC",
     )
     image_options: Mapping[str, Any] | None = option(
-        "How image files become arrays: size, resize, mean, std and the other keys of compress-data.toml, which they "
-        "win over",
+        "Preparation of image files: size, resize, mean, std and the other keys of compress-data.toml, which they "
+        "override",
         default_text="as compress-data.toml in the folder says, else unchanged pixels divided by 255",
     )
     seed: int = option("Seed of every random choice", 0, low=0)
@@ -64,12 +64,12 @@ class DataOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class LoadOptions(Options):
-    """How the network's file is read, and how the network is called."""
+    """Options for reading the network's file, and for calling the network."""
 
     TITLE: ClassVar[str] = "Network"
     RANK: ClassVar[int] = 80
     factory: str | None = option(
-        "Callable that makes the module which a state dict belongs to", metavar="PACKAGE.MODULE:CALLABLE"
+        "Callable that builds the module for the weights in a state dict", metavar="PACKAGE.MODULE:CALLABLE"
     )
     trust_pickle: bool = option(
         "Unpickle a whole module. RUNS WHATEVER CODE THE FILE HOLDS: only for files you trust", False
@@ -90,12 +90,12 @@ class LoadOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions(DataOptions, LoadOptions):
-    """What every verb reads first: the data and the network."""
+    """The options that every verb reads first: the data and the network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TargetOptions(Options):
-    """What the network is built for."""
+    """The target that the network is built for."""
 
     TITLE: ClassVar[str] = "Target"
     RANK: ClassVar[int] = 20
@@ -104,12 +104,15 @@ class TargetOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TimingOptions(Options):
-    """How builds are timed."""
+    """Options for timing builds."""
 
     TITLE: ClassVar[str] = "Timing"
     RANK: ClassVar[int] = 70
     threads: int | None = option(
-        "Threads of the runtime", low=1, high=1024, default_text="as many as are measured to be fastest"
+        "Number of threads of the runtime",
+        low=1,
+        high=1024,
+        default_text="as many as are measured to be fastest",
     )
     seconds: float = option(
         "Time spent on timing each build at each batch size, in seconds; more gives narrower intervals",
@@ -121,7 +124,7 @@ class TimingOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class HostOptions(Options):
-    """The machine that a target of TensorRT is."""
+    """The machine with TensorRT that builds are made and timed on."""
 
     TITLE: ClassVar[str] = "Board"
     RANK: ClassVar[int] = 60
@@ -142,7 +145,7 @@ class OptimizeOptions(InputOptions, TargetOptions, HostOptions, TimingOptions):
     TITLE: ClassVar[str] = "Limits, search and output"
     RANK: ClassVar[int] = 30
     out: str | Path = option(
-        "Directory of the bundle. An interrupted run is kept in OUT.partial, and the same call goes on",
+        "Directory of the bundle. An interrupted run is kept in OUT.partial, and the same call resumes it",
         "build",
     )
     train_data: Any = option("Data to train and calibrate on, in the same forms as DATA", metavar="DATA")
@@ -152,7 +155,7 @@ class OptimizeOptions(InputOptions, TargetOptions, HostOptions, TimingOptions):
     )
     max_size: float | None = option("Largest size of the build that is allowed, in MB", low=0, above=True)
     objective: str = option(
-        "What is minimised inside the limits: latency at batch 1, time per sample at the largest batch (throughput), "
+        "Quantity to minimise inside the limits: latency at batch 1, time a sample at the largest batch (throughput), "
         "or bytes (size)",
         "latency",
         choices=("latency", "throughput", "size"),
@@ -181,9 +184,7 @@ class OptimizeOptions(InputOptions, TargetOptions, HostOptions, TimingOptions):
         default_text="those of the data",
         metavar="[INPUT=]1x3x224x224[..1x3x640x640]",
     )
-    retry_failed: bool = option(
-        "Try builds again that could not be made or run before an interruption", False
-    )
+    retry_failed: bool = option("Try builds again that failed before an interruption", False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,7 +194,7 @@ class QuantizeOptions(InputOptions, TargetOptions):
     TITLE: ClassVar[str] = "Quantization and output"
     RANK: ClassVar[int] = 30
     out: str | Path | None = option(
-        "The .onnx file to write", default_text="MODEL.PRECISION.onnx in the working directory"
+        "File (.onnx) to write", default_text="MODEL.PRECISION.onnx in the working directory"
     )
     precision: str = option(
         "Precision to quantize or cast to", "int8", choices=("int8", "int8+fp16", "fp16", "bf16", "fp8")
@@ -202,7 +203,7 @@ class QuantizeOptions(InputOptions, TargetOptions):
         "Recipe (TOML) in place of a precision; the settings below then override its own", metavar="FILE"
     )
     method: str | None = option(
-        "How the range of a tensor follows from the values seen in it",
+        "Method that derives the range of a tensor from the values seen in it",
         choices=("min-max", "moving-average", "percentile", "entropy", "mse"),
         default_text="mse",
     )
@@ -214,12 +215,12 @@ class QuantizeOptions(InputOptions, TargetOptions):
         default_text="99.99",
     )
     scope: str | None = option(
-        "What is quantized: whole chains (all), or Conv, Gemm and MatMul alone (weights-ops)",
+        "Operators to quantize: whole chains (all), or Conv, Gemm and MatMul alone (weights-ops)",
         choices=("all", "weights-ops"),
         default_text="all",
     )
     exclude: Sequence[str] = option(
-        "Node to keep in float, or operator type of which every node is kept in float",
+        "Node to keep in float, or operator type whose nodes are all kept in float",
         (),
         metavar="NODE|OPERATOR",
     )
@@ -239,8 +240,8 @@ class PruneOptions(InputOptions, TargetOptions, TimingOptions, DistillationOptio
     }
 
     out: str | Path = option(
-        "The file to write: .pt2, which every command reads and trains on, or .onnx. What was measured and trained is "
-        "kept in OUT.partial until it is written, and the same call goes on after an interruption",
+        "File to write: .pt2, which every command reads and trains on, or .onnx. Intermediate results are "
+        "kept in OUT.partial until it is written, and the same call resumes an interrupted run",
         "pruned.pt2",
     )
     latency_share: float | None = option(
@@ -287,7 +288,7 @@ class PruneOptions(InputOptions, TargetOptions, TimingOptions, DistillationOptio
 
 @dataclass(frozen=True, kw_only=True)
 class StudentOptions(InputOptions, DistillationOptions):
-    """What :func:`compress.distill` and :func:`compress.choose_student` share."""
+    """The options that :func:`compress.distill` and :func:`compress.choose_student` share."""
 
     TITLE: ClassVar[str] = "Student and output"
     RANK: ClassVar[int] = 30
@@ -297,7 +298,7 @@ class StudentOptions(InputOptions, DistillationOptions):
         "Data to train on, in the same forms as DATA; labels are not needed", metavar="DATA"
     )
     out: str | Path = option(
-        "The file to write, .pt2 or .onnx. An interrupted training is kept in OUT.partial, and the same call goes on",
+        "File to write, .pt2 or .onnx. An interrupted training is kept in OUT.partial, and the same call resumes it",
         "student.pt2",
     )
 
@@ -339,7 +340,7 @@ class ChooseStudentOptions(StudentOptions):
         default_text="multiples of the smallest trained one, up to the teacher's size",
         metavar="W,W,...",
     )
-    runs: int = option("How often each narrow width is trained", 2, low=1)
+    runs: int = option("Number of training runs of each narrow width", 2, low=1)
     longer_epochs: int | None = option(
         "Epochs of a second, longer training of the chosen width, whose result is then written", low=1
     )

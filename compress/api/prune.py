@@ -1,4 +1,4 @@
-"""One step alone: prune a network, let it recover where there is data to train on, and say what came of it."""
+"""The verb ``prune``: prune a network, let it recover where there is data to train on, and report the outcome."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ DEFAULT_DROP = 1.0
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What :func:`prune` wrote.
+    """Result of :func:`prune`.
 
     Attributes:
-        path: The file.
-        sha256: Of that file.
-        recipe: What was applied.
-        target: Name of the target that widths were chosen and latencies told for.
+        path: File of the pruned network.
+        sha256: sha256 of that file.
+        recipe: The recipe that was applied.
+        target: Name of the target that widths were chosen for and latencies refer to.
         networks: ``original`` and ``pruned``, measured on the same samples.
-        latency: Of the original and of the pruned network at the target's first batch size, both in the precision
-            that widths were chosen for; the ratio is of calls that alternate, or of estimates where the target is not
-            at hand.
-        reports: What each step has to tell, by its name.
-        warnings: What speaks against using it as it is, a sentence each.
+        latency: Latencies of the original and of the pruned network at the target's first batch size, both in the
+            precision that widths were chosen for; the ratio is of calls that alternate, or of estimates where the
+            target is not at hand.
+        reports: Report of each step, by the step's name.
+        warnings: Reasons against using the network as it is, a sentence each.
     """
 
     path: Path
@@ -72,7 +72,7 @@ class PruneResult:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``compress prune --json`` prints it."""
+        """Return the result as the dict that ``compress prune --json`` prints."""
         return {**asdict(self), "path": str(self.path), "recipe": self.recipe.to_dict()}
 
 
@@ -85,9 +85,9 @@ def prune(
 ) -> PruneResult:
     """Prune a trained network and write it, whole or not at all.
 
-    Where there is training data, the network is trained after each round to do what the original does. At most one of
-    ``latency_share``, ``ratio`` and ``untrained_drop`` says how much goes; where none does, half of the latency with
-    training data, and without it what costs at most one point.
+    Where there is training data, the network is trained after each round to answer as the original does. At most one of
+    ``latency_share``, ``ratio`` and ``untrained_drop`` says how much is removed; where none is given, half of the
+    latency with training data, else as much as costs at most one point of accuracy.
 
     What was measured and trained is kept in ``<out>.partial`` until ``out`` is written: after an interruption the same
     call goes on. Under ``torchrun`` the first process prunes and all train together; the first measures and writes,
@@ -95,10 +95,10 @@ def prune(
 
     Args:
         model: A torch.export, TorchScript, state-dict or pickled file, or a live module, which is not modified.
-        reporter: Receives the progress; None tells nobody.
+        reporter: Receives the progress; None reports to nobody.
 
     Raises:
-        UsageError: Something given cannot be used; the message says what to do.
+        UsageError: An argument cannot be used; the message says what to do.
         UnavailableError: The target's back end is not on this machine, or another process has ended.
     """
     asked = PruneOptions.of(options)
@@ -155,7 +155,7 @@ def prune(
 
 
 def _untrained(pruned: Evaluated) -> tuple[str, ...]:
-    """What is to be said of a network that lost accuracy and was not trained to win it back."""
+    """Return a warning for a network that lost accuracy and was not trained to regain it."""
     drop = pruned.accuracy.drop
     if drop is None or drop.points <= DEFAULT_DROP:
         return ()
@@ -166,7 +166,7 @@ def _untrained(pruned: Evaluated) -> tuple[str, ...]:
 
 
 def _settings(asked: PruneOptions) -> dict[str, Any]:
-    """What the technique ``prune`` is told, without what is left to its defaults."""
+    """Return the settings of the technique ``prune``, without those left at their defaults."""
     share, drop = asked.latency_share, asked.untrained_drop
     if share is None and drop is None and asked.ratio is None:
         share, drop = (DEFAULT_LATENCY, None) if asked.train_data is not None else (None, DEFAULT_DROP)
@@ -183,7 +183,7 @@ def _settings(asked: PruneOptions) -> dict[str, Any]:
 
 
 def _check_fit(asked: PruneOptions, training: Mapping[str, Any]) -> None:
-    """Refuse what would be given in vain beside the rest; what one step refuses by itself is left to it."""
+    """Refuse options that have no effect beside the others; a step checks its own options itself."""
     if isinstance(asked.rounds, bool) or not isinstance(asked.rounds, int):
         raise UsageError("rounds, a whole number from 1", repr(asked.rounds), "correct it")
     amounts = ("latency_share", "ratio", "untrained_drop")
@@ -206,21 +206,21 @@ def _check_fit(asked: PruneOptions, training: Mapping[str, Any]) -> None:
 
 
 def _recipe(settings: dict[str, Any], rounds: int, recovery: Step | None) -> Recipe:
-    """As many rounds of pruning and, where there is data, of recovery; each removes the same share of what is left."""
+    """Return the recipe of all rounds: pruning, then recovery where there is data; each removes an equal share."""
     load_technique(Step("prune", settings))  # as given, before it is divided among rounds
-    each = dict(settings)
-    if rounds > 1 and "latency_share" in each:
-        each["latency_share"] **= 1 / rounds
-    if rounds > 1 and "ratio" in each:
-        each["ratio"] = 1 - (1 - each["ratio"]) ** (1 / rounds)
-    steps = [Step("prune", each), *([] if recovery is None else [recovery])]
+    round_settings = dict(settings)
+    if rounds > 1 and "latency_share" in round_settings:
+        round_settings["latency_share"] **= 1 / rounds
+    if rounds > 1 and "ratio" in round_settings:
+        round_settings["ratio"] = 1 - (1 - round_settings["ratio"]) ** (1 / rounds)
+    steps = [Step("prune", round_settings), *([] if recovery is None else [recovery])]
     for step in steps:
         load_technique(step)
     return Recipe("pruned", tuple(steps * rounds))
 
 
 def _check_training(recovery: Step, network: Network, task: Task) -> None:
-    """Whatever training would refuse of its data is told before any layer is timed.
+    """Refuse training data that training would refuse, before any layer is timed.
 
     Raises:
         DataError: There are too few samples, or no labels where they have a weight.
@@ -246,7 +246,7 @@ def _latency(
     task: Task,
     threads: int | None,
 ) -> tuple[Latency, Latency]:
-    """Of both at the first batch size in fp32 or int8, the second with its ratio to the first."""
+    """Return the latencies of both at the first batch size in fp32 or int8, the second with its ratio to the first."""
     backend, builds = host.backend, []
     first = replace(target, batch_sizes=target.batch_sizes[:1])
     with ExitStack() as stack:

@@ -1,7 +1,7 @@
-"""One step alone: quantize a network for a target, without searching and without timing it.
+"""The verb ``quantize``: quantize a network for a target, without search and without timing.
 
-:func:`compress.optimize` tries several precisions and ships the fastest inside the accuracy margin; this writes the one
-that was asked for, and says what it cost.
+:func:`compress.optimize` tries several precisions and ships the fastest inside the accuracy margin; this verb writes
+the one that was asked for, and reports its accuracy drop.
 """
 
 from __future__ import annotations
@@ -66,24 +66,25 @@ _EXCLUDED = {
 
 @dataclass(frozen=True)
 class QuantizeResult:
-    """What :func:`quantize` wrote.
+    """Result of :func:`quantize`.
 
     Attributes:
-        path: The ONNX file.
-        sha256: Of that file.
-        bytes: Of that file.
-        original_bytes: Of the network as ONNX, folded.
-        recipe: What was applied.
+        path: The ONNX file that was written.
+        sha256: sha256 of that file.
+        bytes: Size of that file, in bytes.
+        original_bytes: Size of the network as a folded ONNX graph, in bytes.
+        recipe: The recipe that was applied.
         target: Name of the target it was quantized for.
-        reports: What each technique has to tell, by its name; see :class:`QuantizationReport` for ``quantize``.
-        coverage: What ONNX Runtime fuses of it on this machine; see :class:`compress.onnx_graph.coverage.Coverage`.
-            None for other back ends.
-        original: The network's own metric on the evaluation data; None where ONNX Runtime cannot run the result.
-        accuracy: The same of the file, with its drop; None likewise.
-        agreement: How often, or how closely, the file answers as the network does; None likewise.
-        notes: What a person should know of how outputs are judged, one line each.
-        refused: Why the target's runtime will not take the file, by the rules of ``compress lint``, one line each; none
-            where nothing speaks against it, and for targets that are this machine.
+        reports: Report of each technique, by the technique's name; see :class:`QuantizationReport` for ``quantize``.
+        coverage: Share of the graph that ONNX Runtime fuses on this machine; see
+            :class:`compress.onnx_graph.coverage.Coverage`. None for other back ends.
+        original: Accuracy of the original network on the evaluation data; None where ONNX Runtime cannot run the
+            result.
+        accuracy: Accuracy of the quantized file, with its drop; None where ONNX Runtime cannot run it.
+        agreement: Agreement of the file's answers with the network's; None where ONNX Runtime cannot run the file.
+        notes: Notes on how outputs are judged, one line each.
+        refused: Reasons why the target's runtime will refuse the file, by the rules of ``compress lint``, one line
+            each; empty where there are none, and for targets that are this machine.
     """
 
     path: Path
@@ -101,7 +102,7 @@ class QuantizeResult:
     refused: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``compress quantize --json`` prints it."""
+        """Return the result as the dict that ``compress quantize --json`` prints."""
         return {**asdict(self), "path": str(self.path), "recipe": self.recipe.to_dict()}
 
 
@@ -116,10 +117,10 @@ def quantize(
 
     Args:
         model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
-        reporter: Receives the progress; None tells nobody.
+        reporter: Receives the progress; None reports to nobody.
 
     Raises:
-        UsageError: Something given cannot be used; the message says what to do.
+        UsageError: An argument cannot be used; the message says what to do.
     """
     asked = QuantizeOptions.of(options)
     reporter = reporter or Reporter()
@@ -196,7 +197,7 @@ def _written(
 
 
 def _runs_here(model: onnx.ModelProto) -> bool:
-    """Whether ONNX Runtime's CPU provider has the kernels: for bfloat16 it has next to none."""
+    """Whether ONNX Runtime's CPU provider has kernels for the precision; for bfloat16 it has almost none."""
     return all(
         node.op_type != "Cast" or attribute(node, "to") != TensorProto.BFLOAT16 for node in model.graph.node
     )
@@ -205,7 +206,7 @@ def _runs_here(model: onnx.ModelProto) -> bool:
 def _accuracies(
     backend: OnnxRuntime, original: Artifact, result: Artifact, task: Task
 ) -> tuple[Accuracy, Accuracy, Accuracy]:
-    """The metric of both, and how far the second does what the first does."""
+    """Return the accuracy of both networks, and how closely the second answers as the first does."""
     with backend.open(original) as reference, backend.open(result) as session:
         before = outcomes_of(reference, task)
         after = same = outcomes_of(session, task, reference)
@@ -225,7 +226,7 @@ def _accuracies(
 
 
 def _recipe(asked: QuantizeOptions) -> Recipe:
-    """The recipe with every setting of the call in it, checked before any work is done."""
+    """Return the recipe with all settings of the call, checked before any work is done."""
     settings = {"method": asked.method, "percentile": asked.percentile, "scope": asked.scope}
     settings = {name: value for name, value in settings.items() if value is not None}
     if asked.recipe is None:
@@ -245,7 +246,7 @@ def _recipe(asked: QuantizeOptions) -> Recipe:
 
 
 def _completed(step: Step, settings: Mapping[str, Any], exclude: Sequence[str]) -> Step:
-    own = dict(settings) if step.technique == "quantize" else {}
+    merged = dict(settings) if step.technique == "quantize" else {}
     if exclude and step.technique in _EXCLUDED:
         nodes, operators = _EXCLUDED[step.technique]
         for setting, names in (
@@ -253,8 +254,8 @@ def _completed(step: Step, settings: Mapping[str, Any], exclude: Sequence[str]) 
             (operators, [name for name in exclude if onnx.defs.has(name)]),
         ):
             if names:
-                own[setting] = [*step.settings.get(setting, ()), *names]
-    return Step(step.technique, {**step.settings, **own})
+                merged[setting] = [*step.settings.get(setting, ()), *names]
+    return Step(step.technique, {**step.settings, **merged})
 
 
 def _stem(model: str | Path | torch.nn.Module) -> str:

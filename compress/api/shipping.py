@@ -1,4 +1,4 @@
-"""What goes into the bundle of a run."""
+"""The bundle of a run: what goes into it, and when it is written."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def assemble_bundle(
     """Write the bundle of the chosen candidate.
 
     Args:
-        out: Its directory.
-        artifact: The chosen file.
-        choice: What was decided; it has a candidate.
-        candidates: Everything that was tried.
-        network: Its inputs, outputs and origin.
-        task: The provenance of its data.
-        target: What it is for.
-        host: Where it was measured; runs the sample that is shipped with it.
-        options: What was asked for, by the name of the command's option; goes into the manifest.
-        notes: What a person should know besides, one line each; goes into the report.
-        complete: Whether the search is over, so that nothing better can come of it.
+        out: Directory of the bundle.
+        artifact: File of the chosen candidate.
+        choice: The decision, which has a candidate.
+        candidates: All candidates that were tried.
+        network: The original network, for its inputs, outputs and origin.
+        task: The task, for the provenance of its data.
+        target: Target of the build.
+        host: Machine that measured the build; it also runs the sample that is shipped.
+        options: Options that the user set, by the command's option names; they go into the manifest.
+        notes: Notes for the user, one line each; they go into the report.
+        complete: Whether the search is over, so that no better build can follow.
     """
     chosen = choice.candidate
     if chosen is None or chosen.profile is None:
@@ -135,17 +135,17 @@ class BestSoFar:
     A run that is interrupted leaves it there.
 
     Attributes:
-        out: The bundle's directory.
-        run: Where the candidates' files are.
-        network: What is compressed.
-        task: The provenance of its data.
-        target: What the build is for.
-        host: Where candidates are measured.
-        limits: What the user asks of the build.
-        options: What was asked for, by the name of the command's option.
-        notes: What a person should know besides, one line each.
-        reporter: Is told what is on disk.
-        candidates: Everything that this run tried so far, the original first.
+        out: Directory of the bundle.
+        run: Run directory with the candidates' files.
+        network: The network that is compressed.
+        task: The task, for the provenance of its data.
+        target: Target of the build.
+        host: Machine that measures candidates.
+        limits: Limits that the user sets for the build.
+        options: Options that the user set, by the command's option names.
+        notes: Notes for the user, one line each.
+        reporter: Receives a message about each bundle that is written.
+        candidates: All candidates that this run tried so far, the original first.
     """
 
     out: Path
@@ -162,17 +162,17 @@ class BestSoFar:
     _shipped: Candidate | None = None
 
     def tried(self, candidate: Candidate) -> None:
-        """Add a candidate, and ship what is the best now, if that is another one."""
+        """Add a candidate, and ship the best one if it has changed."""
         self.candidates.append(candidate)
         choice = choose(self.candidates, self.limits)
         if choice.candidate not in (None, self.candidates[0], self._shipped):
             self._ship(choice, complete=False)
 
     def finish(self, stopped: Sequence[str] = ()) -> Choice:
-        """Ship the best of all that was tried, with everything that was tried in its report.
+        """Ship the best candidate, with all candidates in its report.
 
         Args:
-            stopped: Why the search ended before all was tried, one line each; none where it did not.
+            stopped: Reasons why the search ended early, one line each; empty where all recipes were tried.
         """
         self.notes = (*self.notes, *stopped)
         choice = choose(self.candidates, self.limits)
@@ -209,14 +209,14 @@ class BestSoFar:
 
 
 def _dla_notes(chosen: Candidate, target: Target) -> tuple[str, ...]:
-    """What the engine of a deep learning accelerator takes; none for a build that is not for one."""
+    """Return notes on how to run an engine of a deep learning accelerator; empty for other builds."""
     if chosen.profile is None or chosen.profile.options.get("dla_core") is None:
         return ()
     return (f"the DLA takes one shape: build.sh builds its engine for batch {min(target.batch_sizes)} alone",)
 
 
 def _sparse(artifact: Path) -> bool:
-    """Whether the graph has 2:4 weights; also of an absent board, where another runtime has checked it."""
+    """Whether the graph has 2:4 weights; also for an absent board, where another runtime has checked it."""
     import onnx
 
     from compress.onnx_graph.zeros import is_2_4
@@ -227,7 +227,7 @@ def _sparse(artifact: Path) -> bool:
 def _run_sample(
     build: Artifact, host: Host, task: Task, target: Target
 ) -> tuple[Sample, tuple[bytes, dict[str, Any]] | None]:
-    """The sample as the build answers it where it was measured, and the engine that is there, if any."""
+    """Return the sample with the build's answers on the measuring machine, and the engine there, if any."""
     runtime = _runtime(build, target)
     share = share_of(build.path, build.options, runtime)
     old = runtime == "tensorrt" and release_of(target.tensorrt) < (10,)
@@ -237,7 +237,7 @@ def _run_sample(
 
 
 def _runtime(build: Artifact, target: Target) -> str:
-    """The back end that runs it where it is deployed: without a board, ONNX Runtime stood in for TensorRT here."""
+    """Return the back end of the deployed build: without a board, ONNX Runtime stood in for TensorRT here."""
     return "tensorrt" if target.backend == "tensorrt" else build.backend
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def load_backend(name: str) -> Backend:
-    """The back end of that name: one of ours, or an entry point of the group ``compress.backends``.
+    """Return the back end of that name: one of ours, or an entry point of the group ``compress.backends``.
 
     Raises:
         UnavailableError: There is none of that name, or what provides it cannot be imported.
@@ -20,7 +20,7 @@ def load_backend(name: str) -> Backend:
 
 
 def installed(name: str) -> bool:
-    """Whether what runs a back end's artifacts is on this machine.
+    """Whether the runtime of a back end is on this machine.
 
     Raises:
         UnavailableError: There is no back end of that name.

@@ -1,4 +1,4 @@
-"""What every back end offers: compile an ONNX graph into an artifact, open it, run it.
+"""The interface of back ends: compile an ONNX graph into an artifact, open it, run it.
 
 A new back end is one file with a :class:`Backend` subclass and its line in :mod:`compress.target.backends`; another
 distribution registers its class under the entry point group ``compress.backends``. :mod:`compress.testing.backends` is
@@ -32,11 +32,11 @@ class Artifact:
     """A compiled build on disk.
 
     Attributes:
-        path: The file a session opens.
-        sha256: Of that file (and its external data, if any).
-        size_bytes: Of that file (and its external data, if any).
+        path: File that a session opens.
+        sha256: sha256 of that file (and its external data, if any).
+        size_bytes: Size of that file (and its external data, if any), in bytes.
         backend: Name of the back end that opens it.
-        options: Session options, as the manifest keeps them.
+        options: Session options, as the manifest stores them.
     """
 
     path: Path
@@ -51,14 +51,14 @@ class OperatorTime:
     """An operator of the graph as the runtime executes it, timed by the runtime.
 
     Attributes:
-        name: Of its node.
-        operator: Its type, as the runtime names it.
+        name: Name of its node.
+        operator: Type of the operator, as the runtime names it.
         kind: Class of operators it belongs to; ``unknown`` where its cost is.
-        outputs: Shapes of what it writes.
-        precision: In which it computes: ``fp32``, ``int8``, …
+        outputs: Shapes of its outputs.
+        precision: Precision in which it computes: ``fp32``, ``int8``, …
         macs: Multiply-accumulate operations of one call; None where they are unknown.
-        bytes: It reads and writes in one call.
-        ms: Milliseconds of one call.
+        bytes: Bytes that it reads and writes in one call.
+        ms: Time of one call, in milliseconds.
     """
 
     name: str
@@ -73,11 +73,11 @@ class OperatorTime:
 
 @dataclass(frozen=True)
 class OperatorTimes:
-    """Where the time of a call goes.
+    """Times of the operators in a call.
 
     Attributes:
-        call_ms: Milliseconds of the whole call; what the operators leave of it is spent between them.
-        operators: In the order in which they run.
+        call_ms: Time of the whole call, in milliseconds; the part that is not in operators is spent between them.
+        operators: Operators in the order in which they run.
     """
 
     call_ms: float
@@ -88,8 +88,8 @@ class Session(Closeable):
     """An opened artifact: a context manager that runs batches.
 
     Attributes:
-        inputs: What it takes; axis 0 is "batch" where it takes any number of samples.
-        outputs: What it gives.
+        inputs: Inputs of the artifact; axis 0 is "batch" where it takes any number of samples.
+        outputs: Outputs of the artifact.
     """
 
     inputs: tuple[TensorSpec, ...]
@@ -110,10 +110,10 @@ class Session(Closeable):
         """
 
     def prepared(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], object]:
-        """A call that runs ``feeds``, once they are known to fit, and adds as little as it can to the runtime's time.
+        """Return a call that runs ``feeds``, checked beforehand, with as little overhead as possible.
 
         Args:
-            feeds: As :meth:`run` takes them; they must not change as long as the call is used.
+            feeds: Inputs, as :meth:`run` takes them; they must not change as long as the call is used.
 
         Raises:
             DataError: The feeds do not fit.
@@ -123,7 +123,7 @@ class Session(Closeable):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what the session holds; may be called twice."""
+        """Free the session's resources; may be called twice."""
 
 
 class Backend(ABC):
@@ -151,7 +151,7 @@ class Backend(ABC):
     contrib_operators: ClassVar[bool] = False
 
     def installed(self) -> bool:
-        """Whether what runs its artifacts is on this machine: its package, which is not imported."""
+        """Whether the package that runs its artifacts is installed; it is not imported."""
         return find_spec(self.runtime) is not None
 
     def how_to_install(self) -> str:
@@ -223,44 +223,44 @@ class Backend(ABC):
 
     @abstractmethod
     def default_options(self, target: Target, threads: int | None = None) -> dict[str, Any]:
-        """Session options for a target.
+        """Return the default session options for a target.
 
         Args:
-            target: What it is deployed on.
-            threads: Threads the user asked for; None leaves it to the back end.
+            target: Target of the deployment.
+            threads: Number of threads that the user fixed; None leaves it to the back end.
         """
 
     @abstractmethod
     def variants(
         self, options: Mapping[str, Any], target: Target, threads: int | None = None
     ) -> list[dict[str, Any]]:
-        """Session options worth trying instead of ``options``.
+        """Return session options worth trying instead of ``options``.
 
         Args:
-            options: Those of :meth:`default_options`, which are not among the variants.
-            target: What it is deployed on.
-            threads: What the user fixed and no variant changes; None leaves it open.
+            options: Options of :meth:`default_options`, which are not among the variants.
+            target: Target of the deployment.
+            threads: Number of threads that the user fixed, which no variant changes; None leaves it open.
         """
 
     @abstractmethod
     def coverage(self, artifact: Artifact) -> dict[str, Any] | None:
-        """How much of the graph runs in fused low-precision kernels, read from what the runtime really executes.
+        """Return how much of the graph runs in fused low-precision kernels, from the graph the runtime executes.
 
         Returns:
-            JSON, or None where the runtime does not tell.
+            A dict for JSON, or None where the runtime does not report it.
         """
 
     def operator_times(
         self, artifact: Artifact, feeds: Mapping[str, np.ndarray[Any, Any]], seconds: float
     ) -> OperatorTimes | None:
-        """Time per operator by the runtime's own profiler, in a session of its own so that no other is slowed.
+        """Time each operator with the runtime's own profiler, in a separate session.
 
         Args:
-            artifact: What runs.
-            feeds: One batch.
-            seconds: Wall time to spend on calls.
+            artifact: Artifact to run.
+            feeds: Inputs of one batch.
+            seconds: Wall time to spend on calls, in seconds.
 
         Returns:
-            None where the runtime does not tell.
+            Times of the operators; None where the runtime does not report them.
         """
         return None

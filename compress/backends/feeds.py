@@ -1,4 +1,4 @@
-"""Whether a batch fits what a session takes, told to a person."""
+"""Check that a batch fits a session's inputs, with an error for the user."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from compress.errors import DataError
 
 
 def check_feeds(inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Make sure that there is one array an input, of its dtype and shape.
+    """Check that there is one array for each input, of its dtype and shape.
 
     Args:
-        inputs: What the session takes.
-        feeds: What it was given.
+        inputs: Inputs of the session.
+        feeds: Arrays by the input's name.
 
     Raises:
-        DataError: The first thing that does not fit.
+        DataError: An array does not fit, is missing, or is not an input.
     """
     if set(feeds) != {spec.name for spec in inputs}:
         raise DataError(

@@ -1,4 +1,4 @@
-"""A build is opened and run for the first time in another process: a runtime that crashes takes nothing with it.
+"""The first opening and run of a build in another process, so that a crash of its runtime does no harm.
 
 One process opens one build after another, so that the runtime is loaded once; after a crash another one takes over. A
 network may loop for ever, or ask for more memory than there is: opening and the one run have limits of both.
@@ -42,10 +42,10 @@ def open_elsewhere(artifact: Artifact, feeds: Feeds | None = None) -> None:
 
     Args:
         artifact: The build; its back end is on this machine.
-        feeds: A batch that it is run on; None opens it alone.
+        feeds: Batch to run it on; None only opens it.
 
     Raises:
-        CompressError: What the back end says about it.
+        CompressError: The back end refuses the build; its error is passed on.
         NetworkError: The runtime crashed, or took more than the limits.
     """
     build = {**asdict(artifact), "path": str(artifact.path.absolute())}
@@ -84,12 +84,12 @@ def _running() -> OtherProcess:
 
 
 def main() -> None:
-    """Open and run what each line of standard input names, and answer each with a line of JSON."""
+    """Open and run the build that each line of standard input names, and answer each with a line of JSON."""
     serve(_answer)
 
 
 def _answer(request: dict[str, Any]) -> list[str] | None:
-    """What was wrong, as the error's class and its three parts; None where nothing was."""
+    """Return the error as its class and its three parts; None without an error."""
     from compress.backends import load_backend
     from compress.errors import CompressError
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def folded(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph as it is written; one with Q/DQ was folded before it was quantized, and folding would undo these."""
+    """Return the folded graph; one with Q/DQ stays unchanged, since folding would undo them."""
     return prepare(model) if quantized_operator(model) is None else model
 
 
 def copied(artifact: Artifact, directory: Path) -> Artifact:
-    """A copy of an artifact as ``model.onnx``, which is what a bundle's programs open, with its external data."""
+    """Copy an artifact with its external data as ``model.onnx``, the name that a bundle's programs open."""
     path = copy_to(artifact.path, directory).replace(directory / "model.onnx")
     return replace(artifact, path=path, sha256=sha256_of(path), size_bytes=size_of(path))
 
@@ -39,14 +39,14 @@ def write_artifact(
     """Write a folded graph as ``model.onnx``, whole or not at all.
 
     Args:
-        model: As :func:`folded` gives it.
-        directory: Where it is written.
+        model: Model that :func:`folded` returned.
+        directory: Directory that receives the file.
         backend: Name of the back end that opens it.
-        options: Session options that it is opened with.
-        check: Opens it once; if that fails nothing is left.
+        options: Session options to open it with.
+        check: Function that opens it once; where it fails, no file is left.
 
     Raises:
-        CompressError: From ``check``.
+        CompressError: The ``check`` fails.
     """
     path = save_model(without_metadata(model), directory / "model.onnx")
     artifact = Artifact(path, sha256_of(path), size_of(path), backend, dict(options))

@@ -178,7 +178,7 @@ class OnnxRuntimeSession(Session):
 
 
 def _needed(model: onnx.ModelProto) -> dict[str, Any]:
-    """Options without which a graph does not run, or runs wrong.
+    """Return the options without which a graph fails or computes wrong results.
 
     Fused as int8's are, Q/DQ of float8 make kernels that do not exist, and a Relu before them is dropped though float8
     has negative numbers (ONNX Runtime 1.31).
@@ -190,7 +190,7 @@ def _needed(model: onnx.ModelProto) -> dict[str, Any]:
 
 
 def optimized_graph(artifact: Artifact) -> onnx.ModelProto:
-    """The graph the runtime really executes, after all its fusions on this machine."""
+    """Return the graph that the runtime really executes, after all its fusions on this machine."""
     with tempfile.TemporaryDirectory(prefix="compress-") as directory:
         path = Path(directory) / "optimized.onnx"
         _open(artifact.path, artifact.options, optimized=path)
@@ -198,7 +198,7 @@ def optimized_graph(artifact: Artifact) -> onnx.ModelProto:
 
 
 def _as_optimized(path: Path, original: Path) -> onnx.ModelProto:
-    """A graph that the runtime wrote; weights that it left in files are where the original has them."""
+    """Read a graph that the runtime wrote; weights that it left in files are those of the original."""
     import onnx
     from onnx.external_data_helper import load_external_data_for_model
 
@@ -210,7 +210,7 @@ def _as_optimized(path: Path, original: Path) -> onnx.ModelProto:
 def _open(
     path: Path, options: Mapping[str, Any], optimized: Path | None = None, trace: Path | None = None
 ) -> onnxruntime.InferenceSession:
-    """A session; it writes the graph it runs to ``optimized`` and what it did to a file named after ``trace``."""
+    """Open a session that writes its optimized graph to ``optimized`` and its trace to a file named after ``trace``."""
     import onnxruntime
 
     from compress.onnx_graph.precision import precision_of
@@ -271,6 +271,6 @@ def _spec(value: Any) -> TensorSpec:
 
 
 def _essence(error: Exception) -> str:
-    """The runtime's message without its source location and status prefix."""
+    """Return the runtime's message without its source location and status prefix."""
     text = str(error).split("Status Message:")[-1]
     return text.split(" : ", maxsplit=3)[-1].strip()[:400]

@@ -50,13 +50,13 @@ _SUFFIX = "_kernel_time"
 
 
 def operator_times(events: Sequence[Event], graph: onnx.GraphProto) -> OperatorTimes | None:
-    """What each operator of the executed graph takes.
+    """Return the time of each operator of the executed graph.
 
     Of all calls the fastest quarter counts, by the time of the whole call: those that something interrupted are left
     out whole, so that the operators and what is between them still add up.
 
     Args:
-        events: The trace.
+        events: Events of the trace.
         graph: The optimized graph, of the very session that was traced; its nodes carry the names in the trace.
 
     Returns:
@@ -86,7 +86,7 @@ def operator_times(events: Sequence[Event], graph: onnx.GraphProto) -> OperatorT
 
 
 def _calls(events: Iterable[Event]) -> list[tuple[float, list[Event]]]:
-    """Microseconds of each call, and the events of its operators."""
+    """Return the microseconds of each call, and the events of its operators."""
     calls: list[tuple[float, list[Event]]] = []
     pending: list[Event] = []
     for event in events:
@@ -99,7 +99,7 @@ def _calls(events: Iterable[Event]) -> list[tuple[float, list[Event]]]:
 
 
 def _inner_nodes(graph: onnx.GraphProto) -> Iterable[onnx.NodeProto]:
-    """Nodes of the bodies of ``If``, ``Loop`` and ``Scan``, at any depth."""
+    """Return the nodes in the bodies of ``If``, ``Loop`` and ``Scan``, at any depth."""
     for node in graph.node:
         for each in node.attribute:
             for body in (each.g, *each.graphs):
@@ -143,7 +143,7 @@ def _input_shapes(
     told: Sequence[Mapping[str, Sequence[int]]],
     constants: Mapping[str, onnx.TensorProto],
 ) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Shapes of the node's inputs by name, and the bytes of the constants that the trace does not list."""
+    """Return the shapes of the node's inputs by name, and the bytes of constants that the trace does not list."""
     listed = [tuple(shape) for entry in told for shape in entry.values()]
     names = [name for name in node.input if name]
     shapes: dict[str, tuple[int, ...]] = {}
@@ -164,7 +164,7 @@ def _input_shapes(
 
 
 def _standard(op: str, node: onnx.NodeProto) -> onnx.NodeProto:
-    """The node as one of the standard's operators, so that its arithmetic can be counted."""
+    """Return the node as an operator of the ONNX standard, so that its arithmetic can be counted."""
     same = onnx.NodeProto()
     same.CopyFrom(node)
     same.op_type = _LIKE.get(op, op)

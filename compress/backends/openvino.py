@@ -133,7 +133,7 @@ class OpenVinoSession(Session):
         return arrays
 
     def _request(self, feeds: Mapping[str, np.ndarray[Any, Any]], arrays: Arrays) -> _Request:
-        """A request for shapes that are new, kept for the next such batch."""
+        """Return the request for a batch's shapes, made once for each combination."""
         check_feeds(self.inputs, feeds)
         if _shapes_at(self.inputs, 1) is None or len(self._requests) >= _MOST_BUILDS:
             if self._any_shape is None:
@@ -163,7 +163,7 @@ class _Request:
                 self._read = [tensor.data for tensor in inputs]
 
     def run(self, arrays: Arrays) -> list[np.ndarray[Any, Any]]:
-        """Copies of the outputs, since the next call writes over them."""
+        """Run the request and return copies of the outputs, since the next call overwrites them."""
         if self._read is not None:
             for memory, array in zip(self._read, arrays, strict=True):
                 np.copyto(memory, array)
@@ -192,14 +192,14 @@ def _runtime() -> openvino.Core:
 
 
 def properties(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What OpenVINO is told for session options.
+    """Return OpenVINO's properties for session options.
 
     One stream of requests: what is measured is one call at a time. Threads are not bound to cores unless a comparison
     asks for it, because one that shares its core with a busy program stays slow: on a loaded two-core machine a small
     network took 9.7 times as long as in ONNX Runtime with binding, and 1.2 times without.
 
     Raises:
-        RecipeError: An option is wrong.
+        RecipeError: An option is unknown or has a wrong value.
     """
     settings = _settings(options)
     return {
@@ -223,7 +223,7 @@ def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(path: Path, wrong: type[CompressError]) -> openvino.Model:
-    """The graph in OpenVINO's own form; ``wrong`` is raised where it cannot be."""
+    """Read the graph in OpenVINO's own form; ``wrong`` is raised where that fails."""
     core = _runtime()
     try:
         return core.read_model(str(path))
@@ -235,7 +235,7 @@ def _read(path: Path, wrong: type[CompressError]) -> openvino.Model:
 def _compiled(
     model: openvino.Model, settings: Mapping[str, Any], shapes: Sequence[Sequence[int]] | None
 ) -> openvino.CompiledModel:
-    """The network compiled for one shape of each input; None compiles it for any."""
+    """Compile the network for one shape of each input; None compiles it for any shape."""
     try:
         if shapes is not None:
             model = model.clone()
@@ -252,12 +252,12 @@ def _compiled(
 def _compiled_at_one(
     model: openvino.Model, path: Path, settings: Mapping[str, Any]
 ) -> openvino.CompiledModel:
-    """The network compiled for batch 1, or for any shape where more than the batch is open."""
+    """Compile the network for batch 1, or for any shape where more than the batch is open."""
     return _compiled(model, settings, _shapes_at(_specs(model, path)[0], 1))
 
 
 def _shapes_at(inputs: Sequence[TensorSpec], batch: int) -> list[tuple[int, ...]] | None:
-    """The shapes at a batch size; None where something else than the batch is open too."""
+    """Return the shapes at a batch size; None where another axis is open too."""
     shapes = [spec.with_batch(batch) for spec in inputs]
     if not all(isinstance(size, int) for shape in shapes for size in shape):
         return None
@@ -269,7 +269,7 @@ def _key(arrays: Arrays) -> tuple[object, ...]:
 
 
 def _shared(array: np.ndarray[Any, Any]) -> openvino.Tensor:
-    """A tensor over the caller's own memory."""
+    """Return a tensor over the caller's own memory."""
     import openvino
 
     return openvino.Tensor(array, shared_memory=True)
@@ -298,7 +298,7 @@ def _explained() -> Iterator[None]:
 
 
 def _specs(model: openvino.Model, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """What a model takes and gives. The axis that counts samples has its name in the ONNX file alone."""
+    """Return a model's inputs and outputs; only the ONNX file names the axis that counts samples."""
     inputs, outputs = ([_spec(port) for port in ports] for ports in (model.inputs, model.outputs))
     opened = {
         axis
@@ -321,7 +321,7 @@ def _specs(model: openvino.Model, path: Path) -> tuple[tuple[TensorSpec, ...], t
 
 
 def _named(spec: TensorSpec, declared: Sequence[int | str]) -> TensorSpec:
-    """A spec with the names that the file has for its open axes."""
+    """Return a spec with the file's names for its open axes."""
     if len(declared) != len(spec.shape):
         return spec
     shape = [
@@ -343,7 +343,7 @@ def _spec(port: Any) -> TensorSpec:
 
 
 def _essence(error: Exception) -> str:
-    """The runtime's message without the places in its source that it passed through."""
+    """Return the runtime's message without locations in its source."""
     lines = (line.strip() for line in str(error).splitlines())
     told = [
         line for line in lines if line and not line.startswith(("Exception from", "Check ", "FrontEnd API"))

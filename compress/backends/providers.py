@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers: which there are, what each must be told, and that it is really taken.
+"""ONNX Runtime's execution providers: which are installed, their options, and a check that one is really used.
 
 https://onnxruntime.ai/docs/execution-providers/
 """
@@ -22,24 +22,24 @@ _BEHIND: Mapping[str, tuple[str, ...]] = {TENSORRT: (CUDA,)}
 
 
 def available() -> tuple[str, ...]:
-    """Those of the ONNX Runtime that is installed, as it names them itself."""
+    """Return the execution providers of the installed ONNX Runtime, by its own names."""
     import onnxruntime
 
     return tuple(onnxruntime.get_available_providers())
 
 
 def short_name(provider: str) -> str:
-    """``tensorrt`` of ``TensorrtExecutionProvider``, for the names of recipes."""
+    """Return a provider's short name for recipes, such as ``tensorrt`` for ``TensorrtExecutionProvider``."""
     return provider.removesuffix("ExecutionProvider").lower()
 
 
 def on_nvidia_gpu(provider: str | None) -> bool:
-    """Whether its kernels run on an NVIDIA GPU; None is the processor."""
+    """Whether a provider's kernels run on an NVIDIA GPU; None stands for the processor."""
     return provider in _NVIDIA
 
 
 def tells_its_graph(provider: str) -> bool:
-    """Whether it runs ONNX Runtime's own operators, rather than compile subgraphs that cannot be written down."""
+    """Whether a provider runs ONNX Runtime's own operators, and does not compile subgraphs of its own."""
     return provider in (CPU, CUDA)
 
 
@@ -49,18 +49,18 @@ def is_in_no_common_package(provider: str) -> bool:
 
 
 def how_to_get(provider: str) -> str:
-    """The next step of a person who lacks it."""
+    """Return the next step for a user without the provider."""
     if on_nvidia_gpu(provider):
         return "install onnxruntime-gpu in place of onnxruntime (the extra 'cuda'), or choose --target cpu"
     return f"install an ONNX Runtime built with the {provider}, or choose another provider"
 
 
 def requested(settings: Mapping[str, Any], precision: str) -> list[tuple[str, dict[str, str]]]:
-    """Providers in the order of preference, with the options of each, as a session takes them.
+    """Return the providers of a session in order of preference, with the options of each.
 
     Args:
-        settings: Of the session: ``provider`` and ``intra_op_threads``.
-        precision: What the graph holds: ``fp32``, ``fp16`` or ``int8``. TensorRT uses kernels of a narrower type only
+        settings: Settings of the session: ``provider`` and ``intra_op_threads``.
+        precision: Precision of the graph: ``fp32``, ``fp16`` or ``int8``. TensorRT uses kernels of a narrower type only
             where it is told that it may, and for Q/DQ fp16 kernels beside them.
 
     Raises:
@@ -73,7 +73,7 @@ def requested(settings: Mapping[str, Any], precision: str) -> list[tuple[str, di
 
 
 def chain(settings: Mapping[str, Any], precision: str) -> list[tuple[str, dict[str, str]]]:
-    """As :func:`requested`, for a machine that has them all."""
+    """Return the same as :func:`requested`, for a machine that has all providers."""
     own = str(settings["provider"])
     options: dict[str, str] = {}
     if own == TENSORRT:
@@ -87,17 +87,17 @@ def chain(settings: Mapping[str, Any], precision: str) -> list[tuple[str, dict[s
 
 
 def check_taken(provider: str, taken: list[str]) -> None:
-    """Make sure that a session runs in the provider that it was opened for.
+    """Check that a session runs in the provider that it was opened for.
 
     ONNX Runtime falls back to the processor with no more than a line in its log, where a library of CUDA is missing or
     of another release: a figure of such a session would be the processor's under the GPU's name.
 
     Args:
-        provider: That was asked for.
-        taken: Those of the session, as it tells them.
+        provider: Provider that was asked for.
+        taken: Providers that the session reports.
 
     Raises:
-        UnavailableError: It fell back.
+        UnavailableError: The session fell back to another provider.
     """
     if provider not in taken:
         raise UnavailableError(

@@ -32,18 +32,18 @@ def build_arguments(
     dla_core: int | None = None,
     sparse: bool = False,
 ) -> list[str]:
-    """Options of ``trtexec`` that build ``model.engine`` from the bundle's graph.
+    """Return the options of ``trtexec`` that build ``model.engine`` from the bundle's graph.
 
     Args:
-        target: Its TensorRT release decides which options exist; ``None`` is read as 10.x.
-        inputs: Those with open axes get an optimization profile; see :func:`optimization_profile`.
-        precision: "fp32", "fp16" or "int8": what the graph holds. Releases before 10 are not strongly typed and
+        target: Target, whose TensorRT release decides which options exist; no release counts as 10.x.
+        inputs: Inputs of the graph; those with open axes get an optimization profile, see :func:`optimization_profile`.
+        precision: Precision of the graph: "fp32", "fp16" or "int8". Releases before 10 are not strongly typed and
             need to be told.
-        model: The ONNX file.
-        timing_cache: Where measured kernels are kept, so that the next build is faster.
-        workspace_mb: Memory that kernels may take while they are tried and run, MiB; None for all there is.
-        dla_core: Deep learning accelerator to build for; what it cannot run falls back to the GPU.
-        sparse: Try kernels for 2:4 weights too; each is taken only where the builder times it as faster.
+        model: Name of the ONNX file.
+        timing_cache: File of measured kernels, which makes the next build faster.
+        workspace_mb: Memory that kernels may use, in MiB; None for all memory.
+        dla_core: Number of the DLA core to build for; layers that it cannot run fall back to the GPU. None for the GPU.
+        sparse: Whether to try kernels for 2:4 weights too; each is taken only where the builder times it as faster.
 
     Raises:
         UsageError: See :func:`optimization_profile`.
@@ -81,16 +81,16 @@ def build_arguments(
 def optimization_profile(
     inputs: Sequence[TensorSpec], target: Target, *, dla: bool = False
 ) -> dict[str, ShapeRange]:
-    """The shapes that an engine takes, for each input with an open axis.
+    """Return the range of shapes that an engine takes, for each input with an open axis.
 
     Args:
-        inputs: What the graph takes.
-        target: Its smallest batch size, which the engine is fastest at, and its largest; the sizes of other open axes
-            are its ``input_shapes``.
+        inputs: Inputs of the graph.
+        target: Target, with the smallest batch size, at which the engine is fastest, and the largest one; its
+            ``input_shapes`` hold the sizes of other open axes.
         dla: Whether the engine is for a deep learning accelerator, which takes one shape: that of the first batch size.
 
     Raises:
-        UsageError: Nothing tells the sizes of an open axis, or several sizes are asked of the accelerator.
+        UsageError: The sizes of an open axis are unknown, or several sizes are asked of the accelerator.
     """
     batches = target.batch_sizes[:1] if dla else target.batch_sizes
     profile = {}
@@ -116,7 +116,7 @@ def optimization_profile(
 
 
 def _of_batches_alone(spec: TensorSpec) -> ShapeRange:
-    """The shapes of an input whose only open axis counts the samples, which 0 stands for."""
+    """Return the shapes of an input whose only open axis counts samples; 0 stands for that axis."""
     samples = spec.batch_axis if spec.dynamic_batch else None
     shape = [0 if axis == samples else size for axis, size in enumerate(spec.shape)]
     opened = [f"{axis} ({size})" for axis, size in enumerate(shape) if isinstance(size, str)]
@@ -132,17 +132,17 @@ def _of_batches_alone(spec: TensorSpec) -> ShapeRange:
 
 
 def has_open_axis(spec: TensorSpec) -> bool:
-    """Whether an axis of an input takes any size, be it that of the samples."""
+    """Whether any axis of an input is open, that of the samples included."""
     return any(isinstance(size, str) for size in spec.shape)
 
 
 def shapes_text(shapes: Mapping[str, Sequence[int]]) -> str:
-    """The value of ``--shapes`` and its like: ``x:1x3x8x8,mask:1x8``."""
+    """Return the value of options such as ``--shapes``: ``x:1x3x8x8,mask:1x8``."""
     return ",".join(f"{name}:{shape_text(shape)}" for name, shape in shapes.items())
 
 
 def release_of(tensorrt: str | None) -> tuple[int, ...]:
-    """Major and minor number of a release; None is read as 10."""
+    """Return the major and minor number of a release; None counts as 10."""
     return tuple(int(part) for part in (tensorrt or "10").split(".")[:2])
 
 
@@ -154,7 +154,7 @@ def build_script(
     dla_core: int | None = None,
     sparse: bool = False,
 ) -> str:
-    """A POSIX shell script that builds the engine on the board, next to itself; see :func:`build_arguments`."""
+    """Return a POSIX shell script that builds the engine on the board, next to itself; see :func:`build_arguments`."""
     arguments = " \\\n    ".join(
         shell_word(argument)
         for argument in build_arguments(target, inputs, precision, dla_core=dla_core, sparse=sparse)

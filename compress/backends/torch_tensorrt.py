@@ -76,8 +76,7 @@ class TorchTensorRt(Backend):
         """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx``, and its engines are built.
 
         Raises:
-            NetworkError: The graph is quantized, has open axes that no one size is known of, or an operator that cannot
-                be run.
+            NetworkError: The graph is quantized, has open axes of unknown size, or an operator that cannot be run.
             UsageError: An argument that the installed ``dynamo.compile`` does not take.
             UnavailableError: There is no Torch-TensorRT or no GPU.
         """
@@ -119,10 +118,10 @@ class TorchTensorRtSession(Session):
     """A graph with an engine for each batch size, built or found in the cache when it is first needed.
 
     Args:
-        artifact: The graph, with its options.
+        artifact: Artifact with the graph and its session options.
 
     Attributes:
-        batches: Sizes that engines are built for, smallest first; one size where the network has a fixed one.
+        batches: Batch sizes that engines are built for, smallest first; one size where the network has a fixed one.
 
     Raises:
         BundleError: The file is damaged.
@@ -141,7 +140,7 @@ class TorchTensorRtSession(Session):
         self._built: dict[int, Any] = {}
 
     def build(self, batch: int) -> Any:
-        """The compiled program for a batch size: a callable of CUDA tensors, in the order of :attr:`inputs`."""
+        """Return the compiled program for a batch size: a callable of CUDA tensors, in the order of :attr:`inputs`."""
         from compress.backends.torch_tensorrt_program import compiled
 
         if self._model is None:
@@ -173,7 +172,7 @@ class TorchTensorRtSession(Session):
     def _in_parts(
         self, feeds: Mapping[str, np.ndarray[Any, Any]], size: int, batch: int
     ) -> list[np.ndarray[Any, Any]]:
-        """As many full batches as it takes; the last sample fills up the last of them."""
+        """Run samples in as many full batches as needed; the last sample fills up the last batch."""
         parts = []
         for start in range(0, size, batch):
             rows = np.minimum(np.arange(start, start + batch), size - 1)
@@ -200,10 +199,10 @@ class TorchTensorRtSession(Session):
 
 
 def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Session options with their defaults.
+    """Return session options with their defaults filled in.
 
     Raises:
-        RecipeError: A precision, or batch sizes, that there are not.
+        RecipeError: The precision or the batch sizes are not possible.
     """
     settings = {**DEFAULTS, **options}
     if settings["precision"] not in PRECISIONS:
@@ -216,7 +215,7 @@ def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_gpu() -> None:
-    """Make sure that engines can be built and run in this process.
+    """Check that engines can be built and run in this process.
 
     Raises:
         UnavailableError: torch sees no NVIDIA GPU, or Torch-TensorRT cannot be loaded.
@@ -235,10 +234,10 @@ def check_gpu() -> None:
 
 
 def check_float(model: onnx.ModelProto) -> None:
-    """Make sure that a graph computes in floats.
+    """Check that a graph computes in floats.
 
     Raises:
-        NetworkError: It has a quantized operator, which is named.
+        NetworkError: The graph has a quantized operator, which is named.
     """
     from compress.onnx_graph.quantized import quantized_operator
 
@@ -252,14 +251,14 @@ def check_float(model: onnx.ModelProto) -> None:
 
 
 def fixed(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> tuple[TensorSpec, ...]:
-    """Inputs of which nothing but the number of samples is open: an engine is built for one size of each other axis.
+    """Return the inputs with only the number of samples open; an engine has one size for each other axis.
 
     Args:
-        inputs: What the graph takes.
-        shapes: The shape that an input has, by its name.
+        inputs: Inputs of the graph.
+        shapes: Shape of each input, by its name.
 
     Raises:
-        NetworkError: Another axis is open, and no one size of it is known.
+        NetworkError: Another axis is open, and its size is unknown.
     """
     found = []
     for spec in inputs:

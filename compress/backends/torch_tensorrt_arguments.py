@@ -19,16 +19,16 @@ from compress.errors import UsageError
 def check_arguments(
     given: Iterable[str], function: Callable[..., Any], settings: type | None = None, release: str = ""
 ) -> None:
-    """Make sure that a function takes keyword arguments by name, and that they take effect.
+    """Check that a function takes keyword arguments by name, and that they have an effect.
 
     Args:
-        given: Their names.
-        function: That takes them; what it would swallow in ``**kwargs`` does not count.
-        settings: A dataclass that keeps what has an effect; None where the function itself uses all.
-        release: Of the package, for the message.
+        given: Names of the keyword arguments.
+        function: Function that takes them; names swallowed by ``**kwargs`` do not count.
+        settings: Dataclass with the settings that have an effect; None where the function itself uses all.
+        release: Release of the package, for the message.
 
     Raises:
-        UsageError: The first one that is unknown or without effect, with the closest that is known.
+        UsageError: An argument is unknown or has no effect; the closest known one is named.
     """
     named = {
         name

@@ -1,4 +1,4 @@
-"""What Torch-TensorRT leaves in PyTorch, and why: its own partitioner's dry run, which builds no engine.
+"""Operators that Torch-TensorRT leaves in PyTorch, and why, from its partitioner's dry run, which builds no engine.
 
 Each piece that stays ends one engine and begins another, with a launch and often a copy between the two. The report is
 of the partition only: whether TensorRT builds what it is given, and how fast that is, a GPU alone tells.
@@ -36,9 +36,9 @@ class Left:
     """An operator that stays in PyTorch.
 
     Attributes:
-        operator: As PyTorch names it: ``torch.ops.aten.unsafe_split.Tensor``.
-        count: How many of them stay.
-        reason: Why.
+        operator: Name in PyTorch: ``torch.ops.aten.unsafe_split.Tensor``.
+        count: Number of such operators that stay.
+        reason: Reason why it stays.
     """
 
     operator: str
@@ -48,14 +48,14 @@ class Left:
 
 @dataclass(frozen=True)
 class Partition:
-    """How a graph is divided between TensorRT and PyTorch. No engine was built of it.
+    """Division of a graph between TensorRT and PyTorch, found without building an engine.
 
     Attributes:
-        operators: Of the graph, after Torch-TensorRT lowered it.
-        supported: Those that it has a converter for and was not told to leave.
+        operators: Operators of the graph, after Torch-TensorRT lowered it.
+        supported: Operators that Torch-TensorRT has a converter for and was not told to leave.
         engines: Number of operators in each engine, in the order in which they run.
-        in_torch: What stays.
-        release: Of Torch-TensorRT.
+        in_torch: Operators that stay in PyTorch.
+        release: Release of Torch-TensorRT.
     """
 
     operators: int
@@ -65,7 +65,7 @@ class Partition:
     release: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return asdict(self)
 
 
@@ -73,14 +73,13 @@ def partition(model: onnx.ModelProto, options: Mapping[str, Any] | None = None, 
     """Let the installed Torch-TensorRT divide a graph, and build nothing.
 
     Args:
-        model: In floats.
+        model: Graph in floats.
         options: Session options of the back end; its ``arguments`` may hold ``min_block_size`` and
             ``torch_executed_ops``.
-        batch: Number of samples, where it is open.
+        batch: Number of samples, where it is open in the graph.
 
     Raises:
-        NetworkError: The graph is quantized, has open axes that no one size is known of, or an operator that cannot be
-            run.
+        NetworkError: The graph is quantized, has open axes of unknown size, or an operator that cannot be run.
         UsageError: An argument that the installed ``dynamo.compile`` does not take.
         UnavailableError: There is no Torch-TensorRT.
     """
@@ -125,13 +124,13 @@ def partition(model: onnx.ModelProto, options: Mapping[str, Any] | None = None, 
 
 
 def read_report(text: str, release: str, asked: tuple[str, ...], least: int) -> Partition:
-    """A partition from what the dry run wrote.
+    """Read a partition from the dry run's report.
 
     Args:
-        text: The report of Torch-TensorRT 2.11 to 2.13.
-        release: That wrote it.
-        asked: ``torch_executed_ops``.
-        least: ``min_block_size``.
+        text: Report of Torch-TensorRT 2.11 to 2.13.
+        release: Release that wrote it.
+        asked: Value of ``torch_executed_ops``.
+        least: Value of ``min_block_size``.
 
     Raises:
         InternalError: The text is no such report.

@@ -42,10 +42,10 @@ DEVICE = "cuda"
 
 
 def package() -> Any:
-    """The module ``torch_tensorrt``.
+    """Import and return the module ``torch_tensorrt``.
 
     Raises:
-        UnavailableError: It is not installed, or TensorRT's libraries are not found.
+        UnavailableError: Torch-TensorRT is not installed, or TensorRT's libraries are not found.
     """
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # It prints what it misses before it raises.
@@ -60,11 +60,11 @@ def package() -> Any:
 
 
 def read_graph(path: Path) -> tuple[onnx.ModelProto, tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """An artifact's graph with its inputs and outputs.
+    """Read an artifact's graph with its inputs and outputs.
 
     Raises:
         BundleError: The file is damaged.
-        LiftError: An operator that ONNX does not know.
+        LiftError: The graph has an operator that ONNX does not know.
     """
     from compress.network.formats.onnx_file import read_onnx, read_specs
 
@@ -80,15 +80,15 @@ def read_graph(path: Path) -> tuple[onnx.ModelProto, tuple[TensorSpec, ...], tup
 def exported(
     model: onnx.ModelProto, inputs: Sequence[TensorSpec], batch: int, device: str = "cpu"
 ) -> tuple[torch.export.ExportedProgram, tuple[torch.Tensor, ...]]:
-    """The graph as an exported program of one batch size, with the sample that it was exported with.
+    """Export the graph as a program of one batch size; return it with the sample it was exported with.
 
     It is run once in PyTorch, operator by operator, and recorded: what depends on shapes alone becomes constant.
 
     Args:
-        model: Folded, in floats.
-        inputs: What it takes.
+        model: Folded graph in floats.
+        inputs: Inputs of the graph.
         batch: Number of samples, where it is open.
-        device: Where the program runs.
+        device: Device that the program runs on.
 
     Raises:
         NetworkError: An operator cannot be run in PyTorch; it is named.
@@ -124,13 +124,13 @@ def exported(
 
 
 def compile_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Keyword arguments of ``torch_tensorrt.dynamo.compile`` for a session's settings, checked by its signature.
+    """Return the keyword arguments of ``torch_tensorrt.dynamo.compile`` for a session's settings, checked.
 
     Args:
-        settings: As :func:`compress.backends.torch_tensorrt.settings_of` gives them.
+        settings: Settings that :func:`compress.backends.torch_tensorrt.settings_of` returned.
 
     Raises:
-        UsageError: The installed release does not know one of them, or it is not the user's to give.
+        UsageError: The installed release does not know an argument, or the user may not set it.
         UnavailableError: There is no Torch-TensorRT.
     """
     import torch
@@ -156,17 +156,17 @@ def compiled(
     sha256: str,
     settings: Mapping[str, Any],
 ) -> Callable[..., Any]:
-    """A program with TensorRT engines for one batch size, built or found in the cache.
+    """Return a program with TensorRT engines for one batch size, built or found in the cache.
 
     Args:
         model: The artifact's graph.
-        inputs: What it takes.
+        inputs: Inputs of the graph.
         batch: Number of samples.
-        sha256: Of the artifact.
-        settings: Of its session.
+        sha256: sha256 of the artifact.
+        settings: Settings of its session.
 
     Raises:
-        NetworkError: TensorRT does not build it.
+        NetworkError: TensorRT cannot build the graph.
         UsageError: See :func:`compile_arguments`.
     """
     arguments = compile_arguments(settings)
@@ -192,9 +192,9 @@ def save(built: Any, path: Path, sample: Sequence[torch.Tensor]) -> None:
     """Write a compiled program with its engines, whole or not at all.
 
     Args:
-        built: As ``torch_tensorrt.dynamo.compile`` gives it.
-        path: The file, which :func:`load` reads on the same GPU with the same releases.
-        sample: What it was compiled with.
+        built: Program that ``torch_tensorrt.dynamo.compile`` returned.
+        path: File to write, which :func:`load` reads on the same GPU with the same releases.
+        sample: Sample that it was compiled with.
     """
     module = package()
     arguments = {"output_format": "exported_program", "arg_inputs": list(sample)}
@@ -209,10 +209,10 @@ def save(built: Any, path: Path, sample: Sequence[torch.Tensor]) -> None:
 
 
 def load(path: Path) -> Callable[..., Any]:
-    """A program that :func:`save` wrote. It runs code that the file holds, so it must be the user's own.
+    """Load a program that :func:`save` wrote; this runs code of the file, which must be the user's own.
 
     Raises:
-        BundleError: It cannot be loaded.
+        BundleError: The file cannot be loaded.
     """
     module = package()
     try:
@@ -227,7 +227,7 @@ def load(path: Path) -> Callable[..., Any]:
 def answers(
     program: Callable[..., Any], arrays: Sequence[np.ndarray[Any, Any]]
 ) -> list[np.ndarray[Any, Any]]:
-    """What a program gives for a batch, from host to host; the copy back waits until the GPU is done."""
+    """Run a program on a batch, from host to host; the copy back waits until the GPU is done."""
     import torch
 
     with torch.no_grad():
@@ -238,7 +238,7 @@ def answers(
 
 
 def _load(path: Path) -> Callable[..., Any] | None:
-    """A program in the cache; None where there is none, it is damaged, or somebody else wrote it."""
+    """Load a program from the cache; None where it is missing, damaged, or of another user."""
     try:
         if path.stat().st_uid != os.getuid():
             return None
@@ -256,7 +256,7 @@ def _cache() -> Path:
 
 
 def _key(sha256: str, batch: int, settings: Mapping[str, Any]) -> str:
-    """All that an engine depends on: the graph, the batch, the settings, the releases and the GPU."""
+    """Return a key of everything an engine depends on: graph, batch, settings, releases and GPU."""
     import torch
 
     from compress.core.versions import versions

@@ -95,16 +95,16 @@ def timing_arguments(
     cuda_graph: bool = True,
     times: str = "times.json",
 ) -> list[str]:
-    """Time an engine host to host, copies included: single calls back to back, no second stream.
+    """Return the options that time an engine host to host, copies included: calls back to back, one stream.
 
     Args:
-        release: Of TensorRT.
-        inputs: What the engine takes.
-        shapes: Of what is fed, by the input's name.
-        seconds: Of timed calls; a second of them warms up before.
-        loaded: Input name → file with its values.
-        cuda_graph: Whether the call is captured, as a deployment does; DLA cannot be.
-        times: Where each call's times go.
+        release: Release of TensorRT.
+        inputs: Inputs of the engine.
+        shapes: Shapes of the values that are fed, by the input's name.
+        seconds: Time of timed calls, in seconds; one more second warms up before.
+        loaded: File with the values of each input, by its name.
+        cuda_graph: Whether to capture the call as a CUDA graph, as a deployment does; impossible on a DLA.
+        times: File that receives the times of each call.
     """
     arguments = [
         "--loadEngine=model.engine",
@@ -128,7 +128,7 @@ def timing_arguments(
 def layer_arguments(
     release: str, inputs: Sequence[TensorSpec], shapes: Shapes, *, loaded: Mapping[str, str], profile: str
 ) -> list[str]:
-    """Time each layer, in a run of its own since watching layers slows them and CUDA graphs hide them."""
+    """Return the options that time each layer, in a separate run, since that slows layers and CUDA graphs hide them."""
     arguments = [
         "--loadEngine=model.engine",
         *_inputs(inputs, shapes, loaded),
@@ -146,7 +146,7 @@ def layer_arguments(
 def output_arguments(
     release: str, inputs: Sequence[TensorSpec], shapes: Shapes, *, loaded: Mapping[str, str], outputs: str
 ) -> list[str]:
-    """Run an engine once on given inputs and keep what it answers."""
+    """Return the options that run an engine once on given inputs and store its outputs."""
     arguments = [
         "--loadEngine=model.engine",
         *_inputs(inputs, shapes, loaded),

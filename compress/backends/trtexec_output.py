@@ -1,4 +1,4 @@
-"""What ``trtexec`` writes, read back: times of calls, layers of an engine, time of each layer, outputs.
+"""Readers of the files of ``trtexec``: times of calls, layers of an engine, time of each layer, outputs.
 
 The files are JSON, as ``sampleReporting.cpp`` and ``sampleEngines.cpp`` of TensorRT's open samples write them.
 """
@@ -43,9 +43,9 @@ class Layer:
     """A layer of an engine.
 
     Attributes:
-        name: TensorRT's, of the fused nodes.
-        kind: ``CaskConvolution``, ``Reformat``, ``DLA``, …
-        precision: Type of its first input, which is what its kernel computes in; "unknown" where not told.
+        name: TensorRT's name of the fused nodes.
+        kind: Kind of layer: ``CaskConvolution``, ``Reformat``, ``DLA``, …
+        precision: Data type of its first input, in which its kernel computes; "unknown" where not stated.
         dla: Whether it runs on a deep learning accelerator.
     """
 
@@ -56,15 +56,15 @@ class Layer:
 
     @property
     def moves(self) -> bool:
-        """Whether it computes nothing."""
+        """Whether the layer only moves data."""
         return any(word in self.kind.casefold() for word in _MOVES)
 
 
 def call_times(text: str) -> tuple[Times, Times]:
-    """Milliseconds of each call of ``--exportTimes``, with its copies and of the kernels alone, ``(n,)`` each.
+    """Read the milliseconds of each call of ``--exportTimes``, with copies and of kernels alone, ``(n,)`` each.
 
     Raises:
-        UnavailableError: That is not such a file, or it holds no call.
+        UnavailableError: The text is no such file, or holds no call.
     """
     entries = _read(text, "times of calls")
     try:
@@ -78,10 +78,10 @@ def call_times(text: str) -> tuple[Times, Times]:
 
 
 def layers_of(text: str) -> tuple[Layer, ...]:
-    """Layers of ``--exportLayerInfo`` with ``--profilingVerbosity=detailed``, in order.
+    """Read the layers of ``--exportLayerInfo`` with ``--profilingVerbosity=detailed``, in order.
 
     Raises:
-        UnavailableError: That is not such a file.
+        UnavailableError: The text is no such file.
     """
     data = _read(text, "layers")
     entries = data.get("Layers") if isinstance(data, dict) else None
@@ -92,10 +92,10 @@ def layers_of(text: str) -> tuple[Layer, ...]:
 
 
 def layer_times(text: str) -> dict[str, float]:
-    """Mean milliseconds of each layer of ``--exportProfile``, by name.
+    """Read the mean milliseconds of each layer of ``--exportProfile``, by name.
 
     Raises:
-        UnavailableError: That is not such a file.
+        UnavailableError: The text is no such file.
     """
     entries = _read(text, "times of layers")
     try:
@@ -105,10 +105,10 @@ def layer_times(text: str) -> dict[str, float]:
 
 
 def outputs_of(text: str, specs: Sequence[TensorSpec]) -> list[np.ndarray[Any, Any]]:
-    """Arrays of ``--exportOutput``, in the order of ``specs``; the tool prints six significant digits.
+    """Read the arrays of ``--exportOutput``, in the order of ``specs``; the tool prints six significant digits.
 
     Raises:
-        UnavailableError: That is not such a file.
+        UnavailableError: The text is no such file.
         NetworkError: An output is missing.
     """
     found: dict[str, np.ndarray[Any, Any]] = {}
@@ -129,11 +129,11 @@ def outputs_of(text: str, specs: Sequence[TensorSpec]) -> list[np.ndarray[Any, A
 
 
 def coverage_of(layers: Sequence[Layer], dla_core: int | None) -> dict[str, Any]:
-    """What the engine's layers compute in, in the form of :attr:`compress.records.profile.Profile.coverage`.
+    """Return the precisions of an engine's layers, in the form of :attr:`compress.records.profile.Profile.coverage`.
 
     Args:
-        layers: Of the engine.
-        dla_core: The accelerator that it was built for; None for the GPU.
+        layers: Layers of the engine.
+        dla_core: Number of the DLA core that it was built for; None for the GPU.
 
     Returns:
         ``int8``, ``float_compute`` and ``float_cheap``: kind of layer → how many; ``precisions``: layer → precision;

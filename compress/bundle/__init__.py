@@ -1,4 +1,4 @@
-"""What is shipped: a directory with the build, its measurements, and programs that run it."""
+"""Bundles: directories with a build, its measurements, and programs that run it."""
 
 from compress.core.moved import names_of
 

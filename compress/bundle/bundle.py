@@ -1,4 +1,4 @@
-"""What is shipped: a directory that is written whole or not at all, and how it is read back.
+"""Bundles: directories that are written whole or not at all, and read back with every file checked.
 
 build/
 ├── model.onnx         the artifact, the very file that was measured
@@ -52,13 +52,13 @@ class Bundle(Closeable):
     """A bundle read back from disk; :meth:`run` needs neither torch nor onnx.
 
     Attributes:
-        path: Its directory.
-        manifest: As in manifest.json.
+        path: Directory of the bundle.
+        manifest: Content of manifest.json.
         artifact: The compiled build.
-        profile: Its measurements.
-        recipe: How it was made.
-        inputs: What :meth:`run` takes.
-        outputs: What it gives.
+        profile: Measurements of the build.
+        recipe: Recipe that made the build.
+        inputs: Inputs that :meth:`run` takes.
+        outputs: Outputs that :meth:`run` returns.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any], profile: Profile, recipe: Recipe) -> None:
@@ -78,7 +78,7 @@ class Bundle(Closeable):
 
     @property
     def network(self) -> tuple[str, str] | None:
-        """Name of the network that it is a build of, and sha256 of the file it came from; None where not told."""
+        """Name of the original network, and sha256 of its file; None where not recorded."""
         from compress.network.network import Origin
 
         try:
@@ -94,7 +94,7 @@ class Bundle(Closeable):
 
     @property
     def kinds(self) -> tuple[OutputKind, ...]:
-        """What its outputs hold, as they were judged; empty where the bundle does not tell."""
+        """Kinds of the outputs' content, as they were judged; empty where not recorded."""
         from compress.metrics.output_kinds import OutputKind
 
         try:
@@ -103,7 +103,7 @@ class Bundle(Closeable):
             return ()
 
     def open(self) -> Session:
-        """A session of its own over the artifact; close it, or use it in a ``with``.
+        """Open a new session over the artifact; close it, or use it in a ``with`` block.
 
         Raises:
             UnavailableError: The back end is not installed here.
@@ -138,10 +138,10 @@ class Bundle(Closeable):
         return self._session.run(inputs)
 
     def stream(self, first: Mapping[str, np.ndarray[Any, Any]] | None = None) -> Stream:
-        """Calls one after the other, with the states carried from each to the next.
+        """Start a stream of calls, with the states carried from each call to the next.
 
         Args:
-            first: The first value of states that do not begin at zero, by their names.
+            first: First value, by the state's name, of states that do not begin at zero.
 
         Raises:
             BundleError: The network carries no state.
@@ -161,11 +161,11 @@ class Stream:
     """A stream that runs through a bundle, frame by frame; several may run side by side as one batch.
 
     Args:
-        bundle: Of a network that carries states; it keeps the session.
-        first: The first value of states that do not begin at zero.
+        bundle: Bundle of a network that carries states; the stream keeps its session.
+        first: First value, by the state's name, of states that do not begin at zero.
 
     Attributes:
-        outputs: What a call gives: the outputs that are no states.
+        outputs: Outputs of a call that are no states.
     """
 
     def __init__(self, bundle: Bundle, first: Mapping[str, np.ndarray[Any, Any]] | None = None) -> None:
@@ -179,7 +179,7 @@ class Stream:
 
     @property
     def state(self) -> dict[str, np.ndarray[Any, Any]]:
-        """What the next call takes, by the state's name; empty before the first where states begin at zero."""
+        """States for the next call, by name; empty before the first call where states begin at zero."""
         return self._carried.state
 
     def __call__(
@@ -251,12 +251,12 @@ def write_bundle(
     """Write a bundle beside ``out`` and move it there in one step.
 
     Args:
-        out: The bundle's directory. A bundle that is there already is replaced; anything else is left alone.
-        artifact: The file that was measured; copied.
-        manifest: Everything but ``schema`` and ``files``, which are added.
-        profile: Its measurements.
-        recipe: How it was made.
-        further: Further files by name, which may be in a directory of the bundle. Those ending in ``.sh`` are made
+        out: Directory of the bundle. An existing bundle is replaced; anything else is left alone.
+        artifact: File that was measured; it is copied.
+        manifest: Content of the manifest without ``schema`` and ``files``, which are added.
+        profile: Measurements of the build.
+        recipe: Recipe that made the build.
+        further: Further files by name, which may contain a directory. Those ending in ``.sh`` are made
             executable.
 
     Returns:
@@ -316,32 +316,32 @@ def _write(path: Path, content: str | bytes) -> None:
 
 
 def covering(manifest: Mapping[str, Any]) -> str:
-    """The file whose hash stands for all files of a bundle: SHA256SUMS, in bundles of a former version the manifest."""
+    """Return the file whose hash covers the whole bundle: SHA256SUMS, or in older bundles the manifest."""
     return MANIFEST if SUMS in manifest["files"] else SUMS
 
 
 def hash_of(path: Path) -> str:
-    """The sha256 of one file, as sha256sum(1) takes it; ``sha256_of`` adds the weights that a graph keeps beside it."""
+    """Return the sha256 of one file alone; ``sha256_of`` adds the weights that a graph keeps beside it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def beside(out: Path, ending: str) -> Path:
-    """The path at which the content of a directory is prepared, beside it, before it takes the directory's place.
+    """Return the path beside a directory where its new content is prepared.
 
     Args:
-        out: The directory; links on the way to it are followed, so that both lie on one disk.
-        ending: Added to its name, such as ``.partial``.
+        out: The directory; links in its path are followed, so that both lie on one disk.
+        ending: Text added to its name, such as ``.partial``.
     """
     whole = out.resolve()
     return whole.with_name(whole.name + ending)
 
 
 def check_replaceable(out: Path) -> None:
-    """Make sure that a bundle may be written to ``out``.
+    """Check that a bundle may be written to ``out``.
 
     Raises:
-        OutputError: It is a file, a directory that is neither empty nor a bundle, or one that cannot be moved aside.
+        OutputError: ``out`` is a file, a directory that is neither empty nor a bundle, or cannot be moved aside.
     """
     whole = out.resolve()
     if Path.cwd().is_relative_to(whole) or os.path.ismount(whole):
@@ -362,7 +362,7 @@ def check_replaceable(out: Path) -> None:
 
 
 def _is_bundle(directory: Path) -> bool:
-    """Whether a directory holds a bundle, be it damaged; other programs write a manifest.json too."""
+    """Whether a directory holds a bundle, damaged or not; other programs write a manifest.json too."""
     try:
         manifest = _read_json(directory / MANIFEST)
     except BundleError:
@@ -378,7 +378,7 @@ def _move_into_place(staging: Path, out: Path, aside: Path) -> None:
 
 
 def _return(aside: Path, out: Path) -> None:
-    """Put back the bundle that stepped aside for one that did not come."""
+    """Put the old bundle back after writing the new one failed."""
     if aside.exists() and not out.exists():
         aside.rename(out)
 
@@ -404,7 +404,7 @@ def _check_form(data: dict[str, Any], schema: str, path: Path) -> None:
 
 
 def _check_sums(directory: Path, files: Mapping[str, str]) -> None:
-    """Make sure that the list for sha256sum holds the manifest as it is, and every file that the manifest names."""
+    """Check that the list for sha256sum holds the manifest's hash, and every file that the manifest names."""
     try:
         lines = (directory / SUMS).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -423,7 +423,7 @@ def _check_sums(directory: Path, files: Mapping[str, str]) -> None:
 
 
 def _inside(name: str) -> bool:
-    """Whether a file's name stays in the bundle: plain, or in one directory of it."""
+    """Whether a file's name stays inside the bundle: plain, or in one directory of it."""
     parts = PurePosixPath(name).parts
     return (
         "\\" not in name and 1 <= len(parts) <= 2 and not {"..", "/"} & set(parts) and "/".join(parts) == name

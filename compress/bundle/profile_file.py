@@ -22,7 +22,7 @@ _AGAIN = "record it again with compress profile --out"
 
 
 def with_digest(profile: Profile) -> dict[str, Any]:
-    """The profile as JSON holds it, with the hash of its content."""
+    """Return the profile as a dict for JSON, with the hash of its content."""
     return content_with_digest(profile.to_dict())
 
 
@@ -30,7 +30,7 @@ def load_recorded(path: Path) -> Profile:
     """Read a profile: one that carries its hash, or one in a bundle, whose manifest has it.
 
     Raises:
-        BundleError: It is no profile, was changed after it was written, carries no hash, or contradicts itself.
+        BundleError: The file is no profile, was changed after it was written, has no hash, or contradicts itself.
     """
     try:
         data = json.loads(read_text(path))
@@ -59,7 +59,7 @@ def load_recorded(path: Path) -> Profile:
 
 
 def check_consistent(profile: Profile, where: str) -> None:
-    """Make sure that the accuracy is that of the outcomes.
+    """Check that the accuracy is the mean of the outcomes.
 
     Raises:
         BundleError: There are no outcomes, another number of them, or their mean is another.

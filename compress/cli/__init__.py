@@ -1,4 +1,4 @@
-"""The command line: a lazy group, a file a command, and what a person sees when something goes wrong."""
+"""The command line: a group that imports commands lazily, one file for each command, and errors in one line."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from compress.errors import CompressError
 
 
 class LazyGroup(click.Group):
-    """Imports a command's file only when it is run or its own help is asked for."""
+    """Group that imports a command's file only when it runs or its own help is asked for."""
 
     commands_help: ClassVar[dict[str, str]] = {
         "optimize": "Find the fastest build of a network that keeps its accuracy.",
-        "quantize": "Quantize a network for a target: this step alone.",
-        "prune": "Remove channels: a smaller network, faster on the target.",
-        "distill": "Train a smaller network to do what a trained one does.",
+        "quantize": "Quantize a network for a target, without search.",
+        "prune": "Remove channels of a network, so that it is faster on the target.",
+        "distill": "Train a smaller network to answer as a trained one does.",
         "profile": "Measure accuracy and latency of a bundle or an ONNX file.",
         "gate": "Accept or reject a build against a baseline: pass, fail or inconclusive.",
-        "history": "Show how figures moved over kept profiles, change points marked.",
+        "history": "Show trends of recorded profiles, and mark changes.",
         "inspect": "Show layers, shapes, parameters, MACs and bytes of a network.",
-        "lint": "Check an ONNX graph against what a target's runtime accepts.",
-        "report": "Show what a run tried and shipped: one HTML file, Markdown, SVG or PNG.",
-        "doctor": "Tell what this machine and a board can do, and how to get the rest.",
+        "lint": "Check a network against what a target's runtime accepts.",
+        "report": "Write a report of a run: one HTML file, Markdown, SVG or PNG.",
+        "doctor": "Show which targets can be measured, and how to install what is missing.",
         "targets": "List the targets, or explain one.",
         "plugins": "List what can be named, and which installed package brings it.",
         "demo": "Train a small network on real digits and optimize it.",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names of the commands, in the order in which they are listed."""
+        """Return the names of the commands, in the order of the help."""
         return list(self.commands_help)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
@@ -66,7 +66,12 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="compress-toolkit", prog_name="compress")
 def compress() -> None:
-    """Give it a trained network and a target: it hands back the fastest build that keeps its accuracy.
+    """Compress a trained network: find the fastest build for a target that keeps its accuracy.
+
+    \b
+    Examples:
+      compress demo
+      compress optimize model.pt2 --data val/ --target cpu
 
     Exit codes: 0 success or pass, 1 fail, 2 usage, 3 inconclusive, 4 target or back end not available, 5 internal
     error, 130 interrupted.
@@ -77,7 +82,7 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; every error ends as one line on standard error and a documented exit code.
 
     Args:
-        arguments: What follows ``compress`` on the command line. None takes the arguments of this process, and keeps
+        arguments: The command line after ``compress``. None takes the arguments of this process, and keeps
             its standard output for the result alone.
     """
     from compress.cli.process import answer, close_standard_output, keep_standard_output
@@ -125,14 +130,14 @@ def _run(arguments: list[str] | None) -> Any:
 
 
 def _print_anything() -> None:
-    """Let a terminal that has no sign for something show its number: a name that is not UTF-8, an ASCII terminal."""
+    """Let a terminal show the number of a character that it cannot print, such as in a name that is not UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _told(error: click.ClickException) -> str:
-    """On one line, where Click takes four."""
+    """Return Click's four-line message as one line."""
     message = " ".join(error.format_message().split()).rstrip(".")
     message = message[:1].lower() + message[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
@@ -140,7 +145,7 @@ def _told(error: click.ClickException) -> str:
 
 
 def _ended(error: BaseException) -> str:
-    """That code of the user, or of a package that it uses, would have ended the process, and where it did."""
+    """Return an error for code of the user, or of a package it uses, that tried to end the process, and where."""
     import traceback
 
     *_, last = traceback.extract_tb(error.__traceback__)

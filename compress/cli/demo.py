@@ -1,4 +1,4 @@
-"""``compress demo``: the main job on a network that is trained on the spot."""
+"""``compress demo``: optimize a small network that is trained on the spot."""
 
 from __future__ import annotations
 
@@ -11,11 +11,27 @@ from compress.cli.saying import say
 
 
 @click.command()
-@click.option("--out", default="demo", show_default=True, type=click.Path(), help="Directory of its files.")
-@click.option("--target", default="cpu", show_default=True, help="As for `compress optimize`.")
+@click.option(
+    "--out",
+    default="demo",
+    show_default=True,
+    type=click.Path(),
+    help="Directory for the demonstration's files.",
+)
+@click.option(
+    "--target",
+    default="cpu",
+    show_default=True,
+    help="Name from `compress targets`, or a target's TOML file.",
+)
 @click.pass_context
 def demo(ctx: click.Context, out: str, target: str) -> int:
-    """Train a small network on scikit-learn's digits, then optimize it with the command that is printed."""
+    """Train a small network on scikit-learn's digits, then optimize it with the command that is printed.
+
+    \b
+    Example:
+      compress demo --out demo
+    """
     from compress.api.demo import prepare_demo
     from compress.cli.optimize import optimize
     from compress.cli.plain_rich import PlainConsole

@@ -1,4 +1,4 @@
-"""``compress distill``: one step alone, without search and without timing."""
+"""``compress distill``: train a student, without search and without timing."""
 
 from __future__ import annotations
 
@@ -28,10 +28,15 @@ if TYPE_CHECKING:
 @width_options
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def distill(model: str, options: dict[str, Any], choice: dict[str, Any] | None, as_json: bool) -> int:
-    """Train a student to do what MODEL does, and write it.
+    """Train a student to answer as MODEL does, and write it.
 
-    MODEL is what `compress optimize` takes. An interrupted training is kept in OUT.partial: the same command goes on.
-    Under torchrun (`torchrun --nproc-per-node 2 -m compress distill ...`) all processes train together.
+    \b
+    Example:
+      compress distill model.pt2 --student package.module:build --data val/ --train-data train/
+
+    MODEL is a network's file, as for `compress optimize`. An interrupted training is kept in OUT.partial: the same
+    command resumes it. Under torchrun (`torchrun --nproc-per-node 2 -m compress distill ...`) all processes train
+    together.
 
     \b
     Exit codes: 0 written, 2 usage, 4 another process has ended, 5 internal.

@@ -1,4 +1,4 @@
-"""``compress doctor``: what this machine and a board can do, and how to get the rest."""
+"""``compress doctor``: what this machine and a board can measure, and how to install what is missing."""
 
 from __future__ import annotations
 
@@ -23,18 +23,26 @@ _WORDS = {
 
 
 @click.command()
-@click.option("--target", help="Only this target: a name from `compress targets`, or a TOML file.")
 @click.option(
-    "--host", metavar="ADDRESS", help="Ask a board as well: user@board as ssh takes it, or 'local'."
+    "--target", help="Target to examine: a name from `compress targets`, or a TOML file. [default: all]"
 )
-@click.option("--quick", is_flag=True, help="Do not import the packages, which takes seconds.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    help="Board to examine too: user@board as ssh takes it, or 'local'. [default: none]",
+)
+@click.option("--quick", is_flag=True, help="Skip importing the packages, which takes seconds.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def doctor(target: str | None, host: str | None, quick: bool, as_json: bool) -> None:
-    """Tell what this machine and a board can do for each target, and how to get the rest.
+    """Show which targets this machine and a board can measure, and how to install what is missing.
+
+    \b
+    Example:
+      compress doctor --host user@board
 
     \b
     Exit codes: 0 the target (without --target: this machine's processor) can be measured, 1 it can only be estimated,
-    2 usage, 4 it is not available here, or the board does not answer.
+    2 usage, 4 the target is not available here, or the board does not answer.
     """
     from compress.doctor import diagnose
     from compress.target.target import load_target
@@ -129,7 +137,7 @@ def _of_a_package(each: Outlook, found: Diagnosis) -> bool:
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Columns as wide as their longest cell; the last one runs on."""
+    """Return lines with columns as wide as their longest cell; the last column is not padded."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

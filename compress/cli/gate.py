@@ -21,40 +21,44 @@ from compress.core.json_text import json_text
     "--baseline",
     required=True,
     type=click.Path(),
-    help="What must not be fallen behind: a bundle, an ONNX file, or a profile that compress profile --out wrote.",
+    help="Baseline to compare with: a bundle, an ONNX file, or a profile that compress profile --out wrote.",
 )
 @click.option(
-    "--data", help="Evaluation data to run both on. [default: the outcomes recorded in the bundles]"
+    "--data", help="Evaluation data to run both builds on. [default: the outcomes recorded in the bundles]"
 )
 @click.option(
     "--groups",
     type=click.Path(dir_okay=False),
-    help="A .npy file with the slice of each sample of --data. [default: 'groups' in the .npz, or the classes]",
+    help="File (.npy) with the slice of each sample of --data. [default: 'groups' in the .npz, or the classes]",
 )
 @click.option(
-    "--policy", type=click.Path(dir_okay=False), help="A gate.toml with the checks and their margins."
+    "--policy",
+    type=click.Path(dir_okay=False),
+    help="Policy file (gate.toml) with the checks and their margins.",
 )
 @click.option(
-    "--max-drop", type=float, help="Accuracy drop allowed, in points. [default: 1, or the policy's]"
+    "--max-drop",
+    type=float,
+    help="Largest accuracy drop allowed, in absolute points, from 0. [default: 1, or the policy's]",
 )
 @click.option(
     "--max-slowdown",
     type=float,
-    help="Rise of the median latency allowed, in %. [default: 2, or the policy's]",
+    help="Largest rise of the median latency allowed, in %, from 0. [default: 2, or the policy's]",
 )
 @click.option(
     "--on-inconclusive",
     type=click.Choice(["pass", "fail", "inconclusive"]),
     default="inconclusive",
     show_default=True,
-    help="What an undecided gate exits with: 0, 1 or 3.",
+    help="Verdict of an undecided gate, with exit code 0, 1 or 3.",
 )
 @click.option("--junit", type=click.Path(dir_okay=False), help="Write the checks as JUnit XML to this file.")
 @click.option(
     "--markdown", type=click.Path(dir_okay=False), help="Write the checks as Markdown to this file."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as one JSON object.")
-@click.option("--target", help="With --host: what engines are built for. [default: the bundle's own]")
+@click.option("--target", help="Target that engines are built for, with --host. [default: the bundle's own]")
 @host_options
 @data_options
 @state_option
@@ -79,8 +83,12 @@ def gate(
 ) -> int:
     """Accept or reject CANDIDATE, a bundle or an ONNX file, against a baseline.
 
+    \b
+    Example:
+      compress gate build/ --baseline main-build/ --data val/ --max-drop 0.5
+
     On GitHub the table of checks is added to the job's summary. Reports of an earlier run are removed first; where the
-    gate cannot be run, they say why.
+    gate cannot run, the reports say why.
 
     \b
     Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 back end not available, 5 internal.
@@ -179,7 +187,7 @@ def gate(
 
 
 def _report(table: str, suite: str, markdown: str | None, junit: str | None) -> None:
-    """The forms that were asked for, and GitHub's summary, to which other steps of the job write too."""
+    """Write the reports that were asked for, and add to GitHub's summary, which other steps of the job share."""
     from compress.core.files import written_safely
     from compress.reports.writing import write_text
 

@@ -33,7 +33,7 @@ class GroupedOption(click.Option):
 
     Args:
         group: The heading; None for the flags without one.
-        **settings: As :class:`click.Option` takes them.
+        **settings: Further settings of :class:`click.Option`.
     """
 
     def __init__(self, *arguments: Any, group: str | None = None, **settings: Any) -> None:
@@ -57,7 +57,7 @@ class GroupedCommand(WaitedFor):
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]  # generic in newer releases alone
-    """A number inside the limits of an option; ``nan`` is inside none."""
+    """A number inside the limits of an option, never ``nan``."""
 
     def __init__(self, spec: Option, *, whole: bool) -> None:
         self.name = "integer" if whole else "number"
@@ -97,7 +97,7 @@ def options_of(
 
     Args:
         kind: The options class of the verb.
-        special: What makes the flags of options that are more than one plain flag, by the option's name: it hands the
+        special: Makers of the flags of options that are more than one plain flag, by the option's name; each hands the
             option's value to the command under that name, None where nothing was given.
     """
     others = dict(special or {})
@@ -133,12 +133,12 @@ def options_of(
 
 
 def repeated(field: Field[Any], group: str | None, read: Reader) -> Callable[[Command], Command]:
-    """A flag that may be given again, for an option whose value is made of all of them.
+    """Make a flag that may be given again, for an option whose value is made of all of them.
 
     Args:
         field: The option.
         group: The heading under which it stands in the help.
-        read: Makes the value; it gets an empty tuple where the flag was not given.
+        read: Function that makes the value from the texts of all flags; an empty tuple where none was given.
     """
 
     def decorate(command: Command) -> Command:
@@ -160,7 +160,7 @@ def repeated(field: Field[Any], group: str | None, read: Reader) -> Callable[[Co
 
 
 def plain_flag(field: Field[Any], group: str | None = None) -> Callable[[Command], Command]:
-    """One flag for one option, by its type, choices and limits."""
+    """Make one flag for one option, by its type, choices and limits."""
     spec, kind = spec_of(field), str(field.type)
     settings: dict[str, Any] = {
         "help": help_of(field),
@@ -185,12 +185,12 @@ def plain_flag(field: Field[Any], group: str | None = None) -> Callable[[Command
 
 
 def names_of(field: Field[Any]) -> tuple[str, str]:
-    """The flag, and the name under which its value arrives."""
+    """Return the flag, and the name under which its value arrives."""
     return spec_of(field).flag or f"--{field.name.replace('_', '-')}", field.name
 
 
 def help_of(field: Field[Any]) -> str:
-    """What an option is, its range where no message tells it better, and its default."""
+    """Return the help of an option: what it is, its range where no message states it better, and its default."""
     spec, default = spec_of(field), field.default
     text = spec.help if spec.help.endswith(".") else f"{spec.help}."
     if "Sequence" in str(field.type) or (spec.metavar or "").startswith(("[OUTPUT=]", "[INPUT=]", "INPUT=")):

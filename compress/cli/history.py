@@ -1,4 +1,4 @@
-"""``compress history``: how latency, accuracy, size and memory moved over the profiles that were kept."""
+"""``compress history``: how latency, accuracy, size and memory changed over recorded profiles."""
 
 from __future__ import annotations
 
@@ -20,15 +20,19 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option(
-    "--markdown", type=click.Path(path_type=Path, dir_okay=False), help="Write it as Markdown to this file."
+    "--markdown", type=click.Path(path_type=Path, dir_okay=False), help="File for the trends in Markdown."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print every point and change as one JSON object.")
 def history(directory: Path, markdown: Path | None, as_json: bool) -> int:
-    """Show the trends of the profiles and bundles below DIRECTORY, and where each moved to another level.
+    """Show the trends of the profiles and bundles below DIRECTORY, and where a figure changed its level.
+
+    \b
+    Example:
+      compress history profiles/ --markdown history.md
 
     There is a series for each network, target and figure; latencies and memory of different machines, and accuracies on
-    different data, are never mixed. A series in which nothing moved is marked in 1 of 100 cases. Profiles are what
-    `compress profile --out` and `compress optimize` write; one that was changed afterwards is refused.
+    different data, are never mixed. A series that did not change is marked by mistake in 1 of 100 cases. Profiles are
+    what `compress profile --out` and `compress optimize` write; one that was changed afterwards is refused.
     """
     from compress.reports.trends import trends_json, trends_markdown
     from compress.trends import read_recordings, series_of

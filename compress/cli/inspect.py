@@ -1,4 +1,4 @@
-"""``compress inspect``: what a network consists of, layer by layer, and what would bound it on a target."""
+"""``compress inspect``: the layers of a network, and what bounds each one's time on a target."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 @click.command(cls=WaitedFor)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", help="Estimate the time of each layer there, and what bounds it.")
-@click.option("--batch", type=click.IntRange(1), help="Samples that run together. [default: 1]")
+@click.option(
+    "--target",
+    help="Target, by name or TOML file, to estimate each layer's time and its bound for. [default: no estimate]",
+)
+@click.option("--batch", type=click.IntRange(1), help="Batch size, in samples. [default: 1]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
 @input_option
 @network_options
@@ -38,6 +41,10 @@ def inspect(
     batch_axis: dict[str, int] | None,
 ) -> None:
     """Show the layers of MODEL, a network's file or a bundle: shapes, parameters, MACs, bytes and precision.
+
+    \b
+    Example:
+      compress inspect model.onnx --shape 1x3x224x224 --target jetson-orin-nano-super
 
     Operators are grouped as an engine runs them. With --target, a roofline estimates each layer's time; that is never
     a measurement.
@@ -162,7 +169,7 @@ def _summary(estimated: Estimate) -> str:
 
 
 def _count(number: int) -> str:
-    """A number with k, M, G or T for powers of 1000."""
+    """Format a number with k, M, G or T for powers of 1000."""
     value = float(number)
     for unit in ("", " k", " M", " G"):
         if value < 999.5:
@@ -172,7 +179,7 @@ def _count(number: int) -> str:
 
 
 def _bytes(number: int) -> str:
-    """Bytes in units of 1024."""
+    """Format a number of bytes in units of 1024."""
     value = float(number)
     for unit in ("B", "KiB", "MiB"):
         if value < 999.5:

@@ -1,4 +1,4 @@
-"""``compress lint``: will the target take this graph?"""
+"""``compress lint``: whether a target's runtime accepts a graph."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ if TYPE_CHECKING:
 
 @click.command(cls=WaitedFor)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--target", required=True, help="A name from `compress targets`, or a TOML file.")
-@click.option("--backend", help="Another back end of the target than its own, as `openvino`.")
-@click.option("--dla", is_flag=True, help="Also what the target's deep learning accelerator does not take.")
+@click.option("--target", required=True, help="Name from `compress targets`, or a target's TOML file.")
+@click.option("--backend", help="Back end to check for, such as openvino. [default: the target's own]")
+@click.option("--dla", is_flag=True, help="Check for the target's deep learning accelerator too.")
 @click.option(
     "--fix",
     "mended",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="OUT.onnx",
-    help="Write the graph there with what can be rewritten rewritten; its outputs are compared with MODEL's.",
+    help="File for the repaired graph, whose outputs are compared with MODEL's.",
 )
 @click.option(
     "--sarif",
     "log",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Also write the findings as SARIF 2.1.0.",
+    help="File for the findings as SARIF 2.1.0.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as one JSON object.")
 @input_option
@@ -57,6 +57,10 @@ def lint(
     batch_axis: dict[str, int] | None,
 ) -> None:
     """Check MODEL, a network's file or a bundle, against what a target's runtime accepts.
+
+    \b
+    Example:
+      compress lint model.onnx --target jetson-orin-nano-super
 
     Prints one line for each finding; with --fix, for each that is left. The exit code is 1 where one of them is an
     error, 0 otherwise.
@@ -108,7 +112,7 @@ def lint(
 
 
 def _for_shapes(model: onnx.ModelProto, target: Target, inputs: tuple[InputShape, ...]) -> Target:
-    """The target with the sizes that an engine is to be built for."""
+    """Return the target with the sizes that an engine is to be built for."""
     from dataclasses import replace
 
     from compress.data.sizes import input_ranges
@@ -123,10 +127,10 @@ def _for_shapes(model: onnx.ModelProto, target: Target, inputs: tuple[InputShape
 def _written(
     original: onnx.ModelProto, fixed: Fixed, path: Path, inputs: tuple[InputShape, ...]
 ) -> float | None:
-    """Write the rewritten graph once its outputs are seen to be the original's; the largest difference.
+    """Write the rewritten graph if its outputs equal the original's, and return the largest difference.
 
     Raises:
-        InternalError: They are not: nothing is written.
+        InternalError: The outputs differ; nothing is written.
         OutputError: The file cannot be written.
     """
     from compress.core.files import written_safely

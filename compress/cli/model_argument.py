@@ -1,4 +1,4 @@
-"""The MODEL of commands that look at a graph: a network's file, an ONNX file, or a bundle."""
+"""The MODEL argument of commands that read a graph: a network's file, an ONNX file, or a bundle."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class OpenedModel:
     """A graph and where it came from.
 
     Attributes:
-        path: As it was given.
-        format: What the file is: ``onnx``, ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, or ``bundle``.
-        sha256: Of the file; of a bundle, of its artifact.
-        model: As ONNX.
+        path: Path, as the user wrote it.
+        format: Format of the file: ``onnx``, ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, or ``bundle``.
+        sha256: sha256 of the file; for a bundle, of its artifact.
+        model: The model as ONNX.
     """
 
     path: str
@@ -37,12 +37,12 @@ class OpenedModel:
 
 @dataclass(frozen=True)
 class InputShape:
-    """One ``--shape``.
+    """The shape of one input, as ``--shape`` names it.
 
     Attributes:
-        name: Empty where the inputs are given in order.
-        shape: Sizes, batch included.
-        dtype: NumPy's name.
+        name: Name of the input; empty where shapes are given in the order of the inputs.
+        shape: Size of each axis, the batch included.
+        dtype: NumPy's name of the data type.
     """
 
     name: str
@@ -51,7 +51,7 @@ class InputShape:
 
 
 class InputShapeType(click.ParamType[InputShape]):
-    """Reads ``[NAME=]1x3x32x32[:DTYPE]``."""
+    """Type of a flag's value ``[NAME=]1x3x32x32[:DTYPE]``."""
 
     name = "shape"
 
@@ -81,8 +81,8 @@ def input_option(command: Callable[..., Any]) -> Callable[..., Any]:
         type=InputShapeType(),
         metavar=_FORM,
         multiple=True,
-        help="Shape of an input, for files that do not tell or leave axes open; may be given again. DTYPE is "
-        "NumPy's name [default: float32].",
+        help="Shape of an input, where the file does not state it or leaves axes open; may be given again. DTYPE is "
+        "NumPy's name. [default: float32]",
     )(command)
 
 
@@ -94,7 +94,7 @@ def open_model(
     trust_pickle: bool,
     batch_axis: Mapping[str, int] | None = None,
 ) -> OpenedModel:
-    """Read a graph. torch is needed for networks other than ONNX and bundles only.
+    """Read a graph; only networks other than ONNX and bundles need torch.
 
     Raises:
         NetworkError: The file cannot be used.
@@ -129,15 +129,15 @@ def open_model(
 def given_shapes(
     model: onnx.ModelProto, inputs: Sequence[InputShape], batch: int | None
 ) -> tuple[int, dict[str, tuple[int, ...]]]:
-    """The batch size, and the shapes of the inputs that were given one.
+    """Return the batch size, and the shapes of the inputs that were given one.
 
     Args:
-        model: Whose inputs they are.
-        inputs: In order, or by name.
-        batch: Where it is given, it takes the place of axis 0 of the inputs that leave it open.
+        model: Model with these inputs.
+        inputs: Shapes, in the order of the inputs or by name.
+        batch: Size for axis 0 of the inputs that leave it open; None where it was not given.
 
     Raises:
-        UsageError: There are more shapes than inputs, or the batch is fixed and is another one.
+        UsageError: There are more shapes than inputs, or the batch size is fixed to another one.
     """
     from compress.onnx_graph.shapes import input_specs
 
@@ -166,7 +166,7 @@ def given_shapes(
 def _example(
     inputs: Sequence[InputShape], axes: Mapping[str, int]
 ) -> Mapping[str, np.ndarray[Any, Any]] | list[np.ndarray[Any, Any]] | None:
-    """Samples to trace a network with, along axis 0: seeded noise, zeros where integers are wanted; at least two."""
+    """Return at least two samples to trace a network with: seeded noise, zeros for integers, along axis 0."""
     import numpy as np
 
     if not inputs:

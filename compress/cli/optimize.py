@@ -1,4 +1,4 @@
-"""``compress optimize``: the main job."""
+"""``compress optimize``: find the fastest build that keeps its accuracy."""
 
 from __future__ import annotations
 
@@ -24,8 +24,12 @@ def optimize(
 ) -> int:
     """Find the fastest build of MODEL for a target that keeps its accuracy.
 
-    MODEL is a torch.export .pt2, TorchScript, a state dict with --factory, or ONNX; which one it is is read from its
-    content. An interrupted run goes on where it stopped when the same command is given again.
+    \b
+    Example:
+      compress optimize model.pt2 --data val/ --target cpu --out build
+
+    MODEL is a torch.export .pt2, TorchScript, a state dict with --factory, or ONNX; its content tells which. The same
+    command, given again, resumes an interrupted run.
 
     \b
     Exit codes: 0 a build was shipped, 1 none is inside the limits, or the target refuses the network, 2 usage,

@@ -21,7 +21,7 @@ from compress.errors import UsageError
 
 
 def verb_options(kind: type[Options]) -> Callable[[Command], Command]:
-    """Give a command a flag for each option of its verb; what was given arrives as ``options``, by their names.
+    """Give a command a flag for each option of its verb; the values arrive as ``options``, by name.
 
     Args:
         kind: The options class of the verb.
@@ -34,7 +34,7 @@ def flags(kind: type[Options], *names: str) -> Callable[[Command], Command]:
 
     Args:
         kind: The options class.
-        *names: Names of its options; none takes all.
+        *names: Names of the options; without any name, all are taken.
     """
 
     def decorate(command: Command) -> Command:
@@ -49,7 +49,7 @@ def flags(kind: type[Options], *names: str) -> Callable[[Command], Command]:
 
 
 def _states(given: tuple[str, ...]) -> dict[str, str] | None:
-    """The next value of each state, by the state's name; None where none is named."""
+    """Read the output with the next value of each state, by the state's name; None where none is named."""
     states: dict[str, str] = {}
     for each in given:
         name, _, output = each.partition("=")
@@ -62,7 +62,7 @@ def _states(given: tuple[str, ...]) -> dict[str, str] | None:
 
 
 def _axes(given: tuple[str, ...]) -> dict[str, int] | None:
-    """The axis that counts samples by input, under ``""`` of all others; None where none is named."""
+    """Read the axis that counts samples by input, under ``""`` for all others; None where none is named."""
     axes: dict[str, int] = {}
     for each in given:
         name, _, axis = each.rpartition("=")
@@ -76,7 +76,7 @@ def _axes(given: tuple[str, ...]) -> dict[str, int] | None:
 
 
 def _metric(given: tuple[str, ...]) -> str | dict[str, str] | None:
-    """A metric for the targets, or a mapping with metrics of single outputs; None where none is named."""
+    """Read a metric for the targets, or a mapping with metrics of single outputs; None where none is named."""
     named: dict[str, str] = {}
     for each in given:
         # A metric's own options follow a colon, and may hold "=" too.
@@ -93,14 +93,14 @@ def _metric(given: tuple[str, ...]) -> str | dict[str, str] | None:
 #: The flags that image options have on the command line: flag, help, and what its text becomes.
 _IMAGE_FLAGS: dict[str, tuple[str, str | None, Callable[[str], Any]]] = {
     "size": ("Size that images are resized to, in pixels, such as 224x224.", "HxW", lambda text: _size(text)),
-    "resize": ("How images reach that size. [default: stretch]", None, str),
+    "resize": ("Method of resizing images to that size. [default: stretch]", None, str),
     "mean": (
         "Mean of each channel, subtracted after scaling to 0–1.",
         "M[,M,M]",
         lambda text: _numbers("--image-mean", text, ",", None),
     ),
     "std": (
-        "Standard deviation of each channel, divided by after that.",
+        "Standard deviation of each channel, the divisor after that.",
         "S[,S,S]",
         lambda text: _numbers("--image-std", text, ",", None),
     ),
@@ -108,7 +108,7 @@ _IMAGE_FLAGS: dict[str, tuple[str, str | None, Callable[[str], Any]]] = {
 
 
 def _image_options(field: Field[Any], group: str | None) -> Callable[[Command], Command]:
-    """How images are prepared; the flags arrive together as ``image_options``, None where none is given."""
+    """Add the flags for preparing images; they arrive together as ``image_options``, None where none is given."""
     return functools.partial(_with_image_flags, name=field.name, group=group)
 
 

@@ -1,4 +1,4 @@
-"""Rich's console and tables for names from files: texts are no markup, and steer no terminal."""
+"""Rich's console and tables for names from files: texts are never read as markup or terminal commands."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compress.core.plain_text import plain
 
 
 class PlainConsole(Console):
-    """Prints each text on one line, character by character."""
+    """Console that prints each text on one line, character by character."""
 
     def print(self, *objects: Any, **settings: Any) -> None:
         """See :meth:`rich.console.Console.print`."""
@@ -21,7 +21,7 @@ class PlainConsole(Console):
 
 
 class PlainTable(Table):
-    """Shows each text as it is; a cell of several lines is given as a :class:`rich.text.Text`."""
+    """Table that shows each text unchanged; a cell of several lines is a :class:`rich.text.Text`."""
 
     def add_row(self, *renderables: RenderableType | None, **settings: Any) -> None:
         """See :meth:`rich.table.Table.add_row`."""

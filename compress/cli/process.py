@@ -1,4 +1,4 @@
-"""The process that runs one command: where its result goes, and with what it ends.
+"""The process that runs one command: its standard output and its exit code.
 
 Code of the user runs in it, and native runtimes do: either may print at any time, also while Python ends, and may end
 the process. So standard output is the result's alone, through a descriptor of its own, and a command that runs code of
@@ -21,7 +21,7 @@ _STDOUT = 1
 
 #: Passed on to the process that does the work.
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-#: Of prctl(2): the signal that comes when the parent dies.
+#: Option of prctl(2): the signal that comes when the parent dies.
 _PR_SET_PDEATHSIG = 1
 
 _alone = False
@@ -30,7 +30,7 @@ _answer_to: int | None = None
 
 
 class _Result(io.TextIOWrapper):
-    """Standard output; where it cannot be written, the command says so."""
+    """Standard output, whose failed writes end as an error of the command."""
 
     def write(self, text: str, /) -> int:
         with _told():
@@ -53,7 +53,7 @@ def _told() -> Iterator[None]:
 
 
 def keep_standard_output() -> None:
-    """From now on standard output is what Python's ``sys.stdout`` alone reaches: descriptor 1 leads to standard error.
+    """Keep standard output for Python's ``sys.stdout`` alone; descriptor 1 leads to standard error from now on.
 
     The descriptor that leads to standard output is not inherited by other programs.
     """
@@ -76,10 +76,10 @@ def keep_standard_output() -> None:
 
 
 def close_standard_output() -> None:
-    """Write what is left of the result; nothing that is printed afterwards reaches it.
+    """Write the rest of the result; nothing printed afterwards reaches standard output.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: Standard output cannot be written.
     """
     if _own is None:
         return
@@ -89,7 +89,7 @@ def close_standard_output() -> None:
 
 
 def is_unread() -> bool:
-    """Whether whoever read standard output has gone, as ``head`` does."""
+    """Whether the reader of standard output has gone, as ``head`` does."""
     if _own is None:
         return False
     asked = select.poll()
@@ -98,7 +98,7 @@ def is_unread() -> bool:
 
 
 def waited_for() -> int | None:
-    """Go on in a process whose exit status is not believed.
+    """Continue in a child process whose answer, not its exit status, decides the exit code.
 
     Returns:
         None in the process that goes on, which gives its exit code to :func:`answer`; in the one that waited, that
@@ -136,7 +136,7 @@ def waited_for() -> int | None:
 
 
 def _wait(worker: int, heard: set[signal.Signals]) -> int:
-    """Pass on the signals that come, until the worker has ended; how it did.
+    """Pass signals on until the worker has ended, and return how it ended.
 
     A terminal's own, as Ctrl-C sends them, reach the worker without that, and would come twice.
     """
@@ -154,7 +154,7 @@ def _wait(worker: int, heard: set[signal.Signals]) -> int:
 
 
 def _end_with(waiting: int) -> None:
-    """Let the system end this process where the one that waits for it is killed: nobody would be told what it finds."""
+    """Let the system end this process if its waiting parent is killed, since nobody would read its result."""
     if not sys.platform.startswith("linux"):
         return
     import ctypes
@@ -165,7 +165,7 @@ def _end_with(waiting: int) -> None:
 
 
 def answer(code: int) -> None:
-    """Tell the process that waits, if one does, with what the command ends."""
+    """Tell the waiting process, if there is one, the exit code of the command."""
     global _answer_to
     if _answer_to is not None:
         os.write(_answer_to, bytes([code]))

@@ -1,4 +1,4 @@
-"""``compress profile``: accuracy and latency of a build that exists already."""
+"""``compress profile``: measure accuracy and latency of an existing build."""
 
 from __future__ import annotations
 
@@ -24,24 +24,31 @@ if TYPE_CHECKING:
 @click.command(cls=WaitedFor)
 @click.argument("artifact", type=click.Path())
 @click.option(
-    "--target", default="cpu", show_default=True, help="Session options and batch sizes follow from it."
+    "--target",
+    default="cpu",
+    show_default=True,
+    help="Name from `compress targets`, or a TOML file; sets session options and batch sizes.",
 )
 @host_options
-@click.option("--data", help="Evaluation data. [default: latency alone, on seeded noise]")
 @click.option(
-    "--threads", type=click.IntRange(1), help="Threads of the runtime. [default: as built, or every core]"
+    "--data", help="Evaluation data, as for `compress optimize`. [default: latency alone, on seeded noise]"
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(1),
+    help="Number of threads of the runtime. [default: as built, or every core]",
 )
 @click.option(
     "--batch",
     "batches",
     type=click.IntRange(1),
     multiple=True,
-    help="Batch size; may be given again for a sweep.",
+    help="Batch size, in samples; may be given again for a sweep. [default: the target's]",
 )
 @click.option(
     "--scenario",
     type=click.Choice(["single-stream", "multi-stream", "offline", "all"]),
-    help="Also measure this scenario of MLPerf Inference. "
+    help="Scenario of MLPerf Inference to measure too. "
     "[default: one call after the other at each batch size, alone]",
 )
 @click.option(
@@ -49,7 +56,7 @@ if TYPE_CHECKING:
     type=Number(Option("seconds", low=0, above=True), whole=False),
     default=2.0,
     show_default=True,
-    help="Of timing per batch size, and of warm-up at the most. p90 needs 64 calls, p99 needs 662.",
+    help="Time to measure each batch size, in seconds, above 0; also the longest warm-up. p90 needs 64 calls, p99 662.",
 )
 @click.option("--out", type=click.Path(dir_okay=False), help="Write the profile as JSON to this file.")
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as one JSON object.")
@@ -73,7 +80,12 @@ def profile(
     image_options: dict[str, Any] | None,
     state: dict[str, str] | None,
 ) -> int:
-    """Measure ARTIFACT, a bundle or an ONNX file, on this machine or on --host. Needs no torch."""
+    """Measure ARTIFACT, a bundle or an ONNX file, on this machine or on --host. Needs no torch.
+
+    \b
+    Example:
+      compress profile build/ --data val/ --out profile.json
+    """
     from compress.bundle.profile_file import with_digest
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.profile_tables import profile_tables
@@ -125,7 +137,7 @@ def profile(
 
 
 def _of_bundle(artifact: str) -> tuple[list[MeasuredSamples], Mapping[str, str]]:
-    """On which samples a bundle was measured, and its states; none of both for a file."""
+    """Return the samples that a bundle was measured on, and its states; nothing of both for a file."""
     from compress.bundle.bundle import load_bundle
     from compress.data.evaluation import MeasuredSamples
 

@@ -1,4 +1,4 @@
-"""What ``compress profile`` prints: latency by batch size, scenarios, where the time goes, and what is doubtful."""
+"""The tables of ``compress profile``: latency by batch size, scenarios, time by operator, and doubts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _UNITS = (("s", 1e-3), ("ms", 1.0), ("µs", 1e3), ("ns", 1e6))
 
 
 def profile_tables(profile: Profile) -> Group:
-    """Everything in a profile that a person asks for first. Fits 80 columns."""
+    """Return the main figures of a profile as tables that fit 80 columns."""
     parts: list[RenderableType] = [_latencies(profile.latency, f"{profile.recipe} on {profile.target}")]
     if len(profile.latency) > 2:
         parts.append(_knee(profile.latency))
@@ -48,7 +48,7 @@ def profile_tables(profile: Profile) -> Group:
 
 
 def _latencies(latencies: tuple[Latency, ...], title: str) -> Table:
-    """A line per batch size, each in the unit that suits its median."""
+    """Return a table with a line for each batch size, in the unit that suits its median."""
     heading = f"{title}: time of a call (95 % interval)"
     table = _table(heading, "batch", "p50", "p90", "p99", "unit", "samples/s", "calls")
     for latency in latencies:
@@ -92,7 +92,7 @@ def _scenarios(scenarios: tuple[Scenario, ...]) -> Table:
 
 
 def _operators(profile: Profile) -> Table:
-    """The types of operators that take longest, at the first batch size."""
+    """Return a table of the operator types that take longest, at the first batch size."""
     table = _table(
         f"where the time goes, batch {profile.latency[0].batch}",
         "operator",
@@ -114,7 +114,7 @@ def _operators(profile: Profile) -> Table:
 
 
 def _roof(profile: Profile, operator: str) -> str:
-    """Time at the roof over measured time, for all operators of a type that have a roof; – where none has."""
+    """Return roofline time over measured time, for the operators of a type with a roofline; – where none has one."""
     roofs, spent = 0.0, 0.0
     for layer in profile.layers:
         if layer["operator"] == operator:
@@ -131,7 +131,7 @@ def _threads_text(threads: int) -> str:
 
 
 def _facts(profile: Profile) -> Iterator[str]:
-    """What was measured beside latency, and under which conditions."""
+    """Return the figures measured beside latency, and the conditions."""
     facts = [size_text(profile.artifact_bytes)]
     if profile.accuracy is not None:
         facts.insert(0, f"{profile.accuracy.metric} {accuracy_text(profile.accuracy)}")
@@ -179,7 +179,7 @@ def _table(title: str, *headings: str) -> Table:
 
 
 def _spender(profile: Profile) -> str:
-    """Whose energy was counted."""
+    """Return the name of the part whose energy was counted."""
     from compress.backends.providers import on_nvidia_gpu
 
     if profile.backend == "tensorrt":

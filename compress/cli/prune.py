@@ -1,4 +1,4 @@
-"""``compress prune``: one step alone."""
+"""``compress prune``: remove channels, heads and hidden units of a network."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ _MOST_NOTES = 3
 def prune(model: str, options: dict[str, Any], as_json: bool) -> int:
     """Make MODEL smaller and faster by removing channels, heads and hidden units, and write it.
 
-    MODEL is a torch.export .pt2, TorchScript, or a state dict with --factory. Widths are those at which the target
+    \b
+    Example:
+      compress prune model.pt2 --data val/ --train-data train/ --latency-share 0.5
+
+    MODEL is a torch.export .pt2, TorchScript, or a state dict with --factory. It chooses widths at which the target
     really gets faster, by timing its layers. `compress optimize` reads the .pt2 that is written.
 
-    What was measured and trained is kept in OUT.partial until OUT is written: after an interruption the same command
-    goes on. Under torchrun (`torchrun --nproc-per-node 2 -m compress prune ...`) the first process prunes and all
-    train together.
+    Intermediate results are kept in OUT.partial until OUT is written: the same command resumes an interrupted run.
+    Under torchrun (`torchrun --nproc-per-node 2 -m compress prune ...`) the first process prunes and all train
+    together.
 
     \b
     Exit codes: 0 written, 2 usage, 4 target or another process not available, 5 internal.
@@ -82,7 +86,7 @@ def _lines(result: PruneResult) -> Iterator[str]:
 
 
 def _note_lines(notes: Sequence[str]) -> Iterator[str]:
-    """Why a network may have lost little."""
+    """Return the lines that explain why a network may have lost little."""
     for note in notes[:_MOST_NOTES]:
         yield f"note: {note}"
     if len(notes) > _MOST_NOTES:

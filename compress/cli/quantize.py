@@ -1,4 +1,4 @@
-"""``compress quantize``: one step alone, without search and without timing."""
+"""``compress quantize``: quantize a network, without search and without timing."""
 
 from __future__ import annotations
 
@@ -27,9 +27,13 @@ _REASONS = 6
 @verb_options(QuantizeOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def quantize(model: str, options: dict[str, Any], as_json: bool) -> int:
-    """Quantize MODEL for a target and write it as ONNX; no search, and nothing is timed.
+    """Quantize MODEL for a target and write it as ONNX, without search and without timing.
 
-    MODEL is what `compress optimize` takes. The file is written whole or not at all.
+    \b
+    Example:
+      compress quantize model.onnx --data val.npz --target cpu --out model.int8.onnx
+
+    MODEL is a network's file, as for `compress optimize`. The file is written whole or not at all.
 
     \b
     Exit codes: 0 written, 1 written, and the target will refuse it, 2 usage, 4 target not available, 5 internal.
@@ -90,7 +94,7 @@ def _placement(result: QuantizeResult) -> Iterator[str]:
 
 
 def _grouped(nodes: dict[str, str]) -> Iterator[str]:
-    """Nodes by why they stay float, the most frequent reasons first."""
+    """Group nodes by the reason why they stay float, the most frequent reasons first."""
     reasons = Counter(nodes.values()).most_common()
     for reason, count in reasons[:_REASONS]:
         names = [name for name, why in nodes.items() if why == reason]

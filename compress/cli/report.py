@@ -1,4 +1,4 @@
-"""``compress report``: what a run tried and what it shipped, for people to read."""
+"""``compress report``: a readable report of what a run tried and shipped."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from compress.errors import UsageError
 @click.command()
 @click.argument("build", type=click.Path(path_type=Path), required=False)
 @click.option(
-    "--html", type=click.Path(path_type=Path, dir_okay=False), help="One file that needs no network."
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="File for the report as HTML, which needs no network.",
 )
-@click.option("--markdown", type=click.Path(path_type=Path, dir_okay=False), help="The same in Markdown.")
-@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="The plot alone.")
+@click.option(
+    "--markdown", type=click.Path(path_type=Path, dir_okay=False), help="File for the report in Markdown."
+)
+@click.option(
+    "--svg", type=click.Path(path_type=Path, dir_okay=False), help="File for the plot alone, as SVG."
+)
 @click.option(
     "--png",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The plot alone, as pixels; needs Chromium or Chrome on PATH.",
+    help="File for the plot alone, as PNG; needs Chromium or Chrome on PATH.",
 )
 @click.option(
     "--format",
@@ -34,9 +40,11 @@ from compress.errors import UsageError
 @click.option(
     "--schema",
     type=click.Choice(["profile", "manifest", "gate", "optimize", "history", "doctor"]),
-    help="Print the JSON Schema of a bundle's file, or of what a command prints with --json, and do nothing else.",
+    help="Print the JSON Schema of a bundle's file, or of a command's --json output, and do nothing else.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print what was written as one JSON object.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the names of the written files as one JSON object."
+)
 def report(
     build: Path | None,
     html: Path | None,
@@ -48,6 +56,10 @@ def report(
     as_json: bool,
 ) -> int:
     """Write reports of the run that made BUILD, a bundle; report.html where no option names a file.
+
+    \b
+    Example:
+      compress report build/ --html report.html --markdown report.md
 
     Every file of the bundle is checked against its sha256 first.
     """

@@ -1,4 +1,4 @@
-"""What commands say: lines in which no name steers the terminal or begins a line of its own."""
+"""Printed lines of commands, in which no name can control the terminal or begin a new line."""
 
 from __future__ import annotations
 

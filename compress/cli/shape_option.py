@@ -1,4 +1,4 @@
-"""``--shape``: the sizes of open axes that an engine is built for."""
+"""The option ``--shape``: sizes of open axes that an engine is built for."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from compress.errors import UsageError
 
 
 def read_shapes(given: tuple[str, ...]) -> dict[str, list[tuple[int, ...]]] | None:
-    """Input → its shapes, under ``""`` of the only one; None where none is given.
+    """Read the shapes of each input, under ``""`` for the only input; None where none is given.
 
     Raises:
-        UsageError: One of them is no shape, or an input has two.
+        UsageError: A text is no shape, or an input has two.
     """
     from compress.data.sizes import FORM
 

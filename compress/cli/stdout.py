@@ -12,9 +12,9 @@ _STDOUT = 1
 
 @contextmanager
 def kept_for_the_result() -> Iterator[None]:
-    """Inside the block what is printed to standard output goes to standard error.
+    """Send everything printed to standard output inside the block to standard error.
 
-    By Python code, and by what runs below it: other languages write to the descriptor, and so do child processes.
+    This covers Python code, and native libraries and child processes, which write to the descriptor.
     """
     sys.stdout.flush()
     below = _has_descriptor(sys.stdout) and _has_descriptor(sys.stderr)
@@ -32,7 +32,7 @@ def kept_for_the_result() -> Iterator[None]:
 
 
 def _has_descriptor(stream: object) -> bool:
-    """Whether what is written goes to a descriptor of this process, not into a buffer of whoever calls it."""
+    """Whether output goes to a descriptor of this process, not into a buffer of the caller."""
     try:
         return isinstance(stream.fileno(), int)  # type: ignore[attr-defined]
     except (OSError, ValueError, AttributeError):

@@ -1,4 +1,4 @@
-"""What ``compress distill --widths`` takes and prints."""
+"""The options and the output of ``compress distill --widths``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NAMES = ("widths", "candidates", "max_drop", "runs", "longer_epochs")
 def _numbers(
     context: click.Context, parameter: click.Parameter, text: str | None
 ) -> tuple[float, ...] | None:
-    """Numbers with commas between; whole ones stay whole, since a family may take numbers of channels."""
+    """Read numbers separated by commas; whole numbers stay integers, since a family may take channel counts."""
     if text is None:
         return None
     try:
@@ -37,7 +37,7 @@ def _numbers(
 
 
 def width_options(command: Command) -> Command:
-    """How a student's width is chosen; the options arrive together as ``choice``, None without ``--widths``."""
+    """Add the options for choosing a student's width; they arrive as ``choice``, None without ``--widths``."""
 
     @functools.wraps(command)
     def with_choice(**settings: Any) -> Any:

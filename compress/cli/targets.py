@@ -1,4 +1,4 @@
-"""``compress targets``: what a network can be built for."""
+"""``compress targets``: the devices that a network can be built for."""
 
 from __future__ import annotations
 
@@ -15,14 +15,19 @@ if TYPE_CHECKING:
     from compress.cli.plain_rich import PlainConsole
     from compress.target.target import QuantizationFlavour, Target
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
 @click.group(invoke_without_command=True)
 @_JSON
 @click.pass_context
 def targets(context: click.Context, as_json: bool) -> None:
-    """List the known targets, or explain one."""
+    """List the known targets, or explain one.
+
+    \b
+    Example:
+      compress targets show jetson-orin-nano-super
+    """
     if context.invoked_subcommand is not None:
         return
     from compress.target.target import TARGETS, list_targets
@@ -43,7 +48,12 @@ def targets(context: click.Context, as_json: bool) -> None:
 @_JSON
 @click.pass_context
 def show(context: click.Context, name: str, as_json: bool) -> None:
-    """Explain the target NAME, or the one in the file NAME.toml."""
+    """Explain the target NAME, or the one in the file NAME.toml.
+
+    \b
+    Example:
+      compress targets show cpu
+    """
     from compress.target.target import load_target
 
     target = load_target(name)
@@ -59,7 +69,7 @@ def _print_json(value: object) -> None:
 
 
 def _console() -> PlainConsole:
-    """Wide where the output is not a terminal, so that no cell is cut in a file."""
+    """Return a console that is wide where the output is no terminal, so that no cell is cut in a file."""
     import sys
 
     from compress.cli.plain_rich import PlainConsole
@@ -68,7 +78,7 @@ def _console() -> PlainConsole:
 
 
 def _table(*columns: tuple[str, str]) -> Table:
-    """A table without lines: each column's heading, and ``left``, ``right`` or ``wrap``."""
+    """Return a table without lines; each column has a heading and ``left``, ``right`` or ``wrap``."""
     from compress.cli.plain_rich import PlainTable
 
     table = PlainTable(box=None, pad_edge=False, show_header=any(heading for heading, _ in columns))
@@ -132,7 +142,7 @@ def _print_target(target: Target) -> None:
 
 
 def _figures(target: Target) -> Table:
-    """Each figure with its ridge point and where it comes from."""
+    """Return a table of the figures, each with its ridge point and its source."""
     from compress.target.target import PEAK_OF
 
     table = _table(("Figure", "left"), ("", "right"), ("Ridge point", "right"), ("Source", "wrap"))
@@ -173,7 +183,7 @@ def _title(target: Target) -> str:
 
 
 def _details(target: Target) -> str:
-    """Releases and extensions, each after a comma, as far as they are known."""
+    """Return releases and extensions as far as known, each after a comma."""
     release = f" {target.tensorrt}" if target.tensorrt else ""
     stated = {
         "JetPack": target.jetpack,
@@ -184,7 +194,7 @@ def _details(target: Target) -> str:
 
 
 def _flavour(flavour: QuantizationFlavour) -> str:
-    """A :class:`~compress.target.target.QuantizationFlavour` in a sentence."""
+    """Describe a :class:`~compress.target.target.QuantizationFlavour` in a sentence."""
     sign = "unsigned" if flavour.activation == "uint8" else "signed"
     zero = "zero point 0" if flavour.symmetric else "a zero point of their own"
     scale = "a scale per output channel" if flavour.per_channel else "one scale per tensor"

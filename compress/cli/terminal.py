@@ -1,4 +1,4 @@
-"""What a person sees: progress while it runs, one table at the end."""
+"""Progress in the terminal while a run goes on, and one table at its end."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class TerminalReporter(Reporter):
     seconds, is one plain line with the time since the start.
 
     Args:
-        console: Where to show it.
+        console: Console that shows the progress.
 
     Attributes:
         shipped: Name of the recipe whose build is on disk as a complete bundle; None before there is one.
@@ -141,13 +141,13 @@ class TerminalReporter(Reporter):
         self._line(f"{candidate.recipe.name} ({planned}): {told}{note}{'; ' + left if left else ''}")
 
     def _tell_notes(self) -> None:
-        """Once; where there is no terminal only beside a candidate, so that what is refused stays one line."""
+        """Print the notes once; without a terminal only beside a candidate, so that a refusal stays one line."""
         for text in self._notes:
             self._console.print(plain(f"  {text}"), highlight=False, markup=False, soft_wrap=True)
         self._notes.clear()
 
     def _line(self, text: str) -> None:
-        """One plain line where there is no terminal to redraw."""
+        """Print one plain line where there is no terminal to redraw."""
         if not self._console.is_terminal:
             since = _duration(time.perf_counter() - self._begin)
             self._console.print(plain(f"{since}  {text}"), highlight=False, markup=False, soft_wrap=True)
@@ -166,7 +166,7 @@ _WIDEST = 1000
 
 
 def plain_table(title: str | None = None) -> Table:
-    """A table with a line below its headings and none around it; title and caption flush left."""
+    """Return a table with a line below its headings and none around it; title and caption flush left."""
     return PlainTable(
         title=None if title is None else Text(plain(title)),
         title_justify="left",
@@ -179,14 +179,14 @@ def plain_table(title: str | None = None) -> Table:
 
 
 def print_whole(console: Console, table: Table) -> None:
-    """Print a table so wide that no cell is cut: a figure without its end is another figure."""
+    """Print a table so wide that no cell is cut, since a cut figure would be wrong."""
     needed = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
     console.width = max(console.width, needed)
     console.print(table)
 
 
 def result_table(result: OptimizeResult) -> Table:
-    """Every candidate on one line: accuracy, its drop, latency at each batch size, size; often in 80 columns."""
+    """Return a table with a line for each candidate: accuracy, drop, latency at each batch size, size."""
     first = result.candidates[0].profile
     timed = first.latency if first is not None else ()
     estimated = first is not None and first.latency[0].source == "estimated"
@@ -214,7 +214,7 @@ def result_table(result: OptimizeResult) -> Table:
 
 
 def verdict_lines(result: OptimizeResult) -> list[str]:
-    """Why each build that is not shipped is not; none where the reason tells all of them."""
+    """Return the reason against each build that is not shipped; empty where the choice's reason covers all."""
     chosen = result.choice.candidate
     if chosen is None or chosen is result.candidates[0]:
         return []
@@ -222,7 +222,7 @@ def verdict_lines(result: OptimizeResult) -> list[str]:
 
 
 def warning_lines(result: OptimizeResult) -> list[str]:
-    """What a board told of each build that makes its figures doubtful, such as layers that left the accelerator."""
+    """Return a board's warnings on each build, such as layers that left the accelerator."""
     return [
         f"warning: {entry.recipe.name}: {warning}"
         for entry in result.candidates
@@ -232,7 +232,7 @@ def warning_lines(result: OptimizeResult) -> list[str]:
 
 
 def accuracy_text(accuracy: Accuracy | None) -> str:
-    """The mean with half the width of its interval."""
+    """Format the mean with half the width of its interval."""
     if accuracy is None:
         return "–"
     half = (accuracy.interval.high - accuracy.interval.low) / 2
@@ -242,13 +242,13 @@ def accuracy_text(accuracy: Accuracy | None) -> str:
 
 
 def drop_text(drop: Drop) -> str:
-    """What compression cost, and how sure that is."""
+    """Format the accuracy drop and its interval."""
     low, high, level = drop.interval.low, drop.interval.high, round(100 * drop.interval.level)
     return f"drop: {drop.points:.2f} points, {low:.2f} to {high:.2f} ({level} % interval)"
 
 
 def latency_text(latency: Latency) -> str:
-    """The median in milliseconds; an estimate says so and has its interval."""
+    """Format the median in milliseconds; an estimate is marked and has its interval."""
     if latency.source == "estimated":
         low, high = digits(latency.interval.low), digits(latency.interval.high)
         return f"ESTIMATED {digits(latency.p50_ms)} ms ({low}–{high})"
@@ -282,7 +282,7 @@ def _latency_cell(latency: Latency | None) -> str:
 
 
 def _ratio_text(ratio: float) -> str:
-    """Two digits behind the point, and fewer of a ratio so large that they say nothing."""
+    """Format a ratio with two decimals, and fewer where it is so large that they mean nothing."""
     return f"{ratio:.2f}" if ratio < 9.995 else digits(ratio)
 
 

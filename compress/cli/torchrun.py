@@ -1,4 +1,4 @@
-"""A command that ``torchrun`` started several times: the first process alone tells what was done or what is wrong."""
+"""Commands that ``torchrun`` started several times: the first process alone prints the result or the error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FIRST_TELLS_SECONDS = 20.0
 
 @contextmanager
 def left_to_the_first() -> Iterator[None]:
-    """An error is the first process's to tell, on which the launcher ends this one; if it does not, it is told here."""
+    """Leave an error to the first process, on which the launcher ends this one; print it here if that fails."""
     try:
         with kept_for_the_result():
             yield

@@ -1,4 +1,4 @@
-"""Commands that may run code of the user: data, metrics, factories, families, pickles."""
+"""Commands that may run the user's code: data, metrics, factories, families, pickles."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from compress.cli.process import waited_for
 
 
 class WaitedFor(click.Command):
-    """A command that another process waits for where it is given code: ``os._exit(0)`` in there is no success."""
+    """A command run in a child process where it is given code, so that ``os._exit(0)`` there is no success."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it, here or in a process of its own."""
+        """Run the command, here or in a process of its own."""
         if _may_run_code(ctx.params) and (answered := waited_for()) is not None:
             return answered
         return super().invoke(ctx)
 
 
 def _may_run_code(given: dict[str, Any]) -> bool:
-    """Whether anything may be ``module:callable``, alone or behind the name of an output, or is a pickle.
+    """Whether an argument may be ``module:callable``, alone or after the name of an output, or a pickle.
 
-    To wait for a command that runs none costs nothing.
+    Waiting for a command that runs no such code costs nothing.
     """
     texts = (each for value in given.values() for each in (value if isinstance(value, tuple) else (value,)))
     return bool(given.get("trust_pickle")) or any(isinstance(text, str) and ":" in text for text in texts)

@@ -1,1 +1,1 @@
-"""What every room needs: words, files, processes, types; needs Python and numpy alone."""
+"""Parts that every room needs: words, files, processes, types; they need only Python and numpy."""

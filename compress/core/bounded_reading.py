@@ -1,4 +1,4 @@
-"""Reading files that a person names: a regular file, of no more bytes than such a file has."""
+"""Reading of files that the user names: only regular files, up to a size limit."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ MOST_BYTES = 1 << 30
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
-    """What is in a file; a pipe or a device, from which reading may never come back, is none.
+    """Read a regular file; a pipe or a device, whose reading may never end, is refused.
 
     Args:
         path: The file; links are followed.
-        most: Bytes that it may have.
+        most: Largest size allowed, in bytes.
 
     Raises:
-        OSError: It cannot be read, is no regular file, or is larger.
-        ValueError: There is a NUL in the name.
+        OSError: The file cannot be read, is no regular file, or is larger.
+        ValueError: The name contains a NUL.
     """
     with opened_file(path) as file:
         if os.fstat(file.fileno()).st_size > most:
@@ -33,11 +33,11 @@ def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
 
 @contextmanager
 def opened_file(path: Path) -> Iterator[BinaryIO]:
-    """A regular file, open for reading.
+    """Open a regular file for reading.
 
     Raises:
-        OSError: It cannot be read, or is no regular file.
-        ValueError: There is a NUL in the name.
+        OSError: The file cannot be read, or is no regular file.
+        ValueError: The name contains a NUL.
     """
     # Without O_NONBLOCK, to open a pipe waits until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
@@ -52,10 +52,10 @@ def opened_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_text(path: Path, most: int = MOST_BYTES) -> str:
-    """The same as UTF-8.
+    """Read a regular file as UTF-8 text.
 
     Raises:
         OSError: See :func:`read_bytes`.
-        ValueError: It is not UTF-8.
+        ValueError: The content is not UTF-8.
     """
     return read_bytes(path, most).decode("utf-8")

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 #: A request may wait so many times its processor time for a processor, and so many seconds more.
 _WAITS, _AT_LEAST_S = 10, 60.0
-#: Of a first run: seconds of each processor, and those that a byte of the network and of a sample add. A slow processor
-#: does 1e10 operations in a second; convolutions over large images do 1e5 for each byte of an image.
+#: Limits of a first run: seconds of each processor, and the seconds that each byte of the network and of a sample adds.
+#: A slow processor does 1e10 operations in a second; convolutions over large images do 1e5 for each byte of an image.
 _RUN_S, _RUN_S_OF_BYTE, _RUN_S_OF_GIVEN = 30.0, 1e-6, 2e-5
 _UNKNOWN_MEMORY = 64 << 30
 #: What to do where a first run takes more.
@@ -47,12 +47,12 @@ _LOOKS_S = 1.0
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may take.
+    """Limits of one request.
 
     Attributes:
-        seconds: Of processor time, so that a busy machine changes nothing.
-        memory: Bytes beyond what the process holds when the request comes.
-        threads: That may take so long each.
+        seconds: Processor time in seconds, so that a busy machine changes nothing.
+        memory: Memory in bytes, beyond what the process holds when the request comes.
+        threads: Number of threads, each of which may take so long.
     """
 
     seconds: float
@@ -65,7 +65,7 @@ class Limits:
 
 
 def limits_of_a_run(size: int, given: int) -> Limits:
-    """What a network may take to be opened and run for the first time: far more than any that ends.
+    """Return the limits of a network's first opening and run: far more than any that ends needs.
 
     Args:
         size: Bytes of its file.
@@ -84,7 +84,7 @@ def limits_of_a_run(size: int, given: int) -> Limits:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """Whether an error's words are those of native code that there is too little memory for."""
+    """Whether an error's words say that native code had too little memory."""
     return any(words in str(error) for words in ("allocate memory", "bad allocation", "bad_alloc"))
 
 
@@ -96,7 +96,7 @@ class OtherProcess:
     """One other process.
 
     Args:
-        code: What it runs; it has the root of this package as ``sys.argv[1]``, and calls :func:`serve`.
+        code: Python code to run; it gets the root of this package as ``sys.argv[1]``, and calls :func:`serve`.
     """
 
     def __init__(self, code: str) -> None:
@@ -114,18 +114,18 @@ class OtherProcess:
 
     @property
     def usable(self) -> bool:
-        """Whether it is this process's own, and runs."""
+        """Whether the process is a child of this one, and runs."""
         return self.owner == os.getpid() and self.process.poll() is None
 
     def ask(self, request: Mapping[str, Any], limits: Limits | None = None) -> Any:
-        """What it answers.
+        """Send a request and return the answer.
 
         Args:
-            request: Of what JSON holds.
-            limits: What answering may take; None for no limits.
+            request: Request, made of values that JSON holds.
+            limits: Limits of answering; None for no limits.
 
         Raises:
-            EndedError: It crashed, ended, or took more than the limits.
+            EndedError: The process crashed, ended, or exceeded the limits.
         """
         requests, answers = self.process.stdin, self.process.stdout
         if requests is None or answers is None:
@@ -149,7 +149,7 @@ class OtherProcess:
         raise EndedError(f"it {how}")
 
     def close(self) -> None:
-        """End it; may be called twice."""
+        """End the process; may be called twice."""
         if self.owner != os.getpid():
             return  # a fork's parent still needs it
         atexit.unregister(self.close)
@@ -163,7 +163,7 @@ class OtherProcess:
 
 
 def kept(code: str) -> OtherProcess:
-    """The process that runs this code and answers one request after another; another one where it has ended.
+    """Return the process that runs this code and answers requests; a new one where it has ended.
 
     It answers one at a time: where several threads may ask, they take turns.
     """
@@ -175,7 +175,7 @@ def kept(code: str) -> OtherProcess:
 
 @contextlib.contextmanager
 def stored(feeds: Feeds | None) -> Iterator[Path | None]:
-    """A batch in a file, for :func:`read_stored`; none where there is no batch, and of text, which such files lack."""
+    """Store a batch in a file for :func:`read_stored`; None without a batch, and for texts, which files cannot hold."""
     import numpy as np
 
     if feeds is None or any(array.dtype.hasobject for array in feeds.values()):
@@ -189,7 +189,7 @@ def stored(feeds: Feeds | None) -> Iterator[Path | None]:
 
 
 def read_stored(path: str | None) -> Feeds | None:
-    """The batch that :func:`stored` wrote; None where there was none."""
+    """Read the batch that :func:`stored` wrote; None where there was none."""
     import numpy as np
 
     if path is None:
@@ -202,7 +202,7 @@ def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
     """Answer each line of standard input with a line of JSON, in the other process.
 
     Args:
-        answer: From the request to what JSON holds.
+        answer: Function from the request to values that JSON can hold.
     """
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     answers = os.fdopen(os.dup(1), "w")
@@ -228,7 +228,7 @@ def _end_with(parent: int) -> None:
 
 
 def _answers(pipe: int, seconds: float) -> bool:
-    """Whether something comes, or the pipe ends, within so many seconds."""
+    """Whether data comes, or the pipe ends, within so many seconds."""
     until = time.monotonic() + seconds
     while (left := until - time.monotonic()) > 0:
         ready, _, _ = select.select([pipe], [], [], left)
@@ -238,7 +238,7 @@ def _answers(pipe: int, seconds: float) -> bool:
 
 
 def _take(limits: Mapping[str, float] | None) -> None:
-    """Let the system end this process beyond these limits; None lifts those that were set."""
+    """Let the system end this process beyond these limits; None lifts earlier limits."""
     try:
         import resource
     except ImportError:  # not on this system: the limit of waiting is left
@@ -260,7 +260,7 @@ def _within(wanted: int, hard: int) -> int:
 
 
 def _held() -> int:
-    """Bytes of this process's own data; 0 where the system does not tell."""
+    """Return the size of this process's own data in bytes; 0 where it is unknown."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmData:")[2].split()[0]) * 1024

@@ -1,4 +1,4 @@
-"""What is closed at the end of a ``with`` block."""
+"""Base class of everything that is closed at the end of a ``with`` block."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class Closeable(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Free what is held; may be called twice."""
+        """Free all resources; may be called twice."""
 
     def __enter__(self) -> Self:
         return self

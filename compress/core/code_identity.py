@@ -1,4 +1,4 @@
-"""What the user's own code computes, as a hash: results that depend on a function are only kept with the function.
+"""A hash of the user's own code: results that depend on a function are kept only while it is unchanged.
 
 A function is its code and whatever that refers to: functions and values of its module, what it closes over, its
 defaults, and the source of the user's modules that it imports. Installed packages and Python's own count by what they
@@ -24,12 +24,12 @@ import numpy as np
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis), type(NotImplemented), range)
 
-#: Of an object in memory, in what it prints as.
+#: Memory address in the printed form of an object.
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]+")
 
 
 def code_sha256(found: object) -> str:
-    """A hash of a function, or of an object that is called as one, with all of the user's code that it refers to.
+    """Return a hash of a function or callable object, with all of the user's code that it refers to.
 
     What cannot be told apart from another of its kind, such as an open connection, gets a hash of its own each time:
     nothing that depends on it is taken over.
@@ -40,7 +40,7 @@ def code_sha256(found: object) -> str:
 
 
 class _Walk:
-    """Lets objects count in a hash, each once."""
+    """Adds objects to a hash, each once."""
 
     def __init__(self) -> None:
         self.digest = hashlib.sha256()
@@ -157,7 +157,7 @@ class _Walk:
         self.digest.update(plain.view(sys.modules["torch"].uint8).numpy().tobytes())
 
     def _add_file(self, module: str | None) -> None:
-        """The source of a user's module, and of the user's modules that it imports anywhere."""
+        """Add the source of a user's module, and of the user's modules that it imports anywhere."""
         waiting = [] if module is None else [module]
         while waiting:
             name = waiting.pop()
@@ -199,7 +199,7 @@ def _slots_of(kind: type) -> tuple[str, ...]:
 
 
 def _names_in(code: CodeType) -> set[str]:
-    """Names that code and the functions inside it read."""
+    """Return the names that code and the functions inside it read."""
     inner = (each for each in code.co_consts if isinstance(each, CodeType))
     return set(code.co_names).union(*map(_names_in, inner))
 
@@ -221,7 +221,7 @@ def _is_of_user(module: str | None) -> bool:
 
 
 def _source_of(module: str) -> Path | None:
-    """The file of a module that is no part of Python, of an installed package or of this one; nothing is imported."""
+    """Return the file of a user's module, without importing it; None for Python's, installed and own modules."""
     if module.partition(".")[0] in (*sys.stdlib_module_names, "compress") and module != "__main__":
         return None
     loaded = sys.modules.get(module)

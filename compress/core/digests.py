@@ -1,4 +1,4 @@
-"""JSON that carries the sha256 of its own content: what was changed on disk, by one bit or by hand, is not read."""
+"""JSON that carries the sha256 of its own content, so that content changed on disk is refused."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ DIGEST = "sha256"
 
 
 def digest(content: Mapping[str, Any]) -> str:
-    """The sha256 of content as JSON holds it, without the hash itself."""
+    """Return the sha256 of content that JSON can hold, without the hash itself."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def with_digest(content: Mapping[str, Any]) -> dict[str, Any]:
-    """The content as JSON holds it, with the hash of it."""
+    """Return the content with its hash added."""
     data: dict[str, Any] = json.loads(json_text(content))
     return {**data, DIGEST: digest(data)}
 
 
 def line_with_digest(content: Mapping[str, Any]) -> str:
-    """The content with its hash, on one line without its end."""
+    """Return the content with its hash as one line, without a line end."""
     return json_text(with_digest(content))
 
 
 def content_as_written(text: bytes) -> dict[str, Any]:
-    """The content of what :func:`line_with_digest` wrote, without its hash.
+    """Return the content that :func:`line_with_digest` wrote, without its hash.
 
     Raises:
-        ValueError: It is no JSON object, or another one than was written.
+        ValueError: The line is no JSON object, or was changed after it was written.
     """
     data = json.loads(text.decode("utf-8"))
     if not isinstance(data, dict) or data.pop(DIGEST, None) != digest(data):

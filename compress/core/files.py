@@ -1,4 +1,4 @@
-"""Writing files, and what a person is told where the system refuses it."""
+"""Writing of files, with errors for the user where the system refuses it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compress.errors import OutputError
 
 @contextlib.contextmanager
 def written_safely(path: Path) -> Iterator[None]:
-    """Turn a failed write into an error for people; what is inside writes, and does nothing else.
+    """Turn a failed write inside the block into an error for the user; the block only writes.
 
     Raises:
         OutputError: Writing below ``path`` failed.

@@ -1,6 +1,6 @@
 """Give memory that Python has freed back to the system: glibc keeps it otherwise, gigabytes of it for a large network.
 
-The processes that are timed next are then alone with what memory there is.
+The processes that are timed next then have all free memory.
 """
 
 from __future__ import annotations

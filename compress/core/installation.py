@@ -1,4 +1,4 @@
-"""How this copy of compress was installed, and so how an extra of it is.
+"""How this copy of compress was installed, and how to install an extra of it.
 
 The name of a distribution leads to whoever registered it, so it is told only to whom it led before.
 """
@@ -16,7 +16,7 @@ NAME = "compress-toolkit"
 
 
 def install_command(extra: str) -> str:
-    """What installs an extra of the running copy, for a shell.
+    """Return the shell command that installs an extra of the running copy.
 
     Args:
         extra: The name of an optional dependency group in pyproject.toml, such as ``openvino``.
@@ -35,14 +35,14 @@ def install_command(extra: str) -> str:
 
 @cache
 def _clone() -> Path | None:
-    """The checkout that this copy runs from; None where it runs from what was installed."""
+    """Return the checkout that this copy runs from; None where it is installed."""
     top = Path(__file__).resolve().parents[2]
     return top if (top / "pyproject.toml").is_file() else None
 
 
 @cache
 def _origin() -> dict[str, Any] | None:
-    """What pip recorded of the running copy: empty where it is from a package index, None where nothing is recorded."""
+    """Return pip's record of the running copy: empty for a package index, None without a record."""
     try:
         found: Distribution = distribution(NAME)
         if Path(str(found.locate_file("compress"))).resolve() != Path(__file__).resolve().parents[1]:

@@ -1,4 +1,4 @@
-"""Figures as JSON that every parser reads: what is not finite is null, which Python's own writer has no word for."""
+"""JSON that every parser reads: numbers that are not finite are null."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 
 def json_text(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
-    """A value as JSON, with null in place of infinities and NaN.
+    """Return a value as JSON text, with null in place of infinities and NaN.
 
     Args:
-        value: As :func:`json.dumps` takes it.
-        indent: Spaces a level; None writes one line.
-        sort_keys: Whether keys come in their order, so that equal values are equal texts.
+        value: Value that :func:`json.dumps` accepts.
+        indent: Spaces for each level; None writes one line.
+        sort_keys: Whether keys are sorted, so that equal values give equal texts.
     """
     text = json.dumps(finite(value), indent=indent, sort_keys=sort_keys, allow_nan=False)
     return text.replace("\x7f", "\\u007f")  # the one control character that the writer leaves as it is
 
 
 def finite(value: Any) -> Any:
-    """The value with None in place of infinities and NaN, however deep they lie."""
+    """Return the value with None in place of infinities and NaN at any depth."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

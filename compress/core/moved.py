@@ -153,7 +153,7 @@ def names_of(package: str, module: str) -> "Callable[[str], Any]":
     """A ``__getattr__`` for a package whose name was a module before.
 
     Args:
-        package: Its name.
+        package: Name of the package.
         module: The module inside the package that holds what the old module held.
     """
 
@@ -226,7 +226,7 @@ class _Loader:
 
 
 def _new_name(fullname: str) -> str | None:
-    """Today's name of a module; None for one that has not moved."""
+    """Return today's name of a module; None for one that has not moved."""
     root, _, rest = fullname.partition(".")
     if root != "compress":
         return None

@@ -27,7 +27,7 @@ def is_reference(text: str) -> bool:
 
 @contextmanager
 def working_directory_importable() -> Iterator[None]:
-    """Modules in the working directory can be imported inside the block, where nothing that is installed has the name.
+    """Make modules in the working directory importable inside the block, unless an installed one has the name.
 
     An installed console script does not have the working directory on ``sys.path``. Calls into the user's
     code belong in such a block too, because a function may import its neighbours only when it is called. The directory
@@ -46,12 +46,12 @@ def working_directory_importable() -> Iterator[None]:
 
 
 def resolve(reference: str, *, kind: str, error: type[UsageError]) -> object:
-    """The object that ``package.module:name`` names.
+    """Return the object that ``package.module:name`` names.
 
     Args:
         reference: ``package.module:name``; ``name`` may be dotted (``module:Class.method``).
-        kind: What is looked for, as a noun with its article ("a network factory"), for messages.
-        error: The error to raise, so that it belongs to whatever the reference was given for.
+        kind: Kind of the object, as a noun with its article ("a network factory"), for messages.
+        error: Class of the error to raise.
 
     Raises:
         error: The form is wrong, the module does not exist or fails while it is imported, or lacks the name.
@@ -78,7 +78,7 @@ def resolve(reference: str, *, kind: str, error: type[UsageError]) -> object:
 
 
 def _import_failure(module_name: str, cause: BaseException) -> tuple[str, str]:
-    """What was found and what to do when the import of a module failed."""
+    """Return what was found and what to do when the import of a module failed."""
     missing = cause.name if isinstance(cause, ModuleNotFoundError) else None
     if missing and f"{module_name}.".startswith(f"{missing}."):
         return (

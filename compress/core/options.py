@@ -1,4 +1,4 @@
-"""Options as frozen dataclasses that say everything about themselves: help, default, range and choices, once.
+"""Options as frozen dataclasses that define help, default, range and choices in one place.
 
 Python's signatures and docstrings, the flags of the command line and the pages of the documentation are made from them.
 """
@@ -23,18 +23,18 @@ KEY = "option"
 
 @dataclass(frozen=True)
 class Option:
-    """What there is to say about an option besides its name, type and default.
+    """Description of an option besides its name, type and default.
 
     Attributes:
-        help: What it is, with unit and range, and what None means; a noun phrase and, where needed, more sentences.
-        choices: The values it may have; None leaves it open.
+        help: Help text: a noun phrase with unit, range and meaning of None, and further sentences where needed.
+        choices: Allowed values; None allows any.
         low: The smallest value; None sets no limit.
         high: The largest value; None sets no limit.
         above: Whether the smallest value itself is excluded.
         below: Whether the largest value itself is excluded.
-        default_text: What is told of a default that is found out later; None tells the default itself.
-        metavar: How the command line names the value; None takes the type's name.
-        flag: The flag of the command line where it is not the field's name; None takes the name.
+        default_text: Text about a default that is found out later; None shows the default itself.
+        metavar: Name of the value on the command line; None takes the type's name.
+        flag: Flag on the command line; None takes the field's name.
     """
 
     help: str
@@ -48,10 +48,10 @@ class Option:
     flag: str | None = None
 
     def wrong(self, value: Any) -> str | None:
-        """The values that are right, in words, where this one is not; None where it is right.
+        """Return a description of the allowed values where a value is not allowed; None where it is.
 
         Args:
-            value: A number, a text, or anything where neither choices nor limits are set.
+            value: A number, a text, or any value where neither choices nor limits are set.
         """
         if self.choices is not None and value not in self.choices:
             return f"one of {', '.join(self.choices)}"
@@ -66,7 +66,7 @@ class Option:
 
     @property
     def range_text(self) -> str:
-        """The limits in words: "above 0", "from 1", "from 0 to below 1"; empty where there are none."""
+        """Return the limits in words: "above 0", "from 1", "from 0 to below 1"; empty without limits."""
         low = None if self.low is None else f"{'above' if self.above else 'from'} {self.low:g}"
         high = None if self.high is None else f"{'below' if self.below else 'to'} {self.high:g}"
         if low is not None and high is not None:
@@ -75,29 +75,29 @@ class Option:
 
 
 def option(help: str, default: Any = None, **more: Any) -> Any:
-    """A field of an options class.
+    """Make a field of an options class.
 
     Args:
-        help: See :class:`Option`.
-        default: The value where none is given; ``dataclasses.MISSING`` for an option that must be given.
+        help: Help text; see :class:`Option`.
+        default: Value where none is given; ``dataclasses.MISSING`` for an option that must be given.
         **more: The other attributes of :class:`Option`.
     """
     return dataclasses.field(default=default, metadata={KEY: Option(help, **more)})
 
 
 def required(help: str, **more: Any) -> Any:
-    """A field that must be given; see :func:`option`."""
+    """Make a field that must be given; see :func:`option`."""
     return option(help, MISSING, **more)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a verb takes; subclasses are frozen, keyword-only dataclasses whose fields are :func:`option`.
+    """Options of a verb; subclasses are frozen, keyword-only dataclasses whose fields are :func:`option`.
 
     Attributes:
-        TITLE: What the options that a class itself declares have in common, as a heading.
-        RANK: Where these options stand among those of other classes; lower ones come first.
-        RENAMED: The name that an option has now, by a name that it had before.
+        TITLE: Heading of the options that a class itself declares.
+        RANK: Position of these options among those of other classes; lower ones come first.
+        RENAMED: Present name of an option, by its former name.
     """
 
     TITLE: ClassVar[str] = "Options"
@@ -106,7 +106,7 @@ class Options:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """The options from keywords; None stands for the default wherever the default is something else.
+        """Make the options from keywords; None stands for the default.
 
         Raises:
             UsageError: A keyword is unknown, was renamed, is missing, or its value is out of range.
@@ -136,25 +136,25 @@ class Options:
 
 
 def option_fields(kind: type[Options]) -> tuple[Field[Any], ...]:
-    """The fields of an options class that are options: by the rank of the classes that declare them, then in order."""
+    """Return the option fields of a class: by the rank of the classes that declare them, then in order."""
     found = [field for field in dataclasses.fields(kind) if KEY in field.metadata]
     return tuple(sorted(found, key=lambda field: declared_in(kind, field.name).RANK))
 
 
 def declared_in(kind: type[Options], name: str) -> type[Options]:
-    """The class among the bases of an options class that declares an option."""
+    """Return the class among the bases of an options class that declares an option."""
     classes = [each for each in kind.__mro__ if issubclass(each, Options)]
     return next(each for each in classes if name in inspect.get_annotations(each))
 
 
 def spec_of(field: Field[Any]) -> Option:
-    """What an option says about itself."""
+    """Return the description of an option."""
     found: Option = field.metadata[KEY]
     return found
 
 
 def flag_of(kind: type[Options], name: str) -> str:
-    """The flag of the command line for an option of a class: ``--max-drop``."""
+    """Return the command line's flag for an option of a class: ``--max-drop``."""
     field = next(each for each in option_fields(kind) if each.name == name)
     return spec_of(field).flag or _flag(name)
 
@@ -199,7 +199,7 @@ def takes(kind: type[Options]) -> Callable[[Callable[..., Any]], Any]:
 
 
 def _with_arguments(doc: str, fields: Sequence[Field[Any]]) -> str:
-    """A docstring in Google's style with a line for each option after its own arguments."""
+    """Return a docstring in Google style with a line for each option after its own arguments."""
     lines = [
         textwrap.fill(
             f"{field.name}: {description(field)}",
@@ -218,7 +218,7 @@ def _with_arguments(doc: str, fields: Sequence[Field[Any]]) -> str:
 
 
 def description(field: Field[Any]) -> str:
-    """What an option is, the values it may have, and its default, in full sentences."""
+    """Describe an option, its allowed values and its default, in full sentences."""
     spec = spec_of(field)
     text = spec.help if spec.help.endswith(".") else f"{spec.help}."
     if spec.choices is not None:

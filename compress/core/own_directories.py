@@ -1,4 +1,4 @@
-"""Directories that compress makes beside a user's, and takes or deletes only where it made them itself.
+"""Directories that compress makes beside the user's files, and reuses or deletes only if it made them itself.
 
 Each carries a mark that only this user's compress can write: a keyed hash of what the directory is on disk. A folder
 that happens to have the name, or comes with somebody's repository, has none, and is neither believed nor deleted.
@@ -36,7 +36,7 @@ def own_directory(path: Path) -> Path:
         ``path``.
 
     Raises:
-        OutputError: Something else is there, or it cannot be made.
+        OutputError: Something else is there, or the directory cannot be made.
     """
     with written_safely(path):
         with contextlib.suppress(FileExistsError):
@@ -54,11 +54,11 @@ def own_directory(path: Path) -> Path:
 
 @contextlib.contextmanager
 def kept_until_done(path: Path, *, alone: bool = True) -> Iterator[Path]:
-    """A directory of our own that stays when the block fails, unless there is nothing in it.
+    """Make a directory of our own that stays when the block fails, unless it is empty.
 
     Args:
-        path: See :func:`own_directory`.
-        alone: Whether other processes are kept out of it; False for those that work together with one that does.
+        path: The directory; see :func:`own_directory`.
+        alone: Whether to keep other processes out; False for processes that work together with one that does.
 
     Raises:
         OutputError: Another process works in it, or see :func:`own_directory`.
@@ -80,7 +80,7 @@ def locked(directory: Path) -> int:
     """Make a directory of our own, and keep every other process out of it.
 
     Args:
-        directory: See :func:`own_directory`.
+        directory: The directory; see :func:`own_directory`.
 
     Returns:
         The open file of the lock; closing it lets the next one in.
@@ -114,7 +114,7 @@ def _is_there(path: Path, file: int) -> bool:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a directory is there, and carries the mark of this user's compress."""
+    """Whether a directory exists and carries the mark of this user's compress."""
     try:
         if not _is_users(path, stat.S_ISDIR) or not _is_users(path / MARK, stat.S_ISREG):
             return False
@@ -134,7 +134,7 @@ def _may_be_taken(path: Path) -> bool:
 
 
 def _is_users(path: Path, is_kind: Callable[[int], bool]) -> bool:
-    """Whether it is itself of a kind, and no link to one, and belongs to this user."""
+    """Whether a path is of a kind itself, not a link, and belongs to this user."""
     found = path.lstat()
     return is_kind(found.st_mode) and found.st_uid == os.geteuid()
 
@@ -146,12 +146,12 @@ def _mark(path: Path) -> None:
 
 
 def _mark_of(path: Path) -> bytes:
-    """The number of a directory on its disk, under a key that nobody else has; a copy of it is another directory."""
+    """Return the mark of a directory: its number on the disk under the user's key, so that a copy has another mark."""
     return hmac.new(_key(), str(path.stat().st_ino).encode(), hashlib.sha256).hexdigest().encode()
 
 
 def _key() -> bytes:
-    """The user's key, made at the first use; empty where there is no place for it."""
+    """Return the user's key, made at the first use; empty where it cannot be stored."""
     base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     path = Path(base) / "compress" / "key"
     try:

@@ -1,4 +1,4 @@
-"""Words that come from files, on their way to a person.
+"""Texts from files, made safe to show to a person.
 
 Names of files, inputs, layers, classes, targets and metrics may hold anything. What would steer a terminal, turn text
 around, hide in it or begin a new line is written as an escape that can be read, such as ``\\x1b``.
@@ -21,17 +21,17 @@ _IN_A_SCRIPT = frozenset(string.ascii_letters + string.digits + " -_./:,=+")
 
 
 def plain(text: object) -> str:
-    """The text on one line, in characters that only show."""
+    """Return the text on one line, with characters that control the terminal escaped."""
     return _STEERING.sub(_escape, str(text))
 
 
 def one_line(text: object) -> str:
-    """As :func:`plain`, with every run of spaces and ends of lines as one space."""
+    """Return the text as :func:`plain` does, with each run of spaces and line ends as one space."""
     return plain(" ".join(str(text).split()))
 
 
 def shell_word(text: str) -> str:
-    """The text as one word of a POSIX shell script, whose lines stay plain text.
+    """Quote the text as one word of a POSIX shell script, whose lines stay plain text.
 
     Ends of lines at the very end of it are lost, as a shell loses them.
     """

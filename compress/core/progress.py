@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it; this one tells nobody."""
+"""The reporter that receives a run's progress; this base class shows nothing."""
 
 from __future__ import annotations
 

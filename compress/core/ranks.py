@@ -1,4 +1,4 @@
-"""Which of the processes that ``torchrun`` started this one is, told without torch."""
+"""Rank of this process among those that ``torchrun`` started, found without torch."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def is_first() -> bool:
-    """Whether this is the process that writes files and tells what was done; a process that is alone is."""
+    """Whether this process writes the files and the messages; a single process always does."""
     return os.environ.get("RANK", "0") == "0"

@@ -22,7 +22,7 @@ _PREFIX = ".compress-"
 
 @contextlib.contextmanager
 def replaced_whole(path: Path) -> Iterator[Path]:
-    """A scratch file that takes a file's place when the block ends, on disk by then; nothing is left where it fails.
+    """Give a scratch file that replaces a file when the block ends; nothing is left where the block fails.
 
     Args:
         path: The file, in a directory that exists; a link of this name is replaced, and not followed.
@@ -40,13 +40,13 @@ def replaced_whole(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def scratch_beside(path: Path) -> Iterator[Path]:
-    """A directory beside a file, on the same disk, that is gone when the block ends.
+    """Make a directory beside a file, on the same disk, and delete it when the block ends.
 
     Args:
         path: The file, in a directory that exists.
 
     Raises:
-        OutputError: It cannot be made there.
+        OutputError: The directory cannot be made.
     """
     with written_safely(path):
         _remove_leftovers(path.parent)
@@ -71,7 +71,7 @@ def _remove_leftovers(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _locked(directory: Path) -> Iterator[bool]:
-    """Whether nobody else holds the directory's lock, which is held until the block ends, or the process."""
+    """Lock a directory until the block or the process ends; whether nobody else holds the lock."""
     descriptor: int | None = None
     alone = False
     with contextlib.suppress(OSError):  # it is gone, somebody holds it, or such a disk has no locks

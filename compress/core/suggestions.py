@@ -9,7 +9,7 @@ _MOST = 3
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """The names that look like ``name``, best first, at most three.
+    """Return at most three names that look like ``name``, best first.
 
     A known name that contains ``name`` counts as well (``orin-nx`` for ``jetson-orin-nx-8gb``).
     """
@@ -21,7 +21,7 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """``did you mean jetson?`` for the last part of an error; empty where nothing looks like ``name``."""
+    """Return ``did you mean jetson?`` for the end of an error; empty where nothing looks like ``name``."""
     found = nearest(name, names)
     if not found:
         return ""

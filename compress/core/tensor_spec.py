@@ -1,4 +1,4 @@
-"""What a network takes and gives: names, dtypes and shapes."""
+"""Inputs and outputs of networks: names, dtypes and shapes."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TensorSpec:
     """One input or output.
 
     Attributes:
-        name: As the artifact knows it.
-        dtype: NumPy's name: ``float32``, ``int64``, …
+        name: Name in the artifact.
+        dtype: NumPy's name of the data type: ``float32``, ``int64``, …
         shape: One entry per axis: a size, or a name for a dynamic axis (``batch`` for the one that counts samples).
     """
 
@@ -33,7 +33,7 @@ class TensorSpec:
 
     @property
     def batch_axis(self) -> int:
-        """The axis that counts samples: the one named ``batch``; axis 0 where none is.
+        """Axis that counts samples: the one named ``batch``; axis 0 where none is.
 
         Recurrent layers of torch take [time, batch, features] unless they are told otherwise.
         """
@@ -56,12 +56,12 @@ class TensorSpec:
         return (*self.shape[: self.batch_axis], size, *self.shape[self.batch_axis + 1 :])
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> TensorSpec:
-        """The inverse of :meth:`to_dict`."""
+        """Read back what :meth:`to_dict` returned."""
         return cls(data["name"], data["dtype"], tuple(data["shape"]))
 
     def __str__(self) -> str:
@@ -69,39 +69,40 @@ class TensorSpec:
 
 
 def fixed_batch(inputs: Sequence[TensorSpec]) -> int | None:
-    """The only batch size that a network with these inputs takes; None where it takes any.
+    """Return the only batch size that a network with these inputs takes; None where it takes any.
 
-    The first input that has an open number of samples, or two axes or more, tells it: a number, or a row of them, such
-    as a sampling rate, may count none.
+    The first input with an open number of samples, or with two axes or more, decides: a single number, or a row of
+    numbers, such as a sampling rate, may count no samples.
     """
     first = next((spec for spec in inputs if spec.dynamic_batch or len(spec.shape) > 1), inputs[0])
     return None if first.dynamic_batch or not first.shape else int(first.shape[first.batch_axis])
 
 
 def named_axes(sizes: Iterable[int | str]) -> tuple[int | str, ...]:
-    """A shape as a file declares it, with a name for the axis of the samples.
+    """Return a shape that a file declares, with a name for the axis of the samples.
 
     Args:
-        sizes: A size, or a name for an open axis. Where no axis is called ``batch``, an open axis 0 counts the samples.
+        sizes: Size of each axis, or a name for an open axis. Where no axis is called ``batch``, an open axis 0 counts
+            the samples.
     """
     shape = tuple(sizes)
     return shape if BATCH in shape or not shape or isinstance(shape[0], int) else (BATCH, *shape[1:])
 
 
 def take_samples(array: Array, rows: slice | np.ndarray[Any, np.dtype[np.int64]], axis: int) -> Array:
-    """Some of the samples of a tensor.
+    """Return some of the samples of a tensor.
 
     Args:
-        array: As a network takes or gives it.
-        rows: Which samples.
-        axis: The axis that counts them.
+        array: Array, as a network takes or returns it.
+        rows: Indices of the samples.
+        axis: Axis that counts the samples.
     """
     found: Array = array[(*[slice(None)] * axis, rows)]
     return found
 
 
 def with_length(array: Array, axis: int, length: int) -> Array:
-    """An array of another length along an axis: its own values, repeated from the start or left out at the end."""
+    """Return an array with another length along an axis: values are repeated from the start, or cut at the end."""
     size = array.shape[axis]
     if size == length:
         return array

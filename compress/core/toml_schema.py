@@ -26,20 +26,20 @@ _MAX_BYTES = 1_000_000
 
 
 class Field(Protocol):
-    """What one key holds."""
+    """Type of the value of one key."""
 
     @property
     def required(self) -> bool:
         """Whether a table without the key is wrong."""
 
     def describe(self) -> str:
-        """As a noun phrase, with unit and range."""
+        """Describe the value as a noun phrase, with unit and range."""
 
     def read(self, value: object) -> Any:
-        """The value in its Python type.
+        """Return the value in its Python type.
 
         Raises:
-            ValueError: when it is of another type or out of range.
+            ValueError: The value is of another type or out of range.
         """
 
 
@@ -208,11 +208,11 @@ class Named:
 
 
 def read_toml(path: Path, error: type[UsageError]) -> dict[str, Any]:
-    """The tables of a TOML file, not yet checked.
+    """Read the tables of a TOML file, not yet checked.
 
     Args:
         path: The file, at most 1 MB of UTF-8.
-        error: Raised when it cannot be read or is not TOML.
+        error: Class of the error that is raised when it cannot be read or is not TOML.
     """
     try:
         content = read_bytes(path, _MAX_BYTES)
@@ -223,7 +223,7 @@ def read_toml(path: Path, error: type[UsageError]) -> dict[str, Any]:
 
 
 def parse_toml(content: bytes, where: str, error: type[UsageError]) -> dict[str, Any]:
-    """As :func:`read_toml`, from the file's content; ``where`` names it in errors."""
+    """Parse the content of a TOML file, as :func:`read_toml` does; ``where`` names it in errors."""
     try:
         return tomllib.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as cause:  # not UTF-8, not TOML, a number too long; nested too deeply
@@ -240,19 +240,18 @@ def check(
     partial: bool = False,
     within: str = "",
 ) -> dict[str, Any]:
-    """The values of a table in their Python types; keys that are absent stay absent.
+    """Check a table and return its values in their Python types; absent keys stay absent.
 
     Args:
         values: The table.
-        fields: Every key it may have.
+        fields: All keys that it may have, with their types.
         where: The file's name, for errors.
-        error: Raised for the first thing that is wrong.
+        error: Class of the error that is raised for the first fault.
         partial: Whether required keys may be absent, as in a file that completes another.
-        within: The table's own name and a dot, when it lies inside another.
+        within: Name of the table and a dot, where it lies inside another; else empty.
 
     Raises:
-        UsageError: of the class ``error``: an unknown key, a required one that is absent, a wrong type, a
-            value out of range.
+        UsageError: (of the class ``error``) A key is unknown or missing, or a value has a wrong type or range.
     """
     for key in values:
         if key not in fields:

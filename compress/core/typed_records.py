@@ -1,4 +1,4 @@
-"""Whether what was read out of a file has the types that a record declares; Python itself checks none of them."""
+"""Check that values read from a file have the types that a record declares; Python itself checks none."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check_types(record: Any) -> None:
     Whole numbers count as floats. A float has to be finite, apart from ends of intervals, which may be missing.
 
     Args:
-        record: Of a dataclass.
+        record: An instance of a dataclass.
 
     Raises:
         TypeError: A value is of another type; the message names the field.

@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 
 class EndedProcessError(RuntimeError):
-    """Code of the user raised what ends a process, such as ``SystemExit``; its message says what."""
+    """Code of the user raised an exception that ends a process, such as ``SystemExit``."""
 
 
 @contextmanager
 def users_code() -> Iterator[None]:
-    """Inside the block nothing that is called ends the process: ``sys.exit(0)`` of a metric is no success.
+    """Keep the user's code inside the block from ending the process, as ``sys.exit(0)`` in a metric would.
 
-    What is raised so becomes an :class:`EndedProcessError`, which the caller tells as it tells any error of that code.
+    Such an exception becomes an :class:`EndedProcessError`, which the caller reports like any error of that code.
     A keyboard interrupt stays one.
     """
     try:

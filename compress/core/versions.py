@@ -1,4 +1,4 @@
-"""Versions of what makes, runs and measures a build."""
+"""Versions of the packages that make, run and measure a build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a detector's annotations and images are, as the table ``[annotations]`` of ``compress-data.toml`` tells it.
+"""Paths of a detector's annotations and images, read from the table ``[annotations]`` of ``compress-data.toml``.
 
 The table, with every key it may have; all are optional, and what is not told is looked for::
 
@@ -39,7 +39,7 @@ _LONGEST = 255
 
 @dataclass(frozen=True)
 class AnnotationOptions:
-    """Where annotations and images are.
+    """Paths and categories of a detector's annotations.
 
     Attributes:
         file: The annotations' file, relative to the folder of the data; None looks for it.
@@ -53,7 +53,7 @@ class AnnotationOptions:
 
     @classmethod
     def read(cls, folder: Path) -> AnnotationOptions:
-        """From the folder's ``compress-data.toml``, where there is one.
+        """Read the options from the folder's ``compress-data.toml``, where there is one.
 
         Raises:
             DataError: The file or its table is wrong.

@@ -33,8 +33,8 @@ class ArraySplit(Split):
     """Samples of arrays.
 
     Args:
-        samples: All of them, or those that ``rows`` chooses from.
-        origin: See :class:`Split`.
+        samples: All samples; ``rows`` chooses among them.
+        origin: Source of the samples; see :class:`Split`.
         rows: Indices into ``samples``; None for all. Arrays are shared between subsets, never copied.
     """
 
@@ -123,7 +123,7 @@ def read_npy(path: Path, what: str) -> Array:
 
     Args:
         path: The file.
-        what: What it should hold, as a noun phrase, for messages.
+        what: Expected content, as a noun phrase, for messages.
 
     Raises:
         DataError: The file cannot be read, is damaged, or holds objects.
@@ -205,18 +205,18 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
 def _header(
     file: IO[bytes], name: str, path: Path, whole: int
 ) -> tuple[tuple[int, ...], Literal["F", "C"], np.dtype[Any], int]:
-    """Shape, order, type and bytes of the array that a ``.npy`` file holds, which is at its start.
+    """Read the shape, order, type and size in bytes from the header of a ``.npy`` file.
 
     Args:
-        file: Left where the values begin.
-        name: What the array is called, for messages.
+        file: The open file; its position is left where the values begin.
+        name: Name of the array, for messages.
         path: The file on disk, for messages.
-        whole: Bytes that the ``.npy`` file has.
+        whole: Size of the ``.npy`` file, in bytes.
 
     Raises:
-        DataError: It holds objects.
-        Exception: Of a dozen types, from NumPy's parser: the header is damaged, or it announces other values than
-            there are.
+        DataError: The array holds objects.
+        Exception: One of a dozen types from NumPy's parser: the header is damaged, or announces other values than there
+            are.
     """
     version = npy.read_magic(file)
     if version == (1, 0):
@@ -240,7 +240,7 @@ def _header(
 
 
 def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
-    """Where a member's bytes begin in the file: behind its local header, whose names may differ in length."""
+    """Return the offset of a member's bytes in the file: after its local header, whose names may differ in length."""
     with path.open("rb") as file:
         file.seek(member.header_offset)
         header = file.read(_LOCAL_HEADER)

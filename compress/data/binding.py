@@ -1,4 +1,4 @@
-"""Data under a network's names, shapes and dtypes."""
+"""Data arranged for a network: under its names, in its shapes and dtypes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class BoundSplit(Split):
         source: The data.
         names: The data's name for each input of the network.
         inputs: The network's inputs.
-        held: The value of each input that counts no samples, by its name.
-        doubled: Inputs of which each sample of the data has the axis of size 1 that counts samples.
+        held: Value of each input that counts no samples, by its name.
+        doubled: Inputs for which each sample of the data already has the axis, of size 1, that counts samples.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class BoundSplit(Split):
             yield Batch(cast, batch.targets, self._axes, frozenset(self._held))
 
     def _given(self, array: Array, spec: TensorSpec) -> Array:
-        """An input as the network takes it."""
+        """Return an input as the network takes it."""
         if spec.name in self._doubled:
             return _arranged(array[:, 0], spec)
         if spec.name not in self._held:
@@ -77,22 +77,22 @@ class BoundSplit(Split):
 
     @property
     def digests(self) -> tuple[RowDigest, ...]:
-        """Those of the data as it was given."""
+        """Return the digests of the data as the user gave it."""
         return self._source.digests
 
     @property
     def sha256(self) -> str:
-        """That of the data as it was given."""
+        """Return the sha256 of the data as the user gave it."""
         return self._source.sha256
 
 
 def bind_split(split: Split, inputs: Sequence[TensorSpec], role: str) -> Split:
-    """The samples as the network takes them: a single input is renamed, floats and integers get its width.
+    """Return the samples as the network takes them: a single input is renamed, numbers get the input's width.
 
     Args:
         split: The data.
         inputs: The network's inputs.
-        role: What the data is for ("evaluation data"), for messages.
+        role: Purpose of the data ("evaluation data"), for messages.
 
     Raises:
         DataError: Names, shapes or dtypes do not fit; no value is ever scaled or turned from integer to float.
@@ -121,17 +121,17 @@ def is_held(shape: Sequence[int], spec: TensorSpec) -> bool:
 
     Args:
         shape: The shape of the data's array for this input, ``(n, …)``; n counts samples.
-        spec: What the network takes.
+        spec: The network's input.
     """
     return len(shape) == len(spec.shape) + 1 and _fits(tuple(shape[1:]), spec.shape)
 
 
 def held_values(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """The value of each input that has no axis for samples, by its name: that of the first sample.
+    """Return the first sample's value of each input that has no axis for samples, by its name.
 
     Args:
         arrays: Samples ``(n, …)`` of every input, by the network's names.
-        inputs: What the network takes.
+        inputs: The network's inputs.
     """
     return {
         spec.name: np.asarray(arrays[spec.name][0])
@@ -141,7 +141,7 @@ def held_values(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> di
 
 
 def matched(arrays: Mapping[str, Array], inputs: Sequence[TensorSpec]) -> dict[str, Array]:
-    """Samples ``(n, …)`` under the names of the network's inputs, in their types; nothing is said about their shapes.
+    """Return samples ``(n, …)`` under the names and in the types of the network's inputs; shapes are not checked.
 
     Raises:
         DataError: Names or dtypes do not fit.
@@ -155,8 +155,8 @@ def matched_names(found: list[str], inputs: Sequence[TensorSpec], role: str) -> 
 
     Args:
         found: Names of the data's arrays.
-        inputs: What the network takes.
-        role: What the data is for, for the message.
+        inputs: The network's inputs.
+        role: Purpose of the data, for the message.
 
     Raises:
         DataError: An input has no array, or an array no input.

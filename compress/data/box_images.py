@@ -1,4 +1,4 @@
-"""Image files with boxes, whatever they are stored as."""
+"""Image files with boxes, of any storage format."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class BoxSplit(ImageFiles):
     Args:
         root: The folder that the files' names are relative to.
         files: Image files, relative to ``root``.
-        boxes: For each file float64 ``(k, 6)``: x1, y1, x2, y2 as shares of the image's width and height, class number,
-            and 1 for a crowd.
-        classes: Names, class by class; None where they are not known.
-        options: How images are prepared; the boxes go with them.
-        kind: ``coco`` or ``yolo``, for provenance.
-        sizes: (width, height) in pixels that each file must have; None where nothing says it.
+        boxes: Boxes of each file, float64 ``(k, 6)``: x1, y1, x2, y2 as shares of the image's width and height, class
+            number, and 1 for a crowd.
+        classes: Names of the classes, by class number; None where they are unknown.
+        options: Preparation of images, which applies to the boxes too.
+        kind: Format of the annotations, ``coco`` or ``yolo``, for provenance.
+        sizes: (width, height) in pixels that each file must have; None where it is not stated.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ _FORM = "x1, y1, x2, y2, class, and 1 for a crowd"
 
 
 def ragged(rows: Sequence[Array]) -> Array:
-    """Arrays of different lengths as an object array ``(n,)``."""
+    """Return arrays of different lengths as an object array ``(n,)``."""
     targets = np.empty(len(rows), dtype=object)
     targets[:] = [None] * len(rows)
     for place, row in enumerate(rows):
@@ -56,11 +56,11 @@ def _is_rows(value: Any) -> bool:
 
 
 def checked_ragged(value: Sequence[Any], where: str) -> Array:
-    """Boxes for each sample as targets.
+    """Return the boxes of each sample as targets.
 
     Args:
-        value: What :func:`is_ragged` says yes to.
-        where: What it is from, for messages.
+        value: A value for which :func:`is_ragged` is true.
+        where: Source of the value, for messages.
 
     Raises:
         DataError: Another shape, NaN or infinity, a box without area, or a class that is no number from 0.
@@ -69,15 +69,15 @@ def checked_ragged(value: Sequence[Any], where: str) -> Array:
 
 
 def from_flat(arrays: Mapping[str, Any], samples: int, where: str) -> Array:
-    """Targets from the arrays ``boxes`` and ``boxes_of``.
+    """Make targets from the arrays ``boxes`` and ``boxes_of``.
 
     Args:
-        arrays: Holds both.
-        samples: How many there are.
-        where: What it is from, for messages.
+        arrays: Arrays by name, both of these among them.
+        samples: Number of samples.
+        where: Source of the value, for messages.
 
     Raises:
-        DataError: They do not fit together, or as :func:`checked_ragged`.
+        DataError: The two do not fit together, or see :func:`checked_ragged`.
     """
     boxes, owners = np.asarray(arrays[FLAT]), np.asarray(arrays[FLAT_OF])
     if boxes.ndim != 2 or owners.shape != boxes.shape[:1] or owners.dtype.kind not in "iu":

@@ -1,4 +1,4 @@
-"""What any kind of data must be: finite numbers, one row per sample; boxes a list for each sample."""
+"""Checks of data of any kind: finite numbers, one row per sample; boxes as a list for each sample."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _LARGEST_ITEM = 8  # bytes: float64, int64
 
 
 def checked_batch(arrays: Mapping[str, Any], where: str) -> Batch:
-    """Named arrays as samples; ``y`` holds the targets.
+    """Check named arrays and return them as samples; ``y`` holds the targets.
 
     Args:
         arrays: NumPy arrays, tensors of other libraries, or nested lists, each ``(n, …)``. Boxes are a list for each
             sample as ``y``, or those of all samples together as ``boxes`` and ``boxes_of``
             (:mod:`compress.data.boxes`).
-        where: What the arrays are from, for messages.
+        where: Source of the arrays, for messages.
 
     Raises:
         DataError: No input, an array that is not of numbers, different lengths, NaN or infinity.
@@ -59,7 +59,7 @@ def checked_batch(arrays: Mapping[str, Any], where: str) -> Batch:
 
 
 def as_array(value: Any, name: str, where: str) -> Array:
-    """A NumPy array of booleans, integers or floats in the machine's byte order, with at least one axis.
+    """Return a NumPy array of booleans, integers or floats in the machine's byte order, with at least one axis.
 
     Raises:
         DataError: It is of another dtype, ragged, or a single number.
@@ -116,5 +116,5 @@ def _checked_targets(targets: Array, where: str) -> Array:
 
 
 def labels_of(targets: Array | None) -> NDArray[np.int64] | None:
-    """The targets, where they are class labels: integers, one a sample."""
+    """Return the targets where they are class labels: one integer for each sample; else None."""
     return targets if targets is not None and targets.dtype.kind == "i" and targets.ndim == 1 else None

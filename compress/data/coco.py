@@ -52,8 +52,8 @@ def open_coco(
 
     Args:
         path: The JSON file, or a folder with ``annotations/*.json``.
-        image_options: How images are prepared; wins over ``compress-data.toml``.
-        annotation_options: Where files are; None reads ``compress-data.toml``.
+        image_options: Preparation of images; wins over ``compress-data.toml``.
+        annotation_options: Paths of the files; None reads ``compress-data.toml``.
 
     Raises:
         DataError: A file is missing, damaged or of another kind, or a box or class is wrong.
@@ -93,7 +93,7 @@ def open_coco(
 
 
 class _Content:
-    """What the JSON file holds, checked entry by entry."""
+    """Content of the JSON file, checked entry by entry."""
 
     def __init__(self, content: Any, file: Path) -> None:
         self._file = file
@@ -127,7 +127,7 @@ class _Content:
         return names
 
     def classes(self, chosen: tuple[int, ...] | None) -> tuple[tuple[str, ...], dict[int, int]]:
-        """Names, class by class, and the class number of each category id."""
+        """Return the names of the classes, by class number, and the class number of each category id."""
         ids = tuple(sorted(self._categories)) if chosen is None else chosen
         unknown = next((number for number in ids if number not in self._categories), None)
         if unknown is not None:
@@ -142,7 +142,7 @@ class _Content:
     def boxes(
         self, numbers: Mapping[int, int]
     ) -> tuple[dict[int, np.ndarray[Any, Any]], dict[int, tuple[int, int]], dict[str, int]]:
-        """Boxes and size of each image by its id, and how many boxes were left out, by reason."""
+        """Return boxes and size of each image by its id, and the number of boxes left out, by reason."""
         sizes = {number: self._size(number, image) for number, image in self._images.items()}
         rows: dict[int, list[list[float]]] = {number: [] for number in self._images}
         left_out = {"boxes_without_area": 0, "boxes_of_other_categories": 0}
@@ -182,7 +182,7 @@ class _Content:
         return image, category
 
     def _box(self, box: Any, size: tuple[int, int], where: str) -> list[float]:
-        """Corners as shares of the image's width and height, cut at its edges."""
+        """Return the corners as shares of the image's width and height, cut at its edges."""
         if (
             not isinstance(box, list)
             or len(box) != 4

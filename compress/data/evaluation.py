@@ -1,4 +1,4 @@
-"""Data to evaluate builds on that are there already: the very samples they were measured on, else all of them.
+"""Evaluation data for existing builds: the samples they were measured on, else all samples.
 
 Nothing is calibrated here, so nothing needs to be set apart. A build that was calibrated on a part of this data was
 measured on the rest, and stays apart from what it was calibrated on.
@@ -22,12 +22,12 @@ from compress.errors import DataError
 
 @dataclass(frozen=True)
 class MeasuredSamples:
-    """On which samples a build was measured.
+    """The samples that a build was measured on.
 
     Attributes:
-        data_sha256: Their hash.
-        calibration_samples: How many were wanted to calibrate on, where they were set apart of the same data.
-        seed: Of their choice.
+        data_sha256: Hash of these samples.
+        calibration_samples: Number of calibration samples wanted, where they were set apart from the same data.
+        seed: Seed of the choice of samples.
     """
 
     data_sha256: str
@@ -36,7 +36,7 @@ class MeasuredSamples:
 
     @classmethod
     def of_bundle(cls, data_sha256: str, manifest: Mapping[str, Any]) -> MeasuredSamples:
-        """As a bundle's manifest tells how its data was divided."""
+        """Read from a bundle's manifest how its data was divided."""
         how = manifest.get("data", {}).get("split") or {}
         return cls(data_sha256, int(how.get("calibration_samples", 512)), int(how.get("seed", 0)))
 
@@ -52,14 +52,14 @@ def load_evaluation(
     """Read data to evaluate on.
 
     Args:
-        data: Of any kind that :func:`compress.data.open_data` opens; or a Task.
-        measured: Of the builds that are evaluated, as far as it is known.
-        metric: See :func:`compress.data.task.load_task`.
-        image_options: See :func:`compress.data.task.load_task`.
-        streams: See :func:`compress.data.task.load_task`.
+        data: Evaluation data of any kind that :func:`compress.data.open_data` opens; or a Task.
+        measured: Number of samples that the builds were measured on, as far as it is known.
+        metric: Name of the metric, or a mapping; see :func:`compress.data.task.load_task`.
+        image_options: Preparation of images; see :func:`compress.data.task.load_task`.
+        streams: Whether samples are streams; see :func:`compress.data.task.load_task`.
 
     Returns:
-        The task; and which of the samples it evaluates on, ascending, or None for a Task.
+        The task; and the indices of its evaluation samples, ascending, or None for a Task.
 
     Raises:
         DataError: The data cannot be read.
@@ -86,10 +86,10 @@ def load_evaluation(
 
 
 def left_out_note(task: Task) -> str | None:
-    """A sentence for a person about the samples that are not evaluated on; None where all are.
+    """Return a sentence about the samples that are not evaluated on; None where all are.
 
     Args:
-        task: As :func:`load_evaluation` gives it.
+        task: Task that :func:`load_evaluation` returned.
     """
     if task.provenance.get("split", {}).get("calibration_from") != "evaluation data":
         return None
@@ -100,7 +100,7 @@ def left_out_note(task: Task) -> str | None:
 def _apart(
     split: Split, measured: Sequence[MeasuredSamples]
 ) -> tuple[MeasuredSamples | None, NDArray[np.int64]]:
-    """How samples are set apart so that the rest is what a build was measured on, and that rest; None for all."""
+    """Return the division that leaves the samples a build was measured on, and these samples; None for all."""
     every = np.arange(len(split), dtype=np.int64)
     for each in measured:
         if len(split) < MIN_TO_SPLIT or each.data_sha256 == split.sha256:

@@ -1,4 +1,4 @@
-"""How image files become arrays, as a folder's ``compress-data.toml`` or the caller's options tell it.
+"""Preparation of image files as arrays, by a folder's ``compress-data.toml`` or the caller's options.
 
 The file, with every key it may have; all are optional::
 
@@ -55,21 +55,21 @@ _FIELDS: dict[str, Field] = {
 
 @dataclass(frozen=True)
 class ImageOptions:
-    """How an image file becomes a float32 array.
+    """Options that turn an image file into a float32 array.
 
     Attributes:
-        size: (height, width) in pixels; None leaves images as they are, and then all must be of one size.
-        resize: ``stretch`` to the size; ``center-crop``: scale, then cut the middle out; or ``letterbox``: scale until
-            the whole image fits, and fill the rest.
-        pad_value: What ``letterbox`` fills with, 0 to 255, before scale, mean and std.
-        pad_position: Where ``letterbox`` puts the image: ``center`` or ``top-left``.
+        size: (height, width) in pixels; None leaves images unchanged, which then must all have one size.
+        resize: Method of resizing: ``stretch`` to the size; ``center-crop``: scale, then cut the middle out; or
+            ``letterbox``: scale until the whole image fits, and fill the rest.
+        pad_value: Gray that ``letterbox`` fills with, 0 to 255, before scale, mean and std.
+        pad_position: Position of the image under ``letterbox``: ``center`` or ``top-left``.
         shorter: Length in pixels that ``center-crop`` scales the shorter side to; None just covers ``size``.
-        interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
-        mode: ``RGB`` or ``L`` (gray).
-        scale: Pixel values, 0 to 255, are divided by it.
-        mean: Subtracted after that, one value a channel; None for 0.
-        std: The divisor after that, one value a channel; None for 1.
-        layout: ``NCHW`` or ``NHWC``.
+        interpolation: Interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
+        mode: Colour mode: ``RGB`` or ``L`` (gray).
+        scale: Divisor of the pixel values, 0 to 255.
+        mean: Value subtracted after that, one for each channel; None for 0.
+        std: Divisor after that, one for each channel; None for 1.
+        layout: Order of the axes: ``NCHW`` or ``NHWC``.
     """
 
     size: tuple[int, int] | None = None
@@ -86,10 +86,10 @@ class ImageOptions:
 
     @classmethod
     def read(cls, folder: Path, given: Mapping[str, Any] | ImageOptions | None = None) -> ImageOptions:
-        """From the folder's ``compress-data.toml``, where there is one; what is given wins, key by key.
+        """Read the options from the folder's ``compress-data.toml``; the caller's options win, key by key.
 
         Raises:
-            DataError: An unknown key, a value of another type or out of range, or values that do not fit together.
+            DataError: A key is unknown, a value has another type or is out of range, or values do not fit together.
         """
         if isinstance(given, ImageOptions):
             return given

@@ -46,12 +46,12 @@ _LAYOUT = "a folder for each class with its images: {root}/cat/1.jpg, {root}/dog
 
 
 class ImageFiles(Split):
-    """Image files, decoded when they are read; what the targets are, a subclass says.
+    """Image files, decoded when they are read; subclasses add the targets.
 
     Args:
         root: The folder, for messages and provenance.
         files: Image files, relative to ``root``.
-        options: How images are prepared.
+        options: Preparation of images.
     """
 
     labelled = True
@@ -66,7 +66,7 @@ class ImageFiles(Split):
 
     @abstractmethod
     def _targets(self, rows: range, placements: Sequence[Placement]) -> Array:
-        """Targets of some of the samples, whose images came to lie there."""
+        """Return the targets of some samples, whose images have these placements."""
 
     @abstractmethod
     def _target_digest(self, row: int) -> bytes:
@@ -83,7 +83,7 @@ class ImageFiles(Split):
             yield Batch({"x": images}, self._targets(range(start, start + len(files)), placements))
 
     def _decoded(self, files: Sequence[str]) -> tuple[Array, list[Placement]]:
-        """Image files as one array, decoded one at a time; their sizes are looked at before."""
+        """Return image files as one array, decoded one at a time after their sizes are checked."""
         if self._options.size is None:
             self._check_sizes(files)
         images, placements = np.empty(0, np.float32), []
@@ -139,9 +139,9 @@ class ImageSplit(ImageFiles):
     Args:
         root: The folder, for messages and provenance.
         files: Image files, relative to ``root``.
-        labels: int64 ``(n,)``, one a file.
-        classes: Names, label by label.
-        options: How images are prepared.
+        labels: Label of each file, int64 ``(n,)``.
+        classes: Names of the classes, by label.
+        options: Preparation of images.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class ImageSplit(ImageFiles):
 
 
 def decode(path: Path, options: ImageOptions) -> Array:
-    """One image file as float32, ``(channels, height, width)`` or as the layout says.
+    """Decode one image file as float32, ``(channels, height, width)`` or as the layout says.
 
     Raises:
         DataError: The file is no image, is damaged, has more than 8 bits a channel, or is far too large.
@@ -198,7 +198,7 @@ def decode(path: Path, options: ImageOptions) -> Array:
 
 
 def decode_placed(path: Path, options: ImageOptions) -> tuple[Array, Placement]:
-    """Decode an image as :func:`decode` does, and tell where it came to lie in the network's input."""
+    """Decode an image as :func:`decode` does, and return its placement in the network's input."""
     with opened(path) as image:
         if image.mode[0] in "IF":
             # Pillow would clip these to 0 … 255 without a word.
@@ -225,7 +225,7 @@ def decode_placed(path: Path, options: ImageOptions) -> tuple[Array, Placement]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image]:
-    """An image file; what its reader raises inside the block becomes one line.
+    """Open an image file; errors of its reader inside the block become errors of one line.
 
     Raises:
         DataError: The file is no image, is damaged, or is far too large.
@@ -250,19 +250,19 @@ def opened(path: Path) -> Iterator[Image]:
 
 
 def as_gray(pixels: NDArray[np.uint8]) -> Image:
-    """An image of one channel from its pixels, uint8 ``(height, width)``."""
+    """Make an image of one channel from its pixels, uint8 ``(height, width)``."""
     image: Image = _pillow().fromarray(pixels)
     return image
 
 
 def laid(image: Image, placement: Placement, interpolation: str, pad_value: int) -> Image:
-    """The image scaled and laid into the network's input.
+    """Scale an image and place it in the network's input.
 
     Args:
-        image: With the mode that it shall have.
-        placement: Where it comes to lie.
-        interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
-        pad_value: Fills what it leaves free, in every channel.
+        image: Image, already in the wanted mode.
+        placement: Placement of the image.
+        interpolation: Interpolation: ``bilinear``, ``bicubic`` or ``nearest``.
+        pad_value: Value of pixels that the image leaves free, in every channel.
     """
     resample = getattr(_pillow().Resampling, interpolation.upper())
     scaled = image if placement.scaled == image.size else image.resize(placement.scaled, resample)
@@ -277,7 +277,7 @@ def laid(image: Image, placement: Placement, interpolation: str, pad_value: int)
 
 
 def entries(folder: Path, folders: bool = False) -> list[str]:
-    """Sorted names of the folder's files, or of its folders; links and hidden ones are skipped.
+    """Return the sorted names of the folder's files, or of its folders; links and hidden ones are skipped.
 
     Raises:
         DataError: The folder cannot be read.
@@ -322,7 +322,7 @@ def file_digest(path: Path) -> bytes:
     """Hash of a file's bytes.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: The file cannot be read.
     """
     try:
         with path.open("rb") as file:

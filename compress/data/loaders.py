@@ -27,11 +27,11 @@ class LoaderSplit(Split):
     batches is compared with what was there before.
 
     Args:
-        loader: Yields ``(inputs, targets)``, inputs alone, or a mapping by input name with targets as ``y``.
-        where: What it is, for messages.
+        loader: Iterable of ``(inputs, targets)``, inputs alone, or a mapping by input name with targets as ``y``.
+        where: Name of the loader, for messages.
 
     Raises:
-        DataError: It shuffles, yields something else, fails, or its batches do not fit one another.
+        DataError: The loader shuffles, yields something else, fails, or its batches do not fit one another.
     """
 
     def __init__(self, loader: Iterable[Any], where: str) -> None:
@@ -117,10 +117,10 @@ class LoaderSplit(Split):
 
 
 def from_iterator(iterator: Iterator[Any], where: str) -> Split:
-    """Samples of an iterator, such as a generator, which is read here and kept in memory.
+    """Read the samples of an iterator, such as a generator, and keep them in memory.
 
     Raises:
-        DataError: As for :class:`LoaderSplit`, or more than ``MAX_ITERATOR_BYTES``.
+        DataError: See :class:`LoaderSplit`; or the samples exceed ``MAX_ITERATOR_BYTES``.
     """
     kept: list[Batch] = []
     size = 0
@@ -142,7 +142,7 @@ def from_iterator(iterator: Iterator[Any], where: str) -> Split:
 
 
 def read_batches(source: Iterable[Any], where: str) -> Iterator[Batch]:
-    """Checked batches of what an iterable yields; all have the same inputs, dtypes and numbers of axes.
+    """Yield checked batches of an iterable; all have the same inputs, dtypes and numbers of axes.
 
     The axes of one batch may be longer than another's: sequences are. Whether the network takes them it says itself.
 
@@ -167,7 +167,7 @@ def read_batches(source: Iterable[Any], where: str) -> Iterator[Batch]:
 
 
 def _guarded(source: Iterable[Any], where: str) -> Iterator[Any]:
-    """What the user's iterable yields, with its own failures told as ours."""
+    """Yield from the user's iterable, and turn its failures into errors of ours."""
     try:
         with users_code():
             yield from source
@@ -206,7 +206,7 @@ def _signature(batch: Batch) -> dict[str, str]:
 
 
 def _shapes(batch: Batch) -> list[tuple[int, ...]]:
-    """Sizes of one sample; targets included, which may be sequences too."""
+    """Return the shapes of one sample, its targets included, which may be sequences too."""
     arrays = [*batch.inputs.values(), *(() if batch.targets is None else (batch.targets,))]
     return [array.shape[1:] for array in arrays]
 

@@ -38,7 +38,7 @@ class MaskSplit(ImageFiles):
         root: The folder that holds ``images`` and ``masks``.
         files: Image files, relative to ``root``.
         masks: Mask files, relative to ``root``.
-        options: How images are prepared; the masks go with them.
+        options: Preparation of images, which applies to the masks too.
     """
 
     kind = "masks"
@@ -92,14 +92,14 @@ class MaskSplit(ImageFiles):
 
 
 def decode_mask(path: Path, placement: Placement) -> NDArray[np.int64]:
-    """One mask as class numbers, int64 ``(height, width)`` of the network's input.
+    """Decode one mask as class numbers, int64 ``(height, width)`` of the network's input.
 
     Args:
         path: The mask's file.
-        placement: Where its image came to lie.
+        placement: Placement of its image.
 
     Raises:
-        DataError: It is damaged, has several channels, or another size than its image.
+        DataError: The mask is damaged, has several channels, or another size than its image.
     """
     with opened(path) as image:
         if image.mode not in _MODES:

@@ -1,4 +1,4 @@
-"""From whatever the user gives as data to a :class:`Split`: told by what it is, never by a file's ending."""
+"""Opening of data of any kind as a :class:`Split`: the content tells the kind, never a file's ending."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _IN_PYTHON = "give (x, y), a mapping of arrays by input name, a DataLoader, or a
 
 
 def follow_reference(source: Any) -> Any:
-    """What ``package.module:callable`` returns when it is called without arguments; anything else as it is.
+    """Return the result of calling ``package.module:callable`` without arguments; any other value unchanged.
 
     Raises:
         DataError: The reference names nothing, or the call fails.
@@ -59,12 +59,12 @@ def open_data(
             masks) or COCO's JSON file; ``package.module:callable`` that returns any of what follows; ``(x, y)``;
             arrays by input name with targets as ``y``; one array; a DataLoader or another iterable of batches; a
             Split.
-        image_options: For folders of images; see :class:`ImageOptions`.
+        image_options: Options for folders of images; see :class:`ImageOptions`.
         reference: The reference that ``source`` came from, where it is one that was followed already.
 
     Raises:
-        DataError: It is none of these, or damaged.
-        UnavailableError: Images, and Pillow is not installed.
+        DataError: The source is none of these, or damaged.
+        UnavailableError: The data is images, and Pillow is not installed.
     """
     followed = follow_reference(source)
     if followed is not source:

@@ -1,4 +1,4 @@
-"""Where an image's pixels come to lie in the network's input, the same for pixels, boxes and masks.
+"""Placement of an image in the network's input, the same for pixels, boxes and masks.
 
 An image is scaled to a width and height and then laid into a frame of the input's size: it may be cut there (crop), or
 leave a rest that is filled (letterbox)::
@@ -20,13 +20,13 @@ from compress.data.split import Array
 
 @dataclass(frozen=True)
 class Placement:
-    """Where one image lies.
+    """Placement of one image in the network's input.
 
     Attributes:
         image: (width, height) of the image in pixels.
-        scaled: (width, height) that it is resized to.
-        offset: (left, top): where its corner comes to lie in the frame; negative where it is cut.
-        frame: (width, height) of the network's input.
+        scaled: (width, height) after resizing, in pixels.
+        offset: (left, top) of its corner in the frame, in pixels; negative where the image is cut.
+        frame: (width, height) of the network's input, in pixels.
     """
 
     image: tuple[int, int]
@@ -36,7 +36,7 @@ class Placement:
 
     @classmethod
     def of(cls, width: int, height: int, options: ImageOptions) -> Placement:
-        """Of an image of this size in pixels."""
+        """Return the placement of an image of this size in pixels."""
         image = (width, height)
         if options.size is None:
             return cls(image, image, (0, 0), image)
@@ -62,7 +62,7 @@ class Placement:
         return cls(image, scaled, (left // 2, top // 2) if centred else (0, 0), frame)
 
     def boxes(self, boxes: Array) -> Array:
-        """Boxes of the image as boxes of the network's input, cut at its edges.
+        """Return boxes of the image as boxes of the network's input, cut at its edges.
 
         Args:
             boxes: float64 ``(k, 4 or more)``: x1, y1, x2, y2 as shares of the image's width and height, and columns
@@ -70,7 +70,7 @@ class Placement:
                 stay as they are.
 
         Returns:
-            The same in pixels of the input, without boxes of which nothing is left.
+            The boxes in pixels of the input, without those that lie outside.
         """
         placed = boxes.astype(np.float64)
         for axis in (0, 1):

@@ -1,4 +1,4 @@
-"""Which sizes the open axes of a network's inputs have: in the data, or as the user says (``--shape``)."""
+"""Sizes of the open axes of a network's inputs: from the data, or from the user (``--shape``)."""
 
 from __future__ import annotations
 
@@ -29,22 +29,21 @@ def input_ranges(
     batches: Sequence[int],
     asked: Asked | None = None,
 ) -> dict[str, ShapeRange]:
-    """The shapes of each input that an engine is for, where an axis is open besides that of the samples.
+    """Return the range of shapes for each input with an open axis besides that of the samples.
 
     Args:
-        inputs: The network's.
-        splits: Its data, bound to these inputs; the commonest shape of the first is the usual one. Empty where there
-            is none.
+        inputs: The network's inputs.
+        splits: Data, bound to these inputs; the most frequent shape in the first is the usual one. Empty without data.
         batches: Numbers of samples that are run together; the smallest is the usual one.
-        asked: What the user says; the data then has to lie inside.
+        asked: Shapes that the user names; the data then has to lie inside.
 
     Returns:
-        By name; empty where nothing is open but the number of samples, and the user says nothing. An input is left
-        out where nothing tells a size.
+        Ranges by the input's name; empty where only the number of samples is open and the user names no shape. An input
+        of unknown size is left out.
 
     Raises:
-        UsageError: What the user says fits no input.
-        DataError: A sample lies outside of what the user says.
+        UsageError: A shape that the user names fits no input.
+        DataError: A sample lies outside the shapes that the user names.
     """
     told = _told(asked or {}, inputs)
     held = next(iter(splits[0].batches(1))).held if splits else frozenset()
@@ -75,7 +74,7 @@ def input_ranges(
 
 
 def _told(asked: Asked, inputs: Sequence[TensorSpec]) -> dict[str, list[Shape]]:
-    """What the user says by the inputs' own names, checked by itself."""
+    """Return the user's shapes by the inputs' own names, checked without the data."""
     names = [spec.name for spec in inputs]
     told: dict[str, list[Shape]] = {}
     for given, shapes in asked.items():
@@ -135,9 +134,9 @@ def _found(
     seen: Sequence[_Seen],
     sizes: Mapping[str, tuple[int, int, int]],
 ) -> ShapeRange | None:
-    """The shapes of an input that the user does not name: axes of a name that is known elsewhere, else the data's.
+    """Return the range of an input that the user does not name: from axes of the same name, else from the data.
 
-    None where neither tells a size.
+    None where neither has a size.
     """
     samples = _samples(spec, held)
     shapes = [dict(key)[spec.name] for counted in seen for key in counted]
@@ -160,7 +159,7 @@ def _found(
 
 
 def _seen(split: Split, inputs: Sequence[TensorSpec]) -> _Seen:
-    """How many samples have each combination of shapes; where the number of samples is open, it counts as 1."""
+    """Count the samples of each combination of shapes; an open number of samples counts as 1."""
     found: _Seen = Counter()
     for batch in split.batches(READ_SIZE):
         found[tuple((spec.name, _shape(batch, spec)) for spec in inputs)] += len(batch)
@@ -175,7 +174,7 @@ def _shape(batch: Batch, spec: TensorSpec) -> Shape:
 
 
 def _usual(seen: Sequence[_Seen]) -> dict[str, Shape]:
-    """The shapes that most samples of the first data have, together."""
+    """Return the most frequent combination of shapes in the first data."""
     return dict(seen[0].most_common(1)[0][0]) if seen else {}
 
 
@@ -194,13 +193,13 @@ def _samples(spec: TensorSpec, held: Iterable[str]) -> int | None:
 
 
 def _open_axes(spec: TensorSpec, held: Iterable[str]) -> list[int]:
-    """The axes of any size, without that of the samples."""
+    """Return the open axes, without that of the samples."""
     samples = _samples(spec, held)
     return [axis for axis, size in enumerate(spec.shape) if isinstance(size, str) and axis != samples]
 
 
 def _counts(each: ShapeRange) -> tuple[int, ...]:
-    """Numbers of samples that the user names with a shape; 1 is how a shape is written."""
+    """Return the numbers of samples in the user's shapes; 1 stands for any number."""
     if each.samples is None:
         return ()
     return tuple(size for shape in (each.smallest, each.largest) if (size := shape[each.samples]) > 1)
@@ -209,13 +208,13 @@ def _counts(each: ShapeRange) -> tuple[int, ...]:
 def resized(
     example: Mapping[str, Array], asked: Asked, batch_axes: Mapping[str, int]
 ) -> dict[str, Array] | None:
-    """Samples of another size than an example's, which a network can be opened for; None where none is asked for.
+    """Return samples of another size than the example, to open a network's axes; None where no size is asked for.
 
     Values are the example's own, repeated or left out, since a network may take no others.
 
     Args:
         example: Samples ``(n, …)`` by input.
-        asked: Shapes as the network takes them.
+        asked: Shapes that the user names, as the network takes them.
         batch_axes: The axis that counts samples, by input; ``""`` names that of all others. 0 where nothing is named.
     """
     found: dict[str, Array] = {}

@@ -1,4 +1,4 @@
-"""A set of samples that is read in batches, whatever it is stored as."""
+"""A set of samples that is read in batches, of any storage format."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ READ_SIZE = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples, as data holds them: along axis 0; or as a network takes them: along an axis of each input.
+    """Samples along axis 0, as data holds them, or along an axis of each input, as a network takes them.
 
     Attributes:
-        inputs: One array per input name, each ``(n, …)``; the samples may lie along another axis, which ``axes`` names.
-        targets: Class labels, int64 ``(n,)``; float targets ``(n, …)``; integer targets of more axes, int64; boxes of
-            each sample, an object array ``(n,)`` of float64 ``(k, 5 or 6)`` (:mod:`compress.data.boxes`); or None.
-        axes: The axis that counts the samples, for inputs of which it is not axis 0.
+        inputs: Array of each input, by its name, ``(n, …)``; the samples may lie along another axis, which ``axes``
+            names.
+        targets: Targets of the samples: class labels, int64 ``(n,)``; float targets ``(n, …)``; integer targets of more
+            axes, int64; boxes of each sample, an object array ``(n,)`` of float64 ``(k, 5 or 6)``
+            (:mod:`compress.data.boxes`); or None.
+        axes: Axis that counts the samples, for inputs where it is not axis 0.
         held: Names of the inputs that count no samples: they have one value for all of them, such as a sampling rate.
     """
 
@@ -42,7 +44,7 @@ class Batch:
         return int(array.shape[self.axes.get(name, 0)])
 
     def rows(self, indices: NDArray[np.int64] | slice) -> Batch:
-        """Some of the samples."""
+        """Return some of the samples."""
         targets = None if self.targets is None else self.targets[indices]
         taken = {
             name: array if name in self.held else take_samples(array, indices, self.axes.get(name, 0))
@@ -52,7 +54,7 @@ class Batch:
 
     @classmethod
     def joined(cls, batches: list[Batch]) -> Batch:
-        """Batches one after the other; at least one."""
+        """Join one or more batches into one."""
         first = batches[0]
         targets = [batch.targets for batch in batches if batch.targets is not None]
         inputs = {
@@ -76,10 +78,10 @@ class Split(ABC):
 
     Attributes:
         labels: Class labels of all samples, int64 ``(n,)``; None where the targets are no class labels.
-        labelled: Whether there are targets of any kind.
-        classes: Names of the classes, label by label, where the data knows them.
-        origin: What the samples were read from, as JSON holds it.
-        detections: What the table ``[detections]`` beside the data tells; empty where there is none.
+        labelled: Whether the samples have targets of any kind.
+        classes: Names of the classes, by label, where the data knows them; else None.
+        origin: Source of the samples, as a dict that JSON can hold.
+        detections: Content of the table ``[detections]`` beside the data; empty where there is none.
     """
 
     labels: NDArray[np.int64] | None = None
@@ -94,7 +96,7 @@ class Split(ABC):
 
     @abstractmethod
     def batches(self, size: int) -> Iterator[Batch]:
-        """All samples in order, ``size`` at a time; the last batch may be smaller.
+        """Yield all samples in order, ``size`` at a time; the last batch may be smaller.
 
         Raises:
             DataError: A sample cannot be read, or does not fit the others.
@@ -102,10 +104,10 @@ class Split(ABC):
 
     @abstractmethod
     def _taken(self, indices: NDArray[np.int64]) -> Split:
-        """The samples at these valid indices."""
+        """Return the samples at these valid indices."""
 
     def take(self, indices: ArrayLike) -> Split:
-        """Some of the samples, in the order of ``indices``, which may repeat; nothing is read yet.
+        """Return some of the samples, in the order of ``indices``, which may repeat; nothing is read yet.
 
         Raises:
             IndexError: An index is negative or past the end.

@@ -1,4 +1,4 @@
-"""Which samples calibrate and which evaluate; never the same, and never equal ones."""
+"""Division of samples into calibration and evaluation, which share no equal samples."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def split_rows(content: Sequence[Hashable], calibration_samples: int, seed: int)
     would be in both.
 
     Args:
-        content: What each sample is, by a hash; equal samples have equal ones.
-        calibration_samples: Wanted at most, from 1.
-        seed: Of the choice, from 0.
+        content: Hash of each sample's content; equal samples have equal hashes.
+        calibration_samples: Largest number of calibration samples, ≥ 1.
+        seed: Seed of the choice, ≥ 0.
 
     Returns:
         Ascending indices of calibration and of evaluation; together every index once, neither empty.
@@ -63,7 +63,7 @@ def split_rows(content: Sequence[Hashable], calibration_samples: int, seed: int)
 
 
 def _calibrating(total: int) -> int:
-    """Samples that may calibrate, at the most."""
+    """Return the largest number of samples that may calibrate."""
     if total < ENOUGH_TO_PROVE:
         return total // 4
     return min(total // 4, max(total // 10, total - ENOUGH_TO_PROVE))

@@ -1,4 +1,4 @@
-"""What a network is for: the data it is judged by, the data it may learn from, and what 'accuracy' means."""
+"""The task of a network: evaluation data, training data, and the meaning of 'accuracy'."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ _LOOKED_AT = 64
 
 @dataclass(frozen=True)
 class Task:
-    """Data and metric.
+    """The data and the metric that a network is judged by.
 
     Attributes:
-        evaluation: What accuracy is measured on; at least two samples.
-        calibration: What value ranges are measured on; no sample of it is in ``evaluation``.
-        training: What techniques may train on; None where there is nothing.
-        metric: What 'accuracy' means; once the task is bound, on the outputs that it reads.
-        provenance: Where the data is from and how it was divided, as JSON holds it; goes into the manifest.
-        classes: Names of the classes, label by label, where they are known.
-        by_output: What the caller names for single outputs, by their names: a kind, or a metric.
+        evaluation: Samples that accuracy is measured on, at least two.
+        calibration: Samples that value ranges are measured on; none of them is in ``evaluation``.
+        training: Samples that techniques may train on; None where there are none.
+        metric: Metric of accuracy; once the task is bound, for the outputs that it reads.
+        provenance: Source and division of the data, as a dict that JSON can hold; goes into the manifest.
+        classes: Names of the classes, by label, where they are known; else None.
+        by_output: Kind or metric that the caller names for single outputs, by the output's name.
         further: Metrics of the outputs that ``metric`` does not read; empty until the task is bound.
-        kinds: What each output holds; empty until the task is bound.
-        detections: How a detector's outputs are read; None where nothing says that the network is one.
-        streams: How the network carries a state from call to call; a sample is a whole stream then. None where it
-            carries none.
-        single: The same task one call at a time, for what looks at calls alone; None where that is this task itself.
+        kinds: Kind of each output's content; empty until the task is bound.
+        detections: Options for reading a detector's outputs; None where the network is not known to be one.
+        streams: States that the network carries from call to call, where each sample is a whole stream; None without
+            states.
+        single: The same task for single calls; None where this task has single calls itself.
     """
 
     evaluation: Split
@@ -71,7 +71,7 @@ class Task:
 
     @property
     def calls(self) -> Task:
-        """The task one call at a time: what calibrates, trains, traces and is timed.
+        """The task for single calls, used for calibration, training, tracing and timing.
 
         Where a state is carried, its samples are frames with the state that the original has there.
         """
@@ -79,12 +79,12 @@ class Task:
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """Every metric that a network is judged by; the one with the worst drop decides."""
+        """All metrics that a network is judged by; the one with the worst drop decides."""
         return (self.metric, *self.further)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What measurements depend on, as JSON holds it: all samples, and the code that judges outputs."""
+        """Return what measurements depend on, as a dict for JSON: all samples, and the code of the metrics."""
         return {
             **self.provenance,
             "metrics": self.metrics_sha256,
@@ -95,15 +95,15 @@ class Task:
 
     @property
     def metrics_sha256(self) -> str:
-        """A hash of the code of every metric, the user's own included."""
+        """Return a hash of the code of every metric, the user's own included."""
         return code_sha256([(each.name, each.per_sample, each.over_data) for each in self.metrics])
 
     def example(self, size: int = 2) -> dict[str, Array]:
-        """The first ``size`` calibration samples by input name, repeated where there are fewer."""
+        """Return the first ``size`` calibration samples by input name, repeated where there are fewer."""
         return self._first(size).inputs
 
     def samples(self, size: int = 2) -> dict[str, Array]:
-        """As :meth:`example`, with samples along axis 0, whichever axis the network takes them along."""
+        """Return the same samples as :meth:`example`, always along axis 0."""
         batch = self._first(size)
         return {name: np.moveaxis(array, batch.axes.get(name, 0), 0) for name, array in batch.inputs.items()}
 
@@ -112,7 +112,7 @@ class Task:
         return next(calibration.take(np.arange(size) % len(calibration)).batches(size))
 
     def other_example(self) -> dict[str, Array] | None:
-        """A sample of another shape than :meth:`example`'s, by input name; None where the samples are alike.
+        """Return a sample of another shape than :meth:`example`'s, by input name; None where all shapes are equal.
 
         It differs along every axis that any of them differs in: where none does, it is the first that differs, with its
         values repeated or left out.
@@ -120,7 +120,7 @@ class Task:
         calibration = self.calls.calibration
         first: dict[str, tuple[int, ...]] = {}
         other: dict[str, Array] = {}
-        own: dict[tuple[str, int], int] = {}  # sizes of ``other`` that differ from the first sample's
+        differing: dict[tuple[str, int], int] = {}  # sizes of ``other`` that differ from the first sample's
         seen: dict[tuple[str, int], int] = {}  # of any
         looked = np.arange(min(len(calibration), _LOOKED_AT))
         for batch in calibration.take(looked).batches(_LOOKED_AT):
@@ -132,10 +132,10 @@ class Task:
                 if size != first[name][axis - 1]
             }
             seen = differs | seen
-            if len(differs) > len(own):
-                other, own = dict(batch.rows(slice(1)).inputs), differs
+            if len(differs) > len(differing):
+                other, differing = dict(batch.rows(slice(1)).inputs), differs
         for (name, axis), size in seen.items():
-            if (name, axis) not in own:
+            if (name, axis) not in differing:
                 other[name] = with_length(other[name], axis, size)
         return other or None
 
@@ -145,7 +145,7 @@ class Task:
         outputs: Sequence[TensorSpec],
         kinds: Sequence[OutputKind] | None = None,
     ) -> Task:
-        """The same task under the network's input names and dtypes, with metrics for its outputs.
+        """Return the task under the network's input names and dtypes, with metrics for its outputs.
 
         A single input is renamed; float and integer widths are adapted where no value is lost but a float's
         rounding. Nothing is scaled, and integers never become floats.
@@ -153,11 +153,11 @@ class Task:
         Args:
             inputs: The network's inputs.
             outputs: The network's outputs.
-            kinds: What each output holds; None tells it by names and types alone.
+            kinds: Kind of each output's content; None judges it by names and types alone.
 
         Raises:
             DataError: Names, shapes, dtypes or labels do not fit the network.
-            MetricError: The metric says nothing about such outputs.
+            MetricError: The metric does not apply to such outputs.
         """
         kinds = output_kinds(outputs, None) if kinds is None else kinds
         streams = self.streams is not None
@@ -196,31 +196,31 @@ def load_task(
 
     Args:
         data: Evaluation data, of any kind that :func:`compress.data.open_data` opens; or a Task.
-        metric: See :func:`compress.metrics.load_metric`. None chooses by the targets: top-1 for class labels,
-            mean-error for floats, map for boxes, miou for class maps, agreement with the original network where there
-            are none. A mapping names a metric, or one of :data:`compress.metrics.output_kinds.KINDS`, for outputs by
-            their names; under ``""`` it may hold the metric of the targets.
+        metric: Metric, as :func:`compress.metrics.load_metric` takes it. None chooses by the targets: top-1 for class
+            labels, mean-error for floats, map for boxes, miou for class maps, agreement with the original network where
+            there are none. A mapping names a metric, or one of :data:`compress.metrics.output_kinds.KINDS`, for outputs
+            by their names; under ``""`` it may hold the metric of the targets.
         train_data: Data to train on, of any kind.
         calibration_data: Data to calibrate on. None takes samples of ``train_data``, or where there is none sets
             at most a quarter of ``data`` apart. Samples that evaluation has too are left out.
-        calibration_samples: How many samples to calibrate on, at most; from 1.
-        seed: Of the choice of these samples, from 0; recorded.
-        image_options: How images are prepared; wins over the ``compress-data.toml`` in their folder.
-        detections: How a detector's outputs are read, by the keys of :class:`compress.data.DetectionOptions`; each wins
-            over the table ``[detections]`` of ``compress-data.toml``.
-        calibrates: Whether anything is calibrated. Where nothing is, none of ``data`` is set apart, and calibration
-            samples are those of the evaluation, to look at.
+        calibration_samples: Largest number of calibration samples, ≥ 1.
+        seed: Seed of the choice of these samples, ≥ 0; recorded.
+        image_options: Preparation of images; wins over the ``compress-data.toml`` in their folder.
+        detections: Options for reading a detector's outputs, by the keys of :class:`compress.data.DetectionOptions`;
+            each wins over the table ``[detections]`` of ``compress-data.toml``.
+        calibrates: Whether anything is calibrated. If not, none of ``data`` is set apart, and evaluation samples serve
+            as calibration samples.
         streams: Whether each sample is a stream of frames, for a network that carries a state from call to call; then
             targets may be those of every frame, ``(streams, frames, …)``.
 
     Raises:
         DataError: Data is missing, damaged or too little, or calibration and evaluation are the same samples.
         MetricError: The metric is unknown or needs other targets.
-        UnavailableError: Images, and Pillow is not installed.
+        UnavailableError: The data is images, and Pillow is not installed.
     """
     if calibration_samples < 1 or seed < 0:
-        found = f"{calibration_samples} calibration samples, seed {seed}"
-        raise DataError("at least 1 calibration sample and a seed from 0", found, "correct them")
+        given_values = f"{calibration_samples} calibration samples, seed {seed}"
+        raise DataError("at least 1 calibration sample and a seed from 0", given_values, "correct them")
     given = follow_reference(data)
     reference = data if given is not data else None
     if isinstance(given, Task):
@@ -277,7 +277,7 @@ def load_task(
 
 
 def _divided(metric: MetricChoice) -> tuple[str | Callable[..., Any] | Metric | None, ByOutput]:
-    """The metric of the targets, and what is named for single outputs."""
+    """Return the metric of the targets, and the kinds or metrics named for single outputs."""
     if not isinstance(metric, Mapping):
         return metric, {}
     by_output = {name: _named(each) for name, each in metric.items() if name}
@@ -285,7 +285,7 @@ def _divided(metric: MetricChoice) -> tuple[str | Callable[..., Any] | Metric | 
 
 
 def _named(given: str | Callable[..., Any] | Metric) -> str | Metric:
-    """What an output holds, or a metric for it."""
+    """Return the kind of an output's content, or a metric for it."""
     if isinstance(given, str) and given in KINDS:
         return given
     try:
@@ -298,13 +298,13 @@ def _named(given: str | Callable[..., Any] | Metric) -> str | Metric:
 
 
 def _completed(task: Task, metric: MetricChoice, detections: Mapping[str, Any] | None, streams: bool) -> Task:
-    """A Task that the caller made, checked as one of ours would be."""
+    """Check and complete a Task that the caller made."""
     _check_enough(task.evaluation)
     shared = rows_shared(task.calibration, task.evaluation)
     if len(shared):
-        found = f"{len(shared)} of {len(task.calibration)} calibration samples in both"
+        repeated = f"{len(shared)} of {len(task.calibration)} calibration samples in both"
         raise DataError(
-            "calibration data apart from evaluation data", found, "take them out of one of the two"
+            "calibration data apart from evaluation data", repeated, "take them out of one of the two"
         )
     whole, by_output = _divided(metric)
     how_found = _detections_for(task.evaluation, detections) if detections else task.detections
@@ -340,21 +340,21 @@ def _without_shared(calibration: Split, evaluation: Split, taken_from: str) -> t
     if not len(shared):
         return calibration, 0
     if len(shared) == len(calibration):
-        found = f"{taken_from} whose samples are all in the evaluation data too"
+        repeated = f"{taken_from} whose samples are all in the evaluation data too"
         raise DataError(
-            "samples to calibrate on that are not evaluated on", found, "give other data, or only one set"
+            "samples to calibrate on that are not evaluated on", repeated, "give other data, or only one set"
         )
     kept = np.setdiff1d(np.arange(len(calibration)), shared)
     return calibration.take(kept), len(shared)
 
 
 def _detections_for(evaluation: Split, given: Mapping[str, Any] | None) -> DetectionOptions | None:
-    """How a detector's outputs are read: what is given, then what lies beside the data, then what the data shows."""
-    told = {**evaluation.detections, **(given or {})}
+    """Return a detector's options: the caller's, then those beside the data, then those the data shows."""
+    keys = {**evaluation.detections, **(given or {})}
     first = next(evaluation.batches(1))
-    if not told and not _holds_boxes(first.targets):
+    if not keys and not _holds_boxes(first.targets):
         return None
-    options = DetectionOptions.of(told)
+    options = DetectionOptions.of(keys)
     size = options.size if options.size is not None else _image_size(first.inputs)
     return replace(
         options, size=size, classes=None if evaluation.classes is None else len(evaluation.classes)
@@ -397,7 +397,7 @@ def _metric_for(
     detections: DetectionOptions | None,
     streams: bool,
 ) -> Metric:
-    """The metric asked for, or the one that fits the targets, checked against them."""
+    """Return the metric asked for, or the one that suits the targets, checked against them."""
     targets = next(evaluation.batches(1)).targets
     if metric is None and any(isinstance(each, Metric) for each in by_output.values()):
         metric = "agreement"  # the targets are those of the outputs that a metric is named for
@@ -419,13 +419,13 @@ def _metric_for(
             )
     of_frames = streams and targets is not None and targets.dtype.kind == "i" and targets.ndim == 2
     if chosen.class_labels and evaluation.labels is None and targets is not None and not of_frames:
-        found = f"y: {targets.dtype}[{', '.join(map(str, (len(evaluation), *targets.shape[1:])))}]"
+        shape = f"y: {targets.dtype}[{', '.join(map(str, (len(evaluation), *targets.shape[1:])))}]"
         todo = (
             "save class numbers: y.astype('int64')"
             if targets.ndim == 1
             else "save class numbers: y.argmax(1)"
         )
-        raise MetricError(f"class labels for {chosen.name}, one integer a sample", found, todo)
+        raise MetricError(f"class labels for {chosen.name}, one integer a sample", shape, todo)
     return chosen
 
 
@@ -441,7 +441,7 @@ def _one_hot(split: Split) -> bool:
 
 
 def _check_labels(split: Split, scores: TensorSpec, role: str) -> None:
-    """Labels against the classes that the network scores, ``(n, classes)``."""
+    """Check the labels against the classes that the network scores, ``(n, classes)``."""
     classes = scores.sample_shape[0] if scores.sample_shape else None
     if split.labels is None or not isinstance(classes, int):
         return
@@ -461,7 +461,7 @@ def _check_labels(split: Split, scores: TensorSpec, role: str) -> None:
 
 
 def _describe(evaluation: Split, calibration: Split, training: Split | None) -> dict[str, Any]:
-    """As JSON holds it. Training data is not hashed here: it may be large, and nothing is judged by it."""
+    """Describe the data as a dict for JSON; training data is not hashed, as it may be large and judges nothing."""
     described: dict[str, Any] = {
         "evaluation": {**evaluation.origin, "samples": len(evaluation), "sha256": evaluation.sha256},
         "calibration": {**calibration.origin, "samples": len(calibration), "sha256": calibration.sha256},

@@ -42,8 +42,8 @@ def open_yolo(folder: Path, image_options: Mapping[str, Any] | ImageOptions | No
     """Images with boxes, from a folder with ``images`` and ``labels``.
 
     Args:
-        folder: Holds both, or is the folder ``images`` or one inside it.
-        image_options: How images are prepared; wins over ``compress-data.toml`` in the folder that holds both.
+        folder: Folder that holds both, or the folder ``images``, or one inside it.
+        image_options: Preparation of images; wins over ``compress-data.toml`` in the folder that holds both.
 
     Raises:
         DataError: There are no images, a label file is damaged or has no image, or a box or class is wrong.
@@ -68,7 +68,7 @@ def open_yolo(folder: Path, image_options: Mapping[str, Any] | ImageOptions | No
 
 
 def _places(folder: Path) -> tuple[Path, Path, Path] | None:
-    """The folder that holds everything, that of the images, and that of the labels; None where these are not there."""
+    """Return the folders of everything, of the images and of the labels; None where these are missing."""
     if (folder / _IMAGES).is_dir() and (folder / _LABELS).is_dir():
         return folder, folder / _IMAGES, folder / _LABELS
     parts = folder.absolute().parts
@@ -102,7 +102,7 @@ def _check_pairs(images: Path, files: list[str], labels: Path) -> None:
 
 
 def _read(path: Path, classes: tuple[str, ...] | None) -> tuple[Rows, int]:
-    """Boxes float64 ``(k, 6)``, each once, and how many lines repeat another."""
+    """Read the boxes, float64 ``(k, 6)``, each once, and the number of lines that repeat another."""
     try:
         if not path.exists():
             return np.zeros((0, 6)), 0
@@ -153,7 +153,7 @@ def _box(line: str, where: str, classes: tuple[str, ...] | None) -> tuple[float,
 
 
 def _class_names(folder: Path) -> tuple[str, ...] | None:
-    """Names from ``data.yaml`` in the folder, or in the one above it; None where there is none."""
+    """Read the class names from ``data.yaml`` in the folder or the one above; None where there is none."""
     path = next((each for each in (folder / _NAMES, folder.parent / _NAMES) if each.is_file()), None)
     if path is None:
         return None

@@ -1,7 +1,7 @@
-"""What this machine and a board can do for each target, and how to get the rest.
+"""A check of what this machine and a board can measure for each target, and how to install what is missing.
 
-Nothing here needs torch, onnx or ONNX Runtime: what is missing is told. Packages are imported in processes of their
-own, all at once, since one that is damaged may end the process it is imported in.
+Nothing here needs torch, onnx or ONNX Runtime: missing packages are reported. Packages are imported in processes of
+their own, all at once, since one that is damaged may end the process it is imported in.
 """
 
 from __future__ import annotations

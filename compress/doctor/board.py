@@ -1,4 +1,4 @@
-"""What to do on a board before anything is measured there."""
+"""Advice on a board's settings before anything is measured there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OLDEST = (8, 5)
 
 
 def advice(board: Board) -> Iterator[str]:
-    """Sentences, each with the command that changes something; none where nothing is to be done."""
+    """Return sentences of advice, each with the command to run; empty where nothing is to be done."""
     if release_of(board.tensorrt) < _OLDEST:
         yield f"TensorRT {board.tensorrt} is older than 8.5, the oldest that is driven: flash JetPack 5.1 or later"
     if board.power_mode is not None and not board.power_mode.startswith("MAXN"):

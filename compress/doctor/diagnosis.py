@@ -1,4 +1,4 @@
-"""Everything that the doctor found."""
+"""The diagnosis of a machine and a board."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What this machine and a board can do.
+    """Diagnosis of this machine and of a board.
 
     Attributes:
-        machine: This one.
-        packages: In the order of :data:`compress.doctor.packages.PACKAGES`.
-        targets: What can be said about each.
-        host: The address that was given; None without one.
-        board: What answered there.
-        advice: What to do there before anything is measured.
+        machine: This machine.
+        packages: Packages, in the order of :data:`compress.doctor.packages.PACKAGES`.
+        targets: Outlook for each target.
+        host: Address of the board, as the user gave it; None without a board.
+        board: Board that answered there; None without a board.
+        advice: Advice on the board's settings before anything is measured.
     """
 
     machine: System
@@ -37,7 +37,7 @@ class Diagnosis:
     advice: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``compress doctor --json`` prints it."""
+        """Return the dict that ``compress doctor --json`` prints."""
         return {
             "schema": 1,
             "machine": self.machine.to_dict(),
@@ -52,16 +52,16 @@ class Diagnosis:
 def diagnose(
     targets: list[Target] | None = None, host: str | None = None, *, importing: bool = True
 ) -> Diagnosis:
-    """Look at this machine, and at a board.
+    """Examine this machine, and a board.
 
     Args:
-        targets: What is asked about; None takes all that are known.
-        host: A board: an address that ssh takes, or ``local``.
+        targets: Targets to examine; None takes all known ones.
+        host: Address of a board that ssh takes, or ``local``; None examines no board.
         importing: Whether to import the packages that are installed, which takes seconds.
 
     Raises:
         UnavailableError: The board does not answer, or has no ``trtexec``.
-        UsageError: That is no address.
+        UsageError: The host is no address.
     """
     from compress.target.target import list_targets
 

@@ -1,4 +1,4 @@
-"""What can be said about a target from here: measured, measured on a board, estimated, or nothing."""
+"""The outlook for a target from this machine: measured, measured on a board, estimated, or unavailable."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ Verdict = Literal["measured", "needs-host", "estimate", "unavailable"]
 
 @dataclass(frozen=True)
 class Outlook:
-    """What can be said about one target.
+    """Outlook for one target.
 
     Attributes:
-        target: Its name.
-        verdict: See :data:`Verdict`.
-        reason: Why, in a sentence.
-        todo: What would make more of it; None where nothing would.
+        target: Name of the target.
+        verdict: Verdict on the target; see :data:`Verdict`.
+        reason: Reason of the verdict, one sentence.
+        todo: Step that would improve the verdict; None where there is none.
     """
 
     target: str
@@ -36,7 +36,7 @@ class Outlook:
     todo: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return asdict(self)
 
 
@@ -46,13 +46,13 @@ def outlook(
     packages: Mapping[str, Package],
     board: tuple[str, Board] | None = None,
 ) -> Outlook:
-    """What can be said about a target.
+    """Return the outlook for a target.
 
     Args:
-        target: Any.
-        machine: This one.
-        packages: By pip's name.
-        board: The address that was given, and what answered there.
+        target: Target to examine.
+        machine: This machine.
+        packages: Packages, by pip's name.
+        board: Address of the board, and the board that answered there; None without a board.
     """
     if target.backend == "tensorrt":
         return _with_tensorrt(target, machine, packages, board)
@@ -119,7 +119,7 @@ def _estimated(target: Target, packages: Mapping[str, Package], reason: str, tod
 
 
 def _missing_for_estimates(packages: Mapping[str, Package]) -> Package | None:
-    """Accuracy of a target that is elsewhere is measured here, by ONNX Runtime; its time is told from the graph."""
+    """Return the missing packages for estimates: accuracy comes from ONNX Runtime here, time from the graph."""
     if _runtime(packages) is None:
         return packages["onnxruntime"]
     return None if packages["onnx"].usable else packages["onnx"]

@@ -27,12 +27,12 @@ class Wanted:
     """A package that something needs.
 
     Attributes:
-        name: As pip knows it.
-        module: As Python imports it.
-        purpose: What it is needed for.
-        extra: Of compress-toolkit, that installs it; empty where every installation has it.
-        options: That pip needs besides.
-        instead: Another package that is as good.
+        name: Name for pip.
+        module: Name of the module that Python imports.
+        purpose: Purpose of the package.
+        extra: Name of the extra of compress-toolkit that installs the package; empty where every installation has it.
+        options: Further options that pip needs to install it.
+        instead: Name of another package that serves as well.
     """
 
     name: str
@@ -70,15 +70,15 @@ PACKAGES: tuple[Wanted, ...] = (
 
 @dataclass(frozen=True)
 class Package:
-    """A package as it was found.
+    """State of a package on this machine.
 
     Attributes:
-        name: As pip knows it.
-        version: That is installed; None where none is.
+        name: Name for pip.
+        version: Installed version; None where it is not installed.
         imports: Whether Python can import it; None where it was not tried.
-        problem: What is wrong with it; None where nothing is.
-        purpose: What it is needed for.
-        install: The command that mends it; None where nothing is to be done.
+        problem: Problem of the package; None without one.
+        purpose: Purpose of the package.
+        install: Command that installs or repairs it; None where nothing is to be done.
         providers: Execution providers of ONNX Runtime.
     """
 
@@ -96,15 +96,15 @@ class Package:
         return self.version is not None and self.imports is not False
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {**asdict(self), "providers": list(self.providers)}
 
 
 def look(wanted: Sequence[Wanted] = PACKAGES, *, importing: bool = True) -> tuple[Package, ...]:
-    """Find each package.
+    """Find the state of each package.
 
     Args:
-        wanted: What is looked for.
+        wanted: Packages to look for.
         importing: Whether to import those that are installed, which takes seconds.
     """
     installed = {each.name: _version(each.name) for each in wanted}
@@ -150,7 +150,7 @@ def _quoted(requirement: str) -> str:
 
 
 def _requirement(wanted: Wanted) -> str:
-    """The range that this installation of compress-toolkit declares, or the name alone."""
+    """Return the requirement that this installation of compress-toolkit declares, or the name alone."""
     for line in _declared():
         name, bounds = re.fullmatch(r"([\w.-]+)(?:\[[^]]*\])?(.*)", line.split(";")[0].strip()).groups()  # type: ignore[union-attr]
         if name.replace("_", "-").lower() == wanted.name:
@@ -187,7 +187,7 @@ def _version(name: str) -> str | None:
 
 
 def _import(wanted: Wanted) -> tuple[str | None, tuple[str, ...]]:
-    """What is wrong with importing it, and ONNX Runtime's execution providers."""
+    """Import a package; return its problem, and ONNX Runtime's execution providers."""
     code = f"import {wanted.module} as module, json\n"
     code += f"print('{_TOLD}' + json.dumps(getattr(module, 'get_available_providers', list)()))"
     try:

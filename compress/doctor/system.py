@@ -19,18 +19,18 @@ from compress.machine.machine import Cpu, Gpu, cpu, gpu
 
 @dataclass(frozen=True)
 class System:
-    """A machine.
+    """Description of a machine.
 
     Attributes:
-        python: Release.
-        os: Name and release.
-        cpu: Its processor.
-        threads: Hardware threads that this process may use.
-        gpu: Its NVIDIA GPU; None without one.
-        no_gpu: Why there is none.
+        python: Release of Python.
+        os: Name and release of the operating system.
+        cpu: Processor of the machine.
+        threads: Number of hardware threads that this process may use.
+        gpu: NVIDIA GPU of the machine; None without one.
+        no_gpu: Reason why there is no GPU; None with one.
         trtexec: Path of TensorRT's tool; None where there is none.
-        tensorrt: Its release.
-        ssh: Path of the client that leads to boards.
+        tensorrt: Release of TensorRT; None where there is none.
+        ssh: Path of the ssh client, which connects to boards; None where there is none.
     """
 
     python: str
@@ -44,12 +44,12 @@ class System:
     ssh: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return asdict(self)
 
 
 def system() -> System:
-    """This machine, asked."""
+    """Return the description of this machine."""
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     try:
         card, no_card = gpu(), None

@@ -24,11 +24,11 @@ Outcomes = np.ndarray[Any, np.dtype[np.float64]]
 
 
 def judge_outputs(paired: Sequence[Paired], policy: GatePolicy) -> Check:
-    """Non-inferiority by every metric: each has to pass, so each may be bounded at the whole error.
+    """Check non-inferiority by every metric: each has to pass, so each may use the whole error.
 
     Args:
         paired: The outcomes of each metric, at least one.
-        policy: The margin and the error.
+        policy: Margin and error probability.
     """
     checks = [judge_accuracy(*each, policy) for each in paired]
     order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
@@ -54,13 +54,13 @@ def judge_outputs(paired: Sequence[Paired], policy: GatePolicy) -> Check:
 
 
 def judge_accuracy(outcomes: Outcomes, reference: Outcomes, metric: Metric, policy: GatePolicy) -> Check:
-    """Non-inferiority of the candidate's outcomes.
+    """Check non-inferiority of the candidate's outcomes.
 
     Args:
-        outcomes: float64 ``(n,)`` of the candidate, at least one.
-        reference: float64 ``(n,)`` of the baseline on the same samples.
-        metric: Which metric they are of.
-        policy: The margin and the error.
+        outcomes: Outcomes of the candidate, float64 ``(n,)``, at least one.
+        reference: Outcomes of the baseline on the same samples, float64 ``(n,)``.
+        metric: Metric of these outcomes.
+        policy: Margin and error probability.
     """
     from compress.profiling.accuracy import decidable, drop_of
 
@@ -81,14 +81,14 @@ def judge_accuracy(outcomes: Outcomes, reference: Outcomes, metric: Metric, poli
 
 
 def judge_drop(drop: Drop, samples: int, lost: int, won: int, policy: GatePolicy) -> Check:
-    """Non-inferiority of accuracy.
+    """Check non-inferiority of accuracy by its drop.
 
     Args:
-        drop: Against the baseline, with bounds at ``policy.alpha`` on each side.
-        samples: How many it rests on.
-        lost: Samples on which the candidate is worse than the baseline.
-        won: Samples on which it is better.
-        policy: The margin.
+        drop: Accuracy drop against the baseline, with bounds at ``policy.alpha`` on each side.
+        samples: Number of samples that it rests on.
+        lost: Number of samples on which the candidate is worse than the baseline.
+        won: Number of samples on which the candidate is better.
+        policy: Policy with the margin.
     """
     margin, p = policy.max_drop_points, mcnemar_exact(lost, won)
     told = (
@@ -114,15 +114,15 @@ def judge_drop(drop: Drop, samples: int, lost: int, won: int, policy: GatePolicy
 
 
 def judge_churn(outcomes: Outcomes, reference: Outcomes, policy: GatePolicy) -> Check:
-    """The share of samples whose outcome changed, in either direction, with Wilson's bounds.
+    """Check the share of samples whose outcome changed in either direction, with Wilson's bounds.
 
     Compressed networks trade some samples for others while top-1 hardly moves (Hooker et al., 'What do
     compressed deep neural networks forget?', 2019).
 
     Args:
-        outcomes: float64 ``(n,)`` of the candidate, at least one, each 0 or 1.
-        reference: The same of the baseline.
-        policy: The margin and the error.
+        outcomes: Outcomes of the candidate, float64 ``(n,)``, at least one, each 0 or 1.
+        reference: Outcomes of the baseline, float64 ``(n,)``, each 0 or 1.
+        policy: Margin and error probability.
     """
     changed = int((outcomes != reference).sum())
     low, high = (100 * bound for bound in wilson(changed, len(outcomes), 1 - 2 * policy.alpha))
@@ -142,7 +142,7 @@ def judge_churn(outcomes: Outcomes, reference: Outcomes, policy: GatePolicy) -> 
 
 
 def _needed(drop: Drop, samples: int, margin: float, alpha: float) -> int | None:
-    """How many samples would decide, if the drop and the churn stayed as they are."""
+    """Return the number of samples that would decide if drop and churn stayed the same."""
     room = abs(margin - drop.points)
     if not (room > 0 and math.isfinite(room)):
         return None

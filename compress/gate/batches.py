@@ -1,4 +1,4 @@
-"""Whether a build answers the same whatever the number of samples that run at once.
+"""Check that a build gives the same answers for any number of samples that run at once.
 
 Accuracy is taken in batches of one size, and latency at others: a build that is right in the one and wrong, and fast,
 in the other would pass by both. Networks do that without ill will, with batch norm left in training mode or ranges
@@ -34,7 +34,7 @@ _WORST_LAST = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
 
 
 def sizes_that_differ(session: Runs, task: Task, sizes: Sequence[int]) -> tuple[int, ...]:
-    """Those batch sizes in which some samples get other outputs than in the batches that accuracy is taken in.
+    """Return the batch sizes in which some samples get other outputs than in the batches that accuracy is taken in.
 
     Args:
         session: The opened build, which takes any number of samples.
@@ -55,12 +55,12 @@ def sizes_that_differ(session: Runs, task: Task, sizes: Sequence[int]) -> tuple[
 
 
 def judged_in_all(check: Check, judge: Callable[[int], Check], sizes: Sequence[int]) -> Check:
-    """The check of accuracy, which is as bad as it is in batches of any size.
+    """Return the worst result of the accuracy check over batches of all sizes.
 
     Args:
-        check: In the batches that accuracy is taken in.
-        judge: Makes the same check in batches of another size.
-        sizes: Those in which outputs differ; none leaves the check as it is.
+        check: Result in the batches that accuracy is taken in.
+        judge: Function that makes the same check in batches of another size.
+        sizes: Batch sizes in which outputs differ; empty leaves the check unchanged.
     """
     if not sizes:
         return check
@@ -84,7 +84,7 @@ def _words(size: int) -> str:
 
 
 def _outputs(session: Runs, samples: Split, size: int) -> list[list[Array]]:
-    """Output by output, the row of each sample."""
+    """Return the rows of all samples, output by output."""
     found = [forward(session, batch, ()) for batch in samples.batches(size)]
     return [[row for batch in found for row in batch[index]] for index in range(len(found[0]))]
 

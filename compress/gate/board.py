@@ -27,8 +27,8 @@ class OnBoard(Place):
     since two engines of one graph differ in speed.
 
     Args:
-        machine: Open, and ours alone.
-        target: With the releases that the machine has.
+        machine: The machine, connected and reserved for this gate.
+        target: Target, with the releases that the machine has.
     """
 
     def __init__(self, machine: TensorRtHost, target: Target) -> None:
@@ -123,10 +123,10 @@ class OnBoard(Place):
 
 
 def target_of(candidate: Subject, baseline: Subject, name: str | None) -> Target:
-    """The target that engines are built for: the one that is named, else the bundle's own.
+    """Return the target that engines are built for: the named one, else the bundle's own.
 
     Raises:
-        UsageError: None is named, and neither side tells its own.
+        UsageError: No target is named, and neither side records its own.
         TargetError: There is no such target.
     """
     from compress.target.target import load_target

@@ -1,4 +1,4 @@
-"""Whether confidences still mean what they say: the calibration error of both builds.
+"""The calibration error of both builds: whether confidences still equal the share of right answers.
 
 Samples are put into 15 bins by confidence, the largest class probability. The expected calibration error, ECE, is the
 mean over samples of |right - confidence| of their bin's means, and biased: noise makes a gap where there is none, so a
@@ -63,12 +63,12 @@ def confidences_of(session: Session, task: Task) -> Confidences:
 
 
 def judge_calibration(candidate: Confidences, baseline: Confidences, policy: GatePolicy) -> Check:
-    """The rise of the calibration error, bounded on the same samples.
+    """Check the rise of the calibration error, bounded on the same samples.
 
     Args:
-        candidate: Of every sample.
-        baseline: Of the same samples.
-        policy: The margin and the error.
+        candidate: Outcomes of the candidate, one for every sample.
+        baseline: Outcomes of the baseline for the same samples.
+        policy: Margin and error probability of the test.
     """
     samples = len(candidate.right)
     if samples < LEAST_FOR_RESAMPLING:
@@ -130,7 +130,7 @@ def _squares(weights: Values, confidences: Confidences) -> Values:
 
 
 def _rise(candidate: Confidences, baseline: Confidences, alpha: float) -> tuple[float, float, float, float]:
-    """Both errors, and bounds of their difference that each err with at most about ``alpha``.
+    """Return both errors, and bounds of their difference that each err with at most about ``alpha``.
 
     A root is steepest at zero, so the same difference of squares is a larger rise from a smaller error: the upper bound
     starts from the lower bound of the baseline's error, and the lower bound from its upper.

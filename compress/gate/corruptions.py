@@ -39,13 +39,13 @@ def image_like(task: Task) -> bool:
 
 
 def judge_corruptions(candidate: Session, baseline: Session, task: Task, policy: GatePolicy) -> Check:
-    """Non-inferiority under each corruption; the worst of them decides.
+    """Check non-inferiority under each corruption; the worst of them decides.
 
     Args:
         candidate: The opened build.
-        baseline: What it must not fall behind.
+        baseline: The opened baseline, which the candidate must not fall behind.
         task: Evaluation data that is :func:`image_like`, bound to the network.
-        policy: The margin and the error, which is shared among the corruptions as among slices.
+        policy: Margin, and the error, which is shared among corruptions as among slices.
     """
     from compress.profiling.accuracy import outcomes_of
 
@@ -64,7 +64,7 @@ class CorruptedSplit(Split):
 
     Args:
         source: Samples with one input, ``(n, …)`` of four axes.
-        corrupt: What is done to a batch of them.
+        corrupt: Function that corrupts a batch of them.
     """
 
     def __init__(self, source: Split, corrupt: Corruption) -> None:
@@ -95,7 +95,7 @@ def _noise(images: Images, random: np.random.Generator, scale: float) -> Images:
 
 
 def _blur(images: Images, random: np.random.Generator, scale: float) -> Images:
-    """The mean over 3×3 pixels; pixels at the border are repeated."""
+    """Return the mean over 3×3 pixels; pixels at the border are repeated."""
     blurred = images.astype(np.float64)
     for axis in _spatial_axes(images.shape):
         widths = [(1, 1) if each == axis else (0, 0) for each in range(4)]
@@ -112,7 +112,7 @@ def _contrast(images: Images, random: np.random.Generator, scale: float) -> Imag
 
 
 def _spatial_axes(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Channels come last where there are 1, 3 or 4 of them there and another number of them on axis 1."""
+    """Return the two axes of pixels; the last axis counts channels if it has size 1, 3 or 4 and axis 1 has another."""
     last = shape[3] in (1, 3, 4) and shape[1] not in (1, 3, 4)
     return (1, 2) if last else (2, 3)
 

@@ -1,4 +1,4 @@
-"""What a build costs besides time: bytes on disk, peak memory, energy, and how much of it runs in int8."""
+"""The costs of a build besides time: size on disk, peak memory, energy, and the share that runs in int8."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compress.gate.verdict import Check, Verdict, finite, judge_bounds
 
 
 def judge_size(candidate_bytes: int, baseline_bytes: int, policy: GatePolicy) -> Check:
-    """Growth of the artifact, in percent; exact."""
+    """Check the growth of the artifact, in percent; exact."""
     growth, margin = _growth(candidate_bytes, baseline_bytes), policy.max_size_growth_percent
     told = f"{candidate_bytes} against {baseline_bytes} bytes, {growth:+.1f} % (margin {margin:g})"
     figures = {
@@ -24,12 +24,12 @@ def judge_size(candidate_bytes: int, baseline_bytes: int, policy: GatePolicy) ->
 
 
 def judge_memory(candidate_mb: Sequence[float], baseline_mb: Sequence[float], policy: GatePolicy) -> Check:
-    """Growth of the peak memory, bounded by the extremes of what was measured.
+    """Check the growth of the peak memory, bounded by the extremes of all runs.
 
     Args:
-        candidate_mb: Peak of each run in MiB, at least one.
-        baseline_mb: The same of the baseline.
-        policy: The margin.
+        candidate_mb: Peak memory of each run of the candidate in MiB, at least one.
+        baseline_mb: Peak memory of each run of the baseline in MiB, at least one.
+        policy: Policy with the margin.
     """
     low, high = _extremes(candidate_mb, baseline_mb)
     margin = policy.max_memory_growth_percent
@@ -48,12 +48,12 @@ def judge_memory(candidate_mb: Sequence[float], baseline_mb: Sequence[float], po
 
 
 def judge_energy(candidate_mj: Sequence[float], baseline_mj: Sequence[float], policy: GatePolicy) -> Check:
-    """Growth of the energy of a call, bounded by the extremes of what was measured.
+    """Check the growth of the energy of a call, bounded by the extremes of all runs.
 
     Args:
-        candidate_mj: Millijoules of a call, of each run in turn with the baseline; at least one.
-        baseline_mj: The same of the baseline.
-        policy: The margin.
+        candidate_mj: Energy of a call in millijoules, for each run in turn with the baseline; at least one.
+        baseline_mj: Energy of a call of the baseline in millijoules, for each run; at least one.
+        policy: Policy with the margin.
     """
     low, high = _extremes(candidate_mj, baseline_mj)
     margin = policy.max_energy_growth_percent
@@ -74,12 +74,12 @@ def judge_energy(candidate_mj: Sequence[float], baseline_mj: Sequence[float], po
 def judge_coverage(
     candidate: dict[str, Any] | None, baseline: dict[str, Any] | None, policy: GatePolicy
 ) -> Check:
-    """Fall of the share of multiply-accumulates that run in int8 kernels, in percentage points; exact.
+    """Check the fall of the share of multiply-accumulates in int8 kernels, in percentage points; exact.
 
     Args:
-        candidate: As :attr:`compress.records.profile.Profile.coverage`.
-        baseline: The same of the baseline.
-        policy: The margin.
+        candidate: Coverage of the candidate, as :attr:`compress.records.profile.Profile.coverage`.
+        baseline: Coverage of the baseline, likewise.
+        policy: Policy with the margin.
     """
     shares = [None if each is None else each.get("int8_mac_share") for each in (candidate, baseline)]
     if shares[0] is None or shares[1] is None:
@@ -93,12 +93,12 @@ def judge_coverage(
 
 
 def _extremes(candidate: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:
-    """The least and the greatest growth, in percent, that any two of the figures show."""
+    """Return the smallest and the largest growth, in percent, between any two of the figures."""
     return _growth(min(candidate), max(baseline)), _growth(max(candidate), min(baseline))
 
 
 def _growth(candidate: float, baseline: float) -> float:
-    """In percent; a baseline of nothing grows without bound."""
+    """Return the growth in percent; infinite for a baseline of 0."""
     if baseline <= 0:
         return 0.0 if candidate <= 0 else float("inf")
     return 100 * (candidate - baseline) / baseline

@@ -29,12 +29,14 @@ def load_task_and_groups(
     """Read data as :func:`compress.data.evaluation.load_evaluation` does, and the group of each evaluation sample.
 
     Args:
-        data: Of any kind that :func:`compress.data.open_data` opens. An ``.npz`` file may hold an array ``groups``.
+        data: Evaluation data of any kind that :func:`compress.data.open_data` opens. An ``.npz`` file may hold an array
+            ``groups``.
         groups: A ``.npy`` file ``(n,)`` of integers or texts, one for each sample of ``data``; wins over the array.
-        subjects: What is held against each other: where one was measured on a part of the data, this part counts.
-        metric: See :func:`compress.data.task.load_task`.
-        image_options: See :func:`compress.data.task.load_task`.
-        streams: See :func:`compress.data.task.load_task`; so it is where one of the subjects carries a state.
+        subjects: The builds that are compared: where one was measured on a part of the data, this part counts.
+        metric: Name of the metric, or a mapping; see :func:`compress.data.task.load_task`.
+        image_options: Preparation of images; see :func:`compress.data.task.load_task`.
+        streams: Whether samples are streams, see :func:`compress.data.task.load_task`; always True where one of the
+            subjects carries a state.
 
     Returns:
         The task; and ``(evaluation samples,)``, or None where no groups are given.
@@ -65,7 +67,7 @@ def load_task_and_groups(
 
 
 def _without_groups(data: Any) -> tuple[Any, Groups | None]:
-    """The arrays of an ``.npz`` file but its groups; anything else as it is."""
+    """Return the arrays of an ``.npz`` file without its groups; other data unchanged."""
     from compress.data.arrays import read_npz
 
     if not isinstance(data, str | Path) or not _is_zip(Path(data)):

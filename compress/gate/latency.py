@@ -31,14 +31,14 @@ _HOPELESS_AFTER, _HOPELESS, _HOPELESS_WIDTH = 16, 8, 2.0
 
 
 def judge_latency(measure_round: Callable[[int], Mapping[int, float]], policy: GatePolicy) -> Check:
-    """Sequential test of the median latency ratio over rounds at every batch size, with exact bounds at every look.
+    """Test the median latency ratio at every batch size sequentially over rounds, with exact bounds at every look.
 
     The check passes where no batch size can be slower than the margin, and fails where one is.
 
     Args:
-        measure_round: Gives, by the round's number from 0, batch size → the round's ln(candidate / baseline), from
-            processes that no other round has used.
-        policy: The margin and the looks.
+        measure_round: Function from the round's number, from 0, to the round's ln(candidate / baseline) by batch size,
+            measured in processes that no other round has used.
+        policy: Margin, and the numbers of rounds after which to judge.
     """
     limit = 1 + policy.max_slowdown_percent / 100
     rounds: list[Mapping[int, float]] = []
@@ -72,7 +72,7 @@ class _Judged(NamedTuple):
 
 
 def _judged(log_ratios: list[float], batches: int, policy: GatePolicy) -> _Judged:
-    """A pass needs every batch size, a fail any of them: so the error of failing alone is shared among them."""
+    """Judge all batch sizes: a pass needs every size, a fail any, so only the error of failing is shared."""
     alpha = policy.alpha / len(policy.looks)
     low = median_log_ratio_bounds(log_ratios, alpha / batches).lower
     high = median_log_ratio_bounds(log_ratios, alpha).upper
@@ -87,14 +87,14 @@ def _told(judged: Mapping[int, _Judged], limit: float, rounds: int) -> str:
 
 
 def _bounds(judged: _Judged) -> str:
-    """The bounds in words; few rounds, at an error that is shared among batch sizes, have no lower one."""
+    """Describe the bounds; few rounds, at an error shared among batch sizes, have no lower bound."""
     if judged.low == 0:
         return f"at most {judged.high:.3f}"
     return f"between {judged.low:.3f} and {judged.high:.3f}"
 
 
 def _figures(judged: Mapping[int, _Judged], limit: float, rounds: int) -> dict[str, object]:
-    """The batch size that comes closest to the margin, or lies furthest beyond it; then each of them."""
+    """Return the figures of the batch size closest to the margin or furthest beyond it, then of each size."""
     worst = max(judged.values(), key=lambda each: each.high)
     by_batch = {
         str(batch): {"ratio": each.ratio, "low": each.low, "high": finite(each.high)}
@@ -111,12 +111,12 @@ def _figures(judged: Mapping[int, _Judged], limit: float, rounds: int) -> dict[s
 
 
 def judge_p99(candidate: Times, baseline: Times, policy: GatePolicy) -> Check:
-    """The ratio of the 99th percentiles, bounded by the interval of each.
+    """Check the ratio of the 99th percentiles, bounded by the interval of each.
 
     Args:
-        candidate: Milliseconds of its calls.
-        baseline: Milliseconds of its calls, interleaved with the candidate's.
-        policy: The margin and the error, half of which goes to each percentile.
+        candidate: Times of the candidate's calls, in milliseconds.
+        baseline: Times of the baseline's calls, in milliseconds, interleaved with the candidate's.
+        policy: Margin, and the error, half of which goes to each percentile.
     """
     if min(len(candidate), len(baseline)) < LEAST_CALLS[99]:
         return Check("p99", Verdict.SKIPPED, f"{len(candidate)} pairs, and p99 needs {LEAST_CALLS[99]}")
@@ -140,8 +140,9 @@ def judge_recorded_latencies(pairs: Sequence[tuple[Latency, Latency]], policy: G
     """Judge latencies against recorded ones at every batch size by :func:`judge_recorded_latency`; each has to pass.
 
     Args:
-        pairs: For each batch size the latency measured now and the recorded one, in milliseconds; at least one pair.
-        policy: The margin, the error, and how far this machine drifts.
+        pairs: Pairs of the latency measured now and the recorded one, for each batch size, in milliseconds; at least
+            one.
+        policy: Margin, error probability, and drift of this machine.
     """
     checks = [judge_recorded_latency(*each, policy) for each in pairs]
     if len(checks) == 1:
@@ -154,17 +155,17 @@ def judge_recorded_latencies(pairs: Sequence[tuple[Latency, Latency]], policy: G
 
 
 def judge_recorded_latency(now: Latency, recorded: Latency, policy: GatePolicy) -> Check:
-    """A median measured now against one that was recorded on the same machine.
+    """Check a median measured now against one recorded on the same machine.
 
     They cannot be paired, so the bounds of their ratio are the far ends of both intervals, and the machine may have
     become slower or faster between the two. The same file, recorded and gated within ten seconds on a shared virtual
     machine, took 1.18 times its time; under load, medians there moved by half and more. Neither a fail nor a pass may
-    rest on that, so both bounds are widened by ``policy.max_drift_percent``. What decides more is a baseline that runs.
+    rest on that, so both bounds are widened by ``policy.max_drift_percent``. A baseline that can be run decides more.
 
     Args:
-        now: Of the candidate.
-        recorded: Of the baseline, at the same batch size.
-        policy: The margin, the error, and how far this machine drifts.
+        now: Latency of the candidate.
+        recorded: Latency of the baseline, at the same batch size.
+        policy: Margin, error probability, and drift of this machine.
     """
     limit, drift = 1 + policy.max_slowdown_percent / 100, 1 + policy.max_drift_percent / 100
     ends = (now.interval.low, now.interval.high, recorded.interval.low, recorded.interval.high)
@@ -190,7 +191,7 @@ def judge_recorded_latency(now: Latency, recorded: Latency, policy: GatePolicy) 
 
 
 def _too_noisy(judged: Mapping[int, _Judged], limit: float, rounds: int, policy: GatePolicy) -> bool:
-    """Whether the bounds of what is undecided would still be wide at the last look."""
+    """Whether the bounds of an undecided ratio would still be wide at the last look."""
     if rounds < _HOPELESS_AFTER:
         return False
     reach = max(math.log(each.high / each.ratio) for each in judged.values() if each.high > limit)
@@ -198,7 +199,7 @@ def _too_noisy(judged: Mapping[int, _Judged], limit: float, rounds: int, policy:
 
 
 def _rounds_needed(rounds: int, judged: _Judged, limit: float) -> int | None:
-    """The bounds close in with the root of the number of rounds."""
+    """Estimate the rounds needed: the bounds narrow with the root of the number of rounds."""
     ratio, low, high = judged
     if low <= 0 or not math.isfinite(high) or ratio == limit:
         return None

@@ -15,14 +15,15 @@ _DIGITS = 12
 
 
 def other_network(candidate: Subject, baseline: Subject) -> str | None:
-    """A sentence for people where the two were built from different files, or nothing tells what the baseline is of.
+    """Return a warning where both come from different files, or the baseline's origin is unknown.
 
     Args:
         candidate: A bundle, an ONNX file, or a recorded profile.
-        baseline: The same.
+        baseline: A bundle, an ONNX file, or a recorded profile.
 
     Returns:
-        None where both come from the same file, or that is not known and their inputs and outputs were compared.
+        The warning; None where both come from the same file, or where that is unknown and their inputs and outputs were
+        compared.
     """
     if baseline.artifact is None and baseline.profile is not None and not baseline.profile.inputs:
         return "the baseline does not tell what its network takes and gives: it may be of another network"

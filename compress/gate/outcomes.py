@@ -25,9 +25,9 @@ class Paired(NamedTuple):
     """Outcomes of both sides on the same samples.
 
     Attributes:
-        outcomes: The candidate's, float64 ``(n,)``.
-        reference: The baseline's, float64 ``(n,)``.
-        metric: Which metric they are of.
+        outcomes: Outcomes of the candidate, float64 ``(n,)``.
+        reference: Outcomes of the baseline, float64 ``(n,)``.
+        metric: Metric of these outcomes.
     """
 
     outcomes: Values
@@ -35,12 +35,12 @@ class Paired(NamedTuple):
     metric: Metric
 
     def of(self, rows: Rows | None) -> Paired:
-        """On these samples alone; None for all."""
+        """Return the outcomes of these samples alone; None for all."""
         return self if rows is None else Paired(self.outcomes[rows], self.reference[rows], self.metric)
 
 
 def distinct_rows(task: Task) -> Rows | None:
-    """The first of all samples that have the same inputs and targets, ascending; None where none is repeated."""
+    """Return the first of each set of equal samples, ascending; None where no sample is repeated."""
     first: dict[RowDigest, int] = {}
     for row, digest in enumerate(task.evaluation.digests):
         first.setdefault(digest, row)
@@ -59,7 +59,7 @@ def run_outcomes(
     Args:
         candidate: The opened build.
         baseline: The opened baseline; None takes the outcomes of ``recorded``.
-        recorded: The baseline.
+        recorded: The baseline with its recorded outcomes.
         task: Evaluation data and metrics, bound to the network.
         size: Samples to run at once; None takes as many as their outputs leave room for.
 
@@ -87,7 +87,7 @@ def run_outcomes(
 
 
 def _check_recorded(recorded: Subject, task: Task) -> None:
-    """Make sure that a recorded baseline says all that the task asks."""
+    """Check that a recorded baseline has all that the task needs."""
     against = next((metric for metric in task.metrics if metric.needs == "reference"), None)
     if against is not None:
         what = (
@@ -100,10 +100,10 @@ def _check_recorded(recorded: Subject, task: Task) -> None:
 
 
 def recorded_outcomes(candidate: Subject, baseline: Subject) -> Paired:
-    """The outcomes that both sides carry with them.
+    """Return the outcomes that both sides have recorded.
 
     Raises:
-        BundleError: One carries none, or they are of different data or metrics.
+        BundleError: A side has no outcomes, or they are of different data or metrics.
         DataError: There is no sample.
     """
     ours, theirs = _accuracy(candidate), _accuracy(baseline)
@@ -139,7 +139,7 @@ def _check_same_data(sha256: str, metric: str, recorded: Accuracy, todo: str) ->
 
 
 def _metric(accuracy: Accuracy) -> Metric:
-    """The recorded metric, as far as outcomes that exist already need it: it may be a function of the user's."""
+    """Return the recorded metric, as far as recorded outcomes need it: it may be a function of the user."""
 
     def taken_already(*_: Any) -> Any:
         raise UsageError(f"recorded outcomes of {accuracy.metric}", "a batch", "give --data")

@@ -1,4 +1,4 @@
-"""A bundle's own sample, run now: where outcomes are only recorded, what shows that the build still gives them."""
+"""A run of a bundle's own sample: it shows that the build still gives the outputs recorded with it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Array = np.ndarray[Any, Any]
 
 
 def sample_differs(subject: Subject, session: Session) -> str | None:
-    """Run the sample of a bundle and hold its outputs against those that were recorded with it.
+    """Run the sample of a bundle and compare its outputs with those recorded with it.
 
     Args:
-        subject: With a sample.
-        session: The build, opened.
+        subject: Subject that has a sample.
+        session: The opened build.
 
     Returns:
-        Which output is how far from what was recorded; None where all are within their tolerance.
+        A phrase that names the output and its difference; None where all are within their tolerance.
 
     Raises:
         BundleError: The sample cannot be read.
@@ -48,7 +48,7 @@ def sample_differs(subject: Subject, session: Session) -> str | None:
 
 
 def _read(subject: Subject, entry: Mapping[str, Any]) -> Array:
-    """Values of a file of the bundle, whose hash was checked when it was read."""
+    """Read the values of a bundle's file, whose hash was checked when the bundle was read."""
     path = subject.sample_files[entry["file"]]
     return np.fromfile(path, entry["dtype"]).reshape(entry["shape"])
 

@@ -1,4 +1,4 @@
-"""Where the two builds of a gate run, and what can be measured of them there."""
+"""The place where the two builds of a gate run, and its measurements."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _ROUND_S = 0.25
 
 @dataclass(frozen=True)
 class Round:
-    """Both builds timed in turns, started anew for it.
+    """One round: both builds started anew and timed in turns.
 
     Attributes:
-        log_ratios: What the round says as one observation, batch size → median of ln(candidate / baseline).
-        times_ms: ``(n,)`` of the candidate's calls at the first batch size, milliseconds.
-        baseline_ms: ``(m,)`` of the baseline's.
+        log_ratios: The round's observation by batch size: median of ln(candidate / baseline).
+        times_ms: Times of the candidate's calls at the first batch size, ``(n,)``, in milliseconds.
+        baseline_ms: Times of the baseline's calls, ``(m,)``, in milliseconds.
     """
 
     log_ratios: Mapping[int, float]
@@ -49,65 +49,65 @@ class Place(ABC):
 
     @abstractmethod
     def runs_like(self, candidate: Subject, baseline: Subject) -> tuple[Subject, Subject]:
-        """Both with the back end and the session options that they run with here."""
+        """Return both subjects with the back end and the session options that they run with here."""
 
     @abstractmethod
     def open(self, subject: Subject) -> Session:
-        """A session over a build."""
+        """Open a session over a build."""
 
     def try_out(self, subject: Subject, session: Session, task: Task, states: Mapping[str, str]) -> None:
         """Run a build for the first time, so that a crash of its runtime takes nothing with it.
 
         Args:
             subject: The build.
-            session: The build, opened.
+            session: The opened build.
             task: The data, not bound to it yet.
             states: The output that is the next value of each input that is carried from call to call; empty for none.
 
         Raises:
-            NetworkError: It does not run.
+            NetworkError: The build does not run.
         """
         return
 
     def batch_sizes(self, candidate: Subject, baseline: Subject, session: Session) -> Sequence[int]:
-        """The batch sizes that builds are timed at here, the first of them at least."""
+        """Return the batch sizes that builds are timed at here, at least one."""
         return ()
 
     @abstractmethod
     def fingerprint(self) -> dict[str, Any]:
-        """What identifies the machine."""
+        """Return the fingerprint of the machine."""
 
     @abstractmethod
     def round(self, candidate: Subject, baseline: Subject, task: Task | None, number: int) -> Round:
-        """Time both in turns, as little shared with other rounds as the place allows.
+        """Time both in turns, as independently of other rounds as the place allows.
 
         Args:
-            candidate: One side.
-            baseline: The other.
+            candidate: The candidate's subject.
+            baseline: The baseline's subject.
             task: Real samples to feed; None feeds seeded noise.
             number: The round's number, from 0; decides which side comes first.
         """
 
     @abstractmethod
     def latency(self, subject: Subject, session: Session, batch: int, task: Task | None) -> Latency | None:
-        """The latency of one build alone; None where that batch size is not timed here."""
+        """Measure the latency of one build alone; None where that batch size is not timed here."""
 
     @abstractmethod
     def peaks_mb(self, subject: Subject, session: Session, task: Task | None) -> list[float]:
-        """Peak memory of several runs, MiB; none where it is not told."""
+        """Return the peak memory of several runs in MiB; empty where it is unknown."""
 
     @abstractmethod
     def energies_mj(
         self, candidate: Subject, baseline: Subject, session: Session, task: Task | None
     ) -> tuple[list[float], list[float]] | None:
-        """Millijoules of a call, of several runs of both in turns; None where nothing tells."""
+        """Return the energy of a call in millijoules for several runs of both in turns; None where it is unknown."""
 
     @abstractmethod
     def coverage(self, subject: Subject) -> dict[str, Any] | None:
-        """As :attr:`compress.records.profile.Profile.coverage`."""
+        """Return the coverage, as :attr:`compress.records.profile.Profile.coverage`."""
 
     def doubts(self) -> tuple[str, ...]:
-        """What makes the figures taken so far doubtful, a sentence each."""
+        """Return reasons to doubt the figures taken so far, a sentence each."""
         return ()
 
 
@@ -115,7 +115,7 @@ class Here(Place):
     """This machine: accuracy in this process, everything else in processes of their own.
 
     Args:
-        stack: Holds what is open until the gate ends.
+        stack: Exit stack that keeps sessions open until the gate ends.
     """
 
     def __init__(self, stack: ExitStack) -> None:
@@ -233,7 +233,7 @@ class Here(Place):
         return load_backend(subject.artifact.backend).coverage(subject.artifact)
 
     def _feeds(self, candidate: Subject, baseline: Subject, task: Task | None) -> dict[int, Path]:
-        """A batch of every size that either side was built for, in a file; the same in every round."""
+        """Store a batch of every size that either side was built for in a file; the same for every round."""
         from compress.profiling.latency import sample_feeds
         from compress.timing.processes import stored_feeds
 
@@ -246,10 +246,10 @@ class Here(Place):
 
 
 def artifact_of(subject: Subject) -> Artifact:
-    """What can be run of a subject.
+    """Return the artifact of a subject.
 
     Raises:
-        BundleError: It is a recorded profile.
+        BundleError: The subject is a recorded profile.
     """
     if subject.artifact is None:
         found = f"{subject.name}: a profile"
@@ -258,7 +258,7 @@ def artifact_of(subject: Subject) -> Artifact:
 
 
 def _batch_sizes(session: Session, candidate: Subject, baseline: Subject) -> Sequence[int]:
-    """The batch sizes that the sides' profiles tell; of two ONNX files those of the target ``cpu``."""
+    """Return the batch sizes in the sides' profiles; for two ONNX files those of the target ``cpu``."""
     from compress.hosts.base import batch_sizes
     from compress.target.target import load_target
 

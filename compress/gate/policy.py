@@ -1,4 +1,4 @@
-"""Which checks a gate makes and what each allows: in Python, or as ``gate.toml``.
+"""The policy of a gate: its checks and their margins, in Python, or as ``gate.toml``.
 
 checks = ["accuracy", "latency", "size", "slices", "churn"]
 max_drop_points = 0.5
@@ -38,15 +38,15 @@ class GatePolicy:
     """The checks that a candidate is put to, and the margins it is held to.
 
     Attributes:
-        max_drop_points: Accuracy drop allowed, in points.
+        max_drop_points: Accuracy drop allowed, in absolute points.
         max_slowdown_percent: Rise of the median latency allowed, in percent.
-        max_drift_percent: How far this machine's own medians move from day to day, in percent; widens the bounds of a
+        max_drift_percent: Drift of this machine's own medians from day to day, in percent; widens the bounds of a
             latency against a recorded profile, which cannot be paired.
-        alpha: One-sided error of each check, inside (0, 0.5).
+        alpha: One-sided error probability of each check, in (0, 0.5).
         looks: Numbers of rounds after which latency is judged; ``alpha`` is split evenly across them.
-        checks: Those that are made.
+        checks: Names of the checks that are made.
         max_slice_drop_points: Accuracy drop allowed in each slice, in points.
-        slice_correction: How the error is shared among slices: "holm" or "bonferroni".
+        slice_correction: Method to share the error among slices: "holm" or "bonferroni".
         undecided_slices: Whether a slice too small to decide is only named ("report") or makes the gate
             "inconclusive".
         repeated_samples: Whether samples with the same inputs and targets count "once", or "each" of them, as where
@@ -91,7 +91,7 @@ class GatePolicy:
             )
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             field.name: list(value) if isinstance(value := getattr(self, field.name), tuple) else value
             for field in fields(self)
@@ -102,7 +102,7 @@ def load_policy(path: Path) -> GatePolicy:
     """Read ``gate.toml``; keys that are absent keep their defaults.
 
     Raises:
-        UsageError: It cannot be read, has an unknown key, or a value of the wrong type or out of range.
+        UsageError: The file cannot be read, has an unknown key, or a value of the wrong type or out of range.
     """
     return GatePolicy(**check(read_toml(path, UsageError), _FIELDS, str(path), UsageError))
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 #: Seconds of rounds for the p99: a network of a second a call would take twenty minutes.
 _P99_S = 300.0
 
-#: Of a fingerprint: whether a newer one is slower is what a comparison should tell.
+#: Fields of a fingerprint that name software: whether newer software is slower is what a comparison should tell.
 _SOFTWARE = frozenset({"os", "python", "onnxruntime", "gpu_driver", "tensorrt", "jetpack", "l4t", "cuda"})
 
 
@@ -62,21 +62,21 @@ def gate(
     keep_on_host: bool = False,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> list[Check]:
-    """Hold a build against another.
+    """Compare a build with a baseline, check by check.
 
     Args:
-        candidate: What may be merged: a bundle or an ONNX file. An ONNX file runs in the baseline's back end with
-            its session options, and the reverse.
-        baseline: What it must not fall behind: a bundle, an ONNX file, or a recorded profile.
+        candidate: The build that may be merged: a bundle or an ONNX file. An ONNX file runs in the baseline's back end
+            with its session options, and the reverse.
+        baseline: The build that it must not fall behind: a bundle, an ONNX file, or a recorded profile.
         task: Evaluation data, run through both; None compares the outcomes that were recorded.
-        groups: ``(n,)`` the slice of each evaluation sample; None takes the classes.
+        groups: Slice of each evaluation sample, ``(n,)``; None takes the classes.
         policy: The checks and their margins.
-        state: The output that is the next value of each input that is carried from call to call; None takes what the
-            bundles tell. ``task`` is then one of streams.
-        host: Where engines of both are built and timed in turns: an address that ssh takes, or ``local``; None runs
-            both in this process.
-        target: What engines are built for; None takes the bundle's own.
-        keep_on_host: Leave engines and timing caches there.
+        state: The output that is the next value of each input that is carried from call to call; None takes those that
+            the bundles record. ``task`` then holds streams.
+        host: Machine where engines of both are built and timed in turns: an address that ssh takes, or ``local``; None
+            runs both in this process.
+        target: Target that engines are built for; None takes the bundle's own.
+        keep_on_host: Whether to leave engines and timing caches on the host.
         on_note: Receives a sentence for a person: who else uses the host, and what makes its figures doubtful.
 
     Returns:
@@ -87,7 +87,7 @@ def gate(
             different data or metrics.
         DataError: There is no evaluation sample, ``groups`` has another length, or the baseline is right by chance
             alone on the data.
-        NetworkError: One of the two does not run, or its runtime crashes; it says which.
+        NetworkError: One of the two does not run, or its runtime crashes; the message says which.
         UnavailableError: A back end is not installed here, or the host does not answer.
         UsageError: A target or ``keep_on_host`` without a host, or a host without a target of TensorRT.
     """
@@ -128,7 +128,7 @@ def gate(
 
 @contextmanager
 def _named(side: str, subject: Subject) -> Iterator[None]:
-    """What is wrong with a build, with a word which of the two it is."""
+    """Name the build, candidate or baseline, in errors raised inside the block."""
     try:
         yield
     except NetworkError as error:
@@ -136,7 +136,7 @@ def _named(side: str, subject: Subject) -> Iterator[None]:
 
 
 def _for_engines(target: Target, ours: Subject, theirs: Subject, task: Task | None) -> Target:
-    """The target with the sizes that engines of both take: those of a bundle, else of the data."""
+    """Return the target with the sizes for engines of both: those of a bundle, else of the data."""
     from compress.data.binding import bind_split
     from compress.measuring.engine_shapes import for_engines, graph_inputs
 
@@ -145,9 +145,9 @@ def _for_engines(target: Target, ours: Subject, theirs: Subject, task: Task | No
             continue
         inputs = graph_inputs(side.artifact.path)
         splits = () if task is None else (bind_split(task.evaluation, inputs, "evaluation data"),)
-        found = for_engines(target, Path(side.name), inputs, splits)
-        if found.input_shapes:
-            return found
+        sized = for_engines(target, Path(side.name), inputs, splits)
+        if sized.input_shapes:
+            return sized
     return target
 
 
@@ -159,7 +159,7 @@ def _bound(
     their_session: Session | None,
     states: Mapping[str, str],
 ) -> Task:
-    """The task with metrics for the outputs, which are what the baseline holds them to be where it can be run."""
+    """Bind the task to the outputs, whose kinds are the baseline's where it can be run."""
     from compress.profiling.outputs import bound_to
 
     side, session = (ours, our_session) if their_session is None else (theirs, their_session)
@@ -170,7 +170,7 @@ def _bound(
 def _on_board(
     stack: ExitStack, host: str, target: Target, keep: bool, on_note: Callable[[str], None]
 ) -> Place:
-    """The host, connected and ours alone until the stack is closed."""
+    """Connect to the host and reserve it until the stack is closed."""
     from compress.gate.board import OnBoard
     from compress.hosts import connect
     from compress.hosts.tensorrt import TensorRtHost
@@ -183,7 +183,7 @@ def _on_board(
 
 
 class _Interface(NamedTuple):
-    """What a recorded network takes and gives."""
+    """The inputs and outputs of a recorded network."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -196,7 +196,7 @@ class _Interface(NamedTuple):
 
 
 def check_same_network(candidate: Session | _Interface, baseline: Session | _Interface) -> None:
-    """Make sure that both take and give the same.
+    """Check that both have the same inputs and outputs.
 
     Raises:
         BundleError: Inputs, outputs or the number of classes differ.
@@ -242,7 +242,7 @@ class _Run:
         self._rounds: list[Round] = []
 
     def checks(self) -> list[Check]:
-        """All that the policy names."""
+        """Make all checks that the policy names."""
         makers: dict[str, Callable[[], Check]] = {
             "accuracy": self._accuracy,
             "slices": self._slices,
@@ -269,7 +269,7 @@ class _Run:
         return made | {"latency": lambda: judge_estimates(ours, theirs, target, self.policy)}
 
     def _outcomes(self) -> list[Paired]:
-        """The outcomes of each metric, the task's own first."""
+        """Return the outcomes of each metric, the task's own first."""
         if self._paired is None:
             if self.task is None:
                 self._paired = [recorded_outcomes(self.ours, self.theirs)]
@@ -278,23 +278,23 @@ class _Run:
         return self._paired
 
     def _run(self, task: Task, size: int | None = None) -> list[Paired]:
-        """Both sides on the data, in batches of a size; None takes as many as their outputs leave room for."""
-        found = run_outcomes(self.our_session, self.their_session, self.theirs, task, size)
-        return [paired.of(self._rows) for paired in found]
+        """Run both sides on the data in batches of a size; None takes as many samples as memory allows for outputs."""
+        outcomes = run_outcomes(self.our_session, self.their_session, self.theirs, task, size)
+        return [paired.of(self._rows) for paired in outcomes]
 
     @cached_property
     def _repeated(self) -> Rows | None:
-        """Which samples are the first of their kind; None where none is repeated."""
+        """Return the first of each set of equal samples; None where none is repeated."""
         return None if self.task is None else distinct_rows(self.task)
 
     @property
     def _rows(self) -> Rows | None:
-        """The samples that count; None for all."""
+        """Return the samples that count; None for all."""
         return self._repeated if self.policy.repeated_samples == "once" else None
 
     @property
     def _counted(self) -> Task | None:
-        """The task with the samples that count."""
+        """Return the task with only the samples that count."""
         if self.task is None or self._rows is None:
             return self.task
         return replace(self.task, evaluation=self.task.evaluation.take(self._rows))
@@ -316,28 +316,28 @@ class _Run:
         if self._repeated is None:
             return check
         how = "count once" if self._rows is not None else "count each time"
-        told = f"{len(self._repeated)} of {len(task.evaluation)} samples are distinct, and repeats {how}"
+        repeats = f"{len(self._repeated)} of {len(task.evaluation)} samples are distinct, and repeats {how}"
         figures = {**check.figures, "distinct_samples": len(self._repeated)}
-        return replace(check, detail=f"{check.detail}; {told}", figures=figures)
+        return replace(check, detail=f"{check.detail}; {repeats}", figures=figures)
 
     def _of_records(self, check: Check) -> Check:
-        """What recorded outcomes say, and whether both builds still give what was recorded with their samples."""
-        told, verdict = "as recorded, without --data not run again", check.verdict
+        """Judge recorded outcomes, and whether both builds still give the outputs recorded with their samples."""
+        detail, verdict = "as recorded, without --data not run again", check.verdict
         sides = (
             ("candidate", self.ours, self.our_session, Verdict.FAIL),
             ("baseline", self.theirs, self.their_session, Verdict.INCONCLUSIVE),
         )
         for name, subject, session, where_not in sides:
             if session is None or subject.sample is None:
-                told += f"; the {name} has no sample of its own to run"
+                detail += f"; the {name} has no sample of its own to run"
                 continue
             differs = sample_differs(subject, session)
             if differs is None:
-                told += f"; the {name} gives what was recorded for its own sample"
+                detail += f"; the {name} gives what was recorded for its own sample"
             else:
-                told += f"; the {name} gives something else for its own sample: {differs}"
+                detail += f"; the {name} gives something else for its own sample: {differs}"
                 verdict = Verdict.FAIL if Verdict.FAIL in (verdict, where_not) else where_not
-        return replace(check, verdict=verdict, detail=f"{told}: {check.detail}")
+        return replace(check, verdict=verdict, detail=f"{detail}: {check.detail}")
 
     def _slices(self) -> Check:
         task = self.task
@@ -347,9 +347,9 @@ class _Run:
         if groups is None:
             return Check("slices", Verdict.SKIPPED, "the data has neither class labels nor groups")
         if groups.shape != (len(task.evaluation),):
-            found = f"shape {groups.shape}"
+            shape = f"shape {groups.shape}"
             raise DataError(
-                f"a group for each of {len(task.evaluation)} samples", found, "correct the groups"
+                f"a group for each of {len(task.evaluation)} samples", shape, "correct the groups"
             )
         names = task.classes if self.groups is None else None
         counted = groups if self._rows is None else groups[self._rows]
@@ -396,7 +396,7 @@ class _Run:
         return judge_latency(lambda number: self._round(number).log_ratios, self.policy)
 
     def _round(self, number: int) -> Round:
-        """A round of both builds; one that was taken for another check is not taken again."""
+        """Time a round of both builds; a round taken for another check is not taken again."""
         while len(self._rounds) <= number:
             self._rounds.append(self.place.round(self.ours, self.theirs, self.task, len(self._rounds)))
         return self._rounds[number]
@@ -409,16 +409,16 @@ class _Run:
         fixed = fixed_batch(self.our_session.inputs)
         recorded = [each for each in profile.latency if fixed in (None, each.batch)]
         if not recorded:
-            told = f"recorded at batch {profile.latency[0].batch}, and the candidate takes {fixed}"
-            return Check("latency", Verdict.SKIPPED, told)
+            reason = f"recorded at batch {profile.latency[0].batch}, and the candidate takes {fixed}"
+            return Check("latency", Verdict.SKIPPED, reason)
         timed = [
             (self.place.latency(self.ours, self.our_session, each.batch, self.task), each)
             for each in recorded
         ]
         pairs = [(now, each) for now, each in timed if now is not None]
         if not pairs:
-            told = f"recorded at batch {recorded[0].batch}, which is none of the target's"
-            return Check("latency", Verdict.SKIPPED, told)
+            reason = f"recorded at batch {recorded[0].batch}, which is none of the target's"
+            return Check("latency", Verdict.SKIPPED, reason)
         return judge_recorded_latencies(pairs, self.policy)
 
     def _p99(self) -> Check:
@@ -432,8 +432,8 @@ class _Run:
             if min(len(ours), len(theirs)) >= LEAST_CALLS[99]:
                 break
             if time.monotonic() > end:
-                told = f"{len(ours)} pairs in {_P99_S:g} s, and p99 needs {LEAST_CALLS[99]}"
-                return Check("p99", Verdict.INCONCLUSIVE, told)
+                reason = f"{len(ours)} pairs in {_P99_S:g} s, and p99 needs {LEAST_CALLS[99]}"
+                return Check("p99", Verdict.INCONCLUSIVE, reason)
             taken = self._round(number)
             ours, theirs = np.append(ours, taken.times_ms), np.append(theirs, taken.baseline_ms)
         return judge_p99(ours, theirs, self.policy)
@@ -467,7 +467,7 @@ class _Run:
 
 
 def _incomparable(profile: Profile, here: Mapping[str, Any]) -> str | None:
-    """Why figures of a recorded profile say nothing about the gate's machine; None where they do."""
+    """Return the reason why recorded figures do not apply to the gate's machine; None where they do."""
     from compress.machine.machine import fingerprint_id
 
     if not profile.latency or profile.latency[0].source != "measured":

@@ -38,10 +38,10 @@ class Part:
     """Outcomes that are judged on their own.
 
     Attributes:
-        name: Of the slice.
-        outcomes: float64 ``(n,)`` of the candidate, at least one.
-        reference: The same of the baseline, on the same samples.
-        metric: Which metric they are of.
+        name: Name of the slice.
+        outcomes: Outcomes of the candidate, float64 ``(n,)``, at least one.
+        reference: Outcomes of the baseline on the same samples, float64 ``(n,)``.
+        metric: Metric of these outcomes.
     """
 
     name: str
@@ -58,13 +58,13 @@ class Part:
 
     @property
     def changed(self) -> tuple[int, int]:
-        """Samples on which the candidate is worse than the baseline, and on which it is better."""
+        """Numbers of samples on which the candidate is worse than the baseline, and on which it is better."""
         better = (self.outcomes > self.reference) == self.metric.higher_is_better
         different = self.outcomes != self.reference
         return int((different & ~better).sum()), int((different & better).sum())
 
     def drop(self, alpha: float) -> Drop:
-        """In points, with bounds that err with ``alpha`` each."""
+        """Return the accuracy drop in points, with bounds that err with probability ``alpha`` each."""
         from compress.profiling.accuracy import drop_of
 
         return drop_of(self.outcomes, self.reference, self.metric, alpha)
@@ -78,15 +78,15 @@ def judge_slices(
     policy: GatePolicy,
     names: Sequence[str] | None = None,
 ) -> Check:
-    """Non-inferiority in each group.
+    """Check non-inferiority in each group.
 
     Args:
-        outcomes: float64 ``(n,)`` of the candidate, at least one.
-        reference: float64 ``(n,)`` of the baseline on the same samples.
-        metric: Which metric they are of.
-        groups: ``(n,)`` integers or texts: the slice of each sample.
-        policy: The margin, the error, and what an undecided slice means.
-        names: Of the slices, where ``groups`` counts them from 0.
+        outcomes: Outcomes of the candidate, float64 ``(n,)``, at least one.
+        reference: Outcomes of the baseline on the same samples, float64 ``(n,)``.
+        metric: Metric of these outcomes.
+        groups: Slice of each sample, ``(n,)`` integers or texts.
+        policy: Margin, error, and meaning of an undecided slice.
+        names: Names of the slices, where ``groups`` counts them from 0.
     """
     from compress.profiling.slices import members
 
@@ -95,13 +95,13 @@ def judge_slices(
 
 
 def judge_parts(name: str, parts: Sequence[Part], margin: float, policy: GatePolicy) -> Check:
-    """Non-inferiority in each of several parts.
+    """Check non-inferiority in each of several parts.
 
     Args:
-        name: Of the check, as its plural: "slices".
-        parts: At least one.
-        margin: Drop allowed in each, in points.
-        policy: The error, how it is shared, and what an undecided part means.
+        name: Name of the check, in the plural: "slices".
+        parts: Slices to judge, at least one.
+        margin: Drop allowed in each slice, in absolute points.
+        policy: Error, how it is shared, and meaning of an undecided part.
     """
     beyond = _failed(parts, margin, policy)
     rows: list[tuple[str, float, int, str]] = []
@@ -141,7 +141,7 @@ def judge_parts(name: str, parts: Sequence[Part], margin: float, policy: GatePol
 
 
 def _failed(parts: Sequence[Part], margin: float, policy: GatePolicy) -> set[int]:
-    """The positions of the parts whose drop is beyond the margin."""
+    """Return the positions of the parts whose drop is beyond the margin."""
     failed: set[int] = set()
     left = {position: part for position, part in enumerate(parts) if part.decidable}
     while left:

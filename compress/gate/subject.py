@@ -1,4 +1,4 @@
-"""What a gate compares: a bundle, an ONNX file, or a recorded profile."""
+"""The two sides of a gate: bundles, ONNX files, or recorded profiles."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ class Subject:
     """One side of the comparison.
 
     Attributes:
-        name: As it was given, for messages.
-        artifact: What can be run; None for a recorded profile.
-        profile: What was recorded of it; None for an ONNX file.
-        kinds: What its outputs hold, where a bundle tells; else empty.
-        measured: On which samples it was measured; None where that is not recorded.
-        states: The output that is the next value of each input that is carried from call to call, where a bundle tells.
-        sample: A batch and the outputs that a bundle gave for it, as its manifest tells; None where there is none.
+        name: Name as the user wrote it, for messages.
+        artifact: The artifact to run; None for a recorded profile.
+        profile: Recorded profile; None for an ONNX file.
+        kinds: Kinds of its outputs, where a bundle records them; else empty.
+        measured: Samples it was measured on; None where they are not recorded.
+        states: The output that is the next value of each input that is carried from call to call, where a bundle
+            records it.
+        sample: A batch and the bundle's outputs for it, as in its manifest; None where there is none.
         sample_files: The files that the sample may name, by their names inside the bundle.
         sha256: Hash of everything that it was read from: for a bundle that of its SHA256SUMS, which covers each of its
             files, else that of the file, with external weights; None where it was read from no file.
@@ -51,31 +52,31 @@ class Subject:
 
     @property
     def options(self) -> dict[str, Any] | None:
-        """Session options that it is deployed with; None for an ONNX file, which says nothing about them."""
+        """Session options of the deployment; None for an ONNX file, which does not state them."""
         return None if self.profile is None else self.profile.options
 
     @property
     def size_bytes(self) -> int:
-        """Of the artifact, with its external data."""
+        """Size of the artifact in bytes, with its external data."""
         if self.artifact is not None:
             return self.artifact.size_bytes
         return 0 if self.profile is None else self.profile.artifact_bytes
 
     def run_like(self, backend: str, options: dict[str, Any]) -> Subject:
-        """The same, run in this back end with these session options."""
+        """Return the same subject for this back end and these session options."""
         if self.artifact is None:
             return self
         return replace(self, artifact=replace(self.artifact, backend=backend, options=options))
 
     def open(self, spinning: bool = True) -> Session:
-        """A session over the artifact.
+        """Open a session over the artifact.
 
         Args:
             spinning: Whether threads spin where the options say so; not where nothing is timed and other sessions are
                 open.
 
         Raises:
-            BundleError: It is a recorded profile, or the file is damaged.
+            BundleError: The subject is a recorded profile, or the file is damaged.
             UnavailableError: The back end is not installed here.
         """
         from compress.backends import load_backend
@@ -91,10 +92,10 @@ class Subject:
 
 
 def load_subject(source: Path | str | Bundle | Subject) -> Subject:
-    """Tell by content what is given, and read it.
+    """Read a bundle, ONNX file or profile, told apart by content.
 
     Raises:
-        BundleError: There is nothing, it is damaged, or it was changed after it was written.
+        BundleError: Nothing is there, it is damaged, or it was changed after it was written.
     """
     from compress.bundle.bundle import Bundle
 
@@ -158,15 +159,15 @@ def _measured(profile: Profile, manifest: Mapping[str, Any]) -> MeasuredSamples 
 
 
 def states_of(ours: Subject, theirs: Subject, given: Mapping[str, str] | None = None) -> Mapping[str, str]:
-    """The states that both sides carry from call to call; empty where they carry none.
+    """Return the states that both sides carry from call to call; empty where they carry none.
 
     Args:
         ours: The candidate.
         theirs: The baseline.
-        given: As the user names them; None takes what a bundle tells.
+        given: States that the user names; None takes those that a bundle records.
 
     Raises:
-        BundleError: The two bundles tell different ones.
+        BundleError: The two bundles record different states.
     """
     told = [each.states for each in (ours, theirs) if each.states]
     if given:

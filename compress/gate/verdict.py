@@ -1,4 +1,4 @@
-"""What a check says, and what all checks say together."""
+"""The verdict of a check, and of all checks together."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ESSENTIAL = frozenset({"accuracy", "latency"})
 
 
 class Verdict(StrEnum):
-    """What a check says; a whole gate is never "skipped"."""
+    """Verdict of a check; a whole gate is never "skipped"."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -25,10 +25,10 @@ class Check:
     """One check of a gate.
 
     Attributes:
-        name: As a policy's ``checks`` has it: "accuracy", "latency", …
-        verdict: What it says.
-        detail: One sentence with the figures it rests on, or why it was skipped.
-        figures: The same figures by name, each with its unit in the name; what JSON can hold.
+        name: Name of the check, as in a policy's ``checks``: "accuracy", "latency", …
+        verdict: Verdict of the check.
+        detail: One sentence with the figures behind the verdict, or the reason why the check was skipped.
+        figures: The same figures by name, with the unit in each name; values that JSON can hold.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Check:
     figures: Mapping[str, object] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, object]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "name": self.name,
             "verdict": str(self.verdict),
@@ -47,9 +47,9 @@ class Check:
 
 
 def overall(checks: Sequence[Check]) -> Verdict:
-    """Fail if any check fails, inconclusive if any is; pass only where a check passed.
+    """Combine checks: fail if any fails, inconclusive if any is; pass only where a check passed.
 
-    A check that was skipped turns nothing to pass: a gate whose accuracy or latency was skipped is inconclusive,
+    A skipped check never makes a pass: a gate whose accuracy or latency was skipped is inconclusive,
     and so is one that made no check at all.
     """
     verdicts = {check.verdict for check in checks}

@@ -1,4 +1,4 @@
-"""Where artifacts run: this machine, one behind ssh, or nowhere (then figures are estimates)."""
+"""Hosts that run artifacts: this machine, one behind ssh, or none (then figures are estimates)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def connect(
     keep: bool = False,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Host:
-    """The host for a target: the one that is named, else this machine if the target is it, else none.
+    """Return the host for a target: the named one, else this machine if it is the target, else none.
 
     Args:
-        target: What builds are for.
-        seconds: Of timing per build and batch size, where there is something to time.
+        target: Target of the builds.
+        seconds: Time to measure each build at each batch size, in seconds, where there is something to time.
         host: A machine with TensorRT: an address that ssh takes (``user@board``), or ``local`` for this one.
-        keep: Leave what was built on that machine.
-        on_note: Receives a sentence when another user of it has to be waited for.
+        keep: Whether to leave built engines on that machine.
+        on_note: Receives a sentence when the host is in use and has to be waited for.
 
     Raises:
         UnavailableError: The target is this machine, and its back end is not installed; or the named one cannot be

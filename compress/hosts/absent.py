@@ -1,4 +1,4 @@
-"""A target that is not at hand: accuracy is measured here on the very graph, latency is estimated."""
+"""The host for an absent target: accuracy is measured here on the same graph, latency is estimated."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class AbsentHost(Host):
         return tuple(entry.to_dict() for entry in _estimate(build, task, target, batch).layers)
 
     def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
-        """Not known without the board."""
+        """Return None: the peak memory is unknown without the board."""
         return None
 
 
@@ -92,7 +92,7 @@ def _as_written(artifact: Artifact, target: Target) -> Artifact:
 
 
 def _estimate(build: Build, task: Task | None, target: Target, batch: int) -> Estimate:
-    """At the shapes of the data, where there is any: axes besides the batch may be open."""
+    """Estimate the latency at the shapes of the data, where there is data: axes besides the batch may be open."""
     import onnx
 
     from compress.onnx_graph.layers import layers
@@ -104,7 +104,7 @@ def _estimate(build: Build, task: Task | None, target: Target, batch: int) -> Es
 
 
 def _shapes(build: Build, task: Task | None, target: Target, batch: int) -> dict[str, list[int]] | None:
-    """The shapes that calls have; None where there is no data, and nothing else is known of open axes."""
+    """Return the shapes of calls; None without data, where the sizes of open axes are unknown."""
     usual = usual_shapes(target.input_shapes, build.session.inputs)
     if task is None and not usual:
         return None

@@ -1,4 +1,4 @@
-"""What a board says of itself: asked in one command, read by functions that only read text.
+"""The description of a board: asked for in one command, and parsed from its text.
 
 A Jetson tells its model in the device tree, its release in ``/etc/nv_tegra_release``, its power mode by
 ``nvpmodel -q``, its clocks and temperatures in ``/sys``; a machine with a graphics card answers ``nvidia-smi``, of the
@@ -54,28 +54,29 @@ _CAPABILITY = {"xavier": "7.2", "orin": "8.7", "thor": "11.0"}
 
 @dataclass(frozen=True)
 class Board:
-    """A board, as it describes itself; None where it does not tell.
+    """Description of a board by itself; None for unknown values.
 
     Attributes:
-        model: The maker's name for it.
-        trtexec: Path of the tool there.
-        tensorrt: Release of that tool, ``10.3.0``.
-        jetpack: Release, by its package or by L4T's.
-        l4t: Release of the board's Linux, ``36.4.3``.
+        model: Name given by its maker.
+        trtexec: Path of ``trtexec`` on the board.
+        tensorrt: Release of TensorRT, such as ``10.3.0``.
+        jetpack: Release of JetPack, from its package or from L4T's release.
+        l4t: Release of the board's Linux, such as ``36.4.3``.
         cuda: Release of the CUDA runtime.
-        driver: Of the graphics card; None on a Jetson, whose driver is L4T's.
-        compute_capability: ``8.7``.
-        power_mode: As ``nvpmodel`` names it: ``MAXN_SUPER``, ``15W``; of a card, its limit: ``300 W``.
-        gpu_mhz: Clock of the GPU now.
-        gpu_max_mhz: The highest that the power mode allows.
+        driver: Version of the graphics card's driver; None on a Jetson, whose driver is L4T's.
+        compute_capability: Compute capability of the GPU, such as ``8.7``.
+        power_mode: Power mode by ``nvpmodel``, such as ``MAXN_SUPER`` or ``15W``; for a card its limit, such as ``300
+            W``.
+        gpu_mhz: Present clock of the GPU, in MHz.
+        gpu_max_mhz: Highest clock that the power mode allows, in MHz.
         clocks_locked: Whether the lowest clock is the highest, as ``jetson_clocks`` sets it.
-        memory_free_mb: Available memory, MiB; of a card, its own.
-        disk_free_mb: Free space of the home directory, MiB.
-        dla_cores: Deep learning accelerators; 0 where none shows.
-        temperature_c: Of the hottest zone, °C.
-        tegrastats: Whether the board measures its power.
-        power_field: The field of ``nvidia-smi`` in which a card tells its power; None where it does not.
-        device: The card that the tool runs on, as ``nvidia-smi`` numbers it.
+        memory_free_mb: Available memory in MiB; for a card, its own.
+        disk_free_mb: Free space of the home directory, in MiB.
+        dla_cores: Number of deep learning accelerators; 0 where none is found.
+        temperature_c: Temperature of the hottest zone, in °C.
+        tegrastats: Whether the board measures its power by ``tegrastats``.
+        power_field: Field of ``nvidia-smi`` with the card's power; None where it has none.
+        device: Number in ``nvidia-smi`` of the card that ``trtexec`` runs on.
     """
 
     model: str
@@ -99,7 +100,7 @@ class Board:
     device: str = "0"
 
     def fingerprint(self) -> dict[str, str | int | float]:
-        """What identifies it for figures that were measured on it; what moves from minute to minute is not in it."""
+        """Return the board's fingerprint for measured figures, without values that change from minute to minute."""
         found: dict[str, str | int | float | None] = {
             "board": self.model,
             "gpu": self.model,
@@ -117,20 +118,20 @@ class Board:
 
 
 def probe(shell: Shell) -> Board:
-    """Ask a board.
+    """Ask a board for its description.
 
     Raises:
-        UnavailableError: It has no ``trtexec``, or one that does not tell its release.
+        UnavailableError: The board has no ``trtexec``, or its release is unknown.
     """
     return board_of(shell.run(_PROBE).text, shell.name)
 
 
 def free_memory_mb(shell: Shell, device: str) -> int | None:
-    """Memory that the builder may take there now, MiB: the card's own, else the system's; None where neither tells.
+    """Return the memory free for the builder in MiB: the card's own, else the system's; None where unknown.
 
     Args:
-        shell: The board's.
-        device: The card, as ``nvidia-smi`` numbers it.
+        shell: Shell of the board.
+        device: Number of the card in ``nvidia-smi``.
     """
     card = f"nvidia-smi --id={shlex.quote(device)} --query-gpu=memory.free --format=csv,noheader,nounits 2>/dev/null"
     told = shell.run(
@@ -142,10 +143,10 @@ def free_memory_mb(shell: Shell, device: str) -> int | None:
 
 
 def board_of(text: str, name: str) -> Board:
-    """A board from the sections that the probe printed.
+    """Make a board from the sections that the probe printed.
 
     Raises:
-        UnavailableError: It has no ``trtexec``, or one that does not tell its release.
+        UnavailableError: The board has no ``trtexec``, or its release is unknown.
     """
     told = sections(text)
     tool, _, header = told.get("trtexec", "").partition("\n")
@@ -189,13 +190,13 @@ def board_of(text: str, name: str) -> Board:
 
 
 def sections(text: str) -> dict[str, str]:
-    """What stands below each ``== name``."""
+    """Return the text below each heading ``== name``."""
     parts = re.split(r"^== (.+)$", text, flags=re.MULTILINE)
     return {name.strip(): body.strip() for name, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def tool_release(header: str) -> str | None:
-    """``10.3.0`` of ``&&&& RUNNING TensorRT.trtexec [TensorRT v100300] …``; 8.x writes ``v8502`` for 8.5.2."""
+    """Return the release in ``&&&& RUNNING TensorRT.trtexec [TensorRT v100300] …``; 8.x writes ``v8502`` for 8.5.2."""
     found = re.search(r"\[TensorRT v(\d+)\]", header)
     if found is None:
         return None
@@ -206,56 +207,56 @@ def tool_release(header: str) -> str | None:
 
 
 def l4t_release(text: str) -> str | None:
-    """``36.4.3`` of ``# R36 (release), REVISION: 4.3, GCID: …``."""
+    """Return the release in ``# R36 (release), REVISION: 4.3, GCID: …``, here ``36.4.3``."""
     found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
     return f"{found[1]}.{found[2]}" if found else None
 
 
 def jetpack_release(package: str | None, l4t: str | None) -> str | None:
-    """The package's version, or what ships with the board's Linux."""
+    """Return JetPack's release: its package's version, or the one that ships with the board's Linux."""
     if package:
         return re.split(r"[+-]", package)[0]
     return next((jetpack for prefix, jetpack in _JETPACK.items() if l4t and l4t.startswith(prefix)), None)
 
 
 def cuda_release(packages: dict[str, str]) -> str | None:
-    """``12.6`` of a package ``cuda-cudart-12-6``."""
+    """Return CUDA's release in a package's name: ``12.6`` for ``cuda-cudart-12-6``."""
     names = (re.fullmatch(r"cuda-cudart-(\d+)-(\d+)", name) for name in packages)
     return max((f"{found[1]}.{found[2]}" for found in names if found), default=None)
 
 
 def power_mode(text: str) -> str | None:
-    """``MAXN_SUPER`` of ``NV Power Mode: MAXN_SUPER``."""
+    """Return the mode in ``NV Power Mode: MAXN_SUPER``."""
     found = re.search(r"NV Power Mode: *(\S+)", text)
     return found[1] if found else None
 
 
 def megahertz(text: str) -> float | None:
-    """Of a clock in hertz, as the kernel tells it."""
+    """Return the megahertz of a clock that the kernel states in hertz; None where it states none."""
     first = text.split()
     return round(int(first[0]) / 1e6, 1) if first and first[0].isdigit() else None
 
 
 def memory_free_mb(text: str) -> int | None:
-    """Available memory of ``/proc/meminfo``, MiB."""
+    """Return the available memory of ``/proc/meminfo``, in MiB."""
     found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
     return int(found[1]) // 1024 if found else None
 
 
 def disk_free_mb(text: str) -> int | None:
-    """Free space of a line of ``df -Pk``, MiB."""
+    """Return the free space in a line of ``df -Pk``, in MiB."""
     fields = text.split()
     return int(fields[3]) // 1024 if len(fields) >= 6 and fields[3].isdigit() else None
 
 
 def hottest_c(text: str) -> float | None:
-    """The hottest of lines ``type millidegrees``, °C; zones that are switched off tell nothing, or nonsense."""
+    """Return the hottest of lines ``type millidegrees``, in °C; implausible values of disabled zones are skipped."""
     found = re.findall(r"^\S+ (-?\d+)$", text, re.MULTILINE)
     return max((int(each) / 1000 for each in found if -40_000 < int(each) < 150_000), default=None)
 
 
 def _fields(line: str, count: int) -> list[str]:
-    """Of a line with commas; empty ones where it has fewer."""
+    """Return the first fields of a line with commas, padded with empty ones."""
     return [*(each.strip() for each in line.split(",")), *[""] * count][:count]
 
 

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 
 class EngineSession(Session):
-    """The first build of a graph.
+    """Session over the first engine of a graph.
 
     Args:
-        engines: Where it is.
-        engine: The build.
-        inputs: What the graph takes.
-        outputs: What it gives.
+        engines: Engines of the machine that holds it.
+        engine: The engine.
+        inputs: Inputs of the graph.
+        outputs: Outputs of the graph.
         profile: The engine's optimization profile: the shapes that it takes of each input with an open axis.
     """
 
@@ -51,7 +51,7 @@ class EngineSession(Session):
         """See :meth:`Session.run`; a batch larger than the engine takes is run in parts.
 
         Raises:
-            DataError: Also of sizes that the engine was not built for.
+            DataError: A feed does not fit, or has a size that the engine was not built for.
         """
         check_feeds(self.inputs, feeds)
         self._check_sizes(feeds)
@@ -83,7 +83,7 @@ class EngineSession(Session):
         ]
 
     def takes_batches(self, sizes: Sequence[int]) -> bool:
-        """Whether the engine takes so many samples at once, each of these sizes."""
+        """Whether the engine takes batches of all these sizes."""
         return all(
             each.smallest[each.samples] <= size <= each.largest[each.samples]
             for each in self._profile.values()
@@ -92,10 +92,10 @@ class EngineSession(Session):
         )
 
     def plan(self) -> tuple[bytes, dict[str, Any]]:
-        """The engine as TensorRT serialised it, and what it belongs to: it runs nowhere else.
+        """Return the serialised engine, and the machine and release it belongs to.
 
         Raises:
-            UnavailableError: It is not there any more.
+            UnavailableError: The engine is no longer there.
         """
         board = self._engines.board
         return self._engines.content(self.engine), {
@@ -137,7 +137,7 @@ def load(
     """Write a batch beside an engine, raw and in C order.
 
     Returns:
-        Input name → file.
+        File of each input, by its name.
     """
     files = {}
     for index, spec in enumerate(inputs):

@@ -43,13 +43,13 @@ _PLENTY_MB = 16384
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine there.
+    """An engine on its machine.
 
     Attributes:
-        directory: Its own, which holds ``model.engine`` and ``layers.json``.
-        layers: As TensorRT fused them.
-        artifact: The graph it was built of.
-        arguments: That ``trtexec`` built it with.
+        directory: Directory on the machine that holds ``model.engine`` and ``layers.json``.
+        layers: Layers as TensorRT fused them.
+        artifact: Graph that it was built from.
+        arguments: Arguments of ``trtexec`` that built it.
     """
 
     directory: str
@@ -62,10 +62,10 @@ class Engines:
     """Builds engines on a machine and runs ``trtexec`` on them.
 
     Args:
-        shell: The machine's.
-        board: What it said of itself.
-        beat: A command that keeps its lock.
-        seconds: After which a build is given up, and any other run.
+        shell: Shell of the machine.
+        board: Description of the machine.
+        beat: Command line that keeps the machine's lock alive.
+        seconds: Time limit of a build, and of any other run, in seconds.
     """
 
     def __init__(
@@ -85,17 +85,17 @@ class Engines:
         target: Target,
         build: int,
     ) -> Engine:
-        """An engine of a graph, built where there is none yet.
+        """Return an engine of a graph, built where there is none yet.
 
         Args:
-            artifact: The graph.
-            inputs: What it takes.
-            precision: What the graph holds, for releases that must be told.
-            target: Its batch sizes are those of the optimization profile.
-            build: Which of several.
+            artifact: Artifact with the graph.
+            inputs: Inputs of the graph.
+            precision: Precision of the graph, for releases that must be told.
+            target: Target, whose batch sizes are those of the optimization profile.
+            build: Number of the engine among several of the same graph, from 0.
 
         Raises:
-            CompressError: It cannot be built; see :mod:`compress.hosts.failures`.
+            CompressError: The engine cannot be built; see :mod:`compress.hosts.failures`.
         """
         exact = replace(target, tensorrt=self.board.tensorrt)
         timing = f"{self._base}/timing-{self.board.tensorrt}-{self.board.compute_capability}-{build}.cache"
@@ -140,7 +140,7 @@ class Engines:
         """Run ``trtexec`` in a directory; ``writes`` and ``beside`` as in :func:`run_job`.
 
         Raises:
-            CompressError: It failed; see :func:`compress.hosts.failures.failure`.
+            CompressError: The run failed; see :func:`compress.hosts.failures.failure`.
         """
         name = f"job-{uuid.uuid4().hex[:12]}"
         command, limit = [self.board.trtexec, *arguments], self._seconds
@@ -173,7 +173,7 @@ class Engines:
         """Run an engine; one that cannot be read is built anew, once.
 
         Raises:
-            CompressError: It failed; a :class:`BundleError` where the new one cannot be read either.
+            CompressError: The run failed; a :class:`BundleError` where the new engine cannot be read either.
         """
         try:
             return self.execute(engine.directory, arguments, doing, writes=writes, beside=beside)
@@ -189,15 +189,15 @@ class Engines:
         """Read a text beside an engine.
 
         Raises:
-            UnavailableError: It is not there.
+            UnavailableError: The file is not there.
         """
         return receive(self.shell, f"{engine.directory}/{name}").decode(errors="replace")
 
     def content(self, engine: Engine) -> bytes:
-        """The engine itself.
+        """Return the bytes of the engine.
 
         Raises:
-            UnavailableError: It is not there.
+            UnavailableError: The file is not there.
         """
         return receive(self.shell, f"{engine.directory}/model.engine")
 
@@ -223,7 +223,7 @@ class Engines:
         return self.shell.run(f"cd {at} && sha256sum -c built >/dev/null 2>&1", seconds=600).code == 0
 
     def _workspace_mb(self, artifact: Artifact) -> int | None:
-        """Memory that is left for kernels, MiB; None where there is plenty.
+        """Return the memory left for kernels in MiB; None where there is plenty.
 
         Raises:
             UnavailableError: Not even the builder fits.

@@ -1,4 +1,4 @@
-"""Why a run of ``trtexec`` failed, told to a person, from its exit status and what it wrote."""
+"""Errors for failed runs of ``trtexec``, from the exit status and the output."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _ERROR = re.compile(r"^.*\[E\]\s*(?:Error\[\d+\]:\s*)?(.+)$", re.MULTILINE)
 
 
 def failure(ended: Ended, doing: str, where: str, seconds: float) -> CompressError | None:
-    """The error of a run that failed; None of one that did not.
+    """Return the error for a failed run; None for one that succeeded.
 
     Args:
-        ended: The run.
-        doing: What it was for, as in "trtexec to …".
-        where: The board's name.
-        seconds: What it was given.
+        ended: The ended run.
+        doing: Purpose of the run, as in "trtexec to …".
+        where: Name of the board.
+        seconds: Time limit of the run, in seconds.
     """
     if ended.code == 0 and not ended.late:
         return None

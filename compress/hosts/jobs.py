@@ -21,7 +21,7 @@ _WAIT = 10
 _QUICK = 10
 #: Bits of the exit status that tells of a job's end.
 _LATE, _FULL = 1, 2
-#: Of each stream that is read back: errors stand at the end.
+#: Size of the tail of each stream that is read back: errors stand at the end.
 _TAIL_BYTES = 65536
 
 
@@ -30,11 +30,11 @@ class Ended:
     """A job that has ended.
 
     Attributes:
-        code: Its exit status; 128 + the signal's number where a signal ended it, as sh tells it.
-        output: The end of what it wrote to its standard output.
-        errors: The end of what it wrote to its standard error.
-        late: Whether it was ended because it ran for too long.
-        full: Whether the disk there is full now: then what it wrote of that may be missing.
+        code: Exit status; 128 + the signal's number where a signal ended it, as in sh.
+        output: End of its standard output.
+        errors: End of its standard error.
+        late: Whether it was ended for exceeding its time limit.
+        full: Whether the disk there is full now, so that its own message may be missing.
     """
 
     code: int
@@ -59,12 +59,12 @@ def run_job(
     """Run a program to its end.
 
     Args:
-        shell: Where.
-        directory: There; the program's working directory. The job's own is ``name`` below it.
-        name: A plain word, not used for another job there.
-        arguments: The program and its arguments.
-        seconds: After which it is ended.
-        writes: Files of the directory that it writes; those of an earlier job are removed before it starts.
+        shell: Shell of the machine.
+        directory: Working directory of the program on that machine. The job's own directory is ``name`` below it.
+        name: Name of the job: a plain word, not used for another job there.
+        arguments: Program and its arguments.
+        seconds: Time limit, in seconds, after which it is ended.
+        writes: Files in the directory that it writes; those of an earlier job are removed before it starts.
         beside: Another program with its arguments that runs as long as this one does; nobody waits for it.
         beat: A command line that is run there while the job is waited for (:mod:`compress.hosts.lock`).
         environment: Variables of the program, besides those of the shell there.
@@ -112,7 +112,7 @@ def run_job(
 def _script(
     name: str, arguments: Sequence[str], seconds: int, writes: Sequence[str], beside: Sequence[str]
 ) -> str:
-    """The job's own shell. Making its directory is what tells a first start from a second one."""
+    """Return the job's shell script; making the directory distinguishes a first start from a second one."""
     # Room for the exit status is taken now: a program that fills the disk leaves none.
     lines = [
         f"mkdir {name} 2>/dev/null || exit 0",

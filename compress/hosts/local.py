@@ -1,4 +1,4 @@
-"""This machine: what runs here is measured, each build in processes of its own."""
+"""This machine as a host: each build is measured in processes of its own."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class LocalHost(Host):
     """The machine this process runs on.
 
     Args:
-        backend: Runs the original network.
-        budget: How long to measure a build at each batch size.
-        shapes: Shapes of the inputs that are fed noise, where there is no data; none for inputs without open axes.
+        backend: Back end that runs the original network.
+        budget: Time to measure a build at each batch size.
+        shapes: Shapes of the inputs that are fed noise, where there is no data; None for inputs without open axes.
     """
 
     source: ClassVar[Source] = "measured"
@@ -178,7 +178,7 @@ class LocalHost(Host):
         return self._peaks_mb[_identity(build.artifact)]
 
     def noise(self, artifact: Artifact, target: Target) -> Feeds:
-        """What a build is fed at the first batch size where there is no data."""
+        """Return the noise that a build is fed at the first batch size without data."""
         with self.open(artifact, target) as session:
             (feeds,) = self._feeds(Build(artifact, session), None, target, first=True).values()
         return feeds
@@ -190,7 +190,7 @@ class LocalHost(Host):
     def _feeds(
         self, build: Build, task: Task | None, target: Target, first: bool = False
     ) -> dict[int, Feeds]:
-        """Batch size → one batch, at each of the target's batch sizes or at the first alone."""
+        """Return one batch by batch size, at all of the target's batch sizes or only the first."""
         sizes = batch_sizes(build.session, target)
         wanted = sizes[:1] if first else sizes
         return {batch: sample_feeds(build.session, task, batch, self._shapes) for batch in wanted}
@@ -199,7 +199,7 @@ class LocalHost(Host):
 def _variants(
     artifact: Artifact, target: Target, threads: int | None, kept: Mapping[str, Any] | None = None
 ) -> Sequence[Artifact]:
-    """The build with each other set of session options that is worth trying."""
+    """Return the build with each other set of session options that is worth trying."""
     options = load_backend(artifact.backend).variants(artifact.options, target, threads)
     sets = [{**each, **(kept or {})} for each in options]
     return [replace(artifact, options=each) for each in sets if each != artifact.options]

@@ -1,4 +1,4 @@
-"""One user at a time: two that measure on one board at once measure each other.
+"""A lock for one user at a time, since two that measure on one board at once disturb each other.
 
 The lock is a directory that only one can make (``mkdir`` is atomic), with who holds it and when it was last heard of
 by the board's own clock. One that has been silent for :data:`STALE_SECONDS` is taken over.
@@ -42,10 +42,10 @@ class Lock:
     """The lock of a board.
 
     Args:
-        shell: The board's.
-        path: There.
-        wait_seconds: How long to wait for another user.
-        on_wait: Told who holds it, once, when there is somebody to wait for.
+        shell: Shell of the board.
+        path: Path of the lock on the board.
+        wait_seconds: Longest wait for another user, in seconds.
+        on_wait: Receives the holder's name once, when there is somebody to wait for.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Lock:
 
     @property
     def beat(self) -> str:
-        """A command line that says there: the holder is alive. It does nothing once the lock is somebody else's."""
+        """Return a command line that marks the holder as alive; it does nothing once another user holds the lock."""
         lock = shlex.quote(self._path)
         return f'[ "$(cat {lock}/token 2>/dev/null)" != {self._token} ] || date +%s >{lock}/beat'
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold it meanwhile.
+        """Hold the lock inside the block.
 
         Raises:
-            UnavailableError: Another user did not let it go in time, or a stale one is not ours to remove.
+            UnavailableError: Another user did not release it in time, or a stale lock may not be removed.
         """
         self._acquire()
         answers = True
@@ -102,7 +102,7 @@ class Lock:
             time.sleep(0.5)
 
     def _try(self) -> str | None:
-        """Take it; who holds it where that fails."""
+        """Try to take the lock; return its holder where that fails."""
         lock, token = shlex.quote(self._path), self._token
         command = _TAKE
         values = {"LOCK": lock, "TOKEN": token, "OWNER": f"'{self._owner}'", "STALE": str(STALE_SECONDS)}
@@ -117,5 +117,5 @@ class Lock:
 
 
 def _plain(name: str) -> str:
-    """A name without anything that a shell or a terminal would act on."""
+    """Return a name without characters that a shell or a terminal would act on."""
     return "".join(mark for mark in name if mark.isalnum() or mark in " -_.")[:64] or "unknown"

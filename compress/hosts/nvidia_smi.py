@@ -15,11 +15,11 @@ POWER_FIELDS = ("power.draw.instant", "power.draw")
 
 
 def command(file: str, power_field: str, device: str = "0") -> tuple[str, ...]:
-    """Writes a line every 100 ms to ``file``, until it is ended.
+    """Return the command that writes a line every 100 ms to ``file`` until it is ended.
 
     Args:
-        file: There.
-        power_field: One of :data:`POWER_FIELDS`.
+        file: Path on the machine.
+        power_field: Field with the power, one of :data:`POWER_FIELDS`.
         device: Index or UUID of the card.
     """
     query = f"--query-gpu={power_field},{_FIELDS}"
@@ -34,7 +34,7 @@ def command(file: str, power_field: str, device: str = "0") -> tuple[str, ...]:
 
 
 def samples(text: str) -> tuple[Sample, ...]:
-    """Every line that tells anything; a field that the card has not is ``[N/A]`` or ``[Not Supported]``."""
+    """Parse all lines with values; a field that the card lacks is ``[N/A]`` or ``[Not Supported]``."""
     return tuple(each for line in text.splitlines() if not (each := _sample(line)).empty)
 
 
@@ -49,7 +49,7 @@ def _sample(line: str) -> Sample:
 
 
 def number(field: str) -> float | None:
-    """A field without its unit; None where the card does not tell."""
+    """Parse a field without its unit; None where the card has no value."""
     try:
         return float(field.strip().split(" ")[0])
     except ValueError:

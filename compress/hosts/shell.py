@@ -23,9 +23,9 @@ class Done:
     """A command that has ended.
 
     Attributes:
-        code: Its exit status.
-        output: What it wrote to its standard output.
-        errors: What it wrote to its standard error, as text.
+        code: Exit status.
+        output: Standard output, as bytes.
+        errors: Standard error, as text.
     """
 
     code: int
@@ -42,7 +42,7 @@ class Shell(Closeable):
     """Runs commands; a context manager that closes its connection.
 
     Attributes:
-        name: For people: ``user@board``, or ``local``.
+        name: Name to show: ``user@board``, or ``local``.
     """
 
     name: str
@@ -52,9 +52,9 @@ class Shell(Closeable):
         """Run a command line of POSIX sh; every name in it is quoted by the caller.
 
         Args:
-            command: What runs; it must mean the same when it runs twice.
-            stdin: What it reads; a file is sent from where it stands, once.
-            seconds: After which it is given up.
+            command: Command line; running it twice must have the same effect as once.
+            stdin: Standard input; a file is sent once, from its present position.
+            seconds: Time limit, in seconds.
 
         Raises:
             ConnectionLostError: The machine does not answer (any more).
@@ -84,11 +84,11 @@ class LocalShell(Shell):
 
 
 def execute(arguments: list[str], stdin: bytes | IO[bytes], seconds: float) -> tuple[int, bytes, str]:
-    """Exit status, output and errors of a program of this machine.
+    """Run a program of this machine; return its exit status, output and errors.
 
     Raises:
-        UnavailableError: It is not installed.
-        subprocess.TimeoutExpired: It ran for longer than ``seconds``.
+        UnavailableError: The program is not installed.
+        subprocess.TimeoutExpired: The program ran for longer than ``seconds``.
     """
     given: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
     try:

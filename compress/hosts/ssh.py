@@ -35,11 +35,11 @@ class SshShell(Shell):
     """The shell of another machine.
 
     Args:
-        address: As ``ssh`` takes it: ``user@board``, a name of ``~/.ssh/config``, ``ssh://user@board:2222``.
-        pauses: Seconds before each attempt to connect again; None for :data:`PAUSES`.
+        address: Address that ``ssh`` takes: ``user@board``, a name of ``~/.ssh/config``, ``ssh://user@board:2222``.
+        pauses: Pause before each attempt to connect again, in seconds; None for :data:`PAUSES`.
 
     Raises:
-        UsageError: That is no address.
+        UsageError: The text is no address.
         UnavailableError: There is no connection; ssh's own reason is in the message.
 
     The environment variable ``COMPRESS_SSH`` replaces the command ``ssh``, as ``GIT_SSH_COMMAND`` does for Git.

@@ -19,12 +19,12 @@ _ZONE = re.compile(r"\b\w+@(-?[\d.]+)C")
 
 
 def command(file: str) -> tuple[str, ...]:
-    """Writes a line every 100 ms to ``file``, until it is ended."""
+    """Return the command that writes a line every 100 ms to ``file`` until it is ended."""
     return ("tegrastats", "--interval", "100", "--logfile", file)
 
 
 def samples(text: str) -> tuple[Sample, ...]:
-    """Every line that tells anything."""
+    """Parse all lines with values."""
     return tuple(each for line in text.splitlines() if not (each := _sample(line)).empty)
 
 

@@ -13,13 +13,13 @@ _BUSY_PERCENT = 50
 
 @dataclass(frozen=True)
 class Sample:
-    """One line of such a tool; None for what it does not tell.
+    """One line of such a tool; None for missing values.
 
     Attributes:
-        power_mw: Of the module or the card, milliwatts.
-        gpu_percent: Load of the GPU.
-        gpu_mhz: Its clock.
-        temperature_c: Of the hottest zone, °C.
+        power_mw: Power of the module or the card, in milliwatts.
+        gpu_percent: Load of the GPU, in percent.
+        gpu_mhz: Clock of the GPU, in MHz.
+        temperature_c: Temperature of the hottest zone, in °C.
     """
 
     power_mw: int | None
@@ -29,17 +29,17 @@ class Sample:
 
     @property
     def empty(self) -> bool:
-        """Whether the line told nothing."""
+        """Whether the line has no values."""
         return self == Sample(None, None, None, None)
 
 
 def busy(found: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Those in which the GPU worked."""
+    """Return the samples in which the GPU worked."""
     return tuple(each for each in found if (each.gpu_percent or 0) >= _BUSY_PERCENT)
 
 
 def power_w(found: Sequence[Sample]) -> float | None:
-    """Mean power in watts while the GPU was busy; None where it is not told.
+    """Return the mean power in watts while the GPU was busy; None where it is unknown.
 
     While an engine is loaded, and after its last call, the GPU rests: those lines do not count.
     """
@@ -48,7 +48,7 @@ def power_w(found: Sequence[Sample]) -> float | None:
 
 
 def throttled(found: Sequence[Sample]) -> str | None:
-    """A sentence where the GPU's clock was taken back while it was busy; None otherwise."""
+    """Return a warning where the GPU's clock was lowered while it was busy; else None."""
     working = busy(found)
     clocks = [each.gpu_mhz for each in working if each.gpu_mhz]
     if len(clocks) < 2:

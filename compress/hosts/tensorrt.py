@@ -50,7 +50,7 @@ Times = np.ndarray[Any, np.dtype[np.float64]]
 
 #: Times that each build is timed: with three builds, six pairs, which bound a median at 95 %.
 _TURNS = 2
-#: Of timed calls of each of a pair.
+#: Time of timed calls of each build of a pair.
 _PAIR_SECONDS = 1.0
 #: File of power and clocks beside an engine that is timed.
 _TELEMETRY = "power.txt"
@@ -58,7 +58,7 @@ _TELEMETRY = "power.txt"
 
 @dataclass
 class _Watched:
-    """What was seen while a graph was timed."""
+    """Observations while a graph was timed."""
 
     power_w: list[float] = field(default_factory=list)
     call_ms: float | None = None
@@ -70,9 +70,9 @@ class EngineRun:
     """One engine, timed once.
 
     Attributes:
-        times_ms: ``(n,)`` of each call with its copies, milliseconds.
-        power_w: Mean while it was timed; None where the machine does not tell.
-        doubts: What makes it doubtful, a sentence each.
+        times_ms: Time of each call with its copies, ``(n,)``, in milliseconds.
+        power_w: Mean power while it was timed, in watts; None where it is unknown.
+        doubts: Reasons to doubt the times, a sentence each.
     """
 
     times_ms: Times
@@ -81,7 +81,7 @@ class EngineRun:
 
     @property
     def energy_mj(self) -> float | None:
-        """Of a call, millijoules."""
+        """Energy of a call, in millijoules; None where the power is unknown."""
         return None if self.power_w is None else self.power_w * float(np.median(self.times_ms))
 
 
@@ -89,10 +89,10 @@ class TensorRtHost(Host):
     """A machine that builds and runs engines; a context manager that leaves nothing there.
 
     Args:
-        shell: The machine's.
-        seconds: Of timing per build and batch size.
-        keep: Leave engines and timing caches there.
-        on_note: Receives a sentence when another user has to be waited for.
+        shell: Shell of the machine.
+        seconds: Time to measure each build at each batch size, in seconds.
+        keep: Whether to leave engines and timing caches on the machine.
+        on_note: Receives a sentence when the machine is in use and has to be waited for.
     """
 
     source: ClassVar[Source] = "measured"
@@ -116,7 +116,7 @@ class TensorRtHost(Host):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Clean up there; what an interrupted run has built stays for the next one."""
+        """Clean up on the machine; engines of an interrupted run stay for the next one."""
         interrupted = isinstance(error, KeyboardInterrupt | ConnectionLostError | MachineChangedError)
         try:
             if not interrupted and not self._keep:
@@ -128,7 +128,7 @@ class TensorRtHost(Host):
         """See :meth:`Host.adapt`: the releases that are installed there.
 
         Raises:
-            TargetError: It is another GPU than the target's.
+            TargetError: The machine has another GPU than the target.
         """
         found, wanted = self.board.compute_capability, target.compute_capability
         if found and wanted and found != wanted:
@@ -149,7 +149,7 @@ class TensorRtHost(Host):
         """See :meth:`Host.conditions`: temperature, clock and free memory there, now.
 
         Raises:
-            MachineChangedError: As :meth:`check_unchanged`.
+            MachineChangedError: See :meth:`check_unchanged`.
         """
         now = self.check_unchanged()
         return {
@@ -159,10 +159,10 @@ class TensorRtHost(Host):
         }
 
     def check_unchanged(self) -> Board:
-        """What the board says of itself now.
+        """Ask the board for its description again, and check that it is unchanged.
 
         Raises:
-            MachineChangedError: Its power mode or clocks are not those that it had when it was connected.
+            MachineChangedError: Its power mode or clocks have changed since it was connected.
         """
         now = probe(self._shell)
         before, after = self.board.fingerprint(), now.fingerprint()
@@ -216,11 +216,12 @@ class TensorRtHost(Host):
         """Time one engine of each of two graphs right after each other.
 
         Args:
-            build: The one.
-            other: The other.
+            build: First build of the pair.
+            other: Second build of the pair.
             task: Real samples to feed; None feeds seeded noise.
-            target: What they are for.
-            number: Of the pair, from 0: the engine that is taken of each graph's several, and which comes first.
+            target: Target of both builds.
+            number: Number of the pair, from 0: decides which of each graph's engines is taken, and which of the two
+                runs first.
             batch: Samples in a call, one of the target's sizes.
         """
         count = int(build.artifact.options.get("builds", DEFAULTS["builds"]))
@@ -283,11 +284,11 @@ class TensorRtHost(Host):
         return float(np.mean(seen.power_w)) * seen.call_ms
 
     def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
-        """Not told: the tool does not say what it takes."""
+        """Return None: ``trtexec`` does not report its peak memory."""
         return None
 
     def _engine(self, build: Build, target: Target, index: int) -> Engine:
-        """One of several builds for the target's batch sizes."""
+        """Return one of several engines for the target's batch sizes."""
         session = _session(build)
         if index == 0 and session.takes_batches(target.batch_sizes):
             return session.engine
@@ -305,7 +306,7 @@ class TensorRtHost(Host):
         target: Target,
         watched: _Watched,
     ) -> Latency:
-        """One batch size: each build and its opponent in turns, the order flipped each time."""
+        """Time one batch size: each engine and its opponent in turns, in alternating order."""
         own = [self._engine(build, _at(build, target, batch), index) for index in range(count)]
         other = (
             None
@@ -352,7 +353,7 @@ class TensorRtHost(Host):
         seconds: float,
         seen: _Watched,
     ) -> Times:
-        """Milliseconds of each call; power and clocks are watched meanwhile where the board can."""
+        """Return the milliseconds of each call; power and clocks are recorded meanwhile where the board can."""
         loaded = load(self._engines, engine, session.inputs, feeds)
         arguments = timing_arguments(
             self.board.tensorrt,
@@ -375,7 +376,7 @@ class TensorRtHost(Host):
         return whole
 
     def _telemetry(self) -> tuple[str, ...]:
-        """The vendor's tool that tells power and clocks; none where there is none."""
+        """Return the vendor's tool that reports power and clocks; None without one."""
         if self.board.tegrastats:
             return tegrastats.command(_TELEMETRY)
         if self.board.power_field is not None:
@@ -399,7 +400,7 @@ class TensorRtHost(Host):
 
 
 def _over_builds(runs: list[tuple[int, Times]], batch: int) -> Latency:
-    """All builds together; the median's interval holds each build's own median."""
+    """Summarize all engines; the median's interval contains each engine's own median."""
     together = summary(np.concatenate([times for _, times in runs]), batch)
     medians = [
         float(np.median(np.concatenate([times for index, times in runs if index == build])))
@@ -425,7 +426,7 @@ def _session(build: Build) -> EngineSession:
 
 
 def _at(build: Build, target: Target, batch: int) -> Target:
-    """The target of the engine that is timed at a batch size: an accelerator takes one shape, the GPU all of them."""
+    """Return the target of the engine timed at a batch size: an accelerator takes one shape, the GPU all."""
     if build.artifact.options.get("dla_core") is None:
         return target
     return replace(target, batch_sizes=(batch,))
@@ -434,5 +435,5 @@ def _at(build: Build, target: Target, batch: int) -> Target:
 def _feeds(
     session: Session, task: Task | None, batch: int, target: Target
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """A batch of the shapes that engines are fastest at."""
+    """Return a batch of the shapes at which engines are fastest."""
     return sample_feeds(session, task, batch, usual_shapes(target.input_shapes, session.inputs))

@@ -15,17 +15,17 @@ _ATTEMPTS = 5
 
 
 def send(shell: Shell, source: Path, path: str) -> None:
-    """Copy a file there; one that is there already, by its sha256, is not sent again.
+    """Copy a file to the machine; an equal one, by its sha256, is not sent again.
 
     Args:
-        shell: Where to.
-        source: A file of this machine.
-        path: There; its directory exists.
+        shell: Shell of the machine.
+        source: File of this machine.
+        path: Path on the machine, in an existing directory.
 
     Raises:
         OutputError: The disk there is full, or the place may not be written.
         ConnectionLostError: The connection dropped and did not come back.
-        UnavailableError: What arrived is not what was sent.
+        UnavailableError: The file arrived damaged.
     """
     sha256, size = _sha256(source), source.stat().st_size
     if remote_sha256(shell, path) == sha256:
@@ -55,17 +55,17 @@ def send(shell: Shell, source: Path, path: str) -> None:
 
 
 def send_bytes(shell: Shell, content: bytes, path: str) -> None:
-    """Write a small file there, whole or not at all; errors as in :func:`send`."""
+    """Write a small file on the machine, whole or not at all; errors as in :func:`send`."""
     partial, whole = shlex.quote(path + ".partial"), shlex.quote(path)
     same = f'[ "$(sha256sum < {partial} | cut -d " " -f 1)" = {hashlib.sha256(content).hexdigest()} ]'
     checked(shell, f"cat > {partial} && {same} && mv {partial} {whole}", content)
 
 
 def receive(shell: Shell, path: str) -> bytes:
-    """A file's content.
+    """Return the content of a file on the machine.
 
     Raises:
-        UnavailableError: It is not there, or what arrived is not what is there.
+        UnavailableError: The file is not there, or arrived damaged.
     """
     quoted = shlex.quote(path)
     found = shell.run(f"cat {quoted} && sha256sum < {quoted} >&2", seconds=600)
@@ -79,7 +79,7 @@ def receive(shell: Shell, path: str) -> bytes:
 
 
 def remote_sha256(shell: Shell, path: str) -> str | None:
-    """Of a file there; None where there is none."""
+    """Return the sha256 of a file on the host; None where there is none."""
     done = shell.run(f"sha256sum < {shlex.quote(path)}", seconds=600)
     return done.text.split()[0] if done.code == 0 else None
 
@@ -88,7 +88,7 @@ def checked(shell: Shell, command: str, stdin: bytes = b"", seconds: float = SEC
     """Run a command that writes.
 
     Raises:
-        OutputError: It failed.
+        OutputError: The command failed.
     """
     return _check(shell, shell.run(command, stdin, seconds))
 

@@ -1,4 +1,4 @@
-"""Checks an ONNX graph against what a target's runtime accepts before anyone waits for a failed build, and mends it."""
+"""Checks of an ONNX graph against what a target's runtime accepts, before a build fails, and repairs of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rules a target's graph has to keep, and all of them at once."""
+"""The rules for a target's graph, and a check of all of them."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ _CHECKABLE_BYTES = 2**31 - 1
 
 
 def lint(model: onnx.ModelProto, target: Target, *, dla: bool = False) -> list[Finding]:
-    """Everything about a graph that its target will not take, or will run badly.
+    """Find everything in a graph that its target refuses, or runs badly.
 
     Args:
-        model: With its weights inside; it is not changed.
-        target: Where it is to run.
-        dla: Also what the target's deep learning accelerator does not take.
+        model: Model with its weights inside; it is not changed.
+        target: Target that will run it.
+        dla: Whether to check for the target's deep learning accelerator too.
 
     Returns:
         Findings rule by rule, in graph order; empty where there is none. A graph that breaks ONNX's own rules has

@@ -1,4 +1,4 @@
-"""What the deep learning accelerator of a Jetson takes; everything else runs on the GPU, without a word.
+"""Layers that a Jetson's deep learning accelerator takes; all others run on the GPU without a message.
 
 Operators: NVIDIA's Deep-Learning-Accelerator-SW, "Supported ONNX Operators on Orin DLA" (column "through TensorRT",
 for TensorRT 8.5). Their limits: TensorRT's developer guide, "DLA Supported Layers and Restrictions". Which of the
@@ -41,7 +41,7 @@ _FALLS_BACK = (
 
 
 def dla(subject: Subject) -> Iterator[Finding]:
-    """The DLA takes every layer; asked for with ``compress lint --dla`` only."""
+    """Rule: the DLA takes every layer; checked only with ``compress lint --dla``."""
     target = subject.target
     if not target.dla:
         yield Finding("dla", "error", "", f"{target.name} has no DLA", "leave --dla out", "targets")
@@ -93,7 +93,7 @@ def _nodes(subject: Subject) -> Iterator[Finding]:
 
 
 def _broken(node: onnx.NodeProto, subject: Subject) -> str | None:
-    """What the DLA does not take of an operator that it has; None where nothing is known against it."""
+    """Return why the DLA refuses a use of an operator that it has; None where no reason is known."""
     rank = subject.typed.rank(node.input[0]) if node.input else None
     if node.op_type in ("Conv", "ConvTranspose") and rank not in (None, 4):
         return f"{node.op_type}: the DLA convolves in 2-D only"

@@ -1,4 +1,4 @@
-"""Whether a rewritten graph computes what the original does, seen by running both here."""
+"""Check that a rewritten graph computes the same as the original, by running both here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NOT_COMPARED = (
 )
 
 _LARGEST_BYTES = 2**31 - 1  # protocol buffers end there
-#: Of one input.
+#: Largest number of values of one input.
 _MOST_VALUES = 1 << 26
 #: What the comparison may take at the least, and what each byte of the graphs adds.
 _SECONDS, _SECONDS_OF_BYTE, _MEMORY, _MEMORY_OF_BYTE = 30, 4e-6, 3 << 30, 32
@@ -44,18 +44,18 @@ def largest_difference(
     seed: int = 0,
     shapes: Mapping[str, Sequence[int]] | None = None,
 ) -> float | None:
-    """The largest difference between the outputs on a random batch, as a share of the largest output.
+    """Return the largest difference between the outputs on a random batch, as a share of the largest output.
 
     Both run in another process, within limits of time and memory: a network may loop for ever.
 
     Args:
-        original: Any.
-        rewritten: With the same inputs and outputs; they may be of narrower types.
-        seed: Of the batch: normal floats, integers of 0 and 1, which are indices into anything.
+        original: Original model.
+        rewritten: Rewritten model with the same inputs and outputs, perhaps of narrower types.
+        seed: Seed of the batch: normal floats, and integers of 0 and 1, which are valid indices into anything.
         shapes: Shapes of inputs by name; the open axes of others are given sizes until one runs.
 
     Returns:
-        From 0 on, infinite where shapes or non-finite values differ; None where nothing can be said: ONNX Runtime
+        The difference, ≥ 0, infinite where shapes or non-finite values differ; None where it is unknown: ONNX Runtime
         runs the original on no batch that was tried within the limits, it is random, or over 2 GiB.
     """
     if max(original.ByteSize(), rewritten.ByteSize()) > _LARGEST_BYTES:
@@ -77,7 +77,7 @@ def largest_difference(
 
 
 def main() -> None:
-    """Compare what each line of standard input names, in the other process."""
+    """Compare the graphs that each line of standard input names, in the other process."""
     serve(_answer)
 
 
@@ -121,7 +121,7 @@ def _difference_here(
 
 
 def tolerance(model: onnx.ModelProto) -> float:
-    """What :func:`largest_difference` may be at most: 1e-5; 1e-2 in half precision; 5e-2 where values are quantized."""
+    """Return the largest allowed difference: 1e-5; 1e-2 in half precision; 5e-2 for quantized values."""
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
         return _QUANTIZED_TOLERANCE
     half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
@@ -133,7 +133,7 @@ def tolerance(model: onnx.ModelProto) -> float:
 def _batch(
     model: onnx.ModelProto, seed: int, rows: int, size: int, shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, NDArray[np.generic]] | None:
-    """Random inputs; axes of one name have one size. None where they are too large, or of no known type."""
+    """Return random inputs; axes of one name have one size. None where they are too large, or of unknown type."""
     random = np.random.default_rng(seed)
     specs = [
         # "?" stands for any axis without a name, each of a size of its own

@@ -1,4 +1,4 @@
-"""What a rule reads, and what it says."""
+"""Subject and findings of lint's rules."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something in a graph that its target will not take, or will run badly.
+    """A part of a graph that its target refuses, or runs badly.
 
     Attributes:
         rule: Name of the rule, stable across releases.
-        severity: ``error``: the target refuses the graph or computes something else. ``warning``: it runs, but
-            slower or otherwise than one might think. ``note``: a limit that matters in one way of deploying it only,
-            or something that could not be checked.
+        severity: Severity, ``error``: the target refuses the graph or computes something else. ``warning``: it runs,
+            but slower or otherwise than one might think. ``note``: a limit that matters in one way of deploying it
+            only, or something that could not be checked.
         node: Name of the node, of its first output where it has none; empty for the graph as a whole.
-        message: What was found and why it matters.
-        fix: What to do, as an imperative.
-        source: The document, or the runtime itself, that it follows from; empty where it is ONNX's own rule.
+        message: Sentence that says what was found and why it matters.
+        fix: Next step, as an imperative.
+        source: Document, or runtime, that the rule follows from; empty for ONNX's own rules.
         rewrite: Name of the rewrite of :data:`compress.lint.REWRITES` that does it; empty where the user has to.
     """
 
@@ -42,7 +42,7 @@ class Finding:
     rewrite: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return asdict(self)
 
     def __str__(self) -> str:
@@ -53,16 +53,16 @@ class Finding:
 
 
 class Subject:
-    """A graph under inspection, with what rules ask of it.
+    """A graph under inspection, with the views that rules need.
 
     Args:
-        model: A model without local functions that onnx's checker accepts; it is not changed.
-        target: Where it is to run.
+        model: Model without local functions that onnx's checker accepts; it is not changed.
+        target: Target that will run it.
 
     Attributes:
-        graph: Who makes and reads each tensor.
-        typed: The same with inferred element types and ranks, and without the values of large weights.
-        target: Where it is to run.
+        graph: Index of the makers and readers of each tensor.
+        typed: Model with inferred element types and ranks, without the values of large weights.
+        target: Target that will run it.
     """
 
     def __init__(self, model: onnx.ModelProto, target: Target) -> None:
@@ -72,7 +72,7 @@ class Subject:
 
     @cached_property
     def constants(self) -> frozenset[str]:
-        """Names of the tensors that depend on no input."""
+        """Return the names of the tensors that depend on no input."""
         found = set(self.graph.initializers)
         for node in self.graph.nodes:
             read = list(tensors_read(node))
@@ -81,7 +81,7 @@ class Subject:
         return frozenset(found)
 
     def value(self, name: str) -> NDArray[Any] | None:
-        """The value of an initializer or of a ``Constant`` node; None where it takes arithmetic to know it."""
+        """Return the value of an initializer or of a ``Constant`` node; None for computed tensors."""
         producer = self.graph.producers.get(name)
         if producer is not None and producer.op_type == "Constant":
             tensor = attribute(producer, "value")
@@ -90,7 +90,7 @@ class Subject:
 
 
 def every_node(subject: Subject) -> Iterator[onnx.NodeProto]:
-    """The nodes of the graph, each followed by those inside of its branches or loop body."""
+    """Yield the nodes of the graph, each followed by those inside its branches or loop body."""
 
     def inside(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
         for node in nodes:
@@ -102,5 +102,5 @@ def every_node(subject: Subject) -> Iterator[onnx.NodeProto]:
 
 
 def name_of(node: onnx.NodeProto) -> str:
-    """How a finding refers to a node."""
+    """Return the name by which a finding refers to a node."""
     return str(node.name or next((name for name in node.output if name), node.op_type))

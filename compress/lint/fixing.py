@@ -26,13 +26,13 @@ Rewrite = Callable[[onnx.ModelProto, Target], list[str]]
 
 @dataclass(frozen=True)
 class Fixed:
-    """What :func:`fix` made of a graph.
+    """Result of :func:`fix`.
 
     Attributes:
-        model: A new model where anything was applied, else the one that was given.
-        applied: Rewrite → names of the nodes, inputs and outputs that it changed.
-        findings: What is left.
-        refused: Rewrite → why it could not be done.
+        model: New model where anything was applied, else the original one.
+        applied: Names of the nodes, inputs and outputs that each rewrite changed, by the rewrite's name.
+        findings: Findings that are left.
+        refused: Reason why each refused rewrite could not be done, by its name.
     """
 
     model: onnx.ModelProto
@@ -45,10 +45,10 @@ def fix(model: onnx.ModelProto, target: Target, *, keep_interface: bool = False,
     """Apply the rewrites that the findings name, until none is left that helps.
 
     Args:
-        model: Any; it is not modified.
-        target: Where it is to run.
-        keep_interface: Leave the types of inputs and outputs as they are.
-        dla: See :func:`compress.lint.lint`.
+        model: Model to repair; it is not modified.
+        target: Target that will run it.
+        keep_interface: Whether to keep the types of inputs and outputs.
+        dla: Whether to check for the accelerator too; see :func:`compress.lint.lint`.
     """
     applied: dict[str, tuple[str, ...]] = {}
     refused: dict[str, str] = {}
@@ -76,7 +76,7 @@ def fix(model: onnx.ModelProto, target: Target, *, keep_interface: bool = False,
 
 
 def _wanted(findings: Collection[Finding], done: Collection[str], keep_interface: bool) -> list[str]:
-    """Rewrites that are asked for and were not tried, in the order of :data:`REWRITES`."""
+    """Return the rewrites that findings name and that were not tried, in the order of :data:`REWRITES`."""
     asked = {finding.rewrite for finding in findings} - set(done)
     if keep_interface:
         asked.discard("narrow-types")
@@ -116,7 +116,7 @@ def _narrow_types(model: onnx.ModelProto, target: Target) -> list[str]:
 
 
 def _plain(rewrite: Callable[[onnx.ModelProto], list[str]]) -> Rewrite:
-    """A rewrite that is the same for every target."""
+    """Wrap a rewrite that is the same for every target."""
     return lambda model, target: rewrite(model)
 
 

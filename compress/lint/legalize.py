@@ -1,4 +1,4 @@
-"""The last step before a build: write the graph so that the target's runtime reads it.
+"""The last step before a build: rewrite the graph so that the target's runtime reads it.
 
 It comes after every technique: quantization then decides about whole layers, and puts no Q/DQ between the pieces that
 an older runtime needs a layer to be written in.
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 
 def legalize(network: Network, context: Context) -> Network:
-    """The network as the target's TensorRT release reads it; the same one where nothing has to change.
+    """Return the network as the target's TensorRT release reads it; the same one where nothing has to change.
 
-    Inputs and outputs stay as they are, and what was rewritten is told in the context's reports.
+    Inputs and outputs keep their types, and the rewrites are recorded in the context's reports.
 
     Args:
-        network: After every technique of the recipe.
-        context: Its target decides; its reports get an entry ``rewrites``, rewrite → names of the nodes.
+        network: Network after all techniques of the recipe.
+        context: Context, whose target decides; its reports get an entry ``rewrites`` with the nodes' names by rewrite.
     """
     if context.target.backend != "tensorrt":
         return network
@@ -34,7 +34,7 @@ def legalize(network: Network, context: Context) -> Network:
 
 
 def rewrites_note(reports: dict[str, object], target: str) -> tuple[str, ...]:
-    """One line about what :func:`legalize` did to the shipped build; none where it did nothing."""
+    """Return one line about the rewrites of :func:`legalize` in the shipped build; empty without any."""
     rewrites = reports.get("rewrites")
     if not isinstance(rewrites, dict):
         return ()

@@ -1,4 +1,4 @@
-"""What TensorRT's parser wants of single operators: their attributes, and inputs that have to be constant.
+"""Limits of TensorRT's parser for single operators: attributes, and inputs that have to be constant.
 
 Column "Restrictions" of docs/operators.md of onnx-tensorrt, and the importers of the same branches where they
 silently leave an attribute unread.
@@ -24,12 +24,12 @@ class Limit:
     """One restriction.
 
     Attributes:
-        operators: That it is about.
-        breaks: What is wrong with a node, as a sentence's beginning; None where nothing is.
+        operators: Operators that it applies to.
+        breaks: Function that returns what is wrong with a node, as a sentence's beginning; None where nothing is.
         since: First release that has the restriction.
-        before: First release that has it no more.
-        fix: What to do.
-        rewrite: The rewrite that may do it.
+        before: First release without it; None where all later ones have it.
+        fix: Next step, as an imperative.
+        rewrite: Name of the rewrite that may do it; empty for none.
     """
 
     operators: tuple[str, ...]
@@ -41,7 +41,7 @@ class Limit:
 
 
 def limits(subject: Subject) -> Iterator[Finding]:
-    """Each operator is used in a way that TensorRT's parser takes."""
+    """Rule: each operator is used in a way that TensorRT's parser takes."""
     release, version = release_of(subject.target.tensorrt), version_of(subject.target.tensorrt)
     for node in subject.graph.nodes:
         for limit in _BY_OPERATOR.get(node.op_type, ()):
@@ -60,7 +60,7 @@ def limits(subject: Subject) -> Iterator[Finding]:
 
 
 def _constant(position: int, what: str) -> Callable[[onnx.NodeProto, Subject], str | None]:
-    """The input at a position is an initialiser."""
+    """Limit: the input at a position is an initialiser."""
 
     def breaks(node: onnx.NodeProto, subject: Subject) -> str | None:
         name = node.input[position] if position < len(node.input) else ""
@@ -131,7 +131,7 @@ def _largest_k(node: onnx.NodeProto, subject: Subject) -> str | None:
 
 
 def _unread(name: str, default: object) -> Callable[[onnx.NodeProto, Subject], str | None]:
-    """An attribute that the importers do not read has its default."""
+    """Limit: an attribute that the importers do not read has its default."""
 
     def breaks(node: onnx.NodeProto, subject: Subject) -> str | None:
         found = attribute(node, name, default)

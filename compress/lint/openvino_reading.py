@@ -1,4 +1,4 @@
-"""OpenVINO reads a graph in another process: its front end is native code, which may crash or go on for ever."""
+"""A read of a graph by OpenVINO in another process, as its native front end may crash or never end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MEMORY, _MEMORY_OF_BYTE = 4 << 30, 16
 
 
 def refusal(model: onnx.ModelProto) -> str | None:
-    """Why OpenVINO does not read a graph; None where it does.
+    """Return the reason why OpenVINO does not read a graph; None where it does.
 
     Args:
         model: A graph of less than 2 GiB.
@@ -38,7 +38,7 @@ def refusal(model: onnx.ModelProto) -> str | None:
 
 
 def main() -> None:
-    """Read what each line of standard input names, in the other process."""
+    """Read the graph that each line of standard input names, in the other process."""
     serve(_answer)
 
 

@@ -1,4 +1,4 @@
-"""Which graphs a runtime reads at all: opset and operators."""
+"""Rules for opset and operators, which decide whether a runtime reads a graph at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INSTEAD = {
 
 
 def opset(subject: Subject) -> Iterator[Finding]:
-    """The opset is one that the runtime reads."""
+    """Rule: the opset is one that the runtime reads."""
     found, target = subject.graph.opset, subject.target
     lowest, highest = opsets_of(target)
     runtime, source = target.name, target.sources.get("opset_max", "")
@@ -36,7 +36,7 @@ def opset(subject: Subject) -> Iterator[Finding]:
 
 
 def operators(subject: Subject) -> Iterator[Finding]:
-    """TensorRT's parser knows every operator, those inside of branches and loops included."""
+    """Rule: TensorRT's parser knows every operator, those inside branches and loops included."""
     release = release_of(subject.target.tensorrt)
     named = f"TensorRT {subject.target.tensorrt or '10'}"
     top = {id(node) for node in subject.graph.nodes}

@@ -1,4 +1,4 @@
-"""How TensorRT wants quantization: symmetric, in QuantizeLinear/DequantizeLinear pairs, decided before the build.
+"""Rules for TensorRT's quantization: symmetric, in QuantizeLinear/DequantizeLinear pairs, set before the build.
 
 "Working with Quantized Types" in TensorRT's developer guide; the operators' own pages (Quantize, Dequantize).
 """
@@ -23,7 +23,7 @@ _TYPE_NAMES = dict(zip(TensorProto.DataType.values(), TensorProto.DataType.keys(
 
 
 def quantized_operators(subject: Subject) -> Iterator[Finding]:
-    """Integer operators are unknown to it; it fuses Q/DQ pairs instead."""
+    """Rule: no integer operators, which TensorRT does not know; it fuses Q/DQ pairs instead."""
     for node in subject.graph.nodes:
         if node.op_type in _QUANTIZED_OPERATORS:
             yield Finding(
@@ -37,7 +37,7 @@ def quantized_operators(subject: Subject) -> Iterator[Finding]:
 
 
 def zero_points(subject: Subject) -> Iterator[Finding]:
-    """Only symmetric quantization: every zero point is the constant 0."""
+    """Rule: quantization is symmetric, and every zero point is the constant 0."""
     for node in _pairs(subject):
         if len(node.input) < 3 or not node.input[2]:
             continue
@@ -53,7 +53,7 @@ def zero_points(subject: Subject) -> Iterator[Finding]:
 
 
 def scales(subject: Subject) -> Iterator[Finding]:
-    """Scales are constant, positive and finite."""
+    """Rule: scales are constant, positive and finite."""
     for node in _pairs(subject):
         value = subject.value(node.input[1])
         if node.input[1] not in subject.constants:
@@ -66,7 +66,7 @@ def scales(subject: Subject) -> Iterator[Finding]:
 
 
 def quantized_types(subject: Subject) -> Iterator[Finding]:
-    """INT8; FP8, FP4 and, for weights, INT4 where the target has them."""
+    """Rule: quantized types are INT8; FP8, FP4 and, for weights, INT4 where the target has them."""
     release = version_of(subject.target.tensorrt)
     peaks = subject.target.peaks
     allowed = {TensorProto.INT8}
@@ -101,7 +101,7 @@ def quantized_types(subject: Subject) -> Iterator[Finding]:
 
 
 def unpaired(subject: Subject) -> Iterator[Finding]:
-    """Each QuantizeLinear is read by DequantizeLinear alone."""
+    """Rule: each QuantizeLinear is read only by DequantizeLinear."""
     for node in subject.graph.nodes:
         if node.op_type != "QuantizeLinear":
             continue
@@ -123,7 +123,7 @@ def unpaired(subject: Subject) -> Iterator[Finding]:
 
 
 def activation_granularity(subject: Subject) -> Iterator[Finding]:
-    """What varies at run time has one scale per tensor."""
+    """Rule: activations, which vary at run time, have one scale per tensor."""
     for node in _pairs(subject):
         producer = subject.graph.producers.get(node.input[0])
         repeats = producer is not None and producer.op_type == "QuantizeLinear"
@@ -134,7 +134,7 @@ def activation_granularity(subject: Subject) -> Iterator[Finding]:
 
 
 def weight_axes(subject: Subject) -> Iterator[Finding]:
-    """Weights with several scales have one per output channel."""
+    """Rule: weights with several scales have one per output channel."""
     for node in subject.graph.nodes:
         if node.op_type != "DequantizeLinear" or node.input[0] not in subject.constants:
             continue
@@ -163,7 +163,7 @@ def _scale_count(node: onnx.NodeProto, subject: Subject) -> int:
 
 
 def _output_axes(name: str, subject: Subject) -> Iterator[tuple[int, int, str]]:
-    """For each layer whose weight the tensor is: the axis of its output channels, the rank, the layer's name."""
+    """Yield the axis of output channels, the rank and the layer's name for each layer with this weight."""
     for reader in subject.graph.consumers.get(name, []):
         rank = subject.typed.rank(name)
         if rank is None:

@@ -1,4 +1,4 @@
-"""Whether a target's runtime takes a build, where no such runtime is at hand to say so itself."""
+"""Refusals of a build by a target's runtime, where that runtime is not at hand."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def refusals(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
-    """What a runtime that is not on this machine will refuse in a graph, by the rules of ``compress lint``.
+    """Return what an absent runtime will refuse in a graph, by the rules of ``compress lint``.
 
     Args:
-        model: With its weights inside.
-        target: What it is for.
+        model: Model with its weights inside.
+        target: Target of the build.
 
     Returns:
-        For each rule that it breaks, one node's message and what to do, and how many more there are.
+        For each broken rule one line: one node's message, the next step, and the number of further nodes.
     """
     errors = [each for each in lint(model, target) if each.severity == "error"]
     first = {each.rule: each for each in reversed(errors)}
@@ -39,8 +39,8 @@ def check_deployable(artifact: Path, target: Target) -> None:
     """Refuse a build that its target will refuse.
 
     Args:
-        artifact: The file; only ONNX is looked into.
-        target: What it is for.
+        artifact: Artifact with the file; only ONNX is examined.
+        target: Target of the build.
 
     Raises:
         NotDeployableError: A rule is broken.

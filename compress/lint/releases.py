@@ -1,4 +1,4 @@
-"""What the ONNX parser of each TensorRT release reads.
+"""The ONNX parsers of TensorRT releases: opsets, operators and types that each reads.
 
 From docs/operators.md of onnx-tensorrt at its branches 8.5-GA, 8.6-GA and 10.1-GA, from the importers that those
 branches hold, and from the opset guide of TensorRT 11. Releases between are taken as the one before.
@@ -38,15 +38,15 @@ _TYPES_OF_10 = _TYPES_OF_8 | {TensorProto.BFLOAT16, TensorProto.FLOAT8E4M3FN, Te
 
 @dataclass(frozen=True)
 class Release:
-    """One parser.
+    """ONNX parser of a TensorRT release.
 
     Attributes:
         version: Major and minor number, the first release it stands for.
         lowest_opset: Oldest opset it reads.
         highest_opset: Newest opset it reads.
         unsupported: Standard operators it does not know.
-        types: ``onnx.TensorProto`` element types it reads; None where the documents at hand do not tell.
-        source: The document.
+        types: Element types of ``onnx.TensorProto`` that it reads; None where the documents do not say.
+        source: Document of these limits.
     """
 
     version: tuple[int, ...]
@@ -75,19 +75,19 @@ _RELEASES = (
 
 
 def version_of(tensorrt: str | None) -> tuple[int, ...]:
-    """Major and minor number of a release's name ("10.3"), as far as it has them."""
+    """Return the major and minor number of a release's name ("10.3"), as far as it has them."""
     parts = (tensorrt or "").split(".")[:2]
     return tuple(int(part) for part in parts) if all(part.isdigit() for part in parts) else _ASSUMED
 
 
 def release_of(tensorrt: str | None) -> Release:
-    """The parser of a release; of 10.x where the release is not known."""
+    """Return the parser of a release; of 10.x where the release is unknown."""
     version = version_of(tensorrt)
     return next((each for each in reversed(_RELEASES) if version >= each.version), _RELEASES[0])
 
 
 def opsets_of(target: Target) -> tuple[int | None, int | None]:
-    """The oldest and the newest opset that the target's runtime reads; None where any will do."""
+    """Return the oldest and the newest opset that the target's runtime reads; None for no limit."""
     if target.backend != "tensorrt":
         return None, target.opset_max
     release = release_of(target.tensorrt)

@@ -1,4 +1,4 @@
-"""Runtimes that are installed here are asked: they read the graph themselves, without running it."""
+"""Rules that ask the runtimes installed here, which read the graph without running it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LARGEST_BYTES = 2**31 - 1  # protocol buffers end there, and so does what can b
 
 
 def onnxruntime_opens(subject: Subject) -> Iterator[Finding]:
-    """ONNX Runtime has a kernel for every operator and type; asked of the processor's provider only."""
+    """Rule: ONNX Runtime has a kernel for every operator and type; only the processor's provider is asked."""
     model = subject.graph.model
     if subject.target.provider != "CPUExecutionProvider" or model.ByteSize() > _LARGEST_BYTES:
         return
@@ -37,7 +37,7 @@ def onnxruntime_opens(subject: Subject) -> Iterator[Finding]:
 
 
 def openvino_reads(subject: Subject) -> Iterator[Finding]:
-    """OpenVINO's front end reads every operator."""
+    """Rule: OpenVINO's front end reads every operator."""
     try:
         import openvino
     except ImportError:

@@ -38,14 +38,14 @@ DESCRIPTIONS: Mapping[str, str] = {
 
 
 def sarif(findings: Sequence[Finding], path: str, sha256: str, target: str, version: str) -> dict[str, Any]:
-    """A SARIF log of one run.
+    """Return a SARIF log of one run.
 
     Args:
-        findings: What was found.
-        path: Of the checked file, as a reader of the log finds it.
-        sha256: Of the checked file.
-        target: What it was checked for.
-        version: Of this package.
+        findings: Findings of the run.
+        path: Path of the checked file, as a reader of the log finds it.
+        sha256: sha256 of the checked file.
+        target: Name of the target it was checked for.
+        version: Version of this package.
     """
     rules = sorted({finding.rule for finding in findings})
     artifact = {"uri": PurePath(path).as_posix(), "index": 0}

@@ -1,4 +1,4 @@
-"""Open axes: what an engine has to be told about them."""
+"""Rule for open axes, whose ranges an engine must be told."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SOURCE = "TensorRT developer guide, Working with Dynamic Shapes"
 
 
 def open_axes(subject: Subject) -> Iterator[Finding]:
-    """Only the batch is open: every other open axis needs its range, and kernels are chosen for one size in it."""
+    """Rule: only the batch is open; other open axes need ranges, and kernels are chosen for one size in them."""
     for spec in input_specs(subject.graph.model):
         axes = [
             f"{axis} ({size})"

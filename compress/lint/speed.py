@@ -1,4 +1,4 @@
-"""What ONNX Runtime runs, but slower than another form of the same."""
+"""Rules for forms that ONNX Runtime runs slower than an equal one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MANY_ZEROS = 0.3
 
 
 def signed_activations(subject: Subject) -> Iterator[Finding]:
-    """Where the target's flavour has unsigned activations, signed ones run in slower kernels."""
+    """Rule: activations are unsigned where the target's flavour is, since signed ones run in slower kernels."""
     if subject.target.quantization.activation != "uint8":
         return
     signed = [
@@ -35,7 +35,7 @@ def signed_activations(subject: Subject) -> Iterator[Finding]:
 
 
 def idle_zeros(subject: Subject) -> Iterator[Finding]:
-    """Weights pruned to zeros: kernels multiply them as they do any number, but for 2:4 on GPUs that have such."""
+    """Rule: no weights are pruned to zeros, which save no time except as 2:4 on GPUs that support it."""
     many = [each for each in zeros_of(subject.graph.model) if each.zeros >= _MANY_ZEROS * each.values]
     if subject.target.sparsity_2_4:
         many = [each for each in many if not each.two_of_four]

@@ -1,4 +1,4 @@
-"""Torch-TensorRT is asked how it would divide the graph, where it is installed; no engine is built."""
+"""A rule that asks an installed Torch-TensorRT how it would divide the graph, without building an engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from compress.lint.findings import Finding, Subject
 
 
 def divided(subject: Subject) -> Iterator[Finding]:
-    """What stays in PyTorch, and why; a graph that cannot be compiled at all is an error."""
+    """Rule: no operator stays in PyTorch; a graph that cannot be compiled at all is an error."""
     from compress.backends.torch_tensorrt import TorchTensorRt, fixed
     from compress.backends.torch_tensorrt_partition import partition
     from compress.network.formats.onnx_file import read_specs

@@ -1,4 +1,4 @@
-"""Element types: which a TensorRT release has at all, and which it narrows."""
+"""Rules for element types: those that a TensorRT release has, and those that it narrows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INT32 = np.iinfo(np.int32)
 
 
 def wide_types(subject: Subject) -> Iterator[Finding]:
-    """TensorRT has no double, and before release 10 no int64: it narrows them."""
+    """Rule: no double, and before release 10 no int64, which TensorRT narrows."""
     source = release_of(subject.target.tensorrt).source
     doubles = [node for node in subject.graph.nodes if TensorProto.DOUBLE in _types_made(node, subject)]
     if doubles:
@@ -53,7 +53,7 @@ def wide_types(subject: Subject) -> Iterator[Finding]:
 
 
 def wide_constants(subject: Subject) -> Iterator[Finding]:
-    """Before release 10, int64 constants beyond int32's range are clamped to it."""
+    """Rule: before release 10, no int64 constants beyond int32's range, to which they are clamped."""
     if not lacks_int64(subject.target):
         return
     source = release_of(subject.target.tensorrt).source
@@ -83,7 +83,7 @@ def wide_constants(subject: Subject) -> Iterator[Finding]:
 
 
 def unknown_types(subject: Subject) -> Iterator[Finding]:
-    """Every tensor is of a type that the release reads; uint8 is for inputs and outputs."""
+    """Rule: every tensor has a type that the release reads; uint8 only for inputs and outputs."""
     release, target = release_of(subject.target.tensorrt), subject.target
     if release.types is None:
         return
@@ -107,12 +107,12 @@ def unknown_types(subject: Subject) -> Iterator[Finding]:
 
 
 def lacks_int64(target: Target) -> bool:
-    """Whether its release narrows int64 to int32; 9.0 was the first that does not (onnx-tensorrt's changelog)."""
+    """Whether the target's release narrows int64 to int32, as all before 9.0 do (onnx-tensorrt's changelog)."""
     return version_of(target.tensorrt) < (9,)
 
 
 def _tensors(subject: Subject) -> Iterator[tuple[str, onnx.NodeProto | None]]:
-    """Each tensor with the node that makes it, inputs and read constants first."""
+    """Yield each tensor with the node that makes it, inputs and read constants first."""
     for name in subject.graph.inputs:
         yield name, None
     for name in subject.graph.initializers:

@@ -1,4 +1,4 @@
-"""Factoring a network's layers: two smaller ones in the place of each that they are faster than.
+"""Factoring of a network's layers: each is replaced by two smaller ones where the pair is faster.
 
 Fewer operations are not less time: two kernels are launched instead of one, what lies between them is written and
 read again, and a thin product uses an arithmetic unit badly. So each pair is timed beside its layer, and only what is
@@ -31,14 +31,14 @@ Timer = Callable[["onnx.ModelProto", "onnx.ModelProto"], "LayerPair"]
 
 @dataclass(frozen=True)
 class Ranks:
-    """How far layers are cut.
+    """Settings for the ranks of layers.
 
     Attributes:
-        energy: Share of what comes between the two halves that has to be kept, in (0, 1].
-        latency: Where it is given, the largest rank that takes at most this share of the layer's time is chosen
-            instead, in (0, 1).
-        multiple: Ranks are multiples of this, as kernels compute so many channels at once.
-        schemes: Which of :data:`compress.low_rank.splits.SCHEMES` compete.
+        energy: Share of the signal between the two halves to keep, in (0, 1].
+        latency: Largest share of the layer's time, in (0, 1), for which the largest rank is chosen instead; None uses
+            ``energy``.
+        multiple: Number that all ranks are a multiple of, as kernels compute so many channels at once.
+        schemes: Competing schemes, among :data:`compress.low_rank.splits.SCHEMES`.
     """
 
     energy: float = 0.95
@@ -49,18 +49,18 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Trial:
-    """What became of one way to split one layer.
+    """Outcome of one way to split one layer.
 
     Attributes:
-        layer: Its name.
-        scheme: ``channels`` or ``spatial``.
-        rank: That was tried; 0 where none was.
-        full_rank: That holds the layer exactly.
-        energy: Share that the rank keeps, in [0, 1].
+        layer: Name of the layer.
+        scheme: Scheme of the split: ``channels`` or ``spatial``.
+        rank: Rank that was tried; 0 where none was.
+        full_rank: Rank that represents the layer exactly.
+        energy: Share of the signal that the rank keeps, in [0, 1].
         macs: Multiply-accumulate operations of the layer and of the pair, at the batch size that was timed.
-        timing: The pair beside the layer; None where it was not timed.
-        kept: Whether it took the layer's place.
-        reason: Why not; empty where it did.
+        timing: Timing of the pair against the layer; None where it was not timed.
+        kept: Whether the pair replaced the layer.
+        reason: Reason why it did not; empty where it did.
     """
 
     layer: str
@@ -74,7 +74,7 @@ class Trial:
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "layer": self.layer,
             "scheme": self.scheme,
@@ -93,9 +93,9 @@ class Factored:
     """A factored network.
 
     Attributes:
-        graph: A new graph; None where no pair was faster than its layer.
-        trials: Every layer and scheme, in graph order.
-        notes: Layers that could not be split, and why.
+        graph: New graph; None where no pair was faster than its layer.
+        trials: Trials of every layer and scheme, in graph order.
+        notes: Layers that could not be split, and the reasons.
     """
 
     graph: fx.GraphModule | None
@@ -115,10 +115,10 @@ def factor(
 
     Args:
         graph: The lifted graph; it is not changed.
-        batches: Calibration data, one tensor for every input; none takes the weights alone (plain SVD).
-        timed: One batch for every input with as many rows as layers are timed with.
-        ranks: How far to cut.
-        timer: Times a pair beside its layer; equal layers are timed once.
+        batches: Calibration data, one tensor for every input; empty takes the weights alone (plain SVD).
+        timed: One batch of every input, with as many rows as layers are timed with.
+        ranks: Settings for the ranks.
+        timer: Function that times a pair against its layer; equal layers are timed once.
         keep: Names of layers that stay whole.
     """
     cut = copy.deepcopy(graph)
@@ -169,7 +169,7 @@ class _Candidate:
         )
 
     def told(self, best: _Candidate | None) -> Trial:
-        """The trial as the report has it, once the layer's best one is known."""
+        """Return the trial for the report, once the layer's best one is known."""
         from dataclasses import replace
 
         if self is best:
@@ -188,7 +188,7 @@ class _Candidate:
         return self._trial(rank, timing, "" if timing.faster else "not faster than the layer")
 
     def _by_latency(self, ranks: Ranks, share: float) -> Trial:
-        """The largest rank within the time, by bisection: time grows with the rank."""
+        """Return the largest rank within the time, by bisection: time grows with the rank."""
         steps = list(range(ranks.multiple, self.split.full_rank + 1, ranks.multiple))
         steps = [rank for rank in steps if self._saves(rank)]
         best: tuple[int, LayerPair] | None = None

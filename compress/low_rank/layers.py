@@ -1,4 +1,4 @@
-"""Which layers of a graph can be split, what each is given, and how two layers take the place of one."""
+"""Layers of a graph that can be split, the shapes they see, and the replacement of one layer by two."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Place:
     """A layer and the shapes it sees.
 
     Attributes:
-        name: Of the layer in the graph.
+        name: Name of the layer in the graph.
         layer: The layer.
-        input_shape: At the batch size that is timed.
-        output_shape: Likewise.
+        input_shape: Shape of its input at the batch size that is timed.
+        output_shape: Shape of its output at the same batch size.
     """
 
     name: str
@@ -33,11 +33,11 @@ class Place:
 
 
 def places(graph: fx.GraphModule, batch: Sequence[Tensor]) -> tuple[list[Place], list[str]]:
-    """Every layer that can be split, in graph order, and a note for each that cannot.
+    """Return every layer that can be split, in graph order, and a note for each that cannot.
 
     Args:
-        graph: In inference mode.
-        batch: One tensor for every input, with as many rows as are to be timed.
+        graph: Graph in inference mode.
+        batch: One tensor of every input, with as many rows as are to be timed.
     """
     shared = Counter(
         id(tensor)

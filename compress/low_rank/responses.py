@@ -1,9 +1,9 @@
-"""What lies between the two halves of a split layer on real data, and the basis that keeps most of it.
+"""Responses between the two halves of a split layer on real data, and the basis that keeps most of them.
 
-With z what lies between and r features to keep, ``V·Vᵀ·(z − z̄) + z̄`` is nearest to z where V holds the r
-eigenvectors of z's covariance with the largest eigenvalues (principal components; Zhang et al. 2015,
-arXiv 1505.06798, section 3.1). The mean passes into the bias. Between the halves of a spatial split the mean is not
-taken off: at the padding, z is 0 and a bias would be wrong there.
+With z the responses between the halves and r features to keep, ``V·Vᵀ·(z − z̄) + z̄`` is nearest to z where V holds the
+r eigenvectors of z's covariance with the largest eigenvalues (principal components; Zhang et al. 2015, arXiv
+1505.06798, section 3.1). The mean passes into the bias. Between the halves of a spatial split the mean is not taken
+off: at the padding, z is 0 and a bias would be wrong there.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _UNSEEN = 1e-6
 
 @dataclass(frozen=True)
 class Basis:
-    """Directions of what lies between, the one that carries most first.
+    """Directions of the responses between the halves, the one with most energy first.
 
     Attributes:
-        vectors: ``[features, directions]``, orthonormal.
-        energies: Mean square along each, ``[directions]``.
-        mean: Of what lies between, ``[features]``; zeros where it is not taken off.
+        vectors: Orthonormal directions, ``[features, directions]``.
+        energies: Mean square along each direction, ``[directions]``.
+        mean: Mean of the responses between the two factors, ``[features]``; zeros where it is not subtracted.
     """
 
     vectors: Tensor
@@ -35,20 +35,20 @@ class Basis:
     mean: Tensor
 
     def rank(self, energy: float) -> int:
-        """The fewest directions that carry this share of all there is, in (0, 1]."""
+        """Return the smallest number of directions that carry this share of the energy, in (0, 1]."""
         shares = self.energies.cumsum(0) / self.energies.sum().clamp(min=1e-300)
         return min(len(shares), int((shares < energy - 1e-12).sum()) + 1)
 
     def energy(self, rank: int) -> float:
-        """The share that so many directions carry."""
+        """Return the share of the energy that so many directions carry."""
         return float(self.energies[:rank].sum() / self.energies.sum().clamp(min=1e-300))
 
 
 class Responses:
-    """Sums over everything that came between the halves of one split.
+    """Sums over all responses between the halves of one split.
 
     Args:
-        split: What is listened to.
+        split: Split whose responses are summed.
     """
 
     def __init__(self, split: Split) -> None:
@@ -60,7 +60,7 @@ class Responses:
         self._count = 0
 
     def add(self, given: Tensor) -> None:
-        """Take in one batch of the layer's inputs."""
+        """Add one batch of the layer's inputs."""
         with torch.no_grad():
             between = self._listener(given)
         axis = between.dim() - 1 if isinstance(self.split.layer, nn.Linear) else 1
@@ -70,7 +70,7 @@ class Responses:
         self._count += len(values)
 
     def basis(self) -> Basis:
-        """The best basis for what came; for the weight itself where nothing but zeros did: its plain SVD."""
+        """Return the best basis for the responses; where all are zero, that of the weight itself (plain SVD)."""
         rows = self.split.rows
         gram = rows @ rows.T
         mean = torch.zeros(len(rows), dtype=torch.float64)
@@ -91,10 +91,10 @@ class Responses:
 
 
 def pair(split: Split, basis: Basis, rank: int) -> tuple[Layer, Layer]:
-    """The two layers at a rank; at full rank they compute what the layer computes.
+    """Return the two layers at a rank; at full rank they compute the same as the layer.
 
-    Each feature between them is scaled by the fourth root of its energy, so that neither half, nor what lies
-    between, has channels of very different sizes: both train and quantize better.
+    Each feature between them is scaled by the fourth root of its energy, so that neither half, nor the responses
+    between, have channels of very different sizes: both train and quantize better.
     """
     kept = basis.vectors[:, :rank]
     sizes = basis.energies[:rank].clamp(min=1e-12 * float(basis.energies.max().clamp(min=1e-300))) ** 0.25
@@ -109,12 +109,12 @@ def pair(split: Split, basis: Basis, rank: int) -> tuple[Layer, Layer]:
 def listen(
     graph: fx.GraphModule, listeners: Mapping[str, Sequence[Responses]], batches: Iterable[Sequence[Tensor]]
 ) -> None:
-    """Run a graph in inference mode and let each layer's listeners hear what it is given.
+    """Run a graph in inference mode and pass each layer's inputs to its listeners.
 
     Args:
-        graph: Its mode must be inference; hooks are gone again afterwards.
-        listeners: By the layer's name.
-        batches: One tensor for every input.
+        graph: Graph in inference mode; hooks are removed afterwards.
+        listeners: Listeners, by the layer's name.
+        batches: Batches, one tensor of every input each.
     """
 
     def hook(name: str) -> object:

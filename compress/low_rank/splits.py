@@ -32,9 +32,9 @@ class Split:
     """One way to write a layer as two.
 
     Attributes:
-        scheme: ``channels`` or ``spatial``.
-        layer: What is split; it is not changed.
-        rows: Weights of the first layer before anything is cut, ``[features, inputs·kernel]``.
+        scheme: Scheme of the split: ``channels`` or ``spatial``.
+        layer: Layer to split; it is not changed.
+        rows: Weights of the first layer at full rank, ``[features, inputs·kernel]``.
     """
 
     scheme: str
@@ -43,14 +43,14 @@ class Split:
 
     @property
     def full_rank(self) -> int:
-        """Features that hold the layer exactly."""
+        """Number of features that represent the layer exactly."""
         return min(self.rows.shape)
 
     def first(self, weight: Tensor) -> Layer:
-        """The first layer, without a bias.
+        """Return the first layer, without a bias.
 
         Args:
-            weight: ``[rank, inputs·kernel]``.
+            weight: Weight of the layer, ``[rank, inputs·kernel]``.
         """
         layer = self.layer
         if isinstance(layer, nn.Linear):
@@ -67,11 +67,11 @@ class Split:
         )
 
     def second(self, basis: Tensor, bias: Tensor | None) -> Layer:
-        """The second layer.
+        """Return the second layer.
 
         Args:
-            basis: ``[features, rank]``.
-            bias: ``[outputs]``, or None.
+            basis: Basis of the features, ``[features, rank]``.
+            bias: Bias ``[outputs]``; None without a bias.
         """
         layer, rank = self.layer, basis.shape[1]
         if isinstance(layer, nn.Linear):
@@ -83,7 +83,7 @@ class Split:
         return _convolution(columns.permute(1, 2, 0).unsqueeze(2), bias, layer, _settings(layer, axis=1))
 
     def macs(self, rank: int, input_shape: tuple[int, ...], output_shape: tuple[int, ...]) -> tuple[int, int]:
-        """Multiply-accumulate operations of the layer, and of the two that it is cut into at a rank."""
+        """Return the multiply-accumulates of the layer, and of the two that it is split into at a rank."""
         weight = self.layer.weight
         outputs = torch.Size(output_shape).numel()
         if self.scheme == "spatial":
@@ -98,7 +98,7 @@ class Split:
 
 
 def splits(layer: Layer) -> Iterator[Split]:
-    """Every way to write a layer as two: a 2-D convolution whose kernel is wider than 1 both ways has two."""
+    """Return every way to write a layer as two; a 2-D convolution with a kernel wider than 1 both ways has two."""
     weight = layer.weight.detach().double()
     yield Split("channels", layer, weight.flatten(1))
     if isinstance(layer, nn.Conv2d) and min(layer.kernel_size) > 1:
@@ -106,7 +106,7 @@ def splits(layer: Layer) -> Iterator[Split]:
 
 
 def obstacle(layer: nn.Module) -> str | None:
-    """Why a layer cannot be split, or None where it can; for people."""
+    """Return the reason why a layer cannot be split, or None where it can."""
     if parametrize.is_parametrized(layer):
         return "its weight is held to a pattern"
     if isinstance(layer, nn.Linear):
@@ -121,7 +121,7 @@ def obstacle(layer: nn.Module) -> str | None:
 
 
 def _settings(layer: Convolution, axis: int) -> dict[str, Any]:
-    """A convolution's settings along one of two axes, neutral along the other."""
+    """Return a convolution's settings along one of two axes, neutral along the other."""
 
     def along(values: tuple[int, ...], neutral: int) -> tuple[int, int]:
         return (values[0], neutral) if axis == 0 else (neutral, values[1])

@@ -1,1 +1,1 @@
-"""What the machine is that runs this: its processor, memory, GPUs and operating system."""
+"""This machine: its processor, memory, GPUs and operating system."""

@@ -1,4 +1,4 @@
-"""A target's figures, taken from this machine, in the form that a target's file has them.
+"""Figures of a target, read from this machine, in the form of a target's file.
 
 Peaks of a processor are derived, not measured: cores × frequency × operations per cycle, where the fp32
 rate follows from the width of its fused multiply-add and the others are multiples of it. A GPU takes the
@@ -34,7 +34,7 @@ _VNNI = ("avx512_vnni", "avx_vnni")
 
 
 def cpu_figures(cpu: Cpu) -> dict[str, Any]:
-    """What the file of the target ``cpu`` leaves to this machine."""
+    """Return the figures of this machine that the file of the target ``cpu`` leaves out."""
     ghz = cpu.frequency_ghz or _ASSUMED_GHZ
     stated = f"{ghz:g} GHz" if cpu.frequency_ghz else f"an assumed {ghz:g} GHz"
     per_cycle = _rate(cpu, _FP32_PER_CYCLE) or _FP32_PER_CYCLE_ELSE
@@ -69,7 +69,7 @@ def cpu_figures(cpu: Cpu) -> dict[str, Any]:
 
 
 def quantization(cpu: Cpu) -> dict[str, Any]:
-    """The int8 flavour that ONNX Runtime runs fastest on this processor without losing sums.
+    """Return the int8 flavour that ONNX Runtime runs fastest on this processor without saturating sums.
 
     x86 multiplies unsigned by signed bytes. Without VNNI the products are added in pairs to 16 bits and saturate,
     so the weights get seven bits (ONNX Runtime's documentation on quantization, "Data type selection"). On 64-bit
@@ -87,7 +87,7 @@ def quantization(cpu: Cpu) -> dict[str, Any]:
 
 
 def further_backends(cpu: Cpu) -> dict[str, Any]:
-    """OpenVINO on x86, its strongest ground; bf16 where the processor multiplies it, in OpenVINO's own kernels.
+    """Return OpenVINO for x86 processors, with bf16 where the processor multiplies it.
 
     Its int8 takes what ONNX Runtime's does, except that the bias stays float: its kernels add that in fp32.
     """
@@ -99,11 +99,11 @@ def further_backends(cpu: Cpu) -> dict[str, Any]:
 
 
 def cuda_figures(gpu: Gpu, memory_gb: float, known: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What the file of the target ``cuda`` leaves to this machine.
+    """Return the figures of this machine that the file of the target ``cuda`` leaves out.
 
     Args:
-        gpu: This machine's.
-        memory_gb: What it can use.
+        gpu: GPU of this machine.
+        memory_gb: Memory that the GPU can use, in 10⁹ bytes.
         known: The tables of the known boards with an NVIDIA GPU, by name.
     """
     words = set(gpu.name.casefold().replace("-", " ").split())
@@ -140,7 +140,7 @@ def _rate(cpu: Cpu, rates: Mapping[str, float]) -> float | None:
 
 
 def _capability(text: str) -> float:
-    """``8.7`` as a number; unknown ones are older than any."""
+    """Return a compute capability such as ``8.7`` as a number; unknown ones count as the oldest."""
     try:
         return float(text)
     except ValueError:

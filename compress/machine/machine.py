@@ -1,4 +1,4 @@
-"""What this machine is: its processor, its memory, its GPU, and what makes two measurements comparable.
+"""This machine: its processor, memory and GPU, and the fingerprint that makes measurements comparable.
 
 Everything is read from the operating system's own files and ``nvidia-smi``; what a system does not tell is
 left out rather than guessed.
@@ -41,7 +41,7 @@ INFERENCE_ISA = (
 #: What must be equal for two latencies to be comparable. Versions of software are recorded but not part of
 #: it: whether a newer driver or runtime is slower is a question that a comparison should be able to answer.
 _COMPARABLE = ("cpu", "cores", "isa", "governor", "gpu")
-#: Of a board besides: figures from different power modes do not compare.
+#: Fields that must agree on a board too: figures from different power modes do not compare.
 _COMPARABLE_ON_BOARD = ("board", "sm", "power_mode", "clocks_locked", "gpu_max_mhz")
 
 
@@ -50,13 +50,13 @@ class Cpu:
     """The processor, as far as this process may use it.
 
     Attributes:
-        model: The maker's name for it, or the board's name.
-        architecture: ``x86_64``, ``aarch64``, …
-        cores: Physical cores that the affinity mask and the cgroup's quota leave to this process; at least 1.
-        isa: Those of :data:`INFERENCE_ISA` that it has, in that order; empty where the system does not tell.
-        memory_gb: 10⁹ bytes, limited by the cgroup; None where the system does not tell.
-        frequency_ghz: Maximum, else base, else that in the maker's name for it; None where the system does not tell.
-        governor: The frequency governor of the first core (``performance``, ``schedutil``); None if unknown.
+        model: Name of the processor or of the board.
+        architecture: Name of the architecture: ``x86_64``, ``aarch64``, …
+        cores: Number of physical cores that the affinity mask and the cgroup's quota leave to this process, ≥ 1.
+        isa: Its extensions among :data:`INFERENCE_ISA`, in that order; empty where unknown.
+        memory_gb: Memory in 10⁹ bytes, limited by the cgroup; None where unknown.
+        frequency_ghz: Maximum frequency in GHz, else the base frequency, else the one in its name; None where unknown.
+        governor: Frequency governor of the first core (``performance``, ``schedutil``); None where unknown.
     """
 
     model: str
@@ -73,10 +73,10 @@ class Gpu:
     """An NVIDIA GPU.
 
     Attributes:
-        name: As the driver knows it ("NVIDIA L4").
-        compute_capability: ``8.9``.
-        memory_gb: 10⁹ bytes; None where it shares the machine's memory.
-        driver: The driver's version.
+        name: Name that the driver reports ("NVIDIA L4").
+        compute_capability: Compute capability, such as ``8.9``.
+        memory_gb: Memory in 10⁹ bytes; None where the GPU shares the machine's memory.
+        driver: Version of the driver.
     """
 
     name: str
@@ -86,10 +86,10 @@ class Gpu:
 
 
 def cpu(root: Path = Path("/")) -> Cpu:
-    """This machine's processor.
+    """Return this machine's processor.
 
     Args:
-        root: Where ``proc`` and ``sys`` are.
+        root: Directory that holds ``proc`` and ``sys``.
     """
     info = _cpuinfo(root)
     features = set(f"{info.get('flags', '')} {info.get('Features', '')}".split())
@@ -108,10 +108,10 @@ def cpu(root: Path = Path("/")) -> Cpu:
 
 
 def gpu() -> Gpu:
-    """The first NVIDIA GPU that this process may use.
+    """Return the first NVIDIA GPU that this process may use.
 
     Raises:
-        UnavailableError: there is none, or its driver does not answer; the error says what to install.
+        UnavailableError: There is no GPU, or its driver does not answer; the error says what to install.
     """
     wanted = "an NVIDIA GPU that nvidia-smi lists"
     todo = f"install the NVIDIA driver, then {install_command('cuda')}, or choose --target cpu"
@@ -139,7 +139,7 @@ def gpu() -> Gpu:
 
 
 def fingerprint() -> dict[str, str | int | float]:
-    """What identifies this machine, for figures that were measured on it.
+    """Return the fingerprint of this machine, for figures that are measured on it.
 
     Returns:
         ``cpu``, ``cores``, ``isa``, ``os``, ``python``, and where known ``memory_gb``, ``governor``,
@@ -165,7 +165,7 @@ def fingerprint() -> dict[str, str | int | float]:
 
 
 def fingerprint_id(fingerprint: dict[str, str | int | float]) -> str:
-    """Twelve hexadecimal digits, equal where latencies may be compared: same hardware, governor and power mode."""
+    """Return twelve hexadecimal digits, equal where latencies are comparable: same hardware, governor, power mode."""
     part = {key: fingerprint.get(key) for key in _COMPARABLE}
     part |= {key: fingerprint[key] for key in _COMPARABLE_ON_BOARD if key in fingerprint}
     return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:12]
@@ -184,7 +184,7 @@ def _cpuinfo(root: Path) -> dict[str, str]:
 
 
 def _model(root: Path, info: dict[str, str]) -> str:
-    """On Arm boards ``/proc/cpuinfo`` has no name, but the device tree names the board."""
+    """Return the processor's name; on Arm boards the board's name from the device tree."""
     board = _read(root / "proc/device-tree/model").strip("\x00")
     return info.get("model name") or board or platform.processor() or _architecture() or "unknown"
 
@@ -226,7 +226,7 @@ def _memory_gb(root: Path) -> float | None:
 
 
 def _cgroup(root: Path, name: str) -> Iterator[str]:
-    """The content of ``name`` in this process's cgroup and in those around it."""
+    """Return the content of the file ``name`` in this process's cgroup and in those around it."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         base = root / "sys/fs/cgroup" / controllers  # version 2 has one tree for all of them
@@ -259,7 +259,7 @@ def _onnxruntime_version() -> str | None:
 
 
 def _read(path: Path) -> str:
-    """A file's text, or nothing where it cannot be read."""
+    """Return a file's text, empty where it cannot be read."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:

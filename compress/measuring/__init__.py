@@ -1,1 +1,1 @@
-"""The whole of an artifact measured on a host: accuracy, time, memory, energy."""
+"""Measurement of an artifact on a host: accuracy, time, memory, energy."""

@@ -1,4 +1,4 @@
-"""The shapes that engines of a build that exists already are made for: the bundle's, the data's, or as asked."""
+"""Shapes for the engines of an existing build: the bundle's, the data's, or the user's."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def for_engines(
     splits: Sequence[Split] = (),
     shapes: GivenShapes = (),
 ) -> Target:
-    """The target with the sizes that an engine takes where axes are open.
+    """Return the target with the sizes that an engine takes where axes are open.
 
     Args:
-        target: What engines are built for.
-        path: The bundle or the ONNX file.
-        inputs: What its graph takes.
+        target: Target of the engines.
+        path: Path of the bundle or the ONNX file.
+        inputs: Inputs of its graph.
         splits: Data, bound to these inputs; empty where there is none.
-        shapes: What the user names, each with the input's name; empty names are those of the inputs in order.
+        shapes: Shapes that the user names, each with the input's name; empty names mean the inputs in order.
 
     Raises:
-        UsageError: What the user names fits no input.
+        UsageError: A shape that the user names fits no input.
     """
     manifest = path / MANIFEST
     if manifest.is_file() and not shapes:
@@ -49,7 +49,7 @@ def for_engines(
 
 
 def graph_inputs(path: Path) -> tuple[TensorSpec, ...]:
-    """What the graph in an ONNX file takes.
+    """Return the inputs of the graph in an ONNX file.
 
     Raises:
         BundleError: The file is damaged.

@@ -1,4 +1,4 @@
-"""Whether another form of one layer is faster than the layer on the target; an estimate decides nothing.
+"""Comparison of one layer with another form of it on the target; an estimate decides nothing.
 
 One pair is decided, by interleaved calls and with an interval; another form may be any graph, and a whole network too.
 What a layer takes at many widths is :mod:`compress.pruning.latency_table`'s, from a single call of all of them.
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from compress.hosts.base import Host
     from compress.target.target import Target
 
-#: Of timing a pair: a gain that takes longer to see is none worth having.
+#: Time to compare a pair: a gain that takes longer to see is not worth having.
 _SECONDS = 0.5
 
 
 @dataclass(frozen=True)
 class LayerPair:
-    """A layer and another form of it, timed beside each other.
+    """Timing of a layer and of another form of it.
 
     Attributes:
-        source: ``measured`` on the target, or ``estimated``.
-        batch: Samples in a call.
-        ms: Median of the other form alone, milliseconds.
-        ratio: Its time over the layer's.
-        interval: Of the ratio, at 95 %; None where it is estimated.
+        source: Origin of the times: ``measured`` on the target, or ``estimated``.
+        batch: Number of samples in a call.
+        ms: Median time of the other form alone, in milliseconds.
+        ratio: Time of the other form over the layer's.
+        interval: Confidence interval of the ratio, at 95 %; None where the ratio is estimated.
     """
 
     source: Source
@@ -50,7 +50,7 @@ class LayerPair:
         return self.interval is not None and self.interval[1] < 1
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "source": self.source,
             "batch": self.batch,
@@ -61,11 +61,11 @@ class LayerPair:
 
 
 def layer_host(host: Host | None, target: Target) -> AbstractContextManager[Host]:
-    """Where single layers are timed: on this machine more briefly than whole builds; elsewhere as those are.
+    """Open the host that times single layers: on this machine more briefly than whole builds.
 
     Args:
-        host: Where builds are timed; it is left open. None opens what the target says.
-        target: What they are for.
+        host: Host that times builds; it is left open. None opens the target's.
+        target: Target of the layers.
     """
     from compress.hosts import connect
 
@@ -82,14 +82,14 @@ def time_pair(
     """Time two forms of one layer on seeded noise, in turns.
 
     Args:
-        layer: As it is.
-        other: Another form of it, with the same inputs.
-        host: Where both run, or are estimated.
-        target: What they are for.
-        threads: Of the runtime; None takes its default for the target.
+        layer: The layer in its present form.
+        other: Another form of the layer, with the same inputs.
+        host: Host that runs or estimates both.
+        target: Target of the layers.
+        threads: Number of threads of the runtime; None takes its default for the target.
 
     Raises:
-        CompressError: One of them does not run.
+        CompressError: One of the two does not run.
     """
     first = replace(target, batch_sizes=target.batch_sizes[:1])
     with ExitStack() as stack:

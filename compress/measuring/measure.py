@@ -1,4 +1,4 @@
-"""Accuracy, latency, memory and size of one artifact: everything a profile holds, of the very same file."""
+"""Measurement of one artifact for its profile: accuracy, latency, memory and size of the same file."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class Original:
     """The fp32 build that drops and ratios refer to.
 
     Attributes:
-        profile: What was measured of it.
-        artifact: The file.
-        fastest: Batch size → fp32 as it is fastest there; see :class:`compress.hosts.base.Reference`.
-        outputs: What was kept of its outputs on the evaluation data; None where nothing was.
+        profile: Measurements of it.
+        artifact: Artifact with its file.
+        fastest: The fastest fp32 by batch size; see :class:`compress.hosts.base.Reference`.
+        outputs: Kept outputs on the evaluation data; None where none were kept.
     """
 
     profile: Profile
@@ -67,27 +67,27 @@ def measure(
     """Measure one artifact.
 
     Args:
-        artifact: What is measured.
+        artifact: Artifact to measure.
         recipe: Name of the recipe that made it.
-        host: Runs it, or estimates.
+        host: Host that runs it, or estimates its latency.
         task: Evaluation data and metric, bound to the network; None measures no accuracy, and times seeded noise.
-        target: What it is for.
+        target: Target of the build.
         original: The fp32 build that drops and ratios refer to; None for that build itself.
-        fingerprint: Of this machine.
-        network: Name of the network that it is a build of, and sha256 of the file it came from, as far as known.
-        settled: Gives the artifact with the session options it is timed and ships with, told whether it is out of the
-            race whatever its time; called once accuracy is judged, which these options do not change. None takes those
-            of the artifact.
-        decisive: The batch size that decides between builds; None for the target's first.
-        rival: See :meth:`Host.latency`.
-        max_drop: Accuracy drop in points that the build must be shown to stay within to be chosen: where it is not, it
-            is timed at the decisive batch size alone, and its layers are not.
-        keep: Where the outputs on the evaluation data are kept, of the original; None keeps none.
-        same: Whether the recipe computes what the original does; it is shown then that its outputs are the original's.
+        fingerprint: Fingerprint of this machine.
+        network: Name of the original network, and sha256 of its file, as far as known.
+        settled: Function that returns the artifact with the session options to time and ship it with; its argument says
+            whether the build cannot be chosen whatever its time. It is called once accuracy is judged, which these
+            options do not change. None keeps the artifact's options.
+        decisive: Batch size that decides between builds; None for the target's first.
+        rival: Upper bound of the best build's ratio; see :meth:`Host.latency`.
+        max_drop: Accuracy drop in points that the build must provably stay within to be chosen: if not, it is timed
+            only at the decisive batch size, and its layers are not timed.
+        keep: Store for the original's outputs on the evaluation data; None keeps none.
+        same: Whether the recipe computes the same as the original; its outputs are then checked to be the original's.
         reporter: Receives the progress.
 
     Raises:
-        CompressError: It does not run, or its outputs are not finite.
+        CompressError: The artifact does not run, or its outputs are not finite.
     """
     reporter = reporter or Reporter()
     name, sha256 = network or (None, None)
@@ -165,14 +165,14 @@ def measure(
 
 
 def _answers(original: Original, reference: Reference | None) -> Session | KeptOutputs | None:
-    """What a build's outputs are held against: what was kept of the original's, or its session."""
+    """Return what a build's outputs are compared with: the original's kept outputs, or its session."""
     if original.outputs is not None and original.outputs.batch_size is not None:
         return original.outputs
     return None if reference is None else reference.original.session
 
 
 def deciding(target: Target, batch: int | None) -> Target:
-    """The target with one of its batch sizes first, which decides then; None leaves the order."""
+    """Return the target with one of its batch sizes first, which then decides; None leaves the order."""
     if batch is None:
         return target
     return replace(target, batch_sizes=(batch, *(size for size in target.batch_sizes if size != batch)))
@@ -181,7 +181,7 @@ def deciding(target: Target, batch: int | None) -> Target:
 def _completed(
     figures: Sequence[Latency], batches: Sequence[int], costs: Mapping[int, float]
 ) -> tuple[Latency, ...]:
-    """In the order of the target's batch sizes, paced calls last, each with what the session options cost there."""
+    """Return latencies in the order of the target's batch sizes, paced calls last, with the cost of session options."""
     order = {batch: position for position, batch in enumerate(batches)}
     placed = sorted(figures, key=lambda each: (each.period_ms is not None, order.get(each.batch, -1)))
     return tuple(replace(each, settings_cost=costs.get(each.batch)) for each in placed)

@@ -1,4 +1,4 @@
-"""The profile of a build that exists already: a bundle, or an ONNX file from anywhere."""
+"""The profile of an existing build: a bundle, or an ONNX file from anywhere."""
 
 from __future__ import annotations
 
@@ -52,18 +52,19 @@ def profile_artifact(
     """Measure an artifact on this machine, or on one with TensorRT.
 
     Args:
-        path: A bundle's directory, or an ONNX file.
-        target: For session options and batch sizes; it must be this machine, where no host is named.
-        host: Where engines are built of the graph and measured: see :func:`compress.hosts.connect`.
-        keep_on_host: Leave them there.
+        path: Path of a bundle's directory, or of an ONNX file.
+        target: Target, which sets session options and batch sizes; without a host it must be this machine.
+        host: Machine where engines of the graph are built and measured: see :func:`compress.hosts.connect`.
+        keep_on_host: Whether to leave the engines there.
         task: Evaluation data; None measures latency alone, on seeded noise.
-        state: The output that is the next value of each input that is carried from call to call; None takes what a
-            bundle tells. ``task`` is then one of streams.
-        threads: Threads of the runtime; None takes the bundle's, or every core.
-        batches: Batch sizes; none takes the target's. Two or more are also those of the offline scenario.
-        scenarios: Of MLPerf Inference, to measure too.
-        seconds: Of timing per batch size, and of warm-up at the most.
-        shapes: Of inputs with open axes, where there is no data: of the noise, and what engines are built for.
+        state: The output that is the next value of each input that is carried from call to call; None takes those that
+            a bundle records. ``task`` then holds streams.
+        threads: Number of threads of the runtime; None takes the bundle's, or every core.
+        batches: Batch sizes; empty takes the target's. Two or more are also those of the offline scenario.
+        scenarios: MLPerf Inference scenarios to measure too.
+        seconds: Time to measure each batch size, in seconds; also the longest warm-up.
+        shapes: Shapes of inputs with open axes, by name, where there is no data: for the noise that is fed, and for the
+            engines that are built.
         reporter: Receives the progress.
 
     Raises:
@@ -131,7 +132,7 @@ def _on_host(
     shapes: GivenShapes,
     reporter: Reporter,
 ) -> Profile:
-    """Engines of the graph, built and measured where TensorRT is."""
+    """Build and measure engines of the graph on a host with TensorRT."""
     name, artifact, network, kinds, states = _artifact(path, {})
     with connect(target, seconds, address, keep=keep, on_note=reporter.stage) as machine:
         known = machine.backend.default_options(target)
@@ -164,7 +165,7 @@ def _with_scenarios(
     shapes: GivenShapes,
     reporter: Reporter,
 ) -> Profile:
-    """The profile with scenarios in it, and what is doubtful about them among its warnings."""
+    """Return the profile with scenarios, and with the doubts about them among its warnings."""
     if not names:
         return profile
     measured: list[Scenario] = []
@@ -187,7 +188,7 @@ def _with_scenarios(
 def _artifact(
     path: Path, options: dict[str, Any]
 ) -> tuple[str, Artifact, tuple[str, str | None] | None, tuple[OutputKind, ...], Mapping[str, str]]:
-    """Name of the recipe, the artifact, the network that it is a build of, its outputs and states, as far as known."""
+    """Return the recipe's name, the artifact, its network, outputs and states, as far as known."""
     if path.is_dir():
         bundle = load_bundle(path)
         return bundle.recipe.name, bundle.artifact, bundle.network, bundle.kinds, bundle.states

@@ -73,15 +73,15 @@ METRICS: Registry[NamedMetric | Metric | Callable[..., Any]] = Registry(
 def load_metric(
     name: str | Callable[..., Any] | Metric, detections: DetectionOptions | None = None, **settings: Any
 ) -> Metric:
-    """The metric of a name, of ``package.module:callable``, or of a function ``fn(outputs, targets)``.
+    """Load a metric by name, by ``package.module:callable``, or from a function ``fn(outputs, targets)``.
 
     Args:
-        name: The name may be followed by settings: ``miou:ignore=255``.
-        detections: How a detector's outputs are read, for ``map`` and ``map-50``; None is the default of each option.
-        settings: The same by keyword, for metrics that have some; these win.
+        name: Name of the metric, which settings may follow: ``miou:ignore=255``; or a reference, or a function.
+        detections: Options for reading a detector's outputs, for ``map`` and ``map-50``; None takes all defaults.
+        settings: Settings by keyword, which win over those in the name.
 
     Raises:
-        MetricError: Nothing has that name, the reference names no function, or a setting is wrong.
+        MetricError: No metric has that name, the reference names no function, or a setting is wrong.
     """
     if settings and not isinstance(name, str):
         raise MetricError("settings with the name of a metric", type(name).__name__, "leave the settings out")

@@ -1,6 +1,6 @@
-"""How far a network does what the original does: the metric for data without labels.
+"""The metric for data without labels: the agreement of a network's answers with the original's.
 
-What it means depends on what each output holds; see :mod:`compress.metrics.selection`.
+Its meaning depends on the kind of each output; see :mod:`compress.metrics.selection`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from compress.metrics.unlabelled.rows import NAME
 
 
 def agreement() -> Metric:
-    """Every output against the original's; a task replaces it by a metric for each output."""
+    """Judge every output against the original's; a task replaces it by a metric for each output."""
     return Metric(
         NAME,
         _not_bound,
@@ -35,7 +35,7 @@ AGREEMENT = NamedMetric(agreement, {})
 
 
 def _fit(outputs: Sequence[TensorSpec]) -> Metric:
-    """The metric of the first output, by its name and shape alone."""
+    """Return the metric of the first output, by its name and shape alone."""
     (kind, *_) = output_kinds(outputs, None)
     return replace(unlabelled_metric(kind), fit=None)
 

@@ -15,7 +15,7 @@ from compress.metrics.options import NamedMetric
 
 
 def top_k(k: int) -> Metric:
-    """1 where the label is among the ``k`` highest scores of the first output, else 0.
+    """Return a metric that is 1 where the label is among the ``k`` highest scores of the first output, else 0.
 
     Scores have shape ``(n, classes)`` with more than ``k`` classes; labels are int64 ``(n,)``. Among equal scores the
     lower class number counts as the higher score, as ``argmax`` has it.

@@ -1,4 +1,4 @@
-"""How far a number for each sample follows the target: ``pearson`` and ``spearman``.
+"""Correlation of a number for each sample with the target: ``pearson`` and ``spearman``.
 
     pearson    Σ (x - x̄)(y - ȳ) / sqrt(Σ (x - x̄)² Σ (y - ȳ)²)     K. Pearson, 1895
     spearman   the same of the ranks, the mean rank for ties       C. Spearman, 1904
@@ -21,15 +21,15 @@ from compress.metrics.options import NamedMetric
 
 
 def pearson() -> Metric:
-    """Correlation of the first output, a number for each sample, with the targets; from -1 to 1.
+    """Return the correlation of the first output, a number for each sample, with the targets; from -1 to 1.
 
-    A network whose outputs are all equal follows nothing and gets 0.
+    A network whose outputs are all equal gets 0.
     """
     return _metric("pearson", ranked=False)
 
 
 def spearman() -> Metric:
-    """Correlation of the ranks: 1 where the output orders the samples as the targets do; from -1 to 1."""
+    """Return the correlation of the ranks, from -1 to 1: 1 where output and targets order the samples alike."""
     return _metric("spearman", ranked=True)
 
 
@@ -41,7 +41,7 @@ def _metric(name: str, ranked: bool) -> Metric:
     def per_sample(
         outputs: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None = None
     ) -> list[Values]:
-        """For each sample float64 ``(2,)``: output and target."""
+        """Return output and target of each sample, float64 ``(2,)``."""
         output, target = outputs[0], required_targets(name, targets)
         if output.size != len(output) or target.size != len(target):
             raise MetricError(
@@ -108,7 +108,7 @@ class _Ranks:
         self.ranks[self._order] = (self._first + self._after - 1) / 2
 
     def sum_from(self, amounts: Values) -> Values:
-        """For each value the sum of ``amounts`` over greater values, and half of that over equal ones."""
+        """Return for each value the sum of ``amounts`` over greater values, and half the sum over equal ones."""
         sums = np.concatenate([[0.0], np.cumsum(amounts[self._order])])
         result = np.empty(len(amounts))
         result[self._order] = sums[-1] - (sums[self._first] + sums[self._after]) / 2

@@ -1,4 +1,4 @@
-"""A metric that the user wrote."""
+"""Metrics that the user wrote."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FORM = "fn(outputs, targets) -> array (n,)"
 
 
 def from_callable(function: Callable[..., Any], name: str | None = None) -> Metric:
-    """Wrap ``fn(outputs, targets)``, which gives a number for each sample of a batch.
+    """Wrap ``fn(outputs, targets)``, which returns a number for each sample of a batch.
 
     ``outputs`` is a list with an array ``(n, …)`` for each output of the network, ``targets`` an array ``(n, …)``. For
     data without targets, ``targets`` is the list of the original network's outputs. A function with a parameter named
@@ -27,8 +27,8 @@ def from_callable(function: Callable[..., Any], name: str | None = None) -> Metr
     and ``span``, the smallest and largest value that a sample can have (not known).
 
     Args:
-        function: The metric.
-        name: What to call it; by default the function's own name.
+        function: Function of the metric.
+        name: Name of the metric; None takes the function's own name.
     """
     called = str(name or getattr(function, "__name__", type(function).__name__))
     right_or_wrong = bool(getattr(function, "right_or_wrong", False))

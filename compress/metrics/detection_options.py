@@ -1,4 +1,4 @@
-"""How the outputs of a detector are read, as the table ``[detections]`` of ``compress-data.toml`` or the caller says.
+"""Options for reading a detector's outputs, from the table ``[detections]`` of ``compress-data.toml`` or the caller.
 
 The table, with every key it may have; all are optional::
 
@@ -19,7 +19,7 @@ The table, with every key it may have; all are optional::
     max_detections = 300          # most boxes of an image
     columns = ["x1", "y1", "x2", "y2", "score", "class"]   # of rows that hold a whole detection each
 
-What each shape of outputs means is told in :mod:`compress.metrics.detections`.
+The meaning of each shape of outputs is described in :mod:`compress.metrics.detections`.
 """
 
 from __future__ import annotations
@@ -55,28 +55,28 @@ FIELDS: dict[str, Field] = {
 
 @dataclass(frozen=True)
 class DetectionOptions:
-    """How a detector's outputs become boxes, scores and classes; the same for the original and every build.
+    """Options that turn a detector's outputs into boxes, scores and classes, equal for the original and all builds.
 
     Attributes:
         boxes: Name of the output with boxes, or with boxes and scores together; None finds it by its shape.
         scores: Name of the output with scores; None finds it by its shape.
         labels: Name of the output with class numbers; None finds it, where ``nms`` is false.
         count: Name of the output with the number of valid boxes; None finds it, where ``nms`` is false.
-        form: What the four numbers of a box are: ``xyxy``, ``xywh`` (top left corner, width, height) or ``cxcywh``
+        form: Meaning of the four numbers of a box: ``xyxy``, ``xywh`` (top left corner, width, height) or ``cxcywh``
             (centre); None is ``cxcywh`` where one output holds boxes and scores, and else ``xyxy``.
         normalised: Whether coordinates are shares of the input's width and height, and not pixels.
-        size: (height, width) of the network's input in pixels; boxes are cut there. None where it is not known.
-        activation: What scores need to become probabilities: ``none``, ``sigmoid`` or ``softmax``.
+        size: (height, width) of the network's input in pixels, at which boxes are cut. None where it is unknown.
+        activation: Function that turns scores into probabilities: ``none``, ``sigmoid`` or ``softmax``.
         objectness: Whether a score of any object comes before those of the classes and multiplies them; None finds it
-            where the number of classes is known, and else is no.
-        background: Which class is no object: ``none``, ``first`` or ``last``.
-        score_threshold: Boxes with lower scores are left out.
-        nms: Whether overlapping boxes of a class are suppressed here; False where the graph does it.
+            where the number of classes is known, else means False.
+        background: Class that is no object: ``none``, ``first`` or ``last``.
+        score_threshold: Score below which boxes are left out.
+        nms: Whether to suppress overlapping boxes of a class here; False where the graph does it.
         iou_threshold: Intersection over union above which the box with the lower score is suppressed.
-        max_detections: Most boxes of an image, the best first.
-        columns: What the last axis of rows ``[n, boxes, 6 or 7]`` holds; None is x1, y1, x2, y2, score, class, or with
+        max_detections: Largest number of boxes of an image, the best first.
+        columns: Content of the last axis of rows ``[n, boxes, 6 or 7]``; None is x1, y1, x2, y2, score, class, or with
             seven columns image, x1, y1, x2, y2, class, score.
-        classes: Number of classes that the data knows; None where it knows none.
+        classes: Number of classes in the data; None where it is unknown.
     """
 
     boxes: str | None = None
@@ -98,10 +98,10 @@ class DetectionOptions:
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str = "the detection options") -> DetectionOptions:
-        """From keys and values.
+        """Make the options from keys and values.
 
         Raises:
-            DataError: An unknown key, a value of another type or out of range, or values that do not fit together.
+            DataError: A key is unknown, a value has another type or is out of range, or values do not fit together.
         """
         return cls(**check(values, FIELDS, where, DataError))
 

@@ -1,4 +1,4 @@
-"""From a detector's outputs to boxes, scores and classes: one way for the original and for every build.
+"""Reading of a detector's outputs as boxes, scores and classes, in the same way for the original and every build.
 
 Four kinds of outputs are told apart by their shapes. There are n images, a places that a box can come from, k boxes
 that the graph itself kept, and c classes; :class:`compress.data.DetectionOptions` says what shapes leave open::
@@ -40,12 +40,12 @@ _ROWS = {
 
 
 class Detections(NamedTuple):
-    """What a detector found in one image, the highest score first.
+    """Detections in one image, the highest score first.
 
     Attributes:
-        boxes: float64 ``(k, 4)``: x1, y1, x2, y2 in pixels of the network's input.
-        scores: float64 ``(k,)``.
-        classes: int64 ``(k,)``, from 0.
+        boxes: Boxes, float64 ``(k, 4)``: x1, y1, x2, y2 in pixels of the network's input.
+        scores: Scores, float64 ``(k,)``.
+        classes: Class numbers, int64 ``(k,)``, from 0.
     """
 
     boxes: Values
@@ -56,15 +56,15 @@ class Detections(NamedTuple):
 def detections_of(
     outputs: Sequence[Array], options: DetectionOptions, layout: Layout | None = None
 ) -> list[Detections]:
-    """What the detector found, image by image.
+    """Return the detections of each image.
 
     Args:
-        outputs: An array ``(n, …)`` for each output of the network.
-        options: How they are read.
-        layout: Which output holds what; None finds it by shapes alone.
+        outputs: Array ``(n, …)`` of each output of the network.
+        options: Options for reading them.
+        layout: Roles of the outputs; None finds them by shapes alone.
 
     Raises:
-        MetricError: The outputs do not have shapes that fit together.
+        MetricError: The outputs' shapes do not fit together.
     """
     if layout is None:
         specs = [TensorSpec(f"output {i}", str(each.dtype), each.shape) for i, each in enumerate(outputs)]
@@ -84,14 +84,14 @@ def detections_of(
 
 
 def _squeezed(output: Array) -> Array:
-    """The same of an array, in float32 at least."""
+    """Return an array without axes of length 1 in between, in float32 at least."""
     shape = plain_shape(TensorSpec("", str(output.dtype), output.shape))
     wide = output if output.dtype.itemsize > 2 else output.astype(np.float32)
     return wide.reshape([int(length) for length in shape])
 
 
 def _two(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) -> tuple[Values, Array]:
-    """Boxes float64 ``(n, a, 4)`` and scores ``(n, a, classes)``."""
+    """Return boxes, float64 ``(n, a, 4)``, and scores, ``(n, a, classes)``, from two outputs."""
     given = outputs[layout.scores or 0]
     boxes, scores = _boxes(outputs[layout.boxes]), _squeezed(given)
     scores = scores[:, :, None] if scores.ndim == 2 else scores
@@ -105,7 +105,7 @@ def _two(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) ->
 
 
 def _one(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) -> tuple[Values, Array]:
-    """The same from one output; its axis of 4 coordinates and the scores is the shorter one, or as long as they are."""
+    """Return boxes and scores from one output, whose shorter axis, or the one of their length, holds them."""
     output = _squeezed(outputs[layout.boxes])
     known = None if options.classes is None else 4 + options.classes + (options.background != "none")
     lengths = () if known is None else (known, known + 1)
@@ -131,7 +131,7 @@ def _one(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) ->
 def _kept(
     outputs: Sequence[Array], layout: Layout, options: DetectionOptions
 ) -> list[tuple[Values, NDArray[np.int64], Values, NDArray[np.int64]]]:
-    """For each image boxes, their places, scores and class numbers."""
+    """Return the boxes of each image, their places, scores and class numbers, which the graph kept."""
     boxes = _corners(_boxes(outputs[layout.boxes]), "xyxy", options)
     scores, labels = (
         outputs[index].astype(np.float64) for index in (layout.scores, layout.labels) if index is not None
@@ -151,7 +151,7 @@ def _kept(
 def _rows(
     outputs: Sequence[Array], layout: Layout, options: DetectionOptions
 ) -> list[tuple[Values, NDArray[np.int64], Values, NDArray[np.int64]]]:
-    """The same from rows; a negative image number ends them, as OpenVINO writes it."""
+    """Return boxes from rows; a negative image number ends them, as OpenVINO writes it."""
     rows = _squeezed(outputs[layout.boxes]).astype(np.float64)
     columns = options.columns or _ROWS.get(rows.shape[2], ())
     if len(columns) != rows.shape[2]:
@@ -171,7 +171,7 @@ def _rows(
 def _single(
     boxes: Values, scores: Values, labels: Values, options: DetectionOptions
 ) -> tuple[Values, NDArray[np.int64], Values, NDArray[np.int64]]:
-    """The boxes of one image that have a class and enough score."""
+    """Return the boxes of one image that have a class and enough score."""
     numbers = np.where(np.isfinite(labels), labels, -1).astype(np.int64) - (options.background == "first")
     chosen = np.flatnonzero((scores >= options.score_threshold) & (numbers >= 0))
     if options.classes is not None and len(chosen) and numbers[chosen].max() >= options.classes:
@@ -180,7 +180,7 @@ def _single(
 
 
 def _boxes(output: Array) -> Values:
-    """float64 ``(n, a, 4)``."""
+    """Return boxes as float64 ``(n, a, 4)``."""
     boxes = _squeezed(output).astype(np.float64)
     if boxes.ndim != 3 or 4 not in boxes.shape[1:]:
         found = f"an output of shape {list(output.shape)}"
@@ -189,7 +189,7 @@ def _boxes(output: Array) -> Values:
 
 
 def _probabilities(scores: Array, options: DetectionOptions) -> Array:
-    """Activated, and without the background."""
+    """Return activated scores, without the background class."""
     activated = _activated(scores, options)
     start, stop = int(options.background == "first"), activated.shape[2] - (options.background == "last")
     activated = activated[:, :, start:stop]
@@ -219,7 +219,7 @@ def _sigmoid(scores: Array) -> Array:
 
 
 def _corners(boxes: Values, default: str, options: DetectionOptions) -> Values:
-    """x1, y1, x2, y2 in pixels, float64 ``(n, a, 4)``, cut at the edges where the size is known."""
+    """Return x1, y1, x2, y2 in pixels, float64 ``(n, a, 4)``, cut at the edges where the size is known."""
     form = options.form or default
     if options.form is None and form == "xyxy":
         turned = (boxes[:, :, 2:] < boxes[:, :, :2]).any(axis=2)
@@ -250,7 +250,7 @@ def _corners(boxes: Values, default: str, options: DetectionOptions) -> Values:
 
 
 def _candidates(scores: Array, threshold: float) -> tuple[NDArray[np.int64], Values, NDArray[np.int64]]:
-    """Places, scores and classes of one image's scores, ``(a, classes)``, from the threshold on."""
+    """Return places, scores and classes above the threshold from one image's scores, ``(a, classes)``."""
     places, classes = np.nonzero(scores >= threshold)  # NaN is not
     return places, scores[places, classes].astype(np.float64), classes
 
@@ -263,7 +263,7 @@ def _best(
     options: DetectionOptions,
     suppress: bool,
 ) -> Detections:
-    """The best of one image, overlapping ones suppressed where that is asked for."""
+    """Return the best detections of one image, with overlapping ones suppressed where asked for."""
     whole = np.isfinite(boxes[places]).all(axis=1) & np.isfinite(scores)
     order = np.flatnonzero(whole)
     order = order[np.argsort(-scores[order], kind="stable")][:MOST_CANDIDATES]
@@ -276,12 +276,12 @@ def _best(
 
 
 def not_suppressed(found: Detections, iou_threshold: float, most: int) -> NDArray[np.int64]:
-    """Positions of detections that no better one of their class overlaps too far, at most ``most``.
+    """Return at most ``most`` positions of detections that no better one of their class overlaps too far.
 
     Args:
-        found: The highest score first.
-        iou_threshold: Intersection over union above which the later one goes.
-        most: How many to keep.
+        found: Detections, the highest score first.
+        iou_threshold: Intersection over union above which the later one is suppressed.
+        most: Largest number to keep.
     """
     kept = np.zeros(0, dtype=np.int64)
     for start in range(0, len(found.scores), _AT_ONCE):

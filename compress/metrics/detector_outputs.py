@@ -1,7 +1,7 @@
-"""Which of a detector's outputs holds its boxes, and which the scores.
+"""The roles of a detector's outputs: boxes, scores, labels, counts.
 
-Told by the names in :class:`compress.data.DetectionOptions`, else by the shapes that :mod:`compress.metrics.detections`
-lists, and where shapes are alike by words in the outputs' names.
+They are found by the names in :class:`compress.data.DetectionOptions`, else by the shapes that
+:mod:`compress.metrics.detections` lists, and where shapes are alike by words in the outputs' names.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _LABEL_WORDS = ("label", "class", "categor")
 
 @dataclass(frozen=True)
 class Layout:
-    """Which output holds what, by position.
+    """Roles of the outputs, by position.
 
     Attributes:
-        kind: ``two`` for boxes and scores, ``one`` for both in one output, ``kept`` for boxes, scores and class numbers
-            of a graph that suppresses overlaps, ``rows`` for one output with a row a detection.
-        boxes: The output with boxes, or the only one.
-        scores: The output with scores; None where there is one output.
-        labels: The output with class numbers; None but for ``kept``.
-        count: The output with the number of valid boxes; None where there is none.
+        kind: Kind of layout: ``two`` for boxes and scores, ``one`` for both in one output, ``kept`` for boxes, scores
+            and class numbers of a graph that suppresses overlaps, ``rows`` for one output with a row a detection.
+        boxes: Position of the output with boxes, or of the only one.
+        scores: Position of the output with scores; None where there is one output.
+        labels: Position of the output with class numbers; None except for ``kept``.
+        count: Position of the output with the number of valid boxes; None where there is none.
     """
 
     kind: str
@@ -47,19 +47,19 @@ class Layout:
 
     @property
     def used(self) -> tuple[int, ...]:
-        """Positions of the outputs that are read."""
+        """Return the positions of the outputs that are read."""
         return tuple(each for each in (self.boxes, self.scores, self.labels, self.count) if each is not None)
 
 
 def find_layout(specs: Sequence[TensorSpec], options: DetectionOptions) -> Layout:
-    """Which output holds what, by the names told, else by shapes, and where shapes are alike by words in the names.
+    """Find the roles of outputs by the options' names, else by shapes, and for equal shapes by words in names.
 
     Args:
-        specs: The network's outputs.
-        options: Names, and whether the graph suppresses overlaps itself.
+        specs: Outputs of the network.
+        options: Options with names, and whether the graph suppresses overlaps itself.
 
     Raises:
-        MetricError: There is no output of a name that was told, none of a fitting shape, or several.
+        MetricError: There is no output of a given name, none of a suitable shape, or several.
     """
     free = _Free(specs, options)
     if len(specs) == 1 or (
@@ -95,7 +95,7 @@ class _Free:
         return bool(shapes) and len(self._specs) > 1 and len(shapes[0]) == 3 and 4 in shapes[0][1:]
 
     def find(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int | None:
-        """The position of the output told for the role, or of the one that fits; None where none or several do."""
+        """Return the position of the output named for the role, or of the only one that fits; else None."""
         name = self._told[role]
         if name is not None:
             names = [spec.name for spec in self._specs]
@@ -112,10 +112,10 @@ class _Free:
         return fitting[0]
 
     def take(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int:
-        """The position of the output that :meth:`find` gives, where there must be one.
+        """Return the position that :meth:`find` returns, where there must be one.
 
         Raises:
-            MetricError: None fits, or several do.
+            MetricError: No output fits, or several do.
         """
         found = self.find(role, fits)
         if found is None:
@@ -123,7 +123,7 @@ class _Free:
         return found
 
     def unclear(self, role: str) -> MetricError:
-        """An error that shows all outputs."""
+        """Return an error that shows all outputs."""
         told = ", ".join(map(str, self._specs))
         return MetricError(
             f"one output that can hold a detector's {role}", told, f"name it: {role} = … in {TABLE}"
@@ -139,7 +139,7 @@ def _numbers_classes(spec: TensorSpec) -> bool:
 
 
 def plain_shape(spec: TensorSpec) -> tuple[int | str, ...]:
-    """An output's shape without axes of length 1 in between, down to three axes."""
+    """Return an output's shape without axes of length 1 in between, down to three axes."""
     shape = list(spec.shape)
     while len(shape) > 3 and 1 in shape[1:-1]:
         del shape[shape.index(1, 1)]

@@ -1,4 +1,4 @@
-"""How many words or characters of a transcript are wrong: ``wer`` and ``cer``.
+"""Error rates of words and characters in transcripts: ``wer`` and ``cer``.
 
 The rate is that of the whole data set: the least number of substitutions, insertions and deletions (Levenshtein, 1966)
 between each sample's output and target, summed, over the summed lengths of the targets; as ``jiwer`` and the
@@ -27,18 +27,18 @@ PADDING = -1
 
 @dataclass(frozen=True)
 class Decoding:
-    """How the first output and the targets are read as sequences.
+    """Options for reading the first output and the targets as sequences.
 
     Outputs are scores ``(n, steps, classes)``, or class numbers ``(n, steps)`` as integers; targets class numbers
     ``(n, length)``, int64. Negative numbers are padding, and are left out.
 
     Attributes:
-        blank: Class number that says nothing, or ``last``; then repeats are taken once. ``none`` where every step is a
-            class of its own. Scores must be told which; None leaves class numbers as they are.
-        end: Class number that ends an output or target; what follows is left out. None where only padding does.
-        alphabet: The character of each class, by class number; the blank has one too, which is not used. None where
+        blank: Class number of the blank, or ``last``; repeats are then taken once. ``none`` where every step is a class
+            of its own. Scores require it; None leaves class numbers unchanged.
+        end: Class number that ends an output or target; later ones are left out. None where only padding ends it.
+        alphabet: Character of each class, by class number; the blank has one too, which is not used. None where
             each class is a word, or a character, by itself.
-        space: The character between words.
+        space: Character between words.
     """
 
     blank: int | str | None = None
@@ -47,10 +47,10 @@ class Decoding:
     space: str = " "
 
     def predicted(self, name: str, output: Array) -> list[list[int]]:
-        """Class numbers of each sample's output.
+        """Return the class numbers of each sample's output.
 
         Raises:
-            MetricError: It has another shape, or scores without a word on the blank.
+            MetricError: The output has another shape, or scores and no blank is set.
         """
         if output.ndim == 2 and output.dtype.kind in "iu":
             steps, classes = output, None
@@ -76,10 +76,10 @@ class Decoding:
         return [self._ended(row if blank is None else _collapsed(row, blank)) for row in steps]
 
     def wanted(self, name: str, targets: Array) -> list[list[int]]:
-        """Class numbers of each sample's target.
+        """Return the class numbers of each sample's target.
 
         Raises:
-            MetricError: They have another shape, or are no integers.
+            MetricError: The targets have another shape, or are no integers.
         """
         if targets.ndim != 2 or targets.dtype.kind not in "iu":
             raise MetricError(
@@ -90,7 +90,7 @@ class Decoding:
         return [self._ended(row) for row in targets]
 
     def characters(self, name: str, numbers: Sequence[int]) -> str:
-        """Class numbers as text.
+        """Return class numbers as text.
 
         Raises:
             MetricError: The alphabet has no such class.
@@ -102,7 +102,7 @@ class Decoding:
         return "".join(alphabet[number] for number in numbers)
 
     def words(self, name: str, numbers: Sequence[int]) -> Sequence[int | str]:
-        """Class numbers as words: of an alphabet split at spaces, else each number is one."""
+        """Return class numbers as words: with an alphabet split at spaces, else each number is one."""
         if self.alphabet is None:
             return numbers
         return [word for word in self.characters(name, numbers).split(self.space) if word]
@@ -126,13 +126,13 @@ class Decoding:
 def wer(
     blank: int | str | None = None, end: int | None = None, alphabet: str | None = None, space: str = " "
 ) -> Metric:
-    """Word error rate; lower is better. The settings are those of :class:`Decoding`."""
+    """Return the word error rate; lower is better. The settings are those of :class:`Decoding`."""
     decoding = Decoding(blank, end, alphabet, space)
     return _metric("wer", decoding, words=True)
 
 
 def cer(blank: int | str | None = None, end: int | None = None, alphabet: str | None = None) -> Metric:
-    """Character error rate: each class is a character; lower is better. The settings are those of :class:`Decoding`."""
+    """Return the character error rate; lower is better. The settings are those of :class:`Decoding`."""
     return _metric("cer", Decoding(blank, end, alphabet), words=False)
 
 
@@ -162,7 +162,7 @@ def _metric(name: str, decoding: Decoding, words: bool) -> Metric:
     def per_sample(
         outputs: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None = None
     ) -> list[tuple[int, int]]:
-        """For each sample the number of errors, and the length of its target."""
+        """Return the number of errors of each sample, and the length of its target."""
         wanted = decoding.wanted(name, required_targets(name, targets))
         pairs = zip(decoding.predicted(name, outputs[0]), wanted, strict=True)
         if words:
@@ -185,7 +185,7 @@ def _metric(name: str, decoding: Decoding, words: bool) -> Metric:
 
 
 def edit_distance(found: Sequence[int | str], wanted: Sequence[int | str]) -> int:
-    """Least number of substitutions, insertions and deletions that turn one sequence into the other."""
+    """Return the least number of substitutions, insertions and deletions that turn one sequence into the other."""
     numbers = {token: number for number, token in enumerate(dict.fromkeys([*found, *wanted]))}
     true = np.array([numbers[token] for token in wanted], dtype=np.int64)
     positions = np.arange(len(true) + 1)
@@ -198,7 +198,7 @@ def edit_distance(found: Sequence[int | str], wanted: Sequence[int | str]) -> in
 
 
 def _collapsed(row: Array, blank: int) -> Array:
-    """Repeats taken once, then blanks left out."""
+    """Return class numbers with repeats taken once, then blanks left out."""
     changed = np.concatenate([[True], row[1:] != row[:-1]])
     collapsed: Array = row[changed & (row != blank)]
     return collapsed

@@ -1,4 +1,4 @@
-"""How near an image comes to the one that is wanted: ``psnr`` and ``ssim``, for each image by itself.
+"""Image quality: nearness of each image to the wanted one, ``psnr`` and ``ssim``.
 
 With R the range of values, and x, y the two images ::
 
@@ -31,7 +31,7 @@ _WINDOW, _SIGMA = 11, 1.5
 
 
 def psnr(data_range: float = 1.0) -> Metric:
-    """Peak signal-to-noise ratio of each image in decibels, at most 100; the figure is the mean over images.
+    """Return the peak signal-to-noise ratio of each image in decibels, at most 100; the figure is their mean.
 
     The first output and the targets have one shape.
 
@@ -60,13 +60,14 @@ def psnr(data_range: float = 1.0) -> Metric:
 
 
 def ssim(data_range: float = 1.0, channels: str | None = None) -> Metric:
-    """Structural similarity of each image, from -1 to 1; the figure is the mean over images.
+    """Return the structural similarity of each image, from -1 to 1; the figure is the mean over images.
 
     The first output and the targets have one shape: ``(n, height, width)``, or with channels before or after these.
 
     Args:
         data_range: Difference of the largest and smallest value that a pixel can have, such as 1 or 255.
-        channels: Where they are, ``first`` or ``last``; None takes the shorter of the two axes, and first of equals.
+        channels: Position of the channels, ``first`` or ``last``; None takes the shorter of the two axes, and first of
+            equals.
     """
     name = "ssim"
 
@@ -130,7 +131,7 @@ def _channels_first(name: str, images: Values, channels: str | None) -> Values:
 
 
 def _similarity(x: Values, y: Values, data_range: float) -> float:
-    """The structural similarity of two images, float64 ``(channels, height, width)``."""
+    """Return the structural similarity of two images, float64 ``(channels, height, width)``."""
     small = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     mean_x, mean_y, square_x, square_y, product = (_smoothed(each) for each in (x, y, x * x, y * y, x * y))
     spread = square_x - mean_x**2 + square_y - mean_y**2
@@ -141,7 +142,7 @@ def _similarity(x: Values, y: Values, data_range: float) -> float:
 
 
 def _smoothed(image: Values) -> Values:
-    """Gaussian means where the window fits, float64 ``(channels, height - 10, width - 10)``."""
+    """Return Gaussian means where the window fits, float64 ``(channels, height - 10, width - 10)``."""
     distance = np.arange(_WINDOW) - _WINDOW // 2
     weights = np.exp(-((distance / _SIGMA) ** 2) / 2)
     weights /= weights.sum()

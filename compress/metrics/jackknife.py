@@ -1,4 +1,4 @@
-"""A value for every sample of a figure that all samples make together.
+"""Values for single samples of a figure that belongs to all samples together.
 
 For a figure θ of n samples, such as a mean over classes of a ratio of sums, sample i gets ::
 
@@ -32,21 +32,21 @@ Integers = NDArray[np.int64]
 
 
 def from_left_out(whole: float, left_out: Values) -> Values:
-    """The samples' values by the jackknife.
+    """Return the samples' values by the jackknife.
 
     Args:
-        whole: The figure of all samples.
-        left_out: float64 ``(n,)``: the figure without each sample.
+        whole: Figure of all samples.
+        left_out: Figure without each sample, float64 ``(n,)``.
     """
     return from_influence(whole, (len(left_out) - 1) * -left_out)
 
 
 def from_influence(whole: float, influence: Values) -> Values:
-    """The samples' values from their influence on the figure.
+    """Return the samples' values from their influence on the figure.
 
     Args:
-        whole: The figure of all samples.
-        influence: float64 ``(n,)``, up to a constant, which is taken out.
+        whole: Figure of all samples.
+        influence: Influence of each sample, float64 ``(n,)``, up to a constant, which is subtracted.
     """
     values: Values = whole + (influence - influence.mean())
     values += whole - values.mean()  # the last digit: the mean is the figure
@@ -58,11 +58,11 @@ class Shares:
     """Sums that make a ratio for each class, kept for each sample and class that occurs in it.
 
     Attributes:
-        samples: int64 ``(m,)``: which sample each entry is of. A sample has at most one entry a class.
-        classes: int64 ``(m,)``: which class, from 0.
-        above: float64 ``(m,)``: what the entry adds above the line of its class's ratio.
-        below: float64 ``(m,)``: what it adds below the line.
-        labelled: float64 ``(m,)``: how much of the class its targets hold; a class without any does not count.
+        samples: Sample of each entry, int64 ``(m,)``. A sample has at most one entry for each class.
+        classes: Class of each entry, int64 ``(m,)``, from 0.
+        above: Addition of each entry to the numerator of its class's ratio, float64 ``(m,)``.
+        below: Addition of each entry to the denominator, float64 ``(m,)``.
+        labelled: Amount of the class in its targets, float64 ``(m,)``; a class without any does not count.
     """
 
     samples: Integers
@@ -72,13 +72,13 @@ class Shares:
     labelled: Values
 
     def mean_ratio(self, count: int) -> Values | None:
-        """The mean over classes of Σ above / Σ below, as a value for each of ``count`` samples.
+        """Return the mean over classes of Σ above / Σ below, as a value for each of ``count`` samples.
 
         Only classes that occur in the targets count, so that two networks are judged by the same ones; without the
         only sample that has a class, its ratio drops out of the mean.
 
         Returns:
-            float64 ``(count,)`` whose mean is the figure; None where the targets hold no class at all.
+            Values, float64 ``(count,)``, whose mean is the figure; None where the targets hold no class at all.
         """
         above, below, labelled = (
             np.bincount(self.classes, each) for each in (self.above, self.below, self.labelled)
@@ -100,6 +100,6 @@ class Shares:
 
 
 def _divided(above: Any, below: Any) -> Values:
-    """``above / below``, and 0 where there is nothing below the line."""
+    """Return ``above / below``, and 0 where the denominator is 0."""
     quotient: Values = np.divide(above, below, out=np.zeros(len(above)), where=below > 0)
     return quotient

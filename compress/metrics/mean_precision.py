@@ -52,13 +52,15 @@ Flags = NDArray[np.bool_]
 
 
 class Matches(NamedTuple):
-    """What one image adds to one class.
+    """Detections and objects of one class in one image.
 
     Attributes:
-        scores: float64 ``(d,)`` of its detections, the highest first; those that match a crowd are in ``ignored``.
-        matched: bool ``(10, d)``: whether each is the one that matches an object, at each of :data:`THRESHOLDS`.
-        ignored: bool ``(10, d)``: whether each counts for nothing.
-        objects: How many objects of the class there are, crowds not counted.
+        scores: Scores of its detections, float64 ``(d,)``, the highest first; those that match a crowd are in
+            ``ignored``.
+        matched: Whether each detection is the one that matches an object, at each of :data:`THRESHOLDS`, bool ``(10,
+            d)``.
+        ignored: Whether each detection is ignored, bool ``(10, d)``.
+        objects: Number of objects of the class, without crowds.
     """
 
     scores: Values
@@ -74,15 +76,15 @@ ImageMatches = dict[int, Matches]
 def mean_average_precision(
     name: str = "map", detections: DetectionOptions | None = None, layout: Layout | None = None
 ) -> Metric:
-    """Mean average precision, from 0 to 1; the figure of a data set, with a value for each image.
+    """Return the mean average precision, from 0 to 1; a figure of the data set, with a value for each image.
 
     Targets are the boxes of each image, an object array ``(n,)`` of float64 ``(k, 5 or 6)``: x1, y1, x2, y2 in pixels
     of the network's input, class number, and 1 for a crowd. Or float ``(n, k, 5 or 6)``, padded with class -1.
 
     Args:
-        name: ``map`` or ``map-50``.
-        detections: How the outputs are read; None is as :class:`DetectionOptions` has it.
-        layout: Which output holds what; None finds it by shapes when the metric is fitted.
+        name: Name of the metric, ``map`` or ``map-50``.
+        detections: Options for reading the outputs; None takes the defaults of :class:`DetectionOptions`.
+        layout: Roles of the outputs; None finds them by shapes when the metric is fitted.
     """
     options = detections or DetectionOptions()
     thresholds = slice(0, 1) if name == "map-50" else slice(None)
@@ -125,11 +127,11 @@ def mean_average_precision(
 
 
 def match(found: Detections, boxes: Values) -> ImageMatches:
-    """One image's detections against its objects, class by class, by pycocotools.
+    """Match one image's detections with its objects, class by class, by pycocotools.
 
     Args:
-        found: The highest score first.
-        boxes: float64 ``(k, 5 or 6)``; see :func:`mean_average_precision`.
+        found: Detections, the highest score first.
+        boxes: Boxes of the objects, float64 ``(k, 5 or 6)``; see :func:`mean_average_precision`.
     """
     evaluation = _coco().COCOeval(iouType="bbox")
     crowds = boxes[:, 5] > 0 if boxes.shape[1] > 5 else np.zeros(len(boxes), bool)
@@ -162,12 +164,13 @@ def match(found: Detections, boxes: Values) -> ImageMatches:
 
 @dataclass(frozen=True)
 class Precision:
-    """Average precision of every class with objects, and what each image adds to it.
+    """Average precision of every class with objects, and the influence of each image on it.
 
     Attributes:
-        average: float64 ``(classes, thresholds)``.
-        influence: float64 ``(classes, n)``: of each image on its mean over the thresholds; sums to 0 over the images.
-        alone: bool ``(classes, n)``: whether no other image has objects of the class.
+        average: Average precision, float64 ``(classes, thresholds)``.
+        influence: Influence of each image on its mean over the thresholds, float64 ``(classes, n)``; sums to 0 over the
+            images.
+        alone: Whether no other image has objects of the class, bool ``(classes, n)``.
     """
 
     average: Values
@@ -176,11 +179,11 @@ class Precision:
 
     @classmethod
     def of(cls, rows: Sequence[ImageMatches], thresholds: slice) -> Precision | None:
-        """The precision of the detections of all images; None where no class has objects.
+        """Return the precision of the detections of all images; None where no class has objects.
 
         Args:
-            rows: What each image adds.
-            thresholds: Which of :data:`THRESHOLDS` count.
+            rows: Matches of each image.
+            thresholds: Indices of the :data:`THRESHOLDS` that count.
         """
         averages, influences, alone = [], [], []
         for number in sorted({number for row in rows for number in row}):
@@ -199,7 +202,7 @@ class Precision:
         return cls(np.stack(averages), np.stack(influences), np.stack(alone)) if averages else None
 
     def values(self) -> Values:
-        """The mean over classes and thresholds as a value for each image, float64 ``(n,)``."""
+        """Return the mean over classes and thresholds as a value for each image, float64 ``(n,)``."""
         classes, images = self.influence.shape
         by_class = self.average.mean(axis=1)
         whole = float(by_class.mean())
@@ -211,7 +214,7 @@ class Precision:
 
 
 def _of_one_class(images: Sequence[Matches], objects: Values, thresholds: slice) -> tuple[Values, Values]:
-    """Average precision ``(thresholds,)``, and each image's derivative ``(images,)`` of the mean over them."""
+    """Return the average precision ``(thresholds,)``, and each image's derivative ``(images,)`` of their mean."""
     scores = np.concatenate([each.scores for each in images])
     order = np.argsort(-scores, kind="stable")
     owner = np.repeat(np.arange(len(images)), [len(each.scores) for each in images])[order]
@@ -232,11 +235,11 @@ class _Curve(NamedTuple):
     """Precision over recall of one class at one threshold.
 
     Attributes:
-        average: Mean of the highest precision at 101 recalls, as COCO tells it.
-        area: The same, exactly: mean over the objects, 0 for those that are not found.
-        highest: float64 ``(d,)``: highest precision from each detection on.
-        gain: Σ over l ≥ d of m(l) / N(l), for each detection d.
-        loss: Σ over l ≥ d of m(l) P(l) / N(l).
+        average: Mean of the highest precision at 101 recalls, as COCO defines it.
+        area: Exact area under the curve: mean over the objects, 0 for those that are not found.
+        highest: Highest precision from each detection on, float64 ``(d,)``.
+        gain: Sum over l ≥ d of m(l) / N(l), for each detection d.
+        loss: Sum over l ≥ d of m(l) P(l) / N(l), for each detection d.
     """
 
     average: float
@@ -247,7 +250,7 @@ class _Curve(NamedTuple):
 
     @classmethod
     def of(cls, hit: Flags, total: float) -> _Curve:
-        """The curve of detections for ``total`` objects; ``hit``, bool ``(d,)``, runs from the highest score down."""
+        """Return the curve for ``total`` objects; ``hit``, bool ``(d,)``, runs from the highest score down."""
         if not len(hit):
             return cls(0.0, 0.0, np.zeros(0), np.zeros(0), np.zeros(0))
         count = np.arange(1, len(hit) + 1, dtype=np.float64)
@@ -273,7 +276,7 @@ def _matches(result: Mapping[str, Any], objects: int) -> Matches:
 
 
 def _sides(boxes: Values) -> list[list[float]]:
-    """x1, y1, width, height of each box."""
+    """Return x1, y1, width, height of each box."""
     sides: list[list[float]] = np.hstack([boxes[:, :2], np.maximum(boxes[:, 2:4] - boxes[:, :2], 0)]).tolist()
     return sides
 
@@ -305,7 +308,7 @@ def _dense(name: str, targets: Array) -> Array:
 
 
 def _coco() -> Any:
-    """The module of pycocotools; it needs numpy alone."""
+    """Import the module of pycocotools that needs only numpy."""
     try:
         from pycocotools import cocoeval
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""What a metric is: a value for every sample, so that two networks can be compared sample by sample.
+"""The interface of metrics: a value for every sample, so that two networks can be compared sample by sample.
 
 Some figures belong to a whole data set and not to a sample: mean average precision, the similarity of each sample's
 nearest neighbour, an error in units of the outputs' spread. For these, :attr:`Metric.per_sample` keeps a row of each
@@ -26,31 +26,31 @@ PerSample = Callable[[Sequence[Array], Array | None, Sequence[Array] | None], It
 
 @dataclass(frozen=True)
 class Metric:
-    """What 'accuracy' means for a task.
+    """A metric: the meaning of 'accuracy' for a task.
 
     Attributes:
-        name: As ``--metric`` takes it.
-        per_sample: ``(outputs, targets, reference)`` of a batch of n samples → float64 ``(n,)``, finite; or, where
-            ``over_data`` is set, n rows of any kind. ``outputs`` has an array ``(n, …)`` for each output of the
-            network, ``reference`` the same of the original network, or None.
-        needs: ``labels`` (targets of any kind) or ``reference``.
-        right_or_wrong: Every value is 0 or 1; then gates use tests of paired proportions.
-        higher_is_better: Direction.
-        unit: ``%`` where values are shares of 1 and shown times 100; else empty.
+        name: Name that ``--metric`` takes.
+        per_sample: Function of ``(outputs, targets, reference)`` for a batch of n samples that returns float64
+            ``(n,)``, finite; or, where ``over_data`` is set, n rows of any kind. ``outputs`` has an array ``(n, …)``
+            for each output of the network, ``reference`` those of the original network, or None.
+        needs: Data that it needs: ``labels`` (targets of any kind) or ``reference``.
+        right_or_wrong: Whether every value is 0 or 1; gates then use tests of paired proportions.
+        higher_is_better: Direction of the metric.
+        unit: Unit of the values: ``%`` where they are shares of 1 and shown times 100; else empty.
         class_labels: Whether targets must be class labels, int64 ``(n,)``.
-        fit: Narrows the metric to a network's outputs; None where it fits any. Raises MetricError.
-        over_data: Rows of all samples, in order → float64 ``(n,)``, finite, whose mean is the figure; None where the
-            rows are that already.
-        told: Rows of all samples, in order → float64 ``(n,)``, whose mean is shown as the figure where another one
-            decides; None where the values that decide are shown.
-        beside: Rows of all samples → further figures by name, which are told and decide nothing; None for none.
-        span: Smallest and largest value that a sample can have; None where that is not known. Bounds of a mean of few
-            samples rest on it.
+        fit: Function that fits the metric to a network's outputs, or raises MetricError; None where it fits any.
+        over_data: Function from the rows of all samples, in order, to float64 ``(n,)``, finite, whose mean is the
+            figure; None where the rows already are these values.
+        told: Function from the rows of all samples, in order, to float64 ``(n,)``, whose mean is shown where another
+            figure decides; None where the values that decide are shown.
+        beside: Function from the rows of all samples to further figures by name, for information only; None for none.
+        span: Smallest and largest value that a sample can have; None where unknown. Bounds of a mean of few samples use
+            it.
         outputs: Names of the outputs that it judges; empty for all of them.
-        unlabelled: The same metric with the original's outputs in place of targets, for data without these; None where
-            it has no such form.
-        sequences: Whether it judges a whole sequence of answers at once, as that of a transcript does, and the
-            user's own.
+        unlabelled: Form of the metric with the original's outputs in place of targets, for data without labels; None
+            where it has none.
+        sequences: Whether it judges a whole sequence of answers at once, as metrics of transcripts and the user's own
+            do.
     """
 
     name: str
@@ -70,35 +70,36 @@ class Metric:
     sequences: bool = False
 
     def fitted(self, outputs: Sequence[TensorSpec]) -> Metric:
-        """This metric for a network with these outputs.
+        """Return this metric for a network with these outputs.
 
         Raises:
-            MetricError: It says nothing about such outputs.
+            MetricError: The metric does not apply to such outputs.
         """
         return self if self.fit is None else self.fit(outputs)
 
     def values(self, rows: Sequence[Any]) -> Values:
-        """One value for each sample, float64 ``(n,)``, from what :attr:`per_sample` gave for all samples in order."""
+        """Return a value for each sample, float64 ``(n,)``, from the results of :attr:`per_sample` in order."""
         return np.asarray(rows, dtype=np.float64) if self.over_data is None else self.over_data(rows)
 
 
 def of_first_output(metric: Metric) -> Metric:
-    """The same metric, which reads a network's first output and says so once it knows its name.
+    """Return a metric that reads a network's first output, and records its name once it is known.
 
     Args:
-        metric: It has no :attr:`Metric.fit` of its own.
+        metric: Metric without :attr:`Metric.fit`.
     """
     return replace(metric, fit=lambda outputs: replace(metric, outputs=(outputs[0].name,)))
 
 
 def drop_points(metric: Metric, baseline_mean: float, candidate_mean: float) -> float:
-    """How much worse the candidate is, in points; negative where it is better.
+    """Return how much worse the candidate is, in points; negative where it is better.
 
     For right-or-wrong metrics a point is a percentage point: 91 % to 90 % is 1. For all others it is one percent of
     the baseline's mean: an error of 0.50 that becomes 0.51 drops 2 points.
 
     Returns:
-        Infinite where the baseline's mean is 0 and the candidate's is not, for metrics that are not right-or-wrong.
+        The drop; infinite where the baseline's mean is 0 and the candidate's is not, for metrics that are not
+        right-or-wrong.
     """
     worse_by = baseline_mean - candidate_mean if metric.higher_is_better else candidate_mean - baseline_mean
     if metric.right_or_wrong:
@@ -109,7 +110,7 @@ def drop_points(metric: Metric, baseline_mean: float, candidate_mean: float) -> 
 
 
 def required_targets(metric: str, targets: Array | None) -> Array:
-    """The targets, or a message that there are none.
+    """Return the targets; raise an error where there are none.
 
     Raises:
         MetricError: There are no targets.
@@ -120,7 +121,7 @@ def required_targets(metric: str, targets: Array | None) -> Array:
 
 
 def finite(metric: str, values: Values) -> Values:
-    """The values, or a message that some are NaN or infinite.
+    """Return the values; raise an error where some are NaN or infinite.
 
     Raises:
         MetricError: A value is NaN or infinite.

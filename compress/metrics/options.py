@@ -44,7 +44,7 @@ class NamedMetric:
             detections: How a detector's outputs are read; None is the default of each option.
 
         Raises:
-            MetricError: A setting is unknown, or its value of another kind.
+            MetricError: A setting is unknown, or its value has another type.
         """
         metric = self.make(**settings, **({"detections": detections} if self.takes_detections else {}))
         told = ",".join(f"{key}={_text(settings[key])}" for key in self.settings if key in settings)
@@ -63,7 +63,7 @@ def _renamed(metric: Metric, name: str) -> Metric:
 
 
 def split_settings(text: str) -> tuple[str, dict[str, str]]:
-    """The name of a metric and the settings that follow it, as text; none for a name alone."""
+    """Split a metric's text into its name and its settings; empty settings for a name alone."""
     found = _SETTINGS.fullmatch(text)
     if found is None:
         return text, {}
@@ -72,15 +72,15 @@ def split_settings(text: str) -> tuple[str, dict[str, str]]:
 
 
 def checked_settings(name: str, fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in their types; a number may be given as text.
+    """Return checked settings in their types; a number may be given as text.
 
     Args:
-        name: The metric's, for messages.
-        fields: What each setting may be.
+        name: Name of the metric, for messages.
+        fields: Type of each setting, by its name.
         given: Settings by name.
 
     Raises:
-        MetricError: A setting is unknown, or its value of another kind.
+        MetricError: A setting is unknown, or its value has another type.
     """
     if given and not fields:
         raise MetricError(

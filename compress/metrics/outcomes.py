@@ -19,9 +19,9 @@ class Outcomes:
 
     Attributes:
         metric: The metric.
-        values: Its value for every sample in order, float64 ``(n,)``; a drop is a drop of their mean.
-        told: What is shown of every sample in order, float64 ``(n,)``; None where ``values`` are shown.
-        beside: Further figures by name, which decide nothing; empty for most metrics.
+        values: Values of all samples in order, float64 ``(n,)``; a drop is a drop of their mean.
+        told: Values to show for all samples in order, float64 ``(n,)``; None where ``values`` are shown.
+        beside: Further figures by name, for information only; empty for most metrics.
     """
 
     metric: Metric
@@ -34,10 +34,10 @@ class Outcomes:
 
 
 class OutcomeCollector:
-    """Takes a network's outputs batch by batch, and gives the outcomes of all of them.
+    """Collector that takes a network's outputs batch by batch, and returns the outcomes of all.
 
     Args:
-        metrics: What the network is judged by, at least one.
+        metrics: Metrics that the network is judged by, at least one.
     """
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
@@ -55,9 +55,9 @@ class OutcomeCollector:
         """Judge one batch.
 
         Args:
-            outputs: An array ``(n, …)`` for each output of the network.
-            targets: ``(n, …)``, or None where there are none.
-            reference: The original network's outputs; None where no metric needs them.
+            outputs: Array ``(n, …)`` of each output of the network.
+            targets: Targets ``(n, …)``; None where there are none.
+            reference: Outputs of the original network; None where no metric needs them.
 
         Raises:
             MetricError: A metric cannot judge such outputs or targets.
@@ -66,7 +66,7 @@ class OutcomeCollector:
             rows.extend(metric.per_sample(outputs, targets, reference))
 
     def outcomes(self) -> tuple[Outcomes, ...]:
-        """The outcomes of all batches so far, in the order of the metrics."""
+        """Return the outcomes of all batches so far, in the order of the metrics."""
         return tuple(_outcomes(metric, rows) for metric, rows in zip(self._metrics, self._rows, strict=True))
 
 
@@ -77,11 +77,11 @@ def _outcomes(metric: Metric, rows: list[Any]) -> Outcomes:
 
 
 def worst_drop(outcomes: Sequence[Outcomes], originals: Sequence[Outcomes]) -> float:
-    """The largest drop of any metric, in points; see :func:`compress.metrics.drop_points`.
+    """Return the largest drop of any metric, in points; see :func:`compress.metrics.drop_points`.
 
     Args:
-        outcomes: What a build reaches, metric by metric.
-        originals: What the original network reaches on the same samples.
+        outcomes: Outcomes of a build, metric by metric.
+        originals: Outcomes of the original network on the same samples.
     """
     return max(
         drop_points(ours.metric, float(theirs.values.mean()), float(ours.values.mean()))

@@ -1,4 +1,4 @@
-"""What each output of a network holds, told from its graph and its numbers.
+"""The kind of each output of a network, found from its graph and its numbers.
 
 A build that is judged without labels is held against the original, and what a difference means depends on what the
 output holds: another largest class is an error, another largest coordinate of a pose is not. An output holds class
@@ -74,17 +74,17 @@ _DECIDED_SHARE = 0.3
 
 @dataclass(frozen=True)
 class OutputKind:
-    """What one output holds.
+    """Kind of one output.
 
     Attributes:
-        name: The output's name.
-        index: Its position among the network's outputs.
-        kind: What it holds: ``classes`` (scores, of which the largest is the answer, also at many positions),
+        name: Name of the output.
+        index: Position among the network's outputs.
+        kind: Kind of its content: ``classes`` (scores, of which the largest is the answer, also at many positions),
             ``tokens`` (the same of a vocabulary, where positions count alike), ``probabilities`` (several classes may
             hold at once), ``boxes`` (four numbers each), ``embeddings`` (vectors that are compared by their angle),
             ``values`` (continuous numbers), ``integers``, ``texts``, or ``ignore`` (it is not judged).
-        axis: The axis that the classes lie along; None for kinds without classes.
-        reason: How it was told, for a person.
+        axis: Axis of the classes; None for kinds without classes.
+        reason: Reason for this kind, to show.
     """
 
     name: str
@@ -94,7 +94,7 @@ class OutputKind:
     reason: str
 
     def __str__(self) -> str:
-        """One phrase, such as ``scores: classes along axis 1 (Softmax)``."""
+        """Return one phrase, such as ``scores: classes along axis 1 (Softmax)``."""
         along = "" if self.axis is None else f" along axis {self.axis}"
         return f"{self.name}: {self.kind}{along} ({self.reason})"
 
@@ -102,13 +102,13 @@ class OutputKind:
 def output_kinds(
     outputs: Sequence[TensorSpec], model: onnx.ModelProto | None, examples: Sequence[Array] | None = None
 ) -> tuple[OutputKind, ...]:
-    """What each output holds; axes are those of outputs as they are judged, with samples along axis 0.
+    """Return the kind of each output; axes are those of outputs as judged, with samples along axis 0.
 
     Args:
-        outputs: The network's outputs.
-        model: Its graph, with or without weights; None where there is none.
-        examples: The original's outputs for some samples, in the same order, samples along axis 0; None where they are
-            not known. They tell probabilities and vectors of unit length that the graph does not show.
+        outputs: Outputs of the network.
+        model: Model with its graph, with or without weights; None where there is none.
+        examples: Outputs of the original for some samples, in the same order, samples along axis 0; None where unknown.
+            They show probabilities and vectors of unit length that the graph does not.
     """
     graph = None
     if model is not None:
@@ -126,7 +126,7 @@ def output_kinds(
 
 
 def _as_judged(spec: TensorSpec, example: Array | None) -> tuple[TensorSpec, tuple[int, ...]]:
-    """An output with its samples along axis 0, and the axis there of each of its own axes."""
+    """Return an output with its samples along axis 0, and the new position of each of its axes."""
     rank, counts = len(spec.shape), spec.batch_axis
     if (
         example is not None and example.ndim == rank + 1
@@ -167,7 +167,7 @@ _Told = tuple[Kind, int | None, str]
 
 
 def _by_graph(spec: TensorSpec, order: Sequence[int], graph: Graph) -> _Told | None:
-    """What the nodes behind an output show, and those that read it too."""
+    """Judge an output by the nodes that make it, and by those that read it."""
     rank = len(order)
     seen = _behind(spec.name, graph, rank)
     if seen is not None:
@@ -185,7 +185,7 @@ def _by_graph(spec: TensorSpec, order: Sequence[int], graph: Graph) -> _Told | N
 
 
 def _behind(name: str, graph: Graph, rank: int) -> _Told | None:
-    """Walk back from an output to what made its values."""
+    """Walk back from an output to the nodes that made its values."""
     tensor, axis_map, moved, pooled = name, list(range(rank)), False, False
     for _ in range(64):
         node = graph.producers.get(tensor)
@@ -224,7 +224,7 @@ def _behind(name: str, graph: Graph, rank: int) -> _Told | None:
 
 
 def _main_input(node: onnx.NodeProto, graph: Graph) -> str:
-    """The input that carries the values: the first that is computed."""
+    """Return the input that carries the values: the first that is computed."""
     computed = [name for name in node.input if name and (name in graph.producers or name in graph.inputs)]
     longest = sorted(computed, key=lambda name: graph.producers.get(name) is None or _is_shape(name, graph))
     return longest[0] if longest else ""
@@ -264,7 +264,7 @@ def _divides_by_norm(node: onnx.NodeProto, graph: Graph) -> bool:
 
 
 def _readers(name: str, graph: Graph) -> list[onnx.NodeProto]:
-    """Nodes that read an output, also behind what changes only types."""
+    """Return the nodes that read an output, also through nodes that change only types."""
     found = []
     for node in graph.consumers.get(name, []):
         found += _readers(node.output[0], graph) if node.op_type in _TRANSPARENT else [node]
@@ -272,7 +272,7 @@ def _readers(name: str, graph: Graph) -> list[onnx.NodeProto]:
 
 
 def _vocabulary(graph: Graph) -> dict[int, str]:
-    """Rows of each table that integer inputs look up → the table's name."""
+    """Return the name of each table that integer inputs look up, by its number of rows."""
     from onnx import TensorProto
 
     integers = (TensorProto.INT64, TensorProto.INT32)
@@ -305,7 +305,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
 
 
 def _by_numbers(spec: TensorSpec, example: Array) -> _Told | None:
-    """Probabilities that sum to 1, their logarithms, and vectors of unit length."""
+    """Judge an output by numbers: probabilities that sum to 1, their logarithms, vectors of unit length."""
     if example.ndim != len(spec.shape) or example.ndim < 2 or not example.size:
         return None
     values = example.astype(np.float64)
@@ -324,14 +324,14 @@ def _by_numbers(spec: TensorSpec, example: Array) -> _Told | None:
 def _in_between(example: Array) -> bool:
     """Whether numbers from 0 to 1 are a quantity, such as gray or a distance, rather than the answers of a classifier.
 
-    Those lie near 0 and 1, where they are decided.
+    A classifier's answers lie near 0 and 1.
     """
     values = example.astype(np.float64)
     return float(((values > 0.1) & (values < 0.9)).mean()) > _DECIDED_SHARE
 
 
 def _axes_by_likelihood(shape: tuple[int, ...]) -> list[int]:
-    """Axes of at least two entries that classes may lie along: the last, then the second, then the others."""
+    """Return the axes of at least two entries that classes may lie along: the last, the second, the others."""
     rank = len(shape)
     order = [rank - 1, 1, *range(2, rank - 1)]
     return [axis for axis in dict.fromkeys(order) if axis and shape[axis] >= 2]
@@ -353,7 +353,7 @@ def _by_name(spec: TensorSpec) -> _Told | None:
 
 
 def _class_axis(spec: TensorSpec, axis: int | None, example: Array | None) -> int | None:
-    """The axis of the classes; where the graph does not tell, that along which numbers sum to 1, or the usual one."""
+    """Return the axis of the classes: from the graph, else where numbers sum to 1, else the usual one."""
     rank = len(spec.shape)
     if axis is not None:
         return axis if axis > 0 and spec.shape[axis] != 1 else None
@@ -365,7 +365,7 @@ def _class_axis(spec: TensorSpec, axis: int | None, example: Array | None) -> in
 
 
 def _with_boxes(found: list[OutputKind], outputs: Sequence[TensorSpec]) -> list[OutputKind]:
-    """Values of four numbers each that other outputs score, or whose name says so, are boxes."""
+    """Turn values of four numbers into boxes where other outputs score them, or their name says so."""
     scored: Mapping[int | str, int] = {
         outputs[each.index].shape[1]: each.index
         for each in found

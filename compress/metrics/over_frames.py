@@ -17,10 +17,10 @@ from compress.metrics.metric import Array, Metric, Values, required_targets
 
 
 def over_frames(metric: Metric) -> Metric:
-    """The metric for outputs and targets ``(streams, frames, …)``.
+    """Return the metric for outputs and targets ``(streams, frames, …)``.
 
     Args:
-        metric: Of single answers; one that judges a whole sequence is given whole streams, and is returned as it is.
+        metric: Metric of single answers; one that judges a whole sequence gets whole streams and is returned as it is.
     """
     if metric.sequences:
         return metric
@@ -29,7 +29,7 @@ def over_frames(metric: Metric) -> Metric:
     def per_sample(
         outputs: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None = None
     ) -> list[list[Any]]:
-        """For each stream the rows of its frames."""
+        """Return the rows of the frames of each stream."""
         wanted = required_targets(metric.name, targets)
         streams, frames = outputs[0].shape[:2]
         if wanted.shape[:2] != (streams, frames):
@@ -73,7 +73,7 @@ def _flat(rows: Sequence[list[Any]]) -> list[Any]:
 
 
 def _means(values: Values, rows: Sequence[list[Any]]) -> Values:
-    """The mean of each stream's values."""
+    """Return the mean of each stream's values."""
     ends = np.cumsum([len(stream) for stream in rows])[:-1]
     return np.array([part.mean() for part in np.split(values, ends)])
 

@@ -1,4 +1,4 @@
-"""How far predicted and true classes overlap: ``miou`` of maps, ``f1`` of several labels at once, ``f1-macro``.
+"""Overlap of predicted and true classes: ``miou`` of maps, ``f1`` of several labels at once, ``f1-macro``.
 
 All come from three counts for each class c: I of what is both predicted and labelled c, P of what is predicted c, L of
 what is labelled c; pixels are counted for ``miou``, samples for the others, over the whole data set ::
@@ -36,7 +36,7 @@ _WRONG_WEIGHTS = "check its weights and inputs"
 
 
 def miou(ignore: int | None = None, axis: str | None = None, threshold: float | None = None) -> Metric:
-    """Mean intersection over union of class maps.
+    """Return the mean intersection over union of class maps.
 
     The first output holds scores ``[n, classes, height, width]`` or ``[n, height, width, classes]``, of which the
     largest is taken, or class numbers ``[n, height, width]`` as integers. A single channel of scores says class 1
@@ -44,8 +44,9 @@ def miou(ignore: int | None = None, axis: str | None = None, threshold: float | 
 
     Args:
         ignore: Class number in the targets that counts as no label, such as 255; None for none.
-        axis: Which axis of scores holds the classes, ``first`` or ``last``; None finds it by the targets' shape.
-        threshold: Score from which a single channel says yes; None is 0.5, and then all scores must be probabilities.
+        axis: Axis of the classes in scores, ``first`` or ``last``; None finds it by the targets' shape.
+        threshold: Score above which a single channel means class 1; None is 0.5, and then all scores must be
+            probabilities.
     """
     name = "miou"
 
@@ -86,13 +87,14 @@ def miou(ignore: int | None = None, axis: str | None = None, threshold: float | 
 
 
 def f1(threshold: float | None = None) -> Metric:
-    """F1 of several labels at once, micro average: hits of all labels together.
+    """Return F1 of several labels at once, micro average: hits of all labels together.
 
     The first output holds a score for each label, ``(n, labels)``; a label is predicted where its score is above
     ``threshold``. Targets are 0 or 1 of the same shape.
 
     Args:
-        threshold: None is 0.5, and then all scores must be probabilities; 0 is right for logits.
+        threshold: Score above which a label is predicted, 0 for logits; None is 0.5, and then all scores must be
+            probabilities.
     """
     name = "f1"
 
@@ -123,7 +125,7 @@ def f1(threshold: float | None = None) -> Metric:
 
 
 def f1_macro() -> Metric:
-    """F1 of each class, then the mean over classes; one class a sample.
+    """Return the mean of F1 over classes, where each sample has one class.
 
     The first output holds scores ``(n, classes)``, of which the largest is taken, or class numbers ``(n,)`` as
     integers. Targets are class labels, int64 ``(n,)``.
@@ -175,7 +177,7 @@ F1_MACRO = NamedMetric(f1_macro, {})
 
 
 def _counted(predicted: Array, labels: Array) -> Counts:
-    """Class, I, P and L of every class that one sample's predictions or labels, both ``(m,)``, hold."""
+    """Return class, I, P and L of every class in one sample's predictions or labels, both ``(m,)``."""
     classes, inverse = np.unique(np.concatenate([predicted, labels]), return_inverse=True)
     found, wanted = inverse[: len(predicted)], inverse[len(predicted) :]
     both = found[found == wanted]
@@ -212,7 +214,7 @@ def _label_maps(name: str, labels: Array) -> Array:
 def _predicted_maps(
     name: str, scores: Array, wanted: tuple[int, ...], axis: str | None, threshold: float | None
 ) -> tuple[Array, int | None]:
-    """Class numbers of the labels' shape, and how many classes there are; None where the output does not say."""
+    """Return class numbers of the labels' shape, and the number of classes; None where it is unknown."""
     whole = scores.dtype.kind in "iub"
     if scores.shape == wanted and whole:
         return scores.astype(np.int64), None

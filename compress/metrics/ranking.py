@@ -1,4 +1,4 @@
-"""How well scores rank samples: ``auc``, the area under the receiver operating characteristic.
+"""Ranking of samples by scores: ``auc``, the area under the receiver operating characteristic.
 
 For a class with positives p and negatives q, the area is the share of pairs that are in order, ties counting half
 (Hanley and McNeil, Radiology 143, 1982) ::
@@ -26,7 +26,7 @@ _NAME = "auc"
 
 
 def auc() -> Metric:
-    """Area under the receiver operating characteristic, from 0 to 1; 0.5 is chance.
+    """Return the area under the receiver operating characteristic, from 0 to 1; 0.5 is chance.
 
     The first output and the targets are one of
 
@@ -54,7 +54,7 @@ AUC = NamedMetric(auc, {})
 def _per_sample(
     outputs: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None = None
 ) -> list[Array]:
-    """For each sample float64 ``(2, classes)``: its scores, and 1 where the class is true."""
+    """Return the scores of each sample, and 1 where the class is true, float64 ``(2, classes)``."""
     scores, labels = outputs[0].astype(np.float64), required_targets(_NAME, targets)
     if scores.ndim not in (1, 2) or labels.dtype.kind not in "iu":
         found = f"a first output {list(outputs[0].shape)} and y: {labels.dtype}{list(labels.shape)}"
@@ -104,7 +104,7 @@ def _over_data(rows: Sequence[Array]) -> Values:
 
 
 def _areas(scores: Values, positive: Array) -> tuple[float, Values]:
-    """The area, and the area without each sample; NaN without the only positive or the only negative."""
+    """Return the area, and the area without each sample; NaN without the only positive or negative."""
     up, down = np.sort(scores[positive]), np.sort(scores[~positive])
     # Of each sample: how many pairs with the other kind are in order, ties counting half.
     below = (np.searchsorted(down, scores, "left") + np.searchsorted(down, scores, "right")) / 2

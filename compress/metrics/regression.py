@@ -1,4 +1,4 @@
-"""Numbers against numbers."""
+"""The error of numbers against target numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME = "mean-error"
 
 
 def mean_error() -> Metric:
-    """Mean absolute error of each sample: mean of |output - target| over all axes but the first; lower is better.
+    """Return each sample's mean absolute error: |output - target| over all axes but the first; lower is better.
 
     The first output and the targets hold the same number of values a sample; axes of length 1 do not matter.
     """

@@ -1,4 +1,4 @@
-"""Which metrics a network is judged by: one for its targets, and for every output that it does not read one of its own.
+"""Selection of a network's metrics: one for its targets, and one for every output that this does not read.
 
 Every output counts. An output that no metric of the targets reads is held against the original's, by what it holds
 (:mod:`compress.metrics.output_kinds`), and the metric with the worst drop decides.
@@ -31,17 +31,17 @@ def select(
     *,
     streams: bool = False,
 ) -> tuple[Metric, ...]:
-    """The metrics of a network, the one for its targets first.
+    """Return the metrics of a network, the one for its targets first.
 
     Args:
-        metric: The task's metric; :func:`compress.metrics.agreement` judges every output against the original.
-        by_output: What the caller names for single outputs, by their names.
-        outputs: The network's outputs.
-        kinds: What each output holds.
+        metric: Metric of the task; :func:`compress.metrics.agreement` judges every output against the original.
+        by_output: Kind or metric that the caller names for single outputs, by their names.
+        outputs: Outputs of the network.
+        kinds: Kinds of the outputs.
         streams: Whether outputs hold every frame of a stream, ``(streams, frames, …)``.
 
     Raises:
-        MetricError: An output has no such name, a kind does not fit it, or nothing is left to judge.
+        MetricError: An output's name is unknown, a kind does not fit it, or no output is left to judge.
     """
     if streams:
         metric = metric if metric.name == NAME else over_frames(metric)
@@ -76,11 +76,11 @@ def select(
 
 
 def judging_notes(metrics: Sequence[Metric], kinds: Sequence[OutputKind]) -> tuple[str, ...]:
-    """How outputs are judged that have no labels, one line each, for a person; none where all have.
+    """Return notes on how outputs without labels are judged, one line each; empty where all have labels.
 
     Args:
-        metrics: What the network is judged by.
-        kinds: What each output holds.
+        metrics: Metrics of the network.
+        kinds: Kinds of the outputs.
     """
     judged = {name for metric in metrics if metric.name == NAME for name in metric.outputs}
     told = [kind for kind in kinds if kind.name in judged]
@@ -100,7 +100,7 @@ def judging_notes(metrics: Sequence[Metric], kinds: Sequence[OutputKind]) -> tup
 
 
 def _told(kind: OutputKind, given: str | Metric | None, spec: TensorSpec) -> OutputKind:
-    """A kind as the caller names it, where he does."""
+    """Return a kind as the caller names it, else unchanged."""
     if not isinstance(given, str):
         return kind
     if given not in KINDS:
@@ -122,7 +122,7 @@ def _told(kind: OutputKind, given: str | Metric | None, spec: TensorSpec) -> Out
 def _fitted(
     metric: Metric, outputs: Sequence[TensorSpec], kinds: Sequence[OutputKind], taken: set[str]
 ) -> Metric:
-    """The metric of the targets on the output that it is for: of those that hold class scores, the first that fits."""
+    """Fit the metric of the targets to its output: the first suitable one, class scores preferred."""
     if not metric.class_labels:
         return metric.fitted(outputs)
     order = sorted(
@@ -138,7 +138,7 @@ def _fitted(
 
 
 def _restricted(metric: Metric, index: int, outputs: Sequence[TensorSpec]) -> Metric:
-    """A metric that reads the first output, reading another one instead."""
+    """Return a metric that reads another output instead of the first."""
     fitted = metric.fitted(outputs[index : index + 1])
     inner = fitted.per_sample
 

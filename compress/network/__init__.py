@@ -1,4 +1,4 @@
-"""The network under compression: how it is loaded, lifted, called, held against its original, and written."""
+"""The network under compression: loading, lifting, calling, comparing with its original, and writing."""
 
 from compress.core.moved import names_of
 

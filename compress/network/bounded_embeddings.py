@@ -1,4 +1,4 @@
-"""Embeddings with ``max_norm`` shorten rows that they look up in their own weights: done here once, for all rows."""
+"""Embeddings with ``max_norm``, which shorten the weight rows that they look up: done once for all rows here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a network is called and what it gives back, kept so that what is written is called as what was given.
+"""The form in which a network is called and returns, so that the written file is called as the original is.
 
 A lifted graph takes positional tensors and returns one tensor or a tuple of them. The network it was lifted from may
 take some by keyword, in tuples, or beside plain values, and return a dict of which some entries are no tensors; and its
@@ -25,7 +25,7 @@ from compress.core.tensor_spec import BATCH, TensorSpec
 #: Stands for a tensor among the values that a network takes or returns.
 TENSOR = object()
 
-#: Of an open axis: a name, or a whole multiple of one and a number more or less.
+#: Size of an open axis: a name, or a whole multiple of a name, plus or minus a number.
 _SIZE = re.compile(r"(?:(?P<factor>\d+)\*)?(?P<name>[A-Za-z_]\w*)(?: (?P<sign>[+-]) (?P<more>\d+))?")
 
 #: The sizes that an open axis takes; None where it has no end.
@@ -34,15 +34,15 @@ Range = tuple[int, int | None]
 
 @dataclass(frozen=True)
 class CallForm:
-    """How a network is called and what it gives back.
+    """Form in which a network is called and returns.
 
     Attributes:
-        arguments: Names of its arguments: first those by position, then those by keyword.
-        in_spec: How the values that it takes lie in ``(args, kwargs)``.
-        takes: These values: a name, and :data:`TENSOR` or the value itself.
-        out_spec: How the values that it returns lie in what it returns.
-        gives: These values: :data:`TENSOR`, or the value itself.
-        ranges: Sizes that open axes take, by their names; those without an entry take what the graph allows.
+        arguments: Names of its arguments: positional ones first, then keywords.
+        in_spec: Structure of its input values in ``(args, kwargs)``.
+        takes: Input values: a name, and :data:`TENSOR` or the value itself.
+        out_spec: Structure of its output values.
+        gives: Output values: :data:`TENSOR`, or the value itself.
+        ranges: Ranges of the sizes of open axes, by their names; those without an entry take what the graph allows.
     """
 
     arguments: tuple[str, ...]
@@ -54,7 +54,7 @@ class CallForm:
 
     @classmethod
     def of_program(cls, program: ExportedProgram) -> CallForm | None:
-        """How an exported program is called and what it returns; None where that holds a size, or is not recorded."""
+        """Return the call form of an exported program; None where it contains a size, or is not recorded."""
         signature, spec = program.graph_signature, program.call_spec
         own = own_names(program)
         given = [_taken(each.arg) for each in signature.input_specs if each.kind.name == "USER_INPUT"]
@@ -69,12 +69,12 @@ class CallForm:
 
     @classmethod
     def of_call(cls, positional: Sequence[str], keyword: Sequence[str], result: Any) -> CallForm:
-        """How a module is called that takes tensors alone, and what it returns.
+        """Return the call form of a module that takes only tensors.
 
         Args:
-            positional: Names of the tensors given by position, in order.
-            keyword: Names of those given by keyword.
-            result: What one call returned: tensors, and containers of them.
+            positional: Names of the positional tensors, in order.
+            keyword: Names of the tensors given by keyword.
+            result: Result of one call: tensors, and containers of them.
         """
         names = (*positional, *keyword)
         _, in_spec = pytree.tree_flatten((tuple(positional), dict.fromkeys(keyword)))
@@ -83,13 +83,13 @@ class CallForm:
         return cls(names, in_spec, tuple((name, TENSOR) for name in names), out_spec, gives)
 
     def with_plain_results(self) -> CallForm:
-        """The same with dicts in place of classes, so that a file of it is read where these are not installed."""
+        """Return the form with dicts in place of classes, so that its file can be read where they are missing."""
         found = _plain(pytree.tree_unflatten(range(len(self.gives)), self.out_spec))
         order, out_spec = pytree.tree_flatten(found)
         return replace(self, out_spec=out_spec) if order == list(range(len(self.gives))) else self
 
     def called(self, positional: Sequence[str]) -> CallForm:
-        """The same with some of the arguments, all of them tensors, given by position."""
+        """Return the form with some of the arguments, all tensors, given by position."""
         keyword = [name for name in self.arguments if name not in positional]
         _, in_spec = pytree.tree_flatten((tuple(positional), dict.fromkeys(keyword)))
         names = (*positional, *keyword)
@@ -98,22 +98,22 @@ class CallForm:
         return replace(self, arguments=names, in_spec=in_spec, takes=tuple((name, TENSOR) for name in names))
 
     def fits(self, inputs: int, outputs: int) -> bool:
-        """Whether it takes and gives so many tensors."""
+        """Whether it takes and returns so many tensors."""
         given = sum(value is TENSOR for value in self.gives)
         return sum(value is TENSOR for _, value in self.takes) == inputs and given == outputs
 
     def program(
         self, graph: fx.GraphModule, inputs: Sequence[TensorSpec], sample: Sequence[torch.Tensor]
     ) -> ExportedProgram:
-        """A lifted graph as a program that is called so, its open axes open as far as torch lets them.
+        """Return a lifted graph as a program of this form, with axes open as far as torch allows.
 
         Args:
-            graph: In inference mode; it stays as it is.
-            inputs: What it takes, in its order; names for axes are open ones.
-            sample: A tensor for each, of at least two rows where axes are open.
+            graph: Graph in inference mode; it is not changed.
+            inputs: Inputs of the graph, in order; named axes are open.
+            sample: Tensor for each input, of at least two rows where axes are open.
 
         Raises:
-            Exception: Whatever torch.export raises.
+            Exception: Any error of torch.export.
         """
         module = self._module(graph)
         tensors, axes = iter(sample), iter(self._axes(inputs))
@@ -125,7 +125,7 @@ class CallForm:
         return torch.export.export(module, args, kwargs, dynamic_shapes=shapes, strict=False)
 
     def _module(self, graph: fx.GraphModule) -> fx.GraphModule:
-        """The graph with arguments and results as they are here."""
+        """Return the graph with arguments and results of this form."""
         old = list(graph.graph.find_nodes(op="placeholder"))
         own = iter(old)
         copy = fx.Graph()
@@ -141,7 +141,7 @@ class CallForm:
         return fx.GraphModule(graph, copy)
 
     def _axes(self, inputs: Sequence[TensorSpec]) -> list[dict[int, Any]]:
-        """For each input its open axes, by their number."""
+        """Return the open axes of each input, by their number."""
         roots: dict[str, Any] = {}
 
         def size(text: str) -> Any:
@@ -163,7 +163,7 @@ class CallForm:
 
 
 def own_names(program: ExportedProgram) -> dict[str, str]:
-    """The names that a network's author gave its inputs, by those that torch.export has for them, in lower case."""
+    """Return the author's names of a network's inputs, by torch.export's names, in lower case."""
     signature = next((each.signature for each in program.module_call_graph if each.fqn == ""), None)
     names = list(getattr(signature, "forward_arg_names", None) or ())
     spec = program.call_spec.in_spec
@@ -174,11 +174,11 @@ def own_names(program: ExportedProgram) -> dict[str, str]:
 
 
 def by_position(parameters: Sequence[str], given: Collection[str]) -> list[str]:
-    """Which of the arguments that are given are given by their position; whoever names one names all.
+    """Return which of the given arguments are positional; all following a named one are named.
 
     Args:
-        parameters: Names of those that can be, in order.
-        given: Names of those that are given, some of which may be by keyword alone.
+        parameters: Names of the arguments that can be positional, in order.
+        given: Names of the arguments that are given, some perhaps only by keyword.
     """
     first = list(takewhile(lambda name: name in given, parameters))
     return first if len(first) == len(set(parameters) & set(given)) else []
@@ -188,7 +188,7 @@ _UNKNOWN = object()
 
 
 def _plain(value: Any) -> Any:
-    """Nested results without classes of the user's or of a package."""
+    """Return nested results without classes of the user or of a package."""
     if is_dataclass(value) and not isinstance(value, type) and not isinstance(value, Mapping):
         value = {each.name: getattr(value, each.name) for each in fields(value)}
     if isinstance(value, Mapping):
@@ -207,7 +207,7 @@ def _taken(argument: Any) -> tuple[str, Any]:
 
 
 def _argument_names(in_spec: pytree.TreeSpec, leaves: Sequence[str]) -> tuple[str, ...]:
-    """Names of the arguments, of which one that holds several values has the beginning of their names."""
+    """Return the names of the arguments; one with several values gets their common beginning."""
     by_position, by_keyword = in_spec.child(0), in_spec.child(1)
     names: list[str] = []
     at = 0
@@ -220,7 +220,7 @@ def _argument_names(in_spec: pytree.TreeSpec, leaves: Sequence[str]) -> tuple[st
 
 
 def _ranges(program: ExportedProgram) -> dict[str, Range]:
-    """Ends of open axes, under the names that a lifted graph has for them."""
+    """Return the ranges of open axes, by the names that a lifted graph has for them."""
     found: dict[str, Range] = {}
     for symbol, ends in program.range_constraints.items():
         low = int(ends.lower)

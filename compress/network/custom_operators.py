@@ -1,6 +1,6 @@
-"""Operators that are not PyTorch's own: refused with their name, the module and the line that call them, and a way out.
+"""Operators that are not PyTorch's own: refused with their name, the calling module and line, and a way out.
 
-Nothing says what such an operator computes. The ways out are those of its library, where it is known, and the settings
+What such an operator computes is unknown. The ways out are those of its library, where it is known, and the settings
 of the network itself: models of ``transformers`` choose among several implementations by their ``config``.
 """
 
@@ -36,12 +36,12 @@ _PLAIN = {"experts_implementation": "batched_mm", "attn_implementation": "eager"
 
 
 def refused(operator: str, where: str, todo: str = "") -> LiftError:
-    """The error for an operator that is not PyTorch's own.
+    """Return the error for an operator that is not PyTorch's own.
 
     Args:
-        operator: Its name with its namespace, or several of them.
-        where: The module and the line that call it, beginning with a blank; or empty.
-        todo: What the network's own settings offer; empty where they offer nothing.
+        operator: Name with namespace of the operator, or of several.
+        where: Module and line that call it, beginning with a blank; or empty.
+        todo: Next step by the network's own settings; empty where they offer none.
     """
     namespace = operator.partition("::")[0]
     return LiftError(
@@ -52,7 +52,7 @@ def refused(operator: str, where: str, todo: str = "") -> LiftError:
 
 
 def in_module(stack: Sequence[tuple[str, Any]]) -> str:
-    """`` in 'path' (Class)``, of the innermost module of a call; empty where none is known.
+    """Return the innermost module of a call as `` in 'path' (Class)``; empty where it is unknown.
 
     Args:
         stack: Path and class of each module around the call, the innermost last.
@@ -65,7 +65,7 @@ def in_module(stack: Sequence[tuple[str, Any]]) -> str:
 
 
 def settings_of(module: nn.Module) -> dict[str, str]:
-    """What to do about an operator of a part of a network by its settings, by the part's path."""
+    """Return the next step for an operator by the settings of its part, by the part's path."""
     found: dict[str, str] = {}
     for path, part in module.named_modules():
         config = getattr(part, "config", None)
@@ -77,7 +77,7 @@ def settings_of(module: nn.Module) -> dict[str, str]:
 
 
 def first_called(module: nn.Module, example: Mapping[str, torch.Tensor]) -> LiftError | None:
-    """The refusal for the first custom operator that a module calls on a batch; None where it calls none."""
+    """Return the refusal for the first custom operator that a module calls on a batch; None where it calls none."""
     seen = _Seen(module)
     try:
         with torch.no_grad(), seen:
@@ -88,7 +88,7 @@ def first_called(module: nn.Module, example: Mapping[str, torch.Tensor]) -> Lift
 
 
 class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Looks at every operator that is called."""
+    """Recorder of every operator that is called."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -107,7 +107,7 @@ class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
     def _around(self, frame: FrameType | None) -> tuple[list[tuple[str, type]], str]:
-        """The modules around a call, the innermost last, and the innermost line that is neither torch's nor ours."""
+        """Return the modules around a call, innermost last, and the innermost line of the user's code."""
         stack: list[tuple[str, type]] = []
         line = ""
         ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))

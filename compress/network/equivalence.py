@@ -1,4 +1,4 @@
-"""Whether two forms of a network compute the same on random batches."""
+"""Check that two forms of a network compute the same on random batches."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _HALF_TOLERANCE = 1e-2  # fp16 and bf16 round every intermediate value, in anoth
 
 
 def rows_of(array: torch.Tensor | np.ndarray, axis: int = 0) -> int:
-    """How many samples lie along an axis; 1 for a single value."""
+    """Return the number of samples along an axis; 1 for a single value."""
     return int(array.shape[axis]) if array.ndim else 1
 
 
 def noise_like(tensor: torch.Tensor, rows: int, seed: int, axis: int = 0) -> torch.Tensor:
-    """A random batch as the network may get it: floats of the example's mean and deviation, others from their places.
+    """Return a random batch: floats of the example's mean and deviation, other values permuted.
 
     Args:
-        tensor: A batch.
-        rows: Samples of the new one.
-        seed: Of its values.
-        axis: That counts the samples.
+        tensor: Batch to imitate.
+        rows: Number of samples of the new batch.
+        seed: Seed of the input values.
+        axis: Axis that counts the samples.
     """
     generator = torch.Generator().manual_seed(seed)
     if tensor.dim() == 0:
@@ -52,7 +52,7 @@ def agree(graph: fx.GraphModule, batch: Sequence[torch.Tensor], expected: Sequen
 
 
 def outputs_of(graph: fx.GraphModule, batch: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
-    """What a graph gives for a batch, which it may write into."""
+    """Return a graph's outputs for a batch, which it may write into."""
     with torch.no_grad():
         result = graph(*(tensor.clone() for tensor in batch))
     return result if isinstance(result, tuple) else (result,)
@@ -70,9 +70,9 @@ def close(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor], *, 
     """Whether shapes, dtypes and, within 1e-5 of the largest value, values are the same; 1e-2 in half precision.
 
     Args:
-        results: What one form of the network gives.
-        expected: What the other gives.
-        half: Values in between are in half precision, whatever the outputs are in.
+        results: Outputs of one form of the network.
+        expected: Outputs of the other form.
+        half: Whether values in between are in half precision, whatever the outputs are in.
     """
     if len(results) != len(expected):
         return False
@@ -90,7 +90,7 @@ def close(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor], *, 
 
 
 def difference(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor]) -> str:
-    """The largest difference, in words: a share of the largest value, or what is of another kind."""
+    """Describe the largest difference: a share of the largest value, or a difference of kind."""
     if len(results) != len(expected):
         return f"{len(results)} in place of {len(expected)}"
     share = 0.0

@@ -1,4 +1,4 @@
-"""Samples of the user's as the inputs of a network of torch: by name, in its types, along the axes that it takes."""
+"""The user's samples as inputs of a torch network: by name, in its types, along the axes that it takes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Axes = Mapping[str, int]
 
 
 def bind_example(example: Example, forward: Callable[..., Any]) -> dict[str, torch.Tensor]:
-    """The example's arrays by the parameter of ``forward`` that takes them, in its order."""
+    """Return the example's arrays by the parameter of ``forward`` that takes them, in its order."""
     parameters = inspect.signature(forward).parameters.values()
     named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
     required = [each.name for each in named if each.default is each.empty]
@@ -29,15 +29,15 @@ def bind_example(example: Example, forward: Callable[..., Any]) -> dict[str, tor
 
 
 def match_example(example: Example, names: list[str], required: list[str]) -> dict[str, torch.Tensor]:
-    """The example's arrays by input name.
+    """Return the example's arrays by input name.
 
     Args:
-        example: Arrays by name, or in order; a single array under another name counts as in order.
-        names: The inputs the network has, in order.
-        required: Those that have no default.
+        example: Arrays, by name or in order; a single array under another name counts as in order.
+        names: Names of the network's inputs, in order.
+        required: Names of the inputs without a default.
 
     Raises:
-        DataError: A name the network does not have, an input it needs and is not given, or not numbers.
+        DataError: A name is unknown to the network, a required input is missing, or values are not numbers.
     """
     if isinstance(example, Mapping):
         found = ", ".join(example) or "none"
@@ -83,12 +83,12 @@ def cast_floats(
     module: nn.Module,
     run: Callable[[Mapping[str, torch.Tensor]], object],
 ) -> dict[str, torch.Tensor]:
-    """The example with its floats in the dtype of the module's parameters; NumPy's are float64 by default.
+    """Return the example with its floats in the dtype of the module's parameters; NumPy's are float64 by default.
 
     Args:
-        example: By input name.
-        module: Its parameters may be of several dtypes.
-        run: The network; it is asked where there are several: float32 is tried first, then each of the others.
+        example: Arrays, by input name.
+        module: Module, whose parameters may have several dtypes.
+        run: Network as a function, run where there are several dtypes: float32 is tried first, then the others.
     """
     dtypes = dict.fromkeys(each.dtype for each in module.parameters() if each.is_floating_point())
     if len(dtypes) == 1:
@@ -113,7 +113,7 @@ def _in_dtype(example: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[s
 def typed_like(
     example: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """The example with its floats in the dtypes that another one of the same inputs has."""
+    """Return the example with its floats in the dtypes of another example."""
     return {
         name: tensor.to(other[name].dtype) if tensor.is_floating_point() and name in other else tensor
         for name, tensor in example.items()
@@ -121,7 +121,7 @@ def typed_like(
 
 
 def sharing_the_batch(example: Mapping[str, torch.Tensor], axes: Axes | None = None) -> set[str]:
-    """The inputs that hold as many samples as the first."""
+    """Return the inputs that have as many samples as the first."""
     axes = axes or {}
     sizes = {name: samples_in(tensor, axes.get(name, 0)) for name, tensor in example.items()}
     size = next(iter(sizes.values()))
@@ -129,14 +129,14 @@ def sharing_the_batch(example: Mapping[str, torch.Tensor], axes: Axes | None = N
 
 
 def samples_in(tensor: torch.Tensor, axis: int) -> int | None:
-    """How many samples lie along an axis; None where there is no such axis."""
+    """Return the number of samples along an axis; None where there is no such axis."""
     return int(tensor.shape[axis]) if tensor.dim() > axis else None
 
 
 def with_rows(
     example: Mapping[str, torch.Tensor], rows: int, axes: Axes | None = None
 ) -> dict[str, torch.Tensor]:
-    """The example cut to a number of samples, or repeated where it has fewer."""
+    """Return the example cut to a number of samples, or repeated where it has fewer."""
     axes = axes or {}
     shared = sharing_the_batch(example, axes)
     return {
@@ -154,22 +154,22 @@ def arrange(
     possible: Mapping[str, Sequence[int]] | None = None,
     fixed: bool = False,
 ) -> tuple[dict[str, torch.Tensor], Axes]:
-    """Samples along the axis that the network takes them along.
+    """Arrange samples along the axis that the network takes them along.
 
     Args:
-        run: The network.
-        samples: By input name, along axis 0; inputs with another number of rows than the first are no samples.
-        told: See :func:`compress.network.tracing.trace_module`.
-        possible: The axes that are possible for an input by the shape it must have; None for every axis. The first is
+        run: Network as a function.
+        samples: Samples by input name, along axis 0; inputs with another number of rows than the first hold no samples.
+        told: Axis that the user names; see :func:`compress.network.tracing.trace_module`.
+        possible: Axes that are possible for an input by its declared shape; None for every axis. The first is
             taken where running does not tell.
         fixed: Whether the network takes only one number of samples, so that running does not tell.
 
     Returns:
-        What the network takes, and the axis that counts samples of inputs of which it is not axis 0.
+        The network's inputs, and the axis that counts samples, for inputs where it is not axis 0.
 
     Raises:
         NetworkError: Samples depend on each other along every axis.
-        UsageError: An input or an axis that is named is not there.
+        UsageError: A named input or axis does not exist.
     """
     check_told(told, {name: tensor.dim() for name, tensor in samples.items()})
     shared = sharing_the_batch(samples)
@@ -193,7 +193,7 @@ def arrange(
 
 
 def along(samples: Mapping[str, torch.Tensor], axes: Axes) -> dict[str, torch.Tensor]:
-    """Samples ``(n, …)`` along these axes."""
+    """Return samples ``(n, …)`` along these axes."""
     return {
         name: tensor.movedim(0, axes[name]).contiguous() if name in axes else tensor
         for name, tensor in samples.items()
@@ -203,7 +203,7 @@ def along(samples: Mapping[str, torch.Tensor], axes: Axes) -> dict[str, torch.Te
 def varying(
     example: Mapping[str, torch.Tensor], others: Iterable[Mapping[str, torch.Tensor]], axes: Axes
 ) -> dict[str, list[int]]:
-    """The axes beside that of the samples in which others differ from an example, by input name."""
+    """Return the axes, besides that of the samples, in which others differ from an example, by input name."""
     found = {
         name: [
             axis
@@ -217,7 +217,7 @@ def varying(
 
 
 def _likely(names: Iterable[str], told: Axes, possible: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """The axis of each input where running it does not tell: the user's, or the first that is possible."""
+    """Return the axis of each input where running cannot find it: the user's, or the first possible one."""
     return {name: told_axis(told, name, next(iter(possible.get(name, ())), 0)) for name in names}
 
 

@@ -1,4 +1,4 @@
-"""What a network is fed while it is loaded, before it is known how it runs: samples of one call, with its states."""
+"""Inputs of a network while it is loaded, before it is known how it runs: samples of one call, with states."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class Opened:
-    """A network as it was loaded, to run on streams; without the runtime's optimizations, which may change results.
+    """A loaded network to run on streams, without the runtime's optimizations, which may change results.
 
     Args:
-        network: As it was loaded.
+        network: Network as it was loaded.
 
     Attributes:
-        inputs: What it takes.
-        outputs: What it gives.
+        inputs: Inputs of the network.
+        outputs: Outputs of the network.
     """
 
     def __init__(self, network: Network) -> None:
@@ -45,7 +45,7 @@ class Opened:
         """See :meth:`compress.network.states.Runs.run`.
 
         Raises:
-            NetworkError: It does not run on these.
+            NetworkError: The network does not run on these inputs.
         """
         try:
             found: list[Array] = self._session.run(self._names, dict(feeds))
@@ -62,12 +62,12 @@ class Opened:
 def first_of_onnx(
     network: Network | Session, task: Task, state: Mapping[str, str] | None
 ) -> dict[str, Array]:
-    """Samples of one call ``(n, …)``, under the names of an ONNX file's inputs where a state is carried.
+    """Return samples of one call ``(n, …)``, under the names of an ONNX file's inputs where a state is carried.
 
     Args:
-        network: The file, or a build of one.
-        task: Its data, not bound.
-        state: See :func:`compress.api.inputs.load_bound`.
+        network: Network of the file, or of a build of it.
+        task: Task with its data, not bound.
+        state: States that the user names; see :func:`compress.api.inputs.load_bound`.
 
     Raises:
         DataError: An input has no data and may be a state; how to carry it is said.
@@ -97,16 +97,16 @@ def first_of_onnx(
 def first_of_torch(
     load: Callable[..., Network], task: Task, state: Mapping[str, str], model: str | Path | torch.nn.Module
 ) -> dict[str, Array]:
-    """Samples of one call with a value of each state: the data's, or zeros as large as the file or its outputs tell.
+    """Return samples of one call with a value for each state: the data's, or zeros of the state's size.
 
     Args:
-        load: Loads the network on an example.
-        task: Its data, not bound.
-        state: See :func:`compress.api.inputs.load_bound`.
-        model: What is loaded.
+        load: Function that loads the network on an example.
+        task: Task with its data, not bound.
+        state: States that the user names; see :func:`compress.api.inputs.load_bound`.
+        model: Model to load.
 
     Raises:
-        DataError: Nothing tells how large a state is.
+        DataError: The size of a state is unknown.
         UsageError: A state is no input, or its next value no output.
     """
     found = first_frames(task, state)
@@ -135,7 +135,7 @@ def first_of_torch(
 
 
 def _of_one_stream(spec: TensorSpec) -> TensorSpec:
-    """The same with its first axis of size 1 named, where it is the state of one stream alone."""
+    """Return a state's spec with its first axis of size 1 named, where it holds one stream alone."""
     if any(isinstance(size, str) for size in spec.shape) or 1 not in spec.shape:
         return spec
     axis = spec.shape.index(1)

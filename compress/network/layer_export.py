@@ -1,4 +1,4 @@
-"""A few layers one behind another as an ONNX model of fixed shapes, to be timed alone.
+"""Export of a few consecutive layers as an ONNX model of fixed shapes, to be timed alone.
 
 Written out node by node: the exporter takes a second for each, and there are hundreds to time.
 """
@@ -19,11 +19,11 @@ _IR_VERSION = 9  # of opset 20
 
 
 def export_layers(layers: Sequence[nn.Module], input_shape: Sequence[int]) -> onnx.ModelProto:
-    """Linear layers and convolutions in a row, in float32.
+    """Export consecutive linear layers and convolutions, in float32.
 
     Args:
-        layers: Each an ``nn.Linear`` or an ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d`` padded with zeros.
-        input_shape: What the first of them takes, batch included.
+        layers: Layers, each an ``nn.Linear`` or an ``nn.Conv1d``, ``nn.Conv2d`` or ``nn.Conv3d`` padded with zeros.
+        input_shape: Shape of the first layer's input, batch included.
 
     Returns:
         A model from ``x`` to ``y``, with the operators that the whole network's export has.
@@ -82,7 +82,7 @@ def _node(layer: nn.Module, reads: list[str], made: str, number: int) -> onnx.No
 
 
 def _pads(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[int]:
-    """Before each axis, then behind each."""
+    """Return the padding before each axis, then after each."""
     if not isinstance(layer.padding, str):
         return [*layer.padding, *layer.padding]
     if layer.padding == "valid":

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def timed_batch(network: Network, rows: int) -> list[Tensor]:
-    """Noise for every input of a network, of so many rows where it takes any number."""
+    """Return noise for every input of a network, with so many rows where it takes any number."""
     return [
         noise_like(
             torch.from_numpy(array),
@@ -31,11 +31,11 @@ def timed_batch(network: Network, rows: int) -> list[Tensor]:
 def shapes_seen(
     graph: fx.GraphModule, batch: Sequence[Tensor]
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
-    """What every matrix product and convolution takes and gives; where it is called twice, at its first call.
+    """Return the shapes that every matrix product and convolution takes and returns, at its first call.
 
     Args:
-        graph: Run once in inference mode; it is not changed.
-        batch: One tensor for every input.
+        graph: Graph, run once in inference mode; it is not changed.
+        batch: One tensor of every input.
     """
     kinds = (
         nn.Linear,

@@ -1,4 +1,4 @@
-"""The network under compression: its graph, what it takes and gives, and where it came from."""
+"""The network under compression: its graph, its inputs and outputs, and its origin."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ Example = Mapping[str, np.ndarray] | Sequence[np.ndarray]
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a network came from, for the manifest.
+    """Origin of a network, for the manifest.
 
     Attributes:
-        path: As it was given, or the class name of a live module.
-        format: ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``module`` or ``onnx``.
-        sha256: Of the file's bytes, of an index with its shards'; of a live module's parameters and buffers (names,
-            dtypes, shapes, bytes).
+        path: Path as the user wrote it, or the class name of a live module.
+        format: Format of the file: ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``module`` or ``onnx``.
+        sha256: sha256 of the file's bytes, of an index with those of its shards, or of a live module's parameters and
+            buffers (names, dtypes, shapes, bytes).
     """
 
     path: str
@@ -51,7 +51,7 @@ class Origin:
 
     @property
     def name(self) -> str:
-        """What trends call it: the file's name without its ending, or the class of a live module."""
+        """Name in trends: the file's name without its ending, or the class of a live module."""
         return self.path if self.format == "module" else Path(self.path).stem
 
 
@@ -59,13 +59,12 @@ class Network:
     """A network in one of two forms: a trainable graph, or an ONNX model.
 
     Attributes:
-        inputs: What it takes, in order; axis 0 is ``batch`` where it is dynamic.
-        outputs: What it gives, in order.
-        origin: Where it came from.
-        graph: The lifted graph, or None where the network is an ONNX model.
-        form: How it is called and what it gives back, for a file that is written of its graph; None where that is not
-            known.
-        half: The network of half precision that its graph was made of; None where it came in another precision.
+        inputs: Inputs of the network, in order; axis 0 is ``batch`` where it is dynamic.
+        outputs: Outputs of the network, in order.
+        origin: Origin of the network.
+        graph: Lifted graph; None where the network is an ONNX model.
+        form: Form in which it is called and returns, for a file that is written of its graph; None where unknown.
+        half: Original network in half precision that its graph was made of; None for another precision.
         rearranged: Whether its inputs have an axis more than those of the user's network, which counts samples.
     """
 
@@ -100,19 +99,19 @@ class Network:
 
     @property
     def identity(self) -> str:
-        """A hash of what was read: of a graph its calls, the settings of its layers and its weights; of ONNX the file.
+        """Hash of the network as read: of a graph its calls, layer settings and weights; of ONNX the file.
 
-        Two networks of the same weights that compute something else with them differ in it.
+        Two networks with equal weights but different computations differ in it.
         """
         return self.origin.sha256 if self.graph is None else _sha256_of_graph(self.graph)
 
     @property
     def sample(self) -> tuple[np.ndarray, ...]:
-        """A batch for every input of the graph, two rows where the batch is dynamic; empty for an ONNX model."""
+        """One batch of every input of the graph, two rows where the batch is dynamic; empty for an ONNX model."""
         return self._sample
 
     def to_onnx(self) -> onnx.ModelProto:
-        """The network as an ONNX model: its own, or the export of its graph as it is now.
+        """Return the network as an ONNX model: its own, or the export of its present graph.
 
         Raises:
             NetworkError: An operator of the graph has no ONNX form.
@@ -129,7 +128,7 @@ class Network:
         return self._exported[1]
 
     def with_onnx(self, model: onnx.ModelProto) -> Network:
-        """The same network continued as an ONNX model; it is no longer trainable."""
+        """Return the network continued as an ONNX model, no longer trainable."""
         return Network(
             inputs=self.inputs,
             outputs=self.outputs,
@@ -139,7 +138,7 @@ class Network:
         )
 
     def described_by(self, model: onnx.ModelProto) -> Network:
-        """The same ONNX model with another description of its inputs and outputs."""
+        """Return the ONNX model with another description of its inputs and outputs."""
         from compress.network.formats.onnx_file import read_specs
 
         inputs, outputs = read_specs(model)
@@ -153,14 +152,14 @@ class Network:
         )
 
     def continued(self, model: onnx.ModelProto) -> Network:
-        """The same network where this is the ONNX model that it is from now on; a graph stays trainable."""
+        """Return the network with this ONNX model from now on; a graph stays trainable."""
         if self.graph is None:
             return self.with_onnx(model)
         self._exported = (_sha256_of_state(self.graph), model)
         return self
 
     def with_graph(self, graph: torch.fx.GraphModule) -> Network:
-        """The same network continued as another graph."""
+        """Return the network continued as another graph."""
         return Network(
             inputs=self.inputs,
             outputs=self.outputs,
@@ -182,18 +181,18 @@ def load_network(
     trust_pickle: bool = False,
     batch_axis: Mapping[str, int] | None = None,
 ) -> Network:
-    """Load a trained network; what a file is, its content tells.
+    """Load a trained network; a file's content tells its format.
 
     Args:
-        source: A file (torch.export, TorchScript, state dict, pickled module, ONNX), or a live module, which
-            is never modified.
+        source: Network to load: a file (torch.export, TorchScript, state dict, pickled module, ONNX), or a live module,
+            which is never modified.
         example: Samples of real inputs along axis 0, by name or in order (≥ 2 where possible), whichever axis the
             network takes them along. Needed by every format that does not say what the network takes.
         other: Samples of another height, width or length than the example; the axes in which they differ are open where
             the network allows it. None where all samples are of one shape.
         factory: ``package.module:callable`` that builds the module a state dict belongs to.
-        trust_pickle: Let a pickle in the file run code while it loads.
-        batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
+        trust_pickle: Whether to let a pickle in the file run code while it loads.
+        batch_axis: Axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
             finds the axes by running two samples alone and together (:mod:`compress.network.sample_axis`).
 
     Raises:
@@ -239,7 +238,7 @@ def _from_module(
 
 
 def _unwrapped(module: torch.nn.Module) -> torch.nn.Module:
-    """The module that torch.compile, DataParallel, DistributedDataParallel or an average of weights wraps."""
+    """Return the module inside torch.compile, DataParallel, DistributedDataParallel or an average of weights."""
     import torch
     from torch.optim.swa_utils import AveragedModel
 
@@ -252,7 +251,7 @@ def _unwrapped(module: torch.nn.Module) -> torch.nn.Module:
 
 
 def _copy(module: torch.nn.Module) -> torch.nn.Module:
-    """The caller's module stays as it is."""
+    """Copy the caller's module, which stays unchanged."""
     from compress.network.tracing import detached_copies
 
     try:
@@ -300,7 +299,7 @@ def _trace_file(
 
 
 def _arrays(example: Example | None) -> Example | None:
-    """The same as arrays; None where that is no example, which is told when it is used."""
+    """Return the example as arrays; None where it is no example, which is reported when it is used."""
     if example is None:
         return None
     try:
@@ -361,7 +360,7 @@ def _lifted(traced: Traced, origin: Origin) -> Network:
 
 
 def _as_many(tensor: torch.Tensor, spec: TensorSpec) -> torch.Tensor:
-    """As many samples as are taken at a time, where it turned out that only one is."""
+    """Return as many samples as the network takes at a time, where it takes only one."""
     if spec.dynamic_batch or not spec.shape:
         return tensor
     return tensor.narrow(spec.batch_axis, 0, int(spec.shape[spec.batch_axis]))
@@ -378,7 +377,7 @@ def _sha256_of_graph(graph: torch.fx.GraphModule) -> str:
 
 
 def _sha256_of_file(file: Sniffed) -> str:
-    """Of the bytes; of an index with its shards, of what theirs are."""
+    """Return the sha256 of a file's bytes; for an index with shards, of the hashes of all of them."""
     if not file.shards:
         return sha256_of(file.path)
     return hashlib.sha256("".join(map(sha256_of, (file.path, *file.shards))).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""The lifted graph becomes an ONNX model that computes the same.
+"""Export of the lifted graph to an ONNX model that computes the same.
 
 Recurrent layers go through the same exporter as the rest: torch 2.13 turns ``aten.gru`` and ``aten.lstm`` into ONNX's
 GRU and LSTM, with a dynamic batch, so no older exporter is needed; what it lacks is in
@@ -54,11 +54,11 @@ def export_onnx(
     """Export a lifted graph in inference mode.
 
     Args:
-        graph: The lifted graph, or a technique's continuation of it. Its mode stays as it is.
+        graph: Lifted graph, or a technique's continuation of it. Its mode is not changed.
         inputs: Names and shapes of the inputs; axes are dynamic where theirs are.
         outputs: Names of the outputs, in order.
-        sample: One small batch for every input.
-        opset: The ONNX operator set.
+        sample: One small batch of every input.
+        opset: Version of the ONNX operator set.
 
     Raises:
         NetworkError: An operator has no ONNX form, or the weights do not fit into one file.
@@ -85,7 +85,7 @@ def _export_of_one_length(
     sample: Sequence[np.ndarray],
     opset: int,
 ) -> onnx.ModelProto:
-    """Exported for one length, since torch.export takes recurrent layers for no other, and opened for all lengths.
+    """Export for one length, as torch.export requires for recurrent layers, then open it for all lengths.
 
     Where that does not come out right, the model keeps the sample's length.
     """
@@ -113,7 +113,7 @@ def _of_length(specs: Sequence[TensorSpec], length: int) -> list[TensorSpec]:
 
 
 def _cut(inputs: Sequence[TensorSpec], sample: Sequence[np.ndarray], length: int) -> list[np.ndarray]:
-    """The sample, of so many steps."""
+    """Return the sample cut to so many steps."""
     return [
         np.take(array, np.arange(length) % array.shape[spec.shape.index(TIME)], spec.shape.index(TIME))
         if TIME in spec.shape
@@ -133,7 +133,7 @@ def _check(
     outputs: Sequence[TensorSpec],
     sample: Sequence[np.ndarray],
 ) -> None:
-    """Make sure that a model computes what the graph does, at other sizes of dynamic axes than it was exported with."""
+    """Check that a model computes the same as the graph, at other sizes of dynamic axes than it was exported with."""
     batch = []
     for seed, (spec, array) in enumerate(zip(inputs, sample, strict=True)):
         rows = 3 if spec.dynamic_batch else rows_of(array, spec.batch_axis)
@@ -157,7 +157,7 @@ def _check(
 
 
 def _in_float64(graph: fx.GraphModule, batch: Sequence[torch.Tensor]) -> list[np.ndarray]:
-    """What the graph computes without rounding to float32; empty where it does not run so."""
+    """Return the graph's outputs in float64; empty where it does not run so."""
     wide = copy.deepcopy(graph).double()
     tensors = [tensor.double() if tensor.is_floating_point() else tensor.clone() for tensor in batch]
     try:
@@ -169,7 +169,7 @@ def _in_float64(graph: fx.GraphModule, batch: Sequence[torch.Tensor]) -> list[np
 
 
 def _without_parametrizations(graph: fx.GraphModule) -> fx.GraphModule:
-    """The graph with every weight as its parametrization makes it: a copy, where there is any."""
+    """Return the graph with computed weights in place of parametrizations: a copy, where there are any."""
     if not any(parametrize.is_parametrized(module) for module in graph.modules()):
         return graph
     baked = copy.deepcopy(graph)
@@ -246,7 +246,7 @@ def _export(
 def _traced_with_one_batch(
     graph: fx.GraphModule, dynamic: Sequence[Mapping[int, str]], tensors: tuple[torch.Tensor, ...]
 ) -> ExportedProgram:
-    """The graph traced with one size for the batch of all inputs."""
+    """Return the graph traced with one size for the batch of all inputs."""
     batch = Dim(BATCH, min=1)
     shapes = tuple(
         {axis: batch if name == BATCH else Dim.AUTO for axis, name in axes.items()} for axes in dynamic
@@ -256,7 +256,7 @@ def _traced_with_one_batch(
 
 
 def _obstacle(graph: fx.GraphModule, error: BaseException) -> str:
-    """The operator at fault and its place in the user's source, from the exporter's report."""
+    """Return the operator at fault and its place in the user's source, from the exporter's report."""
     report = str(error)
     found = re.search(r"translating node %(\w+) .*?target=(?:torch\.ops\.)?([\w.]+)", report)
     if not found:
@@ -313,7 +313,7 @@ def _is_as_near(result: np.ndarray, wanted: np.ndarray, exact: np.ndarray | None
 
 @contextmanager
 def _without_gradients(module: nn.Module) -> Iterator[None]:
-    """No parameter asks for a gradient inside the block.
+    """Turn off the gradients of all parameters inside the block.
 
     The exporter writes some operators for training where one of their inputs needs a gradient (attention with a
     learned bias becomes a kernel that keeps statistics), and those have no ONNX form.
@@ -330,7 +330,7 @@ def _without_gradients(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def in_eval_mode(module: nn.Module) -> Iterator[None]:
-    """Inference mode for every submodule inside the block, each in its own mode again after it."""
+    """Set every submodule to inference mode inside the block, and to its own mode again after it."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

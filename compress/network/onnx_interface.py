@@ -1,4 +1,4 @@
-"""What an ONNX file declares of its inputs and outputs, corrected by what it gives when it runs.
+"""The declared inputs and outputs of an ONNX file, corrected by runs of it.
 
 Files declare shapes that their networks do not give: an exporter wrote down what it was told. ONNX Runtime only warns,
 and folding believes it. And nothing in a file says which axis counts samples; here it gets the name ``batch``.
@@ -28,20 +28,21 @@ def as_it_runs(
     samples: Mapping[str, Array],
     told: Mapping[str, int] | None = None,
 ) -> onnx.ModelProto:
-    """The model, declaring the axes and the output shapes that it has when it runs.
+    """Return the model with the axes and the output shapes that it has when it runs.
 
     Args:
-        model: As the file holds it; it is not changed.
-        inputs: What it declares of its inputs.
-        samples: At least one sample of each input, ``(n, …)``.
-        told: The axis of an input that counts samples, by its name; ``""`` names that of all others. None finds them.
+        model: Model as the file holds it; it is not changed.
+        inputs: Declared inputs of the model.
+        samples: Samples of each input, ``(n, …)``, at least one.
+        told: Axis of each input that counts samples, as the user names it, by the input's name; ``""`` stands for all
+            others. None finds them.
 
     Returns:
-        The model itself where it declares what is so, or does not run on these samples.
+        The corrected model; the model itself where nothing is to correct, or it does not run on these samples.
 
     Raises:
         NetworkError: Samples depend on each other along every axis.
-        UsageError: An input or an axis that is named is not there.
+        UsageError: A named input or axis does not exist.
     """
     check_told(told, {spec.name: len(spec.shape) for spec in inputs})
     held = held_values(samples, inputs)
@@ -76,7 +77,7 @@ def as_it_runs(
 def _of_one_sample(
     model: onnx.ModelProto, inputs: Sequence[TensorSpec], samples: Mapping[str, Array]
 ) -> onnx.ModelProto:
-    """The model with an axis for samples, where each sample of the data fills all axes that it has."""
+    """Return the model with an axis for samples, where each sample of the data fills all its axes."""
     if fixed_batch(inputs) == 1:
         return model  # the data brings that axis with each sample
     first = inputs[0]
@@ -92,7 +93,7 @@ def _of_one_sample(
 def _for_one_sample(
     model: onnx.ModelProto, run: Run, samples: Mapping[str, Array], axes: Mapping[str, int]
 ) -> onnx.ModelProto:
-    """The model for one sample at a time, where the file leaves their number open and the network takes no other.
+    """Return the model for one sample at a time, where the file leaves their number open but only one works.
 
     Exporters write the one number that they saw into a Reshape, and leave the axis open.
     """
@@ -123,7 +124,7 @@ def _for_one_sample(
 
 
 def _runner(model: onnx.ModelProto, held: Mapping[str, Array]) -> Run:
-    """The model as a function of the inputs that are not held; it may fail when it is opened, and when it is called."""
+    """Return the model as a function of the inputs that are not held; opening and calling it may fail."""
     session = open_session(model, optimized=False)
     names = [value.name for value in model.graph.output]
 
@@ -142,7 +143,7 @@ def _opened(
     axes: Mapping[str, int],
     held: Mapping[str, Array],
 ) -> onnx.ModelProto:
-    """The model for any number of samples, where the file declares one number along another axis than axis 0.
+    """Return the model for any number of samples, where the file fixes it along another axis than axis 0.
 
     Nothing else can be written of it: that an axis of a fixed size counts samples stands nowhere.
     """
@@ -183,19 +184,19 @@ def _one_number(axes: Mapping[str, int]) -> NetworkError:
 
 
 def _batch(samples: Array, rows: int, axis: int) -> Array:
-    """So many samples along an axis, repeated where there are fewer."""
+    """Return so many samples along an axis, repeated where there are fewer."""
     return np.moveaxis(samples[np.arange(rows) % len(samples)], 0, axis)
 
 
 def with_sample_axes(model: onnx.ModelProto, axes: SampleAxes) -> onnx.ModelProto:
-    """The model with the name ``batch`` for the axes that count samples, and for no other.
+    """Return the model with the name ``batch`` only for the axes that count samples.
 
     Args:
-        model: It is not changed.
-        axes: As :func:`compress.network.sample_axis.find_axes` found them.
+        model: Model, which is not changed.
+        axes: Axes that :func:`compress.network.sample_axis.find_axes` found.
 
     Returns:
-        The model itself where its names say so already.
+        The renamed model; the model itself where its names are already right.
     """
     outputs = {
         value.name: axis
@@ -220,14 +221,14 @@ def with_sample_axes(model: onnx.ModelProto, axes: SampleAxes) -> onnx.ModelProt
 
 
 def with_given_shapes(model: onnx.ModelProto, given: Sequence[Sequence[Array]]) -> onnx.ModelProto:
-    """The model with output shapes that do not contradict what it gives.
+    """Return the model with output shapes that do not contradict its outputs.
 
     Args:
-        model: It is not changed.
-        given: All outputs of one or more runs.
+        model: Model, which is not changed.
+        given: Outputs of one or more runs.
 
     Returns:
-        The model itself where nothing contradicts it.
+        The corrected model; the model itself where nothing contradicts it.
     """
     wrong = {
         value.name: shape
@@ -247,7 +248,7 @@ def with_given_shapes(model: onnx.ModelProto, given: Sequence[Sequence[Array]]) 
 
 
 def _corrected(value: onnx.ValueInfoProto, shapes: Sequence[tuple[int, ...]]) -> list[int | str] | None:
-    """The shape to declare; None where the declared one, if there is any, is not contradicted."""
+    """Return the shape to declare; None where the declared one, if any, is not contradicted."""
     kind = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
         return None

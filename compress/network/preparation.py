@@ -1,4 +1,4 @@
-"""What is made of a network before any technique, held against the network as it came.
+"""Preparation of a network before any technique, checked against the original network.
 
 A graph is raised to a newer opset, made float32, folded and written for a target before anything is compared with it.
 It is called the original only after it has computed, on samples of the user's, what the user's own file does, run as it
@@ -38,18 +38,17 @@ _NUDGE, _HALF_NUDGE, _NUDGES = 1e-6, 1e-3, 30.0
 
 
 def prepared_faithfully(network: Network, task: Task) -> Network:
-    """A network whose prepared graph computes what the network does as it came.
+    """Return a network whose prepared graph computes the same as the original network.
 
     Args:
-        network: As it was loaded.
-        task: Its data, bound to its inputs.
+        network: Network as it was loaded.
+        task: Task with its data, bound to its inputs.
 
     Returns:
-        The network; where folding it, or making half precision float32, changes what it computes, one whose graph is
-        left as it is.
+        The network; where folding it, or widening half precision, changes its results, one with the graph unchanged.
 
     Raises:
-        NetworkError: A newer opset alone changes what it computes; the first operator that differs is named.
+        NetworkError: A newer opset alone changes its results; the first operator that differs is named.
     """
     from compress.onnx_graph.fold import as_written, prepare
     from compress.onnx_graph.quantized import quantized_operator
@@ -72,13 +71,13 @@ def prepared_faithfully(network: Network, task: Task) -> Network:
 
 
 def check_faithful(network: Network, model: onnx.ModelProto, task: Task, what: str) -> None:
-    """Refuse a graph that is to be called the original and computes something else.
+    """Refuse a graph that should serve as the original and computes other results.
 
     Args:
-        network: As it was loaded.
-        model: What was made of it.
-        task: Its data, bound to its inputs.
-        what: What the model is, for the message.
+        network: Network as it was loaded.
+        model: Model that was made of it.
+        task: Task with its data, bound to its inputs.
+        what: Name of the model, for the message.
 
     Raises:
         NetworkError: An output differs by more than rounding.
@@ -94,14 +93,14 @@ def check_faithful(network: Network, model: onnx.ModelProto, task: Task, what: s
 
 
 class AsItCame:
-    """A network as the user gave it, run on a few of the user's samples.
+    """The user's original network, run on a few of the user's samples.
 
     Args:
-        network: As it was loaded; an ONNX file is read again.
-        task: Its data, bound to its inputs.
+        network: Network as it was loaded; an ONNX file is read again.
+        task: Task with its data, bound to its inputs.
 
     Attributes:
-        runs: Whether it runs on them at all; where not, what uses it next says why.
+        runs: Whether it runs on them at all; if not, its next use reports why.
     """
 
     def __init__(self, network: Network, task: Task) -> None:
@@ -117,7 +116,7 @@ class AsItCame:
         self._half = _in_half(network)
 
     def difference(self, model: onnx.ModelProto) -> str | None:
-        """What another graph computes differently, in words; None where it is rounding alone."""
+        """Describe how another graph's results differ; None for rounding alone."""
         from compress.onnx_graph.sessions import open_session
 
         try:
@@ -137,7 +136,7 @@ class AsItCame:
         return None
 
     def culprit(self, model: onnx.ModelProto) -> str | None:
-        """The first operator of the file whose result another graph has differently; None where it is not found."""
+        """Return the first operator of the file whose result differs in another graph; None where none is found."""
         from compress.onnx_graph.graph import Graph, subgraphs
 
         path = Path(self._network.origin.path)
@@ -174,7 +173,7 @@ class AsItCame:
         return values
 
     def _nudged(self) -> dict[str, Array]:
-        """The samples with floats changed by less than anyone would notice."""
+        """Return the samples with negligible changes of the floats."""
         random = np.random.default_rng(0)
         size = _HALF_NUDGE if self._half else _NUDGE
         return {
@@ -205,10 +204,10 @@ class AsItCame:
 
 
 def outputs_as_it_came(network: Network, feeds: Mapping[str, Array]) -> list[Array]:
-    """What a network gives for a batch: its graph, in the precision it came in, or the user's own file as it is.
+    """Return the original network's outputs for a batch: of its graph in its precision, or of the user's file.
 
     Raises:
-        NetworkError: The file does not run on it.
+        NetworkError: The file does not run on the batch.
     """
     if network.graph is not None:
         import torch
@@ -246,7 +245,7 @@ def outputs_as_it_came(network: Network, feeds: Mapping[str, Array]) -> list[Arr
 
 
 def _run(session: onnxruntime.InferenceSession, network: Network, feeds: Mapping[str, Array]) -> list[Array]:
-    """All samples at once, or one after the other where the file declares one, and was opened for any number."""
+    """Run all samples at once, or one after the other where the file declares one and was opened for any number."""
     names = [spec.name for spec in network.outputs]
     declared = {value.name: value.shape for value in session.get_inputs()}
     if network.rearranged:
@@ -274,7 +273,7 @@ def _run(session: onnxruntime.InferenceSession, network: Network, feeds: Mapping
 
 
 def _as_it_came(network: Network) -> Iterator[onnx.ModelProto]:
-    """The graph as it was loaded, and the file's own, whose precision loading may have changed."""
+    """Return the graph as it was loaded, and the file's own, whose precision loading may have changed."""
     yield network.to_onnx()
     path = Path(network.origin.path)
     if network.origin.format == "onnx" and path.is_file():
@@ -297,7 +296,7 @@ def _in_half(network: Network) -> bool:
 
 
 def _distance(wanted: Array, found: Array) -> float:
-    """The largest difference of finite values, as a share of the largest wanted one."""
+    """Return the largest difference of finite values, as a share of the largest wanted one."""
     if wanted.shape != found.shape:
         return float("inf")
     one, other = wanted.astype(np.float64), found.astype(np.float64)
@@ -310,5 +309,5 @@ def _distance(wanted: Array, found: Array) -> float:
 
 
 def _flipped(wanted: Array, found: Array) -> float:
-    """The share of values that differ."""
+    """Return the share of values that differ."""
     return float(np.mean(wanted != found)) if wanted.size else 0.0

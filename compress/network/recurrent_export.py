@@ -1,4 +1,4 @@
-"""Recurrent layers that torch's exporter has no ONNX form of: plain ones, and LSTMs with projections.
+"""Export of recurrent layers that torch's exporter lacks: plain ones, and LSTMs with projections.
 
 The exporter writes what it does not know as the operators it is made of, here those of every single step, for one
 length of the sequence. ONNX has plain recurrent layers. A projected LSTM is a plain one: with the outputs
@@ -22,7 +22,7 @@ States = tuple[torch.Tensor, torch.Tensor]
 
 
 def _plain(activation: str) -> Callable[..., Any]:
-    """``aten::rnn_tanh.input`` or ``aten::rnn_relu.input`` as ONNX's RNN, one for each layer."""
+    """Write ``aten::rnn_tanh.input`` or ``aten::rnn_relu.input`` as ONNX's RNN, one for each layer."""
 
     def rnn(
         input: TFloat,
@@ -62,7 +62,7 @@ def _plain(activation: str) -> Callable[..., Any]:
 
 
 def _stacked(each: Sequence[Any]) -> Any:
-    """Tensors of every direction along a new first axis."""
+    """Stack the tensors of every direction along a new first axis."""
     apart = [op.Unsqueeze(one, op.Constant(value_ints=[0])) for one in each]
     return apart[0] if len(apart) == 1 else op.Concat(*apart, axis=0)
 
@@ -75,7 +75,7 @@ TRANSLATIONS: dict[Any, Callable[..., Any]] = {
 
 
 class _Unprojected(nn.Module):
-    """An LSTM with projections as plain ones, one a layer, each with its projection behind it."""
+    """An LSTM with projections as plain ones, one for each layer, each followed by its projection."""
 
     projections: torch.Tensor
     inverses: torch.Tensor
@@ -97,7 +97,7 @@ class _Unprojected(nn.Module):
         self.register_buffer("inverses", torch.linalg.pinv(projections.double()).to(projections.dtype))
 
     def forward(self, x: torch.Tensor, states: States | None = None) -> tuple[torch.Tensor, States]:
-        """As :class:`torch.nn.LSTM`'s, of batches."""
+        """Run the layers on a batch, as :class:`torch.nn.LSTM` does."""
         lasts: list[torch.Tensor] = []
         cells: list[torch.Tensor] = []
         values = x.transpose(0, 1) if self.batch_first else x
@@ -120,7 +120,7 @@ class _Unprojected(nn.Module):
 
 
 def _layer(projected: nn.LSTM, number: int) -> nn.LSTM:
-    """A layer of it as a plain LSTM that reads what comes before its own projection."""
+    """Return a layer as a plain LSTM that reads the values before its own projection."""
     width = projected.input_size
     if number:
         width = projected.proj_size * (2 if projected.bidirectional else 1)
@@ -142,7 +142,7 @@ def _layer(projected: nn.LSTM, number: int) -> nn.LSTM:
 
 
 def without_projections(graph: fx.GraphModule) -> fx.GraphModule:
-    """The graph with plain LSTMs in place of projected ones: a copy, where there are any."""
+    """Return the graph with plain LSTMs in place of projected ones: a copy, where there are any."""
     if not any(_is_projected(module) for module in graph.modules()):
         return graph
     plain = copy.deepcopy(graph)

@@ -1,4 +1,4 @@
-"""What a module returns, in containers that the exporter knows."""
+"""Results of a module in containers that the exporter knows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NO_CONTAINERS = (
 def return_plain_outputs(module: nn.Module) -> None:
     """Let a module return dicts in the place of dataclasses and of mappings of other kinds.
 
-    It then raises LiftError where it returns something else than tensors and containers, such as the cache of a
+    It then raises LiftError where it returns other values than tensors and containers, such as the cache of a
     language model.
     """
     forward = module.forward
@@ -51,14 +51,14 @@ def return_plain_outputs(module: nn.Module) -> None:
 
 
 def _configs(module: nn.Module) -> Iterator[tuple[str, Any]]:
-    """The settings that a model and its parts carry, by the part's path; parts often share the model's."""
+    """Return the settings of a model and its parts, by the part's path; parts often share the model's."""
     parts = [(f"model.{path}" if path else "model", part) for path, part in module.named_modules()]
     for path, part in reversed(parts):  # the last of the same settings is the outermost
         yield path, getattr(part, "config", None)
 
 
 def _plain(returned: Any, todo: str) -> Any:
-    """The very same where every container in it is one that the exporter knows."""
+    """Return results in known containers; the same object where all are known already."""
     leaves, structure = pytree.tree_flatten_with_path(returned)
     if all(isinstance(leaf, _NO_CONTAINERS) for _, leaf in leaves):
         return returned

@@ -1,4 +1,4 @@
-"""Which axis of a network's inputs and outputs counts the samples: found by running samples alone and together.
+"""The axes of inputs and outputs that count samples, found by running samples alone and together.
 
 Nothing in a file says it. Convolutions take [batch, channels, …], recurrent layers and transformers of torch take
 [time, batch, features] unless they are told otherwise, and recognisers of text give [time, batch, classes]. Along the
@@ -56,8 +56,8 @@ class SampleAxes:
     """The axes that count samples.
 
     Attributes:
-        inputs: The axis of each input, by its name.
-        outputs: The axis of each output, in order; None for one that has none, such as a list of detections.
+        inputs: Axis of each input, by its name.
+        outputs: Axis of each output, in order; None for one without it, such as a list of detections.
     """
 
     inputs: dict[str, int]
@@ -66,12 +66,12 @@ class SampleAxes:
 
 @dataclass(frozen=True)
 class _Tried:
-    """What came of one choice of axes.
+    """Outcome of one choice of axes.
 
     Attributes:
-        axes: The choice, and the axes of the outputs that were found by it.
-        mixing: How much samples change each other's results; 0: not at all.
-        listed: Whether how long an output is depends on what is in a sample, as of a list of detections.
+        axes: Chosen axes of inputs, and the axes of outputs found with them.
+        mixing: Amount by which samples change each other's results; 0 means not at all.
+        listed: Whether an output's length depends on the sample's content, as for a list of detections.
     """
 
     axes: SampleAxes
@@ -93,16 +93,17 @@ def find_axes(
     """Find the axes that count samples.
 
     Args:
-        run: The network.
-        samples: Samples of each input, ``(n, …)``: axis 0 counts them. Two of them are run; where there is one, or
+        run: Network as a function.
+        samples: Samples of each input, ``(n, …)``, counted by axis 0. Two of them are run; where there is one, or
             all are equal, the second has the values of the first in another order, or with noise where all are one.
-        possible: The axes that are possible for an input by what the file declares; None for every axis.
-        told: Axes that the user names, by input; ``""`` names that of all others. They are not tried against others.
+        possible: Axes that the file's declaration allows for an input; None for every axis.
+        told: Axes that the user names, by input; ``""`` stands for all others. Other axes are not tried. None where
+            none is named.
 
     Returns:
-        None where it cannot be told: the network is random, takes another number of samples than one and two, or there
-        is but one sample of integers that are all the same. Where all outputs are lists as long as what is in a sample,
-        the first axis that the network takes.
+        The axes; None where they cannot be found: the network is random, takes another number of samples than one and
+        two, or there is but one sample of integers that are all the same. Where all outputs are lists as long as what
+        is in a sample, the first axis that the network takes.
 
     Raises:
         NetworkError: Samples depend on each other along every axis.
@@ -139,19 +140,19 @@ def find_axes(
 
 
 def told_axis(told: Mapping[str, int] | None, name: str, otherwise: int) -> int:
-    """The axis that the user names for an input, ``""`` standing for all others; ``otherwise`` where none is named."""
+    """Return the axis that the user names for an input, ``""`` standing for all others; else ``otherwise``."""
     return (told or {}).get(name, (told or {}).get("", otherwise))
 
 
 def check_told(told: Mapping[str, int] | None, ranks: Mapping[str, int]) -> None:
-    """Make sure that the axes that the user names are there.
+    """Check that the axes that the user names exist.
 
     Args:
-        told: The axis of an input by its name; ``""`` names that of all others. None where none is named.
-        ranks: How many axes each input has, by its name.
+        told: Axis of each input that the user names, by the input's name; ``""`` stands for all others. None for none.
+        ranks: Number of axes of each input, by its name.
 
     Raises:
-        UsageError: An input or an axis that the network does not have.
+        UsageError: The network lacks a named input or axis.
     """
     for name, axis in (told or {}).items():
         if name and name not in ranks:
@@ -166,10 +167,10 @@ def check_told(told: Mapping[str, int] | None, ranks: Mapping[str, int]) -> None
 
 
 def possible_axes(spec: TensorSpec, sample: Sequence[int]) -> list[int]:
-    """Where the axis of the samples may lie in an input, open axes before fixed ones.
+    """Return the possible axes of samples in an input, open axes before fixed ones.
 
     Args:
-        spec: What the file declares.
+        spec: Declaration of the input in the file.
         sample: Shape of one sample of the data.
     """
     if len(spec.shape) != len(sample) + 1:
@@ -189,10 +190,10 @@ def possible_axes(spec: TensorSpec, sample: Sequence[int]) -> list[int]:
 
 
 class LoneOutputError(NetworkError):
-    """An output was taken to count samples along an axis, and does not.
+    """An output does not count samples along the axis that it was assumed to.
 
     Attributes:
-        output: Its name.
+        output: Name of the output.
     """
 
     output: str = ""
@@ -201,14 +202,14 @@ class LoneOutputError(NetworkError):
 def samples_first(
     output: Array, spec: TensorSpec, samples: int, fed: int, lone: Collection[str] | None = None
 ) -> Array:
-    """An output with its samples along axis 0.
+    """Return an output with its samples along axis 0.
 
     Args:
-        output: As the network gave it.
-        spec: Its name and the axis of its samples.
-        samples: How many of the samples that were fed count; the others filled up a fixed batch.
-        fed: How many samples were fed.
-        lone: Names of the outputs that belong to the only sample as a whole; None tells it by this output alone.
+        output: Output as the network returned it.
+        spec: Specification with its name and the axis of its samples.
+        samples: Number of fed samples that count; the others filled up a fixed batch.
+        fed: Number of samples that were fed.
+        lone: Names of the outputs that belong to the only sample as a whole; None decides by this output alone.
 
     Raises:
         LoneOutputError: The output does not hold as many samples along that axis.
@@ -231,13 +232,13 @@ def samples_first(
 def judged_examples(
     run: Run, task: Task, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> list[Array]:
-    """What a network gives for a few calibration samples, as it is judged: samples along axis 0.
+    """Return a network's outputs for a few calibration samples, as they are judged: samples along axis 0.
 
     Args:
-        run: The network.
-        task: Its data, bound to its inputs.
-        inputs: What it takes.
-        outputs: What it gives.
+        run: Network as a function.
+        task: Task with its data, bound to its inputs.
+        inputs: Inputs of the network.
+        outputs: Outputs of the network.
     """
     only = fixed_batch(inputs)
     rows = np.arange(only or _LOOKED_AT) % len(task.calibration)
@@ -255,7 +256,7 @@ def judged_examples(
 def _fullest(
     run: Run, singles: Sequence[Batch], outputs: Sequence[TensorSpec], lone: Collection[str]
 ) -> list[Array]:
-    """The outputs for the sample of which most is told: in some, a detector finds nothing."""
+    """Return the outputs for the sample with the most content, as a detector finds nothing in some."""
     given = [
         [samples_first(output, spec, 1, 1, lone) for spec, output in zip(outputs, found, strict=True)]
         for found in (run(single.inputs) for single in singles)
@@ -266,13 +267,13 @@ def _fullest(
 def lone_outputs(
     run: Run, singles: Sequence[Batch], outputs: Sequence[TensorSpec], *, twice: bool
 ) -> frozenset[str]:
-    """Names of outputs without an axis that counts samples: a list of detections is that of one sample alone.
+    """Return the names of outputs without an axis for samples, such as a list of detections of one sample.
 
     Args:
-        run: The network.
-        singles: Some samples, each run alone.
-        outputs: What the network gives.
-        twice: Whether the first is run twice together, too, since the network takes any number.
+        run: Network as a function.
+        singles: Samples, each run alone.
+        outputs: Outputs of the network.
+        twice: Whether to run the first sample twice together too, since the network takes any number.
     """
     batches = [*singles, *([singles[0].rows(np.zeros(2, np.int64))] if twice else [])]
     return frozenset(
@@ -291,7 +292,7 @@ def follows(shape: Sequence[int], spec: TensorSpec, fed: int) -> bool:
 def _choices(
     samples: Mapping[str, Array], possible: Mapping[str, Sequence[int]] | None, told: Mapping[str, int]
 ) -> Iterator[tuple[int, ...]]:
-    """The axes of all inputs, those first that most networks have."""
+    """Yield the choices of axes for all inputs, the most usual first."""
     each: list[list[int]] = []
     for name, array in samples.items():
         named = told_axis(told, name, -1)
@@ -312,7 +313,7 @@ def _choices(
 def _tried(
     run: Run, pair: tuple[Mapping[str, Array], Mapping[str, Array]], axes: dict[str, int]
 ) -> _Tried | None:
-    """Two samples alone and together; None where the network does not take them so."""
+    """Run two samples alone and together; None where the network does not take them so."""
 
     def fed(*rows: Mapping[str, Array]) -> Sequence[Array]:
         return run({name: np.stack([row[name] for row in rows], axis) for name, axis in axes.items()})
@@ -333,7 +334,7 @@ def _tried(
 
 
 def _axis_of(first: Array, second: Array, both: Array) -> tuple[int | None, float]:
-    """The axis along which two results were put together, and how much they changed; None where there is none."""
+    """Return the axis along which two results were joined, and how much they changed; None where there is none."""
     found: tuple[int | None, float] = None, 0.0
     for axis in range(both.ndim):
         wanted = (*both.shape[:axis], 1, *both.shape[axis + 1 :])
@@ -350,12 +351,12 @@ def _axis_of(first: Array, second: Array, both: Array) -> tuple[int | None, floa
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape without axes of size 1: ``squeeze()`` drops them of a sample alone, with the axis of the samples."""
+    """Return a shape without axes of size 1, which ``squeeze()`` drops with the axis of a single sample."""
     return tuple(size for size in shape if size != 1)
 
 
 def _mixing(found: Array, wanted: Array, other: Array) -> float:
-    """How far a result lies from that of its sample alone, as a share of what another sample changes; 0: the same."""
+    """Return a result's distance from its sample's alone, as a share of another sample's effect; 0 for equal."""
     if found.dtype.kind != "f":
         if found.size == 0 or float((found != wanted).mean()) <= _MOST_OTHER_INTEGERS:
             return 0.0

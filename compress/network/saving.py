@@ -1,4 +1,4 @@
-"""A network on its way out: written as a ``.pt2`` or ``.onnx`` file, whole or not at all."""
+"""Saving of a network as a ``.pt2`` or ``.onnx`` file, whole or not at all."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ ENDINGS = (".pt2", ".onnx")
 
 
 def check_writable(path: Path, *given: object, endings: Sequence[str] = ENDINGS) -> None:
-    """Make sure, before any work is done, that a network may be written there.
+    """Check, before any work is done, that a network may be written to a path.
 
     Args:
-        path: The file.
-        given: Networks that are read, of which those that are files must stay.
-        endings: What can be written.
+        path: File to write.
+        given: Networks that are read; their files must not be replaced.
+        endings: Endings of the formats that can be written.
 
     Raises:
-        OutputError: It is a directory, is in none that exists, ends in another way, or is one of those given.
+        OutputError: The path is a directory, is in none that exists, has another ending, or is one of those read.
     """
     if path.suffix not in endings:
         raise OutputError(f"a file that ends in {' or '.join(endings)}", str(path), "choose another --out")
@@ -49,13 +49,13 @@ def save_network(network: Network, path: Path) -> None:
     """Write a network; a file of this name is replaced at once or not at all.
 
     Args:
-        network: For ``.pt2`` in its trainable form.
-        path: Its ending says what is written: ``.pt2``, which trains on when it is loaded, or ``.onnx``. A ``.pt2`` is
-            called as what was given is, has the same axes open, and is in half precision where that was.
+        network: Network to write, for ``.pt2`` in its trainable form.
+        path: File to write, ``.pt2``, which can be trained further, or ``.onnx``. A ``.pt2`` is called like the
+            original, has the same axes open, and is in half precision where the original was.
 
     Raises:
-        OutputError: It cannot be written there.
-        NetworkError: It is an ONNX model by now, and a ``.pt2`` is asked for, or axes of it do not stay open there.
+        OutputError: The file cannot be written.
+        NetworkError: The network is already an ONNX model and a ``.pt2`` is asked for, or axes do not stay open there.
     """
     check_writable(path)
     write = _onnx_writer(network) if path.suffix == ".onnx" else _program_writer(network)
@@ -112,7 +112,7 @@ def _told(inputs: Sequence[TensorSpec]) -> str:
 
 
 def _closed_axes(inputs: Sequence[TensorSpec], program: torch.export.ExportedProgram) -> str:
-    """Axes that are open in a network and fixed in a program of it; empty where there are none."""
+    """Return the axes that are open in a network and fixed in its program; empty where there are none."""
     import torch
 
     names = set(program.graph_signature.user_inputs)
@@ -128,7 +128,7 @@ def _closed_axes(inputs: Sequence[TensorSpec], program: torch.export.ExportedPro
 
 
 def _at_least_two(spec: TensorSpec, array: np.ndarray) -> np.ndarray:
-    """A sample with each open axis longer than one, which would count as a constant that broadcasts."""
+    """Return a sample with each open axis longer than one, since one would count as a broadcast constant."""
     for axis, size in enumerate(spec.shape):
         if isinstance(size, str) and array.shape[axis] == 1:
             array = np.repeat(array, 2, axis)

@@ -19,18 +19,18 @@ def takes_one_sample(
     batch: Mapping[str, torch.Tensor],
     samples: Mapping[str, torch.Tensor],
 ) -> bool:
-    """Run a network on a batch, and where it fails on a sample as it is, without an axis for it.
+    """Whether a network fails on a batch but takes a single sample without an axis for it.
 
     Args:
-        run: The network; it raises NetworkError on shapes that it does not take.
-        batch: Samples along the axes that it is thought to take them along, by input name.
-        samples: The same, ``(n, …)``.
+        run: Network as a function; it raises NetworkError on shapes that it does not take.
+        batch: Samples along the assumed axes, by input name.
+        samples: Samples along axis 0, ``(n, …)``.
 
     Returns:
-        Whether it takes the single sample.
+        Whether it takes only the single sample.
 
     Raises:
-        NetworkError: It takes neither; the message is that of the batch.
+        NetworkError: The network takes neither; the message is that of the batch.
     """
     try:
         run(batch)
@@ -54,12 +54,12 @@ def _runs_on_first(
 
 
 def as_arrays(samples: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    """Samples as they are traced with."""
+    """Return samples as arrays for tracing."""
     return {name: tensor.numpy() for name, tensor in samples.items()}
 
 
 def with_sample_axis(module: nn.Module) -> None:
-    """Let a module take batches of one sample, and give batches of one result.
+    """Make a module take batches of one sample, and return batches of one result.
 
     It then fails on a batch of more samples.
     """
@@ -77,7 +77,7 @@ def with_sample_axis(module: nn.Module) -> None:
 
 
 def _with_sample_axis(module: fx.GraphModule) -> None:
-    """As above, within the graph: torch.export reads that, and not ``forward``."""
+    """Give the graph itself an axis for samples, since torch.export reads it, and not ``forward``."""
     vars(module).pop("forward", None)  # it was made of the graph as it was
     graph = module.graph
     for placeholder in graph.find_nodes(op="placeholder"):

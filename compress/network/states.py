@@ -1,9 +1,9 @@
 """Networks that carry a state from call to call, seen as networks that carry none.
 
 A streaming network takes a frame and a state, and gives its answer and the next state. Over a whole stream, which
-begins with the state at zero and feeds back what comes of it, it is a network without one: frames in, answers out. So
-builds are judged, each with the states that it makes itself: an error that feeds on itself grows from frame to frame,
-and is seen.
+begins with the state at zero and feeds back what comes of it, it is a network without one: frames in, answers out.
+Builds are judged so, each with the states that it makes itself: an error that accumulates from frame to frame becomes
+visible.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FRAMES = "frames"
 
 
 class Runs(Protocol):
-    """What runs one call: a session, or a network as it came."""
+    """Runner of one call: a session, or an original network."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -38,12 +38,12 @@ class Runs(Protocol):
 
 
 class Carried:
-    """Calls one after the other: the state that one gives, the next one takes.
+    """Consecutive calls, each of which takes the state that the one before returned.
 
     Args:
-        network: What runs a call.
+        network: Runner of a call.
         states: The output that is the next value of each input that is a state, by the input's name.
-        first: The first value of states that do not begin at zero.
+        first: First value, by the state's name, of states that do not begin at zero.
     """
 
     def __init__(self, network: Runs, states: Mapping[str, str], first: Mapping[str, Array] | None = None):
@@ -57,14 +57,14 @@ class Carried:
         """Run a call.
 
         Args:
-            feeds: An array for each input that is no state.
+            feeds: Array for each input that is no state.
 
         Returns:
-            What the call was fed, and all its outputs.
+            The inputs of the call, and all its outputs.
 
         Raises:
-            DataError: A state has no value yet, and nothing says how large it is.
-            NetworkError: It changes its shape from call to call.
+            DataError: A state has no value yet, and its size is unknown.
+            NetworkError: A state changes its shape from call to call.
         """
         for name in self._positions.keys() - self.state.keys():
             self.state[name] = _zeros(self._specs[name], self._rows(feeds))
@@ -82,24 +82,24 @@ class Carried:
         return fed, outputs
 
     def _rows(self, feeds: Mapping[str, Array]) -> int:
-        """How many streams run side by side."""
+        """Return the number of streams that run side by side."""
         counted = (spec for name, spec in self._specs.items() if name in feeds and spec.dynamic_batch)
         return next((feeds[spec.name].shape[spec.batch_axis] for spec in counted), 1)
 
 
 @dataclass(frozen=True)
 class Streams:
-    """A network with a state, as it takes and gives whole streams; made by :meth:`of`.
+    """Inputs and outputs of a network with a state for whole streams; made by :meth:`of`.
 
     Attributes:
         pairs: The output that is the next value of each input that is a state, by the input's name.
-        calls: What one call takes, with the axis of the samples named.
-        gives: What one call gives.
-        framed: Names of the inputs of which the data has a value for every frame; those of others stay as they are.
-        whole: Names of the inputs that are fed as they are, since no axis of theirs counts samples.
-        inputs: What a stream takes, ``(streams, frames, …)`` first, which has a value for every frame. A state is among
+        calls: Inputs of one call, with the axis of the samples named.
+        gives: Outputs of one call.
+        framed: Names of the inputs with a value for every frame in the data; others are constant over a stream.
+        whole: Names of the inputs that are fed unchanged, since none of their axes counts samples.
+        inputs: Inputs of a stream, ``(streams, frames, …)`` for those with a value for every frame. A state is among
             them where its first value is in the data.
-        outputs: What a stream gives, ``(streams, frames, …)``: the outputs that are no states.
+        outputs: Outputs of a stream, ``(streams, frames, …)``: those that are no states.
     """
 
     pairs: Mapping[str, str]
@@ -118,13 +118,13 @@ class Streams:
         outputs: Sequence[TensorSpec],
         shapes: Mapping[str, tuple[int, ...]],
     ) -> Streams:
-        """Hold states and data against a network.
+        """Match states and data with a network.
 
         Args:
             pairs: The output that is the next value of each input that is a state, by the input's name.
-            inputs: What the network takes.
-            outputs: What it gives.
-            shapes: The shape of each of the data's arrays, ``(streams, …)``, by its name.
+            inputs: Inputs of the network.
+            outputs: Outputs of the network.
+            shapes: Shape of each of the data's arrays, ``(streams, …)``, by its name.
 
         Raises:
             UsageError: A state is no input of the network, its next value no output, or they do not fit.
@@ -176,24 +176,24 @@ class Streams:
         )
 
     def over(self, network: Runs) -> StreamRunner:
-        """A network that takes whole streams.
+        """Return a runner of whole streams over a network.
 
         Args:
-            network: What runs its calls; outputs may have other names, and are in the same order.
+            network: Runner of its calls; outputs may have other names, in the same order.
         """
         return StreamRunner(network, self)
 
 
 class StreamRunner:
-    """Runs whole streams through a network with a state, a frame a call; streams of one batch run side by side.
+    """Runner of whole streams through a network with a state, one frame per call; a batch runs side by side.
 
     Args:
-        network: What runs a call.
-        streams: Its states.
+        network: Runner of a call.
+        streams: States of the network, with the streams' inputs and outputs.
 
     Attributes:
-        inputs: What a stream takes.
-        outputs: What a stream gives.
+        inputs: Inputs of a stream.
+        outputs: Outputs of a stream.
     """
 
     def __init__(self, network: Runs, streams: Streams) -> None:
@@ -201,10 +201,10 @@ class StreamRunner:
         self.inputs, self.outputs = streams.inputs, streams.outputs
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """The outputs of every frame, ``(streams, frames, …)`` each.
+        """Return the outputs of every frame, ``(streams, frames, …)`` each.
 
         Args:
-            feeds: As :attr:`inputs` says.
+            feeds: Arrays for the inputs of :attr:`inputs`.
 
         Raises:
             DataError: The first frame does not fit the network.
@@ -227,10 +227,10 @@ class StreamRunner:
         return [np.stack(kept, axis=1) for kept in frames]
 
     def calls(self, feeds: Mapping[str, Array]) -> Iterator[tuple[dict[str, Array], list[Array]]]:
-        """What each call of a stream is fed, states included, and what it gives.
+        """Yield the inputs of each call of a stream, states included, and its outputs.
 
         Args:
-            feeds: As :attr:`inputs` says.
+            feeds: Arrays for the inputs of :attr:`inputs`.
         """
         streams = self._streams
         names = [spec.name for spec in self._network.outputs]
@@ -259,11 +259,11 @@ class StreamRunner:
         return fixed_batch(self.inputs) is None
 
     def frames(self, feeds: Mapping[str, Array]) -> int:
-        """How many frames a stream has."""
+        """Return the number of frames in a stream."""
         return int(feeds[self.inputs[0].name].shape[1])
 
     def samples(self, fed: Mapping[str, Array], row: int) -> dict[str, Array]:
-        """What a call was fed for one of the streams that run side by side, each input without its axis of samples."""
+        """Return a call's inputs for one of the streams, each without its axis of samples."""
         return {
             spec.name: fed[spec.name]
             if spec.name in self._streams.whole
@@ -278,21 +278,21 @@ class StreamRunner:
 
 
 class _Named:
-    """A network whose inputs say which of their axes counts samples."""
+    """Network whose inputs name the axis that counts samples."""
 
     def __init__(self, network: Runs, inputs: tuple[TensorSpec, ...]) -> None:
         self.run, self.inputs, self.outputs = network.run, inputs, network.outputs
 
 
 def likely_pairs(missing: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, str]:
-    """For inputs that nothing is given for, the outputs that may be their next value: of the same type and shape.
+    """Return outputs of the same type and shape that may be the next value of inputs without data.
 
     Args:
-        missing: Inputs without data.
-        outputs: What the network gives.
+        missing: Inputs that have no data.
+        outputs: Outputs of the network.
 
     Returns:
-        The output with the likest name for each, no output twice; inputs that have none are left out.
+        The output with the most similar name for each input, no output twice; inputs without one are left out.
     """
     found: dict[str, str] = {}
     for spec in missing:
@@ -303,10 +303,10 @@ def likely_pairs(missing: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -
 
 
 def zero_row(spec: TensorSpec) -> tuple[int, ...] | None:
-    """The shape of a state's value for one stream, without the axis that counts these; None where it is not known.
+    """Return the shape of a state's value for one stream, without the axis of streams; None where unknown.
 
     Args:
-        spec: The state, as the network takes or gives it.
+        spec: Specification of the state, as an input or output.
     """
     shape = _with_batch(spec).sample_shape if _with_batch(spec).dynamic_batch else spec.shape
     return None if any(isinstance(size, str) for size in shape) else tuple(int(size) for size in shape)
@@ -320,7 +320,7 @@ def _zeros(spec: TensorSpec, rows: int) -> Array:
 
 
 def _with_batch(spec: TensorSpec) -> TensorSpec:
-    """The same where an axis is called ``batch``; else the only open axis is called so."""
+    """Return a spec with an axis called ``batch``: the only open one where none has the name."""
     opened = [axis for axis, size in enumerate(spec.shape) if isinstance(size, str)]
     if BATCH in spec.shape or len(opened) != 1:
         return spec
@@ -328,7 +328,7 @@ def _with_batch(spec: TensorSpec) -> TensorSpec:
 
 
 def _answer_shape(spec: TensorSpec, alone: bool) -> tuple[int | str, ...]:
-    """The shape of an output for one stream; of a network for one stream all of it, where no axis is of size 1."""
+    """Return the shape of an output for one stream; all of it where no axis counts streams."""
     return spec.shape if alone and spec.shape[:1] != (1,) else spec.sample_shape
 
 
@@ -346,15 +346,15 @@ def _fit(state: TensorSpec, following: TensorSpec) -> bool:
 def check_pairs(
     pairs: Mapping[str, str], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
 ) -> None:
-    """Make sure that states are inputs whose next values are outputs like them.
+    """Check that states are inputs whose next values are matching outputs.
 
     Args:
         pairs: The output that is the next value of each input that is a state, by the input's name.
-        inputs: What the network takes.
-        outputs: What it gives.
+        inputs: Inputs of the network.
+        outputs: Outputs of the network.
 
     Raises:
-        UsageError: A name that is not there, or two that do not fit each other.
+        UsageError: A name does not exist, or two do not fit each other.
     """
     taken, given = {spec.name: spec for spec in inputs}, {spec.name: spec for spec in outputs}
     for state, output in pairs.items():

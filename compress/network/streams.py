@@ -44,19 +44,19 @@ _NUDGE = 0.1
 def in_streams(
     task: Task, network: Runs, states: Mapping[str, str], *, calibrates: bool = True
 ) -> tuple[Task, Task]:
-    """The task over whole streams, and one call at a time; neither is bound to the network yet.
+    """Return the task over whole streams, and for single calls; neither is bound to the network yet.
 
     Args:
-        task: Data of streams, as it was loaded.
-        network: The original, which is run on a few of the streams.
+        task: Task with data of streams, as it was loaded.
+        network: Original network, which is run on a few of the streams.
         states: The output that is the next value of each input that is a state, by the input's name.
-        calibrates: Whether anything is calibrated or trained; else only a few frames are taken, to look at.
+        calibrates: Whether anything is calibrated or trained; if not, only a few frames are taken as examples.
 
     Returns:
-        Both; :func:`with_calls` puts them together once they are bound.
+        Both tasks; :func:`with_calls` joins them once they are bound.
 
     Raises:
-        UsageError: The states are none of the network's.
+        UsageError: The network lacks one of the states.
         DataError: The data does not have streams of frames, or they do not fit.
         NetworkError: The network does not run on them.
     """
@@ -89,11 +89,11 @@ def in_streams(
 
 
 def with_calls(whole: Task, single: Task) -> Task:
-    """The task over whole streams, bound, that knows the one of single calls.
+    """Join the bound task over whole streams with that of single calls.
 
     Args:
-        whole: See :func:`in_streams`.
-        single: Bound; what its outputs hold, they hold in every frame of a stream.
+        whole: Task over whole streams, bound; see :func:`in_streams`.
+        single: Task for single calls, bound; its outputs' kinds hold for every frame of a stream.
     """
     streams = whole.streams
     assert streams is not None
@@ -105,13 +105,13 @@ def with_calls(whole: Task, single: Task) -> Task:
 
 
 def frames_of(split: Split, runner: StreamRunner, most: int, seed: int = 0) -> Split:
-    """Frames of streams with the states that a network has there, each a sample.
+    """Return frames of streams, each a sample, with the states that a network has there.
 
     Args:
-        split: Streams, bound to the runner's inputs.
-        runner: Of the original.
-        most: Frames to keep at the most.
-        seed: Of their choice.
+        split: Samples of streams, bound to the runner's inputs.
+        runner: Runner of the original network.
+        most: Largest number of frames to keep.
+        seed: Seed of the choice of frames.
 
     Returns:
         Samples of one call, states included, each input's along axis 0; with the targets of the frame, where there
@@ -149,16 +149,16 @@ def frames_of(split: Split, runner: StreamRunner, most: int, seed: int = 0) -> S
 
 
 def first_frames(task: Task, states: Mapping[str, str], sizes: Sequence[TensorSpec] = ()) -> dict[str, Array]:
-    """Samples of one call to trace a network with, before it is known how it runs: a frame from the middle.
+    """Return samples of one call to trace a network with, before it is known how it runs: a middle frame.
 
     Args:
-        task: Data of streams, not bound.
+        task: Task with data of streams, not bound.
         states: The output that is the next value of each input that is a state.
-        sizes: How large states are, by their names, as far as it is known.
+        sizes: Sizes of states, by their names, as far as known.
 
     Returns:
-        Arrays ``(n, …)``, n ≥ 2 where there are as many streams. A state that the data has no first value of, and
-        whose size nothing tells, is left out.
+        Arrays ``(n, …)``, n ≥ 2 where there are as many streams. A state without a first value in the data and of
+        unknown size is left out.
     """
     arrays = task.example()
     given = {name: array for name, array in arrays.items() if name not in states}
@@ -182,7 +182,7 @@ def first_frames(task: Task, states: Mapping[str, str], sizes: Sequence[TensorSp
 
 
 def state_notes(task: Task) -> tuple[str, ...]:
-    """How a network with a state is fed and judged, for a person; empty where there is none."""
+    """Return notes on how a network with states is fed and judged; empty without states."""
     streams = task.streams
     if streams is None:
         return ()
@@ -203,7 +203,7 @@ def _first_calls(runner: StreamRunner, batch: Batch, count: int) -> Iterator[tup
 
 
 def _of_frames(targets: Array | None, frames: int) -> Array | None:
-    """Targets of every frame, ``(streams, frames, …)``; None where there are none."""
+    """Return the targets of every frame, ``(streams, frames, …)``; None where there are none."""
     there = (
         targets is not None and targets.dtype != object and targets.ndim > 1 and targets.shape[1] == frames
     )

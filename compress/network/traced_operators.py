@@ -23,15 +23,15 @@ _OTHER_ROWS = 5
 
 
 def traced_by_operator(module: nn.Module, example: Mapping[str, torch.Tensor], axes: Axes) -> fx.GraphModule:
-    """A module's operators, its sizes computed from the batch where they follow it, else as in the example.
+    """Trace a module's operators, with sizes computed from the batch where they follow it, else fixed.
 
     Args:
-        module: In eval mode, on the CPU.
-        example: One batch for every input by name; it ran on these.
-        axes: The axis that counts samples, for inputs of which it is not axis 0.
+        module: Module in eval mode, on the CPU.
+        example: One batch of every input by name, which it ran on.
+        axes: Axis that counts samples, for inputs where it is not axis 0.
 
     Raises:
-        LiftError: It cannot be traced so, or computes something else than what was traced.
+        LiftError: The module cannot be traced so, or computes other results than its trace.
     """
     try:
         two, three = (_traced(module, with_rows(example, rows, axes)) for rows in (2, 3))
@@ -58,7 +58,7 @@ def _same(graph: fx.GraphModule, module: nn.Module, example: Mapping[str, torch.
 
 
 def _traced(module: nn.Module, example: Mapping[str, torch.Tensor]) -> fx.GraphModule:
-    """The operators for one batch; every size is fixed."""
+    """Trace the operators for one batch; every size is fixed."""
 
     def run(*tensors: torch.Tensor) -> object:
         return module(**dict(zip(example, tensors, strict=True)))

@@ -1,4 +1,4 @@
-"""A module and one batch of inputs become an exported program whose batch axis is dynamic."""
+"""Tracing of a module on one batch of inputs to an exported program with a dynamic batch axis."""
 
 from __future__ import annotations
 
@@ -55,16 +55,17 @@ class Traced:
     """A network on its way to the lifted graph.
 
     Attributes:
-        program: Its operations.
-        example: One batch, by input name, in the program's order.
-        reference: The network as it was given, in inference mode.
-        fixed: The reference computes for the example's batch size alone; with another it may fail or worse.
-        axes: The axis that counts samples, for inputs of which it is not axis 0.
-        form: How it is called and what it gives back; None where that is not told.
+        program: Exported program of its operations.
+        example: One batch of every input, by name, in the program's order.
+        reference: Original network, in inference mode.
+        fixed: Whether the reference computes only for the example's batch size; others may fail or be wrong.
+        axes: Axis that counts samples, for inputs where it is not axis 0.
+        form: Form in which it is called and returns; None where unknown.
         others: Batches of another height, width or length than the example.
-        settings: What to do about a custom operator of a part of the network by its own settings, by the part's path.
+        settings: Next step for a custom operator by the settings of its part of the network, by the part's path.
         single: Whether the network takes one sample without an axis for it; the reference has one, of size 1.
-        alone: Traces it with one sample, for networks that fix their number; None where it cannot be traced again.
+        alone: Function that traces it with one sample, for networks that fix their number; None where it cannot be
+            traced again.
     """
 
     program: ExportedProgram
@@ -85,10 +86,11 @@ def trace_module(
     """Trace a module that the caller no longer needs as it was: it ends up in eval mode on the CPU.
 
     Args:
-        module: The network.
+        module: Module of the network.
         example: Samples of real inputs along axis 0, by name or in order; the module may take them along another.
-        told: The axis of an input that counts samples, by its name; ``""`` names that of all others. None finds them.
-        other: Samples of another height, width or length; None where there are none.
+        told: Axis of each input that counts samples, as the user names it, by the input's name; ``""`` stands for all
+            others. None finds them.
+        other: Samples of another height, width or length; None for none.
 
     Raises:
         DataError: The example does not name the module's inputs.
@@ -127,11 +129,11 @@ def trace_module(
 
 
 def _traced_alone(module: nn.Module, traced: Traced) -> Traced:
-    """The same network traced with one sample.
+    """Trace the network with one sample.
 
     Raises:
-        NetworkError: It does not run on one.
-        LiftError: It cannot be traced so.
+        NetworkError: The network does not run on one sample.
+        LiftError: The network cannot be traced so.
     """
     example = with_rows(traced.example, 1, traced.axes)
     alone, together = run(traced.reference, example), run(traced.reference, traced.example)
@@ -161,7 +163,7 @@ def _program(
     axes: Axes,
     varies: Mapping[str, Collection[int]],
 ) -> ExportedProgram:
-    """What a module does, by its calls, or where torch.export does not take these, by every single operator."""
+    """Return a module's program by its calls, or where torch.export refuses these, by single operators."""
     from compress.network.traced_operators import traced_by_operator
 
     try:
@@ -176,7 +178,7 @@ def _program(
 
 
 def _by_position(forward: Callable[..., Any], given: Iterable[str]) -> list[str]:
-    """Which of the arguments that are given are given by their position."""
+    """Return which of the given arguments are positional."""
     parameters = inspect.signature(forward).parameters.values()
     return by_position(
         [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD], list(given)
@@ -187,15 +189,15 @@ def check_finite(module: nn.Module, where: str) -> None:
     """Refuse weights that are not numbers.
 
     Raises:
-        NetworkError: NaN in a parameter or buffer, or an infinite parameter; a buffer may be the mask of an
-            attention. It names the tensor.
+        NetworkError: A parameter or buffer has NaN, or a parameter is infinite; the error names it. A buffer may hold
+            infinity, as an attention's mask does.
     """
     refuse_not_finite(((name, each, True) for name, each in module.named_parameters()), where)
     refuse_not_finite(((name, each, False) for name, each in module.named_buffers()), where)
 
 
 def refuse_not_finite(tensors: Iterable[tuple[str, torch.Tensor, bool]], where: str) -> None:
-    """As :func:`check_finite`, for tensors by name and whether each is a parameter."""
+    """Refuse tensors as :func:`check_finite` does, given by name and whether each is a parameter."""
     for name, tensor, is_parameter in tensors:
         if tensor.is_meta or is_lazy(tensor):
             raise NetworkError(
@@ -215,7 +217,7 @@ def refuse_not_finite(tensors: Iterable[tuple[str, torch.Tensor, bool]], where: 
 
 
 def reference_of(module: Callable[..., Any], names: list[str]) -> Reference:
-    """The module as a function of positional tensors that returns its tensors in order."""
+    """Return the module as a function of positional tensors that returns its tensors in order."""
 
     def reference(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         result = module(**dict(zip(names, tensors, strict=True)))
@@ -227,15 +229,15 @@ def reference_of(module: Callable[..., Any], names: list[str]) -> Reference:
 def run(
     reference: Reference, example: Mapping[str, torch.Tensor], *, gradients: bool = False
 ) -> tuple[torch.Tensor, ...]:
-    """The network's outputs for one batch.
+    """Return the network's outputs for one batch.
 
     Args:
-        reference: The network.
-        example: The batch.
-        gradients: Run it as in training, where some of torch's layers take another path.
+        reference: Network to run.
+        example: Batch to run it on.
+        gradients: Whether to run it as in training, where some of torch's layers take another path.
 
     Raises:
-        NetworkError: It does not run on these inputs, or returns no tensor.
+        NetworkError: The network does not run on these inputs, or returns no tensor.
     """
     try:
         with torch.set_grad_enabled(gradients), quiet():
@@ -266,9 +268,9 @@ def trace(
     """Export a module, its batch axis dynamic where the network allows it.
 
     Args:
-        module: In eval mode, on the CPU.
-        example: One batch for every input by name; it ran on these.
-        axes: The axis that counts samples, for inputs of which it is not axis 0.
+        module: Module in eval mode, on the CPU.
+        example: One batch of every input by name, which it ran on.
+        axes: Axis that counts samples, for inputs where it is not axis 0.
         varies: Further axes that are open where the network allows it, by input name.
 
     Raises:
@@ -300,7 +302,7 @@ def trace_dynamic(
     """Export a module with a dynamic batch axis, and others that are left open where nothing fixes them.
 
     Raises:
-        LiftError: It cannot be traced so.
+        LiftError: The network cannot be traced so.
     """
     axes = axes or {}
     rows = with_rows(example, _ROWS, axes)
@@ -318,7 +320,7 @@ def trace_dynamic(
 
 
 def _open(numbers: Iterable[int]) -> dict[int, Any]:
-    """Axes that are open where nothing fixes them."""
+    """Return the axes that are open where nothing fixes them."""
     return dict.fromkeys(numbers, Dim.AUTO)
 
 
@@ -328,7 +330,7 @@ def export(
     """Export a module with these axes dynamic, by input name and number.
 
     Raises:
-        LiftError: It cannot be traced so.
+        LiftError: The network cannot be traced so.
     """
     try:
         with quiet():
@@ -345,7 +347,7 @@ def export(
 
 
 def without_transforms(program: ExportedProgram) -> ExportedProgram:
-    """The program with ``torch.vmap`` and its kind carried out: what they call becomes calls for whole batches."""
+    """Return the program with ``torch.vmap`` and similar expanded to calls for whole batches."""
     targets = (node.target for node in program.graph.nodes if node.op == "call_function")
     if any(getattr(target, "__module__", "").startswith("torch._functorch") for target in targets):
         plain: ExportedProgram = program.run_decompositions({})
@@ -354,7 +356,7 @@ def without_transforms(program: ExportedProgram) -> ExportedProgram:
 
 
 def essence(error: BaseException) -> str:
-    """The part of a message that says what is wrong, without the stack it may carry."""
+    """Return the part of a message that says what is wrong, without its stack."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))  # colours of a terminal
     lines = [line.strip() for line in text.splitlines()]
     # TorchScript puts the message after its own traceback.
@@ -365,7 +367,7 @@ def essence(error: BaseException) -> str:
 
 
 def _place(error: BaseException) -> str:
-    """`` at file:line: code``, the innermost line that is neither torch's nor ours."""
+    """Return `` at file:line: code`` of the innermost line of the user's code."""
     ours = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if not frame.filename.startswith((*ours, "<")):
@@ -374,7 +376,7 @@ def _place(error: BaseException) -> str:
 
 
 def describe(tensor: torch.Tensor) -> str:
-    """``float32[8, 3, 32, 32]``."""
+    """Describe a tensor: ``float32[8, 3, 32, 32]``."""
     return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
 
@@ -390,7 +392,7 @@ class _DetachedCopies(TorchFunctionMode):
 
 
 def detached_copies() -> TorchFunctionMode:
-    """Inside the block, ``copy.deepcopy`` copies the values of tensors that were computed, without how.
+    """Make ``copy.deepcopy`` copy computed tensors without their gradients' graph inside the block.
 
     torch refuses to copy those that have a gradient: a weight that a hook computes before every call (weight norm,
     pruning), or what a module keeps of its last one.
@@ -400,7 +402,7 @@ def detached_copies() -> TorchFunctionMode:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporter's warnings and log lines, which are about torch and not about the network.
+    """Silence the exporter's warnings and log lines inside the block, which are not about the network.
 
     Standard error too: torch.export prints the graph it had so far there when it fails.
     """

@@ -23,7 +23,7 @@ def fold_affine(model: onnx.ModelProto, store_twice: bool = False) -> None:
     Only where nobody else reads the value between the two; float64 arithmetic, rounded once.
 
     Args:
-        model: With inferred shapes.
+        model: Model with inferred shapes.
         store_twice: Whether a large weight that others read as well may be stored a second time; runtimes do so
             themselves when they open the graph.
     """
@@ -39,7 +39,7 @@ def fold_affine(model: onnx.ModelProto, store_twice: bool = False) -> None:
 
 
 def _foldable(node: onnx.NodeProto, graph: Graph, store_twice: bool) -> tuple[onnx.NodeProto, _Affine] | None:
-    """What follows the operator, and that as (s, t), each [channels]; None where nothing folds."""
+    """Return the following operator, and its map (s, t), each [channels]; None where nothing folds."""
     axis = output_channel_axis(node)
     weight = graph.constant(node.input[1]) if axis is not None else None
     if axis is None or weight is None or weight.dtype not in (np.float32, np.float64):
@@ -59,7 +59,7 @@ def _foldable(node: onnx.NodeProto, graph: Graph, store_twice: bool) -> tuple[on
 
 
 def output_channel_axis(node: onnx.NodeProto) -> int | None:
-    """The axis of the weight (input 1) that runs over output channels; None where there is no such axis."""
+    """Return the axis of the weight (input 1) over output channels; None where there is no such axis."""
     if node.op_type == "Conv":
         return 0
     if node.op_type == "ConvTranspose":
@@ -87,7 +87,7 @@ def _as_affine(node: onnx.NodeProto, source: str, channels: int, rank: int, grap
 
 
 def _per_channel(value: NDArray[Any] | None, channels: int, rank: int) -> NDArray[np.float64] | None:
-    """A constant as [channels], where broadcasting it against [n, channels, …] varies along axis 1 alone."""
+    """Return a constant as [channels], where broadcasting it against [n, channels, …] varies along axis 1 alone."""
     if value is None or value.ndim > rank:
         return None
     shape = (1,) * (rank - value.ndim) + value.shape

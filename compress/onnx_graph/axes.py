@@ -12,15 +12,15 @@ from compress.onnx_graph.graph import subgraphs
 
 
 def open_negative_axes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same model, changed in place, whose axes of a negative size are open.
+    """Open the axes of a negative size in a model, in place.
 
     ONNX knows no negative size. Paddle's exporter wrote -1 for an open axis for years, and ONNX Runtime takes it so.
 
     Args:
-        model: Any model; bodies of If, Loop and Scan are changed too.
+        model: Model to change; bodies of If, Loop and Scan are changed too.
 
     Returns:
-        The model that was given.
+        The same model.
     """
     for value in _values(model.graph):
         for size in value.type.tensor_type.shape.dim:
@@ -39,11 +39,11 @@ def _values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
 
 
 def open_length(model: onnx.ModelProto, length: int, shapes: Mapping[str, Sequence[int | str]]) -> None:
-    """Open axes of one length in a model that was exported for it, in place; whether it computes others is not known.
+    """Open the axes of one length in a model exported for it, in place; it may not compute other lengths.
 
     Args:
-        model: Exported for sequences of this length.
-        length: A number that nothing else in the model has.
+        model: Model exported for sequences of this length.
+        length: Length that no other axis in the model has.
         shapes: Shapes of its inputs and outputs, by name; a name for each axis that is opened.
     """
     del model.graph.value_info[:]  # they hold the one length

@@ -1,4 +1,4 @@
-"""Constant folding: compute once, here, what does not depend on the input."""
+"""Constant folding: values that do not depend on the input are computed once, here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def fold_constants(model: onnx.ModelProto, store_twice: bool = False) -> None:
     graph: zeros that channels are padded with, a mask, a copy of a weight that a loop's body reads as well.
 
     Args:
-        model: With inferred shapes, which tell the types. ONNX Runtime computes the values, unoptimized.
+        model: Model with inferred shapes, which tell the types. ONNX Runtime computes the values, unoptimized.
         store_twice: Whether layers need their weights as constants, because these are quantized next: a weight may then
             be stored a second time as a node makes it (transposed, where one matrix is both embedding and last layer),
             and be larger than what it is made of.
@@ -45,13 +45,13 @@ def fold_constants(model: onnx.ModelProto, store_twice: bool = False) -> None:
 
 
 def fold_known_sizes(model: onnx.ModelProto) -> None:
-    """Replace what is read off a shape by constants, wherever the sizes read are known, in place.
+    """Replace sizes that are read from a shape by constants where they are known, in place.
 
     That is Shape itself, and Gather or Slice of its result: exporters write ``x.shape[1] // 2`` so, and a shape
     that is only known when the network runs keeps compilers from planning ahead.
 
     Args:
-        model: With inferred shapes.
+        model: Model with inferred shapes.
     """
     graph = Graph(model)
     kept = []
@@ -66,7 +66,7 @@ def fold_known_sizes(model: onnx.ModelProto) -> None:
 
 
 def _sizes_read(node: onnx.NodeProto, graph: Graph) -> NDArray[Any] | None:
-    """Sizes (int), names (str) and None that the node reads off a shape; None where it reads something else."""
+    """Return the sizes (int), names (str) and None that the node reads from a shape; None where it reads none."""
     if node.op_type == "Shape":
         shape = graph.shape(node.input[0])
         axes = slice(attribute(node, "start", 0), attribute(node, "end"))

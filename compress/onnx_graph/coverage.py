@@ -1,4 +1,4 @@
-"""Fusion coverage: how much of a compiled graph really runs in int8.
+"""Fusion coverage: the share of a compiled graph that really runs in int8.
 
 A Q/DQ graph is a wish. What the runtime made of it stands in the graph it writes with
 ``optimized_model_filepath``: fused int8 kernels, float operators that stayed, and Q/DQ pairs between the two.
@@ -59,14 +59,14 @@ _MOVING = frozenset(
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a runtime made of a graph.
+    """Coverage of a graph after the runtime's fusions.
 
     Attributes:
-        int8: Operator type of fused int8 kernels → how many.
-        float_compute: The same for operators with many multiply-accumulates that run in float.
-        float_cheap: The same for the other arithmetic in float.
-        quantize: QuantizeLinear nodes that are left: each is a pass over a tensor.
-        dequantize: DequantizeLinear nodes that are left.
+        int8: Number of fused int8 kernels, by operator type.
+        float_compute: Number of operators with many multiply-accumulates that run in float, by type.
+        float_cheap: Number of other arithmetic operators in float, by type.
+        quantize: Number of QuantizeLinear nodes left: each is a pass over a tensor.
+        dequantize: Number of DequantizeLinear nodes left.
         int8_mac_share: Share of the multiply-accumulates that run in int8, from 0 to 1, at batch 1; None where
             the shapes could not be found.
     """
@@ -79,7 +79,7 @@ class Coverage:
     int8_mac_share: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             name: dict(value) if isinstance(value, Mapping) else value for name, value in asdict(self).items()
         }
@@ -89,7 +89,7 @@ def fusion_coverage(optimized: onnx.ModelProto | Path) -> Coverage:
     """Read the graph that ONNX Runtime wrote with ``optimized_model_filepath``.
 
     Args:
-        optimized: The model or its file. It is run once, on zeros at batch 1, to learn the shapes.
+        optimized: Optimized model or its file. It is run once, on zeros at batch 1, to learn the shapes.
     """
     model = onnx.load(optimized) if isinstance(optimized, Path) else optimized
     graph = Graph(model)
@@ -131,7 +131,7 @@ def _kind(node: onnx.NodeProto, values: _Values | None) -> str | None:
 
 
 def _multiply_accumulates(node: onnx.NodeProto, graph: Graph, values: _Values) -> int:
-    """Of Conv, Gemm, MatMul and recurrent operators, fused or not; 0 for the others."""
+    """Return the multiply-accumulates of Conv, Gemm, MatMul and recurrent operators, fused or not; 0 for others."""
 
     def shape(name: str) -> tuple[int, ...]:
         tensor = graph.initializers.get(name)
@@ -159,7 +159,7 @@ def _multiply_accumulates(node: onnx.NodeProto, graph: Graph, values: _Values) -
 
 
 def _run_on_zeros(model: onnx.ModelProto) -> _Values | None:
-    """Shapes and types at batch 1; None where the network does not take zeros, or 1 on a dynamic axis."""
+    """Return shapes and types at batch 1; None where the network does not take zeros, or 1 on a dynamic axis."""
     observed = onnx.ModelProto()
     observed.CopyFrom(model)
     made = [name for node in model.graph.node for name in node.output if name]

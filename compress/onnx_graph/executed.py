@@ -1,4 +1,4 @@
-"""Fusion coverage from a runtime that lists the layers it executes, each with the ONNX nodes it was made of."""
+"""Fusion coverage from a runtime that lists the executed layers, each with its ONNX nodes."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ExecutedLayer:
     """A layer as the runtime executes it.
 
     Attributes:
-        kind: The runtime's word for it ("Convolution").
-        precision: What it computes in ("u8", "f32").
-        names: Of the ONNX nodes that were fused into it.
+        kind: Kind of layer, in the runtime's words ("Convolution").
+        precision: Precision it computes in ("u8", "f32").
+        names: Names of the ONNX nodes that were fused into it.
     """
 
     kind: str
@@ -47,11 +47,11 @@ class ExecutedLayer:
 
 
 def executed_coverage(executed: Sequence[ExecutedLayer], model: onnx.ModelProto) -> Coverage:
-    """Count what runs in int8.
+    """Count the layers that run in int8.
 
     Args:
-        executed: Every layer that the runtime executes.
-        model: The graph it was given; its multiply-accumulates are found by the names of its nodes.
+        executed: All layers that the runtime executes.
+        model: Model that it was given; multiply-accumulates are found by the names of its nodes.
     """
     macs = _multiply_accumulates(model)
     quantizing = {node.name for node in model.graph.node if node.op_type == "QuantizeLinear"}
@@ -81,7 +81,7 @@ def executed_coverage(executed: Sequence[ExecutedLayer], model: onnx.ModelProto)
 
 
 def _multiply_accumulates(model: onnx.ModelProto) -> dict[str, int] | None:
-    """Of each node at batch 1, by its name; None where an axis other than the batch is open."""
+    """Return multiply-accumulates at batch 1 by the node's name; None where an axis other than the batch is open."""
     try:
         return {layer.name: layer.macs for layer in layers(model) if layer.macs}
     except NetworkError:

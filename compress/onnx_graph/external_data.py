@@ -1,4 +1,4 @@
-"""The files beside an ONNX graph that hold its weights, told by the graph itself.
+"""The files beside an ONNX graph that hold its weights, as the graph names them.
 
 A tensor whose weights lie elsewhere names the file in an entry ``location``; exporters call it ``<name>.data``,
 ``<name>_data``, or one file a tensor. The graph is read as a protocol buffer is written
@@ -28,7 +28,7 @@ _LOCATION = b"location"
 
 
 def external_files(path: Path) -> tuple[Path, ...]:
-    """The files that hold weights of the graph in ``path``, in the order in which it names them.
+    """Return the files that hold weights of the graph in ``path``, in the order in which it names them.
 
     A file that is no graph has none. Names that lead out of the graph's folder are left out, as are files that do not
     exist: no runtime opens such a graph.
@@ -62,10 +62,10 @@ def _locations(content: mmap.mmap, start: int, end: int, message: str) -> Iterat
 
 
 def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:
-    """The fields that hold messages or bytes: number, and where their content begins and ends.
+    """Yield the fields that hold messages or bytes: number, and where their content begins and ends.
 
     Raises:
-        ValueError: These bytes are no message.
+        ValueError: The bytes are no message.
     """
     at = start
     while at < end:
@@ -86,7 +86,7 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
 
 
 def _varint(content: mmap.mmap, at: int, end: int) -> tuple[int, int]:
-    """Seven bits a byte, the lowest first; the eighth bit says that more follow."""
+    """Code a number with seven bits in each byte, the lowest first; the eighth bit says that more follow."""
     value = 0
     for shift in range(0, 70, 7):
         if at >= end:

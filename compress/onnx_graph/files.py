@@ -24,7 +24,7 @@ def save_model(model: onnx.ModelProto, path: Path) -> Path:
         ``path``.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be written.
     """
     import onnx
 
@@ -44,7 +44,7 @@ def save_model(model: onnx.ModelProto, path: Path) -> Path:
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
-    """The files an artifact consists of: the file, and where it is an ONNX graph those that it keeps weights in."""
+    """Return the files of an artifact: the file, and for an ONNX graph those that hold its weights."""
     return (path, *external_files(path))
 
 
@@ -52,7 +52,7 @@ def copy_to(path: Path, directory: Path) -> Path:
     """Copy a graph into a directory, with the files of its weights under the names that it knows them by.
 
     Returns:
-        The graph's copy.
+        The path of the copy.
     """
     for part in files_of(path):
         place = directory / part.relative_to(path.parent)
@@ -62,7 +62,7 @@ def copy_to(path: Path, directory: Path) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file followed by its external data, read in pieces."""
+    """Return the sha256 of a file followed by its external data, read in pieces."""
     digest = hashlib.sha256()
     for part in files_of(path):
         with part.open("rb") as file:
@@ -72,5 +72,5 @@ def sha256_of(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file and its external data."""
+    """Return the size of a file and its external data, in bytes."""
     return sum(part.stat().st_size for part in files_of(path))

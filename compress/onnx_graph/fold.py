@@ -41,13 +41,14 @@ _SHAPE_ELEMENTS = 64  # a tensor with more of them is no shape
 
 
 def prepare(model: onnx.ModelProto, store_twice: bool = False, opset: int = LOWEST_OPSET) -> onnx.ModelProto:
-    """A model that computes the same with constants folded, batch normalisation fused and every tensor typed.
+    """Return an equal model with constants folded, batch normalisation fused and every tensor typed.
 
     Args:
-        model: Any legal ONNX model; see :mod:`compress.onnx_graph.weights` for where its weights may lie. It is not
+        model: Legal ONNX model; see :mod:`compress.onnx_graph.weights` for where its weights may lie. It is not
             modified.
-        store_twice: See :func:`compress.onnx_graph.constants.fold_constants`; half precision becomes float32 then, too.
-        opset: That it is in at the least; 13 or later.
+        store_twice: Whether weights may be stored twice, see :func:`compress.onnx_graph.constants.fold_constants`; half
+            precision then becomes float32 too.
+        opset: Lowest opset of the result, ≥ 13.
 
     Returns:
         A new model: of that opset at least, no functions, no Constant, Identity or Dropout nodes where they can go,
@@ -63,7 +64,7 @@ def prepare(model: onnx.ModelProto, store_twice: bool = False, opset: int = LOWE
 
 
 def as_written(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose nodes :func:`prepare` leaves alone: it only raises the opset, and gives names and types."""
+    """Return a copy with the same nodes, in the lowest opset of :func:`prepare`, with names and types."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     copy.metadata_props.add(key=_AS_WRITTEN, value="yes")
@@ -171,7 +172,7 @@ def products_and_sums(model: onnx.ModelProto, store_twice: bool = False) -> None
     """Write x ÷ c as x · (1 ÷ c) and x − c as x + (−c), which fold and have int8 kernels where the others do not.
 
     Args:
-        model: With inferred types.
+        model: Model with inferred types.
         store_twice: Whether a large constant that others read as well may be stored a second time.
     """
     graph = Graph(model)
@@ -211,7 +212,7 @@ def gemm_instead_of_matmul(model: onnx.ModelProto) -> None:
 
 
 def named(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose nodes have unique names and whose tensors are typed, and else the same."""
+    """Return a copy whose nodes have unique names and whose tensors are typed."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     infer_shapes(copy)
@@ -256,7 +257,7 @@ SHAPE_STEPS = (fold_known_sizes, constant_reshapes, remove_unused)
 
 
 def steps(store_twice: bool) -> tuple[Callable[[onnx.ModelProto], None], ...]:
-    """What :func:`prepare` does then, in order."""
+    """Apply the steps of :func:`prepare`, in order."""
     return (
         remove_identities,
         partial(products_and_sums, store_twice=store_twice),
@@ -279,9 +280,9 @@ def _apply(several: Iterable[Callable[[onnx.ModelProto], None]], model: onnx.Mod
 
 
 def infer_shapes(model: onnx.ModelProto) -> None:
-    """Replace what the model says about its tensors' types and shapes by what follows from the graph, in place.
+    """Replace the declared types and shapes of tensors by inferred ones, in place.
 
-    What exporters leave there describes the graph before their own optimizer changed it.
+    Exporters' declarations may describe the graph before their own optimizer changed it.
 
     Raises:
         NetworkError: The shapes do not fit each other.

@@ -1,4 +1,4 @@
-"""Which nodes are computed once and stored: those of constants alone whose results take no more room."""
+"""The choice of nodes to compute once and store: those of constants alone whose results take no more room."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "
 
 
 class Folding:
-    """Which of the nodes that depend on constants alone are folded.
+    """The nodes to fold among those that depend on constants alone.
 
     Args:
-        graph: With inferred shapes.
-        nodes: As :func:`constant_nodes` finds them.
-        store_twice: See :func:`compress.onnx_graph.constants.fold_constants`.
+        graph: Graph with inferred shapes.
+        nodes: Nodes that :func:`constant_nodes` returned.
+        store_twice: Whether weights may be stored twice; see :func:`compress.onnx_graph.constants.fold_constants`.
 
     Attributes:
-        folded: ``id`` of each node that vanishes; what other nodes read of its results is to be stored.
+        folded: ``id`` of each node that vanishes; its results that other nodes read have to be stored.
     """
 
     def __init__(self, graph: Graph, nodes: list[onnx.NodeProto], store_twice: bool) -> None:
@@ -70,14 +70,14 @@ class Folding:
                 self.folded.add(id(node))
 
     def _growth(self, made: Iterable[str], nodes: list[onnx.NodeProto]) -> int:
-        """Bytes of what is stored, less those of the constants that only the nodes read that vanish."""
+        """Return the bytes to store, less those of constants that only vanishing nodes read."""
         ids = {id(node) for node in nodes}
         read = {name for node in nodes for name in node.input if name in self._graph.initializers}
         goes = [name for name in read if self._twice or self._only_read_by(name, ids)]
         return sum(self._sizes[name] for name in made) - sum(self._sizes[name] for name in goes)
 
     def _behind(self, node: onnx.NodeProto, group: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
-        """The node, and the nodes of its group that would then compute for nobody else."""
+        """Return the node, and the nodes of its group that would then have no other reader."""
         found, ids = [node], {id(node)}
         for other in reversed(group[: next(at for at, each in enumerate(group) if each is node)]):
             read = [name for name in other.output if name]
@@ -103,7 +103,7 @@ class Folding:
 
 
 def constant_nodes(graph: Graph) -> list[onnx.NodeProto]:
-    """Nodes that depend on constants alone and make something that can be stored, in graph order."""
+    """Return the nodes that depend on constants alone and whose results can be stored, in graph order."""
     known = {name: size_of_tensor(tensor) for name, tensor in graph.initializers.items()}
     nodes = []
     for node in graph.nodes:
@@ -118,7 +118,7 @@ def constant_nodes(graph: Graph) -> list[onnx.NodeProto]:
 
 
 def values_of_constants(graph: Graph, made: list[str]) -> dict[str, NDArray[Any]]:
-    """What tensors hold that depend on constants alone, by name."""
+    """Return the values of tensors that depend on constants alone, by name."""
     if not made:
         return {}
     session = open_session(part(graph, made), optimized=False)
@@ -143,7 +143,7 @@ def _can_fold(node: onnx.NodeProto, graph: Graph) -> bool:
 
 
 def _declared_size(name: str, graph: Graph) -> int | None:
-    """Bytes of a tensor of known shape; None where it is not known."""
+    """Return the size of a tensor in bytes; None where its shape is unknown."""
     shape = graph.shape(name)
     if shape is None:
         return None
@@ -153,7 +153,7 @@ def _declared_size(name: str, graph: Graph) -> int | None:
 
 
 def _sizes(graph: Graph, nodes: list[onnx.NodeProto]) -> dict[str, int]:
-    """Bytes of every constant, and of every result of the nodes; computed where shapes do not tell."""
+    """Return the bytes of every constant and of every result of the nodes; computed where shapes are unknown."""
     sizes = {name: size_of_tensor(tensor) for name, tensor in graph.initializers.items()}
     made = [name for node in nodes for name in node.output if name]
     declared = {name: _declared_size(name, graph) for name in made}
@@ -164,7 +164,7 @@ def _sizes(graph: Graph, nodes: list[onnx.NodeProto]) -> dict[str, int]:
 
 
 def _groups(nodes: list[onnx.NodeProto], graph: Graph) -> Iterator[list[onnx.NodeProto]]:
-    """Nodes joined by results and constants that are not small, each group in graph order."""
+    """Group nodes joined by results and constants that are not small, each group in graph order."""
     leader = {id(node): id(node) for node in nodes}
 
     def first(one: int) -> int:

@@ -1,4 +1,4 @@
-"""Types of what operators make that are not ONNX's own: ONNX infers nothing of them, and ONNX Runtime does."""
+"""Types of outputs of foreign operators, which ONNX Runtime infers and ONNX does not."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _WRITTEN = {"float": int(TensorProto.FLOAT), "double": int(TensorProto.DOUBLE)}
 
 
 def type_foreign(model: onnx.ModelProto) -> None:
-    """Say the types and shapes of what foreign operators make, as ONNX Runtime infers them, in place.
+    """Declare the types and shapes of foreign operators' outputs, as ONNX Runtime infers them, in place.
 
-    What an exporter wrote about them is dropped: it describes the graph before its own optimizer changed it.
+    An exporter's declarations are dropped: they may describe the graph before its own optimizer changed it.
     """
     graph = Graph(model)
     made = [name for name in foreign_outputs(model) if name not in graph.outputs]
@@ -41,7 +41,7 @@ def type_foreign(model: onnx.ModelProto) -> None:
 
 
 def foreign_outputs(model: onnx.ModelProto) -> Iterator[str]:
-    """What operators make that are neither ONNX's own nor local functions."""
+    """Return the outputs of operators that are neither ONNX's own nor local functions."""
     functions = {(each.domain, each.name) for each in model.functions}
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions:
@@ -49,7 +49,7 @@ def foreign_outputs(model: onnx.ModelProto) -> Iterator[str]:
 
 
 def _element_type(written: str) -> int:
-    """As ``onnx.TensorProto`` numbers it; 0 for what is no tensor."""
+    """Return the type number of ``onnx.TensorProto``; 0 for other values than tensors."""
     if not written.startswith("tensor("):
         return 0
     name = written.removeprefix("tensor(").removesuffix(")")

@@ -1,4 +1,4 @@
-"""How an engine reads a graph: where values are stored, and which operators run as one layer.
+"""The layers of an engine: where values are stored, and which operators run as one layer.
 
 The rules are those of TensorRT's and ONNX Runtime's graph optimizers, as far as both share them:
 
@@ -42,7 +42,7 @@ _CHAIN = 8
 
 
 class Storage(NamedTuple):
-    """Where the values of a tensor's name are.
+    """Storage of the values behind a tensor's name.
 
     Attributes:
         root: Name of the tensor that is stored; names behind views and DequantizeLinear share it.
@@ -64,8 +64,8 @@ class Group:
     """Operators that run as one layer, the one that names it first.
 
     Attributes:
-        kind: Of the first operator.
-        nodes: In topological order.
+        kind: Kind of the first operator.
+        nodes: Nodes of the group, in topological order.
         makes: Roots of the tensors that its operators produce.
         joined: Roots of tensors of other layers that an epilogue adds.
     """
@@ -77,10 +77,10 @@ class Group:
 
 
 def storages(graph: ShapedGraph) -> dict[str, Storage]:
-    """Where each name's values are stored.
+    """Return the storage of each name's values.
 
     Raises:
-        NetworkError: An operator, or an output of the graph, refers to what nothing makes.
+        NetworkError: An operator, or an output of the graph, refers to a tensor that no node makes.
     """
     found = {name: Storage(name, graph.dtypes.get(name, 0)) for name in graph.inputs}
     for name in graph.constants:
@@ -105,7 +105,7 @@ def _check_made(names: Iterable[str], made: Mapping[str, Storage]) -> None:
 
 
 def _read_strided(graph: ShapedGraph) -> set[str]:
-    """What only matrix multiplications read, which take it with other strides or times a factor."""
+    """Return the tensors that only matrix multiplications read, which take them transposed or scaled."""
     strided: set[str] = set()
     unfit = set(graph.outputs)  # names that something else reads
     for node in reversed(graph.nodes):
@@ -149,12 +149,12 @@ def _storage(name: str, node: onnx.NodeProto, read: list[Storage], graph: Shaped
 
 
 def group_nodes(graph: ShapedGraph, stored: dict[str, Storage]) -> list[Group]:
-    """The operators that run, grouped into layers; the order is topological."""
+    """Group the operators that run into layers, in topological order."""
     return _Grouping(graph, stored).groups
 
 
 class _Grouping:
-    """Puts one operator after the other into a layer.
+    """Grouping that adds one operator after the other to a layer.
 
     An operator joins the last of the layers it reads from, or none; so no layer ever depends on a later one.
     """
@@ -174,7 +174,7 @@ class _Grouping:
             self._place(node)
 
     def _runs(self, node: onnx.NodeProto) -> bool:
-        """Whether the node does something at run time: no view, nothing constant."""
+        """Whether the node runs: it is no view, and not constant."""
         made = {self._stored[name] for name in node.output if name}
         if all(each.constant for each in made):
             return False
@@ -207,7 +207,7 @@ class _Grouping:
         return group.kind in MATRIX_KINDS and (not foreign or one_addition)
 
     def _takes_over(self, node: onnx.NodeProto, group: Group) -> bool:
-        """Whether what the node reads from the group is needed nowhere else, and is not rounded on the way."""
+        """Whether no other node needs the tensor that the node reads from the group, and nothing rounds it between."""
         for name in tensors_read(node):
             if self._stored[name].root not in group.makes:
                 continue
@@ -220,7 +220,7 @@ class _Grouping:
         return True
 
     def _meets(self, node: onnx.NodeProto, readers: list[onnx.NodeProto]) -> bool:
-        """Whether the elementwise chain that begins with ``node`` comes to every one of ``readers``."""
+        """Whether the elementwise chain that begins with ``node`` reaches all ``readers``."""
         for _ in range(_CHAIN):
             if not readers:
                 return True
@@ -252,7 +252,7 @@ class _Grouping:
         return of_rows and probabilities == [True]
 
     def _roots_read(self, node: onnx.NodeProto) -> list[str]:
-        """Stored tensors that the node reads at run time, each once."""
+        """Return the stored tensors that the node reads at run time, each once."""
         stored = (self._stored[name] for name in tensors_read(node))
         return list(dict.fromkeys(each.root for each in stored if not each.constant))
 

@@ -1,4 +1,4 @@
-"""Who makes and who reads each tensor of an ONNX graph: a view over a ModelProto, not a second representation."""
+"""An index of the makers and readers of tensors in an ONNX graph: a view over a ModelProto."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ class Graph:
     It is made once and goes stale when nodes change; make another one then.
 
     Args:
-        model: The model; it is referred to, not copied.
+        model: Model that is referred to, not copied.
 
     Attributes:
-        nodes: In the order of the file, which ONNX guarantees to be topological.
+        nodes: Nodes in the order of the file, which ONNX guarantees to be topological.
         initializers: Constant tensors by name.
         inputs: Names of the inputs the caller feeds (without initialisers that old exporters list there too).
         outputs: Names of the outputs, in order.
-        producers: Tensor name → the node that makes it.
-        positions: Tensor name → where that node is in ``nodes``.
-        consumers: Tensor name → the nodes that read it, one entry a node. A node whose subgraph captures a
-            tensor reads it too.
+        producers: Node that makes each tensor, by the tensor's name.
+        positions: Position of that node in ``nodes``, by the tensor's name.
+        consumers: Nodes that read each tensor, by the tensor's name, one entry for each node. A node whose subgraph
+            captures a tensor reads it too.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -63,7 +63,7 @@ class Graph:
         return next((int(entry.version) for entry in self.model.opset_import if entry.domain in _STANDARD), 0)
 
     def constant(self, name: str) -> NDArray[Any] | None:
-        """The value of an initialiser, or None where the tensor is computed or fed."""
+        """Return the value of an initialiser; None where the tensor is computed or fed."""
         if name not in self.initializers:
             return None
         if name in self._arrays:
@@ -76,7 +76,7 @@ class Graph:
         return values
 
     def shape(self, name: str) -> tuple[int | str | None, ...] | None:
-        """Sizes and names of the axes (None for an unknown one), or None where even the rank is unknown."""
+        """Return sizes and names of the axes (None for an unknown one); None where even the rank is unknown."""
         if name in self.initializers:
             return tuple(self.initializers[name].dims)
         tensor_type = self._types.get(name)
@@ -85,18 +85,18 @@ class Graph:
         return tuple(_axis(dimension) for dimension in tensor_type.shape.dim)
 
     def rank(self, name: str) -> int | None:
-        """Number of axes, where it is known."""
+        """Return the number of axes; None where it is unknown."""
         shape = self.shape(name)
         return None if shape is None else len(shape)
 
     def element_type(self, name: str) -> int:
-        """The tensor's type as ``onnx.TensorProto`` numbers it; UNDEFINED (0) where it is unknown."""
+        """Return the tensor's type number of ``onnx.TensorProto``; UNDEFINED (0) where it is unknown."""
         if name in self.initializers:
             return int(self.initializers[name].data_type)
         return int(self._types[name].elem_type) if name in self._types else int(onnx.TensorProto.UNDEFINED)
 
     def typed(self, name: str) -> onnx.ValueInfoProto:
-        """The tensor's name with its type and shape, as far as they are known."""
+        """Return the tensor's name with its type and shape, as far as known."""
         return self._values.get(name, onnx.ValueInfoProto(name=name))
 
     def is_float32(self, name: str) -> bool:
@@ -104,7 +104,7 @@ class Graph:
         return self.element_type(name) == int(onnx.TensorProto.FLOAT)
 
     def free_name(self, name: str) -> str:
-        """This name, or one like it that no tensor has yet; it counts as taken from now on."""
+        """Return this name, or a similar unused one; it counts as used from now on."""
         while name in self._names:
             name += "_"
         self._names.add(name)
@@ -114,9 +114,9 @@ class Graph:
         """Add an initialiser to the model and return its name, which is like the one given.
 
         Args:
-            name: The name to begin with.
-            values: Its values.
-            inside: Keep it in the model, even where large ones lie in files.
+            name: Name to begin with.
+            values: Values of the initialiser.
+            inside: Whether to keep it in the model, even where large ones lie in files.
         """
         name = self.free_name(name)
         self.model.graph.initializer.append(stored(name, values, None if inside else self._folder))
@@ -129,13 +129,13 @@ class Graph:
         return len(readers) > 1 and size_of_tensor(self.initializers[name]) > SMALL
 
     def only_consumer(self, name: str) -> onnx.NodeProto | None:
-        """The one node that reads the tensor; None where others, or the graph's caller, see it too."""
+        """Return the only node that reads the tensor; None where others, or the graph's caller, read it too."""
         readers = self.consumers.get(name, [])
         return readers[0] if len(readers) == 1 and name not in self.outputs else None
 
 
 def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
-    """An attribute's value as Python holds it, or the default."""
+    """Return an attribute's value as a Python object, or the default."""
     for entry in node.attribute:
         if entry.name == name:
             return onnx.helper.get_attribute_value(entry)
@@ -143,7 +143,7 @@ def attribute(node: onnx.NodeProto, name: str, default: Any = None) -> Any:
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The bodies of If, Loop and Scan."""
+    """Return the bodies of If, Loop and Scan."""
     for entry in node.attribute:
         if entry.type == onnx.AttributeProto.GRAPH:
             yield entry.g
@@ -152,7 +152,7 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
 
 
 def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """The graph, and the bodies of branches and loops in it, however deep."""
+    """Yield the graph, and the bodies of branches and loops in it at any depth."""
     yield graph
     for node in graph.node:
         for body in subgraphs(node):
@@ -160,7 +160,7 @@ def graphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
 
 
 def tensors_read(node: onnx.NodeProto) -> Iterator[str]:
-    """The node's inputs, and what its subgraphs capture from around them."""
+    """Return the node's inputs, and the tensors that its subgraphs capture."""
     yield from (name for name in node.input if name)
     for body in subgraphs(node):
         own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}

@@ -27,11 +27,11 @@ HALF_SCALES_OPSET = 19
 
 
 def in_half_precision(model: onnx.ModelProto, precision: str, kept: Collection[str] = ()) -> onnx.ModelProto:
-    """A copy that computes in half precision.
+    """Return a copy that computes in half precision.
 
     Args:
-        model: Float32, or Q/DQ; every node has a name of its own, and types are inferred.
-        precision: One of :data:`HALF_TYPES`.
+        model: Model in float32, or with Q/DQ, with unique node names and inferred types.
+        precision: Precision, one of :data:`HALF_TYPES`.
         kept: Names of nodes that stay in float32.
     """
     cast = onnx.ModelProto()
@@ -43,7 +43,7 @@ def in_half_precision(model: onnx.ModelProto, precision: str, kept: Collection[s
 
 
 class _Caster:
-    """The graph while casts are written into it; :func:`in_half_precision` is its only user."""
+    """Writer of casts into a graph; :func:`in_half_precision` is its only user."""
 
     def __init__(self, model: onnx.ModelProto, precision: str, kept: Collection[str]) -> None:
         self.graph = Graph(model)
@@ -85,7 +85,7 @@ class _Caster:
                 self.names[name, False] = name
 
     def _named(self, name: str, half: bool) -> str:
-        """The tensor in the precision that is read, cast where it is made in the other one."""
+        """Return the tensor in the precision that is read, cast where it is made in the other one."""
         if (
             not name
             or not self.graph.is_float32(name)
@@ -110,7 +110,7 @@ class _Caster:
         self.nodes.append(helper.make_node("Cast", [source], [result], f"{result}_cast", to=to))
 
     def _half_inputs(self, node: onnx.NodeProto) -> list[bool]:
-        """For each input whether it is read in half precision."""
+        """Return for each input whether it is read in half precision."""
         none = [False] * len(node.input)
         schema = _schema(node, self.graph.opset)
         if node.name in self.kept or schema is None or any(subgraphs(node)) or node.op_type == "Cast":
@@ -159,7 +159,7 @@ def _schema(node: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema | None:
 
 
 def _captured(graph: Graph) -> Iterator[str]:
-    """Tensors that branches and loop bodies read from around them."""
+    """Return the tensors that branches and loop bodies read from the graph around them."""
     for node in graph.nodes:
         if any(subgraphs(node)):
             yield from (name for name in tensors_read(node) if name not in node.input)

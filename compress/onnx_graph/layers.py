@@ -54,23 +54,23 @@ _INDEX_TYPES = frozenset({TensorProto.INT64, TensorProto.BOOL})
 
 @dataclass(frozen=True)
 class Layer:
-    """Operators that an engine runs as one, and what one run of them costs.
+    """Operators that an engine runs as one layer, and the cost of one run.
 
     Attributes:
-        name: Of its first node; the name of its first output where the node has none.
+        name: Name of its first node, or of its first output where the node has none.
         op: Operator that the layer is built around.
         kind: Class of operators it belongs to.
         fused: Operators absorbed into it, in graph order; the DequantizeLinear of its inputs first.
         inputs: Shapes of the tensors it reads at run time, batch included.
         outputs: Shapes of the tensors it writes.
-        precision: In which it computes: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``fp8``, …
-        parameters: Learned numbers. A tensor that several layers share counts at the first of them.
-        weight_bytes: Of the constants it reads, as they are stored.
-        activation_bytes: Of the activations it reads and writes, as they are stored.
+        precision: Precision in which it computes: ``fp32``, ``fp16``, ``bf16``, ``int8``, ``fp8``, …
+        parameters: Number of learned values. A tensor that several layers share counts at the first of them.
+        weight_bytes: Size of the constants it reads, in bytes as stored.
+        activation_bytes: Size of the activations it reads and writes, in bytes as stored.
         macs: Multiply-accumulate operations.
-        steps: Runs that wait for each other: the time steps of a recurrence, otherwise 1.
-        counted: False where the operator, or a shape that depends on data, is unknown: then ``macs`` is 0 and
-            the bytes are of the known tensors only.
+        steps: Number of sequential runs: the time steps of a recurrence, otherwise 1.
+        counted: Whether the cost is known; where the operator, or a shape that depends on data, is unknown, ``macs`` is
+            0 and the bytes are of the known tensors only.
     """
 
     name: str
@@ -89,27 +89,27 @@ class Layer:
 
     @property
     def label(self) -> str:
-        """The arithmetic in it, as engines print it: ``Conv+Add+Relu``."""
+        """Name of the layer's arithmetic, as engines print it: ``Conv+Add+Relu``."""
         silent = ("QuantizeLinear", "DequantizeLinear", "Cast")
         return "+".join([self.op, *(op for op in self.fused if op not in silent)])
 
     @property
     def bytes(self) -> int:
-        """Moved between memory and arithmetic if nothing stays in a cache."""
+        """Number of bytes moved between memory and arithmetic if nothing stays in a cache."""
         return self.weight_bytes + self.activation_bytes
 
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over layers.
+    """Sum the costs of layers.
 
     Attributes:
-        layers: Their number.
-        parameters: Learned numbers.
+        layers: Number of layers.
+        parameters: Number of learned values.
         macs: Multiply-accumulate operations of one run.
-        weight_bytes: Constants read in one run.
-        activation_bytes: Activations read and written in one run.
-        uncounted: Operators whose cost is unknown and not in the sums.
+        weight_bytes: Size of constants read in one run, in bytes.
+        activation_bytes: Size of activations read and written in one run, in bytes.
+        uncounted: Names of operators whose cost is unknown and not in the sums.
     """
 
     layers: int
@@ -123,10 +123,10 @@ class Totals:
 def layers(
     model: onnx.ModelProto, batch: int = 1, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> list[Layer]:
-    """What an engine runs for one batch, in order.
+    """Return the layers that an engine runs for one batch, in order.
 
     Args:
-        model: Any valid ONNX model, with or without Q/DQ; it is not changed.
+        model: Valid ONNX model, with or without Q/DQ; it is not changed.
         batch: Size of axis 0 of the inputs that leave it open.
         shapes: Shapes of inputs by name, for inputs with other open axes.
 
@@ -143,7 +143,7 @@ def layers(
 
 
 def totals(of: Iterable[Layer]) -> Totals:
-    """Sums over layers."""
+    """Sum the costs of layers."""
     all_layers = list(of)
     return Totals(
         layers=len(all_layers),
@@ -183,7 +183,7 @@ def _layer(
 
 
 def _reads(group: Group, stored: Mapping[str, Storage]) -> dict[str, str]:
-    """Stored tensors that come from outside the group, each with the name it is first read by."""
+    """Return the stored tensors from outside the group, each with the name it is first read by."""
     found: dict[str, str] = {}
     for node in group.nodes:
         for name in tensors_read(node):
@@ -197,7 +197,7 @@ def _made(group: Group, stored: Mapping[str, Storage]) -> list[str]:
 
 
 def _precision(group: Group, graph: ShapedGraph, stored: Mapping[str, Storage], writes: Sequence[str]) -> str:
-    """The type of the arithmetic: narrow only where every operand is stored narrow."""
+    """Return the precision of the arithmetic: narrow only where every operand is stored narrow."""
     first = group.nodes[0]
     if first.op_type in OPERANDS and is_known(first):
         names = [first.input[position] for position in OPERANDS[first.op_type] if position < len(first.input)]
@@ -218,7 +218,7 @@ def _precision(group: Group, graph: ShapedGraph, stored: Mapping[str, Storage], 
 
 
 def _parameters(group: Group, graph: ShapedGraph, stored: Mapping[str, Storage], seen: set[str]) -> int:
-    """Learned numbers that no earlier layer has counted; ``seen`` is extended."""
+    """Return the number of learned values that no earlier layer has counted; ``seen`` is extended."""
     count = 0
     for node, position, constant in _constants_read(group, stored):
         if position in AUXILIARY_INPUTS.get(node.op_type, ()):
@@ -260,7 +260,7 @@ def _activation_bytes(
 def _constants_read(
     group: Group, stored: Mapping[str, Storage]
 ) -> Iterator[tuple[onnx.NodeProto, int, Storage]]:
-    """Each constant operand in the group: its node, its position among the inputs, where it is stored."""
+    """Yield each constant operand in the group: its node, its position among the inputs, its storage."""
     for node in group.nodes:
         for position, name in enumerate(node.input):
             if name and stored[name].constant:
@@ -268,7 +268,7 @@ def _constants_read(
 
 
 def _size(name: str, dtype: int, graph: ShapedGraph) -> int:
-    """Bytes in memory; 0 where the shape depends on data."""
+    """Return the bytes in memory; 0 where the shape depends on data."""
     return -(-math.prod(graph.shapes[name]) * _bits(dtype) // 8) if name in graph.shapes else 0
 
 

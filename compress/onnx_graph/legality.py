@@ -1,4 +1,4 @@
-"""Whether a model keeps ONNX's rules, without copying its weights to find out."""
+"""Check that a model keeps ONNX's rules, without copying its weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from compress.onnx_graph.weights import LARGE, is_outside
 def check_legal(model: onnx.ModelProto) -> None:
     """Run ONNX's checker on a model of any size, wherever its weights lie.
 
-    The checker looks at no values of weights, and would copy them twice: large ones are shown to it as inputs.
+    The checker reads no values of weights but would copy them twice: large ones are passed to it as inputs.
 
     Raises:
         onnx.checker.ValidationError: The model breaks a rule.
@@ -33,7 +33,7 @@ def check_legal(model: onnx.ModelProto) -> None:
 
 
 def refuse_illegal(model: onnx.ModelProto) -> None:
-    """The same for people.
+    """Refuse a model that breaks ONNX's rules, with an error for the user.
 
     Raises:
         NetworkError: The model breaks a rule.

@@ -1,4 +1,4 @@
-"""What an exporter notes beside the graph: stack traces, paths on its machine, names of functions."""
+"""An exporter's notes in the graph: stack traces, paths on its machine, names of functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import onnx
 
 
 def without_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without doc strings and metadata, subgraphs included.
+    """Return a copy without doc strings and metadata, subgraphs included.
 
     They are a tenth of a small network's file, and tell strangers where its source lay.
     """

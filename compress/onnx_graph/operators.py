@@ -1,4 +1,4 @@
-"""What each ONNX operator costs: its kind, and its multiply-accumulate operations (MACs).
+"""The cost of ONNX operators: their kind, and their multiply-accumulate operations (MACs).
 
 Only operators that multiply matrices have MACs, the convention of the literature: ResNet-18 at 224×224 is
 1.81 GMACs. Normalisation, activations and pooling are bound by memory and count as bytes moved.
@@ -31,7 +31,7 @@ MATRIX_KINDS: frozenset[Kind] = frozenset({"convolution", "depthwise convolution
 
 
 def names(text: str) -> frozenset[str]:
-    """A set of operator names, from a text that holds many of them on a line."""
+    """Return a set of operator names from a text with many names on a line."""
     return frozenset(text.split())
 
 
@@ -115,11 +115,11 @@ def is_known(node: onnx.NodeProto) -> bool:
 
 
 def kind(node: onnx.NodeProto, shape: Callable[[str], Shape | None]) -> Kind:
-    """The class of operators that share an efficiency on the same hardware.
+    """Return the class of operators that share an efficiency on the same hardware.
 
     Args:
         node: The operator.
-        shape: The shape of a tensor by name; ``None`` where it is not known.
+        shape: Function from a tensor's name to its shape; it returns ``None`` where it is unknown.
     """
     op = node.op_type
     if not is_known(node):
@@ -142,11 +142,11 @@ def kind(node: onnx.NodeProto, shape: Callable[[str], Shape | None]) -> Kind:
 
 
 def macs(node: onnx.NodeProto, shape: Callable[[str], Shape | None]) -> int | None:
-    """Multiply-accumulate operations of one run of the node.
+    """Return the multiply-accumulate operations of one run of the node.
 
     Args:
         node: The operator.
-        shape: The shape of a tensor by name; ``None`` where it is not known.
+        shape: Function from a tensor's name to its shape; it returns ``None`` where it is unknown.
 
     Returns:
         The count, 0 for operators that multiply no matrices, ``None`` where operator or shapes are unknown.
@@ -185,7 +185,7 @@ def macs(node: onnx.NodeProto, shape: Callable[[str], Shape | None]) -> int | No
 
 
 def steps(node: onnx.NodeProto, shape: Callable[[str], Shape | None]) -> int:
-    """Runs of the node that wait for each other: time steps of a recurrence, 1 for any other operator."""
+    """Return the number of sequential runs of the node: time steps of a recurrence, otherwise 1."""
     if node.op_type not in _RECURRENCES or not is_known(node):
         return 1
     dims = shape(node.input[0])
@@ -193,7 +193,7 @@ def steps(node: onnx.NodeProto, shape: Callable[[str], Shape | None]) -> int:
 
 
 def _einsum(node: onnx.NodeProto, shape: Callable[[str], Shape | None]) -> int | None:
-    """Product of all index sizes, once for each operand after the first."""
+    """Return the product of all index sizes, once for each operand after the first."""
     equation = attribute(node, "equation").decode().replace(" ", "")
     terms = equation.partition("->")[0].split(",")
     sizes: dict[str, int] = {}
@@ -211,7 +211,7 @@ def _einsum(node: onnx.NodeProto, shape: Callable[[str], Shape | None]) -> int |
 
 
 def _attention(node: onnx.NodeProto, shape: Callable[[str], Shape | None]) -> int | None:
-    """Query·key and probability·value of ``Attention``; inputs are [b, heads, n, d] or [b, n, heads·d]."""
+    """Return the MACs of query·key and probability·value; inputs are [b, heads, n, d] or [b, n, heads·d]."""
     query, key, value = (shape(name) for name in node.input[:3])
     if query is None or key is None or value is None:
         return None

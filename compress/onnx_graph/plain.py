@@ -98,7 +98,7 @@ def all_axes_resized(model: onnx.ModelProto) -> None:
 
 
 def _scales(node: onnx.NodeProto, graph: Graph, found: list[int | str | None]) -> np.ndarray | None:
-    """Constant scales of the axes that a Resize names; None where they are not known, or give other sizes."""
+    """Return constant scales of the axes that a Resize names; None where they are unknown, or give other sizes."""
     if len(node.input) > 2 and node.input[2]:
         scales = graph.constant(node.input[2])
         return None if scales is None or not scales.size else scales

@@ -1,4 +1,4 @@
-"""In what a graph computes, for runtimes that must be told."""
+"""The precision of a graph, for runtimes that must be told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def precision_of(path: Path) -> str:
-    """What an ONNX file holds: ``int8`` with Q/DQ, ``fp16`` with weights of that type, else ``fp32``."""
+    """Return the precision of an ONNX file: ``int8`` with Q/DQ, ``fp16`` with weights of that type, else ``fp32``."""
     import onnx
 
     graph = onnx.load(path, load_external_data=False).graph

@@ -1,4 +1,4 @@
-"""Whether a graph computes in integers already."""
+"""Check whether a graph already computes in integers."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ _QUANTIZED = frozenset(
 
 
 def quantized_operator(model: onnx.ModelProto) -> str | None:
-    """The first quantized operator of the main graph, or None in a float network."""
+    """Return the first quantized operator of the main graph; None in a float network."""
     return next((node.op_type for node in model.graph.node if node.op_type in _QUANTIZED), None)

@@ -1,4 +1,4 @@
-"""ONNX files as strangers write them: parsed, and each tensor held against the bytes that it has, before anything else.
+"""Reading of untrusted ONNX files: each tensor is checked against its bytes before anything else.
 
 onnx's own shape inference and ONNX Runtime believe a tensor's sizes; where the values are fewer, they read what is not
 theirs, or go on for ever.
@@ -47,14 +47,14 @@ _DENSE, _DENSE_OF_VALUE = 64 << 20, 1 << 10
 
 
 def read_model(path: Path, *, external_data: bool = True) -> onnx.ModelProto:
-    """The model in a file, whose tensors have the values that they announce; axes of a negative size are open.
+    """Read the model in a file and check that tensors have all their values; axes of a negative size are open.
 
     Args:
         path: The file.
         external_data: Whether to read the weights that lie beside it.
 
     Raises:
-        NetworkError: It cannot be parsed, or a tensor has more or fewer values than its sizes say.
+        NetworkError: The file cannot be parsed, or a tensor has more or fewer values than its sizes say.
     """
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -71,12 +71,12 @@ def read_model(path: Path, *, external_data: bool = True) -> onnx.ModelProto:
 
 
 def check_looked_at(path: Path) -> None:
-    """Do with a file what looking at its graph will do, for those who want to know whether that ends.
+    """Try the later examination of a file's graph, to find out whether it ends.
 
-    What is wrong with the graph is not told here: whoever looks at it next will.
+    Faults of the graph are not reported here, but by the later examination.
 
     Raises:
-        NetworkError: It cannot be read.
+        NetworkError: The file cannot be read.
         MemoryError: There is not enough memory for it.
     """
     from compress.onnx_graph.shapes import with_types
@@ -99,10 +99,10 @@ def open_here(path: Path, *, optimized: bool) -> None:
 
     Args:
         path: The file.
-        optimized: Let the runtime fold and fuse.
+        optimized: Whether to let the runtime fold and fuse.
 
     Raises:
-        MemoryError: There is not enough memory for what it folds.
+        MemoryError: There is not enough memory for the folded constants.
         Exception: Whatever else ONNX Runtime raises; its own classes have no common root but this.
     """
     import onnxruntime
@@ -117,7 +117,7 @@ def open_here(path: Path, *, optimized: bool) -> None:
 
 
 def _compute_constants(model: onnx.ModelProto) -> None:
-    """Compute what does not depend on an input: folding will, and a runtime that does not fold it, in each run."""
+    """Compute all values that depend on no input, as folding, or every run of a runtime, will do."""
     from compress.onnx_graph.sessions import open_session, part
 
     graph = Graph(model)
@@ -135,7 +135,7 @@ def _compute_constants(model: onnx.ModelProto) -> None:
 
 @contextmanager
 def _hunger() -> Iterator[None]:
-    """ONNX Runtime's words for too little memory as the error that it is."""
+    """Turn ONNX Runtime's message about too little memory into a MemoryError."""
     try:
         yield
     except Exception as error:
@@ -145,7 +145,7 @@ def _hunger() -> Iterator[None]:
 
 
 def essence(error: BaseException) -> str:
-    """The first line of what onnx or its runtime says."""
+    """Return the first line of a message of onnx or its runtime."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     first = lines[0] if lines else type(error).__name__
     return first.rpartition("[ONNXRuntimeError] : ")[2]
@@ -153,7 +153,7 @@ def essence(error: BaseException) -> str:
 
 @contextmanager
 def _whatever() -> Iterator[None]:
-    """Passes over what native code says about a graph; not over that there is no memory."""
+    """Ignore errors of native code about a graph, but not too little memory."""
     try:
         yield
     except MemoryError:
@@ -225,7 +225,7 @@ def _check_tensors(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _problem_of_sparse(sparse: onnx.SparseTensorProto) -> str | None:
-    """What is wrong with a sparse tensor; None where nothing is."""
+    """Return what is wrong with a sparse tensor; None where nothing is."""
     for part in (sparse.values, sparse.indices):
         if (problem := _problem(part)) is not None:
             return problem
@@ -249,7 +249,7 @@ def _problem_of_sparse(sparse: onnx.SparseTensorProto) -> str | None:
 
 
 def _problem(tensor: TensorProto) -> str | None:
-    """What is wrong with a tensor's type, sizes and values; None where nothing is."""
+    """Return what is wrong with a tensor's type, sizes and values; None where nothing is."""
     kind = tensor.data_type
     if kind == TensorProto.UNDEFINED or kind not in TensorProto.DataType.values():
         return f"of the unknown type {kind}"
@@ -273,7 +273,7 @@ def _problem(tensor: TensorProto) -> str | None:
 
 
 def _holders(model: onnx.ModelProto) -> Iterator[TensorProto | onnx.SparseTensorProto]:
-    """Every tensor with values, in whatever part of the model."""
+    """Yield every tensor with values, in any part of the model."""
     yield from _of_graph(model.graph)
     for function in model.functions:
         yield from _of_nodes(function.node)

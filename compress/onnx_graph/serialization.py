@@ -17,7 +17,7 @@ _MESSAGE = 2  # how a field is written: with its length before it
 
 
 def pieces(model: onnx.ModelProto) -> Iterator[bytes]:
-    """What ``model.SerializeToString()`` gives, in pieces; fields come in the order of their numbers, as there."""
+    """Yield ``model.SerializeToString()`` in pieces, with fields in the order of their numbers."""
     before, behind = (_fields(model, low, high) for low, high in ((0, _GRAPH), (_GRAPH + 1, None)))
     nodes, rest = (
         _fields(model.graph, low, high) for low, high in ((0, _INITIALIZER), (_INITIALIZER + 1, None))
@@ -35,7 +35,7 @@ def pieces(model: onnx.ModelProto) -> Iterator[bytes]:
 
 
 def _fields(message: Any, first: int, stop: int | None) -> bytes:
-    """The fields of a message with these numbers, serialized."""
+    """Serialize the fields of a message with these numbers."""
     some = type(message)()
     for field, value in message.ListFields():
         if field.number < first or (stop is not None and field.number >= stop):
@@ -52,7 +52,7 @@ def _header(number: int, length: int) -> bytes:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits a byte, the lowest first; the eighth bit says that more follow."""
+    """Code a number with seven bits in each byte, the lowest first; the eighth bit says that more follow."""
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)

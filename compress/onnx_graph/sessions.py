@@ -1,4 +1,4 @@
-"""Sessions for looking into a model: any of its tensors as outputs, weights mapped instead of copied.
+"""Sessions that examine a model: any of its tensors as outputs, weights mapped instead of copied.
 
 How builds are run and timed is the back ends' matter (:mod:`compress.backends`); here is what calibration, folding and
 comparisons run.
@@ -20,15 +20,15 @@ _HEAVY = 32 << 20
 
 
 def part(graph: Graph, outputs: Sequence[str], given: Collection[str] = ()) -> onnx.ModelProto:
-    """The part of a model that computes some of its tensors.
+    """Return the part of a model that computes some of its tensors.
 
     Args:
-        graph: Graph of the model; with inferred types where tensors are given.
-        outputs: Names of tensors; none of them is an input or a constant.
+        graph: Graph of the model, with inferred types where tensors are given.
+        outputs: Names of the tensors to compute, no inputs or constants among them.
         given: Names of tensors that are fed instead of computed.
 
     Returns:
-        A model with the nodes and constants that this takes. Its inputs are those of the tensors given, and of the
+        A model with the nodes and constants that this needs. Its inputs are those of the tensors given, and of the
         model's own inputs, that the part reads.
     """
     read, positions, waiting = dict[str, None](), set[int](), list(outputs)
@@ -63,9 +63,9 @@ def open_session(
     """Open a model in ONNX Runtime on this processor, all of its cores, no thread spinning.
 
     Args:
-        model: Whole, or a :func:`part`; its weights may lie in files.
-        as_written: Compute what Q/DQ say in floats, instead of fusing them into int8 kernels.
-        optimized: Let the runtime fuse and rearrange.
+        model: Whole model, or a :func:`part`; its weights may lie in files.
+        as_written: Whether to compute Q/DQ literally in floats, instead of fusing them into int8 kernels.
+        optimized: Whether to let the runtime fuse and rearrange.
 
     Raises:
         Exception: Whatever ONNX Runtime raises; its own classes have no common root but this.
@@ -99,7 +99,7 @@ def _opened(model: onnx.ModelProto, as_written: bool, optimized: bool) -> onnxru
 
 
 def _with_locations_inside(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy whose files are named as the runtime wants them: by their place in their folder."""
+    """Return a copy whose files are named as the runtime needs: relative to their folder."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for tensor in copy.graph.initializer:

@@ -1,4 +1,4 @@
-"""Shape and element type of every tensor once the open axes have sizes: what counting bytes needs."""
+"""Shape and element type of every tensor once the open axes have sizes, for counting bytes."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class ShapedGraph:
         inputs: Names of the inputs a caller gives.
         outputs: Names of the outputs.
         constants: Names of the initializers and of the outputs of ``Constant`` nodes.
-        shapes: By tensor name, in elements; tensors whose shape depends on data are not in it.
-        dtypes: ``onnx.TensorProto`` element types by tensor name.
+        shapes: Shape of each tensor, by its name; tensors whose shape depends on data are missing.
+        dtypes: Element type of each tensor in ``onnx.TensorProto``, by its name.
     """
 
     nodes: tuple[onnx.NodeProto, ...]
@@ -51,13 +51,13 @@ class ShapedGraph:
 
 
 def input_specs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    """The inputs a caller has to give; initializers that old files list among the inputs are left out."""
+    """Return the inputs that a caller has to give, without initializers that old files list there."""
     constants = {tensor.name for tensor in model.graph.initializer}
     return _specs(value for value in model.graph.input if value.name not in constants)
 
 
 def output_specs(model: onnx.ModelProto) -> tuple[TensorSpec, ...]:
-    """The outputs, with the shapes the file declares."""
+    """Return the outputs, with the shapes the file declares."""
     return _specs(model.graph.output)
 
 
@@ -67,7 +67,7 @@ def shaped(
     """Give every tensor its shape.
 
     Args:
-        model: Any valid ONNX model; it is not changed.
+        model: Valid ONNX model; it is not changed.
         batch: Size of axis 0 wherever an input leaves it open.
         shapes: Shapes of inputs by name, for inputs with other open axes.
 
@@ -100,7 +100,7 @@ def shaped(
 
 
 def with_types(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that tells the element type and rank of each tensor, without the values of large weights."""
+    """Return a copy with the element type and rank of each tensor, without the values of large weights."""
     return shape_inference.infer_shapes(_sketch(model))
 
 
@@ -129,7 +129,7 @@ def _specs(values: Iterable[onnx.ValueInfoProto]) -> tuple[TensorSpec, ...]:
 
 
 def _sketch(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph without the values of its large weights, which may be gigabytes."""
+    """Return the graph without the values of its large weights, which may be gigabytes."""
     sketch = onnx.ModelProto(ir_version=model.ir_version)
     sketch.opset_import.extend(model.opset_import)
     sketch.functions.extend(model.functions)
@@ -158,7 +158,7 @@ def _sketch(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    """What a ``Constant`` node holds, as an initializer; None for other nodes, strings, sparse tensors."""
+    """Return the value of a ``Constant`` node as an initializer; None for other nodes, strings, sparse tensors."""
     if node.op_type != "Constant" or node.domain:
         return None
     attribute = node.attribute[0]
@@ -231,7 +231,7 @@ def _check_fits(spec: TensorSpec, shape: Sequence[int], rank_known: bool) -> Non
 
 
 def _evaluate_shape_arithmetic(sketch: onnx.ModelProto) -> bool:
-    """Turn what is computed from known shapes into initializers, in place; whether there was any.
+    """Turn values computed from known shapes into initializers, in place; return whether there were any.
 
     Shape inference propagates only some of these operators.
     """
@@ -259,7 +259,7 @@ def _evaluate_shape_arithmetic(sketch: onnx.ModelProto) -> bool:
 
 
 def _elements_made(node: onnx.NodeProto, inputs: Sequence[Array]) -> float:
-    """How large the output of an operator becomes that makes much of little; 0 for the others."""
+    """Return the output size of an operator that expands its input; 0 for others."""
     if node.op_type in ("ConstantOfShape", "Expand"):
         return float(np.prod(np.abs(inputs[-1].astype(np.float64))))
     if node.op_type == "Tile":
@@ -276,7 +276,7 @@ def _evaluate(
     shapes: Mapping[str, tuple[int, ...]],
     opsets: Mapping[str, int],
 ) -> Array | None:
-    """The node's only output, where it follows from small known values or from a known shape."""
+    """Compute the node's only output, where it follows from small known values or a known shape; else None."""
     if node.domain or node.op_type not in _SHAPE_ARITHMETIC or len(node.output) != 1:
         return None
     if node.op_type in ("Shape", "Size"):

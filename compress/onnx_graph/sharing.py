@@ -1,4 +1,4 @@
-"""What is computed of constants, computed once: a weight that several layers share is stored once.
+"""Sharing of values computed from constants: a weight that several layers share is stored once.
 
 Exporters write layers that share their weights (ALBERT's, and every tied pair) with a node of its own for each that
 reads one: Identity, or the same Transpose again and again. Folded one by one, each would become a weight of its own.
@@ -19,7 +19,7 @@ def share_constants(model: onnx.ModelProto) -> None:
     """Keep one of the nodes that compute the same large tensor of the same constants, and no Identity of one, in place.
 
     Args:
-        model: With inferred shapes.
+        model: Model with inferred shapes.
     """
     graph = Graph(model)
     constant = {id(node) for node in constant_nodes(graph) if _is_large(node, graph)}
@@ -43,7 +43,7 @@ def share_constants(model: onnx.ModelProto) -> None:
 
 
 def _is_large(node: onnx.NodeProto, graph: Graph) -> bool:
-    """Whether a node reads constants and makes one of so many numbers that it matters how often it is stored."""
+    """Whether a node makes from constants one that is large enough for sharing to matter."""
     if not node.input:
         return False
     for name in filter(None, node.output):

@@ -14,10 +14,10 @@ _AXES_ARE_INPUTS = 13  # from this opset on
 
 
 def with_sample_axis(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model as one that takes batches of one sample, and gives batches of one result, along axis 0.
+    """Return a model that takes batches of one sample, and returns batches of one result, along axis 0.
 
     Args:
-        model: It is not changed.
+        model: Model, which is not changed.
     """
     batched = onnx.ModelProto()
     batched.CopyFrom(model)
@@ -51,7 +51,7 @@ def _along(operator: str, taken: str, given: str, axis: str) -> onnx.NodeProto:
 
 
 def _declare(value: onnx.ValueInfoProto) -> None:
-    """One sample along axis 0, and the axes that it had."""
+    """Declare one sample along axis 0, before the axes that it had."""
     kind = value.type.tensor_type
     if not kind.HasField("shape"):
         return

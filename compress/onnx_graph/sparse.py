@@ -26,7 +26,7 @@ def dense_constants(model: onnx.ModelProto) -> None:
 
 
 def _dense(sparse: onnx.SparseTensorProto) -> NDArray[Any]:
-    """The values in their places; these count through the whole tensor, or name an index of each axis."""
+    """Return the dense values; positions count through the whole tensor, or give an index of each axis."""
     values = numpy_helper.to_array(sparse.values)
     places = numpy_helper.to_array(sparse.indices)
     shape = tuple(sparse.dims)

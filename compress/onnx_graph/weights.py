@@ -37,10 +37,10 @@ _FILES = count()  # names of files are never used twice, so that a folder can be
 
 @contextmanager
 def spooled(model: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
-    """A copy of a model whose large weights lie in temporary files, which last as long as the block does.
+    """Yield a copy of a model whose large weights lie in temporary files, which exist inside the block.
 
     Args:
-        model: It is not modified. One whose weights lie in files already shares these.
+        model: Model, which is not modified. One whose weights already lie in files shares these.
 
     Raises:
         OutputError: The temporary directory has no room for the weights.
@@ -50,7 +50,7 @@ def spooled(model: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
 
 
 def without_files(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy of a model with all its weights inside."""
+    """Return a copy of a model with all its weights inside."""
     whole = _without_weights(model)
     for tensor in model.graph.initializer:
         _add_inside(whole, tensor)
@@ -58,7 +58,7 @@ def without_files(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def values_of(tensor: TensorProto) -> NDArray[Any]:
-    """A tensor's values, read-only; those in a file are mapped, not read."""
+    """Return a tensor's values, read-only; those in a file are mapped, not read."""
     if not is_outside(tensor):
         return np.asarray(numpy_helper.to_array(tensor))
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
@@ -71,7 +71,7 @@ def is_outside(tensor: TensorProto) -> bool:
 
 
 def size_of_tensor(tensor: TensorProto) -> int:
-    """Bytes of a tensor's values, wherever they lie."""
+    """Return the size of a tensor's values in bytes, wherever they lie."""
     if not is_outside(tensor):
         return int(tensor.ByteSize())
     size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
@@ -79,20 +79,20 @@ def size_of_tensor(tensor: TensorProto) -> int:
 
 
 def size_of_model(model: onnx.ModelProto) -> int:
-    """Bytes of a model with all its weights, wherever they lie."""
+    """Return the size of a model with all its weights in bytes, wherever they lie."""
     outside = sum(size_of_tensor(tensor) for tensor in model.graph.initializer if is_outside(tensor))
     return int(model.ByteSize()) + outside
 
 
 def folder_of(model: onnx.ModelProto) -> Path | None:
-    """Where the model's large weights lie; None where all are inside."""
+    """Return the folder of the model's large weights; None where all are inside."""
     outside = (tensor for tensor in model.graph.initializer if is_outside(tensor))
     first = next(outside, None)
     return None if first is None else _location(first).parent
 
 
 def stored(name: str, values: NDArray[Any], folder: Path | None) -> TensorProto:
-    """A tensor with these values: in a file of its own where it is large and there is a folder, else inside."""
+    """Return a tensor with these values: in its own file where it is large and there is a folder, else inside."""
     if folder is None or values.nbytes < LARGE:
         return numpy_helper.from_array(values, name)
     path = folder / str(next(_FILES))
@@ -123,7 +123,7 @@ def _spooled(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
 
 
 def _without_weights(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without initialisers."""
+    """Return a copy without initialisers."""
     light = onnx.ModelProto()
     _copy_fields(model, light, "graph")
     _copy_fields(model.graph, light.graph, "initializer")

@@ -24,9 +24,9 @@ _TYPES = frozenset({"to", "dtype", "output_datatype", "output_dtype", "stash_typ
 
 
 def in_float32(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A network of half precision in float32, inputs and outputs apart; one that is quantized, and any other, as it is.
+    """Return a network of half precision in float32, except inputs and outputs; quantized and others unchanged.
 
-    Half precision is a technique of its own, and no other one begins from it.
+    Half precision is a technique of its own, and no other technique starts from it.
     """
     if quantized_operator(model) is not None:
         return model
@@ -48,10 +48,10 @@ def is_half(model: onnx.ModelProto) -> bool:
 
 
 def widened(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that computes in float32, with the same inputs and outputs.
+    """Return a copy that computes in float32, with the same inputs and outputs.
 
     Args:
-        model: Without local functions; its large weights may lie in files.
+        model: Model without local functions; its large weights may lie in files.
     """
     wide = onnx.ModelProto()
     wide.CopyFrom(model)
@@ -64,7 +64,7 @@ def widened(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _edges(model: onnx.ModelProto) -> dict[str, int]:
-    """Inputs and outputs in half precision, by name, with their type."""
+    """Return inputs and outputs in half precision, by name, with their type."""
     weights = {tensor.name for tensor in model.graph.initializer}
     values = [*(value for value in model.graph.input if value.name not in weights), *model.graph.output]
     kinds = {value.name: int(value.type.tensor_type.elem_type) for value in values if _is_tensor(value)}

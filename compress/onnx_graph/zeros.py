@@ -1,4 +1,4 @@
-"""Zeros among the weights of an ONNX graph: how many there are, and whether they lie as 2:4 kernels want them."""
+"""Zeros among the weights of an ONNX graph: their number, and whether they have the 2:4 pattern."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Zeros:
 
     Attributes:
         node: Name of the convolution or matrix product that reads it.
-        values: In the weight.
-        zeros: Of them.
-        two_of_four: Whether every four neighbours along the inputs hold two zeros at the least.
+        values: Number of values in the weight.
+        zeros: Number of weights that are zero.
+        two_of_four: Whether every four neighbours along the inputs hold at least two zeros.
     """
 
     node: str
@@ -34,7 +34,7 @@ class Zeros:
 
 
 def zeros_of(model: onnx.ModelProto) -> Iterator[Zeros]:
-    """The zeros of every constant weight of 1,024 values or more, in graph order; Q/DQ and casts are seen through."""
+    """Return the zeros of every constant weight of 1,024 values or more, in graph order, also behind Q/DQ and casts."""
     graph = Graph(model)
     for node in graph.nodes:
         if node.op_type not in ("Conv", "Gemm", "MatMul") or len(node.input) < 2:
@@ -70,7 +70,7 @@ def _two_of_four(zero: NDArray[np.bool_], axis: int) -> bool:
 
 
 def _constant(graph: Graph, name: str) -> NDArray[Any] | None:
-    """A constant's values, as far as zeros go: scales change none, and a zero point of 0 changes none."""
+    """Return a constant's values for counting zeros, which scales and a zero point of 0 do not change."""
     node = graph.producers.get(name)
     if node is None:
         return graph.constant(name)

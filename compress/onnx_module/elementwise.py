@@ -30,7 +30,7 @@ _DTYPES = {
 
 
 def dtype_of(element_type: int) -> torch.dtype:
-    """The torch type of what ``onnx.TensorProto`` numbers.
+    """Return the torch type for a type number of ``onnx.TensorProto``.
 
     Raises:
         NetworkError: torch has no such type.
@@ -65,7 +65,7 @@ def _modulo(attributes: Attributes, x: Tensor, y: Tensor) -> Tensor:
 
 
 def number(value: Tensor) -> Any:
-    """A constant's one number. Not ``item()``: a tracer takes that for a part of the network."""
+    """Return a constant's only number, without ``item()``, which a tracer would take for a part of the network."""
     found = value.tolist()
     while isinstance(found, list):
         (found,) = found

@@ -1,4 +1,4 @@
-"""Operators with weights, pooling, and normalisation, as inference runs them."""
+"""Operators with weights, pooling, and normalisation, in inference mode."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAXIMA = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 def _pads(
     attributes: Attributes, sizes: list[int], kernel: list[int], stride: list[int], dilation: list[int]
 ) -> tuple[list[int], list[int]]:
-    """Rows added before and after each spatial axis."""
+    """Return the rows added before and after each spatial axis."""
     axes = len(sizes)
     mode = attributes.get("auto_pad", b"NOTSET").decode()
     if mode == "NOTSET":
@@ -36,7 +36,7 @@ def _pads(
 
 
 def _padded(x: Tensor, before: list[int], after: list[int], value: float) -> tuple[Tensor, list[int]]:
-    """The input with what torch cannot pad by itself, and what it can: the same on both sides."""
+    """Return the input padded where torch cannot, and the padding that it can: equal on both sides."""
     if before == after:
         return x, before
     pairs = [amount for pair in zip(reversed(before), reversed(after), strict=True) for amount in pair]

@@ -1,4 +1,4 @@
-"""Runs a prepared ONNX graph in PyTorch, one step a node, with gradients."""
+"""A prepared ONNX graph run in PyTorch, one step for each node, with gradients."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ OPERATORS: dict[str, Operator] = {**ELEMENTWISE, **LAYERS, **RECURRENT, **SHAPIN
 
 @dataclass(frozen=True)
 class Step:
-    """One thing to compute.
+    """One step of the computation.
 
     Attributes:
-        run: Takes the tensors read, None for one left out; returns one tensor, or a tuple of them.
-        reads: Names; "" for an input that is left out.
-        writes: Names; "" for an output that nobody reads.
+        run: Function of the tensors read, None for one left out; it returns one tensor, or a tuple of them.
+        reads: Names of its inputs; "" for one that is left out.
+        writes: Names of its outputs; "" for one that nobody reads.
     """
 
     run: Callable[..., Any]
@@ -40,7 +40,7 @@ class Step:
 
 
 def step_of(node: onnx.NodeProto) -> Step:
-    """The step that computes a node in float.
+    """Return the step that computes a node in float.
 
     Raises:
         NetworkError: The operator cannot be trained.
@@ -57,12 +57,12 @@ class OnnxModule(nn.Module):
     """A module that computes what an ONNX graph computes.
 
     Args:
-        model: As :func:`compress.onnx_graph.fold.prepare` returns it. Its initialisers become buffers.
-        steps: What to compute, in order; a step for each node where None.
-        outputs: The names to return; the graph's outputs where None.
+        model: Model that :func:`compress.onnx_graph.fold.prepare` returned. Its initialisers become buffers.
+        steps: Steps to compute, in order; None makes a step for each node.
+        outputs: Names of the tensors to return; None returns the graph's outputs.
 
     Attributes:
-        code: A hash of the graph's nodes: what is computed, but for the weights.
+        code: Hash of the graph's nodes, without the weights.
 
     Raises:
         NetworkError: An operator cannot be trained.
@@ -99,10 +99,10 @@ class OnnxModule(nn.Module):
         self._freed = _last_reads(self._steps, self._outputs)
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The outputs, in order.
+        """Return the outputs, in order.
 
         Args:
-            inputs: In the graph's order.
+            inputs: Inputs, in the graph's order.
         """
         values: dict[str, Any] = {"": None, **self._on_cpu}
         values.update((name, getattr(self, buffer)) for name, buffer in self._buffer_names.items())
@@ -120,7 +120,7 @@ class OnnxModule(nn.Module):
 
 
 def _last_reads(steps: Sequence[Step], outputs: Iterable[str]) -> list[tuple[str, ...]]:
-    """For each step what nobody reads after it, so that inference holds few activations at once."""
+    """Return for each step the tensors that nobody reads after it, so that inference holds few activations."""
     kept = {"", *outputs}
     freed = []
     for step in reversed(steps):

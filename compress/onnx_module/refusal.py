@@ -1,4 +1,4 @@
-"""What cannot be trained, told in one way."""
+"""The error for operators that cannot be trained."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from compress.errors import NetworkError
 
 
 def untrainable(what: str) -> NetworkError:
-    """The error for an operator, or for one way of using it, that has no twin in PyTorch here."""
+    """Return the error for an operator, or one use of it, that has no counterpart in PyTorch here."""
     return NetworkError(
         "operators that can be trained", what, "use the technique quantize, which needs no training"
     )

@@ -1,4 +1,4 @@
-"""Operators that move values, pick some, or tell and set shapes."""
+"""Operators that move values, select some, or read and set shapes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _ints(values: Tensor) -> list[int]:
 
 
 def _axes(attributes: Attributes, given: Tensor | None) -> list[int] | None:
-    """Axes, which are an input since opset 13 or 18 and were an attribute before."""
+    """Return the axes, which are an input since opset 13 or 18 and were an attribute before."""
     if given is not None:
         return _ints(given)
     return list(attributes["axes"]) if "axes" in attributes else None

@@ -1,1 +1,1 @@
-"""What a build costs: accuracy, latency and memory measured; latency estimated where there is no machine."""
+"""Measurement of accuracy, latency and memory of builds; estimates of latency where there is no machine."""

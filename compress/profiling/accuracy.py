@@ -48,17 +48,17 @@ def outcomes_of(
     rounding: Rounding | None = None,
     size: int | None = None,
 ) -> tuple[Outcomes, ...]:
-    """Every metric's value for every evaluation sample, in order; one batch in memory at a time.
+    """Return every metric's value for every evaluation sample, in order; one batch is in memory at a time.
 
     Args:
         session: The opened build; where the task is one of streams, it runs over each of them with a state of its own.
         task: Evaluation data and metrics, bound to the network.
         reference: The original network, which metrics of data without labels need, or what was kept of its outputs;
             None for the original itself.
-        tick: Called with the number of samples done after each batch.
-        keep: Where the outputs are kept, of the original; None keeps none.
-        rounding: Is given every output and the reference's; None where nobody asks.
-        size: Samples to run at once; None takes as many as their outputs leave room for.
+        tick: Function that is called with the number of samples done after each batch.
+        keep: Store that receives the original's outputs; None keeps none.
+        rounding: Receives every output and the reference's; None compares none.
+        size: Number of samples to run at once; None takes as many as memory allows for their outputs.
 
     Returns:
         The outcomes of each of the task's metrics, in their order.
@@ -99,7 +99,7 @@ def _outcomes(
     lone: frozenset[str],
     rounding: Rounding | None = None,
 ) -> tuple[Outcomes, ...]:
-    """As :func:`outcomes_of`, so many samples at once, with some outputs that are of one sample as a whole."""
+    """Return the outcomes as :func:`outcomes_of` does, for a batch size; ``lone`` outputs belong to one sample."""
     collector = OutcomeCollector(task.metrics)
     strict = _read_by_labels(session, task)
     done = 0
@@ -125,12 +125,12 @@ def _outcomes(
 
 
 def needs_reference(task: Task) -> bool:
-    """Whether one of the task's metrics is held against the original's outputs."""
+    """Whether one of the task's metrics compares with the original's outputs."""
     return any(metric.needs == "reference" for metric in task.metrics)
 
 
 def _read_by_labels(session: Runs, task: Task) -> set[str]:
-    """Names of the outputs that are held against labels, where NaN says nothing; against the original it is a drop."""
+    """Return the names of outputs that are compared with labels, where NaN is an error and not a drop."""
     names = {spec.name for spec in session.outputs}
     read = [set(metric.outputs) or names for metric in task.metrics if metric.needs == "labels"]
     return set().union(*read)
@@ -142,13 +142,13 @@ def forward(
     finite: Collection[str] | None = None,
     lone: Collection[str] | None = None,
 ) -> list[np.ndarray[Any, Any]]:
-    """The outputs for one batch, samples along axis 0; padded with its last where the network takes a fixed number.
+    """Run one batch and return the outputs, samples along axis 0; a fixed batch is padded with the last sample.
 
     Args:
         session: The opened build.
-        batch: What it is fed.
+        batch: Batch to run.
         finite: Names of the outputs that must hold finite numbers; None for all of them.
-        lone: See :func:`compress.network.sample_axis.samples_first`.
+        lone: Names of outputs that count no samples; see :func:`compress.network.sample_axis.samples_first`.
 
     Raises:
         NetworkError: One of these outputs holds NaN or infinity, or does not hold as many samples as it is fed.
@@ -177,13 +177,13 @@ def accuracy_of(
     data_sha256: str,
     rounding: float | None = None,
 ) -> Accuracy:
-    """Summarise outcomes, with the drop against the original's where there are any; the worst output's drop decides.
+    """Summarise outcomes, with the drop against the original where given; the worst output's drop decides.
 
     Args:
-        outcomes: What this build reaches, metric by metric; :func:`shown` tells which is shown.
-        originals: What the original network reaches on the same samples; None for itself.
+        outcomes: Outcomes of this build, metric by metric; :func:`shown` selects the one to show.
+        originals: Outcomes of the original network on the same samples; None for the original itself.
         data_sha256: Hash of the evaluation data.
-        rounding: See :attr:`compress.records.profile.Drop.rounding`.
+        rounding: Largest difference from the original's outputs; see :attr:`compress.records.profile.Drop.rounding`.
 
     Raises:
         DataError: There is no sample.
@@ -225,11 +225,11 @@ def accuracy_of(
 
 
 def shown(outcomes: Sequence[Outcomes], originals: Sequence[Outcomes] | None) -> Outcomes:
-    """The outcomes that stand for a build: of the targets' metric, else of the output with the worst drop.
+    """Return the outcomes that represent a build: of the targets' metric, else of the output with the worst drop.
 
     Args:
-        outcomes: What the build reaches, metric by metric.
-        originals: What the original network reaches on the same samples; None for itself.
+        outcomes: Outcomes of the build, metric by metric.
+        originals: Outcomes of the original network on the same samples; None for the original itself.
     """
     return outcomes[_position(outcomes, _drops(outcomes, originals))]
 
@@ -254,13 +254,13 @@ def _worst(drop: Drop | None) -> float:
 
 
 def originals_of(outcomes: Sequence[float], task: Task) -> tuple[Outcomes, ...]:
-    """The original's outcomes of every metric, from those of the first, which are kept.
+    """Return the original's outcomes of every metric, from the recorded ones of the first.
 
     Against itself it has the best value that there is on every sample.
 
     Args:
-        outcomes: Its values of the first metric, as :attr:`compress.records.profile.Profile.outcomes` keeps them.
-        task: With the metrics.
+        outcomes: Outcomes by the first metric, as :attr:`compress.records.profile.Profile.outcomes` keeps them.
+        task: Task with the metrics.
     """
     kept = np.array(outcomes, dtype=np.float64)
     further = [Outcomes(metric, np.ones(len(kept))) for metric in task.further]
@@ -268,17 +268,17 @@ def originals_of(outcomes: Sequence[float], task: Task) -> tuple[Outcomes, ...]:
 
 
 def drop_of(values: Values, original: Values, metric: Metric, alpha: float = (1 - DROP_LEVEL) / 2) -> Drop:
-    """The accuracy drop in points, with the bounds that non-inferiority is decided on.
+    """Return the accuracy drop in points, with the bounds that decide on non-inferiority.
 
     Right-or-wrong metrics take Tango's score bounds (Statistics in Medicine 17, 1998), which hold their level down
     to small n where Wald's do not; others Gaffke's (:mod:`compress.statistics.bounded_mean`), which hold it where few
     samples change. Where nothing says what values a sample can have, that is the range of those that were seen.
 
     Args:
-        values: float64 ``(n,)`` of the build, at least one.
-        original: float64 ``(n,)`` of what it is compared with, on the same samples.
-        metric: Which metric they are of.
-        alpha: Error of each bound alone, inside (0, 0.5).
+        values: Outcomes of the build, float64 ``(n,)``, at least one.
+        original: Outcomes of the original on the same samples, float64 ``(n,)``.
+        metric: Metric of these outcomes.
+        alpha: Error probability of each bound alone, in (0, 0.5).
     """
     points = drop_points(metric, float(original.mean()), float(values.mean()))
     if metric.right_or_wrong:
@@ -301,17 +301,17 @@ def drop_of(values: Values, original: Values, metric: Metric, alpha: float = (1 
 
 
 def decidable(metric: Metric, samples: int) -> bool:
-    """Whether there are samples enough to decide about a mean: right or wrong is counted, others vary as they like."""
+    """Whether there are enough samples to decide on a mean of right-or-wrong outcomes, or of other values."""
     return metric.right_or_wrong or samples >= LEAST_SAMPLES
 
 
 def evidence_notes(metrics: Sequence[Metric], samples: int, max_drop: float) -> tuple[str, ...]:
-    """That there are too few samples for any build to pass, where that is so; one line at the most.
+    """Return at most one line: a note where there are too few samples for any build to pass.
 
     Args:
-        metrics: What builds are judged by.
-        samples: Evaluation samples.
-        max_drop: The margin, in points.
+        metrics: Metrics that builds are judged by.
+        samples: Number of evaluation samples.
+        max_drop: Margin of the accuracy drop, in points.
     """
     same = np.ones(samples)
     bounds = [
@@ -334,12 +334,12 @@ def evidence_notes(metrics: Sequence[Metric], samples: int, max_drop: float) -> 
 
 
 def batch_size(session: Runs, task: Task) -> int:
-    """Samples to run at once: as many as their outputs leave room for."""
+    """Return the number of samples to run at once, as memory allows for their outputs."""
     return sizes_at_once(session, task)[0]
 
 
 def sizes_at_once(session: Runs, task: Task) -> tuple[int, frozenset[str]]:
-    """Samples to run at once, as many as their outputs leave room for; and which outputs are of one as a whole."""
+    """Return the number of samples to run at once, and the outputs that belong to one sample as a whole."""
     fixed = fixed_batch(session.inputs)
     if fixed is not None and fixed > 1:
         return fixed, frozenset()

@@ -1,4 +1,4 @@
-"""Where the time of a call goes, operator by operator, and how close each comes to its roofline.
+"""The time of a call by operator, and how close each operator comes to its roofline.
 
 The roof of an operator is the longer of its arithmetic at the processor's peak and its bytes at the memory's bandwidth
 (Williams, Waterman and Patterson, Communications of the ACM 52(4), 2009), for as many cores as the session has threads.
@@ -23,12 +23,12 @@ UNACCOUNTED = "between operators"
 
 
 def measured_layers(times: OperatorTimes, target: Target, threads: int | None) -> tuple[dict[str, Any], ...]:
-    """What :attr:`compress.records.profile.Profile.layers` holds of a measured build.
+    """Return the layers of a measured build for :attr:`compress.records.profile.Profile.layers`.
 
     Args:
-        times: As the runtime's profiler told them.
-        target: Its peak rates and bandwidth are the roof.
-        threads: Of the session; None where it is unknown, then all cores count.
+        times: Operator times by the runtime's profiler.
+        target: Target, whose peak rates and bandwidth are the roof.
+        threads: Number of threads of the session; None where it is unknown, then all cores count.
     """
     cores = target.cores or 1
     part = min(threads or cores, cores) / cores
@@ -40,9 +40,9 @@ class OperatorShare:
     """All operators of one type.
 
     Attributes:
-        operator: The type, or :data:`UNACCOUNTED`.
-        count: Operators of that type.
-        share: Of the time of the whole call.
+        operator: Type of the operators, or :data:`UNACCOUNTED`.
+        count: Number of operators of that type.
+        share: Share of the time of the whole call, in [0, 1].
     """
 
     operator: str
@@ -51,7 +51,7 @@ class OperatorShare:
 
 
 def by_operator(layers: Iterable[Mapping[str, Any]]) -> list[OperatorShare]:
-    """Measured layers by type of operator, the longest first and what is between operators last."""
+    """Group measured layers by type of operator, the longest first and time between operators last."""
     counts: dict[str, int] = {}
     shares: dict[str, float] = {}
     for layer in layers:

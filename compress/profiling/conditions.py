@@ -14,7 +14,7 @@ from compress.machine.machine import cpu
 
 
 def conditions(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The conditions now; to be asked before the measurement adds its own load.
+    """Return the present conditions; call it before the measurement adds its own load.
 
     Args:
         options: Session options of the artifact.
@@ -22,7 +22,7 @@ def conditions(options: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         ``intra_op_threads`` and ``spinning`` of the runtime; ``affinity``, the processors that this process may run on;
         ``thread_affinity``, those that the runtime's own threads are bound to; ``governor`` of the first core; and
-        ``load_average``, processes that ran or waited during the last minute. None for what is not known.
+        ``load_average``, processes that ran or waited during the last minute. None for unknown values.
     """
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     return {

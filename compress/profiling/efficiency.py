@@ -1,4 +1,4 @@
-"""What share of its peak rates a processor reaches, as fitted on published latencies (``efficiency.toml``).
+"""Shares of its peak rates that a processor reaches, fitted on published latencies (``efficiency.toml``).
 
 ``benchmarks/fit_estimator.py`` fits the figures on measured TensorRT latencies of NVIDIA GPUs and writes how far off
 they are on networks and devices that they were not fitted to. Nothing of the kind is published for the other
@@ -51,17 +51,17 @@ _JUDGED_INTERVAL, _JUDGED_LEVEL = (1 / 3, 3.0), 0.8
 
 @dataclass(frozen=True)
 class Efficiency:
-    """How a target's layers come near its rates.
+    """Efficiency of a target's layers relative to its peak rates.
 
     Attributes:
-        compute: Class of operators → precision → share of the peak rate. Convolutions may pass 1: Winograd's
+        compute: Share of the peak rate, by class of operators and precision. Convolutions may pass 1: Winograd's
             algorithm needs fewer operations than are counted.
-        bandwidth: Class of operators → share of the memory's bandwidth. It passes 1 where a cache keeps the data.
-        launch_us: What one layer costs however little it computes, microseconds.
-        time_factor: The device's times over those of its rates.
-        interval: The latency is expected between these factors of the estimate.
-        level: Share of networks that are expected inside.
-        basis: Where the interval comes from, for people.
+        bandwidth: Share of the memory's bandwidth, by class of operators. It exceeds 1 where a cache keeps the data.
+        launch_us: Smallest time of one layer, in microseconds.
+        time_factor: Factor of the device's times over those computed from its rates.
+        interval: Factors of the estimate between which the latency is expected.
+        level: Share of networks expected inside the interval, in (0, 1).
+        basis: Source of the interval, as a sentence.
     """
 
     compute: Mapping[str, Mapping[str, float]]
@@ -73,18 +73,18 @@ class Efficiency:
     basis: str
 
     def of_peak(self, kind: Kind, precision: str) -> float:
-        """Share of the peak rate, above 0; 1 for layers without MACs."""
+        """Return the share of the peak rate, > 0; 1 for layers without MACs."""
         name = KINDS[kind]
         precision = _LIKE.get(precision, precision)
         return self.compute.get(name, {}).get(precision, PRIOR.get(name, 1.0))
 
     def of_bandwidth(self, kind: Kind) -> float:
-        """Share of the memory's bandwidth, above 0."""
+        """Return the share of the memory's bandwidth, > 0."""
         return self.bandwidth.get(KINDS[kind], PRIOR["bandwidth"])
 
 
 def efficiency(target: Target) -> Efficiency:
-    """What was fitted for the target, or judged where nothing was published."""
+    """Return the efficiency fitted for the target, or a judgement where nothing was published."""
     fitted = _fitted()
     if target.backend != "tensorrt" or target.family not in fitted["validation"]:
         basis = "a judgement: no published latencies of this kind of processor were compared"

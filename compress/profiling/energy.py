@@ -1,4 +1,4 @@
-"""Energy of a call by the counter of what runs it: the processor's own (RAPL), or a GPU's.
+"""Energy of a call by the counter of the processor (RAPL) or GPU that runs it.
 
 Linux shows the counters below ``/sys/class/powercap``: a directory per zone, with ``energy_uj`` that counts
 microjoules and starts again at ``max_energy_range_uj`` (https://docs.kernel.org/power/powercap/powercap.html).
@@ -28,18 +28,18 @@ _LEAST_SECONDS = 0.5
 
 
 class Counter(Protocol):
-    """Counts energy, whoever spends it."""
+    """Counter of energy, whichever program spends it."""
 
     def read(self) -> int:
-        """Microjoules so far.
+        """Return the microjoules counted so far.
 
         Raises:
-            OSError: It cannot be read any more.
-            ValueError: It holds no number.
+            OSError: The counter cannot be read any more.
+            ValueError: The counter holds no number.
         """
 
     def spent(self, before: int, after: int) -> int:
-        """Microjoules between two readings."""
+        """Return the microjoules between two readings."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +47,32 @@ class Zone:
     """A counter of one package.
 
     Attributes:
-        path: Its directory.
-        range_uj: Where it starts again from 0, microjoules.
+        path: Directory of the zone.
+        range_uj: Value at which it starts again from 0, in microjoules.
     """
 
     path: Path
     range_uj: int
 
     def read(self) -> int:
-        """Microjoules so far.
+        """Return the microjoules counted so far.
 
         Raises:
-            OSError: It cannot be read any more.
-            ValueError: It holds no number.
+            OSError: The counter cannot be read any more.
+            ValueError: The counter holds no number.
         """
         return int((self.path / "energy_uj").read_text())
 
     def spent(self, before: int, after: int) -> int:
-        """Microjoules between two readings less than one turn of the counter apart."""
+        """Return the microjoules between two readings less than one turn of the counter apart."""
         return after - before if after >= before else after - before + self.range_uj
 
 
 def zones(root: Path = POWERCAP) -> tuple[Zone, ...]:
-    """The packages whose counters can be read here; none where there are none, or none may be read.
+    """Return the packages whose counters can be read here; empty where none can.
 
     Args:
-        root: Where the zones are.
+        root: Directory of the zones.
     """
     found = []
     for path in sorted(root.glob("intel-rapl:*")):
@@ -85,10 +85,10 @@ def zones(root: Path = POWERCAP) -> tuple[Zone, ...]:
 
 
 def counters(provider: str | None = None) -> tuple[Counter, ...]:
-    """Those of what runs a session; none where there are none, or none may be read.
+    """Return the counters of the hardware that runs a session; empty where none can be read.
 
     Args:
-        provider: ONNX Runtime's execution provider; None, and every one that uses no NVIDIA GPU, is the processor.
+        provider: ONNX Runtime's execution provider; None, and any without an NVIDIA GPU, means the processor.
     """
     from compress.backends.providers import on_nvidia_gpu
 
@@ -103,12 +103,12 @@ def counters(provider: str | None = None) -> tuple[Counter, ...]:
 def energy_mj(
     call: Callable[[], object], seconds: float = _LEAST_SECONDS, counted: Sequence[Counter] | None = None
 ) -> float | None:
-    """Energy of one call, over all counters together.
+    """Measure the energy of one call, over all counters together.
 
     Args:
-        call: Makes one call; it is made over and over, and warmed up already.
-        seconds: For how long at least.
-        counted: What counts; None for the processor's packages.
+        call: Function that makes one call; it is called repeatedly, and must be warmed up already.
+        seconds: Shortest duration, in seconds.
+        counted: Counters to read; None for the processor's packages.
 
     Returns:
         Millijoules, or None where no counter can be read, or one became unreadable meanwhile.
@@ -131,7 +131,7 @@ def energy_mj(
 
 
 def _text(path: Path) -> str:
-    """A file's text, or nothing where it cannot be read."""
+    """Return a file's text, empty where it cannot be read."""
     try:
         return path.read_text(encoding="ascii", errors="replace").strip()
     except OSError:

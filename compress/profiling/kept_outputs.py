@@ -24,7 +24,7 @@ class KeptOutputs:
     """Outputs of one pass over the evaluation data, batch by batch.
 
     Args:
-        directory: Where they are kept; made when the first batch comes.
+        directory: Directory of the outputs, made when the first batch comes.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -35,16 +35,16 @@ class KeptOutputs:
 
     @property
     def batch_size(self) -> int | None:
-        """Samples in each batch but the last; None where nothing is kept, or not all of it."""
+        """Number of samples in each batch but the last; None where outputs are missing or incomplete."""
         kept = self._kept()
         return None if kept is None else int(kept["batch_size"])
 
     def add(self, number: int, outputs: Sequence[Array]) -> None:
-        """Keep a batch's outputs; once they take too much, none are kept.
+        """Store a batch's outputs; once they grow too large, none are kept.
 
         Args:
-            number: The batch's number, from 0.
-            outputs: An array for each output.
+            number: Number of the batch, from 0.
+            outputs: Array of each output.
         """
         if self._full:
             return
@@ -65,27 +65,27 @@ class KeptOutputs:
         return frozenset((self._kept() or {}).get("lone", ()))
 
     def finish(self, batch_size: int, lone: Iterable[str] = ()) -> None:
-        """Say that all batches are there.
+        """Mark the outputs as complete.
 
         Args:
-            batch_size: Samples in each batch but the last.
-            lone: See :attr:`lone`.
+            batch_size: Number of samples in each batch but the last.
+            lone: Names of outputs that do not count samples; see :attr:`lone`.
         """
         if not self._full and self._directory.is_dir():
             told = {"batch_size": batch_size, "lone": sorted(lone), "files": self._sums}
             (self._directory / _DONE).write_text(line_with_digest(told), encoding="utf-8")
 
     def read(self, number: int, outputs: int) -> list[Array]:
-        """A batch's outputs, as :meth:`add` was given them.
+        """Read a batch's outputs, as :meth:`add` stored them.
 
         Args:
-            number: The batch's number, from 0.
-            outputs: How many outputs there are.
+            number: Number of the batch, from 0.
+            outputs: Number of outputs.
         """
         return [np.load(self._directory / f"{number}.{index}.npy") for index in range(outputs)]
 
     def forget_damaged(self) -> None:
-        """Keep nothing where a file is not as it was written; the original runs again then."""
+        """Delete all outputs where a file has changed; the original then runs again."""
         kept = self._kept()
         if kept is None or not all(
             self._is_as_written(name, sha256) for name, sha256 in kept["files"].items()

@@ -1,4 +1,4 @@
-"""Durations of calls, and what they tell.
+"""Durations of calls, and their summary.
 
 Every percentile has its interval from order statistics, and is given only on as many calls as MLPerf LoadGen asks of a
 run that is judged by it: 64 for p90, 662 for p99. Garbage is not collected while calls are timed, as in :mod:`timeit`:
@@ -46,13 +46,13 @@ _LOOKED_AT = 256
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to measure.
+    """Time budget of a measurement.
 
     Attributes:
-        seconds: Wall time to spend on one batch size, about.
-        least: Timed calls at the least, whatever they take, where calls are made in this process.
-        most: Timed calls at the most.
-        warm_up_seconds: Wall time of warm-up at the most; it ends when the times are steady.
+        seconds: Approximate wall time for one batch size, in seconds.
+        least: Smallest number of timed calls, whatever time they take, where calls are made in this process.
+        most: Largest number of timed calls.
+        warm_up_seconds: Longest wall time of warm-up, in seconds; it ends earlier when the times are steady.
     """
 
     seconds: float = 2.0
@@ -62,14 +62,14 @@ class Budget:
 
 
 def timed(call: Callable[[], float], budget: Budget) -> tuple[Times, WarmUp]:
-    """Durations of calls back to back, after warm-up.
+    """Time calls back to back, after warm-up.
 
     Args:
-        call: Makes one call and gives its duration in milliseconds.
-        budget: How long to measure.
+        call: Function that makes one call and returns its duration in milliseconds.
+        budget: Time budget of the measurement.
 
     Returns:
-        Milliseconds in order, ``(n,)``, and what the warm-up took.
+        Milliseconds in order, ``(n,)``, and the warm-up.
     """
     times: list[float] = []
     with no_collection():
@@ -79,7 +79,7 @@ def timed(call: Callable[[], float], budget: Budget) -> tuple[Times, WarmUp]:
 
 
 def timer(run: Callable[[], object]) -> Callable[[], float]:
-    """A call that gives its duration in milliseconds; nothing is between the two readings of the clock but ``run``."""
+    """Return a call that returns its duration in milliseconds, with only ``run`` between two clock readings."""
     clock = time.perf_counter_ns
 
     def call() -> float:
@@ -92,7 +92,7 @@ def timer(run: Callable[[], object]) -> Callable[[], float]:
 
 @contextmanager
 def no_collection() -> Iterator[None]:
-    """Collect no garbage until the end."""
+    """Collect no garbage inside the block."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -109,22 +109,22 @@ GivenShapes = Sequence[tuple[str, Sequence[int]]]
 def sample_feeds(
     session: Session, task: Task | None, batch: int = 1, shapes: GivenShapes = ()
 ) -> dict[str, np.ndarray[Any, Any]]:
-    """One batch to time a session with: real samples where there are any, else seeded noise (ones for integers).
+    """Return one batch to time a session: real samples where there are any, else seeded noise (ones for integers).
 
     A batch holds samples of one shape. Where the data has samples of several shapes, as sequences of different lengths,
     the shape that most of the first samples have is taken, and its samples are repeated where there are too few.
 
     Args:
-        session: Its inputs say what is wanted.
-        task: Its first evaluation samples are taken, single calls with their states; times may depend on values. None
-            takes noise.
-        batch: Samples, where the network takes any number.
+        session: Session, whose inputs define the batch.
+        task: Task whose first evaluation samples are taken, as times may depend on values; single calls with their
+            states. None takes noise.
+        batch: Number of samples, where the network takes any number.
         shapes: Shapes of inputs with open axes: of the noise, or of the samples that are taken where any has them; an
             open batch takes ``batch`` all the same.
 
     Raises:
-        DataError: There is no data, and an axis of an input is open beside the batch: nothing says how long it is; or a
-            shape does not fit its input.
+        DataError: There is no data, and an axis besides the batch is open, so that its size is unknown; or a shape does
+            not fit its input.
     """
     fixed = fixed_batch(session.inputs) or batch
     if task is None:
@@ -139,7 +139,7 @@ def sample_feeds(
 def _of_shapes(
     task: Task, most: int, wanted: Mapping[str, Sequence[int]]
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Rows of the first samples of these shapes, ``(n,)``, at most so many."""
+    """Return the rows of the first samples of these shapes, ``(n,)``, at most so many."""
     found: list[int] = []
     row = 0
     for part in task.evaluation.batches(max(most, _LOOKED_AT)):
@@ -153,7 +153,7 @@ def _of_shapes(
 
 
 def _sample_shapes(batch: Batch) -> dict[str, tuple[int, ...]]:
-    """The shape of each input without the axis that counts samples."""
+    """Return the shape of each input without the axis that counts samples."""
     return {name: _without(array.shape, batch.axes.get(name, 0)) for name, array in batch.inputs.items()}
 
 
@@ -162,7 +162,7 @@ def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
 
 
 def _alike(task: Task, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Rows of the first samples that share the commonest shape, ``(n,)``, at most so many."""
+    """Return the rows of the first samples of the most frequent shape, ``(n,)``, at most so many."""
     looked = np.arange(min(len(task.evaluation), max(most, _LOOKED_AT)))
     found: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     row = 0
@@ -222,17 +222,17 @@ def _by_name(inputs: Sequence[TensorSpec], given: GivenShapes) -> dict[str, Sequ
 
 
 def shapes_of(feeds: Feeds) -> dict[str, list[int]]:
-    """The shape of each input, by its name."""
+    """Return the shape of each input, by its name."""
     return {name: list(array.shape) for name, array in feeds.items()}
 
 
 def summary(times: Times, batch: int, spent: WarmUp | None = None) -> Latency:
-    """What calls of one batch size tell.
+    """Summarize the calls of one batch size.
 
     Args:
-        times: Milliseconds of each call in order, ``(n,)``, at least one.
-        batch: Samples in one call.
-        spent: On warming up.
+        times: Time of each call in order, ``(n,)``, in milliseconds, at least one.
+        batch: Number of samples in one call.
+        spent: Calls and time that warm-up took.
     """
     low, high = _median_interval(times)
     p90, p90_interval = percentile(times, 90)
@@ -254,11 +254,11 @@ def summary(times: Times, batch: int, spent: WarmUp | None = None) -> Latency:
 
 
 def percentile(times: Times, percent: int) -> tuple[float | None, Interval | None]:
-    """A high percentile with its interval; neither where there are fewer than :data:`LEAST_CALLS`.
+    """Return a high percentile with its interval; neither where there are fewer calls than :data:`LEAST_CALLS`.
 
     Args:
-        times: Milliseconds, ``(n,)``.
-        percent: 90 or 99.
+        times: Times of the calls, ``(n,)``, in milliseconds.
+        percent: Percentile, 90 or 99.
     """
     bounds = quantile_interval(times, percent / 100, LEVEL)
     if len(times) < LEAST_CALLS[percent] or bounds is None:

@@ -1,4 +1,4 @@
-"""Whether a machine was quiet enough for its times to say anything.
+"""Check that a machine was quiet enough for its times to mean something.
 
 Calls that come one after another are not independent: a spell of another load moves a whole run of them, and
 the interval of a percentile, which takes them for independent, does not know. So the times are also asked
@@ -29,13 +29,13 @@ WIDTH = 0.05
 
 
 def drift(times_ms: Times) -> float | None:
-    """How far the median of the second half lies from the first's, where the two disagree.
+    """Return how far the second half's median lies from the first's, where the two disagree.
 
     Args:
-        times_ms: In order, ``(n,)``.
+        times_ms: Times in order, ``(n,)``, in milliseconds.
 
     Returns:
-        As a share of the first half's; None where they agree, or are too few to tell.
+        The difference as a share of the first half's median; None where they agree, or are too few to tell.
     """
     first, second = np.array_split(np.asarray(times_ms, dtype=np.float64), 2)
     intervals = [quantile_interval(half, 0.5) if len(half) else None for half in (first, second)]
@@ -48,12 +48,12 @@ def drift(times_ms: Times) -> float | None:
 
 
 def width(latency: Latency) -> float:
-    """Of the median's interval, as a share of the median."""
+    """Return the width of the median's interval as a share of the median."""
     return (latency.interval.high - latency.interval.low) / latency.p50_ms
 
 
 def doubts(latency: Latency) -> Iterator[str]:
-    """A sentence for each reason to doubt a measured latency; a ratio tells by its own interval how sure it is."""
+    """Return a sentence for each reason to doubt a measured latency; a ratio has its own interval."""
     at = f"batch {latency.batch}"
     spent = latency.warm_up
     if spent is not None and not spent.steady:

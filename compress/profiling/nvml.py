@@ -15,7 +15,7 @@ _LIBRARY = "libnvidia-ml.so.1"
 
 
 class GpuCounter:
-    """The counter of one GPU; :func:`gpu_counter` gives it where there is one."""
+    """The counter of one GPU, made by :func:`gpu_counter`."""
 
     def __init__(self, library: Any, device: ctypes.c_void_p) -> None:
         self._library, self._device = library, device
@@ -24,7 +24,7 @@ class GpuCounter:
         """Microjoules so far.
 
         Raises:
-            OSError: The GPU does not tell (any more).
+            OSError: The counter cannot be read (any more).
         """
         millijoules = ctypes.c_ulonglong()
         code = self._library.nvmlDeviceGetTotalEnergyConsumption(self._device, ctypes.byref(millijoules))
@@ -33,15 +33,15 @@ class GpuCounter:
         return 1000 * millijoules.value
 
     def spent(self, before: int, after: int) -> int:
-        """Microjoules between two readings; 64 bits do not turn over in the life of a machine."""
+        """Return the microjoules between two readings; 64 bits never overflow in practice."""
         return after - before
 
 
 def gpu_counter(device: str | None = None) -> GpuCounter | None:
-    """The counter of a GPU; None without NVIDIA's driver, or where the GPU has no such counter.
+    """Return the counter of a GPU; None without NVIDIA's driver, or where the GPU has no such counter.
 
     Args:
-        device: Its UUID, or its index in the order of ``nvidia-smi``; None takes the first of
+        device: UUID of the GPU, or its index in the order of ``nvidia-smi``; None takes the first of
             ``CUDA_VISIBLE_DEVICES``.
     """
     library = _loaded()
@@ -66,7 +66,7 @@ def gpu_counter(device: str | None = None) -> GpuCounter | None:
 
 @cache
 def _loaded() -> Any:
-    """NVML, ready to be asked; None without it."""
+    """Return the initialized NVML; None without it."""
     try:
         library = ctypes.CDLL(_LIBRARY)
         return library if library.nvmlInit_v2() == 0 else None

@@ -1,4 +1,4 @@
-"""A task bound to a build that is there: what its outputs hold is told from its graph, its numbers, or its bundle."""
+"""Binding of a task to an existing build, whose outputs' kinds come from its graph, numbers, or bundle."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def try_elsewhere(
 
     Args:
         artifact: The build.
-        session: The build, opened, which says what it takes.
+        session: The opened build, which defines the inputs.
         task: The data, not bound to it yet.
         states: The output that is the next value of each input that is carried from call to call; None where none is.
 
     Raises:
         DataError: The data does not fit.
-        NetworkError: It does not run, or its runtime crashes.
+        NetworkError: The build does not run, or its runtime crashes.
     """
     size = fixed_batch(session.inputs) or 1
     split = task.evaluation
@@ -59,19 +59,19 @@ def bound_to(
     kinds: Sequence[OutputKind] = (),
     states: Mapping[str, str] | None = None,
 ) -> Task:
-    """The task under a build's input names, with metrics for its outputs.
+    """Return the task under a build's input names, with metrics for its outputs.
 
     Args:
-        task: Data and metric.
+        task: Task with data and metric.
         session: The opened build.
-        path: Its file; None where there is none to look into.
-        kinds: What its outputs hold, where that was recorded with it; empty where it was not.
+        path: File of the build; None where there is none to examine.
+        kinds: Kinds of its outputs' content, where recorded; else empty.
         states: The output that is the next value of each input that is carried from call to call; None for none. The
             build itself then gives the states of the frames that it is timed on.
 
     Raises:
         DataError: The data does not fit.
-        MetricError: The metric says nothing about such outputs.
+        MetricError: The metric does not apply to such outputs.
         NetworkError: Samples lie along another axis than the file's names say.
     """
     if states:
@@ -93,7 +93,7 @@ def _in_streams(
     kinds: Sequence[OutputKind],
     states: Mapping[str, str],
 ) -> Task:
-    """The task over whole streams, with that of single calls."""
+    """Return the task over whole streams, with that of single calls."""
     whole, single = in_streams(task, session, states, calibrates=False)
     streams = whole.streams
     assert streams is not None
@@ -106,7 +106,7 @@ def _in_streams(
 
 
 def _check_axes(task: Task, session: Session) -> None:
-    """Refuse a build that takes samples along an open axis which is not called so."""
+    """Refuse a build whose open axis of samples is not named ``batch``."""
     arrays = matched(task.example(), session.inputs)
     held = held_values(arrays, session.inputs)
     inputs = [spec for spec in session.inputs if spec.name not in held]
@@ -133,12 +133,12 @@ def _check_axes(task: Task, session: Session) -> None:
 
 
 def _open_elsewhere(spec: TensorSpec) -> bool:
-    """Whether samples could lie along another axis."""
+    """Whether samples could lie along another open axis."""
     return any(isinstance(size, str) for axis, size in enumerate(spec.shape) if axis != spec.batch_axis)
 
 
 def _graph(path: Path | None) -> onnx.ModelProto | None:
-    """The graph of an ONNX file without its weights; None for other files."""
+    """Return the graph of an ONNX file without its weights; None for other files."""
     if path is None or path.suffix != ".onnx":
         return None
     import onnx

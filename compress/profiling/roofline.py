@@ -32,14 +32,14 @@ _WIDER = {"fp4": "fp8", "fp8": "fp16", "int4": "int8", "int8": "fp16", "fp16": "
 
 @dataclass(frozen=True)
 class LayerEstimate:
-    """One layer's share.
+    """Estimate of one layer.
 
     Attributes:
-        layer: What runs.
-        precision: In which it is taken to run: the layer's, or the next wider one that the target has.
-        compute_ms: Of its arithmetic, milliseconds.
-        memory_ms: Of its bytes, milliseconds.
-        launch_ms: Of launching it, milliseconds.
+        layer: The layer.
+        precision: Assumed precision: the layer's, or the next wider one that the target has.
+        compute_ms: Time of its arithmetic, in milliseconds.
+        memory_ms: Time to read and write its bytes, in milliseconds.
+        launch_ms: Time to launch it, in milliseconds.
     """
 
     layer: Layer
@@ -50,12 +50,12 @@ class LayerEstimate:
 
     @property
     def ms(self) -> float:
-        """Arithmetic and memory traffic overlap; the launch does not."""
+        """Estimated time in milliseconds; arithmetic and memory traffic overlap, the launch does not."""
         return max(self.compute_ms, self.memory_ms) + self.launch_ms
 
     @property
     def bound(self) -> Bound:
-        """What takes longest: reducing anything else gains little."""
+        """Part that takes longest; reducing another one gains little."""
         times: dict[Bound, float] = {
             "compute": self.compute_ms,
             "memory": self.memory_ms,
@@ -64,7 +64,7 @@ class LayerEstimate:
         return max(times, key=times.__getitem__)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "name": self.layer.name,
             "operator": self.layer.label,
@@ -86,11 +86,11 @@ class Estimate:
 
     Attributes:
         target: Name of the target.
-        batch: Samples that run together.
-        layers: Share of each layer, in order.
-        interval: The latency is expected between these factors of the estimate.
+        batch: Number of samples that run together.
+        layers: Estimate of each layer, in order.
+        interval: Factors of the estimate between which the latency is expected.
         level: Fraction of networks expected inside that interval.
-        basis: Where the interval comes from, for people.
+        basis: Source of the interval, as a sentence.
         source: Always ``estimated``.
     """
 
@@ -104,22 +104,22 @@ class Estimate:
 
     @property
     def total_ms(self) -> float:
-        """Latency of one batch, milliseconds."""
+        """Latency of one batch, in milliseconds."""
         return sum(share.ms for share in self.layers)
 
     @property
     def low_ms(self) -> float:
-        """Lower end of the interval of what is counted, milliseconds."""
+        """Lower end of the interval of counted layers, in milliseconds."""
         return self.total_ms * self.interval[0]
 
     @property
     def high_ms(self) -> float:
-        """Upper end of the interval of what is counted, milliseconds."""
+        """Upper end of the interval of counted layers, in milliseconds."""
         return self.total_ms * self.interval[1]
 
     @property
     def interval_ms(self) -> tuple[float, float] | None:
-        """Where the latency is expected, milliseconds; None where layers of unknown cost are not in it."""
+        """Interval of the expected latency, in milliseconds; None where layers of unknown cost are left out."""
         return None if self.uncounted else (self.low_ms, self.high_ms)
 
     @property
@@ -135,7 +135,7 @@ class Estimate:
         return spent
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it, without the layers."""
+        """Return a dict that JSON can hold, without the layers."""
         return {
             "source": self.source,
             "target": self.target,
@@ -153,9 +153,9 @@ def estimate(layers: Iterable[Layer], target: Target, batch: int) -> Estimate:
     """Estimate the latency of a network on a target.
 
     Args:
-        layers: As :func:`compress.onnx_graph.layers.layers` reads them at this batch size.
-        target: Where they would run.
-        batch: Samples that run together.
+        layers: Layers that :func:`compress.onnx_graph.layers.layers` reads at this batch size.
+        target: Target that would run them.
+        batch: Number of samples that run together.
 
     Raises:
         TargetError: The target has no bandwidth or no peak rate.
@@ -185,7 +185,7 @@ def _share(layer: Layer, target: Target, reached: Efficiency) -> LayerEstimate:
 
 
 def peak(precision: str, target: Target) -> tuple[str, float]:
-    """The precision in which the target would run it, and its rate there in 10¹² operations per second."""
+    """Return the precision in which the target would run a layer, and its rate there in 10¹² operations per second."""
     while precision in _WIDER:
         rate = target.peaks.at(precision) if precision in PEAK_OF else None
         if rate:

@@ -1,4 +1,4 @@
-"""Whether a build gives the very outputs of the original, but for rounding.
+"""Check that a build gives the same outputs as the original, apart from rounding.
 
 A build of the same network in float32 for another runtime adds up the same numbers in another order. An interval from
 a few samples cannot show that such a build loses less than a point: 50 samples of which none changes leave 6 points
@@ -20,7 +20,7 @@ MOST = 1e-4
 
 
 class Rounding:
-    """How far the outputs of a build lie from the original's, over all batches that it was given.
+    """Largest difference of a build's outputs from the original's, over all compared batches.
 
     Attributes:
         largest: The largest difference of any output, as a share of its largest value in that batch; infinite where
@@ -34,15 +34,15 @@ class Rounding:
         """Compare one batch.
 
         Args:
-            outputs: The build's, an array ``(n, …)`` for each.
-            wanted: The original's.
+            outputs: Outputs of the build, an array ``(n, …)`` each.
+            wanted: Outputs of the original.
         """
         for found, right in zip(outputs, wanted, strict=True):
             self.largest = max(self.largest, _distance(found, right))
 
     @property
     def shown(self) -> float | None:
-        """The largest difference, where it is rounding; None where it is more."""
+        """Return the largest difference, where it is rounding; None where it is more."""
         return self.largest if self.largest <= MOST else None
 
 

@@ -83,11 +83,11 @@ def run(
     """Measure one scenario.
 
     Args:
-        name: Which.
+        name: Name of the scenario.
         session: The opened build.
-        task: Its samples are fed; None feeds seeded noise.
-        budget: How long to measure, offline each batch size.
-        sizes: Batch sizes to sweep offline; none takes powers of two. A network of fixed batch takes its own alone.
+        task: Task whose samples are fed; None feeds seeded noise.
+        budget: Time budget of the measurement, offline for each batch size.
+        sizes: Batch sizes to sweep offline; empty takes powers of two. A network of fixed batch takes only its own.
         shapes: Shapes of the inputs that are fed noise, where there is no data; none for inputs without open axes.
     """
 
@@ -106,14 +106,14 @@ def run(
 def stream(
     name: Literal["single-stream", "multi-stream"], call_of: CallOf, fixed: int | None, budget: Budget
 ) -> Scenario:
-    """Queries of a client that waits for each answer.
+    """Measure queries of a client that waits for each answer.
 
     Args:
-        name: Single-stream or multi-stream.
-        call_of: Prepares a call on a number of samples.
-        fixed: Samples in every call, where the network takes no other number; a query may then take several calls, of
-            which the last is padded.
-        budget: How long to measure; as many queries as the percentile needs are made, whatever they take.
+        name: Name of the scenario: single-stream or multi-stream.
+        call_of: Function that prepares a call on a number of samples.
+        fixed: Number of samples in every call, where the network takes no other number; a query may then take several
+            calls, of which the last is padded.
+        budget: Time budget; as many queries as the percentile needs are made, whatever time they take.
     """
     samples, percent = (1, 90) if name == "single-stream" else (MULTI_STREAM_SAMPLES, 99)
     batch = fixed or samples
@@ -142,13 +142,13 @@ def stream(
 
 
 def offline(call_of: CallOf, sizes: Sequence[int], budget: Budget, every: bool = False) -> Scenario:
-    """All samples at once, in batches of the size that gives the highest throughput.
+    """Measure all samples at once, in batches of the size with the highest throughput.
 
     Args:
-        call_of: Prepares a call on a number of samples.
+        call_of: Function that prepares a call on a number of samples.
         sizes: Batch sizes to try, in ascending order; at least one.
-        budget: How long to measure each size.
-        every: Whether to try all of them, even where throughput no longer rises.
+        budget: Time budget of each size.
+        every: Whether to try all sizes, even where throughput no longer rises.
     """
     sweep: list[Latency] = []
     for size in sizes:
@@ -173,39 +173,39 @@ def offline(call_of: CallOf, sizes: Sequence[int], budget: Budget, every: bool =
 
 
 def offline_sizes(sample_bytes: int) -> list[int]:
-    """The batch sizes that are tried where none are asked for.
+    """Return the batch sizes that are tried where none are asked for.
 
     Args:
-        sample_bytes: Of the inputs of one sample.
+        sample_bytes: Size of the inputs of one sample, in bytes.
     """
     sizes = [2**power for power in range(_LARGEST_BATCH.bit_length())]
     return [size for size in sizes if size == 1 or size * sample_bytes <= _LARGEST_INPUT]
 
 
 def best(sweep: Sequence[Latency]) -> Latency:
-    """The batch size of the highest throughput; of equal ones the first."""
+    """Return the batch size of the highest throughput, the first among equal ones."""
     return max(sweep, key=lambda latency: latency.throughput_per_s)
 
 
 def knee(sweep: Sequence[Latency]) -> int:
-    """The smallest batch size whose throughput is close to the highest: a larger one costs latency and gains little.
+    """Return the smallest batch size with a throughput close to the highest: larger ones cost latency and gain little.
 
     Args:
-        sweep: At least one batch size.
+        sweep: Latency at each batch size, at least one.
     """
     enough = CLOSE * best(sweep).throughput_per_s
     return min(latency.batch for latency in sweep if latency.throughput_per_s >= enough)
 
 
 def early_stopping(times: Times, percent: int) -> float | None:
-    """LoadGen's estimate of a percentile, which the true one is below with 99 % confidence.
+    """Return LoadGen's estimate of a percentile, which the true one is below with 99 % confidence.
 
     Args:
-        times: Latency of each query, ``(n,)``.
+        times: Latency of each query, ``(n,)``, in any unit.
         percent: 90 or 99.
 
     Returns:
-        In the unit of ``times``; None with too few queries for any estimate.
+        The estimate in the unit of ``times``; None with too few queries.
     """
     n = len(times)
     if not n:

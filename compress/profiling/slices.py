@@ -21,11 +21,11 @@ Groups = np.ndarray[Any, np.dtype[Any]]
 def members(
     groups: Groups, names: Sequence[str] | None = None
 ) -> Iterator[tuple[str, np.ndarray[Any, np.dtype[np.bool_]]]]:
-    """Each slice's name, which no other has, and which samples are in it, bool ``(n,)``; by ascending value.
+    """Return the unique name of each slice and its members, bool ``(n,)``; by ascending value.
 
     Args:
-        groups: ``(n,)`` integers or texts.
-        names: Of the slices, where ``groups`` counts them from 0.
+        groups: Slice of each sample, ``(n,)`` integers or texts.
+        names: Names of the slices, where ``groups`` counts them from 0.
     """
     values = np.unique(groups)
     told = [
@@ -44,17 +44,17 @@ def slices_of(
     groups: Groups,
     names: Sequence[str] | None = None,
 ) -> tuple[Slice, ...]:
-    """Accuracy and drop in each slice.
+    """Return accuracy and drop in each slice.
 
     The drops' intervals hold together: each of k slices is bounded at 1/k of the error of a single drop (Bonferroni),
     so that reading the worst of them raises no more false alarms than reading one.
 
     Args:
-        outcomes: float64 ``(n,)`` of this build.
-        original: float64 ``(n,)`` of the original network on the same samples; None for itself.
-        metric: Which metric they are of.
-        groups: ``(n,)`` the slice of each sample.
-        names: Of the slices, where ``groups`` counts them from 0.
+        outcomes: Outcomes of this build, float64 ``(n,)``.
+        original: Outcomes of the original network on the same samples, float64 ``(n,)``; None for itself.
+        metric: Metric of these outcomes.
+        groups: Slice of each sample, ``(n,)``.
+        names: Names of the slices, where ``groups`` counts them from 0.
     """
     parts = list(members(groups, names))
     slices = []

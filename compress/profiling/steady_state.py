@@ -1,4 +1,4 @@
-"""When a warm-up is over: detected in the times of the calls themselves, never after a fixed number of them.
+"""The end of warm-up, detected in the times of the calls, never after a fixed number of calls.
 
 MSER-5 (White, Cobb and Spratt, "A comparison of five steady-state truncation heuristics for simulation", Winter
 Simulation Conference 2000): the times are put into batches of five, and the beginning is cut where the standard
@@ -39,11 +39,11 @@ def warm_up(call: Callable[[], float], seconds: float) -> WarmUp:
     """Call until the times are steady, or the time is up.
 
     Args:
-        call: Makes one call and gives its duration, in any unit.
-        seconds: Wall time at the most; at least two calls are made.
+        call: Function that makes one call and returns its duration, in any unit.
+        seconds: Longest wall time, in seconds; at least two calls are made.
 
     Returns:
-        What was spent, and whether a steady state was reached.
+        Calls and time that were spent, and whether a steady state was reached.
     """
     start = time.perf_counter()
     times = [call(), call()]
@@ -67,7 +67,7 @@ def is_steady(times: Times) -> bool:
 
 
 def truncation(times: Times) -> int:
-    """How many calls at the beginning MSER-5 cuts.
+    """Return the number of calls at the beginning that MSER-5 cuts.
 
     Args:
         times: Durations in order, ``(n,)``. Those at the beginning that fill no batch count as cut.

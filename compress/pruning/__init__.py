@@ -1,4 +1,4 @@
-"""Channel pruning on the lifted graph: what can be removed, what it is worth, and removing it.
+"""Channel pruning on the lifted graph: find removable units, score them, and remove some.
 
     channels = find_channels(graph, example)        # groups of units, found by propagating labels
     scores = magnitude(channels)                    # one score for every unit of every group

@@ -1,4 +1,4 @@
-"""Atoms: what can be removed from a network, and which indices of which axes vanish with it.
+"""Atoms: the removable units of a network, and the indices of axes that vanish with each.
 
 Every axis of every tensor carries *labels*: an integer array ``[size, k]`` whose row *i* names the atoms that index
 *i* depends on. An index vanishes if any of its atoms is removed; an index without atoms stays for good. So one
@@ -24,12 +24,12 @@ _FIXED = 0
 
 
 def fixed(size: int) -> Labels:
-    """Labels of an axis whose every index stays."""
+    """Return labels of an axis whose every index stays."""
     return np.zeros((size, 0), np.int64)
 
 
 def merge(axes: Sequence[Labels]) -> Labels:
-    """Labels of one axis that holds all of these, the last one varying fastest."""
+    """Return the labels of one axis that merges all of these, the last one varying fastest."""
     merged = fixed(1)
     for axis in axes:
         outer = np.repeat(merged, len(axis), axis=0)
@@ -38,7 +38,7 @@ def merge(axes: Sequence[Labels]) -> Labels:
 
 
 def join(parts: Sequence[Labels]) -> Labels:
-    """Labels of one axis made of these one after the other."""
+    """Return the labels of one axis that concatenates these."""
     width = max(part.shape[1] for part in parts)
     return np.concatenate([_widened(part, width) for part in parts])
 
@@ -61,7 +61,7 @@ class Atoms:
         return self._count
 
     def fresh(self, size: int) -> Labels:
-        """Labels of a new axis, each index free; an axis of one index is fixed."""
+        """Return labels of a new axis, each index free; an axis of one index is fixed."""
         if size <= 1:
             return fixed(size)
         start, self._count = self._count, self._count + size
@@ -74,7 +74,7 @@ class Atoms:
         return new[:, None]
 
     def resolve(self, labels: Labels) -> Labels:
-        """The same labels in free atoms, each at most once in a row."""
+        """Return the same labels in free atoms, each at most once in a row."""
         labels = self._roots(labels)
         while (bound := self._pair[labels, 0] != _FIXED).any():
             columns = []
@@ -105,9 +105,9 @@ class Atoms:
                 self.unify(one[rows], other[rows])
 
     def split(self, labels: Labels, sizes: Sequence[int]) -> list[Labels]:
-        """Labels of the axes of a grid that this axis is cut into, the last one varying fastest.
+        """Return labels of the axes of a grid that this axis is cut into, the last one varying fastest.
 
-        What is left of a grid has to be a grid: whole rows vanish, or whole columns.
+        The rest of a grid has to be a grid: whole rows vanish, or whole columns.
         """
         if len(sizes) == 1:
             return [labels]
@@ -133,7 +133,7 @@ class Atoms:
         return roots
 
     def _unify_columns(self, one: Labels, other: Labels) -> None:
-        """As :meth:`unify`, for rows that have the same number of atoms, none of them on both sides."""
+        """Unify rows that have the same number of atoms, none of them on both sides; see :meth:`unify`."""
         if one.shape[1] == 1 and other.shape[1] == 1:
             self._union(one[:, 0], other[:, 0])
         elif one.shape[1] == 1 and other.shape[1] > 1:
@@ -194,7 +194,7 @@ class Atoms:
 
 
 def _without(labels: Labels, other: Labels) -> Labels:
-    """Without the atoms that the same row of the other has."""
+    """Return labels without the atoms that the same row of the other has."""
     if not labels.size or not other.size:
         return labels
     shared = (labels[:, :, None] == other[:, None, :]).any(axis=2)
@@ -202,7 +202,7 @@ def _without(labels: Labels, other: Labels) -> Labels:
 
 
 def _alike(one: Labels, other: Labels) -> Iterator[NDArray[np.bool_]]:
-    """The rows by which of their columns hold an atom; rows without any are left out."""
+    """Group the rows by the columns that hold an atom; rows without any are left out."""
     present = np.concatenate([one, other], axis=1) != _FIXED
     if not present.size:
         return
@@ -220,6 +220,6 @@ def _dense(labels: Labels) -> Labels:
 
 
 def _pattern(column: NDArray[np.int64]) -> bytes:
-    """Equal for two columns whose equal entries are at the same places."""
+    """Return a pattern that is equal for two columns whose equal entries are at the same places."""
     _, first, which = np.unique(column, return_index=True, return_inverse=True)
     return bytes(first[which.reshape(-1)].astype(np.int64).tobytes())

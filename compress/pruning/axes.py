@@ -1,4 +1,4 @@
-"""What a pass over a graph's operators finds of the axes of its tensors, and what the rules of operators tell it."""
+"""Findings of a pass over a graph's operators about the axes of its tensors, as the operators' rules state them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Reading:
 
     Attributes:
         operand: The node that is read.
-        axis: Non-negative.
+        axis: Number of the axis, ≥ 0.
         skips: Whether removed indices are left out of a statistic (a mean, a norm), rather than summed as zeros.
     """
 
@@ -40,17 +40,17 @@ class Work:
 
 @dataclass
 class Propagation:
-    """What a pass over a graph finds.
+    """Findings of a pass over a graph.
 
     Attributes:
         graph: The graph; it is only read.
-        atoms: What can be removed.
-        shapes: The shapes of every node's result on the example, nested as the result is.
-        values: The labels of every node's result, nested as the result is.
-        tensors: Parameter or buffer, by each of its names → the labels of its axes.
-        readings: Node → the axes that it sums over or takes statistics of.
-        work: Where the multiply-accumulates are.
-        grids: Node with a number of groups → the labels of its groups.
+        atoms: Atoms, which can be removed.
+        shapes: Shapes of every node's result on the example, nested as the result is.
+        values: Labels of every node's result, nested as the result is.
+        tensors: Labels of the axes of each parameter or buffer, by each of its names.
+        readings: Axes that each node sums over or takes statistics of.
+        work: Multiply-accumulates of each node.
+        grids: Labels of the groups of each node with a number of groups.
         notes: Operators without a rule and their places.
     """
 
@@ -74,7 +74,7 @@ class Propagation:
     # --- what rules ask for ---------------------------------------------------------------------------------
 
     def tensor(self, name: str) -> Axes:
-        """The labels of a parameter or buffer; its axes are free until an equation says otherwise."""
+        """Return the labels of a parameter or buffer; its axes are free until an equation says otherwise."""
         tensor = self._named[name]
         if id(tensor) not in self._axes_of:
             self._axes_of[id(tensor)] = [self.atoms.fresh(size) for size in tensor.shape]
@@ -82,12 +82,12 @@ class Propagation:
         return self.tensors[name]
 
     def axes(self, value: Any) -> Axes:
-        """The labels of a node's result."""
+        """Return the labels of a node's result."""
         found: Axes = self.values[value]
         return found
 
     def shape(self, value: fx.Node) -> tuple[int, ...]:
-        """The shape of a node's result."""
+        """Return the shape of a node's result."""
         return tuple(self.shapes[value])
 
     def unify_all(self, one: Sequence[Labels], other: Sequence[Labels]) -> None:

@@ -1,4 +1,4 @@
-"""Which units go, decided once: kept on disk, and told to all processes that train together.
+"""The decision which units are removed: made once, kept on disk, and sent to all processes that train together.
 
 Latencies differ from one timing to the next, and widths with them. A training that was interrupted goes on only where
 the network is pruned as it was before, and several processes can train together only where all prune alike.
@@ -28,12 +28,12 @@ Chosen = tuple[Mapping[str, NDArray[np.int64]], dict[str, Any]]
 
 
 def kept(path: Path | None, key: str, choose: Callable[[], Chosen]) -> Chosen:
-    """What was chosen before, or else now.
+    """Return the stored choice, or make and store one.
 
     Args:
-        path: The file; None keeps nothing.
-        key: What a choice must share to be the same, as :func:`key_of` makes it.
-        choose: Called where the file holds no choice of this key.
+        path: File of the choice; None stores nothing.
+        key: Key that a stored choice must have, made by :func:`key_of`.
+        choose: Function that makes the choice where the file holds none of this key.
 
     Raises:
         OutputError: The file cannot be written.
@@ -54,11 +54,11 @@ def kept(path: Path | None, key: str, choose: Callable[[], Chosen]) -> Chosen:
 
 
 def key_of(graph: fx.GraphModule, **others: Any) -> str:
-    """A hash of what a choice follows from, but for times.
+    """Return a hash of everything that a choice depends on, except times.
 
     Args:
-        graph: That is pruned; its weights count.
-        **others: Settings, data, target and machine, told apart by their ``repr``.
+        graph: Graph that is pruned, with its weights.
+        **others: Settings, data, target and machine, identified by their ``repr``.
     """
     digest = hashlib.sha256(f"{sorted(others.items())} {graph.code}".encode())
     add_tensors(digest, graph.state_dict())
@@ -66,7 +66,7 @@ def key_of(graph: fx.GraphModule, **others: Any) -> str:
 
 
 def decided_together(decide: Callable[[], Decision]) -> Decision:
-    """What the first of the processes that ``torchrun`` started decides, in all of them; alone, what this one does.
+    """Return the first process's decision in all processes that ``torchrun`` started; alone, this one's.
 
     Raises:
         UnavailableError: Another process has ended.

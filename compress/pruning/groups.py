@@ -28,12 +28,12 @@ _COLUMNS = 64  # more than any axis has: one for each grid that it is cut into
 
 @dataclass(frozen=True)
 class Member:
-    """What a group's units are in one axis of one tensor.
+    """The indices of a group's units in one axis of one tensor.
 
     Attributes:
-        tensor: The parameter's or buffer's name; the first of its names where it is tied.
-        axis: Of the tensor.
-        indices: ``int64[units, n]``: the indices that vanish with each unit, ascending.
+        tensor: Name of the parameter or buffer; the first of its names where it is tied.
+        axis: Axis of the tensor.
+        indices: Indices that vanish with each unit, ascending, ``int64[units, n]``.
     """
 
     tensor: str
@@ -46,11 +46,11 @@ class Group:
     """Units that appear in the same places.
 
     Attributes:
-        name: The first layer whose outputs they are, with a number where that layer has several groups.
-        atoms: ``int64[units]``, ascending.
-        members: Every axis of every tensor that shrinks with them.
-        parameters: Elements of parameters that vanish with one unit, if no other vanishes.
-        macs: Multiply-accumulates a sample that vanish with one unit, if no other vanishes.
+        name: Name of the first layer whose outputs they are, with a number where that layer has several groups.
+        atoms: Atoms of the units, ``int64[units]``, ascending.
+        members: Axes of tensors that shrink with them.
+        parameters: Number of elements of parameters that vanish with one unit, if no other vanishes.
+        macs: Multiply-accumulates per sample that vanish with one unit, if no other vanishes.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Group:
     macs: float
 
     def __len__(self) -> int:
-        """The number of units."""
+        """Return the number of units."""
         return len(self.atoms)
 
 
@@ -70,13 +70,13 @@ Units = Mapping[str, Sequence[int] | NDArray[np.int64]]
 
 @dataclass(frozen=True)
 class Channels:
-    """What can be removed from one graph.
+    """Units that can be removed from one graph.
 
     Attributes:
-        found: The labels of every axis of every tensor in the graph.
-        groups: In the order of the graph.
-        example: The batch that it was found on, for every input.
-        counted: The input, and its axis, that counts the samples.
+        found: Labels of every axis of every tensor in the graph.
+        groups: Groups of units, in the order of the graph.
+        example: Batch of every input that the groups were found on.
+        counted: Input, and its axis, that counts the samples.
     """
 
     found: Propagation
@@ -86,7 +86,7 @@ class Channels:
 
     @property
     def rows(self) -> int:
-        """Of the example; for figures by sample."""
+        """Number of samples in the example; divides figures that count per sample."""
         return _rows(self.example, self.counted)
 
     @property
@@ -95,10 +95,10 @@ class Channels:
         return tuple(dict.fromkeys(self.found.notes))
 
     def group(self, name: str) -> Group:
-        """The group of this name.
+        """Return the group of this name.
 
         Raises:
-            RecipeError: There is none.
+            RecipeError: There is no such group.
         """
         for group in self.groups:
             if group.name == name:
@@ -111,19 +111,19 @@ class Channels:
         )
 
     def removed(self, units: Units) -> NDArray[np.bool_]:
-        """``bool[atoms]``: what vanishes with these units."""
+        """Return the atoms that vanish with these units, ``bool[atoms]``."""
         gone = np.zeros(len(self.found.atoms), np.bool_)
         for name, positions in units.items():
             gone[self.group(name).atoms[np.asarray(positions, np.int64)]] = True
         return gone
 
     def kept(self, labels: Labels, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """``bool[size]``: the indices of an axis that are left."""
+        """Return the indices of an axis that are left, ``bool[size]``."""
         gone: NDArray[np.bool_] = np.any(removed[self.found.atoms.resolve(labels)], axis=1)
         return ~gone
 
     def macs(self, units: Units | None = None) -> float:
-        """Multiply-accumulates a sample, after these units are removed."""
+        """Return the multiply-accumulates per sample after these units are removed."""
         removed = self.removed(units or {})
         return (
             sum(
@@ -134,7 +134,7 @@ class Channels:
         )
 
     def parameters(self, units: Units | None = None) -> int:
-        """Elements of all parameters, after these units are removed."""
+        """Return the number of elements of all parameters after these units are removed."""
         removed = self.removed(units or {})
         total = 0
         for name, parameter in self.found.graph.named_parameters():
@@ -155,7 +155,7 @@ def find_channels(
     Args:
         graph: A lifted graph.
         example: One small batch for every input; two rows suffice.
-        counted: The input, and its axis, that counts the samples.
+        counted: Input, and its axis, that counts the samples.
     """
     with in_eval_mode(graph):
         found = propagate(graph, example)
@@ -189,7 +189,7 @@ def _groups(found: Propagation, rows: int) -> tuple[Group, ...]:
 
 
 def _computed_with(found: Propagation) -> NDArray[np.bool_]:
-    """``bool[atoms]``: what is in an axis that an operator sums over or takes statistics of, or multiplies."""
+    """Return the atoms in axes that an operator sums over, takes statistics of, or multiplies, ``bool[atoms]``."""
     used = np.zeros(len(found.atoms), np.bool_)
     read = [found.axes(each.operand)[each.axis] for readings in found.readings.values() for each in readings]
     for labels in (*read, *(labels for work in found.work for labels in work.axes)):
@@ -199,7 +199,7 @@ def _computed_with(found: Propagation) -> NDArray[np.bool_]:
 
 
 def _places(found: Propagation) -> Iterable[tuple[str, int, Labels]]:
-    """Every axis of every tensor, tied ones once, in free atoms."""
+    """Return every axis of every tensor, tied ones once, in free atoms."""
     seen: set[int] = set()
     for name, axes in found.tensors.items():
         if id(axes) not in seen:
@@ -211,7 +211,7 @@ def _places(found: Propagation) -> Iterable[tuple[str, int, Labels]]:
 def _occurrences(
     found: Propagation, axes: Sequence[Labels]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Every occurrence of an atom: the atom, the number of the column and the index, sorted in this order.
+    """Return every occurrence of an atom: atom, number of the column and index, sorted in this order.
 
     Columns are numbered through all axes, ``_COLUMNS`` to an axis: heads and dimensions are told apart even where
     there are as many of the ones as of the others.
@@ -228,7 +228,7 @@ def _occurrences(
 def _alike(
     atoms: NDArray[np.int64], which: NDArray[np.int64], index: NDArray[np.int64]
 ) -> Iterable[tuple[NDArray[np.int64], list[tuple[int, NDArray[np.int64]]]]]:
-    """Atoms that occur in the same axes equally often: the atoms, and by axis their indices ``[atoms, n]``."""
+    """Group the atoms that occur in the same axes equally often: atoms, and by axis their indices ``[atoms, n]``."""
     units, starts = np.unique(atoms, return_index=True)
     ends = np.append(starts, len(atoms))[1:]
     together: dict[bytes, list[int]] = {}
@@ -254,7 +254,7 @@ def _parameters_of_an_index(found: Propagation, places: Sequence[tuple[str, int,
 def _sums(
     found: Propagation, atoms: NDArray[np.int64], which: NDArray[np.int64], costs: Sequence[float]
 ) -> NDArray[np.float64]:
-    """By atom, the sum of the costs of an index over all its occurrences."""
+    """Return for each atom the sum of the costs of an index over all its occurrences."""
     total = np.zeros(len(found.atoms))
     np.add.at(total, atoms, np.asarray(costs)[which // _COLUMNS])
     return total
@@ -272,7 +272,7 @@ def _macs_of_atoms(found: Propagation, rows: int) -> NDArray[np.float64]:
 
 
 def _layer_of(members: Sequence[Member]) -> str:
-    """The first layer that gives these units: the first tensor with them in its first axis."""
+    """Return the first layer that produces these units: the first tensor with them in its first axis."""
     giving = next((member for member in members if member.axis == 0), members[0])
     layer, _, name = giving.tensor.rpartition(".")
     return layer or name

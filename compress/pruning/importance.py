@@ -1,4 +1,4 @@
-"""What each unit is worth: one score for every unit of every group, higher for what should stay.
+"""Importance of units: one score for every unit of every group, higher for units that should stay.
 
 A unit's weights are all elements of parameters that vanish with it: the rows that give it, the columns that read it,
 in every layer that is tied. Every criterion says how it joins them.
@@ -40,7 +40,7 @@ Loss = Callable[[tuple[torch.Tensor, ...]], torch.Tensor]
 
 
 def magnitude(channels: Channels) -> Scores:
-    """L2 norm of a unit's weights, as a share of the group's mean norm.
+    """Return the L2 norm of each unit's weights, as a share of the group's mean norm.
 
     Li et al. 2017, arXiv 1608.08710, there for the weights that give a channel and with the L1 norm; over all coupled
     layers as in Fang et al. 2023, arXiv 2301.12900. The share of the mean makes groups of different sizes comparable.
@@ -53,7 +53,7 @@ def magnitude(channels: Channels) -> Scores:
 
 
 def batch_norm_scale(channels: Channels) -> Scores:
-    """Absolute scale of the batch norms that a unit goes through, the mean of several.
+    """Return the absolute scale of the batch norms that a unit goes through, the mean of several.
 
     Network slimming: Liu et al. 2017, arXiv 1708.06519. Meant for networks trained with an L1 penalty on the scales.
 
@@ -77,15 +77,15 @@ def batch_norm_scale(channels: Channels) -> Scores:
 
 
 def taylor(channels: Channels, loss: Loss, batches: Iterable[Sequence[torch.Tensor]]) -> Scores:
-    """First-order estimate of the squared change of the loss: (Σ g·w)², averaged over batches.
+    """Return the first-order estimate of the squared change of the loss: (Σ g·w)², averaged over batches.
 
     Molchanov et al. 2019, arXiv 1906.10771, equation 9: the gradient of a gate on the unit. Every layer that gives or
     reads the unit yields an estimate of its own; a unit gets their mean.
 
     Args:
-        channels: What can be removed.
-        loss: Of the graph's outputs.
-        batches: Inputs of the graph.
+        channels: Units that can be removed.
+        loss: Loss of the graph's outputs.
+        batches: Batches of the graph's inputs.
 
     Raises:
         RecipeError: The loss has no gradient.
@@ -104,16 +104,16 @@ def taylor(channels: Channels, loss: Loss, batches: Iterable[Sequence[torch.Tens
 
 
 def hessian_diagonal(channels: Channels, loss: Loss, batches: Iterable[Sequence[torch.Tensor]]) -> Scores:
-    """Second-order estimate of the change of the loss: ½ Σ h·w², with the Fisher information for h.
+    """Return the second-order estimate of the change of the loss: ½ Σ h·w², with the Fisher information for h.
 
     Optimal brain damage: LeCun et al. 1989; the diagonal of the Fisher information from squared gradients, for
     channels: Liu et al. 2021, arXiv 2101.08940. Summed over all weights of a unit.
 
     Args:
-        channels: What can be removed.
-        loss: Of the graph's outputs; summed over samples, of targets that the network itself predicts (see
+        channels: Units that can be removed.
+        loss: Loss of the graph's outputs; summed over samples, of targets that the network itself predicts (see
             :func:`sampled_loss`), so that the squared gradient of a batch is the sum of its samples'.
-        batches: Inputs of the graph.
+        batches: Batches of the graph's inputs.
 
     Raises:
         RecipeError: The loss has no gradient.
@@ -133,12 +133,12 @@ def hessian_diagonal(channels: Channels, loss: Loss, batches: Iterable[Sequence[
 
 
 def sampled_loss(seed: int, classes: bool) -> Loss:
-    """The negative log-likelihood, summed over samples, of targets drawn from the network's own predictions.
+    """Return the negative log-likelihood, summed over samples, of targets drawn from the network's own predictions.
 
     It needs no labels, and the expectation of its squared gradient is the Fisher information.
 
     Args:
-        seed: Of the draws.
+        seed: Seed of the draws.
         classes: Whether the outputs are class scores ``[batch, classes]``, logits or probabilities; else values with
             unit variance.
     """
@@ -164,7 +164,7 @@ def sampled_loss(seed: int, classes: bool) -> Loss:
 def _gradients(
     channels: Channels, loss: Loss, batches: Iterable[Sequence[torch.Tensor]]
 ) -> Iterable[dict[str, torch.Tensor]]:
-    """By parameter, the gradient of the loss of each batch; nothing of it stays in the graph."""
+    """Yield the gradients of the loss for each batch, by parameter; nothing of them stays in the graph."""
     graph = channels.found.graph
     named = {name: each for name, each in graph.named_parameters() if each.is_floating_point()}
     frozen = {name: each.requires_grad for name, each in named.items()}
@@ -193,7 +193,7 @@ def _gradients(
 
 
 def _weights(group: Group, tensors: Mapping[str, nn.Parameter]) -> list[Member]:
-    """The members that are weights; those that only shift or scale where there are no others."""
+    """Return the members that are weights; those that only shift or scale where there are no others."""
     parameters = [member for member in group.members if member.tensor in tensors]
     return [member for member in parameters if tensors[member.tensor].dim() > 1] or parameters
 
@@ -201,7 +201,7 @@ def _weights(group: Group, tensors: Mapping[str, nn.Parameter]) -> list[Member]:
 def _sums(
     group: Group, members: Sequence[Member], value: Callable[[str], torch.Tensor]
 ) -> NDArray[np.float64]:
-    """By unit, the sum of a value over its elements in these members."""
+    """Return for each unit the sum of a value over its elements in these members."""
     total = np.zeros(len(group))
     for member in members:
         with torch.no_grad():

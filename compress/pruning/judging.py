@@ -1,4 +1,4 @@
-"""What pruning costs in accuracy before anything is trained, on the calibration samples."""
+"""The accuracy drop of pruning before any training, on the calibration samples."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class CalibrationJudge:
     """Compares pruned graphs with the network on the calibration data; the evaluation data is never read.
 
     Args:
-        network: In its trainable form.
-        context: Its task holds the data and the metric.
+        network: Network in its trainable form.
+        context: Context, whose task holds the data and the metric.
 
     Attributes:
-        samples: How many are judged on.
+        samples: Number of samples to judge by.
 
     Raises:
-        DataError: There is no sample, or none that fills the network's fixed batch.
+        DataError: There are no samples, or too few for the network's fixed batch.
     """
 
     def __init__(self, network: Network, context: Context) -> None:
@@ -58,7 +58,7 @@ class CalibrationJudge:
             )
 
     def drop(self, graph: fx.GraphModule) -> float:
-        """The accuracy drop of a graph against the network, in points; the worst where several outputs are judged."""
+        """Return the accuracy drop of a graph against the network, in points; the worst of several outputs."""
         return worst_drop(self._outcomes(graph), self._before)
 
     def _outcomes(self, graph: fx.GraphModule) -> tuple[Outcomes, ...]:

@@ -1,4 +1,4 @@
-"""One option for each item, so that enough is saved and as little as possible is lost.
+"""The multiple-choice knapsack: one option for each item, so that enough is saved and the loss is smallest.
 
 The multiple-choice knapsack that HALP (arXiv 2110.10811) prunes by, solved by dynamic programming over what is saved,
 as in Kellerer, Pferschy and Pisinger 2004, Knapsack Problems, chapter 11.
@@ -21,13 +21,13 @@ def cheapest(
     demand: float,
     resolution: int = RESOLUTION,
 ) -> list[int] | None:
-    """By item, the option to take.
+    """Return the option to take for each item.
 
     Args:
-        savings: By item, what each option saves, ≥ 0.
-        losses: By item, what each option loses, ≥ 0.
-        demand: What has to be saved in all.
-        resolution: Parts that the demand is counted in, ≥ 1.
+        savings: Savings of each option, by item, ≥ 0.
+        losses: Losses of each option, by item, ≥ 0.
+        demand: Sum of savings that is needed.
+        resolution: Number of parts that the demand is counted in, ≥ 1.
 
     Returns:
         The options with the least loss that save the demand, the first of equal ones; None where even the largest
@@ -70,7 +70,7 @@ def cheapest(
 def _improve(
     best: np.ndarray, option: np.ndarray, origin: np.ndarray, candidate: np.ndarray, shift: int, number: int
 ) -> None:
-    """Take an option wherever it loses less than what was found."""
+    """Take an option wherever it loses less than the best one so far."""
     there = slice(shift, shift + len(candidate))
     better = candidate < best[there]
     best[there][better] = candidate[better]

@@ -1,4 +1,4 @@
-"""Latency of every layer of a network over its widths, as the target's runtime takes it.
+"""Latency of every layer of a network at its possible widths, in the target's runtime.
 
 A layer is timed in a small network of its own (:mod:`compress.pruning.probes`) through the same host, back end and
 session options that time whole builds; layers of one shape are timed once. Where the target is not at hand, the same
@@ -49,14 +49,15 @@ _MOST_WEIGHTS = 64_000_000
 
 @dataclass(frozen=True)
 class Bench:
-    """Where and how layers are timed.
+    """Place and settings for timing layers.
 
     Attributes:
-        host: Where builds are measured.
-        target: What it is.
+        host: Host that measures builds.
+        target: Target of the builds.
         options: Session options of the builds; None takes the back end's own for the target.
-        precision: ``fp32`` or ``int8``: what the recipe ends with, since each has steps of its own.
-        seconds: Of measuring all layers together, about; what is left then follows its multiply-accumulates.
+        precision: Precision of the final build, ``fp32`` or ``int8``, since each is fastest at other widths.
+        seconds: Approximate time to measure all layers together, in seconds; the latency of layers left over then
+            follows their multiply-accumulates.
         cache: Directory where measurements are kept; None keeps none.
         task: Real samples to feed to the whole network; None feeds seeded noise.
     """
@@ -70,10 +71,10 @@ class Bench:
     task: Task | None = None
 
     def layers(self, model: onnx.ModelProto) -> tuple[list[tuple[dict[str, Any], ...]], str]:
-        """What a float model's operators take in this bench's precision, once or again, and the times' source.
+        """Time a float model's operators in this bench's precision; return them with the source of the times.
 
         Raises:
-            CompressError: It cannot be quantized, or the back end does not run it.
+            CompressError: The model cannot be quantized, or the back end does not run it.
         """
         with tempfile.TemporaryDirectory(prefix="compress-") as directory:
             build = self._compiled(model, Path(directory))
@@ -86,7 +87,7 @@ class Bench:
                 return [found, *(self.host.layers(build, self.target) for _ in range(more))], source
 
     def whole_ms(self, model: onnx.ModelProto) -> float:
-        """Median milliseconds of a call of a whole network, at the first batch size."""
+        """Return the median milliseconds of a call of a whole network, at the first batch size."""
         with tempfile.TemporaryDirectory(prefix="compress-") as directory:
             build = self._compiled(model, Path(directory))
             with build.session:
@@ -102,7 +103,7 @@ class Bench:
         return Build(artifact, self.host.open(artifact, self.target))
 
     def key(self) -> dict[str, Any]:
-        """What measurements must share to be of one table; in fp32, however int8 looks for another back end."""
+        """Return the key that measurements of one table share; in fp32 it does not depend on the form of int8."""
         flavour = asdict(self.target.quantization) if self.precision == "int8" else None
         return {
             "machine": self.host.fingerprint(),
@@ -116,13 +117,13 @@ class Bench:
 
 @dataclass(frozen=True)
 class LatencyTable:
-    """What layers take, by their shape.
+    """Latencies of layers, by their shape.
 
     Attributes:
-        staircases: By shape; shapes that there was no time for are left out.
-        precision: In which they were timed.
-        source: ``measured``, or ``estimated`` where the target is not at hand.
-        seconds: That measuring took; 0 where everything was there already.
+        staircases: Staircase of each shape; shapes that there was no time for are left out.
+        precision: Precision in which they were timed.
+        source: Origin of the times: ``measured``, or ``estimated`` where the target is not at hand.
+        seconds: Time that measuring took, in seconds; 0 where everything was cached.
     """
 
     staircases: Mapping[Shape, Staircase]
@@ -131,7 +132,7 @@ class LatencyTable:
     seconds: float = field(default=0.0, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "precision": self.precision,
             "source": self.source,
@@ -144,7 +145,7 @@ class LatencyTable:
 
 
 def label(shape: Shape) -> str:
-    """A layer's shape in a word: ``Conv 3x3 64→128 @14x14 /2``."""
+    """Return a short name of a layer's shape: ``Conv 3x3 64→128 @14x14 /2``."""
     given = dict(shape.attributes)
     kernel = "x".join(map(str, given.get("kernel_shape", ())))
     strides = {size for size in given.get("strides", (1,)) if size > 1}
@@ -167,10 +168,10 @@ class Wanted:
     """A shape to time.
 
     Attributes:
-        shape: Of the layer.
-        share: Of the whole network's latency, about; what takes longest is timed first.
-        reads: Whether its inputs can become fewer.
-        writes: Whether its outputs can.
+        shape: Shape of the layer.
+        share: Approximate share of the whole network's latency; layers with the largest share are timed first.
+        reads: Whether the number of its inputs can shrink.
+        writes: Whether the number of its outputs can shrink.
     """
 
     shape: Shape
@@ -186,9 +187,9 @@ def measure_table(wanted: Iterable[Wanted], bench: Bench, whole_ms: float) -> La
     fewer widths. What is cached is not timed again.
 
     Args:
-        wanted: Shapes, each once.
-        bench: Where they are timed.
-        whole_ms: Milliseconds of the whole network, which the shares are of.
+        wanted: Shapes to time, each once.
+        bench: Place and settings for timing.
+        whole_ms: Latency of the whole network in milliseconds, to which the shares refer.
 
     Raises:
         CompressError: The back end runs no layer alone, or a layer cannot be quantized.
@@ -212,7 +213,7 @@ def measure_table(wanted: Iterable[Wanted], bench: Bench, whole_ms: float) -> La
 
 
 def _grid(each: Wanted, seconds: float, whole_ms: float) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Widths to time, as many as fit into these seconds and into memory; None where not even two do."""
+    """Return the widths to time, as many as fit into these seconds and into memory; None where not even two do."""
     shape = each.shape
     full = shape.weights(shape.inputs, shape.outputs)
     for most in _MOST_WIDTHS:
@@ -228,7 +229,7 @@ def _grid(each: Wanted, seconds: float, whole_ms: float) -> tuple[tuple[int, ...
 def _measured(
     each: Wanted, inputs: tuple[int, ...], outputs: tuple[int, ...], bench: Bench
 ) -> tuple[Staircase, str] | None:
-    """None where the host does not tell the branches of the probe apart."""
+    """Measure a probe's branches; None where the host cannot tell them apart."""
     where = points(inputs, outputs, tied=each.shape.tied)
     layers, source = bench.layers(probe(each.shape, where))
     # Whatever else the machine does can only add to a time.

@@ -1,4 +1,4 @@
-"""The original network as if some units were not there: what a sliced network is held against.
+"""The original network run as if some units were missing, to compare a sliced network with.
 
 Nothing is cut out. Where an operator sums over an axis, removed indices are zeros; where it takes statistics, they
 are left out. Everything else runs as it did, on tensors of their original shapes.
@@ -25,12 +25,12 @@ from compress.pruning.groups import Channels
 def run_masked(
     channels: Channels, removed: NDArray[np.bool_], batch: Sequence[torch.Tensor]
 ) -> tuple[torch.Tensor, ...]:
-    """The outputs of the original graph without the removed units.
+    """Return the outputs of the original graph without the removed units.
 
     Args:
-        channels: What was found in the graph, which is in inference mode.
-        removed: ``bool[atoms]``.
-        batch: One batch for every input.
+        channels: Units found in the graph, which is in inference mode.
+        removed: Atoms that are removed, ``bool[atoms]``.
+        batch: One batch of every input.
     """
     with torch.no_grad():
         result = _Masked(channels, removed).run(*(tensor.clone() for tensor in batch))
@@ -71,7 +71,7 @@ class _Masked(fx.Interpreter):
         return self.channels.kept(self.channels.found.axes(reading.operand)[reading.axis], self.removed)
 
     def _without_hidden_units(self, target: str, module: nn.RNNBase) -> nn.RNNBase:
-        """A layer in which no unit hears of a removed one."""
+        """Return a layer in which no unit depends on a removed one."""
         masked = copy.deepcopy(module)
         for name, weight in masked.named_parameters():
             if weight.dim() == 2:
@@ -93,7 +93,7 @@ def _skipping(tensor: torch.Tensor, axis: int, kept: NDArray[np.bool_]) -> torch
 
 
 def _normalization(channels: Channels, node: fx.Node) -> Any:
-    """How to compute a norm over what is left, or None for a plain statistic."""
+    """Return how to compute a norm over the remaining units, or None for a plain statistic."""
     kinds = {nn.LayerNorm: _layer_norm, nn.GroupNorm: _group_norm}
     if node.op == "call_module":
         return kinds.get(type(channels.found.graph.get_submodule(str(node.target))))
@@ -104,7 +104,7 @@ def _normalization(channels: Channels, node: fx.Node) -> Any:
 
 
 def _settings(masked: _Masked, node: fx.Node) -> dict[str, Any]:
-    """A norm's operand, weights and settings, whether it is a layer or a call."""
+    """Return a norm's operand, weights and settings, for a layer or a call."""
     if node.op == "call_module":
         return {
             "input": masked.env[node.all_input_nodes[0]],

@@ -15,10 +15,10 @@ _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 class Held(nn.Module):
-    """Holds a weight to a mask.
+    """Parametrization that holds a weight to a mask.
 
     Args:
-        mask: True where the weight stays, of its shape.
+        mask: Mask of the weight's shape, True where the weight stays.
     """
 
     mask: Tensor
@@ -28,15 +28,15 @@ class Held(nn.Module):
         self.register_buffer("mask", mask)
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The weight with zeros where the mask has them; no gradient reaches those."""
+        """Return the weight with zeros where the mask is False; no gradient reaches those."""
         return weight * self.mask
 
 
 def mask_2_4(weight: Tensor) -> Tensor:
-    """True at the two largest magnitudes of every four neighbours along axis 1; of equal ones, the first two.
+    """Return a mask, True at the two largest magnitudes of every four neighbours along axis 1 (first of equal ones).
 
     Args:
-        weight: ``[outputs, inputs, *kernel]``, inputs a multiple of 4.
+        weight: Weight ``[outputs, inputs, *kernel]``, with inputs a multiple of 4.
     """
     by_input = weight.detach().abs().movedim(1, -1)
     fours = by_input.reshape(*by_input.shape[:-1], -1, _GROUP)
@@ -46,11 +46,11 @@ def mask_2_4(weight: Tensor) -> Tensor:
 
 
 def obstacle(layer: nn.Module, least_channels: int) -> str | None:
-    """Why a layer is left dense, or None where it can be masked; for people.
+    """Return the reason why a layer is left dense, or None where it can be masked.
 
     Args:
-        layer: Of the graph.
-        least_channels: Inputs and outputs below which nothing is gained.
+        layer: Layer of the graph.
+        least_channels: Smallest number of inputs and of outputs that gain from it.
     """
     if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
         return "no matrix product or convolution"

@@ -21,16 +21,16 @@ Operator = TimedLayer | CountedOperator
 
 @dataclass(frozen=True)
 class NetworkLatency:
-    """The sum over layers, scaled so that at full width it is the network's own latency.
+    """Latency as a sum over layers, scaled so that at full width it is the network's own latency.
 
     A layer without an entry in the table, and an operator that no table has (products of activations, grouped
     convolutions), counts by its multiply-accumulates, each as long as the table's take on the average. Everything
     else (additions, norms, pooling, what is between operators) is taken to shrink as the sum does.
 
     Attributes:
-        whole_ms: Of the unpruned network, in milliseconds, in the table's precision.
-        table: What layers take.
-        operators: All that multiply.
+        whole_ms: Latency of the unpruned network, in milliseconds, in the table's precision.
+        table: Latencies of the layers at each width.
+        operators: All operators that multiply.
     """
 
     whole_ms: float
@@ -38,11 +38,11 @@ class NetworkLatency:
     operators: tuple[Operator, ...]
 
     def share(self, kept: Kept, operators: Iterable[Operator] | None = None) -> float:
-        """What the network takes once units are removed, as a share of what the unpruned one does.
+        """Return the latency after units are removed, as a share of the unpruned network's.
 
         Args:
-            kept: Share of its units that each group keeps.
-            operators: Count these alone; None counts all.
+            kept: Share of its units that each group keeps, by the group's name.
+            operators: Operators to count; None counts all.
         """
         counted = self.operators if operators is None else operators
         return sum(self._cost(operator, kept) for operator in counted) / self._total
@@ -75,7 +75,7 @@ class NetworkLatency:
         return sum(ms for ms, _ in timed) / sum(macs for _, macs in timed) if timed else 1.0
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         timed = [each for each in self.operators if isinstance(each, TimedLayer)]
         missing = [each.name for each in timed if each.shape not in self.table.staircases]
         return {
@@ -90,13 +90,13 @@ def network_latency(channels: Channels, model: onnx.ModelProto, bench: Bench) ->
     """Time a network and its layers.
 
     Args:
-        channels: What can be removed from it.
+        channels: Units that can be removed from it.
         model: The same network as ONNX, in fp32.
-        bench: Where it is timed.
+        bench: Place and settings for timing.
 
     Raises:
-        RecipeError: Nothing in it multiplies: how its latency shrinks cannot be told.
-        CompressError: The back end does not run it, or it cannot be quantized.
+        RecipeError: No operator in it multiplies, so that a smaller latency cannot be predicted.
+        CompressError: The back end does not run the network, or it cannot be quantized.
     """
     operators = timed_layers(channels)
     total = sum(each.macs({}) for each in operators)

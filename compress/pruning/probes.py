@@ -1,4 +1,4 @@
-"""Small ONNX networks that show what one layer takes at many widths.
+"""Small ONNX networks that measure the latency of one layer at many widths.
 
 A layer alone would be timed with conversions of layout that it does not need among its neighbours. So each of its
 widths is a branch of its own: a cheap entrance that gives the layer its inputs in the runtime's own layout, the layer,
@@ -32,15 +32,15 @@ _CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 
 @dataclass(frozen=True)
 class Shape:
-    """All that the latency of a layer depends on, besides where it runs.
+    """Everything that the latency of a layer depends on, besides the machine.
 
     Attributes:
-        operator: ``Conv``, ``ConvTranspose``, ``MatMul``, ``LSTM`` or ``GRU``.
-        inputs: Channels, features that it reads.
-        outputs: Channels, features, hidden units of one direction.
+        operator: Type of operator: ``Conv``, ``ConvTranspose``, ``MatMul``, ``LSTM`` or ``GRU``.
+        inputs: Number of channels or features that it reads.
+        outputs: Number of channels, features, or hidden units of one direction.
         space: Sizes between the batch and the features (``MatMul``), after the channels (convolutions), or the
             number of time steps.
-        attributes: Of the ONNX operator, by name; ``layers`` of a recurrent one besides.
+        attributes: Attributes of the ONNX operator, by name; of a recurrent operator ``layers`` too.
         tied: Whether each output has an input of its own, as in a depthwise convolution.
     """
 
@@ -52,7 +52,7 @@ class Shape:
     tied: bool = False
 
     def weights(self, inputs: int, outputs: int) -> int:
-        """Learned numbers at these widths."""
+        """Return the number of learned values at these widths."""
         given = dict(self.attributes)
         if self.operator in _GATES:
             directions: int = 1 + (given["direction"] == "bidirectional")
@@ -70,11 +70,11 @@ Point = tuple[int, int]
 
 
 def probe(shape: Shape, points: Sequence[Point]) -> onnx.ModelProto:
-    """A network with a branch for every point; :func:`milliseconds` reads back what each took.
+    """Make a network with a branch for every point; :func:`milliseconds` reads the time of each.
 
     Args:
-        shape: The layer.
-        points: Its widths: inputs and outputs.
+        shape: Shape of the layer.
+        points: Widths of the layer: inputs and outputs.
 
     Returns:
         A model with the input ``x``, of any batch. Weights are noise.
@@ -86,7 +86,7 @@ def probe(shape: Shape, points: Sequence[Point]) -> onnx.ModelProto:
 
 
 def quantized(model: onnx.ModelProto, flavour: QuantizationFlavour) -> onnx.ModelProto:
-    """The same in int8 as a target wants it; ranges are taken from two samples of noise, which no latency sees.
+    """Return a probe in the target's form of int8; ranges come from two samples of noise, which change no latency.
 
     Raises:
         NetworkError: There is nothing to quantize.
@@ -104,14 +104,14 @@ def quantized(model: onnx.ModelProto, flavour: QuantizationFlavour) -> onnx.Mode
 
 
 def milliseconds(layers: Iterable[Mapping[str, Any]], points: int) -> list[float]:
-    """By branch, the time of its layer, without conversions between int8 and float.
+    """Return the time of each branch's layer, without conversions between int8 and float.
 
     Args:
-        layers: As :meth:`compress.hosts.base.Host.layers` tells them of a probe.
-        points: How many branches there are.
+        layers: Layers of a probe, as :meth:`compress.hosts.base.Host.layers` returns them.
+        points: Number of branches.
 
     Returns:
-        Milliseconds; 0 where the host says nothing of a branch.
+        Milliseconds of each branch; 0 where the host reports nothing for it.
     """
     spent = [0.0] * points
     for layer in layers:

@@ -64,7 +64,7 @@ def _call(found: Propagation, node: fx.Node) -> Any:
 
 
 def _unknown(found: Propagation, node: fx.Node) -> Any:
-    """The sound answer for an operator of which nothing is known: everything it touches stays."""
+    """Keep everything that an unknown operator touches, which is always sound."""
     for operand in node.all_input_nodes:
         found.fix_all(_leaves(found.values[operand]))
     name = str(node.target)
@@ -86,7 +86,7 @@ def _fixed_like(shapes: Any) -> Any:
 
 
 def _leaves(value: Any) -> list[Labels]:
-    """Every axis of a result, however it is nested."""
+    """Yield every axis of a result, however it is nested."""
     return [leaf for leaf in pytree.tree_leaves(value) if leaf is not None]
 
 

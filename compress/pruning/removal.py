@@ -1,4 +1,4 @@
-"""Removing units from a network is a transaction: copy, slice, check, and only then hand over.
+"""Removal of units from a network as a transaction: copy, slice, check, and only then return.
 
 The sliced network has to give what the original gives without the removed units, on random inputs, and outputs of
 unchanged shapes; otherwise it is thrown away. Where random inputs make NaN or infinity, as a logarithm does of
@@ -27,12 +27,12 @@ TOLERANCE = 1e-4
 
 
 def remove(channels: Channels, units: Units, batch: Sequence[torch.Tensor]) -> fx.GraphModule:
-    """The graph without these units, verified; the graph that the channels were found in is not touched.
+    """Return the graph without these units, verified; the original graph is not changed.
 
     Args:
-        channels: What was found in the graph.
-        units: What to remove, by the group's name: positions in the group. At least one unit of a group stays.
-        batch: One batch for every input, with as many rows as the network allows; random values do.
+        channels: Units found in the graph.
+        units: Positions of the units to remove, by the group's name. At least one unit of a group stays.
+        batch: One batch for every input, with as many rows as the network allows; values may be random.
 
     Returns:
         A new graph in inference mode.
@@ -73,7 +73,7 @@ def _check(
 def _compare(
     channels: Channels, removed: NDArray[np.bool_], sliced: fx.GraphModule, batch: Sequence[torch.Tensor]
 ) -> list[torch.Tensor]:
-    """For each output ``bool[values]``: which were finite, so that their comparison says something."""
+    """Compare outputs; return for each which values were finite and so comparable, ``bool[values]``."""
     expected = run_masked(channels, removed, batch)
     try:
         with torch.no_grad():
@@ -97,7 +97,7 @@ def _compare(
 
 
 def _difference(one: torch.Tensor, other: torch.Tensor) -> float:
-    """The largest difference as a share of the largest finite value; infinite where shapes, NaN or infinity differ."""
+    """Return the largest difference over the largest finite value; infinite where shapes, NaN or infinity differ."""
     if one.shape != other.shape:
         return float("inf")
     one, other = one.double(), other.double()
@@ -117,13 +117,13 @@ def random_batch(
     seed: int = 0,
     axes: Sequence[int] | None = None,
 ) -> list[torch.Tensor]:
-    """Random inputs like the example's, with another number of samples where the batch is dynamic.
+    """Return random inputs like the example's, with another number of samples where the batch is dynamic.
 
     Args:
         example: One batch for every input.
-        dynamic: Of each input, whether it takes any number of samples.
-        seed: Of the values.
-        axes: Of each input, the axis that counts its samples; None is axis 0 of all.
+        dynamic: Whether each input takes any number of samples.
+        seed: Seed of the input values.
+        axes: Axis of each input that counts its samples; None is axis 0 for all.
     """
     axes = [0] * len(example) if axes is None else axes
     return [

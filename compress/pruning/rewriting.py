@@ -1,4 +1,4 @@
-"""Calls whose arguments are sizes, positions or scales that removal changes."""
+"""Rewriting of calls whose arguments are sizes, positions or scales that removal changes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from compress.pruning.rules.contraction import CONVOLUTIONS
 
 
 def rewrite_call(channels: Channels, removed: NDArray[np.bool_], node: fx.Node, copied: fx.Node) -> None:
-    """Give a call the arguments that fit what is left.
+    """Give a call the arguments that fit the remaining units.
 
     Args:
-        channels: What was found in the original graph.
-        removed: ``bool[atoms]``.
+        channels: Units found in the original graph.
+        removed: Atoms that are removed, ``bool[atoms]``.
         node: The call in the original graph.
         copied: The same call in the copy, which is changed.
     """
@@ -61,7 +61,7 @@ class _Call:
                     self.copied.update_kwarg(argument.name, values[argument.name])
 
     def sizes(self, given: Sequence[Any], axes: Sequence[Labels]) -> list[Any] | None:
-        """Sizes for these axes in place of the given ones, or None where nothing changes."""
+        """Return sizes for these axes in place of the given ones, or None where nothing changes."""
         left = [self.left(labels) for labels in axes]
         if all(size == len(labels) for size, labels in zip(left, axes, strict=True)):
             return None
@@ -96,12 +96,12 @@ def _view(call: _Call) -> None:
 
 
 def _copied_sizes(call: _Call, name: str) -> list[Any]:
-    """The sizes as the copy has them: computed ones are its own nodes."""
+    """Return the sizes in the copy, whose computed sizes are its own nodes."""
     return list(bind(call.copied)[name])
 
 
 def _sized(call: _Call) -> None:
-    """Expand, zeros, ones, full."""
+    """Rewrite the sizes of expand, zeros, ones and full."""
     sizes = call.sizes(_copied_sizes(call, "size"), call.channels.found.axes(call.node))
     if sizes is not None:
         call.replace(size=sizes)
@@ -117,7 +117,7 @@ def _unflatten(call: _Call) -> None:
 
 
 def _cut(call: _Call) -> None:
-    """Pieces of an axis may be of different sizes now."""
+    """Rewrite the pieces of an axis, which may have different sizes after removal."""
     labels = call.axes("self")
     at = call.arguments["dim"] % len(labels)
     if call.left(labels[at]) == len(labels[at]):
@@ -154,7 +154,7 @@ def _narrow(call: _Call) -> None:
 
 
 def _attention(call: _Call) -> None:
-    """The scale stays that of the original width."""
+    """Set the scale of attention to that of the original width."""
     width = call.axes("query")[-1]
     if call.arguments.get("scale") is None and call.left(width) != len(width):
         call.replace(scale=1 / math.sqrt(len(width)))

@@ -1,4 +1,4 @@
-"""Which units go, for a plain ratio."""
+"""Selection of the units to remove for a ratio."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from compress.pruning.rules.layers import OUTPUT_AXIS
 #: No group loses more than this share of its units, whatever its scores are: an all but closed layer is a bottleneck.
 MOST = 0.9
 
-#: Of a product that is a whole number but for the rounding of floats.
+#: Tolerance for a product that is a whole number but for the rounding of floats.
 _ROUNDING = 1e-6
 
 
@@ -30,19 +30,19 @@ def choose(
     keep: Iterable[str] = (),
     multiple: int = 1,
 ) -> dict[str, NDArray[np.int64]]:
-    """The units with the lowest scores.
+    """Choose the units with the lowest scores.
 
     Args:
-        channels: What can be removed.
-        scores: Of every unit; a group without scores is kept.
-        ratio: Share of all units that go, in [0, 1).
-        per_layer: Whether every group loses this share; else all units compete.
-        keep: Names of layers whose outputs stay as they are; a name stands for all layers below it too.
-        multiple: What is left of a group is a multiple of this many units where the group was one; kernels are
+        channels: Units that can be removed.
+        scores: Scores of all units, by group; a group without scores is kept.
+        ratio: Share of all units to remove, in [0, 1).
+        per_layer: Whether every group loses this share; if not, all units compete.
+        keep: Names of layers whose outputs are kept whole; a name stands for all layers below it too.
+        multiple: Number of units of which the rest of a group stays a multiple, where the group was one; kernels are
             fastest at 8 or 16.
 
     Returns:
-        Positions of the units that go, ascending, by the group's name; groups that lose none are left out.
+        Positions of the units to remove, ascending, by the group's name; groups that lose none are left out.
 
     Raises:
         RecipeError: The ratio is out of range, or a layer is unknown.
@@ -60,12 +60,12 @@ def choose(
 
 
 def removable(channels: Channels, scores: Scores, keep: Iterable[str] = ()) -> list[Group]:
-    """The groups that may lose units: those with scores that give no output of a layer to keep.
+    """Return the groups that may lose units: those with scores that give no output of a layer to keep.
 
     Args:
-        channels: What can be removed.
-        scores: By group.
-        keep: Names of layers whose outputs stay as they are; a name stands for all layers below it too.
+        channels: Units that can be removed.
+        scores: Scores of all units, by group.
+        keep: Names of layers whose outputs are kept whole; a name stands for all layers below it too.
 
     Raises:
         RecipeError: A layer is unknown.
@@ -75,17 +75,17 @@ def removable(channels: Channels, scores: Scores, keep: Iterable[str] = ()) -> l
 
 
 def most(group: Group) -> int:
-    """How many units of a group may go: :data:`MOST` of them, and never all."""
+    """Return the largest number of units that a group may lose: a share of :data:`MOST`, and never all."""
     return min(part_of(len(group), MOST), len(group) - 1)
 
 
 def part_of(count: int, share: float) -> int:
-    """How many whole things a share of so many is; 0.29 of 100 is 29, though the product falls short of it."""
+    """Return the whole number of units in a share; 0.29 of 100 is 29, though the float product falls short of it."""
     return math.floor(count * share + _ROUNDING)
 
 
 def lowest(scores: NDArray[np.float64], count: int) -> NDArray[np.int64]:
-    """Positions of the units with the lowest scores, ascending."""
+    """Return the positions of the units with the lowest scores, ascending."""
     return np.sort(np.argsort(scores, kind="stable")[:count])
 
 
@@ -94,7 +94,7 @@ def _lowest_of_each(groups: list[Group], scores: Scores, ratio: float) -> dict[s
 
 
 def _lowest_of_all(groups: list[Group], scores: Scores, ratio: float) -> dict[str, int]:
-    """How many units of each group are among the lowest of all; units that have to stay do not count."""
+    """Return how many units of each group are among the lowest of all, without units that have to stay."""
     open_to_removal = [np.sort(scores[group.name])[: most(group)] for group in groups]
     owner = np.repeat(np.arange(len(groups)), [len(each) for each in open_to_removal])
     wanted = part_of(sum(len(group) for group in groups), ratio)
@@ -104,7 +104,7 @@ def _lowest_of_all(groups: list[Group], scores: Scores, ratio: float) -> dict[st
 
 
 def _count(group: Group, wanted: int, multiple: int) -> int:
-    """How many units go, so that what is left is a multiple of some number, and at least one."""
+    """Return how many units to remove, so that the rest is a multiple of a number, and at least one."""
     left = max(len(group) - wanted, len(group) - most(group))
     if len(group) % multiple == 0:
         left = -(-left // multiple) * multiple
@@ -112,7 +112,7 @@ def _count(group: Group, wanted: int, multiple: int) -> int:
 
 
 def _held(channels: Channels, keep: list[str]) -> set[str]:
-    """The groups that give outputs of these layers."""
+    """Return the groups that give outputs of these layers."""
     found = channels.found
     layers = {name.rpartition(".")[0] for name in found.tensors}
     for name in keep:

@@ -16,11 +16,11 @@ from compress.pruning.rules.layers import BATCH_NORMS, CONVOLUTIONS, INSTANCE_NO
 
 
 def slice_graph(channels: Channels, removed: NDArray[np.bool_]) -> fx.GraphModule:
-    """The graph without what is removed; the original is only read.
+    """Return a copy of the graph without the removed units; the original is only read.
 
     Args:
-        channels: What was found in the graph.
-        removed: ``bool[atoms]``.
+        channels: Units found in the graph.
+        removed: Atoms that are removed, ``bool[atoms]``.
     """
     found = channels.found
     sliced = copy.deepcopy(found.graph)
@@ -37,7 +37,7 @@ def slice_graph(channels: Channels, removed: NDArray[np.bool_]) -> fx.GraphModul
 
 
 def kept_part(tensor: torch.Tensor, kept: list[NDArray[np.bool_]]) -> torch.Tensor:
-    """A copy of the tensor without the indices that are not kept, axis by axis."""
+    """Copy the tensor without the indices that are not kept, axis by axis."""
     for axis, mask in enumerate(kept):
         if not mask.all():
             tensor = tensor.index_select(axis, torch.from_numpy(np.flatnonzero(mask)).to(tensor.device))
@@ -64,7 +64,7 @@ def _slice_tensors(channels: Channels, removed: NDArray[np.bool_], sliced: fx.Gr
 
 
 def _resize_layer(channels: Channels, removed: NDArray[np.bool_], node: fx.Node, module: Any) -> None:
-    """Set what a layer says about its own size."""
+    """Set a layer's attributes for its own size."""
     found = channels.found
     original: Any = found.graph.get_submodule(str(node.target))
     operand = node.args[0]

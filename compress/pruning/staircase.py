@@ -22,7 +22,7 @@ _CORNERS = (0.25, 0.5, 0.75)
 
 
 def widths(full: int, most: int = 16) -> tuple[int, ...]:
-    """Widths to measure, ascending: multiples of a power of two, ``most`` or fewer, and the full one."""
+    """Return the widths to measure, ascending: at most ``most`` multiples of a power of two, and the full width."""
     if full <= 1:
         return (full,)
     step = 1
@@ -32,11 +32,11 @@ def widths(full: int, most: int = 16) -> tuple[int, ...]:
 
 
 def steps(sizes: Sequence[int], times: Sequence[float], noise: float = NOISE) -> tuple[int, ...]:
-    """The widths at which the target gets faster: those than which no larger one is as fast, ascending.
+    """Return the widths at which the target gets faster, ascending: no larger width is as fast.
 
     Args:
-        sizes: Widths, ascending.
-        times: Of each.
+        sizes: Measured widths, ascending.
+        times: Time of each width, in the same order.
         noise: Share by which a width has to be faster than the next larger step to be one.
     """
     kept: list[int] = []
@@ -50,7 +50,7 @@ def steps(sizes: Sequence[int], times: Sequence[float], noise: float = NOISE) ->
 
 @dataclass(frozen=True)
 class Staircase:
-    """What one layer takes at any width: measured along both axes, and corrected where both are reduced.
+    """Latency of one layer at any width: measured along both axes, and corrected where both are reduced.
 
     With a(i) the time at i inputs and all outputs, b(o) at o outputs and all inputs, t of the whole layer:
     time(i, o) = a(i) · b(o) / t · c(i, o). c is interpolated between quarters of the widths, and 1 where either is
@@ -58,10 +58,10 @@ class Staircase:
 
     Attributes:
         inputs: Widths that were measured, ascending; only the full one where inputs and outputs are tied.
-        outputs: Likewise.
-        input_ms: Milliseconds at each, all outputs kept.
-        output_ms: Milliseconds at each, all inputs kept.
-        corners: c at a quarter, a half, three quarters and all of both, ``[inputs][outputs]``.
+        outputs: Widths of the outputs that were measured, likewise.
+        input_ms: Milliseconds at each width of inputs, all outputs kept.
+        output_ms: Milliseconds at each width of outputs, all inputs kept.
+        corners: Values of c at a quarter, a half, three quarters and all of both, ``[inputs][outputs]``.
     """
 
     inputs: tuple[int, ...]
@@ -72,11 +72,11 @@ class Staircase:
 
     @property
     def full_ms(self) -> float:
-        """At full width."""
+        """Latency at full width, in milliseconds."""
         return self.output_ms[-1]
 
     def ms(self, inputs: int, outputs: int) -> float:
-        """At these widths, in milliseconds."""
+        """Return the latency at these widths, in milliseconds."""
         read, written = _at(self.inputs, self.input_ms, inputs), _at(self.outputs, self.output_ms, outputs)
         return read * written / self.full_ms * self._correction(inputs, outputs)
 
@@ -85,7 +85,7 @@ class Staircase:
         return float(np.interp(inputs, down, [np.interp(outputs, across, row) for row in self.corners]))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it, with the steps along both axes."""
+        """Return a dict that JSON can hold, with the steps along both axes."""
         return {
             "inputs": list(self.inputs),
             "outputs": list(self.outputs),
@@ -98,13 +98,13 @@ class Staircase:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Staircase:
-        """The inverse of :meth:`to_dict`."""
+        """Read back what :meth:`to_dict` returned."""
         along = {name: tuple(data[name]) for name in ("inputs", "outputs", "input_ms", "output_ms")}
         return cls(**along, corners=tuple(tuple(row) for row in data["corners"]))
 
 
 def points(inputs: Sequence[int], outputs: Sequence[int], *, tied: bool) -> tuple[Point, ...]:
-    """Where to measure a layer of these widths, each point once; :func:`staircase` makes the best of the times."""
+    """Return the points at which to measure a layer of these widths, each once, for :func:`staircase`."""
     if tied:
         return tuple((width, width) for width in outputs)
     along = [*((width, outputs[-1]) for width in inputs), *((inputs[-1], width) for width in outputs)]
@@ -115,11 +115,11 @@ def points(inputs: Sequence[int], outputs: Sequence[int], *, tied: bool) -> tupl
 def staircase(
     inputs: Sequence[int], outputs: Sequence[int], times: Mapping[Point, float], *, tied: bool
 ) -> Staircase:
-    """The staircase from times at :func:`points`.
+    """Make the staircase from times at :func:`points`.
 
     Args:
         inputs: Widths that were measured, ascending; only the full one where inputs and outputs are tied.
-        outputs: Likewise.
+        outputs: Widths of the outputs that were measured, likewise.
         times: Milliseconds at each point, above 0.
         tied: Whether every output has an input of its own.
     """
@@ -135,7 +135,7 @@ def staircase(
 
 
 def _knots(sizes: Sequence[int]) -> list[int]:
-    """The measured widths nearest to the quarters of the full one, and that one; each once, ascending."""
+    """Return the measured widths nearest to the quarters of the full one, and the full one; each once, ascending."""
     near = [min(sizes, key=lambda size: abs(size - share * sizes[-1])) for share in _CORNERS]
     return sorted({*near, sizes[-1]})
 

@@ -23,11 +23,11 @@ Kept = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis as groups own it.
+    """An axis and the groups that own its indices.
 
     Attributes:
-        size: Its indices.
-        owned: The groups whose units an index vanishes with → how many such indices there are.
+        size: Number of its indices.
+        owned: Number of indices, by the groups whose units they vanish with.
     """
 
     size: int
@@ -35,11 +35,11 @@ class Axis:
 
     @property
     def groups(self) -> frozenset[str]:
-        """Every group that shortens it."""
+        """Groups that shorten the axis."""
         return frozenset(name for names, _ in self.owned for name in names)
 
     def left(self, kept: Kept) -> float:
-        """Indices that are left. Every unit of a group appears equally often, so that a share says it."""
+        """Return the number of indices left; every unit of a group appears equally often, so a share suffices."""
         left = 0.0
         for names, count in self.owned:
             share = float(count)
@@ -54,8 +54,8 @@ class CountedOperator:
     """An operator by its multiply-accumulates.
 
     Attributes:
-        spaces: The axes of every space that they fill.
-        rows: Samples in that space.
+        spaces: Axes of every space that they fill.
+        rows: Number of samples in that space.
     """
 
     spaces: tuple[tuple[Axis, ...], ...]
@@ -63,11 +63,11 @@ class CountedOperator:
 
     @cached_property
     def groups(self) -> frozenset[str]:
-        """Every group that it shrinks with."""
+        """Groups that it shrinks with."""
         return frozenset().union(*(axis.groups for axes in self.spaces for axis in axes))
 
     def macs(self, kept: Kept) -> float:
-        """Multiply-accumulates a sample that are left."""
+        """Return the multiply-accumulates per sample that are left."""
         return sum(math.prod(axis.left(kept) for axis in axes) for axes in self.spaces) / self.rows
 
 
@@ -76,11 +76,11 @@ class TimedLayer:
     """A layer whose latency a table holds.
 
     Attributes:
-        name: Of the module.
-        shape: At full width.
-        inputs: The axis that it reads.
-        outputs: The axis that it writes; of a recurrent layer, one direction's hidden units.
-        work: Where its multiply-accumulates are.
+        name: Name of the module.
+        shape: Shape at full width.
+        inputs: The axis of channels that it reads.
+        outputs: The axis of channels that it writes; for a recurrent layer, one direction's hidden units.
+        work: Multiply-accumulates of the layer.
     """
 
     name: str
@@ -91,23 +91,23 @@ class TimedLayer:
 
     @property
     def groups(self) -> frozenset[str]:
-        """Every group that it shrinks with."""
+        """Groups that it shrinks with."""
         return self.work.groups
 
     def macs(self, kept: Kept) -> float:
-        """Multiply-accumulates a sample that are left."""
+        """Return the multiply-accumulates per sample that are left."""
         return self.work.macs(kept)
 
     def widths(self, kept: Kept) -> tuple[int, int]:
-        """Inputs and outputs that are left."""
+        """Return the numbers of inputs and outputs that are left."""
         return max(1, round(self.inputs.left(kept))), max(1, round(self.outputs.left(kept)))
 
 
 def timed_layers(channels: Channels) -> tuple[TimedLayer | CountedOperator, ...]:
-    """Every operator that multiplies, once, in the order of the graph: those that can be timed alone as such.
+    """Return every operator that multiplies, once, in the order of the graph, as a timed layer where possible.
 
     Args:
-        channels: What can be removed, with the labels of every axis.
+        channels: Units that can be removed, with the labels of every axis.
     """
     owners = _Owners(channels)
     spaces: dict[fx.Node, list[tuple[Axis, ...]]] = {}
@@ -118,7 +118,7 @@ def timed_layers(channels: Channels) -> tuple[TimedLayer | CountedOperator, ...]
 
 
 class _Owners:
-    """Which group each atom belongs to."""
+    """Group of each atom."""
 
     def __init__(self, channels: Channels) -> None:
         self._atoms = channels.found.atoms
@@ -135,7 +135,7 @@ class _Owners:
 
 
 def _timed(node: fx.Node, work: CountedOperator, channels: Channels, owners: _Owners) -> TimedLayer | None:
-    """None for what no probe is made of."""
+    """Return the layer to time; None for operators without a probe."""
     found, name = channels.found, str(node.target)
     if node.op != "call_module":
         return None
@@ -159,7 +159,7 @@ def _timed(node: fx.Node, work: CountedOperator, channels: Channels, owners: _Ow
 
 
 def _convolution(module: Any, space: tuple[int, ...]) -> Shape | None:
-    """None for what ONNX writes otherwise, and for groups of several channels."""
+    """Return a convolution to time; None where ONNX writes it otherwise, and for groups of several channels."""
     tied = module.groups > 1
     if tied and not module.groups == module.in_channels == module.out_channels:
         return None

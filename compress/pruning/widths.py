@@ -1,4 +1,4 @@
-"""How many units each group keeps under a latency budget, so that as much importance as possible is kept.
+"""The choice of each group's width under a latency budget, so that as much importance as possible is kept.
 
 HALP: Shen et al. 2021, arXiv 2110.10811. What a group's width saves depends on the widths of its neighbours, so the
 budget is approached in rounds: in each, savings are taken around the widths of now, a knapsack chooses the next ones,
@@ -33,17 +33,17 @@ _MOST_WIDTHS = 64
 
 
 class OutOfReachError(RecipeError):
-    """No widths are found that take so little of the latency."""
+    """No widths are found with so small a share of the latency."""
 
 
 @dataclass(frozen=True)
 class Widths:
-    """What is left of each group.
+    """Widths of all groups after pruning.
 
     Attributes:
-        units: Positions of the units that go, by the group's name; groups that lose none are left out.
-        share: Predicted latency, as a share of the unpruned network's.
-        steps: By group, the widths at which the target gets faster, its neighbours as they are in the end.
+        units: Positions of the units to remove, by the group's name; groups that lose none are left out.
+        share: Predicted latency, as a share of the unpruned network's, in (0, 1].
+        steps: Widths at which the target gets faster, by group, with its neighbours at their final widths.
     """
 
     units: Mapping[str, NDArray[np.int64]]
@@ -54,17 +54,17 @@ class Widths:
 def choose_widths(
     channels: Channels, scores: Scores, latency: NetworkLatency, share: float, *, keep: Iterable[str] = ()
 ) -> Widths:
-    """The units to remove for a latency.
+    """Choose the units to remove for a latency.
 
     Args:
-        channels: What can be removed.
-        scores: Of every unit, ≥ 0; a group without scores is kept.
-        latency: Of the network at any widths.
-        share: Of the unpruned latency that may be left, in (0, 1].
-        keep: Names of layers whose outputs stay as they are; a name stands for all layers below it too.
+        channels: Units that can be removed.
+        scores: Scores of all units, by group, ≥ 0; a group without scores is kept.
+        latency: Latency of the network at any widths.
+        share: Share of the unpruned latency that may be left, in (0, 1].
+        keep: Names of layers whose outputs are kept whole; a name stands for all layers below it too.
 
     Raises:
-        OutOfReachError: Not even the fastest widths found take so little.
+        OutOfReachError: Not even the fastest widths found reach the share.
         RecipeError: The share is out of range, or a layer is unknown.
     """
     if not 0 < share <= 1:
@@ -102,11 +102,11 @@ class _Plan:
                 self._touched[name].append(operator)
 
     def share(self) -> float:
-        """Of the whole network, at the widths of now."""
+        """Return the latency share of the whole network at its present widths."""
         return self._latency.share(self._shares({}))
 
     def narrow(self, share: float) -> None:
-        """One knapsack: from the widths of now to a latency, by what each group alone would save."""
+        """Narrow the present widths to a latency by one knapsack, from the savings of each group alone."""
         demand = self.share() - share
         if demand <= 0 or not self._groups:
             return
@@ -124,7 +124,7 @@ class _Plan:
             self._kept[name] = sizes[number]
 
     def narrow_together(self, share: float) -> None:
-        """All groups to one share of their units, the largest that reaches a latency, or else the fastest.
+        """Narrow all groups to one share of their units, the largest that reaches a latency, or else the fastest.
 
         A layer may get faster only where its inputs and outputs are both reduced, which belong to different groups.
         From there each group in turn goes to its own fastest width.
@@ -145,7 +145,7 @@ class _Plan:
                 self._kept[name] = self._steps(name, len(group))[0]
 
     def widen(self, share: float) -> None:
-        """Give back what the last knapsack saved beyond the budget, the most important units a latency first."""
+        """Give back what the last knapsack saved beyond the budget, units with most importance per latency first."""
         while True:
             spare = share - self.share()
             best, best_worth = None, 0.0
@@ -164,7 +164,7 @@ class _Plan:
             self._kept[best[0]] = best[1]
 
     def result(self) -> Widths:
-        """What was decided."""
+        """Return the decided widths."""
         units = {
             name: lowest(self._order[name], len(group) - self._kept[name])
             for name, group in self._groups.items()
@@ -174,14 +174,14 @@ class _Plan:
         return Widths(units, self.share(), stairs)
 
     def _steps(self, name: str, widest: int | None = None) -> tuple[int, ...]:
-        """Widths of a group at which the network gets faster, from the narrowest up to the one of now."""
+        """Return the widths of a group at which the network gets faster, from the narrowest to the present one."""
         group = self._groups[name]
         least, now = len(group) - most(group), widest or self._kept[name]
         sizes = [size for size in widths(len(group), _MOST_WIDTHS) if least <= size < now]
         return steps([*sizes, now], [self._cost(name, size) for size in (*sizes, now)], self._noise)
 
     def _cost(self, name: str, width: int) -> float:
-        """What the operators that shrink with a group take."""
+        """Return the latency of the operators that shrink with a group."""
         return self._latency.share(self._shares({name: width}), self._touched[name])
 
     def _loss(self, name: str, width: int) -> float:

@@ -43,16 +43,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class QuantizationReport:
-    """What a quantization did.
+    """Report of a quantization.
 
     Attributes:
-        flavour: How Q/DQ look.
-        settings: What was asked for.
+        flavour: Form of Q/DQ.
+        settings: Settings that were asked for.
         int8_nodes: Names of nodes that run in int8, or vanish in one that does.
-        float_nodes: Name of each other node that computes floats → why it stays so.
-        ranges: Quantized activation → the range it was given.
-        samples: How many calibration saw.
-        recovery: What was done against the loss of accuracy, by the setting's name, and what came of it.
+        float_nodes: Reason why each other node that computes floats stays so, by its name.
+        ranges: Range of each quantized activation, by its name.
+        samples: Number of calibration samples.
+        recovery: Steps against the loss of accuracy, by the setting's name, and their outcomes.
     """
 
     flavour: QuantizationFlavour
@@ -64,7 +64,7 @@ class QuantizationReport:
     recovery: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "flavour": vars(self.flavour).copy(),
             "settings": self.settings.to_dict(),
@@ -78,15 +78,15 @@ class QuantizationReport:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A float network with all that quantizing it needs to know.
+    """A float network with everything that quantizing it needs.
 
     Attributes:
-        model: Prepared, and rewritten where that helps.
-        placement: Where Q/DQ go.
-        ranges: For each activation that has a scale of its own.
-        samples: How many calibration saw.
-        held: The first of them.
-        rewrites: What was rewritten; see :func:`compress.quantization.rewriting.rewrite`.
+        model: Prepared model, rewritten where that helps.
+        placement: Placement of Q/DQ.
+        ranges: Range of each activation that has a scale of its own.
+        samples: Number of calibration samples.
+        held: The first calibration samples.
+        rewrites: Rewrites that were made; see :func:`compress.quantization.rewriting.rewrite`.
     """
 
     model: onnx.ModelProto
@@ -103,16 +103,16 @@ def place_and_calibrate(
     flavour: QuantizationFlavour,
     settings: Settings,
 ) -> Calibrated:
-    """What post-training quantization and quantization-aware training both begin with.
+    """Place Q/DQ and calibrate: the first step of post-training quantization and of quantization-aware training.
 
     Args:
         model: A float32 network; it is not modified.
-        batches: As :func:`quantize_static` takes them.
-        flavour: How Q/DQ must look for the back end.
-        settings: What to quantize and how to find the ranges.
+        batches: Calibration samples, as :func:`quantize_static` takes them.
+        flavour: Form of Q/DQ that the back end needs.
+        settings: Operators to quantize, and method to find the ranges.
 
     Raises:
-        CompressError: As :func:`quantize_static`.
+        CompressError: See :func:`quantize_static`.
     """
     with spooled(model) as light:
         found = _calibrated(light, batches, flavour, settings, Reporter())
@@ -130,15 +130,15 @@ def quantize_static(
 
     Args:
         model: A float32 network; it is not modified.
-        batches: Calibration samples: for each input its array. They are read once; memory holds the first 64 of
+        batches: Calibration samples, an array for each input. They are read once; memory holds the first 64 of
             them, or 256 where accuracy is recovered, and the activations of a few at a time. Large weights lie in
             temporary files meanwhile.
-        flavour: How Q/DQ must look for the back end.
-        settings: What to quantize and how to find the ranges; the defaults without.
+        flavour: Form of Q/DQ that the back end needs.
+        settings: Operators to quantize, and method to find the ranges; None takes the defaults.
         reporter: Receives the progress.
 
     Returns:
-        The quantized model, with the same inputs and outputs, and what was done.
+        The quantized model, with the same inputs and outputs, and the report.
 
     Raises:
         NetworkError: The model breaks ONNX's rules, is quantized already, or has nothing to quantize.
@@ -178,7 +178,7 @@ def _calibrated(
     settings: Settings,
     reporter: Reporter,
 ) -> Calibrated:
-    """The same for a model whose large weights lie in files; the result shares these."""
+    """Calibrate a model whose large weights lie in files; the result shares these."""
     prepared = prepare(light, store_twice=True)
     _check_float(prepared)
     placement = _placed(prepared, flavour, settings)  # refused before any sample is read

@@ -20,7 +20,7 @@ def align_input_channels(model: onnx.ModelProto) -> None:
     """Repeat channels of the quantized input, and pad the int8 weight with zeros, in place.
 
     Args:
-        model: With Q/DQ, as :func:`compress.quantization.insertion.insert` returns it.
+        model: Model with Q/DQ that :func:`compress.quantization.insertion.insert` returned.
     """
     graph = Graph(model)
     nodes = []
@@ -30,7 +30,7 @@ def align_input_channels(model: onnx.ModelProto) -> None:
 
 
 def _aligned_input(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto]:
-    """The nodes that widen a convolution's input; none where it fits as it is."""
+    """Return the nodes that widen a convolution's input; empty where it fits already."""
     activation, stored = (graph.producers.get(name) for name in node.input[:2])
     if activation is None or stored is None or activation.op_type != "DequantizeLinear":
         return []

@@ -1,4 +1,4 @@
-"""Samples in batches that bound memory: as many at once as one run's activations leave room for, and so many held."""
+"""Batches of samples that bound memory: the samples of one run, and the samples that are kept."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ HELD = 256 << 20
 def bounded(
     batches: Iterable[Batch], graph: Graph, tensors: Iterable[str], at_once: int = AT_ONCE
 ) -> Iterator[Batch]:
-    """The same samples in batches no larger than given, and so small that some tensors of them all fit in memory.
+    """Yield the samples in batches at most as large as given, and so small that their tensors fit in memory.
 
     A batch stays whole where the network does not take any number of samples. It takes any number where the axis of the
     samples has one and the same name in every input and in every output.
 
     Args:
-        batches: For each input its array, as the network takes it. They are read one at a time.
+        batches: Batches, an array for each input as the network takes it. They are read one at a time.
         graph: Graph of a network whose shapes are inferred.
-        tensors: Names of those that a run hands out; where a size is unknown they count as nothing.
-        at_once: Bytes of them that may be in memory at once.
+        tensors: Names of the tensors that a run returns; those of unknown size do not count.
+        at_once: Largest size of these tensors in memory at once, in bytes.
     """
     names = list(tensors)
     any_number = _takes_any_number(graph)
@@ -60,12 +60,12 @@ def bounded(
 def hold_back(
     batches: Iterable[Batch], samples: int, model: onnx.ModelProto
 ) -> tuple[list[Batch], Iterable[Batch]]:
-    """The first batches, until they hold so many samples, to be read again and again; and all of them, once.
+    """Return the first batches with so many samples, which may be read again; and an iterator over all, once.
 
     Args:
-        batches: They are read no further than that.
-        samples: At least 1; fewer are held where they would take more than :data:`HELD` bytes.
-        model: Decides which inputs are first states of recurrences, which are zeros where a batch has none.
+        batches: Batches, of which only the first are read at once.
+        samples: Number of samples to hold, ≥ 1; fewer where they would exceed :data:`HELD` bytes.
+        model: Model that tells which inputs are first states of recurrences; these are zeros where a batch has none.
     """
     graph = Graph(model)
     states, axes = state_inputs(graph), sample_axes(graph)
@@ -83,7 +83,7 @@ def hold_back(
 
 
 def first_of(batches: Iterable[Batch], samples: int, graph: Graph) -> list[Batch]:
-    """The first batches, until they have so many samples."""
+    """Return the first batches, until they have so many samples."""
     states, axes = state_inputs(graph), sample_axes(graph)
     found: list[Batch] = []
     for batch in batches:
@@ -95,22 +95,22 @@ def first_of(batches: Iterable[Batch], samples: int, graph: Graph) -> list[Batch
 
 
 def sample_bytes(batch: Batch, graph: Graph, tensors: Iterable[str]) -> int:
-    """Bytes of some float32 tensors for one sample like those of the batch; 0 for those whose size is unknown."""
+    """Return the size of float32 tensors for one sample like those of the batch, in bytes; 0 where unknown."""
     return sum(_sample_bytes(graph, name, batch) for name in tensors)
 
 
 def sample_axes(graph: Graph) -> dict[str, int]:
-    """The axis that counts samples of each input: the one named ``batch``, or axis 0."""
+    """Return the axis that counts samples of each input: the one named ``batch``, or axis 0."""
     return {name: _sample_axis(graph.shape(name)) for name in graph.inputs}
 
 
 def samples_in(batch: Batch, states: Mapping[str, Any], axes: Mapping[str, int]) -> int:
-    """How many samples a batch has; 0 where it has nothing but first states.
+    """Return the number of samples in a batch; 0 where it has only first states.
 
     Args:
-        batch: For each input its array.
-        states: Inputs that are first states, by name.
-        axes: As :func:`sample_axes` tells them.
+        batch: Array of each input.
+        states: Names of the inputs that are first states.
+        axes: Axes that :func:`sample_axes` returned.
     """
     counted = next((name for name in batch if name not in states and batch[name].ndim), None)
     return 0 if counted is None else int(batch[counted].shape[axes.get(counted, 0)])
@@ -121,7 +121,7 @@ def _sample_axis(shape: Sequence[int | str | None] | None) -> int:
 
 
 def with_states(batch: Batch, states: Mapping[str, Any], count: int) -> Batch:
-    """The batch with zeros for the first states that it leaves out."""
+    """Return the batch with zeros for the first states that it leaves out."""
     missing = {
         name: np.zeros(shape(count), np.float32) for name, shape in states.items() if name not in batch
     }
@@ -129,7 +129,7 @@ def with_states(batch: Batch, states: Mapping[str, Any], count: int) -> Batch:
 
 
 def thinned(values: NDArray[Any], most: int) -> NDArray[Any]:
-    """Values of each sample, evenly spread over it, at most so many: [samples, values].
+    """Return at most so many values of each sample, evenly spread over it: [samples, values].
 
     The step between two of them has no factor in common with the size of a sample, so that no axis is favoured:
     a step of 64 would meet one channel alone of 64.
@@ -152,7 +152,7 @@ def _takes_any_number(graph: Graph) -> bool:
 
 
 def _sample_bytes(graph: Graph, name: str, batch: Batch) -> int:
-    """Bytes of a float32 tensor for one sample."""
+    """Return the size of a float32 tensor for one sample, in bytes."""
     shape = graph.shape(name)
     if shape is None:
         return 0

@@ -1,6 +1,6 @@
 """Calibration: run the float network over samples and find each activation's range, in one pass.
 
-What is kept does not grow with the number of samples: of each batch only what the observers count remains. Batches
+Memory does not grow with the number of samples: of each batch only the observers' counts remain. Batches
 whose activations would not fit are run in parts, so memory does not grow with the batch either.
 """
 
@@ -37,11 +37,11 @@ _COUNTED = 1 << 15
 
 @dataclass(frozen=True)
 class Calibration:
-    """What calibration found.
+    """Result of calibration.
 
     Attributes:
-        ranges: Tensor → its range.
-        samples: How many were seen.
+        ranges: Range of each tensor, by its name.
+        samples: Number of samples seen.
     """
 
     ranges: Mapping[str, Range]
@@ -59,12 +59,12 @@ def calibrate(
     Args:
         model: The float network.
         tensors: Names of float32 tensors, graph inputs among them.
-        batches: As :func:`watch` takes them.
-        new_observer: Called once a tensor.
+        batches: Batches, as :func:`watch` takes them.
+        new_observer: Function that makes an observer; called once for each tensor.
 
     Raises:
-        DataError: As :func:`watch`; NaN or infinity in a batch, or in an activation.
-        NetworkError: As :func:`watch`.
+        DataError: See :func:`watch`; or a batch or an activation has NaN or infinity.
+        NetworkError: See :func:`watch`.
     """
     calibrator = Calibrator(model, tensors, new_observer)
     calibrator.see(batches)
@@ -77,10 +77,10 @@ class Calibrator:
     Args:
         model: The float network.
         tensors: Names of float32 tensors, graph inputs among them.
-        new_observer: Called once a tensor.
+        new_observer: Function that makes an observer; called once for each tensor.
 
     Attributes:
-        samples: How many were seen.
+        samples: Number of samples seen.
     """
 
     def __init__(
@@ -96,16 +96,16 @@ class Calibrator:
         tapped: Iterable[str] = (),
         tap: Callable[[Mapping[str, NDArray[Any]]], None] | None = None,
     ) -> None:
-        """Run the network over samples. No session outlives this: its weights would take up memory meanwhile.
+        """Run the network over samples; no session is kept afterwards, to free the memory of its weights.
 
         Args:
             batches: Batches of calibration samples, in the form that :func:`watch` takes.
             tapped: Names of further tensors.
-            tap: Called with what all the tensors hold after each run; it keeps none of the arrays.
+            tap: Function that is called with the values of all tensors after each run; it must not keep the arrays.
 
         Raises:
-            DataError: As :func:`calibrate`.
-            NetworkError: As :func:`calibrate`.
+            DataError: See :func:`calibrate`.
+            NetworkError: See :func:`calibrate`.
         """
         watched = Watched(self._model, [*dict.fromkeys((*self._observers, *tapped))])
         for count, seen in watched.over(batches):
@@ -125,17 +125,16 @@ class Calibrator:
         changed: Mapping[str, NDArray[np.float32] | None],
         new_observer: Callable[[], Observer],
     ) -> Calibrator | None:
-        """What this one saw, for a model in which all tensors hold the same but some.
+        """Return a calibrator with the observations of this one, for a model that changes only some tensors.
 
         Args:
             model: The other model.
             tensors: Names of its tensors to observe.
-            changed: Each tensor that holds something else → values of it, of the same samples; None where there are
-                none.
-            new_observer: Called once for each of these.
+            changed: Values of each changed tensor for the same samples, by its name; None where there are none.
+            new_observer: Function that makes an observer; called once for each of these.
 
         Returns:
-            None where a tensor has no values, and was not observed here either.
+            The calibrator; None where a tensor has no values, and was not observed here either.
         """
         other = Calibrator(model, (), new_observer)
         other.samples = self.samples
@@ -151,7 +150,7 @@ class Calibrator:
         return other
 
     def found(self) -> Calibration:
-        """The ranges, as far as samples were seen; at least one was."""
+        """Return the ranges found in the samples seen so far, at least one."""
         ranges = {name: observer.range() for name, observer in self._observers.items()}
         return Calibration(ranges, self.samples)
 
@@ -159,21 +158,21 @@ class Calibrator:
 def watch(
     model: onnx.ModelProto, tensors: Iterable[str], batches: Iterable[Batch]
 ) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
-    """Run a network batch by batch and hand out what its tensors hold.
+    """Run a network batch by batch and yield the values of its tensors.
 
     Args:
         model: The float network.
         tensors: Names of float32 tensors, graph inputs among them.
-        batches: For each input its array, as the network takes it. Batches need not be alike: sequences of another
-            length are another batch. A network with a static batch size needs every batch in that size. They are
-            read once, one at a time, and run in parts where the tensors would take too much memory. The first state
+        batches: Batches, an array for each input as the network takes it. Batches may differ in shape: sequences of
+            another length form another batch. A network with a static batch size needs every batch in that size. They
+            are read once, one at a time, and run in parts where the tensors would take too much memory. The first state
             of a recurrent operator may be left out; it is zeros then.
 
     Yields:
-        How many samples were run, and tensor → its values.
+        The number of samples that were run, and the values of each tensor, by its name.
 
     Raises:
-        DataError: No batch, or one that does not fit the network.
+        DataError: There is no batch, or one does not fit the network.
         NetworkError: ONNX Runtime cannot run the network.
     """
     none = True
@@ -186,7 +185,7 @@ def watch(
 
 
 class Watched:
-    """A network that hands out tensors of its inside; see :func:`watch`."""
+    """A network that returns its inner tensors; see :func:`watch`."""
 
     def __init__(self, model: onnx.ModelProto, tensors: list[str]) -> None:
         self._graph = Graph(model)
@@ -195,7 +194,7 @@ class Watched:
         self._states, self._axes = state_inputs(self._graph), sample_axes(self._graph)
 
     def over(self, batches: Iterable[Batch]) -> Iterator[tuple[int, Mapping[str, NDArray[Any]]]]:
-        """Run over samples; as :func:`watch`."""
+        """Run over samples; see :func:`watch`."""
         inputs = list(self._graph.inputs)
         session = None  # opened for the first batch, where there is one
         for batch in bounded(_checked(batches, inputs, set(self._states)), self._graph, self._tensors):
@@ -206,7 +205,7 @@ class Watched:
 
 
 def no_samples() -> DataError:
-    """The error where there is nothing to calibrate on."""
+    """Return the error for missing calibration samples."""
     return DataError("calibration samples", "none", "give at least one batch, better 100 samples or more")
 
 

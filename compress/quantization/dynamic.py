@@ -30,7 +30,7 @@ def quantize_dynamic(
 
     Args:
         model: A float32 network; it is not modified.
-        flavour: Granularity and width of the weights.
+        flavour: Flavour, for granularity and width of the weights.
         exclude_nodes: Names of nodes that stay float, as in the prepared graph.
 
     Returns:
@@ -89,7 +89,7 @@ class _Writer:
         self.graph = Graph(self.model)
 
     def quantized(self, node: onnx.NodeProto) -> list[onnx.NodeProto]:
-        """The nodes that stand for a product."""
+        """Return the nodes that replace a product."""
         weight = np.asarray(self.graph.constant(node.input[1]))
         if node.op_type == "Gemm" and attribute(node, "transB", 0):
             weight = np.ascontiguousarray(weight.T)
@@ -115,7 +115,7 @@ class _Writer:
         return nodes
 
     def _input(self, name: str) -> tuple[list[onnx.NodeProto], tuple[str, str, str]]:
-        """What quantizes an activation, once for all its readers."""
+        """Return the nodes that quantize an activation, once for all its readers."""
         if name in self.inputs:
             return [], self.inputs[name]
         made = [self.graph.free_name(f"{name}_{part}") for part in ("quantized", "scale", "zero_point")]

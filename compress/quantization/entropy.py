@@ -1,4 +1,4 @@
-"""The range that loses the least information.
+"""Observer for the range that loses the least information.
 
 Migacz, "8-bit Inference with TensorRT", GTC 2017: of all thresholds, take the one with the least Kullback-Leibler
 divergence of what quantization leaves, Q, from what was seen, P:
@@ -34,10 +34,10 @@ _SMOOTHING = 1e-4
 
 
 class EntropyObserver(Histogram):
-    """The range of least Kullback-Leibler divergence over everything seen.
+    """Observer of the range with the least Kullback-Leibler divergence over all values seen.
 
     Args:
-        flavour: The grid that the values are rounded to.
+        flavour: Flavour of the grid that the values are rounded to.
     """
 
     def __init__(self, flavour: QuantizationFlavour) -> None:
@@ -45,7 +45,7 @@ class EntropyObserver(Histogram):
         self._flavour = flavour
 
     def range(self) -> Range:
-        """The best range found; everything where only zeros were seen."""
+        """Return the best range; all values where only zeros were seen."""
         bins = self.bins()
         kept = (bins.low != 0) | (bins.high != 0)
         bins = Bins(bins.low[kept], bins.high[kept], bins.counts[kept])
@@ -69,7 +69,7 @@ class EntropyObserver(Histogram):
 
 
 def thresholds(bins: Bins) -> list[float]:
-    """Magnitudes to clip at, from the largest value down to where more than :data:`MOST_CLIPPED` is clipped."""
+    """Return magnitudes to clip at, from the largest value down to where more than :data:`MOST_CLIPPED` is clipped."""
     magnitude = np.maximum(np.abs(bins.low), np.abs(bins.high))
     order = np.argsort(magnitude)
     share = np.cumsum(bins.counts[order]) / bins.counts.sum()
@@ -79,7 +79,7 @@ def thresholds(bins: Bins) -> list[float]:
 
 
 def level_edges(candidate: Range, flavour: QuantizationFlavour) -> NDArray[np.float64]:
-    """Where values round to the next level of a candidate's grid, [levels + 1], ascending, in the tensor's unit."""
+    """Return the edges between levels of a candidate's grid, [levels + 1], ascending, in the tensor's unit."""
     grid = activation_grid(candidate, flavour)
     levels = np.arange(grid.lowest, grid.highest + 2, dtype=np.float64)
     return grid.scale * (levels - grid.zero_point - 0.5)
@@ -91,13 +91,13 @@ def divergence(
     level: NDArray[np.int64],
     clipped: tuple[float, float],
 ) -> float:
-    """D(P ‖ Q), nats; infinite where nothing lies inside.
+    """Return D(P ‖ Q) in nats; infinite where no value lies inside.
 
     Args:
-        counts: Values in each bin, [bins].
-        widths: Of the bins, above 0.
-        level: The grid's level that each bin belongs to.
-        clipped: Values below the first bin, and above the last one.
+        counts: Number of values in each bin, [bins].
+        widths: Widths of the bins, > 0.
+        level: Level of the grid that each bin belongs to.
+        clipped: Number of values below the first bin, and above the last one.
     """
     inside = counts.sum()
     if not inside:
@@ -114,7 +114,7 @@ def divergence(
 
 
 def _counted_below(bins: Bins, edges: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How many values lie below each edge, with the values of a bin spread evenly over it."""
+    """Return how many values lie below each edge, with the values of a bin spread evenly over it."""
     reached = np.cumsum(bins.counts, dtype=np.float64)
     counts = np.stack([np.concatenate([[0.0], reached[:-1]]), reached], axis=1).reshape(-1)
     ends = np.stack([bins.low, bins.high], axis=1).reshape(-1)

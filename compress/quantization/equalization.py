@@ -1,4 +1,4 @@
-"""Cross-layer equalisation: channels of very different range made alike, before one scale is put over all of them.
+"""Cross-layer equalisation: channels of very different ranges are rescaled before one scale covers all of them.
 
 For f with f(s · x) = s · f(x), s > 0, such as ReLU, W₂ f(W₁ x + b) = (W₂ S) f(S⁻¹ W₁ x + S⁻¹ b) for any positive
 diagonal S. With rᵢ⁽¹⁾ the range of W₁'s output channel i and rᵢ⁽²⁾ that of W₂'s input channel i,
@@ -37,11 +37,11 @@ _WIDEST = 2.0**20  # a channel a million times wider than another is scaled no f
 
 @dataclass(frozen=True)
 class Pair:
-    """Two weighted operators with nothing between them that would notice a channel's scale.
+    """Two weighted operators with no operator between them that depends on a channel's scale.
 
     Attributes:
-        first: Name of the one that writes the channels.
-        second: Name of the one that reads them.
+        first: Name of the operator that writes the channels.
+        second: Name of the operator that reads them.
     """
 
     first: str
@@ -49,10 +49,10 @@ class Pair:
 
 
 def equalize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Pair, ...]]:
-    """A model that computes the same, its channels scaled alike between consecutive weighted operators.
+    """Return an equal model whose channels are equalized between consecutive weighted operators.
 
     Args:
-        model: A float model as :func:`compress.onnx_graph.fold.prepare` returns it; it is not modified.
+        model: Float model that :func:`compress.onnx_graph.fold.prepare` returned; it is not modified.
 
     Returns:
         The model, equal up to float32 rounding, and the pairs that were scaled.
@@ -73,7 +73,7 @@ def equalize(model: onnx.ModelProto) -> tuple[onnx.ModelProto, tuple[Pair, ...]]
 
 
 def equalizable(model: onnx.ModelProto) -> tuple[Pair, ...]:
-    """The pairs of a prepared model that :func:`equalize` scales."""
+    """Return the pairs of a prepared model that :func:`equalize` scales."""
     graph = Graph(model)
     return _pairs(_layers(graph), graph)
 
@@ -113,11 +113,11 @@ class _Scaled:
         self._read = np.ones((self._strengths.shape[0], 1, self._strengths.shape[2]), np.float32)
 
     def output_ranges(self) -> NDArray[np.float32]:
-        """The largest weight that makes each output channel, [outputs]."""
+        """Return the largest weight of each output channel, [outputs]."""
         return np.asarray(((self._strengths * self._read).max(axis=2) / self._written[:, :, 0]).reshape(-1))
 
     def input_ranges(self, channels: int) -> NDArray[np.float32]:
-        """The largest weight that meets each of the channels before flattening, [channels]."""
+        """Return the largest weight of each input channel before flattening, [channels]."""
         largest = (self._strengths / self._written).max(axis=1) * self._read[:, 0]
         return np.asarray(largest.reshape(channels, -1).max(axis=1))
 
@@ -131,7 +131,7 @@ class _Scaled:
         self._read *= each.reshape(self._read.shape)
 
     def write(self) -> None:
-        """Scale weight and bias: in float64, rounded once, as new initialisers, because another node may share them."""
+        """Write scaled weight and bias, rounded once from float64, as new initialisers, since others may share them."""
         node = self.layer.node
         matrices = as_matrices(node, self._weight()).astype(np.float64)
         matrices *= (self._read / self._written.astype(np.float64))[..., None]
@@ -160,7 +160,7 @@ def _layer(node: onnx.NodeProto, graph: Graph) -> _Layer | None:
 
 
 def _reader(layer: _Layer, graph: Graph) -> str | None:
-    """The weighted operator that alone reads the layer's channels, through nothing that notices their scale."""
+    """Return the only weighted operator that reads the layer's channels, with no scale-dependent operator between."""
     name = layer.node.output[0]
     axis = _channel_axis(layer.node, graph.rank(name))
     while axis is not None:
@@ -188,7 +188,7 @@ def _inputs_fit(layer: _Layer, reader: onnx.NodeProto, graph: Graph) -> bool:
 
 
 def _homogeneous(node: onnx.NodeProto, axis: int, graph: Graph) -> bool:
-    """Whether a positive scale on a channel before the node is the same scale on that channel behind it."""
+    """Whether a positive scale of a channel passes through the node unchanged."""
     if node.op_type in _ELEMENTWISE:
         return True
     if axis != 1 or any(node.output[1:]):
@@ -203,7 +203,7 @@ def _homogeneous(node: onnx.NodeProto, axis: int, graph: Graph) -> bool:
 
 
 def _balance(first: _Scaled, second: _Scaled) -> float:
-    """Scale the channels between two layers; how far they moved, as the largest |ln s|."""
+    """Scale the channels between two layers; return the largest |ln s|."""
     written, read = first.output_ranges(), second.input_ranges(first.layer.outputs)
     alive = (written > 0) & (read > 0)
     ratios = np.divide(written, read, out=np.ones_like(written), where=alive)

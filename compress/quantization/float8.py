@@ -42,11 +42,11 @@ def quantize_float8(
 
     Args:
         model: A float32 network; it is not modified.
-        batches: See :func:`compress.quantization.calibration.watch`.
-        settings: What stays float; the rest of it is for int8.
+        batches: Batches of samples; see :func:`compress.quantization.calibration.watch`.
+        settings: Settings that say what stays float; the others are for int8.
 
     Returns:
-        The quantized model, weights stored in 8 bits, and where Q/DQ are.
+        The quantized model, with weights stored in 8 bits, and the placement of Q/DQ.
 
     Raises:
         NetworkError: The model is quantized already, cannot be written in opset 19, or has nothing to quantize.

@@ -21,11 +21,11 @@ _AT_ONCE = 1 << 18  # weights that are rounded at once, in float64: they stay in
 
 @dataclass(frozen=True)
 class Range:
-    """The values that a quantized tensor tells apart; what lies outside saturates.
+    """The range of values that a quantized tensor represents; values outside saturate.
 
     Attributes:
-        low: At most ``high``.
-        high: In the tensor's own unit.
+        low: Lower end, at most ``high``, in the tensor's own unit.
+        high: Upper end, in the tensor's own unit.
     """
 
     low: float
@@ -37,10 +37,10 @@ class Grid:
     """An activation's grid.
 
     Attributes:
-        scale: Distance of two neighbours; a float32's value, never subnormal.
-        zero_point: The integer that stands for 0.
-        lowest: Integer.
-        highest: Integer.
+        scale: Distance of two neighbours; a float32 value, never subnormal.
+        zero_point: Integer that stands for 0.
+        lowest: Smallest integer.
+        highest: Largest integer.
     """
 
     scale: float
@@ -49,22 +49,22 @@ class Grid:
     highest: int
 
     def quantize(self, values: NDArray[Any]) -> NDArray[np.int64]:
-        """The nearest integers, ties to even as QuantizeLinear rounds."""
+        """Return the nearest integers, ties to even as QuantizeLinear rounds."""
         steps = np.rint(np.asarray(values, np.float64) / self.scale) + self.zero_point
         integers: NDArray[np.int64] = np.clip(steps, self.lowest, self.highest).astype(np.int64)
         return integers
 
     def round(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """The values that quantized and dequantized come back."""
+        """Return the values after quantizing and dequantizing."""
         return (self.quantize(values) - self.zero_point) * np.float64(self.scale)
 
 
 def activation_grid(seen: Range, flavour: QuantizationFlavour) -> Grid:
-    """The finest grid over a range, with 0 on it, because padding and ReLU need it exactly.
+    """Return the finest grid over a range, with 0 on it, because padding and ReLU need it exactly.
 
     Args:
-        seen: Finite.
-        flavour: Type, and whether the zero point is 0.
+        seen: Range of the values seen, finite.
+        flavour: Flavour, for the type, and whether the zero point is 0.
     """
     lowest, highest = (0, 255) if flavour.activation == "uint8" else (-128, 127)
     low, high = min(seen.low, 0.0), max(seen.high, 0.0)
@@ -78,7 +78,7 @@ def activation_grid(seen: Range, flavour: QuantizationFlavour) -> Grid:
 
 
 def range_of(grid: Grid, flavour: QuantizationFlavour) -> Range:
-    """The range whose grid this is: the inverse of :func:`activation_grid`, to the last bit."""
+    """Return the range of a grid: the inverse of :func:`activation_grid`, to the last bit."""
     if flavour.symmetric:
         return Range(-127 * grid.scale, 127 * grid.scale)
     low, high = grid.lowest - grid.zero_point, grid.highest - grid.zero_point
@@ -88,7 +88,7 @@ def range_of(grid: Grid, flavour: QuantizationFlavour) -> Range:
 def weight_scales(
     weight: NDArray[np.float32], axis: int | None, flavour: QuantizationFlavour
 ) -> NDArray[np.float32]:
-    """One scale for each output channel, [channels], or one in all, [], with zero point 0."""
+    """Return one scale for each output channel, [channels], or one for all, [], with zero point 0."""
     others = tuple(each for each in range(weight.ndim) if each != axis) if axis is not None else None
     # Not the largest of the magnitudes: these would be a copy of the weight.
     largest = np.maximum(np.max(weight, axis=others, initial=0.0), -np.min(weight, axis=others, initial=0.0))
@@ -99,21 +99,21 @@ def weight_scales(
 def widened_scales(
     scales: NDArray[np.float32], bias: NDArray[np.float32], input_scale: float
 ) -> NDArray[np.float32]:
-    """Weight scales that let the bias fit int32, where a channel of tiny weights has a large one."""
+    """Return weight scales that let the bias fit int32, where a channel of tiny weights has a large bias."""
     needed = np.abs(bias) / (LARGEST_BIAS * input_scale)
     widened = np.maximum(scales, needed if scales.ndim else needed.max(initial=0.0))
     return np.asarray(widened, np.float32)
 
 
 def highest_weight(flavour: QuantizationFlavour) -> int:
-    """The largest integer a weight may become; the smallest is its negative."""
+    """Return the largest integer a weight may become; the smallest is its negative."""
     return 63 if flavour.reduce_range else 127
 
 
 def quantize_weight(
     weight: NDArray[np.float32], scales: NDArray[np.float32], axis: int | None, highest: int = 127
 ) -> NDArray[np.int8]:
-    """The nearest integers from ``-highest`` to ``highest``, in the weight's shape."""
+    """Return the nearest integers from ``-highest`` to ``highest``, in the weight's shape."""
     along = [1] * weight.ndim
     if axis is not None:
         along[axis] = -1

@@ -1,4 +1,4 @@
-"""A histogram of any tensor in constant memory and one pass, whatever range its values turn out to have."""
+"""A histogram of any tensor in constant memory and one pass, for values of any range."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Bounds = tuple[float, float]
 
 
 def bounds_of(values: NDArray[np.float32]) -> Bounds:
-    """The smallest and the largest value."""
+    """Return the smallest and the largest value."""
     return float(values.min()), float(values.max())
 
 
@@ -27,7 +27,7 @@ class Bins:
     Attributes:
         low: Lower edges, [bins], float64, ascending.
         high: Upper edges, [bins], float64.
-        counts: How many values each holds, [bins], int64.
+        counts: Number of values in each bin, [bins], int64.
     """
 
     low: NDArray[np.float64]
@@ -43,8 +43,8 @@ class Histogram:
     neither the order nor the size of the batches matters.
 
     Attributes:
-        low: The smallest value seen.
-        high: The largest.
+        low: Smallest value seen.
+        high: Largest value seen.
     """
 
     def __init__(self) -> None:
@@ -56,8 +56,8 @@ class Histogram:
         """Count every value.
 
         Args:
-            values: Finite, at least one.
-            bounds: The smallest and the largest value, where these are only some of the batch's.
+            values: Values, finite, at least one.
+            bounds: Smallest and largest value of the batch, where ``values`` are only a part of it; None otherwise.
         """
         bits = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
         self._counts += np.bincount(bits >> _DROPPED_BITS, minlength=self._counts.size)
@@ -65,7 +65,7 @@ class Histogram:
         self.low, self.high = min(self.low, low), max(self.high, high)
 
     def bins(self) -> Bins:
-        """The bins that hold something, in ascending order."""
+        """Return the bins that are not empty, in ascending order."""
         index = np.flatnonzero(self._counts)
         near_zero = (index.astype(np.uint32) << _DROPPED_BITS).view(np.float32)
         width = np.spacing(np.abs(near_zero)).astype(np.float64) * (1 << _DROPPED_BITS)

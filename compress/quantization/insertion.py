@@ -1,4 +1,4 @@
-"""Write Q/DQ into a graph: the placement says where, the ranges say how fine."""
+"""Insertion of Q/DQ into a graph: the placement says where, the ranges say how fine."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def insert(
     flavour: QuantizationFlavour,
     scales: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> onnx.ModelProto:
-    """A quantized copy of a model.
+    """Return a quantized copy of a model.
 
     Args:
-        model: The float model that was placed and calibrated; it is not modified.
-        placement: Where Q/DQ go.
-        ranges: For each of the placement's activations that does not take another's scale.
-        flavour: Types and granularity.
-        scales: Name of a weighted node → its weight's scales, [channels] or [], where they were learned; elsewhere
-            the largest weight of a channel decides.
+        model: Float model that was placed and calibrated; it is not modified.
+        placement: Placement of Q/DQ.
+        ranges: Range of each of the placement's activations that does not take another's scale.
+        flavour: Types and granularity of Q/DQ.
+        scales: Learned scales of a weight, [channels] or [], by the weighted node's name; elsewhere the largest weight
+            of a channel decides. None for no learned scales.
 
     Returns:
         A model with QuantizeLinear and DequantizeLinear around activations, weights as int8 initialisers behind
@@ -74,7 +74,7 @@ def insert(
 
 
 class _Writer:
-    """The graph while Q/DQ are written into it; :func:`insert` is its only user."""
+    """Writer of Q/DQ into a graph; :func:`insert` is its only user."""
 
     def __init__(self, model: onnx.ModelProto, flavour: QuantizationFlavour) -> None:
         self.model = model
@@ -156,7 +156,7 @@ class _Writer:
         zero_points: NDArray[Any],
         axis: int | None = None,
     ) -> str:
-        """The tensor that a constant's DequantizeLinear makes."""
+        """Return the tensor that a constant's DequantizeLinear makes."""
         quantized = self._store(f"{name}_quantized", integers)
         inputs = [quantized, *self._parameters(quantized, scales, zero_points)]
         attributes = {"axis": axis} if scales.ndim and axis is not None else {}
@@ -170,7 +170,7 @@ class _Writer:
         return self._store(f"{name}_scale", scale), self._store(f"{name}_zero_point", zero_point)
 
     def _store(self, wanted: str, value: NDArray[Any]) -> str:
-        """An initialiser of this name, or one like it: the one that has the value already, or a new one."""
+        """Return an initialiser of this or a similar name: an existing one with the value, or a new one."""
         for name, stored in self.stored.get(wanted, {}).items():
             if np.array_equal(stored, value):
                 return name
@@ -186,7 +186,7 @@ class _Writer:
 
 
 def _activation_parameters(grid: Grid, flavour: QuantizationFlavour) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Scale and zero point as scalars of the types that Q/DQ take."""
+    """Return scale and zero point as scalars of the types that Q/DQ take."""
     return np.array(grid.scale, np.float32), np.array(grid.zero_point, np.dtype(flavour.activation))
 
 

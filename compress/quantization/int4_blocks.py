@@ -22,17 +22,17 @@ _HIGHEST = 7
 
 
 def int4_weights(model: onnx.ModelProto, block: int = BLOCK) -> tuple[onnx.ModelProto, dict[str, str]]:
-    """A copy whose MatMul and Gemm have 4-bit weights where blocks divide them.
+    """Return a copy whose MatMul and Gemm have 4-bit weights where blocks divide them.
 
     Args:
         model: A float32 network of opset 21 or later; it is not modified.
-        block: Values that share a scale.
+        block: Number of values that share a scale.
 
     Returns:
-        The model, and the name of each MatMul or Gemm that stays float → why.
+        The model, and the reason why each other MatMul or Gemm stays float, by its name.
 
     Raises:
-        NetworkError: An older opset, or nothing to quantize.
+        NetworkError: The opset is older, or there is nothing to quantize.
     """
     quantized = prepare(model, store_twice=True)
     graph = Graph(quantized)
@@ -65,7 +65,7 @@ def int4_weights(model: onnx.ModelProto, block: int = BLOCK) -> tuple[onnx.Model
 def quantize_blocks(
     weight: NDArray[np.float32], axis: int, block: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Integers from -7 to 7 in the weight's shape, and a scale for each block along the axis."""
+    """Return integers from -7 to 7 in the weight's shape, and a scale for each block along the axis."""
     shape = list(weight.shape)
     shape[axis : axis + 1] = [shape[axis] // block, block]
     blocks = weight.reshape(shape)

@@ -1,4 +1,4 @@
-"""Which operators a back end has in int8, and how Q/DQ must stand around them for it to see that.
+"""Int8 kernels of each back end, and the placement of Q/DQ that makes it use them.
 
 The sources: ONNX Runtime's selectors (``qdq_selector_action_transformer.cc``), TensorRT's "Working with quantized
 types" (explicit quantization), and for OpenVINO ("Low precision transformations") what it was seen to execute: see
@@ -17,13 +17,13 @@ class Int8Kernels:
     """The int8 kernels of one back end.
 
     Attributes:
-        back_end: For messages.
+        back_end: Name of the back end, for messages.
         weighted: Operators with a constant weight.
-        needs_int8_output: The kernels that exist only with int8 on both sides: their output is quantized too.
-        writes_int8: Whether int8 flows from kernel to kernel. Where it does, an output is quantized once and
-            everybody reads that; where not, Q/DQ stand on the inputs alone and the compiler moves them.
+        needs_int8_output: Operators whose kernels exist only with int8 on both sides: their output is quantized too.
+        writes_int8: Whether int8 flows from kernel to kernel. If so, an output is quantized once for all readers; if
+            not, Q/DQ stand only on inputs and the compiler moves them.
         chained: Cheap operators that have an int8 kernel, worth it between int8 neighbours.
-        moving: Operators that only move values, or pick some: input and output share a scale.
+        moving: Operators that only move or select values: input and output share a scale.
         absorbed: Activations that the quantization behind them makes superfluous.
         fused_addition: Whether Add is fused into the convolution before it when its *other* input is int8.
     """
@@ -75,7 +75,7 @@ TENSORRT = Int8Kernels(
 
 
 def kernels_for(flavour: QuantizationFlavour) -> Int8Kernels:
-    """The kernels that a flavour is made for: float bias is TensorRT's where it is symmetric, and else OpenVINO's."""
+    """Return the kernels of a flavour: with float bias TensorRT's where it is symmetric, else OpenVINO's."""
     if flavour.quantize_bias:
         return ONNXRUNTIME
     return TENSORRT if flavour.symmetric else OPENVINO

@@ -1,4 +1,4 @@
-"""What keeps ONNX Runtime from moving an int8 kernel's change of layout through operators that it breaks by that.
+"""Reshapes that keep ONNX Runtime from moving a change of layout through operators that it would break.
 
 Its int8 convolutions compute with the channels last. The transpositions around them move through the graph until they
 cancel, and through some operators that are then invalid, or read their axes wrong: bicubic Resize, and Resize and Pad
@@ -19,7 +19,7 @@ def hold_layout(model: onnx.ModelProto) -> None:
     """Put a Reshape to the same shape before the operators that ONNX Runtime's change of layout breaks, in place.
 
     Args:
-        model: With inferred shapes.
+        model: Model with inferred shapes.
     """
     graph = Graph(model)
     nodes: list[onnx.NodeProto] = []

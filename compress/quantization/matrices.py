@@ -1,8 +1,8 @@
 """A weight as matrices, whatever its operator: [groups, output channels, input channels, taps].
 
 Every weighted operator is a matrix product over its input channels and, for a convolution, over the kernel's taps;
-a grouped convolution is several side by side, and a depthwise one has a group for each channel. What is scaled or
-rounded by channel needs no other difference between the operators.
+a grouped convolution is several side by side, and a depthwise one has a group for each channel. Scaling or rounding by
+channel needs no other difference between the operators.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 
 
 def as_matrices(node: onnx.NodeProto, weight: NDArray[Any]) -> NDArray[Any]:
-    """The weight of a weighted operator as [groups, outputs / groups, inputs / groups, taps]."""
+    """Return the weight of a weighted operator as [groups, outputs / groups, inputs / groups, taps]."""
     group = attribute(node, "group", 1)
     if node.op_type == "Conv":
         return weight.reshape(group, weight.shape[0] // group, weight.shape[1], -1)
@@ -31,7 +31,7 @@ def as_matrices(node: onnx.NodeProto, weight: NDArray[Any]) -> NDArray[Any]:
 
 
 def from_matrices(node: onnx.NodeProto, matrices: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    """The inverse of :func:`as_matrices`, for a weight of this shape."""
+    """Return matrices of :func:`as_matrices` as a weight of this shape."""
     if node.op_type == "Conv":
         return matrices.reshape(shape)
     if node.op_type == "ConvTranspose":

@@ -1,4 +1,4 @@
-"""What least squares needs to know of a layer: means and products of its inputs and its wanted outputs.
+"""Moments of a layer for least squares: sums and products of its inputs and its wanted outputs.
 
 A weighted operator is y = W x + b on rows: a row is a sample's features, or the window of a convolution at one
 position. Moments are added up batch by batch, so memory holds [inputs, inputs] numbers whatever the samples.
@@ -33,7 +33,7 @@ class Moments:
     """Sums over rows; a leading axis counts the groups of a convolution.
 
     Attributes:
-        rows: How many.
+        rows: Number of rows.
         x: Sum of inputs, [groups, inputs].
         y: Sum of wanted outputs, [groups, outputs].
         xx: Sum of x xᵀ, [groups, inputs, inputs].
@@ -50,7 +50,7 @@ class Moments:
 
     @classmethod
     def of(cls, x: Floats, y: Floats) -> Moments:
-        """The moments of one batch: x [groups, rows, inputs], y [groups, rows, outputs]."""
+        """Return the moments of one batch: x [groups, rows, inputs], y [groups, rows, outputs]."""
         dtype: Any = np.float64 if x.shape[2] <= _FEW_INPUTS else np.float32
         x, y = x.astype(dtype, copy=False), y.astype(dtype, copy=False)
         # Of one matrix with itself numpy computes half of the products, but only where there is no leading axis.
@@ -77,19 +77,19 @@ class Moments:
         return self
 
     def centred(self) -> tuple[Floats, Floats]:
-        """Covariances times rows of inputs with inputs, and of inputs with outputs: what W alone must explain."""
+        """Return the covariances times rows of inputs with inputs and with outputs, which W alone must explain."""
         dtype: Any = self.xx.dtype
         mean = (self.x / self.rows).astype(dtype)[:, :, None]
         x, y = (values.astype(dtype)[:, None, :] for values in (self.x, self.y))
         return self.xx - mean * x, self.xy - mean * y
 
     def best_bias(self, weight: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The bias with which y − W x − b is 0 on average, [groups, outputs], for W [groups, outputs, inputs]."""
+        """Return the bias with which y − W x − b averages 0, [groups, outputs], for W [groups, outputs, inputs]."""
         shift: NDArray[np.float64] = (self.y - (weight @ self.x[:, :, None])[:, :, 0]) / self.rows
         return shift
 
     def error(self, weight: NDArray[np.float64], bias: NDArray[np.float64]) -> float:
-        """The mean of (y − W x − b)² over rows, summed over outputs, and at least 0."""
+        """Return the mean of (y − W x − b)² over rows, summed over outputs, ≥ 0."""
         from_weight = np.einsum("goi,gij,goj->", weight, self.xx, weight, optimize=True)
         with_target = np.einsum("goi,gio->", weight, self.xy)
         predicted = (weight @ self.x[:, :, None])[:, :, 0]
@@ -106,16 +106,16 @@ def rows_of(
     most: int = ROWS,
     padding: int = 0,
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A batch of a layer's inputs and outputs as rows, chosen at random where there are many.
+    """Return a batch of a layer's inputs and outputs as rows, chosen at random where there are many.
 
     Args:
-        node: Conv, Gemm or MatMul.
+        node: Node of type Conv, Gemm or MatMul.
         kernel: Sizes of a convolution's kernel; empty for the others.
-        inputs: What the node reads, of any type.
-        outputs: What it should write.
-        random: Chooses the rows.
-        most: Rows at the most.
-        padding: What a convolution's input is padded with: the zero point, where inputs are integers.
+        inputs: Inputs of the node, of any type.
+        outputs: Wanted outputs of the node.
+        random: Generator that chooses the rows.
+        most: Largest number of rows.
+        padding: Value that a convolution's input is padded with: the zero point, where inputs are integers.
 
     Returns:
         Inputs [groups, rows, inputs / groups · taps] and outputs [groups, rows, outputs / groups], of their types.

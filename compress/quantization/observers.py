@@ -1,4 +1,4 @@
-"""Observers: what is remembered of a tensor while batches pass, in memory that does not grow with them."""
+"""Observers: statistics of a tensor over batches, in memory that does not grow with them."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ MOMENTUM = 0.9
 
 
 class Observer(Protocol):
-    """Sees a tensor batch by batch and then names its range."""
+    """Observer that sees a tensor batch by batch and then returns its range."""
 
     def observe(self, values: NDArray[np.float32], bounds: Bounds | None = None) -> None:
         """Take note of one batch; the array is not kept.
 
         Args:
-            values: Finite, at least one.
-            bounds: The smallest and the largest value, where these are only some of the batch's.
+            values: Values, finite, at least one.
+            bounds: Smallest and largest value of the batch, where ``values`` are only a part of it; None otherwise.
         """
 
     def range(self) -> Range:
-        """The range to quantize to; at least one batch has been seen."""
+        """Return the range to quantize to; at least one batch must have been seen."""
 
 
 class MinMaxObserver:
-    """The smallest and the largest value ever seen."""
+    """Observer of the smallest and the largest value ever seen."""
 
     def __init__(self) -> None:
         self._low = np.inf
@@ -45,12 +45,12 @@ class MinMaxObserver:
         self._low, self._high = min(self._low, low), max(self._high, high)
 
     def range(self) -> Range:
-        """Everything seen."""
+        """Return the range of all values seen."""
         return Range(self._low, self._high)
 
 
 class MovingAverageObserver:
-    """Exponential moving average of each batch's smallest and largest value: rare outliers fade.
+    """Observer of the moving average of each batch's smallest and largest value, in which rare outliers fade.
 
     Jacob et al. 2017, arXiv 1712.05877, section 3.1.
     """
@@ -66,16 +66,16 @@ class MovingAverageObserver:
         self._bounds = self._momentum * past + (1 - self._momentum) * found
 
     def range(self) -> Range:
-        """The averaged bounds."""
+        """Return the averaged bounds."""
         low, high = (np.inf, -np.inf) if self._bounds is None else self._bounds
         return Range(float(low), float(high))
 
 
 class PercentileObserver(Histogram):
-    """The range that holds a share of all values, as much cut off below as above.
+    """Observer of the range that holds a share of all values, with equal shares cut off below and above.
 
     Args:
-        percentile: The share, in percent, at most 100.
+        percentile: Share of the values inside the range, in percent, at most 100.
     """
 
     def __init__(self, percentile: float) -> None:
@@ -83,7 +83,7 @@ class PercentileObserver(Histogram):
         self._cut = (100 - percentile) / 200
 
     def range(self) -> Range:
-        """The two percentiles, with the values of a bin spread evenly over it."""
+        """Return the two percentiles, with the values of a bin spread evenly over it."""
         bins = self.bins()
         reached = np.cumsum(bins.counts) / bins.counts.sum()
         # The distribution function: it rises from each bin's lower to its upper edge and is flat between bins.
@@ -93,13 +93,13 @@ class PercentileObserver(Histogram):
 
 
 class MseObserver(Histogram):
-    """The range whose quantization has the least mean squared error over everything seen.
+    """Observer of the range whose quantization has the least mean squared error over all values seen.
 
     A narrower range saturates the outliers and resolves the rest more finely. Sung et al. 2015,
     arXiv 1511.06488, section 3; here each end is searched in turn, because activations are not symmetric.
 
     Args:
-        flavour: The grid that the values are rounded to.
+        flavour: Flavour of the grid that the values are rounded to.
     """
 
     _coarse = 2.0 ** -np.arange(0, 14, 0.25)  # of the range seen: an outlier may be 10⁴ times its neighbours
@@ -111,7 +111,7 @@ class MseObserver(Histogram):
         self._flavour = flavour
 
     def range(self) -> Range:
-        """The best range found."""
+        """Return the best range found."""
         bins = self.bins()
         low, high = min(self.low, 0.0), max(self.high, 0.0)
         best = Range(low, high)
@@ -123,7 +123,7 @@ class MseObserver(Histogram):
         return best
 
     def _least(self, bins: Bins, best: Range, others: list[Range]) -> Range:
-        """The candidate with the least squared error over everything seen; of equal ones the first."""
+        """Return the candidate with the least squared error over all values seen; the first of equal ones."""
         candidates = [best, *others]
         grids = [activation_grid(candidate, self._flavour) for candidate in candidates]
         scale = np.array([[grid.scale] for grid in grids])  # [candidates, 1]
@@ -139,7 +139,7 @@ class MseObserver(Histogram):
 
 
 def new_observer(settings: Settings, flavour: QuantizationFlavour) -> Observer:
-    """A new observer for the method of the settings."""
+    """Return a new observer for the method of the settings."""
     if settings.method == "min-max":
         return MinMaxObserver()
     if settings.method == "moving-average":

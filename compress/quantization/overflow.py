@@ -1,4 +1,4 @@
-"""Which nodes float16 would break: what they read or make lies outside of its normal numbers, 2⁻¹⁴ to 65,504.
+"""Nodes that float16 would break: their values lie outside its normal numbers, 2⁻¹⁴ to 65,504.
 
 Beyond 65,504 a value becomes infinity. A tensor whose every value is below 2⁻¹⁴ keeps a few bits of them, or none on
 hardware that flushes subnormal numbers to zero: a layer norm's epsilon vanishes so, and the scale of small weights.
@@ -27,19 +27,19 @@ _SCALED = ("QuantizeLinear", "DequantizeLinear")
 
 
 def outside_float16(model: onnx.ModelProto, batches: Iterable[Mapping[str, NDArray[Any]]]) -> dict[str, str]:
-    """Nodes to keep in float32.
+    """Return the nodes to keep in float32, with reasons.
 
     Infinities are left alone, float16 has them too: they mask attention.
 
     Args:
-        model: With inferred types; every node has a name of its own.
-        batches: See :func:`compress.quantization.calibration.watch`.
+        model: Model with inferred types, whose nodes have unique names.
+        batches: Batches of samples; see :func:`compress.quantization.calibration.watch`.
 
     Returns:
-        Node name → why.
+        Reason for each node, by its name.
 
     Raises:
-        DataError: No batch, one that does not fit, or NaN in an activation.
+        DataError: There is no batch, one does not fit, or an activation is NaN.
     """
     graph = Graph(model)
     reached = _largest_magnitudes(graph, batches)
@@ -80,7 +80,7 @@ def _largest_magnitudes(graph: Graph, batches: Iterable[Mapping[str, NDArray[Any
 
 
 def _bounds(values: NDArray[Any], smallest_counts: bool) -> tuple[float, float]:
-    """The magnitude that must not vanish, and the largest one; finite values alone, 0 where there are none."""
+    """Return the magnitude that must not vanish, and the largest one, of finite values; 0 where there are none."""
     magnitude = np.abs(values[np.isfinite(values) & (values != 0)])
     if not magnitude.size:
         return 0.0, 0.0

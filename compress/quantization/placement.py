@@ -1,4 +1,4 @@
-"""Where Q/DQ go: which activations, weights and biases, who reads them, and why the rest stays float.
+"""The placement of Q/DQ: quantized activations, weights and biases, their readers, and why the rest stays float.
 
 The rules, for a back end whose int8 flows from kernel to kernel (ONNX Runtime on a CPU):
 
@@ -35,11 +35,11 @@ class WeightedNode:
     """A node with a constant weight that runs in int8.
 
     Attributes:
-        node: Its name.
-        input: The activation it reads.
-        weight: The initialiser at input 1.
-        axis: The weight's axis over output channels, one scale each; None for one scale in all.
-        bias: The initialiser at input 2, one value a channel, where there is one.
+        node: Name of the node.
+        input: Name of the activation it reads.
+        weight: Name of the initialiser at input 1.
+        axis: Axis of the weight over output channels, with one scale each; None for one scale for all.
+        bias: Name of the initialiser at input 2, one value per channel; None without a bias.
     """
 
     node: str
@@ -51,18 +51,17 @@ class WeightedNode:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where Q/DQ go.
+    """Placement of Q/DQ in a graph.
 
     Attributes:
         activations: Tensors that get a Q/DQ pair, in topological order.
-        same_scale_as: Tensor → the tensor of ``activations`` whose scale it takes.
-        reads: (node name, input index) pairs that read the dequantized tensor; every other reader, the
-            original.
-        outputs: Graph outputs that hand out the dequantized tensor.
+        same_scale_as: Tensor of ``activations`` whose scale a tensor takes, by the latter's name.
+        reads: Pairs (node name, input index) that read the dequantized tensor; other readers read the original.
+        outputs: Graph outputs that return the dequantized tensor.
         weighted: Nodes whose weight, and bias, are quantized.
-        constants: (node name, input index) pairs of constants quantized like activations.
+        constants: Pairs (node name, input index) of constants that are quantized like activations.
         int8_nodes: Names of all nodes that run in int8 or vanish in one that does.
-        float_nodes: Name of each other node that computes floats → why it stays so.
+        float_nodes: Reason why each other node that computes floats stays so, by its name.
     """
 
     activations: tuple[str, ...]
@@ -76,12 +75,12 @@ class Placement:
 
 
 def place(model: onnx.ModelProto, flavour: QuantizationFlavour, settings: Settings) -> Placement:
-    """Decide where Q/DQ go.
+    """Decide the placement of Q/DQ.
 
     Args:
-        model: As :func:`compress.onnx_graph.fold.prepare` returns it.
-        flavour: Decides the back end whose kernels count, and the granularity of the weights.
-        settings: Scope, and what stays float by order.
+        model: Model that :func:`compress.onnx_graph.fold.prepare` returned.
+        flavour: Flavour, which decides whose kernels count, and the granularity of the weights.
+        settings: Settings with the scope, and the nodes that must stay float.
 
     Raises:
         RecipeError: A node to be excluded is not in the graph.
@@ -99,7 +98,7 @@ def place(model: onnx.ModelProto, flavour: QuantizationFlavour, settings: Settin
 
 
 class _Planner:
-    """The decision while it is being made; :func:`place` is its only user."""
+    """Planner of the placement; :func:`place` is its only user."""
 
     def __init__(
         self, graph: Graph, flavour: QuantizationFlavour, settings: Settings, kernels: Int8Kernels
@@ -199,7 +198,7 @@ class _Planner:
         )
 
     def _why_float(self, node: onnx.NodeProto) -> str | None:
-        """Why the node is not an int8 kernel of its own; None where it is one."""
+        """Return the reason why the node is not an int8 kernel of its own; None where it is one."""
         if self._excluded(node):
             return "excluded by the recipe"
         if node.op_type not in self.kernels.weighted:
@@ -222,7 +221,7 @@ class _Planner:
         return self._why_bias_float(node, weight.shape[_channel_axis(node, weight.ndim)])
 
     def _fuses_into_nothing(self, name: str) -> bool:
-        """Whether the back end would make a kernel that it does not have of a reader that stands between Q/DQ."""
+        """Whether the back end would fuse a reader between Q/DQ into a kernel that does not exist."""
         return self.kernels.writes_int8 and any(
             _has_no_int8_kernel(reader)
             or (
@@ -253,7 +252,7 @@ class _Planner:
         )
 
     def _missing(self, node: onnx.NodeProto, available: set[str]) -> str | None:
-        """Why a cheap node cannot join; None where it can."""
+        """Return the reason why a cheap node cannot join; None where it can."""
         if node.op_type in self.kernels.absorbed:
             return self._why_not_absorbed(node)
         if node.op_type == "Resize" and attribute(node, "mode", b"nearest") != b"nearest":
@@ -288,7 +287,7 @@ class _Planner:
         return low is not None and float(low) == 0 and not computed_high
 
     def _read_in_int8(self, node: onnx.NodeProto) -> bool:
-        """Whether an int8 kernel reads what the node makes."""
+        """Whether an int8 kernel reads the node's output."""
         return any(
             name in (reader.input[index] for index in self._activation_inputs(reader))
             or (self._is_absorbed(reader) and reader.input[0] == name)
@@ -297,7 +296,7 @@ class _Planner:
         )
 
     def _activation_inputs(self, node: onnx.NodeProto) -> list[int]:
-        """Indices of the inputs that the node's int8 kernel reads; none for a float node."""
+        """Return the indices of the inputs that the node's int8 kernel reads; empty for a float node."""
         if node.name in self.weighted or (node.name in self.cheap and self._moves(node)):
             return [0]
         if node.name in self.cheap and node.op_type in self.kernels.chained:
@@ -305,7 +304,7 @@ class _Planner:
         return []
 
     def _written(self, node: onnx.NodeProto) -> list[str]:
-        """The tensors that stand in int8 because this node makes them."""
+        """Return the tensors that are in int8 because this node makes them."""
         if not self.kernels.writes_int8 or not self._in_int8(node):
             return []
         if node.name in self.weighted and not self._needs_int8_output(node) and not self._read_in_int8(node):
@@ -341,12 +340,12 @@ class _Planner:
 
 
 def _has_no_int8_kernel(node: onnx.NodeProto) -> bool:
-    """Whether a pool leaves values out between those that it reads."""
+    """Whether a pool has no int8 kernel, because it skips values between those that it reads."""
     return node.op_type == "AveragePool" and bool(set(attribute(node, "dilations", ())) - {1})
 
 
 def _channel_axis(node: onnx.NodeProto, rank: int) -> int:
-    """The weight's axis over output channels, for every weighted operator."""
+    """Return the weight's axis over output channels, for every weighted operator."""
     if node.op_type == "MatMul":
         return rank - 1
     if node.op_type == "Gemm":

@@ -1,4 +1,4 @@
-"""Look at tensors inside a network while it runs on samples."""
+"""Sessions that show tensors inside a network while it runs on samples."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _TINY = float(np.finfo(np.float32).tiny)
 
 
 class Probe:
-    """A session that returns tensors of the network's inside; what comes behind them is not computed.
+    """A session that returns inner tensors of a network; later nodes are not computed.
 
     Args:
-        model: Float or with Q/DQ; it is not modified.
-        tensors: Names of tensors; inputs of the graph among them are handed through.
+        model: Model in float or with Q/DQ; it is not modified.
+        tensors: Names of tensors; inputs of the graph are returned unchanged.
     """
 
     def __init__(self, model: onnx.ModelProto, tensors: Sequence[str]) -> None:
@@ -37,7 +37,7 @@ class Probe:
             self._inputs = {value.name for value in self._session.get_inputs()}
 
     def run(self, batch: Batch) -> list[NDArray[Any]]:
-        """The tensors on one batch, in the order of ``tensors``."""
+        """Return the tensors for one batch, in the order of ``tensors``."""
         seen = dict(batch)
         if self._session is not None:
             fed = {name: values for name, values in batch.items() if name in self._inputs}
@@ -46,15 +46,16 @@ class Probe:
 
 
 class OutputError:
-    """How far a model's outputs are from a reference's: squared error over squared deviation from the mean.
+    """Error of a model's outputs against a reference's: squared error over squared deviation from the mean.
 
-    Of large outputs some values are compared, the same of every sample; these of the reference are held in memory.
+    Of large outputs only some values are compared, the same for every sample; those of the reference are held in
+    memory.
 
     Args:
-        reference: The float model.
-        batches: Samples.
-        wanted: What :func:`compared` gave of the reference's outputs, one entry a run, where it ran on these samples
-            already; otherwise it runs here.
+        reference: Float model.
+        batches: Batches of samples.
+        wanted: Results of :func:`compared` for the reference's outputs, one for each run, where it ran on these samples
+            already; None runs it here.
     """
 
     def __init__(
@@ -74,11 +75,11 @@ class OutputError:
         ]
 
     def of(self, model: onnx.ModelProto) -> float:
-        """The largest over the float outputs, from 0 for equal ones; infinite where one is NaN or infinity."""
+        """Return the largest error over the float outputs, ≥ 0; infinite where one is NaN or infinity."""
         return self.of_parts(self._run(model))
 
     def of_parts(self, found: Iterable[Sequence[NDArray[Any]]]) -> float:
-        """The same of outputs that were computed elsewhere, as :func:`compared` gives them, in order of the samples."""
+        """Return the error of outputs computed elsewhere, in :func:`compared`'s form and the samples' order."""
         errors = np.zeros(len(self.names))
         starts = [0] * len(self.names)
         for outputs in found:
@@ -96,10 +97,10 @@ class OutputError:
 
 
 def float_outputs(graph: Graph) -> list[str]:
-    """The outputs that are compared."""
+    """Return the outputs that are compared."""
     return [name for name in graph.outputs if graph.is_float32(name)]
 
 
 def compared(outputs: Iterable[NDArray[Any]]) -> list[NDArray[Any]]:
-    """What is compared of outputs: for each [values], since samples of another length have other numbers of them."""
+    """Return the compared values of each output, [values], since samples differ in length."""
     return [thinned(values, _COMPARED).ravel().copy() for values in outputs]

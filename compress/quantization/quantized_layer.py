@@ -1,4 +1,4 @@
-"""A weighted node of a graph with Q/DQ whose weight and bias can be written anew."""
+"""A weighted node of a graph with Q/DQ whose weight and bias can be changed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class QuantizedLayer:
 
     Attributes:
         node: The node.
-        stored: Its int8 weight.
-        integers: The same, [groups, outputs, inputs].
+        stored: Stored int8 weight.
+        integers: The int8 weight as [groups, outputs, inputs].
         steps: Quantization steps (scales) of the weight, [groups, outputs].
-        stored_bias: int32 or float32, [outputs]; None where there is none.
+        stored_bias: Stored bias, int32 or float32, [outputs]; None without a bias.
         bias_steps: Quantization steps of the bias, [groups, outputs]; 1 where it is float.
-        bias: [groups, outputs]; 0 where there is none.
+        bias: Bias as [groups, outputs]; 0 without a bias.
     """
 
     node: onnx.NodeProto
@@ -41,7 +41,7 @@ class QuantizedLayer:
 
     @classmethod
     def of(cls, node: onnx.NodeProto, graph: Graph) -> QuantizedLayer | None:
-        """The layer of a node; None where it cannot be changed."""
+        """Return the layer of a node; None where it cannot be changed."""
         if node.op_type not in ("Conv", "Gemm", "MatMul") or not has_explicit_padding(node):
             return None
         found = _own_constant(graph, node.input[1])
@@ -73,17 +73,17 @@ class QuantizedLayer:
         return tuple(self.stored.dims[2:]) if self.node.op_type == "Conv" else ()
 
     def weight(self, integers: NDArray[Any]) -> NDArray[np.float64]:
-        """What integers stand for, [groups, outputs, inputs]."""
+        """Return the float weight that integers stand for, [groups, outputs, inputs]."""
         return integers * self.steps[:, :, None]
 
     def float_weight(self, weight: NDArray[Any]) -> NDArray[np.float64]:
-        """The weight before it was rounded, in this layout; the rounded one where channels were added since."""
+        """Return the weight before rounding, in this layout; the rounded one where channels were added since."""
         exact = as_matrices(self.node, weight).astype(np.float64)
         same = exact.size == self.integers.size
         return exact.reshape(self.integers.shape) if same else self.weight(self.integers)
 
     def stored_as(self, bias: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The bias as the graph can hold it."""
+        """Return the bias in the form that the graph can hold."""
         if self.stored_bias is None:
             return self.bias
         if self.stored_bias.data_type == onnx.TensorProto.INT32:
@@ -91,7 +91,7 @@ class QuantizedLayer:
         return bias
 
     def write(self, integers: NDArray[Any], bias: NDArray[np.float64]) -> None:
-        """Put these into the graph."""
+        """Write integers and bias into the graph."""
         laid_out = as_matrices(self.node, values_of(self.stored)).shape
         weight = from_matrices(self.node, integers.reshape(laid_out), tuple(self.stored.dims))
         self.stored.CopyFrom(numpy_helper.from_array(weight.astype(np.int8), self.stored.name))
@@ -104,7 +104,7 @@ class QuantizedLayer:
 
 
 def _of_each(scale: NDArray[np.float32], groups: int, outputs: int) -> NDArray[np.float64]:
-    """One scale, or one for each output channel, as [groups, outputs]."""
+    """Return one scale, or one for each output channel, as [groups, outputs]."""
     spread = np.broadcast_to(scale.reshape(-1), groups * outputs)
     return spread.reshape(groups, outputs).astype(np.float64)
 
@@ -118,7 +118,7 @@ class _OwnConstant:
 
 
 def _own_constant(graph: Graph, name: str) -> _OwnConstant | None:
-    """A constant that one node alone reads, as it is stored; None where it is shared or computed."""
+    """Return a stored constant that only one node reads; None where it is shared or computed."""
     nothing = np.zeros(1, np.int8)
     if graph.only_consumer(name) is None:
         return None
@@ -137,7 +137,7 @@ def _own_constant(graph: Graph, name: str) -> _OwnConstant | None:
 
 
 def _bias_name(node: onnx.NodeProto, graph: Graph) -> str | None:
-    """The tensor that is added to the products: input 2, or for MatMul the other operand of the Add behind it."""
+    """Return the tensor added to the products: input 2, or for MatMul the other operand of the following Add."""
     if len(node.input) > 2 and node.input[2]:
         return str(node.input[2])
     addition = _addition_behind(node, graph)
@@ -153,6 +153,6 @@ def _addition_behind(node: onnx.NodeProto, graph: Graph) -> onnx.NodeProto | Non
 
 
 def wanted_output(node: onnx.NodeProto, graph: Graph) -> str:
-    """The tensor that holds a node's products with its bias added."""
+    """Return the tensor that holds a node's products with its bias added."""
     addition = _addition_behind(node, graph)
     return str((node if addition is None else addition).output[0])

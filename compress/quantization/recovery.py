@@ -1,4 +1,4 @@
-"""Win back what rounding lost, layer by layer, from calibration samples alone: biases and, where asked, weights.
+"""Recovery of accuracy lost by rounding, layer by layer, from calibration samples: biases and, if asked, weights.
 
 The layers are gone through in the order in which they run. Each is measured with the inputs that the quantized
 network, as corrected so far, really gives it, against the outputs of the float network:
@@ -55,13 +55,13 @@ _SPLITS = 2  # times that a block is halved
 
 @dataclass(frozen=True)
 class Recovered:
-    """What recovery did to one layer.
+    """Outcome of recovery for one layer.
 
     Attributes:
-        layer: The node's name.
+        layer: Name of the node.
         before: Mean squared error of its outputs on samples kept out of the fit, over their mean square.
-        after: The same with the correction that was kept.
-        kept: ``rounding``, ``bias``, or ``nothing`` where neither made the errors smaller.
+        after: Mean squared error with the correction that was kept, likewise.
+        kept: Correction that was kept: ``rounding``, ``bias``, or ``nothing`` where neither made the errors smaller.
     """
 
     layer: str
@@ -81,16 +81,15 @@ def recover(
     """Correct biases, and round weights anew.
 
     Args:
-        original: The float model that was quantized; nodes have the same names in both.
-        quantized: With int8 weights behind DequantizeLinear; it is not modified.
-        layers: Names of the nodes to correct, in topological order; those that cannot be are left out.
-        batches: Samples.
-        largest: The largest magnitude of a weight's integer, with which weights are rounded anew; without it
-            biases are corrected alone.
+        original: Float model that was quantized; nodes have the same names in both.
+        quantized: Quantized model with int8 weights behind DequantizeLinear; it is not modified.
+        layers: Names of the nodes to correct, in topological order; those that cannot be corrected are skipped.
+        batches: Batches of samples.
+        largest: Largest magnitude of a weight's integer, for rounding weights anew; None corrects only biases.
         reporter: Receives the progress.
 
     Returns:
-        The corrected model, and what was done to each layer.
+        The corrected model, and the outcome for each layer.
     """
     corrected = onnx.ModelProto()
     corrected.CopyFrom(quantized)
@@ -101,7 +100,7 @@ def recover(
 
 @dataclass(frozen=True)
 class _Correction:
-    """A layer's weight and bias, and its errors without and with them; see :class:`Recovered`."""
+    """Correction of a layer: its weight and bias, and its errors without and with them; see :class:`Recovered`."""
 
     name: str
     integers: NDArray[Any]
@@ -111,7 +110,7 @@ class _Correction:
 
 
 class _Recovery:
-    """Both networks on their way through the layers; :func:`recover` is its only user."""
+    """Recovery of all layers in turn, in both networks; :func:`recover` is its only user."""
 
     def __init__(
         self,
@@ -144,12 +143,12 @@ class _Recovery:
         return found
 
     def block(self, names: Sequence[str], known: Mapping[str, _Correction], splits: int) -> list[Recovered]:
-        """Correct some layers, and take it back where the network's error grows.
+        """Correct some layers, and undo it where the network's error grows.
 
         Args:
             names: Names of the layers; all layers before them are done.
-            known: Corrections that were found already, with everything before the first of these layers as it is now.
-            splits: How often the block may be halved.
+            known: Corrections found earlier, with everything before the first of these layers unchanged; None for none.
+            splits: Number of times that the block may be halved.
         """
         before = self.floats.copy(), self.ours.copy()
         layers = [layer for name in names if (layer := self._layer(name)) is not None]
@@ -178,12 +177,12 @@ class _Recovery:
         return [*first, *self.block(names[half:], found if as_it_was else {}, splits - 1)]
 
     def network_error(self) -> float:
-        """The error of the quantized network's outputs as it is now, on the samples kept out."""
+        """Return the present error of the quantized network's outputs, on the samples kept out."""
         parts = self.ours.rest(self.outputs.names, self.checking)
         return self.outputs.of_parts(compared(values) for values in parts)
 
     def best_correction(self, layer: QuantizedLayer) -> _Correction:
-        """The correction with the smallest error of those allowed."""
+        """Return the correction with the smallest error among those allowed."""
         fitted, checked = self._rows(layer)
         choices: dict[str, tuple[NDArray[Any], NDArray[np.float64]]] = {
             "nothing": (layer.integers, layer.bias)
@@ -211,7 +210,7 @@ class _Recovery:
         return reconstruct(exact, layer.steps, self.largest, moments_of(fitted), has_bias).astype(np.int8)
 
     def _rows(self, layer: QuantizedLayer) -> tuple[list[Rows], list[Rows]]:
-        """What the layer reads in the quantized network and what is wanted of it: to fit to, and to check on."""
+        """Return the layer's inputs in the quantized network and its wanted outputs: to fit, and to check."""
         read = layer.node.input[0]
         wanted = wanted_output(self.float_nodes[layer.node.name], self.floats.graph)
         self.ours.to(read)

@@ -1,4 +1,4 @@
-"""Rewrites that leave the float function as it is and make it easier to quantize, kept only where they do.
+"""Rewrites that keep the float function and make it easier to quantize, kept only where they help.
 
 Where plain quantization is not close enough, each is tried on a few samples: the network is quantized with it and
 without it, and the outputs say which is closer. What calibration saw of these samples is not thrown away: the variant
@@ -40,11 +40,11 @@ _CLOSE_ENOUGH = 1e-3
 
 
 def tried_on(batches: Sequence[Batch], graph: Graph, tensors: Sequence[str]) -> list[Batch]:
-    """The samples that rewrites are tried on.
+    """Return the samples that rewrites are tried on.
 
     Args:
-        batches: At least one.
-        graph: The network's.
+        batches: Batches of samples, at least one.
+        graph: Graph of the network.
         tensors: Names of the activations that are quantized.
     """
     size = sample_bytes(batches[0], graph, tensors)
@@ -54,12 +54,12 @@ def tried_on(batches: Sequence[Batch], graph: Graph, tensors: Sequence[str]) -> 
 
 @dataclass(frozen=True)
 class Variant:
-    """A float network on its way to being quantized.
+    """A float network in preparation for quantization.
 
     Attributes:
-        model: Prepared, and rewritten where that helps.
-        placement: Where Q/DQ go.
-        calibrator: Observes the activations that have a scale of their own.
+        model: Prepared model, rewritten where that helps.
+        placement: Placement of Q/DQ.
+        calibrator: Calibrator of the activations that have a scale of their own.
     """
 
     model: onnx.ModelProto
@@ -68,7 +68,7 @@ class Variant:
 
     @classmethod
     def of(cls, model: onnx.ModelProto, flavour: QuantizationFlavour, settings: Settings) -> Variant:
-        """A variant whose calibrator has seen nothing."""
+        """Make a variant whose calibrator has seen nothing."""
         placement = place(model, flavour, settings)
         calibrator = Calibrator(model, _scaled(placement), lambda: new_observer(settings, flavour))
         return cls(model, placement, calibrator)
@@ -80,7 +80,7 @@ class Variant:
         flavour: QuantizationFlavour,
         settings: Settings,
     ) -> Variant | None:
-        """This variant with another model, and what was seen; see :meth:`Calibrator.carried_over`."""
+        """Return this variant with another model and the same observations; see :meth:`Calibrator.carried_over`."""
         placement = place(model, flavour, settings)
         calibrator = self.calibrator.carried_over(
             model, _scaled(placement), changed, lambda: new_observer(settings, flavour)
@@ -88,24 +88,24 @@ class Variant:
         return None if calibrator is None else Variant(model, placement, calibrator)
 
     def quantized(self, flavour: QuantizationFlavour) -> onnx.ModelProto:
-        """The network with Q/DQ, by the samples seen so far."""
+        """Return the network with Q/DQ, by the samples seen so far."""
         return insert(self.model, self.placement, self.calibrator.found().ranges, flavour)
 
 
 def rewrite(
     model: onnx.ModelProto, batches: Sequence[Batch], flavour: QuantizationFlavour, settings: Settings
 ) -> tuple[Variant, dict[str, Any]]:
-    """The model with cross-layer equalisation and smoothing, where the settings ask for them and they help.
+    """Apply cross-layer equalisation and smoothing, where the settings ask for them and they help.
 
     Args:
-        model: Prepared, with something to quantize in it.
-        batches: Samples, a few.
-        flavour: How Q/DQ will look.
-        settings: Which rewrites may be tried.
+        model: Prepared model with something to quantize.
+        batches: Batches with a few samples.
+        flavour: Form of Q/DQ.
+        settings: Settings that say which rewrites may be tried.
 
     Returns:
-        The variant that was kept, which has seen these samples, and for each rewrite that found something to do:
-        where, the error of the quantized network's outputs without and with it (see
+        The variant that was kept, which has seen these samples, and for each rewrite that applies: its places, the
+        error of the quantized network's outputs without and with it (see
         :class:`compress.quantization.probe.OutputError`), and whether it was kept.
     """
     variant = Variant.of(model, flavour, settings)
@@ -173,5 +173,5 @@ def _smoothed(
 
 
 def _scaled(placement: Placement) -> list[str]:
-    """The activations that have a scale of their own."""
+    """Return the activations that have a scale of their own."""
     return [name for name in placement.activations if placement.same_scale_as[name] == name]

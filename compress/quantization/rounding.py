@@ -1,4 +1,4 @@
-"""Round a layer's weights so that its outputs, not its weights, stay close.
+"""Rounding of a layer's weights so that its outputs, not its weights, stay close.
 
 Column after column is rounded to the grid, and what that changes in the output is made up for by the columns not yet
 rounded: optimal brain quantization (Frantar and Alistarh 2022, arXiv 2208.11580) in the fixed order and with the
@@ -29,14 +29,14 @@ _BLOCK = 64  # columns after which the rest is brought up to date
 def reconstruct(
     weight: Floats, steps: Floats, limit: int, moments: Moments, has_bias: bool
 ) -> NDArray[np.int64]:
-    """Integers whose products with the inputs are close to the wanted outputs.
+    """Return integers whose products with the inputs are close to the wanted outputs.
 
     Args:
-        weight: The float weight, [groups, outputs, inputs].
+        weight: Float weight, [groups, outputs, inputs].
         steps: Size of a step for each output, [groups, outputs], above 0.
-        limit: The largest integer's magnitude.
-        moments: Of the layer's quantized inputs and float outputs.
-        has_bias: Whether a bias takes care of the mean.
+        limit: Largest magnitude of an integer.
+        moments: Moments of the layer's quantized inputs and float outputs.
+        has_bias: Whether a bias corrects the mean.
 
     Returns:
         Integers [groups, outputs, inputs].
@@ -72,7 +72,7 @@ def reconstruct(
 
 
 def _factor(damped: Floats) -> Floats:
-    """Upper triangular U with Uᵀ U the inverse, for each group, [groups, inputs, inputs].
+    """Return the upper triangular U with Uᵀ U the inverse, for each group, [groups, inputs, inputs].
 
     With J the reversal and J A J = M Mᵀ, A is R Rᵀ for the upper triangular R = J M J, and U = R⁻¹.
     """
@@ -92,7 +92,7 @@ def _lost(
     wanted: Floats,
     damped: Floats,
 ) -> Floats:
-    """What each output loses against the least-squares weight, [groups, outputs]."""
+    """Return the loss of each output against the least-squares weight, [groups, outputs]."""
     away = integers * steps[:, :, None] - wanted
     return np.asarray(((away @ damped) * away).sum(axis=2))
 
@@ -104,7 +104,7 @@ def _descended(
     wanted: Floats,
     damped: Floats,
 ) -> Floats:
-    """Columns rounded once more, each to its best integers with all others as they are: the loss never grows."""
+    """Round columns once more, each to its best integers with all others fixed: the loss never grows."""
     found = integers.copy()
     for _ in range(_PASSES):
         slope = (found * steps[:, :, None] - wanted) @ damped

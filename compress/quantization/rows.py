@@ -1,4 +1,4 @@
-"""What a layer reads in the quantized network, and what it should write: rows that corrections are fitted to."""
+"""Rows that corrections are fitted to: a layer's inputs in the quantized network, and its wanted outputs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Rows:
     """Rows of one batch; a leading axis counts the groups of a convolution.
 
     Attributes:
-        integers: What the layer reads, [groups, rows, inputs], on a grid, or floats.
+        integers: Inputs of the layer, [groups, rows, inputs], as integers of a grid, or floats.
         scale: Step of the integer grid; 1 for floats.
         zero_point: Zero point of the integer grid; 0 for floats.
-        y: What it should write, float32 [groups, rows, outputs].
+        y: Wanted outputs, float32 [groups, rows, outputs].
     """
 
     integers: NDArray[Any]
@@ -32,7 +32,7 @@ class Rows:
 
     @property
     def x(self) -> NDArray[np.float32]:
-        """What the layer reads, as floats."""
+        """Return the inputs of the layer, as floats."""
         found = self.integers.astype(np.float32)
         found -= np.float32(self.zero_point)
         found *= np.float32(self.scale)
@@ -43,7 +43,7 @@ class Rows:
 
 
 def moments_of(parts: Sequence[Rows]) -> Moments:
-    """The moments of all rows; there is one part at least."""
+    """Return the moments of all rows; there is at least one part."""
     found: Moments | None = None
     for chunk in _chunks(parts):
         x = np.concatenate([part.x for part in chunk], axis=1)
@@ -57,7 +57,7 @@ def moments_of(parts: Sequence[Rows]) -> Moments:
 
 
 def _chunks(parts: Sequence[Rows]) -> Iterator[Sequence[Rows]]:
-    """Parts together, up to :data:`_TOGETHER` rows: a matrix of products for each would take longer than they do."""
+    """Join parts up to :data:`_TOGETHER` rows, since a matrix of products for each part would take longer."""
     start, rows = 0, 0
     for position, part in enumerate(parts):
         rows += len(part)
@@ -67,7 +67,7 @@ def _chunks(parts: Sequence[Rows]) -> Iterator[Sequence[Rows]]:
 
 
 def best_bias(parts: Sequence[Rows], weight: Floats) -> NDArray[np.float64]:
-    """The bias with which y − W x − b is 0 on average, [groups, outputs], for W [groups, outputs, inputs]."""
+    """Return the bias with which y − W x − b is 0 on average, [groups, outputs], for W [groups, outputs, inputs]."""
     x = np.sum([part.x.sum(1, dtype=np.float64) for part in parts], axis=0)
     y = np.sum([part.y.sum(1, dtype=np.float64) for part in parts], axis=0)
     shift: NDArray[np.float64] = (y - (weight @ x[:, :, None])[:, :, 0]) / sum(map(len, parts))
@@ -75,7 +75,7 @@ def best_bias(parts: Sequence[Rows], weight: Floats) -> NDArray[np.float64]:
 
 
 def error(parts: Sequence[Rows], weight: Floats, bias: NDArray[np.float64]) -> float:
-    """The mean of (y − W x − b)² over rows, summed over outputs, for W [groups, outputs, inputs]."""
+    """Return the mean of (y − W x − b)² over rows, summed over outputs, for W [groups, outputs, inputs]."""
     across, shift = weight.astype(np.float32).swapaxes(1, 2), bias.astype(np.float32)[:, None, :]
     lost = 0.0
     for part in parts:
@@ -87,5 +87,5 @@ def error(parts: Sequence[Rows], weight: Floats, bias: NDArray[np.float64]) -> f
 
 
 def energy(parts: Sequence[Rows]) -> float:
-    """The mean of y² over rows, summed over outputs."""
+    """Return the mean of y² over rows, summed over outputs."""
     return sum(float(np.square(part.y).sum(dtype=np.float64)) for part in parts) / sum(map(len, parts))

@@ -1,4 +1,4 @@
-"""Which layers int8 hurts, and the cheapest set of them to leave in float.
+"""Sensitivity of layers to int8, and the cheapest set of layers to leave in float.
 
 Layers are quantized alone, all others in float, and what that does to the network's outputs is their error. Where
 there are many, neighbours are quantized together first, and the groups that hurt most are taken apart: so there are
@@ -40,16 +40,16 @@ _TRIED_ON = 64  # samples
 
 @dataclass(frozen=True)
 class Sensitivity:
-    """What int8 costs one layer and what it saves.
+    """Error that int8 causes in one layer, and the time it saves.
 
     Attributes:
-        layer: The weighted node's name.
-        operator: Its type.
-        error: Squared error of the network's outputs with this layer alone in int8, over their squared deviation
-            from the mean; from 0. Of layers that were tried together, an equal share of what all of them cost.
-        cost: Its share of the network's time in float, from 0 to 1: measured where times are given, otherwise its
-            share of the multiply-accumulates.
-        together: How many layers were tried together with it, itself included.
+        layer: Name of the weighted node.
+        operator: Type of the node.
+        error: Squared error of the network's outputs with this layer alone in int8, over their squared deviation from
+            the mean, ≥ 0. For layers that were tried together, an equal share of their common error.
+        cost: Share of the network's time in float, from 0 to 1: measured where times are given, otherwise the share of
+            the multiply-accumulates.
+        together: Number of layers that were tried together with it, itself included.
     """
 
     layer: str
@@ -60,13 +60,13 @@ class Sensitivity:
 
 
 class Trials:
-    """Quantizes one network again and again, with other layers left in float.
+    """Trials that quantize one network repeatedly, with other layers left in float.
 
     Args:
-        model: Prepared, float.
-        batches: Samples; they are calibrated on, and compared on the first of them.
-        flavour: How Q/DQ look.
-        settings: What is quantized where nothing else is said.
+        model: Prepared float model.
+        batches: Batches of samples for calibration; outputs are compared on the first of them.
+        flavour: Form of Q/DQ.
+        settings: Settings of the quantization.
     """
 
     def __init__(
@@ -85,16 +85,16 @@ class Trials:
         self._ranges: dict[str, Range] = {}
 
     def quantized(self, in_float: Iterable[str]) -> onnx.ModelProto:
-        """The network in int8, except for these layers."""
+        """Return the network in int8, except for these layers."""
         placement = self._placement(in_float)
         self._calibrate(_scaled(placement))
         return insert(self.model, placement, self._ranges, self.flavour)
 
     def sensitivities(self, seconds: Mapping[str, float] | None = None) -> tuple[Sensitivity, ...]:
-        """Every layer's, in topological order.
+        """Return the sensitivity of every layer, in topological order.
 
         Args:
-            seconds: Measured time of each layer in float, where it is known.
+            seconds: Measured time of each layer in float, in seconds, by its name; None where unknown.
         """
         self._calibrate({*_scaled(self._whole), *(weighted.input for weighted in self._whole.weighted)})
         operators = {node.name: node.op_type for node in self.model.graph.node}
@@ -113,7 +113,7 @@ class Trials:
         )
 
     def _group_errors(self) -> dict[tuple[str, ...], float]:
-        """Groups of neighbouring layers that have every layer in one of them → what each alone in int8 costs."""
+        """Return the error of each group of neighbouring layers alone in int8; every layer is in one group."""
         batches = first_of(self.batches, _TRIED_ON, Graph(self.model))
         outputs = OutputError(self.model, batches)
         count = len(self.layers) if len(self.layers) <= ALONE else _GROUPS
@@ -131,7 +131,7 @@ class Trials:
     def _errors(
         self, groups: Sequence[tuple[str, ...]], outputs: OutputError, batches: Sequence[Batch]
     ) -> dict[tuple[str, ...], float]:
-        """The same of some groups, in topological order."""
+        """Return the error of each of some groups alone in int8, in topological order."""
         reads = {weighted.node: weighted.input for weighted in self._whole.weighted}
         errors = {}
         with Shelf() as shelf:
@@ -166,12 +166,12 @@ class Trials:
 
 
 def _scaled(placement: Placement) -> set[str]:
-    """The activations that have a scale of their own."""
+    """Return the activations that have a scale of their own."""
     return {name for name in placement.activations if placement.same_scale_as[name] == name}
 
 
 def _divided(layers: Sequence[str], count: int) -> list[tuple[str, ...]]:
-    """Neighbours together, in so many groups of nearly the same size."""
+    """Divide layers into so many groups of neighbours of nearly equal size."""
     edges = [len(layers) * part // count for part in range(count + 1)]
     return [tuple(layers[start:stop]) for start, stop in pairwise(edges)]
 
@@ -179,17 +179,17 @@ def _divided(layers: Sequence[str], count: int) -> list[tuple[str, ...]]:
 def cheapest_in_float(
     sensitivities: Sequence[Sensitivity], keeps_accuracy: Callable[[tuple[str, ...]], bool]
 ) -> tuple[str, ...] | None:
-    """The cheapest layers to leave in float so that the rest keeps the accuracy.
+    """Return the cheapest layers to leave in float so that the rest keeps the accuracy.
 
     Layers are added in two orders, by error and by error for each unit of cost, and the fewest of each that suffice
     are found by bisection; of the two sets, the one that costs less.
 
     Args:
-        sensitivities: Of every layer.
-        keeps_accuracy: Whether the network does with these layers in float.
+        sensitivities: Sensitivities of all layers.
+        keeps_accuracy: Function that tells whether the network keeps its accuracy with these layers in float.
 
     Returns:
-        Names, none where nothing needs to stay in float; None where even all but one are too few.
+        Names of the layers, empty where none needs to stay in float; None where even all but one are too few.
     """
     by_error = sorted(sensitivities, key=lambda each: -each.error)
     by_worth = sorted(sensitivities, key=lambda each: -each.error / max(each.cost, 1e-6))
@@ -204,7 +204,7 @@ def cheapest_in_float(
 
 
 def _fewest(order: Sequence[str], keeps_accuracy: Callable[[tuple[str, ...]], bool]) -> int | None:
-    """How many of the first layers must stay in float, given that none is too few; at most all but one."""
+    """Return how many of the first layers must stay in float, where none is too few; at most all but one."""
     enough, too_few = len(order) - 1, 0
     if enough < 1 or not keeps_accuracy(tuple(order[:enough])):
         return None

@@ -1,4 +1,4 @@
-"""What to quantize and how to find the ranges, as a recipe writes it."""
+"""Settings of int8 quantization in a recipe: operators to quantize, and method to find the ranges."""
 
 from __future__ import annotations
 
@@ -24,16 +24,15 @@ class Settings:
     """Settings of static int8 quantization.
 
     Attributes:
-        scope: One of :data:`SCOPES`.
-        method: How a tensor's range follows from the values seen, one of :data:`METHODS`.
-        percentile: Share of the values inside the range, in percent, above 50 and at most 100; for the method
-            ``percentile`` alone.
-        equalize: Whether channels are scaled alike between consecutive layers, where that helps; see
+        scope: Operators to quantize, one of :data:`SCOPES`.
+        method: Method that derives a tensor's range from the values seen, one of :data:`METHODS`.
+        percentile: Share of the values inside the range, in percent, in (50, 100]; only for the method ``percentile``.
+        equalize: Whether to equalize channels between consecutive layers, where that helps; see
             :mod:`compress.quantization.equalization`.
-        smooth: Whether outlier channels behind normalisations move into weights, where that helps; see
+        smooth: Whether to move outlier channels behind normalisations into weights, where that helps; see
             :mod:`compress.quantization.smoothing`.
-        correct_bias: Whether biases take up the mean error of their layer; ``reconstructed`` includes it.
-        rounding: How weights become integers, one of :data:`ROUNDINGS`.
+        correct_bias: Whether biases correct the mean error of their layer; ``reconstructed`` includes it.
+        rounding: Method of rounding weights to integers, one of :data:`ROUNDINGS`.
         exclude_nodes: Names of nodes that stay float, as in the prepared graph.
         exclude_ops: Operator types that stay float ("Gemm").
     """
@@ -68,7 +67,7 @@ class Settings:
             object.__setattr__(self, name, _strings(name, getattr(self, name)))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON and TOML hold it."""
+        """Return a dict that JSON and TOML can hold."""
         return {
             name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()
         }

@@ -18,10 +18,10 @@ IN_MEMORY = 256 << 20
 
 
 class Shelf:
-    """A place for arrays; a context manager, behind whose end nothing can be read any more.
+    """A store for arrays; a context manager, after whose end nothing can be read any more.
 
     Args:
-        room: Bytes that may be kept in memory.
+        room: Largest size of arrays in memory, in bytes.
     """
 
     def __init__(self, room: int = IN_MEMORY) -> None:
@@ -38,7 +38,7 @@ class Shelf:
         self._folder.cleanup()
 
     def put(self, values: NDArray[Any]) -> Kept:
-        """Keep an array until what is returned here is forgotten.
+        """Store an array until the returned object is deleted.
 
         Raises:
             OutputError: The temporary directory has no room.
@@ -46,12 +46,12 @@ class Shelf:
         return Kept(self, values)
 
     def new_file(self) -> Path:
-        """A path that nobody uses yet."""
+        """Return an unused path."""
         return Path(self._folder.name) / str(next(self._numbers))
 
 
 class Kept:
-    """An array on a shelf; its place is free again when nobody refers to it any more."""
+    """An array on a shelf; its space is freed when nothing refers to it any more."""
 
     def __init__(self, shelf: Shelf, values: NDArray[Any]) -> None:
         self._shelf, self._dtype, self._shape = shelf, values.dtype, values.shape
@@ -73,7 +73,7 @@ class Kept:
             ) from error
 
     def get(self) -> NDArray[Any]:
-        """The array."""
+        """Return the array."""
         if self._values is not None:
             return self._values
         assert self._path is not None

@@ -36,12 +36,12 @@ _WORTH_IT = 0.95  # share of the error above which a layer stays as it is
 
 @dataclass(frozen=True)
 class Smoothed:
-    """What was moved.
+    """One smoothed activation.
 
     Attributes:
-        tensor: The activation, behind its normalisation.
+        tensor: Name of the activation, after its normalisation.
         readers: Names of the nodes whose weights took the scales.
-        alpha: How much of the difficulty moved, inside (0, 1).
+        alpha: Share α of the difficulty that moved, in (0, 1).
     """
 
     tensor: str
@@ -52,15 +52,15 @@ class Smoothed:
 def smooth(
     model: onnx.ModelProto, batches: Sequence[Batch], flavour: QuantizationFlavour
 ) -> tuple[onnx.ModelProto, tuple[Smoothed, ...]]:
-    """A model that computes the same, with activations that quantize better.
+    """Return an equal model whose activations quantize better.
 
     Args:
-        model: A float model as :func:`compress.onnx_graph.fold.prepare` returns it; it is not modified.
-        batches: Samples.
-        flavour: The grids that the error is measured on.
+        model: Float model that :func:`compress.onnx_graph.fold.prepare` returned; it is not modified.
+        batches: Batches of samples.
+        flavour: Flavour of the grids that the error is measured on.
 
     Returns:
-        The model, equal up to float32 rounding, and what was moved.
+        The model, equal up to float32 rounding, and the smoothed activations.
     """
     rows = SampledRows(smoothable(model))
     probe = Probe(model, rows.tensors)
@@ -71,10 +71,10 @@ def smooth(
 
 
 class SampledRows:
-    """Rows of tensors, chosen at random, at most :data:`_ROWS` of each: values of all channels at one place.
+    """Random rows of tensors, at most :data:`_ROWS` of each: values of all channels at one place.
 
     Args:
-        tensors: Their names.
+        tensors: Names of the tensors.
     """
 
     def __init__(self, tensors: Sequence[str]) -> None:
@@ -85,7 +85,7 @@ class SampledRows:
         }
 
     def take(self, seen: Mapping[str, NDArray[Any]]) -> None:
-        """Look at what the tensors hold in one run; every row of every run is kept with the same probability."""
+        """Sample the tensors' values of one run; every row of every run is kept with equal probability."""
         for name in self.tensors:
             flat = seen[name].reshape(-1, seen[name].shape[-1])
             keys = self._random.random(len(flat))
@@ -98,18 +98,18 @@ class SampledRows:
                 self._kept[name] = [(all_keys[best], rows[best])]
 
     def of(self, tensor: str) -> NDArray[np.float32]:
-        """The rows of one tensor, [rows, channels]."""
+        """Return the rows of one tensor, [rows, channels]."""
         return np.concatenate([rows for _, rows in self._kept[tensor]])
 
 
 def smooth_rows(
     model: onnx.ModelProto, rows: SampledRows, flavour: QuantizationFlavour
 ) -> tuple[onnx.ModelProto, tuple[Smoothed, ...], dict[str, NDArray[np.float32] | None]]:
-    """As :func:`smooth`, for rows of the smoothable tensors that were seen already.
+    """Smooth a model as :func:`smooth` does, by rows of the smoothable tensors that were sampled already.
 
     Returns:
-        The model, what was moved, and the tensors that hold something else now → their rows; None for the steps of a
-        normalisation that is written out, whose rows nobody took.
+        The model, the smoothed activations, and the rows of changed tensors, by name; None for the steps of a
+        normalisation that is written out, whose rows were not sampled.
     """
     smoothed = onnx.ModelProto()
     smoothed.CopyFrom(model)
@@ -137,7 +137,7 @@ def smooth_rows(
 
 
 def smoothable(model: onnx.ModelProto) -> list[str]:
-    """The tensors of a prepared model whose channels can be scaled for nothing, in topological order."""
+    """Return the tensors of a prepared model whose channels can be scaled without cost, in topological order."""
     graph = Graph(model)
     return [name for name in graph.producers if _is_smoothable(name, graph)]
 
@@ -166,7 +166,7 @@ def _weight(node: onnx.NodeProto, graph: Graph) -> NDArray[np.float64]:
 
 
 def _constants_before(tensor: str, graph: Graph) -> list[tuple[onnx.NodeProto, int]] | None:
-    """The constants, as (node, input), that a tensor is proportional to, channel by channel of its last axis."""
+    """Return the constants, as (node, input), that a tensor is proportional to, by channel of its last axis."""
     node, size = graph.producers[tensor], (graph.shape(tensor) or (None,))[-1]
 
     def is_vector(index: int) -> bool:
@@ -195,7 +195,7 @@ def _constants_before(tensor: str, graph: Graph) -> list[tuple[onnx.NodeProto, i
 def _best(
     x: NDArray[np.float32], weight: NDArray[np.float64], flavour: QuantizationFlavour
 ) -> tuple[float | None, NDArray[np.float64]]:
-    """The α with the smallest error, and its scales; None and ones where none is worth it."""
+    """Return the α with the smallest error, and its scales; None and ones where none helps."""
     tiny = np.finfo(np.float32).eps
     widest = np.maximum(np.abs(x).max(axis=0).astype(np.float64), tiny)
     heaviest = np.maximum(np.abs(weight).max(axis=0), tiny)
@@ -219,7 +219,7 @@ def _error(
     right: NDArray[np.float32],
     flavour: QuantizationFlavour,
 ) -> float:
-    """Squared error of the quantized product, with the smallest and the largest value as range."""
+    """Return the squared error of the quantized product, with the smallest and the largest value as range."""
     grid = activation_grid(Range(float(x.min()), float(x.max())), flavour)
     steps = np.clip(
         np.rint(x / np.float32(grid.scale)), grid.lowest - grid.zero_point, grid.highest - grid.zero_point

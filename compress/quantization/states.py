@@ -17,10 +17,10 @@ _BATCH_AXIS = 1
 
 
 def state_inputs(graph: Graph) -> Mapping[str, Callable[[int], tuple[int, ...]]]:
-    """Graph inputs that only recurrent operators read, as a first state.
+    """Return the graph inputs that only recurrent operators read, as a first state.
 
     Returns:
-        Name → what gives its shape for a batch size; only float32 inputs whose other axes are known.
+        Function from a batch size to the shape, by the input's name; only float32 inputs whose other axes are known.
     """
     found: dict[str, Callable[[int], tuple[int, ...]]] = {}
     for name in graph.inputs:

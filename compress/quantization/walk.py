@@ -1,4 +1,4 @@
-"""Run a network over samples piece by piece, so that whoever looks at every layer runs every layer once."""
+"""A run of a network over samples piece by piece, so that visiting every layer runs every layer only once."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ _NO_TENSORS = ("sequence_type", "optional_type", "map_type", "sparse_tensor_type
 
 
 class Walk:
-    """A network on its way through its nodes, with all samples at the same place.
+    """A network that runs node by node, with all samples at the same node.
 
-    What nodes further on read is kept from piece to piece. DequantizeLinear runs again wherever its result is read: so
-    integers are kept, which are a quarter of the floats, and a weight may be changed until a piece that reads it runs.
+    Tensors that later nodes read are kept. DequantizeLinear runs again wherever its result is read, so that integers
+    are kept, a quarter of the floats' size, and a weight may be changed until a piece that reads it runs.
 
     Args:
-        model: Float or with Q/DQ. Values of its initialisers may change while the walk goes on, its nodes may not.
-        batches: Samples; arrays are referred to, not copied.
-        shelf: Where activations are kept.
+        model: Model in float or with Q/DQ. Values of its initialisers may change during the walk, its nodes may not.
+        batches: Batches of samples; arrays are referred to, not copied.
+        shelf: Shelf that keeps the activations.
     """
 
     def __init__(self, model: onnx.ModelProto, batches: Sequence[Batch], shelf: Shelf) -> None:
@@ -38,14 +38,14 @@ class Walk:
         self._kept: dict[str, list[Kept]] = {}
 
     def copy(self) -> Walk:
-        """Another walk at the same place: this one may then go on, and the other stays."""
+        """Return another walk at the same node, so that this one may continue while the other stays."""
         other = Walk.__new__(Walk)
         other.__dict__.update(self.__dict__)
         other._kept = dict(self._kept)
         return other
 
     def to(self, tensor: str) -> None:
-        """Run everything that a tensor takes and that did not run yet, on all batches."""
+        """Run all nodes that a tensor needs and that have not run yet, on all batches."""
         source = self.source(tensor)
         if self._is_there(source):
             return
@@ -64,21 +64,21 @@ class Walk:
             self._kept[name] = [values[index] for values in found]
 
     def values(self, tensor: str, number: int) -> NDArray[Any]:
-        """What the source of a tensor holds for one batch, where the walk is or an input of the network."""
+        """Return the values of a tensor's source for one batch; it must be computed, or be an input."""
         source = self.source(tensor)
         if source in self._kept:
             return self._kept[source][number].get()
         return self._batches[number][source]
 
     def source(self, tensor: str) -> str:
-        """The integers that a tensor is dequantized from, or the tensor itself."""
+        """Return the integers that a tensor is dequantized from, or the tensor itself."""
         node = self.graph.producers.get(tensor)
         if node is None or node.op_type != "DequantizeLinear" or node.input[0] in self.graph.initializers:
             return tensor
         return str(node.input[0])
 
     def grid(self, tensor: str) -> tuple[float, int]:
-        """Scale and zero point of what :meth:`values` gives; 1 and 0 where these are floats."""
+        """Return scale and zero point of the values of :meth:`values`; 1 and 0 where these are floats."""
         node = self.graph.producers.get(tensor)
         if node is None or self.source(tensor) == tensor:
             return 1.0, 0
@@ -89,12 +89,12 @@ class Walk:
     def rest(
         self, tensors: Sequence[str], numbers: Sequence[int], graph: Graph | None = None
     ) -> Iterator[list[NDArray[Any]]]:
-        """What tensors further on hold; the walk stays where it is.
+        """Compute later tensors without moving the walk.
 
         Args:
-            tensors: Their names.
+            tensors: Names of the tensors.
             numbers: Positions of the batches.
-            graph: Graph of another model that makes the same of everything up to here; None for the walk's own.
+            graph: Graph of another model that computes the same up to here; None for the walk's own.
         """
         return self._run(tensors, numbers, graph or self.graph)
 
@@ -128,7 +128,7 @@ class Walk:
 
 
 def _readers(graph: Graph) -> dict[str, set[int]]:
-    """Tensor → positions of the nodes that read it, through those that run again; -1 for the graph's caller."""
+    """Return the positions of each tensor's readers, through nodes that run again; -1 for the graph's caller."""
     found: dict[str, set[int]] = {}
     for name in reversed([*graph.inputs, *graph.positions]):
         found[name] = {-1} if name in graph.outputs else set()
@@ -143,7 +143,7 @@ def _readers(graph: Graph) -> dict[str, set[int]]:
 
 
 def _runs_again(node: onnx.NodeProto, graph: Graph) -> bool:
-    """Whether a node's result is made anew for every piece: what is cheap, and what is no tensor that can be kept."""
+    """Whether a node runs again for every piece, since it is cheap or its result cannot be kept."""
     if node.op_type == "DequantizeLinear":
         return True
     return any(name and graph.typed(name).type.WhichOneof("value") in _NO_TENSORS for name in node.output)
@@ -154,6 +154,6 @@ def _first(node: onnx.NodeProto) -> str:
 
 
 def _described(name: str, values: NDArray[Any]) -> onnx.ValueInfoProto:
-    """An input like these values, with any sizes: inferred shapes can be wrong."""
+    """Return an input like these values, with open sizes, since inferred shapes can be wrong."""
     data_type = onnx.helper.np_dtype_to_tensor_dtype(values.dtype)
     return onnx.helper.make_tensor_value_info(name, data_type, [None] * values.ndim)

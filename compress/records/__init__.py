@@ -1,1 +1,1 @@
-"""What is recorded of a build, and the JSON schemas that are published of it."""
+"""The records of builds, and their published JSON schemas."""

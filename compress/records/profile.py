@@ -1,4 +1,4 @@
-"""What was measured of one build, and its JSON.
+"""The measurements of one build, and their JSON.
 
 A :class:`Profile` belongs to one file, named by its sha256: accuracy and latency in it were taken from that very
 file. Figures that were not measured say so in ``source`` ("estimated"), here and wherever they are shown.
@@ -26,8 +26,8 @@ class Interval:
 
     Attributes:
         low: Lower end, in the unit of the figure it belongs to.
-        high: Upper end.
-        level: Confidence level in (0, 1); 0.9 two-sided is what a one-sided test at 5 % reads.
+        high: Upper end, in the same unit.
+        level: Confidence level in (0, 1); a one-sided test at 5 % uses 0.9, two-sided.
     """
 
     low: float
@@ -45,7 +45,7 @@ class Drop:
         interval: Confidence interval of ``points``; Tango's score interval for right-or-wrong metrics, Gaffke's bounds
             for others.
         churn: Share of samples in [0, 1] whose outcome differs from the original's.
-        output: Name of the output that it is the drop of, where several are judged; None for one.
+        output: Name of the output with this drop, where several are judged; None for one.
         rounding: Largest difference of any output from the original's, as a share of the output's largest value, where
             the recipe computes the same and every difference is rounding: nothing is lost then, whatever the interval
             of a few samples leaves open. None for other builds.
@@ -60,14 +60,14 @@ class Drop:
 
 @dataclass(frozen=True)
 class OutputAccuracy:
-    """How one of several outputs is judged.
+    """Accuracy of one of several outputs.
 
     Attributes:
-        output: Its name.
+        output: Name of the output.
         metric: Name of the metric.
-        mean: Mean of what is shown of every sample, in the metric's own unit.
-        drop: Against the original network; None for the original itself.
-        beside: Further figures by name, which decide nothing.
+        mean: Mean of the shown figure over all samples, in the metric's own unit.
+        drop: Accuracy drop against the original network; None for the original itself.
+        beside: Further figures by name, for information only.
     """
 
     output: str
@@ -83,18 +83,19 @@ class Accuracy:
 
     Attributes:
         metric: Name of the metric.
-        mean: Mean over the samples of what the metric shows, in its own unit (a share in [0, 1] where ``percent``).
+        mean: Mean of the metric over the samples, in its own unit (a share in [0, 1] where ``percent``).
         interval: Confidence interval of the mean; Wilson's for shares of samples, Gaffke's bounds or the bootstrap for
             others.
         samples: Number of evaluation samples.
         data_sha256: Hash of the evaluation data, inputs and targets in order.
         right_or_wrong: Whether every per-sample value is 0 or 1.
         higher_is_better: Direction of the metric.
-        drop: Against the original network, of the output with the worst one; None for the original itself.
-        kept: Mean of the values that decide, where another figure is shown: without labels, the share of its own scores
-            that the original keeps. None where what is shown decides.
+        drop: Accuracy drop against the original network, for the output with the worst drop; None for the original
+            itself.
+        kept: Mean of the values that decide, where another figure is shown: without labels, the share of the original's
+            own scores that is kept. None where the shown figure decides.
         percent: Whether the mean is a share, shown in percent.
-        beside: Further figures by name, which decide nothing.
+        beside: Further figures by name, for information only.
         outputs: Every output, where several are judged; empty for one.
     """
 
@@ -122,14 +123,14 @@ LEAST_SAMPLES = 30
 
 
 def inside_margin(drop: Drop | None, max_drop: float) -> bool:
-    """Non-inferiority: the upper bound of the drop is at or below the margin, or the build computes the same."""
+    """Whether the upper bound of the drop is at or below the margin, or the build computes the same."""
     if drop is None or drop.interval.high <= max_drop:
         return True
     return drop.rounding is not None and drop.points <= max_drop
 
 
 def decidable(accuracy: Accuracy) -> bool:
-    """Whether there are samples enough to decide: right or wrong is counted, other values vary as they like."""
+    """Whether there are enough samples to decide on right-or-wrong outcomes, or on other values."""
     return accuracy.right_or_wrong or accuracy.samples >= LEAST_SAMPLES
 
 
@@ -138,11 +139,11 @@ class Slice:
     """Accuracy in one slice of the evaluation data, such as a class.
 
     Attributes:
-        name: Of the slice.
-        samples: How many evaluation samples are in it; at least one.
-        mean: Of the metric over them, in its own unit.
-        drop: Against the original network; its interval's level is that of all slices together, shared among
-            them. None for the original itself, and where there are too few samples to bound it.
+        name: Name of the slice.
+        samples: Number of evaluation samples in it, ≥ 1.
+        mean: Mean of the metric over these samples, in the metric's own unit.
+        drop: Accuracy drop against the original network; its interval's level is that of all slices together, shared
+            among them. None for the original itself, and where there are too few samples to bound it.
     """
 
     name: str
@@ -156,9 +157,9 @@ class WarmUp:
     """Calls that were made and dropped before the timed ones.
 
     Attributes:
-        calls: How many.
-        seconds: Wall time they took.
-        steady: Whether they had reached a steady state; see :mod:`compress.profiling.steady_state`.
+        calls: Number of calls.
+        seconds: Wall time of these calls, in seconds.
+        steady: Whether they reached a steady state; see :mod:`compress.profiling.steady_state`.
     """
 
     calls: int
@@ -171,31 +172,33 @@ class Latency:
     """Time of one call at one batch size, as the caller sees it: host to host, copies included.
 
     Attributes:
-        source: "measured" on the machine of the fingerprint, or "estimated" by a roofline.
-        batch: Samples in one call.
+        source: Origin of the figures: "measured" on the machine of the fingerprint, or "estimated" by a roofline.
+        batch: Number of samples in one call.
         p50_ms: Median in milliseconds.
-        p90_ms: 90th percentile; None where it was not measured, or on too few calls.
-        p99_ms: 99th percentile; None where it was not measured, or on too few calls.
-        interval: Of the median, in milliseconds.
+        p90_ms: 90th percentile in milliseconds; None where it was not measured, or on too few calls.
+        p99_ms: 99th percentile in milliseconds; None where it was not measured, or on too few calls.
+        interval: Confidence interval of the median, in milliseconds.
         throughput_per_s: Samples per second of back-to-back calls.
-        iterations: Timed calls after warm-up; 0 for an estimate.
+        iterations: Number of timed calls after warm-up; 0 for an estimate.
         ratio: This build's time over that of fp32 at this batch size, as fast as fp32 was found to be there, both in
             turns in processes of their own (:mod:`compress.timing`); the quotient of the two estimates for
             estimated figures. None where it was compared with nothing.
         ratio_interval: Confidence interval of ``ratio``, over starts of both (:mod:`compress.statistics.ratios`).
-        p90_interval: Of ``p90_ms``, in milliseconds, from order statistics. None where there is no p90.
-        p99_interval: Of ``p99_ms``, likewise.
-        warm_up: What was dropped; None for estimates and in profiles that did not record it.
-        drift: Of the median from the first half of the calls to the second, as a share, where the two disagree
+        p90_interval: Confidence interval of ``p90_ms``, in milliseconds, from order statistics. None where there is no
+            p90.
+        p99_interval: Confidence interval of ``p99_ms``, in milliseconds, from order statistics. None where there is no
+            p99.
+        warm_up: Calls that were dropped; None for estimates and where they were not recorded.
+        drift: Relative change of the median from the first half of the calls to the second, where the two disagree
             (:mod:`compress.profiling.noise`); None where they agree.
-        starts: How often the build was started in a process of its own; 0 for estimates and where it was not recorded.
+        starts: Number of starts of the build in a process of its own; 0 for estimates and where it was not recorded.
         shapes: Shape of each input in the timed calls, by its name; empty where it was not recorded.
         period_ms: Milliseconds from the beginning of one call to that of the next, for paced calls (a camera's); None
             for calls back to back.
         reference_ms: Median time of the fp32 that ``ratio`` refers to, in the same turns, in milliseconds.
-        reference_options: Session options which that fp32 ran with; None where there is no ratio.
-        settings_cost: Time with the build's session options over its time with those that were fastest at this batch
-            size; None where no others were tried.
+        reference_options: Session options of that fp32; None where there is no ratio.
+        settings_cost: Time with the build's session options over its time with the fastest ones at this batch size, ≥
+            1; None where no others were tried.
     """
 
     source: Source
@@ -225,19 +228,19 @@ class Scenario:
     """A scenario of MLPerf Inference, measured; see :mod:`compress.profiling.scenarios`.
 
     Attributes:
-        name: "single-stream", "multi-stream" or "offline".
-        query_samples: Samples that one query asks for; all of them for offline.
-        batch: Samples in one call; offline, the size of the highest throughput.
-        queries: Timed queries after warm-up.
-        percentile: In percent, of the latency that counts; None for offline, where throughput does.
-        latency_ms: That percentile of a query's latency; None for offline, and with fewer queries than it needs.
-        interval: Of ``latency_ms``, from order statistics.
+        name: Name of the scenario: "single-stream", "multi-stream" or "offline".
+        query_samples: Number of samples in one query; all samples for offline.
+        batch: Number of samples in one call; offline, the size of the highest throughput.
+        queries: Number of timed queries after warm-up.
+        percentile: Percentile of the latency that counts, in percent; None for offline, where throughput counts.
+        latency_ms: Latency of a query at that percentile, in milliseconds; None for offline, and with too few queries.
+        interval: Confidence interval of ``latency_ms``, in milliseconds, from order statistics.
         early_stopping_ms: The latency that LoadGen's early stopping reports: the percentile is below it with
             99 % confidence. None where ``latency_ms`` is.
         throughput_per_s: Samples per second.
         sweep: Offline: the latency at each batch size that was tried, in ascending order.
         knee: Offline: the smallest of these sizes whose throughput is close to the highest.
-        warm_up: What was dropped; offline, each entry of ``sweep`` has its own.
+        warm_up: Calls that were dropped; offline, each entry of ``sweep`` has its own.
     """
 
     name: Literal["single-stream", "multi-stream", "offline"]
@@ -256,38 +259,39 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Profile:
-    """Everything measured of one build.
+    """All measurements of one build.
 
     Attributes:
         recipe: Name of the recipe that made it.
-        artifact_sha256: Of the file that was measured.
-        artifact_bytes: Size of that file (with its external data).
+        artifact_sha256: sha256 of the file that was measured.
+        artifact_bytes: Size of that file (with its external data), in bytes.
         backend: Back end that ran it.
         options: Session options it ran with.
         target: Name of the target it was built for.
-        accuracy: Over the evaluation data; None where no data was given.
-        latency: One entry per batch size, the target's first batch size first.
-        peak_memory_mb: Peak resident memory of loading and running it in a process of its own, above the
-            idle runtime, in MiB; None where not measured.
-        coverage: Fused int8 kernels against float operators left, from the graph the runtime really runs.
+        accuracy: Accuracy over the evaluation data; None where no data was given.
+        latency: Latencies, one entry per batch size, the target's first batch size first.
+        peak_memory_mb: Peak resident memory for loading and running it in a process of its own, above the idle runtime,
+            in MiB; None where not measured.
+        coverage: Coverage by fused int8 kernels, from the graph that the runtime really runs.
         layers: Per layer, at the first batch size: name, operator, time and what bounds it. Estimated, or measured by
             the runtime's own profiler; measured ones have their ``share`` of the whole call, and what is missing
             to 1 was spent between operators.
         fingerprint: The machine the measured figures were taken on.
-        versions: Of the packages that made and ran it.
+        versions: Versions of the packages that made and ran it, by name.
         outcomes: The metric of every evaluation sample, in order.
         slices: Accuracy class by class; empty where the data has no class labels.
         network: Name of the network that it is a build of; None where it is not known.
-        network_sha256: Of the file that the network came from; None where it is not known.
-        inputs: What it takes, as :meth:`TensorSpec.to_dict` has it; empty where it was not recorded.
-        outputs: What it gives.
-        recorded_at: When it was measured, ISO 8601 in UTC; None where it was not recorded.
-        conditions: Under which it was measured, and which change from run to run on one machine; see
+        network_sha256: sha256 of the file that the network came from; None where it is not known.
+        inputs: Inputs of the artifact, each as :meth:`TensorSpec.to_dict` returns it; empty where they were not
+            recorded.
+        outputs: Outputs of the artifact, in the same form.
+        recorded_at: Time of the measurement, ISO 8601 in UTC; None where it was not recorded.
+        conditions: Conditions of the measurement, which change from run to run on one machine; see
             :mod:`compress.profiling.conditions`. None for estimates and where they were not recorded.
-        scenarios: Of MLPerf Inference, as far as they were asked for.
-        energy_mj: Of one call at the first batch size, in millijoules, by the processor's own counter; None where none
-            is readable.
-        warnings: What makes the measured figures doubtful, a sentence each.
+        scenarios: Results of the MLPerf Inference scenarios that were asked for.
+        energy_mj: Energy of one call at the first batch size, in millijoules, by the processor's own counter; None
+            where none is readable.
+        warnings: Reasons to doubt the measured figures, a sentence each.
     """
 
     recipe: str
@@ -316,14 +320,14 @@ class Profile:
     warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it; right-or-wrong outcomes as a string of ``0`` and ``1``, one per sample."""
+        """Return a dict that JSON can hold; right-or-wrong outcomes as a string of ``0`` and ``1``, one per sample."""
         data = {"schema": SCHEMA, **asdict(self)}
         data["outcomes"] = _pack(self.outcomes)
         return data
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Profile:
-        """The inverse of :meth:`to_dict`.
+        """Read back what :meth:`to_dict` returned.
 
         Raises:
             KeyError: A field is missing.
@@ -358,7 +362,7 @@ def _accuracy(data: dict[str, Any] | None) -> Accuracy | None:
 
 
 def _drop(data: dict[str, Any] | None) -> Drop | None:
-    """A drop without points is that of an original whose mean is 0: more than any margin."""
+    """Read a drop; one without points is of an original whose mean is 0, and exceeds any margin."""
     if data is None:
         return None
     points = math.inf if data["points"] is None else data["points"]
@@ -368,7 +372,7 @@ def _drop(data: dict[str, Any] | None) -> Drop | None:
 
 
 def _ends(data: dict[str, Any]) -> Interval:
-    """JSON has no infinity: an end that is null is none."""
+    """Read the ends of an interval; null stands for infinity, which JSON lacks."""
     low = -math.inf if data["low"] is None else data["low"]
     high = math.inf if data["high"] is None else data["high"]
     return Interval(**{**data, "low": low, "high": high})

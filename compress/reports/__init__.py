@@ -1,1 +1,1 @@
-"""Reports of a run, a file a form."""
+"""Reports of a run, one file for each form."""

@@ -1,4 +1,4 @@
-"""Pictures of a report, taken by the Chromium that is installed; it is told to reach no network."""
+"""Pictures of a report, taken by the installed Chromium without network access."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _TIMEOUT_S = 120
 
 
 def find_browser() -> str | None:
-    """Path of a Chromium or Chrome on this machine; None where there is none."""
+    """Return the path of a Chromium or Chrome on this machine; None where there is none."""
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
 def screenshot(page: Path, out: Path, width: int, height: int, *, dark: bool = False) -> None:
-    """Write what a browser shows of a local HTML or SVG file as a PNG.
+    """Write a PNG of a local HTML or SVG file as a browser shows it.
 
     Args:
-        page: The file.
-        out: The PNG; written whole or not at all.
-        width: Of the window, px; a browser makes none narrower than 500.
-        height: Of the window, px.
+        page: File to show.
+        out: PNG file, written whole or not at all.
+        width: Width of the window, in pixels; a browser makes none narrower than 500.
+        height: Height of the window, in pixels.
         dark: Whether the page is asked for its dark colours.
 
     Raises:
         UnavailableError: No Chromium is installed.
-        OutputError: It wrote no picture.
+        OutputError: The browser wrote no picture.
     """
     with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
         picture = Path(scratch) / "picture.png"
@@ -54,15 +54,15 @@ def run_browser(options: list[str], page: Path, scratch: Path) -> str:
 
     Args:
         options: Further options of Chromium.
-        page: The file to open.
-        scratch: Holds the browser's own files.
+        page: File to open.
+        scratch: Directory for the browser's own files.
 
     Returns:
-        What it printed.
+        The text that it printed.
 
     Raises:
         UnavailableError: No Chromium is installed.
-        OutputError: It did not end.
+        OutputError: The browser did not end.
     """
     browser = find_browser()
     if browser is None:

@@ -1,4 +1,4 @@
-"""What each technique did to the graph, and what the runtime fused of it."""
+"""Evidence of each technique's changes to the graph, and of the runtime's fusions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from compress.search.run_directory import Candidate
 
 @dataclass(frozen=True)
 class _Quantized:
-    """What is shown of the report of the technique ``quantize``."""
+    """The part of the report of the technique ``quantize`` that is shown."""
 
     int8_nodes: tuple[str, ...] = ()
     float_nodes: Mapping[str, str] = field(default_factory=dict)
@@ -29,7 +29,7 @@ class _Quantized:
 
     @classmethod
     def read(cls, report: object) -> _Quantized | None:
-        """The report; None where it has another form, as a bundle that was changed may."""
+        """Read the report; None where it has another form, as in a changed bundle."""
         if not isinstance(report, Mapping):
             return None
         found = cls(**{each.name: report[each.name] for each in fields(cls) if each.name in report})
@@ -41,7 +41,7 @@ class _Quantized:
 
 
 def quantization(run: Run) -> Markup:
-    """Fusion coverage of every build, then each technique's own report."""
+    """Return a section with the fusion coverage of every build, then each technique's own report."""
     covered = [entry for entry in run.candidates if entry.profile is not None and entry.profile.coverage]
     told = [entry for entry in run.candidates if entry.reports]
     parts: list[Child] = []
@@ -103,7 +103,7 @@ def _reports(entry: Candidate) -> Markup:
 
 
 def _without_layers(report: object) -> object:
-    """Figures layer by layer have a section of their own."""
+    """Return a report without figures by layer, which have their own section."""
     if isinstance(report, dict):
         return {key: value for key, value in report.items() if key != "layers"}
     return report

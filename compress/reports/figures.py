@@ -1,4 +1,4 @@
-"""Figures as people read them: every one with its unit and interval, estimates marked as such."""
+"""Figures as text: each with its unit and interval, estimates marked as such."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ESTIMATED = tag("em", "estimated", class_="estimated")
 
 
 class Figure(NamedTuple):
-    """A value with its unit, and its interval; the latter is empty where there is none."""
+    """A value with its unit, and its interval, which is empty where there is none."""
 
     value: str
     interval: str = ""
@@ -20,7 +20,7 @@ class Figure(NamedTuple):
         return f"{self.value} ({self.interval})" if self.interval else self.value
 
     def stacked(self, *, estimated: bool = False) -> Markup:
-        """The interval below the value, and the mark where it is an estimate."""
+        """Return the interval below the value, and a mark where it is an estimate."""
         parts: list[Child] = [tag("span", self.value, class_="value")]
         if self.interval:
             parts += [" ", tag("small", f"({self.interval})")]
@@ -30,29 +30,29 @@ class Figure(NamedTuple):
 
 
 def accuracy_figure(accuracy: Accuracy) -> Figure:
-    """The mean and its interval."""
+    """Format the mean and its interval."""
     scale = 100 if accuracy.in_percent else 1
     return Figure(mean_figure(accuracy.mean, accuracy.in_percent), _ends(accuracy.interval, scale, ".4g"))
 
 
 def mean_figure(mean: float, percent: bool) -> str:
-    """A share in percent, any other metric in its own unit."""
+    """Format a share in percent, any other metric in its own unit."""
     return f"{signed(100 * mean, '.4g')} %" if percent else signed(mean, ".4g")
 
 
 def drop_figure(drop: Drop) -> Figure:
-    """The drop in points with both ends of its interval."""
+    """Format the drop in points with both ends of its interval."""
     return Figure(signed(drop.points, ".2f"), _ends(drop.interval, 1, ".2f"))
 
 
 def latency_figure(latency: Latency) -> Figure:
-    """The median in milliseconds and its interval."""
+    """Format the median in milliseconds and its interval."""
     interval = latency.interval
     return Figure(f"{digits(latency.p50_ms)} ms", f"{digits(interval.low)} to {digits(interval.high)}")
 
 
 def ratio_figure(latency: Latency) -> Figure:
-    """The time over fp32's and its interval."""
+    """Format the time over fp32's and its interval."""
     if latency.ratio is None:
         return Figure("1×")
     interval = "" if latency.ratio_interval is None else _ends(latency.ratio_interval, 1, ".3f")
@@ -60,7 +60,7 @@ def ratio_figure(latency: Latency) -> Figure:
 
 
 def told(name: str, verdict: str, accuracy: Accuracy | None, latency: Latency) -> str:
-    """All of one build at one batch size, for a tooltip and for a screen reader."""
+    """Describe one build at one batch size, for a tooltip and for a screen reader."""
     parts = [f"{name}: {verdict}"]
     if accuracy is not None:
         parts.append(f"{accuracy.metric} {accuracy_figure(accuracy)}")
@@ -74,7 +74,7 @@ def told(name: str, verdict: str, accuracy: Accuracy | None, latency: Latency) -
 
 
 def size_text(size_bytes: float) -> str:
-    """Bytes in units of 1000."""
+    """Format a number of bytes in units of 1000."""
     for unit in ("B", "kB", "MB"):
         if size_bytes < 999.5:
             return f"{digits(size_bytes)} {unit}"
@@ -83,7 +83,7 @@ def size_text(size_bytes: float) -> str:
 
 
 def digits(value: float) -> str:
-    """Three digits that count, or all before the point: a second is 1000 ms and not 1e+03."""
+    """Format a number with three significant digits, or all before the point: 1000 and not 1e+03."""
     return f"{value:.0f}" if abs(value) >= 99.95 else f"{value:.3g}"
 
 
@@ -92,6 +92,6 @@ def _ends(interval: Interval, scale: float, form: str) -> str:
 
 
 def signed(value: float, form: str) -> str:
-    """A number with a true minus sign, and none before zero."""
+    """Format a number with a true minus sign, and none before zero."""
     text = format(value, form)
     return "0" + text[2:] if text.strip("-0.") == "" and text.startswith("-") else text.replace("-", "−")

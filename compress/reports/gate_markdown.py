@@ -16,13 +16,13 @@ _MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "❔", "skipped": "➖"}
 
 
 def gate_markdown(checks: Sequence[Check], candidate: str, baseline: str, note: str | None = None) -> str:
-    """A heading with the verdict, and a table with a row for each check.
+    """Return Markdown with the verdict as heading, and a table with a row for each check.
 
     Args:
-        checks: Of the gate.
-        candidate: As it was given.
-        baseline: As it was given.
-        note: What else there is to know of the two.
+        checks: Checks of the gate.
+        candidate: Candidate, as the user wrote it.
+        baseline: Baseline, as the user wrote it.
+        note: Further note on the two; None or empty for none.
     """
     lines = [
         f"### compress gate: {overall(checks)}",
@@ -42,7 +42,7 @@ def gate_markdown(checks: Sequence[Check], candidate: str, baseline: str, note: 
 
 
 def gate_error_markdown(error: CompressError, candidate: str, baseline: str) -> str:
-    """The same where the gate could not be run."""
+    """Return Markdown that says why the gate could not run."""
     lines = [
         "### compress gate: error",
         "",
@@ -52,7 +52,7 @@ def gate_error_markdown(error: CompressError, candidate: str, baseline: str) -> 
 
 
 def cell(text: str) -> str:
-    """Names of classes and files are the user's: nothing in them becomes markup."""
+    """Escape a name for a table cell, so that nothing in it becomes markup."""
     text = one_line(text)
     for character in "\\`*_[]<>|#~$&":
         text = text.replace(character, "\\" + character)
@@ -60,6 +60,6 @@ def cell(text: str) -> str:
 
 
 def code(text: str) -> str:
-    """A name as code, or escaped as in a cell where it holds anything that could end that."""
+    """Format a name as code, or escaped as in a cell where it contains a character that could end the code."""
     shown = one_line(text)
     return f"`{shown}`" if shown and not set("`<>|&") & set(shown) else cell(shown)

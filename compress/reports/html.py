@@ -40,16 +40,16 @@ _UNFOLDED = 5
 
 
 def render(bundle_directory: Path) -> str:
-    """The report of the run that wrote a bundle.
+    """Render the report of the run that wrote a bundle.
 
     Raises:
-        BundleError: There is no bundle, it was changed or damaged, or it does not tell of a run.
+        BundleError: There is no bundle, it was changed or damaged, or it records no run.
     """
     return page(read_run(bundle_directory))
 
 
 def page(run: Run) -> str:
-    """The whole document."""
+    """Return the whole document."""
     style, script = _asset("report.css") + STYLE, _asset("report.js")
     sections = [
         ("accuracy-and-latency", "Accuracy and latency", _plots(run)),
@@ -76,11 +76,11 @@ def page(run: Run) -> str:
 
 
 def plot_svg(run: Run, index: int = 0) -> str:
-    """The plot of one batch size as an SVG file for a README; light or dark as its reader prefers.
+    """Return the plot of one batch size as SVG for a README; light or dark as its reader prefers.
 
     Args:
-        run: What to draw.
-        index: Which of the batch sizes.
+        run: Run to draw.
+        index: Index of the batch size, from 0.
     """
     return _plot(run, index, *_SIZES["wide"], standalone=True) + "\n"
 
@@ -253,7 +253,7 @@ def _candidates(run: Run) -> Markup:
 
 
 def _warnings(run: Run) -> Markup:
-    """What makes measured figures doubtful, build by build."""
+    """Return the reasons to doubt measured figures, build by build."""
     told = [
         tag("li", tag("strong", entry.recipe.name), f": {warning}")
         for entry in run.candidates
@@ -316,5 +316,5 @@ def _asset(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """As a Content-Security-Policy names the one inline style or script it allows."""
+    """Return the hash by which a Content-Security-Policy allows one inline style or script."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def gate_junit(checks: Sequence[Check], candidate: str, baseline: str, on_inconclusive: str = "fail") -> str:
-    """One ``testcase`` a check: a failure where it failed, an error where it is inconclusive.
+    """Return JUnit XML with a ``testcase`` for each check: a failure where it failed, an error where inconclusive.
 
     Args:
-        checks: Of the gate.
-        candidate: As it was given.
-        baseline: As it was given.
-        on_inconclusive: "pass" reports what is inconclusive as skipped instead.
+        checks: Checks of the gate.
+        candidate: Candidate, as the user wrote it.
+        baseline: Baseline, as the user wrote it.
+        on_inconclusive: Treatment of inconclusive checks; "pass" reports them as skipped.
     """
     tags = {
         "fail": "failure",
@@ -70,10 +70,10 @@ def gate_junit(checks: Sequence[Check], candidate: str, baseline: str, on_inconc
 
 
 def gate_error_junit(error: CompressError, candidate: str, baseline: str) -> str:
-    """One ``testcase`` in error, where the gate could not be run."""
+    """Return JUnit XML with one ``testcase`` in error, where the gate could not run."""
     return gate_junit([Check("gate", Verdict.INCONCLUSIVE, str(error))], candidate, baseline)
 
 
 def _legal(text: str) -> str:
-    """XML 1.0 has no way to write most control characters; each line stays one."""
+    """Remove control characters, which XML 1.0 cannot hold; each line stays one."""
     return "\n".join(map(plain, text.split("\n")))

@@ -1,4 +1,4 @@
-"""Layer by layer: where the time goes, in which precision, and how much accuracy hangs on it.
+"""The layers of builds: time, precision, and sensitivity of the accuracy to each.
 
 What is known of a layer comes from several places: its time from the profile, how sensitive it is and why it stayed
 in float from what the techniques report. They are joined by the layer's name, and a column that no layer of a build
@@ -20,19 +20,19 @@ from compress.search.run_directory import Candidate
 
 @dataclass(frozen=True)
 class Layer:
-    """What is known of one layer.
+    """Figures of one layer.
 
     Attributes:
-        name: As the graph or the runtime calls it.
-        operator: Its operator, or those fused into it.
-        outputs: Shapes, as text.
-        precision: What it computes in; with the reason where it was left in float. Empty where unknown.
+        name: Name in the graph or the runtime.
+        operator: Operator of the layer, or those fused into it.
+        outputs: Shapes of its outputs, as text.
+        precision: Precision it computes in, with the reason where it was left in float. Empty where unknown.
         macs: Multiply-accumulate operations of one call.
-        moved: Bytes it reads and writes in one call.
-        ms: Its time in one call, in milliseconds.
-        estimated: Whether that is a roofline's.
-        share: Of the whole call's time, in [0, 1].
-        bound: What limits it: "compute", "memory" or "launch"; empty where unknown.
+        moved: Number of bytes it reads and writes in one call.
+        ms: Time in one call, in milliseconds.
+        estimated: Whether the time is a roofline's estimate.
+        share: Share of the whole call's time, in [0, 1].
+        bound: Limiting resource: "compute", "memory" or "launch"; empty where unknown.
         roofline: Share of the target's peak that it reaches, in [0, 1].
         sensitivity: Accuracy drop in points, or error, where this layer alone is quantized.
         in_points: Whether ``sensitivity`` is in points of accuracy.
@@ -54,7 +54,7 @@ class Layer:
 
 
 def layers(run: Run) -> Markup:
-    """The layers of every build that has them; the shipped one's are unfolded."""
+    """Return a section with the layers of every build; those of the shipped build are unfolded."""
     builds = [(entry, found) for entry in run.candidates if (found := layers_of(entry))]
     if not builds:
         return tag("p", "This run has no figures per layer: it measured whole calls on this machine.")
@@ -64,7 +64,7 @@ def layers(run: Run) -> Markup:
 
 
 def layers_of(entry: Candidate) -> list[Layer]:
-    """The layers of one build, those that take longest first, of equal ones the most sensitive."""
+    """Return the layers of one build, the longest first, of equal ones the most sensitive first."""
     found = {layer.name: layer for layer in _timed(entry)}
     for told in _entries(entry.reports.get("sensitivity")):
         name = str(told.get("layer", ""))
@@ -85,7 +85,7 @@ def layers_of(entry: Candidate) -> list[Layer]:
 
 
 def time_text(milliseconds: float) -> str:
-    """Microseconds below a millisecond."""
+    """Format a time in milliseconds, or in microseconds below one."""
     return f"{digits(1000 * milliseconds)} µs" if milliseconds < 0.9995 else f"{digits(milliseconds)} ms"
 
 
@@ -165,7 +165,7 @@ def _build(entry: Candidate, found: Sequence[Layer], run: Run) -> Markup:
 
 
 def _columns(most: float) -> list[tuple[str, Callable[[Layer], Cell]]]:
-    """Headings, and what stands below them; sensitivities are drawn against the greatest, ``most``."""
+    """Return headings and cells of the columns; sensitivities are drawn against the greatest, ``most``."""
     return [
         ("time", lambda layer: _cell(layer.ms, time_text)),
         ("share of the time", lambda layer: _cell(layer.share, share_bar)),
@@ -184,7 +184,7 @@ def _columns(most: float) -> list[tuple[str, Callable[[Layer], Cell]]]:
 
 
 def share_bar(share: float) -> Markup:
-    """A share in percent, with a bar."""
+    """Return a share in percent, with a bar."""
     return join([tag("span", f"{100 * share:.1f} %", class_="value"), bar(share)])
 
 

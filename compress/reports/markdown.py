@@ -1,4 +1,4 @@
-"""The report of a run in Markdown: what was tried, what was shipped, and why."""
+"""The report of a run in Markdown: the candidates, the choice, and the reason."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ _NAMED = 10
 
 
 def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candidate]) -> str:
-    """The whole report.
+    """Return the whole report.
 
     Args:
-        manifest: Of the bundle.
-        choice: What was decided.
-        candidates: Everything that was tried, the original first.
+        manifest: Manifest of the bundle.
+        choice: Choice that was made.
+        candidates: All candidates that were tried, the original first.
     """
     shipped = choice.candidate
     profile = None if shipped is None else shipped.profile
@@ -76,7 +76,7 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
 
 
 def worst_slices(slices: Sequence[Slice]) -> list[str]:
-    """A table of the classes with the greatest drops; nothing where no drop is known."""
+    """Return a table of the classes with the greatest drops; empty where no drop is known."""
     known = [part for part in worst_first(slices) if part.drop is not None]
     if not known:
         return []
@@ -98,7 +98,7 @@ def worst_slices(slices: Sequence[Slice]) -> list[str]:
 
 
 def slowest_layers(candidate: Candidate) -> list[str]:
-    """A table of the layers that take longest; nothing where no time is known."""
+    """Return a table of the layers that take longest; empty where no time is known."""
     layers = [layer for layer in layers_of(candidate) if layer.ms is not None]
     if not layers or candidate.profile is None:
         return []

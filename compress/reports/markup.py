@@ -25,7 +25,7 @@ Child = object
 
 
 def escape(value: Child) -> Markup:
-    """Markup as it is; anything else as text."""
+    """Return markup unchanged, and other values as escaped text."""
     if isinstance(value, Markup):
         return value
     text = "".join(part if _KEPT.fullmatch(part) else plain(part) for part in _KEPT.split(str(value)))
@@ -33,18 +33,18 @@ def escape(value: Child) -> Markup:
 
 
 def join(parts: Iterable[Child]) -> Markup:
-    """Several one after another, without a separator."""
+    """Join several pieces without a separator."""
     return Markup("".join(map(escape, parts)))
 
 
 def tag(name: str, /, *children: Child, **attributes: Child | None) -> Markup:
-    """One element.
+    """Return one element.
 
     Args:
-        name: Of the element.
-        children: Markup, or text to escape.
-        attributes: By name, with ``_`` for ``-`` and one at the end of a Python keyword. None and False leave the
-            attribute out, True leaves it without a value.
+        name: Name of the element.
+        children: Content of the element: markup, or text to escape.
+        attributes: Attributes by name, with ``_`` for ``-`` and one at the end of a Python keyword. None and False
+            leave the attribute out, True leaves it without a value.
     """
     written = "".join(
         _attribute(key, value) for key, value in attributes.items() if not (value is None or value is False)

@@ -31,13 +31,13 @@ class Point:
     """One build in the plot.
 
     Attributes:
-        name: Of its recipe.
-        kind: What its shape says.
-        time: Its time over fp32's.
-        time_interval: Of ``time``; None for fp32 itself and for estimates.
+        name: Name of its recipe.
+        kind: Kind of the build, which its marker's shape shows.
+        time: Latency relative to fp32's.
+        time_interval: Confidence interval of ``time``; None for fp32 itself and for estimates.
         gain: Change of accuracy against fp32 in points; positive is better.
-        gain_interval: Of ``gain``; None for fp32 itself.
-        told: All its figures in one line, for tooltips and screen readers.
+        gain_interval: Confidence interval of ``gain``; None for fp32 itself.
+        told: Line with all its figures, for tooltips and screen readers.
     """
 
     name: str
@@ -56,8 +56,8 @@ class Axis:
     Attributes:
         low: Smallest value shown.
         high: Largest value shown.
-        start: Where ``low`` lies, px.
-        end: Where ``high`` lies, px.
+        start: Position of ``low``, in pixels.
+        end: Position of ``high``, in pixels.
     """
 
     low: float
@@ -66,11 +66,11 @@ class Axis:
     end: float
 
     def __call__(self, value: float) -> float:
-        """Where a value lies, px."""
+        """Return the position of a value, in pixels."""
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 2)
 
     def ticks(self, most: int) -> list[float]:
-        """Round values inside the axis, at most ``most`` of them but at least one."""
+        """Return round values inside the axis, at most ``most`` but at least one."""
         power = 10.0 ** math.floor(math.log10((self.high - self.low) / most))
         finer: list[float] = []
         for step in (power, 2 * power, 5 * power, 10 * power):
@@ -88,13 +88,13 @@ class Axis:
 def points_of(
     candidates: Sequence[Candidate], shipped: str, like: Latency, told: Sequence[str]
 ) -> list[Point]:
-    """The measured builds at one batch size.
+    """Return the measured builds at one batch size.
 
     Args:
-        candidates: Everything that was tried, the original first.
+        candidates: All candidates that were tried, the original first.
         shipped: Name of the build that was shipped.
-        like: The original's latency at that batch size.
-        told: What is said of each candidate.
+        like: Latency of the original at that batch size.
+        told: Line of text for each candidate, by its name.
     """
     front = front_at(candidates, like)
     points = []
@@ -125,7 +125,7 @@ def points_of(
 
 
 def front_at(candidates: Sequence[Candidate], like: Latency) -> tuple[str, ...]:
-    """Names on the Pareto front at one batch size, that of the original's latency, fastest first."""
+    """Return the names on the Pareto front at the batch size of the original's latency, fastest first."""
     return pareto_front(
         [
             replace(entry, profile=replace(entry.profile, latency=(latency,)))
@@ -146,17 +146,17 @@ def draw(
     original_ms: float,
     standalone: bool = False,
 ) -> Markup:
-    """The plot as one ``<svg>``.
+    """Draw the plot as one ``<svg>``.
 
     Args:
-        points: At least one.
+        points: Points to draw, at least one.
         front: Names on the Pareto front, fastest first.
-        width: px.
-        height: px.
-        title: What it shows, for screen readers.
+        width: Width of the plot, in pixels.
+        height: Height of the plot, in pixels.
+        title: Title of the plot, for screen readers.
         accuracy: Name and unit of the vertical axis.
-        original_ms: fp32's median latency, which the upper axis multiplies.
-        standalone: A file of its own: with its style inside, and nothing to focus.
+        original_ms: Median latency of fp32 in milliseconds, which the upper axis multiplies.
+        standalone: Whether it is a file of its own, with its style inside and nothing to focus.
     """
     across = Axis(*_extent([(p.time, p.time_interval) for p in points], 1.0), 58, width - 28)
     up = Axis(*_extent([(p.gain, p.gain_interval) for p in points], 0.0), height - 52, 62)
@@ -179,7 +179,7 @@ def draw(
 
 
 def symbol(kind: Kind, x: float, y: float) -> Markup:
-    """The shape of a kind of build, centred."""
+    """Return the centred shape of a kind of build."""
     if kind == "shipped":
         corners = []
         for corner in range(10):
@@ -192,7 +192,7 @@ def symbol(kind: Kind, x: float, y: float) -> Markup:
 
 
 def _extent(values: Iterable[tuple[float, Interval | None]], reference: float) -> tuple[float, float]:
-    """Lowest and highest value with their intervals and fp32's, and a margin."""
+    """Return the lowest and highest value with their intervals and fp32's, and a margin."""
     ends = [reference]
     for value, interval in values:
         ends += [value] if interval is None else [value, interval.low, interval.high]
@@ -231,7 +231,7 @@ def _grid(across: Axis, up: Axis, width: int, height: int, original_ms: float) -
 
 
 def _front_line(points: Sequence[Point], front: Sequence[str], across: Axis, up: Axis) -> Markup:
-    """Steps: every build below and to the right of them is beaten in both by one on the front."""
+    """Return the front as steps: a build below and to the right is beaten in both by one on the front."""
     by_name = {point.name: point for point in points}
     steps: list[tuple[float, float]] = []
     for name in front:
@@ -271,7 +271,7 @@ Box = tuple[float, float, float, float]
 
 
 def _labels(points: Sequence[Point], across: Axis, up: Axis) -> Markup:
-    """Names beside the points, clear of marks and other names, and of bars where that can be.
+    """Place names beside the points, clear of marks and other names, and of bars where possible.
 
     A name that fits nowhere is left to the tooltip.
     """

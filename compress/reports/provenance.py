@@ -1,4 +1,4 @@
-"""Where a run's figures come from, and how to take them again."""
+"""The origin of a run's figures, and how to reproduce them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compress.reports.tables import definitions, details, pairs, table
 
 
 def provenance(run: Run) -> Markup:
-    """Network, data, artifact, target, machine and versions."""
+    """Return a section with network, data, artifact, target, machine and versions."""
     manifest, data = run.manifest, run.manifest["data"]
     artifact, network, target = manifest["artifact"], manifest["network"], manifest["target"]
     entries: list[tuple[str, Child]] = [
@@ -60,7 +60,7 @@ def provenance(run: Run) -> Markup:
 
 
 def reproduction(run: Run) -> Markup:
-    """The commands, and what must be equal for the figures to be comparable."""
+    """Return the commands, and what must be equal for the figures to be comparable."""
     versions = run.manifest["versions"]
     pins = [f"{name}=={version}" for name, version in versions.items() if name != "python"]
     data = run.manifest["data"]
@@ -99,7 +99,7 @@ def _recipes(run: Run) -> Iterable[Markup]:
 
 
 def command(manifest: Mapping[str, Any]) -> str:
-    """The ``compress optimize`` that a manifest tells of."""
+    """Return the ``compress optimize`` command that a manifest records."""
     data = manifest["data"]
     words = ["compress", "optimize", str(manifest["network"]["path"]), "--data", _raw(data.get("evaluation"))]
     split = data.get("split") or {}
@@ -119,7 +119,7 @@ def command(manifest: Mapping[str, Any]) -> str:
 
 
 def _image_flags(source: Mapping[str, Any]) -> list[str]:
-    """How images were prepared; the folder itself need not say so any more."""
+    """Return the flags for preparing images, since the folder's options may have changed."""
     found = source.get("options") if source.get("kind") == "images" else None
     words = []
     for name, separator in (("size", "x"), ("mean", ","), ("std", ",")):

@@ -1,4 +1,4 @@
-"""A finished run as its bundle tells it: what every report is made from."""
+"""A finished run, read from its bundle: the source of every report."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _TOLD = ("name", "reason", "target", "network", "data", "options", "versions")
 
 @dataclass(frozen=True)
 class Run:
-    """What a bundle holds, read and checked.
+    """Content of a bundle, read and checked.
 
     Attributes:
-        manifest: As in manifest.json.
-        profile: Of the build that was shipped, with the outcome of every sample.
-        choice: What was decided, and why.
-        candidates: Everything that was tried, the original first.
+        manifest: Content of manifest.json.
+        profile: Profile of the build that was shipped, with the outcome of every sample.
+        choice: Choice that was made, with its reason.
+        candidates: All candidates that were tried, the original first.
     """
 
     manifest: dict[str, Any]
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def original(self) -> Profile | None:
-        """Of the network in fp32."""
+        """Profile of the network in fp32."""
         return self.candidates[0].profile
 
     @property
@@ -55,10 +55,10 @@ class Run:
 
 
 def read_run(directory: Path) -> Run:
-    """Read a bundle, check every file against its sha256, and read everything that was tried.
+    """Read a bundle, check every file against its sha256, and read all candidates.
 
     Raises:
-        BundleError: There is no bundle, it was changed or damaged, or it does not tell of a run.
+        BundleError: There is no bundle, it was changed or damaged, or it records no run.
     """
     bundle = load_bundle(directory)
     try:

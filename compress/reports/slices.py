@@ -16,7 +16,7 @@ from compress.reports.run import Run
 from compress.reports.tables import MISSING, Cell, details, table
 from compress.search.run_directory import Candidate
 
-#: Of the drawing in each row, px; the ends of an interval stay inside.
+#: Size of the drawing in each row, in pixels; the ends of an interval stay inside.
 _WIDTH, _HEIGHT, _INSET = 220, 20, 12
 
 #: Shown on either side of 0 where no slice moved at all, points.
@@ -26,7 +26,7 @@ _WORSE = "worse than fp32"
 
 
 def slices(run: Run) -> Markup:
-    """The slices of every build that has them; the shipped one's are unfolded."""
+    """Return a section with the slices of every build; those of the shipped build are unfolded."""
     drawn = [entry for entry in run.candidates if _bounded(entry)]
     if not drawn:
         return tag("p", "No build was compared with fp32 class by class: the data has no class labels.")
@@ -41,7 +41,7 @@ def slices(run: Run) -> Markup:
 
 
 def worst_first(parts: Sequence[Slice]) -> list[Slice]:
-    """By drop, and of equal ones the less certain first; those without a drop last."""
+    """Sort slices by drop, the largest first, of equal ones the less certain first; those without a drop last."""
     return sorted(
         parts,
         key=lambda part: (
@@ -51,7 +51,7 @@ def worst_first(parts: Sequence[Slice]) -> list[Slice]:
 
 
 def finding(part: Slice) -> str:
-    """What the interval of a slice allows to say."""
+    """Return the conclusion that the interval of a slice allows."""
     if part.drop is None:
         return "too few samples"
     if part.drop.interval.low > 0:
@@ -134,7 +134,7 @@ def _row(part: Slice, before: Slice | None, axis: Axis, *, percent: bool) -> lis
 
 
 def _axis(parts: Sequence[Slice]) -> Axis:
-    """Common to all builds, so that their rows can be compared by eye."""
+    """Return the axis common to all builds, so that their rows can be compared by eye."""
     ends = [end for part in parts if part.drop for end in (part.drop.interval.low, part.drop.interval.high)]
     low, high = min(0.0, *ends), max(0.0, *ends)
     if high - low < 1e-6:
@@ -143,7 +143,7 @@ def _axis(parts: Sequence[Slice]) -> Axis:
 
 
 def _scale(axis: Axis) -> Markup:
-    """The axis itself, in the heading of its column."""
+    """Draw the axis in the heading of its column."""
     marks = [
         tag(
             "text",

@@ -1,4 +1,4 @@
-"""HTML tables that scroll inside their own frame, sort by a click, and say what they are."""
+"""HTML tables that scroll inside their own frame, sort by a click, and have captions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from compress.reports.markup import Child, Markup, tag
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell shows, and by what it is sorted.
+    """A cell's content, and its key for sorting.
 
     Attributes:
-        content: Text or markup.
-        key: Sorts the column; None where the text itself does.
-        number: Whether it is set flush right.
+        content: Text or markup that is shown.
+        key: Key that sorts the column; None sorts by the text.
+        number: Whether the cell is aligned to the right.
     """
 
     content: Child
@@ -36,15 +36,15 @@ def table(
     long: bool = False,
     marked: int | None = None,
 ) -> Markup:
-    """A table whose first column names its rows.
+    """Return a table whose first column names its rows.
 
     Args:
-        caption: Says what it is.
-        headings: One per column.
-        rows: Each as long as ``headings``.
+        caption: Caption of the table.
+        headings: Headings, one for each column.
+        rows: Rows of cells, each as long as ``headings``.
         sortable: Whether a click on a heading sorts it.
-        long: Whether it may have more rows than one wants to see; it is then cut short and can be filtered.
-        marked: Index of the row to emphasise.
+        long: Whether it may have many rows; it is then cut short and can be filtered.
+        marked: Index of the row to emphasise; None for none.
     """
     body = [
         tag(
@@ -67,22 +67,22 @@ def table(
 
 
 def definitions(entries: Iterable[tuple[str, Child]]) -> Markup:
-    """Terms and what they are."""
+    """Return a list of terms with their definitions."""
     return tag("dl", *(tag("div", tag("dt", term), tag("dd", meaning)) for term, meaning in entries))
 
 
 def pairs(values: dict[str, Any]) -> str:
-    """Keys and values in one line."""
+    """Return keys and values in one line."""
     return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
 def details(summary: Child, *content: Child, opened: bool = False) -> Markup:
-    """Content that is folded away until it is asked for."""
+    """Return content that is folded until it is opened."""
     return tag("details", tag("summary", summary), *content, open=opened)
 
 
 def bar(share: float) -> Markup:
-    """A share from 0 to 1 as a length; the figure itself stands beside it."""
+    """Return a share from 0 to 1 as a bar, beside which the figure stands."""
     width = round(100 * min(max(share, 0.0), 1.0), 2)
     return tag(
         "svg",

@@ -1,4 +1,4 @@
-"""The times of a run's builds, so that they can stand in one table.
+"""The times of a run's builds, made comparable for one table.
 
 Each build was timed in turns with fp32, and the machine was faster at one time than at another: its milliseconds and
 those of another build do not compare, while their ratios to fp32 do. So what a table shows is the ratio times one
@@ -17,27 +17,27 @@ from compress.search.run_directory import Candidate
 
 
 def at(profile: Profile, like: Latency) -> Latency | None:
-    """A build's latency under the condition of another one; None where it was not timed so.
+    """Return a build's latency under the condition of another one; None where it was not timed so.
 
     Args:
-        profile: The build's.
-        like: Its batch size and period are looked for.
+        profile: Profile of the build.
+        like: Latency whose batch size and period are looked for.
     """
     condition = like.batch, like.period_ms
     return next((each for each in profile.latency if (each.batch, each.period_ms) == condition), None)
 
 
 def condition_text(latency: Latency) -> str:
-    """The batch size, and the time from call to call where calls are paced."""
+    """Describe the batch size, and the time from call to call where calls are paced."""
     paced = "" if latency.period_ms is None else f", a call every {latency.period_ms:.3g} ms"
     return f"batch {latency.batch}{paced}"
 
 
 def aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates with milliseconds that compare; estimates, and runs without turns, stay as they are.
+    """Return the candidates with comparable milliseconds; estimates, and runs without turns, are unchanged.
 
     Args:
-        candidates: Everything that was tried, the original first.
+        candidates: All candidates that were tried, the original first.
     """
     first = candidates[0].profile if candidates else None
     if first is None:
@@ -51,7 +51,7 @@ def aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _fp32_ms(candidates: Sequence[Candidate], like: Latency) -> float | None:
-    """Median over the run of fp32's time in turns with each build."""
+    """Return the median over the run of fp32's time in turns with each build."""
     seen = [
         found.reference_ms
         for entry in candidates

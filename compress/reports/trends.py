@@ -24,7 +24,7 @@ HEADINGS = ("figure", "n", "trend", "first", "last", "change")
 
 
 def sparkline(series: Series, shown: int = _SHOWN) -> str:
-    """A bar for each of the newest points, from the lowest value to the highest; ``│`` before each new level."""
+    """Return a bar for each of the newest points, from the lowest value to the highest; ``│`` before a new level."""
     values = [point.value for point in series.points][-shown:]
     left_out = len(series.points) - len(values)
     cuts = {change.index - left_out for change in series.changes}
@@ -39,7 +39,7 @@ def sparkline(series: Series, shown: int = _SHOWN) -> str:
 
 
 def row(series: Series) -> tuple[str, ...]:
-    """The cells of a table under :data:`HEADINGS`."""
+    """Return the cells of a table row under :data:`HEADINGS`."""
     changes = series.changes
     still = "none" if series.decidable and len(series.points) > 1 else "too few"
     told = moved(changes[-1], series) if changes else still
@@ -48,7 +48,7 @@ def row(series: Series) -> tuple[str, ...]:
 
 
 def moved(change: Change, series: Series) -> str:
-    """By how much, and whether that is the worse direction; points for figures in percent, percent for others."""
+    """Describe a change and whether it is for the worse; in points for figures in percent, else in percent."""
     word = "worse" if change.worse else "better"
     difference = change.after - change.before
     if series.unit == "%":
@@ -57,7 +57,7 @@ def moved(change: Change, series: Series) -> str:
 
 
 def sentences(series: Sequence[Series]) -> list[str]:
-    """One for each change: what moved, from where to where, when, and in which file it is seen first."""
+    """Return a sentence for each change: the figure, its old and new level, when, and the first file with it."""
     told = []
     for each in series:
         for change in each.changes:
@@ -72,7 +72,7 @@ def sentences(series: Sequence[Series]) -> list[str]:
 
 
 def notes(recordings: Recordings, series: Sequence[Series]) -> list[str]:
-    """What the order rests on, what was passed over, and what cannot be decided."""
+    """Return notes on the order, on files passed over, and on series that cannot be decided."""
     told = []
     if recordings.untimed:
         told.append(
@@ -89,7 +89,7 @@ def notes(recordings: Recordings, series: Sequence[Series]) -> list[str]:
 
 
 def groups(series: Sequence[Series]) -> dict[str, list[Series]]:
-    """The series under a title each: network and target, and the machine where there are several."""
+    """Group the series by a title: network and target, and the machine where there are several."""
     machines: dict[tuple[str, str], set[str]] = {}
     for each in series:
         machines.setdefault((each.network, each.target), set()).update([each.machine] if each.machine else [])
@@ -102,7 +102,7 @@ def groups(series: Sequence[Series]) -> dict[str, list[Series]]:
 
 
 def trends_markdown(recordings: Recordings, series: Sequence[Series]) -> str:
-    """A table for each network and target, the changes, and the notes."""
+    """Return Markdown with a table for each network and target, the changes, and the notes."""
     lines = ["### compress history", ""]
     for title, members in groups(series).items():
         lines += [
@@ -119,7 +119,7 @@ def trends_markdown(recordings: Recordings, series: Sequence[Series]) -> str:
 
 
 def trends_json(directory: str, recordings: Recordings, series: Sequence[Series]) -> dict[str, Any]:
-    """Everything, as JSON holds it."""
+    """Return all trends as a dict that JSON can hold."""
     return {
         "schema": 1,
         "directory": directory,

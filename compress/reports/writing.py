@@ -9,7 +9,7 @@ from compress.core.files import written_safely
 from compress.core.replacing import replaced_whole
 from compress.reports.browser import screenshot
 
-#: Of the plot, px; a browser draws it in the middle of nothing else.
+#: Size of the plot, in pixels; the browser draws nothing else around it.
 _PNG_SIZE = (928, 470)
 
 
@@ -17,7 +17,7 @@ def write_text(path: Path, text: str) -> None:
     """Write a report.
 
     Raises:
-        OutputError: There is no such directory, or it cannot be written.
+        OutputError: There is no such directory, or the file cannot be written.
     """
     with replaced_whole(path) as written:
         written.write_text(text, encoding="utf-8")

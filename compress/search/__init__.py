@@ -1,1 +1,1 @@
-"""Which builds are tried, in which order, and which of them is chosen."""
+"""The search: builds to try, their order, and the choice among them."""

@@ -1,4 +1,4 @@
-"""One candidate after another: a recipe applied, compiled and measured, beside the original of the same run."""
+"""Attempts of a search: each recipe is applied, compiled and measured against the original of the same run."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ _OUTSIDE = "timed_outside_of_margin"
 
 @dataclass
 class Attempts:
-    """Tries recipes on one network, one after another, and measures what comes of each.
+    """Tries recipes on one network, one after another, and measures each build.
 
     Attributes:
         network: The original network.
@@ -68,12 +68,12 @@ class Attempts:
         target: The device that builds are for.
         host: The machine that builds are measured on.
         rivals: The back ends that compete.
-        limits: What the user asks of the build.
+        limits: Limits that the user sets for the build.
         seed: Seed of every random choice.
-        threads: Threads of the runtime; None leaves them to be measured.
-        seconds: Seconds of timing per build and batch size.
+        threads: Number of threads of the runtime; None finds the fastest number by measuring.
+        seconds: Time to measure each build at each batch size, in seconds.
         reporter: Receives the progress.
-        fingerprint: What identifies the machine that measures.
+        fingerprint: Fingerprint of the machine that measures.
     """
 
     network: Network
@@ -92,7 +92,7 @@ class Attempts:
         self.fingerprint = self.host.fingerprint()
 
     def key(self) -> RunKey:
-        """What measurements must share to belong to one run."""
+        """Key that measurements of one run must share."""
         return RunKey(
             network=self.network.identity,
             inputs=[str(spec) for spec in self.network.inputs],
@@ -109,32 +109,32 @@ class Attempts:
         )
 
     def recorded(self, recipe: Recipe, run: RunDirectory, *, retry_failed: bool = False) -> Candidate | None:
-        """What an interrupted run measured of a recipe already; None where it is to be tried.
+        """Return a recipe's candidate from an interrupted run; None where the recipe is to be tried.
 
         Args:
-            recipe: Which.
-            run: The run's.
-            retry_failed: Whether one that could not be made or run is to be tried again.
+            recipe: The recipe to look for.
+            run: Directory of the run.
+            retry_failed: Whether a recipe whose build could not be made or run is to be tried again.
         """
-        found = run.kept(recipe)
-        if found is None or (retry_failed and (found.rejected or "").startswith(_FAILED)):
+        candidate = run.kept(recipe)
+        if candidate is None or (retry_failed and (candidate.rejected or "").startswith(_FAILED)):
             return None
-        if first_look.is_outdated(found, self.rival(run)) or is_half_timed(found, run, self.limits):
+        if first_look.is_outdated(candidate, self.rival(run)) or is_half_timed(candidate, run, self.limits):
             return None
-        twin, profile = found.reports.get(_TWIN), found.profile
+        twin, profile = candidate.reports.get(_TWIN), candidate.profile
         if twin is not None and all(entry.recipe.identity != twin for entry in run.candidates):
             return None  # the build that it is the same file as is not tried this time
-        if profile is not None and _same_build(_artifact(found, profile, run), recipe, run) is not None:
+        if profile is not None and _same_build(_artifact(candidate, profile, run), recipe, run) is not None:
             return None
-        run.take_over(found)
-        return found
+        run.take_over(candidate)
+        return candidate
 
     def rival(self, run: RunDirectory) -> float | None:
         """See :func:`compress.search.first_look.rival_of`."""
         return first_look.rival_of(run, self.limits, len(self.task.evaluation))
 
     def first_look(self, artifact: Artifact, run: RunDirectory) -> FirstLook | None:
-        """A look at a build's time before its accuracy, where that is worth it."""
+        """Time a build briefly before its accuracy is judged, where that saves time."""
         rival, original = self.rival(run), _original(run)
         if rival is None or original is None:
             return None
@@ -201,8 +201,8 @@ class Attempts:
         except Exception as error:
             if recipe == ORIGINAL:
                 raise
-            told = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
-            return Candidate(recipe, rejected=f"{_FAILED} {told}", reports=context.reports)
+            reason = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
+            return Candidate(recipe, rejected=f"{_FAILED} {reason}", reports=context.reports)
         file = str(artifact.path.relative_to(run.directory))
         reports = dict(context.reports)
         if profile.accuracy is not None and not inside_margin(profile.accuracy.drop, self.limits.max_drop):
@@ -211,12 +211,12 @@ class Attempts:
 
     @property
     def decisive(self) -> int:
-        """The batch size that decides between builds."""
+        """Batch size that decides between builds."""
         batches = self.target.batch_sizes
         return batches[-1] if self.limits.objective == "throughput" else batches[0]
 
     def built(self, recipe: Recipe, context: Context, directory: Path) -> Artifact:
-        """The recipe applied and compiled; nothing of the network that it makes stays in memory."""
+        """Apply and compile the recipe; nothing of the network that it makes stays in memory."""
         self.reporter.step("applying the recipe")
         if (
             recipe == ORIGINAL and self.network.trainable
@@ -240,13 +240,13 @@ class Attempts:
         return artifact
 
     def check_shapes(self, options: Mapping[str, Any]) -> None:
-        """Refuse a build of which no engine can be made for the shapes that are asked.
+        """Refuse a build for which no engine of the wanted shapes can be made.
 
         Args:
-            options: Of its session.
+            options: Session options of the build.
 
         Raises:
-            UsageError: Nothing tells the size of an axis, or the accelerator is asked for several.
+            UsageError: The size of an axis is unknown, or the accelerator is asked for several sizes.
         """
         if self.target.backend == "tensorrt":
             dla = options.get("dla_core") is not None
@@ -255,14 +255,14 @@ class Attempts:
     def tuned(
         self, artifact: Artifact, recipe: Recipe, directory: Path, run: RunDirectory, *, compared: bool = True
     ) -> Tuned:
-        """The build with the session options that are best for it.
+        """Return the build with the session options that are best for it.
 
         Args:
             artifact: The build, with its back end's default options.
-            recipe: Made it, and may insist on options.
-            directory: Holds it.
-            run: What was measured so far.
-            compared: Whether options are compared; if not, those of an earlier build of the back end are taken.
+            recipe: Recipe that made the build, and may insist on session options.
+            directory: Directory of the build.
+            run: Run with all measurements so far.
+            compared: Whether session options are compared; if not, those of an earlier build of the back end are taken.
         """
         give_back()
         self.reporter.step("choosing session options")
@@ -281,7 +281,7 @@ class Attempts:
         )
 
     def _original(self, artifact: Artifact, directory: Path, target: Target, run: RunDirectory) -> Tuned:
-        """The fp32 build, or the user's own file where that is faster; what ratios refer to is kept with the run."""
+        """Make the fp32 build, or take the user's own file where that is faster, and keep it as reference of ratios."""
         given = self._given(artifact)
         tuned, fastest = self.host.reference(artifact, given, self.task, target, self.threads)
         if given is not None and tuned.artifact.path == given.path:
@@ -290,7 +290,7 @@ class Attempts:
         return tuned
 
     def _given(self, built: Artifact) -> Artifact | None:
-        """The user's own file as the runtime opens it by default; None where it is no ONNX file of the same inputs."""
+        """Return the user's own file with default options; None where it is no ONNX file with the same inputs."""
         path = Path(self.network.origin.path)
         same = self.network.origin.format == "onnx" and not self.network.rearranged
         if not same or built.backend != "onnxruntime" or not path.is_file():
@@ -299,14 +299,14 @@ class Attempts:
 
 
 def is_half_timed(candidate: Candidate, run: RunDirectory, limits: Limits) -> bool:
-    """Whether a recorded build that other limits had put out of the race is back in it, and was not timed as others.
+    """Whether a recorded build, excluded under other limits, may be chosen again but was not fully timed.
 
-    It lacks batch sizes then, or layers and the session options that are best for it.
+    Such a build lacks batch sizes, or layers and the session options that are best for it.
 
     Args:
         candidate: The build, as the earlier run recorded it.
-        run: What was measured so far, the original first.
-        limits: What the user asks now.
+        run: Run with all measurements so far, the original first.
+        limits: Limits that the user sets now.
     """
     profile, original = candidate.profile, (run.candidates or [candidate])[0].profile
     if profile is None or original is None:
@@ -333,7 +333,7 @@ def _original(run: RunDirectory) -> Original | None:
 
 
 def _artifact(candidate: Candidate, profile: Profile, run: RunDirectory) -> Artifact:
-    """The file that a profile was measured of."""
+    """Return the file whose measurements a profile holds."""
     return Artifact(
         run.path_of(candidate),
         profile.artifact_sha256,
@@ -344,7 +344,7 @@ def _artifact(candidate: Candidate, profile: Profile, run: RunDirectory) -> Arti
 
 
 def _same_build(artifact: Artifact, recipe: Recipe, run: RunDirectory) -> Recipe | None:
-    """The recipe that made the same file before, for the same back end and with the same options of its own."""
+    """Return the earlier recipe that made the same file for the same back end with the same options."""
     for entry in run.candidates:
         profile, session = entry.profile, entry.recipe.session
         if profile is not None and (

@@ -1,4 +1,4 @@
-"""Which back ends compete for a target, and with which session options each of them does."""
+"""Back ends that compete for a target, and their session options."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class CompetingBackends:
     """The back ends of a run. The original network runs in the target's own, whether that competes or not.
 
     Attributes:
-        names: Those that compete.
+        names: Names of the back ends that compete.
         providers: ONNX Runtime's execution providers that compete beside the target's own.
-        notes: What a person should know of the others, one line each.
+        notes: Notes on the other back ends, one line each.
     """
 
     names: tuple[str, ...]
@@ -33,15 +33,15 @@ class CompetingBackends:
 
 
 def competing_backends(target: Target, wanted: Sequence[str] = ()) -> CompetingBackends:
-    """The back ends that compete for a target.
+    """Return the back ends that compete for a target.
 
     Args:
-        target: Names its own and the further ones.
-        wanted: Those that the user restricts it to; none takes every one that is installed.
+        target: Target, which names its own back end and further ones.
+        wanted: Back ends that the user restricts the run to; empty takes all that are installed.
 
     Raises:
         TargetError: The target has no such back end.
-        UnavailableError: One that was asked for is not installed, or would run on another machine.
+        UnavailableError: A back end that was asked for is not installed, or would run on another machine.
     """
     for name in wanted:
         _check_usable(name, target)
@@ -66,7 +66,7 @@ def competing_backends(target: Target, wanted: Sequence[str] = ()) -> CompetingB
 
 
 def _providers(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Execution providers that the installed ONNX Runtime has, and a sentence about each that it could have."""
+    """Return the installed ONNX Runtime's execution providers, and a sentence about each missing one."""
     if not (target.here and target.further_providers and target.backend == "onnxruntime"):
         return (), ()
     here = available()
@@ -82,12 +82,12 @@ def _providers(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def check_sessions(recipes: Iterable[Recipe], target: Target) -> None:
-    """Make sure that the back end and the session options which recipes name exist.
+    """Check that the back end and the session options that recipes name exist.
 
     Raises:
         TargetError: The target has no such back end.
-        UnavailableError: It is not installed, or would run on another machine.
-        RecipeError: It has no such session option.
+        UnavailableError: The back end is not installed, or would run on another machine.
+        RecipeError: The back end has no such session option.
     """
     for recipe in recipes:
         if recipe.backend is not None:
@@ -104,7 +104,7 @@ def check_sessions(recipes: Iterable[Recipe], target: Target) -> None:
 
 
 def tuned_options(backend: str, run: RunDirectory) -> Mapping[str, Any] | None:
-    """Session options that the first build of a back end was found to be fastest with; None before there is one.
+    """Return the fastest session options of a back end's first build; None before there is one.
 
     Options that its recipe insisted on are left out: they are that recipe's alone.
     """

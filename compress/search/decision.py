@@ -1,4 +1,4 @@
-"""Which candidate is shipped: the fastest that provably keeps its accuracy and is provably faster than fp32."""
+"""The choice of the candidate that is shipped: the fastest one proven accurate enough and faster than fp32."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Objective = Literal["latency", "throughput", "size"]
 
 @dataclass(frozen=True)
 class Limits:
-    """What the user asks of the build.
+    """Limits that the user sets for the build.
 
     Attributes:
         max_drop: Accuracy drop allowed, in points; the drop's upper 95 % bound must be at or below it.
         max_latency_ms: Median latency allowed at the first batch size, in milliseconds.
         max_size_mb: Size of the artifact allowed, in MB (10⁶ bytes).
-        objective: What to minimise: latency at the first batch size, and not to be slower at another; time per sample
-            at the last ("throughput"), whatever a single sample takes; or bytes ("size").
+        objective: Quantity to minimise: latency at the first batch size, and not to be slower at another; time per
+            sample at the last ("throughput"), whatever a single sample takes; or bytes ("size").
     """
 
     max_drop: float = 1.0
@@ -40,12 +40,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Choice:
-    """What was decided, and why.
+    """The decision of a search, and its reason.
 
     Attributes:
-        candidate: What is shipped; None where not even fp32 is inside the limits.
-        reason: One sentence.
-        verdicts: For each recipe's name, one phrase: "shipped", or what spoke against it.
+        candidate: The candidate to ship; None where not even fp32 is inside the limits.
+        reason: Reason of the choice, one sentence.
+        verdicts: Phrase by the recipe's name: "shipped", or the reason against it.
         front: Names of the recipes on the Pareto front of accuracy and latency, fastest first.
     """
 
@@ -82,11 +82,11 @@ def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
 
 
 def lowest_ratio(candidates: Sequence[Candidate], limits: Limits) -> float | None:
-    """The time over fp32's that the best build so far is known not to exceed; None where nothing beats fp32.
+    """Return the upper bound of the best build's time over fp32's; None where nothing beats fp32.
 
     Args:
-        candidates: What was tried so far, the original first.
-        limits: What the user asks; where that is the smallest file, no time decides and None is given.
+        candidates: All candidates that were tried so far, the original first.
+        limits: Limits of the user; where the smallest file is wanted, no time decides and None is returned.
     """
     if limits.objective == "size":
         return None
@@ -100,10 +100,10 @@ def lowest_ratio(candidates: Sequence[Candidate], limits: Limits) -> float | Non
 
 
 def settings_notes(candidate: Candidate | None) -> tuple[str, ...]:
-    """What the shipped session options cost where they are not the fastest, one line for each batch size.
+    """Return notes on the cost of the shipped session options where they are not the fastest, a line per batch size.
 
     Args:
-        candidate: What is shipped; None where nothing is.
+        candidate: The shipped candidate; None where nothing is shipped.
     """
     if candidate is None or candidate.profile is None:
         return ()
@@ -116,7 +116,7 @@ def settings_notes(candidate: Candidate | None) -> tuple[str, ...]:
 
 
 def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    """Names of the candidates that no other beats in both accuracy drop and latency, fastest first."""
+    """Return the names of candidates that no other beats in both accuracy drop and latency, fastest first."""
     points = [
         (_ratio(entry.profile.latency[0]), _points(entry.profile), entry.recipe.name)
         for entry in candidates
@@ -134,7 +134,7 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
 
 
 def _conditions(original: Candidate) -> set[_Condition]:
-    """What the original was timed under."""
+    """Return the conditions under which the original was timed."""
     return set() if original.profile is None else {_condition(each) for each in original.profile.latency}
 
 
@@ -143,12 +143,12 @@ def _condition(latency: Latency) -> _Condition:
 
 
 def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) -> str:
-    """What speaks against shipping it, or an empty string.
+    """Return the reason against shipping a candidate, or an empty string.
 
     Args:
         entry: The candidate.
-        limits: What the user asks.
-        conditions: What the original was timed under.
+        limits: Limits that the user sets.
+        conditions: Conditions under which the original was timed.
     """
     profile = entry.profile
     if profile is None:
@@ -158,8 +158,8 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
     if drop is not None and not inside_margin(drop, limits.max_drop):
         where = "" if drop.output is None else f"in '{drop.output}' "
         if drop.interval.low > limits.max_drop:
-            told = _seen_above(drop.points, limits.max_drop)
-            return f"drops {where}{told} points, outside the margin of {limits.max_drop:g}"
+            points = _seen_above(drop.points, limits.max_drop)
+            return f"drops {where}{points} points, outside the margin of {limits.max_drop:g}"
         most = _seen_above(drop.interval.high, limits.max_drop)
         return (
             f"drop {where}undecided: {drop.points:.2f} points, up to {most} with 95 % confidence; "
@@ -197,11 +197,11 @@ def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) ->
 
 
 def _seen_above(points: float, margin: float) -> str:
-    """A drop in as many digits as show that it is above the margin, two at least."""
+    """Format a drop with enough digits, at least two, to show that it is above the margin."""
     for digits in range(2, 8):
-        told = f"{points:.{digits}f}"
-        if float(told) > margin:
-            return told
+        text = f"{points:.{digits}f}"
+        if float(text) > margin:
+            return text
     return f"{points:g}"
 
 
@@ -220,7 +220,7 @@ def _where(latency: Latency) -> str:
 
 
 def _best(fit: Sequence[Candidate], objective: Objective) -> Candidate:
-    """The cheapest; of builds whose latency intervals overlap with its own, the one faster over all batch sizes."""
+    """Return the cheapest build; where latency intervals overlap, the one that is faster over all batch sizes."""
     first = min(fit, key=lambda entry: _cost(_measured(entry), objective))
     if objective == "size":
         return first
@@ -240,8 +240,8 @@ def _runner_up(entry: Candidate, best: Candidate, limits: Limits) -> str:
 def _reason(best: Candidate, original: Candidate, verdicts: dict[str, str]) -> str:
     if best is original:
         others = {name: why for name, why in verdicts.items() if name != original.recipe.name}
-        told = "; ".join(f"{name}: {why}" for name, why in others.items()) or "nothing else was tried"
-        return f"shipped: {original.recipe.name}, since nothing beat it ({told})"
+        objections = "; ".join(f"{name}: {why}" for name, why in others.items()) or "nothing else was tried"
+        return f"shipped: {original.recipe.name}, since nothing beat it ({objections})"
     profile = _measured(best)
     latency = profile.latency[0]
     drop = profile.accuracy.drop if profile.accuracy else None
@@ -263,11 +263,11 @@ def _lost(drop: Drop) -> str:
 
 
 def judged_latency(profile: Profile, objective: Objective) -> Latency:
-    """The figure that decides by this objective: at the last batch size for throughput, else at the first.
+    """Return the latency that decides: at the last batch size for throughput, else at the first.
 
     Args:
         profile: A measured build.
-        objective: ``latency`` or ``size``, which are decided at the first batch size, or ``throughput``, at the last.
+        objective: ``latency`` or ``size``, decided at the first batch size, or ``throughput``, decided at the last.
     """
     back_to_back = [each for each in profile.latency if each.period_ms is None]
     return back_to_back[-1] if objective == "throughput" else back_to_back[0]
@@ -280,7 +280,7 @@ def _cost(profile: Profile, objective: Objective) -> float:
 
 
 def _ends(latency: Latency) -> tuple[float, float]:
-    """Between which ratios the build lies; estimates closer than this tell no two builds apart."""
+    """Return the bounds of the build's ratio; estimates closer than these cannot rank two builds."""
     if latency.ratio_interval is not None:
         return latency.ratio_interval.low, latency.ratio_interval.high
     return _ratio(latency) * (1 - _ESTIMATES_TIE), _ratio(latency)

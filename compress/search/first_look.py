@@ -1,4 +1,4 @@
-"""A look at a build's time before its accuracy is judged: one that is clearly slower than another cannot be chosen.
+"""A brief timing of a build before its accuracy is judged: a clearly slower build cannot be chosen.
 
 It is worth its seconds only where judging takes longer: for large networks and many samples.
 """
@@ -29,8 +29,8 @@ class FirstLook:
     """One start of a build against fp32, at the batch size that decides.
 
     Attributes:
-        ratio: Its time over fp32's.
-        rival: That of the best build so far, at the most; 1 where nothing beats fp32.
+        ratio: Time of the build over fp32's.
+        rival: Upper bound of the same ratio for the best build so far; 1 where nothing beats fp32.
     """
 
     ratio: float
@@ -43,7 +43,7 @@ class FirstLook:
 
     @property
     def told(self) -> str:
-        """Why the build was not judged."""
+        """Reason why the build was not judged."""
         against = "fp32" if self.rival >= 1 else f"the best build so far ({self.rival:.2f}×)"
         return (
             f"slower than {against} in a first look ({self.ratio:.2f}× the time of fp32), and so not judged"
@@ -51,15 +51,16 @@ class FirstLook:
 
 
 def rival_of(run: RunDirectory, limits: Limits, samples: int) -> float | None:
-    """The ratio that a build must not exceed by much in a first look.
+    """Return the ratio that a build must not exceed by much in a first look.
 
     Args:
-        run: What was measured so far.
-        limits: What the user asks.
-        samples: How many the accuracy is judged on.
+        run: Run with all measurements so far.
+        limits: Limits that the user sets.
+        samples: Number of samples that the accuracy is judged on.
 
     Returns:
-        None where no look is worth its time: for the original, for the smallest file, and where judging is quick.
+        The ratio; None where a first look saves no time: for the original, for the smallest file, and where judging is
+        quick.
     """
     if not run.candidates or limits.objective == "size":
         return None
@@ -74,11 +75,11 @@ def rival_of(run: RunDirectory, limits: Limits, samples: int) -> float | None:
 
 
 def is_outdated(candidate: Candidate, rival: float | None) -> bool:
-    """Whether a recorded candidate was not judged for a rival that is none any more, since other limits are asked for.
+    """Whether a recorded candidate was not judged because of a rival that the present limits exclude.
 
     Args:
         candidate: The build, as the earlier run recorded it.
-        rival: What :func:`rival_of` gives now.
+        rival: Present result of :func:`rival_of`.
     """
     seen = candidate.reports.get(REPORT)
     return seen is not None and (rival is None or not FirstLook(seen["ratio"], rival).lost)

@@ -1,4 +1,4 @@
-"""What a run is going to try, told before its first build, and when it stops."""
+"""The plan of a run: the recipes it will try, announced before the first build, and when it stops."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ class SearchPlan:
         task: The data that builds are judged by.
         target: The device that builds are for.
         host: The machine that builds are measured on.
-        limits: What the user asks of the build.
+        limits: Limits that the user sets for the build.
         recipes: The user's own recipes; empty for those that the target suggests.
         rivals: The back ends that compete.
-        run: What was measured so far.
+        run: Run with all measurements so far.
         time_budget: Seconds after which no further build is begun; None for the default.
         start: When the run began, on :func:`time.perf_counter`'s clock.
-        notes: What a person should know before the first build, one line each.
-        stopped: Why the search ended before all was tried, one line each; empty where it did not.
+        notes: Notes for the user before the first build, one line each.
+        stopped: Reasons why the search ended early, one line each; empty where all recipes were tried.
     """
 
     network: Network
@@ -76,11 +76,11 @@ class SearchPlan:
         )
 
     def begin(self, seconds: float, reporter: Reporter) -> None:
-        """Check what an interrupted run left, and tell how many builds there will be and what is known of them.
+        """Check the leftovers of an interrupted run, and announce the number of builds and what is known of them.
 
         Args:
-            seconds: Time spent on timing each build at each batch size.
-            reporter: Receives it.
+            seconds: Time to measure each build at each batch size, in seconds.
+            reporter: Receives the plan.
         """
         self.run.forget_without(ORIGINAL)
         KeptOutputs(self.run.outputs).forget_damaged()
@@ -99,7 +99,7 @@ class SearchPlan:
             reporter.note(note)
 
     def proposals(self) -> Iterator[Recipe]:
-        """The recipes to try; each follows from what was recorded before it."""
+        """Yield the recipes to try; each may depend on the measurements before it."""
         return propose(
             self.target,
             self.limits,
@@ -113,7 +113,7 @@ class SearchPlan:
         )
 
     def is_over(self, following: Recipe) -> bool:
-        """Whether the time is over, so that a recipe and those after it are not tried; :attr:`stopped` then says so.
+        """Whether the time budget is spent; :attr:`stopped` then names the recipes that are not tried.
 
         Args:
             following: The recipe that would be next.
@@ -124,13 +124,13 @@ class SearchPlan:
 
 
 def checked_recipes(recipes: Sequence[Recipe | str | Path]) -> list[Recipe]:
-    """Recipes read, with every technique and setting checked before any work is done.
+    """Read recipes, and check every technique and setting before any work is done.
 
     Args:
-        recipes: Recipes, or their TOML files.
+        recipes: Recipes, or paths of their TOML files.
 
     Raises:
-        RecipeError: One is wrong, or two have the same name.
+        RecipeError: A recipe is wrong, or two have the same name.
     """
     read = [recipe if isinstance(recipe, Recipe) else Recipe.from_file(Path(recipe)) for recipe in recipes]
     for recipe in read:
@@ -149,7 +149,7 @@ def _damaged_note(count: int) -> str:
 
 
 def _prunable(network: Network) -> bool:
-    """Whether channels may be removed, and so much is computed that fewer of them can be faster."""
+    """Whether channels may be removed, and the network computes enough for that to make it faster."""
     if network.graph is None:
         return False
     shapes = {

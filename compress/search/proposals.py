@@ -1,4 +1,4 @@
-"""Which recipes to try, in which order, when to stop.
+"""Proposals of recipes: which to try, in which order, and when to stop.
 
 The generator is asked for the next recipe only after the last one was recorded, so what it proposes may follow from
 what was measured.
@@ -44,16 +44,16 @@ def propose(
     """Recipes for a target, cheapest and likeliest first.
 
     Args:
-        target: Its precisions say what is worth trying.
-        limits: The margin that decides whether finer calibration is needed.
-        run: What was recorded so far.
-        recipes: The user's own; where there are any, these and the original are all that is tried.
-        backends: Those that compete; none means the target's own.
+        target: Target, whose precisions are worth trying.
+        limits: Limits, whose margin decides whether finer calibration is needed.
+        run: Run with all measurements so far.
+        recipes: The user's own recipes; where there are any, only these and the original are tried.
+        backends: Names of the back ends that compete; empty means the target's own.
         trains: Whether there is data to train on.
-        prunable: Whether the network is in its trainable form, which alone can be pruned, and large enough.
+        prunable: Whether the network can be pruned: it is in its trainable form, and large enough.
         providers: ONNX Runtime's execution providers that compete beside the target's own.
-        provable: Whether the evaluation data can show any build to be inside the margin. Where it cannot, nothing is
-            done to win accuracy back, which takes minutes.
+        provable: Whether the evaluation data can show any build to be inside the margin. Where it cannot, no recipe
+            tries to regain accuracy, which takes minutes.
     """
     yield ORIGINAL
     if recipes:
@@ -78,7 +78,7 @@ def propose(
 
 
 def _own(target: Target, limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
-    """For the target's own back end: what takes seconds."""
+    """Yield the recipes for the target's own back end that take seconds."""
     if "fp16" in target.precisions:
         yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
     if "int8" in target.precisions:
@@ -92,7 +92,7 @@ def _own(target: Target, limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
 
 
 def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:
-    """The same runtime on another of its execution providers."""
+    """Yield the recipes for another execution provider of the same runtime."""
     name, session = short_name(provider), {"provider": provider}
     steps: dict[str, tuple[Step, ...]] = {
         "fp32": (),
@@ -105,7 +105,7 @@ def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:
 
 
 def _further(target: Target, run: RunDirectory) -> Iterator[Recipe]:
-    """For a back end beside the target's own: the network as it is, in half precision and in int8 in its own flavour.
+    """Yield recipes for another back end than the target's own: fp32, half precision, and int8 in its flavour.
 
     What int8 leaves in float may run in bf16 too; where nothing is left, that would be the same build again.
     """
@@ -129,7 +129,7 @@ def _plain_int8(backend: str) -> tuple[Recipe, Recipe]:
 
 
 def _kept_elsewhere(backend: str, limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
-    """What kept the accuracy in the target's own back end, for a network that does not bear plain int8 in this one."""
+    """Yield, for a network that loses too much in plain int8 here, what kept accuracy in the target's own back end."""
     plain = _plain_int8(backend)
     if any(_keeps_accuracy(run, limits, recipe) for recipe in plain):
         return
@@ -161,15 +161,15 @@ def most_candidates(
     prunable: bool = False,
     providers: Sequence[str] = (),
 ) -> int:
-    """How many recipes :func:`propose` gives at the most."""
+    """Return the largest number of recipes that :func:`propose` can yield."""
     if recipes:
         return 1 + len(recipes)
-    own = ("fp16" in target.precisions) + (7 + trains) * ("int8" in target.precisions)
-    own += len(list(_strongly_typed(target))) + 2 * load_backend(target.backend).contrib_operators
+    own_count = ("fp16" in target.precisions) + (7 + trains) * ("int8" in target.precisions)
+    own_count += len(list(_strongly_typed(target))) + 2 * load_backend(target.backend).contrib_operators
     most = 1 + prunable * (4 if trains else 1)
     for name in backends or (target.backend,):
         if name == target.backend:
-            most += own
+            most += own_count
             most += sum(len(list(_of_provider(each, target.further_providers[each]))) for each in providers)
         else:
             precisions = target.for_backend(name).precisions
@@ -179,7 +179,7 @@ def most_candidates(
 
 
 def _won_back(limits: Limits, run: RunDirectory, trains: bool) -> Iterator[Recipe]:
-    """Int8 that loses less: seconds a layer, and other ranges, where the plain way lost too much."""
+    """Yield int8 recipes that lose less accuracy, where plain int8 lost too much; they take seconds per layer."""
     if not _keeps_accuracy(run, limits, WHOLE_CHAINS):
         yield Recipe("int8-recovered", (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),))
     for method in ("min-max", "percentile"):
@@ -197,7 +197,7 @@ def _won_back(limits: Limits, run: RunDirectory, trains: bool) -> Iterator[Recip
 
 
 def _strongly_typed(target: Target) -> Iterator[Recipe]:
-    """For TensorRT from 10 on, which runs in fp16 only what the graph says: what stays float between the Q/DQ."""
+    """Yield recipes with fp16 between Q/DQ for TensorRT from 10 on, which takes precisions from the graph alone."""
     release = int((target.tensorrt or "10").split(".")[0])
     if target.backend != "tensorrt" or release < 10 or "fp16" not in target.precisions:
         return
@@ -209,13 +209,13 @@ def _strongly_typed(target: Target) -> Iterator[Recipe]:
 
 
 def _small(limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
-    """Integer weights alone, where bytes count and the network is made of matrices; hardly ever the fastest build."""
+    """Yield recipes with integer weights alone, where size counts and the network is made of matrix products."""
     if (limits.objective == "size" or limits.max_size_mb is not None) and _is_made_of_matrices(run):
         yield Recipe("int4-weights", (Step("weight_only", {"algorithm": "gptq", "compute": "int8"}),))
 
 
 def _pruned(backend: str | None, limits: Limits, run: RunDirectory, trains: bool) -> Iterator[Recipe]:
-    """Fewer channels, built in a back end (None: the target's own); last, since each takes minutes.
+    """Yield recipes with fewer channels for a back end (None: the target's own); last, since each takes minutes.
 
     Trained, to half of the latency, then to 0.35 or to 0.7 of it, as accuracy was kept or not; what kept it is also
     built as the fastest unpruned build was. Where that is in int8, widths are the fastest in int8: the plain build has
@@ -253,7 +253,7 @@ def _to_latency(share: float, backend: str | None, further: dict[str, str]) -> R
 
 
 def _fastest(run: RunDirectory, limits: Limits) -> Recipe | None:
-    """What the original gives way to so far; None where it does not."""
+    """Return the fastest candidate that beats the original so far; None where none does."""
     chosen = choose(run.candidates, limits).candidate
     return None if chosen is None or chosen.recipe == ORIGINAL else chosen.recipe
 
@@ -267,7 +267,7 @@ def _is_made_of_matrices(run: RunDirectory) -> bool:
 
 
 def _int8_gains(run: RunDirectory, limits: Limits) -> bool:
-    """Whether some int8 build seems to be faster than the best build so far, or none is known not to be.
+    """Whether int8 builds seem faster than the best build so far, or none has been timed yet.
 
     Other ranges and roundings of int8 run the same operators, and take the same time.
     """

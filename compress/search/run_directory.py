@@ -1,4 +1,4 @@
-"""What a run has measured so far, on disk at once, so that a killed run goes on where it was.
+"""The directory of a run, in which all measurements are stored at once, so that a killed run can be resumed.
 
 A run lives in ``<out>.partial/`` beside the bundle it will become: ``run.json`` says what the measurements belong
 to, ``history.jsonl`` has one line per candidate, ``candidates/`` their files. A lock keeps a second run out. Nothing in
@@ -31,15 +31,15 @@ from compress.search.run_key import RunKey
 
 @dataclass(frozen=True)
 class Candidate:
-    """One recipe and what came of it.
+    """One recipe and its outcome.
 
     Attributes:
-        recipe: What was applied.
-        profile: What was measured; None where it could not be built or run.
+        recipe: The recipe that was applied.
+        profile: Measurements of the build; None where it could not be built or run.
         file: The artifact, relative to the run's directory; None where there is none.
-        rejected: Why there is no profile, for a person to read; None where there is one.
-        reports: What each technique had to tell.
-        seconds: Wall time from recipe to profile.
+        rejected: Reason, for the user, why there is no profile; None where there is one.
+        reports: Report of each technique, by the technique's name.
+        seconds: Wall time from recipe to profile, in seconds.
     """
 
     recipe: Recipe
@@ -50,7 +50,7 @@ class Candidate:
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """As a line of ``candidates.jsonl`` holds it."""
+        """Return the dict that a line of ``candidates.jsonl`` holds."""
         return {
             "recipe": self.recipe.to_dict(),
             "profile": None if self.profile is None else self.profile.to_dict(),
@@ -62,12 +62,12 @@ class Candidate:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Candidate:
-        """The inverse of :meth:`to_dict`.
+        """Read back what :meth:`to_dict` returned.
 
         Raises:
-            Exception: KeyError, TypeError or ValueError: it is none, or a value is of another type.
+            Exception: KeyError, TypeError or ValueError, where the dict is no candidate, or a value is of another type.
         """
-        found = cls(
+        candidate = cls(
             recipe=Recipe.from_dict(data["recipe"]),
             profile=None if data["profile"] is None else Profile.from_dict(data["profile"]),
             file=data["file"],
@@ -75,21 +75,21 @@ class Candidate:
             reports=data["reports"],
             seconds=data["seconds"],
         )
-        check_types(found)
-        return found
+        check_types(candidate)
+        return candidate
 
 
 class RunDirectory:
     """The candidates of one run; a context manager that holds the run's lock.
 
     Args:
-        directory: Where the run lives.
-        key: What its measurements depend on; a directory of another key is emptied.
+        directory: Directory of the run.
+        key: Everything that the measurements depend on; a directory with another key is emptied.
 
     Attributes:
-        candidates: What this run tried or took over, in its own order; the original first.
-        resumed: How many of them an earlier, unfinished run had recorded.
-        damaged: How many records of an earlier run were not as they had been written; they are measured again.
+        candidates: Candidates that this run tried or took over, in its own order; the original first.
+        resumed: Number of candidates that an earlier, unfinished run had recorded.
+        damaged: Number of damaged records of an earlier run; these candidates are measured again.
 
     Raises:
         OutputError: The directory cannot be written, was not made by compress, or another run is at work in it.
@@ -122,34 +122,34 @@ class RunDirectory:
             self._lock = None
 
     def find(self, recipe: Recipe) -> Candidate | None:
-        """What this run has of a recipe; None where it did not try it."""
+        """Return this run's candidate of a recipe; None where it was not tried."""
         tried = (entry for entry in self.candidates if entry.recipe.identity == recipe.identity)
         return next(tried, None)
 
     def kept(self, recipe: Recipe) -> Candidate | None:
-        """What an earlier, unfinished run recorded of a recipe, under the name that it has now.
+        """Return the candidate that an earlier, unfinished run recorded for a recipe, under the recipe's present name.
 
-        It is none of this run's candidates until it is taken over.
+        It is not among this run's candidates until it is taken over.
         """
-        found = self._kept.get(recipe.identity)
-        if found is None:
+        candidate = self._kept.get(recipe.identity)
+        if candidate is None:
             return None
-        profile = None if found.profile is None else replace(found.profile, recipe=recipe.name)
-        return replace(found, recipe=recipe, profile=profile)
+        profile = None if candidate.profile is None else replace(candidate.profile, recipe=recipe.name)
+        return replace(candidate, recipe=recipe, profile=profile)
 
     def take_over(self, candidate: Candidate) -> None:
-        """Count what an earlier run recorded among this run's candidates."""
+        """Add a candidate that an earlier run recorded to this run's candidates."""
         self.candidates.append(candidate)
         self.resumed += 1
 
     def forget_without(self, original: Recipe) -> None:
-        """Start anew where the original, which all else was compared with, is not there as it was measured."""
+        """Discard all records where the original, which they were compared with, is missing or changed."""
         if self._kept and (original.identity not in self._kept or not self._reference_is_intact()):
             self._kept.clear()
             self._start_anew()
 
     def directory_of(self, recipe: Recipe) -> Path:
-        """An empty directory for a candidate's files."""
+        """Make an empty directory for a candidate's files."""
         directory = self.directory / "candidates" / recipe.identity
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
@@ -173,11 +173,11 @@ class RunDirectory:
 
     @property
     def outputs(self) -> Path:
-        """Where the original's outputs on the evaluation data are kept; see :mod:`compress.profiling.kept_outputs`."""
+        """Path of the original's kept outputs on the evaluation data; see :mod:`compress.profiling.kept_outputs`."""
         return self.directory / "outputs"
 
     def keep_reference(self, fastest: Mapping[int, Artifact]) -> None:
-        """Keep which fp32 ratios refer to at each batch size; see :class:`compress.hosts.base.Reference`."""
+        """Store the fp32 build that ratios refer to at each batch size; see :class:`compress.hosts.base.Reference`."""
         kept = {batch: {**asdict(each), "path": str(each.path)} for batch, each in fastest.items()}
         with replaced_whole(self.directory / "reference.json") as written:
             written.write_text(
@@ -185,7 +185,7 @@ class RunDirectory:
             )
 
     def reference(self) -> dict[int, Artifact]:
-        """What :meth:`keep_reference` kept; empty where there is nothing."""
+        """Return what :meth:`keep_reference` stored; empty where nothing is stored."""
         try:
             return self._reference()
         except (OSError, ValueError):
@@ -196,14 +196,14 @@ class RunDirectory:
         return {int(batch): Artifact(**{**each, "path": Path(each["path"])}) for batch, each in kept.items()}
 
     def _reference_is_intact(self) -> bool:
-        """Whether every file that ratios of an earlier run refer to is there as it was."""
+        """Whether every file that ratios of an earlier run refer to is unchanged."""
         try:
             return all(sha256_of(each.path) == each.sha256 for each in self._reference().values())
         except (OSError, TypeError, ValueError, AttributeError):
             return False
 
     def path_of(self, candidate: Candidate) -> Path:
-        """Where a candidate's artifact lies."""
+        """Return the path of a candidate's artifact."""
         if candidate.file is None:
             raise ValueError(f"candidate '{candidate.recipe.name}' has no artifact")
         return self.directory / candidate.file

@@ -1,4 +1,4 @@
-"""What the measurements of a run depend on, and so what an interrupted run is known by."""
+"""The key of a run: everything that its measurements depend on, by which an interrupted run is recognized."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class RunKey:
     builds that lose at one batch size are not timed at the others.
 
     Attributes:
-        network: What the network computes, as it was read: its graph, layers, weights and code.
+        network: Identity of what the network computes: its graph, layers, weights and code.
         inputs: The network's inputs, with their shapes.
-        task: The data, the metrics and their code, and the training data.
-        target: The target, as its file and the host tell it.
+        task: Identity of the data, the metrics and their code, and the training data.
+        target: The target, as its file and the host describe it.
         backends: The back ends that compete.
         providers: The execution providers that compete.
-        threads: Threads of the runtime; None where they are measured.
+        threads: Number of threads of the runtime; None where the fastest number is measured.
         decisive: The batch size that decides.
-        seconds: Time spent on timing each build at each batch size.
+        seconds: Time to measure each build at each batch size, in seconds.
         seed: Seed of every random choice.
         machine: The fingerprint of the machine that measures.
         versions: Versions of everything that makes, runs and measures a build.
@@ -43,5 +43,5 @@ class RunKey:
     versions: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """The key as JSON holds it."""
+        """Return the key as a dict that JSON can hold."""
         return asdict(self)

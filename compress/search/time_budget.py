@@ -1,4 +1,4 @@
-"""How long a run goes on beginning builds, and what a person is told of it."""
+"""The time after which a run begins no further build, and the messages about it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ UNTRAINED_S = 240.0
 
 @dataclass(frozen=True)
 class TimeBudget:
-    """Seconds after which no further build is begun; those begun are finished.
+    """Time after which no further build is begun; a build that has begun is finished.
 
     Attributes:
-        seconds: From the start of the run; infinite where there is no limit.
-        start: When the run began, on :func:`time.perf_counter`'s clock.
+        seconds: Seconds from the start of the run; infinite where there is no limit.
+        start: Start of the run, in seconds on the clock of :func:`time.perf_counter`.
     """
 
     seconds: float
@@ -30,12 +30,12 @@ class TimeBudget:
 
     @classmethod
     def of(cls, given: float | None, start: float, machine: Host, *, open_ended: bool) -> TimeBudget:
-        """The user's own, or the default.
+        """Return the user's time budget, or the default.
 
         Args:
-            given: Seconds; None takes :data:`UNTRAINED_S` on this machine, and no limit on a board, whose builds take
-                minutes each.
-            start: When the run began.
+            given: Seconds that the user sets; None takes :data:`UNTRAINED_S` on this machine, and no limit on a board,
+                whose builds take minutes each.
+            start: Start of the run, in seconds on the clock of :func:`time.perf_counter`.
             machine: The machine that builds are measured on.
             open_ended: Whether there is training data or the user named the recipes: then there is no limit by default.
         """
@@ -44,17 +44,17 @@ class TimeBudget:
 
     @property
     def over(self) -> bool:
-        """Whether the seconds are over, so that no further build may be begun."""
+        """Whether the time is spent, so that no further build may begin."""
         return time.perf_counter() - self.start > self.seconds
 
     def plan(self, most: int, target: Target, machine: Host, seconds: float) -> str:
-        """What the run will take at the most, as far as it is known before the first build.
+        """Return a sentence on the longest time of the run, as far as known before the first build.
 
         Args:
-            most: How many builds there are at the most.
+            most: Largest number of builds.
             target: The device that builds are for.
             machine: The machine that builds are measured on.
-            seconds: Seconds of timing for each build and batch size.
+            seconds: Time to measure each build at each batch size, in seconds.
         """
         limit = (
             "" if math.isinf(self.seconds) else f"; none is begun after {self.seconds:g} s (--time-budget)"
@@ -66,7 +66,7 @@ class TimeBudget:
         return f"at most {most} builds, {timed}{limit}"
 
     def stopped(self, following: Recipe) -> str:
-        """That builds are left, from this one on, which were not tried."""
+        """Return a sentence that names the first of the builds that were not tried."""
         return (
             f"the time budget of {self.seconds:g} s was over before {following.name}: "
             "a larger --time-budget tries it and what follows"

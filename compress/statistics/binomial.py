@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 
 def pmf(n: int, p: float) -> NDArray[np.float64]:
-    """P(K = k) for k = 0 … n, where K ~ Binomial(n, p) and 0 < p < 1.
+    """Return P(K = k) for k = 0 … n, where K ~ Binomial(n, p) and 0 < p < 1.
 
     Returns:
-        Shape ``(n + 1,)``; sums to 1.
+        Probabilities, shape ``(n + 1,)``; they sum to 1.
     """
     i = np.arange(n, dtype=np.float64)
     log_ratio = np.log(n - i) - np.log(i + 1) + (np.log(p) - np.log1p(-p))
@@ -25,10 +25,10 @@ def pmf(n: int, p: float) -> NDArray[np.float64]:
 
 
 def at_most(mass: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P(K <= k) for each k."""
+    """Return P(K <= k) for each k."""
     return np.cumsum(mass)
 
 
 def at_least(mass: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P(K >= k) for each k, summed from the far tail so that small probabilities keep their digits."""
+    """Return P(K >= k) for each k, summed from the far tail so that small probabilities keep their digits."""
     return np.cumsum(mass[::-1])[::-1]

@@ -33,12 +33,12 @@ _VALUES_AT_ONCE = 1 << 22  # 32 MiB of float64 per block of resamples
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95, seed: int = 0) -> Bounds:
-    """Two-sided interval of the mean.
+    """Return the two-sided interval of the mean.
 
     Args:
-        values: Shape ``(n,)``, finite, at least one.
-        level: Coverage, inside (0, 1).
-        seed: Of the resampling, from 0.
+        values: Values of shape ``(n,)``, finite, at least one.
+        level: Coverage, in (0, 1).
+        seed: Seed of the resampling, ≥ 0.
 
     Raises:
         ValueError: ``values`` has another shape, is empty or not finite, or ``level`` is out of its range.
@@ -48,13 +48,13 @@ def mean_interval(values: ArrayLike, level: float = 0.95, seed: int = 0) -> Boun
 
 
 def paired_mean_difference_bounds(a: ArrayLike, b: ArrayLike, alpha: float = 0.05, seed: int = 0) -> Bounds:
-    """One-sided bounds of mean(a - b), where ``a[i]`` and ``b[i]`` come from the same sample.
+    """Return one-sided bounds of mean(a - b), where ``a[i]`` and ``b[i]`` come from the same sample.
 
     Args:
-        a: Shape ``(n,)``, finite, at least one.
-        b: The same shape.
-        alpha: Error of each bound alone, inside (0, 0.5).
-        seed: Of the resampling, from 0.
+        a: Values of shape ``(n,)``, finite, at least one.
+        b: Values of the same shape, on the same samples.
+        alpha: Error probability of each bound alone, in (0, 0.5).
+        seed: Seed of the resampling, ≥ 0.
 
     Raises:
         ValueError: The shapes differ, are empty, a value is not finite, or ``alpha`` is out of its range.

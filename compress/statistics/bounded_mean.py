@@ -1,4 +1,4 @@
-"""Bounds of a mean that hold when few samples tell anything: Gaffke's bound.
+"""Gaffke's bound of a mean, which holds even where few samples are informative.
 
 Of n samples that hardly ever change, the bootstrap sees only what it was given: where none of them changed, it is sure
 that none ever will. Gaffke's bound adds one sample at the worst value that a sample can have, and gives all n + 1 of
@@ -32,14 +32,14 @@ _VALUES_AT_ONCE = 1 << 22  # 32 MiB of float64 per block of draws
 def bounded_mean_bounds(
     values: ArrayLike, lowest: float, highest: float, alpha: float = 0.05, seed: int = 0
 ) -> Bounds:
-    """One-sided bounds of the mean of values that lie in a known range.
+    """Return one-sided bounds of the mean of values that lie in a known range.
 
     Args:
-        values: Shape ``(n,)``, finite, at least one. Those outside of the range widen it.
-        lowest: The lowest value that a sample can have.
-        highest: The highest value that a sample can have.
-        alpha: Error of each bound alone, inside (0, 0.5).
-        seed: Seed of the weights, from 0.
+        values: Values of shape ``(n,)``, finite, at least one. Values outside the range widen it.
+        lowest: Lowest value that a sample can have.
+        highest: Highest value that a sample can have.
+        alpha: Error probability of each bound alone, in (0, 0.5).
+        seed: Seed of the weights, ≥ 0.
 
     Raises:
         ValueError: ``values`` has another shape, is empty or not finite, or an argument is out of its range.
@@ -63,7 +63,7 @@ def bounded_mean_bounds(
 def _weights(
     distinct: NDArray[np.float64], counts: NDArray[np.int64], seed: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """For each draw: the weighted sum of the samples, the sum of their weights, the weight of the one that is added.
+    """Return for each draw the weighted sum of samples, the sum of weights, and the added sample's weight.
 
     Weights are exponential and divided by their sum afterwards; equal values share one of the gamma distribution.
     """

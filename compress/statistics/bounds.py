@@ -19,7 +19,7 @@ UNBOUNDED = Bounds(-math.inf, math.inf)
 
 
 def normal_quantile(probability: float) -> float:
-    """The standard normal quantile.
+    """Return the standard normal quantile.
 
     Raises:
         ValueError: ``probability`` is not inside (0, 1).
@@ -28,7 +28,7 @@ def normal_quantile(probability: float) -> float:
 
 
 def check_probability(name: str, value: float) -> None:
-    """Refuse what is not strictly between 0 and 1.
+    """Refuse a value that is not strictly between 0 and 1.
 
     Raises:
         ValueError: ``value`` is 0, 1 or outside.

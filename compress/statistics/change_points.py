@@ -1,4 +1,4 @@
-"""Where a series of measurements moved to another level, told from noise.
+"""Changes of the level of a series of measurements, distinguished from noise.
 
 Binary segmentation: the series is cut where its two parts differ most, if they differ more than chance allows, and
 each part is searched again. Parts are compared by Wilcoxon's rank sum, standardised, so that one outlier does not
@@ -43,8 +43,8 @@ class ChangePoint:
     """A cut of a series.
 
     Attributes:
-        index: Of the first value of the new level.
-        p: Share of permutations that differ as much somewhere; at most ``alpha``.
+        index: Index of the first value of the new level.
+        p: Share of permutations with a difference as large somewhere; at most ``alpha``.
     """
 
     index: int
@@ -52,14 +52,14 @@ class ChangePoint:
 
 
 def change_points(values: ArrayLike, alpha: float = ALPHA, seed: int = 0) -> tuple[ChangePoint, ...]:
-    """The cuts of a series, in order.
+    """Return the cuts of a series, in order.
 
     A level has at least five values.
 
     Args:
-        values: Shape ``(n,)``, finite, in the order in which they were measured.
-        alpha: Error of each test, inside (0, 0.5).
-        seed: Of the permutations, from 0: the same series is always cut the same way.
+        values: Values of shape ``(n,)``, finite, in the order in which they were measured.
+        alpha: Error probability of each test, in (0, 0.5).
+        seed: Seed of the permutations, ≥ 0: the same series is always cut the same way.
 
     Raises:
         ValueError: ``values`` is not one axis of finite numbers, or ``alpha`` is out of its range.
@@ -94,7 +94,7 @@ def _cuts(
 
 
 def _standardised_rank_sums(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Z of every cut that leaves :data:`LEAST` values on each side: ``(rows, n)`` to ``(rows, n - 2·LEAST + 1)``."""
+    """Return Z of every cut with :data:`LEAST` values on each side: ``(rows, n)`` to ``(rows, n - 2·LEAST + 1)``."""
     n = ranks.shape[1]
     before = np.arange(LEAST, n - LEAST + 1)
     centred = ranks - (n + 1) / 2
@@ -105,7 +105,7 @@ def _standardised_rank_sums(ranks: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From 1; equal values share the mean of their ranks."""
+    """Return the ranks, from 1; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum()
     shared: NDArray[np.float64] = (last - (counts - 1) / 2)[inverse]

@@ -15,7 +15,7 @@ _BISECTIONS = 60  # halves [-1, 1] down to the spacing of doubles
 
 
 def tango_bounds(b: int, c: int, n: int, alpha: float = 0.05) -> Bounds:
-    """Tango's score bounds for the drop (b - c) / n.
+    """Return Tango's score bounds for the drop (b - c) / n.
 
     Each bound alone errs with probability ``alpha``; both together are the two-sided interval at level
     1 - 2·alpha. The bounds are the two roots θ of ::
@@ -30,13 +30,13 @@ def tango_bounds(b: int, c: int, n: int, alpha: float = 0.05) -> Bounds:
     paired-sample design', Statistics in Medicine 17 (1998).
 
     Args:
-        b: Samples that only the baseline gets right.
-        c: Samples that only the candidate gets right.
-        n: All samples; at least 1.
-        alpha: One-sided error, inside (0, 0.5).
+        b: Number of samples that only the baseline gets right.
+        c: Number of samples that only the candidate gets right.
+        n: Number of all samples, ≥ 1.
+        alpha: One-sided error probability, in (0, 0.5).
 
     Returns:
-        Both in [-1, 1], as fractions (0.01 is one point); positive means that the candidate is worse.
+        Both bounds in [-1, 1], as fractions (0.01 is one point); positive means that the candidate is worse.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -75,7 +75,7 @@ def _share_of_c(b: int, c: int, n: int, theta: float) -> float:
 
 
 def mcnemar_exact(b: int, c: int) -> float:
-    """Two-sided p value of McNemar's exact test that neither network is better.
+    """Return the two-sided p value of McNemar's exact test that neither network is better.
 
     Under that hypothesis ``b`` ~ Binomial(b + c, 1/2); p = min(1, 2·P(K <= min(b, c))).
 
@@ -90,7 +90,7 @@ def mcnemar_exact(b: int, c: int) -> float:
 
 
 def samples_to_decide(psi: float, margin: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """How many samples a pass needs when the candidate is in truth as good as the baseline.
+    """Return the number of samples that a pass needs when the candidate is in truth as good as the baseline.
 
     n = (z(1 - alpha) + z(power))²·psi / margin², but never fewer than the z²(1 - margin)/margin that even a
     candidate without a single disagreement needs to pass :func:`tango_bounds`.
@@ -100,9 +100,9 @@ def samples_to_decide(psi: float, margin: float, alpha: float = 0.05, power: flo
 
     Args:
         psi: Disagreement rate (b + c) / n, in [0, 1].
-        margin: Largest drop that is accepted, as a fraction inside (0, 1).
-        alpha: One-sided error, inside (0, 0.5).
-        power: Probability of a pass, inside (0, 1).
+        margin: Largest accepted drop, as a fraction in (0, 1).
+        alpha: One-sided error probability, in (0, 0.5).
+        power: Probability of a pass, in (0, 1).
 
     Raises:
         ValueError: An argument is out of its range.

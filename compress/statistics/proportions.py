@@ -8,7 +8,7 @@ from compress.statistics.bounds import Bounds, check_probability, normal_quantil
 
 
 def wilson(successes: int, n: int, level: float = 0.95) -> Bounds:
-    """Wilson's two-sided score interval for a share.
+    """Return Wilson's two-sided score interval for a share.
 
     With p = successes / n and z the normal quantile at (1 + level) / 2::
 
@@ -18,9 +18,9 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Bounds:
     JASA 22 (1927).
 
     Args:
-        successes: From 0 to ``n``.
-        n: At least 1.
-        level: Coverage, inside (0, 1).
+        successes: Number of successes, from 0 to ``n``.
+        n: Number of trials, ≥ 1.
+        level: Coverage, in (0, 1).
 
     Raises:
         ValueError: An argument is out of its range.

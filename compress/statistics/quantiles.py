@@ -25,12 +25,12 @@ from compress.statistics.bounds import UNBOUNDED, Bounds, check_probability
 
 
 def quantile_interval(values: ArrayLike, q: float, level: float = 0.95) -> Bounds | None:
-    """Two-sided interval of the ``q`` quantile, interpolated; None when there are too few values to give one.
+    """Return the interpolated two-sided interval of the ``q`` quantile; None for too few values.
 
     Args:
-        values: Shape ``(n,)``, in any order.
-        q: Inside (0, 1): 0.5 for the median, 0.99 for p99.
-        level: Coverage, inside (0, 1); an equal error at each end.
+        values: Values of shape ``(n,)``, in any order.
+        q: Probability of the quantile, in (0, 1): 0.5 for the median, 0.99 for p99.
+        level: Coverage, in (0, 1), with an equal error at each end.
 
     Raises:
         ValueError: ``values`` is not one axis of numbers, or an argument is out of its range.
@@ -45,14 +45,14 @@ def quantile_interval(values: ArrayLike, q: float, level: float = 0.95) -> Bound
 
 
 def median_log_ratio_bounds(log_ratios: ArrayLike, alpha: float = 0.05) -> Bounds:
-    """One-sided bounds of the median of d = ln(candidate / baseline), exact for independent values.
+    """Return one-sided bounds of the median of d = ln(candidate / baseline), exact for independent values.
 
     Args:
-        log_ratios: Shape ``(n,)``; positive where the candidate is slower.
-        alpha: Error of each bound alone, inside (0, 0.5).
+        log_ratios: Values of d, shape ``(n,)``; positive where the candidate is slower.
+        alpha: Error probability of each bound alone, in (0, 0.5).
 
     Returns:
-        Infinite on a side that so few values cannot bound (fewer than five at ``alpha`` = 0.05).
+        The bounds; infinite on a side that too few values cannot bound (fewer than five at ``alpha`` = 0.05).
 
     Raises:
         ValueError: ``log_ratios`` is not one axis of numbers, or ``alpha`` is out of its range.
@@ -63,7 +63,7 @@ def median_log_ratio_bounds(log_ratios: ArrayLike, alpha: float = 0.05) -> Bound
 
 
 def _interpolated_upper(ordered: NDArray[np.float64], q: float, confidence: float) -> float | None:
-    """Nyblom's upper bound: between the r-th and the next value, where P(K < r) <= confidence < P(K <= r)."""
+    """Return Nyblom's upper bound: between the r-th and the next value, where P(K < r) <= confidence < P(K <= r)."""
     n = len(ordered)
     if n < 2:
         return None

@@ -31,14 +31,14 @@ LOOK_LEVEL = 0.975
 
 
 def log_ratio_bounds(log_ratios: Sequence[float], level: float = LOOK_LEVEL) -> Bounds:
-    """The interval of the mean of ln(time / reference's time).
+    """Return the interval of the mean of ln(time / reference's time).
 
     Args:
-        log_ratios: One a start, finite.
-        level: Two-sided, inside (0, 1).
+        log_ratios: Values of ln(time / reference's time), one for each start, finite.
+        level: Two-sided coverage, in (0, 1).
 
     Returns:
-        Infinite on both sides for fewer than two starts.
+        The interval; infinite on both sides for fewer than two starts.
     """
     values = np.asarray(log_ratios, dtype=np.float64)
     if len(values) < 2:

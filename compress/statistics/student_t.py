@@ -10,15 +10,15 @@ _BISECTIONS = 80
 
 
 def t_quantile(probability: float, freedom: int) -> float:
-    """The value that a t-distributed variable stays below with this probability.
+    """Return the value that a t-distributed variable stays below with this probability.
 
     Found by bisection of the exact distribution function, in the angle θ = arctan(t / √ν), where it is a finite sum.
 
     Reference: M. Abramowitz, I. A. Stegun, 'Handbook of Mathematical Functions' (1964), 26.7.3 and 26.7.4.
 
     Args:
-        probability: Inside (0, 1).
-        freedom: ν, degrees of freedom, from 1.
+        probability: Probability, in (0, 1).
+        freedom: Degrees of freedom ν, ≥ 1.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -39,7 +39,7 @@ def t_quantile(probability: float, freedom: int) -> float:
 
 
 def _within(angle: float, freedom: int) -> float:
-    """P(|T| < √ν tan θ)."""
+    """Return P(|T| < √ν tan θ)."""
     cosine = math.cos(angle)
     odd = freedom % 2
     term = total = 0.0 if freedom == 1 else (cosine if odd else 1.0)

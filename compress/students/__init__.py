@@ -1,1 +1,1 @@
-"""Students: smaller networks that learn from a trained one, and how small they may be."""
+"""Students: smaller networks that learn from a trained one, and the choice of their width."""

@@ -21,10 +21,10 @@ Family = Callable[[float], nn.Module]
 
 
 def load_family(reference: str) -> Family:
-    """The family that ``package.module:callable`` names; importing the module runs it.
+    """Return the family that ``package.module:callable`` names; importing the module runs it.
 
     Raises:
-        NetworkError: There is no such thing, or it cannot be called.
+        NetworkError: There is no such object, or it cannot be called.
     """
     found = resolve(reference, kind="a student family", error=NetworkError)
     if not callable(found):
@@ -37,7 +37,7 @@ def load_family(reference: str) -> Family:
 
 
 def build(family: Family, width: float, seed: int) -> nn.Module:
-    """An untrained student; the same seed gives the same weights, and nobody else's random numbers change.
+    """Build an untrained student; equal seeds give equal weights, and other random numbers are not affected.
 
     Raises:
         NetworkError: The family cannot build it.
@@ -62,7 +62,7 @@ def build(family: Family, width: float, seed: int) -> nn.Module:
 
 
 def parameters_of(module: nn.Module) -> int:
-    """N of the scaling law: all parameters, shared ones once; buffers are none."""
+    """Return N of the scaling law: the number of all parameters, shared ones once, without buffers."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -70,7 +70,7 @@ def check_fits(student: nn.Module, network: Network, example: Sequence[Tensor]) 
     """Check that a student takes the network's inputs and gives outputs of its shapes.
 
     Raises:
-        NetworkError: It does not.
+        NetworkError: The student does not fit.
     """
     try:
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Students and their teacher, run over samples as a build is, so that one metric judges them all."""
+"""Students and their teacher as sessions, so that the same metric judges them and builds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compress.network.network import Network
 
 
 class ModuleSession(Session):
-    """A module as a session; it takes and gives what the network does."""
+    """Module as a session, with the network's inputs and outputs."""
 
     def __init__(self, module: nn.Module, network: Network) -> None:
         self.inputs, self.outputs = network.inputs, network.outputs
@@ -29,4 +29,4 @@ class ModuleSession(Session):
         return [output.numpy() for output in outputs]
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: no resources are held."""

@@ -1,4 +1,4 @@
-"""How small a student may be: told by a scaling law of small students, and checked by training the one it names.
+"""Recommendation of a student's width by a scaling law of small students, checked by training that student.
 
 A few small widths are trained briefly, the law is fitted to their errors, and the errors of other widths are told. All
 of it holds for that brief schedule: the larger student is predicted, and checked, as it is after the same schedule. A
@@ -35,14 +35,14 @@ _DIGITS = 12
 
 @dataclass(frozen=True)
 class Forecast:
-    """What the law tells of a width.
+    """Prediction of the law for a width.
 
     Attributes:
-        width: Of the family.
-        parameters: How many it has.
-        prediction: Its error, as the samples apart will show it after the same schedule.
-        drop: Predicted, against the teacher, in percentage points.
-        drop_bound: Above the drop with 95 %; the teacher's own uncertainty included.
+        width: Width within the family.
+        parameters: Number of its parameters.
+        prediction: Predicted error on the held-out samples after the same schedule.
+        drop: Predicted accuracy drop against the teacher, in percentage points.
+        drop_bound: Upper 95 % bound of the drop, the teacher's own uncertainty included.
     """
 
     width: float
@@ -54,14 +54,14 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Check:
-    """The recommended width, trained.
+    """The trained student of the recommended width.
 
     Attributes:
-        student: After the same schedule, from first weights of its own.
-        held: Whether its error is inside the predicted bounds.
-        drop: On the evaluation data, paired with the teacher's.
-        longer: After the longer schedule, where one was asked for.
-        longer_drop: Of that.
+        student: Student after the same schedule, from other first weights.
+        held: Whether its error is inside the predicted bounds of the law.
+        drop: Accuracy drop on the evaluation data, paired with the teacher's outcomes.
+        longer: Student after the longer schedule; None where none was asked for.
+        longer_drop: Accuracy drop of the student that was trained longer, in absolute points.
     """
 
     student: TrainedStudent
@@ -73,16 +73,16 @@ class Check:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """What was trained, what follows from it, and whether it came true.
+    """The trained students, the recommendation that follows, and its check.
 
     Attributes:
-        teacher: Its error on the evaluation data; a deviation of 0 where it is right by definition.
-        max_drop: In percentage points.
-        trained: The small students.
-        law: Fitted to them.
-        forecasts: By parameters, smallest first.
-        chosen: The smallest whose bound is within ``max_drop``; None where there is none.
-        check: Of the one chosen.
+        teacher: Error of the teacher on the evaluation data; with deviation 0 where it is right by definition.
+        max_drop: Accuracy drop allowed, in percentage points.
+        trained: The small students that were trained.
+        law: Scaling law fitted to them.
+        forecasts: Forecasts of all widths, fewest parameters first.
+        chosen: Forecast of the smallest width whose bound is within ``max_drop``; None where there is none.
+        check: Check of the chosen student.
     """
 
     teacher: Point
@@ -95,13 +95,13 @@ class Recommendation:
 
     @property
     def module(self) -> nn.Module | None:
-        """The recommended student, trained, in inference mode: by the longer schedule where there is one."""
+        """Recommended student in inference mode, trained by the longer schedule where there is one."""
         if self.check is None:
             return None
         return (self.check.longer or self.check.student).module
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it, without weights."""
+        """Return a dict that JSON can hold, without weights."""
         check = self.check
         return {
             "teacher": {"parameters": self.teacher.size, "error": self.teacher.error},
@@ -134,13 +134,13 @@ def recommend(
     """Recommend the smallest width that is predicted to keep the margin, and train it.
 
     Args:
-        training: The family, the teacher, the data, and the brief schedule.
-        widths: At least three small ones, trained ``runs`` times each.
-        max_drop: The margin in percentage points, ≥ 0.
+        training: Training with the family, the teacher, the data, and the brief schedule.
+        widths: Small widths, at least three, each trained ``runs`` times.
+        max_drop: Accuracy drop allowed, in percentage points, ≥ 0.
         candidates: Widths to choose from; where none are named, the multiples of the smallest width whose students
             have no more parameters than the teacher, up to the first that the family refuses, and ``widths``.
-        runs: Of each width, from 1.
-        longer: Another schedule, by which the recommended student is trained too.
+        runs: Number of training runs of each width, ≥ 1.
+        longer: Longer schedule, by which the recommended student is trained too; None for none.
 
     Raises:
         RecipeError: There are fewer than three widths, or a setting is out of its range.
@@ -193,7 +193,7 @@ def _teacher(training: StudentTraining, wrong: int, samples: int) -> Point:
 
 
 def _considered(training: StudentTraining, widths: Sequence[float]) -> list[float]:
-    """The multiples of the smallest width up to the teacher's size, and the widths themselves.
+    """Return the multiples of the smallest width up to the teacher's size, and the widths themselves.
 
     A family may end earlier: at the first multiple that it refuses.
     """

@@ -1,4 +1,4 @@
-"""How error falls with a network's size, fitted to a few small networks and told for larger ones with its uncertainty.
+"""The law of error over a network's size, fitted to small networks and applied to larger ones with its uncertainty.
 
     error(N) = E + A · N^-α        E ≥ 0, A ≥ 0, 0.02 ≤ α ≤ 4
 
@@ -34,7 +34,7 @@ from compress.errors import DataError
 from compress.statistics.bounds import Bounds, check_probability, normal_quantile
 from compress.statistics.student_t import t_quantile
 
-#: Of sizes, to fit three unknowns.
+#: Smallest number of sizes that fits three unknowns.
 LEAST_SIZES = 3
 
 _EXPONENTS = np.geomspace(0.02, 4.0, 400)
@@ -47,8 +47,8 @@ class Point(NamedTuple):
     """The error of one trained network.
 
     Attributes:
-        size: N, > 0.
-        error: A share, from 0.
+        size: Number of parameters N, > 0.
+        error: Error as a share, ≥ 0.
         deviation: Standard error of ``error``, > 0.
     """
 
@@ -58,18 +58,18 @@ class Point(NamedTuple):
 
     @classmethod
     def counted(cls, size: float, wrong: int, samples: int) -> Point:
-        """From the samples it got wrong; none wrong does not make it certain (the share of (k + 1) / (n + 2))."""
+        """Make a point from the number of wrong samples; its deviation is that of (k + 1) / (n + 2)."""
         share = (wrong + 1) / (samples + 2)
         return cls(size, wrong / samples, math.sqrt(share * (1 - share) / samples))
 
 
 class Prediction(NamedTuple):
-    """What training a network of some size anew will measure.
+    """Prediction of the error of a newly trained network of some size.
 
     Attributes:
-        error: Of the law.
-        lower: Each bound alone errs with probability (1 - level) / 2.
-        upper: Alike.
+        error: Error that the law predicts.
+        lower: Lower bound; each bound alone errs with probability (1 - level) / 2.
+        upper: Upper bound, likewise.
     """
 
     error: float
@@ -82,12 +82,12 @@ class ScalingLaw:
     """A fitted law; :func:`fit` makes one.
 
     Attributes:
-        floor: E, what no size goes below.
-        factor: A.
-        exponent: α; means nothing where A is 0.
-        points: What it was fitted to.
-        level: Coverage of all bounds.
-        scatter: Birge's ratio, from 1: how much more the points scatter than each one's uncertainty says.
+        floor: Error E, below which no size goes.
+        factor: Factor A.
+        exponent: Exponent α; meaningless where A is 0.
+        points: Points that it was fitted to.
+        level: Coverage of all bounds, in (0, 1).
+        scatter: Birge's ratio, ≥ 1: scatter of the points over their own uncertainty.
     """
 
     floor: float
@@ -98,19 +98,19 @@ class ScalingLaw:
     scatter: float
 
     def __call__(self, size: float) -> float:
-        """The law's error at a size."""
+        """Return the law's error at a size."""
         return float(self.floor + self.factor * size**-self.exponent)
 
     def bounds(self, size: float) -> Bounds:
-        """Bounds of the law at a size, from 0 to 1; of its floor at infinity."""
+        """Return the bounds of the law at a size, from 0 to 1; at infinity, of its floor."""
         lower, upper = _Sums(self.points).reach(size, self._limit())
         return Bounds(min(1.0, lower), min(1.0, upper))
 
     def predict(self, size: float) -> Prediction:
-        """What another network of this size will measure, trained and judged as the points were.
+        """Predict the error of another network of this size, trained and judged as the points were.
 
-        Beside the law's own uncertainty it has that of one more point, taken from the largest size: errors fall, so
-        it is not too small. Bounds are shares, from 0 to 1.
+        To the law's own uncertainty it adds that of one more point, taken from the largest size: errors fall with size,
+        so this is not too small. Bounds are shares, from 0 to 1.
         """
         error, law = min(1.0, self(size)), self.bounds(size)
         largest = max(self.points, key=lambda point: point.size)
@@ -123,11 +123,11 @@ class ScalingLaw:
 
     @property
     def freedom(self) -> int:
-        """Points beyond the three that any law of this form fits; with 0, nothing speaks for its form."""
+        """Number of points beyond the three that any law of this form fits; 0 means that its form is untested."""
         return len(self.points) - LEAST_SIZES
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         floor = self.bounds(math.inf)
         return {
             "floor": self.floor,
@@ -146,7 +146,7 @@ class ScalingLaw:
         return normal_quantile(probability)
 
     def _limit(self) -> float:
-        """The χ² up to which a law counts as possible."""
+        """Return the χ² up to which a law counts as possible."""
         best = sum(((point.error - self(point.size)) / point.deviation) ** 2 for point in self.points)
         return best + (self._quantile() * self.scatter) ** 2
 
@@ -155,8 +155,8 @@ def fit(points: Sequence[Point], level: float = 0.90) -> ScalingLaw:
     """Fit the law.
 
     Args:
-        points: Of at least three sizes; several of one size tell how much training scatters.
-        level: Coverage of the bounds, inside (0, 1).
+        points: Points of at least three sizes; several points of one size tell how much training scatters.
+        level: Coverage of the bounds, in (0, 1).
 
     Raises:
         DataError: There are fewer than three sizes, a number is out of its range, or errors rise with size.
@@ -196,13 +196,13 @@ def _check(points: Sequence[Point]) -> None:
 
 
 def _error_of(points: Sequence[Point], end: Any) -> float:
-    """The error of the smallest or of the largest network."""
+    """Return the error of the smallest or of the largest network."""
     chosen: Point = end(points, key=lambda point: point.size)
     return chosen.error
 
 
 def _slope(points: Sequence[Point]) -> tuple[float, float]:
-    """Of a straight line through error over log N, and its standard error, scatter included."""
+    """Return the slope of a line through error over log N, and its standard error, scatter included."""
     sizes, errors, deviations = (np.array(column) for column in zip(*points, strict=True))
     weights = deviations**-2.0
     x = np.log(sizes) - np.average(np.log(sizes), weights=weights)
@@ -218,7 +218,7 @@ class _Sums:
         χ² = total - 2 (b · θ) + θ · M θ,  θ = (E, A)
 
     Attributes:
-        reference: The geometric mean of the sizes, which keeps M well-conditioned.
+        reference: Geometric mean of the sizes, which keeps M well-conditioned.
     """
 
     def __init__(self, points: Sequence[Point]) -> None:
@@ -235,7 +235,7 @@ class _Sums:
         self._total = float((weights * errors**2).sum())
 
     def best(self) -> tuple[Array, Array, Array]:
-        """E ≥ 0, A ≥ 0 and χ² of the best law of every α."""
+        """Return E ≥ 0, A ≥ 0 and χ² of the best law for every α."""
         zero = np.zeros(len(_EXPONENTS))
         inside = self._unconstrained()
         candidates = [(self._b0 / self._m00, zero), (zero, self._b1 / self._m11), inside]
@@ -246,7 +246,7 @@ class _Sums:
         return floors, factors, misfits[chosen]
 
     def reach(self, size: float, limit: float) -> tuple[float, float]:
-        """The least and the largest E + A · (size / reference)^-α of all laws with χ² ≤ limit.
+        """Return the smallest and the largest E + A · (size / reference)^-α of all laws with χ² ≤ limit.
 
         For each α these laws are an ellipse in the plane of E and A, cut by E ≥ 0 and A ≥ 0; a linear function has
         its extremes where the ellipse does, or on the cuts.
@@ -275,7 +275,7 @@ class _Sums:
         return extremes
 
     def _axis_extremes(self, m: Array, b: Array, unit: Array, limit: float) -> list[Array]:
-        """Where one of E and A is 0 and the other is t: total - 2bt + mt² ≤ limit, t ≥ 0."""
+        """Return the extremes where one of E and A is 0 and the other is t: total - 2bt + mt² ≤ limit, t ≥ 0."""
         with np.errstate(invalid="ignore"):
             root = np.sqrt(b**2 - m * (self._total - limit))
         upper = np.where(b + root >= 0, (b + root) / m, np.nan)

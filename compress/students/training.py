@@ -34,12 +34,12 @@ class TrainedStudent:
     """A trained student.
 
     Attributes:
-        width: As the family took it.
-        parameters: How many it has.
-        wrong: Of the samples apart, those it got wrong.
-        samples: How many were apart.
-        seconds: Of its training.
-        module: In inference mode.
+        width: Width, as the family takes it.
+        parameters: Number of its parameters.
+        wrong: Number of held-out samples that it got wrong.
+        samples: Number of held-out samples.
+        seconds: Time of its training, in seconds.
+        module: The trained module, in inference mode.
     """
 
     width: float
@@ -51,30 +51,30 @@ class TrainedStudent:
 
     @property
     def error(self) -> float:
-        """Share of the samples apart that it got wrong."""
+        """Share of the held-out samples that it got wrong."""
         return self.wrong / self.samples
 
     @property
     def point(self) -> Point:
-        """What the scaling law is fitted to."""
+        """Point for fitting the scaling law."""
         return Point.counted(self.parameters, self.wrong, self.samples)
 
 
 class StudentTraining:
     """Trains students of a family by distillation, and judges each by samples that no training sees.
 
-    These are a part of the training data. Training itself sets another part apart, by which it chooses its best
-    epoch; so that choice does not flatter what is judged here.
+    These are a part of the training data. Training itself sets another part apart, by which it chooses its best epoch,
+    so that this choice does not bias the judgement here.
 
     Args:
-        family: Builds students.
-        network: The teacher.
-        task: Bound to the network; its metric must be right or wrong for each sample.
-        settings: How to train; the batch size is the network's own where that is fixed.
-        temperature: Of the distillation, > 0.
-        label_weight: From 0, the teacher's outputs alone, to 1, the labels alone.
-        judged: Share of the training data to judge by, above 0 and below 1; at most 5,000 samples are used.
-        seed: Of the choice of these samples, of the order of all others, and of the students' first weights.
+        family: Family that builds students.
+        network: Network of the teacher.
+        task: Task, bound to the network; its metric must be right or wrong for each sample.
+        settings: Settings of the training; the batch size is the network's own where that is fixed.
+        temperature: Temperature of the distillation, > 0.
+        label_weight: Weight of the labels, from 0 (the teacher's outputs alone) to 1 (the labels alone).
+        judged: Share of the training data to judge by, in (0, 1); at most 5,000 samples are used.
+        seed: Seed of the choice of these samples, of the order of all others, and of the students' first weights.
         reporter: Receives the progress.
 
     Raises:
@@ -121,17 +121,17 @@ class StudentTraining:
 
     @property
     def teacher_parameters(self) -> int:
-        """How many the teacher has; those of an ONNX model are its float constants."""
+        """Return the number of the teacher's parameters; for an ONNX model, of its float constants."""
         module = self.teacher.network
         return parameters_of(module) or sum(
             each.numel() for each in module.buffers() if each.is_floating_point()
         )
 
     def build(self, width: float, run: int = 0) -> nn.Module:
-        """An untrained student that fits the network.
+        """Build an untrained student that fits the network.
 
         Raises:
-            NetworkError: The family cannot build it, or it does not fit.
+            NetworkError: The family cannot build the student, or it does not fit.
         """
         student = build(self._family, width, self._seed + run)
         example = self.task.example(fixed_batch(self.network.inputs) or 2)
@@ -144,12 +144,12 @@ class StudentTraining:
         """Train one student.
 
         Args:
-            width: Of the family.
-            run: Runs of one width differ by their first weights.
-            settings: Others than the training's.
+            width: Width within the family.
+            run: Number of the run; runs of one width differ by their first weights.
+            settings: Settings that replace those of the training.
 
         Raises:
-            NetworkError: The family cannot build it, or it does not fit.
+            NetworkError: The family cannot build the student, or it does not fit.
             DataError: There are too few samples, or its outputs are not finite.
         """
         self._reporter.stage(f"training a student of width {width:g}")
@@ -169,14 +169,14 @@ class StudentTraining:
         )
 
     def outcomes(self, module: nn.Module, data: Split | None = None) -> Values:
-        """1 for each sample that a module gets right, else 0; of the evaluation data where none is given."""
+        """Return 1 for each sample that a module gets right, else 0; on the evaluation data where none is given."""
         task = self.task if data is None else replace(self.task, evaluation=data)
         sessions = ModuleSession(module, self.network), ModuleSession(self.teacher, self.network)
         return outcomes_of(sessions[0], replace(task, further=()), sessions[1])[0].values
 
 
 def _divided(data: Split, share: float, seed: int) -> tuple[Split, Split]:
-    """Samples to judge by, and the others."""
+    """Divide samples into those to judge by, and the others."""
     order = np.random.default_rng([seed, 2]).permutation(len(data))
     apart = min(int(share * len(data)), MOST_JUDGED)
     if not apart:

@@ -1,4 +1,4 @@
-"""Targets: what a network is deployed on, and what that computes in."""
+"""Targets: the devices that networks are deployed on, and their arithmetic."""
 
 from compress.core.moved import names_of
 

@@ -1,4 +1,4 @@
-"""What a target computes in: the rate of each precision, and how int8 looks to its back end."""
+"""The arithmetic of a target: the rate of each precision, and its back end's form of int8."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class Peaks:
     """Dense peak rates, 10¹² operations per second; a multiply-add is two. None: no such arithmetic.
 
     Attributes:
-        int8_dla_tops: Of the deep learning accelerators beside the GPU, all together.
+        int8_dla_tops: Rate in int8 of all deep learning accelerators beside the GPU together.
     """
 
     fp32_tflops: float
@@ -22,7 +22,7 @@ class Peaks:
     int8_dla_tops: float | None = None
 
     def at(self, precision: str) -> float | None:
-        """The rate in ``fp32``, ``fp16``, ``bf16``, ``int8``, ``fp8`` or ``fp4``."""
+        """Return the rate in ``fp32``, ``fp16``, ``bf16``, ``int8``, ``fp8`` or ``fp4``."""
         rate: float | None = getattr(self, PEAK_OF[precision])
         return rate
 
@@ -40,11 +40,11 @@ PEAK_OF = {
 
 @dataclass(frozen=True)
 class QuantizationFlavour:
-    """How int8 Q/DQ must look for the target's back end.
+    """Form of int8 Q/DQ that the target's back end needs.
 
     Attributes:
-        activation: ``uint8`` or ``int8``.
-        weight: ``int8``.
+        activation: Data type of activations: ``uint8`` or ``int8``.
+        weight: Data type of weights: ``int8``.
         symmetric: Whether activations have zero point 0. Weights always do.
         per_channel: Whether weights have a scale per output channel.
         reduce_range: Whether weights use seven bits, where the processor's multiply-add would saturate.

@@ -1,4 +1,4 @@
-"""The shapes of inputs that a build is for where their axes are open: what an engine is built for, and told of it.
+"""The ranges of shapes that a build accepts where axes of its inputs are open.
 
 TensorRT chooses kernels for one size of each open axis and takes others between a smallest and a largest one: its
 optimization profile (min/opt/max shapes).
@@ -21,10 +21,10 @@ class ShapeRange:
     """The shapes of one input that a build takes.
 
     Attributes:
-        smallest: One size per axis.
-        usual: The shape that it is to be fastest at.
-        largest: One size per axis.
-        samples: The axis that counts samples, where their number is open; None where it is fixed, or no axis does.
+        smallest: Smallest shape, one size per axis.
+        usual: Shape at which the build is to be fastest.
+        largest: Largest shape, one size per axis.
+        samples: Axis that counts samples, where their number is open; None where it is fixed, or no axis counts them.
     """
 
     smallest: Shape
@@ -34,7 +34,7 @@ class ShapeRange:
 
     @property
     def one_size(self) -> bool:
-        """Whether nothing but the number of samples varies."""
+        """Whether only the number of samples varies."""
         return all(
             low == high
             for axis, (low, high) in enumerate(zip(self.smallest, self.largest, strict=True))
@@ -58,7 +58,7 @@ class ShapeRange:
         )
 
     def with_batches(self, smallest: int, usual: int, largest: int) -> ShapeRange:
-        """The same for other numbers of samples, where their number is open."""
+        """Return the same ranges for other numbers of samples, where their number is open."""
         if self.samples is None:
             return self
         axis = self.samples
@@ -70,12 +70,12 @@ class ShapeRange:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ShapeRange:
-        """The inverse of :meth:`to_dict`."""
+        """Read back what :meth:`to_dict` returned."""
         smallest, usual, largest = (tuple(map(int, data[name])) for name in ("smallest", "usual", "largest"))
         return cls(smallest, usual, largest, data["samples"])
 
@@ -85,19 +85,19 @@ class ShapeRange:
 
 
 def with_size(shape: Shape, axis: int, size: int) -> Shape:
-    """A shape with another size along one axis."""
+    """Return a shape with another size along one axis."""
     return (*shape[:axis], size, *shape[axis + 1 :])
 
 
 def shape_text(shape: Iterable[int | str]) -> str:
-    """``1x3x224x224``, as options take it."""
+    """Format a shape as options take it: ``1x3x224x224``."""
     return "x".join(map(str, shape))
 
 
 def usual_shapes(
     ranges: Mapping[str, ShapeRange], inputs: Sequence[TensorSpec]
 ) -> tuple[tuple[str, Shape], ...]:
-    """The shape that each input usually has, with its name, where it is known and fits."""
+    """Return the usual shape of each input, by name, where it is known and fits."""
     return tuple(
         (spec.name, ranges[spec.name].usual)
         for spec in inputs
@@ -106,7 +106,7 @@ def usual_shapes(
 
 
 def recorded_ranges(manifest: Mapping[str, Any]) -> dict[str, ShapeRange]:
-    """The shapes that a bundle was built for, by input; empty where it does not tell."""
+    """Return the shapes that a bundle was built for, by input; empty where they are not recorded."""
     try:
         recorded = manifest["target"]["input_shapes"]
         return {name: ShapeRange.from_dict(entry) for name, entry in recorded.items()}
@@ -115,7 +115,7 @@ def recorded_ranges(manifest: Mapping[str, Any]) -> dict[str, ShapeRange]:
 
 
 def range_notes(ranges: Mapping[str, ShapeRange]) -> tuple[str, ...]:
-    """What a person should know of the sizes that an engine takes, one line; none where no axis is open."""
+    """Return one line on the sizes that an engine accepts; empty where no axis is open."""
     if not ranges:
         return ()
     told = ", ".join(

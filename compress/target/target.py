@@ -1,4 +1,4 @@
-"""Targets: what a network is deployed on, read from one TOML file each.
+"""Targets: the devices that networks are deployed on, read from one TOML file each.
 
 The files of ``targets/`` are data; a board that is not among them is a file of the user's own, which may
 start from a known one. Another distribution adds some under the entry point group ``compress.targets``: the name is the
@@ -43,8 +43,9 @@ class FurtherBackend:
     """A back end beside the target's own, which competes with it where it is installed.
 
     Attributes:
-        precisions: That are worth trying in it; ``fp32`` first. Those of floats are its own, not casts in the graph.
-        quantization: How int8 looks for it, where that is among them.
+        precisions: Precisions worth trying in it; ``fp32`` first. Float precisions are set in its session, not by casts
+            in the graph.
+        quantization: Form of int8 for it, where ``int8`` is among the precisions.
     """
 
     precisions: tuple[str, ...]
@@ -53,10 +54,10 @@ class FurtherBackend:
 
 @dataclass(frozen=True)
 class Target:
-    """What a network is deployed on.
+    """A device that networks are deployed on.
 
     Attributes:
-        name: The file's name.
+        name: Name of the target, which is its file's name.
         aliases: Other names for it.
         family: ``cpu``, ``arm``, ``gpu``, ``jetson``, ``datacenter``; a word of the user's own otherwise.
         description: One or two sentences.
@@ -66,29 +67,30 @@ class Target:
         further_providers: Its other execution providers that compete where the installed runtime has them, each with
             the precisions worth trying in it.
         here: Whether the target is this machine.
-        memory_gb: 10⁹ bytes.
-        bandwidth_gb_s: Of that memory, 10⁹ bytes per second.
-        peaks: Arithmetic rates.
-        precisions: That are worth trying, in this order; ``fp32`` first.
-        quantization: How int8 looks.
-        batch_sizes: At which latency is told: 1 and a second one, unless the user asked for others.
-        input_shapes: Of inputs with open axes there, by name: what engines are built for. Empty where none is known; no
-            file of a target holds them (:mod:`compress.data.sizes`).
-        calls_per_second: How often the device makes a call, such as for each frame of a camera; builds are then timed
-            in paced calls too. None for calls back to back alone.
-        launch_overhead_us: What one kernel costs however little it computes, microseconds; estimates take it where
-            none was fitted for the GPU's generation (:mod:`compress.profiling.efficiency`).
-        power_w: Lowest and highest power budget, watts; None where unknown.
-        compute_capability: Of the NVIDIA GPU ("8.7"); None without one.
-        cores: Processor cores; None where the processor does not run the network.
+        memory_gb: Memory, in 10⁹ bytes.
+        bandwidth_gb_s: Bandwidth of that memory, in 10⁹ bytes per second.
+        peaks: Peak rates of its arithmetic.
+        precisions: Precisions worth trying, in this order; ``fp32`` first.
+        quantization: Form of int8 for its back end.
+        batch_sizes: Batch sizes at which latency is measured: 1 and a second one, unless the user asked for others.
+        input_shapes: Shapes of inputs with open axes on the target, by name: engines are built for them. Empty where
+            none is known; no file of a target holds them (:mod:`compress.data.sizes`).
+        calls_per_second: Calls per second of the device, such as a call for each frame of a camera; builds are then
+            timed in paced calls too. None for calls back to back alone.
+        launch_overhead_us: Smallest time of one kernel, in microseconds; estimates use it where no value was fitted for
+            the GPU's generation (:mod:`compress.profiling.efficiency`).
+        power_w: Lowest and highest power budget, in watts; None where unknown.
+        compute_capability: Compute capability of the NVIDIA GPU ("8.7"); None without a GPU.
+        cores: Number of processor cores; None where the processor does not run the network.
         isa: The processor's extensions that matter.
-        jetpack: Release expected there.
-        tensorrt: Release expected there.
+        jetpack: Release of JetPack expected on the device.
+        tensorrt: Release of TensorRT expected on the device.
         opset_max: The newest ONNX opset that the back end reads; None where any will do.
         sparsity_2_4: Whether 2:4 sparse weights run faster.
         dla: Whether there are deep learning accelerators beside the GPU.
-        estimated_fields: Figures that are derived, assumed or recalled rather than published or asked.
-        sources: Where each figure comes from.
+        estimated_fields: Names of the figures that are derived or assumed rather than published or read from the
+            device.
+        sources: Source of each figure, by its name.
     """
 
     name: str
@@ -122,7 +124,7 @@ class Target:
     input_shapes: Mapping[str, ShapeRange] = field(default_factory=dict, hash=False)
 
     def for_backend(self, name: str) -> Target:
-        """The target as a technique sees it that builds for one of its back ends: its flavour and precisions.
+        """Return the target with the flavour and precisions of one of its back ends.
 
         A back end that the target's file does not list may know by itself what is worth trying there.
 
@@ -153,19 +155,19 @@ class Target:
         return 1e3 * peak / self.bandwidth_gb_s if peak and self.bandwidth_gb_s else None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return asdict(self)
 
 
 def load_target(name_or_path: str | Path | Target) -> Target:
-    """A known target by its name or alias, or the user's own by the path of its file.
+    """Load a known target by its name or alias, or the user's own by the path of its file.
 
     Args:
         name_or_path: A name; a path (a text is one when it ends in ``.toml`` or has a separator); or a
             target, which is returned as it is.
 
     Raises:
-        TargetError: No such target, or its file is wrong; the error names the key and the unit.
+        TargetError: There is no such target, or its file is wrong; the error names the key and the unit.
         UnavailableError: ``cuda`` where there is no NVIDIA GPU.
     """
     if isinstance(name_or_path, Target):
@@ -203,7 +205,7 @@ def check_target(entry: Entry) -> str | None:
 
 
 def _files() -> list[Path]:
-    """The known targets' files: beside the code in a wheel, beside the package in a checkout."""
+    """Return the known targets' files: beside the code in a wheel, beside the package in a checkout."""
     package = Path(__file__).parents[1]
     installed = package / "_targets"
     return sorted((installed if installed.is_dir() else package.parent / "targets").glob("*.toml"))
@@ -293,7 +295,7 @@ def _extended(table: dict[str, Any], seen: tuple[Path, ...] = ()) -> dict[str, A
 
 
 def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """One table over another; each figure keeps its source."""
+    """Lay one table over another; each figure keeps its source."""
     merged = below | above
     for key in ("peaks", "quantization", "source"):
         if key in merged:
@@ -309,7 +311,7 @@ def _figures(table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _sources(table: Mapping[str, Any], where: str) -> dict[str, str]:
-    """Where each figure of a table comes from: as it says, else the table itself."""
+    """Return the source of each figure in a table: the stated one, else the table itself."""
     given = table.get("source", {})
     return {key: given.get(key, given.get("default", where)) for key in _figures(table)}
 
@@ -339,7 +341,7 @@ def _listed(path: Path) -> Target:
 
 
 def _target(path: Path, table: dict[str, Any]) -> Target:
-    """A target from its complete table.
+    """Make a target from its complete table.
 
     Raises:
         TargetError: A key is missing, or two of them contradict each other.
@@ -397,7 +399,7 @@ def _flavour(backend: str, table: Mapping[str, Any], where: str, within: str) ->
 
 
 def _contradictions(target: Target) -> Iterator[tuple[str, str, str]]:
-    """What was wanted, what was found, and the key to change."""
+    """Return contradictions: what was wanted, what was found, and the key to change."""
     if target.power_w and target.power_w[0] > target.power_w[1]:
         low, high = target.power_w
         yield "power_min_w not above power_max_w", f"{low:g} and {high:g} W", "power_min_w"

@@ -54,7 +54,7 @@ def technique_names() -> list[str]:
 
 
 def load_technique(step: Step) -> Technique:
-    """The technique that a recipe's step names, with its settings.
+    """Return the technique that a recipe's step names, with its settings.
 
     Raises:
         RecipeError: The technique or one of its settings is unknown, a setting has a wrong value, or the technique of
@@ -84,8 +84,8 @@ def apply_recipe(recipe: Recipe, network: Network, context: Context) -> Network:
     named after the steps up to its own, so that recipes that begin alike share what they trained.
 
     Raises:
-        RecipeError: As :func:`load_technique`; every step is checked before the first is applied.
-        CompressError: From a technique.
+        RecipeError: See :func:`load_technique`; every step is checked before the first is applied.
+        CompressError: A technique fails.
     """
     techniques = [load_technique(step) for step in recipe.steps]
     done: Counter[str] = Counter()

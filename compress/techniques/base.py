@@ -1,4 +1,4 @@
-"""What every technique is: a frozen dataclass of settings that turns one network into another.
+"""The interface of techniques: a frozen dataclass of settings that turns one network into another.
 
 A new technique is one file in this folder with one :class:`Technique` subclass: ``low_rank.py`` has the class
 ``LowRank``, and a recipe names it ``low_rank``. Other distributions register theirs under the entry point group
@@ -30,19 +30,19 @@ CALIBRATION_BATCH_SIZE = 32
 
 @dataclass
 class Context:
-    """What a technique may use besides the network.
+    """Everything that a technique may use besides the network.
 
     Attributes:
         task: Training, calibration and evaluation data; techniques never touch the evaluation data.
-        target: What the build is for.
-        seed: Of every random choice.
-        reports: What each technique has to tell, by its name; goes into the candidate's record.
-        directory: Where a technique that takes long keeps checkpoints; None where nothing is kept.
+        target: Target of the build.
+        seed: Seed of every random choice.
+        reports: Report of each technique, by the technique's name; goes into the candidate's record.
+        directory: Directory where a technique that takes long keeps checkpoints; None where nothing is kept.
         reporter: Receives the progress of a technique that takes long.
-        original: The network that the user gave, before any technique; None where nobody knows it.
-        host: Where builds are timed or estimated, for a technique that times layers; None: where the target says.
-        threads: Of the runtime, as the user fixed them; None leaves it open.
-        cache: Directory of measurements that several recipes of a run need; None where nothing is kept.
+        original: The user's network before any technique; None where it is unknown.
+        host: Host that times or estimates builds, for a technique that times layers; None takes the target's.
+        threads: Number of threads of the runtime, as the user fixed it; None leaves it open.
+        cache: Directory of measurements that several recipes of a run share; None where nothing is kept.
     """
 
     task: Task
@@ -62,16 +62,16 @@ class Technique(ABC):
 
     @abstractmethod
     def apply(self, network: Network, context: Context) -> Network:
-        """The network with this technique applied; the one given is not touched.
+        """Return the network with this technique applied; the given one is not changed.
 
         Raises:
             RecipeError: The technique cannot follow what came before it.
-            CompressError: What else went wrong, for a person to read.
+            CompressError: Another failure, with a message for the user.
         """
 
 
 def calibration_batches(network: Network, context: Context) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:
-    """The calibration samples as the network takes them; a smaller last batch only where its batch is not fixed."""
+    """Yield the calibration samples as the network takes them; the last batch is smaller only where allowed."""
     fixed = fixed_batch(network.inputs)
     for batch in context.task.calibration.batches(fixed or CALIBRATION_BATCH_SIZE):
         if fixed is None or len(batch) == fixed:

@@ -35,7 +35,7 @@ class Cast(Technique):
     opset 22 on, so in older graphs these stay in float32.
 
     Attributes:
-        precision: "float16" or "bfloat16".
+        precision: Precision to cast to: "float16" or "bfloat16".
         keep_nodes: Names of nodes that stay in float32, as in the prepared graph.
         keep_ops: Operator types that stay in float32 ("Softmax").
     """
@@ -100,7 +100,7 @@ class Cast(Technique):
 
 
 def _with_half_scales(model: onnx.ModelProto, target: Target) -> onnx.ModelProto:
-    """A quantized model in the first opset whose Q/DQ take scales in half precision, where the target reads it.
+    """Return a quantized model in the first opset with half-precision scales for Q/DQ, where the target reads it.
 
     With others a cast would stand between Q/DQ and the layer, and a strongly typed engine could not run it in int8.
     """

@@ -1,6 +1,6 @@
-"""Distillation: the network as it is now, trained to do what the network that the user gave does.
+"""Distillation: the network at this point of the recipe, trained to answer as the user's network does.
 
-What pruning cost comes back so. Labels are not needed; where there are any, they can be mixed in.
+It regains accuracy after pruning. Labels are not needed; where there are any, they can be mixed in.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class Distill(Technique, DistillationOptions):
 
         Raises:
             DataError: There is no training data, or too little; or label_weight is set and there are no labels.
-            RecipeError: The network is an ONNX model by now, or batches are too small to train its batch norms on.
-            NetworkError: Its batch is fixed, and the teacher's at another size.
+            RecipeError: The network is already an ONNX model, or batches are too small to train its batch norms on.
+            NetworkError: The network's batch is fixed, and the teacher's at another size.
         """
         data = training_data(context.task, self.label_weight, purpose="distillation", otherwise="")
         if network.graph is None:

@@ -19,10 +19,10 @@ _BLOCKS = (64, 128)
 
 @dataclass(frozen=True)
 class Int4Blocks(Technique):
-    """Weights of MatMul and Gemm rounded to 4 bits.
+    """Round the weights of MatMul and Gemm to 4 bits.
 
     Attributes:
-        block: Values that share a scale, 64 or 128.
+        block: Number of values that share a scale, 64 or 128.
     """
 
     block: int = 64
@@ -35,8 +35,8 @@ class Int4Blocks(Technique):
         """See :meth:`Technique.apply`; the result is in ONNX form, of opset 21 at least.
 
         Raises:
-            RecipeError: The target reads no 4-bit weights.
-            NetworkError: Nothing to quantize, or the network cannot be written in opset 21.
+            RecipeError: The target does not read 4-bit weights.
+            NetworkError: There is nothing to quantize, or the network cannot be written in opset 21.
         """
         from compress.onnx_graph.rewrites.later import raise_opset
         from compress.quantization.int4_blocks import int4_weights

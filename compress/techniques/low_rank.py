@@ -1,6 +1,6 @@
 """Low rank: matrix products and convolutions written as two smaller ones, where the target runs the pair faster.
 
-Nothing is trained here; what is cut away is what carries least of the calibration data's signal.
+Nothing is trained here; the part with the least of the calibration data's signal is cut away.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ _SCHEMES = ("channels", "spatial")
 class LowRank(Technique):
     """Split layers in two, each at its own rank; a layer whose pair is not faster on the target stays whole.
 
-    What is faster layer by layer need not be faster in the network, so that is timed against the unfactored one too.
+    Layers that are faster alone need not make the network faster, so it is timed against the unfactored one too.
 
     Attributes:
-        energy: Share of the signal between the two halves that is kept, in (0, 1].
-        latency_share: Where it is given, in (0, 1): ranks are instead the largest that take at most this share of the
-            layer's time.
-        multiple: Ranks are multiples of it, ≥ 1.
-        schemes: Which compete for each layer: ``channels`` (fewer channels, then 1×1) and ``spatial`` (k×1, then
+        energy: Share of the signal between the two halves to keep, in (0, 1].
+        latency_share: Largest share of the layer's time, in (0, 1), for which the largest rank is taken instead; None
+            uses ``energy``.
+        multiple: Number that all ranks are a multiple of, ≥ 1.
+        schemes: Schemes that compete for each layer: ``channels`` (fewer channels, then 1×1) and ``spatial`` (k×1, then
             1×k); see :mod:`compress.low_rank.splits`.
-        samples: Calibration samples the signal is seen on; 0 judges by the weights alone, which loses more.
+        samples: Number of calibration samples to measure the signal on; 0 judges by the weights alone, which loses
+            more.
         keep_layers: Names of layers that stay whole.
     """
 
@@ -70,8 +71,8 @@ class LowRank(Technique):
         """See :meth:`Technique.apply`; the result is in trainable form, and the same network where nothing gains.
 
         Raises:
-            RecipeError: The network is an ONNX model by now, a layer to keep is not in it, the target is not at hand to
-                time layers on, or what was factored is not faster as a whole.
+            RecipeError: The network is already an ONNX model, a layer to keep is not in it, the target is not at hand
+                to time layers on, or the factored network is not faster as a whole.
         """
         from compress.low_rank import Ranks, factor
         from compress.measuring.layer_pair import layer_host, time_pair

@@ -1,7 +1,7 @@
 """Channel pruning: channels, heads and hidden units that matter least are cut out of the graph.
 
-The tensors really shrink. How much goes is said by a plain ratio, by a latency on the target, or by the accuracy drop
-that is allowed. Nothing is trained here: beyond a small ratio accuracy falls until the network is trained again.
+The tensors really shrink. The amount is set by a plain ratio, by a latency on the target, or by the accuracy drop that
+is allowed. Nothing is trained here: beyond a small ratio accuracy falls until the network is trained again.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 IMPORTANCES = ("magnitude", "batch_norm_scale", "taylor", "hessian_diagonal")
 PRECISIONS = ("fp32", "int8")
 
-#: Of the unpruned latency: what is predicted above it may not be faster at all, since predictions are off by 5 % or so.
+#: Largest predicted share of the unpruned latency: above it a network may not be faster, as predictions err by about 5
+#: %.
 _FASTER = 0.95
 
-#: Of all units, where nothing says how much goes.
+#: Share of all units that is removed where nothing says how much.
 DEFAULT_RATIO = 0.3
 
 #: Shares of the latency are told apart down to 1/2^6 of it.
@@ -39,7 +40,7 @@ _HALVINGS = 6
 
 @dataclass(frozen=True)
 class Prune(Technique):
-    """Remove channels, heads and hidden units; one setting at most says how many.
+    """Remove channels, heads and hidden units; at most one setting sets how many.
 
     That setting is ``ratio``, ``latency_share`` or ``untrained_drop``.
 
@@ -47,21 +48,22 @@ class Prune(Technique):
     another back end, and options that are tuned for the pruned network later, may be fastest at other widths.
 
     Attributes:
-        ratio: Share of all removable units that go, in [0, 1); 0.3 where nothing else is said.
-        importance: What the units are judged by, one of ``magnitude``, ``batch_norm_scale``, ``taylor`` and
+        ratio: Share of all removable units to remove, in [0, 1); 0.3 where no other setting is given.
+        importance: Criterion for ranking units, one of ``magnitude``, ``batch_norm_scale``, ``taylor`` and
             ``hessian_diagonal``; see :mod:`compress.pruning.importance`. None takes ``hessian_diagonal``, or
             ``magnitude`` where no calibration samples fill the network's fixed batch.
-        per_layer: Whether each layer loses this ratio; else all units compete. For a ratio alone.
-        keep_layers: Names of layers whose outputs stay as they are, and of blocks of them.
-        multiple: Widths that were multiples of this many units stay multiples of it. For a ratio alone.
-        samples: Calibration samples for ``taylor`` and ``hessian_diagonal``, ≥ 1.
+        per_layer: Whether each layer loses this ratio; if not, all units compete. Only with a ratio.
+        keep_layers: Names of layers, or of blocks of layers, whose outputs are kept whole.
+        multiple: Number of units of which widths stay multiples, where they were. Only with a ratio.
+        samples: Number of calibration samples for ``taylor`` and ``hessian_diagonal``, ≥ 1.
         latency_share: Share of the unpruned latency to reach on the target, in (0, 1): widths are chosen among those at
             which its runtime gets faster, see :mod:`compress.pruning.widths`.
-        timing_precision: ``fp32`` or ``int8``: the precision in which layers are timed, which is the one that the
-            recipe ends with. Not for a ratio.
-        untrained_drop: As small a latency as loses at most half of this many points on the calibration data, > 0; the
-            other half is for what other samples show. For networks that nothing can be trained on.
-        seconds: Of timing layers, about, > 0.
+        timing_precision: Precision in which layers are timed, ``fp32`` or ``int8``: the one that the recipe ends with.
+            Not with a ratio.
+        untrained_drop: Accuracy drop allowed before training, in points, > 0: the smallest latency is chosen that loses
+            at most half of it on the calibration data; the other half allows for other samples. For networks without
+            training data.
+        seconds: Approximate time budget for layer timing, in seconds, > 0.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {
@@ -121,7 +123,7 @@ class Prune(Technique):
         """See :meth:`Technique.apply`; the result is a graph in inference mode.
 
         Raises:
-            RecipeError: The network is an ONNX model by now, nothing of it can be removed, it has no batch norm to
+            RecipeError: The network is already an ONNX model, nothing of it can be removed, it has no batch norm to
                 judge by, nothing that multiplies to time, a layer to keep is not in it, or the latency or the drop is
                 out of reach.
             DataError: There are no calibration samples to judge a drop on.
@@ -248,7 +250,7 @@ class Prune(Technique):
         latency: NetworkLatency,
         without: Callable[[Units], fx.GraphModule],
     ) -> Chosen:
-        """The smallest latency inside the margin, by bisection; the drop is taken to grow with what is removed."""
+        """Return the smallest latency inside the margin, by bisection; the drop is assumed to grow with removal."""
         from compress.pruning.widths import OutOfReachError
 
         limit = (self.untrained_drop or 0.0) / 2
@@ -298,7 +300,7 @@ class Prune(Technique):
 
     @contextmanager
     def _bench(self, context: Context) -> Iterator[Bench]:
-        """Where layers are timed."""
+        """Return the place and settings for timing layers."""
         from compress.hosts import connect
         from compress.pruning import Bench
 

@@ -1,4 +1,4 @@
-"""Quantization-aware training: the int8 network, trained in simulation to do what the float one does.
+"""Quantization-aware training: the int8 network, trained in simulation to answer as the float one does.
 
 It begins where ``quantize`` ends, with the same Q/DQ and the same ranges, and ends there too where training found
 nothing better. Needs training data; labels are not needed.
@@ -27,20 +27,20 @@ class Qat(Technique, TrainingOptions):
     """Train weights, biases and scales of the int8 nodes against the float network's outputs.
 
     ``learning_rate`` is the share of its unit that a weight moves in a step at the peak; a scale moves by that share of
-    itself. ``epoch_samples`` is 8192 where nothing else is said.
+    itself. ``epoch_samples`` is 8192 by default.
 
     Attributes:
-        scope: As :class:`compress.quantization.Settings` has it, like the next six.
-        method: How the ranges that training begins with follow from the calibration data.
-        percentile: For the method ``percentile``.
-        equalize: Whether channels are scaled alike before training, where that helps.
-        smooth: Whether outlier channels move into weights before training, where that helps.
+        scope: Operators to quantize; this and the next six are settings of :class:`compress.quantization.Settings`.
+        method: Method that derives the initial ranges from the calibration data.
+        percentile: Share of values inside the range, in percent, for the method ``percentile``.
+        equalize: Whether to equalize the scales of channels before training, where that helps.
+        smooth: Whether to move outlier channels into weights before training, where that helps.
         exclude_nodes: Names of nodes that stay float.
         exclude_ops: Operator types that stay float.
         temperature: Temperature by which class scores are divided before they are compared, > 0.
-        label_weight: From 0, the teacher's outputs alone, to 1, the labels alone.
-        teacher: ``before``, the float network that is quantized, or ``original``, the one that the user gave: where
-            techniques before this one, such as pruning, lost accuracy.
+        label_weight: Weight of the labels, from 0 (the teacher's outputs alone) to 1 (the labels alone).
+        teacher: Network to learn from: ``before``, the float network that is quantized, or ``original``, the user's
+            network, for recipes in which earlier techniques, such as pruning, lost accuracy.
     """
 
     scope: str = "all"
@@ -105,7 +105,7 @@ class Qat(Technique, TrainingOptions):
         return Positional(copy.deepcopy(as_module(context.original)))
 
     def quantization(self) -> Settings:
-        """What to quantize."""
+        """Settings of the quantization."""
         return Settings(
             scope=self.scope,
             method=self.method,

@@ -1,4 +1,4 @@
-"""Int8 with the layers that it hurts most left in float: as few as the accuracy margin allows."""
+"""Int8 quantization that leaves the most sensitive layers in float: as few as the accuracy margin allows."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class QuantizeMixed(Settings, Technique):
 
 
 class _Judge:
-    """Accuracy on calibration and training samples."""
+    """Judge of accuracy on calibration and training samples."""
 
     def __init__(self, original: onnx.ModelProto, network: Network, context: Context) -> None:
         self._metrics = context.task.metrics
@@ -115,7 +115,7 @@ class _Judge:
         self._before = self._outcomes(original)
 
     def drop(self, model: onnx.ModelProto) -> float:
-        """The accuracy drop, in points; the worst where several outputs are judged."""
+        """Return the accuracy drop, in points; the worst of several outputs."""
         return worst_drop(self._outcomes(model), self._before)
 
     def _outcomes(self, model: onnx.ModelProto) -> tuple[Outcomes, ...]:

@@ -1,6 +1,6 @@
 """2:4 sparsity for GPUs whose tensor cores multiply it faster: two of every four weights along the inputs become zero.
 
-Nothing is trained here. The masks are part of the graph, so that ``distill`` after it trains what is left.
+Nothing is trained here. The masks are part of the graph, so that ``distill`` after it trains the remaining weights.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Sparse24(Technique):
     """Mask the weights of wide convolutions and matrix products.
 
     Attributes:
-        least_channels: Layers with fewer inputs or outputs stay dense, ≥ 4: their sparse kernels gain nothing.
+        least_channels: Smallest number of inputs and outputs of a layer to mask, ≥ 4; smaller layers gain nothing.
     """
 
     least_channels: int = 256
@@ -45,7 +45,7 @@ class Sparse24(Technique):
         is known to be faster, and the estimated latency stays the dense network's; the report says so.
 
         Raises:
-            RecipeError: The target has no sparse tensor cores, or the network is an ONNX model by now.
+            RecipeError: The target has no sparse tensor cores, or the network is already an ONNX model.
         """
         import copy
 
@@ -93,14 +93,14 @@ class Sparse24(Technique):
 
 
 class _Timings:
-    """Sparse layers timed beside dense ones, equal ones once."""
+    """Timings of sparse layers against dense ones, equal ones once."""
 
     def __init__(self, host: Host, target: Target) -> None:
         self._host, self._target = host, target
         self._known: dict[Any, LayerPair] = {}
 
     def of(self, layer: Any, input_shape: tuple[int, ...]) -> LayerPair | None:
-        """None where the target is not at hand."""
+        """Time a layer's sparse form; None where the target is not at hand."""
         import copy
 
         import torch
@@ -121,7 +121,7 @@ class _Timings:
         return self._known[key]
 
     def _typed(self, model: onnx.ModelProto) -> onnx.ModelProto:
-        """In half precision, where sparse kernels are, if the target has it."""
+        """Return the model in half precision, which sparse kernels use, if the target has it."""
         from compress.onnx_graph.fold import prepare
         from compress.onnx_graph.half import in_half_precision
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class CompressGate(Protocol):
-    """What the fixture ``compress_gate`` gives."""
+    """The gate as the fixture ``compress_gate`` returns it."""
 
     def __call__(
         self,
@@ -35,17 +35,17 @@ class CompressGate(Protocol):
         image_options: Mapping[str, Any] | None = None,
         on_inconclusive: Literal["fail", "pass"] = "fail",
     ) -> list[Check]:
-        """Hold a build against a baseline; the test fails where the gate does.
+        """Compare a build with a baseline; the test fails where the gate does.
 
         Args:
             candidate: A bundle or an ONNX file.
             baseline: A bundle, an ONNX file, or a recorded profile.
             data: Evaluation data, as ``compress gate --data`` takes it; None compares recorded outcomes.
             policy: A ``gate.toml``, or the policy itself.
-            metric: Of accuracy; None takes what suits the data.
+            metric: Name of the accuracy metric; None takes the one that suits the data.
             groups: A ``.npy`` file with the slice of each sample of ``data``.
-            image_options: How images are resized and normalised.
-            on_inconclusive: What the test does where the data cannot decide.
+            image_options: Options for resizing and normalising images.
+            on_inconclusive: Outcome of the test where the data cannot decide.
 
         Returns:
             The checks.
@@ -54,7 +54,7 @@ class CompressGate(Protocol):
 
 @pytest.fixture
 def compress_gate() -> CompressGate:
-    """Hold a build against a baseline: see :meth:`CompressGate.__call__`."""
+    """Compare a build with a baseline: see :meth:`CompressGate.__call__`."""
     return _gate
 
 

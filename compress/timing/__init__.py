@@ -1,1 +1,1 @@
-"""How fast builds are: each runs in a process of its own, and they take turns."""
+"""Timing of builds: each runs in a process of its own, and they take turns."""

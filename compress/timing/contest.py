@@ -1,6 +1,6 @@
-"""A build against fp32: both in processes of their own, in turns, started again until their ratio is known.
+"""Contest of a build against fp32: both in processes of their own, in turns, restarted until the ratio is known.
 
-One measurement serves everything that is told of a build: its milliseconds, the ratio, and what decides.
+One measurement gives all figures of a build: its milliseconds, the ratio, and the decision.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ _VERY_LONG_MS = 1000.0
 
 
 class Condition(NamedTuple):
-    """What holds for a figure.
+    """Condition of a figure.
 
     Attributes:
-        batch: Samples in a call.
+        batch: Number of samples in a call.
         period_s: Seconds from one call to the next; None for calls back to back.
     """
 
@@ -56,7 +56,7 @@ class Condition(NamedTuple):
 
 @dataclass
 class _Seen:
-    """What was seen under one condition, start by start."""
+    """Observations under one condition, start by start."""
 
     log_ratios: list[float] = field(default_factory=list)
     medians_ms: list[float] = field(default_factory=list)
@@ -80,14 +80,14 @@ class Contest:
 
     Args:
         artifact: The build.
-        reference: Batch size → the fp32 that it is compared with there.
-        feeds: Batch size → one batch.
-        paths: Batch size → the file that holds that batch.
-        budget: How long to measure each batch size, in all starts together.
+        reference: The fp32 that it is compared with, by batch size.
+        feeds: One batch for each batch size.
+        paths: File that holds the batch, by batch size.
+        budget: Time budget of each batch size, in all starts together.
         period_s: Seconds from call to call of a further comparison at the smallest batch size, of paced calls; None for
             none.
-        rival: The ratio at the first batch size that another build is known not to exceed; None where there is none; 0
-            where the build is out of the race whatever its time.
+        rival: Upper bound of another build's ratio at the first batch size; None where there is none; 0 where the build
+            cannot be chosen whatever its time.
     """
 
     def __init__(
@@ -111,11 +111,11 @@ class Contest:
         self._peak_mb: float | None = None
 
     def figures(self) -> tuple[tuple[Latency, ...], float | None]:
-        """Run it.
+        """Run the contest.
 
         Returns:
             A figure for each condition that was timed, the decisive one first; and the build's peak memory in MiB. Slow
-            batch sizes of a build that has lost are left out, and of one that is out of the race all but the decisive.
+            batch sizes of a build that has lost are left out, and for one that cannot be chosen all but the decisive.
 
         Raises:
             NetworkError: One of the two cannot be run, or crashes.
@@ -130,7 +130,7 @@ class Contest:
         ), self._peak_mb
 
     def _wanted(self, start: int) -> Iterator[Condition]:
-        """The conditions that another start would tell more about."""
+        """Return the conditions whose figures another start would improve."""
         if start >= LEAST_STARTS and self._lost():
             return
         for condition, seen in self._seen.items():
@@ -144,7 +144,7 @@ class Contest:
                 yield condition
 
     def _worth_another(self, condition: Condition, start: int) -> bool:
-        """Whether a start more under a condition is worth its time."""
+        """Whether one more start under a condition is worth its time."""
         seen = self._seen[condition]
         if seen.known or (self._long(condition) and self._ahead(condition)):
             return False
@@ -158,7 +158,7 @@ class Contest:
         return condition != self._decisive and max(self._seen[condition].log_ratios) < math.log(_CLEARLY)
 
     def _lost(self) -> bool:
-        """Whether it is seen to be slower than fp32, or than another build."""
+        """Whether the build has proven slower than fp32, or than another build."""
         low, _ = self._seen[self._decisive].bounds
         return low > min(0.0, self._rival)
 
@@ -221,9 +221,9 @@ def times_against(
 
     Args:
         artifact: The build.
-        other: The build that it is compared with.
-        feeds: Batch size → one batch.
-        budget: How long to measure each batch size.
+        other: Build that it is compared with.
+        feeds: One batch for each batch size.
+        budget: Time budget of each batch size.
 
     Raises:
         NetworkError: One of the two cannot be run, or crashes.
@@ -238,7 +238,7 @@ def times_against(
 
 
 def distinct(artifacts: Iterable[Artifact]) -> list[Artifact]:
-    """Artifacts in order, each once; their options make them unfit for a set."""
+    """Return the artifacts in order, each once; their options are not hashable, so a set cannot hold them."""
     found: list[Artifact] = []
     for artifact in artifacts:
         if artifact not in found:

@@ -1,4 +1,4 @@
-"""Builds in processes of their own, started, asked for calls, and stopped in between."""
+"""Processes of builds, which are started, asked for calls, and stopped in between."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _SERVER = "import sys; sys.path.append(sys.argv[2]); from compress.timing.server
 
 
 class Worker(Closeable):
-    """A build that is open in a process of its own, which is stopped whenever it is not asked for calls.
+    """A build in a process of its own, which is stopped whenever it makes no calls.
 
     Args:
         artifact: The build.
-        feeds: Batch size → path of an ``.npz`` with an array for each input.
+        feeds: Path of an ``.npz`` file with an array for each input, by batch size.
 
     Attributes:
         artifact: The build.
@@ -62,7 +62,7 @@ class Worker(Closeable):
         """Wait until the build is open and was called once.
 
         Raises:
-            NetworkError: It cannot be opened or run, or its process crashed.
+            NetworkError: The build cannot be opened or run, or its process crashed.
         """
         self.peak_memory_mb = self._answer()["peak_mb"]
         self._signal(signal.SIGSTOP)
@@ -73,10 +73,10 @@ class Worker(Closeable):
         """Make calls, back to back or paced, while every other worker is stopped.
 
         Args:
-            batch: One of the feeds' batch sizes.
-            seconds: For how long calls are made, back to back.
-            least: How many calls are made at the least; paced, how many at all.
-            most: How many calls are made at the most.
+            batch: Batch size, one of those of the feeds.
+            seconds: Duration of calls back to back, in seconds.
+            least: Smallest number of calls; for paced calls, their number.
+            most: Largest number of calls.
             period_s: Seconds from one call to the next, for paced calls; None for calls back to back.
 
         Returns:
@@ -128,7 +128,7 @@ def workers(artifacts: Sequence[Artifact], feeds: Mapping[int, Path]) -> Iterato
 
     Args:
         artifacts: The builds.
-        feeds: Batch size → path of an ``.npz`` with an array for each input; see :func:`stored_feeds`.
+        feeds: Path of an ``.npz`` file with an array for each input, by batch size; see :func:`stored_feeds`.
 
     Yields:
         A worker for each build, in order, ready to be called.
@@ -145,10 +145,10 @@ def workers(artifacts: Sequence[Artifact], feeds: Mapping[int, Path]) -> Iterato
 
 @contextlib.contextmanager
 def stored_feeds(feeds: Mapping[int, Feeds]) -> Iterator[dict[int, Path]]:
-    """The feeds of each batch size in a file, where workers read them.
+    """Store the feeds of each batch size in a file, where workers read them.
 
     Args:
-        feeds: Batch size → one batch, an array for each input.
+        feeds: One batch for each batch size, an array for each input.
     """
     with TemporaryDirectory(prefix="compress-") as directory:
         paths = {}
@@ -180,7 +180,7 @@ class _Server:
         self._lines = ours.makefile("rb")
 
     def fork(self) -> tuple[Connection, int]:
-        """A connection to a new worker, and its process number."""
+        """Fork a worker; return a connection to it, and its process number."""
         ours, theirs = socket.socketpair()
         with theirs:
             socket.send_fds(self._channel, [FORK], [theirs.fileno()])
@@ -188,12 +188,12 @@ class _Server:
         return Connection(ours.detach()), number
 
     def exit_code(self, number: int) -> int:
-        """How a worker ended, once it has; negative for a signal."""
+        """Return the exit code of a worker, once it has ended; negative for a signal."""
         self._channel.sendall(ENDED + b"%d" % number)
         return self._number()
 
     def close(self) -> None:
-        """End it, and every worker with it."""
+        """End the server, and every worker with it."""
         self._channel.close()
         self._process.kill()
         self._process.wait()
@@ -217,7 +217,7 @@ _owner: tuple[int, int] | None = None
 
 
 def _server() -> _Server:
-    """The server of this thread's process, started where there is none."""
+    """Return the server of this thread's process, started where there is none."""
     global _running, _owner
     here = os.getpid(), threading.get_ident()
     if _running is None or _owner != here or not _running.alive:

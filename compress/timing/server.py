@@ -21,9 +21,9 @@ def serve(channel: socket.socket) -> None:
     """Fork a worker for each request, until the other side closes the channel.
 
     Args:
-        channel: A Unix socket. ``FORK`` comes with a descriptor, the worker's end of its own connection, and is
-            answered with the worker's process number. ``ENDED`` comes with a process number, and is answered with the
-            exit code, negative for a signal, once that worker has ended.
+        channel: Unix socket of the requests. ``FORK`` comes with a descriptor, the worker's end of its own connection,
+            and is answered with the worker's process number. ``ENDED`` comes with a process number, and is answered
+            with the exit code, negative for a signal, once that worker has ended.
     """
     worker.end_with_parent()
     _preload()
@@ -47,7 +47,7 @@ def serve(channel: socket.socket) -> None:
 
 
 def _work(descriptor: int) -> None:
-    """The worker, from fork to exit; never returns."""
+    """Run the worker from fork to exit; never returns."""
     code = 1
     try:
         worker.end_with_parent()
@@ -60,7 +60,7 @@ def _work(descriptor: int) -> None:
 
 
 def _preload() -> None:
-    """Python modules that every worker needs, and that start no threads."""
+    """Import the Python modules that every worker needs, and that start no threads."""
     import numpy as np  # noqa: F401
 
     import compress.backends

@@ -1,4 +1,4 @@
-"""Which session options a build is fastest with, and which fp32 is fastest, at each batch size.
+"""The fastest session options of a build, and the fastest fp32, at each batch size.
 
 Both are looked for by letting the contenders take turns (:mod:`compress.timing.turns`), each in a process of its own
 with its threads as the runtime leaves them. What the runtime does by default is the first contender and keeps its place
@@ -39,9 +39,9 @@ class Compared:
     """Contenders timed in turns.
 
     Attributes:
-        artifacts: The contenders; the first is the one that the others must beat.
-        relative: Batch size → each contender's time over the first's, ``(contenders,)``; all 1 where calls are so long
-            that they were not compared.
+        artifacts: The contenders, the first of which the others must beat.
+        relative: Time of each contender over the first's, ``(contenders,)``, by batch size; all 1 where calls are so
+            long that they were not compared.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -51,7 +51,7 @@ class Compared:
     limit: ClassVar[float] = 1.03
 
     def fastest(self, batch: int) -> int:
-        """Position of the fastest contender at a batch size: the first, unless another one is clearly faster."""
+        """Return the position of the fastest contender at a batch size: the first, unless another is clearly faster."""
         best = int(np.argmin(self.relative[batch]))
         return best if self.relative[batch][best] < WORTH_IT else 0
 
@@ -61,13 +61,13 @@ class Compared:
         among: Sequence[int] | None = None,
         never_slower_than: Mapping[int, int] | None = None,
     ) -> int:
-        """Position of the contender to take: fastest at one batch size, and at no other slower than it may be.
+        """Return the position of the contender to take: fastest at one batch size, and not too slow at the others.
 
         Args:
-            decisive: The batch size that decides.
+            decisive: Batch size that decides.
             among: Positions to choose from; None for all. The first of them is taken where nothing clearly beats it.
-            never_slower_than: Batch size → position of another contender, fp32, up to whose time it may get slower
-                there. Where there is none, or it is the faster of the two, it may be as slow as the first of all.
+            never_slower_than: Position of another contender, fp32, up to whose time it may get slower, by batch size.
+                Where there is none, or it is the faster of the two, it may be as slow as the first of all.
         """
         allowed = {
             batch: max(self.limit, float(times[(never_slower_than or {}).get(batch, 0)]))
@@ -83,11 +83,11 @@ class Compared:
         return best
 
     def costs(self, position: int, among: Sequence[int] | None = None) -> dict[int, float]:
-        """Batch size → a contender's time over that of the fastest one there.
+        """Return a contender's time over that of the fastest one, by batch size.
 
         Args:
-            position: The contender.
-            among: Positions of those that it is held against; None for all.
+            position: Position of the contender.
+            among: Positions of those that it is compared with; None for all.
         """
         positions = list(range(len(self.artifacts)) if among is None else among)
         return {
@@ -99,9 +99,9 @@ def compare(artifacts: Sequence[Artifact], feeds: Mapping[int, Path], seconds: f
     """Time contenders in turns, at every batch size.
 
     Args:
-        artifacts: The contenders: files with session options, at least one.
-        feeds: Batch size → path of the batch that is fed.
-        seconds: Wall time at each batch size, for all contenders that are open together.
+        artifacts: Contenders: files with session options, at least one.
+        feeds: Path of the batch that is fed, by batch size.
+        seconds: Wall time at each batch size in seconds, for all contenders that are open together.
 
     Raises:
         NetworkError: A contender cannot be run, or crashes.
@@ -119,11 +119,11 @@ def compare(artifacts: Sequence[Artifact], feeds: Mapping[int, Path], seconds: f
 
 
 def _sample_ms(worker: Worker, batch: int) -> float:
-    """Milliseconds of a call for each sample in it, roughly."""
+    """Return the approximate milliseconds of a call for each sample in it."""
     return float(worker.calls(batch, 0.0, least=2).min()) / batch
 
 
 def _ratios(opened: Sequence[Worker], batch: int, seconds: float) -> list[float]:
-    """Each other contender's time over the first's."""
+    """Return each other contender's time over the first's."""
     turns = take_turns(opened, batch, seconds)
     return [float(np.exp(turns.log_ratio(other, 0))) for other in range(1, len(opened))]

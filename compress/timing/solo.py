@@ -40,9 +40,9 @@ def time_alone(
 
     Args:
         artifact: The build.
-        feeds: Batch size → one batch.
-        paths: Batch size → the file that holds that batch.
-        budget: How long to measure each batch size, in all starts together.
+        feeds: One batch for each batch size.
+        paths: File that holds the batch, by batch size.
+        budget: Time budget of each batch size, in all starts together.
         period_s: Seconds from call to call of a further figure at the smallest batch size, of paced calls; None for
             none.
 
@@ -96,7 +96,7 @@ def _warm_up(worker: Worker, batch: int, seconds: float) -> WarmUp:
 def _figure(
     starts: list[Times], batch: int, warm_up: WarmUp | None, period_s: float | None, feeds: Feeds
 ) -> Latency:
-    """All starts together; the median's interval holds each start's own median."""
+    """Summarize all starts; the median's interval contains each start's own median."""
     together = summary(np.concatenate(starts), batch, warm_up)
     drifts = [found for times in starts if (found := drift(times)) is not None]
     return replace(
@@ -109,7 +109,7 @@ def _figure(
 
 
 def widened(latency: Latency, medians_ms: list[float]) -> Latency:
-    """A figure whose interval also holds the median of each start, since one start is faster than another."""
+    """Return a figure whose interval also contains the median of each start, since starts differ in speed."""
     interval = latency.interval
     low, high = min(interval.low, *medians_ms), max(interval.high, *medians_ms)
     return replace(latency, interval=Interval(low, high, interval.level))

@@ -1,4 +1,4 @@
-"""Builds that take turns: bursts of calls, each in its own process, so closely together that all meet the same machine.
+"""Turns of builds: bursts of calls in their own processes, so close together that all meet the same conditions.
 
 A round is a burst of every build, the order turned each round; a burst is some milliseconds of calls back to back,
 and its figure the median of their times. All processes but the one that calls are stopped: threads that spin while
@@ -42,12 +42,12 @@ MOST_ROUNDS, LEAST_ROUNDS = 60, 5
 
 @dataclass(frozen=True)
 class Turns:
-    """What the builds of one start took, at one batch size.
+    """Times of the builds of one start, at one batch size.
 
     Attributes:
-        medians_ms: The median call of each burst in milliseconds, ``(rounds, builds)``.
-        calls_ms: Each build's calls that count, in milliseconds.
-        seconds: Wall time of it all, with the warm-up.
+        medians_ms: Median time of the calls in each burst, in milliseconds, ``(rounds, builds)``.
+        calls_ms: Times of each build's calls that count, in milliseconds.
+        seconds: Wall time of everything with the warm-up, in seconds.
     """
 
     medians_ms: Times
@@ -55,7 +55,7 @@ class Turns:
     seconds: float
 
     def log_ratio(self, build: int, other: int) -> float:
-        """The median over rounds of ln(time of one build / time of another), by their positions."""
+        """Return the median over rounds of ln(time of one build / time of another), by their positions."""
         logs = np.log(self.medians_ms[:, build]) - np.log(self.medians_ms[:, other])
         return float(np.median(logs))
 
@@ -71,11 +71,11 @@ def take_turns(
     """Time builds in turns.
 
     Args:
-        workers: The builds, at least one.
-        batch: Samples in a call.
-        seconds: Wall time for all builds together, about; :data:`LEAST_ROUNDS` are made however long they take, and of
-            slow or paced calls one.
-        most_rounds: Rounds at the most.
+        workers: Workers of the builds, at least one.
+        batch: Number of samples in a call.
+        seconds: Approximate wall time for all builds together, in seconds; :data:`LEAST_ROUNDS` rounds are made
+            whatever they take, and one round of slow or paced calls.
+        most_rounds: Largest number of rounds.
         period_s: Seconds from one call to the next, for paced calls, one a burst; None for calls back to back.
 
     Raises:
@@ -101,7 +101,7 @@ def take_turns(
 
 
 class _Burst:
-    """Takes the bursts of one build.
+    """Maker of the bursts of one build.
 
     The first call of a burst finds the caches full of the other build's data, as no call back to back does, and is
     dropped, with a large file the first half of the calls; a slow call hardly notices.
@@ -115,7 +115,7 @@ class _Burst:
         self._settles = worker.artifact.size_bytes >= _LARGE_BYTES and call_ms <= _SETTLING_MS
 
     def take(self) -> float:
-        """The median of one burst, in milliseconds."""
+        """Make one burst and return its median, in milliseconds."""
         if self.slow:
             times = self._worker.calls(self._batch, 0.0, period_s=self._period_s)
         elif self._settles:

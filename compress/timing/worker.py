@@ -66,7 +66,7 @@ def end_with_parent() -> None:
 
 
 def _opened(request: dict[str, Any]) -> tuple[Session, dict[int, dict[str, Any]], float | None]:
-    """The session, the feeds of each batch size, and the peak memory of calls at the first, in MiB above idle."""
+    """Open the session; return it with the feeds by batch size, and the peak memory of calls, in MiB above idle."""
     import numpy as np
 
     from compress.backends import load_backend
@@ -90,7 +90,7 @@ def _opened(request: dict[str, Any]) -> tuple[Session, dict[int, dict[str, Any]]
 
 
 def _calls(session: Session, feeds: dict[str, Any], request: dict[str, Any]) -> list[int]:
-    """Calls back to back, or paced where the request has ``period_s``: a call every so many seconds, as of a camera.
+    """Make calls back to back, or paced where the request has ``period_s``, the seconds from call to call.
 
     The request bounds them: back to back for ``seconds``, but ``least`` calls at the least and ``most`` at the most;
     paced, ``least`` calls. The path is the one of :meth:`compress.bundle.bundle.Bundle.run`.
@@ -138,7 +138,7 @@ def _answer(connection: Connection, message: dict[str, Any]) -> None:
 
 
 def _peak_mb() -> float | None:
-    """Peak resident memory of this process in MiB; None on a system that does not tell."""
+    """Return the peak resident memory of this process in MiB; None where it is unknown."""
     if _STATUS.exists():
         # Not ru_maxrss: on Linux that one starts at the parent's peak.
         line = next(line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -151,7 +151,7 @@ def _peak_mb() -> float | None:
 
 
 def silence() -> None:
-    """Send what runtimes print to nowhere: this process speaks over its connection alone."""
+    """Discard the output of runtimes; this process answers over its connection alone."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nowhere, stream)

@@ -1,1 +1,1 @@
-"""Training: one loop for whatever a network has to relearn after it was made smaller or coarser."""
+"""Training: one loop with which a network regains accuracy after it was made smaller or coarser."""

@@ -1,4 +1,4 @@
-"""Where a training computes, and how precisely: float32 on CPUs, mixed precision on GPUs.
+"""Device and precision of a training: float32 on CPUs, mixed precision on GPUs.
 
 Micikevicius et al. 2018, arXiv 1710.03740: weights stay in float32, the operators that gain from it run in 16 bits,
 and with float16 the loss is scaled so that small gradients do not vanish. bfloat16 has float32's range and needs no
@@ -21,17 +21,17 @@ _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch
 
 
 class Arithmetic:
-    """Moves batches to the device, casts what gains from it, and takes scaled steps.
+    """Arithmetic of a training: moves batches to the device, casts operators that gain from it, scales steps.
 
     Args:
-        precision: ``float32``, ``bfloat16``, ``float16``, or ``auto``: on a GPU bfloat16 where it has it, else
-            float16; on a CPU float32, which is deterministic to the bit.
-        device: Where to compute; None for this process's GPU where there is one, else the CPU.
+        precision: Precision of the training: ``float32``, ``bfloat16``, ``float16``, or ``auto``: on a GPU bfloat16
+            where it has it, else float16; on a CPU float32, which is deterministic to the bit.
+        device: Device to compute on; None for this process's GPU where there is one, else the CPU.
 
     Attributes:
-        device: Where it computes.
-        dtype: Of the operators that gain from it.
-        layout: The order in memory of 4-D batches.
+        device: Device that it computes on.
+        dtype: Data type of the operators that gain from a narrower one.
+        layout: Memory order of 4-D batches.
     """
 
     def __init__(self, precision: str = "auto", device: torch.device | None = None) -> None:
@@ -46,7 +46,7 @@ class Arithmetic:
         return self.device.type == "cuda" or self.dtype == torch.bfloat16
 
     def outputs(self, network: nn.Module, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """What a network returns for a batch, floats in float32 at the least."""
+        """Return a network's outputs for a batch, floats in float32 at least."""
         with self._cast():
             results = network(*batch)
         return tuple(
@@ -57,7 +57,7 @@ class Arithmetic:
     def moved(
         self, batch: tuple[tuple[Tensor, ...], Tensor | None]
     ) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """Inputs and targets on the device, inputs in the layout."""
+        """Return inputs and targets on the device, inputs in the layout."""
         inputs, targets = batch
         return (
             tuple(ordered(tensor.to(self.device), self.layout) for tensor in inputs),
@@ -69,16 +69,16 @@ class Arithmetic:
         self._scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """Take a step; with float16 none where the scaled gradients were too large, and the scale is adapted."""
+        """Take a step; with float16 skip it where the scaled gradients were too large, and adapt the scale."""
         self._scaler.step(optimizer)
         self._scaler.update()
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return the state that a checkpoint stores."""
         return self._scaler.state_dict()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """The inverse of :meth:`state`."""
+        """Restore the state that :meth:`state` returned."""
         if state:
             self._scaler.load_state_dict(state)
 

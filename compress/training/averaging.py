@@ -13,15 +13,15 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """Averages of the parameters that train.
+    """Moving averages of the parameters that train.
 
     Args:
-        module: Its parameters are watched.
-        decay: Weight of the past, from 0 (no averaging) to below 1. At step t it is at most (1 + t) / (10 + t), so
+        module: Module whose parameters are averaged.
+        decay: Weight of the past, in [0, 1); 0 averages nothing. At step t it is at most (1 + t) / (10 + t), so
             that the beginning is forgotten soon.
 
     Attributes:
-        values: Name → average.
+        values: Average of each parameter, by its name.
     """
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -29,7 +29,7 @@ class MovingAverage:
         self.values: dict[str, Tensor] = {name: value.detach().clone() for name, value in self._trained()}
 
     def update(self, step: int) -> None:
-        """Take the parameters after a step, counted from 0, into the average."""
+        """Add the parameters after a step, counted from 0, to the average."""
         decay = min(self._decay, (1 + step) / (10 + step))
         with torch.no_grad():
             for name, value in self._trained():
@@ -37,7 +37,7 @@ class MovingAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The module has the averages inside the block, and its own parameters again after it."""
+        """Give the module the averages inside the block, and its own parameters again after it."""
         own = {name: value.detach().clone() for name, value in self._trained()}
         assign(self._module, self.values)
         try:

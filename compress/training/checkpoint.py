@@ -1,4 +1,4 @@
-"""A training on disk, so that a killed run goes on where it was."""
+"""Checkpoints of a training on disk, so that a killed run can be resumed."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _DIGEST_BYTES = len(_DIGEST_MARK) + 64
 
 
 def state_of(module: nn.Module) -> dict[str, Tensor]:
-    """Copies of what training may change: parameters, and buffers such as batch-norm statistics."""
+    """Copy everything that training may change: parameters, and buffers such as batch-norm statistics."""
     trained = {name: value for name, value in module.named_parameters() if value.requires_grad}
     return {name: value.detach().clone() for name, value in (trained | dict(module.named_buffers())).items()}
 
 
 def key_of(student: nn.Module, teacher: nn.Module, samples: TrainingSamples, *how: object) -> str:
-    """What a checkpoint must share to belong to a training.
+    """Return the key that a checkpoint of a training must have.
 
     Args:
-        student: As it is before training.
-        teacher: What it computes counts, and all of its parameters and buffers.
-        samples: All of them.
-        how: Settings of the training, by what they print as.
+        student: Student before training.
+        teacher: Teacher, whose computation, parameters and buffers count.
+        samples: All samples of the training.
+        how: Settings of the training, by their printed form.
     """
     told = f"{how} {len(samples)} {samples.sha256} {torch.__version__} {form_of(student)} {form_of(teacher)}"
     digest = hashlib.sha256(told.encode())
@@ -43,12 +43,12 @@ def key_of(student: nn.Module, teacher: nn.Module, samples: TrainingSamples, *ho
 
 
 def form_of(module: nn.Module) -> str:
-    """What a module computes with its tensors, as text: the calls of a graph, and its layers with their settings."""
+    """Describe what a module computes as text: the calls of a graph, and its layers with their settings."""
     return " ".join([*(getattr(part, "code", "") for part in module.modules()), str(module)])
 
 
 def add_tensors(digest: hashlib._Hash, tensors: Mapping[str, Tensor]) -> None:
-    """Let tensors of any kind count in a hash, in the order of their names."""
+    """Add tensors of any kind to a hash, in the order of their names."""
     for name, value in sorted(tensors.items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
@@ -58,7 +58,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """Write a state of tensors and plain values; a file of this name is replaced at once or not at all.
 
     Raises:
-        OutputError: It cannot be written.
+        OutputError: The file cannot be written.
     """
     with written_safely(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,9 +71,9 @@ def save(path: Path, state: dict[str, Any]) -> None:
 
 
 def load(path: Path, key: str) -> dict[str, Any] | None:
-    """The state that was saved under this key; None where there is no such file, or it is of another training.
+    """Load the state that was saved under this key; None where there is no such file, or it is of another training.
 
-    Nothing in the file is run. A damaged file counts as none, be it by one bit: training begins anew.
+    Nothing in the file is run. A damaged file counts as missing, even by one bit: training begins anew.
     """
     try:
         if not _is_whole(path):
@@ -85,7 +85,7 @@ def load(path: Path, key: str) -> dict[str, Any] | None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether a file ends with the hash of what comes before it; torch checks no sum of what it reads."""
+    """Whether a file ends with the hash of its content; torch verifies no checksum itself."""
     length = path.stat().st_size - _DIGEST_BYTES
     with path.open("rb") as file:
         file.seek(max(length, 0))
@@ -93,7 +93,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _sha256(path: Path, length: int | None = None) -> str:
-    """Of a file, or of so many bytes at its start."""
+    """Return the sha256 of a file, or of so many bytes at its start."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         left = path.stat().st_size if length is None else length

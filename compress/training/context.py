@@ -1,4 +1,4 @@
-"""What a technique that trains takes from a run: its data, its loss, and whom it tells of its progress."""
+"""Parts of a run that a training technique needs: its data, its loss, and its progress reports."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def training_data(task: Task, label_weight: float, *, purpose: str, otherwise: str) -> Split:
-    """The training data, with labels where they have a weight.
+    """Return the training data, with labels where they have a weight.
 
     Args:
-        task: Of the run.
-        label_weight: Labels are needed where it is not 0.
-        purpose: What wants to train, as a noun, for the message.
-        otherwise: What else could be done without training data, for the message.
+        task: Task of the run.
+        label_weight: Weight of the labels in the loss; labels are needed where it is not 0.
+        purpose: The part that wants to train, as a noun, for the error message.
+        otherwise: Alternative without training data, for the message.
 
     Raises:
-        DataError: There is none, or it has no labels.
+        DataError: There is no training data, or it has no labels.
     """
     if task.training is None:
         todo = f"give it (--train-data), labelled or not{otherwise}"
@@ -38,7 +38,7 @@ def training_data(task: Task, label_weight: float, *, purpose: str, otherwise: s
 
 
 def loss_for(network: Network, task: Task, temperature: float, label_weight: float) -> Distillation:
-    """The loss that fits what the network's first output holds."""
+    """Return the loss that suits the kind of the network's first output."""
     from compress.training.losses import Distillation
 
     scores, metric = network.outputs[0], task.metric
@@ -48,10 +48,10 @@ def loss_for(network: Network, task: Task, temperature: float, label_weight: flo
 
 
 def only_batch(student: Network, teacher: Network) -> int | None:
-    """The only batch size that both networks take; None where they take any.
+    """Return the only batch size that both networks take; None where they take any.
 
     Raises:
-        NetworkError: Each takes another one.
+        NetworkError: The two take different ones.
     """
     own, wanted = fixed_batch(student.inputs), fixed_batch(teacher.inputs)
     if own and wanted and own != wanted:
@@ -64,7 +64,7 @@ def only_batch(student: Network, teacher: Network) -> int | None:
 
 
 def telling(reporter: Reporter) -> Callable[[Progress], None]:
-    """Tell a run's watcher of every step; the first tells how many there will be."""
+    """Return a function that reports every step to a run's reporter; the first also reports the number of steps."""
     told = 0
 
     def report(progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""A student learns from its teacher: recovery after pruning, or another network altogether."""
+"""Training of a student by its teacher: recovery after pruning, or another network altogether."""
 
 from __future__ import annotations
 
@@ -40,22 +40,22 @@ def distilled(
     """Train a copy of a student towards its teacher.
 
     Args:
-        student: Takes the inputs as positional tensors and returns a tensor or a tuple of tensors; it is not
-            modified. All of its float parameters train, frozen ones too; batch norms train on their batches'
+        student: Module that takes the inputs as positional tensors and returns a tensor or a tuple of tensors; it is
+            not modified. All of its float parameters train, frozen ones too; batch norms train on their batches'
             statistics.
-        teacher: Alike, with outputs of the same shapes; it is not modified.
-        data: What to train on; targets are used where ``loss`` wants them.
-        settings: How to train.
-        loss: Of the outputs; it is fitted to what both give for the first samples.
+        teacher: Module of the same form, with outputs of the same shapes; it is not modified.
+        data: Training samples; targets are used where ``loss`` needs them.
+        settings: Settings of the training.
+        loss: Loss between the outputs; it is fitted to the outputs of both models for the first samples.
         inputs: The names of the inputs in ``data``, in the order both take them.
         features: Weight of the activations inside that both graphs have in equal shape, ≥ 0; 0 for the outputs
             alone. Where there are none, the outputs are all that is taught.
-        seed: Of the samples' order and of dropout.
-        save_to: A checkpoint's file, with which a killed training goes on.
-        report: Called after every step.
+        seed: Seed of the order of samples and of dropout.
+        save_to: File of a checkpoint, with which a killed training is resumed; None saves none.
+        report: Function that is called after every step; None reports nothing.
 
     Returns:
-        The trained copy in inference mode, what was done, and the names of the activations that were matched.
+        The trained copy in inference mode, the report of the training, and the names of the matched activations.
 
     Raises:
         NetworkError: The student has no weights.
@@ -90,7 +90,7 @@ def distilled(
 
 
 def as_module(network: Network) -> nn.Module:
-    """The network as a module to learn from: its graph, or its ONNX model as a module."""
+    """Return the network as a module to learn from: its graph, or its ONNX model as a module."""
     if network.graph is not None:
         return network.graph
     from compress.onnx_module import OnnxModule
@@ -99,21 +99,21 @@ def as_module(network: Network) -> nn.Module:
 
 
 class Positional(nn.Module):
-    """A network as the loop takes it: it always returns a tuple."""
+    """Network in the form that the loop takes: it always returns a tuple."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The outputs for one batch."""
+        """Return the outputs for one batch."""
         result = self.network(*inputs)
         return tuple(result) if isinstance(result, list | tuple) else (result,)
 
 
 @dataclass(frozen=True)
 class _WithFeatures:
-    """The loss of the outputs, and of the activations behind them: mean((s - t)²) / mean(t²), averaged over them."""
+    """Loss of the outputs, and of the activations appended to them: mean((s - t)²) / mean(t²), averaged over them."""
 
     loss: Loss
     weight: float

@@ -1,4 +1,4 @@
-"""Where a student can be taught inside: the activations that have its teacher's shape.
+"""Inner activations by which a student can be taught: those that have its teacher's shape.
 
 Romero et al. 2015 (FitNets, arXiv 1412.6550) let a student match a hint layer of its teacher. A pruned graph keeps its
 node names, so a hint needs no regressor where the shapes are still equal.
@@ -17,14 +17,14 @@ from compress.network.lifting.graph import results_of
 
 
 def shared_features(student: fx.GraphModule, teacher: fx.GraphModule, batch: Sequence[Tensor]) -> list[str]:
-    """Names of the nodes that both graphs have, with float activations of equal shape.
+    """Return the names of the nodes that both graphs have, with float activations of equal shape.
 
-    Of the nodes that share a shape the last is taken: the end of a stage. Inputs and outputs are none.
+    Among nodes of equal shape the last is taken: the end of a stage. Inputs and outputs do not count.
 
     Args:
-        student: A graph that was made from the teacher's.
-        teacher: The graph it came from.
-        batch: One batch for every input, ≥ 2 rows where the batch is dynamic.
+        student: Graph that was made from the teacher's.
+        teacher: Graph that it was made from.
+        batch: One batch of every input, ≥ 2 rows where the batch is dynamic.
     """
     shapes = _shapes(student, batch), _shapes(teacher, batch)
     outputs = {node.name for graph in (student, teacher) for node in results_of(graph.graph.output_node())}
@@ -37,7 +37,7 @@ def shared_features(student: fx.GraphModule, teacher: fx.GraphModule, batch: Seq
 
 
 def with_features(graph: fx.GraphModule, names: Sequence[str]) -> fx.GraphModule:
-    """The graph with these nodes behind its outputs; it shares the modules, so that training it trains both."""
+    """Return the graph with these nodes added to its outputs; it shares the modules, so training it trains both."""
     copied: dict[fx.Node, fx.Node] = {}
     tapped = fx.Graph()
     returned = tapped.graph_copy(graph.graph, copied)

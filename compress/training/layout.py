@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 @contextmanager
 def channels_last(modules: Sequence[nn.Module]) -> Iterator[None]:
-    """Every 4-D parameter and buffer has its channels last inside the block, and is contiguous after it."""
+    """Give every 4-D parameter and buffer channels-last order inside the block, and contiguous order after it."""
     _ordered(modules, torch.channels_last)
     try:
         yield
@@ -24,7 +24,7 @@ def channels_last(modules: Sequence[nn.Module]) -> Iterator[None]:
 
 
 def runs_channels_last(modules: Sequence[nn.Module], run: Callable[[nn.Module], object]) -> bool:
-    """Whether each of these modules, in this order of memory already, can be run.
+    """Whether each of these modules, already in channels-last order, can be run.
 
     One that flattens by ``view`` cannot: that needs the order it was written for.
     """
@@ -41,12 +41,12 @@ def runs_channels_last(modules: Sequence[nn.Module], run: Callable[[nn.Module], 
 
 
 def has_planes(modules: Sequence[nn.Module]) -> bool:
-    """Whether there is anything to order: a 4-D parameter."""
+    """Whether a module has a 4-D parameter, whose memory order matters."""
     return any(value.dim() == 4 for module in modules for value in module.parameters())
 
 
 def ordered(tensor: Tensor, layout: torch.memory_format) -> Tensor:
-    """A tensor in this order where it has one: where it is 4-D."""
+    """Return a 4-D tensor in this memory order; other tensors unchanged."""
     return tensor.contiguous(memory_format=layout) if tensor.dim() == 4 else tensor
 
 

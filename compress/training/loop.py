@@ -48,14 +48,14 @@ _WARM_UP = 0.05  # share of all steps
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training is.
+    """State of a running training.
 
     Attributes:
-        step: How many steps are done.
-        steps: How many there will be at the most.
-        loss: Of the last step's batch.
-        held_out_loss: After the last epoch.
-        seconds_left: At the pace so far, at the most.
+        step: Number of steps done.
+        steps: Largest number of steps.
+        loss: Loss of the last step's batch.
+        held_out_loss: Loss of the held-out samples after the last epoch.
+        seconds_left: Upper bound of the remaining seconds, at the pace so far.
     """
 
     step: int
@@ -67,17 +67,17 @@ class Progress:
 
 @dataclass
 class TrainingReport:
-    """What a training did.
+    """Report of a training.
 
     Attributes:
-        samples: How many trained.
-        held_out: How many judged.
+        samples: Number of samples to train on.
+        held_out: Number of held-out samples to judge by.
         losses: Mean loss of each epoch's batches.
-        held_out_losses: Before training, and after each epoch with the averaged weights.
-        best_epoch: The one whose weights were kept; 0 where none was better than the beginning.
-        recalibrated: Whether training began with recalibrated batch norms, since they were better.
-        stopped: Why it ended: ``finished``, ``no better`` or ``diverged``.
-        seconds: Wall time of this run; what was done before a kill is not in it.
+        held_out_losses: Loss of the held-out samples before training, and after each epoch with the averaged weights.
+        best_epoch: Epoch whose weights were kept; 0 where none was better than the beginning.
+        recalibrated: Whether training began with recalibrated batch norms, which were better.
+        stopped: Reason of its end: ``finished``, ``no better`` or ``diverged``.
+        seconds: Wall time of this run in seconds, without the time before an interruption.
     """
 
     samples: int
@@ -90,7 +90,7 @@ class TrainingReport:
     seconds: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return asdict(self)
 
 
@@ -108,21 +108,21 @@ def train(
     report: Callable[[Progress], None] | None = None,
     device: torch.device | None = None,
 ) -> TrainingReport:
-    """Train a student in place, and leave it with the weights that did best on held-out samples.
+    """Train a student in place, and leave it with the weights that are best on held-out samples.
 
     Args:
-        student: Takes the inputs as positional tensors and returns a tuple of tensors.
-        teacher: Alike; it is not trained.
-        data: What to train on; targets are passed to the loss where there are any.
-        loss: One number for a batch, lower is better; it judges the held-out samples too.
-        settings: How to train.
+        student: Module that takes the inputs as positional tensors and returns a tuple of tensors.
+        teacher: Module of the same form; it is not trained.
+        data: Training samples; targets are passed to the loss where there are any.
+        loss: Function that returns one number for a batch, lower is better; it judges the held-out samples too.
+        settings: Settings of the training.
         inputs: The names of the inputs in ``data``, in the order the student takes them.
-        seed: Of the samples' order and of anything random in the student.
-        save_to: A checkpoint's file. Where it holds this very training, that goes on; it stays when training ends.
-            Of several processes the first alone reads and writes it.
-        save_seconds: Between two checkpoints, at least; None for :data:`SAVE_SECONDS`.
-        report: Called after every step; of several processes in the first alone.
-        device: Where to train; None for a GPU where there is one, else the CPU. Student and teacher end on the CPU.
+        seed: Seed of the order of samples and of anything random in the student.
+        save_to: File of a checkpoint; None saves none. A checkpoint of this training is resumed; it stays when training
+            ends. Where several processes train, the first alone reads and writes it.
+        save_seconds: Shortest time between two checkpoints, in seconds; None for :data:`SAVE_SECONDS`.
+        report: Function that is called after every step, only in the first of several processes; None reports nothing.
+        device: Device to train on; None for a GPU where there is one, else the CPU. Student and teacher end on the CPU.
 
     Raises:
         RecipeError: A batch is too small to be divided among the processes, or to train batch norms on.
@@ -144,7 +144,7 @@ def train(
 
 
 class _Training:
-    """A training's state; :func:`train` is its only user."""
+    """State of a training; :func:`train` is its only user."""
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class _Training:
 
     @contextmanager
     def fastest_layout(self) -> Iterator[None]:
-        """Channels last inside the block, where that is faster and both networks can take it."""
+        """Use channels-last order inside the block, where that is faster and both networks can run in it."""
         if not self.arithmetic.prefers_channels_last or not has_planes(self.modules):
             yield
             return
@@ -237,7 +237,7 @@ class _Training:
             assign(self.student, self.best)
 
     def _check_variances(self) -> None:
-        """A process with a single sample trains batch norms over its positions, where there are any."""
+        """Refuse batches too small for batch norms; with one sample a process trains them over positions, if any."""
         if self.settings.batch_size >= 2 * self.processes.count:
             return
         batch, _ = self.arithmetic.moved(self.samples.batch(0))
@@ -277,12 +277,12 @@ class _Training:
         return value
 
     def _seed_of_step(self) -> int:
-        """Random numbers follow from the step, as the samples do: a resumed training draws the same."""
+        """Seed random numbers by the step, as samples are, so that a resumed training draws the same ones."""
         sequence = np.random.SeedSequence([self.seed, self.step, self.processes.rank])
         return int(sequence.generate_state(1)[0])
 
     def _exchanged(self, loss: Tensor) -> float:
-        """The whole batch's loss, with its gradients in every process."""
+        """Return the whole batch's loss, with its gradients in every process."""
         value = loss.detach().clone()
         gradients = [each.grad for each in self.trained if each.grad is not None]
         share = self.processes.share(self.settings.batch_size)
@@ -305,7 +305,7 @@ class _Training:
             report.stopped = "no better"
 
     def _held_out_loss(self) -> float:
-        """Mean over the held-out batches, which are of one size."""
+        """Return the mean loss over the held-out batches, which have one size."""
         self.student.eval()
         total = torch.zeros(2, dtype=torch.float64)
         with torch.no_grad():
@@ -359,7 +359,7 @@ def _check_divisible(batch_size: int, processes: Processes) -> None:
 
 @contextmanager
 def _on(device: torch.device, *modules: nn.Module) -> Iterator[None]:
-    """The modules are on the device inside the block, and on the CPU after it."""
+    """Move the modules to the device inside the block, and to the CPU after it."""
     for module in modules:
         module.to(device)
     try:
@@ -371,7 +371,7 @@ def _on(device: torch.device, *modules: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _deterministic(seed: int) -> Iterator[None]:
-    """The same random numbers and the same kernels each time; everything as it was after the block."""
+    """Use fixed random numbers and deterministic kernels inside the block; restore everything after it."""
     before = torch.are_deterministic_algorithms_enabled()
     warned = torch.is_deterministic_algorithms_warn_only_enabled()
     with torch.random.fork_rng():

@@ -1,4 +1,4 @@
-"""What a student is trained towards: its teacher's outputs, and the labels where they are wanted.
+"""The loss of a student: its teacher's outputs, and the labels where they have a weight.
 
 With the teacher's logits t, the student's s (of probabilities, the logarithm), and the temperature T:
 
@@ -22,15 +22,15 @@ from compress.errors import DataError
 
 @dataclass(frozen=True)
 class Distillation:
-    """The loss of a student against its teacher.
+    """Loss of a student against its teacher.
 
     Attributes:
         classes: Whether the first output holds class scores (n, classes): logits, their logarithmic softmax, or
             probabilities.
-        temperature: T above, > 0; larger ones tell more of the unlikely classes.
-        label_weight: w above, from 0, the teacher alone, to 1, the labels alone.
+        temperature: Temperature T of the formula above, > 0; larger ones weigh unlikely classes more.
+        label_weight: Weight w of the formula above, from 0 (the teacher alone) to 1 (the labels alone).
         student_softmax: Whether the student's class scores are probabilities; see :meth:`fitted`.
-        teacher_softmax: Whether the teacher's are.
+        teacher_softmax: Whether the teacher's class scores are probabilities.
     """
 
     classes: bool
@@ -40,7 +40,7 @@ class Distillation:
     teacher_softmax: bool = False
 
     def fitted(self, outputs: Sequence[Tensor], taught: Sequence[Tensor]) -> Distillation:
-        """The loss for a student and a teacher that give such outputs for real samples: each ends in softmax or not."""
+        """Return the loss fitted to a student's and a teacher's outputs for real samples: ending in softmax or not."""
         if not self.classes:
             return self
         return replace(
@@ -50,15 +50,15 @@ class Distillation:
         )
 
     def __call__(self, outputs: Sequence[Tensor], taught: Sequence[Tensor], targets: Tensor | None) -> Tensor:
-        """The loss of a batch, one number.
+        """Return the loss of a batch, one number.
 
         Args:
-            outputs: The student's, each (n, …).
-            taught: The teacher's, alike.
-            targets: Class labels int64 (n,), float targets (n, …), or None.
+            outputs: Outputs of the student, each (n, …).
+            taught: Outputs of the teacher, of the same shapes.
+            targets: Class labels, int64 (n,), or float targets (n, …); None without labels.
 
         Raises:
-            DataError: Labels are asked for, and there are none, or none of a kind that fits.
+            DataError: Labels have a weight, and there are none, or none of a suitable kind.
         """
         pairs = [pair for pair in zip(outputs, taught, strict=True) if pair[0].is_floating_point()]
         losses = [
@@ -100,10 +100,10 @@ def are_probabilities(scores: Tensor) -> bool:
 
 
 def logits(scores: Tensor, softmax: bool) -> Tensor:
-    """Class scores as they are; of probabilities, the logarithm."""
+    """Return class scores unchanged, or the logarithm of probabilities."""
     return scores.clamp(min=1e-7).log() if softmax else scores
 
 
 def relative_error(student: Tensor, teacher: Tensor) -> Tensor:
-    """mean((s - t)²) / mean(t²): 0 for equal tensors, about 1 for a student that gives zeros."""
+    """Return mean((s - t)²) / mean(t²): 0 for equal tensors, about 1 for a student that returns zeros."""
     return F.mse_loss(student, teacher) / teacher.square().mean().clamp(min=1e-12)

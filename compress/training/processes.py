@@ -34,8 +34,8 @@ class Processes:
     """This process among those that train together.
 
     Attributes:
-        rank: Which one it is, from 0.
-        count: How many there are, from 1.
+        rank: Number of this process, from 0.
+        count: Number of processes, ≥ 1.
     """
 
     rank: int = 0
@@ -43,19 +43,19 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether it is the one that writes files and tells of the progress."""
+        """Whether this process writes files and reports the progress."""
         return self.rank == 0
 
     def part(self, size: int) -> slice:
-        """Which of ``size`` things are this process's; together the parts are everything once."""
+        """Return this process's part of ``size`` items; together the parts cover every item once."""
         return slice(size * self.rank // self.count, size * (self.rank + 1) // self.count)
 
     def share(self, size: int) -> float:
-        """How much of ``size`` things is this process's, in [0, 1]."""
+        """Return the share of ``size`` items that is this process's, in [0, 1]."""
         return len(range(size)[self.part(size)]) / size
 
     def sum(self, tensors: Sequence[Tensor], weight: float = 1.0) -> None:
-        """Replace each tensor by the sum over all processes of their own, weighted; one exchange for all of them.
+        """Replace each tensor by its weighted sum over all processes, in one exchange for all tensors.
 
         Raises:
             UnavailableError: Another process has ended.
@@ -71,7 +71,7 @@ class Processes:
                 tensor.copy_(part.view_as(tensor))
 
     def told(self, value: Any) -> Any:
-        """The first process's value, in every process; anything that pickles, tensors too.
+        """Return the first process's value in every process; any value that pickles, tensors too.
 
         Raises:
             UnavailableError: Another process has ended.
@@ -85,7 +85,7 @@ class Processes:
 
 
 def joined() -> Processes:
-    """The processes that ``torchrun`` started, once they have found each other; else this one alone.
+    """Join the processes that ``torchrun`` started; else return this one alone.
 
     Raises:
         UnavailableError: The others cannot be reached.
@@ -109,7 +109,7 @@ def joined() -> Processes:
 
 @contextmanager
 def _together(count: int) -> Iterator[None]:
-    """One of the others that ends leaves this one without an answer."""
+    """Turn the missing answer of an ended process into an error."""
     try:
         yield
     except RuntimeError as error:

@@ -1,6 +1,6 @@
-"""Batch-norm statistics taken anew: the ones a network carries are of the weights it had before.
+"""Recalibration of batch-norm statistics, which a network still carries from its former weights.
 
-Weights that were cut, averaged or trained shift what a batch norm sees. Its mean and variance are measured again as
+Cutting, averaging or training weights shifts the inputs of a batch norm. Its mean and variance are measured again as
 the plain average over some batches (momentum 1/k at the k-th), without touching any weight. As in Izmailov et al. 2018,
 arXiv 1803.05407, section 3.2.
 """
@@ -15,14 +15,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
-    """Every batch norm that keeps running statistics."""
+    """Return every batch norm that keeps running statistics."""
     return [
         each for each in module.modules() if isinstance(each, _BatchNorm) and each.running_mean is not None
     ]
 
 
 def statistics_of(module: nn.Module) -> list[Tensor]:
-    """The running means and variances of every batch norm."""
+    """Return the running means and variances of every batch norm."""
     return [
         each
         for norm in batch_norms(module)
@@ -32,11 +32,11 @@ def statistics_of(module: nn.Module) -> list[Tensor]:
 
 
 def has_variances(module: nn.Module, batch: Sequence[Tensor]) -> bool:
-    """Whether every batch norm sees more than one value a channel in such a batch; a single one has no variance.
+    """Whether every batch norm gets more than one value per channel in such a batch; a single one has no variance.
 
     Args:
-        module: It is run once, and ends in inference mode.
-        batch: For every input.
+        module: Module, which is run once and ends in inference mode.
+        batch: One batch of every input.
     """
     values: list[int] = []
 
@@ -57,8 +57,8 @@ def recalibrate(module: nn.Module, batches: Iterable[Sequence[Tensor]]) -> None:
     """Set every batch norm's running statistics to their average over these batches; one pass, nothing is trained.
 
     Args:
-        module: It ends in inference mode. Where it has no batch norm, nothing is read.
-        batches: Inputs, as the module takes them; of one size, so that all weigh the same.
+        module: Module, which ends in inference mode. Without a batch norm, nothing is read.
+        batches: Batches of inputs, as the module takes them; of one size, so that all weigh the same.
     """
     norms = batch_norms(module)
     if not norms:

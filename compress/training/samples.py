@@ -1,4 +1,4 @@
-"""Which samples train, in which order, and which are held out to judge by."""
+"""Training samples: their order, and those held out to judge by."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class TrainingSamples:
     k, a training that was interrupted goes on with the very samples it would have seen.
 
     Args:
-        split: All of the training data.
-        inputs: The network's input names, in order.
-        batch_size: Samples a step; every batch has exactly so many.
-        held_out: Share of the samples that is held out, above 0 and below 1.
-        seed: Of the choice and the order.
-        processes: This process gets its part of every batch, and its part of the held-out batches.
+        split: All training data.
+        inputs: Names of the network's inputs, in order.
+        batch_size: Number of samples in a step; every batch has exactly so many.
+        held_out: Share of the samples that is held out, in (0, 1).
+        seed: Seed of the choice and of the order of samples.
+        processes: Processes that train together; each gets its part of every batch and of the held-out batches.
 
     Attributes:
-        batch_size: Samples a step, of all processes together.
+        batch_size: Number of samples in a step, of all processes together.
 
     Raises:
         DataError: There are too few samples for a batch of each kind.
@@ -61,7 +61,7 @@ class TrainingSamples:
             )
 
     def __len__(self) -> int:
-        """How many samples train."""
+        """Return the number of samples to train on."""
         return len(self._trained)
 
     @property
@@ -77,35 +77,35 @@ class TrainingSamples:
 
     @property
     def steps_a_pass(self) -> int:
-        """After so many steps every sample was in a batch."""
+        """Number of steps after which every sample was in a batch."""
         return -(-len(self) // self.batch_size)
 
     @property
     def held_out(self) -> int:
-        """How many samples judge."""
+        """Number of held-out samples."""
         return len(self._held_out)
 
     def batch(self, step: int) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """Inputs and targets of a step, counted from 0: this process's part of them."""
+        """Return this process's inputs and targets for a step, counted from 0."""
         rows = self._trained[self.places(step)]
         return self._tensors(next(self._split.take(rows).batches(self.batch_size)))
 
     def places(self, step: int) -> NDArray[np.int64]:
-        """Which of the samples that train are in a step's batch, each from 0: this process's part of them."""
+        """Return the positions of this process's samples in a step's batch, from 0."""
         wanted = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
         wanted = wanted[self._processes.part(self.batch_size)]
         passes, places = np.divmod(wanted, len(self))
         return np.concatenate([self._order(each)[places[passes == each]] for each in np.unique(passes)])
 
     def held_out_batches(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
-        """Inputs and targets of what is held out, in whole batches: this process's part of these."""
+        """Yield this process's inputs and targets of the held-out samples, in whole batches."""
         batches = self._held_out.reshape(-1, self.batch_size)
         own = batches[self._processes.part(len(batches))]
         for batch in self._split.take(own).batches(self.batch_size):
             yield self._tensors(batch)
 
     def _order(self, number: int) -> NDArray[np.int64]:
-        """The samples' places in the order of one pass."""
+        """Return the order of the samples in one pass."""
         return np.random.default_rng([self._seed, 1, number]).permutation(len(self))
 
     def _tensors(self, batch: Batch) -> tuple[tuple[Tensor, ...], Tensor | None]:

@@ -9,12 +9,12 @@ import math
 
 
 def cosine(step: int, steps: int, warm_up: int) -> float:
-    """Share of the peak learning rate at a step, above 0 and at most 1.
+    """Return the share of the peak learning rate at a step, in (0, 1].
 
     Args:
-        step: From 0 to ``steps`` - 1.
-        steps: Of the whole training.
-        warm_up: Steps until the peak, below ``steps``.
+        step: Number of the step, from 0 to ``steps`` - 1.
+        steps: Number of steps of the whole training.
+        warm_up: Number of steps until the peak, below ``steps``.
     """
     if step < warm_up:
         return (step + 1) / (warm_up + 1)

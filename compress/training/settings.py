@@ -1,4 +1,4 @@
-"""How to train, as a recipe writes it and a verb takes it; nothing here needs torch."""
+"""Settings of training, as recipes and verbs take them; nothing here needs torch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions(Options):
-    """How to train, whatever is trained; techniques that train inherit these settings, and so do the verbs."""
+    """Settings of any training; the techniques that train inherit them, and so do the verbs."""
 
     TITLE: ClassVar[str] = "Training"
     RANK: ClassVar[int] = 40
@@ -67,17 +67,17 @@ class TrainingOptions(Options):
         check_number("held_out", self.held_out, "above 0 and below 1", lambda value: 0 < value < 1)
 
     def with_batch(self, only_batch: int | None) -> Self:
-        """The same with the batch size of a network that takes no other; None leaves it.
+        """Return the options with the only batch size that a network takes; None leaves it.
 
         Args:
-            only_batch: Samples in a batch of such a network.
+            only_batch: Batch size of such a network, in samples; None for any size.
         """
         return self if only_batch is None else replace(self, batch_size=only_batch)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillationOptions(TrainingOptions):
-    """How to train a network towards another one's outputs."""
+    """Settings of training a network towards another one's outputs."""
 
     TITLE: ClassVar[str] = "Training"
     RANK: ClassVar[int] = 40
@@ -112,7 +112,7 @@ def check_number(setting: str, value: object, wanted: str, good: Callable[[float
     """Check a setting that is a number.
 
     Raises:
-        RecipeError: It is none, or outside its bounds.
+        RecipeError: The setting is no number, or outside its bounds.
     """
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if not number or not good(value):  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""A teacher runs once for each sample, where what it returns is small enough to be kept.
+"""A teacher that runs once for each sample, where its outputs are small enough to be kept.
 
-Its outputs never change in a training, while the student needs them in every pass over the samples. Kept are those of
-the first pass, as its batches gave them; a resumed training computes the same batches again, so that not a bit differs.
+Its outputs never change in a training, while the student needs them in every pass over the samples. Those of the first
+pass are kept, batch by batch; a resumed training computes the same batches again, so that not a bit differs.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ REMEMBERED_BYTES = 256 << 20
 
 
 class Teaching:
-    """The teacher's outputs for the batches of one training.
+    """Outputs of the teacher for the batches of one training.
 
     Args:
-        teacher: In inference mode; takes the inputs as positional tensors and returns a tuple of tensors.
-        samples: What trains and what is held out.
-        arithmetic: Runs the teacher.
-        processes: Each computes its parts of the first pass; then all have everything.
-        steps: Of the whole training; where they are one pass at the most, nothing is kept.
+        teacher: Module in inference mode that takes the inputs as positional tensors and returns a tuple of tensors.
+        samples: Samples to train on and held-out samples.
+        arithmetic: Arithmetic that runs the teacher.
+        processes: Processes that train together; each computes its part of the first pass, then all get everything.
+        steps: Number of steps of the whole training; where they are one pass at the most, nothing is kept.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Teaching:
         self._held_out: dict[int, tuple[Tensor, ...]] = {}
 
     def of_step(self, step: int, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The outputs for a step's batch, without gradients."""
+        """Return the outputs for a step's batch, without gradients."""
         while self._keeps and self._known < min(step, self._one_pass):  # after a resume
             earlier, _ = self._arithmetic.moved(self._samples.batch(self._known))
             self._keep(self._known, self._computed(earlier))
@@ -64,7 +64,7 @@ class Teaching:
         return outputs
 
     def of_held_out(self, number: int, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """The outputs for a batch that judges, counted from 0, without gradients."""
+        """Return the outputs for a held-out batch, counted from 0, without gradients."""
         if number in self._held_out:
             return self._held_out[number]
         outputs = self._computed(batch)
@@ -96,7 +96,7 @@ class Teaching:
         self._known = step + 1
 
     def _all_kept(self) -> bool:
-        """Whether every process keeps its part; then each gets the others'."""
+        """Whether every process keeps its part; if so, exchange the parts."""
         if not self._exchanged:
             self._exchanged = True
             keeping = torch.tensor([float(self._keeps)], device=self._arithmetic.device)
@@ -112,12 +112,12 @@ class Teaching:
 
 
 class RememberingTeacher(nn.Module):
-    """A trained network that computes the outputs of each batch once.
+    """Trained network that computes the outputs of each batch only once.
 
     Several students see the same batches in the same order, so the teacher need not run again for each.
 
     Args:
-        network: In inference mode; a copy of this module shares it and what was remembered.
+        network: Network in inference mode; a copy of this module shares it and the remembered outputs.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -130,7 +130,7 @@ class RememberingTeacher(nn.Module):
         return self
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """The network's outputs, as a tuple, without gradients."""
+        """Return the network's outputs, as a tuple, without gradients."""
         key = _digest(inputs)
         if key not in self._outputs:
             with torch.no_grad():

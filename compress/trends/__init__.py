@@ -1,4 +1,4 @@
-"""How the figures of a network's builds moved over time, from profiles that were kept.
+"""Trends of a network's builds over time, from recorded profiles.
 
 recordings   what lies in a directory: profiles and bundles, checked, in the order in which they were measured
 series       one figure of one network on one target, and where it moved to another level

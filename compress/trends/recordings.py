@@ -29,10 +29,10 @@ class Recording:
     """One profile of the directory.
 
     Attributes:
-        path: Of the profile's file, or of the bundle's directory.
+        path: Path of the profile's file, or of the bundle's directory.
         network: Name of the network: the profile's own, the bundle's, or the file's name up to its first dot.
-        when: When it was measured, or when the bundle was written; None where neither is recorded.
-        profile: What was measured.
+        when: Time of the measurement, or of writing the bundle; None where neither is recorded.
+        profile: The recorded profile.
     """
 
     path: Path
@@ -43,11 +43,11 @@ class Recording:
 
 @dataclass(frozen=True)
 class Recordings:
-    """What a directory holds.
+    """The recordings in a directory.
 
     Attributes:
-        found: In the order of time; those without a time come first, by their paths.
-        others: Number of JSON files that are no profiles.
+        found: Recordings in the order of time; those without a time come first, in the order of their paths.
+        others: Number of JSON files that are not profiles.
     """
 
     found: tuple[Recording, ...]
@@ -55,7 +55,7 @@ class Recordings:
 
     @property
     def untimed(self) -> int:
-        """Number of recordings that only their paths put in order."""
+        """Number of recordings without a time, which are sorted by their paths."""
         return sum(each.when is None for each in self.found)
 
 
@@ -63,7 +63,7 @@ def read_recordings(directory: Path) -> Recordings:
     """Read every profile and bundle below a directory; names that start with a dot are passed over.
 
     Raises:
-        BundleError: It is no directory, holds no profile, or one that is damaged or was changed.
+        BundleError: The path is no directory, holds no profile, or one that is damaged or was changed.
     """
     if not directory.is_dir():
         found = f"a file, {directory}" if directory.exists() else f"nothing at {directory}"
@@ -83,7 +83,7 @@ def read_recordings(directory: Path) -> Recordings:
 
 
 def _sources(directory: Path) -> Iterator[Path]:
-    """Directories of bundles, and JSON files outside of them."""
+    """Return the directories of bundles, and the JSON files outside them."""
 
     def refuse(error: OSError) -> None:
         raise BundleError(
@@ -110,7 +110,7 @@ def _of_bundle(directory: Path) -> Recording:
 
 
 def _of_file(path: Path) -> Recording | None:
-    """None where it is JSON of another kind; a profile that was cut short is refused and not passed over."""
+    """Read a profile's file; None for other JSON; a profile that was cut short is refused."""
     try:
         text = read_text(path)
     except (OSError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""One figure of one network on one target over time, and where it moved to another level.
+"""A figure of one network on one target over time, and the changes of its level.
 
 Latencies and memory are compared on the same machine only, accuracies on the same data: a series never mixes them.
 Median latency, accuracy and memory vary from build to build without a cause, so a change has to be more than chance
@@ -32,10 +32,10 @@ class Point:
     """One value of a series.
 
     Attributes:
-        recording: The profile it is from.
-        value: In the unit of the series.
-        low: Lower end of its interval; None where it has none.
-        high: Upper end.
+        recording: Recording that the value is from.
+        value: Value in the unit of the series.
+        low: Lower end of its interval, in the same unit; None where it has none.
+        high: Upper end of its interval, in the same unit; None where it has none.
     """
 
     recording: Recording
@@ -46,12 +46,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Change:
-    """Where a series moved to another level.
+    """A change of a series to another level.
 
     Attributes:
-        index: Of the first point of the new level.
+        index: Index of the first point of the new level.
         before: Median of the level before, in the unit of the series.
-        after: Median of the new level.
+        after: Median of the new level, in the unit of the series.
         worse: Whether the new level is the worse one.
         p: Share of random orders of the points that differ as much; None where the figure is exact.
     """
@@ -69,14 +69,14 @@ class Series:
 
     Attributes:
         network: Name of the network.
-        target: What its builds are for.
-        figure: What is told, with what it depends on: ``p50 at batch 1``, ``top-1``, ``size``, ``memory``.
-        unit: ``ms``, ``%``, ``kB``, ``MiB``, or empty.
+        target: Name of the target of its builds.
+        figure: Name of the figure, with its condition: ``p50 at batch 1``, ``top-1``, ``size``, ``memory``.
+        unit: Unit of the figure: ``ms``, ``%``, ``kB``, ``MiB``, or empty.
         machine: Identity of the machine that latencies and memory belong to, twelve hexadecimal digits; else None.
         data: The first twelve digits of the sha256 of the data that accuracies belong to; else None.
         higher_is_better: Direction of the figure.
-        exact: Whether it does not vary without a cause.
-        points: In the order of time, at least one.
+        exact: Whether the figure never varies by chance.
+        points: Points in the order of time, at least one.
     """
 
     network: str
@@ -91,12 +91,12 @@ class Series:
 
     @property
     def decidable(self) -> bool:
-        """Whether there are points enough to find a change."""
+        """Whether there are enough points to find a change."""
         return self.exact or len(self.points) >= LEAST_POINTS
 
     @cached_property
     def changes(self) -> tuple[Change, ...]:
-        """Where it moved to another level, in order."""
+        """Return the changes of level, in order."""
         values = [point.value for point in self.points]
         if self.exact:
             cuts: list[tuple[int, float | None]] = [(index, None) for index in _exact_changes(values)]
@@ -111,10 +111,10 @@ class Series:
 
 
 def series_of(recordings: Iterable[Recording]) -> list[Series]:
-    """Every figure of every network and target, by name.
+    """Return the series of every figure of every network and target, by name.
 
     Args:
-        recordings: In the order of time.
+        recordings: Recordings in the order of time.
     """
     grouped: dict[Series, list[Point]] = {}
     for recording in recordings:
@@ -125,7 +125,7 @@ def series_of(recordings: Iterable[Recording]) -> list[Series]:
 
 
 def _figures(recording: Recording) -> Iterator[tuple[Series, Point]]:
-    """A point of each figure, and the series that it belongs to, without points."""
+    """Return a point of each figure, and the series that it belongs to, still without points."""
     profile = recording.profile
     machine = fingerprint_id(profile.fingerprint)
     plain = Series(recording.network, profile.target, "size", "kB", exact=True)

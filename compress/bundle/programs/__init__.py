@@ -1,4 +1,4 @@
-"""What a bundle carries beside its artifact: a sample with its outputs, programs that run it, and a self-check.
+"""Contents of a bundle beside its artifact: a sample with its outputs, programs that run it, and a self-check.
 
 Everything here is written for the machine that the build is for, which needs the runtime (and numpy) and nothing of
 ``compress``. The programs are templates in ``templates/``: ``@{name}`` is filled in, everything else is the program.

@@ -1,4 +1,4 @@
-"""A batch with the outputs that the shipped build gave for it, and how far another run of it may be from them."""
+"""A sample batch, the shipped build's outputs for it, and the tolerance for another run."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Value:
     """One input or output of a sample.
 
     Attributes:
-        name: As the artifact knows it.
-        array: Its values.
-        file: Name inside the bundle; raw values in C order, little-endian.
-        tolerance: How far each value may be; None for an input.
+        name: Name in the artifact.
+        array: Values of the input or output.
+        file: Name of its file inside the bundle, with raw values in C order, little-endian.
+        tolerance: Largest allowed difference of each value; None for an input.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Value:
     tolerance: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """As the manifest holds it."""
+        """Return a dict, as the manifest holds it."""
         found = {
             "name": self.name,
             "dtype": self.array.dtype.name,
@@ -51,14 +51,14 @@ class Value:
 
 @dataclass(frozen=True)
 class Sample:
-    """A batch and what the build answered.
+    """A batch and the build's outputs for it.
 
     Attributes:
-        inputs: One an input of the network, in its order.
-        outputs: One an output.
-        batch: Samples in it.
-        source: Where it comes from, in words.
-        share: That the tolerances are of each output's largest value.
+        inputs: Values of the network's inputs, in their order.
+        outputs: Values of the network's outputs, in their order.
+        batch: Number of samples in the batch.
+        source: Source of the batch, in words.
+        share: Tolerance as a share of each output's largest value.
     """
 
     inputs: tuple[Value, ...]
@@ -69,11 +69,11 @@ class Sample:
 
     @property
     def numeric(self) -> bool:
-        """Whether every value can be written raw; texts cannot."""
+        """Whether every value can be written as raw numbers; texts cannot."""
         return all(value.array.dtype.kind in "fiub" for value in (*self.inputs, *self.outputs))
 
     def to_dict(self) -> dict[str, Any]:
-        """As the manifest holds it."""
+        """Return a dict, as the manifest holds it."""
         return {
             "batch": self.batch,
             "source": self.source,
@@ -83,7 +83,7 @@ class Sample:
         }
 
     def files(self) -> dict[str, bytes]:
-        """The content of every file, by its name inside the bundle."""
+        """Return the content of every file, by its name inside the bundle."""
         return {
             value.file: value.array.astype(value.array.dtype.newbyteorder("<")).tobytes()
             for value in (*self.inputs, *self.outputs)
@@ -94,10 +94,10 @@ def take_sample(session: Session, task: Task | None, share: float, narrow: bool 
     """Run the first evaluation sample, or as many as a network of fixed batch takes.
 
     Args:
-        session: Of the build that is shipped, where it is measured.
-        task: None takes seeded noise.
-        share: One of :data:`SHARES`.
-        narrow: Whether the runtime there has no int64: TensorRT before 10 reads it as int32.
+        session: Session of the build that is shipped, on the machine where it is measured.
+        task: Task whose first samples are taken; None takes seeded noise.
+        share: Tolerance as a share of each output's largest value, one of :data:`SHARES`.
+        narrow: Whether the deployed runtime has no int64: TensorRT before 10 reads it as int32.
     """
     from compress.profiling.latency import sample_feeds
 
@@ -114,12 +114,12 @@ def take_sample(session: Session, task: Task | None, share: float, narrow: bool 
 
 
 def share_of(artifact: Path, options: Mapping[str, Any], backend: str) -> float:
-    """The tolerance for a build, by what it computes in.
+    """Return the tolerance for a build, by the precision it computes in.
 
     Args:
-        artifact: Its ONNX file.
-        options: Of its session.
-        backend: That runs it where it is deployed.
+        artifact: ONNX file of the build.
+        options: Session options of the build.
+        backend: Name of the back end that runs it where it is deployed.
     """
     if artifact.suffix != ".onnx":
         # A compiled program does not tell; floats of half precision are the widest of its kind.
@@ -153,7 +153,7 @@ def _values(
 
 
 def _largest(array: Array) -> float:
-    """The largest finite magnitude of floats; 0 of integers, which are equal or wrong."""
+    """Return the largest finite magnitude of floats; 0 for integers, which must be equal."""
     if array.dtype.kind != "f":
         return 0.0
     magnitudes = np.abs(array[np.isfinite(array)].astype(np.float64))

@@ -1,4 +1,4 @@
-"""Fills in the programs of a bundle: ``run.py``, ``run.cpp``, ``selfcheck.py``, and ``selfcheck.sh`` for TensorRT.
+"""Programs of a bundle from templates: ``run.py``, ``run.cpp``, ``selfcheck.py``, and ``selfcheck.sh`` for TensorRT.
 
 Names come from a network's file, so each goes into a program as a literal of that language.
 """
@@ -54,16 +54,15 @@ def programs(
     precision: str = "fp32",
     states: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Programs that load and run a build, by their file's name.
+    """Return the programs that load and run a build, by their file's name.
 
     Args:
-        backend: That runs it where it is deployed: ``onnxruntime``, ``openvino`` or ``tensorrt``; none is known for
-            others.
-        inputs: What the build takes.
-        sample: What they run.
-        options: Of the build's session.
-        release: Of TensorRT there.
-        precision: What the graph holds: ``fp32``, ``fp16`` or ``int8``.
+        backend: Back end of the deployed build: ``onnxruntime``, ``openvino`` or ``tensorrt``; others have no programs.
+        inputs: Inputs of the build.
+        sample: Sample that the programs run.
+        options: Session options of the build.
+        release: Release of TensorRT on the target.
+        precision: Precision of the graph: ``fp32``, ``fp16`` or ``int8``.
         states: The output that is the next value of each input that is carried from call to call; None for none.
     """
     states = states or {}
@@ -168,7 +167,7 @@ def _onnxruntime(
 
 
 def _appended(provider: str, options: Mapping[str, str]) -> list[str]:
-    """How a program in C++ asks for an execution provider; what is left runs on the processor without being asked."""
+    """Return the C++ lines that ask for an execution provider; the rest runs on the processor by default."""
     from compress.backends.providers import CUDA, TENSORRT, XNNPACK
 
     pairs = [(_cpp(key), _cpp(value)) for key, value in options.items()]
@@ -275,14 +274,14 @@ def _tensorrt(sample: Sample, states: Mapping[str, str]) -> dict[str, str]:
 
 
 def _positions(sample: Sample, states: Mapping[str, str]) -> list[tuple[int, int]]:
-    """Of each state its position among the inputs, and that of its next value among the outputs."""
+    """Return, for each state, its position among the inputs and the position of its next value among the outputs."""
     inputs = [value.name for value in sample.inputs]
     outputs = [value.name for value in sample.outputs]
     return [(inputs.index(state), outputs.index(output)) for state, output in states.items()]
 
 
 def _carried(carry: list[str], run: list[str]) -> list[str]:
-    """How a program goes on with the next frame of a stream; nothing where no state is carried."""
+    """Return the lines that continue with the next frame of a stream; empty without states."""
     if not carry:
         return []
     told = (
@@ -292,7 +291,7 @@ def _carried(carry: list[str], run: list[str]) -> list[str]:
 
 
 def _stream_in_python(sample: Sample, states: Mapping[str, str]) -> str:
-    """What a program in Python needs for streams; empty where no state is carried."""
+    """Return the lines that a Python program needs for streams; empty without states."""
     if not states:
         return ""
     start = ", ".join(
@@ -333,7 +332,7 @@ def _board_check(
 
 
 def _text_file(index: int) -> str:
-    """The values of an output for tools that read text alone."""
+    """Return the values of an output as text, for tools that read only text."""
     return f"sample/output-{index}.txt"
 
 
@@ -371,7 +370,7 @@ def _cpp_value(value: object) -> str:
 
 
 def _cpp(text: str) -> str:
-    """A string literal; whatever is not plain ASCII is written byte by byte, in octal."""
+    """Return a C++ string literal, with other characters than plain ASCII as octal bytes."""
     plain = {ord(" "), *range(ord("0"), ord("9") + 1), *range(ord("A"), ord("Z") + 1), *range(97, 123)}
     plain |= set(b"_-./:,;()+=!*[]{}<>#~^|&@'")
     return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in text.encode()) + '"'

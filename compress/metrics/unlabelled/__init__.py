@@ -1,4 +1,4 @@
-"""What the original loses by a build's answers: the metrics of data without labels.
+"""Metrics of data without labels: the original's loss by a build's answers.
 
 Each judges one output of the network by what it holds (:mod:`compress.metrics.output_kinds`), from 0 (everything is
 lost) to 1 (nothing is), which the original itself has on every sample. What is told beside it, such as the share of
@@ -23,12 +23,12 @@ __all__ = ["strictly", "unlabelled_metric"]
 
 
 def strictly(metric: Metric) -> Metric:
-    """A metric of choices that counts every other answer than the original's as wrong, however close the two were.
+    """Return a metric of choices that counts every other answer than the original's as wrong, however close.
 
     Others, and those of labels, are returned as they are.
 
     Args:
-        metric: The metric of an output with one answer for each sample.
+        metric: Metric of an output with one answer for each sample.
     """
     if metric.needs != "reference" or metric.told is None:
         return metric
@@ -38,11 +38,11 @@ def strictly(metric: Metric) -> Metric:
 def unlabelled_metric(
     kind: OutputKind, kinds: tuple[OutputKind, ...] = (), *, streams: bool = False
 ) -> Metric:
-    """The metric of one output.
+    """Return the metric of one output.
 
     Args:
-        kind: What the output holds; it is not ``ignore``.
-        kinds: What all outputs hold; boxes are judged where other outputs score highest.
+        kind: Kind of the output, not ``ignore``.
+        kinds: Kinds of all outputs; boxes are judged where other outputs score highest.
         streams: Whether outputs hold every frame of a stream, ``(streams, frames, …)``.
     """
     if kind.kind in ("classes", "tokens"):

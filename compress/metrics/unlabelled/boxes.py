@@ -25,9 +25,10 @@ def box_metric(name: str, index: int, scores: int | None) -> Metric:
     """Judge an output that holds boxes, ``(n, places, 4)``.
 
     Args:
-        name: The output's name.
-        index: Its position among the outputs.
-        scores: Position of the output that scores them, ``(n, places)`` or ``(n, places, classes)``; None for none.
+        name: Name of the output.
+        index: Position among the outputs.
+        scores: Position of the output that scores the boxes, ``(n, places)`` or ``(n, places, classes)``; None for
+            none.
     """
     return replace(value_metric(name, index), per_sample=partial(_rows, name, index, scores))
 
@@ -55,7 +56,7 @@ def _rows(
 
 
 def _counted(boxes: Array, scores: Array | None) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Which places count, bool ``(n, places)``."""
+    """Return which places count, bool ``(n, places)``."""
     places = boxes.shape[:2]
     if scores is None or scores.shape[:2] != places or not scores.size:
         return np.ones(places, dtype=bool)
@@ -64,7 +65,7 @@ def _counted(boxes: Array, scores: Array | None) -> np.ndarray[tuple[int, ...], 
 
 
 def _foreground(scores: Floats) -> Floats:
-    """The best score of each place; of probabilities that sum to 1, without the class that most places answer."""
+    """Return the best score of each place; of probabilities that sum to 1, without the most frequent class."""
     if scores.shape[-1] > 1 and np.allclose(scores.sum(axis=-1), 1, atol=1e-2):
         background = int(np.bincount(scores.argmax(axis=-1).ravel()).argmax())
         scores = np.delete(scores, background, axis=-1)

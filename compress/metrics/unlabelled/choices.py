@@ -42,15 +42,15 @@ _BISECTIONS = 50
 
 @dataclass(frozen=True)
 class _Row:
-    """One sample: its positions are those of a sequence or a map, or a single one.
+    """One sample, whose positions are those of a sequence or a map, or a single one.
 
     Attributes:
-        gaps: z_o - z_b at each position where the answers differ, ``(changed,)``; infinite where the build gives no
-            number.
-        weights: The weight of each of these positions, ``(changed,)``; all positions of a sample weigh 1 together.
+        gaps: Differences z_o - z_b at the positions where the answers differ, ``(changed,)``; infinite where the build
+            gives NaN.
+        weights: Weights of these positions, ``(changed,)``; all positions of a sample weigh 1 together.
         margins: Distances from the original's largest score to the second at some of its positions.
         changed: Share of positions with another answer.
-        divergence: Mean over the positions of KL(original, build), nats; 0 where it is not judged.
+        divergence: Mean over the positions of KL(original, build), in nats; 0 where it is not judged.
     """
 
     gaps: Floats
@@ -64,12 +64,12 @@ def choice_metric(name: str, index: int, axis: int, *, balanced: bool, likelihoo
     """Judge an output that holds class scores.
 
     Args:
-        name: The output's name.
-        index: Its position among the outputs.
-        axis: The axis that the classes lie along.
+        name: Name of the output.
+        index: Position among the outputs.
+        axis: Axis of the classes.
         balanced: Whether, in samples of many positions, those of a rare class weigh more, so that a small object counts
             beside the background; else each position weighs alike.
-        likelihood: Whether the probabilities themselves count too, as those of tokens do.
+        likelihood: Whether the probabilities count too, as for tokens.
     """
     return kept_metric(
         name, partial(_rows, name, index, axis, balanced, likelihood), over_data=_kept, told=_agreement
@@ -110,7 +110,7 @@ def _rows(
 
 
 def _divergence(scores: Floats, ours: Floats) -> float:
-    """Mean over the positions of KL(softmax of the scores, softmax of ours), nats; both ``(positions, classes)``."""
+    """Return the mean over positions of KL(softmax(scores), softmax(ours)), in nats; both ``(positions, classes)``."""
     first, second = (_log_softmax(each) for each in (scores, ours))
     return max(0.0, float((np.exp(first) * (first - second)).sum(axis=-1).mean()))
 
@@ -122,7 +122,7 @@ def _log_softmax(scores: Floats) -> Floats:
 
 
 def _as_logits(scores: Floats, ours: Floats) -> tuple[Floats, Floats]:
-    """Scores whose differences are logarithms of ratios: where the original gives probabilities, both become those."""
+    """Return scores whose differences are logarithms of ratios; probabilities are converted in both."""
     if scores.size and scores.min() >= 0 and np.allclose(scores[:1].sum(axis=-1), 1, atol=1e-2):
         tiny = float(np.finfo(np.float32).tiny)
         return np.log(np.maximum(scores, tiny)), np.log(np.maximum(ours, tiny))
@@ -130,7 +130,7 @@ def _as_logits(scores: Floats, ours: Floats) -> tuple[Floats, Floats]:
 
 
 def _weights(answers: Array, balanced: bool) -> Floats:
-    """The weight of each position, ``(positions,)``, summing to 1.
+    """Return the weight of each position, ``(positions,)``, summing to 1.
 
     Balanced, a class that the original answers at k positions weighs √k altogether: between k, as the share of right
     pixels counts, where a small object is nothing, and 1, as the mean IoU counts, where few pixels are everything.
@@ -144,7 +144,7 @@ def _weights(answers: Array, balanced: bool) -> Floats:
 
 
 def _margins(scores: Floats) -> Floats:
-    """Distances from the largest score to the second, at evenly spaced positions."""
+    """Return distances from the largest score to the second, at evenly spaced positions."""
     positions = np.unique(np.linspace(0, len(scores) - 1, _MOST_MARGINS).astype(int))
     two = np.partition(scores[positions], -2, axis=-1)[:, -2:]
     margins: Floats = two[:, 1] - two[:, 0]
@@ -152,12 +152,12 @@ def _margins(scores: Floats) -> Floats:
 
 
 def _kept(rows: Sequence[_Row]) -> Values:
-    """1 - loss of each sample."""
+    """Return 1 - loss of each sample."""
     return kept_at(rows, temperature_of(np.concatenate([row.margins for row in rows])) if rows else 1.0)
 
 
 def kept_at(rows: Sequence[_Row], temperature: float) -> Values:
-    """1 - loss of each sample, at one temperature of the original's scores."""
+    """Return 1 - loss of each sample, at one temperature of the original's scores."""
     return np.array([1 - _loss(row, temperature) for row in rows])
 
 
@@ -167,11 +167,11 @@ def _loss(row: _Row, temperature: float) -> float:
 
 
 def temperature_of(margins: Floats, confidence: float = CONFIDENCE) -> float:
-    """The largest temperature up to 1 at which the original is as sure of its answers as asked.
+    """Return the largest temperature up to 1 at which the original is as certain of its answers as asked.
 
     Args:
-        margins: Distances from its largest score to the second, ``(n,)``, from 0.
-        confidence: Mean certainty between the two, inside (0.5, 1).
+        margins: Distances from its largest score to the second, ``(n,)``, ≥ 0.
+        confidence: Mean certainty between the two, in (0.5, 1).
     """
     positive = margins[margins > 0]
     if not len(positive):

@@ -29,10 +29,10 @@ class _Row:
     """One sample.
 
     Attributes:
-        loss: What is lost by its decisions, from 0 to 1.
+        loss: Loss by its decisions, from 0 to 1.
         found: Whether the original finds anything in it.
         changed: Share of its decisions that differ, among those that either of the two holds to be there.
-        values: The same numbers as continuous values.
+        values: Its numbers as continuous values.
     """
 
     loss: float
@@ -45,8 +45,8 @@ def decision_metric(name: str, index: int) -> Metric:
     """Judge an output that holds probabilities of several classes.
 
     Args:
-        name: The output's name.
-        index: Its position among the outputs.
+        name: Name of the output.
+        index: Position among the outputs.
     """
     return replace(
         value_metric(name, index),

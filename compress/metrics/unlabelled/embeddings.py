@@ -42,8 +42,8 @@ def embedding_metric(name: str, index: int) -> Metric:
     """Judge an output that holds embeddings.
 
     Args:
-        name: The output's name.
-        index: Its position among the outputs.
+        name: Name of the output.
+        index: Position among the outputs.
     """
     return kept_metric(name, partial(_rows, name, index), over_data=_kept, beside=_cosine)
 
@@ -55,7 +55,7 @@ def _rows(
     targets: Array | None,
     reference: Sequence[Array] | None = None,
 ) -> list[_Row]:
-    """Each sample's vector by the build and by the original, and whether the build gives none."""
+    """Return each sample's vector by the build and by the original, and whether the build has none."""
     ours, theirs = pair(outputs, reference, index, name)
     lost = lost_samples(ours, theirs)
     first, second = (_vectors(each) for each in comparable(ours, theirs))
@@ -63,7 +63,7 @@ def _rows(
 
 
 def _vectors(values: Floats) -> Array:
-    """One vector for each sample, float32 ``(n, length)``; zeros where it has no position."""
+    """Return one vector for each sample, float32 ``(n, length)``; zeros where it has no position."""
     if not values.size:
         return np.zeros((len(values), values.shape[-1]), np.float32)
     vectors: Array = values.reshape(len(values), -1, values.shape[-1]).mean(axis=1).astype(np.float32)
@@ -95,14 +95,14 @@ def _cosines(vectors: Array, others: Array) -> Array:
 
 
 def _nearness(vectors: Array, others: Array) -> Array:
-    """Distances, below zero: the nearest is the most similar."""
+    """Return negative distances, of which the largest is the most similar."""
     squares = (vectors**2).sum(axis=1)[:, None] + (others**2).sum(axis=1)[None] - 2 * vectors @ others.T
     near: Array = -np.sqrt(np.maximum(squares, 0))
     return near
 
 
 def _losses(ours: Array, theirs: Array, similarity: Callable[[Array, Array], Array]) -> Floats:
-    """The loss of each sample, ``(n,)``."""
+    """Return the loss of each sample, ``(n,)``."""
     others = np.arange(len(ours))
     if len(others) > _MOST_OTHERS:
         others = np.sort(np.random.default_rng(0).choice(len(others), _MOST_OTHERS, replace=False))

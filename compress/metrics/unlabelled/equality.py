@@ -1,4 +1,4 @@
-"""Whole numbers and texts: the share that is equal."""
+"""The share of equal values, for whole numbers and texts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def equality_metric(name: str, index: int) -> Metric:
     """Judge an output of integers, such as class numbers, or of texts.
 
     Args:
-        name: The output's name.
-        index: Its position among the outputs.
+        name: Name of the output.
+        index: Position among the outputs.
     """
     return kept_metric(name, partial(_shares, name, index))
 

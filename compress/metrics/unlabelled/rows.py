@@ -1,4 +1,4 @@
-"""What the metrics of data without labels share: pairs of outputs, and what is not a number."""
+"""Common parts of the metrics without labels: pairs of outputs, and treatment of NaN."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ NAME = "agreement"
 
 
 def kept_metric(name: str, per_sample: PerSample, **further: Any) -> Metric:
-    """A metric of one output: the share of its own answers that the original keeps, from 0 to 1.
+    """Return a metric of one output: the share of the original's answers that is kept, from 0 to 1.
 
     Args:
-        name: The output's name.
-        per_sample: See :attr:`compress.metrics.metric.Metric.per_sample`; it reads the original's outputs.
+        name: Name of the output.
+        per_sample: Function for :attr:`compress.metrics.metric.Metric.per_sample`; it reads the original's outputs.
         further: Further fields of :class:`compress.metrics.metric.Metric`, such as ``over_data``.
     """
     return Metric(
@@ -43,13 +43,13 @@ def kept_metric(name: str, per_sample: PerSample, **further: Any) -> Metric:
 def pair(
     outputs: Sequence[Array], reference: Sequence[Array] | None, index: int, name: str
 ) -> tuple[Array, Array]:
-    """One output of a build and of the original, of equal shape.
+    """Return one output of a build and of the original, of equal shape.
 
     Where how many entries a sample has is told by its content, as of a detector without a fixed number of boxes, and a
     build gives another number than the original, the sample is lost: see :func:`_of_one_length`.
 
     Raises:
-        MetricError: There is no original, or its output has another shape.
+        MetricError: There is no original output, or it has another shape.
     """
     if reference is None:
         raise MetricError(
@@ -75,7 +75,7 @@ def _differ_in_length(ours: Array, theirs: Array) -> bool:
 
 
 def _of_one_length(ours: Array, theirs: Array) -> tuple[Array, Array]:
-    """The original's entries, filled up with zeros, and as many of a build that are all wrong."""
+    """Return the original's entries, filled up with zeros, and as many wrong ones of a build."""
     shape = (1, max(ours.shape[1], theirs.shape[1]), *theirs.shape[2:])
     filled = np.zeros(shape, theirs.dtype)
     filled[:, : theirs.shape[1]] = theirs
@@ -85,14 +85,14 @@ def _of_one_length(ours: Array, theirs: Array) -> tuple[Array, Array]:
 
 
 def by_sample(array: Array) -> Array:
-    """As ``(n, features)``; an output may have no features at all, or no rows."""
+    """Return an output as ``(n, features)``; it may have no features at all, or no rows."""
     return array.reshape(len(array), math.prod(array.shape[1:]))
 
 
 def lost_samples(ours: Array, theirs: Array) -> NDArray[np.bool_]:
-    """Samples in which a build gives NaN or infinity where the original gives a number, bool ``(n,)``.
+    """Return the samples in which a build gives NaN or infinity and the original a number, bool ``(n,)``.
 
-    What the original itself gives of these is no loss: minus infinity marks what is masked, and rows without any valid
+    NaN and infinity of the original itself are no loss: minus infinity marks masked entries, and rows without any valid
     entry may be NaN.
     """
     if ours.dtype.kind != "f":
@@ -102,7 +102,7 @@ def lost_samples(ours: Array, theirs: Array) -> NDArray[np.bool_]:
 
 
 def comparable(ours: Array, theirs: Array) -> tuple[Floats, Floats]:
-    """Both as float64, with 0 in each where either is no finite number; :func:`lost_samples` tells what that hides."""
+    """Return both as float64, with 0 in each where either is not finite; :func:`lost_samples` counts these."""
     first, second = np.asarray(ours, dtype=np.float64), np.asarray(theirs, dtype=np.float64)
     both = np.isfinite(first) & np.isfinite(second)
     if both.all():

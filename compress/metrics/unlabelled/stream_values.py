@@ -24,13 +24,13 @@ from compress.metrics.unlabelled.values import MOST_FEATURES, units
 
 @dataclass(frozen=True)
 class _Row:
-    """One stream; float64 ``(features,)`` each, or ``(1,)`` where there are too many.
+    """Sums of one stream, float64 ``(features,)`` each, or ``(1,)`` where there are too many features.
 
     Attributes:
-        mean: Of the original's numbers, over its frames.
+        mean: Mean of the original's numbers over its frames.
         square: Mean of their squares.
         error: Mean of the squared differences.
-        lost: Whether the build gives no number where the original gives one.
+        lost: Whether the build gives NaN or infinity where the original gives a number.
     """
 
     mean: Floats
@@ -43,8 +43,8 @@ def stream_value_metric(name: str, index: int) -> Metric:
     """Judge an output that holds continuous numbers of every frame, ``(streams, frames, …)``.
 
     Args:
-        name: The output's name.
-        index: Its position among the outputs.
+        name: Name of the output.
+        index: Position among the outputs.
     """
     return kept_metric(name, partial(_rows, name, index), over_data=_kept)
 

@@ -42,11 +42,11 @@ class ValueRow:
     """One sample.
 
     Attributes:
-        original: Its features of the original, float32 ``(features,)``; None where there are too many.
-        error: Their differences, float32 ``(features,)``; None likewise.
+        original: Features of the original, float32 ``(features,)``; None where there are too many.
+        error: Differences of the features, float32 ``(features,)``; None where there are too many.
         square_error: Mean square of the differences.
         variance: Variance of the original's features inside the sample.
-        lost: Whether the build gives no number where the original gives one.
+        lost: Whether the build gives NaN or infinity where the original gives a number.
     """
 
     original: Array | None
@@ -60,8 +60,8 @@ def value_metric(name: str, index: int) -> Metric:
     """Judge an output that holds continuous numbers.
 
     Args:
-        name: The output's name.
-        index: Its position among the outputs.
+        name: Name of the output.
+        index: Position among the outputs.
     """
     return kept_metric(name, partial(_rows, name, index), over_data=_kept)
 
@@ -77,11 +77,11 @@ def _rows(
 
 
 def value_rows(ours: Array, theirs: Array) -> list[ValueRow]:
-    """What is kept of each sample, to take its error once all samples are seen.
+    """Return the rows of samples from which errors follow once all samples are seen.
 
     Args:
-        ours: The build's numbers, ``(n, …)``.
-        theirs: The original's, of the same shape.
+        ours: Numbers of the build, ``(n, …)``.
+        theirs: Numbers of the original, of the same shape.
     """
     lost = lost_samples(ours, theirs)
     first, second = map(by_sample, comparable(ours, theirs))
@@ -100,7 +100,7 @@ def value_rows(ours: Array, theirs: Array) -> list[ValueRow]:
 
 
 def relative_error(rows: Sequence[ValueRow]) -> Values:
-    """The error of each sample, from 0 to 1, ``(n,)``."""
+    """Return the error of each sample, from 0 to 1, ``(n,)``."""
     if not rows:
         return np.empty(0)
     sizes = {None if row.original is None else len(row.original) for row in rows}
@@ -119,11 +119,11 @@ def _by_feature(rows: Sequence[ValueRow]) -> Floats:
 
 
 def units(deviation: Floats, size: Floats) -> Floats:
-    """What the error of each feature is measured in, ``(features,)``, above 0.
+    """Return the unit of the error of each feature, ``(features,)``, > 0.
 
     Args:
         deviation: Standard deviation of the original's numbers, ``(features,)``.
-        size: Their root mean square, ``(features,)``.
+        size: Root mean square of the original's numbers, ``(features,)``.
     """
     deviation = np.maximum(deviation, LEAST_DEVIATION * size)
     # A feature that is always 0 tells nothing by itself: it is measured as the others are.

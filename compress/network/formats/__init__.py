@@ -1,1 +1,1 @@
-"""File formats of trained networks, a file each: what is inspected before anything in them is allowed to act."""
+"""File formats of trained networks, a module each; files are inspected before anything in them may run."""

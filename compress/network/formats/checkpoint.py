@@ -20,12 +20,12 @@ from compress.network.tracing import essence, quiet
 
 
 def read_checkpoint(file: Sniffed, *, factory: str | None, trust_pickle: bool = False) -> nn.Module:
-    """The module that a state dict fills, or that was pickled whole.
+    """Return the module that a state dict fills, or that was pickled whole.
 
     Args:
-        file: What was recognised.
+        file: Recognised file.
         factory: ``package.module:callable`` that builds the module a state dict belongs to.
-        trust_pickle: Let a pickle run code.
+        trust_pickle: Whether to let a pickle run code.
 
     Raises:
         UntrustedFileError: Loading would run code that the file names.
@@ -51,7 +51,7 @@ def read_checkpoint(file: Sniffed, *, factory: str | None, trust_pickle: bool = 
 
 
 def _module_in(loaded: Any, path: Path) -> nn.Module | None:
-    """The module that was pickled whole, by itself or among what a training script keeps beside it."""
+    """Return the module that was pickled whole, alone or among other values of a training script."""
     if isinstance(loaded, nn.Module):
         return loaded
     found = (
@@ -108,11 +108,11 @@ def _load(file: Sniffed, *, trust_pickle: bool) -> Any:
 
 
 def build_module(reference: str, *, kind: str) -> nn.Module:
-    """The module that a callable of the user builds; this runs the user's code, as the user asked for.
+    """Return the module that a callable of the user builds; this runs the user's code, as the user asked for.
 
     Args:
         reference: ``package.module:callable``.
-        kind: What it is, with its article, for messages.
+        kind: Kind of the callable, with its article, for messages.
 
     Raises:
         NetworkError: There is no such callable, it fails without arguments, or it returns no module.

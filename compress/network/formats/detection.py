@@ -1,4 +1,4 @@
-"""What kind of file a network is in, told by its content and never by its ending; nothing in it is executed."""
+"""Detection of a network's file format by its content, never by its ending; nothing in it is executed."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ _LEGACY_MAGIC = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 
 @dataclass(frozen=True)
 class Sniffed:
-    """What a file is.
+    """A recognised file.
 
     Attributes:
         path: The file.
-        format: A pickle whose names are all harmless is a ``state_dict``, any other a ``pickle``.
+        format: Format of the file; a pickle whose names are all harmless is a ``state_dict``, any other a ``pickle``.
         unsafe_globals: The names beyond tensors that the file's main pickle imports.
         shards: The files that an index of ``shards`` lists, in its order.
     """
@@ -66,7 +66,7 @@ def sniff(path: Path) -> Sniffed:
     """Recognise a network's file.
 
     Raises:
-        NetworkError: There is no such file, or it is none of the known formats, or damaged.
+        NetworkError: There is no such file, or it has none of the known formats, or is damaged.
     """
     _check_file(path)
     try:
@@ -107,7 +107,7 @@ def _check_file(path: Path) -> None:
 
 
 def _sniff_index(path: Path) -> Sniffed:
-    """The index of a state dict in several files: ``{"weight_map": {"stem.weight": "a-1-of-2.safetensors"}}``."""
+    """Recognise a state dict's index of files: ``{"weight_map": {"stem.weight": "a-1-of-2.safetensors"}}``."""
     try:
         index = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_HEADER else None
     except (ValueError, RecursionError):
@@ -183,7 +183,7 @@ def _from_globals(path: Path, unsafe: list[str]) -> Sniffed:
 
 
 def _sniff_pickle(path: Path) -> Sniffed:
-    """A file that is one or more pickles: what torch.save wrote before 1.6, or pickle.dump."""
+    """Recognise a file of one or more pickles, as torch.save before 1.6, or pickle.dump, writes it."""
     unsafe: set[str] = set()
     try:
         _each_pickle(path, lambda content: unsafe.update(unsafe_globals(content)))
@@ -196,10 +196,10 @@ def check_pickles(path: Path) -> None:
     """Refuse a file of tensors whose pickles would take more than their bytes are worth.
 
     Args:
-        path: Of a state dict that is no safetensors file.
+        path: File with a state dict, not in safetensors format.
 
     Raises:
-        NetworkError: One of them would.
+        NetworkError: One of the pickles would.
     """
     try:
         if zipfile.is_zipfile(path):
@@ -212,7 +212,7 @@ def check_pickles(path: Path) -> None:
 
 
 def _each_pickle(path: Path, look: Callable[[Readable], object]) -> None:
-    """Show the pickles at the start of a file, one after another, to what reads one."""
+    """Pass the pickles at the start of a file, one after another, to a reader."""
     # Mapped, because a plain file would try to allocate whatever length an opcode announces.
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         # magic number, protocol, system info, the object, the storages' keys; then raw tensors
@@ -221,7 +221,7 @@ def _each_pickle(path: Path, look: Callable[[Readable], object]) -> None:
 
 
 def _is_safetensors(path: Path, head: bytes) -> bool:
-    """Eight bytes with the header's length, then a JSON object (the format's specification)."""
+    """Whether a file has eight bytes with the header's length, then a JSON object, as safetensors specifies."""
     length = int.from_bytes(head[:8], "little")
     if len(head) < 10 or head[8:9] != b"{" or not 2 <= length <= path.stat().st_size - 8:
         return False
@@ -236,7 +236,7 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
 
 
 def _is_onnx(path: Path) -> bool:
-    """Whether the top level is a ModelProto: known fields with their wire types, and a graph among them."""
+    """Whether the file is a ModelProto: known fields with their wire types, and a graph among them."""
     size = path.stat().st_size
     found_graph = False
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""A file is read and run for the first time in another process, within limits of time and memory.
+"""The first reading and run of a file in another process, within limits of time and memory.
 
 torch's loader, ONNX's checker and ONNX Runtime are native code that believes much of what it reads, and a network may
 loop for ever or ask for more memory than there is. That ends the other process; here it is one line of an error.
@@ -53,14 +53,14 @@ def read_elsewhere(
     """Read a file in another process; torch's, and ONNX where a run is asked for, are run there, too.
 
     Args:
-        path: The file; nothing in it is trusted.
-        kind: What it is, and what for.
-        example: Samples that a network is run on; None for what the file brings, which ONNX does not.
-        batch_axis: See :func:`compress.network.network.load_network`.
+        path: File to read; nothing in it is trusted.
+        kind: Kind of the file, and its purpose.
+        example: Samples that a network is run on; None for the file's own, which ONNX does not have.
+        batch_axis: Axis of samples that the user names; see :func:`compress.network.network.load_network`.
 
     Raises:
-        CompressError: What reading it says.
-        NetworkError: Reading it crashed, or took more than its size is worth.
+        CompressError: Reading the file fails; its error is passed on.
+        NetworkError: Reading it crashed, or exceeded the limits for its size.
     """
     from compress.onnx_graph.files import size_of
 
@@ -122,7 +122,7 @@ def _refused(path: Path, kind: Kind, how: str, limits: Limits) -> NetworkError:
 
 
 def _named(example: Example | None) -> dict[str, Any] | None:
-    """Samples by name, or by their place where they have none."""
+    """Return samples by name, or by their position where they have none."""
     if example is None or isinstance(example, Mapping):
         return None if example is None else dict(example)
     return {f"{place:06}": array for place, array in enumerate(example)}

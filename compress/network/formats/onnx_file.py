@@ -46,14 +46,14 @@ _WEIGHTED = frozenset(
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:
-    """The model in a file, its external data included.
+    """Read the model in a file, its external data included.
 
     Axes of a negative size are open (see :mod:`compress.onnx_graph.axes`). Initializers are no longer listed as inputs,
     as IR 3 wanted them: they are weights, and ONNX Runtime folds them only then. Sparse ones are dense.
 
     Raises:
-        NetworkError: Damaged, invalid, not runnable by ONNX Runtime, or with NaN among its weights.
-        LiftError: An operator that ONNX Runtime does not know.
+        NetworkError: The file is damaged, invalid, not runnable by ONNX Runtime, or has NaN among its weights.
+        LiftError: The file has an operator that ONNX Runtime does not know.
     """
     read_elsewhere(path, "onnx")
     model = read_model(path)
@@ -68,11 +68,11 @@ def read_onnx(path: Path) -> onnx.ModelProto:
 
 
 def check_runs(path: Path) -> None:
-    """Do what only native code can tell: whether a file is valid ONNX, and whether ONNX Runtime opens it.
+    """Check by native code whether a file is valid ONNX, and whether ONNX Runtime opens it.
 
     Raises:
-        NetworkError: Damaged, invalid, or not runnable by ONNX Runtime.
-        LiftError: An operator that ONNX Runtime does not know.
+        NetworkError: The file is damaged, invalid, or not runnable by ONNX Runtime.
+        LiftError: The file has an operator that ONNX Runtime does not know.
         MemoryError: There is not enough memory for it.
     """
     import onnxruntime
@@ -97,7 +97,7 @@ def check_runs(path: Path) -> None:
 
 
 def read_specs(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of a model; where no axis is called ``batch``, a dynamic axis 0 is.
+    """Return inputs and outputs of a model; where no axis is called ``batch``, an open axis 0 gets the name.
 
     Raises:
         NetworkError: An input or output is not a tensor of numbers.
@@ -141,7 +141,7 @@ def _refuse_custom_operators(model: onnx.ModelProto, path: Path) -> None:
 
 
 def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Every node, those of branches and loop bodies included."""
+    """Yield every node, those of branches and loop bodies included."""
     for node in graph.node:
         yield node
         for attribute in node.attribute:

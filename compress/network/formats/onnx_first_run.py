@@ -1,4 +1,4 @@
-"""The first runs of an ONNX file on samples: what follows from them may loop for ever, or take all memory."""
+"""The first runs of an ONNX file on samples, which may loop for ever, or take all memory."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from compress.onnx_graph.sessions import open_session
 def run_first(
     path: Path, samples: Mapping[str, np.ndarray[Any, Any]], told: Mapping[str, int] | None = None
 ) -> None:
-    """Do with a file what loading it will do, for those who want to know whether that ends.
+    """Try the later loading of a file, to find out whether it ends.
 
-    Where it does not run on these samples, nothing is told: whoever binds the data to it says what does not fit.
+    Where it does not run on these samples, nothing is reported: binding the data later says what does not fit.
 
     Args:
-        path: The file, which was read before.
-        samples: At least one of each input, ``(n, …)``.
-        told: See :func:`compress.network.onnx_interface.as_it_runs`.
+        path: File that was read before.
+        samples: Samples of each input, ``(n, …)``, at least one.
+        told: Axis that the user names; see :func:`compress.network.onnx_interface.as_it_runs`.
 
     Raises:
-        CompressError: What loading it will say.
+        CompressError: Loading will fail with this error.
         MemoryError: There is not enough memory for a run.
     """
     model = read_model(path)

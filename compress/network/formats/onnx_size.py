@@ -1,4 +1,4 @@
-"""Whether the weights of an ONNX file fit into one message of protocol buffers."""
+"""Check that the weights of an ONNX file fit into one message of protocol buffers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from compress.onnx_graph.files import LARGEST_SINGLE_FILE
 def check_size(path: Path) -> None:
     """Refuse an ONNX file whose weights are too many to be held in one message, before they are read.
 
-    Anything that is no ONNX file passes: it is not for this check to tell.
+    Other files pass this check.
 
     Raises:
         NetworkError: The weights are over 2 GiB.

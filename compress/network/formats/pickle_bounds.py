@@ -1,4 +1,4 @@
-"""How large, how deep and how entangled a pickle is, told from its opcodes before anything unpickles it.
+"""Bounds of the size, depth and entanglement of a pickle, checked by its opcodes before it is unpickled.
 
 An unpickler makes room for whatever memo index an opcode names, torch's own calls itself for each level of nesting, and
 what walks the result counts a value as often as it is reached: a few bytes suffice for gigabytes, a crash, or years.
@@ -33,11 +33,11 @@ def check_bounds(stream: Readable, *, loops: bool = False) -> None:
     """Refuse a pickle that would take more than its bytes are worth.
 
     Args:
-        stream: At the start of a pickle; left right after its end.
-        loops: Whether a value may hold itself, as objects of Python's may.
+        stream: Stream at the start of a pickle; it is left right after its end.
+        loops: Whether a value may contain itself, as Python objects may.
 
     Raises:
-        NotAPickleError: It would, or the bytes are not a whole pickle.
+        NotAPickleError: The pickle exceeds the bounds, or the bytes are not a whole pickle.
     """
     values = _Values()
     try:
@@ -54,7 +54,7 @@ def check_bounds(stream: Readable, *, loops: bool = False) -> None:
 
 
 class _Values:
-    """What the opcodes so far have made: each value by its number, with the numbers of what it holds."""
+    """Values that the opcodes have made so far: each by its number, with the numbers of its content."""
 
     def __init__(self) -> None:
         self._held: list[list[int]] = [[]]  # the first stands for every number and text
@@ -97,7 +97,7 @@ class _Values:
             self._stack.append(len(self._held) - 1)
 
     def _taken(self, opcode: pickletools.OpcodeInfo) -> list[int]:
-        """What an opcode takes off the stack."""
+        """Return the values that an opcode takes off the stack."""
         stack, count = self._stack, len(opcode.stack_before)
         above: list[int] = []
         if pickletools.markobject in opcode.stack_before:
@@ -122,7 +122,7 @@ class _Values:
             raise NotAPickleError(f"values nested more than {_DEEPEST} deep")
 
     def check_whole(self) -> None:
-        """Refuse values that hold themselves, that became deeper after they were held, or that are too many."""
+        """Refuse values that contain themselves, that became deeper after they were contained, or that are too many."""
         depths = [0] * len(self._held)  # 0: not told yet
         counts = [0] * len(self._held)
         entered = bytearray(len(self._held))

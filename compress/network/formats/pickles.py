@@ -1,4 +1,4 @@
-"""What a pickle would call, read from its opcodes; nothing is executed.
+"""The calls of a pickle, read from its opcodes; nothing is executed.
 
 A pickle is a program: its GLOBAL opcodes import names, and REDUCE calls them. Tensors need a dozen harmless
 names; every other name is code that the file chooses. ``pickletools`` decodes opcodes without acting on them.
@@ -45,13 +45,13 @@ MOST_OPCODES = 5_000_000
 
 
 class Readable(Protocol):
-    """What ``pickletools`` reads from: an open file, ``io.BytesIO``, ``mmap``."""
+    """A source that ``pickletools`` reads from: an open file, ``io.BytesIO``, ``mmap``."""
 
     def read(self, size: int, /) -> bytes:
-        """Up to ``size`` bytes."""
+        """Read up to ``size`` bytes."""
 
     def readline(self) -> bytes:
-        """Up to and with the next line end."""
+        """Read up to and including the next line end."""
 
 
 class NotAPickleError(ValueError):
@@ -59,10 +59,10 @@ class NotAPickleError(ValueError):
 
 
 def unsafe_globals(stream: Readable) -> list[str]:
-    """The names that one pickle imports beyond those that tensors need, sorted; types of plain values come last.
+    """Return the names that a pickle imports beyond those that tensors need, sorted; types of plain values last.
 
     Args:
-        stream: At the start of a pickle; left right after its end.
+        stream: Stream at the start of a pickle; it is left right after its end.
 
     Raises:
         NotAPickleError: The bytes are not a whole pickle.

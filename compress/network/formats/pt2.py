@@ -53,13 +53,13 @@ _TENSOR_CONSTANT = "tensor_"
 
 
 def read_pt2(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
-    """The program in a ``.pt2`` archive.
+    """Read the program in a ``.pt2`` archive.
 
-    torch reads a copy that holds only what was inspected, so it cannot see another archive than this code did.
+    torch reads a copy that holds only the inspected content, so it cannot see another archive than this code did.
 
     Args:
-        path: The archive.
-        trust_pickle: Let the archive run code: pickled constants, compiled expressions.
+        path: Archive to read.
+        trust_pickle: Whether to let the archive run code: pickled constants, compiled expressions.
 
     Raises:
         NetworkError: The archive is damaged, holds no program, or one that this torch cannot read.
@@ -97,18 +97,19 @@ def read_pt2(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
 def trace_pt2(
     program: ExportedProgram, path: Path, example: Example | None, told: Axes | None = None
 ) -> Traced:
-    """An exported program with a batch to run it on: the example, else what the archive brings, else noise.
+    """Trace an exported program on a batch: the example, else the archive's own, else noise.
 
     Args:
-        program: As :func:`read_pt2` gives it.
-        path: Its file, for messages.
+        program: Program that :func:`read_pt2` returned.
+        path: File of the program, for messages.
         example: Samples of real inputs along axis 0, whichever axis the program takes them along; None for none.
-        told: The axis of an input that counts samples; see :func:`compress.network.tracing.trace_module`.
+        told: Axis of each input that counts samples, as the user names it; see
+            :func:`compress.network.tracing.trace_module`.
 
     Raises:
         DataError: The example does not fit the program's inputs.
         NetworkError: The program does not run on it, or its weights are not finite.
-        LiftError: What it does cannot be lifted.
+        LiftError: The program cannot be lifted.
     """
     parameters = set(program.graph_signature.parameters)
     refuse_not_finite(
@@ -123,15 +124,15 @@ def trace_pt2(
 
 
 class Placed(NamedTuple):
-    """A program with what it ran on.
+    """A program with the inputs that it ran on.
 
     Attributes:
-        graph: What it does.
-        values: What it was exported for, by input name.
-        reference: What it computes, of positional tensors.
-        inputs: What it ran on, by input name.
-        axes: The axis that counts samples, of inputs of which it is not axis 0.
-        samples: Samples of a program that takes one without an axis that counts them, which has not run; else None.
+        graph: Graph of the program.
+        values: Specifications that it was exported for, by input name.
+        reference: Function of positional tensors that computes the program.
+        inputs: Inputs that it ran on, by name.
+        axes: Axis that counts samples, for inputs where it is not axis 0.
+        samples: Samples for a program, not yet run, that takes one sample without an axis for it; else None.
     """
 
     graph: fx.GraphModule
@@ -178,12 +179,12 @@ def _is_fixed(values: Mapping[str, torch.Tensor], axes: Mapping[str, Sequence[in
 
 
 def _of_kind(tensor: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """Floats in the width the program was exported for; NumPy's are float64 by default."""
+    """Return floats in the width the program was exported for; NumPy's are float64 by default."""
     return tensor.to(value.dtype) if tensor.is_floating_point() == value.is_floating_point() else tensor
 
 
 def _possible_axes(samples: torch.Tensor, value: torch.Tensor) -> list[int]:
-    """Where the axis of samples ``(n, …)`` may lie in an input, by the sizes that the program fixes."""
+    """Return the possible axes of samples ``(n, …)`` in an input, by the sizes that the program fixes."""
     sizes = list(value.shape)
     if samples.dim() != len(sizes):
         return [0]
@@ -199,7 +200,7 @@ def _possible_axes(samples: torch.Tensor, value: torch.Tensor) -> list[int]:
 
 
 def _own_example(program: ExportedProgram) -> dict[str, torch.Tensor]:
-    """The inputs the program was exported with, where the archive holds them."""
+    """Return the inputs that the program was exported with, where the archive has them."""
     args, kwargs = program.example_inputs or ((), {})
     leaves = pytree.tree_leaves((args, kwargs))
     names = program.graph_signature.user_inputs
@@ -221,7 +222,7 @@ def _noise(value: torch.Tensor, seed: int) -> torch.Tensor:
 
 
 def _fitted(name: str, tensor: torch.Tensor, value: torch.Tensor, batch_axis: int) -> torch.Tensor:
-    """The tensor in the dtype the program was exported for, with as many rows where its batch size is fixed."""
+    """Return the tensor in the program's dtype, with as many rows where its batch size is fixed."""
     same_kind = tensor.is_floating_point() == value.is_floating_point()
     fits = tensor.dim() == value.dim() and all(
         not isinstance(size, int) or axis == batch_axis or size == tensor.shape[axis]
@@ -240,7 +241,7 @@ def _fitted(name: str, tensor: torch.Tensor, value: torch.Tensor, batch_axis: in
 
 
 def _members(archive: ZipArchive, *, trust_pickle: bool) -> Iterator[tuple[str, bytes]]:
-    """What torch may see of the archive, each checked for what it is."""
+    """Return the archive's members that torch may see, each checked."""
     for name in ("archive_format", "archive_version", "byteorder", ".data/version"):
         if name in archive:
             yield name, archive.read(name)
@@ -287,7 +288,7 @@ def _tensors(
 
 
 def _without_code(path: Path, what: str, content: bytes) -> bytes:
-    """Pickled tensors, written anew; what torch's restricted unpickler does not load is refused.
+    """Rewrite pickled tensors; those that torch's restricted unpickler does not load are refused.
 
     Left to itself torch falls back to the unrestricted one.
     """
@@ -313,7 +314,7 @@ def _untrusted(found: str) -> UntrustedFileError:
 
 
 def _calls(path: Path, what: str, content: bytes) -> list[str]:
-    """The names beyond tensors that a pickle inside the archive imports."""
+    """Return the names beyond tensors that a pickle inside the archive imports."""
     try:
         return unsafe_globals(_pickle_in(path, content))
     except NotAPickleError as error:
@@ -321,7 +322,7 @@ def _calls(path: Path, what: str, content: bytes) -> list[str]:
 
 
 def _pickle_in(path: Path, content: bytes) -> io.BytesIO:
-    """The pickle of what torch.save wrote."""
+    """Return the pickle inside a file of torch.save."""
     if content.startswith(b"PK"):
         with ZipArchive(path, content) as inner:
             content = inner.read("data.pkl")

@@ -1,4 +1,4 @@
-"""How the inputs and outputs of a ``.pt2`` program nest: written anew in containers that every Python has.
+"""The nesting of a ``.pt2`` program's inputs and outputs, rewritten with Python's own containers.
 
 The file names classes (a dataclass, a named tuple, a model library's output type) that torch would look up, and for a
 ``defaultdict`` and for enums import. Nothing of them is needed but the names of their fields, which are in the file:
@@ -20,16 +20,16 @@ _ARGUMENT = re.compile(r"[A-Za-z_]\w*")
 
 
 def plain_containers(text: str, *, inputs: bool) -> str:
-    """A container's description without classes of others.
+    """Return a container's description without foreign classes.
 
     Args:
-        text: ``[1, {"type": …, "context": …, "children_spec": […]}]``.
-        inputs: Whether it is what the program takes; the keys of its second half are written into Python source as
+        text: Description: ``[1, {"type": …, "context": …, "children_spec": […]}]``.
+        inputs: Whether it describes the program's inputs; the keys of its second half are written into Python source as
             the names of arguments.
 
     Raises:
-        ValueError: It is no such description, or a key in it is not a name.
-        KeyError, TypeError: The same.
+        ValueError: The text is no such description, or a key in it is not a name.
+        KeyError, TypeError: The text is no such description.
     """
     version, spec = json.loads(text)
     plain = _plain(spec)
@@ -59,7 +59,7 @@ def _plain(spec: dict[str, Any]) -> dict[str, Any]:
 
 
 def _field_names(context: Any, count: int) -> Any:
-    """The names of as many fields as there are, as one of torch's own classes or of a model library writes them."""
+    """Return the names of all fields, as torch's own classes or a model library's write them."""
     try:
         fields = json.loads(context) if isinstance(context, str) else context
     except ValueError:

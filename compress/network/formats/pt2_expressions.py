@@ -1,4 +1,4 @@
-"""A shape expression of a ``.pt2`` file, which sympy evaluates as Python: whether it does no more than compute a size.
+"""Check that a ``.pt2`` file's shape expression, which sympy evaluates as Python, only computes a size.
 
 It applies known functions to numbers and symbols, and what it makes of them stays small: ``9**9**9**9`` is a number of
 more digits than there is memory.
@@ -32,7 +32,7 @@ _MOST_PRECISION = 128  # bits of a written number
 
 
 class _HarmfulError(Exception):
-    """It does something else, or makes something that is too large."""
+    """The expression does something else than compute a size, or makes a value that is too large."""
 
 
 def is_harmless(text: str) -> bool:
@@ -46,7 +46,7 @@ def is_harmless(text: str) -> bool:
 
 
 def _bits(node: ast.expr) -> int:
-    """How many bits a value has at the most, with symbols of 64."""
+    """Return the largest number of bits of a value, with symbols of 64 bits."""
     match node:
         case ast.Constant(value=int(value)):
             found = value.bit_length() + 1
@@ -98,7 +98,7 @@ def _of_shift(value: ast.expr, by: ast.expr) -> int:
 
 
 def _small(exponent: ast.expr) -> int:
-    """The size of an exponent, which has to be a number: ``2``, ``-1``, ``1/2``, ``Integer(2)``, ``Rational(1, 2)``."""
+    """Return the size of an exponent, a number: ``2``, ``-1``, ``1/2``, ``Integer(2)``, ``Rational(1, 2)``."""
     match exponent:
         case ast.Constant(value=int(value) | float(value)) if abs(value) <= _LARGEST_EXPONENT:
             return max(1, int(abs(value)) + 1)
@@ -116,7 +116,7 @@ def _small(exponent: ast.expr) -> int:
 
 
 def _is_assumption(keyword: ast.keyword) -> bool:
-    """``positive=True`` of a symbol, ``precision=53`` of a number."""
+    """Whether an argument is an assumption such as ``positive=True`` of a symbol, or ``precision=53`` of a number."""
     value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
     if keyword.arg == "precision":
         return isinstance(value, int) and 0 < value <= _MOST_PRECISION

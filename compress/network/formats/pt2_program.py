@@ -42,14 +42,14 @@ _KEPT_METADATA = frozenset({"stack_trace", "nn_module_stack"})
 
 
 def checked_program(text: bytes) -> bytes:
-    """The program's JSON without what torch would execute and the network does not need.
+    """Return the program's JSON without parts that torch would execute and the network does not need.
 
     Guards and most metadata are dropped, devices become the CPU; everything else is checked and kept.
 
     Raises:
-        UntrustedFileError: A name, an expression or an operator that could run code.
-        LiftError: A custom operator.
-        ValueError: Not JSON.
+        UntrustedFileError: A name, an expression or an operator could run code.
+        LiftError: The program calls a custom operator.
+        ValueError: The content is not JSON.
     """
     program = json.loads(text)
     if isinstance(program, dict):
@@ -61,11 +61,11 @@ def checked_program(text: bytes) -> bytes:
 
 
 def checked_config(text: bytes) -> dict[str, Any]:
-    """The JSON that lists the archive's tensors, checked in the same way.
+    """Return the JSON that lists the archive's tensors, checked in the same way.
 
     Raises:
-        UntrustedFileError: A name that could run code.
-        ValueError: Not such JSON.
+        UntrustedFileError: A name could run code.
+        ValueError: The content is no such JSON.
     """
     config = _checked(json.loads(text))
     if not isinstance(config, dict) or not isinstance(config.get("config"), dict):
@@ -122,7 +122,7 @@ def _check_path(text: str, place: str) -> None:
 
 
 def _check_nothing(text: str, place: str) -> None:
-    """A string argument of an operator: it is only ever passed on as a string."""
+    """Accept a string argument of an operator, which is only ever passed on as a string."""
 
 
 def _check_operator(text: str, place: str) -> None:

@@ -24,12 +24,12 @@ _MODULES: dict[Kind, tuple[str, ...]] = {
 
 
 def main() -> None:
-    """Read what each line of standard input names, and answer each with a line of JSON."""
+    """Read the file that each line of standard input names, and answer each with a line of JSON."""
     serve(_answer)
 
 
 def _answer(request: dict[str, Any]) -> list[str] | None:
-    """What was wrong, as the error's class and its three parts; None where nothing was."""
+    """Return the error as its class and its three parts; None without an error."""
     if "prepare" in request:
         _prepare(request["prepare"])
         return None

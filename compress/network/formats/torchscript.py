@@ -54,9 +54,9 @@ _PLAIN_PATH = re.compile(r"[\w.:/ -]*")
 
 
 def read_torchscript(path: Path, *, trust_pickle: bool = False) -> torch.jit.ScriptModule:
-    """The module in a TorchScript archive, in eval mode on the CPU.
+    """Read the module in a TorchScript archive, in eval mode on the CPU.
 
-    torch reads a copy that holds only what was inspected.
+    torch reads a copy that holds only the inspected content.
 
     Raises:
         NetworkError: The archive is damaged, or torch cannot read it.
@@ -97,10 +97,11 @@ def trace_torchscript(
     """Trace a TorchScript module.
 
     Args:
-        module: In eval mode.
+        module: Module in eval mode.
         example: Samples of real inputs along axis 0, by name or in order; the module may take them along another axis.
-        told: The axis of an input that counts samples; see :func:`compress.network.tracing.trace_module`.
-        other: Samples of another height, width or length; None where there are none.
+        told: Axis of each input that counts samples, as the user names it; see
+            :func:`compress.network.tracing.trace_module`.
+        other: Samples of another height, width or length; None for none.
 
     Raises:
         DataError: The example does not name the module's inputs.
@@ -126,15 +127,15 @@ def trace_torchscript(
 
 
 class Placed(NamedTuple):
-    """A module with what it ran on.
+    """A module with the inputs that it ran on.
 
     Attributes:
-        called: The module, called by the names of its inputs.
-        schema: The arguments of its ``forward``.
-        reference: What it computes, of positional tensors.
-        samples: By input name, along axis 0, in the module's precision.
-        inputs: The same along the axes that the module takes them along.
-        axes: The axis that counts samples, of inputs of which it is not axis 0.
+        called: Module, called by the names of its inputs.
+        schema: Schema of the arguments of its ``forward``.
+        reference: Function of positional tensors that computes the module.
+        samples: Samples by input name, along axis 0, in the module's precision.
+        inputs: Samples along the axes that the module takes them along.
+        axes: Axis that counts samples, for inputs where it is not axis 0.
         single: Whether it takes one sample, without an axis that counts samples.
     """
 
@@ -174,7 +175,7 @@ def run_on_example(module: torch.jit.ScriptModule, example: Example, told: Axes 
 
 
 def _tensors(schema: Sequence[Any]) -> tuple[list[str], list[str]]:
-    """The arguments that are tensors, and those that have to be given."""
+    """Return the arguments that are tensors, and those that have to be given."""
     names = [argument.name for argument in schema if str(argument.type) in ("Tensor", "Optional[Tensor]")]
     return names, [argument.name for argument in schema if not argument.has_default_value()]
 
@@ -182,7 +183,7 @@ def _tensors(schema: Sequence[Any]) -> tuple[list[str], list[str]]:
 def _for_one_sample(
     module: torch.jit.ScriptModule, schema: Sequence[Any], samples: Mapping[str, torch.Tensor]
 ) -> nn.Module:
-    """What a module that takes one sample, without an axis that counts samples, does with the first of them."""
+    """Place a module that takes one sample, without an axis for it, on the first sample."""
     first = {name: tensor[0] for name, tensor in samples.items()}
     arguments = {each.name: first.get(each.name, each.default_value) for each in schema}
     try:
@@ -193,7 +194,7 @@ def _for_one_sample(
 
 
 def _by_position(module: torch.jit.ScriptModule, schema: Sequence[Any]) -> Callable[..., Any]:
-    """The module, called with all of its arguments by position: its hooks are given no others."""
+    """Return the module called with all arguments by position, since its hooks get no others."""
 
     def called(**given: torch.Tensor) -> Any:
         values = {each.name: given.get(each.name, each.default_value) for each in schema}
@@ -210,7 +211,7 @@ def _program(
     axes: Axes,
     varies: Mapping[str, Collection[int]],
 ) -> ExportedProgram:
-    """What the module does; run by TorchScript's own interpreter where ours does not know something."""
+    """Return the module's program; TorchScript's own interpreter runs it where ours lacks an operator."""
     run = Run(module, arguments)
     try:
         program = trace(run.as_module(list(bound)), bound, axes, varies)
@@ -234,7 +235,7 @@ def _program(
 
 
 def _in_inference(program: ExportedProgram) -> ExportedProgram:
-    """The program, unless it was traced in training mode, which ``eval()`` does not undo."""
+    """Return the program; refuse one traced in training mode, which ``eval()`` does not undo."""
     node = in_training(program.graph)
     if node is None:
         return program
@@ -246,7 +247,7 @@ def _in_inference(program: ExportedProgram) -> ExportedProgram:
 
 
 def _graph(interpreted: nn.Module, example: dict[str, torch.Tensor], axes: Axes) -> fx.GraphModule:
-    """The module's operations, its sizes computed from the batch where they follow it, else as in the example."""
+    """Return the module's operations, with sizes computed from the batch where they follow it, else fixed."""
     try:
         two, three = (_watched(interpreted, with_rows(example, rows, axes)) for rows in (2, 3))
         axis = axes.get(next(iter(example)), 0)
@@ -256,7 +257,7 @@ def _graph(interpreted: nn.Module, example: dict[str, torch.Tensor], axes: Axes)
 
 
 def _watched(interpreted: nn.Module, example: dict[str, torch.Tensor]) -> fx.GraphModule:
-    """What TorchScript's own interpreter does with one batch; every size is fixed, and ``prim::If`` is decided.
+    """Record TorchScript's own interpreter on one batch; every size is fixed, and ``prim::If`` is decided.
 
     A decision that depends on data is refused. torch also has a converter from TorchScript to exported programs;
     it knows only some forms of ``prim::If`` and ``prim::Loop``, the interpreter knows them all. It runs without its
@@ -293,6 +294,6 @@ class _Interpreted(nn.Module):
 
 
 def _place(message: str) -> str:
-    """`` at file:line`` of the source that was scripted, if the archive still says so."""
+    """Return `` at file:line`` of the scripted source, if the archive still records it."""
     found = re.findall(r'File "([^"<]+)", line (\d+)', message)
     return f" at {found[-1][0]}:{found[-1][1]}" if found else ""

@@ -1,4 +1,4 @@
-"""What the code of a TorchScript archive may do, told from what torch compiled of it and not from its text.
+"""Checks of what a TorchScript archive's code may do, by its compiled graphs and not by its text.
 
 TorchScript runs in an interpreter of its own, without Python; but it has operators that write and map files. Reading an
 archive compiles its code and runs none but ``__setstate__``; so that name may not be in it, and the compiled graphs
@@ -37,9 +37,10 @@ def check_source(path: Path, content: bytes, *, trust_pickle: bool) -> None:
     """Refuse a source file of an archive that could do something while torch compiles it.
 
     Raises:
-        UntrustedFileError: It could run code.
-        NetworkError: It is nested so deeply that torch's parser ends the process.
-        LiftError: It calls custom operators or classes, which torch could not look up, or was made for one processor.
+        UntrustedFileError: The source could run code.
+        NetworkError: The source is nested so deeply that torch's parser ends the process.
+        LiftError: The source calls custom operators or classes, which torch could not look up, or was made for one
+            processor.
     """
     text = content.decode("utf-8", "replace")
     depth = 0
@@ -70,9 +71,9 @@ def check_operators(path: Path, module: torch.jit.ScriptModule) -> None:
     """Refuse a module with an operator that does more than compute.
 
     Raises:
-        UntrustedFileError: It writes or maps files.
-        NetworkError: It never ends.
-        LiftError: A custom operator, or a call of code that is only known when it runs.
+        UntrustedFileError: The module writes or maps files.
+        NetworkError: The module never ends.
+        LiftError: The module calls a custom operator, or code that is only known when it runs.
     """
     for part in module.modules():
         code: Any = part._c
@@ -86,7 +87,7 @@ def check_portable(module: torch.jit.ScriptModule) -> None:
     """Refuse a module that was made for one processor, whose weights cannot be read.
 
     Raises:
-        LiftError: It went through ``torch.jit.optimize_for_inference``.
+        LiftError: The module went through ``torch.jit.optimize_for_inference``.
     """
     for node in _nodes(module._c._get_method("forward").inlined_graph):
         if _PREPARED in node.kind().lower():
@@ -102,7 +103,7 @@ def _prepared(operator: str, where: str) -> LiftError:
 
 
 def _nodes(block: Any) -> Iterator[Any]:
-    """Every node of a graph, those in branches, loops, and graphs held by nodes too."""
+    """Yield every node of a graph, those in branches, loops, and graphs held by nodes too."""
     for node in block.nodes():
         yield node
         for inner in node.blocks():
@@ -138,6 +139,6 @@ def _never_ends(loop: Any) -> bool:
 
 
 def untrusted(found: str) -> UntrustedFileError:
-    """The error for an archive that does more than compute."""
+    """Return the error for an archive that does more than compute."""
     todo = "do not load it unless you know who made it; --trust-pickle loads it all the same"
     return UntrustedFileError("TorchScript that only computes", found, todo)

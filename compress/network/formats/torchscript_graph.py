@@ -61,8 +61,8 @@ class Mirror(nn.Module):
     A tied weight is here once under each of its names; lifting finds by its memory that it is one.
 
     Args:
-        module: The TorchScript module.
-        homes: Receives where each weight is: the module that holds it, and its name there, by its memory.
+        module: TorchScript module.
+        homes: Receives for each weight, by its memory, the module that holds it and its name there.
     """
 
     def __init__(self, module: torch.jit.ScriptModule, homes: dict[Any, tuple[nn.Module, str]]) -> None:
@@ -85,9 +85,9 @@ class _Graph(NamedTuple):
     """The graph of a method or a hook, with its constants.
 
     Attributes:
-        graph: Everything that it calls inlined.
-        constants: By the name of the value.
-        numbers: Those that are tensors of one number, as numbers.
+        graph: Graph with all calls inlined.
+        constants: Constants, by the name of the value.
+        numbers: Constants that are tensors of one number, as numbers.
     """
 
     graph: Any
@@ -96,7 +96,7 @@ class _Graph(NamedTuple):
 
     @classmethod
     def of(cls, method: Any) -> _Graph:
-        """Of a method; constants are read before the exporter looks on, for which no tensor has values."""
+        """Return the graph of a method; constants are read first, since the exporter's tensors have no values."""
         graph = method.inlined_graph
         constants = dict(_constants(graph))
         numbers = {
@@ -111,12 +111,12 @@ class Run:
     """Runs the ``forward`` of a TorchScript module.
 
     Args:
-        module: In eval mode.
-        arguments: Every argument of its ``forward``, by name; those that are inputs are given again in each call.
+        module: Module in eval mode.
+        arguments: All arguments of its ``forward``, by name; those that are inputs are given again in each call.
 
     Attributes:
-        at: ``file:line`` of the source that runs, or ran last; empty where the archive does not say.
-        refused: Why it may not be run at all.
+        at: Source line that runs, or ran last, as ``file:line``; empty where the archive does not record it.
+        refused: Error that says why it may not be run at all; None where it may.
     """
 
     def __init__(self, module: torch.jit.ScriptModule, arguments: dict[str, Any]) -> None:
@@ -133,7 +133,7 @@ class Run:
         self._now = self._graph
 
     def as_module(self, inputs: list[str]) -> nn.Module:
-        """A module for torch.export that takes the inputs of these names."""
+        """Return a module for torch.export that takes the inputs of these names."""
         mirror = Mirror(self._module, self._homes)
 
         def forward(**given: torch.Tensor) -> Any:
@@ -156,12 +156,12 @@ class Run:
         return mirror
 
     def _run(self, graph: _Graph, *given: Any) -> Any:
-        """What the forward, or a hook around it, returns."""
+        """Run the forward, or a hook around it, and return its result."""
         self._now = graph
         return self._block(graph.graph, {}, list(given))[0]
 
     def _block(self, block: Any, values: dict[str, Any], given: list[Any]) -> list[Any]:
-        """What a graph, or the body of a branch or a loop, gives for its inputs; ``values`` are by name."""
+        """Run a graph, or the body of a branch or a loop, on its inputs; ``values`` are by name."""
         values.update(zip((each.debugName() for each in block.inputs()), given, strict=True))
         for node in block.nodes():
             outputs = list(node.outputs())
@@ -172,7 +172,7 @@ class Run:
         return [values[each.debugName()] for each in block.outputs()]
 
     def _results(self, node: Any, values: dict[str, Any], given: list[Any]) -> Any:
-        """The one result of a node, or a list of several."""
+        """Return the one result of a node, or a list of several."""
         self.at = source_of(node) or self.at
         kind: str = node.kind()
         if kind == "prim::If":
@@ -193,7 +193,7 @@ class Run:
         return _call(node, name, given, self.at)
 
     def _with_numbers(self, node: Any, given: list[Any]) -> list[Any]:
-        """The arguments with constant tensors of one number as numbers, where no other tensor is among them."""
+        """Return the arguments with constant tensors of one number as numbers, where there are no other tensors."""
         names = [each.debugName() for each in node.inputs()]
         values = [
             self._now.numbers.get(name, value) if isinstance(value, torch.Tensor) else value
@@ -228,7 +228,7 @@ class Run:
         return pytree.tree_map_only(torch.Tensor, self._weight, owner.script.getattr(name))
 
     def _weight(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A tensor out of an attribute: recurrent layers hold their parameters in a list, too."""
+        """Return a tensor in an attribute; recurrent layers hold their parameters in a list."""
         owner, name = self._homes.get(_memory(tensor), (None, ""))
         return tensor if owner is None else getattr(owner, name)
 
@@ -286,7 +286,7 @@ def _operator(node: Any) -> OpOverload[Any, Any]:
 
 
 def _fitted(kind: str, value: Any) -> Any:
-    """An argument as PyTorch's operators take it: TorchScript has numbers for dtypes, and tensors of one number."""
+    """Return an argument as PyTorch's operators take it; TorchScript has numbers for dtypes, and 1-number tensors."""
     if value is None:
         return None
     kind = kind.removeprefix("Optional[").removesuffix("]") if kind.startswith("Optional[") else kind
@@ -344,14 +344,14 @@ def _raise(node: Any, given: list[Any]) -> Any:
 
 
 def _tuple(node: Any, given: list[Any]) -> Any:
-    """A tuple, or a named one: its names become those of the outputs."""
+    """Return a tuple, or a named one, whose names become those of the outputs."""
     found = re.fullmatch(r"NamedTuple\((.*)\)", str(node.output().type()), re.DOTALL)
     names = _fields(found.group(1)) if found else []
     return namedtuple("Named", names)(*given) if len(names) == len(given) > 0 else tuple(given)
 
 
 def _fields(text: str) -> list[str]:
-    """``a`` and ``b`` of ``a : Tensor, b : (Tensor, Tensor)``."""
+    """Return the field names in a text such as ``a : Tensor, b : (Tensor, Tensor)``."""
     depth, fields, start = 0, [], 0
     for place, letter in enumerate(f"{text},"):
         depth += (letter in "([") - (letter in ")]")
@@ -384,12 +384,12 @@ _STRUCTURE: dict[str, Callable[[Any, list[Any]], Any]] = {
 
 
 def at(place: str) -> str:
-    """`` at file:line``, or nothing."""
+    """Return `` at file:line``, or an empty text."""
     return f" at {place}" if place else ""
 
 
 def source_of(node: Any) -> str:
-    """``file:line`` that a node was written in: the innermost that is not torch's, else the innermost."""
+    """Return the ``file:line`` of a node: the innermost that is not torch's, else the innermost."""
     found = re.findall(r'File "([^"<]+)", line (\d+)', str(node.sourceRange()))
     found = [each for each in found if not each[0].startswith("code/")]
     found += re.findall(r"^(\S.*)\((\d+)\): ", str(node.sourceRange()), re.MULTILINE)

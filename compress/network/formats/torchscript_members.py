@@ -1,4 +1,4 @@
-"""Which members of a TorchScript archive torch may see: those whose names are exactly what torch writes.
+"""Members of a TorchScript archive that torch may see: those whose names are exactly what torch writes.
 
 torch's zip reader finds a member whatever the case of its name, so two names that differ in nothing else are two
 contents for one question.
@@ -29,11 +29,11 @@ _PICKLES = (".pkl", ".debug_pkl")
 
 
 def members(archive: ZipArchive) -> Iterator[tuple[str, bytes]]:
-    """What torch may see of the archive: names and contents, its pickles within bounds.
+    """Return the members that torch may see, by name, with pickles within bounds.
 
     Raises:
-        NetworkError: A member that torch would not write, two whose names differ in case alone, or a pickle that
-            would take more than its bytes are worth.
+        NetworkError: A member has a name that torch would not write, two names differ only in case, or a pickle exceeds
+            the bounds for its size.
     """
     folded: dict[str, str] = {}
     for name in archive.names:

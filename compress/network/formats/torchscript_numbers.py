@@ -1,4 +1,4 @@
-"""What TorchScript computes without tensors: sizes, conditions, lists, dicts.
+"""TorchScript's operators without tensors: sizes, conditions, lists, dicts.
 
 ``torch.jit.trace`` writes arithmetic on sizes as tensors of one number (``prim::NumToTensor``, ``aten::floor_divide``,
 ``aten::Int``). Here such a number is Python's, or a symbol of the exporter's, so that what follows the batch does so.
@@ -37,12 +37,12 @@ NUMBER_OF = {dtype: number for number, dtype in DTYPES.items()}
 
 
 def is_number(value: object) -> bool:
-    """Whether it is one number, known while tracing or following the batch."""
+    """Whether a value is one number, known while tracing or following the batch."""
     return isinstance(value, _NUMBERS)
 
 
 def as_tensor(number: Any) -> torch.Tensor:
-    """The tensor of one number that TorchScript has in its place."""
+    """Return the tensor of one number that TorchScript uses for a number."""
     if isinstance(number, bool | torch.SymBool):
         dtype = torch.bool
     elif isinstance(number, int | torch.SymInt):
@@ -80,7 +80,7 @@ def _rounded_to(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _cast(value: Any, *given: Any) -> Any:
-    """``aten::to`` of a number; the dtype is the only one of its arguments that changes the value."""
+    """Compute ``aten::to`` of a number; of its arguments only the dtype changes the value."""
     dtype = DTYPES.get(given[0]) if given and type(given[0]) is int else None
     if dtype is None:
         return value

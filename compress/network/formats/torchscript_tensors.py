@@ -55,7 +55,7 @@ def check_tensors(archive: ZipArchive) -> None:
     """Refuse an archive whose tensors reach beyond their records.
 
     Raises:
-        NetworkError: They do, or a pickle in it cannot be decoded.
+        NetworkError: A tensor reaches beyond its record, or a pickle cannot be decoded.
     """
     for name, folder in _PICKLES.items():
         if name not in archive:
@@ -67,7 +67,7 @@ def check_tensors(archive: ZipArchive) -> None:
 
 
 class _StandIn:
-    """Whatever a pickle names: it can be made and given state, and does nothing."""
+    """Stand-in for any name in a pickle: it can be made and given state, and does nothing."""
 
     def __init__(self, *_: object) -> None:
         pass
@@ -93,7 +93,7 @@ class _Reader(pickle.Unpickler):
         return _StandIn
 
     def persistent_load(self, pid: Any) -> int:
-        """The number of elements in a storage, after comparing it with the record."""
+        """Return the number of elements in a storage, after comparing it with the record."""
         _, storage, key, _, count = pid
         size = _BYTES[storage.__name__.removesuffix("Storage")]
         held = self._archive.size(f"{self._folder}{key}")
@@ -105,7 +105,7 @@ class _Reader(pickle.Unpickler):
 def _rebuild(
     count: int, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: object
 ) -> _StandIn:
-    """In the place of ``torch._utils._rebuild_tensor_v2`` and its kind: a storage's size, and a view of it."""
+    """Check a tensor's view of its storage, in place of ``torch._utils._rebuild_tensor_v2`` and similar."""
     if min((offset, *shape, *stride)) < 0 or len(shape) != len(stride):
         raise ValueError("a tensor of negative size")
     reach = offset + sum((size - 1) * step for size, step in zip(shape, stride, strict=True)) + 1

@@ -45,7 +45,7 @@ _NAMED = 3  # of many wrong names, how many a message lists
 
 
 def tensors_of(loaded: Any) -> dict[str, Any]:
-    """Every tensor in a checkpoint by its dotted name, and what modules keep as extra state."""
+    """Return every tensor in a checkpoint by its dotted name, and the extra state of modules."""
     return dict(_flat(loaded, (), 0))
 
 
@@ -63,13 +63,13 @@ def _flat(value: Any, path: tuple[str, ...], depth: int) -> Iterator[tuple[str, 
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Any], *, factory: str, path: Path) -> None:
-    """Give a module its weights out of a checkpoint.
+    """Fill a module with its weights from a checkpoint.
 
     Args:
-        module: As its factory built it; it may be on the meta device, or have lazy layers.
-        tensors: Every tensor of the checkpoint, as :func:`tensors_of` names them.
-        factory: Who built the module, for messages.
-        path: The checkpoint, for messages.
+        module: Module as its factory built it; it may be on the meta device, or have lazy layers.
+        tensors: Tensors of the checkpoint, as :func:`tensors_of` names them.
+        factory: Reference that built the module, for messages.
+        path: Path of the checkpoint, for messages.
 
     Raises:
         NetworkError: The checkpoint does not hold exactly the module's weights, or holds several sets that fit.
@@ -116,7 +116,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Any], *, factory: str, path: P
 
 
 def first_names(names: Iterable[object]) -> str:
-    """The first few names, and a sign that there are more."""
+    """Return the first few names, and a sign that there are more."""
     listed = [str(name) for name in names]
     return ", ".join(listed[:_NAMED]) + (", …" if len(listed) > _NAMED else "")
 
@@ -132,7 +132,7 @@ def _fits(given: Any, wanted: torch.Tensor) -> bool:
 def _state_for(
     own: Mapping[str, torch.Tensor], tensors: Mapping[str, Any], factory: str, path: Path
 ) -> dict[str, Any]:
-    """The tensors of the module's place, by the module's own names where it has them."""
+    """Return the tensors of the module's place, by the module's own names where it has them."""
     outer = len(
         _wrapping(own)
     )  # the factory may build a wrapper itself, and the checkpoint hold what it wraps
@@ -158,7 +158,7 @@ def _state_for(
 
 
 def _wrapping(own: Iterable[str]) -> str:
-    """What all names begin with, as far as it consists of wrappers' keys: ``model.``."""
+    """Return the common beginning of all names, as far as it consists of wrappers' keys: ``model.``."""
     levels = zip(*(name.split(".")[:-1] for name in own), strict=False)
     shared = itertools.takewhile(lambda level: len(set(level)) == 1 and level[0] in WRAPPERS, levels)
     return "".join(f"{level[0]}." for level in shared)
@@ -208,7 +208,7 @@ def _best_place(
 
 
 def _known_places(tensors: Iterable[str]) -> list[str]:
-    """The places that consist of wrappers' keys alone, the outermost and most usual ones first, whole chains only."""
+    """Return the places that consist of wrappers' keys alone, the outermost and most usual first."""
     chains = set()
     for name in tensors:
         parts = name.split(".")[:-1]
@@ -218,7 +218,7 @@ def _known_places(tensors: Iterable[str]) -> list[str]:
 
 
 def _rank(place: str) -> tuple[int, ...] | None:
-    """Orders places by how usual they are; None for one whose name says nothing."""
+    """Return the rank of a place by how usual it is; None where its name is unknown."""
     parts = place.split(".") if place else []
     if any(part not in WRAPPERS and part not in _INSERTED for part in parts):
         return None
@@ -229,7 +229,7 @@ def _rank(place: str) -> tuple[int, ...] | None:
 
 
 def _load(module: nn.Module, state: dict[str, Any], path: Path) -> tuple[list[str], list[str]]:
-    """Let torch load the state; the names it misses and those it does not know, after its own conversions."""
+    """Let torch load the state; return the missing and the unknown names, after its own conversions."""
     on_meta = any(each.is_meta for each in module.parameters())
     try:
         with quiet():
@@ -244,7 +244,7 @@ def _load(module: nn.Module, state: dict[str, Any], path: Path) -> tuple[list[st
 
 
 def _tied(own: Mapping[str, torch.Tensor]) -> dict[str, set[str]]:
-    """For every name of a tensor that has several, all of them."""
+    """Return all names of each tensor that has several, by each of them."""
     groups: dict[Any, set[str]] = defaultdict(set)
     for name, tensor in own.items():
         if not is_lazy(tensor) and not tensor.is_meta and tensor.numel():

@@ -18,11 +18,11 @@ class ZipArchive:
     """The members of a zip file, without the folder torch puts them all in.
 
     Args:
-        path: The file, for messages too.
-        content: The archive's bytes where it lies inside another file.
+        path: File of the archive, also named in messages.
+        content: Bytes of the archive where it lies inside another file; None to read the file.
 
     Raises:
-        NetworkError: Not a readable zip, or its members would inflate beyond reason.
+        NetworkError: The file is no readable zip, or its members would inflate beyond reason.
     """
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
@@ -49,14 +49,14 @@ class ZipArchive:
 
     @property
     def names(self) -> list[str]:
-        """The members' names, without the common root folder."""
+        """Return the members' names, without the common root folder."""
         return list(self._members)
 
     def __contains__(self, name: str) -> bool:
         return name in self._members
 
     def size(self, name: str) -> int:
-        """A member's size in bytes.
+        """Return a member's size in bytes.
 
         Raises:
             NetworkError: There is no such member.
@@ -66,7 +66,7 @@ class ZipArchive:
         return self._members[name].file_size
 
     def read(self, name: str) -> bytes:
-        """A member's bytes, verified by its checksum.
+        """Return a member's bytes, verified by its checksum.
 
         Raises:
             NetworkError: There is no such member, or it is damaged.
@@ -97,5 +97,5 @@ class ZipArchive:
 
 
 def damaged(path: Path, why: str) -> NetworkError:
-    """The error for a file that is of a known format but cannot be read."""
+    """Return the error for a file of a known format that cannot be read."""
     return NetworkError("a whole file", f"{path}, which is damaged ({why})", "copy or save it again")

@@ -1,1 +1,1 @@
-"""An exported program becomes a graph of modules that trains, prunes and exports again."""
+"""Lifting of an exported program to a graph of modules that trains, prunes and exports again."""

@@ -1,4 +1,4 @@
-"""Calls that are written into a graph in the place of others."""
+"""Calls that are written into a graph to replace others."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from torch import fx
 
 
 class WrittenCall(NamedTuple):
-    """What to write in a call's place; an argument may be such a call itself.
+    """Call to write in place of another; an argument may be such a call itself.
 
     Attributes:
-        target: The operator.
-        arguments: By position.
-        keywords: By name.
+        target: Operator of the call.
+        arguments: Positional arguments.
+        keywords: Keyword arguments, by name.
     """
 
     target: Any
@@ -22,12 +22,12 @@ class WrittenCall(NamedTuple):
 
 
 def written(graph: fx.Graph, call: WrittenCall | fx.Node, meta: dict[str, Any]) -> fx.Node:
-    """The node of a call, with those of the calls that it takes before it; a call that is taken twice is written once.
+    """Write a call and the calls that it takes, each once, and return its node.
 
     Args:
-        graph: Where it is written, at the point of insertion.
-        call: The call; a node stands for itself.
-        meta: Of every node that is written.
+        graph: Graph to write to, at the point of insertion.
+        call: Call to write; a node stands for itself.
+        meta: Metadata for every node that is written.
     """
     done: dict[int, fx.Node] = {}
 

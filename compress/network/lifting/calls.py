@@ -1,4 +1,4 @@
-"""What has to be true of an exported graph before its calls become modules.
+"""Preparation of an exported graph before its calls become modules.
 
 Blocks under ``torch.no_grad`` and ``torch.autocast`` are inlined, operators that change a tensor in place give way
 to those that return a new one, and every switch for training is set to inference. What cannot be lifted is refused,
@@ -57,7 +57,7 @@ def inline_blocks(module: fx.GraphModule) -> None:
     Gradients are ours to decide, and an autocast block that casts nothing does nothing.
 
     Raises:
-        LiftError: An autocast block that computes in another precision.
+        LiftError: An autocast block computes in another precision.
     """
     graph = module.graph
     for node in list(graph.nodes):
@@ -108,7 +108,7 @@ def set_inference(graph: fx.Graph) -> None:
 
 
 def in_training(graph: fx.Graph) -> fx.Node | None:
-    """The first call that behaves as in training: it drops activations, or takes the batch's own statistics."""
+    """Return the first call that behaves as in training: it drops activations, or uses batch statistics."""
     nodes: list[fx.Node] = list(graph.nodes)
     for node in nodes:
         packet = getattr(node.target, "overloadpacket", None)
@@ -127,14 +127,14 @@ def in_training(graph: fx.Graph) -> fx.Node | None:
 
 
 def refuse(graph: fx.Graph, settings: Mapping[str, str] | None = None) -> None:
-    """Refuse what is no plain tensor operator.
+    """Refuse calls that are no plain tensor operators.
 
     Args:
-        graph: A graph of calls.
-        settings: What to do about an operator of a part of the network by its own settings, by the part's path.
+        graph: Graph of calls.
+        settings: Next step for an operator by the settings of its part of the network, by the part's path.
 
     Raises:
-        LiftError: Control flow over tensors, or a custom operator; it names the place in the source.
+        LiftError: There is control flow over tensors, or a custom operator; the error names the place in the source.
     """
     for node in graph.nodes:
         if node.op != "call_function":
@@ -158,7 +158,7 @@ def refuse(graph: fx.Graph, settings: Mapping[str, str] | None = None) -> None:
 
 
 def bind(node: fx.Node) -> dict[str, Any]:
-    """The arguments of an aten call by name, defaults filled in."""
+    """Return the arguments of an aten call by name, defaults filled in."""
     assert isinstance(node.target, OpOverload)
     bound: dict[str, Any] = {}
     for position, argument in enumerate(node.target._schema.arguments):
@@ -172,7 +172,7 @@ def bind(node: fx.Node) -> dict[str, Any]:
 
 
 def drop_unused(graph: fx.Graph) -> None:
-    """Without the weights that moved into modules, the zeros of initial states, and sizes nobody asks for."""
+    """Drop weights that moved into modules, zeros of initial states, and unused sizes."""
     for node in reversed(list(graph.nodes)):
         if not node.users and (node.op == "get_attr" or (node.op == "call_function" and _is_pure(node))):
             graph.erase_node(node)
@@ -189,7 +189,7 @@ def _is_pure(node: fx.Node) -> bool:
 
 
 def place(node: fx.Node) -> str:
-    """`` at file:line`` of the user's source, from the trace; empty where it is not known."""
+    """Return `` at file:line`` of the user's source, from the trace; empty where it is unknown."""
     found = re.findall(r'File "([^"<]+)", line (\d+)', node.meta.get("stack_trace") or "")
     # The innermost line is often in a layer of torch, which the user did not write.
     own = [each for each in found if not re.search(r"[/\\]torch[/\\]", each[0])] or found
@@ -197,7 +197,7 @@ def place(node: fx.Node) -> str:
 
 
 def without_in_place(module: fx.GraphModule, example: Sequence[torch.Tensor]) -> None:
-    """Turn in-place operators into those that return a new tensor, where nothing else can see the difference.
+    """Turn in-place operators into those that return a new tensor, where this makes no difference.
 
     Which values share memory is read from one run on the example: an in-place operator is replaced if every
     value in the same memory that is used after it is the very tensor it changed.
@@ -250,7 +250,7 @@ class _Recorder(fx.Interpreter):
 
 
 def _changed(node: fx.Node) -> fx.Node | None:
-    """The value that an in-place operator changes."""
+    """Return the value that an in-place operator changes."""
     if (
         node.op != "call_function"
         or not isinstance(node.target, OpOverload)
@@ -262,7 +262,7 @@ def _changed(node: fx.Node) -> fx.Node | None:
 
 
 def _functional(node: fx.Node, values: dict[fx.Node, torch.Tensor]) -> OpOverload[Any, Any] | None:
-    """``aten.relu`` for ``aten.relu_``, where both give the same dtype."""
+    """Return the functional operator, such as ``aten.relu`` for ``aten.relu_``, where both give one dtype."""
     assert isinstance(node.target, OpOverload)
     name, overload = node.target._schema.name.removeprefix("aten::"), node.target._overloadname
     packet = getattr(aten, name.removesuffix("_"), None) if name.endswith("_") else None

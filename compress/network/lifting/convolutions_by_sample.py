@@ -19,10 +19,10 @@ _Arguments = Mapping[str, Any]
 
 
 def convolution(given: _Arguments) -> WrittenCall | None:
-    """The product of a convolution that is grouped by sample; None for any other.
+    """Return the product of a convolution that is grouped by sample; None for any other.
 
     Args:
-        given: Every argument of the call by name.
+        given: All arguments of the call, by name.
     """
     if not isinstance(given["groups"], fx.Node):
         return None
@@ -103,7 +103,7 @@ def _product(given: _Arguments, rows: WrittenCall, columns: WrittenCall, made: S
 def _padded(
     image: WrittenCall, before: Sequence[int], after: Sequence[int], sizes: Sequence[int]
 ) -> WrittenCall:
-    """An image with zeros around it, or cut where a number is negative."""
+    """Return an image with zeros around it, or cut where a number is negative."""
     for axis, (first, last, size) in enumerate(zip(before, after, sizes, strict=True), start=2):
         if first < 0 or last < 0:
             image = WrittenCall(aten.slice.Tensor, (image, axis, max(-first, 0), size + min(last, 0)))
@@ -116,13 +116,13 @@ def _known(*sizes: Any) -> bool:
 
 
 def _every(value: Any, axes: int) -> list[Any]:
-    """A setting for every axis; one number stands for all of them."""
+    """Return a setting for every axis; one number stands for all of them."""
     values = [value] if isinstance(value, int) else list(value)
     return values * (axes // len(values))
 
 
 def _image(sizes: Sequence[int]) -> list[int]:
-    """A signal as an image of height 1: columns are there for images alone."""
+    """Return a signal as an image of height 1, since columns exist only for images."""
     return [1, *sizes] if len(sizes) == 1 else [*sizes]
 
 

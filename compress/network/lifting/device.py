@@ -26,7 +26,7 @@ class LiftedGraph(fx.GraphModule):
 
 
 def _moved(node: fx.Node, device: torch.device) -> bool:
-    """Whether a call named another device; it names this one now."""
+    """Set the device that a call names; return whether it named another one."""
 
     def other(value: Any) -> Any:
         return device if isinstance(value, torch.device) else value

@@ -17,7 +17,7 @@ from compress.network.lifting.calls import aten, drop_unused
 
 
 class _Differs(Exception):  # noqa: N818
-    """The graphs differ in more than multiples of the batch."""
+    """The two graphs differ in more than multiples of the batch."""
 
 
 def _equal(first: fx.GraphModule, second: fx.GraphModule, path: str) -> bool:
@@ -29,13 +29,13 @@ def _equal(first: fx.GraphModule, second: fx.GraphModule, path: str) -> bool:
 def merge_batches(
     first: fx.GraphModule, second: fx.GraphModule, sizes: tuple[int, int], axis: int = 0
 ) -> fx.GraphModule | None:
-    """The first graph with every number that follows the batch computed from the size of the first input.
+    """Return the first graph with every number that follows the batch computed from the first input's size.
 
     Args:
-        first: Traced with ``sizes[0]`` rows. It is changed.
-        second: The same network traced with ``sizes[1]`` rows.
+        first: Graph traced with ``sizes[0]`` rows. It is changed.
+        second: Graph of the same network traced with ``sizes[1]`` rows.
         sizes: Two different batch sizes, > 0.
-        axis: The axis of the first input that counts samples.
+        axis: Axis of the first input that counts samples.
 
     Returns:
         The graph; None where the two do not differ by multiples of the batch alone.
@@ -85,7 +85,7 @@ def merge_batches(
 
 
 def with_names(watched: fx.GraphModule, module: nn.Module) -> fx.GraphModule:
-    """A graph with a module's weights, which were taken for constants, under their own names again."""
+    """Return a graph with a module's weights, which were taken for constants, under their own names again."""
     graph = watched.graph
     parameters = {name: nn.Parameter(each, each.requires_grad) for name, each in module.named_parameters()}
     named = parameters | dict(module.named_buffers())

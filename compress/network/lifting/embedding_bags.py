@@ -30,10 +30,10 @@ BAGS: frozenset[Any] = frozenset(
 
 
 def embedding_bag(given: Mapping[str, Any]) -> WrittenCall | None:
-    """Bags of one length as a lookup and what is made of it; None where places say where each begins.
+    """Return bags of one length as a lookup and its reduction; None where offsets say where each begins.
 
     Args:
-        given: Every argument of the call by name.
+        given: All arguments of the call, by name.
     """
     length = _length(given)
     if length is None:
@@ -62,13 +62,13 @@ def embedding_bag(given: Mapping[str, Any]) -> WrittenCall | None:
 
 
 def _reduced(mode: int, entries: WrittenCall) -> WrittenCall:
-    """The sum, mean or maximum over the entries ``[n, length, width]`` of each bag."""
+    """Return the sum, mean or maximum over the entries ``[n, length, width]`` of each bag."""
     target = {_SUM: aten.sum.dim_IntList, _MEAN: aten.mean.dim, _MAX: aten.amax.default}[mode]
     return WrittenCall(target, (entries, [1]))
 
 
 def _length(given: Mapping[str, Any]) -> Any:
-    """The one length of all bags: the step of places that count up from zero; None where they do otherwise."""
+    """Return the one length of all bags: the step of offsets that count from zero; None for other offsets."""
     places = given["offsets"]
     if not isinstance(places, fx.Node) or places.target is not aten.arange.start_step:
         return None

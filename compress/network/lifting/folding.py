@@ -1,4 +1,4 @@
-"""Weights that a network computes from its parameters alone are computed once, before its calls become modules.
+"""Folding of weights that a network computes from its parameters alone, before its calls become modules.
 
 Weight norm, spectral norm, standardised convolutions, a mask of a pruning hook, merged low-rank updates: in inference
 such a weight is a constant. Computed here, the layer that reads it becomes a module like any other, which prunes,
@@ -26,10 +26,10 @@ _HELD = ("weight", "bias", "running_mean", "running_var", "params")
 
 
 def fold_weights(module: fx.GraphModule) -> None:
-    """Replace what layers compute as their weights by tensors of the module.
+    """Replace computed weights of layers by tensors of the module.
 
     Args:
-        module: A graph in inference mode. It is changed.
+        module: Graph in inference mode. It is changed.
     """
     folding = _Folding(module)
     folding.drop_checks()
@@ -63,7 +63,7 @@ class _Folding:
                     self._written |= {each, *self._behind(each)}
 
     def merge_equal(self, constants: Iterable[fx.Node]) -> None:
-        """Compute once what several calls of one layer compute alike, and without conversions that convert nothing."""
+        """Merge equal computations of several calls of one layer, and drop conversions that convert nothing."""
         alike = {each for node in constants for each in (node, *self._behind(node))}
         first: dict[str, fx.Node] = {}
         for node in list(self._graph.nodes):
@@ -103,13 +103,13 @@ class _Folding:
         drop_unused(self._graph)
 
     def drop_checks(self) -> None:
-        """Without the assertions that a constant has the dtype it has; they would keep what it was computed from."""
+        """Drop assertions about a constant's dtype, which would keep the values that it was computed from."""
         for node in self._graph.find_nodes(op="call_function", target=aten._assert_tensor_metadata.default):
             if self.is_constant(node.all_input_nodes[0]):
                 self._graph.erase_node(node)
 
     def _needed_without(self, node: fx.Node) -> set[str]:
-        """The tensors of the module that are still read once a value is no longer computed."""
+        """Return the tensors of the module that are still read once a value is no longer computed."""
         seen = {node}
         pending = [each for each in self._graph.nodes if not each.users]
         while pending:
@@ -133,7 +133,7 @@ class _Folding:
         return self._constant[node]
 
     def _behind(self, node: Any) -> dict[fx.Node, None]:
-        """Everything that a value is computed from, in a fixed order."""
+        """Return everything that a value is computed from, in a fixed order."""
         found: dict[fx.Node, None] = {}
         pending = list(node.all_input_nodes)
         while pending:
@@ -157,7 +157,7 @@ class _Folding:
         return self._values[node]
 
     def _free_name(self, sources: list[fx.Node], needed: set[str], name: str) -> str:
-        """The name that the layer's own tensor would have, or one like it where something else has that."""
+        """Return the name that the layer's own tensor would have, or a similar unused one."""
         target = free = ".".join([*_common_parts(str(each.target) for each in sources), name])
         number = 0
         while free in needed | self._made:
@@ -179,7 +179,7 @@ class _Folding:
 
 
 def _is_deterministic(target: Callable[..., Any] | str) -> bool:
-    """Whether a call gives the same for the same arguments and changes nothing."""
+    """Whether a call returns the same for the same arguments and changes nothing."""
     if not isinstance(target, OpOverload):
         return getattr(target, "__module__", "") in ("_operator", "math")
     return not target._schema.is_mutable and torch.Tag.nondeterministic_seeded not in target.tags
@@ -194,7 +194,7 @@ def _bytes(tensor: torch.Tensor) -> int:
 
 
 def _common_parts(paths: Iterable[str]) -> list[str]:
-    """The module that holds all of these tensors; the layer itself where they lie among its parametrizations."""
+    """Return the module that holds all these tensors; the layer itself where they are its parametrizations."""
     owners = (path.split(".")[:-1] for path in paths)
     levels = itertools.takewhile(lambda level: len(set(level)) == 1, zip(*owners, strict=False))
     return list(itertools.takewhile(lambda part: part != "parametrizations", (level[0] for level in levels)))

@@ -47,7 +47,7 @@ def _has_length(value: fx.Node) -> bool:
 
 
 class _Writer:
-    """Writes calls in the place of one node."""
+    """Writer of calls that replace one node."""
 
     def __init__(self, graph: fx.Graph, node: fx.Node) -> None:
         self.graph = graph
@@ -89,7 +89,7 @@ class _Writer:
         self.graph.erase_node(self.node)
 
     def _left_out(self, call: dict[str, Any]) -> fx.Node | None:
-        """Which places are left out, to be broadcast to ``[batch, heads, length, length]``; None without a mask."""
+        """Return the masked positions, broadcastable to ``[batch, heads, length, length]``; None without a mask."""
         if call["mask"] is None:
             return None
         left_out = self._call(aten.ne.Scalar, call["mask"], 0)

@@ -1,4 +1,4 @@
-"""An exported program becomes a graph of ``nn.Module`` calls that trains, prunes and exports again.
+"""Lifting of an exported program to a graph of ``nn.Module`` calls that trains, prunes and exports again.
 
 ``torch.export`` leaves a graph of aten calls whose weights are plain attributes: it refuses ``train()``, its
 batch norms are frozen in the mode they were traced in, and no layer can be replaced by one of another width.
@@ -62,7 +62,7 @@ def lift(traced: Traced) -> Lifted:
     A network that was saved with a fixed batch size gets a dynamic one where every row comes out as before.
 
     Raises:
-        LiftError: The network takes or returns something else than tensors, has control flow over tensors or
+        LiftError: The network takes or returns other values than tensors, has control flow over tensors or
             custom operators, keeps state between calls, or is random in inference.
         InternalError: The lifted graph does not compute what the network computes.
     """
@@ -81,7 +81,7 @@ def lift(traced: Traced) -> Lifted:
 
 
 def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
-    """The graph with a dynamic batch, or None where rows do not come out as they do in batches of fixed size."""
+    """Return the graph with a dynamic batch; None where its rows differ from those of fixed batches."""
     names = [spec.name for spec in fixed.inputs]
     example = dict(zip(names, traced.example.values(), strict=True))
     axes = [traced.axes.get(name, 0) for name in traced.example]
@@ -121,22 +121,22 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
 
 
 def _joined(batches: Sequence[Sequence[torch.Tensor]], axes: Sequence[int]) -> list[torch.Tensor]:
-    """Several batches as one, tensor by tensor."""
+    """Join several batches into one, tensor by tensor."""
     return [torch.cat(parts, axis) for parts, axis in zip(zip(*batches, strict=True), axes, strict=True)]
 
 
 def _with_open_axes(
     fixed: Lifted, example: Mapping[str, torch.Tensor], counts: Mapping[str, int]
 ) -> ExportedProgram:
-    """The graph traced with a dynamic batch; axes that are open beside it stay so.
+    """Return the graph traced with a dynamic batch; other open axes stay open.
 
     Args:
-        fixed: The graph.
-        example: One batch, by input name.
-        counts: The axis that counts samples, by input name.
+        fixed: Graph with fixed sizes.
+        example: One batch of every input, by name.
+        counts: Axis that counts samples, by input name.
 
     Raises:
-        LiftError: It cannot be traced so.
+        LiftError: The network cannot be traced so.
     """
     kept = {
         spec.name: {
@@ -169,14 +169,14 @@ def _lift(
 
 
 def plain_graph(program: ExportedProgram, settings: Mapping[str, str] | None = None) -> fx.GraphModule:
-    """The program as a plain graph of aten calls in inference mode: positional tensors in, tensors out.
+    """Return the program as a plain graph of aten calls in inference mode: positional tensors in, tensors out.
 
     Args:
-        program: What was traced.
-        settings: See :attr:`compress.network.tracing.Traced.settings`.
+        program: Traced program.
+        settings: Next steps by the network's settings; see :attr:`compress.network.tracing.Traced.settings`.
 
     Raises:
-        LiftError: What it does cannot be lifted, or it takes or returns something else than tensors.
+        LiftError: The program cannot be lifted, or takes or returns other values than tensors.
     """
     with quiet():
         exported = program.module(check_guards=False)
@@ -209,7 +209,7 @@ def plain_graph(program: ExportedProgram, settings: Mapping[str, str] | None = N
 
 
 def _copied(constant: fx.Node) -> fx.Node:
-    """A copy of a parameter that the network returns: an output of inference, which asks for no gradient."""
+    """Return a copy, without gradient, of a parameter that the network returns."""
     graph = constant.graph
     with graph.inserting_before(graph.output_node()):
         copied = graph.call_function(aten.clone.default, (constant,))
@@ -234,7 +234,7 @@ def _is_tensor(value: Any) -> bool:
 
 
 def results_of(output: fx.Node) -> tuple[Any, ...]:
-    """What a graph returns, as a tuple."""
+    """Return a graph's results as a tuple."""
     returned = output.args[0]
     return tuple(returned) if isinstance(returned, list | tuple) else (returned,)
 
@@ -262,7 +262,7 @@ def _interface(
 
 
 def output_names(program: ExportedProgram, taken: set[str]) -> list[str]:
-    """``logits`` for an entry of a dict, ``output`` for the only tensor, else ``output_0`` and so on."""
+    """Return output names: ``logits`` for an entry of a dict, ``output`` for the only tensor, else ``output_0`` …."""
     returned = results_of(program.graph.output_node())[-len(program.graph_signature.user_outputs) :]
     out_spec = program.call_spec.out_spec
     if out_spec is None:
@@ -289,7 +289,7 @@ def _spec(name: str, value: torch.Tensor, batch: set[str]) -> TensorSpec:
 
 
 def _axis(size: int | torch.SymInt, batch: set[str]) -> int | str:
-    """A fixed size, ``batch``, or for any other dynamic axis the exporter's expression, such as ``4*batch``."""
+    """Return a fixed size, ``batch``, or for another dynamic axis the exporter's expression, such as ``4*batch``."""
     if isinstance(size, int):
         return size
     return re.sub(r"\bs\d+\b", lambda found: BATCH if found[0] in batch else found[0], str(size))
@@ -327,14 +327,14 @@ def _with_modules(source: fx.GraphModule) -> fx.GraphModule:
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:
-    """The name, or one like it that nothing has yet."""
+    """Return the name, or a similar unused one."""
     while name in taken:
         name += "_"
     return name
 
 
 def _constants(source: fx.GraphModule) -> dict[str, torch.Tensor]:
-    """Every tensor the graph reads, by target; two names of one tied parameter give one object."""
+    """Return every tensor the graph reads, by target; two names of one tied parameter give one object."""
     named = {
         **dict(source.named_buffers(remove_duplicate=False)),
         **dict(source.named_parameters(remove_duplicate=False)),
@@ -353,13 +353,13 @@ def _constants(source: fx.GraphModule) -> dict[str, torch.Tensor]:
 
 
 def _identity(found: Found) -> Any:
-    """Equal for two calls of one module: the same settings on the same tensors."""
+    """Return an identity that is equal for two calls of one module: the same settings on the same tensors."""
     tensors = tuple(id(tensor) for tensor in (*found.module.parameters(), *found.module.buffers()))
     return (type(found.module), repr(found.module), tensors) if found.weight is not None else object()
 
 
 def _path(node: fx.Node, found: Found, taken: dict[str, Any]) -> str:
-    """Where the module lived in the source: as traced, else from its weight's name, else the node's name."""
+    """Return the module's path in the source: as traced, else from its weight's name, else the node's name."""
     candidates = []
     stack = list(node.meta.get("nn_module_stack", {}).values())
     if stack:

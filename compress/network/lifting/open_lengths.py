@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def with_open_time(lifted: Lifted, traced: Traced) -> Lifted:
-    """The graph for sequences of any length: where samples lie along axis 1, and where the data's length varies.
+    """Return the graph for sequences of any length, where samples lie along axis 1 or the data's length varies.
 
     torch.export takes recurrent layers for one length alone; the lifted graph calls the layers themselves.
     """
@@ -59,7 +59,7 @@ def with_open_time(lifted: Lifted, traced: Traced) -> Lifted:
 
 
 def _with_named_time(lifted: Lifted) -> Lifted:
-    """The graph with a name of its own for the only axis that is open beside the batch, where layers recur along it."""
+    """Return the graph with a name for the only open axis besides the batch, where layers recur along it."""
     opened = {
         size
         for spec in lifted.inputs
@@ -78,7 +78,7 @@ def _with_named_time(lifted: Lifted) -> Lifted:
 
 
 def _time_axis(spec: TensorSpec, varies: Sequence[int]) -> int | None:
-    """The axis of an input that is time and has one length so far; None where there is none."""
+    """Return the axis of an input that is time and has one length so far; None where there is none."""
     fixed = [axis for axis in varies if isinstance(spec.shape[axis], int)]
     if not fixed and spec.batch_axis == 1 and isinstance(spec.shape[0], int):
         return 0

@@ -1,4 +1,4 @@
-"""Programs that were decomposed before they were saved: back to the operators that modules stand for.
+"""Recomposition of programs that were decomposed before they were saved: back to operators of modules.
 
 So are calls that ONNX has no form of, or one that means something else for a batch of one sample.
 ``ExportedProgram.run_decompositions`` (and so many a saved ``.pt2``) writes a linear layer as ``addmm`` with a
@@ -52,7 +52,7 @@ def compose(graph: fx.Graph) -> None:
 
 
 def _addmm(given: _Arguments) -> _Call | None:
-    """``beta · bias + alpha · x @ weight.T``; with both 1 and one bias for every row that is a linear layer."""
+    """Compose ``beta · bias + alpha · x @ weight.T`` to a linear layer, where both are 1 and all rows share a bias."""
     weight, bias, alpha, beta = _transposed(given["mat2"]), given["self"], given["alpha"], given["beta"]
     if weight is None:
         return None
@@ -72,7 +72,7 @@ def _mm(given: _Arguments) -> _Call | None:
 
 
 def _transposed(value: Any) -> fx.Node | None:
-    """The weight behind ``t(weight)`` or ``permute(weight, [1, 0])``."""
+    """Return the weight behind ``t(weight)`` or ``permute(weight, [1, 0])``."""
     if not isinstance(value, fx.Node) or value.op != "call_function":
         return None
     is_transpose = value.target is aten.t.default or (
@@ -96,14 +96,14 @@ _OF_CONVOLUTION = (
 
 
 def _convolution(given: _Arguments) -> _Call:
-    """What ``torch.jit.trace`` writes for every convolution: one with flags of cuDNN and no ONNX form."""
+    """Compose the convolution of ``torch.jit.trace``, which has flags of cuDNN and no ONNX form."""
     return convolution_by_sample(given) or _Call(
         aten.convolution.default, tuple(given[name] for name in _OF_CONVOLUTION)
     )
 
 
 def _attention(given: _Arguments) -> _Call | None:
-    """Attention without an axis of heads ``[batch, length, width]``, with one of size 1: ONNX's has always one."""
+    """Give attention of ``[batch, length, width]`` an axis of heads of size 1, which ONNX requires."""
     tensors, mask = [given[name] for name in ("query", "key", "value")], given["attn_mask"]
     if any("val" not in each.meta or each.meta["val"].dim() != 3 for each in tensors):
         return None
@@ -119,7 +119,7 @@ def _attention(given: _Arguments) -> _Call | None:
 
 
 def _squeeze(given: _Arguments) -> _Call | fx.Node:
-    """``squeeze`` drops the axes of size 1 that it has in every batch, not the batch axis of a single sample."""
+    """Make ``squeeze`` drop the axes of size 1 in every batch, not the batch axis of a single sample."""
     tensor = given["self"]
     shape = tensor.meta["val"].shape
     named = given.get("dim", list(range(len(shape))))

@@ -1,4 +1,4 @@
-"""Which aten call becomes which ``nn.Module``, one rule an operator.
+"""Rules that turn aten calls into ``nn.Module``, one for each operator.
 
 A rule sees a call whose weights are constants of the graph and returns the module that computes the same and
 holds the very same parameters, so that tied weights stay tied. It returns None where no module fits (a weight
@@ -23,9 +23,9 @@ class Call:
     """One aten call with its arguments by their schema's names.
 
     Attributes:
-        node: The call in the graph.
-        arguments: Every argument of the operator's schema, with its default where it is not given.
-        constants: The tensors behind ``get_attr`` nodes, by target ("layer1.0.conv1.weight").
+        node: Node of the call in the graph.
+        arguments: All arguments of the operator's schema, with defaults where not given.
+        constants: Tensors behind ``get_attr`` nodes, by target ("layer1.0.conv1.weight").
     """
 
     node: Node
@@ -36,11 +36,11 @@ class Call:
         return self.arguments[name]
 
     def constant(self, name: str) -> torch.Tensor | None:
-        """The tensor given for an argument, or None where it is absent or computed in the graph."""
+        """Return the tensor given for an argument; None where it is absent or computed in the graph."""
         return self.tensor(self.arguments[name])
 
     def tensor(self, argument: Any) -> torch.Tensor | None:
-        """The tensor behind a ``get_attr`` node, else None."""
+        """Return the tensor behind a ``get_attr`` node, else None."""
         if isinstance(argument, Node) and argument.op == "get_attr":
             return self.constants.get(str(argument.target))
         return None
@@ -50,19 +50,19 @@ class Call:
         return any(isinstance(self[name], Node) and self.constant(name) is None for name in names)
 
     def rank(self, name: str) -> int:
-        """The number of axes of a tensor argument, as recorded when the graph was traced."""
+        """Return the number of axes of a tensor argument, as recorded when the graph was traced."""
         return int(self.arguments[name].meta["val"].dim())
 
 
 @dataclass(frozen=True)
 class Found:
-    """What a rule found.
+    """Result of a rule.
 
     Attributes:
-        module: Computes what the call computed.
-        inputs: What the module is called with.
-        weight: The argument whose name tells where the module lived, or None for a module without weights.
-        unpack: The call returned a flat tuple where the module returns ``(output, (h, c))``.
+        module: Module that computes the same as the call.
+        inputs: Arguments of the module's call.
+        weight: Argument whose name gives the module's path; None for a module without weights.
+        unpack: Whether the call returned a flat tuple where the module returns ``(output, (h, c))``.
     """
 
     module: nn.Module
@@ -75,7 +75,7 @@ Rule = Callable[[Call], Found | None]
 
 
 def lift_call(node: Node, constants: Mapping[str, torch.Tensor]) -> Found | None:
-    """The module for a call, or None where it stays a call."""
+    """Return the module for a call; None where it stays a call."""
     rule = _RULES.get(node.target)
     if rule is None:
         return None
@@ -83,7 +83,7 @@ def lift_call(node: Node, constants: Mapping[str, torch.Tensor]) -> Found | None
 
 
 def _hold(module: nn.Module, **tensors: torch.Tensor | None) -> nn.Module:
-    """The module with these very tensors as its parameters and buffers; it was made on the meta device."""
+    """Give a module, made on the meta device, these tensors as its parameters and buffers."""
     for name, tensor in tensors.items():
         if name in module._buffers and tensor is not None:
             module._buffers[name] = tensor
@@ -108,7 +108,7 @@ _TRANSPOSED: dict[int, type[nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTra
 
 
 def _spread(value: Any, axes: int) -> Any:
-    """A convolution's setting for every spatial axis; one number stands for all of them."""
+    """Return a convolution's setting for every spatial axis; one number stands for all of them."""
     if isinstance(value, str):
         return value
     sizes = [value] if isinstance(value, int) else list(value)

@@ -1,4 +1,4 @@
-"""A lifted graph held against the network that it was lifted from: on noise, and on the user's own example."""
+"""Verification of a lifted graph against its network, on noise and on the user's own example."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ ROWS = 5
 
 
 def verified(lifted: Lifted, traced: Traced) -> Lifted:
-    """The lifted graph, once it has computed what the network does.
+    """Return the lifted graph, once it has computed the same as the network.
 
     Raises:
         LiftError: The network is random in inference, or takes another path without gradients.
-        InternalError: The graph computes something else.
+        InternalError: The graph computes other results than the network.
     """
     example = list(traced.example.values())
     # Another number of rows than the one it was traced with, where the network allows it.
@@ -59,7 +59,7 @@ def verified(lifted: Lifted, traced: Traced) -> Lifted:
 
 
 def _taken(lifted: Lifted, traced: Traced) -> list[dict[str, torch.Tensor]]:
-    """The batches of another height, width or length that the graph is open for."""
+    """Return the batches of another height, width or length that the graph accepts."""
     return [
         with_rows(other, 2, traced.axes)
         for other in traced.others
@@ -78,7 +78,7 @@ def _differing(
     inputs: dict[str, torch.Tensor],
     expected: tuple[torch.Tensor, ...],
 ) -> CompressError:
-    """Why a lifted graph gives something else than the network for these inputs."""
+    """Return the error that explains why a lifted graph differs from the network on these inputs."""
     if not close(run(traced.reference, inputs), expected):
         return LiftError(
             "a network that gives the same outputs for the same inputs",

@@ -32,12 +32,12 @@ _ROUNDING = 0.1
 
 @dataclass(frozen=True)
 class Half:
-    """A network as it came, in half precision.
+    """The original network in half precision.
 
     Attributes:
-        graph: What it computes, lifted.
-        dtype: ``torch.float16`` or ``torch.bfloat16``.
-        kept: Names of its tensors that are in another one.
+        graph: Lifted graph of the network.
+        dtype: Data type: ``torch.float16`` or ``torch.bfloat16``.
+        kept: Names of its tensors of another data type.
     """
 
     graph: fx.GraphModule
@@ -45,11 +45,11 @@ class Half:
     kept: frozenset[str]
 
     def run(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Its outputs; bfloat16 is given and returned as float32, since NumPy has no such type."""
+        """Run the network; bfloat16 is given and returned as float32, since NumPy lacks the type."""
         return tuple(_told(each) for each in outputs_of(self.graph, self.given(inputs)))
 
     def given(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """A batch with its floats in the types that the network takes."""
+        """Return a batch with its floats in the types that the network takes."""
         placeholders = self.graph.graph.find_nodes(op="placeholder")
         return [
             tensor.to(node.meta["val"].dtype) if tensor.is_floating_point() else tensor
@@ -58,15 +58,15 @@ class Half:
 
 
 def in_float32(lifted: Lifted, example: Sequence[torch.Tensor]) -> tuple[Lifted, Half | None]:
-    """A lifted network of half precision in float32, inputs and outputs in float16 apart; any other as it is.
+    """Return a lifted half-precision network in float32, except float16 inputs and outputs; others unchanged.
 
     Args:
-        lifted: In eval mode; its graph stays as it is.
-        example: A batch for every input.
+        lifted: Lifted network in eval mode; its graph is not changed.
+        example: One batch of every input.
 
     Returns:
-        The network, and as what it came; None for a network that is not of half precision, or computes something else
-        in float32.
+        The network, and its original; None for a network not in half precision, or one that computes other results in
+        float32.
     """
     tensors = _tensors(lifted.graph)
     kinds = {tensor.dtype for tensor in tensors.values()} & set(_HALF)
@@ -89,7 +89,7 @@ def in_float32(lifted: Lifted, example: Sequence[torch.Tensor]) -> tuple[Lifted,
 
 
 def in_half(graph: fx.GraphModule, half: Half) -> fx.GraphModule:
-    """A copy of a widened graph, or of what a technique made of it, in the precision that the network came in."""
+    """Return a copy of a widened graph, or of a technique's result, in the network's original precision."""
     narrow = copy.deepcopy(graph)
     names = {id(tensor): name for name, tensor in _tensors(narrow).items()}
 
@@ -112,7 +112,7 @@ def _tensors(graph: fx.GraphModule) -> dict[str, torch.Tensor]:
 
 
 def _widen(node: fx.Node) -> None:
-    """Let a node name float32 where it names half precision, and drop it where that is all it checks."""
+    """Change half precision to float32 in a node, and drop a node that only checks the type."""
     if node.target is aten._assert_tensor_metadata.default and bind(node)["dtype"] in _HALF:
         node.graph.erase_node(node)
         return
@@ -126,7 +126,7 @@ def _widen(node: fx.Node) -> None:
 
 
 def _rename(node: fx.Node, old: Sequence[torch.dtype], new: torch.dtype) -> torch.dtype | None:
-    """Put a type of floats in the place of others among a call's arguments, and tell one that was there."""
+    """Replace float types among a call's arguments by one type, and return a replaced one."""
     found: list[torch.dtype] = []
 
     def other(value: Any) -> Any:
@@ -141,7 +141,7 @@ def _rename(node: fx.Node, old: Sequence[torch.dtype], new: torch.dtype) -> torc
 
 
 def _cast_at_edges(graph: fx.Graph, outputs: Sequence[TensorSpec]) -> None:
-    """Inputs and outputs in float16 stay so; those in bfloat16, which NumPy does not have, are in float32."""
+    """Keep inputs and outputs in float16 by casts; those in bfloat16, which NumPy lacks, become float32."""
     for placeholder in graph.find_nodes(op="placeholder"):
         value = placeholder.meta["val"]
         if value.dtype not in _HALF:
@@ -166,7 +166,7 @@ def _cast_at_edges(graph: fx.Graph, outputs: Sequence[TensorSpec]) -> None:
 
 
 def _alike(found: torch.Tensor, wanted: torch.Tensor) -> bool:
-    """Whether two outputs are the same but for what half precision rounds; what it cannot hold is not compared."""
+    """Whether two outputs are equal up to half precision's rounding; values that it cannot hold are skipped."""
     if found.shape != wanted.shape:
         return False
     one, other = found.double(), wanted.double()

@@ -1,4 +1,4 @@
-"""Calls that ONNX has no form of, or that the exporter writes wrongly, as calls that it has.
+"""Replacement of calls without an ONNX form, or that the exporter writes wrongly.
 
 Each rule takes every argument of a call by name, and gives what computes the same, or None where it does not know how.
 """
@@ -25,7 +25,7 @@ _MOST_SQUARED = 512
 
 
 def _average_pool(target: Any, axes: int) -> _Rule:
-    """A mean with a divisor of its own; the exporter leaves that out."""
+    """Rewrite average pooling with its own divisor, which the exporter leaves out."""
 
     def rule(given: _Arguments) -> WrittenCall | None:
         return None if given["divisor_override"] is None else _divided(given, target, axes)
@@ -48,13 +48,13 @@ def _divided(given: _Arguments, target: Any, axes: int) -> WrittenCall:
 
 
 def _rrelu(given: _Arguments) -> WrittenCall:
-    """In inference the slope is the middle of its range."""
+    """Rewrite RReLU, whose slope in inference is the middle of its range."""
     slope = (given["lower"] + given["upper"]) / 2
     return WrittenCall(aten.leaky_relu.default, (given["self"], slope))
 
 
 def _distances(given: _Arguments) -> WrittenCall:
-    """Between every row of one and every row of the other."""
+    """Rewrite distances between every row of one and every row of the other."""
     first = WrittenCall(aten.unsqueeze.default, (given["x1"], -2))
     second = WrittenCall(aten.unsqueeze.default, (given["x2"], -3))
     apart = WrittenCall(aten.sub.Tensor, (first, second))
@@ -67,7 +67,7 @@ def _hypotenuse(given: _Arguments) -> WrittenCall:
 
 
 def _extreme(target: Any) -> _Rule:
-    """The larger or smaller of two, and the other where one is not a number."""
+    """Rewrite the larger or smaller of two values, or the other where one is NaN."""
 
     def rule(given: _Arguments) -> WrittenCall:
         one, other = given["self"], given["other"]
@@ -85,7 +85,7 @@ def _with_sign(given: _Arguments) -> WrittenCall:
 
 
 def _nth_smallest(given: _Arguments) -> WrittenCall | None:
-    """The k-th smallest along an axis."""
+    """Rewrite the k-th smallest value along an axis."""
     tensor, axis = given["self"], given["dim"]
     size = tensor.meta["val"].shape[axis]
     if not isinstance(size, int):
@@ -97,7 +97,7 @@ def _nth_smallest(given: _Arguments) -> WrittenCall | None:
 
 
 def _running(target: Any, neutral: float) -> _Rule:
-    """A product or maximum of all values up to each, along an axis of a known length."""
+    """Rewrite a cumulative product or maximum along an axis of a known length."""
 
     def rule(given: _Arguments) -> WrittenCall | None:
         tensor: fx.Node = given["self"]
@@ -119,7 +119,7 @@ def _running(target: Any, neutral: float) -> _Rule:
 
 
 def _search(given: _Arguments) -> WrittenCall | None:
-    """The place of each value in a sorted sequence: the number of entries before it. None for several sequences."""
+    """Rewrite the position of each value in a sorted sequence, counting entries before it; None for several."""
     sequence = given["sorted_sequence"]
     if sequence.meta["val"].dim() != 1 or given["sorter"] is not None:
         return None

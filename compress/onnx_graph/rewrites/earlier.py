@@ -1,4 +1,4 @@
-"""How to put an operator back to the version before: one step for each change that is more than further types.
+"""Steps that put an operator back to an earlier version, one for each change beyond further types.
 
 From "Operator Changelog" in ONNX's documentation. Changes without a step only added types, or attributes whose
 defaults do what was done before.
@@ -24,7 +24,7 @@ _Result = tuple[Sequence[onnx.NodeProto], Sequence[onnx.NodeProto]] | str
 
 
 def _axes_as_attribute(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """Reductions: ``axes`` became an input in 18."""
+    """Undo for reductions that ``axes`` became an input in 18."""
     name = node.input[1] if len(node.input) > 1 else ""
     axes = _constant(name, graph) if name else np.array([], np.int64)
     if axes is None:
@@ -39,7 +39,7 @@ def _axes_as_attribute(node: onnx.NodeProto, graph: Graph) -> _Result:
 
 
 def _sizes_of_split(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """Split: ``num_outputs`` came in 18, and with it parts that are not all as large."""
+    """Undo for Split that ``num_outputs``, and parts of unequal size, came in 18."""
     _remove(node, "num_outputs")
     if len(node.input) > 1 and node.input[1]:
         return _DONE
@@ -58,7 +58,7 @@ def _sizes_of_split(node: onnx.NodeProto, graph: Graph) -> _Result:
 
 
 def _pads_of_every_axis(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """Pad: ``axes`` came in 18."""
+    """Undo for Pad that ``axes`` came in 18."""
     if len(node.input) < 4 or not node.input[3]:
         del node.input[3:]
         return _DONE
@@ -74,12 +74,12 @@ def _pads_of_every_axis(node: onnx.NodeProto, graph: Graph) -> _Result:
 
 
 def _no_wrapping(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """Pad: the mode ``wrap`` came in 19."""
+    """Refuse for Pad the mode ``wrap``, which came in 19."""
     return "it wraps around" if attribute(node, "mode", b"constant") == b"wrap" else _DONE
 
 
 def _sizes_of_every_axis(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """Resize: ``axes`` and ``keep_aspect_ratio_policy`` came in 18."""
+    """Undo for Resize that ``axes`` and ``keep_aspect_ratio_policy`` came in 18."""
     axes, rank = attribute(node, "axes"), graph.rank(node.input[0])
     if axes is None:
         return _DONE
@@ -112,26 +112,26 @@ def _sizes_of_every_axis(node: onnx.NodeProto, graph: Graph) -> _Result:
 
 
 def _no_new_transformation(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """Resize: the coordinates ``half_pixel_symmetric`` came in 19."""
+    """Refuse for Resize the coordinates ``half_pixel_symmetric``, which came in 19."""
     mode = attribute(node, "coordinate_transformation_mode", b"half_pixel")
     return "its coordinates are half_pixel_symmetric" if mode == b"half_pixel_symmetric" else _DONE
 
 
 def _older_reduction(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """ScatterElements and ScatterND: the reductions ``min`` and ``max`` came in 18."""
+    """Refuse for ScatterElements and ScatterND the reductions ``min`` and ``max``, which came in 18."""
     reduction = attribute(node, "reduction", b"none").decode()
     return _DONE if reduction in ("none", "add", "mul") else f"its reduction is {reduction}"
 
 
 def _undilated(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """Pooling: ``dilations`` came to AveragePool in 19 and to LpPool in 18."""
+    """Refuse for pooling ``dilations``, which came to AveragePool in 19 and to LpPool in 18."""
     if set(attribute(node, "dilations", ())) <= {1}:
         _remove(node, "dilations")
     return _DONE
 
 
 def _older_grid_modes(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """GridSample: the modes got other names in 20."""
+    """Undo for GridSample that the modes got other names in 20."""
     names = {b"linear": "bilinear", b"cubic": "bicubic", b"nearest": "nearest"}
     mode = names[attribute(node, "mode", b"linear")]
     _remove(node, "mode")
@@ -140,7 +140,7 @@ def _older_grid_modes(node: onnx.NodeProto, graph: Graph) -> _Result:
 
 
 def _explicit_type(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """QuantizeLinear: ``output_dtype`` and blocks came in 21; before, the zero point tells the type."""
+    """Undo for QuantizeLinear that ``output_dtype`` and blocks came in 21; before, the zero point sets the type."""
     if attribute(node, "block_size", 0):
         return "it has a scale for each block"
     wanted = attribute(node, "output_dtype", 0)
@@ -156,7 +156,7 @@ def _explicit_type(node: onnx.NodeProto, graph: Graph) -> _Result:
 
 
 def _float32_scale(node: onnx.NodeProto, graph: Graph) -> _Result:
-    """QuantizeLinear and DequantizeLinear: half precision came in 19; before, both sides are float32."""
+    """Undo for Q/DQ that half precision came in 19; before, both sides are float32."""
     scale = graph.element_type(node.input[1])
     if scale not in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
         return _DONE
@@ -175,7 +175,7 @@ def _float32_scale(node: onnx.NodeProto, graph: Graph) -> _Result:
 
 
 def _constant(name: str, graph: Graph) -> NDArray[Any] | None:
-    """An initialiser's value, or a Constant node's."""
+    """Return the value of an initialiser or of a Constant node."""
     producer = graph.producers.get(name)
     if producer is not None and producer.op_type == "Constant":
         tensor = attribute(producer, "value")

@@ -27,11 +27,11 @@ LOWEST_IR = 4
 
 
 def raise_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-    """The model in an opset, or as it is where it is in a newer one.
+    """Return the model in an opset, or unchanged where it is in a newer one.
 
     Args:
-        model: Legal, without local functions; it is not modified. Its large weights may lie in files.
-        opset: What it is to be in at the least.
+        model: Legal model without local functions; it is not modified. Its large weights may lie in files.
+        opset: Lowest opset of the result.
 
     Returns:
         The same model, or a new one with all its weights inside.
@@ -66,7 +66,7 @@ def raise_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
 
 
 def _sampled(graph: onnx.GraphProto, found: int, opset: int) -> list[list[str]]:
-    """For each graph and each resizing node in it, in order, which of two values it takes; none from opset 11 on.
+    """Return for each graph which of two values each resizing node takes, in order; empty from opset 11 on.
 
     That is the one before output ÷ scale, and the one behind it where all axes get shorter.
     """

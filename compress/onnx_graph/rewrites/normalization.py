@@ -90,7 +90,7 @@ def _group_normalization(node: onnx.NodeProto, written: Replacement) -> bool:
 
 
 def _axes(node: onnx.NodeProto, graph: Graph) -> list[int] | None:
-    """The normalised axes, counted from the end; None where the rank that it takes is unknown."""
+    """Return the normalised axes, counted from the end; None where the rank is unknown."""
     first = attribute(node, "axis", -1)
     if first >= 0:
         rank = graph.rank(node.input[0])
@@ -109,14 +109,14 @@ def _cast(written: Replacement, name: str, found: int, wanted: int) -> str:
 
 
 def _root_of_mean_square(written: Replacement, name: str, axes: Sequence[int], element_type: int) -> str:
-    """√(mean of squares + ε)."""
+    """Write √(mean of squares + ε), and return its name."""
     mean = written.mean(written.add("Mul", name, name), axes)
     epsilon = written.constant(attribute(written.node, "epsilon", _EPSILON), element_type)
     return written.add("Sqrt", written.add("Add", mean, epsilon))
 
 
 def _scale(written: Replacement, normalized: str, parameters: Sequence[str]) -> None:
-    """Scale and, where there is one, bias; the result is the node's first output."""
+    """Write scale and, where there is one, bias; the result is the node's first output."""
     output = written.node.output[0]
     scale, bias = [*parameters, ""][:2]
     if bias:
@@ -126,7 +126,7 @@ def _scale(written: Replacement, normalized: str, parameters: Sequence[str]) -> 
 
 
 def _like(written: Replacement, name: str, source: str, output: str = "") -> str:
-    """The tensor in the shape of another one, which is constant where one size at most is open."""
+    """Return the tensor in the shape of another one, which is constant where at most one size is open."""
     shape = written.graph.shape(source) or ()
     sizes = [size if isinstance(size, int) else -1 for size in shape]
     if sizes.count(-1) <= 1 and 0 not in sizes:

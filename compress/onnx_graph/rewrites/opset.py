@@ -42,11 +42,11 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> list[str]:
     """Write a graph in an older opset, in place.
 
     Args:
-        model: Legal and typed, without local functions.
-        opset: What it is to be in; :data:`LOWEST` at least.
+        model: Legal and typed model without local functions.
+        opset: Opset of the result, at least :data:`LOWEST`.
 
     Returns:
-        Names of the nodes that had to change; empty where only the number did, and where it was as old already.
+        Names of the nodes that had to change; empty where only the number did, and where the opset was as old already.
 
     Raises:
         NetworkError: An operator has no form in that opset; the model may have changed by then.
@@ -83,7 +83,7 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> list[str]:
 
 
 def _lowered(node: onnx.NodeProto, graph: Graph, found: int, opset: int) -> list[onnx.NodeProto]:
-    """What takes the node's place in the older opset."""
+    """Return the nodes that replace a node in the older opset."""
     if node.domain not in _STANDARD:
         return [node]
     for inner in _inside(node):
@@ -111,13 +111,13 @@ def _lowered(node: onnx.NodeProto, graph: Graph, found: int, opset: int) -> list
 
 
 def _versions(node: onnx.NodeProto, opset: int, found: int) -> list[int]:
-    """The versions between the opsets in which the operator changed, the newest first."""
+    """Return the versions between the opsets in which the operator changed, the newest first."""
     changed = {_since(node, version) for version in range(opset + 1, found + 1)}
     return sorted((version for version in changed if version is not None and version > opset), reverse=True)
 
 
 def _since(node: onnx.NodeProto, opset: int) -> int | None:
-    """Version of the operator in an opset; None where it has none."""
+    """Return the version of the operator in an opset; None where it has none."""
     schema = _schema(node, opset)
     return None if schema is None else int(schema.since_version)
 
@@ -158,7 +158,7 @@ def _default(declared: onnx.defs.OpSchema.Attribute | None) -> object:
 
 
 def _illegal(node: onnx.NodeProto, graph: Graph, opset: int) -> str | None:
-    """Why the older opset does not have the node as it stands; None where it does."""
+    """Return why the older opset lacks the node in its present form; None where it has it."""
     schema = _schema(node, opset)
     if schema is None:
         return "it came later"

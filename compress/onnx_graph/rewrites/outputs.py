@@ -1,4 +1,4 @@
-"""Outputs of operators that nobody reads."""
+"""Removal of outputs of operators that no node reads."""
 
 from __future__ import annotations
 

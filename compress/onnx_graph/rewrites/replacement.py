@@ -1,4 +1,4 @@
-"""Nodes that take the place of one node."""
+"""Replacement of one node by several."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _AXES_AS_INPUT = 18
 
 
 class Replacement:
-    """The nodes that take one node's place, while they are written.
+    """Writer of the nodes that replace one node.
 
     Args:
-        graph: What the node is in; constants are added to it.
-        node: What is replaced.
+        graph: Graph of the node; constants are added to it.
+        node: Node to replace.
 
     Attributes:
-        nodes: Those written so far, in order.
+        nodes: Nodes written so far, in order.
     """
 
     def __init__(self, graph: Graph, node: onnx.NodeProto) -> None:
@@ -57,9 +57,9 @@ def replace_each(
     """Replace the nodes of one operator, in place.
 
     Args:
-        model: With inferred types.
-        operator: Of the standard domain.
-        write: Writes what takes a node's place; false leaves the node as it is.
+        model: Model with inferred types.
+        operator: Type of the operator to replace, in the standard domain.
+        write: Function that writes the replacement of a node; returning false leaves the node as it is.
 
     Returns:
         Names of the replaced nodes, of their first output where they have none.

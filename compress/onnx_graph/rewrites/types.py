@@ -46,8 +46,8 @@ def narrow_inputs_and_outputs(model: onnx.ModelProto, wide: Collection[int]) -> 
     Whoever feeds the graph has to feed the narrower type from then on.
 
     Args:
-        model: With inferred types.
-        wide: The types of :data:`NARROWER` that are narrowed.
+        model: Model with inferred types.
+        wide: Types of :data:`NARROWER` that are narrowed.
 
     Returns:
         Names of the inputs and outputs that changed.
@@ -124,7 +124,7 @@ def _float_bias(node: onnx.NodeProto, written: Replacement) -> bool:
 
 
 def _int64_groups(node: onnx.NodeProto, graph: Graph) -> list[list[int]]:
-    """Inputs that have to be of one type, hold int64 and may hold int32, and decide no output's type."""
+    """Yield inputs that must have one type, are int64, may be int32, and decide no output's type."""
     schema = _schema(node, graph.opset)
     if schema is None or any(subgraphs(node)):
         return []
@@ -142,7 +142,7 @@ def _int64_groups(node: onnx.NodeProto, graph: Graph) -> list[list[int]]:
 
 
 def _narrowed(graph: Graph, node: onnx.NodeProto, position: int) -> NDArray[np.int32] | None:
-    """The constant as int32; None where it is none, or does not fit."""
+    """Return the constant as int32; None where it is no constant, or does not fit."""
     values = graph.constant(node.input[position])
     if values is None:
         return None

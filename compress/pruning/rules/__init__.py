@@ -27,7 +27,7 @@ LAYER_RULES: dict[type, LayerRule] = {**LAYERS, **RECURRENT}
 
 
 def rule_for(target: OpOverload[Any, Any]) -> Rule | None:
-    """The rule of an aten operator; every pointwise operator has the same."""
+    """Return the rule of an aten operator; every pointwise operator has the same."""
     rule = _RULES.get(target.overloadpacket)
     if rule is None and torch.Tag.pointwise in target.tags:
         return elementwise

@@ -1,4 +1,4 @@
-"""Sums of products without a layer of their own: matrix products, attention, layers with computed weights."""
+"""Rules for sums of products without a layer: matrix products, attention, layers with computed weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _second(arguments: dict[str, Any]) -> str:
 
 
 def _add_matmul(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """addmm, baddbmm: an addition that broadcasts, after the product."""
+    """Rule of addmm and baddbmm: an addition that broadcasts, after the product."""
     product = {
         "self": arguments.get("mat1", arguments.get("batch1")),
         "other": arguments.get("mat2", arguments.get("batch2")),
@@ -70,14 +70,14 @@ def _einsum(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axe
 
 
 def _axis_names(term: str, rank: int) -> list[str]:
-    """A name for every axis; those under the ellipsis are numbered from the right."""
+    """Return a name for every axis; those under the ellipsis are numbered from the right."""
     before, dots, after = term.partition("...")
     hidden = rank - len(before) - len(after)
     return [*before, *(str(number) for number in range(hidden, 0, -1) if dots), *after]
 
 
 def _attention(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Scaled dot-product attention over [..., length, width]; heads are an axis like any other.
+    """Rule of scaled dot-product attention over [..., length, width]; heads are an axis like any other.
 
     Grouped queries (``enable_gqa``): a key's head goes with all query heads that it serves.
     """
@@ -116,7 +116,7 @@ def _linear(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axe
 
 
 def linear(found: Propagation, node: fx.Node, operand: fx.Node, weight: Axes, bias: Axes | None) -> Axes:
-    """[..., in] times [out, in]."""
+    """Rule of a linear layer: [..., in] times [out, in]."""
     axes = found.axes(operand)
     found.atoms.unify(axes[-1], weight[1])
     found.reads(node, operand, -1)
@@ -151,7 +151,7 @@ def convolution(
     groups: int,
     transposed: bool,
 ) -> Axes:
-    """[batch, in, *space] with [out, in / groups, *kernel]; transposed, with [in, out / groups, *kernel].
+    """Rule of a convolution of [batch, in, *space] with [out, in / groups, *kernel] (transposed: [in, out / groups]).
 
     Groups go as a whole, with their inputs and outputs; or the same share of each group's inputs or outputs.
     """

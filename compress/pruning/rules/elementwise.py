@@ -1,4 +1,4 @@
-"""Operators that compute every element from the elements at the same place."""
+"""Rules for operators that compute every element from the elements at the same place."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from compress.pruning.axes import Axes, Propagation, Rule
 
 
 def elementwise(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Axes that are aligned after broadcasting lose the same indices."""
+    """Rule of elementwise operators: axes that are aligned after broadcasting lose the same indices."""
     operands = [each for each in node.all_input_nodes if found.shapes[each] is not None]
     return aligned(found, found.shape(node), [found.axes(each) for each in operands])
 
 
 def aligned(found: Propagation, shape: tuple[int, ...], operands: list[Axes]) -> Axes:
-    """The axes of a tensor of this shape, to which these are broadcast; an index that is repeated stays."""
+    """Return the axes of a tensor of this shape, to which these are broadcast; an index that is repeated stays."""
     result: list[Labels] = []
     for axis, size in enumerate(shape):
         position = axis - len(shape)
@@ -33,7 +33,7 @@ def aligned(found: Propagation, shape: tuple[int, ...], operands: list[Axes]) ->
 
 
 def _like_first(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """The shape of the first operand, whatever the others are."""
+    """Rule of results with the shape of the first operand, whatever the others are."""
     return found.axes(node.args[0])
 
 

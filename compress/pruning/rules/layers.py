@@ -1,4 +1,4 @@
-"""Layers that hold their weights: convolutions, linear layers, norms, embeddings, PReLU, dropout."""
+"""Rules for layers that hold their weights: convolutions, linear layers, norms, embeddings, PReLU, dropout."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _linear(found: Propagation, node: fx.Node, module: nn.Module) -> Axes:
 
 
 def _channel_norm(found: Propagation, node: fx.Node, module: nn.Module) -> Axes:
-    """Batch and instance norm: every channel by itself."""
+    """Rule of batch and instance norm: every channel by itself."""
     axes = found.axes(_operand(node))
     for name in ("weight", "bias", "running_mean", "running_var"):
         if (tensor := _tensor(found, node, module, name)) is not None:

@@ -1,4 +1,4 @@
-"""LSTM, GRU and plain recurrent layers.
+"""Rules for LSTM, GRU and plain recurrent layers.
 
 A hidden unit is a row in each gate of the input weights, a row in each gate and a column of the recurrent ones. One
 module has one hidden size, so unit *i* of every layer and direction goes with unit *i* of the others.
@@ -46,7 +46,7 @@ def _recurrent(found: Propagation, node: fx.Node, module: Any) -> Any:
 
 
 def _states(found: Propagation, node: fx.Node, module: Any, hidden: Labels, cells: Labels) -> Any:
-    """The last states, [layers · directions, batch, units]; the first ones, where given, lose the same."""
+    """Return the last states, [layers · directions, batch, units]; the first ones, where given, lose the same."""
     shapes = found.shapes[node][1]
     wanted = [hidden, cells] if isinstance(module, nn.LSTM) else [hidden]
     if len(node.args) > 1 and node.args[1] is not None:

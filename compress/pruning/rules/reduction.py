@@ -1,4 +1,4 @@
-"""Operators that compute statistics over axes, and those that normalise by them."""
+"""Rules for operators that compute statistics over axes, and those that normalise by them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from compress.pruning.rules.elementwise import elementwise
 
 
 def _reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
-    """A statistic over some axes, in which removed indices no longer count."""
+    """Rule of a statistic over some axes, in which removed indices no longer count."""
     operand, given = arguments["self"], arguments.get("dim")
     axes, shapes = found.axes(operand), found.shapes[node]
     if given is None or given == []:
@@ -40,7 +40,7 @@ def _reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any
 
 
 def _positions_are_used(node: fx.Node) -> bool:
-    """Whether anything reads where in an axis the values are that a statistic returns beside them."""
+    """Whether any node reads the positions that a statistic returns beside its values."""
     assert isinstance(node.target, OpOverload)
     if node.target.overloadpacket not in _WITH_POSITIONS:
         return False
@@ -54,7 +54,7 @@ def _binary_or_reduce(found: Propagation, node: fx.Node, arguments: dict[str, An
 
 
 def _along(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Softmax, cumulative sums: what they run along stays, the other axes pass."""
+    """Rule of softmax and cumulative sums: the axis they run along stays, the others pass."""
     axes = list(found.axes(arguments["self"]))
     at = arguments["dim"] % len(axes)
     found.hold(node, [axes[at]])
@@ -63,7 +63,7 @@ def _along(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes
 
 
 def _arg(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Positions: the axis they count along stays."""
+    """Rule of positions: the axis they count along stays."""
     axes = found.axes(arguments["self"])
     if arguments.get("dim") is None:
         found.hold(node, axes)
@@ -74,7 +74,7 @@ def _arg(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
 
 
 def layer_norm(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Statistics over the last axes, of what is left of them."""
+    """Rule of layer norm: statistics over the remaining indices of the last axes."""
     axes = found.axes(arguments["input"])
     count = len(arguments["normalized_shape"])
     for axis in range(-count, 0):
@@ -86,7 +86,7 @@ def layer_norm(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> 
 
 
 def group_norm(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Whole groups go, or the same share of each."""
+    """Rule of group norm: whole groups vanish, or the same share of each."""
     axes = found.axes(arguments["input"])
     for name in ("weight", "bias"):
         if isinstance(arguments.get(name), fx.Node):
@@ -98,14 +98,14 @@ def group_norm(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> 
 
 
 def hold_groups(found: Propagation, node: fx.Node, labels: Labels, groups: int) -> tuple[Labels, Labels]:
-    """State that an axis stays a grid of groups times members; labels of both."""
+    """State that an axis stays a grid of groups times members, and return the labels of both."""
     outer, inner = found.atoms.split(labels, [groups, len(labels) // groups])
     found.grids[node] = outer
     return outer, inner
 
 
 def _glu(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Both halves of the axis lose the same."""
+    """Rule of GLU: both halves of the axis lose the same indices."""
     axes = list(found.axes(arguments["self"]))
     at = arguments["dim"] % len(axes)
     values, gates = np.split(axes[at], 2)

@@ -1,4 +1,4 @@
-"""Operators that move elements without computing: views, permutations, joins, cuts."""
+"""Rules for operators that move elements without computing: views, permutations, joins, cuts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compress.pruning.rules.elementwise import aligned
 
 
 def _view(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Runs of axes that hold the same elements on both sides are merged, and cut again."""
+    """Rule of views: runs of axes that hold the same elements on both sides are merged, and cut again."""
     axes, shape = found.axes(node.args[0]), found.shape(node)
     result = [fixed(size) for size in shape]
     # Axes of one index hold nothing.
@@ -71,7 +71,7 @@ def _movedim(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Ax
 
 
 def _expand(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """An axis that repeats one index can have any length; the index stays, since nothing can be repeated without it."""
+    """Rule of expand: an axis that repeats one index can have any length, but the index stays."""
     axes, shape = found.axes(arguments["self"]), found.shape(node)
     axes = [fixed(1)] * (len(shape) - len(axes)) + axes
     found.fix_all(labels for labels, size in zip(axes, shape, strict=True) if len(labels) != size)
@@ -87,7 +87,7 @@ def _made(found: Propagation, size: int, given: Any) -> Labels:
 
 
 def _constant(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Equal values everywhere: zeros, ones; any size will do."""
+    """Rule of constants such as zeros and ones, which can have any size."""
     return [
         _made(found, size, given) for size, given in zip(found.shape(node), arguments["size"], strict=True)
     ]
@@ -134,7 +134,7 @@ def _stack(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes
 
 
 def _cut(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> list[Axes]:
-    """Split and chunk: the pieces, one after the other."""
+    """Rule of split and chunk: the pieces, one after the other."""
     axes = found.axes(arguments["self"])
     at = arguments["dim"] % len(axes)
     pieces, start = [], 0
@@ -160,7 +160,7 @@ def _select(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axe
 
 
 def _slice(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """A part of an axis; every n-th index only where the axis stays a whole number of n."""
+    """Rule of slices: a part of an axis; every n-th index only where the axis stays a multiple of n."""
     axes = list(found.axes(arguments["self"]))
     at = arguments["dim"] % len(axes)
     labels, step = axes[at], arguments.get("step", 1)
@@ -199,7 +199,7 @@ def _flip(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
 
 
 def _hold_given(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Roll and triangle: the axes they work on stay, the others pass."""
+    """Rule of roll and triangle: the axes they work on stay, the others pass."""
     axes = list(found.axes(arguments["self"]))
     for axis in arguments.get("dims", (-1, -2)) or range(len(axes)):
         found.atoms.fix(axes[axis])

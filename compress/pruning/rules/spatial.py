@@ -1,4 +1,4 @@
-"""Operators over space: pooling, resizing, padding, pixel shuffle. The axes they work on stay whole."""
+"""Rules for operators over space: pooling, resizing, padding, pixel shuffle. The axes they work on stay whole."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compress.pruning.rules.reduction import hold_groups
 
 
 def _pool(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
-    """Everything after [batch, channels]; an unbatched image has no batch."""
+    """Rule of pooling over the axes after [batch, channels]; an unbatched image has no batch."""
     operand = arguments["self"] if "self" in arguments else arguments["input"]
     axes, shapes = found.axes(operand), found.shapes[node]
     several = isinstance(shapes, list)
@@ -35,7 +35,7 @@ def _spatial_axes(name: str, rank: int) -> int:
 
 
 def _pad(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """Padded axes stay; the others pass."""
+    """Rule of padding: padded axes stay, the others pass."""
     axes, shape = list(found.axes(arguments["self"])), found.shape(node)
     for back in range(1, len(arguments["pad"]) // 2 + 1):
         if len(axes[-back]) != shape[-back] or any(arguments["pad"][2 * back - 2 : 2 * back]):
@@ -66,7 +66,7 @@ def _channel_shuffle(found: Propagation, node: fx.Node, arguments: dict[str, Any
 
 
 def _unfold(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    """im2col: [batch, channels · kernel, places]."""
+    """Rule of im2col: [batch, channels · kernel, places]."""
     axes, shape = found.axes(arguments["self"]), found.shape(node)
     found.fix_all(axes[-2:])
     channels = np.repeat(axes[-3], shape[-2] // len(axes[-3]), axis=0)

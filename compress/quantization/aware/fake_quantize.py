@@ -45,11 +45,11 @@ class _RoundToGrid(torch.autograd.Function):
 
 
 def round_to_grid(x: Tensor, scale: Tensor, lowest: int, highest: int) -> Tensor:
-    """``x`` quantized and dequantized, differentiable in ``x`` and in ``scale``.
+    """Quantize and dequantize ``x``, differentiably in ``x`` and in ``scale``.
 
     Args:
-        x: float32, any shape.
-        scale: float32, > 0, broadcasts against ``x``.
+        x: Tensor, float32 of any shape.
+        scale: Scale, float32 > 0, which broadcasts against ``x``.
         lowest: Smallest integer, less the zero point.
         highest: Largest integer, less the zero point.
     """
@@ -61,10 +61,10 @@ class FakeQuantize(nn.Module):
     """Fake quantization of one tensor, per tensor or per channel, with a learned scale.
 
     Args:
-        scale: Where learning starts, float32 > 0, [] or in a shape that broadcasts against the tensor.
+        scale: Initial scale, float32 > 0, [] or in a shape that broadcasts against the tensor.
         lowest: Smallest integer, less the zero point.
         highest: Largest integer, less the zero point.
-        largest_scale: The scale never grows beyond it.
+        largest_scale: Upper limit of the scale.
     """
 
     def __init__(self, scale: Tensor, lowest: int, highest: int, largest_scale: float = math.inf) -> None:
@@ -77,12 +77,12 @@ class FakeQuantize(nn.Module):
         )  # of the scale as a multiple of the initial one
 
     def scale(self) -> Tensor:
-        """The scale as it is now, in the shape it was given in."""
+        """Return the present scale, in its original shape."""
         scale = self.initial * self.logarithm.exp()
         # Straight through, or a scale that once reached its limit would never come back.
         return scale.detach().clamp(max=self.largest_scale) + (scale - scale.detach())
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The tensor on its grid, and the scale."""
+        """Return the tensor on its grid, and the scale."""
         scale = self.scale()
         return round_to_grid(x, scale, self.lowest, self.highest), scale

@@ -1,4 +1,4 @@
-"""The network as it will compute in int8, in float and with gradients.
+"""The simulation of an int8 network in float, with gradients.
 
 The placement that post-training quantization uses says where; the steps of the graph are rewired as Q/DQ will be.
 """
@@ -39,8 +39,8 @@ class LearnedGrid(FakeQuantize):
     """An activation's grid: the scale is learned, the zero point stays where calibration put it.
 
     Args:
-        start: The grid that calibration found.
-        largest_scale: The scale never grows beyond it.
+        start: Grid that calibration found.
+        largest_scale: Upper limit of the scale.
     """
 
     def __init__(self, start: Grid, largest_scale: float) -> None:
@@ -49,18 +49,18 @@ class LearnedGrid(FakeQuantize):
         self._start = start
 
     def grid(self) -> Grid:
-        """The grid as it is now."""
+        """Return the present grid."""
         return replace(self._start, scale=float(self.scale().detach()))
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What training changed.
+    """Values that training changed.
 
     Attributes:
-        model: The float model with the trained weights and biases.
-        ranges: For each activation that has a scale of its own.
-        weight_scales: Name of a weighted node → its weight's scales, [channels] or [].
+        model: Float model with the trained weights and biases.
+        ranges: Range of each activation that has a scale of its own.
+        weight_scales: Scales of each weight, [channels] or [], by the weighted node's name.
     """
 
     model: onnx.ModelProto
@@ -76,9 +76,9 @@ class Simulation(OnnxModule):
 
     Args:
         model: The prepared float model that was placed and calibrated; it is not modified.
-        placement: Where Q/DQ go.
-        ranges: For each of the placement's activations that does not take another's scale.
-        flavour: Types and granularity.
+        placement: Placement of Q/DQ.
+        ranges: Range of each of the placement's activations that does not take another's scale.
+        flavour: Types and granularity of Q/DQ.
 
     Raises:
         NetworkError: An operator cannot be trained.
@@ -98,7 +98,7 @@ class Simulation(OnnxModule):
         self._activation_grids = wiring.activation_grids
 
     def learned(self) -> Learned:
-        """What :func:`compress.quantization.insertion.insert` writes into the graph."""
+        """Return the values that :func:`compress.quantization.insertion.insert` writes into the graph."""
         model = onnx.ModelProto()
         model.CopyFrom(self._model)
         with torch.no_grad():
@@ -114,7 +114,7 @@ class Simulation(OnnxModule):
 
 
 class _Wiring:
-    """The steps while they are put together; :class:`Simulation` is its only user."""
+    """Builder of the steps; :class:`Simulation` is its only user."""
 
     def __init__(
         self,
@@ -173,7 +173,7 @@ class _Wiring:
         self.steps.append(Step(self.weights[name], (), (name,)))
 
     def _added_behind(self, node: onnx.NodeProto) -> str | None:
-        """The bias of a MatMul, which is a constant added to what it makes, in float."""
+        """Return the bias of a MatMul: a constant that is added to its output, in float."""
         addition = self.graph.only_consumer(node.output[0])
         if node.op_type != "MatMul" or addition is None or addition.op_type != "Add":
             return None
@@ -200,7 +200,7 @@ class _Wiring:
         self.steps.append(Step(grid, (name,), (self.dequantized[name], self.scales[name])))
 
     def _largest_scale(self, name: str) -> float:
-        """The runtime drops a Clip only where the grid does not reach beyond its limits."""
+        """Return the largest scale at which the runtime drops a Clip: the grid must not exceed its limits."""
         source = self.graph.producers.get(name)
         if source is None or source.op_type != "Clip" or len(source.input) < 3:
             return math.inf
@@ -232,7 +232,7 @@ class _Wiring:
             reads[2] = f"{weighted.node} bias"
 
     def _read(self, node: onnx.NodeProto, index: int) -> str:
-        """What a node reads at an input."""
+        """Return the tensor that a node reads at an input."""
         name = node.input[index]
         if (node.name, index) in self.placement.constants:
             return self._constant_on_grid(name)
@@ -259,12 +259,12 @@ class _Wiring:
 
 
 def _bias_on_grid(bias: Tensor, input_scale: Tensor, weight_scale: Tensor) -> Tensor:
-    """The bias as int32 holds it, in steps of the two scales' product; straight through going back."""
+    """Round the bias to int32's grid, in steps of the two scales' product; its gradient passes unchanged."""
     steps = (input_scale * weight_scale.reshape(-1)).detach()
     return bias + (torch.round(bias / steps) * steps - bias).detach()
 
 
 def _flat(scales: Tensor) -> NDArray[np.float32]:
-    """Weight scales as [channels], or []."""
+    """Return weight scales as [channels], or []."""
     values: NDArray[np.float32] = scales.cpu().numpy()
     return values.reshape(-1) if values.ndim else values

@@ -1,4 +1,4 @@
-"""From a float network and training data to an int8 one: prepare, place, calibrate, simulate, train, insert."""
+"""Quantization-aware training from a float network: prepare, place, calibrate, simulate, train, insert."""
 
 from __future__ import annotations
 
@@ -41,25 +41,25 @@ def quantize_aware(
     save_to: Path | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> tuple[onnx.ModelProto, QuantizationReport, TrainingReport]:
-    """Quantize a float network to int8 and train it to do what it did.
+    """Quantize a float network to int8 and train it to answer as before.
 
     Args:
         model: A float32 network; it is not modified.
-        calibration: For each input its array; the ranges that training begins with are measured on them.
-        data: What to train on.
-        flavour: How Q/DQ must look for the back end.
-        settings: What to quantize and how to find those ranges.
-        training: How to train.
-        loss: Of the outputs; it is fitted to what the model and the teacher give for the first samples.
-        teacher: Takes the model's inputs as positional tensors and returns a tuple of its outputs; None for the
+        calibration: Calibration samples, an array for each input, for the initial ranges.
+        data: Training samples.
+        flavour: Form of Q/DQ that the back end needs.
+        settings: Operators to quantize, and method to find the initial ranges.
+        training: Settings of the training.
+        loss: Loss between the outputs; it is fitted to the outputs of model and teacher for the first samples.
+        teacher: Module that takes the model's inputs as positional tensors and returns a tuple of outputs; None for the
             model itself.
-        seed: Of the training.
-        save_to: A checkpoint's file, with which a killed training goes on.
-        report: Called after every step.
+        seed: Seed of the training.
+        save_to: File of a checkpoint, with which a killed training is resumed; None saves none.
+        report: Function that is called after every step; None reports nothing.
 
     Returns:
-        The quantized model, with the same inputs and outputs, and what was done. Where no epoch was better on the
-        held-out samples, it is what post-training quantization makes.
+        The quantized model, with the same inputs and outputs, and the reports. Where no epoch was better on the
+        held-out samples, it is the result of post-training quantization.
 
     Raises:
         NetworkError: The model breaks ONNX's rules, is quantized already, has nothing to quantize, or has an

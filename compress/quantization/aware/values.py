@@ -1,4 +1,4 @@
-"""Constants of the simulation: weights as they are trained, and values that stay as they are."""
+"""Constants of the simulation: weights that train, and values that stay fixed."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ class ChannelUnits(nn.Module):
     weights differ a thousandfold; in absolute steps the small ones would be noise before the large ones moved.
 
     Args:
-        values: float32.
-        unit: float32 ≥ 0, broadcasts against ``values``. Where it is 0 the values stay as they are.
+        values: Initial values, float32.
+        unit: Unit of each channel, float32 ≥ 0, which broadcasts against ``values``. Where it is 0 the values do not
+            change.
     """
 
     def __init__(self, values: Tensor, unit: Tensor) -> None:
@@ -27,7 +28,7 @@ class ChannelUnits(nn.Module):
         self.multiple = nn.Parameter(multiple)
 
     def forward(self) -> Tensor:
-        """The values as they are now."""
+        """Return the present values."""
         return self.multiple * self.unit + self.fixed
 
 
@@ -35,7 +36,7 @@ class FixedValues(nn.Module):
     """A constant that is not learned.
 
     Args:
-        values: Any shape.
+        values: Values of any shape.
     """
 
     def __init__(self, values: Tensor) -> None:
@@ -44,11 +45,11 @@ class FixedValues(nn.Module):
         self.values: Tensor
 
     def forward(self) -> Tensor:
-        """The values."""
+        """Return the values."""
         return self.values
 
 
 def channel_maxima(weight: Tensor, axis: int | None) -> Tensor:
-    """The largest magnitude of each channel, broadcastable against the weight; of the whole weight without axis."""
+    """Return the largest magnitude of each channel, broadcastable against the weight; of all without axis."""
     others = [each for each in range(weight.dim()) if each != axis]
     return weight.abs().amax(others, keepdim=True)

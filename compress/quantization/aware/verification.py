@@ -1,4 +1,4 @@
-"""Whether a module computes what ONNX Runtime computes."""
+"""Check that a module computes the same as ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def check_agreement(
 ) -> None:
     """Check every float output on one batch.
 
-    The runtime takes the graph by the letter: none of its own rewrites, which move roundings.
+    The runtime runs the graph without its own rewrites, which would change roundings.
 
     Args:
-        model: What was or will be exported.
-        module: What was trained.
-        batch: For each input its array.
+        model: Model that was or will be exported.
+        module: Module that was trained.
+        batch: Array of each input.
         tolerance: Largest norm of the difference, as a share of the output's.
 
     Raises:
-        InternalError: An output differs more.
+        InternalError: An output differs by more than the tolerance.
     """
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

@@ -36,14 +36,14 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LayerReport:
-    """What became of one weight matrix.
+    """Report of one weight matrix.
 
     Attributes:
-        nodes: That multiply by it.
-        shape: Outputs and inputs.
-        algorithm: That its integers come from; rtn where the one asked for could not be applied.
-        reason: Why it could not; empty where it could.
-        error: Root of the mean squared change of a weight over that of the weights themselves.
+        nodes: Names of the nodes that multiply by it.
+        shape: Numbers of outputs and inputs.
+        algorithm: Algorithm that made its integers; rtn where the one asked for could not be applied.
+        reason: Reason why it could not be applied; empty where it was.
+        error: Root mean square of the weights' changes over that of the weights.
     """
 
     nodes: tuple[str, ...]
@@ -55,15 +55,15 @@ class LayerReport:
 
 @dataclass(frozen=True)
 class WeightOnlyReport:
-    """What a weight-only quantization did.
+    """Report of a weight-only quantization.
 
     Attributes:
-        settings: What was asked for.
-        layers: In the order they run.
-        float_nodes: Name of each other matrix product → why it stays float.
-        samples: Calibration samples that were looked at.
-        bytes_before: Of the graph with its weights, serialized.
-        bytes_after: The same, afterwards.
+        settings: Settings that were asked for.
+        layers: Reports of the matrices, in the order they run.
+        float_nodes: Reason why each other matrix product stays float, by its name.
+        samples: Number of calibration samples used.
+        bytes_before: Size of the serialized graph with its weights, before quantization.
+        bytes_after: Size of the serialized graph with its weights, after quantization.
     """
 
     settings: Settings
@@ -74,7 +74,7 @@ class WeightOnlyReport:
     bytes_after: int
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """Return a dict that JSON can hold."""
         return {
             "settings": self.settings.to_dict(),
             "layers": [
@@ -99,11 +99,11 @@ def quantize_weights(
 
     Args:
         model: A float32 network; it is not modified.
-        batches: Calibration samples: for each input its array. Only GPTQ and AWQ read them.
-        settings: Which algorithm, how many bits, and what stays float; the defaults without.
+        batches: Calibration samples, an array for each input. Only GPTQ and AWQ read them.
+        settings: Algorithm, number of bits, and nodes that stay float; None takes the defaults.
 
     Returns:
-        The model for ONNX Runtime, with the same inputs and outputs, and what was done.
+        The model for ONNX Runtime, with the same inputs and outputs, and the report.
 
     Raises:
         NetworkError: The model breaks ONNX's rules, is quantized already, or has nothing to quantize.
@@ -156,7 +156,7 @@ def quantize_weights(
 def _quantized(
     layer: Layer, calibration: CalibrationInputs | None, settings: Settings
 ) -> tuple[GroupedWeight, str]:
-    """The layer on its grid, and why plain rounding put it there where that was not asked for."""
+    """Return the layer on its grid, and the reason for plain rounding where it was not asked for."""
     if settings.algorithm == "onnxruntime":
         from compress.quantization.weights.onnxruntime import round_blocks
 

@@ -1,4 +1,4 @@
-"""What a layer is given on calibration data, as rows that an algorithm can look at."""
+"""Inputs of a layer on calibration data, as rows for an algorithm."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ Feed = Mapping[str, NDArray[Any]]
 
 
 class CalibrationInputs:
-    """The network on its way through its layers, each with the weights that it was given by then.
+    """Inputs of layers in a network whose earlier layers already have their new weights.
 
-    Weights are put in as floats, so that the graph stays as it is and every layer runs once; what the integer kernel
-    adds by rounding its input is left out.
+    Weights are written as floats, so that the graph stays the same and every layer runs once; the integer kernel's
+    rounding of its input is left out.
 
     Args:
-        model: The float network, prepared; it is not modified.
-        batches: For each input of the network its array, axis 0 counts samples.
-        samples: How many of them are used at most.
-        shelf: Where activations are kept.
+        model: Prepared float network; it is not modified.
+        batches: Batches, an array for each input of the network, whose axis 0 counts samples.
+        samples: Largest number of samples used.
+        shelf: Shelf that keeps the activations.
 
     Raises:
-        DataError: There is none.
+        DataError: There is no sample.
         NetworkError: ONNX Runtime cannot run the network.
     """
 
@@ -67,7 +67,7 @@ class CalibrationInputs:
         graph.initializers[layer.initializer].CopyFrom(tensor)
 
     def rows(self, tensor: str) -> NDArray[np.float32]:
-        """A tensor's values as float32 [rows, its last axis], at most :data:`MOST_ROWS` rows.
+        """Return a tensor's values as float32 [rows, its last axis], at most :data:`MOST_ROWS` rows.
 
         Tensors are asked for in the order in which they are computed.
 

@@ -1,4 +1,4 @@
-"""Which matrix products of an ONNX graph can hold integer weights, and why the others cannot."""
+"""Matrix products of an ONNX graph that can hold integer weights, and why the others cannot."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Layer:
     """One weight matrix and the nodes that multiply by it.
 
     Attributes:
-        nodes: Their names, in the order they run.
-        input: The tensor that the first of them multiplies.
-        initializer: The weight's name.
-        weight: float32 [outputs, inputs], however the graph holds it.
+        nodes: Names of the nodes, in the order they run.
+        input: Name of the tensor that the first of them multiplies.
+        initializer: Name of the weight.
+        weight: Weight, float32 [outputs, inputs], in whatever layout the graph stores it.
     """
 
     nodes: tuple[str, ...]
@@ -32,7 +32,7 @@ class Layer:
 def find_layers(
     graph: Graph, group_size: int, excluded: Collection[str] = ()
 ) -> tuple[list[Layer], dict[str, str]]:
-    """Layers to quantize, in the order they run, and the name of every other matrix product → why it stays float."""
+    """Return the layers to quantize, in the order they run, and why every other matrix product stays float."""
     layers: list[Layer] = []
     reasons: dict[str, str] = {}
     by_weight: dict[str, list[onnx.NodeProto]] = {}
@@ -55,7 +55,7 @@ def find_layers(
 
 
 def as_stored(layer: Layer, weight: NDArray[np.float32], graph: Graph) -> NDArray[np.float32]:
-    """A weight [outputs, inputs] in the layout in which the graph holds the layer's."""
+    """Return a weight [outputs, inputs] in the layout in which the graph stores the layer's."""
     node = next(node for node in graph.consumers[layer.initializer] if node.name in layer.nodes)
     return np.ascontiguousarray(weight if _input_axis(node) == 1 else weight.T)
 
@@ -83,7 +83,7 @@ def _obstacle(node: onnx.NodeProto, graph: Graph, group_size: int, excluded: Col
 
 
 def _not_alone(name: str, nodes: list[onnx.NodeProto], graph: Graph) -> str | None:
-    """Why packing a weight would not make the file smaller, or would be ambiguous."""
+    """Return why packing a weight would not make the file smaller, or would be ambiguous; None otherwise."""
     if name in graph.outputs or len(graph.consumers[name]) > len(nodes):
         return "its weights are read by other operators too"
     if any(node.input[0] == name for node in nodes) or len({_input_axis(node) for node in nodes}) > 1:

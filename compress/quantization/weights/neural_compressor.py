@@ -35,19 +35,19 @@ def rtn(weight: Weight, settings: Settings) -> GroupedWeight:
     """Round every weight to the nearest integer of its group's range.
 
     Args:
-        weight: float32 [outputs, inputs].
-        settings: Bits, group size, symmetry.
+        weight: Weight, float32 [outputs, inputs].
+        settings: Settings with bits, group size and symmetry.
     """
     return _rounded(weight, settings, shrink=1.0)
 
 
 def gptq(weight: Weight, inputs: Inputs, settings: Settings) -> GroupedWeight:
-    """Round column after column; what is lost in one is made up for in those that are still to come.
+    """Round column after column; later columns compensate for the loss of earlier ones.
 
     Args:
-        weight: float32 [outputs, inputs].
-        inputs: What the layer is given, float32 [rows, inputs].
-        settings: Bits, group size, symmetry.
+        weight: Weight, float32 [outputs, inputs].
+        inputs: Inputs of the layer, float32 [rows, inputs].
+        settings: Settings with bits, group size and symmetry.
 
     Raises:
         NotApplicableError: The inputs' second moments cannot be inverted.
@@ -90,9 +90,9 @@ def awq(weight: Weight, inputs: Inputs, settings: Settings) -> GroupedWeight:
     neural-compressor searches both with 4 bits, whatever bits are asked for.
 
     Args:
-        weight: float32 [outputs, inputs].
-        inputs: What the layer is given, float32 [rows, inputs].
-        settings: Bits, group size, symmetry.
+        weight: Weight, float32 [outputs, inputs].
+        inputs: Inputs of the layer, float32 [rows, inputs].
+        settings: Settings with bits, group size and symmetry.
 
     Raises:
         NotApplicableError: The search divides by a group's largest weight and by a column's mean weight, and one of
@@ -132,11 +132,11 @@ def awq(weight: Weight, inputs: Inputs, settings: Settings) -> GroupedWeight:
 
 
 def hqq(weight: Weight, settings: Settings) -> GroupedWeight:
-    """Half-quadratic quantization (Badri & Shaji 2023): zero points that fit a group's weights but for a few.
+    """Quantize half-quadratically (Badri & Shaji 2023): zero points fit a group's weights except a few outliers.
 
     Args:
-        weight: float32 [outputs, inputs].
-        settings: The group size; there are always 4 bits and zero points.
+        weight: Weight, float32 [outputs, inputs].
+        settings: Settings with the group size; there are always 4 bits and zero points.
     """
     grouped = in_groups(weight, settings.group_size)
     outputs, groups, size = grouped.shape
@@ -205,7 +205,7 @@ def _made(
 
 
 def _one_block(weight: torch.Tensor) -> torch.nn.Module:
-    """The smallest model that neural-compressor takes: a list of one block with one layer."""
+    """Return the smallest model that neural-compressor takes: a list of one block with one layer."""
     layer = torch.nn.Linear(weight.shape[1], weight.shape[0], bias=False)
     layer.weight = torch.nn.Parameter(weight, requires_grad=False)
     block = torch.nn.Module()
@@ -217,7 +217,7 @@ def _one_block(weight: torch.Tensor) -> torch.nn.Module:
 
 @functools.cache
 def _modules() -> dict[str, Any]:
-    """Its modules; importing them makes its working directory, and writes to its log."""
+    """Import neural-compressor's modules, without its working directory and log."""
     import neural_compressor.common
 
     with tempfile.TemporaryDirectory(prefix="compress-") as directory:
@@ -229,7 +229,7 @@ def _modules() -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No log below errors, wherever it comes from; its logger takes its level anew at import."""
+    """Silence all logs below errors; its logger sets its level again at import."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

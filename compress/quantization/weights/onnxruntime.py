@@ -1,4 +1,4 @@
-"""ONNX Runtime's own rounding to groups."""
+"""Rounding to groups by ONNX Runtime's own kernels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def round_blocks(weight: NDArray[np.float32], settings: Settings) -> GroupedWeig
     """Round by the kernels behind ``MatMulNBitsQuantizer``.
 
     Args:
-        weight: float32 [outputs, inputs].
-        settings: Bits, group size, symmetry.
+        weight: Weight, float32 [outputs, inputs].
+        settings: Settings with bits, group size and symmetry.
     """
     from onnxruntime.quantization.matmul_nbits_quantizer import (
         DefaultWeightOnlyQuantConfig,

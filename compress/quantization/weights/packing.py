@@ -28,10 +28,10 @@ def pack_all(model: onnx.ModelProto, weights: Iterable[tuple[Layer, GroupedWeigh
     """Replace layers' nodes in place; their old weights stay as unused initialisers.
 
     Args:
-        model: Has the layers.
-        weights: Layers, from :func:`compress.quantization.weights.layers.find_layers` of this model, and what each is
-            to multiply by.
-        compute: What the products are computed in, one of :data:`compress.quantization.weights.settings.COMPUTE`.
+        model: Model with the layers.
+        weights: Pairs of a layer, from :func:`compress.quantization.weights.layers.find_layers` of this model, and its
+            new weight.
+        compute: Precision of the products, one of :data:`compress.quantization.weights.settings.COMPUTE`.
     """
     graph = Graph(model)
     instead: dict[str, list[onnx.NodeProto]] = {}
@@ -46,7 +46,7 @@ def pack_all(model: onnx.ModelProto, weights: Iterable[tuple[Layer, GroupedWeigh
 
 
 def _stored(layer: Layer, weight: GroupedWeight, graph: Graph) -> tuple[list[str], str | None]:
-    """The constants of a layer's operator, and what its input is multiplied by first, where it is."""
+    """Return the constants of a layer's operator, and the factors of its input, if any."""
     stored = [
         graph.store(f"{layer.initializer}_packed", _packed(weight.integers, weight.bits)),
         graph.store(f"{layer.initializer}_scales", weight.scales),
@@ -100,7 +100,7 @@ def _instead(
 
 
 def _packed(integers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-    """Two 4-bit integers a byte along the last axis, the first of them in the lower half."""
+    """Pack two 4-bit integers into each byte along the last axis, the first in the lower half."""
     if bits == 8:
         return integers
     missing = integers.shape[-1] % 2
@@ -109,7 +109,7 @@ def _packed(integers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
 
 
 def unpacked(packed: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]:
-    """The inverse: ``count`` integers along the last axis."""
+    """Unpack ``count`` 4-bit integers along the last axis."""
     if bits == 8:
         return packed[..., :count]
     pairs: NDArray[np.uint8] = np.stack([packed & 0x0F, packed >> 4], axis=-1)

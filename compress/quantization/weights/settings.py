@@ -1,4 +1,4 @@
-"""How weights are stored, as a recipe writes it."""
+"""Settings of weight-only quantization in a recipe."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class Settings:
     """Settings of weight-only quantization.
 
     Attributes:
-        algorithm: One of :data:`ALGORITHMS`.
-        bits: Of a weight, one of :data:`BITS`. HQQ has 4 alone: its zero points are no integers, and ONNX Runtime
+        algorithm: Algorithm that chooses the integers, one of :data:`ALGORITHMS`.
+        bits: Bits of a weight, one of :data:`BITS`. HQQ has 4 alone: its zero points are no integers, and ONNX Runtime
             reads such ones at 4 bits only.
-        group_size: How many weights along the layer's inputs share a scale, one of :data:`GROUP_SIZES`.
-        symmetric: Leave out the zero points; HQQ always has them.
-        compute: ``float32``, or ``int8``: inputs are rounded to int8 as well, group by group, where the runtime has
-            kernels for it. Faster, and less exact. HQQ's zero points rule the kernels out.
-        samples: Calibration samples to look at, at most.
+        group_size: Number of weights along the layer's inputs that share a scale, one of :data:`GROUP_SIZES`.
+        symmetric: Whether to leave out the zero points; HQQ always has them.
+        compute: Precision of the products: ``float32``, or ``int8``, which also rounds inputs to int8, group by group,
+            where the runtime has kernels for it; it is faster and less exact. HQQ's zero points rule the kernels out.
+        samples: Largest number of calibration samples to use.
         exclude_nodes: Names of nodes that stay float, as in the prepared graph.
     """
 
@@ -69,7 +69,7 @@ class Settings:
         object.__setattr__(self, "exclude_nodes", _names(self.exclude_nodes))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON and TOML hold it."""
+        """Return a dict that JSON and TOML can hold."""
         return asdict(self) | {"exclude_nodes": list(self.exclude_nodes)}
 
 
@@ -78,7 +78,7 @@ def _toml(value: object) -> str:
 
 
 def _names(value: object) -> tuple[str, ...]:
-    """Recipes are TOML: their arrays arrive as lists."""
+    """Return names as a tuple; a recipe's TOML arrays arrive as lists."""
     items = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (value,)
     if not all(isinstance(item, str) and item for item in items):
         raise RecipeError(

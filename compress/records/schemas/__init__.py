@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-#: Of profile.json and ``compress profile``, of manifest.json, and of the commands of these names.
+#: Names of the schemas: of profile.json (and ``compress profile``), of manifest.json, and of the output of the commands
+#: with these names.
 NAMES = ("profile", "manifest", "gate", "optimize", "history", "doctor")
 
 
 def schema_text(name: str) -> str:
-    """One of :data:`NAMES`, whole: a schema that refers to profiles holds theirs as well."""
+    """Return the text of one schema of :data:`NAMES`; a schema that refers to profiles contains theirs."""
     text = (files("compress.records.schemas") / f"{name}.schema.json").read_text(encoding="utf-8")
     if name != "optimize":
         return text

@@ -1,4 +1,4 @@
-"""Whether JSON that is read back has the form that its schema publishes."""
+"""Check of JSON that is read back against its published schema."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LONGEST = 200
 
 
 def fault_in(data: Any, name: str) -> str | None:
-    """What is wrong with JSON, and where, in a few words; None where it has the form of the schema.
+    """Return what is wrong with JSON, and where, in a few words; None where it follows the schema.
 
     Args:
-        data: As :func:`json.loads` gives it.
-        name: One of :data:`compress.records.schemas.NAMES`.
+        data: Value that :func:`json.loads` returned.
+        name: Name of the schema, one of :data:`compress.records.schemas.NAMES`.
     """
     error = next(iter(_validator(name).iter_errors(data)), None)
     if error is None:
