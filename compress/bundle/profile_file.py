@@ -17,6 +17,7 @@ from compress.core.digests import with_digest as content_with_digest
 from compress.core.typed_records import check_types
 from compress.errors import BundleError
 from compress.records.profile import Profile
+from compress.records.schemas.checking import fault_in
 
 _AGAIN = "record it again with compress profile --out"
 
@@ -41,6 +42,9 @@ def load_recorded(path: Path) -> Profile:
             raise BundleError(
                 f"a profile with sha256 {str(seal)[:12]}…", f"another content in {path}", _AGAIN
             )
+        fault = fault_in(data, "profile")
+        if fault is not None:
+            raise BundleError("a profile written by compress profile --out", f"{path}: {fault}", _AGAIN)
         profile = Profile.from_dict(data)
         check_types(profile)
     except (

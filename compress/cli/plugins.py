@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 def plugins(as_json: bool) -> int:
     """List techniques, back ends, metrics, targets, data readers, lint rules and report formats, and who brings them.
 
+    \b
+    Example:
+      compress plugins --json
+
     Whatever other distributions brought is imported, to see that it can be used. The exit code is 1 where something
     cannot, 0 otherwise.
     """

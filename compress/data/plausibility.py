@@ -100,8 +100,8 @@ def doubts(
     Args:
         run: Runs the original.
         task: Its data, bound to its inputs.
-        inputs: What it takes.
-        outputs: What it gives.
+        inputs: Inputs of the network.
+        outputs: Outputs of the network.
     """
     place = _scores_at(task, outputs)
     if place is None:

@@ -154,7 +154,7 @@ def _figures(recording: Recording) -> Iterator[tuple[Series, Point]]:
 
 def _exact_changes(values: list[float]) -> Iterator[int]:
     level = values[0]
-    for index, value in enumerate(values):
-        if abs(value - level) > _SIZE_CHANGE * level:
+    for index, value in enumerate(values[1:], start=1):
+        if abs(value - level) > _SIZE_CHANGE * abs(level):
             yield index
             level = value
