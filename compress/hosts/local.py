@@ -41,7 +41,7 @@ class LocalHost(Host):
     Args:
         backend: Back end that runs the original network.
         budget: Time to measure a build at each batch size.
-        shapes: Shapes of the inputs that are fed noise, where there is no data; None for inputs without open axes.
+        shapes: Shapes of the inputs that are fed noise, where there is no data; empty for inputs without open axes.
     """
 
     source: ClassVar[Source] = "measured"

@@ -27,7 +27,7 @@ class Limit:
         operators: Operators that it applies to.
         breaks: Function that returns what is wrong with a node, as a sentence's beginning; None where nothing is.
         since: First release that has the restriction.
-        before: First release without it; None where all later ones have it.
+        before: First release without it; a release far ahead where all later ones have it.
         fix: Next step, as an imperative.
         rewrite: Name of the rewrite that may do it; empty for none.
     """

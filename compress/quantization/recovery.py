@@ -147,7 +147,8 @@ class _Recovery:
 
         Args:
             names: Names of the layers; all layers before them are done.
-            known: Corrections found earlier, with everything before the first of these layers unchanged; None for none.
+            known: Corrections found earlier, with everything before the first of these layers unchanged; empty for
+                none.
             splits: Number of times that the block may be halved.
         """
         before = self.floats.copy(), self.ours.copy()

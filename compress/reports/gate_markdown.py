@@ -22,7 +22,7 @@ def gate_markdown(checks: Sequence[Check], candidate: str, baseline: str, note: 
         checks: Checks of the gate.
         candidate: Candidate, as the user wrote it.
         baseline: Baseline, as the user wrote it.
-        note: Further note on the two; None or empty for none.
+        note: Further note on the two; None for none.
     """
     lines = [
         f"### compress gate: {overall(checks)}",

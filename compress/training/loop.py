@@ -192,7 +192,7 @@ class _Training:
             yield
 
     def run(
-        self, save_to: Path | None, save_seconds: float, tell: Callable[[Progress], None]
+        self, save_to: Path | None, save_seconds: float, on_step: Callable[[Progress], None]
     ) -> TrainingReport:
         start, first = time.perf_counter(), 0
         if not self._resumed(save_to):
@@ -203,7 +203,7 @@ class _Training:
             now = time.perf_counter()
             left = (now - start) / max(1, self.step - first) * (self.steps - self.step)
             if self.processes.first:
-                tell(Progress(self.step, self.steps, value, self.report.held_out_losses[-1], left))
+                on_step(Progress(self.step, self.steps, value, self.report.held_out_losses[-1], left))
             if self.step % self.steps_an_epoch == 0 and self.report.stopped == "finished":
                 self._end_epoch()
             if save_to is not None and self.processes.first and (now - saved >= save_seconds or self._over()):
