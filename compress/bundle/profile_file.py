@@ -42,11 +42,11 @@ def load_recorded(path: Path) -> Profile:
             raise BundleError(
                 f"a profile with sha256 {str(seal)[:12]}…", f"another content in {path}", _AGAIN
             )
+        profile = Profile.from_dict(data)
+        check_types(profile)
         fault = fault_in(data, "profile")
         if fault is not None:
             raise BundleError("a profile written by compress profile --out", f"{path}: {fault}", _AGAIN)
-        profile = Profile.from_dict(data)
-        check_types(profile)
     except (
         OSError,
         LookupError,
