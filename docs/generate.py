@@ -28,13 +28,13 @@ from compress.records.schemas import NAMES, schema_text
 #: What every generated page ends with.
 NOTE = "\n<!-- Made by docs/generate.py from the code: change the code, not this page. -->\n"
 
-#: The Python verbs: name, options class, what it does, and the class of its result.
+#: The Python verbs: name, options class, the class of its result, and the command that does the same.
 VERBS = (
-    ("optimize", verbs.OptimizeOptions, "compress.api.optimize.OptimizeResult"),
-    ("quantize", verbs.QuantizeOptions, "compress.api.quantize.QuantizeResult"),
-    ("prune", verbs.PruneOptions, "compress.api.prune.PruneResult"),
-    ("distill", verbs.DistillOptions, "compress.api.distill.DistillResult"),
-    ("choose_student", verbs.ChooseStudentOptions, "compress.api.choose_student.StudentResult"),
+    ("optimize", verbs.OptimizeOptions, "compress.api.optimize.OptimizeResult", "optimize"),
+    ("quantize", verbs.QuantizeOptions, "compress.api.quantize.QuantizeResult", "quantize"),
+    ("prune", verbs.PruneOptions, "compress.api.prune.PruneResult", "prune"),
+    ("distill", verbs.DistillOptions, "compress.api.distill.DistillResult", "distill"),
+    ("choose_student", verbs.ChooseStudentOptions, "compress.api.choose_student.StudentResult", "distill"),
 )
 
 #: What is read and handed around besides, shown by mkdocstrings.
@@ -174,7 +174,7 @@ def _python() -> str:
         "as keywords: `--max-drop 0.5` is `max_drop=0.5`. An error is a `CompressError` whose text is the line that "
         "the command prints. The files and values that the functions hand around follow after them.\n"
     ]
-    for name, kind, result in VERBS:
+    for name, kind, result, command in VERBS:
         function = getattr(importlib.import_module("compress"), name)
         parts.append(f"## {name}\n\n```text\n{_call(name, kind)}\n```\n")
         doc = inspect.unwrap(function).__doc__ or ""
@@ -186,12 +186,24 @@ def _python() -> str:
                 parts.append(f"**{group}**\n")
                 title = group
             default = _default(field, said=field.metadata[KEY].default_text)
-            flag = f" Command line: `{flag_of(kind, field.name)}`."
-            parts.append(f"`{field.name}`\n:   {_inline(description(field) + default)}{flag}\n")
+            text = _inline(description(field) + default)
+            parts.append(
+                f"`{field.name}`\n:   {text} Command line: {_flags(command, flag_of(kind, field.name))}.\n"
+            )
         parts.append(f"::: {result}\n    options: {{heading_level: 3}}\n")
     parts.append("## Files and values\n")
     parts.extend(f"::: {name}\n    options: {{heading_level: 3}}\n" for name in OBJECTS)
     return "\n".join(parts)
+
+
+def _flags(command: str, flag: str) -> str:
+    """The flag of an option as code; where the command has several in its place, as ``--image-size``, all of them."""
+    with click.Context(root) as above:
+        found = root.get_command(above, command)
+        assert found is not None
+        names = [name for each in found.params for name in each.opts]
+    others = [name for name in names if name.startswith(flag.removesuffix("options"))]
+    return ", ".join(f"`{name}`" for name in ([flag] if flag in names else others))
 
 
 def _call(name: str, kind: type[Options]) -> str:
@@ -340,9 +352,8 @@ def _keys(
 def _exit_codes() -> str:
     from compress import errors
 
-    kinds = [
-        kind for _, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__
-    ]
+    found = [kind for _, kind in inspect.getmembers(errors, inspect.isclass)]
+    kinds = [kind for kind in found if issubclass(kind, errors.CompressError)]
     by_code: dict[int, list[str]] = {}
     for kind in kinds:
         if kind is not errors.CompressError:
@@ -382,12 +393,9 @@ def _properties(schema: Mapping[str, Any]) -> str:
             "one of " + ", ".join(map(str, value["enum"])) if "enum" in value else ""
         )
         kind = " or ".join(kind) if isinstance(kind, list) else kind
-        parts = [
-            value.get("description", ""),
-            f"*{kind}*" if kind else "",
-            "" if key in needed else "may be absent",
-        ]
-        lines.append(f"`{key}`\n:   {_inline('; '.join(filter(None, parts)) or 'see the schema')}\n")
+        about = "; ".join(filter(None, (kind, "" if key in needed else "may be absent")))
+        text = _sentence(_inline(value.get("description", "")))
+        lines.append(f"`{key}`\n:   {text} {f'*({about})*' if about else ''}".rstrip() + "\n")
     return "\n".join(lines)
 
 
