@@ -204,10 +204,11 @@ def test_doubtful_figures_and_the_conditions_of_the_run_are_told(tmp_path: Path,
     assert "<dd>load average 1.5, intra op threads 2</dd>" in told
 
 
-def test_the_plots_in_the_readme_are_there_and_load_nothing() -> None:
+def test_the_plots_in_the_documentation_are_there_and_load_nothing() -> None:
     root = Path(__file__).parents[2]
-    text = (root / "README.md").read_text(encoding="utf-8")
-    paths = re.findall(r"!\[[^]]{40,}\]\((docs/\S+\.svg)\)", text)
+    pages = [page.read_text(encoding="utf-8") for page in (root / "docs" / "howto").glob("*.md")]
+    names = [name for page in pages for name in re.findall(r"!\[[^]]{40,}\]\(\.\./(\S+\.svg)\)", page)]
+    paths = [f"docs/{name}" for name in names]
     assert sorted(paths) == sorted(str(path.relative_to(root)) for path in (root / "docs").glob("*.svg"))
     for path in paths:
         drawing = ElementTree.parse(root / path)
