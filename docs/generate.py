@@ -281,7 +281,8 @@ def _fields_of(kind: type) -> str:
 
 
 def _target() -> str:
-    from compress.target.target import _KEYS, Target, list_targets
+    from compress.target.keys import KEYS
+    from compress.target.target import Target, list_targets
 
     rows = [f"| `{target.name}` | {_inline(target.description)} |" for target in list_targets()]
     return (
@@ -292,7 +293,7 @@ def _target() -> str:
         "`compress optimize model.pt --target camera.toml --data val/` then builds for it. "
         "A figure that is not published belongs into `estimated`, and where it comes from into `[source]`.\n\n"
         "## Keys\n\n"
-        + _keys(_KEYS, _attributes(Target))
+        + _keys(KEYS, _attributes(Target))
         + "\n## Known targets\n\n| name | what it is |\n|---|---|\n"
         + "\n".join(rows)
     )

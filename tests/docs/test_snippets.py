@@ -116,7 +116,7 @@ def directory(request: pytest.FixtureRequest, demo: Path, tmp_path: Path) -> Pat
 
 def _run(command: list[str], directory: Path, programs: Path, where: str) -> None:
     own = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": f"{ROOT}{os.pathsep}."}
-    own["PYTEST_PLUGINS"] = "compress.gate.pytest_plugin"  # this checkout's, whatever is installed
+    own["PYTEST_PLUGINS"] = "compress.testing.pytest_plugin"  # this checkout's, whatever is installed
     done = subprocess.run(
         command, cwd=directory, env={**os.environ, **own}, capture_output=True, text=True, check=False
     )
