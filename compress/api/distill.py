@@ -150,7 +150,7 @@ def load_student(
 
     from compress.network.formats.checkpoint import build_module
 
-    if isinstance(student, str) and is_reference(student) and not Path(student).exists():
+    if isinstance(student, str) and is_reference(student.partition("(")[0]) and not Path(student).exists():
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             student = build_module(student, kind="a student factory")

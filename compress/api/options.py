@@ -69,7 +69,9 @@ class LoadOptions(Options):
     TITLE: ClassVar[str] = "Network"
     RANK: ClassVar[int] = 80
     factory: str | None = option(
-        "Callable that builds the module for the weights in a state dict", metavar="PACKAGE.MODULE:CALLABLE"
+        "Callable that makes the module which a state dict belongs to, with literal arguments where it takes any: "
+        "torchvision.models:resnet18(num_classes=10)",
+        metavar="PACKAGE.MODULE:CALLABLE[(...)]",
     )
     trust_pickle: bool = option(
         "Unpickle a whole module. RUNS WHATEVER CODE THE FILE HOLDS: only for files you trust", False

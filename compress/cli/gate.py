@@ -16,7 +16,7 @@ from compress.core.json_text import json_text
 
 
 @click.command(cls=WaitedFor)
-@click.argument("candidate", type=click.Path())
+@click.argument("candidate", type=click.Path(), default="build")
 @click.option(
     "--baseline",
     required=True,
@@ -81,7 +81,7 @@ def gate(
     image_options: dict[str, Any] | None,
     state: dict[str, str] | None,
 ) -> int:
-    """Accept or reject CANDIDATE, a bundle or an ONNX file, against a baseline.
+    """Accept or reject CANDIDATE, a bundle or an ONNX file (by default ./build), against a baseline.
 
     \b
     Example:

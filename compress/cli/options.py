@@ -92,7 +92,11 @@ def _metric(given: tuple[str, ...]) -> str | dict[str, str] | None:
 
 #: The flags that image options have on the command line: flag, help, and what its text becomes.
 _IMAGE_FLAGS: dict[str, tuple[str, str | None, Callable[[str], Any]]] = {
-    "size": ("Size that images are resized to, in pixels, such as 224x224.", "HxW", lambda text: _size(text)),
+    "size": (
+        "Size that images are resized to, in pixels, such as 224x224, or 224 for a square.",
+        "HxW|N",
+        lambda text: _size(text),
+    ),
     "resize": ("Method of resizing images to that size. [default: stretch]", None, str),
     "mean": (
         "Mean of each channel, subtracted after scaling to 0–1.",
@@ -130,7 +134,9 @@ def _with_image_flags(command: Command, name: str, group: str | None) -> Command
 
 
 def _size(text: str) -> list[int]:
-    return [int(number) for number in _numbers("--image-size", text, "x", 2)]
+    if text.strip().isdigit():
+        return [int(text), int(text)]
+    return [int(number) for number in _numbers("--image-size", text.lower(), "x", 2)]
 
 
 def _numbers(flag: str, text: str, separator: str, count: int | None) -> list[float]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=WaitedFor)
-@click.argument("artifact", type=click.Path())
+@click.argument("artifact", type=click.Path(), default="build")
 @click.option(
     "--target",
     default="cpu",

@@ -12,7 +12,7 @@ from compress.errors import UsageError
 
 
 @click.command()
-@click.argument("build", type=click.Path(path_type=Path), required=False)
+@click.argument("build", type=click.Path(path_type=Path), default="build")
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -46,7 +46,7 @@ from compress.errors import UsageError
     "--json", "as_json", is_flag=True, help="Print the names of the written files as one JSON object."
 )
 def report(
-    build: Path | None,
+    build: Path,
     html: Path | None,
     markdown: Path | None,
     svg: Path | None,
@@ -55,7 +55,7 @@ def report(
     schema: str | None,
     as_json: bool,
 ) -> int:
-    """Write reports of the run that made BUILD, a bundle; report.html where no option names a file.
+    """Write reports of the run that made BUILD, a bundle (by default ./build); without options, report.html.
 
     \b
     Example:
@@ -68,8 +68,6 @@ def report(
 
         click.echo(schema_text(schema), nl=False)
         return 0
-    if build is None:
-        raise UsageError("BUILD, a directory compress optimize wrote", "none", "give its path")
     asked = [("html", html), ("markdown", markdown), ("svg", svg), ("png", png), *formats]
     written = [(name, path) for name, path in asked if path is not None] or [("html", Path("report.html"))]
     found = {name: str(path) for name, path in written}

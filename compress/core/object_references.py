@@ -5,12 +5,14 @@ Importing a module runs it. That is fine here, and only here: the user typed its
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from compress.core.suggestions import did_you_mean
 from compress.errors import UsageError
@@ -23,6 +25,36 @@ _REFERENCE = re.compile(rf"{_PART}:{_PART}")
 def is_reference(text: str) -> bool:
     """Whether the text has the form ``package.module:name`` (``name`` may be dotted); nothing is imported."""
     return _REFERENCE.fullmatch(text) is not None
+
+
+def split_call(text: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
+    """Split ``module:callable(1, name="x")`` into the reference and its arguments, which are literals.
+
+    Args:
+        text: A reference, alone or with arguments in parentheses.
+
+    Returns:
+        The reference, the arguments by position, and those by name; none of both where there are no parentheses.
+
+    Raises:
+        ValueError: What stands in the parentheses are no literals of Python.
+    """
+    reference, opened, rest = text.partition("(")
+    if not opened:
+        return text, (), {}
+    try:
+        call = ast.parse(f"call({rest}", mode="eval").body
+        if (
+            not isinstance(call, ast.Call)
+            or not isinstance(call.func, ast.Name)
+            or any(each.arg is None for each in call.keywords)
+        ):
+            raise ValueError(rest)
+        arguments = tuple(ast.literal_eval(each) for each in call.args)
+        named = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise ValueError(f"({rest}") from error
+    return reference.strip(), arguments, named
 
 
 @contextmanager

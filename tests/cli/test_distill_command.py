@@ -156,7 +156,7 @@ def test_it_can_be_called_from_python_with_live_modules(place):
         (["--student", "students:smal"], "did you mean small"),
         (["--student", "students:wide"], "float32[batch, 3]; found float32[batch, 5]"),
         (["--student", "students:text"], "which returns a str"),
-        (["--student", "students:fails"], "without required arguments"),
+        (["--student", "students:fails"], "give what it needs"),
         (["--student", "students:Nothing"], "weights to train"),
         (["--student", "students:nothing_finite"], "a network of finite weights"),
         (["--student", "missing.pt2"], "no such file"),

@@ -8,11 +8,12 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import compress
-from compress.core.object_references import is_reference, resolve, working_directory_importable
+from compress.core.object_references import is_reference, resolve, split_call, working_directory_importable
 from compress.errors import DataError, MetricError
 from compress.onnx_graph.files import save_model
 from tests.graphs import classifier
@@ -135,3 +136,45 @@ def test_a_command_runs_nothing_of_the_working_directory(tmp_path: Path, command
     )
     assert done.returncode in (0, 1)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "named"),
+    [
+        ("models:net", (), {}),
+        ("models:net()", (), {}),
+        ("models:net(10)", (10,), {}),
+        (
+            "models:net(num_classes=10, widths=[8, 16], name='a (b)')",
+            (),
+            {"num_classes": 10, "widths": [8, 16], "name": "a (b)"},
+        ),
+        ("models:net(-1.5, None, scale=True)", (-1.5, None), {"scale": True}),
+    ],
+)
+def test_a_call_has_a_reference_and_literals(
+    text: str, arguments: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    assert split_call(text) == ("models:net", arguments, named)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "m:f(",
+        "m:f(x)",
+        "m:f(open('ran', 'w'))",
+        "m:f(**{'a': 1})",
+        "m:f(1).g(2)",
+        "m:f(1) or 2",
+        "m:f(" + "(" * 9999,
+        "m:f(9**9)",
+    ],
+)
+def test_what_is_no_literal_is_refused_and_never_run(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError):
+        split_call(text)
+    assert list(tmp_path.iterdir()) == []

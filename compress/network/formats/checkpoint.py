@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from compress.core.object_references import resolve, working_directory_importable
+from compress.core.object_references import resolve, split_call, working_directory_importable
 from compress.core.user_code import users_code
 from compress.errors import CompressError, NetworkError, UntrustedFileError
 from compress.network.formats.detection import Sniffed, check_pickles, sniff
@@ -111,27 +111,36 @@ def build_module(reference: str, *, kind: str) -> nn.Module:
     """Return the module that a callable of the user builds; this runs the user's code, as the user asked for.
 
     Args:
-        reference: ``package.module:callable``.
+        reference: ``package.module:callable``, with literal arguments in parentheses where it takes any:
+            ``torchvision.models:resnet18(num_classes=10)``.
         kind: Kind of the callable, with its article, for messages.
 
     Raises:
-        NetworkError: There is no such callable, it fails without arguments, or it returns no module.
+        NetworkError: There is no such callable, it fails with these arguments, or it returns no module.
     """
-    build = resolve(reference, kind=kind, error=NetworkError)
+    try:
+        name, arguments, named = split_call(reference)
+    except ValueError as error:
+        raise NetworkError(
+            f"{kind} with numbers, texts, lists and the like as arguments",
+            f"{reference}",
+            "write literals, such as module:callable(num_classes=10)",
+        ) from error
+    build = resolve(name, kind=kind, error=NetworkError)
     if not callable(build):
         raise NetworkError(
             "a callable that builds the network", f"{reference}, a {type(build).__name__}", "name a function"
         )
     try:
         with working_directory_importable(), users_code():
-            module = build()
+            module = build(*arguments, **named)
     except CompressError:
         raise
     except Exception as error:
         raise NetworkError(
-            f"{kind} that builds the network without arguments",
-            f"{reference}(): {essence(error)}",
-            "name a function without required arguments",
+            f"{kind} that builds the network with these arguments",
+            f"{reference if arguments or named else name + '()'}: {essence(error)}",
+            "give what it needs, in literals: module:callable(num_classes=10)",
         ) from error
     if not isinstance(module, nn.Module):
         raise NetworkError(

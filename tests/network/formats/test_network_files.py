@@ -313,3 +313,18 @@ def test_a_safetensors_file_cut_short(folder: Path, tmp_path: Path) -> None:
     header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}).encode()
     (tmp_path / "wrong").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
     refusal(NetworkError, tmp_path / "wrong", example=EXAMPLE, factory=FACTORY)
+
+
+def test_a_factory_may_take_literal_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sized_nets.py").write_text(
+        "from torch import nn\ndef net(width, *, bias=True):\n    return nn.Linear(4, width, bias=bias)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    torch.save(torch.nn.Linear(4, 3, bias=False).state_dict(), tmp_path / "sized.pt")
+    example = {"input": np.zeros((2, 4), np.float32)}
+    network = load_network(tmp_path / "sized.pt", example=example, factory="sized_nets:net(3, bias=False)")
+    assert network.outputs[0].shape[1] == 3
+    with pytest.raises(NetworkError, match=r"sized_nets:net\(open\(\)\); write literals"):
+        load_network(tmp_path / "sized.pt", example=example, factory="sized_nets:net(open())")
+    with pytest.raises(NetworkError, match=r"sized_nets:net\(\): .*; give what it needs"):
+        load_network(tmp_path / "sized.pt", example=example, factory="sized_nets:net")
