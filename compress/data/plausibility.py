@@ -24,9 +24,10 @@ from compress.statistics.paired import mcnemar_exact
 Runs = Callable[[Mapping[str, Array]], Sequence[Array]]
 
 #: Samples that are looked at, and the seconds after which no further batch is run.
-_SAMPLES, _SECONDS = 400, 10.0
-#: Samples on which other preparations of the images are tried.
-_TRIED = 128
+_SAMPLES, _SECONDS = 400, 5.0
+#: The largest and smallest number of samples on which other preparations of the images are tried, and the seconds that
+#: all tries together may take for more than the smallest.
+_TRIED, _TRIED_AT_LEAST, _TRIES_S = 128, 32, 5.0
 _BATCH = 32
 #: Fewer samples say nothing about chance.
 _LEAST = 20
@@ -107,7 +108,9 @@ def doubts(
     if place is None:
         return ()
     batches = list(_batches(task, inputs))
+    begin = time.monotonic()
     looked = _look(run, batches, place, None)
+    seconds = time.monotonic() - begin
     if looked is None or len(looked.labels) < _LEAST:
         return ()
     share = float(looked.right.mean())
@@ -117,7 +120,7 @@ def doubts(
         each
         for each in (
             _relabelled(looked, task.classes),
-            _prepared(run, batches[: -(-_TRIED // _BATCH)], place, inputs),
+            _prepared(run, batches, place, inputs, seconds / len(looked.labels)),
         )
         if each is not None
     ]
@@ -166,10 +169,11 @@ def _look(
     batches: Sequence[tuple[dict[str, Array], NDArray[np.int64]]],
     place: int,
     prepare: Callable[[Array], Array] | None,
+    seconds: float = _SECONDS,
 ) -> Looked | None:
     """What the network says about the samples, with their images prepared in another way; None for no class scores."""
     predicted, labels = [], []
-    end = time.monotonic() + _SECONDS
+    end = time.monotonic() + seconds
     classes = 0
     for feeds, wanted in batches:
         fed = feeds if prepare is None else {name: prepare(array) for name, array in feeds.items()}
@@ -179,7 +183,7 @@ def _look(
         classes = scores.shape[1]
         predicted.append(np.argmax(scores, axis=1))
         labels.append(wanted)
-        if time.monotonic() > end:
+        if time.monotonic() > end:  # enough to say something of a network that is slow
             break
     if not labels:
         return None
@@ -279,18 +283,22 @@ def _prepared(
     batches: Sequence[tuple[dict[str, Array], NDArray[np.int64]]],
     place: int,
     inputs: Sequence[TensorSpec],
+    seconds: float,
 ) -> str | None:
     """Another preparation of the images under which the network is right far more often; None where none is."""
     axis = _channels(inputs)
     if axis is None:
         return None
-    plain = _look(run, batches, place, None)
+    ways = _preparations(batches, axis)
+    affordable = int(_TRIES_S / max(seconds * (len(ways) + 1), 1e-9))
+    chosen = _first(batches, min(max(affordable, _TRIED_AT_LEAST), _TRIED))
+    plain = _look(run, chosen, place, None, math.inf)
     if plain is None:
         return None
     best: tuple[float, str] | None = None
-    for told, prepare in _preparations(batches, axis).items():
-        other = _look(run, batches, place, prepare)
-        if other is None or len(other.labels) != len(plain.labels) or not _better(plain.right, other.right):
+    for told, prepare in ways.items():
+        other = _look(run, chosen, place, prepare, math.inf)
+        if other is None or not _better(plain.right, other.right):
             continue
         share = float(other.right.mean())
         if best is None or share > best[0]:
@@ -302,6 +310,18 @@ def _prepared(
         f"images seem to be prepared otherwise than in training: {told} it would be right on {100 * share:.0f} % "
         f"instead of {100 * plain.right.mean():.0f} %"
     )
+
+
+def _first(
+    batches: Sequence[tuple[dict[str, Array], NDArray[np.int64]]], count: int
+) -> list[tuple[dict[str, Array], NDArray[np.int64]]]:
+    """The first batches, with as many samples as wanted or a few more."""
+    chosen: list[tuple[dict[str, Array], NDArray[np.int64]]] = []
+    for batch in batches:
+        if sum(len(labels) for _, labels in chosen) >= count:
+            break
+        chosen.append(batch)
+    return chosen
 
 
 def _channels(inputs: Sequence[TensorSpec]) -> int | None:

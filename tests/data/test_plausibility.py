@@ -112,3 +112,18 @@ def test_chance_is_what_unrelated_answers_get(hits: int, at_chance: bool):
 def test_one_hot_labels_are_refused(dtype: str, metric: str | None):
     with pytest.raises(MetricError, match=r"save class numbers: y.argmax\(1\)"):
         load_task({"x": NORMALISED, "y": np.eye(CLASSES)[LABELS].astype(dtype)}, metric=metric)
+
+
+def test_a_slow_network_is_run_on_few_samples(monkeypatch: pytest.MonkeyPatch):
+    now = [0.0]
+    monkeypatch.setattr("compress.data.plausibility.time.monotonic", lambda: now[0])
+    fed = [0]
+
+    def slow(feeds: Mapping[str, np.ndarray[Any, Any]]) -> Sequence[np.ndarray[Any, Any]]:
+        now[0] += 0.5 * len(feeds["x"])
+        fed[0] += len(feeds["x"])
+        return network(feeds)
+
+    (sentence,) = said(PIXELS, LABELS, slow)
+    assert "ImageNet's mean and std" in sentence
+    assert fed[0] <= 32 + 7 * 32  # one batch at first, and one for each way of preparing
