@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
@@ -16,7 +17,7 @@ from compress.core.options import takes
 from compress.core.progress import Reporter
 from compress.hosts import connect
 from compress.network.streams import state_notes
-from compress.search.attempts import Attempts
+from compress.search.attempts import Attempts, failure_of
 from compress.search.backends import check_sessions, competing_backends
 from compress.search.decision import Choice, Limits, Objective, settings_notes
 from compress.search.plan import SearchPlan, checked_recipes
@@ -26,6 +27,8 @@ from compress.target.target import Target, load_target
 
 if TYPE_CHECKING:
     import torch
+
+    from compress.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class OptimizeResult:
         notes: Further notes for the user, such as on a back end that could have competed.
         resumed: Number of candidates that an earlier, interrupted run had measured already.
         seconds: Wall time of this run, in seconds.
+        unapplied: Why a recipe of the user's own could not be applied, built or run, by its name; empty if all could.
     """
 
     bundle: Bundle | None
@@ -51,6 +55,7 @@ class OptimizeResult:
     notes: tuple[str, ...]
     resumed: int
     seconds: float
+    unapplied: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the dict that ``compress optimize --json`` prints; per-sample outcomes are in the bundle only."""
@@ -151,7 +156,15 @@ def optimize(
         notes=notes,
         resumed=run.resumed,
         seconds=time.perf_counter() - start,
+        unapplied=_unapplied(recipes, best.candidates),
     )
+
+
+def _unapplied(recipes: Sequence[Recipe], candidates: Sequence[Candidate]) -> dict[str, str]:
+    """Return why each of the user's own recipes that could not be applied, built or run was not, by its name."""
+    names = {recipe.name for recipe in recipes}
+    reasons = {entry.recipe.name: failure_of(entry) for entry in candidates if entry.recipe.name in names}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def _kept_note(run: RunDirectory) -> str:

@@ -39,7 +39,7 @@ def distill(model: str, options: dict[str, Any], choice: dict[str, Any] | None, 
     together.
 
     \b
-    Exit codes: 0 written, 2 usage, 4 another process has ended, 5 internal.
+    Exit codes: 0 written, 1 no width keeps the margin, 2 usage, 4 another process has ended, 5 internal.
     """
     if choice is not None:
         return choose_and_print(model, {**options, **choice}, as_json=as_json)

@@ -32,8 +32,8 @@ def optimize(
     command, given again, resumes an interrupted run.
 
     \b
-    Exit codes: 0 a build was shipped, 1 none is inside the limits, or the target refuses the network, 2 usage,
-    4 target not available, 5 internal.
+    Exit codes: 0 a build was shipped, 1 none is inside the limits, a --recipe could not be applied, or the target
+    refuses the network, 2 usage, 4 target not available, 5 internal.
     """
     from compress.api.optimize import optimize as run
     from compress.cli.plain_rich import PlainConsole
@@ -70,4 +70,6 @@ def optimize(
                     markup=False,
                     soft_wrap=True,
                 )
-    return 0 if result.bundle is not None else 1
+    for name, reason in result.unapplied.items():
+        say(f"error: the recipe '{name}' could not be applied: {reason}", err=True)
+    return 0 if result.bundle is not None and not result.unapplied else 1

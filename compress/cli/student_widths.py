@@ -73,11 +73,11 @@ def choose_and_print(model: str, options: dict[str, Any], *, as_json: bool) -> i
         chosen = choose_student(model, reporter=reporter, **options)
     if as_json:
         click.echo(json_text(chosen.to_dict(), indent=2))
-        return 0
+        return 0 if chosen.path is not None else 1
     print_whole(PlainConsole(), _table(chosen.recommendation))
     for line in _lines(chosen):
         say(line)
-    return 0
+    return 0 if chosen.path is not None else 1
 
 
 def _table(found: Recommendation) -> Table:

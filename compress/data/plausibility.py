@@ -370,4 +370,8 @@ def _preparations(
 
 
 def _contiguous(way: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    return lambda array: np.ascontiguousarray(way(array), dtype=array.dtype)
+    def prepare(array: Array) -> Array:
+        with np.errstate(all="ignore"):  # pixels of any size may overflow in one of the ways
+            return np.ascontiguousarray(way(array), dtype=array.dtype)
+
+    return prepare

@@ -353,3 +353,13 @@ def _same_build(artifact: Artifact, recipe: Recipe, run: RunDirectory) -> Recipe
         ):
             return entry.recipe
     return None
+
+
+def failure_of(candidate: Candidate) -> str | None:
+    """Return why a recipe could not be applied, built or run; None for every other candidate.
+
+    Args:
+        candidate: Record of the recipe.
+    """
+    reason = candidate.rejected or ""
+    return reason.removeprefix(_FAILED).strip() if reason.startswith(_FAILED) else None

@@ -58,6 +58,20 @@ def test_too_few_samples_to_pass_are_told_before_the_work(
     assert "cannot show" not in capsys.readouterr().err
 
 
+def test_a_recipe_that_could_not_be_applied_is_no_success(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "mine.toml").write_text(
+        'name = "mine"\n[[technique]]\nname = "quantize"\nexclude_nodes = ["no such node"]\n'
+    )
+    given = ("model.onnx", "--data", "val.npz", "--max-drop", "100", "--recipe", "mine.toml")
+    assert optimize(*given) == 1
+    printed = capsys.readouterr()
+    assert "error: the recipe 'mine' could not be applied: " in printed.err
+    assert "no such node" in printed.err
+    assert (place / "build/manifest.json").is_file()  # what could be built is there
+
+
 def test_json_is_one_object(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert optimize("model.onnx", "--data", "val.npz", "--max-drop", "100", "--json") == 0
     result = json.loads(capsys.readouterr().out)

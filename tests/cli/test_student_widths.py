@@ -62,7 +62,7 @@ def test_the_width_that_is_recommended_is_written(arguments, capsys):
 
 def test_nothing_is_written_where_no_width_keeps_the_margin(arguments, capsys):
     options = ["--widths", "2,4,8", "--candidates", "16", "--max-drop", "0", "--runs", "1", "--json"]
-    assert main([*arguments, *options]) == 0
+    assert main([*arguments, *options]) == 1
     told = json.loads(capsys.readouterr().out)
     assert (told["chosen"], told["path"], told["check"], told["networks"]) == (None, None, None, [])
     assert [each["width"] for each in told["trained"]] == [2, 4, 8]
