@@ -26,6 +26,7 @@ class LazyGroup(click.Group):
         "history": "Show trends of recorded profiles, and mark changes.",
         "inspect": "Show layers, shapes, parameters, MACs and bytes of a network.",
         "lint": "Check a network against what a target's runtime accepts.",
+        "compare": "Put the figures of builds side by side.",
         "report": "Write a report of a run: one HTML file, Markdown, SVG or PNG.",
         "doctor": "Show which targets can be measured, and how to install what is missing.",
         "targets": "List the targets, or explain one.",

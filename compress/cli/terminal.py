@@ -178,10 +178,14 @@ def plain_table(title: str | None = None) -> Table:
     )
 
 
+def width_of(console: Console, table: Table) -> int:
+    """Return the characters of a line that a table takes where no cell is cut."""
+    return Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+
+
 def print_whole(console: Console, table: Table) -> None:
     """Print a table so wide that no cell is cut, since a cut figure would be wrong."""
-    needed = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
-    console.width = max(console.width, needed)
+    console.width = max(console.width, width_of(console, table))
     console.print(table)
 
 

@@ -11,6 +11,7 @@ from string import Template
 
 from compress.recipe import Step
 from compress.records.profile import Latency, Profile
+from compress.reports.comparison import Comparison
 from compress.reports.evidence import quantization
 from compress.reports.figures import (
     ESTIMATED,
@@ -50,7 +51,6 @@ def render(bundle_directory: Path) -> str:
 
 def page(run: Run) -> str:
     """Return the whole document."""
-    style, script = _asset("report.css") + STYLE, _asset("report.js")
     sections = [
         ("accuracy-and-latency", "Accuracy and latency", _plots(run)),
         ("tried", "What was tried", _candidates(run)),
@@ -60,18 +60,47 @@ def page(run: Run) -> str:
         ("provenance", "Data and provenance", provenance(run)),
         ("reproduce", "How to reproduce", reproduction(run)),
     ]
+    return _document(
+        f"{run.shipped} for {run.manifest['target']['name']}",
+        _summary(run),
+        sections,
+        run.manifest["versions"].get("compress-toolkit", ""),
+    )
+
+
+def comparison_page(comparison: Comparison) -> str:
+    """Return builds side by side as one HTML document.
+
+    Args:
+        comparison: Figures of the builds.
+    """
+    from importlib.metadata import version
+
+    figures = table(
+        "Figures", ["figure", *comparison.names], ((name, *values) for name, values in comparison.rows)
+    )
+    notes = tag("ul", *(tag("li", note) for note in comparison.notes))
+    sections = [("figures", "Figures", figures)]
+    if comparison.notes:
+        sections.append(("notes", "What keeps them from being compared", notes))
+    title = f"{len(comparison.names)} builds side by side"
+    return _document(title, tag("h1", title), sections, version("compress-toolkit"))
+
+
+def _document(title: str, summary: Markup, sections: Sequence[tuple[str, str, Markup]], version: str) -> str:
+    style, script = _asset("report.css") + STYLE, _asset("report.js")
     return Template(_asset("report.html")).substitute(
         policy=escape(
             f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
             "base-uri 'none'; form-action 'none'"
         ),
-        title=escape(f"{run.shipped} for {run.manifest['target']['name']}"),
+        title=escape(title),
         style=style,
         script=script,
-        summary=_summary(run),
+        summary=summary,
         contents=join(tag("li", tag("a", heading, href=f"#{name}")) for name, heading, _ in sections),
         sections=join(_section(*section) for section in sections),
-        version=escape(run.manifest["versions"].get("compress-toolkit", "")),
+        version=escape(version),
     )
 
 
