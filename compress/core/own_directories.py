@@ -64,15 +64,16 @@ def kept_until_done(path: Path, *, alone: bool = True) -> Iterator[Path]:
         OutputError: Another process works in it, or see :func:`own_directory`.
     """
     lock = locked(path) if alone else None
-    if lock is None:
-        own_directory(path)
+    if lock is None:  # the process that it works with marks and locks it
+        with written_safely(path):
+            path.mkdir(parents=True, exist_ok=True)
     try:
         yield path
     finally:
-        with contextlib.suppress(OSError):
-            if {each.name for each in path.iterdir()} <= {LOCK, MARK}:
-                remove_own(path)
         if lock is not None:
+            with contextlib.suppress(OSError):
+                if {each.name for each in path.iterdir()} <= {LOCK, MARK}:
+                    remove_own(path)
             os.close(lock)  # the last of all: who waits for it finds nothing half removed
 
 

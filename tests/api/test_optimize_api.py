@@ -176,7 +176,7 @@ def test_the_search_and_the_settings_are_told_what_limits_them(
         held.append((set(fastest), compared))
         return Tuned(arguments[0])
 
-    monkeypatch.setattr("compress.api.optimize.propose", proposing)
+    monkeypatch.setattr("compress.search.plan.propose", proposing)
     monkeypatch.setattr(LocalHost, "tune", tuning)
     recipes = [Recipe("int8", (Step("quantize"),))]
     run(files, tmp_path / "a", recipes=recipes)

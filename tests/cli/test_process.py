@@ -244,6 +244,9 @@ def test_a_terminals_interrupt_comes_once_and_a_processs_too(place: Path) -> Non
     process, terminal = pty.fork()
     if process == 0:
         os.chdir(place)
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # a shell that runs the suite in the background ignores it
         os.execv(command[0], command)
     _waiting(place)
     os.write(terminal, b"\x03")
