@@ -276,7 +276,7 @@ def test_two_processes_prune_alike_and_the_first_alone_writes(tmp_path) -> None:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     given = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "OMP_NUM_THREADS": "1"}
-    code = "import sys; from tests.api.test_pruned import together; together(*sys.argv[1:])"
+    code = "import sys; from tests.api.test_prune_api import together; together(*sys.argv[1:])"
     running = [
         subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path)], env={**os.environ, **given, "RANK": str(rank)}
