@@ -37,6 +37,20 @@ VERBS = (
     ("choose_student", verbs.ChooseStudentOptions, "compress.api.choose_student.StudentResult", "distill"),
 )
 
+#: The verbs on builds and graphs that exist already, shown by mkdocstrings with their results.
+FURTHER_VERBS = (
+    "compress.api.profile.profile",
+    "compress.api.gate.gate_build",
+    "compress.api.gate.GateResult",
+    "compress.api.predict.predict",
+    "compress.api.predict.PredictResult",
+    "compress.api.report.report",
+    "compress.api.inspect.inspect",
+    "compress.api.inspect.InspectResult",
+    "compress.api.lint.lint_network",
+    "compress.api.lint.LintResult",
+)
+
 #: What is read and handed around besides, shown by mkdocstrings.
 OBJECTS = (
     "compress.bundle.bundle.load_bundle",
@@ -191,6 +205,12 @@ def _python() -> str:
                 f"`{field.name}`\n:   {text} Command line: {_flags(command, flag_of(kind, field.name))}.\n"
             )
         parts.append(f"::: {result}\n    options: {{heading_level: 3}}\n")
+    parts.append(
+        "## Verbs on builds and graphs\n\nThey do what the commands of their names do. `compress gate` and `compress lint` "
+        "are `gate_build` and `lint_network` here, since `compress.gate` and `compress.lint` are packages. All are "
+        "imported from `compress` itself: `compress.profile(…)`.\n"
+    )
+    parts.extend(f"::: {name}\n    options: {{heading_level: 3}}\n" for name in FURTHER_VERBS)
     parts.append("## Files and values\n")
     parts.extend(f"::: {name}\n    options: {{heading_level: 3}}\n" for name in OBJECTS)
     return "\n".join(parts)

@@ -22,6 +22,7 @@ class LazyGroup(click.Group):
         "prune": "Remove channels of a network, so that it is faster on the target.",
         "distill": "Train a smaller network to answer as a trained one does.",
         "profile": "Measure accuracy and latency of a bundle or an ONNX file.",
+        "predict": "Run one sample through a bundle, and show what it answers.",
         "gate": "Accept or reject a build against a baseline: pass, fail or inconclusive.",
         "history": "Show trends of recorded profiles, and mark changes.",
         "inspect": "Show layers, shapes, parameters, MACs and bytes of a network.",
