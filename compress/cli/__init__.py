@@ -31,7 +31,9 @@ class LazyGroup(click.Group):
         "report": "Write a report of a run: one HTML file, Markdown, SVG or PNG.",
         "doctor": "Show which targets can be measured, and how to install what is missing.",
         "targets": "List the targets, or explain one.",
+        "techniques": "List the techniques, or explain one and its settings.",
         "plugins": "List what can be named, and which installed package brings it.",
+        "cache": "List what compress keeps on this machine, with sizes, and remove it.",
         "demo": "Train a small network on real digits and optimize it.",
     }
 
