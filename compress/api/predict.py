@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,10 @@ _IMAGES = (
     b"P3",
     b"P5",
     b"P6",
+)
+
+_NOT_THE_ENGINE = (
+    "ONNX Runtime ran the graph here; the engine that is built of it on the board rounds otherwise"
 )
 
 #: The type of inputs that are texts.
@@ -74,12 +79,17 @@ class PredictResult:
         input: File of the sample; None where arrays were given.
         answers: Every output that is no state, in the network's order.
         classes: Names of the classes, by their number; None where the bundle has none.
+        backend: Back end that computed them here: the bundle's own, or ``onnxruntime`` in place of an engine that only
+            a board has.
+        note: Sentence for a person about that; None where the bundle's own back end computed them.
     """
 
     bundle: str
     input: str | None
     answers: tuple[Answer, ...]
     classes: tuple[str, ...] | None = None
+    backend: str = "onnxruntime"
+    note: str | None = None
 
     @property
     def outputs(self) -> dict[str, Array]:
@@ -103,6 +113,8 @@ class PredictResult:
         return {
             "bundle": self.bundle,
             "input": self.input,
+            "backend": self.backend,
+            "note": self.note,
             "outputs": [
                 {
                     "name": answer.name,
@@ -145,10 +157,25 @@ def predict(
     """
     from compress.bundle.bundle import Bundle, load_bundle
 
-    if isinstance(bundle, Bundle):
-        return _written(_answered(bundle, sample), out)
-    with load_bundle(bundle) as opened:
-        return _written(_answered(opened, sample), out)
+    opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    here = _runnable_here(opened)
+    if here is bundle:  # the caller closes it
+        return _written(_answered(here, sample), out)
+    with here:
+        note = None if here is opened else _NOT_THE_ENGINE
+        return _written(replace(_answered(here, sample), note=note), out)
+
+
+def _runnable_here(bundle: Bundle) -> Bundle:
+    """Return the bundle; where engines are built of its graph on a board, one whose graph ONNX Runtime runs here."""
+    from compress.backends import load_backend
+
+    if not load_backend(bundle.artifact.backend).builds_engines:
+        return bundle
+    here = copy(bundle)
+    here.artifact = replace(bundle.artifact, backend="onnxruntime", options={"qdq_fusion": False})
+    here._session = None
+    return here
 
 
 def _answered(bundle: Bundle, sample: str | os.PathLike[str] | Array | Mapping[str, Array]) -> PredictResult:
@@ -174,6 +201,7 @@ def _answered(bundle: Bundle, sample: str | os.PathLike[str] | Array | Mapping[s
         None if path is None else str(path),
         tuple(answers),
         None if classes is None else tuple(map(str, classes)),
+        bundle.artifact.backend,
     )
 
 

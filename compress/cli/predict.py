@@ -39,6 +39,8 @@ def predict(bundle: Path, sample: Path, out: Path | None, as_json: bool) -> int:
 
     with kept_for_the_result():
         result = run(bundle, sample, out=out)
+    if result.note is not None:
+        say(f"note: {result.note}", err=True)
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
         return 0

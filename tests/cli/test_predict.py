@@ -25,7 +25,9 @@ from tests.graphs import classifier, samples
 from tests.records import profile
 
 
-def bundle(place: Path, model: Any, data: dict[str, Any] | None = None, **more: Any) -> Path:
+def bundle(
+    place: Path, model: Any, data: dict[str, Any] | None = None, backend: str = "onnxruntime", **more: Any
+) -> Path:
     """Write a bundle of a graph, whose manifest tells of this data."""
     source = place / "source"
     source.mkdir()
@@ -36,8 +38,8 @@ def bundle(place: Path, model: Any, data: dict[str, Any] | None = None, **more: 
                 "file": "model.onnx",
                 "sha256": artifact.sha256,
                 "bytes": artifact.size_bytes,
-                "backend": artifact.backend,
-                "options": artifact.options,
+                "backend": backend,
+                "options": artifact.options if backend == artifact.backend else {},
             },
             "inputs": [spec.to_dict() for spec in session.inputs],
             "outputs": [spec.to_dict() for spec in session.outputs],
@@ -207,6 +209,24 @@ def test_several_inputs_take_an_array_each(tmp_path: Path) -> None:
     np.testing.assert_array_equal(result.outputs["y"], [[2.0, 3.0]])
     with pytest.raises(DataError, match=r"an array for each of a: .*; b: "):
         compress.predict(build, np.zeros(2))
+
+
+def test_a_board_s_build_is_run_by_onnx_runtime_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = bundle(tmp_path, classifier(), SCORES, backend="tensorrt")
+    x = samples(1)
+    with compress.load_bundle(build) as opened:
+        result = compress.predict(opened, x)
+        assert opened.artifact.backend == "tensorrt"
+    assert result.backend == "onnxruntime"
+    (scores,) = result.outputs.values()
+    np.testing.assert_allclose(scores, expected(x), atol=1e-5)
+    np.save(tmp_path / "x.npy", x)
+    assert main(["predict", str(build), str(tmp_path / "x.npy"), "--json"]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("note: ONNX Runtime ran the graph here")
+    assert json.loads(told.out)["note"] == result.note
 
 
 def test_predict_needs_no_torch(build: Path, tmp_path: Path) -> None:
