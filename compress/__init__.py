@@ -18,9 +18,15 @@ if TYPE_CHECKING:
 
     from compress.api.choose_student import StudentResult, choose_student
     from compress.api.distill import DistillResult, distill
+    from compress.api.gate import GateResult, gate_build
+    from compress.api.inspect import InspectResult, inspect
+    from compress.api.lint import LintResult, lint_network
     from compress.api.optimize import OptimizeResult, optimize
+    from compress.api.predict import PredictResult, predict
+    from compress.api.profile import profile
     from compress.api.prune import PruneResult, prune
     from compress.api.quantize import QuantizeResult, quantize
+    from compress.api.report import report
     from compress.bundle.bundle import Bundle, load_bundle
     from compress.data.task import Task, load_task
     from compress.errors import CompressError
@@ -39,9 +45,13 @@ __all__ = [
     "Choice",
     "CompressError",
     "DistillResult",
+    "GateResult",
+    "InspectResult",
     "Limits",
+    "LintResult",
     "Network",
     "OptimizeResult",
+    "PredictResult",
     "Profile",
     "PruneResult",
     "QuantizeResult",
@@ -51,42 +61,60 @@ __all__ = [
     "Task",
     "choose_student",
     "distill",
+    "gate_build",
+    "inspect",
+    "lint_network",
     "list_targets",
     "load_bundle",
     "load_network",
     "load_target",
     "load_task",
     "optimize",
+    "predict",
+    "profile",
     "prune",
     "quantize",
+    "report",
 ]
 
+# `gate` and `lint` are packages, and an import of one would replace a function of its name: hence gate_build and
+# lint_network.
 _HOME = {
     "Bundle": "bundle.bundle",
     "Candidate": "search.run_directory",
     "Choice": "search.decision",
-    "StudentResult": "api.choose_student",
     "CompressError": "errors",
     "DistillResult": "api.distill",
+    "GateResult": "api.gate",
+    "InspectResult": "api.inspect",
     "Limits": "search.decision",
+    "LintResult": "api.lint",
     "Network": "network.network",
+    "OptimizeResult": "api.optimize",
+    "PredictResult": "api.predict",
     "Profile": "records.profile",
     "PruneResult": "api.prune",
     "QuantizeResult": "api.quantize",
     "Recipe": "recipe",
-    "OptimizeResult": "api.optimize",
+    "StudentResult": "api.choose_student",
     "Target": "target.target",
     "Task": "data.task",
     "choose_student": "api.choose_student",
     "distill": "api.distill",
+    "gate_build": "api.gate",
+    "inspect": "api.inspect",
+    "lint_network": "api.lint",
     "list_targets": "target.target",
     "load_bundle": "bundle.bundle",
     "load_network": "network.network",
     "load_target": "target.target",
     "load_task": "data.task",
     "optimize": "api.optimize",
+    "predict": "api.predict",
+    "profile": "api.profile",
     "prune": "api.prune",
     "quantize": "api.quantize",
+    "report": "api.report",
 }
 
 

@@ -12,7 +12,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import click
 
 from compress.api import options as verbs
 from compress.cli import compress as root
+from compress.core.docstrings import attributes_of
 from compress.core.moved import GONE_IN, MOVED, RENAMED
 from compress.core.options import KEY, Options, declared_in, description, flag_of, option_fields
 from compress.core.toml_schema import Field, List, Table
@@ -35,6 +36,20 @@ VERBS = (
     ("prune", verbs.PruneOptions, "compress.api.prune.PruneResult", "prune"),
     ("distill", verbs.DistillOptions, "compress.api.distill.DistillResult", "distill"),
     ("choose_student", verbs.ChooseStudentOptions, "compress.api.choose_student.StudentResult", "distill"),
+)
+
+#: The verbs on builds and graphs that exist already, shown by mkdocstrings with their results.
+FURTHER_VERBS = (
+    "compress.api.profile.profile",
+    "compress.api.gate.gate_build",
+    "compress.api.gate.GateResult",
+    "compress.api.predict.predict",
+    "compress.api.predict.PredictResult",
+    "compress.api.report.report",
+    "compress.api.inspect.inspect",
+    "compress.api.inspect.InspectResult",
+    "compress.api.lint.lint_network",
+    "compress.api.lint.LintResult",
 )
 
 #: What is read and handed around besides, shown by mkdocstrings.
@@ -191,6 +206,12 @@ def _python() -> str:
                 f"`{field.name}`\n:   {text} Command line: {_flags(command, flag_of(kind, field.name))}.\n"
             )
         parts.append(f"::: {result}\n    options: {{heading_level: 3}}\n")
+    parts.append(
+        "## Verbs on builds and graphs\n\nThey do what the commands of their names do; those of `compress gate` and "
+        "`compress lint` are `gate_build` and `lint_network`, since `compress.gate` and `compress.lint` are packages. "
+        "All are imported from `compress` itself: `compress.profile(…)`.\n"
+    )
+    parts.extend(f"::: {name}\n    options: {{heading_level: 3}}\n" for name in FURTHER_VERBS)
     parts.append("## Files and values\n")
     parts.extend(f"::: {name}\n    options: {{heading_level: 3}}\n" for name in OBJECTS)
     return "\n".join(parts)
@@ -269,7 +290,7 @@ name = "quantize"
 
 def _fields_of(kind: type) -> str:
     """Each setting of a technique with its meaning and default."""
-    told = _attributes(kind)
+    told = attributes_of(kind)
     lines = []
     for field in dataclasses.fields(kind):
         if KEY in field.metadata:
@@ -293,7 +314,7 @@ def _target() -> str:
         "`compress optimize model.pt --target camera.toml --data val/` then builds for it. "
         "A figure that is not published belongs into `estimated`, and where it comes from into `[source]`.\n\n"
         "## Keys\n\n"
-        + _keys(KEYS, _attributes(Target))
+        + _keys(KEYS, attributes_of(Target))
         + "\n## Known targets\n\n| name | what it is |\n|---|---|\n"
         + "\n".join(rows)
     )
@@ -306,7 +327,7 @@ def _policy() -> str:
         "# Gate policy\n\n`compress gate --policy gate.toml` reads which checks are made and what each allows. Keys "
         'that are left out have their default.\n\n```toml title="gate.toml"\n'
         'checks = ["accuracy", "slices", "churn", "latency", "size"]\nmax_drop_points = 0.5\n'
-        "max_slowdown_percent = 3.0\n```\n\n" + _keys(_FIELDS, _attributes(GatePolicy), GatePolicy())
+        "max_slowdown_percent = 3.0\n```\n\n" + _keys(_FIELDS, attributes_of(GatePolicy), GatePolicy())
     )
 
 
@@ -324,7 +345,7 @@ def _data_file() -> str:
         ("[annotations]", annotations._FIELDS, annotations.AnnotationOptions, None),
         ("[detections]", detection_options.FIELDS, detection_options.DetectionOptions, None),
     ):
-        text += f"## {title}\n\n{_keys(fields, _attributes(kind), start)}\n"
+        text += f"## {title}\n\n{_keys(fields, attributes_of(kind), start)}\n"
     return text
 
 
@@ -413,32 +434,6 @@ def _moved() -> str:
 
 
 # Text
-
-
-def _attributes(kind: type) -> dict[str, str]:
-    """The meaning of each attribute, as the docstrings of a class and its bases tell it."""
-    found: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        doc = inspect.cleandoc(each.__dict__.get("__doc__") or "")
-        section = re.search(r"^Attributes:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
-        if section is None:
-            continue
-        for entry in re.finditer(r"^    (\w+): ((?:.*)(?:\n {5,}.*)*)", section[1], re.MULTILINE):
-            found[entry[1]] = _resolved(" ".join(entry[2].split()), each)
-    return found
-
-
-def _resolved(text: str, kind: type) -> str:
-    """The values in place of the constant that holds them: "One of :data:`METHODS`"."""
-    module = importlib.import_module(kind.__module__)
-
-    def values(match: re.Match[str]) -> str:
-        value = getattr(module, match[1], None)
-        return (
-            ", ".join(f"``{each}``" for each in value) if isinstance(value, Iterable) else f"``{match[1]}``"
-        )
-
-    return re.sub(r":data:`(\w+)`", values, text)
 
 
 def _prose(text: str) -> str:

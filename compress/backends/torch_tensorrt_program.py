@@ -19,6 +19,7 @@ import numpy as np
 
 from compress.backends.torch_tensorrt_arguments import check_arguments
 from compress.core.installation import install_command
+from compress.core.places import cache_directory
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import BundleError, LiftError, NetworkError, UnavailableError, UsageError
 
@@ -170,7 +171,7 @@ def compiled(
         UsageError: See :func:`compile_arguments`.
     """
     arguments = compile_arguments(settings)
-    path = _cache() / f"{_key(sha256, batch, settings)}.pt2"
+    path = cache_directory() / "torch-tensorrt" / f"{_key(sha256, batch, settings)}.pt2"
     kept = _load(path)
     if kept is not None:
         return kept
@@ -248,11 +249,6 @@ def _load(path: Path) -> Callable[..., Any] | None:
         return load(path)
     except BundleError:
         return None
-
-
-def _cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "compress" / "torch-tensorrt"
 
 
 def _key(sha256: str, batch: int, settings: Mapping[str, Any]) -> str:

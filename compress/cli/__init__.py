@@ -22,6 +22,7 @@ class LazyGroup(click.Group):
         "prune": "Remove channels of a network, so that it is faster on the target.",
         "distill": "Train a smaller network to answer as a trained one does.",
         "profile": "Measure accuracy and latency of a bundle or an ONNX file.",
+        "predict": "Run one sample through a bundle, and show what it answers.",
         "gate": "Accept or reject a build against a baseline: pass, fail or inconclusive.",
         "history": "Show trends of recorded profiles, and mark changes.",
         "inspect": "Show layers, shapes, parameters, MACs and bytes of a network.",
@@ -30,7 +31,9 @@ class LazyGroup(click.Group):
         "report": "Write a report of a run: one HTML file, Markdown, SVG or PNG.",
         "doctor": "Show which targets can be measured, and how to install what is missing.",
         "targets": "List the targets, or explain one.",
+        "techniques": "List the techniques, or explain one and its settings.",
         "plugins": "List what can be named, and which installed package brings it.",
+        "cache": "List what compress keeps on this machine, with sizes, and remove it.",
         "demo": "Train a small network on real digits and optimize it.",
     }
 

@@ -94,14 +94,10 @@ def gate(
     Exit codes: 0 pass, 1 fail, 2 usage, 3 inconclusive, 4 back end not available, 5 internal.
     """
     from contextlib import suppress
-    from dataclasses import replace
 
-    from compress.data.evaluation import left_out_note
-    from compress.errors import CompressError, OutputError, UsageError
-    from compress.gate import GatePolicy, Verdict, load_policy, load_subject, overall
-    from compress.gate import gate as run
-    from compress.gate.groups import load_task_and_groups
-    from compress.gate.origin import other_network
+    from compress.api.gate import gate_build
+    from compress.errors import CompressError, OutputError
+    from compress.gate import Verdict
     from compress.reports.gate_markdown import gate_error_markdown, gate_markdown
     from compress.reports.junit import gate_error_junit, gate_junit
 
@@ -109,37 +105,21 @@ def gate(
         if path is not None:
             _remove(Path(path))
     try:
-        given = {"max_drop_points": max_drop, "max_slowdown_percent": max_slowdown}
-        margins = {name: value for name, value in given.items() if value is not None}
-        chosen = GatePolicy() if policy is None else load_policy(Path(policy))
-        chosen = replace(chosen, **margins)  # type: ignore[arg-type]  # both are floats
-        if data is None and any(each is not None for each in (groups, metric, image_options, state)):
-            raise UsageError("--data with --groups, --metric, --state and --image-…", "none", "give --data")
-        ours, theirs = load_subject(candidate), load_subject(baseline)
-        task, slices = None, None
-        if data is not None:
-            with kept_for_the_result():
-                task, slices = load_task_and_groups(
-                    data,
-                    groups=None if groups is None else Path(groups),
-                    subjects=(theirs, ours),
-                    metric=metric,
-                    image_options=image_options,
-                    streams=bool(state),
-                )
-        notes: list[str] = []
         with kept_for_the_result():
-            checks = run(
-                ours,
-                theirs,
-                task=task,
-                groups=slices,
-                policy=chosen,
-                state=state,
-                host=host,
+            result = gate_build(
+                candidate,
+                baseline=baseline,
+                data=data,
+                groups=groups,
+                policy=policy,
+                max_drop=max_drop,
+                max_slowdown=max_slowdown,
                 target=target,
+                host=host,
                 keep_on_host=keep_on_host,
-                on_note=notes.append,
+                metric=metric,
+                image_options=image_options,
+                state=state,
             )
     except CompressError as error:
         with suppress(OutputError):  # what the command says is why the gate could not be run
@@ -150,34 +130,18 @@ def gate(
                 junit,
             )
         raise
-    if task is not None and (left_out := left_out_note(task)):
-        notes.append(left_out)
-    if origin := other_network(ours, theirs):
-        notes.insert(0, origin)
-    verdict, note = overall(checks), "; ".join(notes) or None
-
+    checks, verdict, note = result.checks, result.verdict, result.note
     _report(
         gate_markdown(checks, candidate, baseline, note),
         gate_junit(checks, candidate, baseline, on_inconclusive),
         markdown,
         junit,
     )
-    told = {
-        "schema": 1,
-        "verdict": verdict,
-        "candidate": candidate,
-        "candidate_sha256": ours.sha256,
-        "baseline": baseline,
-        "baseline_sha256": theirs.sha256,
-        "note": note,
-        "checks": [check.to_dict() for check in checks],
-        "policy": chosen.to_dict(),
-    }
     lines = [f"{check.name}: {check.verdict}: {check.detail}" for check in checks]
     lines += [] if note is None else [f"note: {note}"]
     with suppress(BrokenPipeError):  # the verdict stands where nobody reads it
         if as_json:
-            click.echo(json_text(told, indent=2))
+            click.echo(json_text(result.to_dict(), indent=2))
         else:
             for line in [*lines, f"verdict: {verdict}"]:
                 say(line)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from compress.cli.model_argument import InputShape, OpenedModel, given_shapes, input_option, open_model
+from compress.api.opened_model import InputShape
+from compress.cli.model_argument import input_option
 from compress.cli.options import network_options
 from compress.cli.stdout import kept_for_the_result
 from compress.cli.waiting import WaitedFor
@@ -16,7 +17,7 @@ from compress.core.json_text import json_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from compress.onnx_graph.layers import Layer
+    from compress.api.inspect import InspectResult
     from compress.profiling.roofline import Estimate
 
 
@@ -49,78 +50,50 @@ def inspect(
     Operators are grouped as an engine runs them. With --target, a roofline estimates each layer's time; that is never
     a measurement.
     """
-    from compress.onnx_graph.layers import layers
-    from compress.onnx_graph.legality import refuse_illegal
-    from compress.profiling.roofline import estimate
-    from compress.target.target import load_target
+    from compress.api.inspect import inspect as run
 
-    deployment = None if target is None else load_target(target)
     with kept_for_the_result():
-        opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
-        refuse_illegal(opened.model)
-        size, shapes = given_shapes(opened.model, inputs, batch)
-        found = layers(opened.model, size, shapes)
-        estimated = None if deployment is None else estimate(found, deployment, size)
+        found = run(
+            model,
+            target=target,
+            batch=batch,
+            shape=inputs,
+            factory=factory,
+            trust_pickle=trust_pickle,
+            batch_axis=batch_axis,
+        )
     if as_json:
-        click.echo(json_text(_report(opened, size, found, estimated), indent=2))
+        click.echo(json_text(found.to_dict(), indent=2))
     else:
-        _print(opened, size, found, estimated)
+        _print(found)
 
 
-def _report(
-    opened: OpenedModel, batch: int, found: list[Layer], estimated: Estimate | None
-) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from compress.onnx_graph.layers import totals
-    from compress.onnx_graph.shapes import input_specs, output_specs
-
-    report = {
-        "model": opened.path,
-        "format": opened.format,
-        "sha256": opened.sha256,
-        "inputs": [spec.to_dict() for spec in input_specs(opened.model)],
-        "outputs": [spec.to_dict() for spec in output_specs(opened.model)],
-        "batch": batch,
-        "totals": asdict(totals(found)),
-        "layers": [asdict(layer) for layer in found],
-    }
-    if estimated is not None:
-        report["estimate"] = estimated.to_dict() | {"layers": [share.to_dict() for share in estimated.layers]}
-    return report
-
-
-def _print(opened: OpenedModel, batch: int, found: list[Layer], estimated: Estimate | None) -> None:
+def _print(found: InspectResult) -> None:
     import sys
 
     from compress.cli.plain_rich import PlainConsole
-    from compress.onnx_graph.layers import totals
-    from compress.onnx_graph.shapes import input_specs, output_specs
 
     # Wide where the output is not a terminal, so that no cell is cut in a file.
     console = PlainConsole(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
-    console.print(
-        f"{opened.path}  {opened.format}, sha256 {opened.sha256[:12]}", style="bold", soft_wrap=True
-    )
-    for title, specs in (("inputs", input_specs(opened.model)), ("outputs", output_specs(opened.model))):
+    console.print(f"{found.model}  {found.format}, sha256 {found.sha256[:12]}", style="bold", soft_wrap=True)
+    for title, specs in (("inputs", found.inputs), ("outputs", found.outputs)):
         console.print(f"{title:8} {'; '.join(map(str, specs))}", soft_wrap=True)
-    console.print(f"batch    {batch}")
+    console.print(f"batch    {found.batch}")
     console.print()
-    console.print(_table(found, estimated))
-    if uncounted := totals(found).uncounted:
+    console.print(_table(found))
+    if uncounted := found.totals.uncounted:
         console.print()
         console.print(f"Not counted, their cost is unknown: {', '.join(uncounted)}", soft_wrap=True)
-    if estimated is not None:
+    if found.estimate is not None:
         console.print()
-        console.print(_summary(estimated), soft_wrap=True)
+        console.print(_summary(found.estimate), soft_wrap=True)
 
 
-def _table(found: list[Layer], estimated: Estimate | None) -> Table:
+def _table(found: InspectResult) -> Table:
     from compress.cli.plain_rich import PlainTable
-    from compress.onnx_graph.layers import totals
 
     table = PlainTable(box=None, pad_edge=False, show_footer=True)
-    whole = totals(found)
+    whole, estimated = found.totals, found.estimate
     table.add_column("layer", f"{whole.layers} layers", overflow="fold", max_width=40)
     table.add_column("operators", overflow="fold")
     table.add_column("output", overflow="fold")
@@ -133,7 +106,7 @@ def _table(found: list[Layer], estimated: Estimate | None) -> Table:
     if estimated is not None:
         table.add_column("estimated", _time(estimated.total_ms), justify="right", no_wrap=True)
         table.add_column("bound", no_wrap=True)
-    for index, layer in enumerate(found):
+    for index, layer in enumerate(found.layers):
         cells = [
             layer.name,
             layer.label,

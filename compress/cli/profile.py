@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from compress.api.opened_model import InputShape
 from compress.cli.generated import Number
-from compress.cli.model_argument import InputShape, input_option
+from compress.cli.model_argument import input_option
 from compress.cli.options import data_options, host_options, state_option
 from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
 from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 from compress.core.options import Option
-
-if TYPE_CHECKING:
-    from compress.data.evaluation import MeasuredSamples
 
 
 @click.command(cls=WaitedFor)
@@ -86,64 +82,37 @@ def profile(
     Example:
       compress profile build/ --data val/ --out profile.json
     """
+    from compress.api.profile import profile as run
     from compress.bundle.profile_file import with_digest
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.profile_tables import profile_tables
     from compress.cli.terminal import TerminalReporter
-    from compress.data.evaluation import left_out_note, load_evaluation
-    from compress.errors import UsageError
-    from compress.measuring.standalone import profile_artifact
     from compress.profiling.scenarios import NAMES
-    from compress.reports.writing import write_text
 
-    task, note = None, None
-    if data is None and any(each is not None for each in (metric, image_options, state)):
-        raise UsageError("--data with --metric, --state and --image-…", "none", "give --data")
-    if inputs and data is not None:
-        raise UsageError("--shape or --data", "both", "leave --shape out: the data has the shapes")
-    if data is not None:
-        with kept_for_the_result():
-            measured_on, told = _of_bundle(artifact)
-            state = state or dict(told)
-            task, _ = load_evaluation(
-                data, measured_on, metric=metric, image_options=image_options, streams=bool(state)
-            )
-        note = left_out_note(task)
-    with TerminalReporter(PlainConsole(stderr=True)) as reporter:
-        measured = profile_artifact(
-            Path(artifact),
+    notes: list[str] = []
+    with kept_for_the_result(), TerminalReporter(PlainConsole(stderr=True)) as reporter:
+        measured = run(
+            artifact,
+            data=data,
             target=target,
             host=host,
             keep_on_host=keep_on_host,
-            task=task,
-            state=state,
             threads=threads,
             batches=batches,
             scenarios=NAMES if scenario == "all" else tuple(name for name in NAMES if name == scenario),
             seconds=seconds,
-            shapes=[(each.name, each.shape) for each in inputs],
+            shape=inputs,
+            metric=metric,
+            image_options=image_options,
+            state=state,
+            out=out,
             reporter=reporter,
+            on_note=notes.append,
         )
-    if note is not None:
+    for note in notes:
         say(f"note: {note}", err=True)
-    text = json_text(with_digest(measured), indent=1)
-    if out is not None:
-        write_text(Path(out), text)
     if as_json:
-        click.echo(text)
+        click.echo(json_text(with_digest(measured), indent=1))
     else:
         PlainConsole().print(profile_tables(measured), highlight=False)
     return 0
-
-
-def _of_bundle(artifact: str) -> tuple[list[MeasuredSamples], Mapping[str, str]]:
-    """Return the samples that a bundle was measured on, and its states; nothing of both for a file."""
-    from compress.bundle.bundle import load_bundle
-    from compress.data.evaluation import MeasuredSamples
-
-    if not Path(artifact).is_dir():
-        return [], {}
-    bundle = load_bundle(artifact)
-    accuracy = bundle.profile.accuracy
-    known = [] if accuracy is None else [MeasuredSamples.of_bundle(accuracy.data_sha256, bundle.manifest)]
-    return known, bundle.states

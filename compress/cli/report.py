@@ -8,7 +8,6 @@ import click
 
 from compress.cli.saying import say
 from compress.core.json_text import json_text
-from compress.errors import UsageError
 
 
 @click.command()
@@ -68,25 +67,11 @@ def report(
 
         click.echo(schema_text(schema), nl=False)
         return 0
+    from compress.api.report import write_reports
+
     asked = [("html", html), ("markdown", markdown), ("svg", svg), ("png", png), *formats]
-    written = [(name, path) for name, path in asked if path is not None] or [("html", Path("report.html"))]
-    found = {name: str(path) for name, path in written}
-    if len(found) < len(written):
-        names = ", ".join(name for name, _ in written)
-        raise UsageError("each format of a report once", names, "run the command once for each file")
-    if len(set(found.values())) < len(found):
-        raise UsageError(
-            "a file of its own for each report", ", ".join(found.values()), "name different files"
-        )
-
-    from compress.reports.formats import FORMATS, write_report
-    from compress.reports.run import read_run
-
-    for name in found:
-        FORMATS.find(name)
-    run = read_run(build)
-    for name, path in written:
-        write_report(name, run, path)
+    written = write_reports(build, [(name, path) for name, path in asked if path is not None])
+    found = {name: str(path) for name, path in written.items()}
     if as_json:
         click.echo(json_text(found))
     else:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from compress.core.files import written_safely
+from compress.core.places import key_path
 from compress.errors import OutputError
 
 #: The file that holds the mark.
@@ -153,8 +154,7 @@ def _mark_of(path: Path) -> bytes:
 
 def _key() -> bytes:
     """Return the user's key, made at the first use; empty where it cannot be stored."""
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    path = Path(base) / "compress" / "key"
+    path = key_path()
     try:
         if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

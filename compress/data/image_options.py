@@ -101,6 +101,20 @@ class ImageOptions:
         values |= check(chosen, _FIELDS, "the image options", DataError)
         return cls(**values)
 
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any], where: str) -> ImageOptions:
+        """Read the options from a bundle's manifest.
+
+        Args:
+            values: Every option by its name, as :func:`dataclasses.asdict` gave it; lists stand for tuples.
+            where: Source of the values, for messages.
+
+        Raises:
+            DataError: A key is unknown, a value has another type or is out of range, or values do not fit together.
+        """
+        given = {key: value for key, value in values.items() if value is not None}
+        return cls(**check(given, _FIELDS, where, DataError))
+
     def __post_init__(self) -> None:
         channels = CHANNELS[self.mode]
         for name, values in (("mean", self.mean), ("std", self.std)):

@@ -10,6 +10,7 @@ import copy
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from compress.core.options import option
 from compress.core.tensor_spec import fixed_batch
 from compress.errors import RecipeError
 from compress.network.network import Network
@@ -27,7 +28,7 @@ class Qat(Technique, TrainingOptions):
     """Train weights, biases and scales of the int8 nodes against the float network's outputs.
 
     ``learning_rate`` is the share of its unit that a weight moves in a step at the peak; a scale moves by that share of
-    itself. ``epoch_samples`` is 8192 by default.
+    itself.
 
     Attributes:
         scope: Operators to quantize; this and the next six are settings of :class:`compress.quantization.Settings`.
@@ -50,7 +51,7 @@ class Qat(Technique, TrainingOptions):
     smooth: bool = True
     exclude_nodes: tuple[str, ...] = ()
     exclude_ops: tuple[str, ...] = ()
-    epoch_samples: int | None = 8192
+    epoch_samples: int | None = option("Samples in an epoch; None takes all training data", 8192, low=1)
     temperature: float = 1.0
     label_weight: float = 0.0
     teacher: str = "before"

@@ -1,0 +1,182 @@
+"""The graph that ``inspect`` and ``lint`` look at: a network's file, an ONNX file, or a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from compress.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A graph and where it came from.
+
+    Attributes:
+        path: Path, as the user wrote it.
+        format: Format of the file: ``onnx``, ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, or ``bundle``.
+        sha256: sha256 of the file; for a bundle, of its artifact.
+        model: The model as ONNX.
+    """
+
+    path: str
+    format: str
+    sha256: str
+    model: onnx.ModelProto
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """The shape of one input.
+
+    Attributes:
+        name: Name of the input; empty where shapes are given in the order of the inputs.
+        shape: Size of each axis, the batch included.
+        dtype: NumPy's name of the data type.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+
+
+#: Shapes as a caller in Python gives them: sizes by the input's name, the sizes of the only input, or shapes in order.
+GivenInputs: TypeAlias = Mapping[str, Sequence[int]] | Sequence[int] | Sequence[InputShape] | None
+
+
+def input_shapes(given: GivenInputs) -> tuple[InputShape, ...]:
+    """Read shapes that a caller in Python gave; None stands for none.
+
+    Raises:
+        UsageError: A size is not a whole number from 1.
+    """
+    if not given:
+        return ()
+    if isinstance(given, Mapping):
+        read = [InputShape(name, tuple(sizes)) for name, sizes in given.items()]
+    elif isinstance(given[0], InputShape):
+        read = list(cast("Sequence[InputShape]", given))
+    else:
+        read = [InputShape("", tuple(cast("Sequence[int]", given)))]
+    for each in read:
+        if not all(isinstance(size, int) and size >= 1 for size in each.shape):
+            raise UsageError(
+                "shapes of whole numbers from 1, such as (1, 3, 224, 224)", str(each.shape), "correct it"
+            )
+    return tuple(read)
+
+
+def open_model(
+    path: Path,
+    inputs: Sequence[InputShape],
+    *,
+    factory: str | None,
+    trust_pickle: bool,
+    batch_axis: Mapping[str, int] | None = None,
+) -> OpenedModel:
+    """Read a graph; only networks other than ONNX and bundles need torch.
+
+    Raises:
+        NetworkError: The file cannot be used.
+        BundleError: The directory is no bundle, or a damaged one.
+    """
+    if path.is_dir():
+        from compress.bundle.bundle import load_bundle
+
+        artifact = load_bundle(path).artifact
+        return OpenedModel(str(path), "bundle", artifact.sha256, _read_onnx(artifact.path))
+
+    from compress.network.formats.detection import sniff
+
+    if sniff(path).format == "onnx":
+        from compress.onnx_graph.files import sha256_of
+
+        return OpenedModel(str(path), "onnx", sha256_of(path), _read_onnx(path))
+
+    from compress.network.network import load_network
+
+    axes = batch_axis or {"": 0}
+    network = load_network(
+        path,
+        example=_example(inputs, axes),
+        factory=factory,
+        trust_pickle=trust_pickle,
+        batch_axis=axes,
+    )
+    return OpenedModel(str(path), network.origin.format, network.origin.sha256, network.to_onnx())
+
+
+def given_shapes(
+    model: onnx.ModelProto, inputs: Sequence[InputShape], batch: int | None
+) -> tuple[int, dict[str, tuple[int, ...]]]:
+    """Return the batch size, and the shapes of the inputs that were given one.
+
+    Args:
+        model: Model with these inputs.
+        inputs: Shapes, in the order of the inputs or by name.
+        batch: Size for axis 0 of the inputs that leave it open; None where it was not given.
+
+    Raises:
+        UsageError: There are more shapes than inputs, or the batch size is fixed to another one.
+    """
+    from compress.onnx_graph.shapes import input_specs
+
+    specs = input_specs(model)
+    if len(inputs) > len(specs):
+        names = ", ".join(spec.name for spec in specs)
+        raise UsageError(f"shapes for {names}", str(len(inputs)), "give --shape once for each")
+    ordered = zip(inputs, specs, strict=False)
+    shapes = {given.name or spec.name: given.shape for given, spec in ordered}
+    open_batch = {spec.name: spec.batch_axis for spec in specs if spec.dynamic_batch}
+    if batch is not None:
+        shapes = {
+            name: (*shape[: open_batch[name]], batch, *shape[open_batch[name] + 1 :])
+            if name in open_batch
+            else shape
+            for name, shape in shapes.items()
+        }
+    first = shapes[specs[0].name] if specs and specs[0].name in shapes else specs[0].shape if specs else ()
+    counted = first[specs[0].batch_axis] if first else None
+    fixed = counted if isinstance(counted, int) else None
+    if batch is not None and fixed is not None and fixed != batch:
+        raise UsageError(f"batch {batch}", f"a network of batch {fixed}", "leave --batch out")
+    return batch or fixed or 1, shapes
+
+
+def _example(
+    inputs: Sequence[InputShape], axes: Mapping[str, int]
+) -> Mapping[str, np.ndarray[Any, Any]] | list[np.ndarray[Any, Any]] | None:
+    """Return at least two samples to trace a network with: seeded noise, zeros for integers, along axis 0."""
+    import numpy as np
+
+    if not inputs:
+        return None
+    random = np.random.default_rng(0)
+    arrays = []
+    for each in inputs:
+        counts = axes.get(each.name or "", axes.get("", 0))
+        if counts >= len(each.shape):
+            raise UsageError(
+                f"--batch-axis inside {'x'.join(map(str, each.shape))}", str(counts), "correct it"
+            )
+        samples = each.shape[counts : counts + 1]
+        shape = (max(2, *samples), *each.shape[:counts], *each.shape[counts + 1 :])
+        noise = random.standard_normal(shape) if np.dtype(each.dtype).kind == "f" else np.zeros(shape)
+        arrays.append(noise.astype(each.dtype))
+    if all(each.name for each in inputs):
+        return {each.name: array for each, array in zip(inputs, arrays, strict=True)}
+    return arrays
+
+
+def _read_onnx(path: Path) -> onnx.ModelProto:
+    from compress.network.formats.first_reading import read_elsewhere
+    from compress.onnx_graph.reading import read_model
+
+    read_elsewhere(path, "onnx graph")
+    return read_model(path)
