@@ -42,7 +42,7 @@ def test_every_listed_command_exists(capsys: pytest.CaptureFixture[str]) -> None
     ("arguments", "told", "help_of"),
     [
         (["optimise"], "'optimise'", "compress"),
-        (["profile"], "'ARTIFACT'", "compress profile"),
+        (["gate"], "'--baseline'", "compress gate"),
         (["profile", "build", "--scenario", "server"], "'multi-stream'", "compress profile"),
         (["gate", "build", "--no-such-option"], "'--no-such-option'", "compress gate"),
     ],

@@ -36,7 +36,6 @@ def test_it_writes_html_where_nothing_is_named(
 @pytest.mark.parametrize(
     "arguments, told",
     [
-        ([], "BUILD"),
         (["nowhere"], "a directory with manifest.json"),
         (["build/profile.json"], "a directory with manifest.json"),
         (["build", "--html", "no/such/place.html"], "No such file"),
