@@ -76,6 +76,12 @@ class LoadOptions(Options):
     trust_pickle: bool = option(
         "Unpickle a whole module. RUNS WHATEVER CODE THE FILE HOLDS: only for files you trust", False
     )
+    weights: str | None = option(
+        "Set of weights to take where a checkpoint holds several: ema for averaged ones, model for the others, or the "
+        "key they lie under",
+        default_text="those under the most usual key; a note tells which",
+        metavar="ema|model|KEY",
+    )
     batch_axis: Mapping[str, int] | None = option(
         "Axis of the inputs that counts samples, from 0; with INPUT= for one input alone",
         default_text="found by running two samples of the data alone and together",
@@ -364,6 +370,7 @@ class LoadKeywords(TypedDict, total=False):
 
     factory: str | None
     trust_pickle: bool
+    weights: str | None
     batch_axis: Mapping[str, int] | None
     state: Mapping[str, str] | None
 

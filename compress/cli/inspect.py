@@ -38,6 +38,7 @@ def inspect(
     inputs: tuple[InputShape, ...],
     factory: str | None,
     trust_pickle: bool,
+    weights: str | None,
     batch_axis: dict[str, int] | None,
 ) -> None:
     """Show the layers of MODEL, a network's file or a bundle: shapes, parameters, MACs, bytes and precision.
@@ -56,7 +57,14 @@ def inspect(
 
     deployment = None if target is None else load_target(target)
     with kept_for_the_result():
-        opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+        opened = open_model(
+            model,
+            inputs,
+            factory=factory,
+            trust_pickle=trust_pickle,
+            weights=weights,
+            batch_axis=batch_axis,
+        )
         refuse_illegal(opened.model)
         size, shapes = given_shapes(opened.model, inputs, batch)
         found = layers(opened.model, size, shapes)

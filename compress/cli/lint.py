@@ -54,6 +54,7 @@ def lint(
     inputs: tuple[InputShape, ...],
     factory: str | None,
     trust_pickle: bool,
+    weights: str | None,
     batch_axis: dict[str, int] | None,
 ) -> None:
     """Check MODEL, a network's file or a bundle, against what a target's runtime accepts.
@@ -75,7 +76,14 @@ def lint(
         deployment = deployment.for_backend(backend)
     fixed = difference = None
     with kept_for_the_result():
-        opened = open_model(model, inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+        opened = open_model(
+            model,
+            inputs,
+            factory=factory,
+            trust_pickle=trust_pickle,
+            weights=weights,
+            batch_axis=batch_axis,
+        )
         if inputs and opened.format in ("onnx", "bundle"):  # others were traced with these shapes
             deployment = _for_shapes(opened.model, deployment, inputs)
         if mended is None:

@@ -92,6 +92,7 @@ def open_model(
     *,
     factory: str | None,
     trust_pickle: bool,
+    weights: str | None = None,
     batch_axis: Mapping[str, int] | None = None,
 ) -> OpenedModel:
     """Read a graph; only networks other than ONNX and bundles need torch.
@@ -121,6 +122,7 @@ def open_model(
         example=_example(inputs, axes),
         factory=factory,
         trust_pickle=trust_pickle,
+        weights=weights,
         batch_axis=axes,
     )
     return OpenedModel(str(path), network.origin.format, network.origin.sha256, network.to_onnx())

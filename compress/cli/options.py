@@ -161,7 +161,7 @@ SPECIAL: Mapping[str, Flag] = {
 }
 
 #: How a network's file is read, for commands that have no data.
-network_options = flags(LoadOptions, "factory", "trust_pickle", "batch_axis")
+network_options = flags(LoadOptions, "factory", "trust_pickle", "weights", "batch_axis")
 state_option = flags(LoadOptions, "state")
 host_options = flags(HostOptions)
 #: What accuracy means, and how images are read.
