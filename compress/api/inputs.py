@@ -13,6 +13,7 @@ from compress.backends import load_backend
 from compress.core.progress import Reporter
 from compress.core.tensor_spec import fixed_batch
 from compress.data.binding import matched
+from compress.data.class_order import with_classes
 from compress.data.plausibility import doubts
 from compress.data.sizes import Asked, input_ranges, resized
 from compress.data.split import Array
@@ -84,7 +85,7 @@ def open_inputs(
         train_data=train_data,
         calibration_data=options.calibration_data,
         calibration_samples=calibration_samples,
-        image_options=options.image_options,
+        image_options=with_classes(options.image_options, options.classes),
         seed=options.seed,
         streams=bool(options.state),
     )

@@ -17,6 +17,7 @@ from compress.training.settings import DistillationOptions
 if TYPE_CHECKING:
     import torch
 
+    from compress.data.class_order import ClassNames
     from compress.data.sizes import Asked
     from compress.data.task import MetricChoice
     from compress.recipe import Recipe
@@ -53,6 +54,12 @@ class DataOptions(Options):
         "Preparation of image files: size, resize, mean, std and the other keys of compress-data.toml, which they "
         "override",
         default_text="as compress-data.toml in the folder says, else unchanged pixels divided by 255",
+    )
+    classes: ClassNames | None = option(
+        "File with the names of the class folders in the network's order: a name a line, or JSON such as torchvision's "
+        "imagenet_class_index.json; in Python also the names",
+        default_text="classes in compress-data.toml, else the order of the alphabet",
+        metavar="FILE",
     )
     seed: int = option("Seed of every random choice", 0, low=0)
     strict: bool = option(
@@ -361,6 +368,7 @@ class DataKeywords(TypedDict, total=False):
     calibration_data: Any
     metric: MetricChoice
     image_options: Mapping[str, Any] | None
+    classes: ClassNames | None
     seed: int
     strict: bool
 

@@ -79,6 +79,7 @@ def gate(
     keep_on_host: bool,
     metric: str | dict[str, str] | None,
     image_options: dict[str, Any] | None,
+    classes: str | None,
     state: dict[str, str] | None,
 ) -> int:
     """Accept or reject CANDIDATE, a bundle or an ONNX file (by default ./build), against a baseline.
@@ -96,6 +97,7 @@ def gate(
     from contextlib import suppress
     from dataclasses import replace
 
+    from compress.data.class_order import with_classes
     from compress.data.evaluation import left_out_note
     from compress.errors import CompressError, OutputError, UsageError
     from compress.gate import GatePolicy, Verdict, load_policy, load_subject, overall
@@ -113,8 +115,10 @@ def gate(
         margins = {name: value for name, value in given.items() if value is not None}
         chosen = GatePolicy() if policy is None else load_policy(Path(policy))
         chosen = replace(chosen, **margins)  # type: ignore[arg-type]  # both are floats
-        if data is None and any(each is not None for each in (groups, metric, image_options, state)):
-            raise UsageError("--data with --groups, --metric, --state and --image-…", "none", "give --data")
+        if data is None and any(each is not None for each in (groups, metric, image_options, classes, state)):
+            raise UsageError(
+                "--data with --groups, --metric, --state, --classes and --image-…", "none", "give --data"
+            )
         ours, theirs = load_subject(candidate), load_subject(baseline)
         task, slices = None, None
         if data is not None:
@@ -124,7 +128,7 @@ def gate(
                     groups=None if groups is None else Path(groups),
                     subjects=(theirs, ours),
                     metric=metric,
-                    image_options=image_options,
+                    image_options=with_classes(image_options, classes),
                     streams=bool(state),
                 )
         notes: list[str] = []

@@ -165,4 +165,4 @@ network_options = flags(LoadOptions, "factory", "trust_pickle", "weights", "batc
 state_option = flags(LoadOptions, "state")
 host_options = flags(HostOptions)
 #: What accuracy means, and how images are read.
-data_options = flags(DataOptions, "metric", "image_options")
+data_options = flags(DataOptions, "metric", "image_options", "classes")

@@ -18,6 +18,7 @@ from compress.core.json_text import json_text
 from compress.core.options import Option
 
 if TYPE_CHECKING:
+    from compress.data.class_order import with_classes
     from compress.data.evaluation import MeasuredSamples
 
 
@@ -78,6 +79,7 @@ def profile(
     inputs: tuple[InputShape, ...],
     metric: str | dict[str, str] | None,
     image_options: dict[str, Any] | None,
+    classes: str | None,
     state: dict[str, str] | None,
 ) -> int:
     """Measure ARTIFACT, a bundle or an ONNX file, on this machine or on --host. Needs no torch.
@@ -97,8 +99,8 @@ def profile(
     from compress.reports.writing import write_text
 
     task, note = None, None
-    if data is None and any(each is not None for each in (metric, image_options, state)):
-        raise UsageError("--data with --metric, --state and --image-…", "none", "give --data")
+    if data is None and any(each is not None for each in (metric, image_options, classes, state)):
+        raise UsageError("--data with --metric, --state, --classes and --image-…", "none", "give --data")
     if inputs and data is not None:
         raise UsageError("--shape or --data", "both", "leave --shape out: the data has the shapes")
     if data is not None:
@@ -106,7 +108,11 @@ def profile(
             measured_on, told = _of_bundle(artifact)
             state = state or dict(told)
             task, _ = load_evaluation(
-                data, measured_on, metric=metric, image_options=image_options, streams=bool(state)
+                data,
+                measured_on,
+                metric=metric,
+                image_options=with_classes(image_options, classes),
+                streams=bool(state),
             )
         note = left_out_note(task)
     with TerminalReporter(PlainConsole(stderr=True)) as reporter:

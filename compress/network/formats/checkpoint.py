@@ -59,12 +59,12 @@ def read_checkpoint(
         kind = f"keys {first_names(loaded)}" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
         raise NetworkError("a state dict: tensors by name", f"{file.path}, {kind}", "save model.state_dict()")
     if factory is None:
-        kind = kind_of(list(map(str, loaded))) if isinstance(loaded, Mapping) else None
+        told = kind_of(list(map(str, loaded))) if isinstance(loaded, Mapping) else None
         arch = loaded.get("arch") if isinstance(loaded, Mapping) else None
         raise NetworkError(
             "the network these weights belong to",
-            f"{file.path}, {f'{kind}: ' if kind else ''}a state dict of {len(tensors)} tensors alone",
-            f"name the function that builds it: {factory_of(kind, arch)}{sets_told(sets_of(loaded))}",
+            f"{file.path}, {f'{told}: ' if told else ''}a state dict of {len(tensors)} tensors alone",
+            f"name the function that builds it: {factory_of(told, arch)}{sets_told(sets_of(loaded))}",
         )
     module = build_module(factory, kind="a network factory")
     places = fill(module, tensors, factory=factory, path=file.path, weights=weights)

@@ -101,8 +101,8 @@ def named_lists(module: nn.Module, tensors: Mapping[str, Any]) -> dict[str, Any]
         given = [numbered[number] for number in sorted(numbered)]
         for parameters in (every, trained):
             if len(given) == len(parameters) and all(map(fits, given, parameters.values())):
-                for number in numbered:
-                    del named[f"{place}.{number}"]
+                for index in numbered:
+                    del named[f"{place}.{index}"]
                 named |= {f"{place}.{name}": each for name, each in zip(parameters, given, strict=True)}
                 break
     return named
