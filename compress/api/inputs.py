@@ -100,6 +100,9 @@ def open_inputs(
         state=options.state,
         reporter=reporter,
     )
+    targets = task.evaluation.origin.get("targets")
+    if targets is not None:
+        reporter.note(f"the array '{targets}' of the data is taken as the targets")
     found = doubts(lambda feeds: outputs_as_it_came(network, feeds), task, network.inputs, network.outputs)
     if found and options.strict:
         raise DataError(
