@@ -9,6 +9,7 @@ import click
 
 from compress.cli.model_argument import InputShape, OpenedModel, given_shapes, input_option, open_model
 from compress.cli.options import network_options
+from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
 from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
@@ -65,6 +66,8 @@ def inspect(
             weights=weights,
             batch_axis=batch_axis,
         )
+        if opened.note is not None:
+            say(f"note: {opened.note}", err=True)
         refuse_illegal(opened.model)
         size, shapes = given_shapes(opened.model, inputs, batch)
         found = layers(opened.model, size, shapes)

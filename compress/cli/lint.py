@@ -84,6 +84,8 @@ def lint(
             weights=weights,
             batch_axis=batch_axis,
         )
+        if opened.note is not None:
+            say(f"note: {opened.note}", err=True)
         if inputs and opened.format in ("onnx", "bundle"):  # others were traced with these shapes
             deployment = _for_shapes(opened.model, deployment, inputs)
         if mended is None:

@@ -18,7 +18,6 @@ from compress.core.json_text import json_text
 from compress.core.options import Option
 
 if TYPE_CHECKING:
-    from compress.data.class_order import with_classes
     from compress.data.evaluation import MeasuredSamples
 
 
@@ -92,6 +91,7 @@ def profile(
     from compress.cli.plain_rich import PlainConsole
     from compress.cli.profile_tables import profile_tables
     from compress.cli.terminal import TerminalReporter
+    from compress.data.class_order import with_classes
     from compress.data.evaluation import left_out_note, load_evaluation
     from compress.errors import UsageError
     from compress.measuring.standalone import profile_artifact
