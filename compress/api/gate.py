@@ -13,6 +13,7 @@ from compress.gate.policy import GatePolicy
 from compress.gate.verdict import Check, Verdict, overall
 
 if TYPE_CHECKING:
+    from compress.data.class_order import ClassNames
     from compress.data.task import MetricChoice
 
 
@@ -74,6 +75,7 @@ def gate_build(
     keep_on_host: bool = False,
     metric: MetricChoice = None,
     image_options: Mapping[str, Any] | None = None,
+    classes: ClassNames | None = None,
     state: Mapping[str, str] | None = None,
 ) -> GateResult:
     """Accept or reject a build against a baseline, as ``compress gate`` does.
@@ -98,6 +100,7 @@ def gate_build(
         keep_on_host: Whether to leave engines and timing caches on the host.
         metric: Metric of the accuracy, see :func:`compress.load_task`; None chooses by the data.
         image_options: Preparation of images, see :func:`compress.load_task`.
+        classes: Names of the classes in the network's order, or a file that holds them; None leaves it to the data.
         state: The output that is the next value of each input that is carried from call to call; None takes those that
             the bundles record.
 
@@ -108,6 +111,7 @@ def gate_build(
         UnavailableError: A back end is not installed here, or the host does not answer.
         UsageError: Arguments do not go together.
     """
+    from compress.data.class_order import with_classes
     from compress.data.evaluation import left_out_note
     from compress.gate.groups import load_task_and_groups
     from compress.gate.origin import other_network
@@ -125,7 +129,7 @@ def gate_build(
         else load_policy(Path(policy))
     )
     chosen = replace(known, **margins)  # type: ignore[arg-type]  # both are floats
-    if data is None and any(each is not None for each in (groups, metric, image_options, state)):
+    if data is None and any(each is not None for each in (groups, metric, image_options, classes, state)):
         raise UsageError("--data with --groups, --metric, --state and --image-…", "none", "give --data")
     ours, theirs = load_subject(os.fspath(candidate)), load_subject(os.fspath(baseline))
     task, slices = None, None
@@ -135,7 +139,7 @@ def gate_build(
             groups=None if groups is None else Path(groups),
             subjects=(theirs, ours),
             metric=metric,
-            image_options=image_options,
+            image_options=with_classes(image_options, classes),
             streams=bool(state),
         )
     notes: list[str] = []

@@ -13,6 +13,7 @@ from compress.backends import load_backend
 from compress.core.progress import Reporter
 from compress.core.tensor_spec import fixed_batch
 from compress.data.binding import matched
+from compress.data.class_order import with_classes
 from compress.data.plausibility import doubts
 from compress.data.sizes import Asked, input_ranges, resized
 from compress.data.split import Array
@@ -20,6 +21,7 @@ from compress.data.task import CALIBRATION_SAMPLES, Task, load_task
 from compress.errors import DataError
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network.first_call import Opened, first_of_onnx, first_of_torch
+from compress.network.formats import weight_sets
 from compress.network.formats.detection import sniff
 from compress.network.formats.first_reading import read_elsewhere
 from compress.network.network import Network, load_network
@@ -83,7 +85,7 @@ def open_inputs(
         train_data=train_data,
         calibration_data=options.calibration_data,
         calibration_samples=calibration_samples,
-        image_options=options.image_options,
+        image_options=with_classes(options.image_options, options.classes),
         seed=options.seed,
         streams=bool(options.state),
     )
@@ -92,11 +94,15 @@ def open_inputs(
         model,
         factory=options.factory,
         trust_pickle=options.trust_pickle,
+        weights=options.weights,
         batch_axis=options.batch_axis,
         shape=shape,
         state=options.state,
         reporter=reporter,
     )
+    targets = task.evaluation.origin.get("targets")
+    if targets is not None:
+        reporter.note(f"the array '{targets}' of the data is taken as the targets")
     found = doubts(lambda feeds: outputs_as_it_came(network, feeds), task, network.inputs, network.outputs)
     if found and options.strict:
         raise DataError(
@@ -131,6 +137,7 @@ def load_bound(
     *,
     factory: str | None = None,
     trust_pickle: bool = False,
+    weights: str | None = None,
     batch_axis: Mapping[str, int] | None = None,
     shape: Asked | None = None,
     state: Mapping[str, str] | None = None,
@@ -143,6 +150,7 @@ def load_bound(
         model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
         factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
         trust_pickle: Whether to unpickle a module, which runs any code that the file holds.
+        weights: Set of weights to take where a checkpoint holds several; see :func:`load_network`.
         batch_axis: The axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
             finds the axes by running two samples alone and together.
         shape: Sizes of open axes that the user names; a module whose data has one size is opened for them. None names
@@ -165,7 +173,14 @@ def load_bound(
         from compress.network.formats.onnx_size import check_size
 
         check_size(Path(model))
-    load = partial(load_network, model, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis)
+    load = partial(
+        load_network,
+        model,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        weights=weights,
+        batch_axis=batch_axis,
+    )
     if _is_onnx(model):
         network = load()
         first = first_of_onnx(network, task, state)
@@ -193,10 +208,13 @@ def load_bound(
 
 
 def axis_notes(network: Network) -> tuple[str, ...]:
-    """Return notes on how samples are fed; empty where they lie along axis 0, in any number."""
+    """Return notes on what was chosen of the file, and on how samples are fed where not along axis 0, in any number."""
     placed = [f"axis {spec.batch_axis} of '{spec.name}'" for spec in network.inputs if spec.batch_axis]
     only = fixed_batch(network.inputs)
     notes = []
+    chosen = weight_sets.told(network.origin.weights)
+    if chosen is not None:
+        notes.append(chosen)
     if placed:
         source = "found by running two alone and together, or named by --batch-axis"
         notes.append(f"samples lie along {', '.join(placed)}: {source}")

@@ -30,6 +30,7 @@ class InspectResult:
         layers: Layers in the order in which they run, operators grouped as an engine runs them.
         totals: Sums over the layers.
         estimate: Estimated time of each layer on the target, never a measurement; None without a target.
+        note: Sentence on which of several sets of weights was taken; None where there is one.
     """
 
     model: str
@@ -41,6 +42,7 @@ class InspectResult:
     layers: tuple[Layer, ...]
     totals: Totals
     estimate: Estimate | None = None
+    note: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold, as ``compress inspect --json`` prints it."""
@@ -68,6 +70,7 @@ def inspect(
     shape: GivenInputs = None,
     factory: str | None = None,
     trust_pickle: bool = False,
+    weights: str | None = None,
     batch_axis: Mapping[str, int] | None = None,
 ) -> InspectResult:
     """Look at the layers of a network: shapes, parameters, MACs, bytes and precision.
@@ -82,6 +85,7 @@ def inspect(
         shape: Sizes of every axis by the input's name, or of the only input, where the file does not state them.
         factory: ``module:callable`` that makes the network of a state dict; None where the file needs none.
         trust_pickle: Whether a pickle may be loaded, which can run any code.
+        weights: Set of weights to take where a checkpoint holds several; see :func:`compress.load_network`.
         batch_axis: Axis that counts samples, by the input's name, or under ``""`` for all; None finds it.
 
     Raises:
@@ -99,7 +103,12 @@ def inspect(
     deployment = None if target is None else load_target(target)
     inputs = input_shapes(shape)
     opened = open_model(
-        Path(model), inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis
+        Path(model),
+        inputs,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        weights=weights,
+        batch_axis=batch_axis,
     )
     refuse_illegal(opened.model)
     size, shapes = given_shapes(opened.model, inputs, batch)
@@ -114,4 +123,5 @@ def inspect(
         tuple(found),
         totals(found),
         None if deployment is None else estimate(found, deployment, size),
+        opened.note,
     )

@@ -30,6 +30,7 @@ class LintResult:
         written: File with the repaired graph; None where none was asked for.
         largest_difference: Largest difference between both graphs' outputs on a random batch, as a share of the largest
             output; None where none was repaired, or they could not be compared.
+        note: Sentence on which of several sets of weights was taken; None where there is one.
     """
 
     model: str
@@ -39,6 +40,7 @@ class LintResult:
     fixed: Fixed | None = None
     written: Path | None = None
     largest_difference: float | None = None
+    note: str | None = None
 
     @property
     def errors(self) -> int:
@@ -74,6 +76,7 @@ def lint_network(
     shape: GivenInputs = None,
     factory: str | None = None,
     trust_pickle: bool = False,
+    weights: str | None = None,
     batch_axis: Mapping[str, int] | None = None,
 ) -> LintResult:
     """Check a network against what a target's runtime accepts, and repair it on demand, as ``compress lint`` does.
@@ -93,6 +96,7 @@ def lint_network(
         shape: Sizes of every axis by the input's name, or of the only input, where the file does not state them.
         factory: ``module:callable`` that makes the network of a state dict; None where the file needs none.
         trust_pickle: Whether a pickle may be loaded, which can run any code.
+        weights: Set of weights to take where a checkpoint holds several; see :func:`compress.load_network`.
         batch_axis: Axis that counts samples, by the input's name, or under ``""`` for all; None finds it.
 
     Raises:
@@ -112,7 +116,12 @@ def lint_network(
         deployment = deployment.for_backend(backend)
     inputs = input_shapes(shape)
     opened = open_model(
-        Path(model), inputs, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis
+        Path(model),
+        inputs,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        weights=weights,
+        batch_axis=batch_axis,
     )
     if inputs and opened.format in ("onnx", "bundle"):  # others were traced with these shapes
         deployment = _for_shapes(opened.model, deployment, inputs)
@@ -135,6 +144,7 @@ def lint_network(
         fixed,
         None if fix is None else Path(fix),
         difference,
+        note=opened.note,
     )
 
 

@@ -23,12 +23,14 @@ class OpenedModel:
         format: Format of the file: ``onnx``, ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, or ``bundle``.
         sha256: sha256 of the file; for a bundle, of its artifact.
         model: The model as ONNX.
+        note: Sentence on which of several sets of weights was taken; None where there is one.
     """
 
     path: str
     format: str
     sha256: str
     model: onnx.ModelProto
+    note: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def open_model(
     *,
     factory: str | None,
     trust_pickle: bool,
+    weights: str | None = None,
     batch_axis: Mapping[str, int] | None = None,
 ) -> OpenedModel:
     """Read a graph; only networks other than ONNX and bundles need torch.
@@ -99,6 +102,7 @@ def open_model(
 
         return OpenedModel(str(path), "onnx", sha256_of(path), _read_onnx(path))
 
+    from compress.network.formats.weight_sets import told
     from compress.network.network import load_network
 
     axes = batch_axis or {"": 0}
@@ -107,9 +111,11 @@ def open_model(
         example=_example(inputs, axes),
         factory=factory,
         trust_pickle=trust_pickle,
+        weights=weights,
         batch_axis=axes,
     )
-    return OpenedModel(str(path), network.origin.format, network.origin.sha256, network.to_onnx())
+    origin = network.origin
+    return OpenedModel(str(path), origin.format, origin.sha256, network.to_onnx(), told(origin.weights))
 
 
 def given_shapes(

@@ -188,6 +188,7 @@ def _user_options(asked: OptimizeOptions) -> dict[str, Any]:
         "seed": asked.seed,
         "factory": asked.factory,
         "trust-pickle": asked.trust_pickle,
+        "weights": asked.weights,
         "shape": [f"{name}={'..'.join(map(shape_text, each))}" for name, each in (asked.shape or {}).items()],
         "batch-axis": [
             f"{name}={axis}" if name else str(axis) for name, axis in (asked.batch_axis or {}).items()

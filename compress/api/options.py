@@ -17,6 +17,7 @@ from compress.training.settings import DistillationOptions
 if TYPE_CHECKING:
     import torch
 
+    from compress.data.class_order import ClassNames
     from compress.data.sizes import Asked
     from compress.data.task import MetricChoice
     from compress.recipe import Recipe
@@ -54,6 +55,12 @@ class DataOptions(Options):
         "override",
         default_text="as compress-data.toml in the folder says, else unchanged pixels divided by 255",
     )
+    classes: ClassNames | None = option(
+        "File with the names of the class folders in the network's order: a name a line, or JSON such as torchvision's "
+        "imagenet_class_index.json; in Python also the names",
+        default_text="classes in compress-data.toml, else the order of the alphabet",
+        metavar="FILE",
+    )
     seed: int = option("Seed of every random choice", 0, low=0)
     strict: bool = option(
         "End with an error where the original itself is right by chance alone on the data, or where another order of "
@@ -75,6 +82,12 @@ class LoadOptions(Options):
     )
     trust_pickle: bool = option(
         "Unpickle a whole module. RUNS WHATEVER CODE THE FILE HOLDS: only for files you trust", False
+    )
+    weights: str | None = option(
+        "Set of weights to take where a checkpoint holds several: ema for averaged ones, model for the others, or the "
+        "key they lie under",
+        default_text="those under the most usual key; a note tells which",
+        metavar="ema|model|KEY",
     )
     batch_axis: Mapping[str, int] | None = option(
         "Axis of the inputs that counts samples, from 0; with INPUT= for one input alone",
@@ -355,6 +368,7 @@ class DataKeywords(TypedDict, total=False):
     calibration_data: Any
     metric: MetricChoice
     image_options: Mapping[str, Any] | None
+    classes: ClassNames | None
     seed: int
     strict: bool
 
@@ -364,6 +378,7 @@ class LoadKeywords(TypedDict, total=False):
 
     factory: str | None
     trust_pickle: bool
+    weights: str | None
     batch_axis: Mapping[str, int] | None
     state: Mapping[str, str] | None
 

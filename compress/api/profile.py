@@ -13,6 +13,7 @@ from compress.core.progress import Reporter
 from compress.errors import UsageError
 
 if TYPE_CHECKING:
+    from compress.data.class_order import ClassNames
     from compress.data.evaluation import MeasuredSamples
     from compress.data.task import MetricChoice
     from compress.profiling.scenarios import Name
@@ -37,6 +38,7 @@ def profile(
     shape: GivenInputs = None,
     metric: MetricChoice = None,
     image_options: Mapping[str, Any] | None = None,
+    classes: ClassNames | None = None,
     state: Mapping[str, str] | None = None,
     out: str | os.PathLike[str] | None = None,
     reporter: Reporter | None = None,
@@ -61,6 +63,7 @@ def profile(
             ``data``.
         metric: Metric of the accuracy, see :func:`compress.load_task`; None chooses by the data.
         image_options: Preparation of images, see :func:`compress.load_task`.
+        classes: Names of the classes in the network's order, or a file that holds them; None leaves it to the data.
         state: The output that is the next value of each input that is carried from call to call; None takes those that
             a bundle records.
         out: File for the profile as JSON; None writes none. ``compress.gate_build`` takes it as a baseline.
@@ -76,12 +79,13 @@ def profile(
     """
     from compress.bundle.profile_file import with_digest
     from compress.core.json_text import json_text
+    from compress.data.class_order import with_classes
     from compress.data.evaluation import left_out_note, load_evaluation
     from compress.measuring.standalone import profile_artifact
     from compress.reports.writing import write_text
 
     shapes = input_shapes(shape)
-    if data is None and any(each is not None for each in (metric, image_options, state)):
+    if data is None and any(each is not None for each in (metric, image_options, classes, state)):
         raise UsageError("--data with --metric, --state and --image-…", "none", "give --data")
     if shapes and data is not None:
         raise UsageError("--shape or --data", "both", "leave --shape out: the data has the shapes")
@@ -90,7 +94,11 @@ def profile(
         measured_on, carried = _of_bundle(Path(artifact))
         state = state or dict(carried)
         task, _ = load_evaluation(
-            data, measured_on, metric=metric, image_options=image_options, streams=bool(state)
+            data,
+            measured_on,
+            metric=metric,
+            image_options=with_classes(image_options, classes),
+            streams=bool(state),
         )
     measured = profile_artifact(
         Path(artifact),

@@ -79,7 +79,7 @@ def assemble_bundle(
         "outputs": [spec.to_dict() for spec in network.outputs],
         "states": {} if task.streams is None else dict(task.streams.pairs),
         "target": target.to_dict(),
-        "network": dataclasses.asdict(network.origin),
+        "network": {key: value for key, value in dataclasses.asdict(network.origin).items() if value},
         "data": {
             **task.provenance,
             "metric": task.metric.name,

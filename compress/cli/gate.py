@@ -79,6 +79,7 @@ def gate(
     keep_on_host: bool,
     metric: str | dict[str, str] | None,
     image_options: dict[str, Any] | None,
+    classes: str | None,
     state: dict[str, str] | None,
 ) -> int:
     """Accept or reject CANDIDATE, a bundle or an ONNX file (by default ./build), against a baseline.
@@ -119,6 +120,7 @@ def gate(
                 keep_on_host=keep_on_host,
                 metric=metric,
                 image_options=image_options,
+                classes=classes,
                 state=state,
             )
     except CompressError as error:

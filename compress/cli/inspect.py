@@ -10,6 +10,7 @@ import click
 from compress.api.opened_model import InputShape
 from compress.cli.model_argument import input_option
 from compress.cli.options import network_options
+from compress.cli.saying import say
 from compress.cli.stdout import kept_for_the_result
 from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
@@ -39,6 +40,7 @@ def inspect(
     inputs: tuple[InputShape, ...],
     factory: str | None,
     trust_pickle: bool,
+    weights: str | None,
     batch_axis: dict[str, int] | None,
 ) -> None:
     """Show the layers of MODEL, a network's file or a bundle: shapes, parameters, MACs, bytes and precision.
@@ -60,8 +62,11 @@ def inspect(
             shape=inputs,
             factory=factory,
             trust_pickle=trust_pickle,
+            weights=weights,
             batch_axis=batch_axis,
         )
+    if found.note is not None:
+        say(f"note: {found.note}", err=True)
     if as_json:
         click.echo(json_text(found.to_dict(), indent=2))
     else:

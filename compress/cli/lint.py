@@ -53,6 +53,7 @@ def lint(
     inputs: tuple[InputShape, ...],
     factory: str | None,
     trust_pickle: bool,
+    weights: str | None,
     batch_axis: dict[str, int] | None,
 ) -> None:
     """Check MODEL, a network's file or a bundle, against what a target's runtime accepts.
@@ -77,8 +78,11 @@ def lint(
             shape=inputs,
             factory=factory,
             trust_pickle=trust_pickle,
+            weights=weights,
             batch_axis=batch_axis,
         )
+    if result.note is not None:
+        say(f"note: {result.note}", err=True)
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
     else:

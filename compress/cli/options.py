@@ -161,8 +161,8 @@ SPECIAL: Mapping[str, Flag] = {
 }
 
 #: How a network's file is read, for commands that have no data.
-network_options = flags(LoadOptions, "factory", "trust_pickle", "batch_axis")
+network_options = flags(LoadOptions, "factory", "trust_pickle", "weights", "batch_axis")
 state_option = flags(LoadOptions, "state")
 host_options = flags(HostOptions)
 #: What accuracy means, and how images are read.
-data_options = flags(DataOptions, "metric", "image_options")
+data_options = flags(DataOptions, "metric", "image_options", "classes")

@@ -74,6 +74,7 @@ def profile(
     inputs: tuple[InputShape, ...],
     metric: str | dict[str, str] | None,
     image_options: dict[str, Any] | None,
+    classes: str | None,
     state: dict[str, str] | None,
 ) -> int:
     """Measure ARTIFACT, a bundle or an ONNX file, on this machine or on --host. Needs no torch.
@@ -104,6 +105,7 @@ def profile(
             shape=inputs,
             metric=metric,
             image_options=image_options,
+            classes=classes,
             state=state,
             out=out,
             reporter=reporter,

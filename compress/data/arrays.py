@@ -14,7 +14,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from compress.core.bounded_reading import opened_file
-from compress.data.checks import checked_batch, labels_of
+from compress.data.checks import checked_batch, labels_of, origin_of_targets, with_targets
 from compress.data.split import Array, Batch, Split
 from compress.errors import DataError
 
@@ -50,16 +50,17 @@ class ArraySplit(Split):
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any], where: str = "the arrays given") -> ArraySplit:
-        """Check and wrap arrays by input name; ``y`` holds the targets.
+        """Check and wrap arrays by input name; ``y`` holds the targets, or else ``labels`` or ``label``.
 
         Raises:
             DataError: See :func:`compress.data.checks.checked_batch`.
         """
-        return cls(checked_batch(arrays, where), {"kind": "arrays"})
+        named, targets = with_targets(arrays)
+        return cls(checked_batch(named, where), {"kind": "arrays", **origin_of_targets(targets)})
 
     @classmethod
     def from_npz(cls, path: Path) -> ArraySplit:
-        """Read an ``.npz`` file: ``x``, or an array per input name, and ``y`` for targets.
+        """Read an ``.npz`` file: ``x``, or an array per input name, and ``y`` (``labels``, ``label``) for targets.
 
         Raises:
             DataError: The file is damaged, too large once expanded, or what it holds is no data.
@@ -68,7 +69,9 @@ class ArraySplit(Split):
         unnamed = [name for name in arrays if name.startswith("arr_")]
         if len(unnamed) > 1:
             raise DataError("arrays with names", f"{', '.join(unnamed)} in {path}", _SAVE_AS)
-        return cls(checked_batch(arrays, str(path)), {"kind": "npz", "path": str(path)})
+        named, targets = with_targets(arrays)
+        origin = {"kind": "npz", "path": str(path), **origin_of_targets(targets)}
+        return cls(checked_batch(named, str(path)), origin)
 
     def __len__(self) -> int:
         return len(self._samples) if self._rows is None else len(self._rows)

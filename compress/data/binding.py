@@ -98,6 +98,7 @@ def bind_split(split: Split, inputs: Sequence[TensorSpec], role: str) -> Split:
         DataError: Names, shapes or dtypes do not fit; no value is ever scaled or turned from integer to float.
     """
     first = next(split.batches(1))
+    _check_targets(split, inputs, role)
     names = matched_names(list(first.inputs), inputs, role)
     for spec in inputs:
         _check_shape(first.inputs[names[spec.name]], spec, split, role)
@@ -171,6 +172,17 @@ def matched_names(found: list[str], inputs: Sequence[TensorSpec], role: str) -> 
             "name each array as the input it is for, and the targets y",
         )
     return {name: name for name in wanted}
+
+
+def _check_targets(split: Split, inputs: Sequence[TensorSpec], role: str) -> None:
+    """Refuse data whose array of one of the network's inputs was taken as the targets."""
+    taken = split.origin.get("targets")
+    if taken in [spec.name for spec in inputs]:
+        raise DataError(
+            f"{role} for the input '{taken}' of the network",
+            f"'{taken}' taken as the targets",
+            "name the targets y, and it stays an input; without targets yield batches of the form (inputs,)",
+        )
 
 
 def _check_shape(array: Array, spec: TensorSpec, split: Split, role: str) -> None:

@@ -14,6 +14,8 @@ from compress.errors import DataError
 
 #: The name that is kept for targets; every other name is an input.
 TARGETS = "y"
+# Names under which other libraries keep targets beside the inputs; Hugging Face's batches have labels.
+_ALSO_TARGETS = ("labels", "label")
 
 _LARGEST_ITEM = 8  # bytes: float64, int64
 
@@ -56,6 +58,24 @@ def checked_batch(arrays: Mapping[str, Any], where: str) -> Batch:
     if targets is not None and targets.dtype != object:
         targets = _checked_targets(targets, where)
     return Batch(named, targets)
+
+
+def with_targets(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Return named arrays with the targets as ``y``, and the name that they had, where it was another; else None.
+
+    Args:
+        arrays: Arrays by name, of inputs and targets. Where ``y`` is among them, every other name is an input.
+    """
+    named = {str(name): value for name, value in arrays.items()}
+    found = [name for name in _ALSO_TARGETS if named.get(name) is not None]
+    if TARGETS in named or {FLAT, FLAT_OF} <= set(named) or not found or len(named) == 1:
+        return named, None
+    return {TARGETS if name == found[0] else name: value for name, value in named.items()}, found[0]
+
+
+def origin_of_targets(name: str | None) -> dict[str, str]:
+    """Return what provenance tells of the targets' name: nothing where it is ``y``."""
+    return {} if name is None else {"targets": name}
 
 
 def as_array(value: Any, name: str, where: str) -> Array:

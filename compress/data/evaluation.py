@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data import Split, open_data
+from compress.data import ImageOptions, Split, open_data
 from compress.data.opening import follow_reference
 from compress.data.splitting import MIN_TO_SPLIT, split_rows
 from compress.data.task import MetricChoice, Task, load_task
@@ -46,7 +46,7 @@ def load_evaluation(
     measured: Sequence[MeasuredSamples] = (),
     *,
     metric: MetricChoice = None,
-    image_options: Mapping[str, Any] | None = None,
+    image_options: Mapping[str, Any] | ImageOptions | None = None,
     streams: bool = False,
 ) -> tuple[Task, NDArray[np.int64] | None]:
     """Read data to evaluate on.

@@ -13,6 +13,7 @@ The file, with every key it may have; all are optional::
     mean = [0.485, 0.456, 0.406]      # then this is subtracted, a value a channel,
     std = [0.229, 0.224, 0.225]       # and the result divided by this
     layout = "NCHW"                   # or "NHWC"
+    classes = ["cat", "dog"]          # names of the class folders, in the network's order
 
 Detectors have tables of their own in it: ``[annotations]`` (:mod:`compress.data.annotations`) and ``[detections]``
 (:mod:`compress.data.detection_options`).
@@ -21,11 +22,12 @@ Detectors have tables of their own in it: ``[annotations]`` (:mod:`compress.data
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from compress.core.toml_schema import Field, List, Number, Text, check, read_toml
+from compress.data.class_order import ClassOrder, OrderField
 from compress.errors import DataError
 
 #: The file in a folder of images that says how they are prepared.
@@ -50,6 +52,7 @@ _FIELDS: dict[str, Field] = {
     "mean": _PER_CHANNEL,
     "std": _PER_CHANNEL,
     "layout": Text(("NCHW", "NHWC")),
+    "classes": OrderField(),
 }
 
 
@@ -70,6 +73,8 @@ class ImageOptions:
         mean: Value subtracted after that, one for each channel; None for 0.
         std: Divisor after that, one for each channel; None for 1.
         layout: Order of the axes: ``NCHW`` or ``NHWC``.
+        classes: Names of the class folders in the network's order, one class may have several; None for the order of
+            the alphabet.
     """
 
     size: tuple[int, int] | None = None
@@ -83,6 +88,7 @@ class ImageOptions:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     layout: str = "NCHW"
+    classes: ClassOrder | None = None
 
     @classmethod
     def read(cls, folder: Path, given: Mapping[str, Any] | ImageOptions | None = None) -> ImageOptions:
@@ -114,6 +120,10 @@ class ImageOptions:
         """
         given = {key: value for key, value in values.items() if value is not None}
         return cls(**check(given, _FIELDS, where, DataError))
+
+    def preparation(self) -> dict[str, Any]:
+        """Return what is done to the pixels, by key; the order of the classes is none of it."""
+        return {key: value for key, value in asdict(self).items() if key != "classes"}
 
     def __post_init__(self) -> None:
         channels = CHANNELS[self.mode]

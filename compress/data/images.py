@@ -1,7 +1,7 @@
 """Image files, decoded batch by batch; with class labels where they lie in class folders, ``val/<class>/<image>``.
 
 Labels are the positions of the class folders' names in sorted order, as torchvision's ``ImageFolder`` numbers them
-(so ``10`` comes before ``2``).
+(so ``10`` comes before ``2``), or in the order that the user gives (:mod:`compress.data.class_order`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.data.class_order import labels_of_folders
 from compress.data.image_options import CHANNELS, OPTIONS_FILE, ImageOptions
 from compress.data.placement import Placement
 from compress.data.split import Array, Batch, RowDigest, Split
@@ -52,17 +52,28 @@ class ImageFiles(Split):
         root: The folder, for messages and provenance.
         files: Image files, relative to ``root``.
         options: Preparation of images.
+
+    Raises:
+        DataError: The options order classes, whose numbers stand in these annotations.
     """
 
     labelled = True
     kind = "images"
+    #: Whether labels follow from the names of folders.
+    in_class_folders = False
 
     def __init__(self, root: Path, files: Sequence[str], options: ImageOptions) -> None:
         _pillow()  # not at the first image, after all else was read
+        if options.classes is not None and not self.in_class_folders:
+            raise DataError(
+                "class folders, whose order --classes or the key classes gives",
+                f"{root}, whose annotations number the classes ({self.kind})",
+                "leave the classes out",
+            )
         self._root = root
         self._files = files
         self._options = options
-        self.origin = {"kind": self.kind, "path": str(root), "options": asdict(options)}
+        self.origin = {"kind": self.kind, "path": str(root), "options": options.preparation()}
 
     @abstractmethod
     def _targets(self, rows: range, placements: Sequence[Placement]) -> Array:
@@ -128,7 +139,7 @@ class ImageFiles(Split):
     @cached_property
     def sha256(self) -> str:
         """Hash of the files and targets in order, and of how the images are prepared."""
-        options = json.dumps(asdict(self._options), sort_keys=True)
+        options = json.dumps(self._options.preparation(), sort_keys=True)
         content = b"".join(part for digest in self.digests for part in digest)
         return hashlib.sha256(options.encode() + content).hexdigest()
 
@@ -143,6 +154,8 @@ class ImageSplit(ImageFiles):
         classes: Names of the classes, by label.
         options: Preparation of images.
     """
+
+    in_class_folders = True
 
     def __init__(
         self,
@@ -166,20 +179,28 @@ class ImageSplit(ImageFiles):
         """
         files: list[str] = []
         labels: list[int] = []
-        classes = tuple(entries(root, folders=True))
-        if not classes:
+        folders = entries(root, folders=True)
+        if not folders:
             raise _no_classes(root)
-        for label, name in enumerate(classes):
+        prepared = ImageOptions.read(root, options)
+        order = prepared.classes or tuple((name,) for name in folders)
+        classes, label_of = labels_of_folders(order, folders, root)
+        for name in folders:
             images = [file for file in entries(root / name) if Path(file).suffix.lower() in SUFFIXES]
             if not images:
                 raise _no_images(root, name)
             files += [f"{name}/{image}" for image in images]
-            labels += [label] * len(images)
-        return cls(root, files, np.array(labels, dtype=np.int64), classes, ImageOptions.read(root, options))
+            labels += [label_of[name]] * len(images)
+        split = cls(root, files, np.array(labels, dtype=np.int64), classes, prepared)
+        if prepared.classes is not None:
+            split.origin = {**split.origin, "classes": classes}
+        return split
 
     def _taken(self, indices: NDArray[np.int64]) -> ImageSplit:
         files = [self._files[index] for index in indices]
-        return ImageSplit(self._root, files, self._labels[indices], self._classes, self._options)
+        taken = ImageSplit(self._root, files, self._labels[indices], self._classes, self._options)
+        taken.origin = self.origin
+        return taken
 
     def _targets(self, rows: range, placements: Sequence[Placement]) -> Array:
         return self._labels[rows.start : rows.stop]

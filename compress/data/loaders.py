@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from compress.core.user_code import users_code
 from compress.data.arrays import ArraySplit
-from compress.data.checks import checked_batch, labels_of
+from compress.data.checks import checked_batch, labels_of, origin_of_targets, with_targets
 from compress.data.split import Array, Batch, RowDigest, Split, row_digests
 from compress.errors import DataError
 
@@ -27,7 +27,8 @@ class LoaderSplit(Split):
     batches is compared with what was there before.
 
     Args:
-        loader: Iterable of ``(inputs, targets)``, inputs alone, or a mapping by input name with targets as ``y``.
+        loader: Iterable of ``(inputs, targets)``, inputs alone, or a mapping by input name with targets as ``y``, or
+            else as ``labels`` or ``label``; in ``(mapping,)`` every array is an input.
         where: Name of the loader, for messages.
 
     Raises:
@@ -42,13 +43,15 @@ class LoaderSplit(Split):
         self.origin = {"kind": "loader", "from": where}
         digests: list[RowDigest] = []
         labels: list[NDArray[np.int64]] = []
-        for batch in read_batches(loader, where):
+        names: set[str] = set()
+        for batch in read_batches(loader, where, names):
             digests.extend(row_digests(batch))
             self.labelled = batch.targets is not None
             part = labels_of(batch.targets)
             if part is not None:
                 labels.append(part)
         self.labels = np.concatenate(labels) if labels else None  # all batches are alike, so all or none
+        self.origin = {**self.origin, **origin_of_targets(next(iter(names), None))}
         self._known = self.__dict__["digests"] = tuple(digests)
         next(self.batches(1))
 
@@ -124,7 +127,8 @@ def from_iterator(iterator: Iterator[Any], where: str) -> Split:
     """
     kept: list[Batch] = []
     size = 0
-    for batch in read_batches(iterator, where):
+    names: set[str] = set()
+    for batch in read_batches(iterator, where, names):
         kept.append(batch)
         size += sum(array.nbytes for array in batch.inputs.values())
         if size > MAX_ITERATOR_BYTES:
@@ -133,7 +137,7 @@ def from_iterator(iterator: Iterator[Any], where: str) -> Split:
                 f"more in {where}",
                 "return a DataLoader, or an object with __iter__, which is read anew each time",
             )
-    origin = {"kind": "iterator", "from": where}
+    origin = {"kind": "iterator", "from": where, **origin_of_targets(next(iter(names), None))}
     if all(_shapes(batch) == _shapes(kept[0]) for batch in kept):
         return ArraySplit(Batch.joined(kept), origin)
     split = LoaderSplit([_mapping(batch) for batch in kept], where)
@@ -141,10 +145,15 @@ def from_iterator(iterator: Iterator[Any], where: str) -> Split:
     return split
 
 
-def read_batches(source: Iterable[Any], where: str) -> Iterator[Batch]:
+def read_batches(source: Iterable[Any], where: str, names: set[str] | None = None) -> Iterator[Batch]:
     """Yield checked batches of an iterable; all have the same inputs, dtypes and numbers of axes.
 
     The axes of one batch may be longer than another's: sequences are. Whether the network takes them it says itself.
+
+    Args:
+        source: The iterable.
+        where: Name of it, for messages.
+        names: Receives the name that targets have in it, where it is not ``y``.
 
     Raises:
         DataError: See :class:`LoaderSplit`.
@@ -152,7 +161,10 @@ def read_batches(source: Iterable[Any], where: str) -> Iterator[Batch]:
     first: dict[str, str] | None = None
     empty = True
     for item in _guarded(source, where):
-        batch = checked_batch(_named(item, where), where)
+        named, targets = _named(item, where)
+        if targets is not None and names is not None:
+            names.add(targets)
+        batch = checked_batch(named, where)
         signature = _signature(batch)
         first = first or signature
         if signature != first:
@@ -181,18 +193,19 @@ def _guarded(source: Iterable[Any], where: str) -> Iterator[Any]:
         ) from error
 
 
-def _named(item: Any, where: str) -> Mapping[str, Any]:
+def _named(item: Any, where: str) -> tuple[Mapping[str, Any], str | None]:
+    """Return a batch's arrays by name, targets as ``y``, and the name that targets had, where it was another."""
     if isinstance(item, Mapping):
-        return item
+        return with_targets(item)
     if isinstance(item, tuple | list) and len(item) in (1, 2):
         inputs, *targets = item
         named = dict(inputs) if isinstance(inputs, Mapping) else {"x": inputs}
-        return {**named, "y": targets[0]} if targets else named
+        return ({**named, "y": targets[0]} if targets else named), None
     if hasattr(item, "shape"):
-        return {"x": item}
+        return {"x": item}, None
     length = f" of {len(item)}" if isinstance(item, Sequence) else ""
     raise DataError(
-        "(inputs, targets), or a mapping by input name with targets as y",
+        "(inputs, targets), or a mapping by input name with targets as y or labels",
         f"{type(item).__name__}{length} in {where}",
         "yield one of these as each batch",
     )

@@ -237,7 +237,10 @@ def _by_number(looked: Looked, names: Sequence[str] | None) -> _Way | None:
     order = _numeric_order(names)
     if order is None or len(order) <= looked.labels.max():
         return None
-    told = "class folders are in the order of the alphabet (1, 10, 2, …): in the order of their numbers"
+    told = (
+        "class folders are in the order of the alphabet (1, 10, 2, …; --classes FILE gives another): in the order of "
+        "their numbers"
+    )
     return _way(told, looked.right, looked.predicted == order[looked.labels])
 
 
@@ -252,7 +255,8 @@ def _permuted(looked: Looked, names: Sequence[str] | None) -> _Way | None:
     mapped = np.array([meaning.get(int(each), -1) for each in answers])
     pairs = [f"{_name(label, names)} is its class {answer}" for answer, label in sorted(meaning.items())][:3]
     told = (
-        f"the classes seem to be in another order than the network's ({', '.join(pairs)}, …): in that order"
+        f"the classes seem to be in another order than the network's ({', '.join(pairs)}, …; --classes FILE orders "
+        "class folders): in that order"
     )
     return _way(told, looked.right[~learns], mapped == labels)
 

@@ -456,7 +456,7 @@ def _check_labels(split: Split, scores: TensorSpec, role: str) -> None:
         raise DataError(
             f"a folder for each of the {classes} classes of output '{scores.name}'",
             f"{len(split.classes)} class folders in the {role} data",
-            "labels follow the folders' order: give all classes, or package.module:callable that numbers them",
+            "labels follow the folders' order: name all classes of the network in its order with --classes FILE",
         )
 
 

@@ -10,6 +10,7 @@ from compress.errors import DataError
 from compress.gate.slices import Groups
 
 if TYPE_CHECKING:
+    from compress.data.image_options import ImageOptions
     from compress.data.task import MetricChoice, Task
     from compress.gate.subject import Subject
 
@@ -23,7 +24,7 @@ def load_task_and_groups(
     groups: Path | None = None,
     subjects: Sequence[Subject] = (),
     metric: MetricChoice = None,
-    image_options: Mapping[str, Any] | None = None,
+    image_options: Mapping[str, Any] | ImageOptions | None = None,
     streams: bool = False,
 ) -> tuple[Task, Groups | None]:
     """Read data as :func:`compress.data.evaluation.load_evaluation` does, and the group of each evaluation sample.

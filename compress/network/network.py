@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -43,11 +43,14 @@ class Origin:
         format: Format of the file: ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``module`` or ``onnx``.
         sha256: sha256 of the file's bytes, of an index with those of its shards, or of a live module's parameters and
             buffers (names, dtypes, shapes, bytes).
+        weights: Keys of the sets of weights in a checkpoint that fit the network, the one that was taken first; empty
+            where there is one, or none is chosen.
     """
 
     path: str
     format: str
     sha256: str
+    weights: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -179,6 +182,7 @@ def load_network(
     other: Example | None = None,
     factory: str | None = None,
     trust_pickle: bool = False,
+    weights: str | None = None,
     batch_axis: Mapping[str, int] | None = None,
 ) -> Network:
     """Load a trained network; a file's content tells its format.
@@ -192,6 +196,8 @@ def load_network(
             the network allows it. None where all samples are of one shape.
         factory: ``package.module:callable`` that builds the module a state dict belongs to.
         trust_pickle: Whether to let a pickle in the file run code while it loads.
+        weights: Set of weights to take where a checkpoint holds several: ``ema`` for averaged ones, ``model`` for
+            others, or the key they lie under. None takes those under the most usual key.
         batch_axis: Axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
             finds the axes by running two samples alone and together (:mod:`compress.network.sample_axis`).
 
@@ -202,15 +208,31 @@ def load_network(
         DataError: The example does not fit the network.
     """
     if not isinstance(source, str | Path):
+        _refuse_choice(weights, "a live module")
         return _from_module(source, example, other, batch_axis)
     file = sniff(Path(source))
+    if file.format in ("pt2", "torchscript", "onnx"):
+        _refuse_choice(weights, f"{source}, a {file.format} file with one")
     origin = Origin(str(source), _ORIGINS.get(file.format, file.format), _sha256_of_file(file))
     if file.format == "onnx":
         return _from_onnx(file.path, origin)
-    traced = _trace_file(
-        file, example, other, factory=factory, trust_pickle=trust_pickle, batch_axis=batch_axis
+    traced, sets = _trace_file(
+        file,
+        example,
+        other,
+        factory=factory,
+        trust_pickle=trust_pickle,
+        weights=weights,
+        batch_axis=batch_axis,
     )
-    return _lifted(traced, origin)
+    return _lifted(traced, replace(origin, weights=sets if len(sets) > 1 else ()))
+
+
+def _refuse_choice(weights: str | None, found: str) -> None:
+    if weights is not None:
+        raise NetworkError(
+            "a checkpoint with several sets of weights, for --weights", found, "leave --weights out"
+        )
 
 
 def _from_module(
@@ -272,8 +294,10 @@ def _trace_file(
     *,
     factory: str | None,
     trust_pickle: bool,
+    weights: str | None,
     batch_axis: Mapping[str, int] | None,
-) -> Traced:
+) -> tuple[Traced, tuple[str, ...]]:
+    """Trace the network of a file other than ONNX; with the sets of weights in the file, the one taken first."""
     if file.format in ("pt2", "torchscript") and not trust_pickle:
         from compress.network.formats.first_reading import read_elsewhere
 
@@ -284,18 +308,20 @@ def _trace_file(
     if file.format == "pt2":
         from compress.network.formats.pt2 import read_pt2, trace_pt2
 
-        return trace_pt2(read_pt2(file.path, trust_pickle=trust_pickle), file.path, example, batch_axis)
+        program = read_pt2(file.path, trust_pickle=trust_pickle)
+        return trace_pt2(program, file.path, example, batch_axis), ()
     if file.format == "torchscript":
         from compress.network.formats.torchscript import read_torchscript, trace_torchscript
 
         script = read_torchscript(file.path, trust_pickle=trust_pickle)
         check_finite(script, str(file.path))
-        return trace_torchscript(script, _needed(example), batch_axis, other)
+        return trace_torchscript(script, _needed(example), batch_axis, other), ()
     from compress.network.formats.checkpoint import read_checkpoint
 
-    module = _unwrapped(read_checkpoint(file, factory=factory, trust_pickle=trust_pickle))
+    whole, sets = read_checkpoint(file, factory=factory, trust_pickle=trust_pickle, weights=weights)
+    module = _unwrapped(whole)
     check_finite(module, str(file.path))
-    return trace_module(module, _needed(example), batch_axis, other)
+    return trace_module(module, _needed(example), batch_axis, other), sets
 
 
 def _arrays(example: Example | None) -> Example | None:

@@ -111,7 +111,7 @@ def test_several_inputs_are_matched_by_name() -> None:
     data = open_data({"ids": np.ones((4, 2), np.int32), "mask": np.zeros((4, 2), np.float32)})
     batch = next(bind_split(data, inputs, "data").batches(1))
     assert batch.inputs["ids"].tolist() == [[1, 1]]
-    for names in (("ids", "masks"), ("ids",), ("ids", "mask", "labels")):
+    for names in (("ids", "masks"), ("ids",), ("ids", "mask", "others")):
         other = open_data({name: np.zeros((4, 2), np.float32) for name in names})
         with pytest.raises(
             DataError, match=r"mask: float32\[batch, 2\], ids: int64.*arrays named ids.*targets y"

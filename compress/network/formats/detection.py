@@ -14,7 +14,13 @@ from typing import Literal
 from compress.core.suggestions import did_you_mean
 from compress.errors import NetworkError
 from compress.network.formats.pickle_bounds import check_bounds
-from compress.network.formats.pickles import NotAPickleError, Readable, unsafe_globals
+from compress.network.formats.pickles import (
+    NotAPickleError,
+    Readable,
+    is_setting,
+    outermost_texts,
+    unsafe_globals,
+)
 from compress.network.formats.zip_archive import ZipArchive, damaged
 
 Format = Literal["pt2", "torchscript", "state_dict", "pickle", "safetensors", "shards", "onnx"]
@@ -54,12 +60,14 @@ class Sniffed:
         format: Format of the file; a pickle whose names are all harmless is a ``state_dict``, any other a ``pickle``.
         unsafe_globals: The names beyond tensors that the file's main pickle imports.
         shards: The files that an index of ``shards`` lists, in its order.
+        settings: The names of settings that the file's main pickle imports; they are left out of what is loaded.
     """
 
     path: Path
     format: Format
     unsafe_globals: tuple[str, ...] = ()
     shards: tuple[Path, ...] = ()
+    settings: tuple[str, ...] = ()
 
 
 def sniff(path: Path) -> Sniffed:
@@ -178,8 +186,10 @@ def _sniff_zip(path: Path) -> Sniffed:
         raise NetworkError(_READABLE, found, _EXPORT_AGAIN)
 
 
-def _from_globals(path: Path, unsafe: list[str]) -> Sniffed:
-    return Sniffed(path, "pickle" if unsafe else "state_dict", tuple(unsafe))
+def _from_globals(path: Path, names: list[str]) -> Sniffed:
+    settings = tuple(name for name in names if is_setting(name))
+    unsafe = tuple(name for name in names if name not in settings)
+    return Sniffed(path, "pickle" if unsafe else "state_dict", unsafe, settings=settings)
 
 
 def _sniff_pickle(path: Path) -> Sniffed:
@@ -192,6 +202,17 @@ def _sniff_pickle(path: Path) -> Sniffed:
     return _from_globals(path, sorted(unsafe))
 
 
+def outermost_keys(path: Path) -> tuple[str, ...]:
+    """Return the texts in the outermost container of a pickle, its keys among them; nothing is unpickled.
+
+    Args:
+        path: File of tensors or modules, not in safetensors format.
+    """
+    found: list[str] = []
+    _each_main_pickle(path, lambda content: found.extend(outermost_texts(content)))
+    return tuple(dict.fromkeys(found))
+
+
 def check_pickles(path: Path) -> None:
     """Refuse a file of tensors whose pickles would take more than their bytes are worth.
 
@@ -201,12 +222,17 @@ def check_pickles(path: Path) -> None:
     Raises:
         NetworkError: One of the pickles would.
     """
+    _each_main_pickle(path, check_bounds)
+
+
+def _each_main_pickle(path: Path, look: Callable[[Readable], object]) -> None:
+    """Pass the pickles that name a file's objects to a reader, whichever way torch wrote it."""
     try:
         if zipfile.is_zipfile(path):
             with ZipArchive(path) as archive:
-                check_bounds(io.BytesIO(archive.read("data.pkl")))
+                look(io.BytesIO(archive.read("data.pkl")))
         else:
-            _each_pickle(path, check_bounds)
+            _each_pickle(path, look)
     except NotAPickleError as error:
         raise damaged(path, f"pickle: {error}") from error
 

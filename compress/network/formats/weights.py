@@ -20,6 +20,14 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from compress.errors import NetworkError
+from compress.network.formats.weight_sets import (
+    fits,
+    flag_of,
+    is_averaged,
+    is_meant,
+    named_lists,
+    no_such_set,
+)
 from compress.network.tracing import essence, quiet
 
 #: Under which keys training scripts and wrappers keep a network's weights; earlier ones are preferred.
@@ -62,7 +70,9 @@ def _flat(value: Any, path: tuple[str, ...], depth: int) -> Iterator[tuple[str, 
                 yield from _flat(each, (*path, str(key)), depth + 1)
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Any], *, factory: str, path: Path) -> None:
+def fill(
+    module: nn.Module, tensors: Mapping[str, Any], *, factory: str, path: Path, weights: str | None = None
+) -> tuple[str, ...]:
     """Fill a module with its weights from a checkpoint.
 
     Args:
@@ -70,16 +80,27 @@ def fill(module: nn.Module, tensors: Mapping[str, Any], *, factory: str, path: P
         tensors: Tensors of the checkpoint, as :func:`tensors_of` names them.
         factory: Reference that built the module, for messages.
         path: Path of the checkpoint, for messages.
+        weights: Set of weights to take, of several: ``ema``, ``model`` or its key. None takes the most usual one.
+
+    Returns:
+        Keys of the sets of weights in the checkpoint that fit, the one that was taken first.
 
     Raises:
         NetworkError: The checkpoint does not hold exactly the module's weights, or holds several sets that fit.
     """
     own = {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
-    state = _state_for(own, tensors, factory, path)
+    tensors = named_lists(module, tensors)
+    state, places = _state_for(own, tensors, factory, path, weights)
+    trained = next((each for each in places[1:] if not is_averaged(each)), None)
+    if weights is not None and trained is not None:
+        # An average often holds parameters alone; statistics of norms are then those of the network it is of.
+        others, _ = _state_for(own, tensors, factory, path, trained)
+        buffers = dict(module.named_buffers())
+        state |= {name: each for name, each in others.items() if name in buffers and name not in state}
     shapes = [
         f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
         for name in own
-        if name in state and not _fits(state[name], own[name])
+        if name in state and not fits(state[name], own[name])
     ]
     missing: list[str] = [name for name in own if name not in state]
     unexpected: list[str] = [name for name in state if name not in own]
@@ -113,6 +134,7 @@ def fill(module: nn.Module, tensors: Mapping[str, Any], *, factory: str, path: P
             todo,
         )
     _refuse_untied(tied, state, factory, path)
+    return places
 
 
 def first_names(names: Iterable[object]) -> str:
@@ -121,18 +143,17 @@ def first_names(names: Iterable[object]) -> str:
     return ", ".join(listed[:_NAMED]) + (", …" if len(listed) > _NAMED else "")
 
 
-def _fits(given: Any, wanted: torch.Tensor) -> bool:
-    """Whether a tensor has the shape of the module's own; a lazy one takes its shape from what it is given."""
-    return is_lazy(wanted) or (isinstance(given, torch.Tensor) and given.shape == wanted.shape)
-
-
 # --- which tensors are the module's -------------------------------------------------------------------------
 
 
 def _state_for(
-    own: Mapping[str, torch.Tensor], tensors: Mapping[str, Any], factory: str, path: Path
-) -> dict[str, Any]:
-    """Return the tensors of the module's place, by the module's own names where it has them."""
+    own: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, Any],
+    factory: str,
+    path: Path,
+    weights: str | None,
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Return the tensors of the module's place, by its own names where it has them; and all places that fit."""
     outer = len(
         _wrapping(own)
     )  # the factory may build a wrapper itself, and the checkpoint hold what it wraps
@@ -147,14 +168,15 @@ def _state_for(
             mine = rest if rest in own else named.get(_plain(rest))
             if mine is not None and (mine == rest or mine not in places[".".join(parts[:depth])]):
                 places[".".join(parts[:depth])][mine] = name
-    place = _best_place(places, own, tensors, factory, path)
+    place, *others = _places(places, own, tensors, factory, path, weights)
     found = {name: mine for mine, name in places.get(place, {}).items()}
     start = len(place) + 1 if place else 0
-    return {
+    state = {
         found.get(name, name[start:]): value
         for name, value in tensors.items()
         if not place or name.startswith(f"{place}.")
     }
+    return state, (place, *others)
 
 
 def _wrapping(own: Iterable[str]) -> str:
@@ -168,43 +190,76 @@ def _plain(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _INSERTED)
 
 
-def _best_place(
+def _places(
     places: Mapping[str, Mapping[str, str]],
     own: Mapping[str, torch.Tensor],
     tensors: Mapping[str, Any],
     factory: str,
     path: Path,
-) -> str:
+    weights: str | None,
+) -> tuple[str, ...]:
+    """Return the places where weights of the module lie, those to take first."""
     fitting = {
         place: sum(
-            _fits(tensors[name], own[mine]) for mine, name in found.items() if not mine.endswith(_COUNTER)
+            fits(tensors[name], own[mine]) for mine, name in found.items() if not mine.endswith(_COUNTER)
         )
         for place, found in places.items()
     }
+    meant = {place: count for place, count in fitting.items() if count and is_meant(place, weights)}
+    if not meant:
+        if weights is not None:
+            raise no_such_set(weights, _distinct(places, fitting, tensors), path)
+        return (next((place for place in _known_places(tensors)), ""),)
+    most = max(meant.values())
+    best = _innermost(places, [place for place, count in meant.items() if count == most])
+    known = sorted((each for each in best if _rank(each) is not None), key=lambda each: _rank(each) or ())
+    taken = known[0] if known else best[0]
+    different = [each for each in best if _differ(places[taken], places[each], tensors)]
+    if not known and different:
+        flags = [flag_of(each, best) for each in best[:2]]
+        raise NetworkError(
+            f"one set of weights for the network that {factory} builds",
+            f"{path} with {len(best)} different ones that fit ({first_names(best)})",
+            f"name it: {' or '.join(flags)}",
+        )
+    # Every other set that could be meant, also one that holds parameters without statistics of norms.
+    others = [
+        each for each in _distinct(places, fitting, tensors) if _differ(places[taken], places[each], tensors)
+    ]
+    return (taken, *others)
+
+
+def _distinct(
+    places: Mapping[str, Mapping[str, str]], fitting: Mapping[str, int], tensors: Mapping[str, Any]
+) -> list[str]:
+    """Return the places that hold at least half as many of the module's tensors as the best."""
     most = max(fitting.values(), default=0)
-    if not most:
-        return next((place for place in _known_places(tensors)), "")
+    enough = _innermost(places, [place for place, count in fitting.items() if count and 2 * count >= most])
+    found: list[str] = []
+    for place in enough:
+        if all(_differ(places[each], places[place], tensors) for each in found):
+            found.append(place)
+    return found
+
+
+def _innermost(places: Mapping[str, Mapping[str, str]], among: Iterable[str]) -> list[str]:
+    """Return of places with the same tensors the innermost one each, the shortest names first."""
     best: dict[frozenset[str], str] = {}
-    for place in sorted((each for each, count in fitting.items() if count == most), key=len):
-        best[frozenset(places[place].values())] = place  # of places with the same tensors, the innermost
-    known = sorted(
-        (each for each in best.values() if _rank(each) is not None), key=lambda each: _rank(each) or ()
-    )
-    if known:
-        return known[0]
-    first, *others = best
-    for other in others:
-        if any(
-            not torch.equal(tensors[places[best[first]][mine]], tensors[name])
-            for mine, name in places[best[other]].items()
-            if mine in places[best[first]] and not mine.endswith(_COUNTER)
-        ):
-            raise NetworkError(
-                f"one set of weights for the network that {factory} builds",
-                f"{path} with {len(best)} different ones that fit ({first_names(best.values())})",
-                "save the state_dict() of the one that is meant alone",
-            )
-    return best[first]
+    for place in sorted(among, key=len):
+        best[frozenset(places[place].values())] = place
+    return list(best.values())
+
+
+def _differ(one: Mapping[str, str], other: Mapping[str, str], tensors: Mapping[str, Any]) -> bool:
+    """Whether the tensors of two places differ in any that both have, or they have none in common."""
+    shared = [mine for mine in one if mine in other and not mine.endswith(_COUNTER)]
+    return not shared or any(not _equal(tensors[one[mine]], tensors[other[mine]]) for mine in shared)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if not isinstance(one, torch.Tensor) or not isinstance(other, torch.Tensor):
+        return one is other
+    return one is other or (one.dtype == other.dtype and torch.equal(one, other))
 
 
 def _known_places(tensors: Iterable[str]) -> list[str]:
