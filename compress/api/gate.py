@@ -130,7 +130,9 @@ def gate_build(
     )
     chosen = replace(known, **margins)  # type: ignore[arg-type]  # both are floats
     if data is None and any(each is not None for each in (groups, metric, image_options, classes, state)):
-        raise UsageError("--data with --groups, --metric, --state and --image-…", "none", "give --data")
+        raise UsageError(
+            "--data with --groups, --metric, --state, --classes and --image-…", "none", "give --data"
+        )
     ours, theirs = load_subject(os.fspath(candidate)), load_subject(os.fspath(baseline))
     task, slices = None, None
     if data is not None:

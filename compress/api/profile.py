@@ -86,7 +86,7 @@ def profile(
 
     shapes = input_shapes(shape)
     if data is None and any(each is not None for each in (metric, image_options, classes, state)):
-        raise UsageError("--data with --metric, --state and --image-…", "none", "give --data")
+        raise UsageError("--data with --metric, --state, --classes and --image-…", "none", "give --data")
     if shapes and data is not None:
         raise UsageError("--shape or --data", "both", "leave --shape out: the data has the shapes")
     task = None

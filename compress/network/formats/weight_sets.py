@@ -6,14 +6,14 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
-from torch.nn.parameter import is_lazy
+from typing import TYPE_CHECKING, Any
 
 from compress.core.suggestions import did_you_mean
 from compress.errors import NetworkError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 # Words in the keys under which averages of weights are kept: model_ema, ema_state_dict, shadow_params, swa_model.
 _AVERAGED = frozenset({"ema", "swa", "shadow", "averaged"})
@@ -110,6 +110,9 @@ def named_lists(module: nn.Module, tensors: Mapping[str, Any]) -> dict[str, Any]
 
 def fits(given: Any, wanted: torch.Tensor) -> bool:
     """Whether a tensor has the shape of the module's own; a lazy one takes its shape from what it is given."""
+    import torch
+    from torch.nn.parameter import is_lazy
+
     return is_lazy(wanted) or (isinstance(given, torch.Tensor) and given.shape == wanted.shape)
 
 
