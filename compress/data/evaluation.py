@@ -37,8 +37,13 @@ class MeasuredSamples:
     @classmethod
     def of_bundle(cls, data_sha256: str, manifest: Mapping[str, Any]) -> MeasuredSamples:
         """Read from a bundle's manifest how its data was divided."""
-        how = manifest.get("data", {}).get("split") or {}
-        return cls(data_sha256, int(how.get("calibration_samples", 512)), int(how.get("seed", 0)))
+        data = manifest.get("data")
+        how = data.get("split") if isinstance(data, Mapping) else None
+        numbers = how if isinstance(how, Mapping) else {}
+        samples, seed = numbers.get("calibration_samples"), numbers.get("seed")
+        return cls(
+            data_sha256, samples if isinstance(samples, int) else 512, seed if isinstance(seed, int) else 0
+        )
 
 
 def load_evaluation(

@@ -77,6 +77,8 @@ def read_run(directory: Path) -> Run:
             )
         verdicts: dict[str, str] = {}
         candidates = tuple(aligned(list(_candidates(directory / _CANDIDATES, verdicts))))
+        if not candidates or candidates[0].profile is None:
+            raise ValueError("the original, which comes first, has no profile")
         shipped = next(entry for entry in candidates if entry.recipe.name == bundle.manifest["name"])
         choice = Choice(shipped, bundle.manifest["reason"], verdicts, pareto_front(candidates))
         return Run(bundle.manifest, bundle.profile, choice, candidates)
