@@ -162,7 +162,7 @@ class Backend(ABC):
         """Precisions worth trying on a target whose file does not list this back end.
 
         Args:
-            target: Where it would run; it names another back end as its own.
+            target: Target that the back end would run on; the target names another back end as its own.
 
         Returns:
             ``fp32`` first. Empty: the back end can be used only on targets that list it.
@@ -185,7 +185,7 @@ class Backend(ABC):
 
         Args:
             model: The graph; it is not changed.
-            target: Where it is to run.
+            target: Target that the graph is to run on.
 
         Returns:
             None of them where the graph is supported as far as is known.

@@ -5,12 +5,27 @@ from __future__ import annotations
 import importlib
 import io
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import click
 
 from compress.cli.saying import say
 from compress.errors import CompressError
+
+
+class UnreadError(Exception):
+    """Nobody reads what a command prints; Click would end the process for the system's own error, without a word."""
+
+
+@contextmanager
+def _unread_told() -> Iterator[None]:
+    """Let a pipe whose reader has gone leave Click's own handling as an error that it does not know."""
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise UnreadError from error
 
 
 class LazyGroup(click.Group):
@@ -48,6 +63,16 @@ class LazyGroup(click.Group):
         module = importlib.import_module(f"compress.cli.{cmd_name}")
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        """Read the command line, which prints the help where that is asked for."""
+        with _unread_told():
+            return super().make_context(*arguments, **settings)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _unread_told():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -122,14 +147,11 @@ def _run(arguments: list[str] | None) -> Any:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command goes on where it stopped", 130)
-    except BrokenPipeError as error:
+    except UnreadError as error:
         return 0 if is_unread() else _internal(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: told in one line, with where to report it
         return _internal(error)
     except BaseException as error:  # noqa: BLE001 - SystemExit and its like, which none of our own code raises
-        broken = error.__context__
-        if isinstance(broken, BrokenPipeError):  # Click's own way to end
-            return 0 if is_unread() else _internal(broken)
         return _fail(_ended(error), 2)
 
 

@@ -19,6 +19,10 @@ class PlainConsole(Console):
         settings = {"highlight": False, **settings}
         super().print(*(Text(plain(each)) if isinstance(each, str) else each for each in objects), **settings)
 
+    def on_broken_pipe(self) -> None:
+        """Raise the error that is being handled; Rich would end the process with 1."""
+        raise  # Rich calls this where it has caught the error
+
 
 class PlainTable(Table):
     """Table that shows each text unchanged; a cell of several lines is a :class:`rich.text.Text`."""

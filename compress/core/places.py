@@ -1,4 +1,4 @@
-"""Where compress keeps files of its own on this machine, besides those beside the user's."""
+"""Paths of the files that compress keeps on this machine, apart from those beside the user's."""
 
 from __future__ import annotations
 

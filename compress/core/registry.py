@@ -42,7 +42,7 @@ class Entry:
     Attributes:
         kind: What it is: ``technique``, ``back end``, …
         name: The name that a user types.
-        reference: Where the object is: ``module:attribute``, or a path for a file of this package.
+        reference: Place of the object: ``module:attribute``, or the path of a file of this package.
         distribution: Name of the installed distribution that brings it, as pip knows it.
         version: Version of that distribution; None where it is not known.
         built_in: Whether it belongs to compress itself.
@@ -65,7 +65,7 @@ class Registry(Generic[T]):
     """Everything of one kind that has a name.
 
     Args:
-        kind: What is registered, as a singular noun, for messages: ``technique``.
+        kind: Kind of the objects, as a singular noun for messages: ``technique``.
         group: Entry point group in which other distributions register theirs: ``compress.techniques``.
         built_in: Name → ``module:attribute`` of what compress brings, in the order in which names are listed; or a
             function that gives this mapping, where it takes work to know.

@@ -159,7 +159,7 @@ def read_path(path: Path, start: bytes, image_options: Images) -> Split | None:
 
     Args:
         path: It exists.
-        start: As :meth:`DataReader.reads` takes it.
+        start: First bytes of the file; empty for a directory. See :meth:`DataReader.reads`.
         image_options: As :meth:`DataReader.open` takes it.
 
     Raises:
