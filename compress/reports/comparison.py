@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from compress.bundle.profile_file import load_recorded
 from compress.errors import BundleError, UsageError
 from compress.records.profile import Latency, Profile
 from compress.reports.figures import accuracy_figure, digits, drop_figure, latency_figure, size_text
+from compress.reports.run import CANDIDATES, run_of
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,15 @@ def compare(builds: Sequence[str | Path]) -> Comparison:
 
 
 def _profile(path: Path) -> Profile:
+    """Read the measurements of a build; times of a run are those that its own table shows beside the ratios."""
     if path.is_dir():
-        return load_bundle(path).profile
+        bundle = load_bundle(path)
+        if CANDIDATES not in bundle.manifest["files"]:
+            return bundle.profile
+        shipped = run_of(bundle).choice.candidate
+        assert shipped is not None
+        assert shipped.profile is not None
+        return replace(bundle.profile, latency=shipped.profile.latency)
     if not path.is_file():
         raise BundleError("a bundle, or a profile (JSON)", f"nothing at {path}", "correct the path")
     return load_recorded(path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compress.bundle.bundle import load_bundle
+from compress.bundle.bundle import Bundle, load_bundle
 from compress.errors import BundleError
 from compress.records.profile import Profile
 from compress.records.schemas.checking import fault_in
@@ -16,7 +16,7 @@ from compress.reports.timings import aligned
 from compress.search.decision import Choice, pareto_front
 from compress.search.run_directory import Candidate
 
-_CANDIDATES = "candidates.jsonl"
+CANDIDATES = "candidates.jsonl"
 
 #: What reports read of the manifest, beyond what every bundle has.
 _TOLD = ("name", "reason", "target", "network", "data", "options", "versions")
@@ -60,11 +60,20 @@ def read_run(directory: Path) -> Run:
     Raises:
         BundleError: There is no bundle, it was changed or damaged, or it records no run.
     """
-    bundle = load_bundle(directory)
+    return run_of(load_bundle(directory))
+
+
+def run_of(bundle: Bundle) -> Run:
+    """Read all candidates of a bundle that is read and checked.
+
+    Raises:
+        BundleError: The bundle records no run.
+    """
+    directory = bundle.path
     try:
-        if _CANDIDATES not in bundle.manifest["files"]:
+        if CANDIDATES not in bundle.manifest["files"]:
             raise BundleError(
-                f"a bundle with {_CANDIDATES}",
+                f"a bundle with {CANDIDATES}",
                 f"none in {directory}",
                 "give one that compress optimize wrote",
             )
@@ -76,7 +85,7 @@ def read_run(directory: Path) -> Run:
                 "give one that compress optimize wrote",
             )
         verdicts: dict[str, str] = {}
-        candidates = tuple(aligned(list(_candidates(directory / _CANDIDATES, verdicts))))
+        candidates = tuple(aligned(list(_candidates(directory / CANDIDATES, verdicts))))
         if not candidates or candidates[0].profile is None:
             raise ValueError("the original, which comes first, has no profile")
         shipped = next(entry for entry in candidates if entry.recipe.name == bundle.manifest["name"])
@@ -85,7 +94,7 @@ def read_run(directory: Path) -> Run:
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise BundleError(
             "everything that was tried, as compress optimize writes it",
-            f"{directory / _CANDIDATES}: {type(error).__name__} {error}",
+            f"{directory / CANDIDATES}: {type(error).__name__} {error}",
             "build it again",
         ) from error
 

@@ -92,3 +92,25 @@ def test_names_become_no_markup(tmp_path: Path):
     hostile = recorded("fp32", tmp_path, target="<script>alert(1)</script>")
     page = comparison_page(compare([hostile, hostile]))
     assert "<script>alert(1)" not in page
+
+
+def test_a_bundle_shows_the_times_of_its_own_table(tmp_path: Path):
+    import numpy as np
+
+    import compress
+    from compress.onnx_graph.files import save_model
+    from compress.reports.figures import latency_figure
+    from compress.reports.run import read_run
+    from compress.testing.graphs import classifier, samples
+
+    save_model(classifier(), tmp_path / "net.onnx")
+    data = {"x": samples(60), "y": np.arange(60) % 4}
+    built = compress.optimize(
+        tmp_path / "net.onnx", data=data, out=tmp_path / "build", seconds=0.01, threads=1
+    )
+    assert built.bundle is not None
+    shipped = read_run(tmp_path / "build").choice.candidate
+    assert shipped is not None
+    assert shipped.profile is not None
+    figures = dict(compare([tmp_path / "build", tmp_path / "build"]).rows)
+    assert str(latency_figure(shipped.profile.latency[0])) in figures["batch 1"][0]
