@@ -16,12 +16,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from compress.api.benchmark import BenchmarkResult, benchmark
     from compress.api.choose_student import StudentResult, choose_student
+    from compress.api.debug import DebugResult, debug
     from compress.api.distill import DistillResult, distill
+    from compress.api.explain import explain
     from compress.api.gate import GateResult, gate_build
     from compress.api.inspect import InspectResult, inspect
     from compress.api.lint import LintResult, lint_network
     from compress.api.optimize import OptimizeResult, optimize
+    from compress.api.plan import PlanResult, plan
     from compress.api.predict import PredictResult, predict
     from compress.api.profile import profile
     from compress.api.prune import PruneResult, prune
@@ -33,17 +37,20 @@ if TYPE_CHECKING:
     from compress.network.network import Network, load_network
     from compress.recipe import Recipe
     from compress.records.profile import Profile
-    from compress.search.decision import Choice, Limits
+    from compress.search.decision import Choice
+    from compress.search.limits import Limits
     from compress.search.run_directory import Candidate
     from compress.target.target import Target, list_targets, load_target
 
 install()
 
 __all__ = [
+    "BenchmarkResult",
     "Bundle",
     "Candidate",
     "Choice",
     "CompressError",
+    "DebugResult",
     "DistillResult",
     "GateResult",
     "InspectResult",
@@ -51,6 +58,7 @@ __all__ = [
     "LintResult",
     "Network",
     "OptimizeResult",
+    "PlanResult",
     "PredictResult",
     "Profile",
     "PruneResult",
@@ -59,8 +67,11 @@ __all__ = [
     "StudentResult",
     "Target",
     "Task",
+    "benchmark",
     "choose_student",
+    "debug",
     "distill",
+    "explain",
     "gate_build",
     "inspect",
     "lint_network",
@@ -70,6 +81,7 @@ __all__ = [
     "load_target",
     "load_task",
     "optimize",
+    "plan",
     "predict",
     "profile",
     "prune",
@@ -80,6 +92,10 @@ __all__ = [
 # `gate` and `lint` are packages, and an import of one would replace a function of its name: hence gate_build and
 # lint_network.
 _HOME = {
+    "DebugResult": "api.debug",
+    "debug": "api.debug",
+    "BenchmarkResult": "api.benchmark",
+    "benchmark": "api.benchmark",
     "Bundle": "bundle.bundle",
     "Candidate": "search.run_directory",
     "Choice": "search.decision",
@@ -87,10 +103,11 @@ _HOME = {
     "DistillResult": "api.distill",
     "GateResult": "api.gate",
     "InspectResult": "api.inspect",
-    "Limits": "search.decision",
+    "Limits": "search.limits",
     "LintResult": "api.lint",
     "Network": "network.network",
     "OptimizeResult": "api.optimize",
+    "PlanResult": "api.plan",
     "PredictResult": "api.predict",
     "Profile": "records.profile",
     "PruneResult": "api.prune",
@@ -101,6 +118,7 @@ _HOME = {
     "Task": "data.task",
     "choose_student": "api.choose_student",
     "distill": "api.distill",
+    "explain": "api.explain",
     "gate_build": "api.gate",
     "inspect": "api.inspect",
     "lint_network": "api.lint",
@@ -110,6 +128,7 @@ _HOME = {
     "load_target": "target.target",
     "load_task": "data.task",
     "optimize": "api.optimize",
+    "plan": "api.plan",
     "predict": "api.predict",
     "profile": "api.profile",
     "prune": "api.prune",

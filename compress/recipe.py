@@ -31,6 +31,8 @@ from compress.errors import RecipeError
 
 Kind = Literal["original", "pruned", "int8", "float8", "cast", "other"]
 
+Origin = Literal["network", "search", "user"]
+
 #: What a recipe is that begins with a technique; those of no other technique are "other".
 _KINDS: Mapping[str, Kind] = {
     "prune": "pruned",
@@ -64,12 +66,16 @@ class Recipe:
         steps: Steps, applied in this order; no step leaves the network unchanged.
         backend: Name of the back end that runs the result; None for the target's own.
         session: Session options that are part of the recipe, because results depend on them; the others are tuned.
+        origin: Origin of the recipe: "network" for the network as it was given, "search" for a proposal of the search,
+            "user" for a recipe of the user's own. It is no part of the content: recipes that differ in it alone are
+            equal, and their files do not hold it.
     """
 
     name: str
     steps: tuple[Step, ...] = ()
     backend: str | None = None
     session: dict[str, Any] = field(default_factory=dict)
+    origin: Origin = field(default="user", compare=False)
 
     @property
     def identity(self) -> str:
@@ -80,7 +86,7 @@ class Recipe:
 
     @property
     def kind(self) -> Kind:
-        """What the recipe is, told from its first technique and not from its name; "original" without any."""
+        """Kind of the recipe, taken from its first technique and not from its name; "original" without any."""
         return _KINDS.get(self.steps[0].technique, "other") if self.steps else "original"
 
     @property
@@ -99,7 +105,7 @@ class Recipe:
         }
 
     def to_toml(self) -> str:
-        """The recipe as a TOML document."""
+        """Return the recipe as a TOML document."""
         import tomli_w
 
         return tomli_w.dumps(self.to_dict())

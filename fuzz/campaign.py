@@ -25,15 +25,15 @@ _SLOW_S = 120.0
 
 @dataclass
 class Found:
-    """What a campaign saw of one reader.
+    """Results of a campaign against one reader.
 
     Attributes:
-        inputs: Read or refused, or else found.
-        read: Those that were read.
-        crashes: By what happened, the file that it first happened with.
-        hangs: The same.
-        memory: The same.
-        times: How often each of them happened.
+        inputs: Number of inputs that were tried.
+        read: Number of inputs that were read; the others were refused, or are counted below.
+        crashes: First file of each kind of crash, by what happened.
+        hangs: First file of each kind of hang, by what happened.
+        memory: First file of each kind of lack of memory, by what happened.
+        times: Number of times that each of them happened.
         slowest_s: Seconds that the slowest input took.
     """
 
@@ -65,12 +65,12 @@ def run(
     """Read mutated files until the time is over.
 
     Args:
-        reader: What reads them.
+        reader: Reader that reads them.
         seconds: Wall clock; the input that has begun is finished.
         keep: Directory for inputs that something was found with.
-        seed: Of the mutations; the same one gives the same inputs.
+        seed: Seed of the mutations; the same one gives the same inputs.
         most: Inputs; None for as many as there is time for.
-        limits: Of each input.
+        limits: Limits of each input.
         known: ``module:name`` of the readers, for the other process.
         tell: Receives a line for each new finding.
     """
@@ -109,7 +109,7 @@ def run(
 
 
 def _read(child: OtherProcess, reader: Reader, path: Path, limits: Limits) -> tuple[str, str]:
-    """What became of one input: ``read``, ``refused``, or where it is counted, and what happened."""
+    """Return the outcome of one input: ``read``, ``refused``, or where it is counted, and what happened."""
     try:
         kind, what = child.ask({"reader": reader.name, "path": str(path)}, limits)
     except EndedError as error:

@@ -263,7 +263,7 @@ def yolo_names() -> Corpus:
 
 @cache
 def image_options() -> Corpus:
-    """How images are prepared."""
+    """Files of image options."""
     whole = b'size = [8, 8]\nresize = "letterbox"\nmean = [0.5, 0.5, 0.5]\n\n[detections]\nboxes = "boxes"\n'
     return {"options": whole, "plain": b'size = [8, 8]\nmode = "L"\nscale = 1.0\n'}
 
@@ -279,7 +279,7 @@ def recipes() -> Corpus:
 
 @cache
 def policies() -> Corpus:
-    """What a gate accepts."""
+    """Policies of a gate."""
     return {
         "policy": b'checks = ["accuracy", "latency"]\nalpha = 0.05\nlooks = [10, 20]\nmax_drop_points = 0.5\n'
     }
@@ -332,7 +332,7 @@ def profiles() -> Corpus:
 
 @cache
 def bundles() -> Corpus:
-    """What ``compress optimize`` ships of a small network, zipped; its figures are those of the moment."""
+    """Bundles that ``compress optimize`` ships of a small network, zipped; their figures are those of the moment."""
     import tempfile
     from pathlib import Path
 
@@ -374,6 +374,6 @@ def zipped(files: dict[str, bytes]) -> bytes:
 
 
 def unzipped(content: bytes) -> dict[str, bytes]:
-    """The inverse of :func:`zipped`."""
+    """Unpack what :func:`zipped` packed."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}

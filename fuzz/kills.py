@@ -36,7 +36,8 @@ SIGNALS = {
     "INT twice": (signal.SIGINT, 2),
     "HUP": (signal.SIGHUP, 1),
 }
-_LIMIT_S = 300
+#: Seconds that a command may take on a machine with other work; a longer one hangs.
+_LIMIT_S = 900
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Killed:
     """A command that is killed.
 
     Attributes:
-        arguments: Of ``compress``.
-        out: What it writes.
-        result: What must be the same as without a kill, told from what it wrote and printed.
+        arguments: Arguments of ``compress``.
+        out: Path that it writes.
+        result: Outcome that must be the same as without a kill, told from what it wrote and printed.
     """
 
     arguments: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What is done to a good file: bytes, and the parts that its format has."""
+"""Mutations of a good file: of its bytes, and of the parts that its format has."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def of_zip(inner: Mutation | None = None) -> Mutation:
     """A member changed, renamed, dropped or doubled in a zip that is else whole; at times the zip's own bytes.
 
     Args:
-        inner: What is done to the content of a member; None for its bytes.
+        inner: Mutation of the content of a member; None mutates its bytes.
     """
 
     def mutated(corpus: Sequence[bytes], chance: random.Random) -> bytes:
@@ -290,7 +290,7 @@ def _odd(field: Any, whole: Any, chance: random.Random) -> Any:
 
 
 def of_zip_or_bytes(corpus: Sequence[bytes], chance: random.Random) -> bytes:
-    """As a zip where the file is one, else its bytes."""
+    """Mutate a file as a zip where it is one, else its bytes."""
     content = chance.choice(corpus)
     return (of_zip() if content.startswith(b"PK") else of_bytes)([content], chance)
 

@@ -1,4 +1,4 @@
-"""Which reader reads which kind of file; each is called as a command calls it."""
+"""Readers by the kind of file; each is called as a command calls it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 import numpy as np
 
 from compress.errors import CompressError, InternalError
-from fuzz import corpus, mutations
+from fuzz import corpus, language, mutations
 from fuzz.corpus import Corpus
 from fuzz.mutations import Mutation
 
@@ -22,7 +22,7 @@ class Reader:
     """One reader of one kind of file.
 
     Attributes:
-        name: As it is given on the command line.
+        name: Name, as it is given on the command line.
         read: Reads a file; raises what the reader raises.
         corpus: Good files by name.
         mutation: Makes others of them.
@@ -59,7 +59,7 @@ def _lint(path: Path) -> None:
 
 
 def _quantize(path: Path) -> None:
-    """With data for whichever of the corpus's graphs it was."""
+    """Quantize a graph of the corpus, with data that fits its inputs."""
     import onnx
 
     try:
@@ -229,6 +229,10 @@ READERS: dict[str, Reader] = {
         Reader("policy", _policy, corpus.policies, mutations.of_text, ".toml"),
         Reader("target", _target, corpus.targets, mutations.of_text, ".toml"),
         Reader("history", _history, corpus.profiles, mutations.of_json, ".json"),
+        Reader("gguf", language.read_gguf, language.ggufs, mutations.of_bytes, ".gguf"),
+        Reader("decoder-config", language.read_config, language.configs, mutations.of_json, ".json"),
+        Reader("decoder-weights", language.read_weights, language.weights, mutations.of_bytes),
+        Reader("tokenizer", language.read_tokenizer, language.tokenizers, mutations.of_json, ".json"),
         _of_bundle("manifest.json", mutations.of_json, _reported, _judged, _profiled),
         _of_bundle("profile.json", mutations.of_json, _reported, _judged, _profiled),
         _of_bundle("candidates.jsonl", mutations.of_json_lines, _reported),

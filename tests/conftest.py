@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import secrets
+import shutil
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -15,6 +19,23 @@ settings.load_profile("compress")
 
 # Tests run side by side (pytest -n), so no process takes all cores for its arithmetic.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# How wide the terminal of whoever runs the tests is decides nothing: with pytest -n, workers are told its width.
+for name in ("COLUMNS", "LINES"):
+    os.environ.pop(name, None)
+
+
+# Tests count what is made, and take over nothing from each other or from whoever runs them.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="compress-tests-")
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give each test a cache of its own."""
+    monkeypatch.setenv(
+        "XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / f"cache-{secrets.token_hex(8)}")
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

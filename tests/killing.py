@@ -38,5 +38,9 @@ def killed_in_training(arguments: list[str], place: Path, kept: Path) -> Path:
 
 
 def checkpoints(kept: Path) -> list[Path]:
-    """Those that are written whole; one that is being written is in a scratch directory."""
-    return [path for path in kept.rglob("distill.pt") if not path.parent.name.startswith(".compress-")]
+    """Those that are written whole; one that is being written is in a scratch directory, which may vanish meanwhile."""
+    return [
+        Path(directory, "distill.pt")
+        for directory, _, files in os.walk(kept)
+        if "distill.pt" in files and not Path(directory).name.startswith(".compress-")
+    ]

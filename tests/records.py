@@ -68,6 +68,7 @@ def run_key(**changed: Any) -> RunKey:
         "decisive": 1,
         "seconds": 2.0,
         "seed": 0,
+        "device": "cpu",
         "machine": {"cpu": "made up"},
         "versions": {"onnxruntime": "1.22"},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -157,3 +158,14 @@ class Spotter(nn.Module):
             cache = x.new_zeros(x.shape[0], FEATURES, 2)
         seen = torch.cat([cache, x.unsqueeze(-1)], dim=-1)
         return self.head(torch.relu(self.convolution(seen)[..., 0])), seen[..., 1:]
+
+
+def file_of(folder: Path, model: onnx.ModelProto) -> Path:
+    path = folder / "model.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def far(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> float:
+    """The difference as a share of what the second varies by."""
+    return float(np.sqrt(np.mean((one - other) ** 2) / np.var(other)))

@@ -7,35 +7,14 @@ import importlib
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from collections import Counter
 
 import pytest
 
 import compress
 from compress.core.moved import GONE_IN, MOVED, RENAMED
 from compress.core.versions import versions
-
-PACKAGE = Path(compress.__file__).parent
-
-#: Each room imports only from those before it.
-ROOMS = (
-    ("core", "records", "statistics"),
-    ("machine", "onnx_graph"),
-    ("metrics", "onnx_module", "target"),
-    ("data",),
-    ("network",),
-    ("backends", "low_rank", "training"),
-    ("lint", "profiling", "quantization"),
-    ("bundle", "students", "timing"),
-    ("hosts", "trends"),
-    ("doctor", "measuring", "pruning"),
-    ("gate", "techniques"),
-    ("search", "testing"),
-    ("reports",),
-    ("api",),
-    ("cli",),
-)
+from tests.rooms import ENTRANCES, GRAPH, MODULES, PACKAGE, ROOMS, imports, room_of
 
 #: Rooms whose modules import, when they are imported themselves, nothing but the standard library and numpy.
 LIGHT = (
@@ -51,55 +30,9 @@ LIGHT = (
     "trends",
 )
 
-#: What may lie outside of the rooms.
-LOOSE = {"__init__.py", "__main__.py", "errors.py", "recipe.py", "py.typed"}
-
-
-def _modules() -> dict[str, Path]:
-    found = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
-
-
-MODULES = _modules()
-
-
-def _imports(tree: ast.AST, *, lazy: bool = True) -> Iterator[str]:
-    """The modules that a file imports; those for type checkers are left out, and on demand those inside functions."""
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
-            continue
-        if not lazy and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            continue
-        if isinstance(node, ast.Import):
-            yield from (name.name for name in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports name the whole path"
-            assert node.module is not None
-            for name in node.names:
-                inner = f"{node.module}.{name.name}"
-                yield inner if inner in MODULES else node.module
-        yield from _imports(node, lazy=lazy)
-
-
-def _graph() -> dict[str, set[str]]:
-    trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in MODULES.items()}
-    return {name: {each for each in _imports(tree) if each in MODULES} for name, tree in trees.items()}
-
-
-GRAPH = _graph()
-
-
-def _room(module: str) -> str:
-    """``errors`` and ``recipe`` count as core: everybody needs them."""
-    parts = module.split(".")
-    return "core" if len(parts) == 1 or parts[1] in ("errors", "recipe") else parts[1]
-
 
 def test_nothing_lies_loose():
-    assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == LOOSE
+    assert {path.name for path in PACKAGE.iterdir() if path.is_file()} == set(ENTRANCES)
 
 
 def test_every_room_has_a_place_in_the_order():
@@ -114,8 +47,8 @@ def test_rooms_import_downhill():
         for module, imported in GRAPH.items()
         for each in imported
         if module not in ("compress", "compress.__main__")
-        and _room(module) != _room(each)
-        and level[_room(module)] <= level[_room(each)]
+        and room_of(module) != room_of(each)
+        and level[room_of(module)] <= level[room_of(each)]
     ]
     assert uphill == []
 
@@ -138,18 +71,18 @@ def test_only_the_suites_for_other_distributions_and_the_plugin_need_pytest():
     needing = {
         name
         for name, path in MODULES.items()
-        for each in _imports(ast.parse(path.read_text(encoding="utf-8")))
+        for each in imports(ast.parse(path.read_text(encoding="utf-8")))
         if each.partition(".")[0] == "pytest"
     }
-    assert {name for name in needing if _room(name) != "testing"} <= {"compress.testing.pytest_plugin"}
+    assert {name for name in needing if room_of(name) != "testing"} <= {"compress.testing.pytest_plugin"}
     assert not {
-        name for name, imported in GRAPH.items() if any(_room(each) == "testing" for each in imported)
-    } - {name for name in MODULES if _room(name) == "testing"}
+        name for name, imported in GRAPH.items() if any(room_of(each) == "testing" for each in imported)
+    } - {name for name in MODULES if room_of(name) == "testing"}
 
 
 def test_nobody_but_the_entry_point_imports_the_command_line():
-    outside = {name for name, imported in GRAPH.items() if any(_room(each) == "cli" for each in imported)}
-    assert {name for name in outside if _room(name) != "cli"} == {"compress.__main__"}
+    outside = {name for name, imported in GRAPH.items() if any(room_of(each) == "cli" for each in imported)}
+    assert {name for name in outside if room_of(name) != "cli"} == {"compress.__main__"}
 
 
 @pytest.mark.parametrize("room", LIGHT)
@@ -157,8 +90,8 @@ def test_light_rooms_need_the_standard_library_and_numpy_alone(room: str):
     heavy = {
         f"{name} imports {each}"
         for name, path in MODULES.items()
-        if _room(name) == room
-        for each in _imports(ast.parse(path.read_text(encoding="utf-8")), lazy=False)
+        if room_of(name) == room
+        for each in imports(ast.parse(path.read_text(encoding="utf-8")), lazy=False)
         if each.partition(".")[0] not in {*sys.stdlib_module_names, "numpy", "compress"}
     }
     assert heavy == set()
@@ -168,8 +101,8 @@ def test_back_ends_and_hosts_import_no_torch():
     with_torch = {
         name
         for name in MODULES
-        if _room(name) in ("backends", "hosts") and "torch_tensorrt" not in name
-        for each in _imports(ast.parse(MODULES[name].read_text(encoding="utf-8")), lazy=False)
+        if room_of(name) in ("backends", "hosts") and "torch_tensorrt" not in name
+        for each in imports(ast.parse(MODULES[name].read_text(encoding="utf-8")), lazy=False)
         if each.partition(".")[0] == "torch"
     }
     assert with_torch == set()
@@ -193,9 +126,63 @@ def test_old_names_import_and_name_the_new_ones():
 @pytest.mark.parametrize(("place", "now"), RENAMED.items())
 def test_what_is_called_something_else_is_there(place: tuple[str, str], now: str):
     module, old = place
-    found = importlib.import_module(f"compress.{module}")
-    assert hasattr(found, now)
-    assert not hasattr(found, old)
+    home, _, name = now.rpartition(":")
+    found = importlib.import_module(f"compress.{home or module}")
+    value = getattr(found, name)
+    assert home or old not in vars(found)
+    # By every old name of the module too, and from the module itself where that is still there.
+    for former in [module, *(each for each, new in MOVED.items() if new == module)]:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            try:
+                taken = getattr(importlib.import_module(f"compress.{former}"), old)
+            except AttributeError:
+                assert former == module, f"compress.{former}.{old} is lost"
+                continue
+        assert taken is value
+        assert [each.category for each in warned] == [DeprecationWarning]
+        assert f"'compress.{former}.{old}' is '{found.__name__}.{name}' now" in str(warned[0].message)
+
+
+#: Names that a module of 0.1 had before its rooms, where that module is a package now, or is still there.
+LOST_AND_FOUND = {
+    "compress.search.propose": "compress.search.proposals",
+    "compress.search.ORIGINAL": "compress.search.proposals",
+    "compress.search.WHOLE_CHAINS": "compress.search.proposals",
+    "compress.writing.replaced_whole": "compress.core.replacing",
+    "compress.record.SEAL": "compress.records.profile",
+    "compress.data.detection_options.DetectionOptions": "compress.metrics.detection_options",
+    "compress.data.detection_options.read_table": "compress.data.detection_table",
+    "compress.metrics.mean_error": "compress.metrics.regression",
+    "compress.onnx_graph.files.check_size": "compress.network.formats.onnx_size",
+    "compress.pruning.propagation.Rule": "compress.pruning.axes",
+    "compress.training.settings.TrainingSettings": "compress.training.settings",
+}
+
+
+@pytest.mark.parametrize(("former", "home"), LOST_AND_FOUND.items())
+def test_no_name_is_lost_that_a_module_had(former: str, home: str):
+    module, _, name = former.rpartition(".")
+    with pytest.warns(DeprecationWarning, match=rf"'{former}' is '{home}\.\w+' now"):
+        found = getattr(importlib.import_module(module), name)
+    now = {"SEAL": "DIGEST", "TrainingSettings": "TrainingOptions"}.get(name, name)
+    assert found is getattr(importlib.import_module(home), now)
+
+
+def test_an_old_module_is_a_package_only_where_the_new_one_is():
+    with pytest.raises(ModuleNotFoundError, match=r"'compress.tensors' is not a package"):
+        importlib.import_module("compress.tensors.nothing")
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'compress.formats.nothing'"):
+        importlib.import_module("compress.formats.nothing")
+    masks = importlib.import_module("compress.sparsity.masks")  # both are one module now
+    with pytest.warns(DeprecationWarning, match="compress.pruning.masks_2_4"):
+        assert masks.mask_2_4 is importlib.import_module("compress.pruning.masks_2_4").mask_2_4
+
+
+@pytest.mark.parametrize("module", sorted({f"compress.{module}" for module, _ in RENAMED}))
+def test_a_module_says_in_its_own_words_what_it_lacks(module: str):
+    with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'nothing'"):
+        _ = importlib.import_module(module).nothing
 
 
 def test_results_have_the_name_of_their_verb():
@@ -239,3 +226,11 @@ def test_nothing_of_ours_uses_an_old_name():
 def test_the_old_names_go_when_they_are_due():
     numbers = [tuple(map(int, each.split("."))) for each in (versions()["compress-toolkit"], GONE_IN)]
     assert numbers[0] < numbers[1], "delete compress/core/moved.py and what uses it"
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """Outside of packages pytest imports a file by its name alone: of two of one name it takes only the first."""
+    tests = PACKAGE.parent / "tests"
+    alone = [path for path in tests.rglob("test_*.py") if not (path.parent / "__init__.py").exists()]
+    several = [name for name, count in Counter(path.name for path in alone).items() if count > 1]
+    assert several == []

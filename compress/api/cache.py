@@ -1,4 +1,4 @@
-"""What compress keeps on this machine, how large it is, and its removal.
+"""List and removal of what compress keeps on this machine, with sizes.
 
 Three kinds of things are kept: what can be built again, in the user's cache directory; results of runs that were
 interrupted, beside the file or bundle that they will become; and the key that tells these directories from others.
@@ -25,11 +25,12 @@ PARTIAL = ".partial"
 
 @dataclass(frozen=True)
 class Kept:
-    """One thing that compress keeps.
+    """File or directory that compress keeps.
 
     Attributes:
-        kind: Kind of the thing: ``engine``, ``timing cache``, ``program`` (compiled by Torch-TensorRT), ``partial``
-            (results of a run that was interrupted, or still goes on) or ``key``.
+        kind: Kind of the thing: ``engine``, ``timing cache``, ``program`` (compiled by Torch-TensorRT), ``step``
+            (what a step of a recipe made: trained weights, a quantized model), ``layer times``, ``partial`` (results of
+            a run that was interrupted, or still goes on) or ``key``.
         path: Path of the file or directory.
         size_bytes: Size of its files, in bytes.
     """
@@ -53,14 +54,14 @@ def kept(directories: Sequence[Path] = ()) -> list[Kept]:
     Raises:
         UsageError: One of them is no directory.
     """
-    for each in directories:
-        if not each.is_dir():
-            raise UsageError("a directory to look in", f"{each}, which is none", "correct the path")
-    found = [*_cached(), *_partials(directories or [Path.cwd()])]
+    for directory in directories:
+        if not directory.is_dir():
+            raise UsageError("a directory to look in", f"{directory}, which is none", "correct the path")
+    things = [*_cached(), *_partials(directories or [Path.cwd()])]
     key = key_path()
     if _is_users(key):
-        found.append(_measured("key", key))
-    return found
+        things.append(_measured("key", key))
+    return things
 
 
 def remove(things: Sequence[Kept]) -> dict[Path, str]:
@@ -69,7 +70,7 @@ def remove(things: Sequence[Kept]) -> dict[Path, str]:
     Returns:
         The reason for each thing that was left, by its path; the key is not among them.
     """
-    left: dict[Path, str] = {}
+    not_removed: dict[Path, str] = {}
     measuring = _measuring()
     for thing in things:
         if thing.kind == "partial":
@@ -81,8 +82,8 @@ def remove(things: Sequence[Kept]) -> dict[Path, str]:
         else:
             reason = _delete(thing.path)
         if reason is not None:
-            left[thing.path] = reason
-    return left
+            not_removed[thing.path] = reason
+    return not_removed
 
 
 def _cached() -> Iterator[Kept]:
@@ -92,6 +93,8 @@ def _cached() -> Iterator[Kept]:
         ("engine", "engines/*"),
         ("timing cache", "timing-*.cache"),
         ("program", "torch-tensorrt/*"),
+        ("step", "steps/*"),
+        ("layer times", "layer-times"),
     ):
         for path in sorted(base.glob(pattern)):
             if _is_users(path) and not path.parent.is_symlink():
@@ -129,10 +132,10 @@ def _size(path: Path) -> int:
 def _is_users(path: Path) -> bool:
     """Whether a file or directory is there, is no link, and belongs to this user."""
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError:
         return False
-    return found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode)
+    return status.st_uid == os.geteuid() and not stat.S_ISLNK(status.st_mode)
 
 
 def _measuring() -> bool:

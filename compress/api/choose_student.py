@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from compress.api.distill import Evaluated, evaluate, named_like
 from compress.api.inputs import open_inputs
-from compress.api.options import ChooseStudentKeywords, ChooseStudentOptions
+from compress.api.keywords import ChooseStudentKeywords
+from compress.api.student_options import ChooseStudentOptions
 from compress.core.options import takes
 from compress.core.progress import Reporter
+from compress.core.ranks import processes
 from compress.errors import RecipeError
 from compress.network.network import load_network
 from compress.network.saving import check_writable, save_network
@@ -36,28 +37,31 @@ class StudentResult:
             written.
         sha256: sha256 of that file; None where none was written.
         networks: Teacher and student on the evaluation data, in ONNX Runtime; empty where there is no student.
+        notes: Notes on how the teacher was read and samples are fed, and doubts about it, a sentence each.
     """
 
     recommendation: Recommendation
     path: Path | None
     sha256: str | None
     networks: tuple[Evaluated, ...]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as the dict that ``compress distill --widths … --json`` prints."""
         return {
             **self.recommendation.to_dict(),
+            "notes": list(self.notes),
             "path": None if self.path is None else str(self.path),
             "sha256": self.sha256,
             "networks": [
                 {
-                    "name": each.name,
-                    "accuracy": each.accuracy.mean,
-                    "drop_points": None if each.accuracy.drop is None else each.accuracy.drop.points,
-                    "parameters": each.parameters,
-                    "macs": each.macs,
+                    "name": network.name,
+                    "accuracy": network.accuracy.mean,
+                    "drop_points": None if network.accuracy.drop is None else network.accuracy.drop.points,
+                    "parameters": network.parameters,
+                    "macs": network.macs,
                 }
-                for each in self.networks
+                for network in self.networks
             ],
         }
 
@@ -76,29 +80,34 @@ def choose_student(
     widths, and is labelled unless the metric is ``agreement``. The metric is right or wrong for each sample.
 
     Args:
-        model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module.
+        model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, a Hugging Face directory,
+            ``timm:NAME``, or a live module.
         reporter: Receives the progress; None reports to nobody.
 
     Raises:
         UsageError: An argument cannot be used; the message says what to do.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if processes() > 1:
         raise RecipeError(
             "one process, to choose a width", "several, under torchrun", "start it without torchrun"
         )
-    asked = ChooseStudentOptions.of(options)
+    request = ChooseStudentOptions.of(options)
     reporter = reporter or Reporter()
-    settings = Distill(**{name: getattr(asked, name) for name in DISTILLATION})
+    settings = Distill(**{name: getattr(request, name) for name in DISTILLATION})
     if settings.features:
         raise RecipeError(
             "students that learn outputs alone", f"features = {settings.features}", "leave it out"
         )
-    longer = None if asked.longer_epochs is None else replace(settings, epochs=asked.longer_epochs)
-    path = Path(asked.out)
+    longer = None if request.longer_epochs is None else replace(settings, epochs=request.longer_epochs)
+    path = Path(request.out)
     check_writable(path, model)
-    family = load_family(asked.student) if isinstance(asked.student, str) else asked.student
 
-    inputs = open_inputs(model, asked, reporter, train_data=asked.train_data)
+    from compress.training.devices import device_of
+
+    device = device_of(request.device)  # told before anything is read
+    family = load_family(request.student) if isinstance(request.student, str) else request.student
+
+    inputs = open_inputs(model, request, reporter, train_data=request.train_data)
     teacher, task = inputs.network, inputs.task
     students = StudentTraining(
         family,
@@ -107,21 +116,22 @@ def choose_student(
         settings,
         temperature=settings.temperature,
         label_weight=settings.label_weight,
-        seed=asked.seed,
+        seed=request.seed,
         reporter=reporter,
+        device=device,
     )
     recommendation = recommend(
         students,
-        asked.widths,
-        max_drop=asked.max_drop,
-        candidates=asked.candidates,
-        runs=asked.runs,
+        request.widths,
+        max_drop=request.max_drop,
+        candidates=request.candidates,
+        runs=request.runs,
         longer=longer,
     )
     if recommendation.module is None:
-        return StudentResult(recommendation, None, None, ())
+        return StudentResult(recommendation, None, None, (), inputs.notes)
     reporter.stage("measuring accuracy")
     network = named_like(load_network(recommendation.module, example=task.samples()), teacher)
     networks = evaluate({"teacher": teacher, "student": network}, task)
     save_network(network, path)
-    return StudentResult(recommendation, path, sha256_of(path), networks)
+    return StudentResult(recommendation, path, sha256_of(path), networks, inputs.notes)

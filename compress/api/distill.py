@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from compress.api.decoder_files import check_out, saved, student_of
 from compress.api.inputs import open_inputs
-from compress.api.options import DistillKeywords, DistillOptions
+from compress.api.keywords import DistillKeywords
+from compress.api.student_options import DistillOptions
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.core.object_references import is_reference
@@ -20,10 +22,9 @@ from compress.core.ranks import is_first
 from compress.core.tensor_spec import TensorSpec, fixed_batch
 from compress.data.task import Task
 from compress.errors import NetworkError
+from compress.language.documents import step_shapes
 from compress.metrics.outcomes import Outcomes
-from compress.network.network import Network, load_network
-from compress.network.saving import check_writable, save_network
-from compress.onnx_graph.files import sha256_of
+from compress.network.network import DECODER, Network, load_network
 from compress.onnx_graph.layers import layers, totals
 from compress.profiling.accuracy import accuracy_of, outcomes_of
 from compress.records.profile import Accuracy
@@ -57,16 +58,18 @@ class DistillResult:
     """Result of :func:`distill`.
 
     Attributes:
-        path: File of the student, whose inputs and outputs have the teacher's names.
-        sha256: sha256 of that file.
+        path: File of the student, whose inputs and outputs have the teacher's names; of a language model its directory.
+        sha256: sha256 of that file; for a language model, of the file of its weights.
         networks: Teacher, student before training and student after it, measured on the same samples.
         report: Settings of the training, what it did, and which activations inside were matched.
+        notes: Notes on how the teacher was read and samples are fed, and doubts about it, a sentence each.
     """
 
     path: Path
     sha256: str
     networks: tuple[Evaluated, ...]
     report: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as the dict that ``compress distill --json`` prints."""
@@ -82,32 +85,49 @@ def distill(
 ) -> DistillResult:
     """Train a student towards a trained network and write it, whole or not at all.
 
-    An interrupted training is kept in ``<out>.partial`` and resumed. Under ``torchrun`` all processes train together;
-    the first measures and writes, and all return the same. The arguments are not modified.
+    An interrupted training is kept in ``<out>.partial``, and the same call goes on at its last checkpoint. Under
+    ``torchrun`` all processes train together; the first measures and writes, and all return the same. The arguments are
+    not modified.
 
     Args:
-        model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module.
+        model: The teacher: a torch.export, TorchScript, state-dict, pickled or ONNX file, a Hugging Face directory,
+            ``timm:NAME``, or a live module.
         reporter: Receives the progress; None reports to nobody.
 
     Raises:
         UsageError: An argument cannot be used; the message says what to do.
     """
-    asked = DistillOptions.of(options)
+    request = DistillOptions.of(options)
     reporter = reporter or Reporter()
-    technique = Distill(**{name: getattr(asked, name) for name in DISTILLATION})
-    path = Path(asked.out)
-    check_writable(path, model, asked.student)
+    technique = Distill(**{name: getattr(request, name) for name in DISTILLATION})
+    path = Path(request.out)
+    check_out(path, model, request.student)
 
-    inputs = open_inputs(model, asked, reporter, train_data=asked.train_data)
-    teacher, task, seed = inputs.network, inputs.task, asked.seed
+    from compress.training.devices import device_of
+
+    device_of(request.device)  # told before anything is read
+
+    inputs = open_inputs(model, request, reporter, train_data=request.train_data)
+    teacher, task, seed = inputs.network, inputs.task, request.seed
     only_batch = fixed_batch(teacher.inputs)
-    untrained = load_student(
-        asked.student, task, only_batch=only_batch, seed=seed, trust_pickle=asked.trust_pickle
-    )
-    before = named_like(untrained, teacher)
+    if teacher.origin.format == DECODER:
+        before = student_of(request.student, teacher)
+    else:
+        untrained = load_student(
+            request.student, task, only_batch=only_batch, seed=seed, trust_pickle=request.trust_pickle
+        )
+        before = named_like(untrained, teacher)
 
     partial = path.with_name(path.name + ".partial")
-    context = Context(task.calls, inputs.target, seed, directory=partial, reporter=reporter, original=teacher)
+    context = Context(
+        task.calls,
+        inputs.target,
+        seed,
+        directory=partial,
+        reporter=reporter,
+        original=teacher,
+        device=request.device,
+    )
     with kept_until_done(partial, alone=is_first()):
         after = technique.apply(before, context)
 
@@ -118,10 +138,10 @@ def distill(
     if processes.first:
         reporter.stage("measuring accuracy")
         networks = evaluate({"teacher": teacher, "student before": before, "student after": after}, task)
-        save_network(after, path)
+        sha256 = saved(after, path)
         remove_own(partial)
-        done = DistillResult(path, sha256_of(path), networks, context.reports["distill"])
-    result: DistillResult = processes.told(done)
+        done = DistillResult(path, sha256, networks, context.reports["distill"], inputs.notes)
+    result: DistillResult = processes.broadcast(done)
     return result
 
 
@@ -169,14 +189,14 @@ def named_like(student: Network, teacher: Network) -> Network:
         NetworkError: The student is an ONNX model, or takes or returns tensors of other shapes or kinds.
     """
     if student.graph is None:
-        raise NetworkError("a student that trains", "an ONNX model", "give a torch network")
-    for what, specs, wanted in (
+        raise student.untrainable("which cannot be trained as a student")
+    for what, specs, teacher_specs in (
         ("inputs", student.inputs, teacher.inputs),
         ("outputs", student.outputs, teacher.outputs),
     ):
-        if len(specs) != len(wanted) or not all(map(_fits, specs, wanted)):
+        if len(specs) != len(teacher_specs) or not all(map(_fits, specs, teacher_specs)):
             raise NetworkError(
-                f"a student with the teacher's {what}, {_described(wanted)}",
+                f"a student with the teacher's {what}, {_described(teacher_specs)}",
                 _described(specs),
                 "change the student",
             )
@@ -222,7 +242,10 @@ def evaluate(networks: Mapping[str, Network], task: Task) -> tuple[Evaluated, ..
 
 
 def _cost(network: Network, task: Task) -> tuple[int, int | None]:
-    """Return the number of parameters, and of MACs at batch 1 where all operators' are known."""
+    """Return the number of parameters, and of MACs at batch 1 where all operators' are known.
+
+    Those of a language model are of a decoding step.
+    """
     example = task.example()
     shapes = {
         spec.name: [
@@ -235,20 +258,21 @@ def _cost(network: Network, task: Task) -> tuple[int, int | None]:
         ]
         for spec in network.inputs
     }
-    whole = totals(layers(network.to_onnx(), shapes=shapes))
-    return whole.parameters, None if whole.uncounted else whole.macs
+    shapes = {**shapes, **{name: list(shape) for name, shape in step_shapes(network.inputs).items()}}
+    counted = totals(layers(network.to_onnx(), shapes=shapes))
+    return counted.parameters, None if counted.uncounted else counted.macs
 
 
-def _fits(spec: TensorSpec, wanted: TensorSpec) -> bool:
+def _fits(spec: TensorSpec, expected: TensorSpec) -> bool:
     return (
-        spec.dtype == wanted.dtype
-        and len(spec.shape) == len(wanted.shape)
+        spec.dtype == expected.dtype
+        and len(spec.shape) == len(expected.shape)
         and all(
             one == other or isinstance(one, str) or isinstance(other, str)
-            for one, other in zip(spec.shape, wanted.shape, strict=True)
+            for one, other in zip(spec.shape, expected.shape, strict=True)
         )
     )
 
 
 def _described(specs: Sequence[TensorSpec]) -> str:
-    return ", ".join(f"{each.dtype}[{', '.join(map(str, each.shape))}]" for each in specs)
+    return ", ".join(f"{spec.dtype}[{', '.join(map(str, spec.shape))}]" for spec in specs)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Unpack
 
+from compress.api.build_options import GateOptions
+from compress.api.keywords import GateKeywords
+from compress.core.options import takes
 from compress.errors import UsageError
-from compress.gate.policy import GatePolicy
+from compress.gate.policy import GatePolicy, policy_of
 from compress.gate.verdict import Check, Verdict, overall
-
-if TYPE_CHECKING:
-    from compress.data.class_order import ClassNames
-    from compress.data.task import MetricChoice
 
 
 @dataclass(frozen=True)
@@ -61,23 +59,8 @@ class GateResult:
         }
 
 
-def gate_build(
-    candidate: str | os.PathLike[str] = "build",
-    *,
-    baseline: str | os.PathLike[str],
-    data: Any = None,
-    groups: str | os.PathLike[str] | None = None,
-    policy: GatePolicy | str | os.PathLike[str] | None = None,
-    max_drop: float | None = None,
-    max_slowdown: float | None = None,
-    target: str | None = None,
-    host: str | None = None,
-    keep_on_host: bool = False,
-    metric: MetricChoice = None,
-    image_options: Mapping[str, Any] | None = None,
-    classes: ClassNames | None = None,
-    state: Mapping[str, str] | None = None,
-) -> GateResult:
+@takes(GateOptions)
+def gate_build(candidate: str | os.PathLike[str] = "build", **options: Unpack[GateKeywords]) -> GateResult:
     """Accept or reject a build against a baseline, as ``compress gate`` does.
 
         result = compress.gate_build("build", baseline="main-build", data="val.npz", max_drop=0.5)
@@ -87,62 +70,44 @@ def gate_build(
 
     Args:
         candidate: The build that may be merged: a bundle or an ONNX file.
-        baseline: The build that it must not fall behind: a bundle, an ONNX file, or a profile that
-            :func:`compress.profile` wrote.
-        data: Evaluation data to run both builds on; None compares the outcomes that the bundles record.
-        groups: File (.npy) with the slice of each sample of ``data``; None takes ``groups`` in the .npz, or classes.
-        policy: Checks and their margins, or a file (gate.toml) with them; None takes the default policy.
-        max_drop: Largest accuracy drop allowed, in absolute points, from 0; None takes the policy's.
-        max_slowdown: Largest rise of the median latency allowed, in %, from 0; None takes the policy's.
-        target: Target that engines are built for, with ``host``; None takes the bundle's own.
-        host: Machine where engines of both are built and timed in turns: an address that ssh takes, or ``local``; None
-            runs both in this process.
-        keep_on_host: Whether to leave engines and timing caches on the host.
-        metric: Metric of the accuracy, see :func:`compress.load_task`; None chooses by the data.
-        image_options: Preparation of images, see :func:`compress.load_task`.
-        classes: Names of the classes in the network's order, or a file that holds them; None leaves it to the data.
-        state: The output that is the next value of each input that is carried from call to call; None takes those that
-            the bundles record.
 
     Raises:
         BundleError: One of the two is damaged, or they are builds of different networks.
         DataError: The data does not fit, or the baseline is right by chance alone on it.
         NetworkError: One of the two does not run.
         UnavailableError: A back end is not installed here, or the host does not answer.
-        UsageError: Arguments do not go together.
+        UsageError: An option is out of its range, or options do not go together.
     """
     from compress.data.class_order import with_classes
     from compress.data.evaluation import left_out_note
     from compress.gate.groups import load_task_and_groups
     from compress.gate.origin import other_network
-    from compress.gate.policy import load_policy
     from compress.gate.run import gate
     from compress.gate.subject import load_subject
+    from compress.language.bundled import texts_for
+    from compress.network.formats.onnx_size import check_room_to_run
 
-    given = {"max_drop_points": max_drop, "max_slowdown_percent": max_slowdown}
-    margins = {name: value for name, value in given.items() if value is not None}
-    known = (
-        policy
-        if isinstance(policy, GatePolicy)
-        else GatePolicy()
-        if policy is None
-        else load_policy(Path(policy))
-    )
-    chosen = replace(known, **margins)  # type: ignore[arg-type]  # both are floats
-    if data is None and any(each is not None for each in (groups, metric, image_options, classes, state)):
+    request = GateOptions.of(options)
+    chosen = _policy(request)
+    judging = (request.groups, request.metric, request.image_options, request.classes, request.state)
+    if request.data is None and any(option_value is not None for option_value in judging):
         raise UsageError(
             "--data with --groups, --metric, --state, --classes and --image-…", "none", "give --data"
         )
-    ours, theirs = load_subject(os.fspath(candidate)), load_subject(os.fspath(baseline))
+    ours, theirs = load_subject(os.fspath(candidate)), load_subject(os.fspath(request.baseline))
+    if request.host is None:
+        sides = f"{os.fspath(candidate)} and {os.fspath(request.baseline)}"
+        check_room_to_run(sum(side.size_bytes for side in (ours, theirs) if side.artifact is not None), sides)
     task, slices = None, None
-    if data is not None:
+    if request.data is not None:
+        reader = theirs if theirs.tokenizer is not None else ours  # the candidate comes with what is judged
         task, slices = load_task_and_groups(
-            data,
-            groups=None if groups is None else Path(groups),
+            texts_for(request.data, reader.tokenizer, reader.measured),
+            groups=None if request.groups is None else Path(request.groups),
             subjects=(theirs, ours),
-            metric=metric,
-            image_options=with_classes(image_options, classes),
-            streams=bool(state),
+            metric=request.metric,
+            image_options=with_classes(request.image_options, request.classes),
+            streams=bool(request.state),
         )
     notes: list[str] = []
     checks = gate(
@@ -151,10 +116,10 @@ def gate_build(
         task=task,
         groups=slices,
         policy=chosen,
-        state=state,
-        host=host,
-        target=target,
-        keep_on_host=keep_on_host,
+        state=request.state,
+        host=request.host,
+        target=request.target,
+        keep_on_host=request.keep_on_host,
         on_note=notes.append,
     )
     if task is not None and (left_out := left_out_note(task)):
@@ -166,8 +131,15 @@ def gate_build(
         tuple(checks),
         os.fspath(candidate),
         ours.sha256,
-        os.fspath(baseline),
+        os.fspath(request.baseline),
         theirs.sha256,
         chosen,
         tuple(notes),
     )
+
+
+def _policy(options: GateOptions) -> GatePolicy:
+    """Return the checks with the margins of the call, which win over those of the policy."""
+    limits = {"max_drop_points": options.max_drop, "max_slowdown_percent": options.max_slowdown}
+    margins: dict[str, Any] = {name: value for name, value in limits.items() if value is not None}
+    return replace(policy_of(options.policy), **margins)

@@ -8,17 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from compress.api.document_inputs import open_decoder
 from compress.api.options import InputOptions
+from compress.api.told_by_model import image_options_of
 from compress.backends import load_backend
 from compress.core.progress import Reporter
 from compress.core.tensor_spec import fixed_batch
 from compress.data.binding import matched
-from compress.data.class_order import with_classes
 from compress.data.plausibility import doubts
 from compress.data.sizes import Asked, input_ranges, resized
-from compress.data.split import Array
 from compress.data.task import CALIBRATION_SAMPLES, Task, load_task
-from compress.errors import DataError
+from compress.errors import DataError, UsageError
+from compress.language.network import is_decoder
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network.first_call import Opened, first_of_onnx, first_of_torch
 from compress.network.formats import weight_sets
@@ -27,7 +28,7 @@ from compress.network.formats.first_reading import read_elsewhere
 from compress.network.network import Network, load_network
 from compress.network.preparation import outputs_as_it_came, prepared_faithfully
 from compress.network.sample_axis import judged_examples
-from compress.network.streams import in_streams, state_notes, with_calls
+from compress.network.streams import in_streams, with_calls
 from compress.target.target import Target, load_target
 
 if TYPE_CHECKING:
@@ -44,13 +45,24 @@ class Inputs:
         network: The user's network, unchanged.
         task: The data and the metric, bound to the network's inputs and outputs.
         target: The device that the network is built for.
-        doubts: What speaks against the network on this data, a sentence each; see :mod:`compress.data.plausibility`.
+        doubts: Facts that speak against the network on this data, a sentence each; see
+            :mod:`compress.data.plausibility`.
     """
 
     network: Network
     task: Task
     target: Target
     doubts: tuple[str, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The doubts as notes for the user."""
+        return tuple(f"warning: {doubt}" for doubt in self.doubts)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes for the result: what was chosen of the file, how samples are fed, and the doubts."""
+        return (*axis_notes(self.network), *self.warnings)
 
 
 def open_inputs(
@@ -60,17 +72,19 @@ def open_inputs(
     *,
     target: str | Path | Target = "cpu",
     train_data: Any = None,
+    calibration_data: Any = None,
     calibration_samples: int = CALIBRATION_SAMPLES,
     shape: Asked | None = None,
 ) -> Inputs:
     """Read the target, the data and the network of a verb, and check that they fit together.
 
     Args:
-        model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
+        model: A network's file, a Hugging Face directory, ``timm:NAME``, or a live module, which is not modified.
         options: The data, the metric, and how the network is loaded and called.
         reporter: Receives the progress.
         target: The device that the network is built for.
         train_data: Data to train on; None where nothing is trained.
+        calibration_data: Data to calibrate on; None takes it from the training data, or sets it apart.
         calibration_samples: Largest number of calibration samples.
         shape: Sizes of open axes that the user names; None names none.
 
@@ -79,55 +93,82 @@ def open_inputs(
     """
     reporter.stage("reading the target and the data")
     deployment = load_target(target)
-    task = load_task(
-        options.data,
-        metric=options.metric,
-        train_data=train_data,
-        calibration_data=options.calibration_data,
-        calibration_samples=calibration_samples,
-        image_options=with_classes(options.image_options, options.classes),
-        seed=options.seed,
-        streams=bool(options.state),
-    )
-    network, task = load_bound(
-        task,
-        model,
-        factory=options.factory,
-        trust_pickle=options.trust_pickle,
-        weights=options.weights,
-        batch_axis=options.batch_axis,
-        shape=shape,
-        state=options.state,
-        reporter=reporter,
-    )
+    if is_decoder(model):
+        if deployment.backend != "onnxruntime":
+            raise UsageError(
+                "a target that runs in ONNX Runtime, for a language model",
+                f"{deployment.name}, which runs in {deployment.backend}",
+                "choose another one, such as --target cpu",
+            )
+        network, task, problems = open_decoder(
+            model,
+            options,
+            reporter,
+            train_data=train_data,
+            calibration_data=calibration_data,
+            calibration_samples=calibration_samples,
+        )
+    else:
+        for flag, option_value in (
+            ("--sequence-length", options.sequence_length),
+            ("--stride", options.stride),
+        ):
+            if option_value is not None:
+                raise UsageError(f"a language model, for {flag}", str(model)[:80], f"leave {flag} out")
+        if isinstance(model, str | Path):
+            sniff(Path(model))  # what is no network is told before the data is read, which may take long
+        task = load_task(
+            options.data,
+            metric=options.metric,
+            train_data=train_data,
+            calibration_data=calibration_data,
+            calibration_samples=calibration_samples,
+            image_options=image_options_of(model, options, reporter),
+            seed=options.seed,
+            streams=bool(options.state),
+        )
+        network, task = load_bound(
+            task,
+            model,
+            factory=options.factory,
+            trust_pickle=options.trust_pickle,
+            weights=options.weights,
+            batch_axis=options.batch_axis,
+            shape=shape,
+            state=options.state,
+            reporter=reporter,
+        )
+        problems = doubts(
+            lambda feeds: outputs_as_it_came(network, feeds), task, network.inputs, network.outputs
+        )
     targets = task.evaluation.origin.get("targets")
     if targets is not None:
         reporter.note(f"the array '{targets}' of the data is taken as the targets")
-    found = doubts(lambda feeds: outputs_as_it_came(network, feeds), task, network.inputs, network.outputs)
-    if found and options.strict:
+    if problems and options.strict:
         raise DataError(
             "an original that does on the data what it was trained for (--strict)",
-            "; ".join(found),
+            "; ".join(problems),
             "correct the data, or leave --strict out",
         )
-    for each in found:
-        reporter.note(f"warning: {each}")
-    return Inputs(network, task, deployment, tuple(f"warning: {each}" for each in found))
+    inputs = Inputs(network, task, deployment, problems)
+    for note in inputs.warnings:
+        reporter.note(note)
+    return inputs
 
 
-def sized_target(inputs: Inputs, asked: Asked | None) -> Target:
+def sized_target(inputs: Inputs, given_sizes: Asked | None) -> Target:
     """Return the target with sizes for open axes, where the user names them or its builds need fixed sizes.
 
     Args:
         inputs: The network, its data and the target.
-        asked: Sizes of open axes that the user names; None takes those of the data.
+        given_sizes: Sizes of open axes that the user names; None takes those of the data.
     """
     target, task = inputs.target, inputs.task
     engines = any(load_backend(name).builds_engines for name in (target.backend, *target.further_backends))
-    if asked is None and not engines:
+    if given_sizes is None and not engines:
         return target
     splits = (task.calls.evaluation, task.calls.calibration)
-    shapes = input_ranges(inputs.network.inputs, splits, target.batch_sizes, asked)
+    shapes = input_ranges(inputs.network.inputs, splits, target.batch_sizes, given_sizes)
     return replace(target, input_shapes=shapes)
 
 
@@ -147,7 +188,7 @@ def load_bound(
 
     Args:
         task: The data; a sample of it traces a module.
-        model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
+        model: A network's file, a Hugging Face directory, ``timm:NAME``, or a live module, which is not modified.
         factory: ``package.module:callable`` that makes the module a state dict in ``model`` belongs to.
         trust_pickle: Whether to unpickle a module, which runs any code that the file holds.
         weights: Set of weights to take where a checkpoint holds several; see :func:`load_network`.
@@ -182,7 +223,7 @@ def load_bound(
         batch_axis=batch_axis,
     )
     if _is_onnx(model):
-        network = load()
+        network = load(batch_axis=None)  # the file states its axes; they are held against the user's below
         first = first_of_onnx(network, task, state)
         read_elsewhere(Path(model), "onnx run", example=first, batch_axis=batch_axis)
         network = _as_it_runs(network, first, batch_axis)
@@ -193,16 +234,16 @@ def load_bound(
     if reporter is not None:
         for note in axis_notes(network):
             reporter.note(note)
-    whole, single = in_streams(task, Opened(network), state) if state else (task, task)
+    streams, single = in_streams(task, Opened(network), state) if state else (task, task)
     bound = single.bind(network.inputs, network.outputs)
     if network.origin.format == "onnx":
         network = prepared_faithfully(network, bound)
     if any(metric.needs != "labels" for metric in bound.metrics) or len(network.outputs) > 1:
         bound = single.bind(network.inputs, network.outputs, kinds_of(network, bound))
     if state:
-        bound = with_calls(whole, bound)
+        bound = with_calls(streams, bound)
         if reporter is not None:
-            for note in state_notes(bound):
+            for note in bound.notes:
                 reporter.note(note)
     return network, bound
 
@@ -212,7 +253,7 @@ def axis_notes(network: Network) -> tuple[str, ...]:
     placed = [f"axis {spec.batch_axis} of '{spec.name}'" for spec in network.inputs if spec.batch_axis]
     only = fixed_batch(network.inputs)
     notes = []
-    chosen = weight_sets.told(network.origin.weights)
+    chosen = weight_sets.choice_note(network.origin.weights)
     if chosen is not None:
         notes.append(chosen)
     if placed:
@@ -229,12 +270,12 @@ def axis_notes(network: Network) -> tuple[str, ...]:
 
 
 def _of_other_size(
-    task: Task, asked: Asked | None, batch_axis: Mapping[str, int] | None
+    task: Task, given_sizes: Asked | None, batch_axis: Mapping[str, int] | None
 ) -> Mapping[str, Array] | None:
     """Return samples of another size than the first: from the data, else of the size that the user names."""
     other = task.other_example()
-    if other is None and asked:
-        return resized(task.example(), asked, batch_axis or {})
+    if other is None and given_sizes:
+        return resized(task.example(), given_sizes, batch_axis or {})
     return other
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from compress.api.opened_model import GivenInputs, given_shapes, input_shapes, open_model
+from compress.api.build_options import InspectOptions
+from compress.api.keywords import InspectKeywords
+from compress.api.opened_model import given_shapes, input_shapes, open_model
+from compress.core.options import takes
 
 if TYPE_CHECKING:
     from compress.core.tensor_spec import TensorSpec
@@ -22,7 +24,8 @@ class InspectResult:
 
     Attributes:
         model: Path, as it was given.
-        format: Format of the file: ``onnx``, ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, or ``bundle``.
+        format: Format of the file: ``onnx``, ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``hugging_face``, or
+            ``bundle``.
         sha256: sha256 of the file; for a bundle, of its artifact.
         inputs: Inputs of the network.
         outputs: Outputs of the network.
@@ -46,7 +49,7 @@ class InspectResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold, as ``compress inspect --json`` prints it."""
-        told: dict[str, Any] = {
+        content: dict[str, Any] = {
             "model": self.model,
             "format": self.format,
             "sha256": self.sha256,
@@ -57,22 +60,13 @@ class InspectResult:
             "layers": [asdict(layer) for layer in self.layers],
         }
         if self.estimate is not None:
-            shares = [share.to_dict() for share in self.estimate.layers]
-            told["estimate"] = self.estimate.to_dict() | {"layers": shares}
-        return told
+            shares = [share.record().to_dict() for share in self.estimate.layers]
+            content["estimate"] = self.estimate.to_dict() | {"layers": shares}
+        return content
 
 
-def inspect(
-    model: str | os.PathLike[str],
-    *,
-    target: str | None = None,
-    batch: int | None = None,
-    shape: GivenInputs = None,
-    factory: str | None = None,
-    trust_pickle: bool = False,
-    weights: str | None = None,
-    batch_axis: Mapping[str, int] | None = None,
-) -> InspectResult:
+@takes(InspectOptions)
+def inspect(model: str | os.PathLike[str], **options: Unpack[InspectKeywords]) -> InspectResult:
     """Look at the layers of a network: shapes, parameters, MACs, bytes and precision.
 
         found = compress.inspect("model.onnx", target="jetson-orin-nano-super")
@@ -80,19 +74,13 @@ def inspect(
 
     Args:
         model: A network's file, as for :func:`compress.optimize`, or a bundle's directory.
-        target: Target by name or TOML file, to estimate each layer's time for; None makes no estimate.
-        batch: Batch size, in samples, from 1; None takes the file's, or 1.
-        shape: Sizes of every axis by the input's name, or of the only input, where the file does not state them.
-        factory: ``module:callable`` that makes the network of a state dict; None where the file needs none.
-        trust_pickle: Whether a pickle may be loaded, which can run any code.
-        weights: Set of weights to take where a checkpoint holds several; see :func:`compress.load_network`.
-        batch_axis: Axis that counts samples, by the input's name, or under ``""`` for all; None finds it.
 
     Raises:
-        NetworkError: The file cannot be used.
+        NetworkError: The file cannot be used, or has no use for an option that says how it is read.
         BundleError: The directory is no bundle, or a damaged one.
         TargetError: The target is unknown.
-        UsageError: There are more shapes than inputs, or the batch size is fixed to another one.
+        UsageError: An option is out of its range, there are more shapes than inputs, or the batch size is fixed to
+            another one.
     """
     from compress.onnx_graph.layers import layers, totals
     from compress.onnx_graph.legality import refuse_illegal
@@ -100,19 +88,13 @@ def inspect(
     from compress.profiling.roofline import estimate
     from compress.target.target import load_target
 
-    deployment = None if target is None else load_target(target)
-    inputs = input_shapes(shape)
-    opened = open_model(
-        Path(model),
-        inputs,
-        factory=factory,
-        trust_pickle=trust_pickle,
-        weights=weights,
-        batch_axis=batch_axis,
-    )
+    request = InspectOptions.of(options)
+    deployment = None if request.target is None else load_target(request.target)
+    inputs = input_shapes(request.shape)
+    opened = open_model(Path(model), inputs, request)
     refuse_illegal(opened.model)
-    size, shapes = given_shapes(opened.model, inputs, batch)
-    found = layers(opened.model, size, shapes)
+    size, shapes = given_shapes(opened.model, inputs, request.batch)
+    layer_list = layers(opened.model, size, shapes)
     return InspectResult(
         opened.path,
         opened.format,
@@ -120,8 +102,8 @@ def inspect(
         tuple(input_specs(opened.model)),
         tuple(output_specs(opened.model)),
         size,
-        tuple(found),
-        totals(found),
-        None if deployment is None else estimate(found, deployment, size),
+        tuple(layer_list),
+        totals(layer_list),
+        None if deployment is None else estimate(layer_list, deployment, size),
         opened.note,
     )

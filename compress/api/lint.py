@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from compress.api.opened_model import GivenInputs, InputShape, given_shapes, input_shapes, open_model
+from compress.api.build_options import LintOptions
+from compress.api.keywords import LintKeywords
+from compress.api.opened_model import InputShape, given_shapes, input_shapes, open_model
+from compress.core.options import takes
 
 if TYPE_CHECKING:
     import onnx
@@ -49,36 +52,24 @@ class LintResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold, as ``compress lint --json`` prints it."""
-        told: dict[str, Any] = {
+        content: dict[str, Any] = {
             "model": self.model,
             "sha256": self.sha256,
             "target": self.target,
             "findings": [finding.to_dict() for finding in self.findings],
         }
         if self.fixed is not None:
-            told |= {
+            content |= {
                 "written": str(self.written),
                 "rewrites": {name: list(nodes) for name, nodes in self.fixed.applied.items()},
                 "refused": dict(self.fixed.refused),
                 "largest_difference": self.largest_difference,
             }
-        return told
+        return content
 
 
-def lint_network(
-    model: str | os.PathLike[str],
-    *,
-    target: str,
-    backend: str | None = None,
-    dla: bool = False,
-    fix: str | os.PathLike[str] | None = None,
-    sarif: str | os.PathLike[str] | None = None,
-    shape: GivenInputs = None,
-    factory: str | None = None,
-    trust_pickle: bool = False,
-    weights: str | None = None,
-    batch_axis: Mapping[str, int] | None = None,
-) -> LintResult:
+@takes(LintOptions)
+def lint_network(model: str | os.PathLike[str], **options: Unpack[LintKeywords]) -> LintResult:
     """Check a network against what a target's runtime accepts, and repair it on demand, as ``compress lint`` does.
 
         result = compress.lint_network("model.onnx", target="jetson-orin-nano-super")
@@ -88,61 +79,49 @@ def lint_network(
 
     Args:
         model: A network's file, as for :func:`compress.optimize`, or a bundle's directory.
-        target: Target by name or TOML file.
-        backend: Back end to check for, such as ``openvino``; None takes the target's own.
-        dla: Whether to check for the target's deep learning accelerator too.
-        fix: File for the repaired graph, whose outputs are compared with the model's; None repairs nothing.
-        sarif: File for the findings as SARIF 2.1.0; None writes none.
-        shape: Sizes of every axis by the input's name, or of the only input, where the file does not state them.
-        factory: ``module:callable`` that makes the network of a state dict; None where the file needs none.
-        trust_pickle: Whether a pickle may be loaded, which can run any code.
-        weights: Set of weights to take where a checkpoint holds several; see :func:`compress.load_network`.
-        batch_axis: Axis that counts samples, by the input's name, or under ``""`` for all; None finds it.
 
     Raises:
-        NetworkError: The file cannot be used.
+        NetworkError: The file cannot be used, or has no use for an option that says how it is read.
         BundleError: The directory is no bundle, or a damaged one.
         TargetError: The target is unknown.
         OutputError: A file cannot be written.
     """
     import compress.lint
     from compress.core.json_text import json_text
+    from compress.core.replacing import check_replaceable
     from compress.core.versions import versions
     from compress.reports.writing import write_text
     from compress.target.target import load_target
 
-    deployment = load_target(target)
-    if backend is not None:
-        deployment = deployment.for_backend(backend)
-    inputs = input_shapes(shape)
-    opened = open_model(
-        Path(model),
-        inputs,
-        factory=factory,
-        trust_pickle=trust_pickle,
-        weights=weights,
-        batch_axis=batch_axis,
-    )
+    request = LintOptions.of(options)
+    for path in (request.fix, request.sarif):
+        if path is not None:
+            check_replaceable(Path(path))
+    deployment = load_target(request.target)
+    if request.backend is not None:
+        deployment = deployment.for_backend(request.backend)
+    inputs = input_shapes(request.shape)
+    opened = open_model(Path(model), inputs, request)
     if inputs and opened.format in ("onnx", "bundle"):  # others were traced with these shapes
         deployment = _for_shapes(opened.model, deployment, inputs)
-    fixed, difference = None, None
-    if fix is None:
-        findings = compress.lint.lint(opened.model, deployment, dla=dla)
+    fixed, written, difference = None, None, None
+    if request.fix is None:
+        findings = compress.lint.lint(opened.model, deployment, dla=request.dla)
     else:
-        fixed = compress.lint.fix(opened.model, deployment, dla=dla)
+        fixed, written = compress.lint.fix(opened.model, deployment, dla=request.dla), Path(request.fix)
         findings = list(fixed.findings)
-        difference = _written(opened.model, fixed, Path(fix), inputs)
-    if sarif is not None:
+        difference = _written(opened.model, fixed, written, inputs)
+    if request.sarif is not None:
         version = versions().get("compress-toolkit", "0")
-        found = compress.lint.sarif(findings, opened.path, opened.sha256, deployment.name, version)
-        write_text(Path(sarif), json_text(found, indent=2) + "\n")
+        log = compress.lint.sarif(findings, opened.path, opened.sha256, deployment.name, version)
+        write_text(Path(request.sarif), json_text(log, indent=2) + "\n")
     return LintResult(
         opened.path,
         opened.sha256,
         deployment.name,
         tuple(findings),
         fixed,
-        None if fix is None else Path(fix),
+        written,
         difference,
         note=opened.note,
     )
@@ -157,8 +136,8 @@ def _for_shapes(model: onnx.ModelProto, target: Target, inputs: Sequence[InputSh
 
     _, shapes = given_shapes(model, inputs, None)
     specs, _ = read_specs(model)
-    asked = {name: [shape] for name, shape in shapes.items()}
-    return replace(target, input_shapes=input_ranges(specs, (), target.batch_sizes, asked))
+    shapes_by_name = {name: [shape] for name, shape in shapes.items()}
+    return replace(target, input_shapes=input_ranges(specs, (), target.batch_sizes, shapes_by_name))
 
 
 def _written(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
+    from compress.api.build_options import GraphOptions
+
 
 @dataclass(frozen=True)
 class OpenedModel:
@@ -20,7 +24,8 @@ class OpenedModel:
 
     Attributes:
         path: Path, as the user wrote it.
-        format: Format of the file: ``onnx``, ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, or ``bundle``.
+        format: Format of the file: ``onnx``, ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``hugging_face``,
+            ``decoder``, or ``bundle``.
         sha256: sha256 of the file; for a bundle, of its artifact.
         model: The model as ONNX.
         note: Sentence on which of several sets of weights was taken; None where there is one.
@@ -66,32 +71,44 @@ def input_shapes(given: GivenInputs) -> tuple[InputShape, ...]:
         read = list(cast("Sequence[InputShape]", given))
     else:
         read = [InputShape("", tuple(cast("Sequence[int]", given)))]
-    for each in read:
-        if not all(isinstance(size, int) and size >= 1 for size in each.shape):
+    for input_shape in read:
+        if not all(isinstance(size, Integral) and size >= 1 for size in input_shape.shape):
             raise UsageError(
-                "shapes of whole numbers from 1, such as (1, 3, 224, 224)", str(each.shape), "correct it"
+                "shapes of whole numbers from 1, such as (1, 3, 224, 224)",
+                str(input_shape.shape),
+                "correct it",
             )
     return tuple(read)
 
 
-def open_model(
-    path: Path,
-    inputs: Sequence[InputShape],
-    *,
-    factory: str | None,
-    trust_pickle: bool,
-    weights: str | None = None,
-    batch_axis: Mapping[str, int] | None = None,
-) -> OpenedModel:
+def open_model(path: Path, inputs: Sequence[InputShape], options: GraphOptions) -> OpenedModel:
     """Read a graph; only networks other than ONNX and bundles need torch.
 
+    Args:
+        path: File of a network, or directory of a bundle.
+        inputs: Shapes of inputs that the file does not state, as far as they were given.
+        options: Options by which the file is read.
+
     Raises:
-        NetworkError: The file cannot be used.
+        NetworkError: The file cannot be used, or has no use for one of the options.
         BundleError: The directory is no bundle, or a damaged one.
     """
-    if path.is_dir():
+    from compress.language.network import is_decoder, load_decoder
+    from compress.network.formats.directory import directory_of
+    from compress.network.formats.unused_options import refuse_unused
+
+    refuse = partial(
+        refuse_unused, factory=options.factory, weights=options.weights, batch_axis=options.batch_axis
+    )
+    if is_decoder(path):
+        refuse(f"{path}, a language model")
+        decoder = load_decoder(path).network
+        return OpenedModel(str(path), decoder.origin.format, decoder.origin.sha256, decoder.to_onnx())
+
+    if path.is_dir() and directory_of(path) is None:
         from compress.bundle.bundle import load_bundle
 
+        refuse(f"{path}, a bundle")
         artifact = load_bundle(path).artifact
         return OpenedModel(str(path), "bundle", artifact.sha256, _read_onnx(artifact.path))
 
@@ -100,22 +117,27 @@ def open_model(
     if sniff(path).format == "onnx":
         from compress.onnx_graph.files import sha256_of
 
+        refuse(f"{path}, an ONNX file")
         return OpenedModel(str(path), "onnx", sha256_of(path), _read_onnx(path))
 
-    from compress.network.formats.weight_sets import told
+    from compress.network.formats.weight_sets import choice_note
     from compress.network.network import load_network
 
-    axes = batch_axis or {"": 0}
+    if options.batch_axis and not inputs:
+        raise UsageError("--shape with --batch-axis", "none", "give --shape, or leave --batch-axis out")
+    axes = {"": 0, **(options.batch_axis or {})}
     network = load_network(
         path,
         example=_example(inputs, axes),
-        factory=factory,
-        trust_pickle=trust_pickle,
-        weights=weights,
+        factory=options.factory,
+        trust_pickle=options.trust_pickle,
+        weights=options.weights,
         batch_axis=axes,
     )
     origin = network.origin
-    return OpenedModel(str(path), origin.format, origin.sha256, network.to_onnx(), told(origin.weights))
+    return OpenedModel(
+        str(path), origin.format, origin.sha256, network.to_onnx(), choice_note(origin.weights)
+    )
 
 
 def given_shapes(
@@ -131,6 +153,8 @@ def given_shapes(
     Raises:
         UsageError: There are more shapes than inputs, or the batch size is fixed to another one.
     """
+    from compress.language.documents import step_shapes
+    from compress.language.pairs import call_shapes
     from compress.onnx_graph.shapes import input_specs
 
     specs = input_specs(model)
@@ -138,7 +162,11 @@ def given_shapes(
         names = ", ".join(spec.name for spec in specs)
         raise UsageError(f"shapes for {names}", str(len(inputs)), "give --shape once for each")
     ordered = zip(inputs, specs, strict=False)
-    shapes = {given.name or spec.name: given.shape for given, spec in ordered}
+    shapes = {input_shape.name or spec.name: input_shape.shape for input_shape, spec in ordered}
+    if (
+        not inputs
+    ):  # a language model is looked at in a decoding step, an encoder–decoder as it reads and makes one
+        shapes = step_shapes(specs) or call_shapes(specs)
     open_batch = {spec.name: spec.batch_axis for spec in specs if spec.dynamic_batch}
     if batch is not None:
         shapes = {
@@ -165,18 +193,18 @@ def _example(
         return None
     random = np.random.default_rng(0)
     arrays = []
-    for each in inputs:
-        counts = axes.get(each.name or "", axes.get("", 0))
-        if counts >= len(each.shape):
+    for shape_given in inputs:
+        counts = axes.get(shape_given.name or "", axes.get("", 0))
+        if counts >= len(shape_given.shape):
             raise UsageError(
-                f"--batch-axis inside {'x'.join(map(str, each.shape))}", str(counts), "correct it"
+                f"--batch-axis inside {'x'.join(map(str, shape_given.shape))}", str(counts), "correct it"
             )
-        samples = each.shape[counts : counts + 1]
-        shape = (max(2, *samples), *each.shape[:counts], *each.shape[counts + 1 :])
-        noise = random.standard_normal(shape) if np.dtype(each.dtype).kind == "f" else np.zeros(shape)
-        arrays.append(noise.astype(each.dtype))
-    if all(each.name for each in inputs):
-        return {each.name: array for each, array in zip(inputs, arrays, strict=True)}
+        samples = shape_given.shape[counts : counts + 1]
+        shape = (max(2, *samples), *shape_given.shape[:counts], *shape_given.shape[counts + 1 :])
+        noise = random.standard_normal(shape) if np.dtype(shape_given.dtype).kind == "f" else np.zeros(shape)
+        arrays.append(noise.astype(shape_given.dtype))
+    if all(shape_given.name for shape_given in inputs):
+        return {shape_given.name: array for shape_given, array in zip(inputs, arrays, strict=True)}
     return arrays
 
 

@@ -7,28 +7,27 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Unpack
 
-from compress.api.inputs import axis_notes, open_inputs, sized_target
-from compress.api.options import OptimizeKeywords, OptimizeOptions
-from compress.api.shipping import BestSoFar
-from compress.bundle.bundle import Bundle, beside, check_replaceable, load_bundle
+from compress.api.inputs import axis_notes
+from compress.api.keywords import OptimizeKeywords
+from compress.api.options import OptimizeOptions
+from compress.api.search_inputs import open_search
+from compress.api.shipping import BestSoFar, check_front
+from compress.bundle.bundle import Bundle, load_bundle
+from compress.bundle.writing import beside
+from compress.core.content_cache import ContentCache
 from compress.core.options import takes
 from compress.core.progress import Reporter
-from compress.hosts import connect
-from compress.network.streams import state_notes
-from compress.search.attempts import Attempts, failure_of
-from compress.search.backends import check_sessions, competing_backends
-from compress.search.decision import Choice, Limits, Objective, settings_notes
-from compress.search.plan import SearchPlan, checked_recipes
+from compress.search.attempts import Attempts
+from compress.search.decision import Choice, settings_notes
+from compress.search.limits import Limits
 from compress.search.run_directory import Candidate, RunDirectory
 from compress.target.shape_ranges import shape_text
-from compress.target.target import Target, load_target
+from compress.target.target import Target
 
 if TYPE_CHECKING:
     import torch
-
-    from compress.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,8 @@ class OptimizeResult:
         resumed: Number of candidates that an earlier, interrupted run had measured already.
         seconds: Wall time of this run, in seconds.
         unapplied: Why a recipe of the user's own could not be applied, built or run, by its name; empty if all could.
+        front_bundles: Directory of the bundle of each build on the Pareto front, by its name, the best by the objective
+            first; empty where the front was not asked for.
     """
 
     bundle: Bundle | None
@@ -56,6 +57,7 @@ class OptimizeResult:
     resumed: int
     seconds: float
     unapplied: Mapping[str, str] = field(default_factory=dict)
+    front_bundles: Mapping[str, Path] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the dict that ``compress optimize --json`` prints; per-sample outcomes are in the bundle only."""
@@ -71,6 +73,7 @@ class OptimizeResult:
             "shipped": None if self.choice.candidate is None else self.choice.candidate.recipe.name,
             "reason": self.choice.reason,
             "front": list(self.choice.front),
+            "front_bundles": {name: str(path) for name, path in self.front_bundles.items()},
             "target": self.target.name,
             "limits": dataclasses.asdict(self.limits),
             "candidates": candidates,
@@ -90,7 +93,8 @@ def optimize(
     """Find the fastest build of a trained network for a target that keeps its accuracy.
 
     Args:
-        model: A torch.export, TorchScript, state-dict, pickled or ONNX file, or a live module, which is not modified.
+        model: A torch.export, TorchScript, state-dict, pickled or ONNX file, a Hugging Face directory, ``timm:NAME``,
+            or a live module, which is not modified.
         reporter: Receives the progress; None reports to nobody.
 
     Returns:
@@ -101,33 +105,38 @@ def optimize(
         UnavailableError: The target's back end is not on this machine, or the host does not answer.
     """
     start = time.perf_counter()
-    asked = OptimizeOptions.of(options)
+    request = OptimizeOptions.of(options)
     reporter = reporter or Reporter()
-    limits = Limits(asked.max_drop, asked.max_latency, asked.max_size, cast("Objective", asked.objective))
-    out, recipes = Path(asked.out), checked_recipes(asked.recipes)
-    check_replaceable(out)
-    target = load_target(asked.target)
-    rivals = competing_backends(target, asked.backends)
-    check_sessions(recipes, target)
-
-    inputs = open_inputs(
-        model, asked, reporter, target=target, train_data=asked.train_data, shape=asked.shape
-    )
-    network, task = inputs.network, inputs.task
-    target = sized_target(inputs, asked.shape)
-    host = connect(target, asked.seconds, asked.host, keep=asked.keep_on_host, on_note=reporter.stage)
-    target = host.adapt(target)
+    out = Path(request.out)
+    opened = open_search(model, request, reporter)
+    network, task, target = opened.inputs.network, opened.inputs.task, opened.target
+    host, limits = opened.host, opened.limits
     attempts = Attempts(
-        network, task, target, host, rivals, limits, asked.seed, asked.threads, asked.seconds, reporter
+        network,
+        task,
+        target,
+        host,
+        opened.rivals,
+        limits,
+        request.seed,
+        request.threads,
+        request.seconds,
+        reporter,
+        request.device,
+        ContentCache.of(request.cache, reporter.note),
     )
 
+    if limits.front:
+        check_front(out, [proposal.recipe.name for proposal in opened.plan().listed()])
     with host, RunDirectory(beside(out, ".partial"), attempts.key()) as run:
-        plan = SearchPlan(network, task, target, host, limits, recipes, rivals, run, asked.time_budget, start)
-        plan.begin(asked.seconds, reporter)
-        noted = (*inputs.doubts, *state_notes(task), *plan.notes)
-        best = BestSoFar(out, run, network, task, target, host, limits, _user_options(asked), noted, reporter)
-        for recipe in plan.proposals():
-            candidate = attempts.recorded(recipe, run, retry_failed=asked.retry_failed)
+        plan = opened.plan()
+        plan.begin(run, request.seconds, reporter)
+        noted = opened.notes(plan)
+        best = BestSoFar(
+            out, run, network, task, target, host, limits, _user_options(request), noted, reporter
+        )
+        for recipe in plan.proposals(run):
+            candidate = attempts.recorded(recipe, run, retry_failed=request.retry_failed)
             resumed = candidate is not None
             if candidate is None:
                 if best.candidates and plan.is_over(recipe):
@@ -135,15 +144,19 @@ def optimize(
                 candidate = attempts.attempt(recipe, run)
                 run.record(candidate)
             reporter.end(candidate, resumed=resumed)
+            if candidate.recipe.origin == "network":
+                plan.saw_original(candidate, reporter)
+                best.notes = (*best.notes, *plan.evidence)
             best.tried(candidate)
         reporter.stage("writing the bundle")
-        choice = best.finish(plan.stopped)
+        choice = best.finish(plan.stopped, plan.untried)
         if choice.candidate is not None:
             run.remove()
 
     notes = (
         *axis_notes(network),
         *noted,
+        *plan.evidence,
         *((_kept_note(run),) if choice.candidate is None else settings_notes(choice.candidate)),
         *plan.stopped,
     )
@@ -156,15 +169,18 @@ def optimize(
         notes=notes,
         resumed=run.resumed,
         seconds=time.perf_counter() - start,
-        unapplied=_unapplied(recipes, best.candidates),
+        unapplied=_unapplied(best.candidates),
+        front_bundles=best.front,
     )
 
 
-def _unapplied(recipes: Sequence[Recipe], candidates: Sequence[Candidate]) -> dict[str, str]:
+def _unapplied(candidates: Sequence[Candidate]) -> dict[str, str]:
     """Return why each of the user's own recipes that could not be applied, built or run was not, by its name."""
-    names = {recipe.name for recipe in recipes}
-    reasons = {entry.recipe.name: failure_of(entry) for entry in candidates if entry.recipe.name in names}
-    return {name: reason for name, reason in reasons.items() if reason is not None}
+    return {
+        entry.recipe.name: entry.failure
+        for entry in candidates
+        if entry.recipe.origin == "user" and entry.failure is not None
+    }
 
 
 def _kept_note(run: RunDirectory) -> str:
@@ -174,25 +190,31 @@ def _kept_note(run: RunDirectory) -> str:
     )
 
 
-def _user_options(asked: OptimizeOptions) -> dict[str, Any]:
+def _user_options(options: OptimizeOptions) -> dict[str, Any]:
     """Return the options that the user set, by the command's option names, as a bundle's manifest stores them."""
     return {
-        "max-drop": asked.max_drop,
-        "max-latency": asked.max_latency,
-        "max-size": asked.max_size,
-        "objective": asked.objective,
-        "backend": list(asked.backends),
-        "threads": asked.threads,
-        "seconds": asked.seconds,
-        "time-budget": asked.time_budget,
-        "seed": asked.seed,
-        "factory": asked.factory,
-        "trust-pickle": asked.trust_pickle,
-        "weights": asked.weights,
-        "shape": [f"{name}={'..'.join(map(shape_text, each))}" for name, each in (asked.shape or {}).items()],
-        "batch-axis": [
-            f"{name}={axis}" if name else str(axis) for name, axis in (asked.batch_axis or {}).items()
+        "max-drop": options.max_drop,
+        "max-latency": options.max_latency,
+        "max-size": options.max_size,
+        "max-memory": options.max_memory,
+        "max-power": options.max_power,
+        "objective": options.objective,
+        "front": options.front,
+        "backend": list(options.backends),
+        "threads": options.threads,
+        "seconds": options.seconds,
+        "time-budget": options.time_budget,
+        "seed": options.seed,
+        "device": options.device,
+        "factory": options.factory,
+        "trust-pickle": options.trust_pickle,
+        "weights": options.weights,
+        "shape": [
+            f"{name}={'..'.join(map(shape_text, bounds))}" for name, bounds in (options.shape or {}).items()
         ],
-        "state": [f"{name}={output}" for name, output in (asked.state or {}).items()],
-        "recipe": [str(recipe) for recipe in asked.recipes if isinstance(recipe, str | Path)],
+        "batch-axis": [
+            f"{name}={axis}" if name else str(axis) for name, axis in (options.batch_axis or {}).items()
+        ],
+        "state": [f"{name}={output}" for name, output in (options.state or {}).items()],
+        "recipe": [str(recipe) for recipe in options.recipes if isinstance(recipe, str | Path)],
     }

@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Required, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from compress.core.options import Options, option, required
+from compress.core.options import Options, like, option, required
+from compress.errors import UsageError
 from compress.training.settings import DistillationOptions
 
 if TYPE_CHECKING:
-    import torch
-
     from compress.data.class_order import ClassNames
-    from compress.data.sizes import Asked
-    from compress.data.task import MetricChoice
+    from compress.data.image_options import ImageOptions
+    from compress.data.metric_choice import MetricChoice
     from compress.recipe import Recipe
-    from compress.students.family import Family
     from compress.target.target import Target
 
 
@@ -33,39 +31,66 @@ class DataOptions(Options):
     RANK: ClassVar[int] = 10
     data: Any = required(
         "Evaluation data: an .npz file, a folder of images (with class folders, with boxes as COCO or YOLO write them, "
-        "or with masks), or package.module:callable; in Python also a pair of arrays, or a Task",
-        metavar="DATA",
-    )
-    calibration_data: Any = option(
-        "Data to calibrate on, in the same forms; it never shares a sample with the evaluation data",
-        default_text="taken from the training data, or set apart of the evaluation data",
+        "or with masks), or package.module:callable; for a language model texts: JSON lines with a 'text', a folder of "
+        "text files, or a callable that yields strings; for an encoder–decoder JSON lines with an 'input' and a "
+        "'target', or an .npz file with 'features' and 'targets'",
+        in_python="also arrays by the input's name, a pair of arrays, or a Task",
         metavar="DATA",
     )
     metric: MetricChoice = option(
         "Metric that accuracy is judged by: top-1, top-k, f1, f1-macro, auc, map, map-50, miou, wer, cer, mean-error, "
-        "pearson, spearman, psnr, ssim, agreement, or package.module:callable, with settings as in miou:ignore=255. "
-        "With OUTPUT= for one output alone, where it may also be what the output holds: classes, tokens, "
-        "probabilities, boxes, embeddings, values or ignore",
-        default_text="top-1 for class labels, map for boxes, miou for class maps, mean-error for numbers, agreement "
-        "without labels",
+        "pearson, spearman, psnr, ssim, perplexity, token-agreement, agreement, or package.module:callable, with "
+        "settings as in miou:ignore=255. With OUTPUT= for one output alone, where it may also be what the output "
+        "holds: classes, tokens, probabilities, boxes, embeddings, values or ignore",
+        default_text="top-1 for class labels, map for boxes, miou for class maps, mean-error for numbers, "
+        "perplexity for texts, agreement without labels",
+        in_python="also a callable, a Metric, or a mapping from an output's name to one of these, '' for the targets",
         metavar="[OUTPUT=]METRIC",
     )
-    image_options: Mapping[str, Any] | None = option(
+    image_options: Mapping[str, Any] | ImageOptions | None = option(
         "Preparation of image files: size, resize, mean, std and the other keys of compress-data.toml, which they "
         "override",
         default_text="as compress-data.toml in the folder says, else unchanged pixels divided by 255",
     )
     classes: ClassNames | None = option(
         "File with the names of the class folders in the network's order: a name a line, or JSON such as torchvision's "
-        "imagenet_class_index.json; in Python also the names",
+        "imagenet_class_index.json",
+        in_python="also a list of the names",
         default_text="classes in compress-data.toml, else the order of the alphabet",
         metavar="FILE",
     )
-    seed: int = option("Seed of every random choice", 0, low=0)
+    sequence_length: int | None = option(
+        "Largest number of tokens of a document, for a language model; what is behind them is left out",
+        low=2,
+        high=1 << 21,
+        default_text="512, or the model's context where that is shorter",
+    )
+    stride: int | None = option(
+        "Number of tokens, below --sequence-length, after which another window of that length begins in a longer "
+        "document of a language model: nothing is left out, each token is judged once, and a document still has one "
+        "value; it takes length / stride times as long",
+        low=1,
+        high=1 << 21,
+        default_text="what is behind the first --sequence-length tokens is left out",
+    )
+    seed: int = option("Seed of every random choice", 0, low=0, high=2**32 - 1)
     strict: bool = option(
         "End with an error where the original itself is right by chance alone on the data, or where another order of "
-        "its classes or another preparation of its images explains its outputs far better; else a warning tells it",
+        "its classes or another preparation of its images explains its outputs far better; else it is a warning",
         False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationOptions(Options):
+    """The data that ranges and importances are taken from."""
+
+    TITLE: ClassVar[str] = "Data"
+    RANK: ClassVar[int] = 11
+    calibration_data: Any = option(
+        "Data to calibrate on, in the same forms as DATA; it never shares a sample with the evaluation data",
+        default_text="taken from the training data, or set apart of the evaluation data",
+        metavar="DATA",
     )
 
 
@@ -77,7 +102,7 @@ class LoadOptions(Options):
     RANK: ClassVar[int] = 80
     factory: str | None = option(
         "Callable that makes the module which a state dict belongs to, with literal arguments where it takes any: "
-        "torchvision.models:resnet18(num_classes=10)",
+        "torchvision.models:resnet18(num_classes=10); or timm:NAME, as timm:resnet18(num_classes=10)",
         metavar="PACKAGE.MODULE:CALLABLE[(...)]",
     )
     trust_pickle: bool = option(
@@ -91,7 +116,10 @@ class LoadOptions(Options):
     )
     batch_axis: Mapping[str, int] | None = option(
         "Axis of the inputs that counts samples, from 0; with INPUT= for one input alone",
+        low=0,
+        high=63,
         default_text="found by running two samples of the data alone and together",
+        in_python="a mapping from the input's name to its axis, with '' for all others: {'': 1}",
         metavar="[INPUT=]AXIS",
     )
     state: Mapping[str, str] | None = option(
@@ -99,6 +127,7 @@ class LoadOptions(Options):
         "value in the data. Each sample of the data is then a stream of frames, [streams, frames, …], and builds are "
         "judged over whole streams",
         default_text="no state",
+        in_python="a mapping: {'h': 'hn'}",
         metavar="INPUT=OUTPUT",
     )
 
@@ -118,6 +147,20 @@ class TargetOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceOptions(Options):
+    """The device that trains."""
+
+    TITLE: ClassVar[str] = "Training"
+    RANK: ClassVar[int] = 40
+    device: str = option(
+        "Device to train on: cpu, cuda (a GPU for each process), cuda:N (the GPU with that number), or auto: a GPU "
+        "where there is one. Quantization-aware training computes on the processor",
+        "auto",
+        metavar="DEVICE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TimingOptions(Options):
     """Options for timing builds."""
 
@@ -134,6 +177,7 @@ class TimingOptions(Options):
         2.0,
         low=0,
         above=True,
+        high=86_400,
     )
 
 
@@ -152,28 +196,62 @@ class HostOptions(Options):
         "Leave engines and timing caches on the host, so that the next run is faster", False
     )
 
+    def __post_init__(self) -> None:
+        if self.keep_on_host and self.host is None:
+            raise UsageError("--host with --keep-on-host", "none", "give --host, or leave --keep-on-host out")
+
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizeOptions(InputOptions, TargetOptions, HostOptions, TimingOptions):
+class OptimizeOptions(
+    InputOptions, CalibrationOptions, TargetOptions, HostOptions, TimingOptions, DeviceOptions
+):
     """The options of :func:`compress.optimize`."""
 
     TITLE: ClassVar[str] = "Limits, search and output"
     RANK: ClassVar[int] = 30
     out: str | Path = option(
-        "Directory of the bundle. An interrupted run is kept in OUT.partial, and the same call resumes it",
+        "Directory of the bundle. Builds of an interrupted run are kept in OUT.partial; the same call takes them over",
         "build",
     )
     train_data: Any = option("Data to train and calibrate on, in the same forms as DATA", metavar="DATA")
-    max_drop: float = option("Largest drop of accuracy that is allowed, in points", 1.0, low=0, high=100)
-    max_latency: float | None = option(
-        "Largest median latency that is allowed at the first batch size, in milliseconds", low=0, above=True
+    max_drop: float = option(
+        "Largest drop of accuracy that is allowed, in points; of an error or a score in percent of its mean",
+        1.0,
+        low=0,
+        high=100,
     )
-    max_size: float | None = option("Largest size of the build that is allowed, in MB", low=0, above=True)
+    max_latency: float | None = option(
+        "Largest median latency that is allowed at the first batch size, in milliseconds",
+        low=0,
+        above=True,
+        high=86_400_000,
+    )
+    max_size: float | None = option(
+        "Largest size of the build that is allowed, in MB", low=0, above=True, high=1_000_000
+    )
+    max_memory: float | None = option(
+        "Largest peak memory that is allowed for loading and running the build, in MB; refused where none is measured",
+        low=0,
+        above=True,
+        high=100_000_000,
+    )
+    max_power: float | None = option(
+        "Largest mean power that is allowed while calls run back to back, in watts; refused where it is not measured",
+        low=0,
+        above=True,
+        high=1_000_000,
+    )
     objective: str = option(
         "Quantity to minimise inside the limits: latency at batch 1, time a sample at the largest batch (throughput), "
-        "or bytes (size)",
+        "bytes (size), measured energy of a sample at batch 1 (energy), or money per million samples at the largest "
+        "batch, from the target's [price] (cost)",
         "latency",
-        choices=("latency", "throughput", "size"),
+        choices=("latency", "throughput", "size", "energy", "cost"),
+    )
+    front: bool = option(
+        "Write every build of the Pareto front of accuracy and the objective that is inside the limits, each as a "
+        "bundle of its own: OUT-NAME. More builds are measured in full",
+        False,
     )
     recipes: Sequence[Recipe | str | Path] = option(
         "Recipe (TOML) to try instead of those that the target suggests", (), flag="--recipe", metavar="FILE"
@@ -186,30 +264,65 @@ class OptimizeOptions(InputOptions, TargetOptions, HostOptions, TimingOptions):
         metavar="NAME",
     )
     time_budget: float | None = option(
-        "Time after which no further build is begun; those begun are finished. In Python in seconds, on the command "
-        "line as 90s, 10m or 2h",
+        "Time after which no further build is begun; those begun are finished: 90s, 10m or 2h",
+        in_python="in seconds",
         low=0,
         above=True,
-        default_text="4m; no limit with training data or recipes, or where engines are built",
+        high=31_536_000,
+        default_text="4m, or 5 times what the original takes; no limit with training data or recipes, or where "
+        "engines are built",
         metavar="DURATION",
     )
-    shape: Asked | None = option(
+    shape: Mapping[str, Sequence[Sequence[int]]] | None = option(
         "Sizes that engines are built for where an axis of an input is open besides the number of samples: one shape, "
         "SMALLEST..LARGEST, or SMALLEST..USUAL..LARGEST",
+        low=1,
+        high=2**31 - 1,
         default_text="those of the data",
+        in_python="a mapping from the input's name, '' for the only one, to one, two or three shapes: "
+        "{'x': [(1, 3, 224, 224)]}",
         metavar="[INPUT=]1x3x224x224[..1x3x640x640]",
     )
     retry_failed: bool = option("Try builds again that failed before an interruption", False)
+    cache: str | Path | None = option(
+        "Directory for what takes long and later runs take over: what steps of recipes made, and times of layers; off "
+        "keeps nothing",
+        default_text="~/.cache/compress",
+        metavar="DIR|off",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantizeOptions(InputOptions, TargetOptions):
+class BenchmarkOptions(InputOptions, CalibrationOptions, TargetOptions, HostOptions, TimingOptions):
+    """The options of :func:`compress.benchmark`."""
+
+    TITLE: ClassVar[str] = "Back ends"
+    RANK: ClassVar[int] = 30
+    backends: Sequence[str] = option(
+        "Back end to measure in, such as onnxruntime or openvino",
+        (),
+        default_text="every back end of the target that is installed",
+        flag="--backend",
+        metavar="NAME",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeOptions(InputOptions, CalibrationOptions, TargetOptions):
     """The options of :func:`compress.quantize`."""
 
     TITLE: ClassVar[str] = "Quantization and output"
     RANK: ClassVar[int] = 30
+    data: Any = like(
+        DataOptions,
+        "data",
+        default=None,
+        default_text="none, for a language model and a recipe of weight_only that needs none: only weights are read",
+    )
     out: str | Path | None = option(
-        "File (.onnx) to write", default_text="MODEL.PRECISION.onnx in the working directory"
+        "File (.onnx) to write; without data, OUT.partial keeps what is written until all is, and the same call takes "
+        "it up",
+        default_text="MODEL.PRECISION.onnx in the working directory",
     )
     precision: str = option(
         "Precision to quantize or cast to", "int8", choices=("int8", "int8+fp16", "fp16", "bf16", "fp8")
@@ -239,11 +352,15 @@ class QuantizeOptions(InputOptions, TargetOptions):
         (),
         metavar="NODE|OPERATOR",
     )
-    calibration_samples: int = option("Largest number of samples to calibrate on", 512, low=1)
+    calibration_samples: int = option(
+        "Largest number of samples to calibrate on", 512, low=1, high=10_000_000
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class PruneOptions(InputOptions, TargetOptions, TimingOptions, DistillationOptions):
+class PruneOptions(
+    InputOptions, CalibrationOptions, TargetOptions, TimingOptions, DistillationOptions, DeviceOptions
+):
     """The options of :func:`compress.prune`."""
 
     TITLE: ClassVar[str] = "Pruning and output"
@@ -255,8 +372,9 @@ class PruneOptions(InputOptions, TargetOptions, TimingOptions, DistillationOptio
     }
 
     out: str | Path = option(
-        "File to write: .pt2, which every command reads and trains on, or .onnx. Intermediate results are "
-        "kept in OUT.partial until it is written, and the same call resumes an interrupted run",
+        "File to write: .pt2, which every command reads and trains on, or .onnx; for a language model a new directory. "
+        "Measured times and trained weights are kept in OUT.partial until it is written, and the same call takes them "
+        "over",
         "pruned.pt2",
     )
     latency_share: float | None = option(
@@ -278,6 +396,7 @@ class PruneOptions(InputOptions, TargetOptions, TimingOptions, DistillationOptio
         "share of the latency",
         low=0,
         above=True,
+        high=100,
         default_text="1 without training data",
     )
     importance: str | None = option(
@@ -291,199 +410,11 @@ class PruneOptions(InputOptions, TargetOptions, TimingOptions, DistillationOptio
     keep: Sequence[str] = option("Layer, or block of layers, whose outputs stay whole", (), metavar="LAYER")
     timing_precision: str = option(
         "Precision in which layers are timed; the one that the network will run in, since other widths are fastest in "
-        "each. Not with the ratio",
+        "each. Not with the ratio; int4 for a language model alone",
         "fp32",
-        choices=("fp32", "int8"),
+        choices=("fp32", "int8", "int4"),
     )
-    rounds: int = option("Rounds in which to prune and, with training data, to train", 1, low=1)
+    rounds: int = option("Rounds in which to prune and, with training data, to train", 1, low=1, high=1000)
     train_data: Any = option(
         "Data to train on after each round, in the same forms as DATA; labels are not needed", metavar="DATA"
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudentOptions(InputOptions, DistillationOptions):
-    """The options that :func:`compress.distill` and :func:`compress.choose_student` share."""
-
-    TITLE: ClassVar[str] = "Student and output"
-    RANK: ClassVar[int] = 30
-    RENAMED: ClassVar[Mapping[str, str]] = {"precision": "training_precision"}
-
-    train_data: Any = required(
-        "Data to train on, in the same forms as DATA; labels are not needed", metavar="DATA"
-    )
-    out: str | Path = option(
-        "File to write, .pt2 or .onnx. An interrupted training is kept in OUT.partial, and the same call resumes it",
-        "student.pt2",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistillOptions(StudentOptions):
-    """The options of :func:`compress.distill`."""
-
-    TITLE: ClassVar[str] = "Student and output"
-    RANK: ClassVar[int] = 30
-    student: str | Path | torch.nn.Module = required(
-        "Network to train: a callable that builds a module without arguments, a network's file, or in Python a module. "
-        "It takes and returns tensors of the teacher's shapes",
-        metavar="PACKAGE.MODULE:CALLABLE|FILE",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChooseStudentOptions(StudentOptions):
-    """The options of :func:`compress.choose_student`."""
-
-    TITLE: ClassVar[str] = "Student and output"
-    RANK: ClassVar[int] = 30
-    student: str | Family = required(
-        "Family of students: a callable that takes a width and builds a module",
-        metavar="PACKAGE.MODULE:CALLABLE",
-    )
-    widths: Sequence[float] = required(
-        "Three or more narrow widths to train; a scaling law is fitted to their errors, and the smallest width that it "
-        "allows is trained and written",
-        metavar="W,W,W,...",
-    )
-    max_drop: float = option(
-        "Largest drop of accuracy that is allowed for the student, in points", 1.0, low=0
-    )
-    candidates: Sequence[float] = option(
-        "Widths to choose from",
-        (),
-        default_text="multiples of the smallest trained one, up to the teacher's size",
-        metavar="W,W,...",
-    )
-    runs: int = option("Number of training runs of each narrow width", 2, low=1)
-    longer_epochs: int | None = option(
-        "Epochs of a second, longer training of the chosen width, whose result is then written", low=1
-    )
-
-
-class DataKeywords(TypedDict, total=False):
-    """The keywords of :class:`DataOptions`."""
-
-    data: Required[Any]
-    calibration_data: Any
-    metric: MetricChoice
-    image_options: Mapping[str, Any] | None
-    classes: ClassNames | None
-    seed: int
-    strict: bool
-
-
-class LoadKeywords(TypedDict, total=False):
-    """The keywords of :class:`LoadOptions`."""
-
-    factory: str | None
-    trust_pickle: bool
-    weights: str | None
-    batch_axis: Mapping[str, int] | None
-    state: Mapping[str, str] | None
-
-
-class TargetKeywords(TypedDict, total=False):
-    """The keywords of :class:`TargetOptions`."""
-
-    target: str | Path | Target
-
-
-class TimingKeywords(TypedDict, total=False):
-    """The keywords of :class:`TimingOptions`."""
-
-    threads: int | None
-    seconds: float
-
-
-class HostKeywords(TypedDict, total=False):
-    """The keywords of :class:`HostOptions`."""
-
-    host: str | None
-    keep_on_host: bool
-
-
-class TrainingKeywords(TypedDict, total=False):
-    """The keywords of :class:`compress.training.settings.DistillationOptions`."""
-
-    epochs: int | None
-    epoch_samples: int | None
-    batch_size: int | None
-    learning_rate: float | None
-    average: float | None
-    held_out: float | None
-    patience: int | None
-    training_precision: str | None
-    temperature: float | None
-    label_weight: float | None
-    features: float | None
-
-
-class OptimizeKeywords(DataKeywords, TargetKeywords, HostKeywords, LoadKeywords, TimingKeywords, total=False):
-    """The keywords of :class:`OptimizeOptions`."""
-
-    out: str | Path
-    train_data: Any
-    max_drop: float
-    max_latency: float | None
-    max_size: float | None
-    objective: str
-    recipes: Sequence[Recipe | str | Path]
-    backends: Sequence[str]
-    time_budget: float | None
-    shape: Asked | None
-    retry_failed: bool
-
-
-class QuantizeKeywords(DataKeywords, TargetKeywords, LoadKeywords, total=False):
-    """The keywords of :class:`QuantizeOptions`."""
-
-    out: str | Path | None
-    precision: str
-    recipe: Recipe | str | Path | None
-    method: str | None
-    percentile: float | None
-    scope: str | None
-    exclude: Sequence[str]
-    calibration_samples: int
-
-
-class PruneKeywords(
-    DataKeywords, TargetKeywords, LoadKeywords, TimingKeywords, TrainingKeywords, total=False
-):
-    """The keywords of :class:`PruneOptions`."""
-
-    out: str | Path
-    latency_share: float | None
-    ratio: float | None
-    untrained_drop: float | None
-    importance: str | None
-    per_layer: bool
-    keep: Sequence[str]
-    timing_precision: str
-    rounds: int
-    train_data: Any
-
-
-class StudentKeywords(DataKeywords, LoadKeywords, TrainingKeywords, total=False):
-    """The keywords of :class:`StudentOptions`."""
-
-    train_data: Required[Any]
-    out: str | Path
-
-
-class DistillKeywords(StudentKeywords, total=False):
-    """The keywords of :class:`DistillOptions`."""
-
-    student: Required[str | Path | torch.nn.Module]
-
-
-class ChooseStudentKeywords(StudentKeywords, total=False):
-    """The keywords of :class:`ChooseStudentOptions`."""
-
-    student: Required[str | Family]
-    widths: Required[Sequence[float]]
-    max_drop: float
-    candidates: Sequence[float]
-    runs: int
-    longer_epochs: int | None

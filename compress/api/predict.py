@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.core.tensor_spec import TensorSpec, fixed_batch, take_samples, with_length
-from compress.errors import DataError
+from compress.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from compress.bundle.bundle import Bundle
@@ -102,7 +102,12 @@ class PredictResult:
         Args:
             answer: Answer with class scores; any other gives an empty list.
             count: Most classes to return, from 1.
+
+        Raises:
+            UsageError: The count is below 1.
         """
+        if count < 1:
+            raise UsageError("a number of classes from 1", str(count), "correct it")
         if answer.scores is None:
             return []
         order = np.argsort(-answer.scores, kind="stable")[:count]
@@ -111,6 +116,7 @@ class PredictResult:
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold, as ``compress predict --json`` prints it; no values of large outputs."""
         return {
+            "schema": 1,
             "bundle": self.bundle,
             "input": self.input,
             "backend": self.backend,
@@ -128,8 +134,8 @@ class PredictResult:
         }
 
     def _name(self, index: int) -> str:
-        known = self.classes is not None and index < len(self.classes)
-        return self.classes[index] if known and self.classes is not None else str(index)
+        is_named = self.classes is not None and index < len(self.classes)
+        return self.classes[index] if is_named and self.classes is not None else str(index)
 
 
 def predict(
@@ -153,11 +159,21 @@ def predict(
         BundleError: There is no bundle, or it is damaged.
         DataError: The sample cannot be read, does not fit, or the bundle does not say how to prepare it.
         UnavailableError: The bundle's back end is not installed here, or Pillow is not, for an image.
+        UsageError: The bundle is of a language model, and the sample no arrays of a decoding step.
         OutputError: ``out`` cannot be written.
     """
     from compress.bundle.bundle import Bundle, load_bundle
+    from compress.core.replacing import check_replaceable
 
+    if out is not None:
+        check_replaceable(Path(out))
     opened = bundle if isinstance(bundle, Bundle) else load_bundle(bundle)
+    if opened.tokenizer is not None and isinstance(sample, str | os.PathLike) and not _is_zip(Path(sample)):
+        raise UsageError(
+            "arrays for a decoding step, as an .npz file",
+            f"{sample}, for a language model",
+            f'to write text: python {opened.path / "run.py"} "a prompt"',
+        )
     here = _runnable_here(opened)
     if here is bundle:  # the caller closes it
         return _written(_answered(here, sample), out)
@@ -178,23 +194,34 @@ def _runnable_here(bundle: Bundle) -> Bundle:
     return here
 
 
+def _is_zip(path: Path) -> bool:
+    """Whether a file begins as an ``.npz`` does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"PK"
+    except OSError:
+        return False
+
+
 def _answered(bundle: Bundle, sample: str | os.PathLike[str] | Array | Mapping[str, Array]) -> PredictResult:
-    asked = tuple(spec for spec in bundle.inputs if spec.name not in bundle.states)
+    fed_specs = tuple(spec for spec in bundle.inputs if spec.name not in bundle.states)
     path = Path(sample) if isinstance(sample, str | os.PathLike) else None
-    arrays = sample if path is None else _read(path, bundle, asked)
+    arrays = sample if path is None else _read(path, bundle, fed_specs)
     where = "the arrays given" if path is None else str(path)
-    feeds = _fed(arrays, asked, where)  # type: ignore[arg-type]  # a path was read
+    feeds = _fed(arrays, fed_specs, where)  # type: ignore[arg-type]  # a path was read
     if bundle.states:
         stream = bundle.stream()
-        found, specs = stream(feeds), stream.outputs
+        outputs, specs = stream(feeds), stream.outputs
     else:
-        found, specs = bundle.run(feeds), bundle.outputs
-    answers, rows = [], fixed_batch(asked) or 1
-    for spec, value in zip(specs, found, strict=True):
-        kept = np.asarray(value)
+        outputs, specs = bundle.run(feeds), bundle.outputs
+    answers, rows = [], fixed_batch(fed_specs) or 1
+    for spec, value in zip(specs, outputs, strict=True):
+        first_answer = np.asarray(value)
         if rows > 1 and spec.shape and spec.shape[spec.batch_axis] == rows:
-            kept = take_samples(kept, slice(0, 1), spec.batch_axis)  # the others are the same sample again
-        answers.append(Answer(spec.name, kept, _scores(bundle, spec, kept)))
+            first_answer = take_samples(
+                first_answer, slice(0, 1), spec.batch_axis
+            )  # the others are the same sample again
+        answers.append(Answer(spec.name, first_answer, _scores(bundle, spec, first_answer)))
     classes = bundle.manifest.get("data", {}).get("classes")
     return PredictResult(
         str(bundle.path),
@@ -237,13 +264,13 @@ def _image_options(path: Path, bundle: Bundle) -> ImageOptions:
     """Return how the images that the bundle was measured on were prepared."""
     from compress.data.image_options import ImageOptions
 
-    measured = bundle.manifest.get("data", {}).get("evaluation", {})
+    measured = bundle.manifest.get("data", {}).get("evaluation") or {}  # null: no evaluation data was given
     options = measured.get("options")
     if not isinstance(options, Mapping):
-        found = f"{path}, an image, and a bundle measured on {measured.get('kind', 'data that it does not tell of')}"
+        problem = f"{path}, an image, and a bundle measured on {measured.get('kind', 'data that it does not tell of')}"
         raise DataError(
             "arrays, since the bundle does not say how images become its input",
-            found,
+            problem,
             "prepare it as for training and save it with np.save",
         )
     return ImageOptions.recorded(options, f"{bundle.path}/manifest.json")
@@ -311,9 +338,9 @@ def _with_samples(array: Array, spec: TensorSpec, rows: int, where: str) -> Arra
     return np.ascontiguousarray(with_length(np.expand_dims(array, axis), axis, rows))
 
 
-def _fits(found: Sequence[int], wanted: Sequence[int | str]) -> bool:
-    return len(found) == len(wanted) and all(
-        isinstance(size, str) or size == given for given, size in zip(found, wanted, strict=True)
+def _fits(shape: Sequence[int], spec_shape: Sequence[int | str]) -> bool:
+    return len(shape) == len(spec_shape) and all(
+        isinstance(size, str) or size == length for length, size in zip(shape, spec_shape, strict=True)
     )
 
 
@@ -323,7 +350,7 @@ def _scores(bundle: Bundle, spec: TensorSpec, value: Array) -> Array | None:
         return None
     kinds = {kind.name: kind.kind for kind in bundle.kinds}
     metric = str(bundle.manifest.get("data", {}).get("metric", ""))
-    alone = sum(len(each.shape) == 2 for each in bundle.outputs) == 1
+    alone = sum(len(output.shape) == 2 for output in bundle.outputs) == 1
     judged = metric.startswith("top-") and alone  # its labels are class numbers
     scores: Array = value[0]
     return scores if kinds.get(spec.name) in _SCORES or judged else None

@@ -9,21 +9,21 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from compress.api.decoder_files import check_amount, check_out, saved, timed_model
 from compress.api.distill import Evaluated, evaluate
-from compress.api.inputs import open_inputs
-from compress.api.options import PruneKeywords, PruneOptions
+from compress.api.inputs import axis_notes, open_inputs
+from compress.api.keywords import PruneKeywords
+from compress.api.options import PruneOptions
 from compress.core.options import flag_of, takes
 from compress.core.own_directories import kept_until_done, remove_own
 from compress.core.progress import Reporter
 from compress.core.ranks import is_first
 from compress.core.tensor_spec import fixed_batch
 from compress.data.task import Task
-from compress.errors import NetworkError, UsageError
+from compress.errors import UsageError
 from compress.hosts import connect
 from compress.hosts.base import Build, Reference
-from compress.network.network import Network
-from compress.network.saving import check_writable, save_network
-from compress.onnx_graph.files import sha256_of
+from compress.network.network import DECODER, Network
 from compress.pruning.probes import quantized
 from compress.recipe import Recipe, Step
 from compress.records.profile import Latency
@@ -50,8 +50,8 @@ class PruneResult:
     """Result of :func:`prune`.
 
     Attributes:
-        path: File of the pruned network.
-        sha256: sha256 of that file.
+        path: File of the pruned network; for a language model, its directory.
+        sha256: sha256 of that file; for a language model, of the file of its weights.
         recipe: The recipe that was applied.
         target: Name of the target that widths were chosen for and latencies refer to.
         networks: ``original`` and ``pruned``, measured on the same samples.
@@ -60,6 +60,7 @@ class PruneResult:
             target is not at hand.
         reports: Report of each step, by the step's name.
         warnings: Reasons against using the network as it is, a sentence each.
+        notes: Notes on how the file was read and samples are fed, a sentence each.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class PruneResult:
     latency: tuple[Latency, Latency]
     reports: Mapping[str, Any]
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return the result as the dict that ``compress prune --json`` prints."""
@@ -89,51 +91,67 @@ def prune(
     ``latency_share``, ``ratio`` and ``untrained_drop`` says how much is removed; where none is given, half of the
     latency with training data, else as much as costs at most one point of accuracy.
 
-    What was measured and trained is kept in ``<out>.partial`` until ``out`` is written: after an interruption the same
-    call goes on. Under ``torchrun`` the first process prunes and all train together; the first measures and writes,
-    and all return the same.
+    Measured times and trained weights are kept in ``<out>.partial`` until ``out`` is written: after an interruption the
+    same call takes them over, and a training goes on at its last checkpoint. Under ``torchrun`` the first process
+    prunes and all train together; the first measures and writes, and all return the same.
 
     Args:
-        model: A torch.export, TorchScript, state-dict or pickled file, or a live module, which is not modified.
+        model: A torch.export, TorchScript, state-dict or pickled file, a Hugging Face directory, ``timm:NAME``, or a
+            live module, which is not modified.
         reporter: Receives the progress; None reports to nobody.
 
     Raises:
         UsageError: An argument cannot be used; the message says what to do.
         UnavailableError: The target's back end is not on this machine, or another process has ended.
     """
-    asked = PruneOptions.of(options)
+    request = PruneOptions.of(options)
     reporter = reporter or Reporter()
-    given = {name: getattr(asked, name) for name in DISTILLATION if options.get(name) is not None}
-    _check_fit(asked, given)
-    recovery = Step("distill", given) if asked.train_data is not None else None
-    recipe = _recipe(_settings(asked), asked.rounds, recovery)
-    path = Path(asked.out)
-    check_writable(path, model)
+    distillation = {name: getattr(request, name) for name in DISTILLATION if options.get(name) is not None}
+    _check_fit(request, distillation)
+    recovery = Step("distill", distillation) if request.train_data is not None else None
+    recipe = _recipe(_settings(request), request.rounds, recovery)
+    path = Path(request.out)
+    check_out(path, model)
+    amounts = (request.latency_share, request.ratio, request.untrained_drop)
+    check_amount(model, any(amount is not None for amount in amounts), request.train_data is not None)
 
-    inputs = open_inputs(model, asked, reporter, target=asked.target, train_data=asked.train_data)
+    from compress.training.devices import device_of
+
+    device_of(request.device)  # told before anything is read
+
+    inputs = open_inputs(
+        model,
+        request,
+        reporter,
+        target=request.target,
+        train_data=request.train_data,
+        calibration_data=request.calibration_data,
+    )
     network, task, target = inputs.network, inputs.task, inputs.target
-    if network.graph is None:
-        raise NetworkError("a torch network", "an ONNX model, which cannot be pruned", "give the torch file")
+    decodes = network.origin.format == DECODER
+    if network.graph is None and not decodes:
+        raise network.untrainable("which cannot be pruned")
 
-    if recovery is not None:
+    if recovery is not None and not decodes:
         _check_training(recovery, network, task.calls)
 
     from compress.training.processes import joined
 
     with (
-        kept_until_done(path.with_name(path.name + ".partial"), alone=is_first()) as kept,
-        connect(target, asked.seconds, on_note=reporter.stage) as host,
+        kept_until_done(path.with_name(path.name + ".partial"), alone=is_first()) as directory,
+        connect(target, request.seconds, on_note=reporter.stage) as host,
     ):
         context = Context(
             task.calls,
             target,
-            asked.seed,
-            directory=kept,
+            request.seed,
+            directory=directory,
             reporter=reporter,
             original=network,
             host=host,
-            threads=asked.threads,
-            cache=kept / "latency",
+            threads=request.threads,
+            cache=directory / "latency",
+            device=request.device,
         )
         reporter.stage("pruning")
         smaller = apply_recipe(recipe, network, context)
@@ -143,14 +161,24 @@ def prune(
             reporter.stage("measuring accuracy")
             networks = evaluate({"original": network, "pruned": smaller}, task)
             reporter.stage("measuring latency")
-            times = _latency(network, smaller, asked.timing_precision, host, target, task, asked.threads)
-            save_network(smaller, path)
-            remove_own(kept)
-            warnings = (*inputs.doubts, *(() if recovery is not None else _untrained(networks[-1])))
+            times = _latency(network, smaller, request.timing_precision, host, target, task, request.threads)
+            sha256 = saved(smaller, path)
+            remove_own(directory)
+            untrained = () if recovery is not None else _untrained(networks[-1])
+            for warning in untrained:
+                reporter.note(f"warning: {warning}")
             done = PruneResult(
-                path, sha256_of(path), recipe, target.name, networks, times, context.reports, warnings
+                path,
+                sha256,
+                recipe,
+                target.name,
+                networks,
+                times,
+                context.reports,
+                (*inputs.doubts, *untrained),
+                axis_notes(network),
             )
-    result: PruneResult = processes.told(done)
+    result: PruneResult = processes.broadcast(done)
     return result
 
 
@@ -160,47 +188,47 @@ def _untrained(pruned: Evaluated) -> tuple[str, ...]:
     if drop is None or drop.points <= DEFAULT_DROP:
         return ()
     return (
-        f"it drops {drop.points:.2f} points and was not trained: give --train-data to win accuracy back, "
+        f"it drops {drop.points:.2f} {drop.unit} and was not trained: give --train-data to win accuracy back, "
         f"or --untrained-drop {DEFAULT_DROP:g} to remove only what costs no more",
     )
 
 
-def _settings(asked: PruneOptions) -> dict[str, Any]:
+def _settings(options: PruneOptions) -> dict[str, Any]:
     """Return the settings of the technique ``prune``, without those left at their defaults."""
-    share, drop = asked.latency_share, asked.untrained_drop
-    if share is None and drop is None and asked.ratio is None:
-        share, drop = (DEFAULT_LATENCY, None) if asked.train_data is not None else (None, DEFAULT_DROP)
+    share, drop = options.latency_share, options.untrained_drop
+    if share is None and drop is None and options.ratio is None:
+        share, drop = (DEFAULT_LATENCY, None) if options.train_data is not None else (None, DEFAULT_DROP)
     settings = {
         "latency_share": share,
-        "ratio": asked.ratio,
+        "ratio": options.ratio,
         "untrained_drop": drop,
-        "importance": asked.importance,
-        "per_layer": asked.per_layer,
-        "keep_layers": tuple(asked.keep),
-        "timing_precision": asked.timing_precision,
+        "importance": options.importance,
+        "per_layer": options.per_layer,
+        "keep_layers": tuple(options.keep),
+        "timing_precision": options.timing_precision,
     }
     return {name: value for name, value in settings.items() if value is not None}
 
 
-def _check_fit(asked: PruneOptions, training: Mapping[str, Any]) -> None:
+def _check_fit(options: PruneOptions, training: Mapping[str, Any]) -> None:
     """Refuse options that have no effect beside the others; a step checks its own options itself."""
-    if isinstance(asked.rounds, bool) or not isinstance(asked.rounds, int):
-        raise UsageError("rounds, a whole number from 1", repr(asked.rounds), "correct it")
+    if isinstance(options.rounds, bool) or not isinstance(options.rounds, int):
+        raise UsageError("rounds, a whole number from 1", repr(options.rounds), "correct it")
     amounts = ("latency_share", "ratio", "untrained_drop")
-    amount = next((name for name in amounts if getattr(asked, name) is not None), None)
+    amount = next((name for name in amounts if getattr(options, name) is not None), None)
     flag = "none" if amount is None else flag_of(PruneOptions, amount)
-    if asked.per_layer and amount != "ratio":
+    if options.per_layer and amount != "ratio":
         raise UsageError("--ratio with --per-layer", flag, "give --ratio, or leave --per-layer out")
-    if asked.rounds > 1 and amount == "untrained_drop":
+    if options.rounds > 1 and amount == "untrained_drop":
         raise UsageError("--latency-share or --ratio with several rounds", flag, "leave --rounds out")
-    if asked.rounds > 1 and amount is None and asked.train_data is None:
+    if options.rounds > 1 and amount is None and options.train_data is None:
         raise UsageError(
             "--train-data, --latency-share or --ratio with several rounds",
             flag,
             "give one, or leave --rounds out",
         )
     unused = next(iter(training), None)
-    if unused is not None and asked.train_data is None:
+    if unused is not None and options.train_data is None:
         flag = flag_of(PruneOptions, unused)
         raise UsageError(f"--train-data with {flag}", "none", f"give it, or leave {flag} out")
 
@@ -252,12 +280,15 @@ def _latency(
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compress-")))
         stack.enter_context(host.exclusive())
-        for name, each in (("original", network), ("pruned", smaller)):
+        for name, side in (("original", network), ("pruned", smaller)):
             place = directory / name
             place.mkdir()
-            model = each.to_onnx()
-            if precision == "int8":
-                model = quantized(model, target.quantization)
+            if side.origin.format == DECODER:
+                model = timed_model(side, precision)
+            else:
+                model = side.to_onnx()
+                if precision == "int8":
+                    model = quantized(model, target.quantization)
             artifact = backend.compile(model, place, backend.default_options(target, threads))
             builds.append(Build(artifact, stack.enter_context(host.open(artifact, target))))
         original, pruned = builds

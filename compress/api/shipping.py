@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.backends import load_backend, session_options_of
 from compress.backends.base import Artifact
-from compress.backends.tensorrt import build_script, release_of
-from compress.bundle.bundle import write_bundle
+from compress.backends.tensorrt import TRITON, build_script, release_of
 from compress.bundle.programs import programs, take_sample
 from compress.bundle.programs.sample import share_of
+from compress.bundle.programs.triton import model_config
+from compress.bundle.writing import beside, check_replaceable, write_bundle
 from compress.core.json_text import json_text
 from compress.core.progress import Reporter
+from compress.core.tensor_spec import TensorSpec
 from compress.core.versions import versions
+from compress.errors import UsageError
 from compress.hosts.engine_session import EngineSession
 from compress.lint.legalize import rewrites_note
+from compress.network.network import DECODER, GENERATIVE
+from compress.onnx_graph.crashes import crashing_optimizations
 from compress.onnx_graph.precision import precision_of
 from compress.reports.markdown import report
-from compress.search.decision import Choice, Limits, choose, settings_notes
+from compress.search import companions
+from compress.search.decision import Choice, choice_on_front, choose, proven_front, settings_notes
+from compress.search.limits import Limits
 from compress.search.run_directory import Candidate, RunDirectory
 
 if TYPE_CHECKING:
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
     from compress.data.task import Task
     from compress.hosts.base import Host
     from compress.network.network import Network
+    from compress.records.profile import Profile
     from compress.target.target import Target
 
 
@@ -45,6 +55,7 @@ def assemble_bundle(
     notes: Sequence[str] = (),
     *,
     complete: bool = True,
+    untried: Sequence[str] = (),
 ) -> Path:
     """Write the bundle of the chosen candidate.
 
@@ -60,11 +71,13 @@ def assemble_bundle(
         options: Options that the user set, by the command's option names; they go into the manifest.
         notes: Notes for the user, one line each; they go into the report.
         complete: Whether the search is over, so that no better build can follow.
+        untried: Names of recipes that were not tried since the time was over.
     """
     chosen = choice.candidate
     if chosen is None or chosen.profile is None:
         raise ValueError("nothing was chosen")
     profile = chosen.profile
+    inputs, outputs = _interface(network, profile)
     manifest: dict[str, Any] = {
         "name": chosen.recipe.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -75,9 +88,9 @@ def assemble_bundle(
             "backend": profile.backend,
             "options": profile.options,
         },
-        "inputs": [spec.to_dict() for spec in network.inputs],
-        "outputs": [spec.to_dict() for spec in network.outputs],
-        "states": {} if task.streams is None else dict(task.streams.pairs),
+        "inputs": [spec.to_dict() for spec in inputs],
+        "outputs": [spec.to_dict() for spec in outputs],
+        "states": {} if task.whole is None else dict(task.whole.pairs),
         "target": target.to_dict(),
         "network": {key: value for key, value in dataclasses.asdict(network.origin).items() if value},
         "data": {
@@ -90,6 +103,7 @@ def assemble_bundle(
         "reason": choice.reason,
         "notes": list(notes),
         "complete": complete,
+        "untried": list(untried),
         "versions": versions(),
     }
     further: dict[str, str | bytes] = {
@@ -97,17 +111,20 @@ def assemble_bundle(
         "report.md": report(manifest, choice, candidates),
     }
     precision = precision_of(artifact) if artifact.suffix == ".onnx" else "fp32"
+    build = Artifact(
+        artifact, profile.artifact_sha256, profile.artifact_bytes, profile.backend, profile.options
+    )
     if target.backend == "tensorrt":
         further["build.sh"] = build_script(
             target,
             network.inputs,
             precision,
-            dla_core=profile.options.get("dla_core"),
+            dla_core=session_options_of(build).dla_core,
             sparse=_sparse(artifact),
         )
-    build = Artifact(
-        artifact, profile.artifact_sha256, profile.artifact_bytes, profile.backend, profile.options
-    )
+        on_dla = session_options_of(build).dla_core is not None
+        if (served := model_config(target, network.inputs, outputs, dla=on_dla)) is not None:
+            further[f"{TRITON}/config.pbtxt"] = served
     sample, engine = _run_sample(build, host, task, target)
     if engine is not None:
         further["model.engine"], key = engine
@@ -118,13 +135,16 @@ def assemble_bundle(
         runtime = _runtime(build, target)
         further |= programs(
             runtime,
-            network.inputs,
+            inputs,
             sample,
             profile.options,
             target.tensorrt,
             precision,
             states=manifest["states"],
+            generates=network.origin.format in GENERATIVE,
+            crashing=crashing_optimizations(artifact),
         )
+    further |= companions.kept(artifact) or network.companions
     return write_bundle(out, artifact, manifest, profile, chosen.recipe, further)
 
 
@@ -146,6 +166,7 @@ class BestSoFar:
         notes: Notes for the user, one line each.
         reporter: Receives a message about each bundle that is written.
         candidates: All candidates that this run tried so far, the original first.
+        front: Directory of the bundle of each build on the Pareto front, by its name, where the front was asked for.
     """
 
     out: Path
@@ -159,6 +180,7 @@ class BestSoFar:
     notes: tuple[str, ...]
     reporter: Reporter
     candidates: list[Candidate] = field(default_factory=list)
+    front: dict[str, Path] = field(default_factory=dict)
     _shipped: Candidate | None = None
 
     def tried(self, candidate: Candidate) -> None:
@@ -168,19 +190,33 @@ class BestSoFar:
         if choice.candidate not in (None, self.candidates[0], self._shipped):
             self._ship(choice, complete=False)
 
-    def finish(self, stopped: Sequence[str] = ()) -> Choice:
+    def finish(self, stopped: Sequence[str] = (), untried: Sequence[str] = ()) -> Choice:
         """Ship the best candidate, with all candidates in its report.
 
         Args:
             stopped: Reasons why the search ended early, one line each; empty where all recipes were tried.
+            untried: Names of recipes that were not tried since the time was over.
         """
         self.notes = (*self.notes, *stopped)
         choice = choose(self.candidates, self.limits)
         if choice.candidate is not None:
-            self._ship(choice, complete=not stopped)
+            self._ship(choice, complete=not stopped, untried=untried)
+        if self.limits.front:
+            for entry in proven_front(self.candidates, self.limits):
+                path = front_path(self.out, entry.recipe.name)
+                on_front = choice_on_front(entry, choice, self.candidates, self.limits)
+                self._write(path, on_front, complete=not stopped, untried=untried)
+                self.front[entry.recipe.name] = path
         return choice
 
-    def _ship(self, choice: Choice, *, complete: bool) -> None:
+    def _ship(self, choice: Choice, *, complete: bool, untried: Sequence[str] = ()) -> None:
+        chosen = choice.candidate
+        assert chosen is not None
+        self._write(self.out, choice, complete=complete, untried=untried)
+        self._shipped = chosen
+        self.reporter.ship(chosen.recipe.name)
+
+    def _write(self, out: Path, choice: Choice, *, complete: bool, untried: Sequence[str]) -> None:
         chosen = choice.candidate
         assert chosen is not None
         path = self.run.path_of(chosen)
@@ -192,7 +228,7 @@ class BestSoFar:
             *(() if complete else ("the search was not over when this bundle was written",)),
         )
         assemble_bundle(
-            self.out,
+            out,
             path,
             choice,
             self.candidates,
@@ -203,16 +239,56 @@ class BestSoFar:
             self.options,
             notes,
             complete=complete,
+            untried=untried,
         )
-        self._shipped = chosen
-        self.reporter.ship(chosen.recipe.name)
+
+
+def front_path(out: Path, name: str) -> Path:
+    """Return the directory of the bundle of a build on the Pareto front: OUT-NAME, with '-' for odd characters.
+
+    Args:
+        out: Directory of the bundle that is chosen.
+        name: Name of the build's recipe.
+    """
+    return beside(out, "-" + re.sub(r"[^\w.+@-]+", "-", name))
+
+
+def check_front(out: Path, names: Sequence[str]) -> None:
+    """Check that the bundle of each recipe may be written beside OUT, before anything is measured.
+
+    Args:
+        out: Directory of the bundle that is chosen.
+        names: Names of the recipes that may be on the front.
+
+    Raises:
+        OutputError: A directory of that name is something other than a bundle.
+        UsageError: Two recipes would have one directory.
+    """
+    paths = [front_path(out, name) for name in names]
+    for name, path in zip(names, paths, strict=True):
+        check_replaceable(path)
+        if paths.count(path) > 1:
+            raise UsageError("--front with a directory for each recipe", f"{path} twice", f"rename '{name}'")
 
 
 def _dla_notes(chosen: Candidate, target: Target) -> tuple[str, ...]:
     """Return notes on how to run an engine of a deep learning accelerator; empty for other builds."""
-    if chosen.profile is None or chosen.profile.options.get("dla_core") is None:
+    profile = chosen.profile
+    if profile is None:
+        return ()
+    if load_backend(profile.backend).session_options.read(profile.options).dla_core is None:
         return ()
     return (f"the DLA takes one shape: build.sh builds its engine for batch {min(target.batch_sizes)} alone",)
+
+
+def _interface(network: Network, profile: Profile) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return inputs and outputs of a build: a language model's has fewer where layers or heads were removed."""
+    if network.origin.format != DECODER or not profile.inputs:
+        return network.inputs, network.outputs
+    inputs, outputs = (
+        tuple(TensorSpec.from_dict(entry) for entry in specs) for specs in (profile.inputs, profile.outputs)
+    )
+    return inputs, outputs
 
 
 def _sparse(artifact: Path) -> bool:

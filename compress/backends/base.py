@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from compress.backends.session_options import SessionOptions
 from compress.core.closeable import Closeable
 from compress.errors import NetworkError
 from compress.target.arithmetic import PEAK_OF, QuantizationFlavour
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import onnx
 
     from compress.core.tensor_spec import TensorSpec
+    from compress.records.coverage import Coverage
     from compress.target.target import Target
 
 
@@ -36,7 +38,7 @@ class Artifact:
         sha256: sha256 of that file (and its external data, if any).
         size_bytes: Size of that file (and its external data, if any), in bytes.
         backend: Name of the back end that opens it.
-        options: Session options, as the manifest stores them.
+        options: Session options, as the manifest stores them; :func:`compress.backends.session_options_of` reads them.
     """
 
     path: Path
@@ -90,10 +92,20 @@ class Session(Closeable):
     Attributes:
         inputs: Inputs of the artifact; axis 0 is "batch" where it takes any number of samples.
         outputs: Outputs of the artifact.
+        metadata: Texts that the artifact carries for whoever runs it, by their keys.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    metadata: Mapping[str, str] = {}
+
+    def taken(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Mapping[str, np.ndarray[Any, Any]]:
+        """Return the part of a call that the artifact takes; see :mod:`compress.backends.narrowed`.
+
+        Args:
+            feeds: Arrays of a call of the network that it was made of, by the input's name.
+        """
+        return feeds
 
     @abstractmethod
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
@@ -109,6 +121,22 @@ class Session(Closeable):
             DataError: A feed is missing, unknown, or of the wrong dtype or shape.
         """
 
+    def part_calls(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Mapping[str, Callable[[], object]]:
+        """Return the parts of :meth:`timed_call` as calls, by name; empty where it has no parts.
+
+        Args:
+            feeds: Inputs, as :meth:`run` takes them.
+        """
+        return {}
+
+    def timed_call(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Make the call whose time is the latency: :meth:`run`, or for an encoder–decoder a whole answer.
+
+        Args:
+            feeds: Inputs, as :meth:`run` takes them.
+        """
+        self.run(feeds)
+
     def prepared(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], object]:
         """Return a call that runs ``feeds``, checked beforehand, with as little overhead as possible.
 
@@ -121,6 +149,14 @@ class Session(Closeable):
         self.run(feeds)
         return partial(self.run, feeds)
 
+    def at_once(self, sample_bytes: int) -> int | None:
+        """Return the number of samples that one call should hold where calls are dear; None where they are not.
+
+        Args:
+            sample_bytes: Size of a sample's inputs and outputs.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Free the session's resources; may be called twice."""
@@ -132,13 +168,14 @@ class Backend(ABC):
     Attributes:
         name: In targets, recipes, manifests and profiles.
         runtime: The package that runs its artifacts, as it is imported.
-        title: What people call it, for messages; empty where that is the name.
+        title: Name that people use for it, for messages; empty where that is the name.
         computes: Precisions that a target may list for it.
         flavour: The only int8 Q/DQ that it reads; None where each target's file says how Q/DQ must look.
         beside_only: Whether it only competes beside a target's own back end, and cannot be that itself.
         builds_engines: Whether engines are built of its artifacts where they run, for shapes that must be known.
         contrib_operators: Whether it runs the operators that ONNX Runtime adds to ONNX (domain ``com.microsoft``), such
             as matrix products with 4-bit weights.
+        session_options: Class of its session options; it declares their types, ranges and defaults.
     """
 
     name: ClassVar[str]
@@ -149,13 +186,14 @@ class Backend(ABC):
     beside_only: ClassVar[bool] = False
     builds_engines: ClassVar[bool] = False
     contrib_operators: ClassVar[bool] = False
+    session_options: ClassVar[type[SessionOptions]] = SessionOptions
 
     def installed(self) -> bool:
         """Whether the package that runs its artifacts is installed; it is not imported."""
         return find_spec(self.runtime) is not None
 
     def how_to_install(self) -> str:
-        """What a person has to do who lacks the runtime, as an imperative."""
+        """Return how to install the runtime, as an imperative."""
         return f"install the package that provides '{self.runtime}'"
 
     def precisions(self, target: Target) -> tuple[str, ...]:
@@ -170,7 +208,7 @@ class Backend(ABC):
         return ()
 
     def contradictions(self, target: Target) -> Iterator[tuple[str, str, str]]:
-        """What a target's file lacks or has wrong for this back end as the target's own.
+        """Return what a target's file lacks or has wrong, where this back end is the target's own.
 
         Yields:
             What was wanted, what was found, and the key to change.
@@ -178,7 +216,7 @@ class Backend(ABC):
         yield from ()
 
     def not_supported_reasons(self, model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
-        """Every reason why this back end does not run a graph, as a sentence without a full stop.
+        """Return every reason why this back end does not run a graph, each a sentence without a full stop.
 
         It is asked before anything is compiled, and by ``compress lint``. What only the runtime itself can tell is left
         to :meth:`compile`.
@@ -243,11 +281,11 @@ class Backend(ABC):
         """
 
     @abstractmethod
-    def coverage(self, artifact: Artifact) -> dict[str, Any] | None:
+    def coverage(self, artifact: Artifact) -> Coverage | None:
         """Return how much of the graph runs in fused low-precision kernels, from the graph the runtime executes.
 
         Returns:
-            A dict for JSON, or None where the runtime does not report it.
+            The coverage; None where the runtime does not report it.
         """
 
     def operator_times(

@@ -30,8 +30,8 @@ def check_feeds(inputs: Sequence[TensorSpec], feeds: Mapping[str, np.ndarray[Any
     for spec in inputs:
         array = np.asarray(feeds[spec.name])
         fits = array.ndim == len(spec.shape) and all(
-            isinstance(size, str) or size == found
-            for size, found in zip(spec.shape, array.shape, strict=True)
+            isinstance(size, str) or size == length
+            for size, length in zip(spec.shape, array.shape, strict=True)
         )
         if array.dtype != spec.dtype or not fits:
             raise DataError(

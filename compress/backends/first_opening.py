@@ -65,10 +65,10 @@ def open_elsewhere(artifact: Artifact, feeds: Feeds | None = None) -> None:
     if answer == [MemoryError.__name__]:
         raise _too_much(artifact, "it took more memory", limits)
     if answer is not None:
-        kind, wanted, found, todo = answer
+        kind, wanted, actual, todo = answer
         import compress.errors
 
-        raise getattr(compress.errors, kind)(wanted, found, todo)
+        raise getattr(compress.errors, kind)(wanted, actual, todo)
 
 
 def _too_much(artifact: Artifact, how: str, limits: Limits) -> NetworkError:

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +22,12 @@ from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, OperatorTimes, Session
 from compress.backends.feeds import check_feeds
 from compress.backends.first_opening import open_elsewhere
+from compress.backends.narrowed import narrowed
 from compress.backends.providers import CPU, TENSORRT, XNNPACK, check_taken, requested, tells_its_graph
+from compress.backends.session_options import SessionOptions
+from compress.backends.whole_answer import parts_of_answer, whole_answer
+from compress.core.decoder_texts import MADE_OF_KEY, PARTS_KEY
+from compress.core.options import option
 from compress.core.tensor_spec import TensorSpec, named_axes
 from compress.errors import BundleError, DataError, NetworkError
 
@@ -29,21 +35,29 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
+    from compress.records.coverage import Coverage
     from compress.target.target import Target
 
-#: Every session setting that may appear in a manifest, with the runtime's own default; 0 threads: the runtime chooses.
-DEFAULTS: dict[str, Any] = {
-    "provider": CPU,
-    "intra_op_threads": 0,
-    "spinning": True,
-    "arena": True,
-    "qdq_fusion": True,
-}
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxRuntimeOptions(SessionOptions):
+    """Session options of ONNX Runtime, with the runtime's own defaults."""
+
+    provider: str = option("Execution provider that runs the graph", CPU)
+    intra_op_threads: int = option(
+        "Threads of one operator; 0 leaves the number to the runtime", 0, low=0, high=1024
+    )
+    spinning: bool = option("Whether threads spin while they wait", True)
+    arena: bool = option("Whether memory comes from the runtime's arena, which keeps what it once had", True)
+    qdq_fusion: bool = option("Whether Q/DQ pairs are fused into int8 kernels", True)
+
+
+#: Every session option that a recipe may set, with its default.
+DEFAULTS = OnnxRuntimeOptions().to_dict()
 
 #: Optimizations that are off where the fusion of Q/DQ is: a graph is then run as another runtime gets it.
-#: The first two drop a Relu or a Clip before Q/DQ whose zero point says the same, and stop at float8's; the last one is
-#: for this processor's convolutions, and crashes at a transposed float16 matrix product (ONNX Runtime 1.31 and 1.32).
-REWRITES = ("ReluQuantRewrite", "ClipQuantRewrite", "NchwcTransformer")
+#: They drop a Relu or a Clip before Q/DQ whose zero point says the same, and stop at float8's.
+REWRITES = ("ReluQuantRewrite", "ClipQuantRewrite")
 
 #: Calls that are traced at the least and at the most; the profiler drops events beyond a million.
 _LEAST_TRACED, _MOST_TRACED = 10, 200
@@ -72,6 +86,7 @@ class OnnxRuntime(Backend):
     runtime: ClassVar[str] = "onnxruntime"
     title: ClassVar[str] = "ONNX Runtime"
     contrib_operators: ClassVar[bool] = True
+    session_options: ClassVar[type[SessionOptions]] = OnnxRuntimeOptions
 
     def contradictions(self, target: Target) -> Iterator[tuple[str, str, str]]:
         """See :meth:`Backend.contradictions`."""
@@ -114,13 +129,13 @@ class OnnxRuntime(Backend):
         sleeping = {**options, "spinning": False, "intra_op_threads": threads or cores}
         return [sleeping] if threads is not None else [sleeping, {**options, "intra_op_threads": 1}]
 
-    def coverage(self, artifact: Artifact) -> dict[str, Any] | None:
+    def coverage(self, artifact: Artifact) -> Coverage | None:
         """See :meth:`Backend.coverage`; a provider that compiles subgraphs does not tell."""
         from compress.onnx_graph.coverage import fusion_coverage
 
-        if not tells_its_graph(artifact.options.get("provider", CPU)):
+        if not tells_its_graph(OnnxRuntimeOptions.read(artifact.options).provider):
             return None
-        return fusion_coverage(optimized_graph(artifact)).to_dict()
+        return fusion_coverage(optimized_graph(artifact))
 
     def operator_times(
         self, artifact: Artifact, feeds: Mapping[str, np.ndarray[Any, Any]], seconds: float
@@ -128,11 +143,12 @@ class OnnxRuntime(Backend):
         """See :meth:`Backend.operator_times`; on a processor alone: others return before their kernels are done."""
         from compress.backends.onnxruntime_trace import operator_times
 
-        if artifact.options.get("provider", CPU) != CPU:
+        if OnnxRuntimeOptions.read(artifact.options).provider != CPU:
             return None
         with tempfile.TemporaryDirectory(prefix="compress-") as directory:
             graph, trace = Path(directory) / "optimized.onnx", Path(directory) / "trace"
             session = _open(artifact.path, artifact.options, optimized=graph, trace=trace)
+            feeds = _taken(session, feeds)
             end = time.perf_counter() + seconds
             for count in range(_MOST_TRACED):
                 if count >= _LEAST_TRACED and time.perf_counter() > end:
@@ -150,11 +166,17 @@ class OnnxRuntimeSession(Session):
         self.inputs = tuple(_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
+        self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+
+    def taken(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Mapping[str, np.ndarray[Any, Any]]:
+        """See :meth:`Session.taken`."""
+        return _taken(self.native, feeds) if MADE_OF_KEY in self.metadata else feeds
 
     def run(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
         """See :meth:`Session.run`."""
         if self._session is None:
             raise RuntimeError("the session is closed")
+        feeds = self.taken(feeds)
         try:
             outputs: list[np.ndarray[Any, Any]] = self._session.run(self._names, dict(feeds))
         except Exception as error:
@@ -165,16 +187,49 @@ class OnnxRuntimeSession(Session):
             ) from error
         return outputs
 
+    @property
+    def native(self) -> onnxruntime.InferenceSession:
+        """The runtime's own session, for callers that bind memory themselves."""
+        if self._session is None:
+            raise RuntimeError("the session is closed")
+        return self._session
+
     def prepared(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], object]:
         """See :meth:`Session.prepared`: the runtime's own ``run``, once the feeds are known to fit."""
         self.run(feeds)
         if self._session is None:
             raise RuntimeError("the session is closed")
+        if PARTS_KEY in self.metadata:
+            return whole_answer(self._session.run, self.inputs, self.outputs, feeds)
+        feeds = self.taken(feeds)
         return partial(self._session.run, self._names, dict(feeds))
+
+    def part_calls(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Mapping[str, Callable[[], object]]:
+        """See :meth:`Session.part_calls`: encoder, and one step behind the others, of an encoder–decoder."""
+        if PARTS_KEY not in self.metadata:
+            return {}
+        return parts_of_answer(self.native.run, self.inputs, self.outputs, feeds)
+
+    def timed_call(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """See :meth:`Session.timed_call`."""
+        if PARTS_KEY not in self.metadata:
+            self.run(feeds)
+            return
+        whole_answer(self.native.run, self.inputs, self.outputs, feeds)()
 
     def close(self) -> None:
         """See :meth:`Session.close`."""
         self._session = None
+
+
+def _taken(
+    session: onnxruntime.InferenceSession, feeds: Mapping[str, np.ndarray[Any, Any]]
+) -> Mapping[str, np.ndarray[Any, Any]]:
+    """Return the part of a call that a decoder takes of which parts were removed; other graphs take all."""
+    if MADE_OF_KEY not in session.get_modelmeta().custom_metadata_map:
+        return feeds
+    vocabulary = int(session.get_outputs()[0].shape[-1])
+    return narrowed([_spec(value) for value in session.get_inputs()], vocabulary, feeds)
 
 
 def _needed(model: onnx.ModelProto) -> dict[str, Any]:
@@ -213,25 +268,26 @@ def _open(
     """Open a session that writes its optimized graph to ``optimized`` and its trace to a file named after ``trace``."""
     import onnxruntime
 
+    from compress.backends.engine_cache import engine_cache_options
+    from compress.onnx_graph.crashes import crashing_optimizations
     from compress.onnx_graph.precision import precision_of
 
-    settings = {**DEFAULTS, **options}
-    own = settings["provider"]
-    providers = requested(settings, precision_of(path) if own == TENSORRT else "fp32")
+    settings = OnnxRuntimeOptions.read(options)
+    provider, threads = settings.provider, settings.intra_op_threads
+    providers = requested(provider, threads, precision_of(path) if provider == TENSORRT else "fp32")
+    if provider == TENSORRT:
+        providers[0][1].update(engine_cache_options(path))
     session_options = onnxruntime.SessionOptions()
     session_options.log_severity_level = 4
-    session_options.intra_op_num_threads = 1 if own == XNNPACK else settings["intra_op_threads"]
+    session_options.intra_op_num_threads = 1 if provider == XNNPACK else threads
     session_options.inter_op_num_threads = 1
-    session_options.enable_cpu_mem_arena = settings["arena"]
-    if not settings["qdq_fusion"]:
+    session_options.enable_cpu_mem_arena = settings.arena
+    if not settings.qdq_fusion:
         session_options.add_session_config_entry("session.disable_quant_qdq", "1")
-    session_options.add_session_config_entry(
-        "session.intra_op.allow_spinning", str(int(settings["spinning"]))
-    )
-    if (
-        settings.get("affinity") and own != XNNPACK
-    ):  # numbered from 1; the calling thread is not the session's to bind
-        bound = ";".join(str(processor + 1) for processor in settings["affinity"])
+    session_options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spinning)))
+    # Numbered from 1; the calling thread is not the session's to bind.
+    if settings.affinity and provider != XNNPACK:
+        bound = ";".join(str(processor + 1) for processor in settings.affinity)
         session_options.add_session_config_entry("session.intra_op_thread_affinities", bound)
     if optimized is not None:
         session_options.optimized_model_filepath = str(optimized)
@@ -243,9 +299,9 @@ def _open(
             str(path),
             session_options,
             providers=providers,
-            disabled_optimizers=[] if settings["qdq_fusion"] else list(REWRITES),
+            disabled_optimizers=[*(() if settings.qdq_fusion else REWRITES), *crashing_optimizations(path)],
         )
-    check_taken(own, session.get_providers())
+    check_taken(provider, session.get_providers())
     return session
 
 

@@ -20,20 +20,9 @@ import onnx.helper
 
 from compress.backends.base import OperatorTime, OperatorTimes
 from compress.onnx_graph.graph import attribute
-from compress.onnx_graph.operators import kind, macs
+from compress.onnx_graph.operators import as_standard, kind, macs
 
 Event = Mapping[str, Any]
-
-#: The runtime's fused operators, and the standard one that costs the same.
-_LIKE = {
-    "FusedConv": "Conv",
-    "NhwcFusedConv": "Conv",
-    "FusedGemm": "Gemm",
-    "FusedMatMul": "MatMul",
-    "QGemm": "MatMul",
-    "MatMulIntegerToFloat": "MatMul",
-    "DynamicQuantizeMatMul": "MatMul",
-}
 
 _PRECISIONS = {
     "float": "fp32",
@@ -65,22 +54,22 @@ def operator_times(events: Sequence[Event], graph: onnx.GraphProto) -> OperatorT
     calls = _calls(events)
     if not calls:
         return None
-    limit = np.quantile([whole for whole, _ in calls], 0.25)
-    kept = [call for call in calls if call[0] <= limit]
+    limit = np.quantile([call_us for call_us, _ in calls], 0.25)
+    usual_calls = [call for call in calls if call[0] <= limit]
     nodes = {node.name: node for node in graph.node}
     constants = {constant.name: constant for constant in graph.initializer}
     inner = {node.name for node in _inner_nodes(graph)} - set(nodes)
     spent: dict[tuple[str, str], list[Event]] = {}
-    for _, operators in kept:
+    for _, operators in usual_calls:
         for event in operators:
             name = event["name"].removesuffix(_SUFFIX)
             if name not in inner:  # the operator whose body it is in has its time already
                 spent.setdefault((name, event["args"].get("node_index", "")), []).append(event)
     return OperatorTimes(
-        call_ms=float(np.mean([whole for whole, _ in kept])) / 1e3,
+        call_ms=float(np.mean([call_us for call_us, _ in usual_calls])) / 1e3,
         operators=tuple(
-            _operator(name, found, nodes.get(name), constants, len(kept))
-            for (name, _), found in spent.items()
+            _operator(name, operator_events, nodes.get(name), constants, len(usual_calls))
+            for (name, _), operator_events in spent.items()
         ),
     )
 
@@ -101,8 +90,8 @@ def _calls(events: Iterable[Event]) -> list[tuple[float, list[Event]]]:
 def _inner_nodes(graph: onnx.GraphProto) -> Iterable[onnx.NodeProto]:
     """Return the nodes in the bodies of ``If``, ``Loop`` and ``Scan``, at any depth."""
     for node in graph.node:
-        for each in node.attribute:
-            for body in (each.g, *each.graphs):
+        for node_attribute in node.attribute:
+            for body in (node_attribute.g, *node_attribute.graphs):
                 yield from body.node
                 yield from _inner_nodes(body)
 
@@ -114,16 +103,16 @@ def _operator(
     constants: Mapping[str, onnx.TensorProto],
     calls: int,
 ) -> OperatorTime:
-    told = events[-1]["args"]
-    op, inputs = str(told["op_name"]), told.get("input_type_shape", [])
-    outputs = [tuple(shape) for output in told.get("output_type_shape", []) for shape in output.values()]
-    moved = sum(int(told.get(f"{part}_size", 0)) for part in ("activation", "parameter", "output"))
+    arguments = events[-1]["args"]
+    op, inputs = str(arguments["op_name"]), arguments.get("input_type_shape", [])
+    outputs = [tuple(shape) for output in arguments.get("output_type_shape", []) for shape in output.values()]
+    moved = sum(int(arguments.get(f"{part}_size", 0)) for part in ("activation", "parameter", "output"))
     first = "uint8" if op == "DynamicQuantizeMatMul" else next(iter(inputs[0]), "") if inputs else ""
     family, multiplied = "unknown", None
     if node is not None and not attribute(node, "transA", 0):
         shapes, packed = _input_shapes(node, inputs, constants)
-        shapes |= zip([each for each in node.output if each], outputs, strict=False)
-        standard = _standard(op, node)
+        shapes |= zip([output for output in node.output if output], outputs, strict=False)
+        standard = as_standard(node)
         family, multiplied = kind(standard, shapes.get), macs(standard, shapes.get)
         moved += packed
     return OperatorTime(
@@ -140,11 +129,11 @@ def _operator(
 
 def _input_shapes(
     node: onnx.NodeProto,
-    told: Sequence[Mapping[str, Sequence[int]]],
+    recorded: Sequence[Mapping[str, Sequence[int]]],
     constants: Mapping[str, onnx.TensorProto],
 ) -> tuple[dict[str, tuple[int, ...]], int]:
     """Return the shapes of the node's inputs by name, and the bytes of constants that the trace does not list."""
-    listed = [tuple(shape) for entry in told for shape in entry.values()]
+    listed = [tuple(shape) for entry in recorded for shape in entry.values()]
     names = [name for name in node.input if name]
     shapes: dict[str, tuple[int, ...]] = {}
     packed = 0
@@ -161,14 +150,3 @@ def _input_shapes(
             dtype = onnx.helper.tensor_dtype_to_np_dtype(constants[name].data_type)
             packed += math.prod(shapes[name]) * dtype.itemsize
     return shapes, packed
-
-
-def _standard(op: str, node: onnx.NodeProto) -> onnx.NodeProto:
-    """Return the node as an operator of the ONNX standard, so that its arithmetic can be counted."""
-    same = onnx.NodeProto()
-    same.CopyFrom(node)
-    same.op_type = _LIKE.get(op, op)
-    # Layout variants of the runtime's own domains keep the standard's name, operands and weights.
-    if same.op_type != op or node.domain == "com.microsoft.nchwc" or op.startswith("QLinear"):
-        same.domain = ""
-    return same

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,22 +18,36 @@ import numpy as np
 
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.feeds import check_feeds
+from compress.backends.session_options import SessionOptions
 from compress.core.installation import install_command
+from compress.core.options import option
 from compress.core.tensor_spec import BATCH, TensorSpec
-from compress.errors import BundleError, CompressError, DataError, NetworkError, RecipeError, UnavailableError
+from compress.errors import BundleError, CompressError, DataError, NetworkError, UnavailableError
 
 if TYPE_CHECKING:
     import onnx
     import openvino
 
     from compress.onnx_graph.executed import ExecutedLayer
+    from compress.records.coverage import Coverage
     from compress.target.target import Target
-
-#: Every session setting that may appear in a manifest, with its default.
-DEFAULTS: dict[str, Any] = {"precision": "fp32", "intra_op_threads": 1}
 
 #: What float operators compute in. Left alone, OpenVINO takes bf16 wherever the processor has it, without a word.
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenVinoOptions(SessionOptions):
+    """Session options of OpenVINO."""
+
+    precision: str = option("Precision that float operators compute in", "fp32", choices=tuple(_PRECISIONS))
+    intra_op_threads: int = option(
+        "Threads of one operator; 0 leaves the number to the runtime", 1, low=0, high=1024
+    )
+
+
+#: Every session option that a recipe may set, with its default.
+DEFAULTS = OpenVinoOptions().to_dict()
 
 #: Sets of input shapes that are compiled for themselves; whatever comes after them shares one build for any shape.
 _MOST_BUILDS = 8
@@ -50,6 +65,7 @@ class OpenVino(Backend):
     runtime: ClassVar[str] = "openvino"
     title: ClassVar[str] = "OpenVINO"
     beside_only: ClassVar[bool] = True
+    session_options: ClassVar[type[SessionOptions]] = OpenVinoOptions
 
     def how_to_install(self) -> str:
         """See :meth:`Backend.how_to_install`."""
@@ -60,7 +76,7 @@ class OpenVino(Backend):
         from compress.backends.first_opening import open_elsewhere
         from compress.backends.onnx_artifact import folded, write_artifact
 
-        settings = _settings(options)
+        settings = OpenVinoOptions.read(options)
         _runtime()
 
         def check(artifact: Artifact) -> None:
@@ -68,7 +84,7 @@ class OpenVino(Backend):
                 open_elsewhere(artifact)
             _compiled_at_one(_read(artifact.path, NetworkError), artifact.path, settings)
 
-        return write_artifact(folded(model), directory, self.name, settings, check)
+        return write_artifact(folded(model), directory, self.name, settings.to_dict(), check)
 
     def open(self, artifact: Artifact) -> Session:
         """See :meth:`Backend.open`."""
@@ -86,22 +102,23 @@ class OpenVino(Backend):
             return []
         return [{**options, "intra_op_threads": 1}]
 
-    def coverage(self, artifact: Artifact) -> dict[str, Any]:
+    def coverage(self, artifact: Artifact) -> Coverage:
         """See :meth:`Backend.coverage`: of the graph compiled for batch 1."""
         import onnx
 
         from compress.onnx_graph.executed import executed_coverage
 
-        compiled = _compiled_at_one(_read(artifact.path, BundleError), artifact.path, artifact.options)
+        settings = OpenVinoOptions.read(artifact.options)
+        compiled = _compiled_at_one(_read(artifact.path, BundleError), artifact.path, settings)
         executed = [_executed(node) for node in compiled.get_runtime_model().get_ops()]
-        return executed_coverage(executed, onnx.load(artifact.path)).to_dict()
+        return executed_coverage(executed, onnx.load(artifact.path))
 
 
 class OpenVinoSession(Session):
     """A network read once and compiled for each batch size, with checked feeds."""
 
     def __init__(self, path: Path, options: Mapping[str, Any]) -> None:
-        self._settings = _settings(options)
+        self._settings = OpenVinoOptions.read(options)
         self._model: openvino.Model | None = _read(path, BundleError)
         self.inputs, self.outputs = _specs(self._model, path)
         self._requests: dict[object, _Request] = {}
@@ -191,35 +208,20 @@ def _runtime() -> openvino.Core:
     return openvino.Core()
 
 
-def properties(options: Mapping[str, Any]) -> dict[str, Any]:
+def properties(settings: OpenVinoOptions) -> dict[str, Any]:
     """Return OpenVINO's properties for session options.
 
     One stream of requests: what is measured is one call at a time. Threads are not bound to cores unless a comparison
     asks for it, because one that shares its core with a busy program stays slow: on a loaded two-core machine a small
     network took 9.7 times as long as in ONNX Runtime with binding, and 1.2 times without.
-
-    Raises:
-        RecipeError: An option is unknown or has a wrong value.
     """
-    settings = _settings(options)
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
-        "ENABLE_CPU_PINNING": bool(settings.get("affinity")),
-        "INFERENCE_NUM_THREADS": settings["intra_op_threads"],
-        "INFERENCE_PRECISION_HINT": _PRECISIONS[settings["precision"]],
+        "ENABLE_CPU_PINNING": bool(settings.affinity),
+        "INFERENCE_NUM_THREADS": settings.intra_op_threads,
+        "INFERENCE_PRECISION_HINT": _PRECISIONS[settings.precision],
     }
-
-
-def _settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    settings = {**DEFAULTS, **options}
-    if settings["precision"] not in _PRECISIONS:
-        raise RecipeError(
-            f"a precision of OpenVINO ({', '.join(_PRECISIONS)})",
-            repr(settings["precision"]),
-            "choose one of these",
-        )
-    return settings
 
 
 def _read(path: Path, wrong: type[CompressError]) -> openvino.Model:
@@ -233,7 +235,7 @@ def _read(path: Path, wrong: type[CompressError]) -> openvino.Model:
 
 
 def _compiled(
-    model: openvino.Model, settings: Mapping[str, Any], shapes: Sequence[Sequence[int]] | None
+    model: openvino.Model, settings: OpenVinoOptions, shapes: Sequence[Sequence[int]] | None
 ) -> openvino.CompiledModel:
     """Compile the network for one shape of each input; None compiles it for any shape."""
     try:
@@ -249,9 +251,7 @@ def _compiled(
         ) from error
 
 
-def _compiled_at_one(
-    model: openvino.Model, path: Path, settings: Mapping[str, Any]
-) -> openvino.CompiledModel:
+def _compiled_at_one(model: openvino.Model, path: Path, settings: OpenVinoOptions) -> openvino.CompiledModel:
     """Compile the network for batch 1, or for any shape where more than the batch is open."""
     return _compiled(model, settings, _shapes_at(_specs(model, path)[0], 1))
 
@@ -278,15 +278,17 @@ def _shared(array: np.ndarray[Any, Any]) -> openvino.Tensor:
 def _executed(node: openvino.Node) -> ExecutedLayer:
     from compress.onnx_graph.executed import ExecutedLayer
 
-    told = {key: str(value.astype(str)) for key, value in node.get_rt_info().items()}
-    precision = told["runtimePrecision"]
+    runtime_info = {key: str(value.astype(str)) for key, value in node.get_rt_info().items()}
+    precision = runtime_info["runtimePrecision"]
     # Of operators compiled into one kernel only the outer precision is told, but int8 weights show what is inside.
-    if told["layerType"] == "Subgraph" and any(
+    if runtime_info["layerType"] == "Subgraph" and any(
         str(value.get_node().get_rt_info()["runtimePrecision"].astype(str)) == "i8"
         for value in node.input_values()
     ):
         precision = "i8"
-    return ExecutedLayer(told["layerType"], precision, tuple(told["originalLayersNames"].split(",")))
+    return ExecutedLayer(
+        runtime_info["layerType"], precision, tuple(runtime_info["originalLayersNames"].split(","))
+    )
 
 
 @contextmanager
@@ -333,8 +335,8 @@ def _named(spec: TensorSpec, declared: Sequence[int | str]) -> TensorSpec:
 
 def _spec(port: Any) -> TensorSpec:
     # A port may carry names of several tensors that were merged; its node is called after the one in the ONNX file.
-    own = port.node.friendly_name.removesuffix("/sink_port_0")
-    name = own if own in port.names else port.any_name
+    node_name = port.node.friendly_name.removesuffix("/sink_port_0")
+    name = node_name if node_name in port.names else port.any_name
     shape = tuple(
         (BATCH if axis == 0 else f"{name}_{axis}") if size.is_dynamic else size.get_length()
         for axis, size in enumerate(port.partial_shape)
@@ -345,7 +347,7 @@ def _spec(port: Any) -> TensorSpec:
 def _essence(error: Exception) -> str:
     """Return the runtime's message without locations in its source."""
     lines = (line.strip() for line in str(error).splitlines())
-    told = [
+    reasons = [
         line for line in lines if line and not line.startswith(("Exception from", "Check ", "FrontEnd API"))
     ]
-    return " ".join(told)[:400] or str(error).strip()[:400]
+    return " ".join(reasons)[:400] or str(error).strip()[:400]

@@ -5,9 +5,14 @@ https://onnxruntime.ai/docs/execution-providers/
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from typing import Any
+from contextlib import redirect_stderr, redirect_stdout
+from functools import cache
+from importlib.metadata import distributions
+from io import StringIO
 
+from compress.core.installation import GPU_RUNTIME
 from compress.errors import UnavailableError
 
 CPU = "CPUExecutionProvider"
@@ -16,16 +21,36 @@ TENSORRT = "TensorrtExecutionProvider"
 XNNPACK = "XnnpackExecutionProvider"
 
 #: Those whose kernels run on an NVIDIA GPU.
-_NVIDIA = (CUDA, TENSORRT)
+NVIDIA = (CUDA, TENSORRT)
 #: What takes the operators that a provider leaves, before the processor does.
 _BEHIND: Mapping[str, tuple[str, ...]] = {TENSORRT: (CUDA,)}
 
 
 def available() -> tuple[str, ...]:
-    """Return the execution providers of the installed ONNX Runtime, by its own names."""
+    """Return the execution providers that the installed ONNX Runtime was built with, by its own names.
+
+    Which of them open a session is another question: :func:`compress.backends.tried_providers.tried`.
+    """
     import onnxruntime
 
     return tuple(onnxruntime.get_available_providers())
+
+
+@cache
+def load_libraries() -> None:
+    """Load CUDA and cuDNN where pip brought them, as wheels of NVIDIA's or with torch: no loader looks there.
+
+    Cards are numbered as ``nvidia-smi`` does, by which they are asked; CUDA's own order is by speed.
+    """
+    import onnxruntime
+
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    if hasattr(onnxruntime, "preload_dlls"):  # since 1.21
+        with (
+            redirect_stdout(StringIO()),
+            redirect_stderr(StringIO()),
+        ):  # it prints each library that is not there
+            onnxruntime.preload_dlls()
 
 
 def short_name(provider: str) -> str:
@@ -35,7 +60,7 @@ def short_name(provider: str) -> str:
 
 def on_nvidia_gpu(provider: str | None) -> bool:
     """Whether a provider's kernels run on an NVIDIA GPU; None stands for the processor."""
-    return provider in _NVIDIA
+    return provider in NVIDIA
 
 
 def tells_its_graph(provider: str) -> bool:
@@ -51,39 +76,48 @@ def is_in_no_common_package(provider: str) -> bool:
 def how_to_get(provider: str) -> str:
     """Return the next step for a user without the provider."""
     if on_nvidia_gpu(provider):
-        return "install onnxruntime-gpu in place of onnxruntime (the extra 'cuda'), or choose --target cpu"
+        return f"{GPU_RUNTIME}, or choose --target cpu"
     return f"install an ONNX Runtime built with the {provider}, or choose another provider"
 
 
-def requested(settings: Mapping[str, Any], precision: str) -> list[tuple[str, dict[str, str]]]:
+def both_installed() -> bool:
+    """Whether onnxruntime and onnxruntime-gpu are installed at once, so that nobody knows which of them is run."""
+    return all(any(distributions(name=name)) for name in ("onnxruntime", "onnxruntime-gpu"))
+
+
+def requested(provider: str, threads: int, precision: str) -> list[tuple[str, dict[str, str]]]:
     """Return the providers of a session in order of preference, with the options of each.
 
     Args:
-        settings: Settings of the session: ``provider`` and ``intra_op_threads``.
+        provider: Execution provider that runs the graph.
+        threads: Threads of one operator; 0 leaves the number to the runtime.
         precision: Precision of the graph: ``fp32``, ``fp16`` or ``int8``. TensorRT uses kernels of a narrower type only
             where it is told that it may, and for Q/DQ fp16 kernels beside them.
 
     Raises:
         UnavailableError: This ONNX Runtime has no such provider.
     """
-    own, here = str(settings["provider"]), available()
-    if own not in here:
-        raise UnavailableError(f"ONNX Runtime with the {own}", f"only {', '.join(here)}", how_to_get(own))
-    return [(name, options) for name, options in chain(settings, precision) if name in here]
+    here = available()
+    if provider not in here:
+        wanted = f"ONNX Runtime with the {provider}"
+        beside = "; onnxruntime is installed beside onnxruntime-gpu" if both_installed() else ""
+        raise UnavailableError(wanted, f"only {', '.join(here)}{beside}", how_to_get(provider))
+    if on_nvidia_gpu(provider):
+        load_libraries()
+    return [(name, options) for name, options in chain(provider, threads, precision) if name in here]
 
 
-def chain(settings: Mapping[str, Any], precision: str) -> list[tuple[str, dict[str, str]]]:
+def chain(provider: str, threads: int, precision: str) -> list[tuple[str, dict[str, str]]]:
     """Return the same as :func:`requested`, for a machine that has all providers."""
-    own = str(settings["provider"])
     options: dict[str, str] = {}
-    if own == TENSORRT:
+    if provider == TENSORRT:
         options = {
             "trt_fp16_enable": str(int(precision in ("fp16", "int8"))),
             "trt_int8_enable": str(int(precision == "int8")),
         }
-    if own == XNNPACK:  # It has threads of its own; ONNX Runtime's would wait in their way.
-        options = {"intra_op_num_threads": str(settings["intra_op_threads"])}
-    return [(own, options), *((name, dict[str, str]()) for name in _BEHIND.get(own, ()))]
+    if provider == XNNPACK:  # It has threads of its own; ONNX Runtime's would wait in their way.
+        options = {"intra_op_num_threads": str(threads)}
+    return [(provider, options), *((name, dict[str, str]()) for name in _BEHIND.get(provider, ()))]
 
 
 def check_taken(provider: str, taken: list[str]) -> None:

@@ -1,7 +1,7 @@
 """TensorRT through ``trtexec``: the command that builds an engine where it will run.
 
 Engines belong to one GPU, one TensorRT release and one driver, so none is built anywhere but on the board. Options per
-release: ``trtexec --help`` of TensorRT 8.5, 8.6, 10.3, 10.16 and 11.1.
+release: ``trtexec --help`` of TensorRT 8.5, 8.6, 10.3, 10.16 and 11.1, and the source of 8.2's.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Where JetPack and NVIDIA's containers put the tool.
 TRTEXEC = "/usr/src/tensorrt/bin/trtexec"
+#: Directory of the bundle that is a model for Triton Inference Server.
+TRITON = "triton"
 
 
 def build_arguments(
@@ -37,8 +39,8 @@ def build_arguments(
     Args:
         target: Target, whose TensorRT release decides which options exist; no release counts as 10.x.
         inputs: Inputs of the graph; those with open axes get an optimization profile, see :func:`optimization_profile`.
-        precision: Precision of the graph: "fp32", "fp16" or "int8". Releases before 10 are not strongly typed and
-            need to be told.
+        precision: Precision of the graph: "fp32", "fp16" or "int8". The builder needs to be told where the network is
+            not strongly typed: in releases before 10, and on a DLA in 10.x.
         model: Name of the ONNX file.
         timing_cache: File of measured kernels, which makes the next build faster.
         workspace_mb: Memory that kernels may use, in MiB; None for all memory.
@@ -56,7 +58,8 @@ def build_arguments(
         "--profilingVerbosity=detailed",
         "--exportLayerInfo=layers.json",
     ]
-    if release >= (10,):
+    # In 10.x a strongly typed network on a DLA is an API error.
+    if release >= (11,) or (release >= (10,) and dla_core is None):
         arguments.append("--stronglyTyped")
     else:
         arguments += {"fp32": [], "fp16": ["--fp16"], "int8": ["--int8", "--fp16"]}[precision]
@@ -64,15 +67,17 @@ def build_arguments(
     if sparse:
         arguments.append("--sparsity=enable")
     if workspace_mb is not None:
-        arguments.append(f"--memPoolSize=workspace:{workspace_mb}")
+        arguments.append(
+            f"--memPoolSize=workspace:{workspace_mb}" if release >= (8, 4) else f"--workspace={workspace_mb}"
+        )
     if dla_core is not None:
         arguments += [f"--useDLACore={dla_core}", "--allowGPUFallback"]
     profile = optimization_profile(inputs, target, dla=dla_core is not None)
     if profile:
         for option, shapes in (
-            ("minShapes", {name: each.smallest for name, each in profile.items()}),
-            ("optShapes", {name: each.usual for name, each in profile.items()}),
-            ("maxShapes", {name: each.largest for name, each in profile.items()}),
+            ("minShapes", {name: shape_range.smallest for name, shape_range in profile.items()}),
+            ("optShapes", {name: shape_range.usual for name, shape_range in profile.items()}),
+            ("maxShapes", {name: shape_range.largest for name, shape_range in profile.items()}),
         ):
             arguments.append(f"--{option}={shapes_text(shapes)}")
     return arguments
@@ -97,21 +102,23 @@ def optimization_profile(
     for spec in inputs:
         if not has_open_axis(spec):
             continue
-        found = target.input_shapes.get(spec.name)
-        if found is None or not found.fits(spec):
-            found = _of_batches_alone(spec)
-        if dla and not found.one_size:
+        shape_range = target.input_shapes.get(spec.name)
+        if shape_range is None or not shape_range.fits(spec):
+            shape_range = _of_batches_alone(spec)
+        if dla and not shape_range.one_size:
             raise UsageError(
                 f"one shape of '{spec.name}' for an engine of the DLA",
-                str(found),
-                f"give data of one size, or name it: --shape {spec.name}={shape_text(found.usual)}",
+                str(shape_range),
+                f"give data of one size, or name it: --shape {spec.name}={shape_text(shape_range.usual)}",
             )
         counts = [*batches]
-        if found.samples is not None and not dla:
+        if shape_range.samples is not None and not dla:
             counts += [
-                shape[found.samples] for shape in (found.smallest, found.largest) if shape[found.samples]
+                shape[shape_range.samples]
+                for shape in (shape_range.smallest, shape_range.largest)
+                if shape[shape_range.samples]
             ]
-        profile[spec.name] = found.with_batches(min(counts), min(batches), max(counts))
+        profile[spec.name] = shape_range.with_batches(min(counts), min(batches), max(counts))
     return profile
 
 
@@ -167,4 +174,5 @@ def build_script(
         f'trtexec="${{TRTEXEC:-{TRTEXEC}}}"\n'
         '[ -x "$trtexec" ] || trtexec=trtexec\n'
         f'"$trtexec" \\\n    {arguments}\n'
+        f"if [ -d {TRITON} ]; then mkdir -p {TRITON}/1 && cp model.engine {TRITON}/1/model.plan; fi\n"
     )

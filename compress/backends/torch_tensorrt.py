@@ -12,6 +12,7 @@ This is the one back end that imports torch, and only inside of functions. Int8 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,7 +20,9 @@ import numpy as np
 
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.feeds import check_feeds
+from compress.backends.session_options import SessionOptions
 from compress.core.installation import install_command
+from compress.core.options import KEY, Option, option
 from compress.core.tensor_spec import TensorSpec, take_samples
 from compress.errors import NetworkError, RecipeError, UnavailableError
 
@@ -28,13 +31,49 @@ if TYPE_CHECKING:
 
     from compress.target.target import Target
 
-#: Every session setting that may appear in a manifest, with its default. ``arguments`` are further keyword arguments
-#: of ``torch_tensorrt.dynamo.compile``; ``batch_sizes`` are built for, and other batches are run in such parts.
-#: ``shapes`` is the one shape of each input with further open axes, by its name; its number of samples counts not.
-DEFAULTS: Mapping[str, Any] = {"precision": "fp32", "batch_sizes": (1, 8), "shapes": {}, "arguments": {}}
-
 #: What float operators compute in, chosen operator by operator by Torch-TensorRT's own autocast.
 PRECISIONS = ("fp32", "fp16", "bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchTensorRtOptions(SessionOptions):
+    """Session options of Torch-TensorRT."""
+
+    precision: str = option("Precision that float operators compute in", "fp32", choices=PRECISIONS)
+    batch_sizes: Sequence[int] = option(
+        "Batch sizes that engines are built for, in samples, each from 1; other batches are run in such parts",
+        (1, 8),
+        low=1,
+        high=65_536,
+    )
+    shapes: Mapping[str, Sequence[int]] = field(
+        default_factory=dict,
+        metadata={
+            KEY: Option(
+                "The one shape of each input with further open axes, by its name; its number of samples counts not",
+                low=1,
+                high=2**31 - 1,
+            )
+        },
+    )
+    arguments: Mapping[str, Any] = field(
+        default_factory=dict,
+        metadata={KEY: Option("Further keyword arguments of torch_tensorrt.dynamo.compile, by name")},
+    )
+
+    def __post_init__(self) -> None:
+        sizes = self.batch_sizes
+        if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise RecipeError("batch_sizes of 1 or more", repr(sizes), "write batch_sizes = [1, 8]")
+
+    def to_dict(self) -> dict[str, Any]:
+        """See :meth:`SessionOptions.to_dict`; with the lists and tables that JSON and TOML have."""
+        return {
+            **super().to_dict(),
+            "batch_sizes": list(self.batch_sizes),
+            "shapes": {name: list(shape) for name, shape in self.shapes.items()},
+            "arguments": dict(self.arguments),
+        }
 
 
 class TorchTensorRt(Backend):
@@ -46,6 +85,7 @@ class TorchTensorRt(Backend):
     computes: ClassVar[tuple[str, ...]] = PRECISIONS  # it reads no Q/DQ of ONNX; TensorRT's own back end does
     beside_only: ClassVar[bool] = True
     builds_engines: ClassVar[bool] = True
+    session_options: ClassVar[type[SessionOptions]] = TorchTensorRtOptions
 
     def how_to_install(self) -> str:
         """See :meth:`Backend.how_to_install`."""
@@ -55,12 +95,12 @@ class TorchTensorRt(Backend):
         """See :meth:`Backend.not_supported_reasons`: it reads no quantized graph."""
         from compress.onnx_graph.quantized import quantized_operator
 
-        found = quantized_operator(model)
+        operator = quantized_operator(model)
         return (
             ()
-            if found is None
+            if operator is None
             else (
-                f"it reads no Q/DQ of ONNX, and the graph is quantized ({found}); the back end tensorrt reads them",
+                f"it reads no Q/DQ of ONNX, and the graph is quantized ({operator}); the back end tensorrt reads them",
             )
         )
 
@@ -82,7 +122,7 @@ class TorchTensorRt(Backend):
         """
         from compress.backends.onnx_artifact import folded, write_artifact
 
-        settings = settings_of(options)
+        settings = TorchTensorRtOptions.read(options)
         check_gpu()
         check_float(model)
 
@@ -91,7 +131,7 @@ class TorchTensorRt(Backend):
                 for batch in session.batches:
                     session.build(batch)
 
-        return write_artifact(folded(model), directory, self.name, settings, check)
+        return write_artifact(folded(model), directory, self.name, settings.to_dict(), check)
 
     def open(self, artifact: Artifact) -> TorchTensorRtSession:
         """See :meth:`Backend.open`."""
@@ -100,8 +140,12 @@ class TorchTensorRt(Backend):
 
     def default_options(self, target: Target, threads: int | None = None) -> dict[str, Any]:
         """See :meth:`Backend.default_options`: fp32, built for the target's batch sizes, and one size of other axes."""
-        shapes = {name: list(each.usual) for name, each in target.input_shapes.items() if each.one_size}
-        return {**DEFAULTS, "batch_sizes": list(target.batch_sizes), "shapes": shapes}
+        shapes = {
+            name: list(shape_range.usual)
+            for name, shape_range in target.input_shapes.items()
+            if shape_range.one_size
+        }
+        return TorchTensorRtOptions(batch_sizes=target.batch_sizes, shapes=shapes).to_dict()
 
     def variants(
         self, options: Mapping[str, Any], target: Target, threads: int | None = None
@@ -131,12 +175,12 @@ class TorchTensorRtSession(Session):
         from compress.backends.torch_tensorrt_program import read_graph
 
         self._artifact = artifact
-        self._settings = settings_of(artifact.options)
+        self._settings = TorchTensorRtOptions.read(artifact.options)
         self._model: onnx.ModelProto | None
         self._model, self.inputs, self.outputs = read_graph(artifact.path)
-        self._fixed = fixed(self.inputs, self._settings["shapes"])
+        self._fixed = fixed(self.inputs, self._settings.shapes)
         dynamic = any(spec.dynamic_batch for spec in self.inputs)
-        self.batches = tuple(sorted(set(self._settings["batch_sizes"]))) if dynamic else (1,)
+        self.batches = tuple(sorted(set(self._settings.batch_sizes))) if dynamic else (1,)
         self._built: dict[int, Any] = {}
 
     def build(self, batch: int) -> Any:
@@ -159,7 +203,9 @@ class TorchTensorRtSession(Session):
         size = next(
             (feeds[spec.name].shape[spec.batch_axis] for spec in self.inputs if spec.dynamic_batch), 1
         )
-        batch = next((each for each in self.batches if each >= size), self.batches[-1])
+        batch = next(
+            (compiled_batch for compiled_batch in self.batches if compiled_batch >= size), self.batches[-1]
+        )
         if size == batch or not any(spec.dynamic_batch for spec in self.inputs):
             return self._answer(feeds, batch)
         return self._in_parts(feeds, size, batch)
@@ -198,22 +244,6 @@ class TorchTensorRtSession(Session):
         return answers(self.build(batch), [feeds[spec.name] for spec in self.inputs])
 
 
-def settings_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return session options with their defaults filled in.
-
-    Raises:
-        RecipeError: The precision or the batch sizes are not possible.
-    """
-    settings = {**DEFAULTS, **options}
-    if settings["precision"] not in PRECISIONS:
-        wanted = f"a precision of Torch-TensorRT ({', '.join(PRECISIONS)})"
-        raise RecipeError(wanted, repr(settings["precision"]), "choose one of these")
-    sizes = settings["batch_sizes"]
-    if not sizes or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise RecipeError("batch_sizes of 1 or more", repr(sizes), "write batch_sizes = [1, 8]")
-    return {**settings, "batch_sizes": list(sizes)}
-
-
 def check_gpu() -> None:
     """Check that engines can be built and run in this process.
 
@@ -241,11 +271,11 @@ def check_float(model: onnx.ModelProto) -> None:
     """
     from compress.onnx_graph.quantized import quantized_operator
 
-    found = quantized_operator(model)
-    if found is not None:
+    operator = quantized_operator(model)
+    if operator is not None:
         raise NetworkError(
             "a network in floats for Torch-TensorRT, which reads no Q/DQ of ONNX",
-            f"a quantized one ({found})",
+            f"a quantized one ({operator})",
             "build it with the back end tensorrt",
         )
 
@@ -260,13 +290,15 @@ def fixed(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> 
     Raises:
         NetworkError: Another axis is open, and its size is unknown.
     """
-    found = []
+    samples = []
     for spec in inputs:
-        known: Sequence[int | str] = shapes.get(spec.name, spec.shape)
-        if len(known) != len(spec.shape):
-            known = spec.shape
+        full_shape: Sequence[int | str] = shapes.get(spec.name, spec.shape)
+        if len(full_shape) != len(spec.shape):
+            full_shape = spec.shape
         sizes = [
-            size if isinstance(size, int) or (axis == spec.batch_axis and spec.dynamic_batch) else known[axis]
+            size
+            if isinstance(size, int) or (axis == spec.batch_axis and spec.dynamic_batch)
+            else full_shape[axis]
             for axis, size in enumerate(spec.shape)
         ]
         sample = TensorSpec(spec.name, spec.dtype, tuple(sizes))
@@ -276,5 +308,5 @@ def fixed(inputs: Sequence[TensorSpec], shapes: Mapping[str, Sequence[int]]) -> 
                 str(spec),
                 "use the back end tensorrt, or give data of one size",
             )
-        found.append(sample)
-    return tuple(found)
+        samples.append(sample)
+    return tuple(samples)

@@ -35,14 +35,14 @@ def check_arguments(
         for name, parameter in inspect.signature(function).parameters.items()
         if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
     }
-    kept = named if settings is None else named & {each.name for each in dataclasses.fields(settings)}
+    names_used = named if settings is None else named & {field.name for field in dataclasses.fields(settings)}
     package = f"Torch-TensorRT {release}".rstrip()
     for name in given:
         if name not in named:
             wanted = f"an argument that {function.__name__}() of {package} names"
             raise UsageError(
-                wanted, f"'{name}', which it would ignore", did_you_mean(name, kept) or "remove it"
+                wanted, f"'{name}', which it would ignore", did_you_mean(name, names_used) or "remove it"
             )
-        if name not in kept:
+        if name not in names_used:
             wanted = f"an argument that {package} compiles with"
             raise UsageError(wanted, f"'{name}', which it takes and does not use", "remove it")

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress.backends.torch_tensorrt import check_float, fixed, settings_of
+from compress.backends.torch_tensorrt import TorchTensorRtOptions, check_float, fixed
 from compress.backends.torch_tensorrt_program import compile_arguments, exported, package
 from compress.errors import InternalError, NetworkError
 
@@ -87,22 +87,22 @@ def partition(model: onnx.ModelProto, options: Mapping[str, Any] | None = None, 
     from compress.onnx_graph.fold import prepare
 
     module = package()
-    settings = settings_of(options or {})
+    settings = TorchTensorRtOptions.read(options or {})
     check_float(model)
     prepared = prepare(model)
     inputs, _ = read_specs(prepared)
-    inputs = fixed(inputs, settings["shapes"])
+    inputs = fixed(inputs, settings.shapes)
     arguments = compile_arguments(settings)
     program, sample = exported(prepared, inputs, batch)
     with tempfile.TemporaryDirectory(prefix="compress-") as directory:
-        told = Path(directory) / "partition.txt"
+        report = Path(directory) / "partition.txt"
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # It prints what it writes, too.
                 module.dynamo.compile(
                     program,
                     arg_inputs=list(sample),
                     # The default asks the GPU how much memory it has left.
-                    **{"offload_module_to_cpu": True, **arguments, "dryrun": str(told)},
+                    **{"offload_module_to_cpu": True, **arguments, "dryrun": str(report)},
                 )
         except Exception as error:
             raise NetworkError(
@@ -111,25 +111,25 @@ def partition(model: onnx.ModelProto, options: Mapping[str, Any] | None = None, 
                 "use the back end tensorrt",
             ) from error
         # Where no operator at all is supported it ends before it has anything to tell.
-        text = told.read_text(encoding="utf-8") if told.exists() else None
+        text = report.read_text(encoding="utf-8") if report.exists() else None
     if text is None:
         raise NetworkError(
             f"a graph that Torch-TensorRT {module.__version__} compiles at least in part",
             "no operator with a converter",
             "use the back end tensorrt",
         )
-    asked = tuple(str(name) for name in settings["arguments"].get("torch_executed_ops", ()))
-    least = settings["arguments"].get("min_block_size", _default(module, "min_block_size"))
-    return read_report(text, module.__version__, asked, least)
+    in_torch_asked = tuple(str(name) for name in settings.arguments.get("torch_executed_ops", ()))
+    least = settings.arguments.get("min_block_size", _default(module, "min_block_size"))
+    return read_report(text, module.__version__, in_torch_asked, least)
 
 
-def read_report(text: str, release: str, asked: tuple[str, ...], least: int) -> Partition:
+def read_report(text: str, release: str, requested: tuple[str, ...], least: int) -> Partition:
     """Read a partition from the dry run's report.
 
     Args:
         text: Report of Torch-TensorRT 2.11 to 2.13.
         release: Release that wrote it.
-        asked: Value of ``torch_executed_ops``.
+        requested: Value of ``torch_executed_ops``.
         least: Value of ``min_block_size``.
 
     Raises:
@@ -148,18 +148,18 @@ def read_report(text: str, release: str, asked: tuple[str, ...], least: int) -> 
         operators=int(totals[1]),
         supported=int(totals[2]),
         engines=tuple(int(count) for count in _ENGINE.findall(text)),
-        in_torch=tuple(_left(Counter(_IN_TORCH.findall(text)), unsupported, asked, least)),
+        in_torch=tuple(_left(Counter(_IN_TORCH.findall(text)), unsupported, requested, least)),
         release=release,
     )
 
 
 def _left(
-    stay: Mapping[str, int], unsupported: Mapping[str, int], asked: tuple[str, ...], least: int
+    stay: Mapping[str, int], unsupported: Mapping[str, int], requested: tuple[str, ...], least: int
 ) -> Iterator[Left]:
     for operator in sorted({*stay, *unsupported} - {_GETITEM}):
         without = unsupported.get(operator, 0)
         if without:
-            named = operator in asked
+            named = operator in requested
             yield Left(
                 operator, without, "torch_executed_ops names it" if named else "it has no converter for it"
             )

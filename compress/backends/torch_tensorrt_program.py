@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ from compress.errors import BundleError, LiftError, NetworkError, UnavailableErr
 if TYPE_CHECKING:
     import onnx
     import torch
+
+    from compress.backends.torch_tensorrt import TorchTensorRtOptions
 
 #: Arguments of ``dynamo.compile`` that follow from the session's own settings.
 _OURS = (
@@ -124,11 +126,11 @@ def exported(
         ) from error
 
 
-def compile_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
+def compile_arguments(settings: TorchTensorRtOptions) -> dict[str, Any]:
     """Return the keyword arguments of ``torch_tensorrt.dynamo.compile`` for a session's settings, checked.
 
     Args:
-        settings: Settings that :func:`compress.backends.torch_tensorrt.settings_of` returned.
+        settings: Session options of the build.
 
     Raises:
         UsageError: The installed release does not know an argument, or the user may not set it.
@@ -137,11 +139,11 @@ def compile_arguments(settings: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     module = package()
-    further = dict(settings["arguments"])
+    further = dict(settings.arguments)
     for name in further:
         if name in _OURS:
             raise UsageError("an argument besides those that the session sets", f"'{name}'", "remove it")
-    half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(settings["precision"])
+    half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(settings.precision)
     cast = {} if half is None else {"enable_autocast": True, "autocast_low_precision_type": half}
     arguments = {**cast, **further}
     settings_type = module.dynamo.CompilationSettings
@@ -155,7 +157,7 @@ def compiled(
     inputs: Sequence[TensorSpec],
     batch: int,
     sha256: str,
-    settings: Mapping[str, Any],
+    settings: TorchTensorRtOptions,
 ) -> Callable[..., Any]:
     """Return a program with TensorRT engines for one batch size, built or found in the cache.
 
@@ -172,9 +174,9 @@ def compiled(
     """
     arguments = compile_arguments(settings)
     path = cache_directory() / "torch-tensorrt" / f"{_key(sha256, batch, settings)}.pt2"
-    kept = _load(path)
-    if kept is not None:
-        return kept
+    loaded = _load(path)
+    if loaded is not None:
+        return loaded
     module = package()
     program, sample = exported(model, inputs, batch, DEVICE)
     try:
@@ -232,10 +234,10 @@ def answers(
     import torch
 
     with torch.no_grad():
-        given = [torch.from_numpy(np.array(array, order="C")).to(DEVICE) for array in arrays]
-        found = program(*given)
-    results = found if isinstance(found, tuple | list) else (found,)
-    return [each.cpu().numpy() for each in results]
+        tensors = [torch.from_numpy(np.array(array, order="C")).to(DEVICE) for array in arrays]
+        result = program(*tensors)
+    results = result if isinstance(result, tuple | list) else (result,)
+    return [result.cpu().numpy() for result in results]
 
 
 def _load(path: Path) -> Callable[..., Any] | None:
@@ -251,7 +253,7 @@ def _load(path: Path) -> Callable[..., Any] | None:
         return None
 
 
-def _key(sha256: str, batch: int, settings: Mapping[str, Any]) -> str:
+def _key(sha256: str, batch: int, settings: TorchTensorRtOptions) -> str:
     """Return a key of everything an engine depends on: graph, batch, settings, releases and GPU."""
     import torch
 
@@ -263,6 +265,6 @@ def _key(sha256: str, batch: int, settings: Mapping[str, Any]) -> str:
     gpu: tuple[str | int, ...] = ()
     if torch.cuda.is_available() and DEVICE == "cuda":
         gpu = (torch.cuda.get_device_name(), *torch.cuda.get_device_capability())
-    options = {name: settings[name] for name in ("precision", "shapes", "arguments")}
-    told = json.dumps([sha256, batch, options, releases, gpu], sort_keys=True, default=str)
-    return hashlib.sha256(told.encode()).hexdigest()[:32]
+    options = {name: value for name, value in settings.to_dict().items() if name != "batch_sizes"}
+    identity = json.dumps([sha256, batch, options, releases, gpu], sort_keys=True, default=str)
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]

@@ -7,11 +7,14 @@ Options per release: ``trtexec --help`` of 8.5, 8.6, 10.3, 10.16 and 11.1. What 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends.base import Artifact, Backend, Session
+from compress.backends.session_options import SessionOptions
 from compress.backends.tensorrt import has_open_axis, release_of, shapes_text
+from compress.core.options import option
 from compress.errors import UnavailableError
 from compress.target.arithmetic import TENSORRT_FLAVOUR, QuantizationFlavour
 
@@ -24,12 +27,27 @@ if TYPE_CHECKING:
 #: Shape of each input that is fed, by its name.
 Shapes = Mapping[str, Sequence[int]]
 
-#: Recipes may set these in their session: which accelerator to build for, and engines to build of each candidate.
-DEFAULTS: Mapping[str, Any] = {"dla_core": None, "builds": 3, "cuda_graph": True}
+
+@dataclass(frozen=True, kw_only=True)
+class TensorRtOptions(SessionOptions):
+    """Session options of TensorRT's engines.
+
+    Attributes:
+        sparse_2_4: Whether the graph has 2:4 weights; the graph says it, never a recipe.
+    """
+
+    dla_core: int | None = option(
+        "Number of the deep learning accelerator to build for; None builds for the GPU", None, low=0, high=15
+    )
+    builds: int = option(
+        "Engines that are built of each candidate, since builds of one graph differ", 3, low=1, high=100
+    )
+    cuda_graph: bool = option("Whether calls are recorded as a CUDA graph and replayed", True)
+    sparse_2_4: bool = False
 
 
-#: The option of a graph that has 2:4 weights. The graph says it, never a recipe.
-SPARSE = "sparse_2_4"
+#: Every session option that a recipe may set, with its default.
+DEFAULTS = TensorRtOptions().to_dict()
 
 
 class Trtexec(Backend):
@@ -40,6 +58,7 @@ class Trtexec(Backend):
     title: ClassVar[str] = "TensorRT"
     flavour: ClassVar[QuantizationFlavour | None] = TENSORRT_FLAVOUR
     builds_engines: ClassVar[bool] = True
+    session_options: ClassVar[type[SessionOptions]] = TensorRtOptions
 
     def contradictions(self, target: Target) -> Iterator[tuple[str, str, str]]:
         """See :meth:`Backend.contradictions`."""
@@ -53,10 +72,8 @@ class Trtexec(Backend):
 
         # Both runtimes read the same Q/DQ graph; what ONNX Runtime refuses need not be sent to a board.
         checked = OnnxRuntime().compile(model, directory, {"qdq_fusion": False})
-        given = {key: value for key, value in {**DEFAULTS, **options}.items() if key != SPARSE}
-        if is_2_4(model):
-            given[SPARSE] = True
-        return Artifact(checked.path, checked.sha256, checked.size_bytes, self.name, given)
+        settings = TensorRtOptions.read({**DEFAULTS, **options, "sparse_2_4": is_2_4(model)})
+        return replace(checked, backend=self.name, options=settings.to_dict())
 
     def open(self, artifact: Artifact) -> Session:
         """See :meth:`Backend.open`: engines run only where they were built.
@@ -97,6 +114,9 @@ def timing_arguments(
 ) -> list[str]:
     """Return the options that time an engine host to host, copies included: calls back to back, one stream.
 
+    By default ``trtexec`` keeps two calls in flight, whose copies and kernels overlap: the time of one is then no time
+    that a caller sees. ``--exposeDMA`` makes each call wait for the one before.
+
     Args:
         release: Release of TensorRT.
         inputs: Inputs of the engine.
@@ -113,6 +133,7 @@ def timing_arguments(
         f"--duration={max(1, round(seconds))}",
         "--iterations=30",
         "--useSpinWait",
+        "--exposeDMA",
         f"--exportTimes={times}",
     ]
     new = release_of(release) >= (11,)
@@ -144,26 +165,39 @@ def layer_arguments(
 
 
 def output_arguments(
-    release: str, inputs: Sequence[TensorSpec], shapes: Shapes, *, loaded: Mapping[str, str], outputs: str
+    release: str,
+    inputs: Sequence[TensorSpec],
+    shapes: Shapes,
+    *,
+    loaded: Mapping[str, str],
+    outputs: str | None,
 ) -> list[str]:
-    """Return the options that run an engine once on given inputs and store its outputs."""
+    """Return the options that run an engine once on given inputs and store its outputs.
+
+    Args:
+        release: Release of TensorRT.
+        inputs: Inputs of the engine.
+        shapes: Shapes of the values that are fed, by the input's name.
+        loaded: File with the values of each input, by its name.
+        outputs: File that receives the outputs as text; None writes raw files (:mod:`compress.backends.trtexec_raw`).
+    """
     arguments = [
         "--loadEngine=model.engine",
         *_inputs(inputs, shapes, loaded),
         "--warmUp=0",
         "--duration=0",
         "--iterations=1",
-        f"--exportOutput={outputs}",
+        "--dumpRawBindingsToFile" if outputs is None else f"--exportOutput={outputs}",
     ]
     return [*arguments, "--includeDataTransfers"] if release_of(release) >= (11,) else arguments
 
 
 def _inputs(inputs: Sequence[TensorSpec], shapes: Shapes, loaded: Mapping[str, str]) -> list[str]:
     opened = {spec.name: shapes[spec.name] for spec in inputs if has_open_axis(spec)}
-    given = [f"--shapes={shapes_text(opened)}"] if opened else []
+    shape_arguments = [f"--shapes={shapes_text(opened)}"] if opened else []
     # A name may hold a colon; trtexec takes it in quotes of its own.
     files = ",".join(
         f"'{name}':{file}" if ":" in name or "," in name else f"{name}:{file}"
         for name, file in loaded.items()
     )
-    return [*given, f"--loadInputs={files}"]
+    return [*shape_arguments, f"--loadInputs={files}"]

@@ -1,6 +1,7 @@
 """Readers of the files of ``trtexec``: times of calls, layers of an engine, time of each layer, outputs.
 
-The files are JSON, as ``sampleReporting.cpp`` and ``sampleEngines.cpp`` of TensorRT's open samples write them.
+The files are JSON, as ``sampleReporting.cpp`` and ``sampleEngines.cpp`` of TensorRT's open samples write them, but for
+numbers that are not finite: those they print as C++ does (``nan``, ``-nan``, ``inf``).
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.errors import NetworkError, UnavailableError
+from compress.records.coverage import Coverage
 
 if TYPE_CHECKING:
     from compress.core.tensor_spec import TensorSpec
@@ -33,7 +35,18 @@ _TYPES = (
     ("int64", r"\bint64"),
     ("bool", r"\bbool"),
 )
+#: How the name of a kernel tells the types of its operands, after ``sm80_xmma_fprop_implicit_gemm_`` and the like.
+_KERNELS = (
+    ("fp8", r"(?:e4m3|e5m2){2}|_fp8"),
+    ("int4", r"i4i4|_int4"),
+    ("int8", r"i8i8|_s8|int8|i8816|imma"),
+    ("bf16", r"bf16bf16|_bf16"),
+    ("fp16", r"f16f16|_fp16|h(?:884|1688|16816)|hgemm|hcudnn"),
+    ("fp32", r"f32f32|_fp32|sgemm|scudnn|tf32"),
+)
 _COMPUTE_IN_FLOAT = ("fp32", "fp16", "bf16")
+#: A whole string, or a number that is not finite.
+_NOT_FINITE = re.compile(r'"(?:[^"\\]|\\.)*"|(?P<sign>-?)\b(?P<number>nan|inf)\b')
 #: Layers that only move or rearrange.
 _MOVES = ("reformat", "noop", "shuffle", "slice", "copynode", "constant", "reshape")
 
@@ -45,7 +58,8 @@ class Layer:
     Attributes:
         name: TensorRT's name of the fused nodes.
         kind: Kind of layer: ``CaskConvolution``, ``Reformat``, ``DLA``, …
-        precision: Data type of its first input, in which its kernel computes; "unknown" where not stated.
+        precision: Data type that its kernel computes in: that of its first input, or where the engine has an open axis,
+            for which inputs are not told, that of its weights or in its kernel's name; "unknown" where none is stated.
         dla: Whether it runs on a deep learning accelerator.
     """
 
@@ -68,17 +82,19 @@ def call_times(text: str) -> tuple[Times, Times]:
     """
     entries = _read(text, "times of calls")
     try:
-        whole = np.array([float(entry["latencyMs"]) for entry in entries])
+        call_ms = np.array([float(entry["latencyMs"]) for entry in entries])
         kernels = np.array([float(entry["computeMs"]) for entry in entries])
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged("times of calls", f"an entry without {error}") from error
-    if not len(whole) or not (np.isfinite(whole).all() and (whole > 0).all()):
+    if not len(call_ms) or not (np.isfinite(call_ms).all() and (call_ms > 0).all()):
         raise _damaged("times of calls", "no call, or one of no duration")
-    return whole, kernels
+    return call_ms, kernels
 
 
 def layers_of(text: str) -> tuple[Layer, ...]:
     """Read the layers of ``--exportLayerInfo`` with ``--profilingVerbosity=detailed``, in order.
+
+    Of several layers of one name the second is called ``NAME (2)``, and so on, as in :func:`layer_times`.
 
     Raises:
         UnavailableError: The text is no such file.
@@ -88,18 +104,22 @@ def layers_of(text: str) -> tuple[Layer, ...]:
     if not isinstance(entries, list):
         raise _damaged("layers", "no 'Layers'")
     # Without the detail, and for an accelerator's part, a layer is only its name.
-    return tuple(_layer(entry if isinstance(entry, dict) else {"Name": str(entry)}) for entry in entries)
+    layer_entries = [entry if isinstance(entry, dict) else {"Name": str(entry)} for entry in entries]
+    names = _numbered(str(entry.get("Name", "")) for entry in layer_entries)
+    return tuple(_layer(name, entry) for name, entry in zip(names, layer_entries, strict=True))
 
 
 def layer_times(text: str) -> dict[str, float]:
-    """Read the mean milliseconds of each layer of ``--exportProfile``, by name.
+    """Read the mean milliseconds of each layer of ``--exportProfile``, by the names that :func:`layers_of` gives.
 
     Raises:
         UnavailableError: The text is no such file.
     """
     entries = _read(text, "times of layers")
     try:
-        return {str(entry["name"]): float(entry["averageMs"]) for entry in entries if "name" in entry}
+        named = [entry for entry in entries if "name" in entry]
+        names = _numbered(str(entry["name"]) for entry in named)
+        return {name: float(entry["averageMs"]) for name, entry in zip(names, named, strict=True)}
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged("times of layers", f"an entry without {error}") from error
 
@@ -111,70 +131,97 @@ def outputs_of(text: str, specs: Sequence[TensorSpec]) -> list[np.ndarray[Any, A
         UnavailableError: The text is no such file.
         NetworkError: An output is missing.
     """
-    found: dict[str, np.ndarray[Any, Any]] = {}
+    outputs: dict[str, np.ndarray[Any, Any]] = {}
     try:
         for entry in _read(text, "outputs"):
             shape = [int(size) for size in str(entry["dimensions"]).split("x") if size]
-            found[entry["name"]] = np.array(entry["values"], dtype=np.float64).reshape(shape)
+            outputs[entry["name"]] = np.array(entry["values"], dtype=np.float64).reshape(shape)
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged("outputs", str(error)) from error
-    missing = [spec.name for spec in specs if spec.name not in found]
+    missing = [spec.name for spec in specs if spec.name not in outputs]
     if missing:
         raise NetworkError(
             f"an engine with the output '{missing[0]}'",
-            f"outputs {', '.join(found) or 'none'}",
+            f"outputs {', '.join(outputs) or 'none'}",
             "give that output another name, of letters and digits alone, and build again",
         )
-    return [found[spec.name].astype(spec.dtype) for spec in specs]
+    return [outputs[spec.name].astype(spec.dtype) for spec in specs]
 
 
-def coverage_of(layers: Sequence[Layer], dla_core: int | None) -> dict[str, Any]:
-    """Return the precisions of an engine's layers, in the form of :attr:`compress.records.profile.Profile.coverage`.
+def coverage_of(layers: Sequence[Layer], dla_core: int | None) -> Coverage:
+    """Return the coverage of an engine, by the precisions of its layers.
 
     Args:
         layers: Layers of the engine.
         dla_core: Number of the DLA core that it was built for; None for the GPU.
-
-    Returns:
-        ``int8``, ``float_compute`` and ``float_cheap``: kind of layer → how many; ``precisions``: layer → precision;
-        with an accelerator, ``dla``: how many layers run there, and ``fell_back``: those that compute elsewhere.
     """
     computing = [layer for layer in layers if not layer.moves]
     low = [layer for layer in computing if layer.precision in ("int8", "fp8", "int4")]
-    found: dict[str, Any] = {
-        "int8": dict(Counter(layer.kind for layer in low)),
-        "float_compute": dict(
-            Counter(each.kind for each in computing if each.precision in _COMPUTE_IN_FLOAT)
+    on_gpu = tuple(layer.name for layer in computing if not layer.dla)
+    return Coverage(
+        int8=dict(Counter(layer.kind for layer in low)),
+        float_compute=dict(
+            Counter(layer.kind for layer in computing if layer.precision in _COMPUTE_IN_FLOAT)
         ),
-        "float_cheap": dict(Counter(layer.kind for layer in layers if layer.moves)),
-        "precisions": {layer.name: layer.precision for layer in computing},
-    }
-    if dla_core is not None:
-        found["dla"] = sum(layer.dla for layer in layers)
-        found["fell_back"] = [layer.name for layer in computing if not layer.dla]
-    return found
+        float_cheap=dict(Counter(layer.kind for layer in layers if layer.moves)),
+        precisions={layer.name: layer.precision for layer in computing},
+        dla=None if dla_core is None else sum(layer.dla for layer in layers),
+        fell_back=() if dla_core is None else on_gpu,
+    )
 
 
-def _layer(entry: dict[str, Any]) -> Layer:
+def _layer(name: str, entry: dict[str, Any]) -> Layer:
+    kind = str(entry.get("LayerType", "unknown"))
+    return Layer(name, kind, _precision(entry), kind.upper() == "DLA" or "[DlaLayer]" in name)
+
+
+def _precision(entry: dict[str, Any]) -> str:
     tensors = entry.get("Inputs") or entry.get("Outputs") or ()
-    told = next(
-        (str(tensor.get("Format/Datatype", "")) for tensor in tensors if isinstance(tensor, dict)), ""
+    first = next((tensor for tensor in tensors if isinstance(tensor, dict)), {})
+    weights = entry.get("Weights")
+    stated = (
+        (_TYPES, first.get("Format/Datatype")),
+        (_TYPES, weights.get("Type") if isinstance(weights, dict) else None),
+        (_KERNELS, entry.get("TacticName")),
     )
-    name, kind = str(entry.get("Name", "")), str(entry.get("LayerType", "unknown"))
-    precision = next(
-        (precision for precision, pattern in _TYPES if re.search(pattern, told.casefold())), "unknown"
+    precisions = (
+        name
+        for names, text in stated
+        for name, pattern in names
+        if re.search(pattern, str(text or "").casefold())
     )
-    return Layer(name, kind, precision, kind.upper() == "DLA" or "[DlaLayer]" in name)
+    return next(precisions, "unknown")
+
+
+def _numbered(names: Iterable[str]) -> list[str]:
+    """Return the names, with a number behind each that came before."""
+    seen: Counter[str] = Counter()
+    numbered = []
+    for name in names:
+        seen[name] += 1
+        numbered.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return numbered
 
 
 def _read(text: str, what: str) -> Any:
     try:
         return json.loads(text)
+    except ValueError:
+        pass
+    try:
+        return json.loads(_NOT_FINITE.sub(_as_json, text))
     except ValueError as error:
         raise _damaged(what, str(error)) from error
 
 
-def _damaged(what: str, found: str) -> UnavailableError:
+def _as_json(match: re.Match[str]) -> str:
+    """Return a string as it is, and a number that is not finite as Python's JSON reader takes it."""
+    if match["number"] is None:
+        return match[0]
+    return "NaN" if match["number"] == "nan" else f"{match['sign']}Infinity"
+
+
+def _damaged(what: str, actual: str) -> UnavailableError:
     return UnavailableError(
-        f"{what} as trtexec writes them", found, "see whether the disk there is full, and try again"
+        f"{what} as trtexec writes them", actual, "see whether the disk there is full, and try again"
     )

@@ -1,4 +1,4 @@
-"""Bundles: directories that are written whole or not at all, and read back with every file checked.
+"""Bundles: directories of a build, read back with every file checked; :mod:`compress.bundle.writing` writes them.
 
 build/
 ├── model.onnx         the artifact, the very file that was measured
@@ -11,6 +11,8 @@ build/
 ├── selfcheck.py       checks files, outputs and time where the build is deployed; selfcheck.sh needs only trtexec
 ├── SHA256SUMS         for `sha256sum -c`
 ├── build.sh           for targets with TensorRT: the command that builds the engine on the board
+├── triton/            for targets with TensorRT: a model for a repository of Triton Inference Server
+├── tokenizer.json    for a language model, with generation.py and what onnxruntime-genai reads
 └── model.engine       where a board was at hand: the engine, for that board and TensorRT release alone
 """
 
@@ -19,18 +21,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from compress.core.closeable import Closeable
-from compress.core.files import written_safely
-from compress.core.json_text import json_text
-from compress.core.own_directories import own_directory, remove_own
+from compress.core.moved import names_of
 from compress.core.tensor_spec import TensorSpec
-from compress.errors import BundleError, DataError, OutputError
-from compress.onnx_graph.files import copy_to, files_of, sha256_of
+from compress.errors import BundleError, DataError
+from compress.onnx_graph.files import sha256_of, size_of
 from compress.recipe import Recipe
 from compress.records.profile import Profile
 
@@ -46,6 +45,8 @@ MANIFEST = "manifest.json"
 #: As sha256sum(1) writes and reads it: every file but itself. Its own hash stands for the whole bundle.
 SUMS = "SHA256SUMS"
 PROFILE = "profile.json"
+#: Of a language model alone.
+TOKENIZER = "tokenizer.json"
 
 
 class Bundle(Closeable):
@@ -91,6 +92,11 @@ class Bundle(Closeable):
     def states(self) -> dict[str, str]:
         """The output that is the next value of each input that is carried from call to call; empty where none is."""
         return dict(self.manifest.get("states", {}))
+
+    @property
+    def sample_shapes(self) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        """Name and shape of each input of the bundle's own sample; empty where there is none."""
+        return shapes_of_sample(self.manifest.get("sample"))
 
     @property
     def kinds(self) -> tuple[OutputKind, ...]:
@@ -149,6 +155,35 @@ class Bundle(Closeable):
         if not self.states:
             raise BundleError("a network that carries a state", "one without", "call run() of the bundle")
         return Stream(self, first)
+
+    @property
+    def tokenizer(self) -> Path | None:
+        """File of the tokenizer of a language model; None for other networks."""
+        return self.path / TOKENIZER if TOKENIZER in self.manifest["files"] else None
+
+    def generate(self, prompt: Any, *, max_new_tokens: int = 256) -> Iterator[str]:
+        """Yield the answer to a prompt in pieces, as they come; each token is the likeliest one.
+
+        Args:
+            prompt: The prompt, as the network reads it: a template for chats is the caller's to fill in. For an
+                encoder–decoder the input: a text, or a spectrum, float32 [bands, frames].
+            max_new_tokens: Largest number of tokens of the answer, 1 or more. The answer also ends with a token that
+                ends answers, and where the context is full.
+
+        Raises:
+            BundleError: The network is no language model.
+            DataError: The prompt has no token, or the context has no room for it and one more.
+            UnavailableError: The back end or the package ``tokenizers`` is not installed here.
+        """
+        if self.tokenizer is None:
+            raise BundleError(
+                "a bundle of a language model", f"{self.path}: none", "call run() of the bundle"
+            )
+        from compress.language.bundled import answer
+
+        if self._session is None:
+            self._session = self.open()
+        return answer(self._session, self.tokenizer, prompt, max_new_tokens)
 
     def close(self) -> None:
         """Close the session that :meth:`run` opened."""
@@ -212,7 +247,7 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         BundleError: There is no bundle, it is damaged, or it is of a later version.
     """
     directory = Path(path)
-    manifest = _read_json(directory / MANIFEST)
+    manifest = read_json(directory / MANIFEST)
     try:
         if manifest["schema"] > SCHEMA:
             raise BundleError(
@@ -224,9 +259,10 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
             _check_file(directory, name, sha256)
         _check_file(directory, manifest["artifact"]["file"], manifest["artifact"]["sha256"])
         _check_form(manifest, "manifest", directory / MANIFEST)
+        _check_size(directory / manifest["artifact"]["file"], manifest["artifact"]["bytes"])
         if covering(manifest) == SUMS:
             _check_sums(directory, manifest["files"])
-        measured = _read_json(directory / PROFILE)
+        measured = read_json(directory / PROFILE)
         _check_form(measured, "profile", directory / PROFILE)
         profile = Profile.from_dict(measured)
         recipe = Recipe.from_file(directory / "recipe.toml")
@@ -240,79 +276,9 @@ def load_bundle(path: str | os.PathLike[str]) -> Bundle:
         ) from error
 
 
-def write_bundle(
-    out: Path,
-    artifact: Path,
-    manifest: Mapping[str, Any],
-    profile: Profile,
-    recipe: Recipe,
-    further: Mapping[str, str | bytes],
-) -> Path:
-    """Write a bundle beside ``out`` and move it there in one step.
-
-    Args:
-        out: Directory of the bundle. An existing bundle is replaced; anything else is left alone.
-        artifact: File that was measured; it is copied.
-        manifest: Content of the manifest without ``schema`` and ``files``, which are added.
-        profile: Measurements of the build.
-        recipe: Recipe that made the build.
-        further: Further files by name, which may contain a directory. Those ending in ``.sh`` are made
-            executable.
-
-    Returns:
-        ``out``.
-
-    Raises:
-        OutputError: ``out`` is something other than a bundle, or cannot be written.
-    """
-    check_replaceable(out)
-    with written_safely(out):
-        _write_whole(out, artifact, manifest, profile, recipe, further)
-    return out
-
-
-def _write_whole(
-    out: Path,
-    artifact: Path,
-    manifest: Mapping[str, Any],
-    profile: Profile,
-    recipe: Recipe,
-    further: Mapping[str, str | bytes],
-) -> None:
-    whole_out, place = out.resolve(), own_directory(beside(out, ".staging"))
-    staging, aside = place / "new", place / "replaced"
-    _return(aside, whole_out)  # an earlier run was killed while it replaced the bundle
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        copy_to(artifact, staging)
-        contents: dict[str, str | bytes] = {
-            PROFILE: json_text(profile.to_dict(), indent=1),
-            "recipe.toml": recipe.to_toml(),
-            **further,
-        }
-        for name, content in contents.items():
-            _write(staging / name, content)
-        whole = {
-            "schema": SCHEMA,
-            **manifest,
-            "files": {name: sha256_of(staging / name) for name in contents},
-        }
-        _write(staging / MANIFEST, json_text(whole, indent=2))
-        copied = (part.relative_to(artifact.parent).as_posix() for part in files_of(artifact))
-        sums = sorted([*contents, *copied, MANIFEST])
-        _write(staging / SUMS, "".join(f"{hash_of(staging / name)}  {name}\n" for name in sums))
-        _move_into_place(staging, whole_out, aside)
-    finally:
-        _return(aside, whole_out)
-        remove_own(place)
-
-
-def _write(path: Path, content: str | bytes) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    if path.suffix == ".sh":
-        path.chmod(0o755)
+def shapes_of_sample(sample: Mapping[str, Any] | None) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """Return the name and the shape of each input of a sample, as a manifest holds it; empty for None."""
+    return tuple((entry["name"], tuple(entry["shape"])) for entry in (sample or {}).get("inputs", ()))
 
 
 def covering(manifest: Mapping[str, Any]) -> str:
@@ -326,63 +292,6 @@ def hash_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def beside(out: Path, ending: str) -> Path:
-    """Return the path beside a directory where its new content is prepared.
-
-    Args:
-        out: The directory; links in its path are followed, so that both lie on one disk.
-        ending: Text added to its name, such as ``.partial``.
-    """
-    whole = out.resolve()
-    return whole.with_name(whole.name + ending)
-
-
-def check_replaceable(out: Path) -> None:
-    """Check that a bundle may be written to ``out``.
-
-    Raises:
-        OutputError: ``out`` is a file, a directory that is neither empty nor a bundle, or cannot be moved aside.
-    """
-    whole = out.resolve()
-    if Path.cwd().is_relative_to(whole) or os.path.ismount(whole):
-        kind = "where a file system begins" if os.path.ismount(whole) else "which this command runs in"
-        raise OutputError(
-            "a directory that can be replaced as a whole",
-            f"{out}, {kind}",
-            "name a new directory: --out build",
-        )
-    if out.is_dir():
-        if _is_bundle(out) or not any(out.iterdir()):
-            return
-        raise OutputError(
-            "a new directory, or a bundle to replace", f"{out}: other files", "choose another --out"
-        )
-    if out.exists():
-        raise OutputError("a directory", f"{out}: a file", "choose another --out")
-
-
-def _is_bundle(directory: Path) -> bool:
-    """Whether a directory holds a bundle, damaged or not; other programs write a manifest.json too."""
-    try:
-        manifest = _read_json(directory / MANIFEST)
-    except BundleError:
-        return (directory / SUMS).is_file() and (directory / PROFILE).is_file()
-    return {"schema", "artifact", "files"} <= manifest.keys()
-
-
-def _move_into_place(staging: Path, out: Path, aside: Path) -> None:
-    # A directory cannot be replaced in one step: the old bundle steps aside, and returns if the new one cannot come.
-    if out.exists():
-        out.rename(aside)
-    staging.rename(out)
-
-
-def _return(aside: Path, out: Path) -> None:
-    """Put the old bundle back after writing the new one failed."""
-    if aside.exists() and not out.exists():
-        aside.rename(out)
-
-
 def _check_file(directory: Path, name: str, sha256: str) -> None:
     if not _inside(name):
         raise BundleError(
@@ -393,6 +302,16 @@ def _check_file(directory: Path, name: str, sha256: str) -> None:
         raise BundleError(f"'{name}' in the bundle", f"no such file in {directory}", "copy or build it again")
     if sha256_of(path) != sha256:
         raise BundleError(f"{path} with sha256 {sha256[:12]}…", "another content", "copy or build it again")
+
+
+def _check_size(path: Path, announced: int) -> None:
+    """Check the size that the manifest announces: time and memory of the artifact's processes grow with it."""
+    if size_of(path) != announced:
+        raise BundleError(
+            f"{path} with {announced} bytes, as {MANIFEST} says",
+            f"{size_of(path)} bytes",
+            "copy or build it again",
+        )
 
 
 def _check_form(data: dict[str, Any], schema: str, path: Path) -> None:
@@ -430,7 +349,12 @@ def _inside(name: str) -> bool:
     )
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object of a bundle.
+
+    Raises:
+        BundleError: There is no such file, or it holds none.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -444,3 +368,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise BundleError("a JSON object", f"{path}: {type(data).__name__}", "copy or build it again")
     return data
+
+
+if not TYPE_CHECKING:  # names that have left; no type checker shall take any name for one
+    __getattr__ = names_of(__name__, __name__)

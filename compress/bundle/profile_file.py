@@ -56,8 +56,8 @@ def load_recorded(path: Path) -> Profile:
         RecursionError,
         OverflowError,
     ) as error:
-        found = f"{path}: {type(error).__name__} {error}"
-        raise BundleError("a profile written by compress profile --out", found, _AGAIN) from error
+        problem = f"{path}: {type(error).__name__} {error}"
+        raise BundleError("a profile written by compress profile --out", problem, _AGAIN) from error
     check_consistent(profile, str(path))
     return profile
 
@@ -72,12 +72,12 @@ def check_consistent(profile: Profile, where: str) -> None:
     if accuracy is None:
         return
     if not outcomes or len(outcomes) != accuracy.samples:
-        found = f"{len(outcomes)} in {where}"
-        raise BundleError(f"the outcomes of {accuracy.samples} samples", found, _AGAIN)
+        problem = f"{len(outcomes)} in {where}"
+        raise BundleError(f"the outcomes of {accuracy.samples} samples", problem, _AGAIN)
     mean = math.fsum(outcomes) / len(outcomes)
-    wanted = accuracy.mean if accuracy.kept is None else accuracy.kept
-    if not math.isclose(mean, wanted, rel_tol=1e-6, abs_tol=1e-9):
-        raise BundleError(f"outcomes with the mean {wanted:g}", f"{mean:g} in {where}", _AGAIN)
+    expected_mean = accuracy.mean if accuracy.kept is None else accuracy.kept
+    if not math.isclose(mean, expected_mean, rel_tol=1e-6, abs_tol=1e-9):
+        raise BundleError(f"outcomes with the mean {expected_mean:g}", f"{mean:g} in {where}", _AGAIN)
 
 
 def _check_in_bundle(path: Path) -> None:

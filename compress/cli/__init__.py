@@ -36,14 +36,17 @@ class LazyGroup(click.Group):
         "quantize": "Quantize a network for a target, without search.",
         "prune": "Remove channels of a network, so that it is faster on the target.",
         "distill": "Train a smaller network to answer as a trained one does.",
+        "benchmark": "Measure a network in every back end and precision that is here.",
         "profile": "Measure accuracy and latency of a bundle or an ONNX file.",
         "predict": "Run one sample through a bundle, and show what it answers.",
+        "debug": "Find the layer of a quantized network that departs from the float one.",
         "gate": "Accept or reject a build against a baseline: pass, fail or inconclusive.",
         "history": "Show trends of recorded profiles, and mark changes.",
         "inspect": "Show layers, shapes, parameters, MACs and bytes of a network.",
         "lint": "Check a network against what a target's runtime accepts.",
         "compare": "Put the figures of builds side by side.",
-        "report": "Write a report of a run: one HTML file, Markdown, SVG or PNG.",
+        "explain": "Tell what each technique bought, what was rejected, and what would buy more.",
+        "report": "Write a report of a run: HTML, Markdown, CSV, a plot or a model card.",
         "doctor": "Show which targets can be measured, and how to install what is missing.",
         "targets": "List the targets, or explain one.",
         "techniques": "List the techniques, or explain one and its settings.",
@@ -77,7 +80,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is meant; a name that is not known is told with the nearest one."""
+        """Return the command of a name; a name that is not known is refused with the nearest one."""
         name = args[0]
         if not name.startswith("-") and name not in self.commands_help:
             from compress.core.suggestions import did_you_mean
@@ -91,10 +94,19 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(self.commands_help.items()))
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write where the documentation is."""
+        from compress.cli.command import format_documentation
+
+        format_documentation(formatter)
+
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="compress-toolkit", prog_name="compress")
-def compress() -> None:
+@click.option(
+    "--no-config", is_flag=True, help="Read no compress.toml and no [tool.compress] of pyproject.toml."
+)
+def compress(no_config: bool) -> None:
     """Compress a trained network: find the fastest build for a target that keeps its accuracy.
 
     \b
@@ -119,9 +131,9 @@ def main(arguments: list[str] | None = None) -> Any:
     _print_anything()
     if arguments is not None:
         return _run(arguments)
-    keep_standard_output()
-    code = _run(None)
     try:
+        keep_standard_output()
+        code = _run(None)
         close_standard_output()
     except CompressError as error:
         code = _fail(str(error), error.exit_code)
@@ -136,8 +148,8 @@ def _run(arguments: list[str] | None) -> Any:
         return compress.main(args=arguments, prog_name="compress", standalone_mode=False) or 0
     except click.exceptions.Exit as error:
         return error.exit_code
-    except click.Abort:
-        return _fail("interrupted; the same command goes on where it stopped", 130)
+    except click.Abort as error:
+        return _fail(_interrupted(error.__cause__ or error), 130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
@@ -145,8 +157,8 @@ def _run(arguments: list[str] | None) -> Any:
         return _fail(_told(error), 2)
     except CompressError as error:
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted; the same command goes on where it stopped", 130)
+    except KeyboardInterrupt as error:
+        return _fail(_interrupted(error), 130)
     except UnreadError as error:
         return 0 if is_unread() else _internal(error)
     except Exception as error:  # noqa: BLE001 - the last line of defence: told in one line, with where to report it
@@ -168,6 +180,11 @@ def _told(error: click.ClickException) -> str:
     message = message[:1].lower() + message[1:]
     context = error.ctx if isinstance(error, click.UsageError) else None
     return message if context is None else f"{message}; see `{context.command_path} --help`"
+
+
+def _interrupted(error: BaseException) -> str:
+    """Return what is told of an interruption: what the same command takes over, where it takes anything over."""
+    return f"interrupted; {error.args[0]}" if error.args and error.args[0] else "interrupted"
 
 
 def _ended(error: BaseException) -> str:

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from compress.cli.saying import say
+from compress.cli.command import Command
+from compress.cli.saying import say_wrapped
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
     from compress.reports.comparison import Comparison
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("builds", nargs=-1, required=True, type=click.Path())
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="File for the comparison as HTML, which needs no network.",
+    help="File for the comparison as HTML, which needs no internet connection.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as one JSON object.")
 def compare(builds: tuple[str, ...], html: Path | None, as_json: bool) -> int:
@@ -31,40 +32,37 @@ def compare(builds: tuple[str, ...], html: Path | None, as_json: bool) -> int:
 
     What keeps two of them from being compared, such as other data or another machine, is told below the figures.
     """
+    from compress.core.replacing import check_replaceable
     from compress.reports.comparison import compare as run
 
-    found = run(builds)
+    if html is not None:
+        check_replaceable(html)
+    comparison = run(builds)
     if html is not None:
         from compress.reports.html import comparison_page
         from compress.reports.writing import write_text
 
-        write_text(html, comparison_page(found))
+        write_text(html, comparison_page(comparison))
     if as_json:
-        click.echo(json_text(found.to_dict(), indent=2))
+        click.echo(json_text(comparison.to_dict(), indent=2))
         return 0
-    _print(found)
-    for note in found.notes:
-        say(f"note: {note}")
+    _print(comparison)
+    for note in comparison.notes:
+        say_wrapped(f"note: {note}")
     return 0
 
 
-def _print(found: Comparison) -> None:
-    """Print a table where the terminal is wide enough, and else a block for each figure."""
+def _print(comparison: Comparison) -> None:
+    from rich.text import Text
+
     from compress.cli.plain_rich import PlainConsole
-    from compress.cli.terminal import plain_table, width_of
+    from compress.cli.tables import Name, plain_table, print_table
     from compress.core.plain_text import plain
 
-    console = PlainConsole()
     table = plain_table()
     table.add_column("", no_wrap=True)
-    for name in found.names:
-        table.add_column(plain(name), no_wrap=True)
-    for figure, values in found.rows:
-        table.add_row(figure, *(plain(value) for value in values))
-    if width_of(console, table) <= console.width:
-        console.print(table)
-        return
-    for figure, values in found.rows:
-        say(f"{figure}:")
-        for name, value in zip(found.names, values, strict=True):
-            say(f"  {name}: {value}")
+    for name in comparison.names:
+        table.add_column(Name(name))
+    for figure, values in comparison.rows:
+        table.add_row(figure, *(Text(plain(value), no_wrap=True) for value in values))
+    print_table(PlainConsole(), table)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import click
 
+from compress.cli.command import Command
 from compress.cli.saying import say
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--out",
     default="demo",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.api.options import DistillOptions
+from compress.api.student_options import DistillOptions
 from compress.cli.generated import GroupedCommand
 from compress.cli.options import verb_options
 from compress.cli.saying import say
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from compress.api.distill import DistillResult
 
 
-@click.command(cls=GroupedCommand)
+def _resumes(options: dict[str, Any]) -> str | None:
+    if options.get("widths"):
+        return None
+    return "the same command goes on with the training at its last checkpoint"
+
+
+@click.command(cls=GroupedCommand, resumes=_resumes)
 @click.argument("model", type=click.Path())
 @verb_options(DistillOptions)
 @width_options
@@ -34,9 +40,9 @@ def distill(model: str, options: dict[str, Any], choice: dict[str, Any] | None, 
     Example:
       compress distill model.pt2 --student package.module:build --data val/ --train-data train/
 
-    MODEL is a network's file, as for `compress optimize`. An interrupted training is kept in OUT.partial: the same
-    command resumes it. Under torchrun (`torchrun --nproc-per-node 2 -m compress distill ...`) all processes train
-    together.
+    MODEL is a network's file, as for `compress optimize`. An interrupted training is kept in OUT.partial, and the same
+    command goes on at its last checkpoint; with --widths, everything is trained anew. Under torchrun (`torchrun
+    --nproc-per-node 2 -m compress distill ...`) all processes train together.
 
     \b
     Exit codes: 0 written, 1 no width keeps the margin, 2 usage, 4 another process has ended, 5 internal.
@@ -46,7 +52,8 @@ def distill(model: str, options: dict[str, Any], choice: dict[str, Any] | None, 
 
     from compress.api.distill import distill as run
     from compress.cli.plain_rich import PlainConsole
-    from compress.cli.terminal import TerminalReporter, print_whole
+    from compress.cli.tables import print_table
+    from compress.cli.terminal import TerminalReporter
     from compress.core.progress import Reporter
 
     if not is_first():
@@ -58,24 +65,25 @@ def distill(model: str, options: dict[str, Any], choice: dict[str, Any] | None, 
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
         return 0
-    print_whole(PlainConsole(), _table(result))
+    print_table(PlainConsole(), _table(result))
     for line in _lines(result):
         say(line)
     return 0
 
 
 def _table(result: DistillResult) -> Table:
-    from compress.cli.terminal import plain_table
-    from compress.reports.figures import accuracy_figure, drop_figure
+    from compress.cli.tables import Name, plain_table
+    from compress.reports.figures import accuracy_figure, drop_figure, drop_unit
 
     table = plain_table()
-    table.add_column("network", no_wrap=True)
-    for heading in (result.networks[0].accuracy.metric, "drop (points)", "parameters", "MACs"):
+    table.add_column("network")
+    unit = drop_unit(network.accuracy.drop for network in result.networks)
+    for heading in (result.networks[0].accuracy.metric, f"drop, {unit}", "parameters", "MACs"):
         table.add_column(heading, justify="right", no_wrap=True)
     for network in result.networks:
         drop = network.accuracy.drop
         table.add_row(
-            network.name,
+            Name(network.name),
             str(accuracy_figure(network.accuracy)),
             "" if drop is None else str(drop_figure(drop)),
             f"{network.parameters:,}",
@@ -96,3 +104,4 @@ def _lines(result: DistillResult) -> Iterator[str]:
         yield "training diverged, and the best weights before that were kept: lower --learning-rate"
     elif best == 0:
         yield "no epoch was better than the beginning: raise --epochs, or change --learning-rate"
+    yield from result.notes

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from compress.cli.saying import say
+from compress.cli.command import Command
+from compress.cli.saying import say, say_wrapped
 from compress.cli.stdout import kept_for_the_result
 from compress.core.json_text import json_text
 
@@ -20,9 +21,10 @@ _WORDS = {
     "estimate": "estimate only",
     "unavailable": "not available",
 }
+_ORDER = tuple(_WORDS)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--target", help="Target to examine: a name from `compress targets`, or a TOML file. [default: all]"
 )
@@ -49,19 +51,23 @@ def doctor(target: str | None, host: str | None, quick: bool, as_json: bool) -> 
 
     targets = None if target is None else [load_target(target)]
     with kept_for_the_result():
-        found = diagnose(targets, host, importing=not quick)
+        diagnosis = diagnose(targets, host, importing=not quick)
     if as_json:
-        click.echo(json_text(found.to_dict(), indent=2))
+        click.echo(json_text(diagnosis.to_dict(), indent=2))
     else:
-        _tell(found)
-    asked = found.targets[0] if target else next(each for each in found.targets if each.target == "cpu")
+        _tell(diagnosis)
+    shown = (
+        diagnosis.targets[0]
+        if target
+        else next(diagnosed for diagnosed in diagnosis.targets if diagnosed.target == "cpu")
+    )
     click.get_current_context().exit(
-        {"measured": 0, "needs-host": 1, "estimate": 1, "unavailable": 4}[asked.verdict]
+        {"measured": 0, "needs-host": 1, "estimate": 1, "unavailable": 4}[shown.verdict]
     )
 
 
-def _tell(found: Diagnosis) -> None:
-    machine = found.machine
+def _tell(diagnosis: Diagnosis) -> None:
+    machine = diagnosis.machine
     memory = f", {machine.cpu.memory_gb:g} GB" if machine.cpu.memory_gb else ""
     card = machine.gpu
     lines = [
@@ -82,26 +88,39 @@ def _tell(found: Diagnosis) -> None:
     _table(
         [
             (package.name, package.version or "–", package.problem or ", ".join(package.providers) or "")
-            for package in found.packages
+            for package in diagnosis.packages
         ]
     )
-    if found.board is not None:
+    if diagnosis.board is not None:
         say()
-        _tell_board(found)
+        _tell_board(diagnosis)
     say()
-    _table([(each.target, _WORDS[each.verdict], each.reason) for each in found.targets])
-    _tell_what_to_do(found)
+    _tell_targets(diagnosis)
+    _tell_what_is_missing(diagnosis)
 
 
-def _tell_board(found: Diagnosis) -> None:
+def _tell_targets(diagnosis: Diagnosis) -> None:
+    """Print each verdict once, with all targets that it holds for, its reason and the next step."""
+    alike: dict[tuple[str, str, str | None], list[str]] = {}
+    for diagnosed in diagnosis.targets:
+        todo = None if _of_a_package(diagnosed, diagnosis) else diagnosed.todo
+        alike.setdefault((diagnosed.verdict, diagnosed.reason, todo), []).append(diagnosed.target)
+    for (verdict, reason, todo), names in sorted(alike.items(), key=lambda item: _ORDER.index(item[0][0])):
+        say_wrapped(f"{_WORDS[verdict]}: {', '.join(names)}")
+        say_wrapped(f"  {reason}", indent="  ")
+        if todo is not None:
+            say_wrapped(f"  next: {todo}", indent="    ")
+
+
+def _tell_board(diagnosis: Diagnosis) -> None:
     from compress.hosts.board import Board
 
-    board = found.board
+    board = diagnosis.board
     if not isinstance(board, Board):
         return
     locked = {True: "held", False: "moving with the load", None: None}[board.clocks_locked]
     figures = {
-        "board": f"{board.model} at {found.host}",
+        "board": f"{board.model} at {diagnosis.host}",
         "JetPack": board.jetpack and f"{board.jetpack} (L4T {board.l4t or 'unknown'})",
         "TensorRT": f"{board.tensorrt}, {board.trtexec}",
         "CUDA": board.cuda,
@@ -118,27 +137,26 @@ def _tell_board(found: Diagnosis) -> None:
     _table([(name, str(value)) for name, value in figures.items() if value])
 
 
-def _tell_what_to_do(found: Diagnosis) -> None:
-    say()
-    for sentence in found.advice:
-        say(f"on the board: {sentence}")
-    for package in found.packages:
-        if package.install is not None:
-            say(f"for {package.purpose}: {package.install}")
-    for todo in dict.fromkeys(
-        each.todo for each in found.targets if each.todo and not _of_a_package(each, found)
-    ):
-        names = [each.target for each in found.targets if each.todo == todo]
-        say(f"for {names[0] if len(names) == 1 else f'{len(names)} targets'}: {todo}")
+def _tell_what_is_missing(diagnosis: Diagnosis) -> None:
+    """Print the advice on the board, and the command that installs each missing package, by what it is needed for."""
+    missing = [(package.purpose, package.install) for package in diagnosis.packages if package.install]
+    if diagnosis.advice or missing:
+        say()
+    for sentence in diagnosis.advice:
+        say_wrapped(f"on the board: {sentence}")
+    for purpose, install in missing:
+        say_wrapped(f"for {purpose}:")
+        for command in install.split(" && "):  # a line each, which no terminal needs to wrap
+            say(f"  {command}")
 
 
-def _of_a_package(each: Outlook, found: Diagnosis) -> bool:
-    return each.todo in {package.install for package in found.packages}
+def _of_a_package(outlook: Outlook, diagnosis: Diagnosis) -> bool:
+    return outlook.todo in {package.install for package in diagnosis.packages}
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Return lines with columns as wide as their longest cell; the last column is not padded."""
+    """Print lines with columns as wide as their longest cell; the last one wraps where a terminal is too narrow."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        say("  ".join([*cells, row[-1]]).rstrip())
+        before = "".join(cell.ljust(width + 2) for cell, width in zip(row, widths, strict=False))
+        say_wrapped(f"{before}{row[-1]}".rstrip(), indent=" " * len(before))

@@ -8,44 +8,17 @@ from typing import Any
 
 import click
 
-from compress.cli.options import data_options, host_options, state_option
-from compress.cli.saying import say
+from compress.api.build_options import GateOptions
+from compress.cli.generated import GroupedCommand
+from compress.cli.model_argument import build_options
+from compress.cli.saying import say_wrapped
 from compress.cli.stdout import kept_for_the_result
-from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 
 
-@click.command(cls=WaitedFor)
+@click.command(cls=GroupedCommand)
 @click.argument("candidate", type=click.Path(), default="build")
-@click.option(
-    "--baseline",
-    required=True,
-    type=click.Path(),
-    help="Baseline to compare with: a bundle, an ONNX file, or a profile that compress profile --out wrote.",
-)
-@click.option(
-    "--data", help="Evaluation data to run both builds on. [default: the outcomes recorded in the bundles]"
-)
-@click.option(
-    "--groups",
-    type=click.Path(dir_okay=False),
-    help="File (.npy) with the slice of each sample of --data. [default: 'groups' in the .npz, or the classes]",
-)
-@click.option(
-    "--policy",
-    type=click.Path(dir_okay=False),
-    help="Policy file (gate.toml) with the checks and their margins.",
-)
-@click.option(
-    "--max-drop",
-    type=float,
-    help="Largest accuracy drop allowed, in absolute points, from 0. [default: 1, or the policy's]",
-)
-@click.option(
-    "--max-slowdown",
-    type=float,
-    help="Largest rise of the median latency allowed, in %, from 0. [default: 2, or the policy's]",
-)
+@build_options(GateOptions)
 @click.option(
     "--on-inconclusive",
     type=click.Choice(["pass", "fail", "inconclusive"]),
@@ -53,34 +26,16 @@ from compress.core.json_text import json_text
     show_default=True,
     help="Verdict of an undecided gate, with exit code 0, 1 or 3.",
 )
-@click.option("--junit", type=click.Path(dir_okay=False), help="Write the checks as JUnit XML to this file.")
-@click.option(
-    "--markdown", type=click.Path(dir_okay=False), help="Write the checks as Markdown to this file."
-)
+@click.option("--junit", type=click.Path(dir_okay=False), help="File for the checks as JUnit XML.")
+@click.option("--markdown", type=click.Path(dir_okay=False), help="File for the checks as Markdown.")
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as one JSON object.")
-@click.option("--target", help="Target that engines are built for, with --host. [default: the bundle's own]")
-@host_options
-@data_options
-@state_option
 def gate(
     candidate: str,
-    baseline: str,
-    data: str | None,
-    groups: str | None,
-    policy: str | None,
-    max_drop: float | None,
-    max_slowdown: float | None,
+    options: dict[str, Any],
     on_inconclusive: str,
     junit: str | None,
     markdown: str | None,
     as_json: bool,
-    target: str | None,
-    host: str | None,
-    keep_on_host: bool,
-    metric: str | dict[str, str] | None,
-    image_options: dict[str, Any] | None,
-    classes: str | None,
-    state: dict[str, str] | None,
 ) -> int:
     """Accept or reject CANDIDATE, a bundle or an ONNX file (by default ./build), against a baseline.
 
@@ -97,32 +52,20 @@ def gate(
     from contextlib import suppress
 
     from compress.api.gate import gate_build
+    from compress.core.replacing import check_replaceable
     from compress.errors import CompressError, OutputError
     from compress.gate import Verdict
     from compress.reports.gate_markdown import gate_error_markdown, gate_markdown
     from compress.reports.junit import gate_error_junit, gate_junit
 
+    baseline = options["baseline"]
     for path in (junit, markdown):
         if path is not None:
             _remove(Path(path))
+            check_replaceable(Path(path))
     try:
         with kept_for_the_result():
-            result = gate_build(
-                candidate,
-                baseline=baseline,
-                data=data,
-                groups=groups,
-                policy=policy,
-                max_drop=max_drop,
-                max_slowdown=max_slowdown,
-                target=target,
-                host=host,
-                keep_on_host=keep_on_host,
-                metric=metric,
-                image_options=image_options,
-                classes=classes,
-                state=state,
-            )
+            result = gate_build(candidate, **options)
     except CompressError as error:
         with suppress(OutputError):  # what the command says is why the gate could not be run
             _report(
@@ -146,7 +89,7 @@ def gate(
             click.echo(json_text(result.to_dict(), indent=2))
         else:
             for line in [*lines, f"verdict: {verdict}"]:
-                say(line)
+                say_wrapped(line)
     codes = {Verdict.PASS: 0, Verdict.FAIL: 1, Verdict.INCONCLUSIVE: 3}
     undecided = {"pass": 0, "fail": 1, "inconclusive": 3}[on_inconclusive]
     return undecided if verdict is Verdict.INCONCLUSIVE else codes[verdict]

@@ -12,8 +12,15 @@ from typing import Any
 import click
 
 from compress.cli.waiting import WaitedFor
-from compress.core.options import Option, Options, declared_in, option_fields, spec_of
-from compress.errors import UsageError
+from compress.core.options import (
+    Option,
+    Options,
+    declared_in,
+    element_kind_of,
+    kind_of,
+    option_fields,
+    spec_of,
+)
 
 Command = Callable[..., Any]
 
@@ -65,14 +72,23 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic in newer rel
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
         """See :meth:`click.ParamType.convert`."""
-        try:
-            number = int(value) if self._whole else float(value)
-        except ValueError:
+        number = self._read(str(value))
+        if number is None:
             self.fail(f"'{value}' is no {self.name}", param, ctx)
-        wanted = self._spec.wrong(number) or ("a finite number" if math.isinf(number) else None)
-        if wanted is not None:
-            self.fail(f"{value} is not {wanted}", param, ctx)
+        expected = self._spec.wrong(number) or ("a finite number" if math.isinf(number) else None)
+        if expected is not None:
+            self.fail(f"{value} is not {expected}{self._unit}", param, ctx)
         return number
+
+    #: Unit of the limits, for messages, where the value has another one.
+    _unit = ""
+
+    def _read(self, text: str) -> int | float | None:
+        """Return the number that a text stands for; None where it is none."""
+        try:
+            return int(text) if self._whole else float(text)
+        except ValueError:
+            return None
 
 
 class Duration(Number):
@@ -82,12 +98,13 @@ class Duration(Number):
         super().__init__(spec, whole=False)
         self.name = "duration"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """See :meth:`click.ParamType.convert`; in seconds."""
-        text = str(value).strip()
+    _unit = " seconds"
+
+    def _read(self, text: str) -> float | None:
+        text = text.strip()
         unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
-        number = super().convert(text if unit is None else text[:-1], param, ctx)
-        return number * (unit or 1.0)
+        number = super()._read(text if unit is None else text[:-1])
+        return None if number is None else number * (unit or 1.0)
 
 
 def options_of(
@@ -106,20 +123,14 @@ def options_of(
     def decorate(command: Command) -> Command:
         @functools.wraps(command)
         def gathered(**parameters: Any) -> Any:
-            for old, new in kind.RENAMED.items():
-                if parameters.pop(_former(old), None) is not None:
-                    raise UsageError(
-                        f"--{new.replace('_', '-')}",
-                        f"--{old}",
-                        "use the new name: the old one meant two things",
-                    )
+            former = {old: parameters.pop(_former(old)) for old in kind.RENAMED}
             values = {field.name: parameters.pop(field.name) for field in fields}
-            given = {
+            values_given = {
                 name: value
-                for name, value in values.items()
+                for name, value in (former | values).items()  # Options.of tells the new names of former ones
                 if value is not None and value is not False and value != ()
             }
-            return command(options=given, **parameters)
+            return command(options=values_given, **parameters)
 
         wrapped: Command = gathered
         for old in kind.RENAMED:
@@ -151,7 +162,7 @@ def repeated(field: Field[Any], group: str | None, read: Reader) -> Callable[[Co
             *names_of(field),
             multiple=True,
             metavar=spec_of(field).metavar,
-            help=help_of(field),
+            help=help_of(field, again=True),
             cls=GroupedOption,
             group=group,
         )(with_value)
@@ -161,9 +172,10 @@ def repeated(field: Field[Any], group: str | None, read: Reader) -> Callable[[Co
 
 def plain_flag(field: Field[Any], group: str | None = None) -> Callable[[Command], Command]:
     """Make one flag for one option, by its type, choices and limits."""
-    spec, kind = spec_of(field), str(field.type)
+    spec, kind = spec_of(field), kind_of(field)
+    number = element_kind_of(field) or kind
     settings: dict[str, Any] = {
-        "help": help_of(field),
+        "help": help_of(field, again=kind == "Sequence"),
         "metavar": spec.metavar,
         "cls": GroupedOption,
         "group": group,
@@ -174,9 +186,9 @@ def plain_flag(field: Field[Any], group: str | None = None) -> Callable[[Command
         settings["type"] = click.Choice(spec.choices)
     elif spec.metavar == "DURATION":
         settings["type"] = Duration(spec)
-    elif kind.startswith(("int", "float")):
-        settings["type"] = Number(spec, whole=kind.startswith("int"))
-    elif kind.startswith("Sequence"):
+    elif number in ("int", "float"):
+        settings["type"] = Number(spec, whole=number == "int")
+    if kind == "Sequence":
         settings["multiple"] = True
     return typing.cast(
         "Callable[[Command], Command]",
@@ -189,11 +201,16 @@ def names_of(field: Field[Any]) -> tuple[str, str]:
     return spec_of(field).flag or f"--{field.name.replace('_', '-')}", field.name
 
 
-def help_of(field: Field[Any]) -> str:
-    """Return the help of an option: what it is, its range where no message states it better, and its default."""
+def help_of(field: Field[Any], *, again: bool = False) -> str:
+    """Return the help of an option: what it is, its range where no message states it better, and its default.
+
+    Args:
+        field: The option.
+        again: Whether the flag may be given several times.
+    """
     spec, default = spec_of(field), field.default
     text = spec.help if spec.help.endswith(".") else f"{spec.help}."
-    if "Sequence" in str(field.type) or (spec.metavar or "").startswith(("[OUTPUT=]", "[INPUT=]", "INPUT=")):
+    if again:
         text += " May be given again."
     if spec.range_text and "from " not in spec.help:
         text += f" [{spec.range_text}]"

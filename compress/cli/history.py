@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compress.cli.command import Command
+from compress.cli.saying import say_wrapped
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import JustifyMethod
     from rich.table import Table
 
     from compress.trends import Series
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option(
     "--markdown", type=click.Path(path_type=Path, dir_okay=False), help="File for the trends in Markdown."
@@ -34,11 +37,14 @@ def history(directory: Path, markdown: Path | None, as_json: bool) -> int:
     different data, are never mixed. A series that did not change is marked by mistake in 1 of 100 cases. Profiles are
     what `compress profile --out` and `compress optimize` write; one that was changed afterwards is refused.
     """
+    from compress.core.replacing import check_replaceable
     from compress.reports.trends import trends_json, trends_markdown
     from compress.trends import read_recordings, series_of
 
+    if markdown is not None:
+        check_replaceable(markdown)
     recordings = read_recordings(directory)
-    series = series_of(recordings.found)
+    series = series_of(recordings.entries)
     if markdown is not None:
         from compress.reports.writing import write_text
 
@@ -48,27 +54,27 @@ def history(directory: Path, markdown: Path | None, as_json: bool) -> int:
         return 0
 
     from compress.cli.plain_rich import PlainConsole
+    from compress.cli.tables import print_table
     from compress.reports.trends import groups, notes, sentences
 
     console = PlainConsole()
     for title, members in groups(series).items():
-        console.print(_table(title, members))
+        print_table(console, _table(title, members), optional=("n", "trend"))
         console.print()
     for sentence in [*sentences(series), *notes(recordings, series)]:
-        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
+        say_wrapped(sentence)
     return 0
 
 
 def _table(title: str, series: Sequence[Series]) -> Table:
-    from compress.cli.terminal import plain_table
+    from compress.cli.tables import plain_table
     from compress.reports.trends import HEADINGS, row
 
     table = plain_table(title)
     for heading in HEADINGS:
-        table.add_column(
-            heading, justify="right" if heading in ("n", "first", "last") else "left", no_wrap=True
-        )
-    for each in series:
-        worse = bool(each.changes) and each.changes[-1].worse
-        table.add_row(*row(each), style="red" if worse else "")
+        justify: JustifyMethod = "right" if heading in ("n", "first", "last") else "left"
+        table.add_column(heading, justify=justify, no_wrap=heading != "change")
+    for curve in series:
+        worse = bool(curve.changes) and curve.changes[-1].worse
+        table.add_row(*row(curve), style="red" if worse else "")
     return table

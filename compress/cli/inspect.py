@@ -3,46 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.api.opened_model import InputShape
-from compress.cli.model_argument import input_option
-from compress.cli.options import network_options
-from compress.cli.saying import say
+from compress.api.build_options import InspectOptions
+from compress.cli.generated import GroupedCommand
+from compress.cli.model_argument import build_options
+from compress.cli.saying import say, say_wrapped, tell
 from compress.cli.stdout import kept_for_the_result
-from compress.cli.waiting import WaitedFor
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
     from rich.table import Table
 
     from compress.api.inspect import InspectResult
     from compress.profiling.roofline import Estimate
 
 
-@click.command(cls=WaitedFor)
+@click.command(cls=GroupedCommand)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
-    "--target",
-    help="Target, by name or TOML file, to estimate each layer's time and its bound for. [default: no estimate]",
-)
-@click.option("--batch", type=click.IntRange(1), help="Batch size, in samples. [default: 1]")
+@build_options(InspectOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print everything as one JSON object.")
-@input_option
-@network_options
-def inspect(
-    model: Path,
-    target: str | None,
-    batch: int | None,
-    as_json: bool,
-    inputs: tuple[InputShape, ...],
-    factory: str | None,
-    trust_pickle: bool,
-    weights: str | None,
-    batch_axis: dict[str, int] | None,
-) -> None:
+def inspect(model: Path, options: dict[str, Any], as_json: bool) -> None:
     """Show the layers of MODEL, a network's file or a bundle: shapes, parameters, MACs, bytes and precision.
 
     \b
@@ -55,70 +39,63 @@ def inspect(
     from compress.api.inspect import inspect as run
 
     with kept_for_the_result():
-        found = run(
-            model,
-            target=target,
-            batch=batch,
-            shape=inputs,
-            factory=factory,
-            trust_pickle=trust_pickle,
-            weights=weights,
-            batch_axis=batch_axis,
-        )
-    if found.note is not None:
-        say(f"note: {found.note}", err=True)
+        inspected = run(model, **options)
+    if inspected.note is not None:
+        tell(f"note: {inspected.note}")
     if as_json:
-        click.echo(json_text(found.to_dict(), indent=2))
+        click.echo(json_text(inspected.to_dict(), indent=2))
     else:
-        _print(found)
+        _print(inspected)
 
 
-def _print(found: InspectResult) -> None:
-    import sys
-
+def _print(result: InspectResult) -> None:
     from compress.cli.plain_rich import PlainConsole
+    from compress.cli.tables import print_table
 
-    # Wide where the output is not a terminal, so that no cell is cut in a file.
-    console = PlainConsole(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
-    console.print(f"{found.model}  {found.format}, sha256 {found.sha256[:12]}", style="bold", soft_wrap=True)
-    for title, specs in (("inputs", found.inputs), ("outputs", found.outputs)):
+    console = PlainConsole(highlight=False, markup=False)
+    console.print(
+        f"{result.model}  {result.format}, sha256 {result.sha256[:12]}", style="bold", soft_wrap=True
+    )
+    for title, specs in (("inputs", result.inputs), ("outputs", result.outputs)):
         console.print(f"{title:8} {'; '.join(map(str, specs))}", soft_wrap=True)
-    console.print(f"batch    {found.batch}")
+    console.print(f"batch    {result.batch}")
     console.print()
-    console.print(_table(found))
-    if uncounted := found.totals.uncounted:
-        console.print()
-        console.print(f"Not counted, their cost is unknown: {', '.join(uncounted)}", soft_wrap=True)
-    if found.estimate is not None:
-        console.print()
-        console.print(_summary(found.estimate), soft_wrap=True)
+    print_table(console, _table(result), optional=("params", "output", "operators", "bytes"))
+    if uncounted := result.totals.uncounted:
+        say()
+        say_wrapped(f"Not counted, their cost is unknown: {', '.join(uncounted)}", indent="")
+    if result.estimate is not None:
+        say()
+        say_wrapped(_summary(result.estimate), indent="")
 
 
-def _table(found: InspectResult) -> Table:
-    from compress.cli.plain_rich import PlainTable
+def _table(result: InspectResult) -> Table:
+    from compress.cli.tables import Name, plain_table
+    from compress.reports.figures import size_text
 
-    table = PlainTable(box=None, pad_edge=False, show_footer=True)
-    whole, estimated = found.totals, found.estimate
-    table.add_column("layer", f"{whole.layers} layers", overflow="fold", max_width=40)
+    table = plain_table()
+    table.show_footer = True
+    totals, estimated = result.totals, result.estimate
+    table.add_column("layer", f"{totals.layers} layers", overflow="fold")
     table.add_column("operators", overflow="fold")
     table.add_column("output", overflow="fold")
-    table.add_column("params", _count(whole.parameters), justify="right", no_wrap=True)
-    table.add_column("MACs", _count(whole.macs), justify="right", no_wrap=True)
+    table.add_column("params", _count(totals.parameters), justify="right", no_wrap=True)
+    table.add_column("MACs", _count(totals.macs), justify="right", no_wrap=True)
     table.add_column(
-        "bytes", _bytes(whole.weight_bytes + whole.activation_bytes), justify="right", no_wrap=True
+        "bytes", size_text(totals.weight_bytes + totals.activation_bytes), justify="right", no_wrap=True
     )
     table.add_column("precision", no_wrap=True)
     if estimated is not None:
         table.add_column("estimated", _time(estimated.total_ms), justify="right", no_wrap=True)
         table.add_column("bound", no_wrap=True)
-    for index, layer in enumerate(found.layers):
-        cells = [
-            layer.name,
-            layer.label,
+    for index, layer in enumerate(result.layers):
+        cells: list[RenderableType] = [
+            Name(layer.name),
+            Name(layer.label),
             " ".join("×".join(map(str, shape)) for shape in layer.outputs),
             _count(layer.parameters),
             _count(layer.macs) if layer.counted else "?",
-            _bytes(layer.bytes),
+            size_text(layer.bytes),
             layer.precision,
         ]
         if estimated is not None:
@@ -154,16 +131,6 @@ def _count(number: int) -> str:
             return f"{value:.3g}{unit}" if number else "–"
         value /= 1000
     return f"{value:.3g} T"
-
-
-def _bytes(number: int) -> str:
-    """Format a number of bytes in units of 1024."""
-    value = float(number)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 999.5:
-            return f"{value:.3g} {unit}"
-        value /= 1024
-    return f"{value:.3g} GiB"
 
 
 def _time(milliseconds: float) -> str:

@@ -1,13 +1,17 @@
-"""The MODEL argument of commands that read a graph, and the shapes of its inputs."""
+"""The flags of commands on builds and on networks' files, and the shapes of inputs among them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import Field
 from typing import Any
 
 import click
 
 from compress.api.opened_model import InputShape
+from compress.cli.generated import Command, GroupedOption, help_of, options_of
+from compress.cli.options import SPECIAL
+from compress.core.options import Options, spec_of
 
 _FORM = "[NAME=]1x3x32x32[:DTYPE]"
 
@@ -23,8 +27,8 @@ class InputShapeType(click.ParamType[InputShape]):
 
         if isinstance(value, InputShape):
             return value
-        name, _, rest = str(value).rpartition("=")
-        sizes, _, dtype = rest.partition(":")
+        name, _, shape_text = str(value).rpartition("=")
+        sizes, _, dtype = shape_text.partition(":")
         try:
             shape = tuple(int(size) for size in sizes.lower().split("x"))
             if min(shape) < 1:
@@ -34,15 +38,25 @@ class InputShapeType(click.ParamType[InputShape]):
             self.fail(f"wanted {_FORM}; found '{value}'; write one size for each axis", param, ctx)
 
 
-def input_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """``--shape``, once for each input of the network; ``--input`` is its older name."""
+def _shape_flag(field: Field[Any], group: str | None) -> Callable[[Command], Command]:
+    """Make ``--shape``, once for each input of the network; ``--input`` is its older name."""
     return click.option(
         "--shape",
         "--input",
-        "inputs",
+        field.name,
         type=InputShapeType(),
-        metavar=_FORM,
+        metavar=spec_of(field).metavar,
         multiple=True,
-        help="Shape of an input, where the file does not state it or leaves axes open; may be given again. DTYPE is "
-        "NumPy's name. [default: float32]",
-    )(command)
+        help=f"{help_of(field, again=True)} DTYPE is NumPy's name of the data type. [default: float32]",
+        cls=GroupedOption,
+        group=group,
+    )
+
+
+def build_options(kind: type[Options]) -> Callable[[Command], Command]:
+    """Give a command on builds or files a flag for each option of its verb; the values arrive as ``options``, by name.
+
+    Args:
+        kind: The options class of the verb.
+    """
+    return options_of(kind, special={**SPECIAL, "shape": _shape_flag})

@@ -9,65 +9,44 @@ from typing import Any
 
 import click
 
-from compress.api.options import (
-    DataOptions,
-    HostOptions,
-    LoadOptions,
-)
-from compress.cli.generated import Command, Flag, GroupedOption, options_of, plain_flag, repeated
+from compress.cli.generated import Command, Flag, GroupedOption, options_of, repeated
 from compress.cli.shape_option import read_shapes
-from compress.core.options import Options, declared_in, option_fields
+from compress.core.options import Options
 from compress.errors import UsageError
 
 
-def verb_options(kind: type[Options]) -> Callable[[Command], Command]:
+def verb_options(
+    kind: type[Options], special: Mapping[str, Flag] | None = None
+) -> Callable[[Command], Command]:
     """Give a command a flag for each option of its verb; the values arrive as ``options``, by name.
 
     Args:
         kind: The options class of the verb.
+        special: Makers of the flags that this command has otherwise than the others, by the option's name.
     """
-    return options_of(kind, special=SPECIAL)
+    return options_of(kind, special={**SPECIAL, **(special or {})})
 
 
-def flags(kind: type[Options], *names: str) -> Callable[[Command], Command]:
-    """Give a command the flags of some options of a class; each arrives under its own name, None where not given.
-
-    Args:
-        kind: The options class.
-        *names: Names of the options; without any name, all are taken.
-    """
-
-    def decorate(command: Command) -> Command:
-        for field in reversed(option_fields(kind)):
-            if not names or field.name in names:
-                command = (SPECIAL.get(field.name) or plain_flag)(field, declared_in(kind, field.name).TITLE)(
-                    command
-                )
-        return command
-
-    return decorate
-
-
-def _states(given: tuple[str, ...]) -> dict[str, str] | None:
+def _states(texts: tuple[str, ...]) -> dict[str, str] | None:
     """Read the output with the next value of each state, by the state's name; None where none is named."""
     states: dict[str, str] = {}
-    for each in given:
-        name, _, output = each.partition("=")
+    for text in texts:
+        name, _, output = text.partition("=")
         if not name or not output:
-            raise UsageError("--state of the form INPUT=OUTPUT", f"'{each}'", "correct it")
+            raise UsageError("--state of the form INPUT=OUTPUT", f"'{text}'", "correct it")
         if name in states:
             raise UsageError(f"one --state for '{name}'", f"'{states[name]}' and '{output}'", "leave one out")
         states[name] = output
     return states or None
 
 
-def _axes(given: tuple[str, ...]) -> dict[str, int] | None:
+def _axes(texts: tuple[str, ...]) -> dict[str, int] | None:
     """Read the axis that counts samples by input, under ``""`` for all others; None where none is named."""
     axes: dict[str, int] = {}
-    for each in given:
-        name, _, axis = each.rpartition("=")
+    for text in texts:
+        name, _, axis = text.rpartition("=")
         if not axis.isascii() or not axis.isdigit():
-            raise UsageError("--batch-axis of the form 1 or x=1", f"'{each}'", "correct it")
+            raise UsageError("--batch-axis of the form 1 or x=1", f"'{text}'", "correct it")
         if name in axes:
             what = f"for '{name}'" if name else "for all inputs"
             raise UsageError(f"one --batch-axis {what}", f"{axes[name]} and {axis}", "leave one out")
@@ -75,14 +54,14 @@ def _axes(given: tuple[str, ...]) -> dict[str, int] | None:
     return axes or None
 
 
-def _metric(given: tuple[str, ...]) -> str | dict[str, str] | None:
+def _metric(texts: tuple[str, ...]) -> str | dict[str, str] | None:
     """Read a metric for the targets, or a mapping with metrics of single outputs; None where none is named."""
     named: dict[str, str] = {}
-    for each in given:
+    for text in texts:
         # A metric's own options follow a colon, and may hold "=" too.
-        output, equals, metric = each.partition("=")
+        output, equals, metric = text.partition("=")
         if not equals or ":" in output:
-            output, metric = "", each
+            output, metric = "", text
         if output in named:
             what = f"for '{output}'" if output else "for the targets"
             raise UsageError(f"one --metric {what}", f"'{named[output]}' and '{metric}'", "leave one out")
@@ -120,15 +99,15 @@ def _with_image_flags(command: Command, name: str, group: str | None) -> Command
 
     @functools.wraps(command)
     def with_image_options(**settings: Any) -> Any:
-        given = {key: settings.pop(f"image_{key}") for key in _IMAGE_FLAGS}
-        read = {key: _IMAGE_FLAGS[key][2](text) for key, text in given.items() if text is not None}
+        image_texts = {key: settings.pop(f"image_{key}") for key in _IMAGE_FLAGS}
+        read = {key: _IMAGE_FLAGS[key][2](text) for key, text in image_texts.items() if text is not None}
         return command(**{name: read or None}, **settings)
 
     wrapped: Command = with_image_options
-    for key, (told, metavar, _) in reversed(_IMAGE_FLAGS.items()):
+    for key, (help_text, metavar, _) in reversed(_IMAGE_FLAGS.items()):
         kind = click.Choice(("stretch", "center-crop", "letterbox")) if key == "resize" else None
         wrapped = click.option(
-            f"--image-{key}", cls=GroupedOption, group=group, type=kind, metavar=metavar, help=told
+            f"--image-{key}", cls=GroupedOption, group=group, type=kind, metavar=metavar, help=help_text
         )(wrapped)
     return wrapped
 
@@ -159,10 +138,3 @@ SPECIAL: Mapping[str, Flag] = {
     "state": functools.partial(repeated, read=_states),
     "shape": functools.partial(repeated, read=read_shapes),
 }
-
-#: How a network's file is read, for commands that have no data.
-network_options = flags(LoadOptions, "factory", "trust_pickle", "weights", "batch_axis")
-state_option = flags(LoadOptions, "state")
-host_options = flags(HostOptions)
-#: What accuracy means, and how images are read.
-data_options = flags(DataOptions, "metric", "image_options", "classes")

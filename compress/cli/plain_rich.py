@@ -17,7 +17,10 @@ class PlainConsole(Console):
     def print(self, *objects: Any, **settings: Any) -> None:
         """See :meth:`rich.console.Console.print`."""
         settings = {"highlight": False, **settings}
-        super().print(*(Text(plain(each)) if isinstance(each, str) else each for each in objects), **settings)
+        super().print(
+            *(Text(plain(printed)) if isinstance(printed, str) else printed for printed in objects),
+            **settings,
+        )
 
     def on_broken_pipe(self) -> None:
         """Raise the error that is being handled; Rich would end the process with 1."""

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.cli.saying import say
+from compress.cli.command import Command
+from compress.cli.saying import say, say_wrapped
 from compress.cli.stdout import kept_for_the_result
 from compress.core.json_text import json_text
 
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from compress.core.registry import Entry, Registry
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print every entry as one JSON object.")
 def plugins(as_json: bool) -> int:
-    """List techniques, back ends, metrics, targets, data readers, lint rules and report formats, and who brings them.
+    """List everything that has a name, and which distribution brings it: techniques, back ends, metrics and the like.
 
     \b
     Example:
@@ -29,27 +30,28 @@ def plugins(as_json: bool) -> int:
     cannot, 0 otherwise.
     """
     with kept_for_the_result():
-        found = [(registry, list(_checked(registry))) for registry in registries()]
+        by_registry = [(registry, list(_checked(registry))) for registry in registries()]
     if as_json:
-        listed = [_as_json(registry, *each) for registry, entries in found for each in entries]
+        listed = [_as_json(registry, *entry) for registry, entries in by_registry for entry in entries]
         click.echo(json_text({"plugins": listed}, indent=2))
     else:
-        for registry, entries in found:
+        for registry, entries in by_registry:
             _tell(registry, entries)
-    return int(any(problem for _, entries in found for _, problem in entries))
+    return int(any(problem for _, entries in by_registry for _, problem in entries))
 
 
 def registries() -> list[Registry[Any]]:
-    """The registry of each kind of thing that has a name."""
+    """Return the registry of each kind of object that users can name."""
     from compress.data.readers import READERS
     from compress.lint.checks import LINT_RULES
     from compress.metrics import METRICS
+    from compress.network.described_operators import DESCRIBED_OPERATORS
     from compress.reports.formats import FORMATS
     from compress.target.backends import BACKENDS
     from compress.target.target import TARGETS
     from compress.techniques import TECHNIQUES
 
-    return [TECHNIQUES, BACKENDS, METRICS, TARGETS, READERS, LINT_RULES, FORMATS]
+    return [TECHNIQUES, BACKENDS, METRICS, TARGETS, READERS, LINT_RULES, FORMATS, DESCRIBED_OPERATORS]
 
 
 def _checked(registry: Registry[Any]) -> Iterator[tuple[Entry, str | None]]:
@@ -76,9 +78,9 @@ def _as_json(registry: Registry[Any], entry: Entry, problem: str | None) -> dict
 def _tell(registry: Registry[Any], entries: list[tuple[Entry, str | None]]) -> None:
     say(f"{registry.kind}s ({registry.group})")
     usable = [entry.name for entry, problem in entries if entry.built_in and problem is None]
-    say(f"  built in: {', '.join(usable)}")
+    say_wrapped(f"  built in: {', '.join(usable) or 'none'}", indent="    ")
     for entry, problem in entries:
         if problem is not None:
-            say(f"  {entry.name}, of {entry.origin}: cannot be used: {problem}")
+            say_wrapped(f"  {entry.name}, of {entry.origin}: cannot be used: {problem}", indent="    ")
         elif not entry.built_in:
             say(f"  {entry.name}, of {entry.origin} ({entry.reference})")

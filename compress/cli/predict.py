@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from compress.cli.saying import say
+from compress.cli.command import Command
+from compress.cli.saying import say, tell
 from compress.cli.stdout import kept_for_the_result
 from compress.core.json_text import json_text
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from compress.api.predict import Answer, PredictResult
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("sample", metavar="INPUT", type=click.Path(path_type=Path))
 @click.option(
@@ -40,7 +41,7 @@ def predict(bundle: Path, sample: Path, out: Path | None, as_json: bool) -> int:
     with kept_for_the_result():
         result = run(bundle, sample, out=out)
     if result.note is not None:
-        say(f"note: {result.note}", err=True)
+        tell(f"note: {result.note}")
     if as_json:
         click.echo(json_text(result.to_dict(), indent=2))
         return 0
@@ -71,11 +72,12 @@ def _range(answer: Answer) -> str:
         return ""
     if value.dtype.kind not in "fiub" or value.size <= 4:
         shown = ", ".join(
-            f"{each:.6g}" if isinstance(each, float) else str(each) for each in value.ravel()[:4].tolist()
+            f"{number:.6g}" if isinstance(number, float) else str(number)
+            for number in value.ravel()[:4].tolist()
         )
         return f": {shown}{', …' if value.size > 4 else ''}"
     numbers = value.astype(np.float64)
-    known = numbers[np.isfinite(numbers)]
-    lost = value.size - known.size
-    told = f", from {known.min():.4g} to {known.max():.4g}" if known.size else ""
-    return f"{told}{f'; {lost} of {value.size} values are no finite numbers' if lost else ''}"
+    finite = numbers[np.isfinite(numbers)]
+    lost = value.size - finite.size
+    range_text = f", from {finite.min():.4g} to {finite.max():.4g}" if finite.size else ""
+    return f"{range_text}{f'; {lost} of {value.size} values are no finite numbers' if lost else ''}"

@@ -7,13 +7,16 @@ the user is waited for by another process, which believes no exit status, only a
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import select
 import signal
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from compress.errors import OutputError
 
@@ -56,23 +59,44 @@ def keep_standard_output() -> None:
     """Keep standard output for Python's ``sys.stdout`` alone; descriptor 1 leads to standard error from now on.
 
     The descriptor that leads to standard output is not inherited by other programs.
+
+    Raises:
+        OutputError: Standard output is closed, or has no room: before any work is done.
     """
     global _alone, _own
     _alone = True
-    given = sys.stdout
-    if given is None or given.fileno() != _STDOUT:
+    if sys.stderr is None:  # what is told is told to nobody, and no file of ours gets the descriptor
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    standard = sys.stdout
+    if standard is None:
+        todo = "send it to a file, or to /dev/null"
+        raise OutputError("standard output for the result", "that it is closed", todo)
+    if standard.fileno() != _STDOUT:
         return
-    given.flush()
-    own = _own = os.dup(_STDOUT)
-    elsewhere = os.open(os.devnull, os.O_WRONLY) if sys.stderr is None else os.dup(sys.stderr.fileno())
+    with _told():
+        _check_room()
+    standard.flush()
+    duplicate = _own = os.dup(_STDOUT)
+    elsewhere = os.dup(sys.stderr.fileno())
     os.dup2(elsewhere, _STDOUT)
     os.close(elsewhere)
     sys.stdout = _Result(
-        os.fdopen(os.dup(own), "wb"),
-        encoding=given.encoding,
-        errors=given.errors,
-        line_buffering=os.isatty(own),
+        os.fdopen(os.dup(duplicate), "wb"),
+        encoding=standard.encoding,
+        errors=standard.errors,
+        line_buffering=os.isatty(duplicate),
     )
+
+
+def _check_room() -> None:
+    """Look whether standard output takes anything, without writing any.
+
+    Raises:
+        OSError: It does not.
+    """
+    os.write(_STDOUT, b"")  # what /dev/full refuses
+    if stat.S_ISREG(os.fstat(_STDOUT).st_mode) and os.fstatvfs(_STDOUT).f_bavail == 0:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def close_standard_output() -> None:
@@ -92,9 +116,9 @@ def is_unread() -> bool:
     """Whether the reader of standard output has gone, as ``head`` does."""
     if _own is None:
         return False
-    asked = select.poll()
-    asked.register(_own, select.POLLOUT)
-    return any(told & (select.POLLERR | select.POLLHUP) for _, told in asked.poll(0))
+    poll = select.poll()
+    poll.register(_own, select.POLLOUT)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 def waited_for() -> int | None:
@@ -145,8 +169,8 @@ def _wait(worker: int, heard: set[signal.Signals]) -> int:
         if ended:
             return status
         if hasattr(signal, "sigwaitinfo"):
-            told = signal.sigwaitinfo(heard)
-            number, by_a_process = told.si_signo, told.si_code <= 0
+            received = signal.sigwaitinfo(heard)
+            number, by_a_process = received.si_signo, received.si_code <= 0
         else:
             number, by_a_process = int(signal.sigwait(heard)), True
         if number != signal.SIGCHLD and by_a_process:
@@ -179,11 +203,11 @@ def _unanswered(status: int) -> int:
         if number in _PASSED_ON:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        found = f"that it was ended by {signal.Signals(number).name}"
+        ending = f"that it was ended by {signal.Signals(number).name}"
     else:
-        found = f"that the process ended before, with {os.waitstatus_to_exitcode(status)}"
+        ending = f"that the process ended before, with {os.waitstatus_to_exitcode(status)}"
     sys.stderr.write(
-        f"error: wanted a result; found {found}; look for what ends the process (os._exit, a crash) in the code that "
+        f"error: wanted a result; found {ending}; look for what ends the process (os._exit, a crash) in the code that "
         "was given\n"
     )
     return 2

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from compress.cli.terminal import accuracy_text, plain_table
+from compress.cli.figure_text import accuracy_text
+from compress.cli.tables import plain_table
 from compress.core.plain_text import plain
 from compress.profiling.breakdown import UNACCOUNTED, by_operator
 from compress.profiling.latency import LEAST_CALLS
@@ -17,6 +17,7 @@ from compress.profiling.scenarios import CLOSE, best, knee
 from compress.reports.figures import digits, size_text
 
 if TYPE_CHECKING:
+    from compress.measuring.power_modes import PowerModeSweep
     from compress.records.profile import Interval, Latency, Profile, Scenario
 
 #: Types of operators that are shown; what is left is one line.
@@ -26,9 +27,9 @@ _OPERATORS = 6
 _UNITS = (("s", 1e-3), ("ms", 1.0), ("µs", 1e3), ("ns", 1e6))
 
 
-def profile_tables(profile: Profile) -> Group:
-    """Return the main figures of a profile as tables that fit 80 columns."""
-    parts: list[RenderableType] = [_latencies(profile.latency, f"{profile.recipe} on {profile.target}")]
+def profile_tables(profile: Profile) -> list[Table | Text]:
+    """Return the main figures of a profile: tables, and lines of text."""
+    parts: list[Table | Text] = [_latencies(profile.latency, f"{profile.recipe} on {profile.target}")]
     if len(profile.latency) > 2:
         parts.append(_knee(profile.latency))
     if profile.scenarios:
@@ -36,7 +37,7 @@ def profile_tables(profile: Profile) -> Group:
     for scenario in profile.scenarios:
         if len(scenario.sweep) > 1:
             parts += [_latencies(scenario.sweep, "offline"), _knee(scenario.sweep)]
-    if any("share" in layer for layer in profile.layers):
+    if any(layer.share is not None for layer in profile.layers):
         parts.append(_operators(profile))
     parts.append(Text("\n".join(map(plain, _facts(profile)))))
     if profile.warnings:
@@ -44,7 +45,7 @@ def profile_tables(profile: Profile) -> Group:
             Text("Too noisy to say, or too short: measure again, or longer with --seconds.", style="bold")
         )
         parts += [Text(plain(f"warning: {warning}"), style="yellow") for warning in profile.warnings]
-    return Group(*parts)
+    return parts
 
 
 def _latencies(latencies: tuple[Latency, ...], title: str) -> Table:
@@ -71,10 +72,10 @@ def _latencies(latencies: tuple[Latency, ...], title: str) -> Table:
 
 def _knee(latencies: tuple[Latency, ...]) -> Text:
     highest, smallest = best(latencies), knee(latencies)
-    told = f"highest throughput at batch {highest.batch}: {digits(highest.throughput_per_s)} samples/s"
+    sentence = f"highest throughput at batch {highest.batch}: {digits(highest.throughput_per_s)} samples/s"
     if smallest != highest.batch:
-        told += f"; within {100 * (1 - CLOSE):.0f} % of it from batch {smallest} on (the knee)"
-    return Text(told)
+        sentence += f"; within {100 * (1 - CLOSE):.0f} % of it from batch {smallest} on (the knee)"
+    return Text(sentence)
 
 
 def _scenarios(scenarios: tuple[Scenario, ...]) -> Table:
@@ -100,11 +101,11 @@ def _operators(profile: Profile) -> Table:
         "share",
         "of its roofline*",
     )
-    found = by_operator(profile.layers)
-    shown, between = found[:-1][:_OPERATORS], found[-1]
+    operators = by_operator(profile.layers)
+    shown, between = operators[:-1][:_OPERATORS], operators[-1]
     for entry in shown:
         table.add_row(entry.operator, str(entry.count), _percent(entry.share), _roof(profile, entry.operator))
-    others = found[:-1][_OPERATORS:]
+    others = operators[:-1][_OPERATORS:]
     if others:
         count, share = sum(entry.count for entry in others), sum(entry.share for entry in others)
         table.add_row("others", str(count), _percent(share), "–")
@@ -113,14 +114,47 @@ def _operators(profile: Profile) -> Table:
     return table
 
 
+def power_mode_table(swept: PowerModeSweep) -> Table:
+    """Return what was measured in each power mode: latency with its interval, energy and mean power of a call."""
+    sizes = sorted(
+        {latency.batch for entry in swept.modes if entry.profile for latency in entry.profile.latency}
+    )
+    table = _table(
+        "power modes",
+        "mode",
+        "accuracy",
+        *(f"batch {size} (ms)" for size in sizes),
+        "energy (mJ)",
+        "power (W)",
+    )
+    for entry in swept.modes:
+        name = f"{entry.mode.name}{' *' if entry.mode == swept.found else ''}"
+        profile = entry.profile
+        if profile is None:
+            table.add_row(name, f"not measured: {entry.reason}", *["–"] * (len(sizes) + 2))
+            continue
+        by_size = {latency.batch: latency for latency in profile.latency}
+        figures = (by_size.get(size) for size in sizes)
+        energy, first = profile.energy_mj, profile.latency[0].p50_ms if profile.latency else None
+        table.add_row(
+            name,
+            "–" if profile.accuracy is None else accuracy_text(profile.accuracy),
+            *("–" if latency is None else _figure(latency.p50_ms, latency.interval) for latency in figures),
+            "–" if energy is None else digits(energy),
+            "–" if energy is None or not first else digits(energy / first),
+        )
+    table.caption = (
+        "* as the board was found, and is again; energy and power are of a call at the first batch size"
+    )
+    return table
+
+
 def _roof(profile: Profile, operator: str) -> str:
     """Return roofline time over measured time, for the operators of a type with a roofline; – where none has one."""
     roofs, spent = 0.0, 0.0
     for layer in profile.layers:
-        if layer["operator"] == operator:
-            share: Any = layer.get("roofline_share")
-            if share is not None:
-                roofs, spent = roofs + share * layer["ms"], spent + layer["ms"]
+        if layer.operator == operator and layer.roofline_share is not None and layer.ms is not None:
+            roofs, spent = roofs + layer.roofline_share * layer.ms, spent + layer.ms
     return _percent(roofs / spent) if spent else "–"
 
 
@@ -138,23 +172,29 @@ def _facts(profile: Profile) -> Iterator[str]:
     if profile.peak_memory_mb is not None:
         facts.append(f"peak memory {digits(profile.peak_memory_mb)} MiB")
     if profile.energy_mj is not None:
-        facts.append(f"{profile.energy_mj:.3g} mJ a call ({_spender(profile)})")
+        batch = "" if profile.energy_batch is None else f" at batch {profile.energy_batch}"
+        facts.append(f"{profile.energy_mj:.3g} mJ a call{batch} ({_spender(profile)})")
+    if profile.power_w is not None:
+        facts.append(f"{profile.power_w:.3g} W")
+    if profile.parts_ms:
+        parts = (f"{name} {digits(milliseconds)} ms" for name, milliseconds in profile.parts_ms.items())
+        facts.append(f"of a call: {', '.join(parts)}")
     yield ", ".join(facts)
     now = profile.conditions or {}
     threads = now.get("intra_op_threads")
-    told = [] if threads is None else [_threads_text(threads)]
+    settings = [] if threads is None else [_threads_text(threads)]
     if now.get("spinning") is not None:
-        told.append("spinning" if now["spinning"] else "not spinning")
+        settings.append("spinning" if now["spinning"] else "not spinning")
     if now.get("affinity"):
-        told.append(f"processors {', '.join(map(str, now['affinity']))}")
-    told.append(f"governor {now.get('governor') or 'unknown'}")
+        settings.append(f"processors {', '.join(map(str, now['affinity']))}")
+    settings.append(f"governor {now.get('governor') or 'unknown'}")
     if now.get("load_average") is not None:
-        told.append(f"load {now['load_average']:g}")
-    yield f"{profile.backend}: {', '.join(told)}"
+        settings.append(f"load {now['load_average']:g}")
+    yield f"{profile.backend}: {', '.join(settings)}"
     spent = [
-        f"{each.calls} calls in {each.seconds:.2g} s{'' if each.steady else ', not steady'}"
+        f"{warm_up.calls} calls in {warm_up.seconds:.2g} s{'' if warm_up.steady else ', not steady'}"
         for latency in profile.latency
-        if (each := latency.warm_up) is not None
+        if (warm_up := latency.warm_up) is not None
     ]
     if spent:
         yield f"warm-up: {'; '.join(spent)}"
@@ -163,7 +203,9 @@ def _facts(profile: Profile) -> Iterator[str]:
 def _figure(value_ms: float | None, interval: Interval | None, scale: float = 1.0, gap: str = " ") -> str:
     if value_ms is None or interval is None:
         return "–"
-    value, low, high = (digits(scale * each) for each in (value_ms, interval.low, interval.high))
+    value, low, high = (
+        digits(scale * milliseconds) for milliseconds in (value_ms, interval.low, interval.high)
+    )
     return f"{value}{gap}({low}–{high})"
 
 

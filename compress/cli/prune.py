@@ -19,11 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from compress.api.prune import PruneResult
+    from compress.records.technique_reports import PruneReport
 
 _MOST_NOTES = 3
 
 
-@click.command(cls=GroupedCommand)
+@click.command(
+    cls=GroupedCommand,
+    resumes=lambda _: (
+        "the same command takes over the times that were measured, and a training at its last checkpoint"
+    ),
+)
 @click.argument("model", type=click.Path())
 @verb_options(PruneOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -34,12 +40,13 @@ def prune(model: str, options: dict[str, Any], as_json: bool) -> int:
     Example:
       compress prune model.pt2 --data val/ --train-data train/ --latency-share 0.5
 
-    MODEL is a torch.export .pt2, TorchScript, or a state dict with --factory. It chooses widths at which the target
-    really gets faster, by timing its layers. `compress optimize` reads the .pt2 that is written.
+    MODEL is a torch.export .pt2, TorchScript, a state dict with --factory, a Hugging Face directory, or timm:NAME. It
+    chooses widths at which the target really gets faster, by timing its layers. `compress optimize` reads the .pt2 that
+    is written.
 
-    Intermediate results are kept in OUT.partial until OUT is written: the same command resumes an interrupted run.
-    Under torchrun (`torchrun --nproc-per-node 2 -m compress prune ...`) the first process prunes and all train
-    together.
+    Measured times and trained weights are kept in OUT.partial until OUT is written. After an interruption, the same
+    command takes them over, and a training goes on at its last checkpoint. Under torchrun (`torchrun
+    --nproc-per-node 2 -m compress prune ...`) the first process prunes and all train together.
 
     \b
     Exit codes: 0 written, 2 usage, 4 target or another process not available, 5 internal.
@@ -60,13 +67,11 @@ def prune(model: str, options: dict[str, Any], as_json: bool) -> int:
     else:
         for line in _lines(result):
             say(line)
-    for warning in result.warnings:
-        say(f"warning: {warning}", err=True)
     return 0
 
 
 def _lines(result: PruneResult) -> Iterator[str]:
-    from compress.cli.terminal import accuracy_text, drop_text
+    from compress.cli.figure_text import accuracy_text, drop_text
 
     before, after = result.networks
     yield f"{result.path}"
@@ -80,9 +85,12 @@ def _lines(result: PruneResult) -> Iterator[str]:
     if after.accuracy.drop is not None:
         yield drop_text(after.accuracy.drop)
     yield f"  on {after.accuracy.samples} samples"
-    if margin := result.reports["prune"].get("margin"):
-        yield f"{margin['note']}"
-    yield from _note_lines(result.reports["prune"]["notes"])
+    report: PruneReport = result.reports["prune"]
+    if margin := report.get("margin"):
+        yield margin["note"]
+    yield from _note_lines(report.get("notes", ()))
+    yield from result.notes
+    yield from (f"warning: {warning}" for warning in result.warnings)
 
 
 def _note_lines(notes: Sequence[str]) -> Iterator[str]:
@@ -95,13 +103,18 @@ def _note_lines(notes: Sequence[str]) -> Iterator[str]:
 
 def _latency_line(result: PruneResult) -> str:
     before, after = result.latency
-    precision = " in int8" if result.recipe.steps[0].settings.get("timing_precision") == "int8" else ""
+    timed = result.recipe.steps[0].settings.get("timing_precision", "fp32")
+    precision = "" if timed == "fp32" else f" in {timed}"
     # Of calls that alternate, the ratio tells more than two times that were taken one after the other.
-    told = f"latency on {result.target}{precision}: {after.ratio:.2f}× the original's {before.p50_ms:.3g} ms"
+    sentence = (
+        f"latency on {result.target}{precision}: {after.ratio:.2f}× the original's {before.p50_ms:.3g} ms"
+    )
     if after.ratio_interval is not None:
-        told += f", {after.ratio_interval.low:.2f} to {after.ratio_interval.high:.2f}"
-    rounds = [report for name, report in result.reports.items() if name.partition("-")[0] == "prune"]
+        sentence += f", {after.ratio_interval.low:.2f} to {after.ratio_interval.high:.2f}"
+    rounds: list[PruneReport] = [
+        report for name, report in result.reports.items() if name.partition("-")[0] == "prune"
+    ]
     shares = [report["latency"]["predicted"] for report in rounds if "latency" in report]
     foretold = f"; {math.prod(shares):.2f}× predicted from its layers" if shares else ""
     source = " (estimated)" if after.source == "estimated" else ""
-    return f"{told}{source}{foretold}"
+    return f"{sentence}{source}{foretold}"

@@ -17,12 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from compress.api.quantize import QuantizeResult
+    from compress.records.technique_reports import CastReport
 
 #: Reasons shown; the rest is counted, and whole in --json.
 _REASONS = 6
 
 
-@click.command(cls=GroupedCommand)
+def _taken_over(parameters: dict[str, Any]) -> str | None:
+    return (
+        "the same command takes over the weights that were written"
+        if parameters.get("data") is None
+        else None
+    )
+
+
+@click.command(cls=GroupedCommand, resumes=_taken_over)
 @click.argument("model", type=click.Path())
 @verb_options(QuantizeOptions)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
@@ -34,6 +43,9 @@ def quantize(model: str, options: dict[str, Any], as_json: bool) -> int:
       compress quantize model.onnx --data val.npz --target cpu --out model.int8.onnx
 
     MODEL is a network's file, as for `compress optimize`. The file is written whole or not at all.
+
+    Without --data, the weights alone of a language model are rounded, as a --recipe of weight_only says; they are read
+    and written one matrix after another. After an interruption, the same command takes over what OUT.partial holds.
 
     \b
     Exit codes: 0 written, 1 written, and the target will refuse it, 2 usage, 4 target not available, 5 internal.
@@ -53,11 +65,13 @@ def quantize(model: str, options: dict[str, Any], as_json: bool) -> int:
 
 
 def _lines(result: QuantizeResult) -> Iterator[str]:
-    from compress.cli.terminal import accuracy_text, drop_text
+    from compress.cli.figure_text import accuracy_text, drop_text
     from compress.reports.figures import size_text
 
     yield f"{result.path}: {size_text(result.bytes)}, {result.bytes / result.original_bytes:.2f} × the original's"
-    if result.accuracy is None or result.original is None:
+    if result.weights_alone:
+        yield f"accuracy: not measured, without --data; root mean square change of the weights: {_change(result)}"
+    elif result.accuracy is None or result.original is None:
         yield "accuracy: not measured, ONNX Runtime does not run this precision here"
     else:
         metric = result.accuracy.metric
@@ -69,9 +83,16 @@ def _lines(result: QuantizeResult) -> Iterator[str]:
         if labelled:
             yield f"agreement with the original: {accuracy_text(result.agreement)}"
         yield f"  on {result.accuracy.samples} samples"
-        yield from result.notes
-    yield from (f"{result.target} will refuse this file: {each}" for each in result.refused)
+    yield from result.notes
+    yield from (f"{result.target} will refuse this file: {reason}" for reason in result.refused)
     yield from _placement(result)
+
+
+def _change(result: QuantizeResult) -> str:
+    layers = result.reports["weight_only"]["layers"]
+    sizes = [layer["shape"][0] * layer["shape"][1] for layer in layers]
+    squares = sum(size * layer["error"] ** 2 for size, layer in zip(sizes, layers, strict=True))
+    return f"{100 * (squares / sum(sizes)) ** 0.5:.3g} %" if sizes else "none"
 
 
 def _placement(result: QuantizeResult) -> Iterator[str]:
@@ -83,14 +104,14 @@ def _placement(result: QuantizeResult) -> Iterator[str]:
             yield from _grouped(floats)
             if "accuracy" in report:
                 yield f"  accuracy is {report['accuracy']}"
-    share = None if result.coverage is None else result.coverage["int8_mac_share"]
+    share = None if result.coverage is None else result.coverage.int8_mac_share
     if share is not None:
         yield f"in int8 after ONNX Runtime's fusions: {100 * share:.1f} % of the multiply-accumulates"
-    cast = result.reports.get("cast")
+    cast: CastReport | None = result.reports.get("cast")
     if cast is not None:
-        kept = cast["kept_in_float32"]
-        yield f"{cast['precision']}: kept in float32: {len(kept) or 'nothing'}"
-        yield from _grouped(kept)
+        nodes = cast["kept_in_float32"]
+        yield f"{cast['precision']}: kept in float32: {len(nodes) or 'nothing'}"
+        yield from _grouped(nodes)
 
 
 def _grouped(nodes: dict[str, str]) -> Iterator[str]:

@@ -14,14 +14,14 @@ def read_shapes(given: tuple[str, ...]) -> dict[str, list[tuple[int, ...]]] | No
     from compress.data.sizes import FORM
 
     read: dict[str, list[tuple[int, ...]]] = {}
-    for each in given:
-        name, _, text = each.rpartition("=")
+    for shape_text in given:
+        name, _, text = shape_text.rpartition("=")
         try:
             shapes = [tuple(int(size) for size in part.lower().split("x")) for part in text.split("..")]
         except ValueError:
             shapes = []
         if not shapes or any(size < 1 for shape in shapes for size in shape):
-            raise UsageError(f"--shape of the form {FORM}", f"'{each}'", "write one size for each axis")
+            raise UsageError(f"--shape of the form {FORM}", f"'{shape_text}'", "write one size for each axis")
         if name in read:
             what = f"of '{name}'" if name else "without a name"
             raise UsageError(f"one --shape {what}", "two", "leave one out")

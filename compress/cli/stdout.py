@@ -18,7 +18,7 @@ def kept_for_the_result() -> Iterator[None]:
     """
     sys.stdout.flush()
     below = _has_descriptor(sys.stdout) and _has_descriptor(sys.stderr)
-    own = os.dup(_STDOUT) if below else None
+    duplicate = os.dup(_STDOUT) if below else None
     if below:
         os.dup2(sys.stderr.fileno(), _STDOUT)
     try:
@@ -26,9 +26,9 @@ def kept_for_the_result() -> Iterator[None]:
             yield
     finally:
         sys.stdout.flush()
-        if own is not None:
-            os.dup2(own, _STDOUT)
-            os.close(own)
+        if duplicate is not None:
+            os.dup2(duplicate, _STDOUT)
+            os.close(duplicate)
 
 
 def _has_descriptor(stream: object) -> bool:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from compress.cli.saying import say
+from compress.cli.command import Group
+from compress.cli.saying import say, say_wrapped, tell
 from compress.core.json_text import json_text
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Group, invoke_without_command=True)
 @_JSON
 @click.pass_context
 def targets(context: click.Context, as_json: bool) -> None:
@@ -32,15 +33,15 @@ def targets(context: click.Context, as_json: bool) -> None:
         return
     from compress.target.target import TARGETS, list_targets
 
-    known = list_targets()
+    listed = list_targets()
     if as_json:
-        _print_json([target.to_dict() for target in known])
+        _print_json([target.to_dict() for target in listed])
     else:
-        _print_list(known)
-    names = {target.name for target in known}
+        _print_list(listed)
+    names = {target.name for target in listed}
     for entry in TARGETS.added():
         if entry.name not in names:
-            say(f"left out: {entry.name}, of {entry.origin}; see `compress plugins`", err=True)
+            tell(f"left out: {entry.name}, of {entry.origin}; see `compress plugins`")
 
 
 @targets.command()
@@ -69,25 +70,22 @@ def _print_json(value: object) -> None:
 
 
 def _console() -> PlainConsole:
-    """Return a console that is wide where the output is no terminal, so that no cell is cut in a file."""
-    import sys
-
     from compress.cli.plain_rich import PlainConsole
 
-    return PlainConsole(highlight=False, markup=False, width=None if sys.stdout.isatty() else 200)
+    return PlainConsole(highlight=False, markup=False)
 
 
 def _table(*columns: tuple[str, str]) -> Table:
-    """Return a table without lines; each column has a heading and ``left``, ``right`` or ``wrap``."""
-    from compress.cli.plain_rich import PlainTable
+    """Return a table; each column has a heading and ``left``, ``right`` or ``wrap``."""
+    from compress.cli.tables import plain_table
 
-    table = PlainTable(box=None, pad_edge=False, show_header=any(heading for heading, _ in columns))
+    table = plain_table(headings=any(heading for heading, _ in columns))
     for heading, layout in columns:
         table.add_column(heading, justify="right" if layout == "right" else "left", no_wrap=layout != "wrap")
     return table
 
 
-def _print_list(known: list[Target]) -> None:
+def _print_list(listed: list[Target]) -> None:
     table = _table(
         ("Target", "left"),
         ("Also", "wrap"),
@@ -96,35 +94,42 @@ def _print_list(known: list[Target]) -> None:
         ("int8 TOP/s", "right"),
         ("Runs with", "left"),
     )
-    for target in known:
+    for target in listed:
         place = "this machine" if target.here else "" if target.memory_gb else "not on this machine"
         table.add_row(
             target.name,
-            ", ".join(each for each in (*target.aliases, place) if each),
+            ", ".join(note for note in (*target.aliases, place) if note),
             f"{target.memory_gb:g}" if target.memory_gb else "–",
             f"{target.bandwidth_gb_s:g}" if target.bandwidth_gb_s else "–",
             f"{target.peaks.int8_tops:.4g}" if target.peaks.int8_tops else "–",
             _title(target),
         )
+    from compress.cli.tables import print_table
+
     console = _console()
-    console.print(table)
-    console.print()
-    console.print("`compress targets show NAME` explains one. Your own board: --target path/to/board.toml")
+    print_table(console, table, optional=("Also", "GB"))
+    say()
+    say_wrapped(
+        "`compress targets show NAME` explains one. Your own board: --target path/to/board.toml", indent=""
+    )
 
 
 def _print_target(target: Target) -> None:
+    from compress.cli.tables import print_table
+
     console = _console()
-    console.print(" = ".join((target.name, *target.aliases)), style="bold")
-    console.print(target.description)
-    console.print()
-    console.print(_figures(target))
-    console.print()
-    console.print(
+    console.print(" = ".join((target.name, *target.aliases)), style="bold", soft_wrap=True)
+    say_wrapped(target.description, indent="")
+    say()
+    print_table(console, _figures(target), optional=("Source",))
+    say()
+    say_wrapped(
         "≈ is derived, assumed or recalled, not published. Peaks are dense; a multiply-add is two "
         "operations. A layer with fewer operations per byte than the ridge point is limited by memory, not by "
-        "arithmetic."
+        "arithmetic.",
+        indent="",
     )
-    console.print()
+    say()
     words = _table(("", "left"), ("", "wrap"))
     words.add_row("Runs with", f"{_backend(target)}{_details(target)}")
     words.add_row(
@@ -138,7 +143,7 @@ def _print_target(target: Target) -> None:
         words.add_row(f"Also {name.removesuffix('ExecutionProvider')}", ", ".join(precisions))
     words.add_row("Timed at", f"batch {target.batch_sizes[0]} and {target.batch_sizes[1]}")
     words.add_row("Here", _here(target))
-    console.print(words)
+    print_table(console, words)
 
 
 def _figures(target: Target) -> Table:
@@ -163,6 +168,15 @@ def _figures(target: Target) -> Table:
     if target.power_w is not None:
         low, high = target.power_w
         row("Power", f"{high:g} W" if low == high else f"{low:g}–{high:g} W", "power_max_w")
+    if target.price is not None:
+        price = target.price
+        for unit, money in (("hour", price.per_hour), ("kWh", price.per_kwh)):
+            if money is not None:
+                row(
+                    f"Price of {'an' if unit == 'hour' else 'a'} {unit}",
+                    f"{money:g} {price.currency}",
+                    "price",
+                )
     row("Cost of a kernel", f"{target.launch_overhead_us:g} µs", "launch_overhead_us")
     if target.opset_max is not None:
         row("Newest opset", str(target.opset_max), "opset_max")
@@ -175,7 +189,7 @@ def _backend(target: Target) -> str:
 
 
 def _title(target: Target) -> str:
-    """What people call the target's back end."""
+    """Return the name that people use for the target's back end."""
     from compress.backends import load_backend
 
     backend = load_backend(target.backend)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from compress.cli.saying import say
+from compress.cli.command import Command
+from compress.cli.saying import columns_of, say, tell
 from compress.cli.stdout import kept_for_the_result
 from compress.core.json_text import json_text
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 _WIDTH = 80
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the techniques and their settings as JSON.")
 def techniques(name: str | None, as_json: bool) -> None:
@@ -35,26 +37,26 @@ def techniques(name: str | None, as_json: bool) -> None:
     from compress.errors import CompressError
     from compress.techniques import TECHNIQUES
 
-    found, broken = {}, {}
+    kinds, broken = {}, {}
     with kept_for_the_result():
-        for each in TECHNIQUES.names() if name is None else [name]:
+        for technique_name in TECHNIQUES.names() if name is None else [name]:
             try:
-                found[each] = TECHNIQUES.load(each)
+                kinds[technique_name] = TECHNIQUES.load(technique_name)
             except CompressError as error:
                 if name is not None:
                     raise
-                broken[each] = str(error)
+                broken[technique_name] = str(error)
     if as_json:
-        told = [_as_json(each, kind) for each, kind in found.items()]
-        click.echo(json_text(told[0] if name is not None else {"techniques": told}, indent=2))
+        entries = [_as_json(technique_name, kind) for technique_name, kind in kinds.items()]
+        click.echo(json_text({"schema": 1, "techniques": entries}, indent=2))
     elif name is None:
-        wide = max(map(len, found), default=0)
-        for each, kind in found.items():
-            _wrap(f"{each:{wide}}  {_summary(kind)}", " " * (wide + 2))
+        wide = max(map(len, kinds), default=0)
+        for technique_name, kind in kinds.items():
+            _wrap(f"{technique_name:{wide}}  {_summary(kind)}", " " * (wide + 2))
     else:
-        _explain(name, found[name])
-    for each, problem in broken.items():
-        say(f"left out: {each}: {problem}", err=True)
+        _explain(name, kinds[name])
+    for technique_name, problem in broken.items():
+        tell(f"left out: {technique_name}: {problem}")
 
 
 def _summary(kind: type[Technique]) -> str:
@@ -74,15 +76,15 @@ def _explain(name: str, kind: type[Technique]) -> None:
     settings = _settings(kind)
     say()
     say("settings:" if settings else "no settings")
-    for each in settings:
-        say(f"  {each['name']} = {_toml(each['default'])}")
-        _wrap(f"      {each['help']}", "      ")
+    for setting in settings:
+        say(f"  {setting['name']} = {_toml(setting['default'])}")
+        _wrap(f"      {setting['help']}", "      ")
     say()
     say("in a recipe:")
     say("  [[technique]]")
     say(f'  name = "{name}"')
     if settings:
-        first = next((each for each in settings if each["default"] is not None), None)
+        first = next((setting for setting in settings if setting["default"] is not None), None)
         if first is not None:
             say(f"  {first['name']} = {_toml(first['default'])}")
 
@@ -97,13 +99,13 @@ def _settings(kind: type[Technique]) -> list[dict[str, Any]]:
 
     from compress.core.docstrings import attributes_of, unmarked
 
-    told = attributes_of(kind)
+    attributes = attributes_of(kind)
     return [
         {
             "name": field.name,
             "default": _default(field),
             **_range(field),
-            "help": unmarked(_meaning(field, told.get(field.name, ""))),
+            "help": unmarked(_meaning(field, attributes.get(field.name, ""))),
         }
         for field in dataclasses.fields(kind)  # type: ignore[arg-type]  # the registry takes dataclasses alone
     ]
@@ -133,10 +135,10 @@ def _range(field: dataclasses.Field[Any]) -> dict[str, Any]:
     return {"range": spec.range_text or None, "choices": None if spec.choices is None else list(spec.choices)}
 
 
-def _meaning(field: dataclasses.Field[Any], told: str) -> str:
+def _meaning(field: dataclasses.Field[Any], attribute_text: str) -> str:
     from compress.core.options import KEY, description
 
-    return description(field) if KEY in field.metadata else told
+    return description(field) if KEY in field.metadata else attribute_text
 
 
 def _toml(value: Any) -> str:
@@ -145,5 +147,6 @@ def _toml(value: Any) -> str:
 
 
 def _wrap(text: str, indent: str) -> None:
-    for line in textwrap.wrap(text, _WIDTH, subsequent_indent=indent, break_on_hyphens=False):
+    width = min(_WIDTH, columns_of(sys.stdout)) if sys.stdout.isatty() else _WIDTH
+    for line in textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False):
         say(line)

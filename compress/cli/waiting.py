@@ -6,10 +6,11 @@ from typing import Any
 
 import click
 
+from compress.cli.command import Command
 from compress.cli.process import waited_for
 
 
-class WaitedFor(click.Command):
+class WaitedFor(Command):
     """A command run in a child process where it is given code, so that ``os._exit(0)`` there is no success."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -19,10 +20,16 @@ class WaitedFor(click.Command):
         return super().invoke(ctx)
 
 
-def _may_run_code(given: dict[str, Any]) -> bool:
+def _may_run_code(parameters: dict[str, Any]) -> bool:
     """Whether an argument may be ``module:callable``, alone or after the name of an output, or a pickle.
 
     Waiting for a command that runs no such code costs nothing.
     """
-    texts = (each for value in given.values() for each in (value if isinstance(value, tuple) else (value,)))
-    return bool(given.get("trust_pickle")) or any(isinstance(text, str) and ":" in text for text in texts)
+    texts = (
+        text_value
+        for value in parameters.values()
+        for text_value in (value if isinstance(value, tuple) else (value,))
+    )
+    return bool(parameters.get("trust_pickle")) or any(
+        isinstance(text, str) and ":" in text for text in texts
+    )

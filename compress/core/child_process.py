@@ -43,6 +43,8 @@ HEAVY_RUN = (
 _kept: dict[str, OtherProcess] = {}
 #: Seconds between two looks for the process that asks.
 _LOOKS_S = 1.0
+#: Longest single wait; the system counts no more seconds than its own clock can.
+_LONGEST_WAIT_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Limits:
     threads: int = 1
 
     def __str__(self) -> str:
-        each = f" on each of {self.threads} processors" if self.threads > 1 else ""
-        return f"{self.seconds:.0f} s{each} and {self.memory / 2**30:.1f} GiB"
+        sharing = f" on each of {self.threads} processors" if self.threads > 1 else ""
+        return f"{self.seconds:.0f} s{sharing} and {self.memory / 2**30:.1f} GiB"
 
 
 def limits_of_a_run(size: int, given: int) -> Limits:
@@ -130,9 +132,9 @@ class OtherProcess:
         requests, answers = self.process.stdin, self.process.stdout
         if requests is None or answers is None:
             raise RuntimeError("a process without pipes")
-        whole = dict(request) if limits is None else {**request, "limits": asdict(limits)}
+        payload = dict(request) if limits is None else {**request, "limits": asdict(limits)}
         with contextlib.suppress(BrokenPipeError):
-            requests.write(json.dumps(whole).encode() + b"\n")
+            requests.write(json.dumps(payload).encode() + b"\n")
             requests.flush()
         if limits is not None and not _answers(answers.fileno(), _WAITS * limits.seconds + _AT_LEAST_S):
             self.close()
@@ -210,9 +212,9 @@ def serve(answer: Callable[[dict[str, Any]], Any]) -> None:
     for line in sys.stdin:
         request = json.loads(line)
         _take(request.pop("limits", None))
-        told = answer(request)
+        reply = answer(request)
         _take(None)
-        answers.write(json.dumps(told) + "\n")
+        answers.write(json.dumps(reply) + "\n")
         answers.flush()
 
 
@@ -230,8 +232,8 @@ def _end_with(parent: int) -> None:
 def _answers(pipe: int, seconds: float) -> bool:
     """Whether data comes, or the pipe ends, within so many seconds."""
     until = time.monotonic() + seconds
-    while (left := until - time.monotonic()) > 0:
-        ready, _, _ = select.select([pipe], [], [], left)
+    while (remaining_s := until - time.monotonic()) > 0:
+        ready, _, _ = select.select([pipe], [], [], min(remaining_s, _LONGEST_WAIT_S))
         if ready:
             return True
     return False
@@ -244,7 +246,9 @@ def _take(limits: Mapping[str, float] | None) -> None:
     except ImportError:  # not on this system: the limit of waiting is left
         return
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    processor, memory = (resource.getrlimit(each)[1] for each in (resource.RLIMIT_CPU, resource.RLIMIT_DATA))
+    processor, memory = (
+        resource.getrlimit(limit)[1] for limit in (resource.RLIMIT_CPU, resource.RLIMIT_DATA)
+    )
     if limits is None:
         resource.setrlimit(resource.RLIMIT_CPU, (processor, processor))
         resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))

@@ -74,20 +74,20 @@ class _Walk:
             (FunctionType, self._add_function),
             (ModuleType, self._add_module),
             (type, self._add_class),
-            (partial, lambda each: self._add_all(each.func, each.args, each.keywords)),
-            (MethodType, lambda each: self._add_all(each.__func__, each.__self__)),
-            (property, lambda each: self._add_all(each.fget, each.fset)),
-            (classmethod | staticmethod, lambda each: self._add_all(each.__func__)),
+            (partial, lambda call: self._add_all(call.func, call.args, call.keywords)),
+            (MethodType, lambda method: self._add_all(method.__func__, method.__self__)),
+            (property, lambda accessors: self._add_all(accessors.fget, accessors.fset)),
+            (classmethod | staticmethod, lambda method: self._add_all(method.__func__)),
             (np.ndarray, self._add_array),
-            (Mapping, lambda each: self._add_all(*(part for item in each.items() for part in item))),
-            (list | tuple, lambda each: self._add_all(*each)),
-            (set | frozenset, lambda each: self._add_all(*sorted(code_sha256(part) for part in each))),
+            (Mapping, lambda mapping: self._add_all(*(part for item in mapping.items() for part in item))),
+            (list | tuple, lambda sequence: self._add_all(*sequence)),
+            (set | frozenset, lambda members: self._add_all(*sorted(code_sha256(part) for part in members))),
         )
 
     def _add_all(self, *values: object) -> None:
         self._tell("length", str(len(values)))
-        for each in values:
-            self.add(each)
+        for value in values:
+            self.add(value)
 
     def _add_code(self, code: CodeType) -> None:
         self.digest.update(code.co_code)
@@ -115,13 +115,13 @@ class _Walk:
                     self._tell("attribute", name)
                     self.add(value)
 
-    def _add_class(self, found: type) -> None:
-        self._tell("class", f"{found.__module__}.{found.__qualname__}")
-        if not _is_of_user(found.__module__):
+    def _add_class(self, kind: type) -> None:
+        self._tell("class", f"{kind.__module__}.{kind.__qualname__}")
+        if not _is_of_user(kind.__module__):
             return
-        self._add_file(found.__module__)
-        self._add_all(*found.__bases__)
-        for name, value in sorted(vars(found).items()):
+        self._add_file(kind.__module__)
+        self._add_all(*kind.__bases__)
+        for name, value in sorted(vars(kind).items()):
             if not name.startswith("__") or isinstance(value, FunctionType):
                 self._tell("attribute", name)
                 self.add(value)
@@ -173,8 +173,8 @@ class _Walk:
             self._tell("source", hashlib.sha256(source).hexdigest())
             waiting += sorted(_imported(tree, name, is_package=path.name == "__init__.py"))
 
-    def _tell(self, what: str, told: str) -> None:
-        self.digest.update(f"{what} {len(told)} {told}\n".encode("utf-8", "surrogatepass"))
+    def _tell(self, what: str, content: str) -> None:
+        self.digest.update(f"{what} {len(content)} {content}\n".encode("utf-8", "surrogatepass"))
 
 
 def _is_filled(cell: Any) -> bool:
@@ -200,7 +200,7 @@ def _slots_of(kind: type) -> tuple[str, ...]:
 
 def _names_in(code: CodeType) -> set[str]:
     """Return the names that code and the functions inside it read."""
-    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
     return set(code.co_names).union(*map(_names_in, inner))
 
 
@@ -229,24 +229,35 @@ def _source_of(module: str) -> Path | None:
     if not file or not file.endswith(".py"):
         return None
     path = Path(file).resolve()
-    return None if any(path.is_relative_to(each) for each in _INSTALLED) else path
+    return None if _is_installed(path) else path
+
+
+def _is_installed(path: Path) -> bool:
+    """Whether a file belongs to Python or to an installed package, of this environment or of another one."""
+    return not _PACKAGES.isdisjoint(path.parts) or any(
+        path.is_relative_to(directory) for directory in _INSTALLED
+    )
 
 
 def _found(module: str) -> str | None:
     """Path of the file that an import of this module would read, found without importing; None where there is none."""
-    places: Any = [str(Path.cwd()), *sys.path]
-    found = None
-    for depth in range(1, module.count(".") + 2):
-        name = ".".join(module.split(".")[:depth])
+    places = [str(Path.cwd()), *sys.path]
+    spec = None
+    for name in module.split("."):
         try:
-            found = PathFinder.find_spec(name, places)
+            # The last part of the name alone: of a folder without __init__.py the whole name would ask for its package
+            # in sys.modules, where it need not be.
+            spec = PathFinder.find_spec(name, places)
         except (ImportError, ValueError):
             return None
-        if found is None:
+        if spec is None:
             return None
-        places = found.submodule_search_locations or []
-    return None if found is None else found.origin
+        places = list(spec.submodule_search_locations or ())
+    return None if spec is None else spec.origin
 
+
+#: Folders that packages are installed into, also where they are another environment's, the system's or a user's own.
+_PACKAGES = frozenset(("site-packages", "dist-packages"))
 
 _INSTALLED = tuple(
     Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "purelib", "platlib")

@@ -10,15 +10,15 @@ from collections.abc import Iterable
 
 def attributes_of(kind: type) -> dict[str, str]:
     """Return the meaning of each attribute by its name, as the docstrings of a class and its bases tell it."""
-    found: dict[str, str] = {}
-    for each in reversed(kind.__mro__):
-        doc = inspect.cleandoc(each.__dict__.get("__doc__") or "")
+    descriptions: dict[str, str] = {}
+    for ancestor in reversed(kind.__mro__):
+        doc = inspect.cleandoc(ancestor.__dict__.get("__doc__") or "")
         section = re.search(r"^Attributes:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
         if section is None:
             continue
         for entry in re.finditer(r"^    (\w+): ((?:.*)(?:\n {5,}.*)*)", section[1], re.MULTILINE):
-            found[entry[1]] = _resolved(" ".join(entry[2].split()), each)
-    return found
+            descriptions[entry[1]] = _resolved(" ".join(entry[2].split()), ancestor)
+    return descriptions
 
 
 def without_attributes(kind: type) -> str:
@@ -40,7 +40,9 @@ def _resolved(text: str, kind: type) -> str:
     def values(match: re.Match[str]) -> str:
         value = getattr(module, match[1], None)
         return (
-            ", ".join(f"``{each}``" for each in value) if isinstance(value, Iterable) else f"``{match[1]}``"
+            ", ".join(f"``{element}``" for element in value)
+            if isinstance(value, Iterable)
+            else f"``{match[1]}``"
         )
 
     return re.sub(r":data:`(\w+)`", values, text)

@@ -1,4 +1,4 @@
-"""Modules that have moved: until :data:`GONE_IN` their old names import the new ones, and warn.
+"""Modules and names that have moved: until :data:`GONE_IN` the old names import the new ones, and warn.
 
 ``from compress.tensors import TensorSpec`` gives what ``from compress.core.tensor_spec import TensorSpec`` gives.
 """
@@ -27,6 +27,7 @@ MOVED = {
     "code_identity": "core.code_identity",
     "competition": "search.backends",
     "custom_operators": "network.custom_operators",
+    "data.detection_options": "metrics.detection_options",
     "demo": "api.demo",
     "deploy": "bundle.programs",
     "distilling": "api.distill",
@@ -117,7 +118,8 @@ MOVED = {
     "writing": "core.files",
 }
 
-#: What is called something else now, by the new module and the old name.
+#: What is called something else now, by the new module and the old name: its name there, or ``module:name`` where it is
+#: in another module than the rest.
 RENAMED = {
     ("api.choose_student", "ChosenStudent"): "StudentResult",
     ("api.distill", "Distilled"): "DistillResult",
@@ -128,18 +130,32 @@ RENAMED = {
     ("api.prune", "Pruned"): "PruneResult",
     ("api.quantize", "Quantized"): "QuantizeResult",
     ("api.shipping", "ship"): "assemble_bundle",
+    ("bundle.bundle", "beside"): "bundle.writing:beside",
+    ("bundle.bundle", "check_replaceable"): "bundle.writing:check_replaceable",
+    ("bundle.bundle", "write_bundle"): "bundle.writing:write_bundle",
     ("bundle.profile_file", "sealed"): "with_digest",
     ("core.closeable", "Closing"): "Closeable",
     ("core.digests", "SEAL"): "DIGEST",
     ("core.digests", "sealed"): "with_digest",
     ("core.digests", "sealed_line"): "line_with_digest",
     ("core.digests", "unsealed"): "content_as_written",
+    ("core.files", "replaced_whole"): "core.replacing:replaced_whole",
     ("core.suggestions", "closest"): "did_you_mean",
     ("data.evaluation", "Measured"): "MeasuredSamples",
     ("lint.legalize", "fitted"): "legalize",
+    ("metrics", "mean_error"): "metrics.regression:mean_error",
+    ("metrics.detection_options", "read_table"): "data.detection_table:read_table",
+    ("onnx_graph.files", "check_size"): "network.formats.onnx_size:check_size",
+    ("pruning.propagation", "Axes"): "pruning.axes:Axes",
+    ("pruning.propagation", "LayerRule"): "pruning.axes:LayerRule",
+    ("pruning.propagation", "Reading"): "pruning.axes:Reading",
+    ("pruning.propagation", "Rule"): "pruning.axes:Rule",
+    ("pruning.propagation", "Work"): "pruning.axes:Work",
+    ("records.profile", "SEAL"): "DIGEST",
     ("search.backends", "Competition"): "CompetingBackends",
     ("search.backends", "competition"): "competing_backends",
     ("search.run_directory", "History"): "RunDirectory",
+    ("training.settings", "TrainingSettings"): "TrainingOptions",
 }
 
 
@@ -150,11 +166,11 @@ def install() -> None:
 
 
 def names_of(package: str, module: str) -> "Callable[[str], Any]":
-    """A ``__getattr__`` for a package whose name was a module before.
+    """Return a ``__getattr__`` for a package whose name was a module before, or for a module that lost single names.
 
     Args:
-        package: Name of the package.
-        module: The module inside the package that holds what the old module held.
+        package: Name of the package or module.
+        module: The module that holds what the old module held; the same name for a module that is still there.
     """
 
     def get(name: str) -> "Any":
@@ -166,30 +182,35 @@ def names_of(package: str, module: str) -> "Callable[[str], Any]":
 
 
 def renamed(module: str, old: str, new: str) -> "Any":
-    """What a module holds under its new name, for somebody who asked by the old one; warns."""
-    told = f"'{module}.{old}' is '{module}.{new}' now; the old name goes in compress {GONE_IN}"
+    """Return what a module holds under its new name, for somebody who asked by the old one; warns."""
+    message = f"'{module}.{old}' is '{module}.{new}' now; the old name goes in compress {GONE_IN}"
     import warnings
 
-    warnings.warn(told, DeprecationWarning, stacklevel=3)
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
     import importlib
 
     return getattr(importlib.import_module(module), new)
 
 
 def _taken(old: str, module: str, name: str) -> "Any":
-    """What a module holds under a name, or under the name that it has today."""
-    now = RENAMED.get((module.removeprefix("compress."), name), name)
+    """Return what a module holds under a name, or under the name and in the module that it has today."""
+    place = RENAMED.get((module.removeprefix("compress."), name))
+    unknown = f"module '{old}' has no attribute '{name}'"
+    if place is None and old == module:
+        raise AttributeError(unknown)
+    home, _, now = (place or name).rpartition(":")
+    home = f"compress.{home}" if home else module
     import importlib
 
-    found = importlib.import_module(module)
+    package = importlib.import_module(home)
     try:
-        value = getattr(found, now)
+        value = getattr(package, now)
     except AttributeError:
-        raise AttributeError(f"module '{old}' has no attribute '{name}'") from None
-    told = f"'{old}.{name}' is '{module}.{now}' now; the old name goes in compress {GONE_IN}"
+        raise AttributeError(unknown) from None
+    message = f"'{old}.{name}' is '{home}.{now}' now; the old name goes in compress {GONE_IN}"
     import warnings
 
-    warnings.warn(told, DeprecationWarning, stacklevel=3)
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
     return value
 
 
@@ -199,13 +220,19 @@ class _Finder:
     def find_spec(
         self, fullname: str, path: "Sequence[str] | None", target: "ModuleType | None" = None
     ) -> "ModuleSpec | None":
-        """The old module, made of the new one; None for a module that has not moved."""
+        """Return the old module, made of the new one; None for a module that has not moved, or is not there."""
         new = _new_name(fullname)
         if new is None:
             return None
         from importlib.machinery import ModuleSpec
+        from importlib.util import find_spec
 
-        return ModuleSpec(fullname, _Loader(new), is_package=True)  # type: ignore[arg-type]  # a loader by its methods
+        spec = find_spec(new)
+        if spec is None:
+            return None
+        below = f"{fullname.removeprefix('compress.')}."
+        package = spec.submodule_search_locations is not None or any(name.startswith(below) for name in MOVED)
+        return ModuleSpec(fullname, _Loader(new), is_package=package)  # type: ignore[arg-type]  # a loader by its methods
 
 
 class _Loader:
@@ -227,12 +254,12 @@ class _Loader:
 
 def _new_name(fullname: str) -> str | None:
     """Return today's name of a module; None for one that has not moved."""
-    root, _, rest = fullname.partition(".")
+    root, _, submodule = fullname.partition(".")
     if root != "compress":
         return None
-    parts = rest.split(".")
+    parts = submodule.split(".")
     for length in range(len(parts), 0, -1):
-        found = MOVED.get(".".join(parts[:length]))
-        if found is not None:
-            return ".".join(["compress", found, *parts[length:]])
+        moved_to = MOVED.get(".".join(parts[:length]))
+        if moved_to is not None:
+            return ".".join(["compress", moved_to, *parts[length:]])
     return None

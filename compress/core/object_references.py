@@ -37,23 +37,23 @@ def split_call(text: str) -> tuple[str, tuple[Any, ...], dict[str, Any]]:
         The reference, the arguments by position, and those by name; none of both where there are no parentheses.
 
     Raises:
-        ValueError: What stands in the parentheses are no literals of Python.
+        ValueError: The arguments in the parentheses are no literals of Python.
     """
-    reference, opened, rest = text.partition("(")
+    reference, opened, call_text = text.partition("(")
     if not opened:
         return text, (), {}
     try:
-        call = ast.parse(f"call({rest}", mode="eval").body
+        call = ast.parse(f"call({call_text}", mode="eval").body
         if (
             not isinstance(call, ast.Call)
             or not isinstance(call.func, ast.Name)
-            or any(each.arg is None for each in call.keywords)
+            or any(keyword.arg is None for keyword in call.keywords)
         ):
-            raise ValueError(rest)
-        arguments = tuple(ast.literal_eval(each) for each in call.args)
-        named = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+            raise ValueError(call_text)
+        arguments = tuple(ast.literal_eval(argument) for argument in call.args)
+        named = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise ValueError(f"({rest}") from error
+        raise ValueError(f"({call_text}") from error
     return reference.strip(), arguments, named
 
 
@@ -94,19 +94,19 @@ def resolve(reference: str, *, kind: str, error: type[UsageError]) -> object:
     module_name, _, attribute_path = reference.partition(":")
     with working_directory_importable():
         try:
-            found: object = importlib.import_module(module_name)
+            resolved: object = importlib.import_module(module_name)
         except (Exception, SystemExit) as cause:
             raise error(wanted, *_import_failure(module_name, cause)) from cause
         so_far = module_name
         for name in attribute_path.split("."):
             try:
-                found = getattr(found, name)
+                resolved = getattr(resolved, name)
             except AttributeError as cause:
-                public = [other for other in dir(found) if not other.startswith("_")]
+                public = [other for other in dir(resolved) if not other.startswith("_")]
                 todo = did_you_mean(name, public) or "check the name after the colon"
-                raise error(wanted, f"no '{name}' in {so_far} ({_location(found)})", todo) from cause
+                raise error(wanted, f"no '{name}' in {so_far} ({_location(resolved)})", todo) from cause
             so_far = f"{so_far}.{name}"
-    return found
+    return resolved
 
 
 def _import_failure(module_name: str, cause: BaseException) -> tuple[str, str]:

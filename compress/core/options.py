@@ -6,11 +6,12 @@ Python's signatures and docstrings, the flags of the command line and the pages 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import math
+import numbers
+import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass
 from typing import Any, ClassVar, Self
 
@@ -35,6 +36,7 @@ class Option:
         default_text: Text about a default that is found out later; None shows the default itself.
         metavar: Name of the value on the command line; None takes the type's name.
         flag: Flag on the command line; None takes the field's name.
+        in_python: Form of the value in Python, where the command line has another one; None where both are alike.
     """
 
     help: str
@@ -46,6 +48,7 @@ class Option:
     default_text: str | None = None
     metavar: str | None = None
     flag: str | None = None
+    in_python: str | None = None
 
     def wrong(self, value: Any) -> str | None:
         """Return a description of the allowed values where a value is not allowed; None where it is.
@@ -57,7 +60,7 @@ class Option:
             return f"one of {', '.join(self.choices)}"
         if self.low is None and self.high is None:
             return None
-        number = isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+        number = _is_number(value) and not math.isnan(value)
         too_low = number and self.low is not None and (value < self.low or (self.above and value == self.low))
         too_high = (
             number and self.high is not None and (value > self.high or (self.below and value == self.high))
@@ -67,11 +70,16 @@ class Option:
     @property
     def range_text(self) -> str:
         """Return the limits in words: "above 0", "from 1", "from 0 to below 1"; empty without limits."""
-        low = None if self.low is None else f"{'above' if self.above else 'from'} {self.low:g}"
-        high = None if self.high is None else f"{'below' if self.below else 'to'} {self.high:g}"
+        low = None if self.low is None else f"{'above' if self.above else 'from'} {_limit(self.low)}"
+        high = None if self.high is None else f"{'below' if self.below else 'to'} {_limit(self.high)}"
         if low is not None and high is not None:
             return f"{low} {'to ' if self.below else ''}{high}"
         return low or (f"up to {high.removeprefix('to ')}" if high is not None else "")
+
+
+def _limit(value: float) -> str:
+    """Return a limit in digits, without an exponent where it is a whole number."""
+    return str(int(value)) if float(value).is_integer() else f"{value:g}"
 
 
 def option(help: str, default: Any = None, **more: Any) -> Any:
@@ -88,6 +96,19 @@ def option(help: str, default: Any = None, **more: Any) -> Any:
 def required(help: str, **more: Any) -> Any:
     """Make a field that must be given; see :func:`option`."""
     return option(help, MISSING, **more)
+
+
+def like(kind: type[Options], name: str, **changes: Any) -> Any:
+    """Make a field like that of another options class.
+
+    Args:
+        kind: The other class.
+        name: Name of its option.
+        **changes: Attributes of :class:`Option` that differ; ``default`` is the value where none is given.
+    """
+    field = next(option_field for option_field in option_fields(kind) if option_field.name == name)
+    default = changes.pop("default", field.default)
+    return dataclasses.field(default=default, metadata={KEY: dataclasses.replace(spec_of(field), **changes)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +132,7 @@ class Options:
         Raises:
             UsageError: A keyword is unknown, was renamed, is missing, or its value is out of range.
         """
-        known = {field.name: field for field in option_fields(cls)}
+        known_fields = {field.name: field for field in option_fields(cls)}
         for name in given:
             if name in cls.RENAMED:
                 raise UsageError(
@@ -119,43 +140,152 @@ class Options:
                     _flag(name),
                     "use the new name: the old one meant two things",
                 )
-            if name not in known:
-                near = did_you_mean(name, known) or f"use one of {', '.join(known)}"
+            if name not in known_fields:
+                near = did_you_mean(name, known_fields) or f"use one of {', '.join(known_fields)}"
                 raise UsageError("an option that exists", f"'{name}'", near)
         chosen = {
-            name: value for name, value in given.items() if value is not None or known[name].default is None
+            name: value
+            for name, value in given.items()
+            if value is not None or known_fields[name].default is None
         }
-        for name, field in known.items():
+        for name, field in known_fields.items():
             if name not in chosen and field.default is MISSING:
                 raise UsageError(flag_of(cls, name), "none", "give it")
         for name, value in chosen.items():
-            wanted = None if value is None else spec_of(known[name]).wrong(value)
-            if wanted is not None:
-                raise UsageError(f"{flag_of(cls, name)} {wanted}", repr(value), "correct it")
+            fault = fault_of(known_fields[name], value)
+            if fault is not None:
+                raise UsageError(f"{flag_of(cls, name)} {fault}", repr(value), "correct it")
         return cls(**chosen)
 
 
 def option_fields(kind: type[Options]) -> tuple[Field[Any], ...]:
     """Return the option fields of a class: by the rank of the classes that declare them, then in order."""
-    found = [field for field in dataclasses.fields(kind) if KEY in field.metadata]
-    return tuple(sorted(found, key=lambda field: declared_in(kind, field.name).RANK))
+    declared = [field for field in dataclasses.fields(kind) if KEY in field.metadata]
+    return tuple(sorted(declared, key=lambda field: declared_in(kind, field.name).RANK))
 
 
 def declared_in(kind: type[Options], name: str) -> type[Options]:
     """Return the class among the bases of an options class that declares an option."""
-    classes = [each for each in kind.__mro__ if issubclass(each, Options)]
-    return next(each for each in classes if name in inspect.get_annotations(each))
+    classes = [ancestor for ancestor in kind.__mro__ if issubclass(ancestor, Options)]
+    return next(options_class for options_class in classes if name in inspect.get_annotations(options_class))
 
 
 def spec_of(field: Field[Any]) -> Option:
     """Return the description of an option."""
-    found: Option = field.metadata[KEY]
-    return found
+    description: Option = field.metadata[KEY]
+    return description
+
+
+def kind_of(field: Field[Any]) -> str:
+    """Return the type that a value of an option must have: "bool", "int", "float", "Sequence" or "Mapping".
+
+    Args:
+        field: The option; its type is read as it is written.
+
+    Returns:
+        The type's name without its parameters; empty where the option takes values of several types, or of another.
+    """
+    plain = re.sub(r"\[.*\]", "", str(field.type))
+    types = [part.strip() for part in plain.split("|") if part.strip() != "None"]
+    return types[0] if len(types) == 1 and types[0] in _WORDS else ""
+
+
+def element_kind_of(field: Field[Any]) -> str:
+    """Return the type of the elements of a list, "int", "float" or "str"; empty where the option is no such list."""
+    match = re.fullmatch(r"Sequence\[(int|float|str)\]", str(field.type).removesuffix(" | None"))
+    return "" if match is None else match[1]
+
+
+def is_numeric(field: Field[Any]) -> bool:
+    """Whether an option is a number, or holds numbers in lists or mappings at any depth."""
+    return re.search(r"\b(int|float)\b", str(field.type)) is not None
+
+
+def fault_of(field: Field[Any], value: Any) -> str | None:
+    """Return the values that an option may have, in words, where a value is none of them; None where it is.
+
+    Args:
+        field: The option.
+        value: Value that was given, or the default.
+    """
+    if value is None and field.default is None:
+        return None
+    kind = kind_of(field)
+    if kind and not _has_kind(value, kind):
+        limits = "" if kind == "Sequence" else spec_of(field).range_text
+        return f"as {_WORDS[kind]}{f' {limits}' if limits else ''}"
+    if kind == "Sequence":
+        return _fault_of_elements(field, value)
+    if kind == "Mapping":
+        return _fault_of_values(field, value)
+    return spec_of(field).wrong(value)
+
+
+def _fault_of_values(field: Field[Any], options: Mapping[Any, Any]) -> str | None:
+    """Return what is wrong with the values of a mapping: numbers, or lists of numbers at any depth."""
+    if not is_numeric(field):
+        return None
+    integral, spec = "float" not in str(field.type), spec_of(field)
+    numbers = list(_leaves(options.values()))
+    if all(
+        _has_kind(number, "int" if integral else "float") and spec.wrong(number) is None for number in numbers
+    ):
+        return None
+    return f"with {_ELEMENTS['int' if integral else 'float']} {spec.range_text}".rstrip()
+
+
+def _leaves(values: Collection[Any]) -> Iterator[Any]:
+    for value in values:
+        if _has_kind(value, "Sequence"):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
+def _fault_of_elements(field: Field[Any], values: Collection[Any]) -> str | None:
+    kind, spec = element_kind_of(field), spec_of(field)
+    if all((not kind or _has_kind(value, kind)) and spec.wrong(value) is None for value in values):
+        return None
+    if spec.choices is not None:
+        return f"as a list out of {', '.join(spec.choices)}"
+    return f"as a list of {_ELEMENTS[kind]}{f' {spec.range_text}' if spec.range_text else ''}"
+
+
+#: What a value of each type is called in messages.
+_WORDS = {
+    "bool": "True or False",
+    "int": "a whole number",
+    "float": "a finite number",
+    "Sequence": "a list, not a text",
+    "Mapping": "a mapping, such as {'input': …}",
+}
+
+
+#: What the elements of a list of each type are called in messages.
+_ELEMENTS = {"int": "whole numbers", "float": "finite numbers", "str": "texts", "": "values"}
+
+
+def _has_kind(value: Any, kind: str) -> bool:
+    if kind == "str":
+        return isinstance(value, str)
+    if kind == "bool":
+        return isinstance(value, bool)
+    if kind == "int":
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if kind == "float":
+        return _is_number(value) and math.isfinite(value)
+    if kind == "Sequence":
+        return isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
+    return isinstance(value, Mapping)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
 def flag_of(kind: type[Options], name: str) -> str:
     """Return the command line's flag for an option of a class: ``--max-drop``."""
-    field = next(each for each in option_fields(kind) if each.name == name)
+    field = next(option_field for option_field in option_fields(kind) if option_field.name == name)
     return spec_of(field).flag or _flag(name)
 
 
@@ -174,12 +304,12 @@ def takes(kind: type[Options]) -> Callable[[Callable[..., Any]], Any]:
     """
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(function)
-        def called(*arguments: Any, **keywords: Any) -> Any:
-            return function(*arguments, **keywords)
-
         signature = inspect.signature(function)
-        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        named = [
+            parameter
+            for parameter in signature.parameters.values()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
         parameters = [
             inspect.Parameter(
                 field.name,
@@ -189,11 +319,11 @@ def takes(kind: type[Options]) -> Callable[[Callable[..., Any]], Any]:
             )
             for field in option_fields(kind)
         ]
-        before = [each for each in own if each.kind is not each.KEYWORD_ONLY]
-        after = [each for each in own if each.kind is each.KEYWORD_ONLY]
-        called.__signature__ = signature.replace(parameters=[*before, *parameters, *after])  # type: ignore[attr-defined]
-        called.__doc__ = _with_arguments(function.__doc__ or "", option_fields(kind))
-        return called
+        before = [parameter for parameter in named if parameter.kind is not parameter.KEYWORD_ONLY]
+        after = [parameter for parameter in named if parameter.kind is parameter.KEYWORD_ONLY]
+        function.__signature__ = signature.replace(parameters=[*before, *parameters, *after])  # type: ignore[attr-defined]
+        function.__doc__ = _with_arguments(function.__doc__ or "", option_fields(kind))
+        return function
 
     return decorate
 
@@ -210,11 +340,11 @@ def _with_arguments(doc: str, fields: Sequence[Field[Any]]) -> str:
         )
         for field in fields
     ]
-    head, found, tail = doc.partition("\n\n    Returns:")
-    if not found:
-        head, found, tail = doc.partition("\n\n    Raises:")
+    head, section, tail = doc.partition("\n\n    Returns:")
+    if not section:
+        head, section, tail = doc.partition("\n\n    Raises:")
     title = "" if "\n    Args:\n" in head else "\n\n    Args:"
-    return "\n".join([f"{head.rstrip()}{title}", *lines]) + found + tail
+    return "\n".join([f"{head.rstrip()}{title}", *lines]) + section + tail
 
 
 def description(field: Field[Any]) -> str:
@@ -225,6 +355,8 @@ def description(field: Field[Any]) -> str:
         text += f" One of: {', '.join(spec.choices)}."
     if spec.range_text and spec.range_text not in text:
         text += f" Range: {spec.range_text}."
+    if spec.in_python is not None:
+        text += f" In Python {spec.in_python}."
     if spec.default_text is not None:
         text += f" Default: {spec.default_text}."
     return text

@@ -73,7 +73,7 @@ def kept_until_done(path: Path, *, alone: bool = True) -> Iterator[Path]:
     finally:
         if lock is not None:
             with contextlib.suppress(OSError):
-                if {each.name for each in path.iterdir()} <= {LOCK, MARK}:
+                if {file.name for file in path.iterdir()} <= {LOCK, MARK}:
                     remove_own(path)
             os.close(lock)  # the last of all: who waits for it finds nothing half removed
 
@@ -137,8 +137,8 @@ def _may_be_taken(path: Path) -> bool:
 
 def _is_users(path: Path, is_kind: Callable[[int], bool]) -> bool:
     """Whether a path is of a kind itself, not a link, and belongs to this user."""
-    found = path.lstat()
-    return is_kind(found.st_mode) and found.st_uid == os.geteuid()
+    status = path.lstat()
+    return is_kind(status.st_mode) and status.st_uid == os.geteuid()
 
 
 def _mark(path: Path) -> None:

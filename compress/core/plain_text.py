@@ -41,5 +41,5 @@ def shell_word(text: str) -> str:
     return f"\"$(printf '%b' '{''.join(shown)}')\""
 
 
-def _escape(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode("ascii")
+def _escape(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode("ascii")

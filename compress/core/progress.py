@@ -13,7 +13,7 @@ class Reporter:
     """Receives a run's progress; subclass it to show it."""
 
     def plan(self, candidates: int) -> None:
-        """At most this many candidates will be tried."""
+        """Receive the number of candidates that will be tried at the most."""
 
     def note(self, text: str) -> None:
         """Something that a person should know before the first candidate is done: how outputs are judged."""
@@ -28,7 +28,7 @@ class Reporter:
         """A step of the candidate has begun; ``total`` units of work where they can be counted."""
 
     def tick(self, done: int) -> None:
-        """So many units of the step are done."""
+        """A number of units of the step are done."""
 
     def ship(self, name: str) -> None:
         """The best build so far is on disk as a complete bundle: the one of this recipe."""

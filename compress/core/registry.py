@@ -1,4 +1,4 @@
-"""What can be named: built-ins, and what other installed distributions add to them.
+"""Registries of things that have a name: built-ins, and what other installed distributions add to them.
 
 Each kind of thing that a package may add (a technique, a back end, a metric, …) has one :class:`Registry`. It knows the
 built-ins as texts ``module:attribute`` and imports one only when it is asked for. After the built-ins come the entry
@@ -37,10 +37,10 @@ _OURS = "compress-toolkit"
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing that is registered.
+    """Name that is registered, with its object's place and origin.
 
     Attributes:
-        kind: What it is: ``technique``, ``back end``, …
+        kind: Kind of thing: ``technique``, ``back end``, …
         name: The name that a user types.
         reference: Place of the object: ``module:attribute``, or the path of a file of this package.
         distribution: Name of the installed distribution that brings it, as pip knows it.
@@ -62,18 +62,18 @@ class Entry:
 
 
 class Registry(Generic[T]):
-    """Everything of one kind that has a name.
+    """Registry of all objects of one kind that users can name.
 
     Args:
         kind: Kind of the objects, as a singular noun for messages: ``technique``.
         group: Entry point group in which other distributions register theirs: ``compress.techniques``.
         built_in: Name → ``module:attribute`` of what compress brings, in the order in which names are listed; or a
             function that gives this mapping, where it takes work to know.
-        wanted: What an object of this kind is, as a noun phrase, for messages.
+        wanted: Description of an object of this kind, as a noun phrase, for messages.
         check: Says what is wrong with an object.
         error: Raised for a name that cannot be used.
-        todo: What to do about an unknown name that resembles no other; None lists the names.
-        also: What follows that list, from its comma on; empty for nothing.
+        todo: Advice about an unknown name that resembles no other; None lists the names.
+        also: Text that follows that list, from its comma on; empty for nothing.
         load_built_in: Gives the object of a built-in's reference; imports it by default.
     """
 
@@ -101,7 +101,7 @@ class Registry(Generic[T]):
         self._load_built_in = load_built_in or _imported
 
     def entries(self) -> list[Entry]:
-        """Everything that is registered, nothing imported: the built-ins in their order, then the others by name."""
+        """Return all entries, without an import: the built-ins in their order, then the others by name."""
         ours = [
             Entry(self.kind, name, reference, _OURS, _our_version(), built_in=True)
             for name, reference in self._built_ins().items()
@@ -109,14 +109,14 @@ class Registry(Generic[T]):
         return ours + self.added()
 
     def added(self) -> list[Entry]:
-        """What other distributions registered, by name."""
+        """Return the entries of other distributions, by name."""
         return sorted(
             (self._entry(point) for point in _installed(self.group)),
             key=lambda entry: (entry.name, entry.origin, entry.reference),
         )
 
     def names(self) -> list[str]:
-        """Every name, in the order of :meth:`entries`."""
+        """Return every name, in the order of :meth:`entries`."""
         return list(dict.fromkeys(entry.name for entry in self.entries()))
 
     def __contains__(self, name: str) -> bool:
@@ -124,25 +124,25 @@ class Registry(Generic[T]):
         return name in self._built_ins() or any(entry.name == name for entry in self.added())
 
     def find(self, name: str) -> Entry:
-        """The one thing of that name.
+        """Return the only entry of a name.
 
         Raises:
             CompressError: Nothing has that name, or several things have it; of the class ``error``.
         """
-        found = [entry for entry in self.entries() if entry.name == name]
-        if not found:
+        matches = [entry for entry in self.entries() if entry.name == name]
+        if not matches:
             names = self.names()
             todo = did_you_mean(name, names) or self.todo or f"choose one of {', '.join(names)}{self._also}"
             raise self._error(f"a known {self.kind}", f"'{name}'", todo)
-        if len(found) > 1:
-            origins = " and ".join(entry.origin for entry in found)
+        if len(matches) > 1:
+            origins = " and ".join(entry.origin for entry in matches)
             raise self._error(
                 f"one {self.kind} named '{name}'", f"one each in {origins}", "uninstall one of them"
             )
-        return found[0]
+        return matches[0]
 
     def load(self, name: str) -> T:
-        """The object of that name, imported now.
+        """Import and return the object of a name.
 
         Raises:
             CompressError: As :meth:`find`; or it cannot be imported, or is of another kind.
@@ -150,7 +150,7 @@ class Registry(Generic[T]):
         return self._loaded(self.find(name))
 
     def problem(self, entry: Entry) -> str | None:
-        """Why an entry cannot be used, in one line; None where it can. The entry is imported."""
+        """Return why an entry cannot be used, in one line; None where it can. The entry is imported."""
         try:
             self._loaded(self.find(entry.name))
         except CompressError as error:
@@ -177,8 +177,10 @@ class Registry(Generic[T]):
         todo = f"update or uninstall {entry.distribution}"
         try:
             with users_code():
-                found = self._load_built_in(entry.reference) if entry.built_in else _imported(entry.reference)
-                problem = self._check(entry.name, found)
+                plugin = (
+                    self._load_built_in(entry.reference) if entry.built_in else _imported(entry.reference)
+                )
+                problem = self._check(entry.name, plugin)
         except Exception as cause:
             if (
                 entry.built_in
@@ -188,7 +190,7 @@ class Registry(Generic[T]):
             raise self._error(wanted, failure, todo) from cause
         if problem is not None:
             raise self._error(f"{wanted} to be {self._wanted}", problem, todo)
-        return found  # type: ignore[return-value]
+        return plugin  # type: ignore[return-value]
 
 
 def adding_distributions() -> dict[str, str]:
@@ -197,49 +199,39 @@ def adding_distributions() -> dict[str, str]:
 
 
 def subclass_of(base: str, *, named: bool = False) -> Check:
-    """A check for classes.
+    """Return a check for classes.
 
     Args:
         base: ``module:attribute`` of the class that they inherit, imported when something is checked.
         named: Whether the class has an attribute ``name``, which must be the name that it is registered under.
     """
 
-    def check(name: str, found: object) -> str | None:
+    def check(name: str, candidate: object) -> str | None:
         wanted = _imported(base)
-        if not (isinstance(found, type) and isinstance(wanted, type) and issubclass(found, wanted)):
-            return what(found)
-        if inspect.isabstract(found):
-            return f"{found.__name__} without {', '.join(_missing(found))}"
-        own = getattr(found, "name", None)
-        if named and own != name:
-            return f"{found.__name__} with the name {own!r}"
+        if not (isinstance(candidate, type) and isinstance(wanted, type) and issubclass(candidate, wanted)):
+            return what(candidate)
+        if inspect.isabstract(candidate):
+            return f"{candidate.__name__} without {', '.join(_missing(candidate))}"
+        own_name = getattr(candidate, "name", None)
+        if named and own_name != name:
+            return f"{candidate.__name__} with the name {own_name!r}"
         return None
 
     return check
 
 
-def instance_of(base: str) -> Check:
-    """A check for objects of a class, given as ``module:attribute``."""
-
-    def check(name: str, found: object) -> str | None:
-        wanted = _imported(base)
-        return None if isinstance(wanted, type) and isinstance(found, wanted) else what(found)
-
-    return check
-
-
 def function(name: str, found: object) -> str | None:
-    """A check for functions."""
+    """Check that an object is a function."""
     return None if callable(found) and not isinstance(found, type) else what(found)
 
 
-def _missing(found: type) -> list[str]:
+def _missing(kind: type) -> list[str]:
     """Abstract methods that a class leaves open."""
-    return sorted(getattr(found, "__abstractmethods__", ()))
+    return sorted(getattr(kind, "__abstractmethods__", ()))
 
 
 def what(found: object) -> str:
-    """What an object is, as a noun phrase, for messages."""
+    """Return what an object is, as a noun phrase, for messages."""
     if isinstance(found, type):
         return f"the class {found.__name__}"
     return f"an object of the class {type(found).__name__}"
@@ -247,10 +239,10 @@ def what(found: object) -> str:
 
 def _imported(reference: str) -> object:
     module, _, attributes = reference.partition(":")
-    found: object = importlib.import_module(module.strip())
+    loaded: object = importlib.import_module(module.strip())
     for attribute in attributes.strip().split("."):
-        found = getattr(found, attribute) if attribute else found
-    return found
+        loaded = getattr(loaded, attribute) if attribute else loaded
+    return loaded
 
 
 def _installed(group: str) -> EntryPoints:

@@ -8,6 +8,7 @@ go of when a process ends, however it does. On a disk without such locks it stay
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import tempfile
@@ -18,6 +19,8 @@ from compress.core.files import written_safely
 from compress.core.own_directories import is_own, own_directory, remove_own
 
 _PREFIX = ".compress-"
+#: Bytes that are written to see whether there is room.
+_PROBE = 1 << 16
 
 
 @contextlib.contextmanager
@@ -38,6 +41,25 @@ def replaced_whole(path: Path) -> Iterator[Path]:
         written.replace(path)
 
 
+def check_replaceable(path: Path) -> None:
+    """Check that a file can be written, before the work that makes it: nothing is left, and no file is changed.
+
+    Args:
+        path: The file that is to be written later.
+
+    Raises:
+        OutputError: It is a directory, lies in none that exists or may be written to, or there is no room.
+    """
+    with written_safely(path):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with tempfile.TemporaryFile(
+            dir=path.parent
+        ) as probe:  # without a name: nothing is left, however this ends
+            probe.write(bytes(_PROBE))
+            probe.flush()
+
+
 @contextlib.contextmanager
 def scratch_beside(path: Path) -> Iterator[Path]:
     """Make a directory beside a file, on the same disk, and delete it when the block ends.
@@ -48,21 +70,42 @@ def scratch_beside(path: Path) -> Iterator[Path]:
     Raises:
         OutputError: The directory cannot be made.
     """
-    with written_safely(path):
-        _remove_leftovers(path.parent)
-        scratch = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=path.parent)
+    with _scratch(path.parent, path) as directory:
+        yield directory
+
+
+@contextlib.contextmanager
+def temporary_directory() -> Iterator[Path]:
+    """Make a directory for large files where temporary files lie, and delete it when the block or the process ends.
+
+    A killed process leaves its directory, which may hold gigabytes: the next call deletes it.
+
+    Raises:
+        OutputError: The directory cannot be made.
+    """
+    place = Path(tempfile.gettempdir())
+    with _scratch(place, place) as directory:
+        yield directory
+
+
+@contextlib.contextmanager
+def _scratch(parent: Path, wanted: Path) -> Iterator[Path]:
+    """Make a directory and delete it afterwards; where it cannot be made, ``wanted`` is told as the path."""
+    with written_safely(wanted):
+        _remove_leftovers(parent)
+        scratch = tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent)
     with scratch as name, _locked(Path(name)):
         yield own_directory(Path(name))  # marked last: one with a mark has had its lock
 
 
 def _remove_leftovers(directory: Path) -> None:
-    found: list[Path] = []
+    leftovers: list[Path] = []
     with (
         contextlib.suppress(OSError),
         os.scandir(directory) as entries,
     ):  # it may be written to and not listed
-        found = [Path(entry.path) for entry in entries if entry.name.startswith(_PREFIX)]
-    for path in found:
+        leftovers = [Path(entry.path) for entry in entries if entry.name.startswith(_PREFIX)]
+    for path in leftovers:
         if is_own(path):
             with _locked(path) as alone:
                 if alone:

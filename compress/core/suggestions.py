@@ -13,17 +13,21 @@ def nearest(name: str, names: Iterable[str]) -> list[str]:
 
     A known name that contains ``name`` counts as well (``orin-nx`` for ``jetson-orin-nx-8gb``).
     """
-    known = {each.casefold(): each for each in sorted(names)}
-    wanted = name.casefold().strip()
-    close = get_close_matches(wanted, known, n=_MOST, cutoff=0.6)
-    containing = [each for each in known if len(wanted) > 1 and wanted in each and each not in close]
-    return [known[each] for each in (*close, *containing)][:_MOST]
+    by_casefold = {known_name.casefold(): known_name for known_name in sorted(names)}
+    folded = name.casefold().strip()
+    close = get_close_matches(folded, by_casefold, n=_MOST, cutoff=0.6)
+    containing = [
+        candidate
+        for candidate in by_casefold
+        if len(folded) > 1 and folded in candidate and candidate not in close
+    ]
+    return [by_casefold[match] for match in (*close, *containing)][:_MOST]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return ``did you mean jetson?`` for the end of an error; empty where nothing looks like ``name``."""
-    found = nearest(name, names)
-    if not found:
+    close_names = nearest(name, names)
+    if not close_names:
         return ""
-    *others, last = found
+    *others, last = close_names
     return f"did you mean {', '.join(others)} or {last}?" if others else f"did you mean {last}?"

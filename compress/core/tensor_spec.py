@@ -50,7 +50,7 @@ class TensorSpec:
         return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
 
     def with_batch(self, size: int) -> tuple[int | str, ...]:
-        """The shape with ``size`` samples, where their number is dynamic."""
+        """Return the shape with ``size`` samples, where their number is dynamic."""
         if not self.dynamic_batch:
             return self.shape
         return (*self.shape[: self.batch_axis], size, *self.shape[self.batch_axis + 1 :])
@@ -97,8 +97,8 @@ def take_samples(array: Array, rows: slice | np.ndarray[Any, np.dtype[np.int64]]
         rows: Indices of the samples.
         axis: Axis that counts the samples.
     """
-    found: Array = array[(*[slice(None)] * axis, rows)]
-    return found
+    samples: Array = array[(*[slice(None)] * axis, rows)]
+    return samples
 
 
 def with_length(array: Array, axis: int, length: int) -> Array:
@@ -106,5 +106,5 @@ def with_length(array: Array, axis: int, length: int) -> Array:
     size = array.shape[axis]
     if size == length:
         return array
-    found: Array = np.take(array, np.arange(length) % size, axis=axis)
-    return found
+    resized: Array = np.take(array, np.arange(length) % size, axis=axis)
+    return resized

@@ -122,7 +122,7 @@ class List:
         """See :meth:`Field.read`."""
         if not isinstance(value, list | tuple) or not self.shortest <= len(value) <= self.longest:
             raise ValueError
-        return tuple(self.item.read(each) for each in value)
+        return tuple(self.item.read(item) for item in value)
 
 
 @dataclass(frozen=True)
@@ -152,12 +152,12 @@ class Registered:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """Every name."""
+        """Return every name that is registered."""
         return tuple(self.registry.names())
 
     @property
     def advice(self) -> str | None:
-        """What to do about a name that resembles none of them."""
+        """Return what to do about a name that resembles none of them."""
         return self.registry.todo
 
     def describe(self) -> str:
@@ -176,8 +176,8 @@ class Named:
     """A table whose keys are names, each with an item of one kind.
 
     Attributes:
-        name: What a key may be.
-        item: What each key holds.
+        name: Form of a key.
+        item: Form of the value of each key.
     """
 
     name: Field
@@ -196,8 +196,8 @@ class Named:
 
     def fields(self, names: Iterable[str]) -> dict[str, Field]:
         """A field for each name that is known or may be used, of those that a table has."""
-        known = getattr(self.name, "choices", ())
-        return dict.fromkeys((*known, *(name for name in names if self._takes(name))), self.item)
+        choices = getattr(self.name, "choices", ())
+        return dict.fromkeys((*choices, *(name for name in names if self._takes(name))), self.item)
 
     def _takes(self, name: str) -> bool:
         try:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 
 def check_types(record: Any) -> None:
@@ -19,7 +19,7 @@ def check_types(record: Any) -> None:
 
     Raises:
         TypeError: A value is of another type; the message names the field.
-        ValueError: A number is not finite.
+        ValueError: A number is not finite, or a word is none of those that the field may hold.
     """
     hints = get_type_hints(type(record))
     for field in fields(record):
@@ -30,20 +30,23 @@ def _check(value: Any, hint: Any, name: str) -> None:
     origin = get_origin(hint)
     if hint is Any:
         return
-    if origin in (Union, UnionType):
+    if origin is Literal:
+        if value not in get_args(hint):
+            raise ValueError(f"'{name}' is {value!r} and none of {', '.join(map(repr, get_args(hint)))}")
+    elif origin in (Union, UnionType):
         _check_one_of(value, get_args(hint), name)
     elif origin in (tuple, list):
         if not isinstance(value, Sequence) or isinstance(value, str):
             raise TypeError(f"'{name}' is a {type(value).__name__}")
         inner = get_args(hint)[0]
-        for each in value:
-            _check(each, inner, name)
+        for item in value:
+            _check(item, inner, name)
     elif origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise TypeError(f"'{name}' is a {type(value).__name__}")
         _, inner = get_args(hint)
-        for each in value.values():
-            _check(each, inner, name)
+        for item in value.values():
+            _check(item, inner, name)
     elif is_dataclass(hint):
         if not isinstance(value, hint):  # type: ignore[arg-type]
             raise TypeError(f"'{name}' is a {type(value).__name__}")

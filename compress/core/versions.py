@@ -24,10 +24,10 @@ def versions() -> dict[str, str]:
 
     Those that add techniques, metrics and the like to compress matter too.
     """
-    found = {"python": platform.python_version()}
+    by_package = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = version(package)
+            by_package[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found | adding_distributions()
+    return by_package | adding_distributions()

@@ -74,7 +74,7 @@ class AnnotationOptions:
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
-    """The path of a name that a file gives, which must not lead out of the folder.
+    """Return the path of a name that a file gives; the path must not lead out of the folder.
 
     Raises:
         DataError: The name is absolute or goes up, or no file can have it.

@@ -94,7 +94,7 @@ def _own(array: Array) -> Array:
 
 
 def read_npz(path: Path) -> dict[str, Array]:
-    """All arrays of an ``.npz`` file by name, without unpickling anything.
+    """Return all arrays of an ``.npz`` file by name, without unpickling anything.
 
     Large arrays that are stored as they are, as ``np.savez`` does, are mapped: their rows are read when they are used.
     Sizes are compared before memory is taken: what the zip directory declares with the file's own size and
@@ -122,7 +122,7 @@ def read_npz(path: Path) -> dict[str, Array]:
 
 
 def read_npy(path: Path, what: str) -> Array:
-    """The array of a ``.npy`` file, mapped, without unpickling anything.
+    """Return the array of a ``.npy`` file, mapped, without unpickling anything.
 
     Args:
         path: The file.
@@ -145,8 +145,8 @@ def read_npy(path: Path, what: str) -> Array:
         ) from error
     # NumPy's header parser raises a dozen types on damaged bytes, and its words propose to unpickle them.
     except Exception as error:
-        found = f"{path}, which is damaged or of another kind"
-        raise DataError(f"{what} in a .npy file", found, "save it with np.save") from error
+        problem = f"{path}, which is damaged or of another kind"
+        raise DataError(f"{what} in a .npy file", problem, "save it with np.save") from error
 
 
 def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
@@ -157,8 +157,8 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
         )
     other = next((name for name in names if not name.endswith(".npy")), None)
     if other is not None or not names:
-        found = f"'{other}' in {path}" if other is not None else f"a zip file without members, {path}"
-        raise DataError("an .npz file, which holds arrays alone", found, _SAVE_AS)
+        problem = f"'{other}' in {path}" if other is not None else f"a zip file without members, {path}"
+        raise DataError("an .npz file, which holds arrays alone", problem, _SAVE_AS)
     if len(set(names)) < len(names):
         raise DataError("one array a name", f"a name twice in {path}", _SAVE_AS)
     expanded = sum(member.file_size for member in members)
@@ -206,7 +206,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) 
 
 
 def _header(
-    file: IO[bytes], name: str, path: Path, whole: int
+    file: IO[bytes], name: str, path: Path, file_size: int
 ) -> tuple[tuple[int, ...], Literal["F", "C"], np.dtype[Any], int]:
     """Read the shape, order, type and size in bytes from the header of a ``.npy`` file.
 
@@ -214,7 +214,7 @@ def _header(
         file: The open file; its position is left where the values begin.
         name: Name of the array, for messages.
         path: The file on disk, for messages.
-        whole: Size of the ``.npy`` file, in bytes.
+        file_size: Size of the ``.npy`` file, in bytes.
 
     Raises:
         DataError: The array holds objects.
@@ -237,7 +237,7 @@ def _header(
     size = dtype.itemsize
     for length in shape:
         size *= length  # Python integers: NumPy's product would wrap around
-    if min(shape, default=0) < 0 or size != whole - file.tell():
+    if min(shape, default=0) < 0 or size != file_size - file.tell():
         raise ValueError(f"'{name}' declares shape {shape} of {dtype}, which is not what it holds")
     return shape, "F" if fortran_order else "C", dtype, size
 

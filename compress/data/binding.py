@@ -43,6 +43,11 @@ class BoundSplit(Split):
         self.classes = source.classes
         self.origin = source.origin
 
+    @property
+    def source(self) -> Split:
+        """The data as it came."""
+        return self._source
+
     def __len__(self) -> int:
         return len(self._source)
 
@@ -162,57 +167,60 @@ def matched_names(found: list[str], inputs: Sequence[TensorSpec], role: str) -> 
     Raises:
         DataError: An input has no array, or an array no input.
     """
-    wanted = [spec.name for spec in inputs]
-    if len(wanted) == len(found) == 1:
-        return {wanted[0]: found[0]}
-    if set(wanted) != set(found):
+    input_names = [spec.name for spec in inputs]
+    if len(input_names) == len(found) == 1:
+        return {input_names[0]: found[0]}
+    if set(input_names) != set(found):
         raise DataError(
             f"{role} with the network's inputs: {', '.join(map(str, inputs))}",
             f"arrays named {', '.join(found)}",
             "name each array as the input it is for, and the targets y",
         )
-    return {name: name for name in wanted}
+    return {name: name for name in input_names}
 
 
 def _check_targets(split: Split, inputs: Sequence[TensorSpec], role: str) -> None:
     """Refuse data whose array of one of the network's inputs was taken as the targets."""
-    taken = split.origin.get("targets")
-    if taken in [spec.name for spec in inputs]:
+    target_name = split.origin.get("targets")
+    if target_name in [spec.name for spec in inputs]:
         raise DataError(
-            f"{role} for the input '{taken}' of the network",
-            f"'{taken}' taken as the targets",
+            f"{role} for the input '{target_name}' of the network",
+            f"'{target_name}' taken as the targets",
             "name the targets y, and it stays an input; without targets yield batches of the form (inputs,)",
         )
 
 
 def _check_shape(array: Array, spec: TensorSpec, split: Split, role: str) -> None:
-    found, wanted = array.shape[1:], spec.sample_shape
-    if _fits(found, wanted) or is_held(array.shape, spec):
+    sample_shape, spec_shape = array.shape[1:], spec.sample_shape
+    if _fits(sample_shape, spec_shape) or is_held(array.shape, spec):
         return
     described = (
-        f"{array.dtype}[samples, {', '.join(map(str, found))}]" if found else f"{array.dtype}[samples]"
+        f"{array.dtype}[samples, {', '.join(map(str, sample_shape))}]"
+        if sample_shape
+        else f"{array.dtype}[samples]"
     )
-    raise DataError(f"{role} for input {spec}", described, _advice(found, wanted, split))
+    raise DataError(f"{role} for input {spec}", described, _advice(sample_shape, spec_shape, split))
 
 
-def _fits(found: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:
-    return len(found) == len(wanted) and all(
-        isinstance(length, str) or length == given for given, length in zip(found, wanted, strict=True)
+def _fits(sample_shape: tuple[int, ...], spec_shape: tuple[int | str, ...]) -> bool:
+    return len(sample_shape) == len(spec_shape) and all(
+        isinstance(length, str) or length == size
+        for size, length in zip(sample_shape, spec_shape, strict=True)
     )
 
 
-def _advice(found: tuple[int, ...], wanted: tuple[int | str, ...], split: Split) -> str:
-    if "options" in split.origin and len(wanted) == 3:  # images
-        last = wanted[-1] in (1, 3) and wanted[0] not in (1, 3)
-        height, width, channels = wanted if last else (*wanted[1:], wanted[0])
+def _advice(sample_shape: tuple[int, ...], spec_shape: tuple[int | str, ...], split: Split) -> str:
+    if "options" in split.origin and len(spec_shape) == 3:  # images
+        last = spec_shape[-1] in (1, 3) and spec_shape[0] not in (1, 3)
+        height, width, channels = spec_shape if last else (*spec_shape[1:], spec_shape[0])
         options = [f"size = [{height}, {width}]", f'mode = "{"L" if channels == 1 else "RGB"}"']
         options += ['layout = "NHWC"'] if last else []
         return f"set {', '.join(options)} in compress-data.toml"
-    if _fits((1, *found), wanted):
+    if _fits((1, *sample_shape), spec_shape):
         return "add the axis: x[:, None]"
-    if len(found) == 3 and _fits((found[2], found[0], found[1]), wanted):
+    if len(sample_shape) == 3 and _fits((sample_shape[2], sample_shape[0], sample_shape[1]), spec_shape):
         return "move the channels to the front: x.transpose(0, 3, 1, 2)"
-    if len(found) == 3 and _fits((found[1], found[2], found[0]), wanted):
+    if len(sample_shape) == 3 and _fits((sample_shape[1], sample_shape[2], sample_shape[0]), spec_shape):
         return "move the channels to the end: x.transpose(0, 2, 3, 1)"
     return "give data of that shape"
 
@@ -239,8 +247,8 @@ def _cast(array: Array, spec: TensorSpec) -> Array:
         cast = array.astype(spec.dtype)
         if (cast == array).all() and ((cast < 0) == (array < 0)).all():
             return cast
-        found = f"values from {array.min()} to {array.max()}"
-        raise DataError(f"values that {spec.dtype} can hold, for input {spec}", found, "check the data")
+        value_range = f"values from {array.min()} to {array.max()}"
+        raise DataError(f"values that {spec.dtype} can hold, for input {spec}", value_range, "check the data")
     todo = f"save it as {spec.dtype}"
     if kinds[1] not in "biuf":
         todo = "export the network with float32 inputs"

@@ -50,9 +50,9 @@ class BoxSplit(ImageFiles):
     def _taken(self, indices: NDArray[np.int64]) -> BoxSplit:
         files, boxes = [self._files[index] for index in indices], [self._boxes[index] for index in indices]
         sizes = None if self._sizes is None else [self._sizes[index] for index in indices]
-        taken = BoxSplit(self._root, files, boxes, self.classes, self._options, self.kind, sizes)
-        taken.origin = self.origin
-        return taken
+        subset = BoxSplit(self._root, files, boxes, self.classes, self._options, self.kind, sizes)
+        subset.origin = self.origin
+        return subset
 
     def _targets(self, rows: range, placements: Sequence[Placement]) -> Array:
         for row, placement in zip(rows, placements, strict=True):

@@ -43,7 +43,7 @@ def is_ragged(value: Any) -> bool:
         return False
     if not isinstance(value, list | tuple | np.ndarray) or not len(value):
         return False
-    return all(_is_mapping(each) or _is_rows(each) for each in value)
+    return all(_is_mapping(sample) or _is_rows(sample) for sample in value)
 
 
 def _is_mapping(value: Any) -> bool:
@@ -65,7 +65,7 @@ def checked_ragged(value: Sequence[Any], where: str) -> Array:
     Raises:
         DataError: Another shape, NaN or infinity, a box without area, or a class that is no number from 0.
     """
-    return ragged([_checked(_plain(each), row, where) for row, each in enumerate(value)])
+    return ragged([_checked(_plain(sample), row, where) for row, sample in enumerate(value)])
 
 
 def from_flat(arrays: Mapping[str, Any], samples: int, where: str) -> Array:
@@ -81,11 +81,11 @@ def from_flat(arrays: Mapping[str, Any], samples: int, where: str) -> Array:
     """
     boxes, owners = np.asarray(arrays[FLAT]), np.asarray(arrays[FLAT_OF])
     if boxes.ndim != 2 or owners.shape != boxes.shape[:1] or owners.dtype.kind not in "iu":
-        found = f"{boxes.dtype}{list(boxes.shape)} and {owners.dtype}{list(owners.shape)} in {where}"
-        raise DataError(f"{FLAT} (total, 5 or 6) and integers {FLAT_OF} (total,)", found, "save both alike")
+        problem = f"{boxes.dtype}{list(boxes.shape)} and {owners.dtype}{list(owners.shape)} in {where}"
+        raise DataError(f"{FLAT} (total, 5 or 6) and integers {FLAT_OF} (total,)", problem, "save both alike")
     if owners.size and not 0 <= owners.min() <= owners.max() < samples:
-        found = f"{owners.min()} to {owners.max()} in {where}"
-        raise DataError(f"{FLAT_OF} from 0 to {samples - 1}, the samples", found, f"correct {FLAT_OF}")
+        problem = f"{owners.min()} to {owners.max()} in {where}"
+        raise DataError(f"{FLAT_OF} from 0 to {samples - 1}, the samples", problem, f"correct {FLAT_OF}")
     order = np.argsort(owners, kind="stable")
     starts = np.searchsorted(owners[order], np.arange(1, samples))
     return checked_ragged(np.split(boxes[order], starts), where)
@@ -95,8 +95,8 @@ def _plain(value: Any) -> Array:
     if isinstance(value, Mapping):
         boxes, labels = (_array(value[name]) for name in ("boxes", "labels"))
         if boxes.ndim != 2 or boxes.shape[1:] != (4,) or labels.shape != boxes.shape[:1]:
-            found = f"boxes {list(boxes.shape)} and labels {list(labels.shape)}"
-            raise DataError("boxes (k, 4) and labels (k,) of each sample", found, "make them alike")
+            problem = f"boxes {list(boxes.shape)} and labels {list(labels.shape)}"
+            raise DataError("boxes (k, 4) and labels (k,) of each sample", problem, "make them alike")
         return np.hstack([boxes, labels[:, None]])
     return _array(value)
 
@@ -116,9 +116,9 @@ def _checked(boxes: Array, row: int, where: str) -> Array:
     if not np.isfinite(boxes).all():
         raise DataError(wanted, f"NaN or infinity for sample {row} in {where}", "repair or drop the sample")
     if (boxes[:, 2:4] <= boxes[:, :2]).any():
-        found = f"{boxes[(boxes[:, 2:4] <= boxes[:, :2]).any(axis=1)][0, :4].tolist()} for sample {row} in {where}"
+        problem = f"{boxes[(boxes[:, 2:4] <= boxes[:, :2]).any(axis=1)][0, :4].tolist()} for sample {row} in {where}"
         raise DataError(
-            "boxes with x1 < x2 and y1 < y2, in pixels", found, "convert them to corners, or drop it"
+            "boxes with x1 < x2 and y1 < y2, in pixels", problem, "convert them to corners, or drop it"
         )
     if ((classes < 0) | (classes != np.floor(classes))).any():
         raise DataError(

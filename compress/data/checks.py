@@ -32,10 +32,16 @@ def checked_batch(arrays: Mapping[str, Any], where: str) -> Batch:
     Raises:
         DataError: No input, an array that is not of numbers, different lengths, NaN or infinity.
     """
-    given = {str(name): value for name, value in arrays.items()}
-    flat = {name: given.pop(name) for name in (FLAT, FLAT_OF)} if {FLAT, FLAT_OF} <= set(given) else {}
-    boxes = checked_ragged(given.pop(TARGETS), where) if is_ragged(given.get(TARGETS)) else None
-    named = {name: as_array(value, name, where) for name, value in given.items()}
+    values_by_name = {str(name): value for name, value in arrays.items()}
+    flat = (
+        {name: values_by_name.pop(name) for name in (FLAT, FLAT_OF)}
+        if {FLAT, FLAT_OF} <= set(values_by_name)
+        else {}
+    )
+    boxes = (
+        checked_ragged(values_by_name.pop(TARGETS), where) if is_ragged(values_by_name.get(TARGETS)) else None
+    )
+    named = {name: as_array(value, name, where) for name, value in values_by_name.items()}
     targets = named.pop(TARGETS, boxes)
     if flat and named:
         if targets is not None:
@@ -47,10 +53,10 @@ def checked_batch(arrays: Mapping[str, Any], where: str) -> Batch:
     if targets is not None:
         lengths[TARGETS] = len(targets)
     if len(set(lengths.values())) > 1:
-        found = ", ".join(f"{name}: {length}" for name, length in lengths.items())
+        all_lengths = ", ".join(f"{name}: {length}" for name, length in lengths.items())
         raise DataError(
             "the same number of samples in every array",
-            f"{found} in {where}",
+            f"{all_lengths} in {where}",
             "make axis 0 of all the samples",
         )
     for name, array in named.items():
@@ -67,10 +73,12 @@ def with_targets(arrays: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]
         arrays: Arrays by name, of inputs and targets. Where ``y`` is among them, every other name is an input.
     """
     named = {str(name): value for name, value in arrays.items()}
-    found = [name for name in _ALSO_TARGETS if named.get(name) is not None]
-    if TARGETS in named or {FLAT, FLAT_OF} <= set(named) or not found or len(named) == 1:
+    target_names = [name for name in _ALSO_TARGETS if named.get(name) is not None]
+    if TARGETS in named or {FLAT, FLAT_OF} <= set(named) or not target_names or len(named) == 1:
         return named, None
-    return {TARGETS if name == found[0] else name: value for name, value in named.items()}, found[0]
+    return {
+        TARGETS if name == target_names[0] else name: value for name, value in named.items()
+    }, target_names[0]
 
 
 def origin_of_targets(name: str | None) -> dict[str, str]:

@@ -83,20 +83,46 @@ def labels_of_folders(
         DataError: A folder is of no class, or two are of one.
     """
     counted = Counter(name for names in order for name in set(names[1:]))
-    known = {name: label for label, names in enumerate(order) for name in names[1:] if counted[name] == 1}
-    known |= {names[0]: label for label, names in enumerate(order)}
+    label_by_name = {
+        name: label for label, names in enumerate(order) for name in names[1:] if counted[name] == 1
+    }
+    label_by_name |= {names[0]: label for label, names in enumerate(order)}
     labels: dict[str, int] = {}
     for folder in folders:
-        if folder not in known:
-            todo = did_you_mean(folder, known) or "add its name to the classes, or rename the folder"
+        if folder not in label_by_name:
+            todo = did_you_mean(folder, label_by_name) or "add its name to the classes, or rename the folder"
             raise DataError(f"class folders with names of the {len(order)} classes", f"{root / folder}", todo)
-        twin = next((other for other, label in labels.items() if label == known[folder]), None)
+        twin = next((other for other, label in labels.items() if label == label_by_name[folder]), None)
         if twin is not None:
-            found = f"'{twin}' and '{folder}' in {root}"
-            raise DataError(f"one folder for class {known[folder]}", found, "move their images into one")
-        labels[folder] = known[folder]
+            problem = f"'{twin}' and '{folder}' in {root}"
+            raise DataError(
+                f"one folder for class {label_by_name[folder]}", problem, "move their images into one"
+            )
+        labels[folder] = label_by_name[folder]
     by_label = {label: folder for folder, label in labels.items()}
     return tuple(by_label.get(label, names[0]) for label, names in enumerate(order)), labels
+
+
+def disagreement(one: Sequence[Sequence[str]], other: Sequence[Sequence[str]]) -> tuple[str, int, int] | None:
+    """Return a name that two orders of classes number differently, with its two labels; None where they agree.
+
+    Names that one of them does not have say nothing: a class may have several.
+
+    Args:
+        one: Names of each class, by label.
+        other: Names of each class in the other order.
+    """
+    first, second = (_labels(order) for order in (one, other))
+    return next(
+        ((name, first[name], second[name]) for name in first if second.get(name, first[name]) != first[name]),
+        None,
+    )
+
+
+def _labels(order: Sequence[Sequence[str]]) -> dict[str, int]:
+    """Return the label of each name that stands for one class alone."""
+    counted = Counter(name for names in order for name in set(names))
+    return {name: label for label, names in enumerate(order) for name in names if counted[name] == 1}
 
 
 def _read(path: Path) -> ClassOrder:
@@ -120,10 +146,16 @@ def _checked(value: object, where: str) -> ClassOrder:
     if not isinstance(value, list | tuple) or not value:
         raise DataError(_WANTED, f"{type(value).__name__} in {where}", "list their names")
     order = []
-    for label, each in enumerate(value):
-        names = (each,) if isinstance(each, str) else tuple(each) if isinstance(each, list | tuple) else ()
+    for label, name_or_names in enumerate(value):
+        names = (
+            (name_or_names,)
+            if isinstance(name_or_names, str)
+            else tuple(name_or_names)
+            if isinstance(name_or_names, list | tuple)
+            else ()
+        )
         if not names or not all(isinstance(name, str) and name for name in names):
-            raise DataError(_WANTED, f"{each!r} as class {label} in {where}", "write its name")
+            raise DataError(_WANTED, f"{name_or_names!r} as class {label} in {where}", "write its name")
         order.append(names)
     twice = next((name for name, count in Counter(names[0] for names in order).items() if count > 1), None)
     if twice is not None:
@@ -135,13 +167,15 @@ def _by_number(table: Mapping[Any, Any], where: str) -> list[Any]:
     """Return the names of a JSON object in the order of their numbers, which are its keys or its values."""
     if isinstance(table.get("id2label"), Mapping):
         table = table["id2label"]
-    if all(isinstance(each, int) and not isinstance(each, bool) for each in table.values()):
+    if all(
+        isinstance(key_or_name, int) and not isinstance(key_or_name, bool) for key_or_name in table.values()
+    ):
         numbered = {number: name for name, number in table.items()}
     else:
         numbered = {
-            int(key): each for key, each in table.items() if str(key).isascii() and str(key).isdigit()
+            int(key): value for key, value in table.items() if str(key).isascii() and str(key).isdigit()
         }
     if sorted(numbered) != list(range(len(table))):
-        found = f"an object in {where} whose numbers are not 0 to {len(table) - 1}, each once"
-        raise DataError(_WANTED, found, "number every class, from 0")
+        problem = f"an object in {where} whose numbers are not 0 to {len(table) - 1}, each once"
+        raise DataError(_WANTED, problem, "number every class, from 0")
     return [numbered[number] for number in range(len(numbered))]

@@ -121,8 +121,8 @@ class _Content:
         seen: dict[str, int] = {}
         for number, name in names.items():
             if name in seen:
-                found = f"'{name}' as {seen[name]} and {number} in {self._file}"
-                raise DataError("each image file once", found, "drop one of the entries")
+                problem = f"'{name}' as {seen[name]} and {number} in {self._file}"
+                raise DataError("each image file once", problem, "drop one of the entries")
             seen[name] = number
         return names
 
@@ -157,7 +157,10 @@ class _Content:
                 left_out["boxes_without_area"] += 1
             else:
                 rows[image].append([*box, numbers[category], float(annotation.get("iscrowd") in (1, True))])
-        boxes = {number: np.array(each, dtype=np.float64).reshape(-1, 6) for number, each in rows.items()}
+        boxes = {
+            number: np.array(rows_of_image, dtype=np.float64).reshape(-1, 6)
+            for number, rows_of_image in rows.items()
+        }
         return boxes, sizes, {reason: count for reason, count in left_out.items() if count}
 
     def _owner(self, annotation: Any, where: str, seen: set[int]) -> tuple[int, int]:
@@ -186,7 +189,7 @@ class _Content:
         if (
             not isinstance(box, list)
             or len(box) != 4
-            or not all(isinstance(each, int | float) and math.isfinite(each) for each in box)
+            or not all(isinstance(number, int | float) and math.isfinite(number) for number in box)
             or min(box[2:]) < 0
         ):
             raise DataError("bbox as [x, y, width, height] in pixels", f"{box!r:.80}, {where}", "correct it")
@@ -208,8 +211,8 @@ class _Content:
     def _size(self, number: int, image: Mapping[str, Any]) -> tuple[int, int]:
         width, height = image.get("width"), image.get("height")
         if not isinstance(width, int) or not isinstance(height, int) or min(width, height) < 1:
-            found = f"{width!r} and {height!r} for image {number} of {self._file}"
-            raise DataError("width and height of each image in pixels", found, "add them")
+            problem = f"{width!r} and {height!r} for image {number} of {self._file}"
+            raise DataError("width and height of each image in pixels", problem, "add them")
         return width, height
 
     def _by_id(self, content: Mapping[str, Any], key: str, **fields: type) -> dict[int, dict[str, Any]]:
@@ -252,8 +255,10 @@ def _annotation_file(root: Path, options: AnnotationOptions) -> Path:
     files = _json_files(root / _FOLDER)
     instances = [name for name in files if name.startswith("instances")] or files
     if len(instances) > 1:
-        found = f"{', '.join(instances[:5])} in {root / _FOLDER}"
-        raise DataError("one file of annotations", found, f"give that file: {root / _FOLDER / instances[0]}")
+        problem = f"{', '.join(instances[:5])} in {root / _FOLDER}"
+        raise DataError(
+            "one file of annotations", problem, f"give that file: {root / _FOLDER / instances[0]}"
+        )
     return root / _FOLDER / instances[0]
 
 

@@ -56,6 +56,16 @@ _FIELDS: dict[str, Field] = {
 }
 
 
+def keys_told(folder: Path) -> set[str]:
+    """Return the keys that a folder's ``compress-data.toml`` has, tables of other readers left out; empty without one.
+
+    Raises:
+        DataError: The file is no TOML.
+    """
+    path = folder / OPTIONS_FILE
+    return set(read_toml(path, DataError)) - set(OTHER_TABLES) if path.is_file() else set()
+
+
 @dataclass(frozen=True)
 class ImageOptions:
     """Options that turn an image file into a float32 array.
@@ -101,8 +111,8 @@ class ImageOptions:
             return given
         path = folder / OPTIONS_FILE
         table = read_toml(path, DataError) if path.is_file() else {}
-        own = {key: value for key, value in table.items() if key not in OTHER_TABLES}
-        values = check(own, _FIELDS, str(path), DataError)
+        image_table = {key: value for key, value in table.items() if key not in OTHER_TABLES}
+        values = check(image_table, _FIELDS, str(path), DataError)
         chosen = {key: value for key, value in dict(given or {}).items() if value is not None}
         values |= check(chosen, _FIELDS, "the image options", DataError)
         return cls(**values)
@@ -118,8 +128,8 @@ class ImageOptions:
         Raises:
             DataError: A key is unknown, a value has another type or is out of range, or values do not fit together.
         """
-        given = {key: value for key, value in values.items() if value is not None}
-        return cls(**check(given, _FIELDS, where, DataError))
+        not_none = {key: value for key, value in values.items() if value is not None}
+        return cls(**check(not_none, _FIELDS, where, DataError))
 
     def preparation(self) -> dict[str, Any]:
         """Return what is done to the pixels, by key; the order of the classes is none of it."""
@@ -140,5 +150,5 @@ class ImageOptions:
         if self.shorter is not None and (self.resize != "center-crop" or self.size is None):
             raise DataError("resize = 'center-crop' with shorter", f"'{self.resize}'", "change resize")
         if self.shorter is not None and self.size is not None and self.shorter < max(self.size):
-            found = f"{self.shorter} for size {list(self.size)}"
-            raise DataError("shorter of at least the size", found, "change shorter or size")
+            problem = f"{self.shorter} for size {list(self.size)}"
+            raise DataError("shorter of at least the size", problem, "change shorter or size")

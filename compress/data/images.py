@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from compress.data.class_order import labels_of_folders
+from compress.data.class_order import disagreement, labels_of_folders
 from compress.data.image_options import CHANNELS, OPTIONS_FILE, ImageOptions
 from compress.data.placement import Placement
 from compress.data.split import Array, Batch, RowDigest, Split
@@ -116,8 +116,8 @@ class ImageFiles(Split):
                 shape = (CHANNELS[self._options.mode], image.height, image.width)
             first = first or shape
             if shape != first:
-                found = f"{first} in {self._root / files[0]} and {shape} in {path}"
-                raise DataError("images of one size", found, todo)
+                problem = f"{first} in {self._root / files[0]} and {shape} in {path}"
+                raise DataError("images of one size", problem, todo)
             stored += path.stat().st_size
         decoded = len(files) * math.prod(first or ()) * np.dtype(np.float32).itemsize
         if decoded > max(_HARMLESS_BYTES, _MAX_EXPANSION * stored):
@@ -196,11 +196,41 @@ class ImageSplit(ImageFiles):
             split.origin = {**split.origin, "classes": classes}
         return split
 
+    def numbered_as(self, classes: Sequence[str]) -> ImageSplit:
+        """Return the images with the classes numbered as a build has them.
+
+        Args:
+            classes: Names of the build's classes, by label.
+
+        Raises:
+            DataError: A class folder is none of these classes, or the user or the folder tells another order.
+        """
+        order = tuple((name,) for name in classes)
+        declared = self._options.classes
+        if declared is not None:
+            other = disagreement(declared, order)
+            if other is None:
+                return self
+            name, label, recorded = other
+            raise DataError(
+                f"the order of the classes that the build records, where '{name}' is class {recorded}",
+                f"'{name}' as class {label}, by --classes or {OPTIONS_FILE}",
+                "leave the classes out, or give a build of this order",
+            )
+        if self._classes == tuple(classes):
+            return self
+        folders = [self._classes[label] for label in np.unique(self._labels)]
+        names, label_of = labels_of_folders(order, folders, self._root)
+        labels = np.array([label_of[self._classes[label]] for label in self._labels], dtype=np.int64)
+        split = ImageSplit(self._root, self._files, labels, names, self._options)
+        split.origin = {**self.origin, "classes": names}
+        return split
+
     def _taken(self, indices: NDArray[np.int64]) -> ImageSplit:
         files = [self._files[index] for index in indices]
-        taken = ImageSplit(self._root, files, self._labels[indices], self._classes, self._options)
-        taken.origin = self.origin
-        return taken
+        subset = ImageSplit(self._root, files, self._labels[indices], self._classes, self._options)
+        subset.origin = self.origin
+        return subset
 
     def _targets(self, rows: range, placements: Sequence[Placement]) -> Array:
         return self._labels[rows.start : rows.stop]
@@ -257,9 +287,9 @@ def opened(path: Path) -> Iterator[Image]:
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
             with pillow.open(path, formats=_FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    found = f"{image.width}x{image.height} in {path}"
+                    problem = f"{image.width}x{image.height} in {path}"
                     wanted = f"an image of at most {MAX_PIXELS:,} pixels"
-                    raise DataError(wanted, found, "replace or remove it")
+                    raise DataError(wanted, problem, "replace or remove it")
                 yield image
     except DataError:
         raise
@@ -324,19 +354,21 @@ def _no_classes(root: Path) -> DataError:
         return DataError(
             "an .npz file or class folders", f"a folder with '{arrays}'", f"give {root / arrays}"
         )
-    found = (
+    problem = (
         f"{len(files)} files and no folder in {root}" if files else f"no folder in {root} (links are skipped)"
     )
-    return DataError("class folders with images", found, f"make {_LAYOUT.format(root=root)}")
+    return DataError("class folders with images", problem, f"make {_LAYOUT.format(root=root)}")
 
 
 def _no_images(root: Path, name: str) -> DataError:
     inner = entries(root / name, folders=True)
     if inner:
-        found = f"folders, such as '{inner[0]}', and no image in {root / name}"
-        return DataError("class folders with images", found, f"give the folder one level down: {root / name}")
-    found = f"no image in {root / name} (links and hidden files are skipped)"
-    return DataError("images in every class folder", found, "add images or remove the folder")
+        problem = f"folders, such as '{inner[0]}', and no image in {root / name}"
+        return DataError(
+            "class folders with images", problem, f"give the folder one level down: {root / name}"
+        )
+    problem = f"no image in {root / name} (links and hidden files are skipped)"
+    return DataError("images in every class folder", problem, "add images or remove the folder")
 
 
 def file_digest(path: Path) -> bytes:

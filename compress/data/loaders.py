@@ -63,22 +63,22 @@ class LoaderSplit(Split):
 
         Samples of different lengths cannot share a batch: it ends early where the shape changes.
         """
-        kept: list[Batch] = []
+        waiting: list[Batch] = []
         count = 0
         for part in self._chosen():
-            if kept and _shapes(part) != _shapes(kept[0]):
-                yield Batch.joined(kept)
-                kept, count = [], 0
-            kept.append(part)
+            if waiting and _shapes(part) != _shapes(waiting[0]):
+                yield Batch.joined(waiting)
+                waiting, count = [], 0
+            waiting.append(part)
             count += len(part)
             if count >= size:
-                whole = Batch.joined(kept)
+                joined = Batch.joined(waiting)
                 for start in range(0, count - size + 1, size):
-                    yield whole.rows(slice(start, start + size))
-                rest = count % size
-                kept, count = ([whole.rows(slice(-rest, None))] if rest else []), rest
-        if kept:
-            yield Batch.joined(kept)
+                    yield joined.rows(slice(start, start + size))
+                remainder = count % size
+                waiting, count = ([joined.rows(slice(-remainder, None))] if remainder else []), remainder
+        if waiting:
+            yield Batch.joined(waiting)
 
     def _chosen(self) -> Iterator[Batch]:
         """The chosen rows of each of the loader's batches; the indices ascend."""
@@ -125,11 +125,11 @@ def from_iterator(iterator: Iterator[Any], where: str) -> Split:
     Raises:
         DataError: See :class:`LoaderSplit`; or the samples exceed ``MAX_ITERATOR_BYTES``.
     """
-    kept: list[Batch] = []
+    batches_read: list[Batch] = []
     size = 0
     names: set[str] = set()
     for batch in read_batches(iterator, where, names):
-        kept.append(batch)
+        batches_read.append(batch)
         size += sum(array.nbytes for array in batch.inputs.values())
         if size > MAX_ITERATOR_BYTES:
             raise DataError(
@@ -138,9 +138,9 @@ def from_iterator(iterator: Iterator[Any], where: str) -> Split:
                 "return a DataLoader, or an object with __iter__, which is read anew each time",
             )
     origin = {"kind": "iterator", "from": where, **origin_of_targets(next(iter(names), None))}
-    if all(_shapes(batch) == _shapes(kept[0]) for batch in kept):
-        return ArraySplit(Batch.joined(kept), origin)
-    split = LoaderSplit([_mapping(batch) for batch in kept], where)
+    if all(_shapes(batch) == _shapes(batches_read[0]) for batch in batches_read):
+        return ArraySplit(Batch.joined(batches_read), origin)
+    split = LoaderSplit([_mapping(batch) for batch in batches_read], where)
     split.origin = origin
     return split
 

@@ -63,12 +63,15 @@ class MaskSplit(ImageFiles):
             raise DataError(
                 "images", f"none in {root / _IMAGES} (links and hidden files are skipped)", "add images"
             )
-        for own, others, part, other in ((images, masks, _MASKS, _IMAGES), (masks, images, _IMAGES, _MASKS)):
-            alone = next((name for stem, name in own.items() if stem not in others), None)
+        for names_by_stem, others, part, other in (
+            (images, masks, _MASKS, _IMAGES),
+            (masks, images, _IMAGES, _MASKS),
+        ):
+            alone = next((name for stem, name in names_by_stem.items() if stem not in others), None)
             if alone is not None:
-                found = f"none for {root / other / alone}"
+                problem = f"none for {root / other / alone}"
                 raise DataError(
-                    f"a file of the same name in {root / part}", found, "add it, or drop the other"
+                    f"a file of the same name in {root / part}", problem, "add it, or drop the other"
                 )
         files = [f"{_IMAGES}/{name}" for name in images.values()]
         return cls(
@@ -76,7 +79,7 @@ class MaskSplit(ImageFiles):
         )
 
     def _taken(self, indices: NDArray[np.int64]) -> MaskSplit:
-        files, masks = ([each[index] for index in indices] for each in (self._files, self._masks))
+        files, masks = ([names[index] for index in indices] for names in (self._files, self._masks))
         return MaskSplit(self._root, files, masks, self._options)
 
     def _targets(self, rows: range, placements: Sequence[Placement]) -> Array:
@@ -103,9 +106,9 @@ def decode_mask(path: Path, placement: Placement) -> NDArray[np.int64]:
     """
     with opened(path) as image:
         if image.mode not in _MODES:
-            found = f"mode {image.mode} in {path}"
+            problem = f"mode {image.mode} in {path}"
             raise DataError(
-                "a mask of one channel of 8 bits, gray or palette", found, "save class numbers as gray"
+                "a mask of one channel of 8 bits, gray or palette", problem, "save class numbers as gray"
             )
         if image.size != placement.image:
             (width, height), (wide, high) = image.size, placement.image

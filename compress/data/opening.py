@@ -32,13 +32,13 @@ def follow_reference(source: Any) -> Any:
     """
     if not isinstance(source, str) or not is_reference(source) or Path(source).exists():
         return source
-    found = resolve(source, kind="data", error=DataError)
-    if not callable(found):
-        return found
+    resolved = resolve(source, kind="data", error=DataError)
+    if not callable(resolved):
+        return resolved
     with working_directory_importable():
         try:
             with users_code():
-                return found()
+                return resolved()
         except DataError:
             raise
         except Exception as error:
@@ -93,12 +93,12 @@ def _open_object(source: Any, where: str) -> Split:
         return from_iterator(source, where)
     if hasattr(source, "__iter__") and not isinstance(source, tuple):
         return LoaderSplit(source, where)
-    found = f"{type(source).__name__} as {where}"
+    problem = f"{type(source).__name__} as {where}"
     if hasattr(source, "__getitem__") and not isinstance(source, tuple):
         raise DataError(
-            "batches of samples", f"{found}, a data set of single samples", "wrap it in a DataLoader"
+            "batches of samples", f"{problem}, a data set of single samples", "wrap it in a DataLoader"
         )
-    raise DataError("data", found, _IN_PYTHON)
+    raise DataError("data", problem, _IN_PYTHON)
 
 
 def _open_path(path: Path, image_options: Mapping[str, Any] | ImageOptions | None) -> Split:
@@ -117,10 +117,10 @@ def _open_path(path: Path, image_options: Mapping[str, Any] | ImageOptions | Non
     if split is not None:
         return split
     if start.startswith(b"\x93NUMPY"):
-        found = f"a single array without a name, {path}"
-        raise DataError("an .npz file", found, "save it with np.savez(path, x=…, y=…)")
-    found = "an empty file" if not start else "a file of another kind"
-    raise DataError(_KINDS, f"{found}, {path}", "check the path")
+        problem = f"a single array without a name, {path}"
+        raise DataError("an .npz file", problem, "save it with np.savez(path, x=…, y=…)")
+    problem = "an empty file" if not start else "a file of another kind"
+    raise DataError(_KINDS, f"{problem}, {path}", "check the path")
 
 
 def _start(path: Path) -> bytes:

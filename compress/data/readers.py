@@ -48,11 +48,11 @@ class DataReader(ABC):
 
     @abstractmethod
     def open(self, path: Path, image_options: Images) -> Split:
-        """The samples.
+        """Return the samples.
 
         Args:
             path: One that this reader reads.
-            image_options: How images are resized and normalised, as the user gave it; None where nothing was given.
+            image_options: Resizing and normalisation of images, as the user gave it; None where nothing was given.
 
         Raises:
             DataError: The data are damaged.
@@ -110,7 +110,7 @@ class Yolo(DataReader):
 
 
 class CocoFile(DataReader):
-    """COCO's JSON file; what JSON of another kind lacks is told when it is opened."""
+    """A JSON file of COCO's form; a file of another form is refused when it is opened."""
 
     takes_the_rest: ClassVar[bool] = True
 
@@ -155,12 +155,12 @@ READERS: Registry[type[DataReader]] = Registry(
 
 
 def read_path(path: Path, start: bytes, image_options: Images) -> Split | None:
-    """The samples of a file or folder; None where no reader knows it.
+    """Return the samples of a file or folder; None where no reader knows it.
 
     Args:
         path: It exists.
         start: First bytes of the file; empty for a directory. See :meth:`DataReader.reads`.
-        image_options: As :meth:`DataReader.open` takes it.
+        image_options: Resizing and normalisation of images, as :meth:`DataReader.open` takes it.
 
     Raises:
         DataError: The data are damaged, or readers of two distributions take them for theirs.
@@ -171,8 +171,8 @@ def read_path(path: Path, start: bytes, image_options: Images) -> Split | None:
             return reader.open(path, image_options)
     others = [entry for entry in READERS.added() if _asked(entry, path, start)]
     if len(others) > 1:
-        found = " and ".join(f"'{entry.name}' of {entry.origin}" for entry in others)
-        raise DataError(f"one reader for {path}", f"several: {found}", "uninstall one of them")
+        readers = " and ".join(f"'{entry.name}' of {entry.origin}" for entry in others)
+        raise DataError(f"one reader for {path}", f"several: {readers}", "uninstall one of them")
     if others:
         return _opened(others[0], path, image_options)
     for reader in ours:
@@ -192,7 +192,7 @@ def _asked(entry: Entry, path: Path, start: bytes) -> bool:
 
 
 def _opened(entry: Entry, path: Path, image_options: Images) -> Split:
-    """What a reader of another distribution opens."""
+    """Open a data set with a reader of another distribution."""
     reader = READERS.load(entry.name)
     try:
         with users_code():

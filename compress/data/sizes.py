@@ -27,7 +27,7 @@ def input_ranges(
     inputs: Sequence[TensorSpec],
     splits: Sequence[Split],
     batches: Sequence[int],
-    asked: Asked | None = None,
+    given_sizes: Asked | None = None,
 ) -> dict[str, ShapeRange]:
     """Return the range of shapes for each input with an open axis besides that of the samples.
 
@@ -35,7 +35,7 @@ def input_ranges(
         inputs: The network's inputs.
         splits: Data, bound to these inputs; the most frequent shape in the first is the usual one. Empty without data.
         batches: Numbers of samples that are run together; the smallest is the usual one.
-        asked: Shapes that the user names; the data then has to lie inside.
+        given_sizes: Shapes that the user names; the data then has to lie inside.
 
     Returns:
         Ranges by the input's name; empty where only the number of samples is open and the user names no shape. An input
@@ -45,27 +45,27 @@ def input_ranges(
         UsageError: A shape that the user names fits no input.
         DataError: A sample lies outside the shapes that the user names.
     """
-    told = _told(asked or {}, inputs)
+    asked_shapes = _told(given_sizes or {}, inputs)
     held = next(iter(splits[0].batches(1))).held if splits else frozenset()
     opened = [spec for spec in inputs if any(isinstance(size, str) for size in spec.shape)]
-    if not told and not any(_open_axes(spec, held) for spec in opened):
+    if not asked_shapes and not any(_open_axes(spec, held) for spec in opened):
         return {}
     seen = [_seen(split, inputs) for split in splits]
-    ranges = _asked_ranges(told, inputs, held, _usual(seen))
+    ranges = _asked_ranges(asked_shapes, inputs, held, _usual(seen))
     sizes = {
-        size: (each.smallest[axis], each.usual[axis], each.largest[axis])
+        size: (shape_range.smallest[axis], shape_range.usual[axis], shape_range.largest[axis])
         for spec in inputs
-        if (each := ranges.get(spec.name)) is not None
+        if (shape_range := ranges.get(spec.name)) is not None
         for axis, size in enumerate(spec.shape)
-        if isinstance(size, str) and axis != each.samples
+        if isinstance(size, str) and axis != shape_range.samples
     }
     for spec in opened:
         if spec.name not in ranges:
-            found = _found(spec, held, seen, sizes)
-            if found is not None:
-                ranges[spec.name] = found
+            shape_range = _found(spec, held, seen, sizes)
+            if shape_range is not None:
+                ranges[spec.name] = shape_range
     _check_inside(ranges, seen)
-    counts = {*batches, *(size for each in ranges.values() for size in _counts(each))}
+    counts = {*batches, *(size for shape_range in ranges.values() for size in _counts(shape_range))}
     return {
         spec.name: ranges[spec.name].with_batches(min(counts), min(batches), max(counts))
         for spec in inputs
@@ -73,59 +73,59 @@ def input_ranges(
     }
 
 
-def _told(asked: Asked, inputs: Sequence[TensorSpec]) -> dict[str, list[Shape]]:
+def _told(given_sizes: Asked, inputs: Sequence[TensorSpec]) -> dict[str, list[Shape]]:
     """Return the user's shapes by the inputs' own names, checked without the data."""
     names = [spec.name for spec in inputs]
-    told: dict[str, list[Shape]] = {}
-    for given, shapes in asked.items():
-        if not given and len(inputs) > 1:
-            found = f"{len(inputs)} inputs: {', '.join(names)}"
+    shapes_by_name: dict[str, list[Shape]] = {}
+    for asked_name, shapes in given_sizes.items():
+        if not asked_name and len(inputs) > 1:
+            problem = f"{len(inputs)} inputs: {', '.join(names)}"
             raise UsageError(
-                "the name of the input that --shape is for", found, f"write --shape {names[0]}=…"
+                "the name of the input that --shape is for", problem, f"write --shape {names[0]}=…"
             )
-        name = given or names[0]
+        name = asked_name or names[0]
         if name not in names:
             todo = did_you_mean(name, names) or f"name one of: {', '.join(names)}"
             raise UsageError("--shape of an input of the network", f"'{name}'", todo)
-        whole = [tuple(shape) for shape in shapes]
-        text = "..".join(map(shape_text, whole))
-        if not 1 <= len(whole) <= 3 or len({len(shape) for shape in whole}) != 1:
+        bounds = [tuple(shape) for shape in shapes]
+        text = "..".join(map(shape_text, bounds))
+        if not 1 <= len(bounds) <= 3 or len({len(shape) for shape in bounds}) != 1:
             raise UsageError(f"--shape of the form {FORM}", f"'{text}'", "correct it")
         ordered = all(
-            low <= high for first, second in pairwise(whole) for low, high in zip(first, second, strict=True)
+            low <= high for first, second in pairwise(bounds) for low, high in zip(first, second, strict=True)
         )
         if not ordered:
             raise UsageError("the smallest shape first in --shape", f"'{text}'", "swap them")
-        told[name] = whole
-    return told
+        shapes_by_name[name] = bounds
+    return shapes_by_name
 
 
 def _asked_ranges(
-    told: Mapping[str, Sequence[Shape]],
+    asked_shapes: Mapping[str, Sequence[Shape]],
     inputs: Sequence[TensorSpec],
     held: frozenset[str],
     usual: Mapping[str, Shape],
 ) -> dict[str, ShapeRange]:
-    found = {}
+    ranges = {}
     for spec in inputs:
-        if spec.name not in told:
+        if spec.name not in asked_shapes:
             continue
-        shapes = told[spec.name]
+        shapes = asked_shapes[spec.name]
         samples = _samples(spec, held)
-        asked = ShapeRange(shapes[0], shapes[-1], shapes[-1], samples)
-        if not asked.fits(spec):
+        asked_range = ShapeRange(shapes[0], shapes[-1], shapes[-1], samples)
+        if not asked_range.fits(spec):
             raise UsageError(
                 f"--shape that fits {spec}", "..".join(map(shape_text, shapes)), "give one size for each axis"
             )
         common = usual.get(spec.name)
         if len(shapes) == 3:
             best = shapes[1]
-        elif common is not None and asked.takes(common):
+        elif common is not None and asked_range.takes(common):
             best = common
         else:
             best = shapes[-1]
-        found[spec.name] = ShapeRange(shapes[0], best, shapes[-1], samples)
-    return found
+        ranges[spec.name] = ShapeRange(shapes[0], best, shapes[-1], samples)
+    return ranges
 
 
 def _found(
@@ -160,10 +160,10 @@ def _found(
 
 def _seen(split: Split, inputs: Sequence[TensorSpec]) -> _Seen:
     """Count the samples of each combination of shapes; an open number of samples counts as 1."""
-    found: _Seen = Counter()
+    counts: _Seen = Counter()
     for batch in split.batches(READ_SIZE):
-        found[tuple((spec.name, _shape(batch, spec)) for spec in inputs)] += len(batch)
-    return found
+        counts[tuple((spec.name, _shape(batch, spec)) for spec in inputs)] += len(batch)
+    return counts
 
 
 def _shape(batch: Batch, spec: TensorSpec) -> Shape:
@@ -179,7 +179,7 @@ def _usual(seen: Sequence[_Seen]) -> dict[str, Shape]:
 
 
 def _check_inside(ranges: Mapping[str, ShapeRange], seen: Sequence[_Seen]) -> None:
-    for name, shape in (each for counted in seen for key in counted for each in key):
+    for name, shape in (named_shape for counted in seen for key in counted for named_shape in key):
         if name in ranges and not ranges[name].takes(shape):
             raise DataError(
                 f"data inside of --shape for {name}, {ranges[name]}",
@@ -198,15 +198,15 @@ def _open_axes(spec: TensorSpec, held: Iterable[str]) -> list[int]:
     return [axis for axis, size in enumerate(spec.shape) if isinstance(size, str) and axis != samples]
 
 
-def _counts(each: ShapeRange) -> tuple[int, ...]:
+def _counts(shapes: ShapeRange) -> tuple[int, ...]:
     """Return the numbers of samples in the user's shapes; 1 stands for any number."""
-    if each.samples is None:
+    if shapes.samples is None:
         return ()
-    return tuple(size for shape in (each.smallest, each.largest) if (size := shape[each.samples]) > 1)
+    return tuple(size for shape in (shapes.smallest, shapes.largest) if (size := shape[shapes.samples]) > 1)
 
 
 def resized(
-    example: Mapping[str, Array], asked: Asked, batch_axes: Mapping[str, int]
+    example: Mapping[str, Array], given_sizes: Asked, batch_axes: Mapping[str, int]
 ) -> dict[str, Array] | None:
     """Return samples of another size than the example, to open a network's axes; None where no size is asked for.
 
@@ -214,15 +214,15 @@ def resized(
 
     Args:
         example: Samples ``(n, …)`` by input.
-        asked: Shapes that the user names, as the network takes them.
+        given_sizes: Shapes that the user names, as the network takes them.
         batch_axes: The axis that counts samples, by input; ``""`` names that of all others. 0 where nothing is named.
     """
-    found: dict[str, Array] = {}
+    arrays: dict[str, Array] = {}
     for name, array in example.items():
-        shapes = asked.get(name) or (asked.get("") if len(example) == 1 else None)
-        if shapes is None and len(example) == len(asked) == 1:
-            shapes = next(iter(asked.values()))  # the only input has the network's own name there
-        found[name] = array
+        shapes = given_sizes.get(name) or (given_sizes.get("") if len(example) == 1 else None)
+        if shapes is None and len(example) == len(given_sizes) == 1:
+            shapes = next(iter(given_sizes.values()))  # the only input has the network's own name there
+        arrays[name] = array
         axis = batch_axes.get(name, batch_axes.get("", 0))
         if shapes is None or any(len(shape) != array.ndim or axis >= array.ndim for shape in shapes):
             continue
@@ -231,8 +231,8 @@ def resized(
             size = array.shape[number]
             other = high if high != size else low
             if low != high and other != size:
-                found[name] = with_length(found[name], number, other)
-    return None if all(found[name] is array for name, array in example.items()) else found
+                arrays[name] = with_length(arrays[name], number, other)
+    return None if all(arrays[name] is array for name, array in example.items()) else arrays
 
 
 def _without(shape: Sequence[int], axis: int) -> Sequence[int]:

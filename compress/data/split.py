@@ -7,12 +7,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from compress.core.tensor_spec import take_samples
+
+if TYPE_CHECKING:
+    from compress.data.task import Task
+    from compress.network.states import Runs
 
 Array = NDArray[Any]
 
@@ -46,11 +50,11 @@ class Batch:
     def rows(self, indices: NDArray[np.int64] | slice) -> Batch:
         """Return some of the samples."""
         targets = None if self.targets is None else self.targets[indices]
-        taken = {
+        rows_by_name = {
             name: array if name in self.held else take_samples(array, indices, self.axes.get(name, 0))
             for name, array in self.inputs.items()
         }
-        return Batch(taken, targets, self.axes, self.held)
+        return Batch(rows_by_name, targets, self.axes, self.held)
 
     @classmethod
     def joined(cls, batches: list[Batch]) -> Batch:
@@ -81,6 +85,7 @@ class Split(ABC):
         labelled: Whether the samples have targets of any kind.
         classes: Names of the classes, by label, where the data knows them; else None.
         origin: Source of the samples, as a dict that JSON can hold.
+        default_metric: Name of the metric that suits the samples, where their kind tells it; else None.
         detections: Content of the table ``[detections]`` beside the data; empty where there is none.
     """
 
@@ -88,6 +93,7 @@ class Split(ABC):
     labelled: bool = False
     classes: tuple[str, ...] | None = None
     origin: Mapping[str, Any] = {}
+    default_metric: str | None = None
     detections: Mapping[str, Any] = {}
 
     @abstractmethod
@@ -115,11 +121,31 @@ class Split(ABC):
         rows = np.asarray(indices, dtype=np.int64).reshape(-1)
         if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
             raise IndexError(f"indices must be in [0, {len(self)})")
-        taken = self._taken(rows)
-        taken.detections = self.detections
+        subset = self._taken(rows)
+        subset.detections = self.detections
         if "digests" in self.__dict__:  # a hash that is known need not be taken again
-            taken.__dict__["digests"] = tuple(self.digests[row] for row in rows)
-        return taken
+            subset.__dict__["digests"] = tuple(self.digests[row] for row in rows)
+        return subset
+
+    def in_calls(self, task: Task, network: Runs) -> Task | None:
+        """Return the task of a network that answers such a sample in several calls, bound to it, with its single calls.
+
+        Args:
+            task: Task with these samples to evaluate on, as it was loaded.
+            network: The original network, which is run on a few of the samples.
+
+        Returns:
+            The task; None where a sample of this kind is a single call.
+        """
+        return None
+
+    def first_calls(self, network: Runs) -> Split:
+        """Return samples of single calls to run a network on for the first time, in a process that may crash.
+
+        Args:
+            network: The network; it is not run here.
+        """
+        return self
 
     @cached_property
     def digests(self) -> tuple[RowDigest, ...]:
@@ -129,11 +155,11 @@ class Split(ABC):
     @cached_property
     def sha256(self) -> str:
         """Hash of all samples in order, inputs and targets; hexadecimal."""
-        whole = hashlib.sha256()
+        combined = hashlib.sha256()
         for digest in self.digests:
-            whole.update(digest.inputs)
-            whole.update(digest.targets)
-        return whole.hexdigest()
+            combined.update(digest.inputs)
+            combined.update(digest.targets)
+        return combined.hexdigest()
 
 
 def row_digests(batch: Batch) -> Iterator[RowDigest]:

@@ -46,14 +46,14 @@ def split_rows(content: Sequence[Hashable], calibration_samples: int, seed: int)
             "give more, or give calibration data of its own",
         )
     equal: dict[Hashable, list[int]] = {}
-    for row, each in enumerate(content):
-        equal.setdefault(each, []).append(row)
+    for row, sample_content in enumerate(content):
+        equal.setdefault(sample_content, []).append(row)
     groups = list(equal.values())
     shuffled = [groups[index] for index in np.random.default_rng(seed).permutation(len(groups))]
-    wanted = min(calibration_samples, _calibrating(len(content)))
+    most = min(calibration_samples, _calibrating(len(content)))
     calibration: list[int] = []
     for group in shuffled:
-        if len(calibration) + len(group) <= wanted:
+        if len(calibration) + len(group) <= most:
             calibration += group
     calibration = calibration or min(shuffled, key=len)
     evaluation = np.setdiff1d(np.arange(len(content)), calibration)
@@ -81,7 +81,7 @@ def rows_shared(split: Split, other: Split) -> Rows:
         ours, theirs = _inputs(split), set(_inputs(other))
     else:  # a hash of a file says nothing about an array: compare what the network sees
         ours, theirs = _decoded_inputs(split), set(_decoded_inputs(other))
-    return np.array([row for row, each in enumerate(ours) if each in theirs], dtype=np.int64)
+    return np.array([row for row, digest in enumerate(ours) if digest in theirs], dtype=np.int64)
 
 
 def _inputs(split: Split) -> list[bytes]:

@@ -3,31 +3,30 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress.core.code_identity import code_sha256
-from compress.core.suggestions import did_you_mean
+from compress.core.renamed_fields import renamed_fields
 from compress.core.tensor_spec import TensorSpec, with_length
 from compress.data import Batch, DetectionOptions, ImageOptions, Split, open_data
 from compress.data.binding import bind_split
 from compress.data.images import ImageFiles
+from compress.data.metric_choice import MetricChoice, check_labels, detections_for, divided, metric_for
 from compress.data.opening import follow_reference
-from compress.data.split import READ_SIZE, Array
+from compress.data.split import Array
 from compress.data.splitting import MIN_EVALUATION, choose_rows, rows_shared, split_rows
-from compress.errors import DataError, MetricError
-from compress.metrics import Metric, load_metric
-from compress.metrics.output_kinds import KINDS, OutputKind, output_kinds
+from compress.errors import DataError
+from compress.metrics import Metric
+from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.metrics.selection import ByOutput, select
 
 if TYPE_CHECKING:
-    from compress.network.states import Streams
+    from compress.data.whole import Whole
 
-#: A metric's name, a function, a metric, or one of these for each of several outputs; None chooses by the targets.
-MetricChoice = str | Callable[..., Any] | Metric | Mapping[str, "str | Callable[..., Any] | Metric"] | None
 
 #: How many samples are calibrated on at the most, where nothing else is said.
 CALIBRATION_SAMPLES = 512
@@ -36,6 +35,7 @@ CALIBRATION_SAMPLES = 512
 _LOOKED_AT = 64
 
 
+@renamed_fields(streams="whole")
 @dataclass(frozen=True)
 class Task:
     """The data and the metric that a network is judged by.
@@ -51,8 +51,8 @@ class Task:
         further: Metrics of the outputs that ``metric`` does not read; empty until the task is bound.
         kinds: Kind of each output's content; empty until the task is bound.
         detections: Options for reading a detector's outputs; None where the network is not known to be one.
-        streams: States that the network carries from call to call, where each sample is a whole stream; None without
-            states.
+        whole: How the network runs over a sample that takes several calls, such as a stream of frames; None where a
+            sample is a single call.
         single: The same task for single calls; None where this task has single calls itself.
     """
 
@@ -66,7 +66,7 @@ class Task:
     further: tuple[Metric, ...] = ()
     kinds: tuple[OutputKind, ...] = ()
     detections: DetectionOptions | None = None
-    streams: Streams | None = None
+    whole: Whole | None = None
     single: Task | None = None
 
     @property
@@ -83,6 +83,21 @@ class Task:
         return (self.metric, *self.further)
 
     @property
+    def of_frames(self) -> bool:
+        """Whether outputs are judged frame by frame, ``(n, frames, …)``."""
+        return self.whole is not None and self.whole.of_frames
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Notes on how the network is fed and judged, one line each; empty where a sample is a single call."""
+        return () if self.whole is None else self.whole.notes(self)
+
+    @property
+    def judging_calls(self) -> int:
+        """About how many of the calls that are timed it takes to judge a network."""
+        return len(self.evaluation) if self.whole is None else self.whole.calls_in(self.evaluation)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """Return what measurements depend on, as a dict for JSON: all samples, and the code of the metrics."""
         return {
@@ -90,13 +105,13 @@ class Task:
             "metrics": self.metrics_sha256,
             "kinds": [str(kind) for kind in self.kinds],
             "training_sha256": None if self.training is None else self.training.sha256,
-            "states": {} if self.streams is None else dict(self.streams.pairs),
+            "states": {} if self.whole is None else dict(self.whole.pairs),
         }
 
     @property
     def metrics_sha256(self) -> str:
         """Return a hash of the code of every metric, the user's own included."""
-        return code_sha256([(each.name, each.per_sample, each.over_data) for each in self.metrics])
+        return code_sha256([(metric.name, metric.per_sample, metric.over_data) for metric in self.metrics])
 
     def example(self, size: int = 2) -> dict[str, Array]:
         """Return the first ``size`` calibration samples by input name, repeated where there are fewer."""
@@ -160,14 +175,13 @@ class Task:
             MetricError: The metric does not apply to such outputs.
         """
         kinds = output_kinds(outputs, None) if kinds is None else kinds
-        streams = self.streams is not None
-        metric, *further = select(self.metric, self.by_output, outputs, kinds, streams=streams)
+        metric, *further = select(self.metric, self.by_output, outputs, kinds, streams=self.of_frames)
         roles = {"evaluation": self.evaluation, "calibration": self.calibration, "training": self.training}
-        given = {role: split for role, split in roles.items() if split is not None}
-        if metric.class_labels and not streams:
-            for role, split in given.items():
-                _check_labels(split, next(spec for spec in outputs if spec.name in metric.outputs), role)
-        bound = {role: bind_split(split, inputs, f"{role} data") for role, split in given.items()}
+        splits = {role: split for role, split in roles.items() if split is not None}
+        if metric.class_labels and not self.of_frames:
+            for role, split in splits.items():
+                check_labels(split, next(spec for spec in outputs if spec.name in metric.outputs), role)
+        bound = {role: bind_split(split, inputs, f"{role} data") for role, split in splits.items()}
         return replace(
             self,
             metric=metric,
@@ -221,14 +235,15 @@ def load_task(
     if calibration_samples < 1 or seed < 0:
         given_values = f"{calibration_samples} calibration samples, seed {seed}"
         raise DataError("at least 1 calibration sample and a seed from 0", given_values, "correct them")
-    given = follow_reference(data)
-    reference = data if given is not data else None
-    if isinstance(given, Task):
+    source = follow_reference(data)
+    reference = data if source is not data else None
+    if isinstance(source, Task):
         if train_data is not None or calibration_data is not None:
             raise DataError("a Task alone", "a Task and other data with it", "put all data into the Task")
-        return _completed(given, metric, detections, streams)
+        _check_image_options(image_options, ())  # a Task has prepared its images already
+        return _completed(source, metric, detections, streams)
 
-    evaluation = open_data(given, image_options, reference)
+    evaluation = open_data(source, image_options, reference)
     training = None if train_data is None else open_data(train_data, image_options)
     if calibration_data is not None:
         pool, taken_from = open_data(calibration_data, image_options), "calibration data"
@@ -248,19 +263,21 @@ def load_task(
         calibration, how["calibration_from"] = evaluation, None
     elif pool is evaluation:
         content = [digest.inputs for digest in evaluation.digests]
-        rows, rest = split_rows(content, calibration_samples, seed)
-        calibration, evaluation = pool.take(rows), pool.take(rest)
+        rows, evaluation_rows = split_rows(content, calibration_samples, seed)
+        calibration, evaluation = pool.take(rows), pool.take(evaluation_rows)
     else:
         _check_enough(evaluation)
         calibration = pool.take(choose_rows(len(pool), calibration_samples, seed))
         calibration, how["left_out_of_calibration"] = _without_shared(calibration, evaluation, taken_from)
 
-    whole, by_output = _divided(metric)
-    how_found = _detections_for(evaluation, detections)
-    chosen = _metric_for(evaluation, whole, by_output, how_found, streams)
+    metric_of_whole, by_output = divided(metric)
+    how_found = detections_for(evaluation, detections)
+    chosen = metric_for(evaluation, metric_of_whole, by_output, how_found, streams)
     provenance = _describe(evaluation, calibration, training) | {"split": how, "metric": chosen.name}
     if by_output:
-        named = {name: each if isinstance(each, str) else each.name for name, each in by_output.items()}
+        named = {
+            name: choice if isinstance(choice, str) else choice.name for name, choice in by_output.items()
+        }
         provenance["metric_of_outputs"] = named
     if how_found is not None:
         provenance["detections"] = json.loads(json.dumps(asdict(how_found)))
@@ -276,27 +293,6 @@ def load_task(
     )
 
 
-def _divided(metric: MetricChoice) -> tuple[str | Callable[..., Any] | Metric | None, ByOutput]:
-    """Return the metric of the targets, and the kinds or metrics named for single outputs."""
-    if not isinstance(metric, Mapping):
-        return metric, {}
-    by_output = {name: _named(each) for name, each in metric.items() if name}
-    return metric.get(""), by_output
-
-
-def _named(given: str | Callable[..., Any] | Metric) -> str | Metric:
-    """Return the kind of an output's content, or a metric for it."""
-    if isinstance(given, str) and given in KINDS:
-        return given
-    try:
-        return load_metric(given)
-    except MetricError as error:
-        near = did_you_mean(given, KINDS) if isinstance(given, str) else ""
-        if not near:
-            raise
-        raise MetricError(error.wanted, error.found, near) from error
-
-
 def _completed(task: Task, metric: MetricChoice, detections: Mapping[str, Any] | None, streams: bool) -> Task:
     """Check and complete a Task that the caller made."""
     _check_enough(task.evaluation)
@@ -306,10 +302,10 @@ def _completed(task: Task, metric: MetricChoice, detections: Mapping[str, Any] |
         raise DataError(
             "calibration data apart from evaluation data", repeated, "take them out of one of the two"
         )
-    whole, by_output = _divided(metric)
-    how_found = _detections_for(task.evaluation, detections) if detections else task.detections
-    given = task.metric if whole is None else whole
-    chosen = _metric_for(task.evaluation, given, by_output, how_found, streams)
+    metric_of_whole, by_output = divided(metric)
+    how_found = detections_for(task.evaluation, detections) if detections else task.detections
+    task_metric = task.metric if metric_of_whole is None else metric_of_whole
+    chosen = metric_for(task.evaluation, task_metric, by_output, how_found, streams)
     provenance = _describe(task.evaluation, task.calibration, task.training) | task.provenance
     by_output = by_output or task.by_output
     provenance["metric"] = chosen.name
@@ -324,12 +320,12 @@ def _check_enough(evaluation: Split) -> None:
 
 
 def _check_image_options(options: Mapping[str, Any] | ImageOptions | None, splits: tuple[Split, ...]) -> None:
-    given = (
+    has_options = (
         options
         if isinstance(options, ImageOptions)
         else any(value is not None for value in (options or {}).values())
     )
-    if given and not any(isinstance(split, ImageFiles) for split in splits):
+    if has_options and not any(isinstance(split, ImageFiles) for split in splits):
         raise DataError(
             "a folder of images, for the image options", "data of another kind", "leave the options out"
         )
@@ -344,120 +340,8 @@ def _without_shared(calibration: Split, evaluation: Split, taken_from: str) -> t
         raise DataError(
             "samples to calibrate on that are not evaluated on", repeated, "give other data, or only one set"
         )
-    kept = np.setdiff1d(np.arange(len(calibration)), shared)
-    return calibration.take(kept), len(shared)
-
-
-def _detections_for(evaluation: Split, given: Mapping[str, Any] | None) -> DetectionOptions | None:
-    """Return a detector's options: the caller's, then those beside the data, then those the data shows."""
-    keys = {**evaluation.detections, **(given or {})}
-    first = next(evaluation.batches(1))
-    if not keys and not _holds_boxes(first.targets):
-        return None
-    options = DetectionOptions.of(keys)
-    size = options.size if options.size is not None else _image_size(first.inputs)
-    return replace(
-        options, size=size, classes=None if evaluation.classes is None else len(evaluation.classes)
-    )
-
-
-def _image_size(inputs: Mapping[str, Array]) -> tuple[int, int] | None:
-    """(height, width) of the only input that holds images; None where there is none, or several."""
-    images = [array.shape[1:] for array in inputs.values() if array.ndim == 4]
-    if len(images) != 1:
-        return None
-    first, middle, last = images[0]
-    return (middle, last) if first <= last else (first, middle)
-
-
-def _holds_boxes(targets: Array | None) -> bool:
-    return targets is not None and targets.dtype == object
-
-
-def _default_metric(evaluation: Split, targets: Array | None, streams: bool) -> str:
-    if targets is None:
-        return "agreement"
-    if _holds_boxes(targets):
-        return "map"
-    if evaluation.labels is not None or (streams and targets.dtype.kind == "i" and targets.ndim == 2):
-        return "top-1"
-    if targets.dtype.kind == "f":
-        return "mean-error"
-    if targets.ndim >= 3:
-        return "miou"
-    shape = [len(evaluation), *targets.shape[1:]]
-    todo = "f1 or auc for several labels at once, wer or cer for sequences, or give package.module:callable"
-    raise MetricError("a metric's name", f"integer targets of shape {shape}", todo)
-
-
-def _metric_for(
-    evaluation: Split,
-    metric: str | Callable[..., Any] | Metric | None,
-    by_output: ByOutput,
-    detections: DetectionOptions | None,
-    streams: bool,
-) -> Metric:
-    """Return the metric asked for, or the one that suits the targets, checked against them."""
-    targets = next(evaluation.batches(1)).targets
-    if metric is None and any(isinstance(each, Metric) for each in by_output.values()):
-        metric = "agreement"  # the targets are those of the outputs that a metric is named for
-    if metric in (None, "mean-error") and not streams and _one_hot(evaluation):
-        raise MetricError(
-            "class labels, one integer a sample",
-            f"y: one-hot rows of {0 if targets is None else targets.shape[1]} classes",
-            "save class numbers: y.argmax(1)",
-        )
-    if metric is None:
-        metric = _default_metric(evaluation, targets, streams)
-    chosen = load_metric(metric, detections)
-    if targets is None and chosen.unlabelled is not None:
-        chosen = chosen.unlabelled
-    for each in (chosen, *(named for named in by_output.values() if isinstance(named, Metric))):
-        if each.needs == "labels" and targets is None:
-            raise MetricError(
-                f"targets for {each.name}", "data without y", "add y, or use the metric 'agreement'"
-            )
-    of_frames = streams and targets is not None and targets.dtype.kind == "i" and targets.ndim == 2
-    if chosen.class_labels and evaluation.labels is None and targets is not None and not of_frames:
-        shape = f"y: {targets.dtype}[{', '.join(map(str, (len(evaluation), *targets.shape[1:])))}]"
-        todo = (
-            "save class numbers: y.astype('int64')"
-            if targets.ndim == 1
-            else "save class numbers: y.argmax(1)"
-        )
-        raise MetricError(f"class labels for {chosen.name}, one integer a sample", shape, todo)
-    return chosen
-
-
-def _one_hot(split: Split) -> bool:
-    """Whether every target is a row with a single 1 among zeros."""
-    for batch in split.batches(READ_SIZE):
-        targets = batch.targets
-        if targets is None or targets.dtype == object or targets.ndim != 2 or targets.shape[1] < 2:
-            return False
-        if not (np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all()):
-            return False
-    return True
-
-
-def _check_labels(split: Split, scores: TensorSpec, role: str) -> None:
-    """Check the labels against the classes that the network scores, ``(n, classes)``."""
-    classes = scores.sample_shape[0] if scores.sample_shape else None
-    if split.labels is None or not isinstance(classes, int):
-        return
-    low, high = int(split.labels.min()), int(split.labels.max())
-    if low < 0 or high >= classes:
-        raise DataError(
-            f"labels from 0 to {classes - 1}, for the {classes} classes of output '{scores.name}'",
-            f"labels from {low} to {high} in the {role} data",
-            "number the classes as the network was trained",
-        )
-    if split.classes is not None and len(split.classes) != classes:
-        raise DataError(
-            f"a folder for each of the {classes} classes of output '{scores.name}'",
-            f"{len(split.classes)} class folders in the {role} data",
-            "labels follow the folders' order: name all classes of the network in its order with --classes FILE",
-        )
+    unshared = np.setdiff1d(np.arange(len(calibration)), shared)
+    return calibration.take(unshared), len(shared)
 
 
 def _describe(evaluation: Split, calibration: Split, training: Split | None) -> dict[str, Any]:

@@ -58,11 +58,11 @@ def open_yolo(folder: Path, image_options: Mapping[str, Any] | ImageOptions | No
     _check_pairs(images, files, labels)
     classes = _class_names(root)
     read = [_read(labels / f"{Path(name).stem}.txt", classes) for name in files]
-    boxes = [each for each, _ in read]
+    boxes = [rows for rows, _ in read]
     split = BoxSplit(images, files, boxes, classes, ImageOptions.read(root, image_options), "yolo")
     repeated = sum(count for _, count in read)
-    told = {"boxes": sum(map(len, boxes))} | ({"boxes_repeated": repeated} if repeated else {})
-    split.origin = {**split.origin, "labels": str(labels), **told}
+    counts = {"boxes": sum(map(len, boxes))} | ({"boxes_repeated": repeated} if repeated else {})
+    split.origin = {**split.origin, "labels": str(labels), **counts}
     split.detections = read_table(root)
     return split
 
@@ -88,8 +88,8 @@ def _check_pairs(images: Path, files: list[str], labels: Path) -> None:
     for name in files:
         stem = Path(name).stem
         if stem in stems:
-            found = f"{stems[stem]} and {name} in {images}"
-            raise DataError("one image for each label file", found, "rename one of the two, and its labels")
+            problem = f"{stems[stem]} and {name} in {images}"
+            raise DataError("one image for each label file", problem, "rename one of the two, and its labels")
         stems[stem] = name
     texts = [Path(name).stem for name in entries(labels) if name.endswith(".txt")]
     alone = next((stem for stem in texts if stem not in stems and stem != "classes"), None)
@@ -114,8 +114,8 @@ def _read(path: Path, classes: tuple[str, ...] | None) -> tuple[Rows, int]:
     boxes = [
         _box(line, f"line {place} of {path}", classes) for place, line in enumerate(lines, 1) if line.strip()
     ]
-    kept = list(dict.fromkeys(boxes))
-    return np.array(kept, dtype=np.float64).reshape(-1, 6), len(boxes) - len(kept)
+    distinct = list(dict.fromkeys(boxes))
+    return np.array(distinct, dtype=np.float64).reshape(-1, 6), len(boxes) - len(distinct)
 
 
 def _box(line: str, where: str, classes: tuple[str, ...] | None) -> tuple[float, ...]:
@@ -133,28 +133,33 @@ def _box(line: str, where: str, classes: tuple[str, ...] | None) -> tuple[float,
     if len(places) == 4:
         x, y, width, height = places
         corners = np.array([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
-        whole = width > 0 and height > 0
+        has_area = width > 0 and height > 0
     elif len(places) >= 6 and len(places) % 2 == 0:
         points = np.array(places).reshape(-1, 2)
         corners = np.concatenate([points.min(axis=0), points.max(axis=0)])
-        whole = bool((corners[2:] > corners[:2]).all())
+        has_area = bool((corners[2:] > corners[:2]).all())
     else:
-        found = f"{len(places)} numbers after the class, {where}"
+        problem = f"{len(places)} numbers after the class, {where}"
         raise DataError(
-            "centre x, centre y, width and height, or the points of a polygon", found, "correct it"
+            "centre x, centre y, width and height, or the points of a polygon", problem, "correct it"
         )
-    given = np.array(places)
-    if not np.isfinite(given).all() or given.min() < -_OVER or given.max() > 1 + _OVER or not whole:
-        found = f"{' '.join(f'{each:g}' for each in places[:4])}, {where}"
+    coordinates = np.array(places)
+    if (
+        not np.isfinite(coordinates).all()
+        or coordinates.min() < -_OVER
+        or coordinates.max() > 1 + _OVER
+        or not has_area
+    ):
+        problem = f"{' '.join(f'{place:g}' for place in places[:4])}, {where}"
         raise DataError(
-            "boxes with an area inside the image, as shares of its size from 0 to 1", found, "correct it"
+            "boxes with an area inside the image, as shares of its size from 0 to 1", problem, "correct it"
         )
     return (*np.clip(corners, 0.0, 1.0).tolist(), number, 0.0)
 
 
 def _class_names(folder: Path) -> tuple[str, ...] | None:
     """Read the class names from ``data.yaml`` in the folder or the one above; None where there is none."""
-    path = next((each for each in (folder / _NAMES, folder.parent / _NAMES) if each.is_file()), None)
+    path = next((file for file in (folder / _NAMES, folder.parent / _NAMES) if file.is_file()), None)
     if path is None:
         return None
     try:
@@ -176,8 +181,8 @@ def _class_names(folder: Path) -> tuple[str, ...] | None:
     if (
         not isinstance(names, list)
         or not names
-        or not all(isinstance(each, str | int | float) for each in names)
+        or not all(isinstance(name, str | int | float) for name in names)
     ):
-        found = f"a {type(names).__name__} of something else"
-        raise DataError(f"names of the classes in {path}", found, "add names = a list, or remove the file")
+        problem = f"a {type(names).__name__} of something else"
+        raise DataError(f"names of the classes in {path}", problem, "add names = a list, or remove the file")
     return tuple(str(name) for name in names)

@@ -9,13 +9,13 @@ from compress.hosts.board import Board
 
 _LEAST_MEMORY_MB, _LEAST_DISK_MB = 1536, 1024
 _HOT_C = 75.0
-_OLDEST = (8, 5)
+_OLDEST = (8, 2)
 
 
 def advice(board: Board) -> Iterator[str]:
     """Return sentences of advice, each with the command to run; empty where nothing is to be done."""
     if release_of(board.tensorrt) < _OLDEST:
-        yield f"TensorRT {board.tensorrt} is older than 8.5, the oldest that is driven: flash JetPack 5.1 or later"
+        yield f"TensorRT {board.tensorrt} is older than 8.2, the oldest that is driven: flash JetPack 4.6.1 or later"
     if board.power_mode is not None and not board.power_mode.startswith("MAXN"):
         yield (
             f"power mode {board.power_mode}: `nvpmodel -p --verbose` lists the modes, `sudo nvpmodel -m ID` sets one; "

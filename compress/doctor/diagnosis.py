@@ -42,7 +42,7 @@ class Diagnosis:
             "schema": 1,
             "machine": self.machine.to_dict(),
             "packages": [package.to_dict() for package in self.packages],
-            "targets": [each.to_dict() for each in self.targets],
+            "targets": [target.to_dict() for target in self.targets],
             "host": self.host,
             "board": None if self.board is None else asdict(self.board),
             "advice": list(self.advice),
@@ -68,12 +68,12 @@ def diagnose(
     board = None if host is None else _ask(host)
     machine, packages = system(), look(importing=importing)
     by_name = {package.name: package for package in packages}
-    asked = list_targets() if targets is None else targets
+    targets_asked = list_targets() if targets is None else targets
     seen = None if board is None or host is None else (host, board)
     return Diagnosis(
         machine,
         packages,
-        tuple(outlook(target, machine, by_name, seen) for target in asked),
+        tuple(outlook(target, machine, by_name, seen) for target in targets_asked),
         host,
         board,
         () if board is None else tuple(advice(board)),

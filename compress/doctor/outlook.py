@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from compress.backends import load_backend
+from compress.backends.providers import on_nvidia_gpu
 from compress.doctor.packages import Package
 from compress.doctor.system import System
 from compress.hosts.board import Board
@@ -65,9 +66,12 @@ def outlook(
         return Outlook(target.name, "unavailable", "ONNX Runtime is missing", packages["onnxruntime"].install)
     if target.here:
         if target.provider is None or not runtime.providers or target.provider in runtime.providers:
-            return Outlook(target.name, "measured", "this machine")
-        missing = f"a GPU is here, and {runtime.name} {runtime.version} has no {target.provider}"
-        return Outlook(target.name, "unavailable", missing, packages["onnxruntime-gpu"].install)
+            untried = on_nvidia_gpu(target.provider) and not runtime.providers
+            how = "this machine, where no session was tried (--quick)" if untried else "this machine"
+            return Outlook(target.name, "measured", how)
+        missing = runtime.problem or f"{runtime.name} {runtime.version} has no {target.provider}"
+        install = packages["onnxruntime-gpu"].install
+        return Outlook(target.name, "unavailable", f"a GPU is here, and {missing}", install)
     if target.compute_capability is None and target.memory_gb == 0:
         return Outlook(
             target.name,
@@ -86,13 +90,15 @@ def _with_tensorrt(
     board: tuple[str, Board] | None,
 ) -> Outlook:
     if board is not None:
-        address, found = board
-        if found.compute_capability in (None, target.compute_capability):
+        address, board_found = board
+        if board_found.compute_capability in (None, target.compute_capability):
             return Outlook(
-                target.name, "measured", f"--host {address}: {found.model}, TensorRT {found.tensorrt}"
+                target.name,
+                "measured",
+                f"--host {address}: {board_found.model}, TensorRT {board_found.tensorrt}",
             )
-        wanted, has = target.compute_capability, found.compute_capability
-        other = f"{found.model} at {address} has compute capability {has}, not {wanted}"
+        needs, has = target.compute_capability, board_found.compute_capability
+        other = f"{board_found.model} at {address} has compute capability {has}, not {needs}"
         return _estimated(target, packages, other, None)
     card = machine.gpu
     if machine.trtexec and card is not None and card.compute_capability == target.compute_capability:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, requires, version
 from typing import Any
 
-from compress.core.installation import install_command
+from compress.backends.providers import CUDA
+from compress.backends.tried_providers import CODE, told
+from compress.core.installation import GPU_RUNTIME, install_command
 
 #: On a busy machine with a cold disk, torch has taken a minute.
 _SECONDS = 120.0
 #: Before what is asked of a package: some print lines of their own.
 _TOLD = "providers: "
+#: Packages that bring the same module.
+_SAME_FILES = ("onnxruntime", "onnxruntime-gpu")
+_TWICE = "onnxruntime and onnxruntime-gpu are both installed, and write the same files: nobody knows which one runs"
 _CPU_INDEX = "--index-url https://download.pytorch.org/whl/cpu"
 _NVIDIA_INDEX = "--extra-index-url https://pypi.nvidia.com"
 
@@ -47,7 +51,7 @@ PACKAGES: tuple[Wanted, ...] = (
     Wanted("torch", "torch", "reading, pruning and training networks", options=_CPU_INDEX),
     Wanted("onnx", "onnx", "reading and writing graphs, estimates"),
     Wanted("onnxruntime", "onnxruntime", "the targets cpu and raspberry-pi-5", instead="onnxruntime-gpu"),
-    Wanted("onnxruntime-gpu", "onnxruntime", "the target cuda, on a machine with an NVIDIA GPU", "cuda"),
+    Wanted("onnxruntime-gpu", "onnxruntime", "the target cuda, on a machine with an NVIDIA GPU"),
     Wanted("openvino", "openvino", "a second runtime on x86 processors", "openvino"),
     Wanted("neural-compressor", "neural_compressor", "weight-only quantization"),
     Wanted(
@@ -79,7 +83,7 @@ class Package:
         problem: Problem of the package; None without one.
         purpose: Purpose of the package.
         install: Command that installs or repairs it; None where nothing is to be done.
-        providers: Execution providers of ONNX Runtime.
+        providers: Execution providers in which this ONNX Runtime opens a session.
     """
 
     name: str
@@ -107,38 +111,50 @@ def look(wanted: Sequence[Wanted] = PACKAGES, *, importing: bool = True) -> tupl
         wanted: Packages to look for.
         importing: Whether to import those that are installed, which takes seconds.
     """
-    installed = {each.name: _version(each.name) for each in wanted}
-    tried = [each for each in wanted if importing and installed[each.name] is not None]
+    installed = {package.name: _version(package.name) for package in wanted}
+    both = all(installed.get(name) is not None for name in _SAME_FILES)
+    tried = [package for package in wanted if importing and installed[package.name] is not None]
     with ThreadPoolExecutor(max_workers=4) as pool:
-        results = dict(zip((each.name for each in tried), pool.map(_import, tried), strict=True))
-    return tuple(_package(each, installed, results.get(each.name)) for each in wanted)
+        results = dict(zip((package.name for package in tried), pool.map(_import, tried), strict=True))
+    packages = (_package(package, installed, results.get(package.name)) for package in wanted)
+    return tuple(
+        replace(package, problem=_TWICE, install=GPU_RUNTIME)
+        if both and package.name in _SAME_FILES
+        else package
+        for package in packages
+    )
 
 
 def _package(
     wanted: Wanted, installed: dict[str, str | None], tried: tuple[str | None, tuple[str, ...]] | None
 ) -> Package:
-    found = installed[wanted.name]
+    installed_version = installed[wanted.name]
     requirement = _requirement(wanted)
     problem, providers = tried if tried is not None else (None, ())
-    if found is None:
+    if installed_version is None:
         replaced = wanted.instead and installed.get(wanted.instead)
         problem = f"{wanted.instead} {replaced} is installed instead" if replaced else "not installed"
         install = None if replaced else _command(wanted, requirement)
     elif problem is not None:
         install = f"pip install --force-reinstall {_quoted(requirement)}{_after(wanted)}"
-    elif not within(found, requirement):
+    elif not within(installed_version, requirement):
         problem = f"outside of {requirement.removeprefix(wanted.name)}"
         install = f"pip install {_quoted(requirement)}{_after(wanted)}"
     else:
         install = None
     imports = None if tried is None else tried[0] is None
-    return Package(wanted.name, found, imports, problem, wanted.purpose, install, providers)
+    if imports and problem is None and wanted.name == "onnxruntime-gpu" and CUDA not in providers:
+        problem = (
+            f"no session opens in its {CUDA}: no GPU here, or CUDA or cuDNN is missing or of another release"
+        )
+    return Package(wanted.name, installed_version, imports, problem, wanted.purpose, install, providers)
 
 
 def _command(wanted: Wanted, requirement: str) -> str:
+    if wanted.name == "onnxruntime-gpu":
+        return GPU_RUNTIME
     install = install_command(wanted.extra) if wanted.extra else f"pip install {_quoted(requirement)}"
-    before = "pip uninstall -y onnxruntime && " if wanted.name == "onnxruntime-gpu" else ""
-    return f"{before}{install}{_after(wanted)}"
+    return f"{install}{_after(wanted)}"
 
 
 def _after(wanted: Wanted) -> str:
@@ -187,9 +203,9 @@ def _version(name: str) -> str | None:
 
 
 def _import(wanted: Wanted) -> tuple[str | None, tuple[str, ...]]:
-    """Import a package; return its problem, and ONNX Runtime's execution providers."""
-    code = f"import {wanted.module} as module, json\n"
-    code += f"print('{_TOLD}' + json.dumps(getattr(module, 'get_available_providers', list)()))"
+    """Import a package; return its problem, and the execution providers in which ONNX Runtime opens a session."""
+    plain = f"import {wanted.module}\nprint({_TOLD!r} + '[[], []]')"
+    code = CODE if wanted.module == "onnxruntime" else plain
     try:
         done = subprocess.run(
             # -P: nothing is imported from the working directory.
@@ -201,9 +217,9 @@ def _import(wanted: Wanted) -> tuple[str | None, tuple[str, ...]]:
         )
     except subprocess.TimeoutExpired:
         return f"did not import within {_SECONDS:g} s", ()
-    told = [line for line in done.stdout.splitlines() if line.startswith(_TOLD)]
-    if done.returncode == 0 and told:
-        return None, tuple(json.loads(told[-1].removeprefix(_TOLD)))
+    names = told(done.stdout)
+    if done.returncode == 0 and names is not None:
+        return None, names[0]
     if done.returncode < 0:
         return f"ends Python with signal {-done.returncode} when it is imported", ()
     said = done.stderr.strip().splitlines()

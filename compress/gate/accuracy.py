@@ -30,7 +30,7 @@ def judge_outputs(paired: Sequence[Paired], policy: GatePolicy) -> Check:
         paired: The outcomes of each metric, at least one.
         policy: Margin and error probability.
     """
-    checks = [judge_accuracy(*each, policy) for each in paired]
+    checks = [judge_accuracy(*pair, policy) for pair in paired]
     order = (Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.PASS)
 
     def badness(check: Check) -> tuple[int, float]:
@@ -41,16 +41,16 @@ def judge_outputs(paired: Sequence[Paired], policy: GatePolicy) -> Check:
     check, metric = checks[worst], paired[worst].metric
     if len(checks) == 1:
         return check
-    told = f"output '{', '.join(metric.outputs)}', the worst of {len(checks)}: {check.detail}"
+    detail = f"output '{', '.join(metric.outputs)}', the worst of {len(checks)}: {check.detail}"
     outputs = {
-        ", ".join(each.metric.outputs) or each.metric.name: {
-            "verdict": str(own.verdict),
-            "drop_points": own.figures.get("drop_points"),
-            "high_points": own.figures.get("high_points"),
+        ", ".join(pair.metric.outputs) or pair.metric.name: {
+            "verdict": str(check_of_pair.verdict),
+            "drop_points": check_of_pair.figures.get("drop_points"),
+            "high_points": check_of_pair.figures.get("high_points"),
         }
-        for each, own in zip(paired, checks, strict=True)
+        for pair, check_of_pair in zip(paired, checks, strict=True)
     }
-    return replace(check, detail=told, figures={**check.figures, "outputs": outputs})
+    return replace(check, detail=detail, figures={**check.figures, "outputs": outputs})
 
 
 def judge_accuracy(outcomes: Outcomes, reference: Outcomes, metric: Metric, policy: GatePolicy) -> Check:
@@ -65,16 +65,16 @@ def judge_accuracy(outcomes: Outcomes, reference: Outcomes, metric: Metric, poli
     from compress.profiling.accuracy import decidable, drop_of
 
     if not decidable(metric, len(outcomes)):
-        told = f"{len(outcomes)} samples, and {metric.name} is decided on {LEAST_SAMPLES} or more"
-        return Check("accuracy", Verdict.INCONCLUSIVE, told, {"samples": len(outcomes)})
+        detail = f"{len(outcomes)} samples, and {metric.name} is decided on {LEAST_SAMPLES} or more"
+        return Check("accuracy", Verdict.INCONCLUSIVE, detail, {"samples": len(outcomes)})
     better = (outcomes > reference) == metric.higher_is_better
     changed = outcomes != reference
     lost, won = int((changed & ~better).sum()), int((changed & better).sum())
     drop = drop_of(outcomes, reference, metric, policy.alpha)
     check = judge_drop(drop, len(outcomes), lost, won, policy)
     if not math.isfinite(drop.points) or (not reference.mean() and not metric.right_or_wrong):
-        told = f"{check.detail}; the baseline's {metric.name} is 0, of which no margin is a share"
-        check = replace(check, detail=f"{told}: take a metric that is counted otherwise")
+        detail = f"{check.detail}; the baseline's {metric.name} is 0, of which no margin is a share"
+        check = replace(check, detail=f"{detail}: take a metric that is counted otherwise")
     if metric.needs == "labels":
         return check
     return replace(check, detail=f"without labels, of its own scores the baseline loses: {check.detail}")
@@ -91,8 +91,8 @@ def judge_drop(drop: Drop, samples: int, lost: int, won: int, policy: GatePolicy
         policy: Policy with the margin.
     """
     margin, p = policy.max_drop_points, mcnemar_exact(lost, won)
-    told = (
-        f"drop {drop.points:+.2f} points, between {drop.interval.low:+.2f} and {drop.interval.high:+.2f} "
+    detail = (
+        f"drop {drop.points:+.2f} {drop.unit}, between {drop.interval.low:+.2f} and {drop.interval.high:+.2f} "
         f"(margin {margin:g}, {samples} samples, {100 * drop.churn:.2f} % changed, McNemar p = {p:.3g})"
     )
     figures = {
@@ -107,10 +107,10 @@ def judge_drop(drop: Drop, samples: int, lost: int, won: int, policy: GatePolicy
     }
     verdict = judge_bounds(drop.interval.low, drop.interval.high, margin)
     if verdict is Verdict.INCONCLUSIVE:
-        needed = _needed(drop, samples, margin, policy.alpha)
-        told += f"; about {needed} samples would decide" if needed else "; the drop lies on the margin"
+        needed = samples_needed(drop, samples, margin, policy.alpha)
+        detail += f"; about {needed} samples would decide" if needed else "; the drop lies on the margin"
         figures["samples_to_decide"] = needed
-    return Check("accuracy", verdict, told, figures)
+    return Check("accuracy", verdict, detail, figures)
 
 
 def judge_churn(outcomes: Outcomes, reference: Outcomes, policy: GatePolicy) -> Check:
@@ -127,7 +127,7 @@ def judge_churn(outcomes: Outcomes, reference: Outcomes, policy: GatePolicy) -> 
     changed = int((outcomes != reference).sum())
     low, high = (100 * bound for bound in wilson(changed, len(outcomes), 1 - 2 * policy.alpha))
     margin = policy.max_churn_percent
-    told = (
+    detail = (
         f"{100 * changed / len(outcomes):.2f} % of {len(outcomes)} samples changed, between {low:.2f} and "
         f"{high:.2f} (margin {margin:g})"
     )
@@ -138,11 +138,21 @@ def judge_churn(outcomes: Outcomes, reference: Outcomes, policy: GatePolicy) -> 
         "margin_percent": margin,
         "samples": len(outcomes),
     }
-    return Check("churn", judge_bounds(low, high, margin), told, figures)
+    return Check("churn", judge_bounds(low, high, margin), detail, figures)
 
 
-def _needed(drop: Drop, samples: int, margin: float, alpha: float) -> int | None:
-    """Return the number of samples that would decide if drop and churn stayed the same."""
+def samples_needed(drop: Drop, samples: int, margin: float, alpha: float = 0.05) -> int | None:
+    """Return the number of samples that would decide if drop and churn stayed the same.
+
+    Args:
+        drop: Accuracy drop, with bounds at ``alpha`` on each side.
+        samples: Number of samples that it rests on.
+        margin: Drop that is allowed, in the unit of ``drop``.
+        alpha: Error probability of each bound.
+
+    Returns:
+        The number; None where the drop lies on the margin.
+    """
     room = abs(margin - drop.points)
     if not (room > 0 and math.isfinite(room)):
         return None

@@ -41,8 +41,10 @@ def sizes_that_differ(session: Runs, task: Task, sizes: Sequence[int]) -> tuple[
         task: Evaluation data, bound to the network.
         sizes: Batch sizes to try, in samples; those above the number of samples are left out.
     """
-    if task.streams is not None:
-        session = task.streams.over(session)
+    if task.whole is not None:
+        if task.whole.one_by_one:
+            return ()
+        session = task.whole.over(session)
     usual, lone = sizes_at_once(session, task)
     count = len(task.evaluation)
     tried = [size for size in dict.fromkeys(sizes) if size != usual and size <= count]
@@ -50,8 +52,8 @@ def sizes_that_differ(session: Runs, task: Task, sizes: Sequence[int]) -> tuple[
         return ()
     most = min(count, max(_TRIED, *tried))
     some = task.evaluation.take(np.unique(np.linspace(0, count - 1, most).astype(np.int64)))
-    wanted = _outputs(session, some, usual)
-    return tuple(size for size in tried if not _close(_outputs(session, some, size), wanted))
+    usual_outputs = _outputs(session, some, usual)
+    return tuple(size for size in tried if not _close(_outputs(session, some, size), usual_outputs))
 
 
 def judged_in_all(check: Check, judge: Callable[[int], Check], sizes: Sequence[int]) -> Check:
@@ -65,16 +67,19 @@ def judged_in_all(check: Check, judge: Callable[[int], Check], sizes: Sequence[i
     if not sizes:
         return check
     checks = {size: judge(size) for size in sizes}
-    told = "; ".join(
-        f"outputs are others {_words(size)}, and so judged: {each.verdict}, {each.detail}"
-        for size, each in checks.items()
+    details = "; ".join(
+        f"outputs are others {_words(size)}, and so judged: {check_at_size.verdict}, {check_at_size.detail}"
+        for size, check_at_size in checks.items()
     )
-    worst = max((check, *checks.values()), key=lambda each: _WORST_LAST.index(each.verdict))
-    batches = {str(size): {**each.figures, "verdict": str(each.verdict)} for size, each in checks.items()}
+    worst = max((check, *checks.values()), key=lambda check_at_size: _WORST_LAST.index(check_at_size.verdict))
+    batches = {
+        str(size): {**check_at_size.figures, "verdict": str(check_at_size.verdict)}
+        for size, check_at_size in checks.items()
+    }
     return replace(
         check,
         verdict=worst.verdict,
-        detail=f"{check.detail}; {told}",
+        detail=f"{check.detail}; {details}",
         figures={**check.figures, "batches": batches},
     )
 
@@ -85,8 +90,8 @@ def _words(size: int) -> str:
 
 def _outputs(session: Runs, samples: Split, size: int) -> list[list[Array]]:
     """Return the rows of all samples, output by output."""
-    found = [forward(session, batch, ()) for batch in samples.batches(size)]
-    return [[row for batch in found for row in batch[index]] for index in range(len(found[0]))]
+    outputs = [forward(session, batch, ()) for batch in samples.batches(size)]
+    return [[row for batch in outputs for row in batch[index]] for index in range(len(outputs[0]))]
 
 
 def _close(ours: list[list[Array]], wanted: list[list[Array]]) -> bool:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from compress.gate.subject import Subject
     from compress.hosts.base import Build
     from compress.hosts.tensorrt import EngineRun, TensorRtHost
+    from compress.records.coverage import Coverage
     from compress.records.profile import Latency
     from compress.target.target import Target
 
@@ -38,12 +39,12 @@ class OnBoard(Place):
 
     def runs_like(self, candidate: Subject, baseline: Subject) -> tuple[Subject, Subject]:
         """See :meth:`Place.runs_like`: in TensorRT, with those options of a bundle that TensorRT has."""
-        known = self._machine.backend.default_options(self._target)
+        default_options = self._machine.backend.default_options(self._target)
 
         def here(side: Subject) -> Subject:
             recorded = (candidate.options or {}) if side.options is None else side.options
-            own = {key: value for key, value in recorded.items() if key in known}
-            return side.run_like(self._machine.backend.name, {**known, **own})
+            recorded_options = {key: value for key, value in recorded.items() if key in default_options}
+            return side.run_like(self._machine.backend.name, {**default_options, **recorded_options})
 
         return here(candidate), here(baseline)
 
@@ -70,11 +71,11 @@ class OnBoard(Place):
 
         sides = self._build(candidate), self._build(baseline)
         while len(self._rounds) <= number:
-            taken = {
+            by_batch = {
                 batch: self._machine.pair(*sides, task, self._target, len(self._rounds), batch)
                 for batch in batch_sizes(sides[0].session, self._target)
             }
-            self._rounds.append(taken)
+            self._rounds.append(by_batch)
             self._machine.check_unchanged()
         first = next(iter(self._rounds[number].values()))
         ratios = {
@@ -86,7 +87,7 @@ class OnBoard(Place):
     def latency(self, subject: Subject, session: Session, batch: int, task: Task | None) -> Latency | None:
         """See :meth:`Place.latency`."""
         figures = self._machine.latency(self._build(subject), None, task, self._target)
-        return next((each for each in figures if each.batch == batch), None)
+        return next((figure for figure in figures if figure.batch == batch), None)
 
     def peaks_mb(self, subject: Subject, session: Session, task: Task | None) -> list[float]:
         """See :meth:`Place.peaks_mb`: the tool does not say what it takes."""
@@ -98,20 +99,20 @@ class OnBoard(Place):
         """See :meth:`Place.energies_mj`: mean power while a round was timed × median time of its calls."""
         for number in range(ENERGY_RUNS):
             self.round(candidate, baseline, task, number)
-        firsts = [next(iter(taken.values())) for taken in self._rounds]
+        firsts = [next(iter(by_batch.values())) for by_batch in self._rounds]
         pairs = [(ours.energy_mj, theirs.energy_mj) for ours, theirs in firsts]
-        told = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
-        if len(told) < ENERGY_RUNS:
+        measured_pairs = [(ours, theirs) for ours, theirs in pairs if ours is not None and theirs is not None]
+        if len(measured_pairs) < ENERGY_RUNS:
             return None
-        return [ours for ours, _ in told], [theirs for _, theirs in told]
+        return [ours for ours, _ in measured_pairs], [theirs for _, theirs in measured_pairs]
 
-    def coverage(self, subject: Subject) -> dict[str, Any] | None:
+    def coverage(self, subject: Subject) -> Coverage | None:
         """See :meth:`Place.coverage`: layers of an engine are fused, and no share of operations is told of them."""
         return None
 
     def doubts(self) -> tuple[str, ...]:
         """See :meth:`Place.doubts`: clocks that fell, layers that the accelerator did not take."""
-        pairs = [pair for taken in self._rounds for pair in taken.values()]
+        pairs = [pair for by_batch in self._rounds for pair in by_batch.values()]
         runs = [doubt for pair in pairs for run in pair for doubt in run.doubts]
         builds = [doubt for build in self._builds for doubt in self._machine.doubts(build)]
         return tuple(dict.fromkeys([*runs, *builds]))

@@ -72,11 +72,11 @@ def judge_calibration(candidate: Confidences, baseline: Confidences, policy: Gat
     """
     samples = len(candidate.right)
     if samples < LEAST_FOR_RESAMPLING:
-        told = f"{samples} samples, and calibration is decided on {LEAST_FOR_RESAMPLING} or more"
-        return Check("calibration", Verdict.INCONCLUSIVE, told)
+        detail = f"{samples} samples, and calibration is decided on {LEAST_FOR_RESAMPLING} or more"
+        return Check("calibration", Verdict.INCONCLUSIVE, detail)
     ours, theirs, low, high = (100 * value for value in _rise(candidate, baseline, policy.alpha))
     margin = policy.max_calibration_rise_points
-    told = (
+    detail = (
         f"calibration error {ours:.2f} against {theirs:.2f} points, a rise between {low:+.2f} and {high:+.2f} "
         f"(margin {margin:g}, {samples} samples)"
     )
@@ -90,7 +90,7 @@ def judge_calibration(candidate: Confidences, baseline: Confidences, policy: Gat
         "margin_points": margin,
         "samples": samples,
     }
-    return Check("calibration", judge_bounds(low, high, margin), told, figures)
+    return Check("calibration", judge_bounds(low, high, margin), detail, figures)
 
 
 def expected_calibration_error(confidences: Confidences) -> float:
@@ -141,12 +141,14 @@ def _rise(candidate: Confidences, baseline: Confidences, alpha: float) -> tuple[
     for start in range(0, _RESAMPLES, block):
         rows = min(block, _RESAMPLES - start)
         weights = random.multinomial(samples, np.full(samples, 1 / samples), size=rows).astype(np.float64)
-        drawn.append(np.stack([_squares(weights, each) for each in (candidate, baseline)]))
+        drawn.append(np.stack([_squares(weights, confidences) for confidences in (candidate, baseline)]))
     ours, theirs = np.concatenate(drawn, axis=1)
     z = normal_quantile(1 - alpha)
     reach, own_reach = z * float(np.std(ours - theirs, ddof=1)), z * float(np.std(theirs, ddof=1))
     even = np.ones((1, samples))
-    our_square, their_square = (float(_squares(even, each)[0]) for each in (candidate, baseline))
+    our_square, their_square = (
+        float(_squares(even, confidences)[0]) for confidences in (candidate, baseline)
+    )
     difference = our_square - their_square
     smallest, largest = max(0.0, their_square - own_reach), max(0.0, their_square + own_reach)
     return (

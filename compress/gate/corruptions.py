@@ -52,10 +52,10 @@ def judge_corruptions(candidate: Session, baseline: Session, task: Task, policy:
     parts = []
     for name, corrupt in CORRUPTIONS.items():
         corrupted = replace(task, evaluation=CorruptedSplit(task.evaluation, corrupt))
-        found, reference = outcomes_of(candidate, corrupted, baseline), outcomes_of(baseline, corrupted)
-        for ours, theirs in zip(found, reference, strict=True):
-            told = name if len(found) == 1 else f"{name}, {', '.join(ours.metric.outputs)}"
-            parts.append(Part(told, ours.values, theirs.values, ours.metric))
+        outcomes, reference = outcomes_of(candidate, corrupted, baseline), outcomes_of(baseline, corrupted)
+        for ours, theirs in zip(outcomes, reference, strict=True):
+            part_name = name if len(outcomes) == 1 else f"{name}, {', '.join(ours.metric.outputs)}"
+            parts.append(Part(part_name, ours.values, theirs.values, ours.metric))
     return judge_parts("corruptions", parts, policy.max_corruption_drop_points, policy)
 
 
@@ -98,7 +98,7 @@ def _blur(images: Images, random: np.random.Generator, scale: float) -> Images:
     """Return the mean over 3×3 pixels; pixels at the border are repeated."""
     blurred = images.astype(np.float64)
     for axis in _spatial_axes(images.shape):
-        widths = [(1, 1) if each == axis else (0, 0) for each in range(4)]
+        widths = [(1, 1) if other_axis == axis else (0, 0) for other_axis in range(4)]
         padded = np.pad(blurred, widths, mode="edge")
         shifts = [padded.take(range(start, start + blurred.shape[axis]), axis) for start in range(3)]
         blurred = np.mean(shifts, axis=0)

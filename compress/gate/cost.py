@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
 
 from compress.gate.policy import GatePolicy
 from compress.gate.verdict import Check, Verdict, finite, judge_bounds
+from compress.records.coverage import Coverage
 
 
 def judge_size(candidate_bytes: int, baseline_bytes: int, policy: GatePolicy) -> Check:
     """Check the growth of the artifact, in percent; exact."""
     growth, margin = _growth(candidate_bytes, baseline_bytes), policy.max_size_growth_percent
-    told = f"{candidate_bytes} against {baseline_bytes} bytes, {growth:+.1f} % (margin {margin:g})"
+    detail = f"{candidate_bytes} against {baseline_bytes} bytes, {growth:+.1f} % (margin {margin:g})"
     figures = {
         "candidate_bytes": candidate_bytes,
         "baseline_bytes": baseline_bytes,
         "growth_percent": finite(growth),
         "margin_percent": margin,
     }
-    return Check("size", judge_bounds(growth, growth, margin), told, figures)
+    return Check("size", judge_bounds(growth, growth, margin), detail, figures)
 
 
 def judge_memory(candidate_mb: Sequence[float], baseline_mb: Sequence[float], policy: GatePolicy) -> Check:
@@ -31,20 +31,8 @@ def judge_memory(candidate_mb: Sequence[float], baseline_mb: Sequence[float], po
         baseline_mb: Peak memory of each run of the baseline in MiB, at least one.
         policy: Policy with the margin.
     """
-    low, high = _extremes(candidate_mb, baseline_mb)
-    margin = policy.max_memory_growth_percent
-    told = (
-        f"peak {max(candidate_mb):.1f} against {max(baseline_mb):.1f} MiB, growth between {low:+.1f} and "
-        f"{high:+.1f} % (margin {margin:g})"
-    )
-    figures = {
-        "candidate_mb": list(candidate_mb),
-        "baseline_mb": list(baseline_mb),
-        "low_percent": finite(low),
-        "high_percent": finite(high),
-        "margin_percent": margin,
-    }
-    return Check("memory", judge_bounds(low, high, margin), told, figures)
+    shown = f"peak {max(candidate_mb):.1f} against {max(baseline_mb):.1f} MiB"
+    return _judge_growth("memory", "mb", candidate_mb, baseline_mb, policy.max_memory_growth_percent, shown)
 
 
 def judge_energy(candidate_mj: Sequence[float], baseline_mj: Sequence[float], policy: GatePolicy) -> Check:
@@ -55,41 +43,43 @@ def judge_energy(candidate_mj: Sequence[float], baseline_mj: Sequence[float], po
         baseline_mj: Energy of a call of the baseline in millijoules, for each run; at least one.
         policy: Policy with the margin.
     """
-    low, high = _extremes(candidate_mj, baseline_mj)
-    margin = policy.max_energy_growth_percent
-    told = (
-        f"{median(candidate_mj):.3g} against {median(baseline_mj):.3g} mJ a call, growth between {low:+.1f} and "
-        f"{high:+.1f} % (margin {margin:g})"
-    )
-    figures = {
-        "candidate_mj": list(candidate_mj),
-        "baseline_mj": list(baseline_mj),
-        "low_percent": finite(low),
-        "high_percent": finite(high),
-        "margin_percent": margin,
-    }
-    return Check("energy", judge_bounds(low, high, margin), told, figures)
+    shown = f"{median(candidate_mj):.3g} against {median(baseline_mj):.3g} mJ a call"
+    return _judge_growth("energy", "mj", candidate_mj, baseline_mj, policy.max_energy_growth_percent, shown)
 
 
-def judge_coverage(
-    candidate: dict[str, Any] | None, baseline: dict[str, Any] | None, policy: GatePolicy
-) -> Check:
+def judge_coverage(candidate: Coverage | None, baseline: Coverage | None, policy: GatePolicy) -> Check:
     """Check the fall of the share of multiply-accumulates in int8 kernels, in percentage points; exact.
 
     Args:
-        candidate: Coverage of the candidate, as :attr:`compress.records.profile.Profile.coverage`.
+        candidate: Coverage of the candidate; None where its runtime does not tell it.
         baseline: Coverage of the baseline, likewise.
         policy: Policy with the margin.
     """
-    shares = [None if each is None else each.get("int8_mac_share") for each in (candidate, baseline)]
+    shares = [None if coverage is None else coverage.int8_mac_share for coverage in (candidate, baseline)]
     if shares[0] is None or shares[1] is None:
         return Check("coverage", Verdict.SKIPPED, "the runtime does not tell what runs in int8")
     ours, theirs = 100 * float(shares[0]), 100 * float(shares[1])
     margin = policy.max_coverage_fall_points
-    told = f"{ours:.1f} against {theirs:.1f} % of multiply-accumulates in int8 (margin {margin:g} points)"
+    detail = f"{ours:.1f} against {theirs:.1f} % of multiply-accumulates in int8 (margin {margin:g} points)"
     figures = {"candidate_percent": ours, "baseline_percent": theirs, "margin_points": margin}
     fall = round(theirs - ours, 9)  # 50 % less 49 % is one point, and not a hair more
-    return Check("coverage", judge_bounds(fall, fall, margin), told, figures)
+    return Check("coverage", judge_bounds(fall, fall, margin), detail, figures)
+
+
+def _judge_growth(
+    check: str, unit: str, candidate: Sequence[float], baseline: Sequence[float], margin: float, shown: str
+) -> Check:
+    """Check the growth of a figure, bounded by the extremes of all runs; ``shown`` tells the figures in words."""
+    low, high = _extremes(candidate, baseline)
+    detail = f"{shown}, growth between {low:+.1f} and {high:+.1f} % (margin {margin:g})"
+    figures = {
+        f"candidate_{unit}": list(candidate),
+        f"baseline_{unit}": list(baseline),
+        "low_percent": finite(low),
+        "high_percent": finite(high),
+        "margin_percent": margin,
+    }
+    return Check(check, judge_bounds(low, high, margin), detail, figures)
 
 
 def _extremes(candidate: Sequence[float], baseline: Sequence[float]) -> tuple[float, float]:

@@ -10,8 +10,10 @@ from compress.errors import DataError
 from compress.gate.slices import Groups
 
 if TYPE_CHECKING:
+    from compress.data.evaluation import MeasuredSamples
     from compress.data.image_options import ImageOptions
-    from compress.data.task import MetricChoice, Task
+    from compress.data.metric_choice import MetricChoice
+    from compress.data.task import Task
     from compress.gate.subject import Subject
 
 #: The array of an ``.npz`` file that names the group of each sample.
@@ -33,7 +35,9 @@ def load_task_and_groups(
         data: Evaluation data of any kind that :func:`compress.data.open_data` opens. An ``.npz`` file may hold an array
             ``groups``.
         groups: A ``.npy`` file ``(n,)`` of integers or texts, one for each sample of ``data``; wins over the array.
-        subjects: The builds that are compared: where one was measured on a part of the data, this part counts.
+        subjects: The baseline, and the build that is compared with it: where one was measured on a part of the data,
+            this part counts. Images are prepared and classes numbered as the baseline records it, where neither the
+            caller nor the folder tells it.
         metric: Name of the metric, or a mapping; see :func:`compress.data.task.load_task`.
         image_options: Preparation of images; see :func:`compress.data.task.load_task`.
         streams: Whether samples are streams, see :func:`compress.data.task.load_task`; always True where one of the
@@ -43,17 +47,19 @@ def load_task_and_groups(
         The task; and ``(evaluation samples,)``, or None where no groups are given.
 
     Raises:
-        DataError: The data or the groups cannot be read, or are of different lengths.
+        DataError: The data or the groups cannot be read, or are of different lengths; or the classes are numbered
+            otherwise than a build records.
         MetricError: The metric is unknown or needs other targets.
     """
     from compress.data.evaluation import load_evaluation
     from compress.data.opening import follow_reference
 
-    measured = [each.measured for each in subjects if each.measured is not None]
+    measured = [subject.measured for subject in subjects if subject.measured is not None]
     how: dict[str, Any] = {
         "metric": metric,
         "image_options": image_options,
-        "streams": streams or any(each.states for each in subjects),
+        "like": _agreeing(subjects),
+        "streams": streams or any(subject.states for subject in subjects),
     }
     source, named = _without_groups(data)
     if groups is not None:
@@ -65,6 +71,33 @@ def load_task_and_groups(
         return task, _checked(named, len(task.evaluation))
     apart = 0 if task.provenance["split"]["calibration_from"] is None else len(task.calibration)
     return task, _checked(named, len(rows) + apart)[rows]
+
+
+def _agreeing(subjects: Sequence[Subject]) -> MeasuredSamples | None:
+    """Return what the baseline records of its samples, whose classes all the others number alike.
+
+    The candidate's own record decides nothing: it comes with the change that is judged.
+
+    Raises:
+        DataError: Another build numbers its classes otherwise.
+    """
+    from compress.data.class_order import disagreement
+
+    measured = subjects[0].measured if subjects else None
+    if measured is None:
+        return None
+    first_classes = measured.classes or ()
+    for subject in subjects[1:]:
+        classes = subject.measured.classes if subject.measured is not None else None
+        other = disagreement([(name,) for name in classes or ()], [(name,) for name in first_classes])
+        if other is not None:
+            name, label, recorded = other
+            raise DataError(
+                f"builds that number their classes alike: '{name}' is class {recorded} in {subjects[0].name}",
+                f"'{name}' as class {label} in {subject.name}",
+                "build the two with the same --classes",
+            )
+    return measured
 
 
 def _without_groups(data: Any) -> tuple[Any, Groups | None]:

@@ -45,22 +45,29 @@ def judge_latency(measure_round: Callable[[int], Mapping[int, float]], policy: G
     for look in policy.looks:
         rounds += [measure_round(number) for number in range(len(rounds), look)]
         judged = {
-            batch: _judged([each[batch] for each in rounds], len(rounds[0]), policy) for batch in rounds[0]
+            batch: _judged([ratios[batch] for ratios in rounds], len(rounds[0]), policy)
+            for batch in rounds[0]
         }
-        verdicts = {judge_bounds(each.low, each.high, limit) for each in judged.values()}
+        verdicts = {
+            judge_bounds(judged_batch.low, judged_batch.high, limit) for judged_batch in judged.values()
+        }
         if Verdict.FAIL in verdicts or verdicts == {Verdict.PASS}:
             verdict = Verdict.FAIL if Verdict.FAIL in verdicts else Verdict.PASS
             return Check(
                 "latency", verdict, _told(judged, limit, len(rounds)), _figures(judged, limit, len(rounds))
             )
-        needs = [_rounds_needed(len(rounds), each, limit) for each in judged.values() if each.high > limit]
+        needs = [
+            _rounds_needed(len(rounds), judged_batch, limit)
+            for judged_batch in judged.values()
+            if judged_batch.high > limit
+        ]
         needed = None if None in needs else max(need for need in needs if need is not None)
         if (needed or 0) > _HOPELESS * policy.looks[-1] and _too_noisy(judged, limit, len(rounds), policy):
             break  # more rounds would only take time; giving up decides nothing, so no error grows by it
     more = f"about {needed} rounds would decide" if needed else "the ratio lies on the margin"
     figures = {**_figures(judged, limit, len(rounds)), "rounds_to_decide": needed}
-    told = _told(judged, limit, len(rounds))
-    return Check("latency", Verdict.INCONCLUSIVE, f"{told}; {more}", figures)
+    summary = _told(judged, limit, len(rounds))
+    return Check("latency", Verdict.INCONCLUSIVE, f"{summary}; {more}", figures)
 
 
 class _Judged(NamedTuple):
@@ -81,7 +88,8 @@ def _judged(log_ratios: list[float], batches: int, policy: GatePolicy) -> _Judge
 
 def _told(judged: Mapping[int, _Judged], limit: float, rounds: int) -> str:
     parts = [
-        f"batch {batch}: median ratio {each.ratio:.3f}, {_bounds(each)}" for batch, each in judged.items()
+        f"batch {batch}: median ratio {judged_batch.ratio:.3f}, {_bounds(judged_batch)}"
+        for batch, judged_batch in judged.items()
     ]
     return f"{'; '.join(parts)} (margin {limit:g}, {rounds} rounds of both in turns, started anew for each)"
 
@@ -95,10 +103,10 @@ def _bounds(judged: _Judged) -> str:
 
 def _figures(judged: Mapping[int, _Judged], limit: float, rounds: int) -> dict[str, object]:
     """Return the figures of the batch size closest to the margin or furthest beyond it, then of each size."""
-    worst = max(judged.values(), key=lambda each: each.high)
+    worst = max(judged.values(), key=lambda judged_batch: judged_batch.high)
     by_batch = {
-        str(batch): {"ratio": each.ratio, "low": each.low, "high": finite(each.high)}
-        for batch, each in judged.items()
+        str(batch): {"ratio": judged_batch.ratio, "low": judged_batch.low, "high": finite(judged_batch.high)}
+        for batch, judged_batch in judged.items()
     }
     return {
         "ratio": worst.ratio,
@@ -124,16 +132,16 @@ def judge_p99(candidate: Times, baseline: Times, policy: GatePolicy) -> Check:
     ours = quantile_interval(candidate, 0.99, 1 - policy.alpha)
     theirs = quantile_interval(baseline, 0.99, 1 - policy.alpha)
     if ours is None or theirs is None:
-        told = f"{len(candidate)} pairs bound no p99 at an error of {policy.alpha:g}"
-        return Check("p99", Verdict.INCONCLUSIVE, told)
+        detail = f"{len(candidate)} pairs bound no p99 at an error of {policy.alpha:g}"
+        return Check("p99", Verdict.INCONCLUSIVE, detail)
     limit = 1 + policy.max_p99_slowdown_percent / 100
     ratio = float(np.quantile(candidate, 0.99) / np.quantile(baseline, 0.99))
     low, high = ours.lower / theirs.upper, ours.upper / theirs.lower
-    told = (
+    detail = (
         f"p99 ratio {ratio:.3f}, between {low:.3f} and {high:.3f} (margin {limit:g}, {len(candidate)} pairs)"
     )
     figures = {"ratio": ratio, "low": low, "high": high, "margin": limit, "pairs": len(candidate)}
-    return Check("p99", judge_bounds(low, high, limit), told, figures)
+    return Check("p99", judge_bounds(low, high, limit), detail, figures)
 
 
 def judge_recorded_latencies(pairs: Sequence[tuple[Latency, Latency]], policy: GatePolicy) -> Check:
@@ -144,14 +152,14 @@ def judge_recorded_latencies(pairs: Sequence[tuple[Latency, Latency]], policy: G
             one.
         policy: Margin, error probability, and drift of this machine.
     """
-    checks = [judge_recorded_latency(*each, policy) for each in pairs]
+    checks = [judge_recorded_latency(*pair, policy) for pair in pairs]
     if len(checks) == 1:
         return checks[0]
     order = (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
-    worst = max(checks, key=lambda each: order.index(each.verdict))
+    worst = max(checks, key=lambda check: order.index(check.verdict))
     batches = {str(now.batch): dict(check.figures) for (now, _), check in zip(pairs, checks, strict=True)}
-    told = [f"batch {now.batch}: {check.detail}" for (now, _), check in zip(pairs, checks, strict=True)]
-    return Check("latency", worst.verdict, "; ".join(told), {**worst.figures, "batches": batches})
+    details = [f"batch {now.batch}: {check.detail}" for (now, _), check in zip(pairs, checks, strict=True)]
+    return Check("latency", worst.verdict, "; ".join(details), {**worst.figures, "batches": batches})
 
 
 def judge_recorded_latency(now: Latency, recorded: Latency, policy: GatePolicy) -> Check:
@@ -175,26 +183,30 @@ def judge_recorded_latency(now: Latency, recorded: Latency, policy: GatePolicy) 
     ratio = now.p50_ms / recorded.p50_ms
     low = now.interval.low / recorded.interval.high / drift
     high = now.interval.high / recorded.interval.low * drift
-    told = (
+    detail = (
         f"median ratio {ratio:.3f}, between {low:.3f} and {high:.3f} (margin {limit:g}, against a recorded "
         f"{recorded.p50_ms:.3g} ms, not paired, with {policy.max_drift_percent:g} % for the machine's drift)"
     )
     figures = {"ratio": ratio, "low": low, "high": high, "margin": limit, "drift": drift, "paired": False}
     # Each end errs with (1 - level) / 2, a ratio of two of them with twice that.
     if policy.alpha < 1 - level - 1e-9:
-        told += f"; its interval errs with more than {policy.alpha:g}"
-        return Check("latency", Verdict.INCONCLUSIVE, told, figures)
+        detail += f"; its interval errs with more than {policy.alpha:g}"
+        return Check("latency", Verdict.INCONCLUSIVE, detail, figures)
     verdict = judge_bounds(low, high, limit)
     if verdict is Verdict.INCONCLUSIVE:
-        told += "; give the bundle or ONNX file as the baseline, and both are timed in pairs"
-    return Check("latency", verdict, told, figures)
+        detail += "; give the bundle or ONNX file as the baseline, and both are timed in pairs"
+    return Check("latency", verdict, detail, figures)
 
 
 def _too_noisy(judged: Mapping[int, _Judged], limit: float, rounds: int, policy: GatePolicy) -> bool:
     """Whether the bounds of an undecided ratio would still be wide at the last look."""
     if rounds < _HOPELESS_AFTER:
         return False
-    reach = max(math.log(each.high / each.ratio) for each in judged.values() if each.high > limit)
+    reach = max(
+        math.log(judged_batch.high / judged_batch.ratio)
+        for judged_batch in judged.values()
+        if judged_batch.high > limit
+    )
     return reach * math.sqrt(rounds / policy.looks[-1]) > _HOPELESS_WIDTH * math.log(limit)
 
 

@@ -79,10 +79,10 @@ def run_outcomes(
         reference = originals_of(_recorded(recorded).tolist(), task)
     else:
         reference = outcomes_of(baseline, task, size=size)
-    found = outcomes_of(candidate, task, baseline, size=size)
+    outcomes = outcomes_of(candidate, task, baseline, size=size)
     return [
         _checked(ours.values, theirs.values, ours.metric)
-        for ours, theirs in zip(found, reference, strict=True)
+        for ours, theirs in zip(outcomes, reference, strict=True)
     ]
 
 
@@ -93,8 +93,8 @@ def _check_recorded(recorded: Subject, task: Task) -> None:
         what = (
             against.name if against is task.metric else f"'{', '.join(against.outputs)}', which has no labels"
         )
-        found = f"{recorded.name}: a profile, which cannot be run"
-        raise BundleError(f"a baseline to run for {what}", found, "give the bundle, or labels")
+        problem = f"{recorded.name}: a profile, which cannot be run"
+        raise BundleError(f"a baseline to run for {what}", problem, "give the bundle, or labels")
     accuracy = _accuracy(recorded, "record it with --data, or give a baseline that can be run")
     _check_same_data(task.evaluation.sha256, task.metric.name, accuracy, _OTHER_DATA)
 
@@ -113,8 +113,8 @@ def recorded_outcomes(candidate: Subject, baseline: Subject) -> Paired:
 
 def _checked(ours: Values, theirs: Values, metric: Metric) -> Paired:
     if not len(ours) or len(ours) != len(theirs):
-        found = f"{len(ours)} of the candidate and {len(theirs)} of the baseline"
-        raise DataError("outcomes of the same samples, at least one", found, "give other --data")
+        problem = f"{len(ours)} of the candidate and {len(theirs)} of the baseline"
+        raise DataError("outcomes of the same samples, at least one", problem, "give other --data")
     return Paired(ours, theirs, metric)
 
 

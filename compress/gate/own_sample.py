@@ -31,17 +31,17 @@ def sample_differs(subject: Subject, session: Session) -> str | None:
     """
     sample = subject.sample or {}
     try:
-        given = {entry["name"]: _read(subject, entry) for entry in sample["inputs"]}
-        wanted = {entry["name"]: _read(subject, entry) for entry in sample["outputs"]}
+        inputs = {entry["name"]: _read(subject, entry) for entry in sample["inputs"]}
+        outputs = {entry["name"]: _read(subject, entry) for entry in sample["outputs"]}
         tolerances = {entry["name"]: float(entry["tolerance"]) for entry in sample["outputs"]}
-        feeds = {spec.name: given[spec.name].astype(spec.dtype) for spec in session.inputs}
+        feeds = {spec.name: inputs[spec.name].astype(spec.dtype) for spec in session.inputs}
     except (KeyError, TypeError, ValueError, OSError) as error:
-        found = f"{type(error).__name__} {error} in the sample of {subject.name}"
-        raise BundleError("a sample as compress optimize writes it", found, "build it again") from error
+        problem = f"{type(error).__name__} {error} in the sample of {subject.name}"
+        raise BundleError("a sample as compress optimize writes it", problem, "build it again") from error
     for spec, output in zip(session.outputs, session.run(feeds), strict=True):
-        if spec.name not in wanted:
+        if spec.name not in outputs:
             return f"'{spec.name}' was not recorded"
-        far = _distance(np.asarray(output), wanted[spec.name])
+        far = _distance(np.asarray(output), outputs[spec.name])
         if not far <= tolerances[spec.name]:
             return f"'{spec.name}' is {far:.3g} from what was recorded, and {tolerances[spec.name]:.3g} is allowed"
     return None
@@ -53,10 +53,10 @@ def _read(subject: Subject, entry: Mapping[str, Any]) -> Array:
     return np.fromfile(path, entry["dtype"]).reshape(entry["shape"])
 
 
-def _distance(found: Array, wanted: Array) -> float:
-    if found.shape != wanted.shape:
+def _distance(output: Array, recorded: Array) -> float:
+    if output.shape != recorded.shape:
         return float("inf")
-    ours, theirs = found.astype(np.float64), wanted.astype(np.float64)
+    ours, theirs = output.astype(np.float64), recorded.astype(np.float64)
     with np.errstate(invalid="ignore"):
         far = np.abs(ours - theirs)
     far = np.where((ours == theirs) | (np.isnan(ours) & np.isnan(theirs)), 0.0, far)

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.bundle.bundle import shapes_of_sample
 from compress.errors import BundleError
 
 if TYPE_CHECKING:
     from compress.backends.base import Artifact, Session
     from compress.data.task import Task
     from compress.gate.subject import Subject
+    from compress.profiling.latency import GivenShapes
+    from compress.records.coverage import Coverage
     from compress.records.profile import Latency
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
@@ -103,8 +106,8 @@ class Place(ABC):
         """Return the energy of a call in millijoules for several runs of both in turns; None where it is unknown."""
 
     @abstractmethod
-    def coverage(self, subject: Subject) -> dict[str, Any] | None:
-        """Return the coverage, as :attr:`compress.records.profile.Profile.coverage`."""
+    def coverage(self, subject: Subject) -> Coverage | None:
+        """Return the coverage of a build; None where its runtime does not tell it."""
 
     def doubts(self) -> tuple[str, ...]:
         """Return reasons to doubt the figures taken so far, a sentence each."""
@@ -127,8 +130,8 @@ class Here(Place):
 
         Two ONNX files run as ONNX Runtime opens them by default.
         """
-        known = candidate.profile or baseline.profile
-        backend, options = ("onnxruntime", {}) if known is None else (known.backend, known.options)
+        profile = candidate.profile or baseline.profile
+        backend, options = ("onnxruntime", {}) if profile is None else (profile.backend, profile.options)
         return (
             candidate if candidate.options is not None else candidate.run_like(backend, options),
             baseline if baseline.options is not None else baseline.run_like(backend, options),
@@ -169,7 +172,7 @@ class Here(Place):
             turns = {batch: take_turns(opened, batch, _ROUND_S) for batch in feeds}
         first = next(iter(turns.values()))
         return Round(
-            {batch: each.log_ratio(ours, 1 - ours) for batch, each in turns.items()},
+            {batch: turn.log_ratio(ours, 1 - ours) for batch, turn in turns.items()},
             first.calls_ms[ours],
             first.calls_ms[1 - ours],
         )
@@ -180,7 +183,7 @@ class Here(Place):
         from compress.timing.processes import stored_feeds
         from compress.timing.solo import time_alone
 
-        feeds = {batch: sample_feeds(session, task, batch)}
+        feeds = {batch: sample_feeds(session, task, batch, _noise_shapes(task, subject))}
         with stored_feeds(feeds) as paths:
             ((figure,), _) = time_alone(artifact_of(subject), feeds, paths, Budget())
         return figure
@@ -188,41 +191,40 @@ class Here(Place):
     def peaks_mb(self, subject: Subject, session: Session, task: Task | None) -> list[float]:
         """See :meth:`Place.peaks_mb`: each run in a process of its own."""
         from compress.profiling.latency import sample_feeds
-        from compress.timing.processes import stored_feeds, workers
+        from compress.timing.processes import peak_memory_mb, stored_feeds
 
-        peaks = []
-        if subject.artifact is not None:
-            with stored_feeds({1: sample_feeds(session, task)}) as feeds:
-                for _ in range(_MEMORY_RUNS):
-                    with workers([subject.artifact], feeds) as (worker,):
-                        peaks.append(worker.peak_memory_mb)
+        if subject.artifact is None:
+            return []
+        with stored_feeds({1: sample_feeds(session, task, shapes=_noise_shapes(task, subject))}) as feeds:
+            peaks = [peak_memory_mb(subject.artifact, feeds) for _ in range(_MEMORY_RUNS)]
         return [peak for peak in peaks if peak is not None]
 
     def energies_mj(
         self, candidate: Subject, baseline: Subject, session: Session, task: Task | None
     ) -> tuple[list[float], list[float]] | None:
         """See :meth:`Place.energies_mj`: by the own counter of the processor or GPU that runs it."""
+        from compress.backends import session_options_of
         from compress.profiling.energy import counters, energy_mj
         from compress.profiling.latency import sample_feeds, timer
         from compress.profiling.steady_state import warm_up
 
-        counted = [counters((side.options or {}).get("provider")) for side in (candidate, baseline)]
+        counted = [counters(session_options_of(artifact_of(side)).provider) for side in (candidate, baseline)]
         if not all(counted):
             return None
-        feeds = sample_feeds(session, task)
+        feeds = sample_feeds(session, task, shapes=_noise_shapes(task, baseline, candidate))
         calls = [self._stack.enter_context(side.open()).prepared(feeds) for side in (candidate, baseline)]
         for call in calls:
             warm_up(timer(call), _WARM_UP_S)
         figures: tuple[list[float], list[float]] = ([], [])
         for _ in range(ENERGY_RUNS):
-            for call, found, own in zip(calls, figures, counted, strict=True):
-                energy = energy_mj(call, counted=own)
+            for call, energies, counter in zip(calls, figures, counted, strict=True):
+                energy = energy_mj(call, counted=counter)
                 if energy is None:
                     return None
-                found.append(energy)
+                energies.append(energy)
         return figures
 
-    def coverage(self, subject: Subject) -> dict[str, Any] | None:
+    def coverage(self, subject: Subject) -> Coverage | None:
         """See :meth:`Place.coverage`: as recorded, else from what the runtime makes of the file."""
         from compress.backends import load_backend
 
@@ -238,11 +240,21 @@ class Here(Place):
         from compress.timing.processes import stored_feeds
 
         if self._stored is None:
-            with candidate.open(spinning=False) as session:
+            # A language model of which parts were removed takes a part of what the baseline takes.
+            subject = candidate if task is not None or baseline.artifact is None else baseline
+            with subject.open(spinning=False) as session:
                 sizes = _batch_sizes(session, candidate, baseline)
-                feeds = {batch: sample_feeds(session, task, batch) for batch in sizes}
+                shapes = _noise_shapes(task, baseline, candidate)
+                feeds = {batch: sample_feeds(session, task, batch, shapes) for batch in sizes}
             self._stored = self._stack.enter_context(stored_feeds(feeds))
         return self._stored
+
+
+def _noise_shapes(task: Task | None, *subjects: Subject) -> GivenShapes:
+    """Return the shapes of noise for axes that are open: those of the first sample that a bundle holds."""
+    if task is not None:
+        return ()
+    return next((shapes for subject in subjects if (shapes := shapes_of_sample(subject.sample))), ())
 
 
 def artifact_of(subject: Subject) -> Artifact:
@@ -252,8 +264,8 @@ def artifact_of(subject: Subject) -> Artifact:
         BundleError: The subject is a recorded profile.
     """
     if subject.artifact is None:
-        found = f"{subject.name}: a profile"
-        raise BundleError("a build that can be run", found, "give the bundle or ONNX file")
+        problem = f"{subject.name}: a profile"
+        raise BundleError("a build that can be run", problem, "give the bundle or ONNX file")
     return subject.artifact
 
 
@@ -264,10 +276,10 @@ def _batch_sizes(session: Session, candidate: Subject, baseline: Subject) -> Seq
 
     target = load_target("cpu")
     recorded = [
-        each.batch
+        latency.batch
         for side in (candidate, baseline)
         if side.profile is not None
-        for each in side.profile.latency
+        for latency in side.profile.latency
     ]
-    told = tuple(dict.fromkeys(recorded)) or target.batch_sizes
-    return batch_sizes(session, replace(target, batch_sizes=told))
+    sizes = tuple(dict.fromkeys(recorded)) or target.batch_sizes
+    return batch_sizes(session, replace(target, batch_sizes=sizes))

@@ -7,6 +7,7 @@ max_slowdown_percent = 3.0
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from itertools import pairwise
@@ -105,6 +106,28 @@ def load_policy(path: Path) -> GatePolicy:
         UsageError: The file cannot be read, has an unknown key, or a value of the wrong type or out of range.
     """
     return GatePolicy(**check(read_toml(path, UsageError), _FIELDS, str(path), UsageError))
+
+
+def policy_of(given: GatePolicy | str | os.PathLike[str] | None) -> GatePolicy:
+    """Return the policy that a caller gave.
+
+    Args:
+        given: The policy, or the path of its file; None stands for the default policy, and an empty path does not.
+
+    Raises:
+        UsageError: The path is empty, or the file cannot be used.
+    """
+    if given is None:
+        return GatePolicy()
+    if isinstance(given, GatePolicy):
+        return given
+    if not os.fspath(given):
+        raise UsageError(
+            "the path of a policy file",
+            "an empty one",
+            "name the file, or leave the policy out for the default one",
+        )
+    return load_policy(Path(given))
 
 
 _FIELDS: Mapping[str, Field] = {

@@ -9,13 +9,13 @@ from dataclasses import replace
 from functools import cached_property, partial
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from compress.core.tensor_spec import fixed_batch
-from compress.errors import BundleError, DataError, InternalError, NetworkError, UsageError
-from compress.gate.absent import absent_target, judge_estimates, not_there
+from compress.errors import DataError, InternalError, NetworkError, UsageError
+from compress.gate.absent import AbsentTarget, absent_target, judge_estimates, not_there
 from compress.gate.accuracy import judge_churn, judge_outputs
 from compress.gate.batches import judged_in_all, sizes_that_differ
 from compress.gate.board import target_of
@@ -30,23 +30,21 @@ from compress.gate.outcomes import Paired, Rows, distinct_rows, recorded_outcome
 from compress.gate.own_sample import sample_differs
 from compress.gate.place import Here, Place, Round
 from compress.gate.policy import GatePolicy
+from compress.gate.recorded import incomparable, recorded_profile
+from compress.gate.same_network import Interface, check_same_network
 from compress.gate.slices import Groups, judge_slices
 from compress.gate.subject import Subject, load_subject, states_of
 from compress.gate.verdict import Check, Verdict
+from compress.machine.machine import cpu
 
 if TYPE_CHECKING:
     from compress.backends.base import Session
     from compress.bundle.bundle import Bundle
-    from compress.core.tensor_spec import TensorSpec
     from compress.data.task import Task
-    from compress.records.profile import Profile
     from compress.target.target import Target
 
 #: Seconds of rounds for the p99: a network of a second a call would take twenty minutes.
 _P99_S = 300.0
-
-#: Fields of a fingerprint that name software: whether newer software is slower is what a comparison should tell.
-_SOFTWARE = frozenset({"os", "python", "onnxruntime", "gpu_driver", "tensorrt", "jetpack", "l4t", "cuda"})
 
 
 def gate(
@@ -91,7 +89,7 @@ def gate(
         UnavailableError: A back end is not installed here, or the host does not answer.
         UsageError: A target or ``keep_on_host`` without a host, or a host without a target of TensorRT.
     """
-    policy = policy or GatePolicy()
+    policy = GatePolicy() if policy is None else policy
     if host is None and (target is not None or keep_on_host):
         raise UsageError("--host with --target and --keep-on-host", "none", "give --host, or leave these out")
     ours, theirs = load_subject(candidate), load_subject(baseline)
@@ -110,7 +108,7 @@ def gate(
         if their_session is not None:
             check_same_network(our_session, their_session)
         elif theirs.profile is not None and theirs.profile.inputs:
-            check_same_network(our_session, _Interface.of(theirs.profile))
+            check_same_network(our_session, Interface.of(theirs.profile))
         if task is not None:
             with _named("candidate", ours):
                 place.try_out(ours, our_session, task, states)
@@ -119,7 +117,7 @@ def gate(
                     place.try_out(theirs, their_session, task, states)
             task = _bound(task, ours, theirs, our_session, their_session, states)
             if their_session is not None:
-                check_original(their_session, task)
+                check_original(their_session, task, policy)
         checks = _Run(place, ours, theirs, our_session, their_session, task, groups, policy).checks()
         for doubt in place.doubts():
             on_note(doubt)
@@ -140,7 +138,7 @@ def _for_engines(target: Target, ours: Subject, theirs: Subject, task: Task | No
     from compress.data.binding import bind_split
     from compress.measuring.engine_shapes import for_engines, graph_inputs
 
-    for side in sorted((ours, theirs), key=lambda each: each.profile is None):  # bundles first
+    for side in sorted((ours, theirs), key=lambda subject: subject.profile is None):  # bundles first
         if side.artifact is None:
             continue
         inputs = graph_inputs(side.artifact.path)
@@ -182,44 +180,6 @@ def _on_board(
     return OnBoard(machine, machine.adapt(target))
 
 
-class _Interface(NamedTuple):
-    """The inputs and outputs of a recorded network."""
-
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-    @classmethod
-    def of(cls, profile: Profile) -> _Interface:
-        from compress.core.tensor_spec import TensorSpec
-
-        return cls(*(tuple(map(TensorSpec.from_dict, specs)) for specs in (profile.inputs, profile.outputs)))
-
-
-def check_same_network(candidate: Session | _Interface, baseline: Session | _Interface) -> None:
-    """Check that both have the same inputs and outputs.
-
-    Raises:
-        BundleError: Inputs, outputs or the number of classes differ.
-    """
-    if [spec.to_dict() for spec in candidate.inputs] != [spec.to_dict() for spec in baseline.inputs]:
-        _refuse("inputs", candidate.inputs, baseline.inputs)
-    # Exporters name outputs and inner dynamic axes as they like; types and sizes are the network's.
-    if [_form(spec) for spec in candidate.outputs] != [_form(spec) for spec in baseline.outputs]:
-        _refuse("outputs", candidate.outputs, baseline.outputs)
-
-
-def _form(spec: TensorSpec) -> tuple[str, list[int | None]]:
-    return spec.dtype, [size if isinstance(size, int) else None for size in spec.shape]
-
-
-def _refuse(what: str, wanted: Sequence[TensorSpec], found: Sequence[TensorSpec]) -> None:
-    raise BundleError(
-        f"a baseline with {what} {'; '.join(map(str, wanted))}",
-        "; ".join(map(str, found)),
-        "compare builds of the same network",
-    )
-
-
 class _Run:
     """One gate: both sides opened, and outcomes taken once for all checks."""
 
@@ -237,7 +197,7 @@ class _Run:
         self.place, self.ours, self.theirs = place, ours, theirs
         self.our_session, self.their_session = our_session, their_session
         self.task, self.groups, self.policy = task, groups, policy
-        self._absent = absent_target(ours, theirs) if isinstance(place, Here) else None
+        self._absent = absent_target(ours, theirs, cpu()) if isinstance(place, Here) else None
         self._paired: list[Paired] | None = None
         self._rounds: list[Round] = []
 
@@ -260,13 +220,13 @@ class _Run:
             makers |= self._of_an_absent_board(self._absent)
         return [make() for name, make in makers.items() if name in self.policy.checks]
 
-    def _of_an_absent_board(self, target: str) -> dict[str, Callable[[], Check]]:
+    def _of_an_absent_board(self, target: AbsentTarget) -> dict[str, Callable[[], Check]]:
         """The checks whose figures are those of a machine that is not here."""
-        made: dict[str, Callable[[], Check]] = {
+        checks: dict[str, Callable[[], Check]] = {
             name: partial(not_there, name, target) for name in ("p99", "memory", "energy")
         }
         ours, theirs = self.ours.profile, self.theirs.profile
-        return made | {"latency": lambda: judge_estimates(ours, theirs, target, self.policy)}
+        return checks | {"latency": lambda: judge_estimates(ours, theirs, target, self.policy)}
 
     def _outcomes(self) -> list[Paired]:
         """Return the outcomes of each metric, the task's own first."""
@@ -367,8 +327,8 @@ class _Run:
         task = self._counted
         if task is None or self.their_session is None:
             return Check("calibration", Verdict.SKIPPED, "needs --data and a baseline that can be run")
-        if task.streams is not None:
-            return Check("calibration", Verdict.SKIPPED, "whole streams have no single class scores")
+        if task.whole is not None:
+            return Check("calibration", Verdict.SKIPPED, "streams and documents have no single class scores")
         scores = self.our_session.outputs[0]
         if task.evaluation.labels is None or len(scores.shape) != 2 or scores.shape[1] == 1:
             return Check("calibration", Verdict.SKIPPED, "needs class labels and scores [samples, classes]")
@@ -384,7 +344,7 @@ class _Run:
         task = self._counted
         if task is None or self.their_session is None:
             return Check("corruptions", Verdict.SKIPPED, "needs --data and a baseline that can be run")
-        if task.streams is not None or not image_like(task):
+        if task.whole is not None or not image_like(task):
             return Check(
                 "corruptions", Verdict.SKIPPED, "the inputs are no images: one float array of four axes"
             )
@@ -402,20 +362,20 @@ class _Run:
         return self._rounds[number]
 
     def _recorded_latency(self) -> Check:
-        profile = _profile(self.theirs)
-        reason = _incomparable(profile, self.place.fingerprint())
+        profile = recorded_profile(self.theirs)
+        reason = incomparable(profile, self.place.fingerprint())
         if reason is not None:
             return Check("latency", Verdict.SKIPPED, reason)
         fixed = fixed_batch(self.our_session.inputs)
-        recorded = [each for each in profile.latency if fixed in (None, each.batch)]
+        recorded = [latency for latency in profile.latency if fixed in (None, latency.batch)]
         if not recorded:
             reason = f"recorded at batch {profile.latency[0].batch}, and the candidate takes {fixed}"
             return Check("latency", Verdict.SKIPPED, reason)
         timed = [
-            (self.place.latency(self.ours, self.our_session, each.batch, self.task), each)
-            for each in recorded
+            (self.place.latency(self.ours, self.our_session, latency.batch, self.task), latency)
+            for latency in recorded
         ]
-        pairs = [(now, each) for now, each in timed if now is not None]
+        pairs = [(now, latency) for now, latency in timed if now is not None]
         if not pairs:
             reason = f"recorded at batch {recorded[0].batch}, which is none of the target's"
             return Check("latency", Verdict.SKIPPED, reason)
@@ -434,16 +394,16 @@ class _Run:
             if time.monotonic() > end:
                 reason = f"{len(ours)} pairs in {_P99_S:g} s, and p99 needs {LEAST_CALLS[99]}"
                 return Check("p99", Verdict.INCONCLUSIVE, reason)
-            taken = self._round(number)
-            ours, theirs = np.append(ours, taken.times_ms), np.append(theirs, taken.baseline_ms)
+            measurement = self._round(number)
+            ours, theirs = np.append(ours, measurement.times_ms), np.append(theirs, measurement.baseline_ms)
         return judge_p99(ours, theirs, self.policy)
 
     def _memory(self) -> Check:
         if self.theirs.artifact is not None:
             theirs = self.place.peaks_mb(self.theirs, self.our_session, self.task)
         else:
-            profile = _profile(self.theirs)
-            reason = _incomparable(profile, self.place.fingerprint())
+            profile = recorded_profile(self.theirs)
+            reason = incomparable(profile, self.place.fingerprint())
             if reason is not None:
                 return Check("memory", Verdict.SKIPPED, reason)
             theirs = [] if profile.peak_memory_mb is None else [profile.peak_memory_mb]
@@ -464,25 +424,3 @@ class _Run:
     def _coverage(self) -> Check:
         ours = self.place.coverage(self.ours)
         return judge_coverage(ours, self.place.coverage(self.theirs), self.policy)
-
-
-def _incomparable(profile: Profile, here: Mapping[str, Any]) -> str | None:
-    """Return the reason why recorded figures do not apply to the gate's machine; None where they do."""
-    from compress.machine.machine import fingerprint_id
-
-    if not profile.latency or profile.latency[0].source != "measured":
-        return "the baseline's latency was estimated or not recorded"
-    if fingerprint_id(dict(here)) == fingerprint_id(profile.fingerprint):
-        return None
-    differing = [
-        f"{key} {profile.fingerprint.get(key, 'not recorded')}, here {here.get(key, 'not known')}"
-        for key in sorted({*here, *profile.fingerprint} - _SOFTWARE)
-        if profile.fingerprint.get(key) != here.get(key)
-    ]
-    return f"the baseline was recorded on another machine or in another power mode: {'; '.join(differing)}"
-
-
-def _profile(subject: Subject) -> Profile:
-    if subject.profile is None:
-        raise BundleError("a recorded profile", f"none of {subject.name}", "give --data")
-    return subject.profile

@@ -105,6 +105,7 @@ def judge_parts(name: str, parts: Sequence[Part], margin: float, policy: GatePol
     """
     beyond = _failed(parts, margin, policy)
     rows: list[tuple[str, float, int, str]] = []
+    unit = parts[0].drop(policy.alpha).unit
     failed: list[str] = []
     doubtful: list[str] = []
     undecided: list[str] = []
@@ -120,41 +121,41 @@ def judge_parts(name: str, parts: Sequence[Part], margin: float, policy: GatePol
             (doubtful if seems_lost else undecided).append(part.name)
         rows.append((part.name, drop.points, len(part.outcomes), verdict))
     worst, points, samples, _ = max(rows, key=lambda row: (row[3] == "fail", row[0] in doubtful, row[1]))
-    told = (
-        f"worst of {len(rows)} {name}: '{worst}' with drop {points:+.2f} points on {samples} samples "
+    detail = (
+        f"worst of {len(rows)} {name}: '{worst}' with drop {points:+.2f} {unit} on {samples} samples "
         f"(margin {margin:g})"
     )
     if failed:
-        told += f"; beyond the margin: {_listed(failed)}"
+        detail += f"; beyond the margin: {_listed(failed)}"
     if doubtful:
-        told += f"; beyond it by all that their few samples show: {_listed(doubtful)}"
+        detail += f"; beyond it by all that their few samples show: {_listed(doubtful)}"
     if undecided:
-        told += f"; not decided by their samples: {_listed(undecided)}"
+        detail += f"; not decided by their samples: {_listed(undecided)}"
     figures = {
         "margin_points": margin,
         name: [
-            {"name": each, "drop_points": finite(points), "samples": samples, "verdict": verdict}
-            for each, points, samples, verdict in rows
+            {"name": part_name, "drop_points": finite(points), "samples": samples, "verdict": verdict}
+            for part_name, points, samples, verdict in rows
         ],
     }
-    return Check(name, _verdict(failed, doubtful, undecided, len(rows), policy), told, figures)
+    return Check(name, _verdict(failed, doubtful, undecided, len(rows), policy), detail, figures)
 
 
 def _failed(parts: Sequence[Part], margin: float, policy: GatePolicy) -> set[int]:
     """Return the positions of the parts whose drop is beyond the margin."""
     failed: set[int] = set()
-    left = {position: part for position, part in enumerate(parts) if part.decidable}
-    while left:
-        share = len(left) if policy.slice_correction == "holm" else len(parts)
+    remaining = {position: part for position, part in enumerate(parts) if part.decidable}
+    while remaining:
+        share = len(remaining) if policy.slice_correction == "holm" else len(parts)
         beyond = {
             position
-            for position, part in left.items()
+            for position, part in remaining.items()
             if part.drop(policy.alpha / share).interval.low > margin
         }
         if not beyond:
             break
         failed |= beyond
-        left = {position: part for position, part in left.items() if position not in failed}
+        remaining = {position: part for position, part in remaining.items() if position not in failed}
     return failed
 
 
@@ -166,8 +167,8 @@ def _seems_lost(part: Part, parts: Sequence[Part], margin: float, alpha: float) 
     lost, won = part.changed
     if margin >= 100 or lost <= won:
         return False
-    samples = sum(len(each.outcomes) for each in parts)
-    share = max(sum(each.changed[1] for each in parts) / samples, won / len(part.outcomes))
+    samples = sum(len(other.outcomes) for other in parts)
+    share = max(sum(other.changed[1] for other in parts) / samples, won / len(part.outcomes))
     p = float(at_least(pmf(len(part.outcomes), min(share + max(margin / 100, 1e-12), 1 - 1e-12)))[lost])
     nothing_left = not part.outcomes.any()
     return p <= (alpha if nothing_left else alpha / len(parts))

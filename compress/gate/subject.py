@@ -38,6 +38,8 @@ class Subject:
         sample_files: The files that the sample may name, by their names inside the bundle.
         sha256: Hash of everything that it was read from: for a bundle that of its SHA256SUMS, which covers each of its
             files, else that of the file, with external weights; None where it was read from no file.
+        target: Facts of the target that it was built for, as its manifest records them; empty where there is none.
+        tokenizer: File of a language model's tokenizer; None for other networks, and where there is no bundle.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Subject:
     sample: Mapping[str, Any] | None = None
     sample_files: Mapping[str, Path] = field(default_factory=dict)
     sha256: str | None = None
+    target: Mapping[str, Any] = field(default_factory=dict)
+    tokenizer: Path | None = None
 
     @property
     def options(self) -> dict[str, Any] | None:
@@ -79,15 +83,13 @@ class Subject:
             BundleError: The subject is a recorded profile, or the file is damaged.
             UnavailableError: The back end is not installed here.
         """
-        from compress.backends import load_backend
+        from compress.backends import load_backend, sleeping
 
         if self.artifact is None:
             raise BundleError(
                 "a build that can be run", f"{self.name}: a profile", "give the bundle or ONNX file"
             )
-        artifact = self.artifact
-        if not spinning and artifact.backend == "onnxruntime":
-            artifact = replace(artifact, options={**artifact.options, "spinning": False})
+        artifact = self.artifact if spinning else sleeping(self.artifact)
         return load_backend(artifact.backend).open(artifact)
 
 
@@ -145,6 +147,8 @@ def _of_bundle(bundle: Bundle) -> Subject:
         bundle.manifest.get("sample"),
         {name: bundle.path / name for name in bundle.manifest.get("files", ())},
         hash_of(bundle.path / covering(bundle.manifest)),
+        bundle.manifest.get("target") or {},
+        bundle.tokenizer,
     )
 
 
@@ -169,16 +173,16 @@ def states_of(ours: Subject, theirs: Subject, given: Mapping[str, str] | None = 
     Raises:
         BundleError: The two bundles record different states.
     """
-    told = [each.states for each in (ours, theirs) if each.states]
+    state_maps = [subject.states for subject in (ours, theirs) if subject.states]
     if given:
         return given
-    if len(told) == 2 and told[0] != told[1]:
+    if len(state_maps) == 2 and state_maps[0] != state_maps[1]:
         raise BundleError(
-            f"a baseline that carries {_pairs(told[0])}",
-            _pairs(told[1]),
+            f"a baseline that carries {_pairs(state_maps[0])}",
+            _pairs(state_maps[1]),
             "compare builds of the same network",
         )
-    return told[0] if told else {}
+    return state_maps[0] if state_maps else {}
 
 
 def _pairs(states: Mapping[str, str]) -> str:

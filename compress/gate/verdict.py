@@ -72,5 +72,5 @@ def judge_bounds(low: float, high: float, margin: float) -> Verdict:
 
 
 def finite(value: float) -> float | None:
-    """The value, or None where JSON has no number for it."""
+    """Return the value, or None where JSON has no number for it."""
     return value if math.isfinite(value) else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, Session
@@ -16,6 +16,7 @@ from compress.timing.processes import stored_feeds, workers
 if TYPE_CHECKING:
     from compress.data.task import Task
     from compress.profiling.roofline import Estimate
+    from compress.records.layer_time import LayerTime
     from compress.target.target import Target
 
 
@@ -55,19 +56,21 @@ class AbsentHost(Host):
         original = None if reference is None else reference.original
         figures = []
         for batch in batch_sizes(build.session, target):
-            own = _estimate(build, task, target, batch)
+            estimate = _estimate(build, task, target, batch)
             ratio = (
-                None if original is None else own.total_ms / _estimate(original, task, target, batch).total_ms
+                None
+                if original is None
+                else estimate.total_ms / _estimate(original, task, target, batch).total_ms
             )
             figures.append(
                 Latency(
                     source="estimated",
                     batch=batch,
-                    p50_ms=own.total_ms,
+                    p50_ms=estimate.total_ms,
                     p90_ms=None,
                     p99_ms=None,
-                    interval=Interval(own.low_ms, own.high_ms, own.level),
-                    throughput_per_s=1e3 * batch / own.total_ms,
+                    interval=Interval(estimate.low_ms, estimate.high_ms, estimate.level),
+                    throughput_per_s=1e3 * batch / estimate.total_ms,
                     iterations=0,
                     ratio=ratio,
                     shapes=_shapes(build, task, target, batch) or {},
@@ -75,10 +78,10 @@ class AbsentHost(Host):
             )
         return tuple(figures)
 
-    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
+    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[LayerTime, ...]:
         """See :meth:`Host.layers`: estimated time and bound per layer at the first batch size."""
         batch = batch_sizes(build.session, target)[0]
-        return tuple(entry.to_dict() for entry in _estimate(build, task, target, batch).layers)
+        return tuple(entry.record() for entry in _estimate(build, task, target, batch).layers)
 
     def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
         """Return None: the peak memory is unknown without the board."""

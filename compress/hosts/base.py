@@ -17,6 +17,9 @@ from compress.records.profile import Latency, Source
 
 if TYPE_CHECKING:
     from compress.data.task import Task
+    from compress.profiling.energy import Energy
+    from compress.records.coverage import Coverage
+    from compress.records.layer_time import LayerTime
     from compress.target.target import Target
 
 
@@ -93,11 +96,11 @@ class Host(ABC):
         """Return the fingerprint of the machine that figures are measured on."""
         return dict(fingerprint())
 
-    def conditions(self, options: Mapping[str, Any]) -> dict[str, Any] | None:
+    def conditions(self, artifact: Artifact) -> dict[str, Any] | None:
         """Return the present conditions, which change from run to run; None where nothing is measured.
 
         Args:
-            options: Session options of the artifact.
+            artifact: The build that is measured; its session options say what it runs with.
         """
         return None
 
@@ -114,7 +117,7 @@ class Host(ABC):
         """
         return load_backend(artifact.backend).open(artifact)
 
-    def coverage(self, build: Build) -> dict[str, Any] | None:
+    def coverage(self, build: Build) -> Coverage | None:
         """Return the coverage of a measured build; see :meth:`Backend.coverage`."""
         return load_backend(build.artifact.backend).coverage(build.artifact)
 
@@ -210,7 +213,7 @@ class Host(ABC):
         return Tuned(artifact)
 
     @abstractmethod
-    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
+    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[LayerTime, ...]:
         """Return the time of each layer at the first batch size, as far as this host can tell.
 
         Args:
@@ -219,9 +222,27 @@ class Host(ABC):
             task: Real samples to feed; None feeds seeded noise.
         """
 
-    def energy_mj(self, build: Build, target: Target, task: Task | None = None) -> float | None:
-        """Return the energy of one call at the first batch size in millijoules; None where it is unknown."""
+    def energy(self, build: Build, target: Target, task: Task | None = None) -> Energy | None:
+        """Return the measured energy of one call at the target's first batch size; None where it is unknown."""
         return None
+
+    def energy_mj(self, build: Build, target: Target, task: Task | None = None) -> float | None:
+        """Return the same energy in millijoules, without its interval and power; None where it is unknown."""
+        energy = self.energy(build, target, task)
+        return None if energy is None else energy.call_mj
+
+    def parts_ms(self, build: Build, target: Target, task: Task | None = None) -> dict[str, float]:
+        """Return the median time of each part of a call at the target's first batch size, in milliseconds, by name."""
+        return {}
+
+    def measures_energy(self, target: Target) -> bool:
+        """Whether this host measures energy and power, so that they can be limited."""
+        return False
+
+    @property
+    def measures_memory(self) -> bool:
+        """Whether this host measures the peak memory of builds, so that it can be limited."""
+        return False
 
     @abstractmethod
     def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:

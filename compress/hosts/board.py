@@ -41,15 +41,42 @@ section nvidia-smi; smi name,compute_cap,driver_version
 section card; echo "$card"; smi power.limit,clocks.max.sm,clocks.sm,temperature.gpu,memory.free
 section power-field; for f in __POWER_FIELDS__; do case $(smi "$f") in *[0-9]) echo "$f"; break ;; esac; done
 section trtexec
-t=$(command -v trtexec || { [ -x __TRTEXEC__ ] && echo __TRTEXEC__; }); echo "$t"
+t=$(command -v "${TRTEXEC:-trtexec}" || { [ -x __TRTEXEC__ ] && echo __TRTEXEC__; }); echo "$t"
 [ -n "$t" ] && "$t" --help 2>&1 | grep -m 1 '\[TensorRT v'
 true
 """.replace("__TRTEXEC__", TRTEXEC).replace("__POWER_FIELDS__", " ".join(POWER_FIELDS))
 
 #: JetPack for a release of the board's Linux (L4T), by NVIDIA's archive of JetPack releases.
-_JETPACK = {"35.": "5.1", "36.3": "6.0", "36.4.3": "6.2", "36.4.4": "6.2.1", "36.4": "6.1", "38.2": "7.0"}
+#: A release that is not listed here takes the longest beginning that is, so that a later patch is that of its branch.
+_JETPACK = {
+    "32.6": "4.6",
+    "32.7.1": "4.6.1",
+    "32.7.2": "4.6.2",
+    "32.7.3": "4.6.3",
+    "32.7.4": "4.6.4",
+    "32.7.5": "4.6.5",
+    "32.7": "4.6.6",
+    "35.1": "5.0.2",
+    "35.2": "5.1",
+    "35.3": "5.1.1",
+    "35.4": "5.1.2",
+    "35.5": "5.1.3",
+    "35.6.0": "5.1.4",
+    "35.6": "5.1.5",
+    "36.2": "6.0",
+    "36.3": "6.0",
+    "36.4.0": "6.1",
+    "36.4": "6.2.1",
+    "36.4.3": "6.2",
+    "36.5.0": "6.2.2",
+    "36.5": "6.2.3",
+    "38.2": "7.0",
+    "38.4": "7.1",
+    "39.2.0": "7.2",
+    "39.2": "7.2.1",
+}
 #: Compute capability by the name of the module.
-_CAPABILITY = {"xavier": "7.2", "orin": "8.7", "thor": "11.0"}
+_CAPABILITY = {"xavier": "7.2", "orin": "8.7", "thor": "11.0", "tx2": "6.2", "jetson nano": "5.3"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +128,7 @@ class Board:
 
     def fingerprint(self) -> dict[str, str | int | float]:
         """Return the board's fingerprint for measured figures, without values that change from minute to minute."""
-        found: dict[str, str | int | float | None] = {
+        facts: dict[str, str | int | float | None] = {
             "board": self.model,
             "gpu": self.model,
             "sm": self.compute_capability,
@@ -114,7 +141,7 @@ class Board:
             "cuda": self.cuda,
             "gpu_driver": self.driver,
         }
-        return {key: value for key, value in found.items() if value is not None}
+        return {key: value for key, value in facts.items() if value is not None}
 
 
 def probe(shell: Shell) -> Board:
@@ -134,12 +161,12 @@ def free_memory_mb(shell: Shell, device: str) -> int | None:
         device: Number of the card in ``nvidia-smi``.
     """
     card = f"nvidia-smi --id={shlex.quote(device)} --query-gpu=memory.free --format=csv,noheader,nounits 2>/dev/null"
-    told = shell.run(
+    answer = shell.run(
         f'echo "== card"; {card}; echo "== memory"; cat "${{COMPRESS_BOARD_ROOT:-}}/proc/meminfo"'
     )
-    found = sections(told.text)
-    own = number(found.get("card", ""))
-    return memory_free_mb(found.get("memory", "")) if own is None else int(own)
+    parts = sections(answer.text)
+    card_mb = number(parts.get("card", ""))
+    return memory_free_mb(parts.get("memory", "")) if card_mb is None else int(card_mb)
 
 
 def board_of(text: str, name: str) -> Board:
@@ -148,8 +175,8 @@ def board_of(text: str, name: str) -> Board:
     Raises:
         UnavailableError: The board has no ``trtexec``, or its release is unknown.
     """
-    told = sections(text)
-    tool, _, header = told.get("trtexec", "").partition("\n")
+    parts = sections(text)
+    tool, _, header = parts.get("trtexec", "").partition("\n")
     release = tool_release(header)
     if not tool or release is None:
         raise UnavailableError(
@@ -157,15 +184,15 @@ def board_of(text: str, name: str) -> Board:
             f"one that does not tell its release: {header or 'no output'}"
             if tool
             else "no such program there",
-            "install JetPack's TensorRT there (apt install nvidia-jetpack), or put trtexec on the PATH",
+            "install JetPack's TensorRT there (apt install nvidia-jetpack), or set TRTEXEC to it in the login",
         )
-    card, capability, driver = _fields(told.get("nvidia-smi", ""), 3)
-    device, _, figures = told.get("card", "").partition("\n")
-    limit_w, most_mhz, now_mhz, temperature_c, free_mb = (number(each) for each in _fields(figures, 5))
-    model = told.get("model", "") or card or "unknown"
-    l4t = l4t_release(told.get("release", ""))
-    packages = dict(line.split(" ", 1) for line in told.get("packages", "").splitlines() if " " in line)
-    lowest, highest = megahertz(told.get("gpu-clock-min", "")), megahertz(told.get("gpu-clock-max", ""))
+    card, capability, driver = _fields(parts.get("nvidia-smi", ""), 3)
+    device, _, figures = parts.get("card", "").partition("\n")
+    limit_w, most_mhz, now_mhz, temperature_c, free_mb = (number(field) for field in _fields(figures, 5))
+    model = parts.get("model", "") or card or "unknown"
+    l4t = l4t_release(parts.get("release", ""))
+    packages = dict(line.split(" ", 1) for line in parts.get("packages", "").splitlines() if " " in line)
+    lowest, highest = megahertz(parts.get("gpu-clock-min", "")), megahertz(parts.get("gpu-clock-max", ""))
     return Board(
         model=model,
         trtexec=tool,
@@ -175,16 +202,16 @@ def board_of(text: str, name: str) -> Board:
         cuda=cuda_release(packages),
         driver=driver or None,
         compute_capability=_capability(model, capability),
-        power_mode=power_mode(told.get("nvpmodel", "")) or (f"{limit_w:g} W" if limit_w else None),
-        gpu_mhz=megahertz(told.get("gpu-clock", "")) or now_mhz,
+        power_mode=power_mode(parts.get("nvpmodel", "")) or (f"{limit_w:g} W" if limit_w else None),
+        gpu_mhz=megahertz(parts.get("gpu-clock", "")) or now_mhz,
         gpu_max_mhz=highest or most_mhz,
         clocks_locked=None if lowest is None or highest is None else lowest == highest,
-        memory_free_mb=memory_free_mb(told.get("memory", "")) if free_mb is None else int(free_mb),
-        disk_free_mb=disk_free_mb(told.get("disk", "")),
-        dla_cores=len({line.rsplit("nvdla", 1)[-1] for line in told.get("dla", "").split()}),
-        temperature_c=hottest_c(told.get("thermal", "")) if temperature_c is None else temperature_c,
-        tegrastats=bool(told.get("tegrastats")),
-        power_field=told.get("power-field") or None,
+        memory_free_mb=memory_free_mb(parts.get("memory", "")) if free_mb is None else int(free_mb),
+        disk_free_mb=disk_free_mb(parts.get("disk", "")),
+        dla_cores=len({line.rsplit("nvdla", 1)[-1] for line in parts.get("dla", "").split()}),
+        temperature_c=hottest_c(parts.get("thermal", "")) if temperature_c is None else temperature_c,
+        tegrastats=bool(parts.get("tegrastats")),
+        power_field=parts.get("power-field") or None,
         device=device or "0",
     )
 
@@ -197,10 +224,10 @@ def sections(text: str) -> dict[str, str]:
 
 def tool_release(header: str) -> str | None:
     """Return the release in ``&&&& RUNNING TensorRT.trtexec [TensorRT v100300] …``; 8.x writes ``v8502`` for 8.5.2."""
-    found = re.search(r"\[TensorRT v(\d+)\]", header)
-    if found is None:
+    match = re.search(r"\[TensorRT v(\d+)\]", header)
+    if match is None:
         return None
-    number = int(found[1])
+    number = int(match[1])
     if number >= 100_000:  # From 10.0 on two digits a part.
         return f"{number // 10_000}.{number // 100 % 100}.{number % 100}"
     return f"{number // 1000}.{number // 100 % 10}.{number % 100}"
@@ -208,27 +235,31 @@ def tool_release(header: str) -> str | None:
 
 def l4t_release(text: str) -> str | None:
     """Return the release in ``# R36 (release), REVISION: 4.3, GCID: …``, here ``36.4.3``."""
-    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
-    return f"{found[1]}.{found[2]}" if found else None
+    match = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
+    return f"{match[1]}.{match[2]}" if match else None
 
 
 def jetpack_release(package: str | None, l4t: str | None) -> str | None:
     """Return JetPack's release: its package's version, or the one that ships with the board's Linux."""
     if package:
         return re.split(r"[+-]", package)[0]
-    return next((jetpack for prefix, jetpack in _JETPACK.items() if l4t and l4t.startswith(prefix)), None)
+    numbers = (l4t or "").split(".")
+    if len(numbers) == 2:
+        numbers.append("0")
+    beginnings = (".".join(numbers[:count]) for count in (3, 2))
+    return next((_JETPACK[beginning] for beginning in beginnings if beginning in _JETPACK), None)
 
 
 def cuda_release(packages: dict[str, str]) -> str | None:
     """Return CUDA's release in a package's name: ``12.6`` for ``cuda-cudart-12-6``."""
     names = (re.fullmatch(r"cuda-cudart-(\d+)-(\d+)", name) for name in packages)
-    return max((f"{found[1]}.{found[2]}" for found in names if found), default=None)
+    return max((f"{match[1]}.{match[2]}" for match in names if match), default=None)
 
 
 def power_mode(text: str) -> str | None:
     """Return the mode in ``NV Power Mode: MAXN_SUPER``."""
-    found = re.search(r"NV Power Mode: *(\S+)", text)
-    return found[1] if found else None
+    match = re.search(r"NV Power Mode: *(\S+)", text)
+    return match[1] if match else None
 
 
 def megahertz(text: str) -> float | None:
@@ -239,8 +270,8 @@ def megahertz(text: str) -> float | None:
 
 def memory_free_mb(text: str) -> int | None:
     """Return the available memory of ``/proc/meminfo``, in MiB."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) // 1024 if found else None
+    match = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    return int(match[1]) // 1024 if match else None
 
 
 def disk_free_mb(text: str) -> int | None:
@@ -251,16 +282,18 @@ def disk_free_mb(text: str) -> int | None:
 
 def hottest_c(text: str) -> float | None:
     """Return the hottest of lines ``type millidegrees``, in °C; implausible values of disabled zones are skipped."""
-    found = re.findall(r"^\S+ (-?\d+)$", text, re.MULTILINE)
-    return max((int(each) / 1000 for each in found if -40_000 < int(each) < 150_000), default=None)
+    readings = re.findall(r"^\S+ (-?\d+)$", text, re.MULTILINE)
+    return max(
+        (int(reading) / 1000 for reading in readings if -40_000 < int(reading) < 150_000), default=None
+    )
 
 
 def _fields(line: str, count: int) -> list[str]:
     """Return the first fields of a line with commas, padded with empty ones."""
-    return [*(each.strip() for each in line.split(",")), *[""] * count][:count]
+    return [*(part.strip() for part in line.split(",")), *[""] * count][:count]
 
 
-def _capability(model: str, told: str) -> str | None:
-    if told:
-        return told
-    return next((found for name, found in _CAPABILITY.items() if name in model.casefold()), None)
+def _capability(model: str, capability_told: str) -> str | None:
+    if capability_told:
+        return capability_told
+    return next((capability for name, capability in _CAPABILITY.items() if name in model.casefold()), None)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from compress.backends.base import Artifact
 from compress.backends.tensorrt import build_arguments
-from compress.backends.trtexec import SPARSE
+from compress.backends.trtexec import TensorRtOptions
 from compress.backends.trtexec_output import Layer, layers_of
 from compress.errors import BundleError, UnavailableError
 from compress.hosts.board import Board, free_memory_mb
@@ -99,7 +99,7 @@ class Engines:
         """
         exact = replace(target, tensorrt=self.board.tensorrt)
         timing = f"{self._base}/timing-{self.board.tensorrt}-{self.board.compute_capability}-{build}.cache"
-        core = artifact.options.get("dla_core")
+        options = TensorRtOptions.read(artifact.options)
 
         def arguments(workspace_mb: int | None) -> list[str]:
             return build_arguments(
@@ -109,8 +109,8 @@ class Engines:
                 "../model.onnx",
                 timing_cache=timing,
                 workspace_mb=workspace_mb,
-                dla_core=core,
-                sparse=bool(artifact.options.get(SPARSE)),
+                dla_core=options.dla_core,
+                sparse=options.sparse_2_4,
             )
 
         graph = f"{self._base}/engines/{self._key(artifact, arguments(None))}"
@@ -193,13 +193,17 @@ class Engines:
         """
         return receive(self.shell, f"{engine.directory}/{name}").decode(errors="replace")
 
-    def content(self, engine: Engine) -> bytes:
-        """Return the bytes of the engine.
+    def content(self, engine: Engine, name: str = "model.engine") -> bytes:
+        """Return the bytes of the engine, or of another file beside it.
 
         Raises:
             UnavailableError: The file is not there.
         """
-        return receive(self.shell, f"{engine.directory}/model.engine")
+        return receive(self.shell, f"{engine.directory}/{name}")
+
+    def discard(self, engine: Engine, pattern: str) -> None:
+        """Remove the files beside an engine whose names match a pattern of the shell there."""
+        checked(self.shell, f"cd {shlex.quote(engine.directory)} && rm -f -- ./{pattern}")
 
     def remove(self) -> None:
         """Remove everything that this run left there."""
@@ -214,9 +218,9 @@ class Engines:
 
     def _key(self, artifact: Artifact, arguments: Sequence[str]) -> str:
         # The free memory of the day is not part of it, nor where the timing cache lies.
-        told = [argument for argument in arguments if not argument.startswith("--timingCacheFile")]
+        lasting = [argument for argument in arguments if not argument.startswith("--timingCacheFile")]
         board = [self.board.model, self.board.tensorrt, self.board.compute_capability]
-        return hashlib.sha256(json.dumps([artifact.sha256, *board, *told]).encode()).hexdigest()[:24]
+        return hashlib.sha256(json.dumps([artifact.sha256, *board, *lasting]).encode()).hexdigest()[:24]
 
     def _intact(self, directory: str) -> bool:
         at = shlex.quote(directory)

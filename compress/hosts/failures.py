@@ -38,8 +38,8 @@ def failure(ended: Ended, doing: str, where: str, seconds: float) -> CompressErr
     if ended.code == 0 and not ended.late:
         return None
     wanted, said = f"trtexec to {doing} on {where}", f"{ended.output}\n{ended.errors}"
-    told = _ERROR.findall(said)
-    reason = told[0].strip() if told else (said.strip().splitlines() or ["nothing"])[-1]
+    errors = _ERROR.findall(said)
+    reason = errors[0].strip() if errors else (said.strip().splitlines() or ["nothing"])[-1]
     if ended.late:
         return UnavailableError(
             wanted,

@@ -81,19 +81,20 @@ def run_job(
     # Started and waited for in one request: the first one starts it, those after a lost connection only wait.
     request = (
         f"{at} && echo >{name}.start && rm {name}.start || exit 1; "  # A full disk is told here, not by silence.
-        f"(nohup sh -c {shlex.quote(script)} >/dev/null 2>&1 </dev/null &); n=0; "
+        # A small system has no nohup, and this is all that it does.
+        f"(trap '' HUP; exec sh -c {shlex.quote(script)} >/dev/null 2>&1 </dev/null &); n=0; "
         f"while [ ! -f {name}/rc ] && [ $n -lt {_WAIT * 5} ]; do "
         f"if [ $n -lt {_QUICK} ]; then sleep 0.05; else sleep 0.2; fi || sleep 1; n=$((n+1)); done; {beat}; "
-        f"if [ -f {name}/rc ]; then cat {name}/rc; elif [ -f {name}/pid ]; then "
+        f"if [ -f {name}/rc ]; then cat {name}/rc; else "
         f"kill -0 $(cat {name}/pid) 2>/dev/null || [ -f {name}/rc ] || echo gone; fi"
     )
     deadline = time.monotonic() + seconds + 60
     gone = 0
     while True:
-        told = checked(shell, request, seconds=_WAIT + 60).text.strip()
-        if told.isdigit():
+        answer = checked(shell, request, seconds=_WAIT + 60).text.strip()
+        if answer.isdigit():
             break
-        gone = gone + 1 if told == "gone" else 0
+        gone = gone + 1 if answer == "gone" else 0
         if gone > 1 or time.monotonic() > deadline:
             raise UnavailableError(
                 f"{arguments[0]} to end on {shell.name}",
@@ -106,7 +107,7 @@ def run_job(
         f"full={_FULL}; ( echo >probe && rm probe ) 2>/dev/null && full=0; exit $((late + full))"
     )
     late, full = bool(tails.code & _LATE), bool(tails.code & _FULL)
-    return Ended(code=int(told), output=tails.text, errors=tails.errors, late=late, full=full)
+    return Ended(code=int(answer), output=tails.text, errors=tails.errors, late=late, full=full)
 
 
 def _script(
@@ -127,7 +128,8 @@ def _script(
         f"{shlex.join(arguments)} &",
         "p=$!",
         f"echo $p >{name}/pid",
-        f"(sleep {seconds}; : >{name}/late; kill -9 $p) >/dev/null 2>&1 &",
+        # Whoever ends it ends its sleep with it.
+        f"(trap 'kill $!; exit' TERM; sleep {seconds} & wait $! && : >{name}/late && kill -9 $p) >/dev/null 2>&1 &",
         "w=$!",
         "wait $p",
         "c=$?",

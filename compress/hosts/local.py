@@ -8,27 +8,34 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from compress.backends import load_backend
+import numpy as np
+
+from compress.backends import load_backend, session_options_of, sleeping
 from compress.backends.base import Artifact, Backend, Session
+from compress.core.decoder_texts import PARTS_KEY
 from compress.errors import NetworkError
 from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
 from compress.profiling.breakdown import measured_layers
 from compress.profiling.conditions import conditions
-from compress.profiling.energy import counters, energy_mj
-from compress.profiling.latency import Budget, Feeds, GivenShapes, sample_feeds
+from compress.profiling.energy import Energy, counters, energy_of
+from compress.profiling.latency import Budget, Feeds, GivenShapes, sample_feeds, timed, timer
 from compress.records.profile import Latency, Source
 from compress.timing.contest import MOST_STARTS, Contest, distinct
-from compress.timing.processes import stored_feeds, workers
+from compress.timing.processes import peak_memory_mb, stored_feeds, workers
 from compress.timing.settings import compare
 from compress.timing.solo import time_alone
 from compress.timing.turns import take_turns
 
 if TYPE_CHECKING:
     from compress.data.task import Task
+    from compress.records.layer_time import LayerTime
     from compress.target.target import Target
 
 #: Seconds of calls under the runtime's profiler.
 _TRACING_SECONDS = 0.2
+
+#: Time for each part of a call.
+_PARTS = Budget(seconds=0.3, least=10, warm_up_seconds=0.1)
 
 #: Session options are tried anew for each build whose call at the first batch size takes at most so many milliseconds.
 #: In longer calls, what threads cost is a small share and much the same from build to build.
@@ -54,16 +61,13 @@ class LocalHost(Host):
         self.budget = budget or Budget()
         self._peaks_mb: dict[str, float | None] = {}
 
-    def conditions(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def conditions(self, artifact: Artifact) -> dict[str, Any]:
         """See :meth:`Host.conditions`."""
-        return conditions(options)
+        return conditions(session_options_of(artifact))
 
     def open(self, artifact: Artifact, target: Target) -> Session:
         """See :meth:`Host.open`; threads do not spin in this process, where several sessions are open."""
-        options = (
-            {**artifact.options, "spinning": False} if "spinning" in artifact.options else artifact.options
-        )
-        return load_backend(artifact.backend).open(replace(artifact, options=options))
+        return load_backend(artifact.backend).open(sleeping(artifact))
 
     def latency(
         self,
@@ -104,19 +108,19 @@ class LocalHost(Host):
         """See :meth:`Host.reference`: the user's own file and every set of options take turns."""
         variants = [artifact, *_variants(artifact, target, threads)]
         with stored_feeds(self._feeds_of(artifact, task, target)) as paths:
-            found = None
+            comparison = None
             if given is not None:
                 with suppress(NetworkError):  # the file alone does not run here; what is built of it may
-                    found = compare([given, *variants], paths)
-            if found is None:
-                found = compare(variants, paths)
-        ours = range(len(found.artifacts) - len(variants), len(found.artifacts))
-        decisive = next(iter(found.relative))
-        position = found.chosen(decisive, ours)
-        if any(times[position] > found.limit for times in found.relative.values()):
+                    comparison = compare([given, *variants], paths)
+            if comparison is None:
+                comparison = compare(variants, paths)
+        ours = range(len(comparison.artifacts) - len(variants), len(comparison.artifacts))
+        decisive = next(iter(comparison.relative))
+        position = comparison.chosen(decisive, ours)
+        if any(times[position] > comparison.limit for times in comparison.relative.values()):
             position = 0  # folding made the build slower than the file as it came
-        fastest = {batch: found.artifacts[found.fastest(batch)] for batch in found.relative}
-        return Tuned(found.artifacts[position], found.costs(position)), fastest
+        fastest = {batch: comparison.artifacts[comparison.fastest(batch)] for batch in comparison.relative}
+        return Tuned(comparison.artifacts[position], comparison.costs(position)), fastest
 
     def tune(
         self,
@@ -145,36 +149,56 @@ class LocalHost(Host):
                 if slow:
                     return Tuned(as_before)
             references = distinct((fastest or {}).values())
-            found = compare([artifact, *variants, *references], paths)
+            comparison = compare([artifact, *variants, *references], paths)
         ours = range(1 + len(variants))
-        fp32 = {batch: len(ours) + references.index(each) for batch, each in (fastest or {}).items()}
-        position = found.chosen(next(iter(found.relative)), ours, fp32)
-        return Tuned(found.artifacts[position], found.costs(position, ours))
+        fp32 = {
+            batch: len(ours) + references.index(reference) for batch, reference in (fastest or {}).items()
+        }
+        position = comparison.chosen(next(iter(comparison.relative)), ours, fp32)
+        return Tuned(comparison.artifacts[position], comparison.costs(position, ours))
 
-    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
+    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[LayerTime, ...]:
         """See :meth:`Host.layers`: measured by the runtime's own profiler."""
         feeds = self._feeds(build, task, target, first=True)
         backend = load_backend(build.artifact.backend)
         times = backend.operator_times(build.artifact, next(iter(feeds.values())), _TRACING_SECONDS)
         if times is None:
             return ()
-        return measured_layers(times, target, build.artifact.options.get("intra_op_threads"))
+        return measured_layers(times, target, session_options_of(build.artifact).intra_op_threads)
 
-    def energy_mj(self, build: Build, target: Target, task: Task | None = None) -> float | None:
-        """See :meth:`Host.energy_mj`: by the own counter of the processor or GPU that runs it."""
-        counted = counters(build.artifact.options.get("provider"))
+    def energy(self, build: Build, target: Target, task: Task | None = None) -> Energy | None:
+        """See :meth:`Host.energy`: by the own counter of the processor or GPU that runs it."""
+        counted = counters(session_options_of(build.artifact).provider)
         if not counted:
             return None
         (feeds,) = self._feeds(build, task, target, first=True).values()
         with load_backend(build.artifact.backend).open(build.artifact) as session:
-            return energy_mj(session.prepared(feeds), counted=counted)
+            return energy_of(session.prepared(feeds), counted)
+
+    def parts_ms(self, build: Build, target: Target, task: Task | None = None) -> dict[str, float]:
+        """See :meth:`Host.parts_ms`: of an encoder–decoder."""
+        if PARTS_KEY not in build.session.metadata:
+            return {}
+        (feeds,) = self._feeds(build, task, target, first=True).values()
+        with load_backend(build.artifact.backend).open(build.artifact) as session:
+            calls = session.part_calls(feeds)
+            return {name: float(np.median(timed(timer(call), _PARTS)[0])) for name, call in calls.items()}
+
+    def measures_energy(self, target: Target) -> bool:
+        """See :meth:`Host.measures_energy`: where a counter of the target's processor or GPU can be read."""
+        return bool(counters(target.provider))
+
+    @property
+    def measures_memory(self) -> bool:
+        """See :meth:`Host.measures_memory`."""
+        return True
 
     def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
         """See :meth:`Host.peak_memory_mb`: of the first process that the build was timed in."""
         if _identity(build.artifact) not in self._peaks_mb:
             feeds = self._feeds(build, task, target, first=True)
-            with stored_feeds(feeds) as paths, workers([build.artifact], paths) as (worker,):
-                self._peaks_mb[_identity(build.artifact)] = worker.peak_memory_mb
+            with stored_feeds(feeds) as paths:
+                self._peaks_mb[_identity(build.artifact)] = peak_memory_mb(build.artifact, paths)
         return self._peaks_mb[_identity(build.artifact)]
 
     def noise(self, artifact: Artifact, target: Target) -> Feeds:
@@ -192,17 +216,17 @@ class LocalHost(Host):
     ) -> dict[int, Feeds]:
         """Return one batch by batch size, at all of the target's batch sizes or only the first."""
         sizes = batch_sizes(build.session, target)
-        wanted = sizes[:1] if first else sizes
-        return {batch: sample_feeds(build.session, task, batch, self._shapes) for batch in wanted}
+        sizes_fed = sizes[:1] if first else sizes
+        return {batch: sample_feeds(build.session, task, batch, self._shapes) for batch in sizes_fed}
 
 
 def _variants(
-    artifact: Artifact, target: Target, threads: int | None, kept: Mapping[str, Any] | None = None
+    artifact: Artifact, target: Target, threads: int | None, lasting_options: Mapping[str, Any] | None = None
 ) -> Sequence[Artifact]:
     """Return the build with each other set of session options that is worth trying."""
     options = load_backend(artifact.backend).variants(artifact.options, target, threads)
-    sets = [{**each, **(kept or {})} for each in options]
-    return [replace(artifact, options=each) for each in sets if each != artifact.options]
+    sets = [{**option, **(lasting_options or {})} for option in options]
+    return [replace(artifact, options=settings) for settings in sets if settings != artifact.options]
 
 
 def _identity(artifact: Artifact) -> str:

@@ -35,11 +35,11 @@ def command(file: str, power_field: str, device: str = "0") -> tuple[str, ...]:
 
 def samples(text: str) -> tuple[Sample, ...]:
     """Parse all lines with values; a field that the card lacks is ``[N/A]`` or ``[Not Supported]``."""
-    return tuple(each for line in text.splitlines() if not (each := _sample(line)).empty)
+    return tuple(sample for line in text.splitlines() if not (sample := _sample(line)).empty)
 
 
 def _sample(line: str) -> Sample:
-    watts, percent, megahertz, celsius = ([number(each) for each in line.split(",")] + [None] * 4)[:4]
+    watts, percent, megahertz, celsius = ([number(field) for field in line.split(",")] + [None] * 4)[:4]
     return Sample(
         power_mw=None if watts is None else round(1e3 * watts),
         gpu_percent=None if percent is None else round(percent),

@@ -90,10 +90,10 @@ def execute(arguments: list[str], stdin: bytes | IO[bytes], seconds: float) -> t
         UnavailableError: The program is not installed.
         subprocess.TimeoutExpired: The program ran for longer than ``seconds``.
     """
-    given: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
+    standard_input: dict[str, Any] = {"input": stdin} if isinstance(stdin, bytes) else {"stdin": stdin}
     try:
         done: subprocess.CompletedProcess[bytes] = subprocess.run(
-            arguments, capture_output=True, timeout=seconds, check=False, **given
+            arguments, capture_output=True, timeout=seconds, check=False, **standard_input
         )
     except FileNotFoundError as error:
         raise UnavailableError(

@@ -16,7 +16,9 @@ import weakref
 from pathlib import Path
 from typing import IO
 
+from compress.core.plain_text import one_line
 from compress.errors import ConnectionLostError, UnavailableError, UsageError
+from compress.hosts.marked import Marks
 from compress.hosts.shell import SECONDS, Done, Shell, execute
 
 #: ssh's own exit status for a connection that failed; no command of ours ends with it.
@@ -28,7 +30,10 @@ _OPTIONS = (
     *("-o", "ConnectTimeout=10"),
     *("-o", "ServerAliveInterval=5"),
     *("-o", "ServerAliveCountMax=3"),
+    *("-o", "RemoteCommand=none"),  # One in the user's configuration would run in place of ours.
 )
+#: Seconds until a shell answers for the first time: what starts with it may wait for a person.
+_FIRST_ANSWER = 20.0
 
 
 class SshShell(Shell):
@@ -51,12 +56,17 @@ class SshShell(Shell):
         self.name = address
         self._ssh = shlex.split(os.environ.get("COMPRESS_SSH", "ssh"))
         self._pauses = PAUSES if pauses is None else pauses
-        # A socket's path may have a hundred characters, and the user's own temporary directory may be deep.
-        self._directory = Path(tempfile.mkdtemp(prefix="compress-", dir="/tmp"))
+        self._directory = _short_directory()
         weakref.finalize(self, shutil.rmtree, self._directory, True)
         self._control = self._directory / "control"
         self._master: subprocess.Popen[bytes] | None = None
-        self._connect()
+        self._marks = Marks()
+        try:
+            self._connect()
+            self._ask()
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, command: str, stdin: bytes | IO[bytes] = b"", seconds: float = SECONDS) -> Done:
         """See :meth:`Shell.run`; a dropped connection is opened again, and the command sent once more.
@@ -67,11 +77,14 @@ class SshShell(Shell):
         attempts = len(self._pauses) if isinstance(stdin, bytes) else 0
         for attempt in range(attempts + 1):
             try:
-                code, output, errors = execute(self._command(command), stdin, seconds)
+                code, everything, errors = execute(self._command(command), stdin, seconds)
             except subprocess.TimeoutExpired:
-                code, output, errors = _NO_CONNECTION, b"", f"no answer within {seconds:g} s"
+                code, everything, errors = _NO_CONNECTION, b"", f"no answer within {seconds:g} s"
             if code != _NO_CONNECTION:
-                return Done(code, output, errors)
+                output, said = self._marks.answer(everything), self._marks.answer(errors.encode())
+                if output is None:
+                    raise self._silent(everything.decode(errors="replace"), errors)
+                return Done(code, output, (said or b"").decode())
             self._reconnect(self._pauses[attempt:])
         raise self._lost(errors)
 
@@ -81,9 +94,27 @@ class SshShell(Shell):
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def _command(self, command: str) -> list[str]:
-        # The login shell there may be any; it is only asked to start sh.
         shared = ["-T", "-S", str(self._control), "-o", "ControlMaster=no"]
-        return [*self._ssh, *_OPTIONS, *shared, self.name, f"exec sh -c {shlex.quote(command)}"]
+        return [*self._ssh, *_OPTIONS, *shared, self.name, self._marks.command(command)]
+
+    def _ask(self) -> None:
+        """Check that commands run there."""
+        try:
+            code, output, errors = execute(self._command("true"), b"", _FIRST_ANSWER)
+        except subprocess.TimeoutExpired:
+            raise self._silent(f"no answer within {_FIRST_ANSWER:g} s", "") from None
+        if code != _NO_CONNECTION and self._marks.answer(output) is None:
+            raise self._silent(output.decode(errors="replace"), errors)
+
+    def _silent(self, output: str, errors: str) -> UnavailableError:
+        """Return the error for an account whose shell did not run what it was given."""
+        lines = (*output.splitlines(), *errors.replace(self._marks.word, "").splitlines())
+        said = [line for line in lines if line.strip()]
+        return UnavailableError(
+            f"a login on {self.name} that runs commands in a POSIX shell",
+            one_line(said[-1])[:200] if said else "it ended without an answer",
+            f"see what its shell, its startup files or a forced command do: ssh {shlex.quote(self.name)} sh -c true",
+        )
 
     def _reconnect(self, pauses: tuple[float, ...]) -> None:
         reason: UnavailableError | None = None
@@ -99,11 +130,11 @@ class SshShell(Shell):
         raise self._lost(reason.found if reason else "the connection dropped") from reason
 
     def _connect(self) -> None:
-        told = self._directory / "errors"
+        error_file = self._directory / "errors"
         shared = ["-N", "-T", "-M", "-S", str(self._control), "-o", "ControlPersist=no"]
         command = [*self._ssh, *_OPTIONS, *shared, self.name]
         try:
-            with told.open("wb") as errors:
+            with error_file.open("wb") as errors:
                 self._master = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
                 )
@@ -114,7 +145,7 @@ class SshShell(Shell):
         weakref.finalize(self, self._master.terminate)  # Whoever forgets to close it leaves no ssh behind.
         while not self._control.exists():
             if self._master.poll() is not None:
-                said = told.read_text(errors="replace").strip().splitlines()
+                said = error_file.read_text(errors="replace").strip().splitlines()
                 raise UnavailableError(
                     f"a connection to {self.name} that needs no password",
                     said[-1] if said else "ssh ended without a word",
@@ -136,3 +167,29 @@ class SshShell(Shell):
             last[0],
             "give the same command again when it is back: what was measured is kept",
         )
+
+
+def _short_directory() -> Path:
+    """Return a new directory with a short path: a socket's path may have a hundred characters.
+
+    Raises:
+        UnavailableError: None may be made.
+    """
+    candidates = (
+        "/tmp",
+        os.environ.get("XDG_RUNTIME_DIR", ""),
+        "/var/tmp",
+        "/dev/shm",
+        tempfile.gettempdir(),
+    )
+    reason = ""
+    for candidate in filter(None, candidates):
+        try:
+            return Path(tempfile.mkdtemp(prefix="compress-", dir=candidate))
+        except OSError as error:
+            reason = reason or f"{candidate}: {error.strerror}"
+    raise UnavailableError(
+        "a temporary directory of this machine for ssh's socket",
+        reason,
+        "free space there, or let it be written",
+    )

@@ -17,7 +17,7 @@ import numpy as np
 
 from compress.backends.base import Artifact, Session
 from compress.backends.tensorrt import optimization_profile
-from compress.backends.trtexec import DEFAULTS, Trtexec, layer_arguments, timing_arguments
+from compress.backends.trtexec import TensorRtOptions, Trtexec, layer_arguments, timing_arguments
 from compress.backends.trtexec_output import call_times, coverage_of, layer_times
 from compress.errors import (
     ConnectionLostError,
@@ -32,18 +32,22 @@ from compress.hosts.board import Board, probe
 from compress.hosts.engine_session import EngineSession, load
 from compress.hosts.engines import Engine, Engines
 from compress.hosts.lock import Lock
+from compress.hosts.power_modes import PowerModes, recover
 from compress.hosts.shell import Shell
 from compress.hosts.telemetry import power_w, throttled
 from compress.machine.machine import fingerprint_id
 from compress.onnx_graph.precision import precision_of
+from compress.profiling.energy import Energy, interval_of
 from compress.profiling.latency import LEVEL, sample_feeds, shapes_of, summary
 from compress.profiling.noise import drift
+from compress.records.layer_time import LayerTime
 from compress.records.profile import Interval, Latency, Source
 from compress.statistics.quantiles import quantile_interval
 from compress.target.shape_ranges import usual_shapes
 
 if TYPE_CHECKING:
     from compress.data.task import Task
+    from compress.records.coverage import Coverage
     from compress.target.target import Target
 
 Times = np.ndarray[Any, np.dtype[np.float64]]
@@ -107,11 +111,14 @@ class TensorRtHost(Host):
         on_note: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.backend = Trtexec()
+        if (left := recover(shell)) is not None:
+            on_note(f"power mode {left} put back, which an interrupted sweep had changed")
         self.board: Board = probe(shell)
         self._shell, self._seconds, self._keep = shell, seconds, keep
         self._lock = Lock(shell, on_wait=lambda who: on_note(f"waiting for {who}, who uses {shell.name}"))
         self._engines = Engines(shell, self.board, self._lock.beat)
         self._watched: dict[tuple[str, str], _Watched] = {}
+        self.power_modes = PowerModes(shell, self._lock, bool(self.board.clocks_locked))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -130,11 +137,11 @@ class TensorRtHost(Host):
         Raises:
             TargetError: The machine has another GPU than the target.
         """
-        found, wanted = self.board.compute_capability, target.compute_capability
-        if found and wanted and found != wanted:
+        board_capability, target_capability = self.board.compute_capability, target.compute_capability
+        if board_capability and target_capability and board_capability != target_capability:
             raise TargetError(
-                f"a board of the target {target.name} (compute capability {wanted})",
-                f"{self.board.model} ({found}) at {self._shell.name}",
+                f"a board of the target {target.name} (compute capability {target_capability})",
+                f"{self.board.model} ({board_capability}) at {self._shell.name}",
                 "choose its target: compress targets",
             )
         return replace(
@@ -145,7 +152,7 @@ class TensorRtHost(Host):
         """See :meth:`Host.fingerprint`: of the board, and nothing of this machine."""
         return dict(self.board.fingerprint())
 
-    def conditions(self, options: Mapping[str, Any]) -> dict[str, Any]:
+    def conditions(self, artifact: Artifact) -> dict[str, Any]:
         """See :meth:`Host.conditions`: temperature, clock and free memory there, now.
 
         Raises:
@@ -187,9 +194,17 @@ class TensorRtHost(Host):
         as_written = replace(artifact, backend="onnxruntime", options={"qdq_fusion": False})
         with OnnxRuntime().open(as_written) as here:
             inputs, outputs = here.inputs, here.outputs
-        engine = self._engines.engine(artifact, inputs, precision_of(artifact.path), target, 0)
-        profile = optimization_profile(inputs, target, dla=artifact.options.get("dla_core") is not None)
-        return EngineSession(self._engines, engine, inputs, outputs, profile)
+        precision, on_dla = precision_of(artifact.path), _options(artifact).dla_core is not None
+        engine = self._engines.engine(artifact, inputs, precision, target, 0)
+
+        def widened(size: int) -> Engine:
+            wide = replace(target, batch_sizes=(*target.batch_sizes, size))
+            return self._engines.engine(artifact, inputs, precision, wide, 0)
+
+        profile = optimization_profile(inputs, target, dla=on_dla)
+        return EngineSession(
+            self._engines, engine, inputs, outputs, profile, widened=None if on_dla else widened
+        )
 
     def latency(
         self,
@@ -201,7 +216,7 @@ class TensorRtHost(Host):
     ) -> tuple[Latency, ...]:
         """See :meth:`Host.latency`: by ``trtexec``, copies included, engines of both in turns."""
         original = None if reference is None else reference.original
-        count = int(build.artifact.options.get("builds", DEFAULTS["builds"]))
+        count = _options(build.artifact).builds
         watched = self._watched[_identity(build)] = _Watched()
         figures = tuple(
             self._timed(build, original, count, task, batch, target, watched)
@@ -224,7 +239,7 @@ class TensorRtHost(Host):
                 runs first.
             batch: Samples in a call, one of the target's sizes.
         """
-        count = int(build.artifact.options.get("builds", DEFAULTS["builds"]))
+        count = _options(build.artifact).builds
         feeds = _feeds(build.session, task, batch, target)
         sides = (build, other) if number % 2 == 0 else (other, build)
         runs = []
@@ -234,7 +249,7 @@ class TensorRtHost(Host):
             runs.append(EngineRun(times, seen.power_w[0] if seen.power_w else None, tuple(seen.doubts)))
         return (runs[0], runs[1]) if number % 2 == 0 else (runs[1], runs[0])
 
-    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[dict[str, Any], ...]:
+    def layers(self, build: Build, target: Target, task: Task | None = None) -> tuple[LayerTime, ...]:
         """See :meth:`Host.layers`: of the first engine, timed in a run of its own."""
         session = _session(build)
         batch = batch_sizes(session, target)[0]
@@ -247,41 +262,48 @@ class TensorRtHost(Host):
         self._engines.run(session.engine, arguments, "time layers", writes=["profile.json"])
         times = layer_times(self._engines.take(session.engine, "profile.json"))
         total = sum(times.values()) or 1.0
-        known = {layer.name: layer for layer in session.engine.layers}
+        layers_by_name = {layer.name: layer for layer in session.engine.layers}
         return tuple(
-            {
-                "name": name,
-                "operator": known[name].kind if name in known else "unknown",
-                "precision": known[name].precision if name in known else "unknown",
-                "ms": ms,
-                "share": ms / total,
-                "source": "measured",
-            }
+            LayerTime(
+                name=name,
+                operator=layers_by_name[name].kind if name in layers_by_name else "unknown",
+                ms=ms,
+                source="measured",
+                precision=layers_by_name[name].precision if name in layers_by_name else "unknown",
+                share=ms / total,
+            )
             for name, ms in times.items()
         )
 
-    def coverage(self, build: Build) -> dict[str, Any]:
+    def coverage(self, build: Build) -> Coverage:
         """See :meth:`Host.coverage`: read back from the engine."""
-        return coverage_of(_session(build).engine.layers, build.artifact.options.get("dla_core"))
+        return coverage_of(_session(build).engine.layers, _options(build.artifact).dla_core)
 
     def doubts(self, build: Build) -> tuple[str, ...]:
         """See :meth:`Host.doubts`: a clock that fell, an accelerator that was not used."""
-        found = list(dict.fromkeys(self._watched.get(_identity(build), _Watched()).doubts))
-        fallen = self.coverage(build).get("fell_back") or []
+        doubts = list(dict.fromkeys(self._watched.get(_identity(build), _Watched()).doubts))
+        fallen = self.coverage(build).fell_back
         if fallen:
             names = ", ".join(fallen[:3]) + (" …" if len(fallen) > 3 else "")
-            found.append(f"{len(fallen)} layers fell back from the DLA to the GPU: {names}")
-        return tuple(found)
+            doubts.append(f"{len(fallen)} layers fell back from the DLA to the GPU: {names}")
+        return tuple(doubts)
 
-    def energy_mj(self, build: Build, target: Target, task: Task | None = None) -> float | None:
-        """See :meth:`Host.energy_mj`: mean power of the module while it was timed × median time of a call.
+    def energy(self, build: Build, target: Target, task: Task | None = None) -> Energy | None:
+        """See :meth:`Host.energy`: mean power of the module while it was timed × median time of a call.
 
-        Both are of the first batch size alone: a larger batch draws more power.
+        Both are of the batch size alone that was timed first: a larger batch draws more power.
         """
         seen = self._watched.get(_identity(build))
         if seen is None or not seen.power_w or seen.call_ms is None:
             return None
-        return float(np.mean(seen.power_w)) * seen.call_ms
+        power_w = float(np.mean(seen.power_w))
+        return Energy(
+            power_w * seen.call_ms, interval_of([watts * seen.call_ms for watts in seen.power_w]), power_w
+        )
+
+    def measures_energy(self, target: Target) -> bool:
+        """See :meth:`Host.measures_energy`: where the vendor's tool reports power."""
+        return bool(self._telemetry())
 
     def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
         """Return None: ``trtexec`` does not report its peak memory."""
@@ -307,7 +329,7 @@ class TensorRtHost(Host):
         watched: _Watched,
     ) -> Latency:
         """Time one batch size: each engine and its opponent in turns, in alternating order."""
-        own = [self._engine(build, _at(build, target, batch), index) for index in range(count)]
+        engines = [self._engine(build, _at(build, target, batch), index) for index in range(count)]
         other = (
             None
             if original is None
@@ -315,23 +337,23 @@ class TensorRtHost(Host):
         )
         of_batch = _Watched()
         feeds = _feeds(build.session, task, batch, target)
-        seconds = self._seconds / (len(own) * _TURNS)
+        seconds = self._seconds / (len(engines) * _TURNS)
         runs: list[tuple[int, Times]] = []
         log_ratios = []
-        for turn in range(len(own) * _TURNS):
-            index = turn % len(own)
-            pair = [own[index]] if other is None else [own[index], other[index]]
+        for turn in range(len(engines) * _TURNS):
+            index = turn % len(engines)
+            pair = [engines[index]] if other is None else [engines[index], other[index]]
             times = {}
             for engine in pair if turn % 2 == 0 else reversed(pair):
-                seen = of_batch if engine is own[index] else _Watched()
+                seen = of_batch if engine is engines[index] else _Watched()
                 times[id(engine)] = self._times(engine, _session(build), feeds, batch, seconds, seen)
-            runs.append((index, times[id(own[index])]))
+            runs.append((index, times[id(engines[index])]))
             if other is not None:
-                medians = [float(np.median(times[id(each)])) for each in pair]
+                medians = [float(np.median(times[id(timed)])) for timed in pair]
                 log_ratios.append(math.log(medians[0] / medians[1]))
         latency = replace(_over_builds(runs, batch), shapes=shapes_of(feeds))
         watched.doubts += of_batch.doubts
-        if watched.call_ms is None:  # energy is told of the first batch size, and of nothing else
+        if watched.call_ms is None:  # energy is told of the batch size that decides, and of nothing else
             watched.call_ms, watched.power_w = latency.p50_ms, of_batch.power_w
         if not log_ratios:
             return latency
@@ -361,8 +383,7 @@ class TensorRtHost(Host):
             shapes_of(feeds),
             seconds,
             loaded=loaded,
-            cuda_graph=engine.artifact.options.get("cuda_graph", True)
-            and engine.artifact.options.get("dla_core") is None,
+            cuda_graph=_options(engine.artifact).cuda_graph and _options(engine.artifact).dla_core is None,
         )
         self._engines.run(
             engine,
@@ -372,8 +393,8 @@ class TensorRtHost(Host):
             beside=self._telemetry(),
         )
         self._watch(engine, seen)
-        whole, _ = call_times(self._engines.take(engine, "times.json"))
-        return whole
+        all_times, _ = call_times(self._engines.take(engine, "times.json"))
+        return all_times
 
     def _telemetry(self) -> tuple[str, ...]:
         """Return the vendor's tool that reports power and clocks; None without one."""
@@ -395,8 +416,8 @@ class TensorRtHost(Host):
         samples = tegrastats.samples(text) if self.board.tegrastats else nvidia_smi.samples(text)
         if (power := power_w(samples)) is not None:
             seen.power_w.append(power)
-        if (told := throttled(samples)) is not None:
-            seen.doubts.append(told)
+        if (doubt := throttled(samples)) is not None:
+            seen.doubts.append(doubt)
 
 
 def _over_builds(runs: list[tuple[int, Times]], batch: int) -> Latency:
@@ -406,7 +427,7 @@ def _over_builds(runs: list[tuple[int, Times]], batch: int) -> Latency:
         float(np.median(np.concatenate([times for index, times in runs if index == build])))
         for build in {index for index, _ in runs}
     ]
-    drifts = [found for _, times in runs if (found := drift(times)) is not None]
+    drifts = [drifted for _, times in runs if (drifted := drift(times)) is not None]
     return replace(
         together,
         interval=Interval(min(together.interval.low, *medians), max(together.interval.high, *medians), LEVEL),
@@ -425,9 +446,13 @@ def _session(build: Build) -> EngineSession:
     return build.session
 
 
+def _options(artifact: Artifact) -> TensorRtOptions:
+    return TensorRtOptions.read(artifact.options)
+
+
 def _at(build: Build, target: Target, batch: int) -> Target:
     """Return the target of the engine timed at a batch size: an accelerator takes one shape, the GPU all."""
-    if build.artifact.options.get("dla_core") is None:
+    if _options(build.artifact).dla_core is None:
         return target
     return replace(target, batch_sizes=(batch,))
 

@@ -56,9 +56,9 @@ def send(shell: Shell, source: Path, path: str) -> None:
 
 def send_bytes(shell: Shell, content: bytes, path: str) -> None:
     """Write a small file on the machine, whole or not at all; errors as in :func:`send`."""
-    partial, whole = shlex.quote(path + ".partial"), shlex.quote(path)
+    partial, final = shlex.quote(path + ".partial"), shlex.quote(path)
     same = f'[ "$(sha256sum < {partial} | cut -d " " -f 1)" = {hashlib.sha256(content).hexdigest()} ]'
-    checked(shell, f"cat > {partial} && {same} && mv {partial} {whole}", content)
+    checked(shell, f"cat > {partial} && {same} && mv {partial} {final}", content)
 
 
 def receive(shell: Shell, path: str) -> bytes:
@@ -68,14 +68,14 @@ def receive(shell: Shell, path: str) -> bytes:
         UnavailableError: The file is not there, or arrived damaged.
     """
     quoted = shlex.quote(path)
-    found = shell.run(f"cat {quoted} && sha256sum < {quoted} >&2", seconds=600)
-    if found.code != 0 or hashlib.sha256(found.output).hexdigest() not in found.errors:
+    received = shell.run(f"cat {quoted} && sha256sum < {quoted} >&2", seconds=600)
+    if received.code != 0 or hashlib.sha256(received.output).hexdigest() not in received.errors:
         raise UnavailableError(
             f"the file {path} from {shell.name}",
-            found.errors.strip() or "another sha256 than there",
+            received.errors.strip() or "another sha256 than there",
             "try again",
         )
-    return found.output
+    return received.output
 
 
 def remote_sha256(shell: Shell, path: str) -> str | None:

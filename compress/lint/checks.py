@@ -13,6 +13,8 @@ from compress.core.registry import Entry, Registry, function
 from compress.core.user_code import users_code
 from compress.errors import UsageError
 from compress.lint.findings import Finding, Subject
+from compress.onnx_graph.legality import check_legal
+from compress.onnx_graph.weights import exceeds_message, size_of_model
 from compress.target.target import Target
 
 Rule = Callable[[Subject], Iterator[Finding]]
@@ -37,6 +39,7 @@ LINT_RULES: Registry[Rule] = Registry(
         "activation-granularity": "compress.lint.qdq:activation_granularity",
         "weight-axis": "compress.lint.qdq:weight_axes",
         "unpaired-quantize": "compress.lint.qdq:unpaired",
+        "cast-after-dequantize": "compress.lint.qdq:casts_between",
         "sparsity-no-gain": "compress.lint.speed:idle_zeros",
         "signed-activations": "compress.lint.speed:signed_activations",
         "onnxruntime-opens": "compress.lint.runtimes:onnxruntime_opens",
@@ -65,6 +68,7 @@ RULES: dict[str, tuple[str, ...]] = {
         "activation-granularity",
         "weight-axis",
         "unpaired-quantize",
+        "cast-after-dequantize",
         "sparsity-no-gain",
     ),
     "onnxruntime": ("opset", "onnxruntime-opens", "signed-activations", "sparsity-no-gain"),
@@ -77,9 +81,6 @@ _ANY_BACKEND = ("opset",)
 
 #: What ONNX's checker says, and the rewrite that helps: GroupNormalization of opset 18 had a scale per group.
 _MENDS = {"GroupNormalization is deprecated": "group-normalization"}
-
-#: Protocol buffers, and so the checker, end at 2 GiB.
-_CHECKABLE_BYTES = 2**31 - 1
 
 
 def lint(model: onnx.ModelProto, target: Target, *, dla: bool = False) -> list[Finding]:
@@ -98,28 +99,30 @@ def lint(model: onnx.ModelProto, target: Target, *, dla: bool = False) -> list[F
     Raises:
         UsageError: A rule of another distribution fails.
     """
-    if model.ByteSize() <= _CHECKABLE_BYTES:
-        try:
+    try:
+        if not exceeds_message(size_of_model(model)):
             onnx.checker.check_model(model, full_check=True)
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
-            # ValueError: sizes that no vector has, a message with names that are not UTF-8
-            reason = _one_line(error)
-            rewrite = next((name for text, name in _MENDS.items() if text in reason), "")
-            return [Finding("onnx", "error", "", reason, "export the network again", rewrite=rewrite)]
+        else:  # which is more than the checker takes
+            check_legal(model)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as error:
+        # ValueError: sizes that no vector has, a message with names that are not UTF-8
+        reason = _one_line(error)
+        rewrite = next((name for text, name in _MENDS.items() if text in reason), "")
+        return [Finding("onnx", "error", "", reason, "export the network again", rewrite=rewrite)]
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     subject = Subject(model, target)
     names = (*RULES.get(target.backend, _ANY_BACKEND), *(("dla",) if dla else ()))
-    found = list(_not_supported(subject))
+    findings = list(_not_supported(subject))
     for name in names:
-        found += LINT_RULES.load(name)(subject)
+        findings += LINT_RULES.load(name)(subject)
     for entry in LINT_RULES.added():
-        found += _of_another(entry, subject)
-    return found
+        findings += _of_another(entry, subject)
+    return findings
 
 
 def _not_supported(subject: Subject) -> Iterator[Finding]:
-    """What the back end itself says against the graph."""
+    """Yield the reasons of the back end itself against the graph."""
     backend = load_backend(subject.target.backend)
     title = backend.title or backend.name
     for reason in backend.not_supported_reasons(subject.graph.model, subject.target):
@@ -134,14 +137,14 @@ def _of_another(entry: Entry, subject: Subject) -> list[Finding]:
     wanted = f"findings of the lint rule '{entry.name}' of {entry.origin}"
     try:
         with users_code():
-            found = list(rule(subject))
+            findings = list(rule(subject))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise UsageError(wanted, reason, f"update or uninstall {entry.distribution}") from error
-    wrong = next((each for each in found if not isinstance(each, Finding)), None)
+    wrong = next((item for item in findings if not isinstance(item, Finding)), None)
     if wrong is not None:
         raise UsageError(wanted, f"a {type(wrong).__name__}", f"update or uninstall {entry.distribution}")
-    return found
+    return findings
 
 
 def _one_line(error: Exception) -> str:

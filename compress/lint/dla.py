@@ -122,8 +122,8 @@ def _broken(node: onnx.NodeProto, subject: Subject) -> str | None:
 
 
 def _kernel(node: onnx.NodeProto, subject: Subject) -> list[int]:
-    given = attribute(node, "kernel_shape")
-    if given:
-        return list(given)
+    kernel_shape = attribute(node, "kernel_shape")
+    if kernel_shape:
+        return list(kernel_shape)
     shape = subject.typed.shape(node.input[1]) or ()
     return [size for size in shape[2:] if isinstance(size, int)]

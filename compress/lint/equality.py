@@ -13,8 +13,9 @@ import onnx
 from numpy.typing import NDArray
 
 from compress.core.child_process import EndedError, Limits, kept, serve
-from compress.onnx_graph.operators import names
+from compress.onnx_graph.operators import operator_of
 from compress.onnx_graph.shapes import input_specs
+from compress.onnx_graph.weights import exceeds_message, size_of_model
 
 #: Largest difference that counts as equal, as a share of the largest output.
 TOLERANCE = 1e-5
@@ -29,13 +30,11 @@ NOT_COMPARED = (
     "ONNX Runtime runs the original on no random batch of those tried within reason; --input gives a shape"
 )
 
-_LARGEST_BYTES = 2**31 - 1  # protocol buffers end there
 #: Largest number of values of one input.
 _MOST_VALUES = 1 << 26
 #: What the comparison may take at the least, and what each byte of the graphs adds.
 _SECONDS, _SECONDS_OF_BYTE, _MEMORY, _MEMORY_OF_BYTE = 30, 4e-6, 3 << 30, 32
 _CHILD = "import sys; sys.path.append(sys.argv[1]); from compress.lint.equality import main; main()"
-_RANDOM = names("Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike")
 
 
 def largest_difference(
@@ -58,9 +57,9 @@ def largest_difference(
         The difference, ≥ 0, infinite where shapes or non-finite values differ; None where it is unknown: ONNX Runtime
         runs the original on no batch that was tried within the limits, it is random, or over 2 GiB.
     """
-    if max(original.ByteSize(), rewritten.ByteSize()) > _LARGEST_BYTES:
+    if exceeds_message(max(map(size_of_model, (original, rewritten)))):
         return None
-    if any(node.op_type in _RANDOM for node in original.graph.node):
+    if any(operator_of(node).random for node in original.graph.node):
         return None
     size = original.ByteSize() + rewritten.ByteSize()
     limits = Limits(_SECONDS + size * _SECONDS_OF_BYTE, _MEMORY + size * _MEMORY_OF_BYTE)
@@ -68,9 +67,9 @@ def largest_difference(
         paths = [str(Path(folder) / name) for name in ("original", "rewritten")]
         for path, model in zip(paths, (original, rewritten), strict=True):
             Path(path).write_bytes(model.SerializeToString())
-        wanted = {name: list(shape) for name, shape in (shapes or {}).items()}
+        shape_lists = {name: list(shape) for name, shape in (shapes or {}).items()}
         try:
-            answer = kept(_CHILD).ask({"paths": paths, "seed": seed, "shapes": wanted}, limits)
+            answer = kept(_CHILD).ask({"paths": paths, "seed": seed, "shapes": shape_lists}, limits)
         except EndedError:
             return None
     return None if answer is None else float(answer)
@@ -84,10 +83,10 @@ def main() -> None:
 def _answer(request: dict[str, Any]) -> str | None:
     original, rewritten = map(onnx.load, request["paths"])
     try:
-        found = _difference_here(original, rewritten, request["seed"], request["shapes"])
+        difference = _difference_here(original, rewritten, request["seed"], request["shapes"])
     except MemoryError:
         return None
-    return None if found is None else repr(found)  # JSON has no infinity
+    return None if difference is None else repr(difference)  # JSON has no infinity
 
 
 def _difference_here(
@@ -137,19 +136,25 @@ def _batch(
     random = np.random.default_rng(seed)
     specs = [
         # "?" stands for any axis without a name, each of a size of its own
-        (spec, [f"{spec.name} {axis}" if each == "?" else each for axis, each in enumerate(spec.shape)])
+        (
+            spec,
+            [
+                f"{spec.name} {axis}" if axis_size == "?" else axis_size
+                for axis, axis_size in enumerate(spec.shape)
+            ],
+        )
         for spec in input_specs(model)
     ]
     sizes: dict[str, int] = {}
     for spec, axes in specs:
-        given = zip(axes, shapes.get(spec.name, ()), strict=False)
-        sizes |= {name: known for name, known in given if isinstance(name, str)}
+        known_sizes = zip(axes, shapes.get(spec.name, ()), strict=False)
+        sizes |= {name: known_size for name, known_size in known_sizes if isinstance(name, str)}
     for _, axes in specs:
         if axes and isinstance(axes[0], str):
             sizes.setdefault(axes[0], rows)
     feeds: dict[str, NDArray[np.generic]] = {}
     for spec, axes in specs:
-        shape = [each if isinstance(each, int) else sizes.get(each, size) for each in axes]
+        shape = [axis if isinstance(axis, int) else sizes.get(axis, size) for axis in axes]
         shape = list(shapes.get(spec.name, shape))
         if spec.dtype == "unknown" or math.prod(shape) > _MOST_VALUES:
             return None

@@ -73,12 +73,12 @@ class Subject:
     @cached_property
     def constants(self) -> frozenset[str]:
         """Return the names of the tensors that depend on no input."""
-        found = set(self.graph.initializers)
+        constant_names = set(self.graph.initializers)
         for node in self.graph.nodes:
             read = list(tensors_read(node))
-            if node.op_type == "Constant" or (read and found.issuperset(read)):
-                found.update(node.output)
-        return frozenset(found)
+            if node.op_type == "Constant" or (read and constant_names.issuperset(read)):
+                constant_names.update(node.output)
+        return frozenset(constant_names)
 
     def value(self, name: str) -> NDArray[Any] | None:
         """Return the value of an initializer or of a ``Constant`` node; None for computed tensors."""

@@ -54,8 +54,8 @@ def fix(model: onnx.ModelProto, target: Target, *, keep_interface: bool = False,
     refused: dict[str, str] = {}
     idle: set[str] = set()
     findings = lint(model, target, dla=dla)
-    while wanted := _wanted(findings, {*applied, *refused, *idle}, keep_interface):
-        name = wanted[0]
+    while rewrites_wanted := _wanted(findings, {*applied, *refused, *idle}, keep_interface):
+        name = rewrites_wanted[0]
         rewritten = _copy(model)
         try:
             infer_shapes(rewritten)
@@ -77,10 +77,10 @@ def fix(model: onnx.ModelProto, target: Target, *, keep_interface: bool = False,
 
 def _wanted(findings: Collection[Finding], done: Collection[str], keep_interface: bool) -> list[str]:
     """Return the rewrites that findings name and that were not tried, in the order of :data:`REWRITES`."""
-    asked = {finding.rewrite for finding in findings} - set(done)
+    rewrites_named = {finding.rewrite for finding in findings} - set(done)
     if keep_interface:
-        asked.discard("narrow-types")
-    return [name for name in REWRITES if name in asked]
+        rewrites_named.discard("narrow-types")
+    return [name for name in REWRITES if name in rewrites_named]
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -99,10 +99,10 @@ def _fold_constants(model: onnx.ModelProto, target: Target) -> list[str]:
 
 def _opset(model: onnx.ModelProto, target: Target) -> list[str]:
     lowest, highest = opsets_of(target)
-    found = Graph(model).opset
-    if highest is not None and found > highest:
+    opset_found = Graph(model).opset
+    if highest is not None and opset_found > highest:
         return opset.lower_opset(model, highest) or [f"opset {highest}"]
-    if lowest is None or found >= lowest:
+    if lowest is None or opset_found >= lowest:
         return []
     model.CopyFrom(raise_opset(model, lowest))
     return [f"opset {lowest}"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from compress.network.network import Network
+    from compress.records.technique_reports import Rewrites
     from compress.techniques.base import Context
 
 
@@ -29,7 +30,8 @@ def legalize(network: Network, context: Context) -> Network:
     fixed = fix(network.to_onnx(), context.target, keep_interface=True)
     if not fixed.applied:
         return network
-    context.reports["rewrites"] = {name: list(nodes) for name, nodes in fixed.applied.items()}
+    rewrites: Rewrites = {name: list(nodes) for name, nodes in fixed.applied.items()}
+    context.reports["rewrites"] = rewrites
     return network.with_onnx(fixed.model)
 
 
@@ -38,5 +40,5 @@ def rewrites_note(reports: dict[str, object], target: str) -> tuple[str, ...]:
     rewrites = reports.get("rewrites")
     if not isinstance(rewrites, dict):
         return ()
-    told = ", ".join(f"{name} ({len(nodes)})" for name, nodes in rewrites.items())
-    return (f"The graph was rewritten for what {target} reads: {told}",)
+    listed = ", ".join(f"{name} ({len(nodes)})" for name, nodes in rewrites.items())
+    return (f"The graph was rewritten for what {target} reads: {listed}",)

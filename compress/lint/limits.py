@@ -115,9 +115,9 @@ def _resizes(node: onnx.NodeProto, subject: Subject) -> str | None:
         "keep_aspect_ratio_policy": {b"stretch"},
     }
     for name, values in allowed.items():
-        found = attribute(node, name)
-        if found is not None and found not in values:
-            return f"its {name} is {found.decode()}"
+        setting = attribute(node, name)
+        if setting is not None and setting not in values:
+            return f"its {name} is {setting.decode()}"
     return "it antialiases" if attribute(node, "antialias", 0) else None
 
 
@@ -134,10 +134,10 @@ def _unread(name: str, default: object) -> Callable[[onnx.NodeProto, Subject], s
     """Limit: an attribute that the importers do not read has its default."""
 
     def breaks(node: onnx.NodeProto, subject: Subject) -> str | None:
-        found = attribute(node, name, default)
-        if found == default:
+        setting = attribute(node, name, default)
+        if setting == default:
             return None
-        shown = found.decode() if isinstance(found, bytes) else found
+        shown = setting.decode() if isinstance(setting, bytes) else setting
         return f"its {name} is {shown}, which the parser does not read: it computes something else"
 
     return breaks
@@ -187,8 +187,8 @@ def _instance_rank(node: onnx.NodeProto, subject: Subject) -> str | None:
 
 
 def _strings(node: onnx.NodeProto, subject: Subject) -> str | None:
-    found = next((each.name for each in node.attribute), "")
-    return f"it holds {found}" if found in ("sparse_value", "value_string", "value_strings") else None
+    name = next((entry.name for entry in node.attribute), "")
+    return f"it holds {name}" if name in ("sparse_value", "value_string", "value_strings") else None
 
 
 _REDUCTIONS = tuple(

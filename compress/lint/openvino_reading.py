@@ -31,10 +31,10 @@ def refusal(model: onnx.ModelProto) -> str | None:
         path.write_bytes(model.SerializeToString())
         try:
             kept(_CHILD).ask({})  # the import takes as long as the machine needs, whatever the graph
-            told: str | None = kept(_CHILD).ask({"path": str(path)}, limits)
+            reason: str | None = kept(_CHILD).ask({"path": str(path)}, limits)
         except EndedError as error:
             return str(error)
-    return told
+    return reason
 
 
 def main() -> None:

@@ -22,16 +22,16 @@ _INSTEAD = {
 
 def opset(subject: Subject) -> Iterator[Finding]:
     """Rule: the opset is one that the runtime reads."""
-    found, target = subject.graph.opset, subject.target
+    opset_found, target = subject.graph.opset, subject.target
     lowest, highest = opsets_of(target)
     runtime, source = target.name, target.sources.get("opset_max", "")
     if target.backend == "tensorrt":
         runtime, source = f"TensorRT {target.tensorrt or '10'}", release_of(target.tensorrt).source
-    if highest is not None and found > highest:
-        message = f"opset {found}, and {runtime} reads up to {highest}"
+    if highest is not None and opset_found > highest:
+        message = f"opset {opset_found}, and {runtime} reads up to {highest}"
         yield Finding("opset", "error", "", message, f"export with opset {highest}", source, "opset")
-    elif lowest is not None and found < lowest:
-        message = f"opset {found}, and {runtime} reads from {lowest} on"
+    elif lowest is not None and opset_found < lowest:
+        message = f"opset {opset_found}, and {runtime} reads from {lowest} on"
         yield Finding("opset", "error", "", message, f"export with opset {lowest} or later", source, "opset")
 
 

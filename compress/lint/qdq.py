@@ -14,18 +14,21 @@ from onnx import TensorProto
 from compress.lint.findings import Finding, Subject, name_of
 from compress.lint.releases import version_of
 from compress.onnx_graph.graph import attribute
-from compress.onnx_graph.operators import names
+from compress.onnx_graph.operators import operator_of
 
-_QUANTIZED_OPERATORS = names("ConvInteger DynamicQuantizeLinear MatMulInteger QLinearConv QLinearMatMul")
 _REQUANTIZE = "quantize for this target again (compress optimize --target …)"
 _SOURCE = "TensorRT developer guide, Working with Quantized Types"
+#: The release from which on an engine computes in the types that the graph says, and in no others.
+_STRONGLY_TYPED = (10,)
+#: Layers that an engine computes in int8 where both their inputs come from DequantizeLinear.
+_LAYERS = frozenset({"Conv", "ConvTranspose", "MatMul", "Gemm"})
 _TYPE_NAMES = dict(zip(TensorProto.DataType.values(), TensorProto.DataType.keys(), strict=True))
 
 
 def quantized_operators(subject: Subject) -> Iterator[Finding]:
     """Rule: no integer operators, which TensorRT does not know; it fuses Q/DQ pairs instead."""
     for node in subject.graph.nodes:
-        if node.op_type in _QUANTIZED_OPERATORS:
+        if operator_of(node).quantization == "integers" and not operator_of(node).from_runtime:
             yield Finding(
                 "quantized-operator",
                 "error",
@@ -43,12 +46,12 @@ def zero_points(subject: Subject) -> Iterator[Finding]:
             continue
         value = subject.value(node.input[2])
         if node.input[2] not in subject.constants:
-            found = "the zero point is computed at run time"
+            problem = "the zero point is computed at run time"
         elif value is not None and np.any(value):
-            found = f"zero point {value[value != 0].flat[0]}"
+            problem = f"zero point {value[value != 0].flat[0]}"
         else:
             continue
-        message = f"{found}, and TensorRT quantizes symmetrically, with zero point 0"
+        message = f"{problem}, and TensorRT quantizes symmetrically, with zero point 0"
         yield Finding("zero-point", "error", name_of(node), message, _REQUANTIZE, _SOURCE)
 
 
@@ -57,12 +60,12 @@ def scales(subject: Subject) -> Iterator[Finding]:
     for node in _pairs(subject):
         value = subject.value(node.input[1])
         if node.input[1] not in subject.constants:
-            found = "the scale is computed at run time, and TensorRT needs it when it builds"
+            problem = "the scale is computed at run time, and TensorRT needs it when it builds"
         elif value is not None and not np.all(legal := np.isfinite(value) & (value > 0)):
-            found = f"scale {value[~legal].flat[0]:g} is not positive and finite"
+            problem = f"scale {value[~legal].flat[0]:g} is not positive and finite"
         else:
             continue
-        yield Finding("scale", "error", name_of(node), found, _REQUANTIZE, _SOURCE)
+        yield Finding("scale", "error", name_of(node), problem, _REQUANTIZE, _SOURCE)
 
 
 def quantized_types(subject: Subject) -> Iterator[Finding]:
@@ -88,7 +91,7 @@ def quantized_types(subject: Subject) -> Iterator[Finding]:
             what, fix = "a bias quantized to INT32", "leave the bias in float"
         else:
             what, fix = f"a {'weight' if weight else 'tensor'} quantized to {_TYPE_NAMES[dtype]}", _REQUANTIZE
-        has = ", ".join(sorted(_TYPE_NAMES[each] for each in allowed))
+        has = ", ".join(sorted(_TYPE_NAMES[element_type] for element_type in allowed))
         yield Finding(
             "quantized-type",
             "error",
@@ -110,8 +113,8 @@ def unpaired(subject: Subject) -> Iterator[Finding]:
         if node.output[0] in subject.graph.outputs:
             others.append("the graph's output")
         if others or not readers:
-            found = f"read by {', '.join(others)}" if others else "read by nothing"
-            message = f"a QuantizeLinear {found}; TensorRT fuses it with the DequantizeLinear after it"
+            readers_told = f"read by {', '.join(others)}" if others else "read by nothing"
+            message = f"a QuantizeLinear {readers_told}; TensorRT fuses it with the DequantizeLinear after it"
             yield Finding(
                 "unpaired-quantize",
                 "error",
@@ -120,6 +123,46 @@ def unpaired(subject: Subject) -> Iterator[Finding]:
                 "put a DequantizeLinear behind it",
                 _SOURCE,
             )
+
+
+def casts_between(subject: Subject) -> Iterator[Finding]:
+    """Rule: where precision lies in the graph alone, no Cast stands between a DequantizeLinear and its layer.
+
+    A strongly typed engine fuses Q/DQ with a layer that reads it, as far as nothing but movement of values is between;
+    a Cast is kept, and the layer behind it computes in floats.
+    """
+    if version_of(subject.target.tensorrt) < _STRONGLY_TYPED:
+        return
+    for node in subject.graph.nodes:
+        if node.op_type not in _LAYERS:
+            continue
+        for name in node.input[:2]:
+            cast = _cast_behind(name, subject)
+            if cast is not None:
+                yield Finding(
+                    "cast-after-dequantize",
+                    "warning",
+                    name_of(node),
+                    f"{name_of(cast)} casts what DequantizeLinear gives it; the engine keeps the cast, and computes "
+                    "this layer in floats",
+                    "give Q/DQ scales of the type that the layer computes in (ONNX opset 19 or later)",
+                    _SOURCE,
+                )
+                break
+
+
+def _cast_behind(name: str, subject: Subject) -> onnx.NodeProto | None:
+    """Return the last Cast on the way from a DequantizeLinear to a tensor; None without both."""
+    cast = None
+    while (node := subject.graph.producers.get(name)) is not None:
+        if node.op_type == "DequantizeLinear":
+            return cast
+        if node.op_type == "Cast":
+            cast = cast or node
+        elif not operator_of(node).carries_quantized:
+            return None
+        name = node.input[0]
+    return None
 
 
 def activation_granularity(subject: Subject) -> Iterator[Finding]:
@@ -140,15 +183,15 @@ def weight_axes(subject: Subject) -> Iterator[Finding]:
             continue
         if _scale_count(node, subject) <= 1 or attribute(node, "block_size", 0):
             continue
-        for wanted, rank, reader in _output_axes(node.output[0], subject):
+        for expected, rank, reader in _output_axes(node.output[0], subject):
             axis = attribute(node, "axis", 1) % rank
-            if axis != wanted:
+            if axis != expected:
                 yield Finding(
                     "weight-axis",
                     "error",
                     name_of(node),
-                    f"a scale for each index of axis {axis}, and the output channels of {reader} are axis {wanted}",
-                    f"quantize this weight along axis {wanted}",
+                    f"a scale for each index of axis {axis}, and the output channels of {reader} are axis {expected}",
+                    f"quantize this weight along axis {expected}",
                     _SOURCE,
                 )
 

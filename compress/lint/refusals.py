@@ -26,12 +26,12 @@ def refusals(model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
     Returns:
         For each broken rule one line: one node's message, the next step, and the number of further nodes.
     """
-    errors = [each for each in lint(model, target) if each.severity == "error"]
-    first = {each.rule: each for each in reversed(errors)}
-    counts = Counter(each.rule for each in errors)
+    errors = [finding for finding in lint(model, target) if finding.severity == "error"]
+    first = {finding.rule: finding for finding in reversed(errors)}
+    counts = Counter(finding.rule for finding in errors)
     return tuple(
-        f"{each.message}{f' ({counts[rule]} such nodes)' if counts[rule] > 1 else ''}; {each.fix}"
-        for rule, each in first.items()
+        f"{finding.message}{f' ({counts[rule]} such nodes)' if counts[rule] > 1 else ''}; {finding.fix}"
+        for rule, finding in first.items()
     )
 
 
@@ -49,13 +49,13 @@ def check_deployable(artifact: Path, target: Target) -> None:
 
     if artifact.suffix != ".onnx":
         return
-    found = refusals(onnx.load(artifact), target)
-    if found:
+    messages = refusals(onnx.load(artifact), target)
+    if messages:
         backend = load_backend(target.backend)
         runtime = backend.title or backend.name
         release = f" {target.tensorrt}" if backend.builds_engines and target.tensorrt else ""
         raise NotDeployableError(
             f"a graph that {runtime}{release} of {target.name} takes",
-            "; also: ".join(found),
+            "; also: ".join(messages),
             "compress lint tells all; a board decides by itself with --host",
         )

@@ -1,7 +1,8 @@
 """The ONNX parsers of TensorRT releases: opsets, operators and types that each reads.
 
-From docs/operators.md of onnx-tensorrt at its branches 8.5-GA, 8.6-GA and 10.1-GA, from the importers that those
-branches hold, and from the opset guide of TensorRT 11. Releases between are taken as the one before.
+From docs/operators.md of onnx-tensorrt at its branches 8.4-GA, 8.5-GA, 8.6-GA and 10.1-GA, from the importers that
+those branches hold, and from the opset guide of TensorRT 11. Releases between are taken as the one before, and 8.2 as
+8.4, which reads the same opsets.
 """
 
 from __future__ import annotations
@@ -60,6 +61,18 @@ class Release:
 _OPERATORS = "onnx-tensorrt {} docs/operators.md"
 _RELEASES = (
     Release(
+        (8, 2),
+        7,
+        13,
+        _NOT_IN_8
+        | names("""
+            GridSample GroupNormalization HardSwish IsInf LayerNormalization MeanVarianceNormalization Mod NonZero
+            OneHot RandomNormal RandomNormalLike RoiAlign Shrink Trilu
+        """),
+        _TYPES_OF_8,
+        _OPERATORS.format("8.4-GA"),
+    ),
+    Release(
         (8, 5),
         7,
         17,
@@ -83,7 +96,7 @@ def version_of(tensorrt: str | None) -> tuple[int, ...]:
 def release_of(tensorrt: str | None) -> Release:
     """Return the parser of a release; of 10.x where the release is unknown."""
     version = version_of(tensorrt)
-    return next((each for each in reversed(_RELEASES) if version >= each.version), _RELEASES[0])
+    return next((release for release in reversed(_RELEASES) if version >= release.version), _RELEASES[0])
 
 
 def opsets_of(target: Target) -> tuple[int | None, int | None]:

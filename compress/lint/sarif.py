@@ -30,6 +30,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "sparsity-no-gain": "Zeros among the weights make the graph faster.",
     "type": "The runtime has every element type.",
     "unpaired-quantize": "Each QuantizeLinear is read by DequantizeLinear alone.",
+    "cast-after-dequantize": "No Cast stands between DequantizeLinear and the layer that reads it.",
     "weight-axis": "Weights have one scale per output channel.",
     "wide-constant": "Integer constants fit the type that the runtime computes in.",
     "wide-type": "No tensor is wider than what the runtime computes in.",
@@ -76,12 +77,12 @@ def _result(finding: Finding, index: int, artifact: Mapping[str, Any]) -> dict[s
     location: dict[str, Any] = {"physicalLocation": {"artifactLocation": dict(artifact)}}
     if finding.node:
         location["logicalLocations"] = [{"name": finding.node, "kind": "member"}]
-    told = {"fix": finding.fix, "source": finding.source, "rewrite": finding.rewrite}
+    details = {"fix": finding.fix, "source": finding.source, "rewrite": finding.rewrite}
     return {
         "ruleId": finding.rule,
         "ruleIndex": index,
         "level": finding.severity,
         "message": {"text": f"{finding.message}; {finding.fix}"},
         "locations": [location],
-        "properties": {key: value for key, value in told.items() if value},
+        "properties": {key: value for key, value in details.items() if value},
     }

@@ -18,8 +18,8 @@ def open_axes(subject: Subject) -> Iterator[Finding]:
             for axis, size in enumerate(spec.shape)
             if axis != spec.batch_axis and isinstance(size, str)
         ]
-        known = subject.target.input_shapes.get(spec.name)
-        if not axes or (known is not None and known.fits(spec)):
+        shape_range = subject.target.input_shapes.get(spec.name)
+        if not axes or (shape_range is not None and shape_range.fits(spec)):
             continue
         form = "x".join(str(size) if isinstance(size, int) else f"<{size}>" for size in spec.shape)
         profile = " ".join(f"--{option}Shapes={spec.name}:{form}" for option in ("min", "opt", "max"))

@@ -36,11 +36,11 @@ def signed_activations(subject: Subject) -> Iterator[Finding]:
 
 def idle_zeros(subject: Subject) -> Iterator[Finding]:
     """Rule: no weights are pruned to zeros, which save no time except as 2:4 on GPUs that support it."""
-    many = [each for each in zeros_of(subject.graph.model) if each.zeros >= _MANY_ZEROS * each.values]
+    many = [zeros for zeros in zeros_of(subject.graph.model) if zeros.zeros >= _MANY_ZEROS * zeros.values]
     if subject.target.sparsity_2_4:
-        many = [each for each in many if not each.two_of_four]
+        many = [zeros for zeros in many if not zeros.two_of_four]
     if many:
-        share = sum(each.zeros for each in many) / sum(each.values for each in many)
+        share = sum(zeros.zeros for zeros in many) / sum(zeros.values for zeros in many)
         yield Finding(
             "sparsity-no-gain",
             "note",

@@ -20,7 +20,7 @@ def divided(subject: Subject) -> Iterator[Finding]:
     try:
         options = backend.default_options(subject.target)
         fixed(read_specs(model)[0], options["shapes"])
-        found = partition(model, options)
+        parts = partition(model, options)
     except UnavailableError as error:
         message = f"not checked what would stay in PyTorch: {error.found}"
         yield Finding("partition", "note", "", message, error.todo)
@@ -28,13 +28,13 @@ def divided(subject: Subject) -> Iterator[Finding]:
     except NetworkError as error:
         yield Finding("partition", "error", "", f"wanted {error.wanted}; found {error.found}", error.todo)
         return
-    source = f"Torch-TensorRT {found.release}'s dry run: partition only, no engine was built"
-    for left in found.in_torch:
+    source = f"Torch-TensorRT {parts.release}'s dry run: partition only, no engine was built"
+    for remaining in parts.in_torch:
         yield Finding(
             "partition",
             "warning",
             "",
-            f"{left.count} of {left.operator} stay in PyTorch: {left.reason}",
+            f"{remaining.count} of {remaining.operator} stay in PyTorch: {remaining.reason}",
             "build it with the back end tensorrt as well, and let the measurements choose",
             source,
         )
@@ -42,7 +42,7 @@ def divided(subject: Subject) -> Iterator[Finding]:
         "partition",
         "note",
         "",
-        f"{sum(found.engines)} of {found.operators} operators go into {_counted(len(found.engines), 'engine')}",
+        f"{sum(parts.engines)} of {parts.operators} operators go into {_counted(len(parts.engines), 'engine')}",
         "time it on the GPU",
         source,
     )

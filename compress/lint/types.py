@@ -10,6 +10,7 @@ from onnx import TensorProto
 
 from compress.lint.findings import Finding, Subject, name_of
 from compress.lint.releases import release_of, version_of
+from compress.onnx_graph.operators import operator_of
 from compress.target.target import Target
 
 _NAMES = dict(zip(TensorProto.DataType.values(), TensorProto.DataType.keys(), strict=True))
@@ -65,21 +66,21 @@ def wide_constants(subject: Subject) -> Iterator[Finding]:
             beyond = value[(value < _INT32.min) | (value > _INT32.max)]
             if not beyond.size:
                 continue
-            found = f"the int64 constant {beyond.flat[0]}, which TensorRT clamps to int32"
+            message = f"the int64 constant {beyond.flat[0]}, which TensorRT clamps to int32"
             if node.op_type == "Slice" and position in (1, 2):
-                found += ": still the end of the axis"
+                message += ": still the end of the axis"
                 yield Finding(
                     "wide-constant",
                     "note",
                     name_of(node),
-                    found,
+                    message,
                     "write int32's own bound",
                     source,
                     "int32-constants",
                 )
             else:
                 fix = "compute with values inside int32's range"
-                yield Finding("wide-constant", "error", name_of(node), found, fix, source)
+                yield Finding("wide-constant", "error", name_of(node), message, fix, source)
 
 
 def unknown_types(subject: Subject) -> Iterator[Finding]:
@@ -127,13 +128,7 @@ def _tensors(subject: Subject) -> Iterator[tuple[str, onnx.NodeProto | None]]:
 
 def _of_quantization(node: onnx.NodeProto | None) -> bool:
     """Whether the tensor belongs to quantization, whose types have rules of their own."""
-    return node is not None and node.op_type in _QUANTIZATION
-
-
-_QUANTIZATION = frozenset(
-    {"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
-    | {"QLinearConv", "QLinearMatMul"}
-)
+    return node is not None and operator_of(node).quantization in ("pair", "integers")
 
 
 def _types_made(node: onnx.NodeProto, subject: Subject) -> set[int]:

@@ -123,30 +123,38 @@ def factor(
     """
     cut = copy.deepcopy(graph)
     with in_eval_mode(cut):
-        found, notes = places(cut, timed)
-        found = [place for place in found if place.name not in keep]
+        cut_places, notes = places(cut, timed)
+        cut_places = [place for place in cut_places if place.name not in keep]
         listeners = {
             place.name: [Responses(split) for split in splits(place.layer) if split.scheme in ranks.schemes]
-            for place in found
+            for place in cut_places
         }
-        listen(cut, {name: each for name, each in listeners.items() if each}, batches)
+        listen(
+            cut,
+            {name: layer_listeners for name, layer_listeners in listeners.items() if layer_listeners},
+            batches,
+        )
     remembered: dict[Any, LayerPair] = {}
     trials: list[Trial] = []
     changed = False
-    for place in found:
+    for place in cut_places:
         tried = [
-            _Candidate(place, each.split, each.basis(), ranks, timer, remembered)
-            for each in listeners.pop(place.name)
+            _Candidate(place, listener.split, listener.basis(), ranks, timer, remembered)
+            for listener in listeners.pop(place.name)
         ]
         best = min(
-            (each for each in tried if each.trial.timing is not None and not each.trial.reason),
-            key=lambda each: each.trial.timing.ratio,  # type: ignore[union-attr]
+            (
+                candidate
+                for candidate in tried
+                if candidate.trial.timing is not None and not candidate.trial.reason
+            ),
+            key=lambda candidate: candidate.trial.timing.ratio,  # type: ignore[union-attr]
             default=None,
         )
         if best is not None:
             replace_layer(cut, place.name, pair(best.split, best.basis, best.trial.rank))
             changed = True
-        trials.extend(each.told(best) for each in tried)
+        trials.extend(candidate.outcome(best) for candidate in tried)
     return Factored(cut if changed else None, tuple(trials), tuple(notes))
 
 
@@ -168,7 +176,7 @@ class _Candidate:
             self._by_energy(ranks) if ranks.latency is None else self._by_latency(ranks, ranks.latency)
         )
 
-    def told(self, best: _Candidate | None) -> Trial:
+    def outcome(self, best: _Candidate | None) -> Trial:
         """Return the trial for the report, once the layer's best one is known."""
         from dataclasses import replace
 
@@ -182,8 +190,8 @@ class _Candidate:
     def _by_energy(self, ranks: Ranks) -> Trial:
         rank = min(_upwards(self.basis.rank(ranks.energy), ranks.multiple), self.split.full_rank)
         if not self._saves(rank):
-            wanted = f"{100 * ranks.energy:g} % of the energy needs rank {rank}"
-            return self._trial(rank, None, f"{wanted}, which is no less arithmetic than the layer")
+            needed = f"{100 * ranks.energy:g} % of the energy needs rank {rank}"
+            return self._trial(rank, None, f"{needed}, which is no less arithmetic than the layer")
         timing = self._timed(rank)
         return self._trial(rank, timing, "" if timing.faster else "not faster than the layer")
 
@@ -219,8 +227,8 @@ class _Candidate:
         return self.split.macs(rank, self._place.input_shape, self._place.output_shape)
 
     def _saves(self, rank: int) -> bool:
-        whole, cut = self._macs(rank)
-        return cut < whole
+        whole_macs, cut = self._macs(rank)
+        return cut < whole_macs
 
     def _timed(self, rank: int) -> LayerPair:
         layer, shape = self._place.layer, self._place.input_shape

@@ -47,24 +47,24 @@ def places(graph: fx.GraphModule, batch: Sequence[Tensor]) -> tuple[list[Place],
     )
     shared.update(id(_attribute(graph, str(node.target))) for node in graph.graph.find_nodes(op="get_attr"))
     shapes = shapes_seen(graph, batch)
-    found, notes = [], []
-    for name, (given, made) in shapes.items():
+    cut_places, notes = [], []
+    for name, (input_shape, output_shape) in shapes.items():
         layer = graph.get_submodule(name)
-        reason = obstacle(layer) or _obstacle_here(layer, given, shared)
+        reason = obstacle(layer) or _obstacle_here(layer, input_shape, shared)
         if reason is not None:
             notes.append(f"{name} is left whole: {reason}")
             continue
         assert isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
-        found.append(Place(name, layer, given, made))
-    return found, notes
+        cut_places.append(Place(name, layer, input_shape, output_shape))
+    return cut_places, notes
 
 
-def _obstacle_here(layer: nn.Module, given: tuple[int, ...], shared: Counter[int]) -> str | None:
+def _obstacle_here(layer: nn.Module, input_shape: tuple[int, ...], shared: Counter[int]) -> str | None:
     weight = layer.weight
     assert isinstance(weight, Tensor)
     if shared[id(weight)] > 1:
         return "its weight is used elsewhere too"
-    if not isinstance(layer, nn.Linear) and len(given) != weight.dim():
+    if not isinstance(layer, nn.Linear) and len(input_shape) != weight.dim():
         return "its input has no batch axis"
     if len(weight) > _MOST_FEATURES:
         return f"more than {_MOST_FEATURES} outputs"

@@ -84,10 +84,12 @@ class Responses:
                 # Directions that the samples happen not to have shown rank behind the others, by what they may carry.
                 spread = covariance + _UNSEEN * seen / gram.trace() * gram
         # Where the weight makes fewer directions than there are features, no others: rounding has put some there.
-        made = torch.linalg.qr(rows).Q if self.split.full_rank < len(rows) else torch.eye(len(rows)).double()
-        within = made.T @ spread @ made
+        orthonormal = (
+            torch.linalg.qr(rows).Q if self.split.full_rank < len(rows) else torch.eye(len(rows)).double()
+        )
+        within = orthonormal.T @ spread @ orthonormal
         energies, vectors = torch.linalg.eigh((within + within.T) / 2)
-        return Basis(made @ vectors.flip(1), energies.flip(0).clamp(min=0), mean)
+        return Basis(orthonormal @ vectors.flip(1), energies.flip(0).clamp(min=0), mean)
 
 
 def pair(split: Split, basis: Basis, rank: int) -> tuple[Layer, Layer]:
@@ -96,14 +98,14 @@ def pair(split: Split, basis: Basis, rank: int) -> tuple[Layer, Layer]:
     Each feature between them is scaled by the fourth root of its energy, so that neither half, nor the responses
     between, have channels of very different sizes: both train and quantize better.
     """
-    kept = basis.vectors[:, :rank]
+    vectors = basis.vectors[:, :rank]
     sizes = basis.energies[:rank].clamp(min=1e-12 * float(basis.energies.max().clamp(min=1e-300))) ** 0.25
     layer = split.layer
     bias = None if layer.bias is None else layer.bias.detach().double()
     if basis.mean.any():
-        shift = basis.mean - kept @ (kept.T @ basis.mean)
+        shift = basis.mean - vectors @ (vectors.T @ basis.mean)
         bias = shift if bias is None else bias + shift
-    return split.first(kept.T @ split.rows / sizes[:, None]), split.second(kept * sizes, bias)
+    return split.first(vectors.T @ split.rows / sizes[:, None]), split.second(vectors * sizes, bias)
 
 
 def listen(
@@ -118,9 +120,9 @@ def listen(
     """
 
     def hook(name: str) -> object:
-        def heard(_: nn.Module, given: tuple[Tensor, ...]) -> None:
-            for each in listeners[name]:
-                each.add(given[0])
+        def heard(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            for listener in listeners[name]:
+                listener.add(inputs[0])
 
         return heard
 

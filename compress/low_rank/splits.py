@@ -131,16 +131,16 @@ def _settings(layer: Convolution, axis: int) -> dict[str, Any]:
 
 
 def _linear(weight: Tensor, bias: Tensor | None, like: nn.Linear) -> nn.Linear:
-    made = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    _hold(made, weight, bias, like)
-    return made
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    _hold(linear, weight, bias, like)
+    return linear
 
 
 def _convolution(
     weight: Tensor, bias: Tensor | None, like: Convolution, settings: dict[str, Any]
 ) -> Convolution:
     kinds: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-    made: Convolution = kinds[len(like.kernel_size)](
+    convolution: Convolution = kinds[len(like.kernel_size)](
         weight.shape[1],
         weight.shape[0],
         tuple(weight.shape[2:]),
@@ -148,16 +148,16 @@ def _convolution(
         device="meta",
         **settings,
     )
-    _hold(made, weight, bias, like)
-    return made
+    _hold(convolution, weight, bias, like)
+    return convolution
 
 
-def _hold(made: Layer, weight: Tensor, bias: Tensor | None, like: Layer) -> None:
+def _hold(layer: Layer, weight: Tensor, bias: Tensor | None, like: Layer) -> None:
     def parameter(values: Tensor) -> nn.Parameter:
-        given = values.to(like.weight.dtype).contiguous().clone()
-        return nn.Parameter(given, requires_grad=like.weight.requires_grad)
+        tensor = values.to(like.weight.dtype).contiguous().clone()
+        return nn.Parameter(tensor, requires_grad=like.weight.requires_grad)
 
-    made.weight = parameter(weight)
+    layer.weight = parameter(weight)
     if bias is not None:
-        made.bias = parameter(bias)
-    made.train(like.training)
+        layer.bias = parameter(bias)
+    layer.train(like.training)

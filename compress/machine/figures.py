@@ -2,14 +2,16 @@
 
 Peaks of a processor are derived, not measured: cores × frequency × operations per cycle, where the fp32
 rate follows from the width of its fused multiply-add and the others are multiples of it. A GPU takes the
-figures of the known board that it is, or else that it resembles most.
+figures of the known board that it is, or else, as estimates, those of the one of its class that it resembles most.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from compress.errors import UnavailableError
 from compress.machine.machine import Cpu, Gpu
 
 #: fp32 operations per cycle and core: two units, so many lanes, a multiply and an add.
@@ -31,6 +33,26 @@ _BANDWIDTH_PER_CORE_GB_S = 10.0
 _BANDWIDTH_AT_MOST_GB_S = 100.0
 
 _VNNI = ("avx512_vnni", "avx_vnni")
+
+#: Class of GPUs by the family of a known board.
+_CLASSES = {"gpu": "graphics card", "jetson": "module", "desktop": "desktop", "datacenter": "data center GPU"}
+#: Class of the GPUs that share the memory of their processor, by compute capability.
+_SHARED_MEMORY = {
+    **dict.fromkeys(("5.3", "6.2", "7.2", "8.7", "10.1", "11.0"), "module"),
+    "12.1": "desktop",
+}
+#: Words of a GPU's name that tell no model from another.
+_SAID_BESIDE = frozenset({"nvidia", "tesla", "geforce", "gpu", "graphics"})
+#: Memories that differ by this share are of other models: 40 and 80 GB, 8 and 12 GB. What a driver keeps is less.
+_SAME_MEMORY = 0.12
+#: Compute capability from which on a GPU has the arithmetic of a peak.
+_FIRST_WITH = {
+    "fp16_tflops": 5.3,
+    "bf16_tflops": 8.0,
+    "int8_tops": 6.1,
+    "fp8_tflops": 8.9,
+    "fp4_tflops": 10.0,
+}
 
 
 def cpu_figures(cpu: Cpu) -> dict[str, Any]:
@@ -105,34 +127,73 @@ def cuda_figures(gpu: Gpu, memory_gb: float, known: Mapping[str, Mapping[str, An
         gpu: GPU of this machine.
         memory_gb: Memory that the GPU can use, in 10⁹ bytes.
         known: The tables of the known boards with an NVIDIA GPU, by name.
+
+    Raises:
+        UnavailableError: No known board is of the GPU's class.
     """
-    words = set(gpu.name.casefold().replace("-", " ").split())
+    kind = _class_of(gpu)
+    alike = {name: board for name, board in known.items() if _CLASSES.get(board["family"]) == kind}
+    if not alike:
+        raise UnavailableError(
+            f"a known GPU of the class of {gpu.name} ({kind})",
+            ", ".join(sorted(known)) or "none",
+            'describe it in a target\'s file: detect = "cuda", peaks and bandwidth_gb_s',
+        )
 
     def likeness(name: str) -> tuple[bool, float, float]:
         board = known[name]
         capability = abs(_capability(board["compute_capability"]) - _capability(gpu.compute_capability))
-        return name.split("-")[0] in words, -capability, -abs(board["memory_gb"] - memory_gb)
+        return _is_model(gpu.name, name, memory_gb, board), -capability, -abs(board["memory_gb"] - memory_gb)
 
-    model = max(sorted(known), key=likeness)
+    model = max(sorted(alike), key=likeness)
     board = known[model]
     is_model = likeness(model)[0]
-    resemblance = "this GPU" if is_model else f"the known board most like {gpu.name}"
-    taken = ("bandwidth_gb_s", *board["peaks"])
-    bf16 = ("bf16",) if "bf16_tflops" in board["peaks"] else ()
+    has = _capability(gpu.compute_capability)
+    peaks = {
+        name: rate for name, rate in board["peaks"].items() if is_model or has >= _FIRST_WITH.get(name, 0.0)
+    }
+    bf16 = ("bf16",) if "bf16_tflops" in peaks else ()
     return {
-        "description": f"This machine's GPU: {gpu.name}, driver {gpu.driver}.",
+        "description": f"This machine's GPU: {gpu.name}, driver {gpu.driver}{'' if is_model else f' (≈ {model})'}.",
         "compute_capability": gpu.compute_capability,
         "memory_gb": memory_gb,
         "bandwidth_gb_s": board["bandwidth_gb_s"],
-        "peaks": board["peaks"],
-        "sparsity_2_4": _capability(gpu.compute_capability) >= _capability("8.0"),
+        "peaks": peaks,
+        "sparsity_2_4": has >= _capability("8.0"),
         "further_backends": {"torch-tensorrt": {"precisions": ("fp32", "fp16", *bf16)}},
         "source": {
-            "default": f"the target {model}, {resemblance}",
+            "default": f"the target {model}, this GPU"
+            if is_model
+            else f"≈ the target {model}, the known {kind} most like {gpu.name}",
             "memory_gb": "asked of this machine",
         },
-        "estimated": tuple(board.get("estimated", ())) if is_model else taken,
+        "estimated": tuple(key for key in board.get("estimated", ()) if key in (*peaks, "bandwidth_gb_s"))
+        if is_model
+        else ("bandwidth_gb_s", *peaks),
     }
+
+
+def _class_of(gpu: Gpu) -> str:
+    """Return the class of a GPU: those of one class have memories and clocks of one kind."""
+    if gpu.compute_capability in _SHARED_MEMORY:
+        return _SHARED_MEMORY[gpu.compute_capability]
+    graphics = _words(gpu.name) & {"geforce", "rtx", "gtx", "quadro", "titan"}
+    return "graphics card" if graphics else "data center GPU"
+
+
+def _is_model(name: str, target: str, memory_gb: float, board: Mapping[str, Any]) -> bool:
+    """Whether a GPU's name says the model of a target, and its memory is as large as that one's.
+
+    A word more is another model: "Ti", "Laptop", "PCIe", "NVL", or a slice of a GPU.
+    """
+    shared = board["family"] in ("jetson", "desktop")  # a part of it is the system's
+    same = shared or abs(memory_gb - board["memory_gb"]) <= _SAME_MEMORY * board["memory_gb"]
+    return same and _words(name) - _SAID_BESIDE == _words(target) - _SAID_BESIDE
+
+
+def _words(name: str) -> set[str]:
+    words = set(re.split(r"[^a-z0-9.]+", name.casefold())) - {""}
+    return {word for word in words if not re.fullmatch(r"\d+gb|sxm\d?|hgx|hbm\d\w?", word)}
 
 
 def _rate(cpu: Cpu, rates: Mapping[str, float]) -> float | None:

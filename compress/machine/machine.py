@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from compress.core.installation import install_command
+from compress.core.installation import GPU_RUNTIME
 from compress.errors import UnavailableError
 
 #: The instruction set extensions that decide how fast a network runs, as ``/proc/cpuinfo`` spells them.
@@ -100,7 +100,7 @@ def cpu(root: Path = Path("/")) -> Cpu:
         model=_model(root, info),
         architecture=_architecture(),
         cores=_cores(root),
-        isa=tuple(each for each in INFERENCE_ISA if each in features),
+        isa=tuple(extension for extension in INFERENCE_ISA if extension in features),
         memory_gb=_memory_gb(root),
         frequency_ghz=_frequency_ghz(root, info),
         governor=governor or None,
@@ -114,13 +114,23 @@ def gpu() -> Gpu:
         UnavailableError: There is no GPU, or its driver does not answer; the error says what to install.
     """
     wanted = "an NVIDIA GPU that nvidia-smi lists"
-    todo = f"install the NVIDIA driver, then {install_command('cuda')}, or choose --target cpu"
+    todo = f"install the NVIDIA driver, then {GPU_RUNTIME}, or choose --target cpu"
     device = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     if not device or device.startswith("-"):
         raise UnavailableError(wanted, "CUDA_VISIBLE_DEVICES, which hides every GPU", "unset it")
     command = shutil.which("nvidia-smi")
     if command is None:
         raise UnavailableError(wanted, "no nvidia-smi on this machine", todo)
+    if device.isdigit() and os.environ.get("CUDA_DEVICE_ORDER") == "FASTEST_FIRST":
+        raise UnavailableError(
+            wanted,
+            f"CUDA_VISIBLE_DEVICES={device} in CUDA's own order, which nvidia-smi does not tell",
+            "set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name the GPU by its UUID (nvidia-smi -L)",
+        )
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # what is asked here is what is run in
+    instance = _instance(command, device) if device.startswith("MIG-") else None
+    if instance is not None:
+        device = instance.gpu
     query = [command, "--query-gpu=name,compute_cap,memory.total,driver_version"]
     query += [f"--id={device}", "--format=csv,noheader,nounits"]
     try:
@@ -135,7 +145,40 @@ def gpu() -> Gpu:
     name, capability, mebibytes, driver = parts
     # An integrated GPU answers [N/A]: its memory is the machine's.
     memory_gb = round(int(mebibytes) * 2**20 / 1e9, 1) if mebibytes.isdigit() else None
+    if instance is not None:
+        name, memory_gb = f"{name} MIG {instance.profile}", instance.memory_gb
     return Gpu(name, capability, memory_gb, driver)
+
+
+@dataclass(frozen=True)
+class _Instance:
+    """A slice of a GPU: the number of its GPU in ``nvidia-smi``, and its profile, such as ``3g.40gb``."""
+
+    gpu: str
+    profile: str
+
+    @property
+    def memory_gb(self) -> float | None:
+        size = re.search(r"\.(\d+)gb", self.profile)
+        return round(int(size[1]) * 2**30 / 1e9, 1) if size else None
+
+
+def _instance(command: str, uuid: str) -> _Instance | None:
+    """Find a slice by its UUID in what ``nvidia-smi -L`` lists: each GPU, and its slices below it."""
+    try:
+        listed = subprocess.run(
+            [command, "-L"], capture_output=True, text=True, timeout=20, check=False
+        ).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    gpu = "0"
+    for line in listed.splitlines():
+        if number := re.match(r"GPU (\d+):", line):
+            gpu = number[1]
+        slice_of_it = re.match(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (\S+)\)", line)
+        if slice_of_it and slice_of_it[2] == uuid:
+            return _Instance(gpu, slice_of_it[1])
+    return None
 
 
 def fingerprint() -> dict[str, str | int | float]:
@@ -146,7 +189,7 @@ def fingerprint() -> dict[str, str | int | float]:
         ``onnxruntime``, ``gpu`` and ``gpu_driver``. Neither the host's nor the user's name.
     """
     processor = cpu()
-    found: dict[str, str | int | float | None] = {
+    facts: dict[str, str | int | float | None] = {
         "cpu": processor.model,
         "cores": processor.cores,
         "isa": " ".join(processor.isa),
@@ -158,10 +201,10 @@ def fingerprint() -> dict[str, str | int | float]:
     }
     try:
         card = gpu()
-        found |= {"gpu": card.name, "gpu_driver": card.driver}
+        facts |= {"gpu": card.name, "gpu_driver": card.driver}
     except UnavailableError:
         pass
-    return {key: value for key, value in found.items() if value is not None}
+    return {key: value for key, value in facts.items() if value is not None}
 
 
 def fingerprint_id(fingerprint: dict[str, str | int | float]) -> str:

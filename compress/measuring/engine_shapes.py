@@ -44,8 +44,10 @@ def for_engines(
         recorded: dict[str, ShapeRange] = recorded_ranges(json.loads(manifest.read_text(encoding="utf-8")))
         if recorded:
             return replace(target, input_shapes=recorded)
-    asked = {name or spec.name: [tuple(shape)] for spec, (name, shape) in zip(inputs, shapes, strict=False)}
-    return replace(target, input_shapes=input_ranges(inputs, splits, target.batch_sizes, asked))
+    asked_shapes = {
+        name or spec.name: [tuple(shape)] for spec, (name, shape) in zip(inputs, shapes, strict=False)
+    }
+    return replace(target, input_shapes=input_ranges(inputs, splits, target.batch_sizes, asked_shapes))
 
 
 def graph_inputs(path: Path) -> tuple[TensorSpec, ...]:

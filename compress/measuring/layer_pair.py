@@ -102,14 +102,14 @@ def time_pair(
             place.mkdir()
             artifact: Artifact = host.backend.compile(model, place, options)
             builds.append(Build(artifact, stack.enter_context(host.open(artifact, target))))
-        found = host.latency(builds[1], Reference(builds[0]), None, first)[0]
-    assert found.ratio is not None
-    between = found.ratio_interval
-    measured = found.source == "measured" and between is not None
+        latency = host.latency(builds[1], Reference(builds[0]), None, first)[0]
+    assert latency.ratio is not None
+    between = latency.ratio_interval
+    measured = latency.source == "measured" and between is not None
     return LayerPair(
-        source=found.source,
-        batch=found.batch,
-        ms=found.p50_ms,
-        ratio=found.ratio,
+        source=latency.source,
+        batch=latency.batch,
+        ms=latency.p50_ms,
+        ratio=latency.ratio,
         interval=(between.low, between.high) if measured and between is not None else None,
     )

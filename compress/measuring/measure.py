@@ -14,7 +14,7 @@ import numpy as np
 from compress.backends.base import Artifact
 from compress.core.progress import Reporter
 from compress.core.versions import versions
-from compress.hosts.base import Build, Reference, Tuned
+from compress.hosts.base import Build, Reference, Tuned, batch_sizes
 from compress.profiling.accuracy import accuracy_of, needs_reference, originals_of, outcomes_of, shown
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.profiling.noise import doubts
@@ -92,16 +92,16 @@ def measure(
     reporter = reporter or Reporter()
     name, sha256 = network or (None, None)
     with host.exclusive():
-        conditions = host.conditions(artifact.options)
+        conditions = host.conditions(artifact)
         with ExitStack() as stack:
             build = Build(artifact, stack.enter_context(host.open(artifact, target)))
             host.try_out(build, target, task)
             reference = None
             if original is not None:
-                kept = original.outputs is not None and original.outputs.batch_size is not None
+                has_outputs = original.outputs is not None and original.outputs.batch_size is not None
                 other = build.session  # takes and gives the same; a session of the original costs its memory
                 read = same or (task is not None and needs_reference(task))
-                if host.opens_original or (task is not None and not kept and read):
+                if host.opens_original or (task is not None and not has_outputs and read):
                     other = stack.enter_context(host.open(original.artifact, target))
                 reference = Reference(Build(original.artifact, other), original.fastest)
             accuracy, outcomes = None, np.empty(0)
@@ -111,15 +111,15 @@ def measure(
                 reporter.step("accuracy", len(task.evaluation))
                 against = None if original is None else _answers(original, reference)
                 rounding = Rounding() if same and against is not None else None
-                found = outcomes_of(build.session, task, against, reporter.tick, keep, rounding)
+                outcomes_by_output = outcomes_of(build.session, task, against, reporter.tick, keep, rounding)
                 before = None if original is None else originals_of(original.profile.outcomes, task)
                 shown_same = None if rounding is None else rounding.shown
-                accuracy = accuracy_of(found, before, task.evaluation.sha256, shown_same)
-                outcomes = shown(found, before).values
+                accuracy = accuracy_of(outcomes_by_output, before, task.evaluation.sha256, shown_same)
+                outcomes = shown(outcomes_by_output, before).values
                 if task.evaluation.labels is not None:
                     paired = None if before is None else before[0].values
-                    own = found[0].values
-                    slices = slices_of(own, paired, task.metric, task.evaluation.labels, task.classes)
+                    values = outcomes_by_output[0].values
+                    slices = slices_of(values, paired, task.metric, task.evaluation.labels, task.classes)
                 out = not inside_margin(accuracy.drop, max_drop)
 
         # Timed with nothing open in this process: what a session holds is memory that the others lack.
@@ -130,10 +130,11 @@ def measure(
         rival = 0.0 if out else rival
         figures = host.latency(build, reference, task, deciding(target, decisive), rival)
         latency = _completed(figures, target.batch_sizes, tuned.costs)
-        energy = host.energy_mj(build, target, task)
+        energy = host.energy(build, deciding(target, decisive), task)
+        parts_ms = host.parts_ms(build, deciding(target, decisive), task)
         layers = () if out else host.layers(build, target, task)
         coverage, doubtful = host.coverage(build), host.doubts(build)
-    reporter.step("memory")
+    reporter.step("measuring peak memory")
     return Profile(
         recipe=recipe,
         artifact_sha256=artifact.sha256,
@@ -156,7 +157,11 @@ def measure(
         outputs=tuple(spec.to_dict() for spec in build.session.outputs),
         recorded_at=datetime.now(UTC).isoformat(timespec="seconds"),
         conditions=conditions,
-        energy_mj=energy,
+        energy_mj=None if energy is None else energy.call_mj,
+        energy_interval=None if energy is None else energy.interval,
+        energy_batch=None if energy is None else batch_sizes(build.session, deciding(target, decisive))[0],
+        power_w=None if energy is None else energy.power_w,
+        parts_ms=parts_ms,
         warnings=(
             *(doubt for figure in latency if figure.source == "measured" for doubt in doubts(figure)),
             *doubtful,
@@ -183,5 +188,5 @@ def _completed(
 ) -> tuple[Latency, ...]:
     """Return latencies in the order of the target's batch sizes, paced calls last, with the cost of session options."""
     order = {batch: position for position, batch in enumerate(batches)}
-    placed = sorted(figures, key=lambda each: (each.period_ms is not None, order.get(each.batch, -1)))
-    return tuple(replace(each, settings_cost=costs.get(each.batch)) for each in placed)
+    placed = sorted(figures, key=lambda figure: (figure.period_ms is not None, order.get(figure.batch, -1)))
+    return tuple(replace(figure, settings_cost=costs.get(figure.batch)) for figure in placed)

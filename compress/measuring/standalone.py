@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ from compress.target.target import Target, load_target
 
 if TYPE_CHECKING:
     from compress.data.task import Task
+    from compress.hosts.base import Host
 
 #: More than a candidate of a search is given: a profile is asked for its tail, too.
 _MOST_CALLS = 10_000
@@ -37,7 +39,7 @@ _MOST_CALLS = 10_000
 def profile_artifact(
     path: Path,
     *,
-    target: str = "cpu",
+    target: str | Path | Target = "cpu",
     host: str | None = None,
     keep_on_host: bool = False,
     task: Task | None = None,
@@ -64,13 +66,13 @@ def profile_artifact(
         scenarios: MLPerf Inference scenarios to measure too.
         seconds: Time to measure each batch size, in seconds; also the longest warm-up.
         shapes: Shapes of inputs with open axes, by name, where there is no data: for the noise that is fed, and for the
-            engines that are built.
+            engines that are built. Empty takes those of a bundle's own sample.
         reporter: Receives the progress.
 
     Raises:
         BundleError: There is no artifact at ``path``, or it is damaged.
         UnavailableError: The target is not this machine, its back end is not installed, or the host does not answer.
-        UsageError: Scenarios are asked of a host that cannot measure them.
+        UsageError: Scenarios or threads are asked of a host that has none.
         DataError: The data does not fit, or the network takes none of the batch sizes.
     """
     deployment = load_target(target)
@@ -82,9 +84,11 @@ def profile_artifact(
             raise UsageError(
                 "--host or --scenario", "both", "leave one out: trtexec makes single calls alone"
             )
-        return _on_host(
-            path, deployment, host, keep_on_host, task, state, seconds, shapes, reporter or Reporter()
-        )
+        if threads is not None:
+            raise UsageError("--host or --threads", "both", "leave --threads out: an engine has none")
+        build = GivenBuild(path, task, state, shapes)
+        with on_host(build, deployment, host, keep_on_host, seconds, reporter or Reporter()) as (_, measured):
+            return measured()
     if not deployment.here:
         raise UnavailableError(
             "a target to measure on",
@@ -92,6 +96,8 @@ def profile_artifact(
             f"run it there, or see an estimate with: compress inspect {path} --target {deployment.name}",
         )
     budget = Budget(seconds=seconds, most=_MOST_CALLS, warm_up_seconds=seconds)
+    if task is None and not shapes and path.is_dir():
+        shapes = load_bundle(path).sample_shapes  # axes that are open have no other size
     machine = LocalHost(load_backend("onnxruntime"), budget, shapes)
     name, artifact, network, kinds, states = _artifact(
         path, machine.backend.default_options(deployment, threads)
@@ -121,38 +127,65 @@ def profile_artifact(
     )
 
 
-def _on_host(
-    path: Path,
-    target: Target,
-    address: str,
-    keep: bool,
-    task: Task | None,
-    state: Mapping[str, str] | None,
-    seconds: float,
-    shapes: GivenShapes,
-    reporter: Reporter,
-) -> Profile:
-    """Build and measure engines of the graph on a host with TensorRT."""
-    name, artifact, network, kinds, states = _artifact(path, {})
+@dataclass(frozen=True)
+class GivenBuild:
+    """A build to measure on a host.
+
+    Attributes:
+        path: Path of a bundle's directory, or of an ONNX file.
+        task: Evaluation data; None measures latency alone, on seeded noise.
+        state: The output that is the next value of each input that is carried; None takes those that a bundle records.
+        shapes: Shapes of inputs with open axes, by name, where there is no data.
+    """
+
+    path: Path
+    task: Task | None = None
+    state: Mapping[str, str] | None = None
+    shapes: GivenShapes = ()
+
+
+@contextmanager
+def on_host(
+    given: GivenBuild, target: Target, address: str, keep: bool, seconds: float, reporter: Reporter
+) -> Iterator[tuple[Host, Callable[[], Profile]]]:
+    """Connect to a host with TensorRT; yield it, and a function that builds and measures engines of a graph there.
+
+    Args:
+        given: The build.
+        target: Target of the build.
+        address: Address of the host: see :func:`compress.hosts.connect`.
+        keep: Whether to leave the engines there.
+        seconds: Time to measure each batch size, in seconds.
+        reporter: Receives the progress.
+    """
+    name, artifact, network, kinds, states = _artifact(given.path, {})
     with connect(target, seconds, address, keep=keep, on_note=reporter.stage) as machine:
-        known = machine.backend.default_options(target)
-        options = known | {key: value for key, value in artifact.options.items() if key in known}
+        default_options = machine.backend.default_options(target)
+        options = default_options | {
+            key: value for key, value in artifact.options.items() if key in default_options
+        }
+        task = given.task
         if task is not None:
             as_written = replace(artifact, options={"qdq_fusion": False})
             with load_backend("onnxruntime").open(as_written) as session:
-                task = bound_to(task, session, artifact.path, kinds, state or states)
+                task = bound_to(task, session, artifact.path, kinds, given.state or states)
         splits = () if task is None else (task.calls.evaluation,)
-        return measure(
-            replace(artifact, backend=machine.backend.name, options=options),
-            name,
-            host=machine,
-            task=task,
-            target=machine.adapt(for_engines(target, path, graph_inputs(artifact.path), splits, shapes)),
-            original=None,
-            fingerprint=machine.fingerprint(),
-            network=network,
-            reporter=reporter,
-        )
+        sized = for_engines(target, given.path, graph_inputs(artifact.path), splits, given.shapes)
+
+        def measured() -> Profile:
+            return measure(
+                replace(artifact, backend=machine.backend.name, options=options),
+                name,
+                host=machine,
+                task=task,
+                target=machine.adapt(sized),
+                original=None,
+                fingerprint=machine.fingerprint(),
+                network=network,
+                reporter=reporter,
+            )
+
+        yield machine, measured
 
 
 def _with_scenarios(
@@ -180,7 +213,7 @@ def _with_scenarios(
         if (spent := scenario.warm_up) is not None and not spent.steady
     ]
     swept = [
-        f"offline, {doubt}" for scenario in measured for each in scenario.sweep for doubt in doubts(each)
+        f"offline, {doubt}" for scenario in measured for step in scenario.sweep for doubt in doubts(step)
     ]
     return replace(profile, scenarios=tuple(measured), warnings=(*profile.warnings, *unsteady, *swept))
 

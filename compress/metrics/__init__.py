@@ -7,6 +7,7 @@
     wer, cer                  transcripts: ``cer:blank=0``, ``wer:blank=0,alphabet=_ abc``
     mean-error, pearson, spearman    numbers
     psnr, ssim                images: ``psnr:data_range=255``
+    perplexity, token-agreement      documents of a language model
     agreement                 with the original, without labels
 
 A package adds one under the entry point group ``compress.metrics``: the name is what ``--metric`` takes, the object a
@@ -19,8 +20,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from compress.core.moved import names_of
 from compress.core.object_references import is_reference, resolve
 from compress.core.registry import Registry, what
 from compress.errors import MetricError
@@ -35,10 +37,10 @@ __all__ = ["METRICS", "Metric", "drop_points", "load_metric"]
 _TOP_K = re.compile(r"top-([1-9]\d{0,5})")
 
 
-def _problem(name: str, found: object) -> str | None:
+def _problem(name: str, candidate: object) -> str | None:
     if _TOP_K.fullmatch(name) and name not in ("top-1", "top-5"):
         return "a name that is taken: top-k is built in for every k"
-    return None if isinstance(found, Metric | NamedMetric) or callable(found) else what(found)
+    return None if isinstance(candidate, Metric | NamedMetric) or callable(candidate) else what(candidate)
 
 
 #: Every metric that has a name, beside top-k for any other k.
@@ -60,6 +62,8 @@ METRICS: Registry[NamedMetric | Metric | Callable[..., Any]] = Registry(
         "spearman": "compress.metrics.correlation:SPEARMAN",
         "psnr": "compress.metrics.image_quality:PSNR",
         "ssim": "compress.metrics.image_quality:SSIM",
+        "perplexity": "compress.metrics.perplexity:PERPLEXITY",
+        "token-agreement": "compress.metrics.perplexity:TOKEN_AGREEMENT",
         "map": "compress.metrics.mean_precision:MAP",
         "map-50": "compress.metrics.mean_precision:MAP_50",
     },
@@ -91,14 +95,14 @@ def load_metric(
         return from_callable(name)
     if not isinstance(name, str):
         raise MetricError("a metric's name or a function", type(name).__name__, "give one of these")
-    plain, told = split_settings(name)
-    given = {**told, **settings}
-    found = _found(plain)
-    if isinstance(found, NamedMetric):
-        return found.with_settings(checked_settings(plain, found.settings, given), detections)
-    if given:
-        raise MetricError(f"{plain} alone", f"settings {', '.join(given)}", "leave them out")
-    return found if isinstance(found, Metric) else from_callable(found, plain)
+    plain, named_settings = split_settings(name)
+    all_settings = {**named_settings, **settings}
+    metric = _found(plain)
+    if isinstance(metric, NamedMetric):
+        return metric.with_settings(checked_settings(plain, metric.settings, all_settings), detections)
+    if all_settings:
+        raise MetricError(f"{plain} alone", f"settings {', '.join(all_settings)}", "leave them out")
+    return metric if isinstance(metric, Metric) else from_callable(metric, plain)
 
 
 def _found(name: str) -> NamedMetric | Metric | Callable[..., Any]:
@@ -108,8 +112,12 @@ def _found(name: str) -> NamedMetric | Metric | Callable[..., Any]:
         return NamedMetric(partial(top_k, int(ranked[1])), {})
     if not is_reference(name):
         METRICS.find(name)  # raises, with the nearest names
-    found = resolve(name, kind="a metric", error=MetricError)
-    if not isinstance(found, NamedMetric | Metric) and not callable(found):
-        what = f"{type(found).__name__} at {name}"
+    resolved = resolve(name, kind="a metric", error=MetricError)
+    if not isinstance(resolved, NamedMetric | Metric) and not callable(resolved):
+        what = f"{type(resolved).__name__} at {name}"
         raise MetricError("a function fn(outputs, targets)", what, "name a function")
-    return found
+    return resolved
+
+
+if not TYPE_CHECKING:  # names that have left; no type checker shall take any name for one
+    __getattr__ = names_of(__name__, __name__)

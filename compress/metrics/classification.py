@@ -32,15 +32,15 @@ def top_k(k: int) -> Metric:
                 f"{name} with one integer label a sample", f"y: {labels.dtype}{list(labels.shape[1:])}", _TODO
             )
         if labels.size and not 0 <= labels.min() <= labels.max() < scores.shape[1]:
-            found = f"labels from {labels.min()} to {labels.max()}"
-            raise MetricError(f"labels in [0, {scores.shape[1]})", found, "correct y")
+            problem = f"labels from {labels.min()} to {labels.max()}"
+            raise MetricError(f"labels in [0, {scores.shape[1]})", problem, "correct y")
         if np.isnan(scores).any():
             raise MetricError(
                 "scores that can be ranked", "NaN in the network's output", "check its weights and inputs"
             )
-        own = scores[np.arange(len(scores)), labels][:, None]
-        ties = (scores == own) & (np.arange(scores.shape[1]) < labels[:, None])
-        ahead = (scores > own).sum(axis=1) + ties.sum(axis=1)
+        own_scores = scores[np.arange(len(scores)), labels][:, None]
+        ties = (scores == own_scores) & (np.arange(scores.shape[1]) < labels[:, None])
+        ahead = (scores > own_scores).sum(axis=1) + ties.sum(axis=1)
         right: Values = (ahead < k).astype(np.float64)
         return right
 

@@ -49,7 +49,7 @@ def _metric(name: str, ranked: bool) -> Metric:
                 f"a first output {list(output.shape[1:])} and y: {list(target.shape[1:])} a sample",
                 "choose another metric, or give package.module:callable",
             )
-        columns = [each.reshape(-1).astype(np.float64) for each in (output, target)]
+        columns = [array.reshape(-1).astype(np.float64) for array in (output, target)]
         return list(np.stack([finite(name, column) for column in columns], axis=1))
 
     def over_data(rows: Sequence[Values]) -> Values:
@@ -76,24 +76,24 @@ def _metric(name: str, ranked: bool) -> Metric:
 
 def _pearson(x: Values, y: Values) -> Values:
     a, b = _standardised(x), _standardised(y)
-    n, whole = len(a), float(np.mean(a * b))
+    n, mean_product = len(a), float(np.mean(a * b))
     # Without sample i: means -a/(n-1) and -b/(n-1), squares n - a² and n - b², products nρ - ab.
-    products = n * whole - a * b - a * b / (n - 1)
-    spreads = [n - each**2 - each**2 / (n - 1) for each in (a, b)]
+    products = n * mean_product - a * b - a * b / (n - 1)
+    spreads = [n - values**2 - values**2 / (n - 1) for values in (a, b)]
     varied = np.minimum(*spreads) > 1e-9 * n  # else one sample alone differs from the rest
     root = np.sqrt(np.where(varied, spreads[0] * spreads[1], 1.0))
-    return from_left_out(whole, np.where(varied, products / root, 0.0))
+    return from_left_out(mean_product, np.where(varied, products / root, 0.0))
 
 
 def _spearman(x: Values, y: Values) -> Values:
     ranks = [_Ranks(x), _Ranks(y)]
-    a, b = (_standardised(each.ranks) for each in ranks)
-    whole = float(np.mean(a * b))
-    influence = a * b - whole * (a**2 + b**2) / 2
-    for each, (own, other) in zip(ranks, ((a, b), (b, a)), strict=True):
+    a, b = (_standardised(ranks_of_one.ranks) for ranks_of_one in ranks)
+    mean_product = float(np.mean(a * b))
+    influence = a * b - mean_product * (a**2 + b**2) / 2
+    for ranks_of_one, (standardised, other) in zip(ranks, ((a, b), (b, a)), strict=True):
         # A sample's weight raises the ranks above it by 1, and those equal to it by a half.
-        influence += each.sum_from(other - whole * own) / each.ranks.std()
-    return from_influence(whole, influence)
+        influence += ranks_of_one.sum_from(other - mean_product * standardised) / ranks_of_one.ranks.std()
+    return from_influence(mean_product, influence)
 
 
 class _Ranks:

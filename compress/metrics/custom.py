@@ -65,11 +65,11 @@ def _values(
     reference: Sequence[Array] | None = None,
 ) -> Values:
     original = None if reference is None else list(reference)
-    given = {"original": original} if takes_original else {}
+    originals = {"original": original} if takes_original else {}
     try:
         second = original if in_place_of_targets and not takes_original else targets
         with users_code():
-            values = np.asarray(function(list(outputs), second, **given), dtype=np.float64)
+            values = np.asarray(function(list(outputs), second, **originals), dtype=np.float64)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         raise MetricError(f"{called}: {_FORM}", reason, "call it on a batch to see where it fails") from error

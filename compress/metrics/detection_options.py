@@ -107,12 +107,12 @@ class DetectionOptions:
 
     def __post_init__(self) -> None:
         if self.nms and (self.labels is not None or self.count is not None or self.columns is not None):
-            found = "labels, count or columns, which only such a graph has, and nms = true"
+            problem = "labels, count or columns, which only such a graph has, and nms = true"
             raise DataError(
-                "nms = false for a graph that suppresses overlaps itself", found, "set nms = false"
+                "nms = false for a graph that suppresses overlaps itself", problem, "set nms = false"
             )
         if self.columns is not None and len(set(self.columns)) < len(self.columns):
             raise DataError("columns that are each there once", str(list(self.columns)), "correct columns")
         if self.columns is not None and not {"x1", "y1", "x2", "y2", "score", "class"} <= set(self.columns):
-            found = str(list(self.columns))
-            raise DataError("columns with x1, y1, x2, y2, score and class", found, "correct columns")
+            problem = str(list(self.columns))
+            raise DataError("columns with x1, y1, x2, y2, score and class", problem, "correct columns")

@@ -67,19 +67,23 @@ def detections_of(
         MetricError: The outputs' shapes do not fit together.
     """
     if layout is None:
-        specs = [TensorSpec(f"output {i}", str(each.dtype), each.shape) for i, each in enumerate(outputs)]
+        specs = [
+            TensorSpec(f"output {i}", str(output.dtype), output.shape) for i, output in enumerate(outputs)
+        ]
         layout = find_layout(specs, options)
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is left out below
         if layout.kind in ("kept", "rows"):
-            found = (
+            candidates = (
                 _kept(outputs, layout, options) if layout.kind == "kept" else _rows(outputs, layout, options)
             )
-            return [_best(*each, options, suppress=False) for each in found]
+            return [_best(*candidate, options, suppress=False) for candidate in candidates]
         boxes, scores = (_two if layout.kind == "two" else _one)(outputs, layout, options)
         corners = _corners(boxes, "xyxy" if layout.kind == "two" else "cxcywh", options)
         return [
-            _best(each, *_candidates(score, options.score_threshold), options, suppress=options.nms)
-            for each, score in zip(corners, scores, strict=True)
+            _best(
+                corners_of_image, *_candidates(score, options.score_threshold), options, suppress=options.nms
+            )
+            for corners_of_image, score in zip(corners, scores, strict=True)
         ]
 
 
@@ -92,13 +96,13 @@ def _squeezed(output: Array) -> Array:
 
 def _two(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) -> tuple[Values, Array]:
     """Return boxes, float64 ``(n, a, 4)``, and scores, ``(n, a, classes)``, from two outputs."""
-    given = outputs[layout.scores or 0]
-    boxes, scores = _boxes(outputs[layout.boxes]), _squeezed(given)
+    score_output = outputs[layout.scores or 0]
+    boxes, scores = _boxes(outputs[layout.boxes]), _squeezed(score_output)
     scores = scores[:, :, None] if scores.ndim == 2 else scores
     places = boxes.shape[1]
     if scores.ndim != 3 or places not in scores.shape[1:]:
-        found = f"boxes {list(outputs[layout.boxes].shape)} and scores {list(given.shape)}"
-        raise MetricError("scores for each box", found, f"name the outputs: boxes and scores in {TABLE}")
+        problem = f"boxes {list(outputs[layout.boxes].shape)} and scores {list(score_output.shape)}"
+        raise MetricError("scores for each box", problem, f"name the outputs: boxes and scores in {TABLE}")
     if scores.shape[1] != places:
         scores = scores.transpose(0, 2, 1)
     return boxes, _probabilities(scores, options)
@@ -107,23 +111,25 @@ def _two(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) ->
 def _one(outputs: Sequence[Array], layout: Layout, options: DetectionOptions) -> tuple[Values, Array]:
     """Return boxes and scores from one output, whose shorter axis, or the one of their length, holds them."""
     output = _squeezed(outputs[layout.boxes])
-    known = None if options.classes is None else 4 + options.classes + (options.background != "none")
-    lengths = () if known is None else (known, known + 1)
+    numbers_of_box = None if options.classes is None else 4 + options.classes + (options.background != "none")
+    lengths = () if numbers_of_box is None else (numbers_of_box, numbers_of_box + 1)
     fits = [length in lengths for length in output.shape[1:]]
     if fits == [True, False] or (fits[0] == fits[1] and output.shape[1] <= output.shape[2]):
         output = output.transpose(0, 2, 1)
-    found = f"an output of shape {list(outputs[layout.boxes].shape)}"
+    problem = f"an output of shape {list(outputs[layout.boxes].shape)}"
     if output.shape[2] < 5:
         wanted = "4 coordinates and at least one score for each box"
-        raise MetricError(wanted, found, f"set nms or names in {TABLE}")
+        raise MetricError(wanted, problem, f"set nms or names in {TABLE}")
     boxes, scores = output[:, :, :4].astype(np.float64), output[:, :, 4:]
     objectness = options.objectness
     if objectness is None:
-        objectness = known is not None and output.shape[2] == known + 1
+        objectness = numbers_of_box is not None and output.shape[2] == numbers_of_box + 1
     if not objectness:
         return boxes, _probabilities(scores, options)
     if scores.shape[2] < 2:
-        raise MetricError("scores of classes beside objectness", found, f"set objectness = false in {TABLE}")
+        raise MetricError(
+            "scores of classes beside objectness", problem, f"set objectness = false in {TABLE}"
+        )
     any_object = _sigmoid(scores[:, :, :1]) if options.activation != "none" else scores[:, :, :1]
     return boxes, any_object * _probabilities(scores[:, :, 1:], options)
 
@@ -137,8 +143,8 @@ def _kept(
         outputs[index].astype(np.float64) for index in (layout.scores, layout.labels) if index is not None
     )
     if scores.shape != boxes.shape[:2] or labels.shape != boxes.shape[:2]:
-        found = ", ".join(str(list(outputs[index].shape)) for index in layout.used)
-        raise MetricError("boxes [n, k, 4] with scores and class numbers [n, k]", found, f"correct {TABLE}")
+        problem = ", ".join(str(list(outputs[index].shape)) for index in layout.used)
+        raise MetricError("boxes [n, k, 4] with scores and class numbers [n, k]", problem, f"correct {TABLE}")
     counts = np.full(len(boxes), boxes.shape[1])
     if layout.count is not None:
         counts = outputs[layout.count].reshape(-1).astype(np.int64)
@@ -155,9 +161,9 @@ def _rows(
     rows = _squeezed(outputs[layout.boxes]).astype(np.float64)
     columns = options.columns or _ROWS.get(rows.shape[2], ())
     if len(columns) != rows.shape[2]:
-        found = f"an output of shape {list(outputs[layout.boxes].shape)}"
+        problem = f"an output of shape {list(outputs[layout.boxes].shape)}"
         raise MetricError(
-            f"rows of {len(columns) or '6 or 7'} numbers for each box", found, f"set columns in {TABLE}"
+            f"rows of {len(columns) or '6 or 7'} numbers for each box", problem, f"set columns in {TABLE}"
         )
     column = {name: rows[:, :, index] for index, name in enumerate(columns)}
     boxes = np.stack([column[name] for name in ("x1", "y1", "x2", "y2")], axis=2)
@@ -165,7 +171,7 @@ def _rows(
     if "image" in column:
         scores = np.where(column["image"] >= 0, scores, -np.inf)
     corners = _corners(boxes, "xyxy", options)
-    return [_single(*each, options) for each in zip(corners, scores, column["class"], strict=True)]
+    return [_single(*row, options) for row in zip(corners, scores, column["class"], strict=True)]
 
 
 def _single(
@@ -183,8 +189,8 @@ def _boxes(output: Array) -> Values:
     """Return boxes as float64 ``(n, a, 4)``."""
     boxes = _squeezed(output).astype(np.float64)
     if boxes.ndim != 3 or 4 not in boxes.shape[1:]:
-        found = f"an output of shape {list(output.shape)}"
-        raise MetricError("boxes [n, boxes, 4]", found, f"name another output: boxes = … in {TABLE}")
+        problem = f"an output of shape {list(output.shape)}"
+        raise MetricError("boxes [n, boxes, 4]", problem, f"name another output: boxes = … in {TABLE}")
     return boxes if boxes.shape[2] == 4 else boxes.transpose(0, 2, 1)
 
 
@@ -198,9 +204,9 @@ def _probabilities(scores: Array, options: DetectionOptions) -> Array:
     return activated
 
 
-def _other_classes(found: str, classes: int) -> MetricError:
+def _other_classes(problem: str, classes: int) -> MetricError:
     todo = f"set background or objectness in {TABLE}, or categories in its table [annotations]"
-    return MetricError(f"the {classes} classes of the data in the detector's outputs", found, todo)
+    return MetricError(f"the {classes} classes of the data in the detector's outputs", problem, todo)
 
 
 def _activated(scores: Array, options: DetectionOptions) -> Array:
@@ -224,13 +230,13 @@ def _corners(boxes: Values, default: str, options: DetectionOptions) -> Values:
     if options.form is None and form == "xyxy":
         turned = (boxes[:, :, 2:] < boxes[:, :, :2]).any(axis=2)
         if turned.sum() > turned.size / 2:
-            found = f"{turned.sum()} of {turned.size} that end before they begin"
-            raise MetricError("boxes as x1, y1, x2, y2", found, f"set form = cxcywh or xywh in {TABLE}")
+            problem = f"{turned.sum()} of {turned.size} that end before they begin"
+            raise MetricError("boxes as x1, y1, x2, y2", problem, f"set form = cxcywh or xywh in {TABLE}")
     largest = np.max(boxes, initial=0, where=np.isfinite(boxes))
     if not options.normalised and _PIXEL / 20 < largest < 1.5 * _PIXEL:
-        found = f"coordinates that are all at most {largest:.3g}"
+        problem = f"coordinates that are all at most {largest:.3g}"
         raise MetricError(
-            "boxes in pixels of the network's input", found, f"set normalised = true in {TABLE}"
+            "boxes in pixels of the network's input", problem, f"set normalised = true in {TABLE}"
         )
     if options.normalised and options.size is None:
         todo = f"set size = [height, width] in {TABLE}"
@@ -264,31 +270,33 @@ def _best(
     suppress: bool,
 ) -> Detections:
     """Return the best detections of one image, with overlapping ones suppressed where asked for."""
-    whole = np.isfinite(boxes[places]).all(axis=1) & np.isfinite(scores)
-    order = np.flatnonzero(whole)
+    finite_boxes = np.isfinite(boxes[places]).all(axis=1) & np.isfinite(scores)
+    order = np.flatnonzero(finite_boxes)
     order = order[np.argsort(-scores[order], kind="stable")][:MOST_CANDIDATES]
-    found = Detections(boxes[places[order]], scores[order], classes[order].astype(np.int64))
+    sorted_boxes = Detections(boxes[places[order]], scores[order], classes[order].astype(np.int64))
     if suppress:
-        kept = not_suppressed(found, options.iou_threshold, options.max_detections)
+        rows_kept = not_suppressed(sorted_boxes, options.iou_threshold, options.max_detections)
     else:
-        kept = np.arange(min(len(order), options.max_detections))
-    return Detections(found.boxes[kept], found.scores[kept], found.classes[kept])
+        rows_kept = np.arange(min(len(order), options.max_detections))
+    return Detections(
+        sorted_boxes.boxes[rows_kept], sorted_boxes.scores[rows_kept], sorted_boxes.classes[rows_kept]
+    )
 
 
-def not_suppressed(found: Detections, iou_threshold: float, most: int) -> NDArray[np.int64]:
+def not_suppressed(detections: Detections, iou_threshold: float, most: int) -> NDArray[np.int64]:
     """Return at most ``most`` positions of detections that no better one of their class overlaps too far.
 
     Args:
-        found: Detections, the highest score first.
+        detections: Detections, the highest score first.
         iou_threshold: Intersection over union above which the later one is suppressed.
         most: Largest number to keep.
     """
     kept = np.zeros(0, dtype=np.int64)
-    for start in range(0, len(found.scores), _AT_ONCE):
-        left = np.arange(start, min(start + _AT_ONCE, len(found.scores)))
-        left = left[~_overlap(found, kept, left, iou_threshold).any(axis=0)]
+    for start in range(0, len(detections.scores), _AT_ONCE):
+        left = np.arange(start, min(start + _AT_ONCE, len(detections.scores)))
+        left = left[~_overlap(detections, kept, left, iou_threshold).any(axis=0)]
         near = _overlap(
-            found, left, left, iou_threshold
+            detections, left, left, iou_threshold
         )  # all at once: a call for each would take most of the time
         gone = np.zeros(len(left), dtype=bool)
         for position in range(len(left)):
@@ -302,14 +310,14 @@ def not_suppressed(found: Detections, iou_threshold: float, most: int) -> NDArra
 
 
 def _overlap(
-    found: Detections, first: NDArray[np.int64], second: NDArray[np.int64], iou_threshold: float
+    detections: Detections, first: NDArray[np.int64], second: NDArray[np.int64], iou_threshold: float
 ) -> NDArray[np.bool_]:
     """Whether detections are of one class and overlap too far, bool ``(first, second)``."""
-    a, b = found.boxes[first][:, None], found.boxes[second][None]
+    a, b = detections.boxes[first][:, None], detections.boxes[second][None]
     common = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0).prod(
         axis=2
     )
-    areas = [np.maximum(each[..., 2:] - each[..., :2], 0).prod(axis=2) for each in (a, b)]
-    same = found.classes[first][:, None] == found.classes[second]
+    areas = [np.maximum(corners[..., 2:] - corners[..., :2], 0).prod(axis=2) for corners in (a, b)]
+    same = detections.classes[first][:, None] == detections.classes[second]
     too_far: NDArray[np.bool_] = same & (common > iou_threshold * (areas[0] + areas[1] - common))
     return too_far

@@ -48,7 +48,9 @@ class Layout:
     @property
     def used(self) -> tuple[int, ...]:
         """Return the positions of the outputs that are read."""
-        return tuple(each for each in (self.boxes, self.scores, self.labels, self.count) if each is not None)
+        return tuple(
+            place for place in (self.boxes, self.scores, self.labels, self.count) if place is not None
+        )
 
 
 def find_layout(specs: Sequence[TensorSpec], options: DetectionOptions) -> Layout:
@@ -86,8 +88,10 @@ class _Free:
 
     def __init__(self, specs: Sequence[TensorSpec], options: DetectionOptions) -> None:
         self._specs = specs
-        self._told = {role: getattr(options, role) for role in _HINTS}
-        self._left = [index for index, spec in enumerate(specs) if spec.name not in self._told.values()]
+        self._named_by_user = {role: getattr(options, role) for role in _HINTS}
+        self._left = [
+            index for index, spec in enumerate(specs) if spec.name not in self._named_by_user.values()
+        ]
 
     def is_boxes(self, name: str) -> bool:
         """Whether the output of that name can hold boxes alone."""
@@ -96,7 +100,7 @@ class _Free:
 
     def find(self, role: str, fits: Callable[[TensorSpec, tuple[int | str, ...]], bool]) -> int | None:
         """Return the position of the output named for the role, or of the only one that fits; else None."""
-        name = self._told[role]
+        name = self._named_by_user[role]
         if name is not None:
             names = [spec.name for spec in self._specs]
             if name not in names:
@@ -117,16 +121,16 @@ class _Free:
         Raises:
             MetricError: No output fits, or several do.
         """
-        found = self.find(role, fits)
-        if found is None:
+        place = self.find(role, fits)
+        if place is None:
             raise self.unclear(role)
-        return found
+        return place
 
     def unclear(self, role: str) -> MetricError:
         """Return an error that shows all outputs."""
-        told = ", ".join(map(str, self._specs))
+        specs_told = ", ".join(map(str, self._specs))
         return MetricError(
-            f"one output that can hold a detector's {role}", told, f"name it: {role} = … in {TABLE}"
+            f"one output that can hold a detector's {role}", specs_told, f"name it: {role} = … in {TABLE}"
         )
 
 

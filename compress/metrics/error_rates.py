@@ -66,10 +66,10 @@ class Decoding:
                 )
             steps, classes = output.argmax(axis=2), output.shape[2]
         else:
-            found = f"a first output {output.dtype}{list(output.shape)}"
+            problem = f"a first output {output.dtype}{list(output.shape)}"
             raise MetricError(
                 f"scores [samples, steps, classes] or class numbers for {name}",
-                found,
+                problem,
                 "choose another metric",
             )
         blank = self._blank(name, classes)
@@ -97,8 +97,8 @@ class Decoding:
         """
         alphabet = self.alphabet or ""
         if numbers and max(numbers) >= len(alphabet):
-            found = f"class {max(numbers)}, and {len(alphabet)} characters"
-            raise MetricError(f"a character for each class in the alphabet of {name}", found, "complete it")
+            problem = f"class {max(numbers)}, and {len(alphabet)} characters"
+            raise MetricError(f"a character for each class in the alphabet of {name}", problem, "complete it")
         return "".join(alphabet[number] for number in numbers)
 
     def words(self, name: str, numbers: Sequence[int]) -> Sequence[int | str]:
@@ -119,8 +119,8 @@ class Decoding:
     def _ended(self, row: Array) -> list[int]:
         if self.end is not None and (ends := np.flatnonzero(row == self.end)).size:
             row = row[: ends[0]]
-        kept: list[int] = row[row >= 0].tolist()
-        return kept
+        numbers: list[int] = row[row >= 0].tolist()
+        return numbers
 
 
 def wer(
@@ -163,13 +163,15 @@ def _metric(name: str, decoding: Decoding, words: bool) -> Metric:
         outputs: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None = None
     ) -> list[tuple[int, int]]:
         """Return the number of errors of each sample, and the length of its target."""
-        wanted = decoding.wanted(name, required_targets(name, targets))
-        pairs = zip(decoding.predicted(name, outputs[0]), wanted, strict=True)
+        true_numbers = decoding.wanted(name, required_targets(name, targets))
+        pairs = zip(decoding.predicted(name, outputs[0]), true_numbers, strict=True)
         if words:
-            read = [(decoding.words(name, found), decoding.words(name, true)) for found, true in pairs]
+            read = [
+                (decoding.words(name, predicted), decoding.words(name, true)) for predicted, true in pairs
+            ]
         else:
             read = list(pairs)
-        return [(edit_distance(found, true), len(true)) for found, true in read]
+        return [(edit_distance(predicted, true), len(true)) for predicted, true in read]
 
     metric = Metric(
         name,

@@ -118,22 +118,22 @@ def _channels_first(name: str, images: Values, channels: str | None) -> Values:
     if images.ndim == 3:
         images = images[:, None]
     if images.ndim != 4:
-        found = f"a first output of {images.ndim} axes"
+        problem = f"a first output of {images.ndim} axes"
         raise MetricError(
-            f"images [samples, channels, height, width] for {name}", found, "choose another metric"
+            f"images [samples, channels, height, width] for {name}", problem, "choose another metric"
         )
     last = images.shape[3] < images.shape[1] if channels is None else channels == "last"
     images = images.transpose(0, 3, 1, 2) if last else images
     if min(images.shape[2:]) < _WINDOW:
-        found = f"{images.shape[2]}x{images.shape[3]}"
-        raise MetricError(f"images of at least {_WINDOW}x{_WINDOW} pixels for {name}", found, "take psnr")
+        problem = f"{images.shape[2]}x{images.shape[3]}"
+        raise MetricError(f"images of at least {_WINDOW}x{_WINDOW} pixels for {name}", problem, "take psnr")
     return images
 
 
 def _similarity(x: Values, y: Values, data_range: float) -> float:
     """Return the structural similarity of two images, float64 ``(channels, height, width)``."""
     small = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    mean_x, mean_y, square_x, square_y, product = (_smoothed(each) for each in (x, y, x * x, y * y, x * y))
+    mean_x, mean_y, square_x, square_y, product = (_smoothed(image) for image in (x, y, x * x, y * y, x * y))
     spread = square_x - mean_x**2 + square_y - mean_y**2
     joint = product - mean_x * mean_y
     above = (2 * mean_x * mean_y + small[0]) * (2 * joint + small[1])

@@ -81,7 +81,7 @@ class Shares:
             Values, float64 ``(count,)``, whose mean is the figure; None where the targets hold no class at all.
         """
         above, below, labelled = (
-            np.bincount(self.classes, each) for each in (self.above, self.below, self.labelled)
+            np.bincount(self.classes, weights) for weights in (self.above, self.below, self.labelled)
         )
         counts = labelled > 0
         classes = int(counts.sum())
@@ -93,10 +93,12 @@ class Shares:
         change = np.where(only, 0.0, without) - ratios[self.classes]
         here = counts[self.classes]
         changes = np.bincount(self.samples[here], change[here], count)
-        left = classes - np.bincount(self.samples[here], only[here], count)
-        whole = ratios.sum() / classes
+        classes_left = classes - np.bincount(self.samples[here], only[here], count)
+        whole_mean = ratios.sum() / classes
         sums = ratios.sum() + changes
-        return from_left_out(whole, np.divide(sums, left, out=np.full(count, whole), where=left > 0))
+        return from_left_out(
+            whole_mean, np.divide(sums, classes_left, out=np.full(count, whole_mean), where=classes_left > 0)
+        )
 
 
 def _divided(above: Any, below: Any) -> Values:

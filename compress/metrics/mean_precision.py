@@ -92,9 +92,9 @@ def mean_average_precision(
     def per_sample(
         outputs: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None = None
     ) -> list[ImageMatches]:
-        wanted = _target_boxes(name, required_targets(name, targets))
-        found = detections_of(outputs, options, layout)
-        return [match(each, boxes) for each, boxes in zip(found, wanted, strict=True)]
+        true_boxes = _target_boxes(name, required_targets(name, targets))
+        detected = detections_of(outputs, options, layout)
+        return [match(boxes_found, boxes) for boxes_found, boxes in zip(detected, true_boxes, strict=True)]
 
     def fit(specs: Sequence[TensorSpec]) -> Metric:
         _coco()
@@ -126,20 +126,20 @@ def mean_average_precision(
     )
 
 
-def match(found: Detections, boxes: Values) -> ImageMatches:
+def match(detections: Detections, boxes: Values) -> ImageMatches:
     """Match one image's detections with its objects, class by class, by pycocotools.
 
     Args:
-        found: Detections, the highest score first.
+        detections: Detections, the highest score first.
         boxes: Boxes of the objects, float64 ``(k, 5 or 6)``; see :func:`mean_average_precision`.
     """
     evaluation = _coco().COCOeval(iouType="bbox")
     crowds = boxes[:, 5] > 0 if boxes.shape[1] > 5 else np.zeros(len(boxes), bool)
     matches: ImageMatches = {}
-    for number in np.union1d(found.classes, boxes[:, 4].astype(np.int64)).tolist():
-        chosen, true = found.classes == number, boxes[:, 4] == number
+    for number in np.union1d(detections.classes, boxes[:, 4].astype(np.int64)).tolist():
+        chosen, true = detections.classes == number, boxes[:, 4] == number
         if not true.any():  # nothing to match, as most often
-            scores = found.scores[chosen][:_MOST_OF_A_CLASS]
+            scores = detections.scores[chosen][:_MOST_OF_A_CLASS]
             none = np.zeros((len(THRESHOLDS), len(scores)), dtype=bool)
             matches[number] = Matches(scores, none, none, 0)
             continue
@@ -147,7 +147,8 @@ def match(found: Detections, boxes: Values) -> ImageMatches:
         evaluation._dts[0, number] = [
             {"id": place, "bbox": box, "area": 1.0, "score": score}
             for place, (box, score) in enumerate(
-                zip(_sides(found.boxes[chosen]), found.scores[chosen].tolist(), strict=True), start=1
+                zip(_sides(detections.boxes[chosen]), detections.scores[chosen].tolist(), strict=True),
+                start=1,
             )
         ]
         evaluation._gts[0, number] = [
@@ -205,29 +206,29 @@ class Precision:
         """Return the mean over classes and thresholds as a value for each image, float64 ``(n,)``."""
         classes, images = self.influence.shape
         by_class = self.average.mean(axis=1)
-        whole = float(by_class.mean())
+        whole_mean = float(by_class.mean())
         influence = self.influence / classes
         if classes > 1:  # without the image the class is gone, and its figure with it
-            gone = (images - 1) * (by_class - whole) / (classes - 1)
+            gone = (images - 1) * (by_class - whole_mean) / (classes - 1)
             influence = np.where(self.alone, gone[:, None], influence)
-        return from_influence(whole, influence.sum(axis=0))
+        return from_influence(whole_mean, influence.sum(axis=0))
 
 
 def _of_one_class(images: Sequence[Matches], objects: Values, thresholds: slice) -> tuple[Values, Values]:
     """Return the average precision ``(thresholds,)``, and each image's derivative ``(images,)`` of their mean."""
-    scores = np.concatenate([each.scores for each in images])
+    scores = np.concatenate([image.scores for image in images])
     order = np.argsort(-scores, kind="stable")
-    owner = np.repeat(np.arange(len(images)), [len(each.scores) for each in images])[order]
-    matched = np.concatenate([each.matched[thresholds] for each in images], axis=1)[:, order]
-    ignored = np.concatenate([each.ignored[thresholds] for each in images], axis=1)[:, order]
+    owner = np.repeat(np.arange(len(images)), [len(image.scores) for image in images])[order]
+    matched = np.concatenate([image.matched[thresholds] for image in images], axis=1)[:, order]
+    ignored = np.concatenate([image.ignored[thresholds] for image in images], axis=1)[:, order]
     total = objects.sum()
     average, derivative = np.zeros(len(matched)), np.zeros(len(images))
     for place, (hits, left_out) in enumerate(zip(matched, ignored, strict=True)):
-        hit, own = hits[~left_out], owner[~left_out]
+        hit, owners = hits[~left_out], owner[~left_out]
         curve = _Curve.of(hit, total)
         average[place] = curve.average
         effects = np.where(hit, curve.highest, 0.0) + np.where(hit, curve.gain, 0.0) - curve.loss
-        derivative += (np.bincount(own, effects, len(images)) - curve.area * objects) / total
+        derivative += (np.bincount(owners, effects, len(images)) - curve.area * objects) / total
     return average, derivative / len(matched)
 
 

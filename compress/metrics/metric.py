@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.core.renamed_fields import renamed_fields
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import MetricError
 
@@ -24,6 +25,7 @@ Values = NDArray[np.float64]
 PerSample = Callable[[Sequence[Array], Array | None, Sequence[Array] | None], Iterable[Any]]
 
 
+@renamed_fields(told="shown")
 @dataclass(frozen=True)
 class Metric:
     """A metric: the meaning of 'accuracy' for a task.
@@ -41,7 +43,7 @@ class Metric:
         fit: Function that fits the metric to a network's outputs, or raises MetricError; None where it fits any.
         over_data: Function from the rows of all samples, in order, to float64 ``(n,)``, finite, whose mean is the
             figure; None where the rows already are these values.
-        told: Function from the rows of all samples, in order, to float64 ``(n,)``, whose mean is shown where another
+        shown: Function from the rows of all samples, in order, to float64 ``(n,)``, whose mean is shown where another
             figure decides; None where the values that decide are shown.
         beside: Function from the rows of all samples to further figures by name, for information only; None for none.
         span: Smallest and largest value that a sample can have; None where unknown. Bounds of a mean of few samples use
@@ -62,7 +64,7 @@ class Metric:
     class_labels: bool = False
     fit: Callable[[Sequence[TensorSpec]], Metric] | None = None
     over_data: Callable[[Sequence[Any]], Values] | None = None
-    told: Callable[[Sequence[Any]], Values] | None = None
+    shown: Callable[[Sequence[Any]], Values] | None = None
     beside: Callable[[Sequence[Any]], dict[str, float]] | None = None
     span: tuple[float, float] | None = None
     outputs: tuple[str, ...] = ()

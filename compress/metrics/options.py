@@ -26,7 +26,7 @@ class NamedMetric:
 
     Attributes:
         make: Takes the settings by keyword and gives the metric under its plain name.
-        settings: What each setting may be.
+        settings: Form of each setting.
         takes_detections: Whether ``make`` also takes ``detections``, which say how a detector's outputs are read.
     """
 
@@ -37,18 +37,18 @@ class NamedMetric:
     def with_settings(
         self, settings: Mapping[str, Any], detections: DetectionOptions | None = None
     ) -> Metric:
-        """The metric; settings are part of its name, since they change the figure.
+        """Return the metric; its settings are part of its name, since they change the figure.
 
         Args:
             settings: Checked, by name.
-            detections: How a detector's outputs are read; None is the default of each option.
+            detections: Options by which a detector's outputs are read; None is the default of each option.
 
         Raises:
             MetricError: A setting is unknown, or its value has another type.
         """
         metric = self.make(**settings, **({"detections": detections} if self.takes_detections else {}))
-        told = ",".join(f"{key}={_text(settings[key])}" for key in self.settings if key in settings)
-        return _renamed(metric, f"{metric.name}:{told}") if told else metric
+        settings_text = ",".join(f"{key}={_text(settings[key])}" for key in self.settings if key in settings)
+        return _renamed(metric, f"{metric.name}:{settings_text}") if settings_text else metric
 
 
 def _text(value: Any) -> str:
@@ -64,11 +64,11 @@ def _renamed(metric: Metric, name: str) -> Metric:
 
 def split_settings(text: str) -> tuple[str, dict[str, str]]:
     """Split a metric's text into its name and its settings; empty settings for a name alone."""
-    found = _SETTINGS.fullmatch(text)
-    if found is None:
+    match = _SETTINGS.fullmatch(text)
+    if match is None:
         return text, {}
-    pairs = (part.partition("=") for part in _NEXT.split(found[2]))
-    return found[1], {key: value for key, _, value in pairs}
+    pairs = (part.partition("=") for part in _NEXT.split(match[2]))
+    return match[1], {key: value for key, _, value in pairs}
 
 
 def checked_settings(name: str, fields: Mapping[str, Field], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,13 +20,13 @@ class Outcomes:
     Attributes:
         metric: The metric.
         values: Values of all samples in order, float64 ``(n,)``; a drop is a drop of their mean.
-        told: Values to show for all samples in order, float64 ``(n,)``; None where ``values`` are shown.
+        shown: Values to show for all samples in order, float64 ``(n,)``; None where ``values`` are shown.
         beside: Further figures by name, for information only; empty for most metrics.
     """
 
     metric: Metric
     values: Values
-    told: Values | None = None
+    shown: Values | None = None
     beside: dict[str, float] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -71,9 +71,9 @@ class OutcomeCollector:
 
 
 def _outcomes(metric: Metric, rows: list[Any]) -> Outcomes:
-    told = None if metric.told is None or not rows else metric.told(rows)
+    shown = None if metric.shown is None or not rows else metric.shown(rows)
     beside = {} if metric.beside is None or not rows else metric.beside(rows)
-    return Outcomes(metric, metric.values(rows), told, beside)
+    return Outcomes(metric, metric.values(rows), shown, beside)
 
 
 def worst_drop(outcomes: Sequence[Outcomes], originals: Sequence[Outcomes]) -> float:

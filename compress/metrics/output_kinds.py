@@ -118,11 +118,11 @@ def output_kinds(
     judged = [
         _as_judged(spec, None if examples is None else examples[index]) for index, spec in enumerate(outputs)
     ]
-    found = [
+    kinds = [
         _kind(spec, order, index, graph, None if examples is None else examples[index])
         for index, (spec, order) in enumerate(judged)
     ]
-    return tuple(_with_boxes(found, [spec for spec, _ in judged]))
+    return tuple(_with_boxes(kinds, [spec for spec, _ in judged]))
 
 
 def _as_judged(spec: TensorSpec, example: Array | None) -> tuple[TensorSpec, tuple[int, ...]]:
@@ -146,13 +146,13 @@ def _kind(
         return OutputKind(spec.name, index, "texts", None, "its type")
     if dtype.kind in "iub":
         return OutputKind(spec.name, index, "integers", None, "its type")
-    for told in (
+    for seen_kind in (
         None if graph is None else _by_graph(spec, order, graph),
         None if example is None else _by_numbers(spec, example),
         _by_name(spec),
     ):
-        if told is not None:
-            kind, axis, reason = told
+        if seen_kind is not None:
+            kind, axis, reason = seen_kind
             if kind == "probabilities" and example is not None and example.size and _in_between(example):
                 continue
             if kind in ("classes", "tokens"):
@@ -171,8 +171,8 @@ def _by_graph(spec: TensorSpec, order: Sequence[int], graph: Graph) -> _Told | N
     rank = len(order)
     seen = _behind(spec.name, graph, rank)
     if seen is not None:
-        kind, own, reason = seen
-        return kind, None if own is None else order[own], reason
+        kind, class_axis, reason = seen
+        return kind, None if class_axis is None else order[class_axis], reason
     for node in _readers(spec.name, graph):
         if node.op_type in ("Softmax", "LogSoftmax", "ArgMax"):
             axis = _axis_of(node, rank, graph)
@@ -195,8 +195,8 @@ def _behind(name: str, graph: Graph, rank: int) -> _Told | None:
         if kind in ("Softmax", "LogSoftmax", "Hardmax"):
             if pooled:
                 return None
-            own = None if moved else _axis_of(node, rank, graph)
-            return "classes", None if own is None else axis_map.index(own), kind
+            class_axis = None if moved else _axis_of(node, rank, graph)
+            return "classes", None if class_axis is None else axis_map.index(class_axis), kind
         if kind in _SIGMOIDS and not pooled:
             return "probabilities", None, kind
         if kind in _NORMALISING or _divides_by_norm(node, graph):
@@ -265,10 +265,10 @@ def _divides_by_norm(node: onnx.NodeProto, graph: Graph) -> bool:
 
 def _readers(name: str, graph: Graph) -> list[onnx.NodeProto]:
     """Return the nodes that read an output, also through nodes that change only types."""
-    found = []
+    readers = []
     for node in graph.consumers.get(name, []):
-        found += _readers(node.output[0], graph) if node.op_type in _TRANSPARENT else [node]
-    return found
+        readers += _readers(node.output[0], graph) if node.op_type in _TRANSPARENT else [node]
+    return readers
 
 
 def _vocabulary(graph: Graph) -> dict[int, str]:
@@ -276,7 +276,7 @@ def _vocabulary(graph: Graph) -> dict[int, str]:
     from onnx import TensorProto
 
     integers = (TensorProto.INT64, TensorProto.INT32)
-    found = {}
+    sizes_to_names = {}
     for node in graph.nodes:
         if node.op_type == "Gather" and node.input[0] in graph.initializers:
             source = node.input[1]
@@ -284,8 +284,8 @@ def _vocabulary(graph: Graph) -> dict[int, str]:
                 source = graph.producers[source].input[0]
             table = graph.initializers[node.input[0]]
             if source in graph.inputs and graph.element_type(source) in integers and len(table.dims) == 2:
-                found[int(table.dims[0])] = table.name
-    return found
+                sizes_to_names[int(table.dims[0])] = table.name
+    return sizes_to_names
 
 
 def _axis_of(node: onnx.NodeProto, rank: int, graph: Graph) -> int | None:
@@ -357,26 +357,26 @@ def _class_axis(spec: TensorSpec, axis: int | None, example: Array | None) -> in
     rank = len(spec.shape)
     if axis is not None:
         return axis if axis > 0 and spec.shape[axis] != 1 else None
-    told = None if example is None else _by_numbers(spec, example)
-    if told is not None and told[0] == "classes":
-        return told[1]
+    seen_kind = None if example is None else _by_numbers(spec, example)
+    if seen_kind is not None and seen_kind[0] == "classes":
+        return seen_kind[1]
     conventional = {2: 1, 3: 2}.get(rank, 1)
     return conventional if rank >= 2 and spec.shape[conventional] != 1 else None
 
 
-def _with_boxes(found: list[OutputKind], outputs: Sequence[TensorSpec]) -> list[OutputKind]:
+def _with_boxes(kinds: list[OutputKind], outputs: Sequence[TensorSpec]) -> list[OutputKind]:
     """Turn values of four numbers into boxes where other outputs score them, or their name says so."""
     scored: Mapping[int | str, int] = {
-        outputs[each.index].shape[1]: each.index
-        for each in found
-        if each.kind in ("classes", "probabilities") and len(outputs[each.index].shape) >= 2
+        outputs[kind.index].shape[1]: kind.index
+        for kind in kinds
+        if kind.kind in ("classes", "probabilities") and len(outputs[kind.index].shape) >= 2
     }
     result = []
-    for each in found:
-        shape = outputs[each.index].shape
-        boxes = each.kind == "values" and len(shape) == 3 and shape[-1] == 4
-        named = any(word in each.name.lower() for word in _BOX_WORDS)
+    for kind in kinds:
+        shape = outputs[kind.index].shape
+        boxes = kind.kind == "values" and len(shape) == 3 and shape[-1] == 4
+        named = any(word in kind.name.lower() for word in _BOX_WORDS)
         if boxes and (named or (shape[1] in scored and shape[1] != 1)):
-            each = replace(each, kind="boxes", reason="its name" if named else "four numbers for each score")
-        result.append(each)
+            kind = replace(kind, kind="boxes", reason="its name" if named else "four numbers for each score")
+        result.append(kind)
     return result

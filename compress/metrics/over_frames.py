@@ -30,20 +30,20 @@ def over_frames(metric: Metric) -> Metric:
         outputs: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None = None
     ) -> list[list[Any]]:
         """Return the rows of the frames of each stream."""
-        wanted = required_targets(metric.name, targets)
+        true_values = required_targets(metric.name, targets)
         streams, frames = outputs[0].shape[:2]
-        if wanted.shape[:2] != (streams, frames):
+        if true_values.shape[:2] != (streams, frames):
             raise MetricError(
                 f"a target for each of {frames} frames for {metric.name}, y of shape [streams, frames, …]",
-                f"y: {list(wanted.shape[1:])} a stream",
+                f"y: {list(true_values.shape[1:])} a stream",
                 "repeat it for every frame, np.repeat(y[:, None], frames, axis=1), or give package.module:callable, "
                 "which is given whole streams",
             )
         others = None if reference is None else _as_frames(reference)
-        ours, (wanted,) = _as_frames(outputs), _as_frames([wanted])
-        if wanted.ndim == 1 and ours[0].shape[1:] == (1,):  # one score a frame, and a number for it
-            wanted = wanted[:, None]
-        rows = list(judge(ours, wanted, others))
+        ours, (true_values,) = _as_frames(outputs), _as_frames([true_values])
+        if true_values.ndim == 1 and ours[0].shape[1:] == (1,):  # one score a frame, and a number for it
+            true_values = true_values[:, None]
+        rows = list(judge(ours, true_values, others))
         return [rows[start : start + frames] for start in range(0, len(rows), frames)]
 
     def over_data(rows: Sequence[list[Any]]) -> Values:
@@ -52,14 +52,14 @@ def over_frames(metric: Metric) -> Metric:
     def fit(outputs: Sequence[TensorSpec]) -> Metric:
         return over_frames(metric.fitted([_of_a_frame(spec) for spec in outputs]))
 
-    told, beside = metric.told, metric.beside
+    shown, beside = metric.shown, metric.beside
     return replace(
         metric,
         per_sample=per_sample,
         right_or_wrong=False,
         fit=fit,
         over_data=over_data,
-        told=None if told is None else lambda rows: _means(told(_flat(rows)), rows),
+        shown=None if shown is None else lambda rows: _means(shown(_flat(rows)), rows),
         beside=None if beside is None else _flattened(beside),
     )
 

@@ -57,18 +57,18 @@ def miou(ignore: int | None = None, axis: str | None = None, threshold: float | 
         predicted, classes = _predicted_maps(name, outputs[0], labels.shape, axis, threshold)
         keep = (labels >= 0) & (labels != (-1 if ignore is None else ignore))
         if classes is not None and keep.any() and labels[keep].max() >= classes:
-            found = f"{labels[keep].max()} in y"
+            problem = f"{labels[keep].max()} in y"
             todo = f"number the classes as the network does, or leave that one out: miou:ignore={labels[keep].max()}"
-            raise MetricError(f"labels below {classes}, the number of classes in the output", found, todo)
+            raise MetricError(f"labels below {classes}, the number of classes in the output", problem, todo)
         return [
-            _counted(found[kept], wanted[kept])
-            for found, wanted, kept in zip(predicted, labels, keep, strict=True)
+            _counted(predicted_map[is_judged], true_map[is_judged])
+            for predicted_map, true_map, is_judged in zip(predicted, labels, keep, strict=True)
         ]
 
     def fit(specs: Sequence[TensorSpec]) -> Metric:
         spec = specs[0]
-        whole = spec.dtype.startswith(("int", "uint", "bool"))
-        if len(spec.shape) != 4 and not (len(spec.shape) == 3 and whole):
+        is_integer = spec.dtype.startswith(("int", "uint", "bool"))
+        if len(spec.shape) != 4 and not (len(spec.shape) == 3 and is_integer):
             wanted = f"scores [samples, classes, height, width] or maps of class numbers for {name}"
             raise MetricError(wanted, f"a first output {spec}", "choose another metric")
         return replace(metric, outputs=(spec.name,))
@@ -108,8 +108,8 @@ def f1(threshold: float | None = None) -> Metric:
                 f"y: {labels.dtype}{list(labels.shape[1:])} from {labels.min()} to {labels.max()}",
                 "save one number a label, or take f1-macro for one class a sample",
             )
-        found, wanted = _above(name, scores, threshold), labels.astype(bool)
-        sums = [(found & wanted).sum(axis=1), found.sum(axis=1), wanted.sum(axis=1)]
+        predicted, is_true = _above(name, scores, threshold), labels.astype(bool)
+        sums = [(predicted & is_true).sum(axis=1), predicted.sum(axis=1), is_true.sum(axis=1)]
         return list(np.stack([np.zeros(len(labels), np.int64), *sums], axis=1)[:, None, :])
 
     metric = Metric(
@@ -136,17 +136,18 @@ def f1_macro() -> Metric:
         outputs: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None = None
     ) -> list[Counts]:
         labels, scores = required_targets(name, targets), outputs[0]
-        whole = scores.ndim == 1 and scores.dtype.kind in "iu"
-        if not whole and (scores.ndim != 2 or scores.shape[1] < 2):
-            found = f"a first output of shape {list(scores.shape)}"
+        is_integer = scores.ndim == 1 and scores.dtype.kind in "iu"
+        if not is_integer and (scores.ndim != 2 or scores.shape[1] < 2):
+            problem = f"a first output of shape {list(scores.shape)}"
             raise MetricError(
-                f"scores [samples, classes] or class numbers for {name}", found, "choose another metric"
+                f"scores [samples, classes] or class numbers for {name}", problem, "choose another metric"
             )
         _check_numbers(scores)
-        _check_labels(name, labels, None if whole else scores.shape[1])
-        predicted = scores.astype(np.int64) if whole else scores.argmax(axis=1)
+        _check_labels(name, labels, None if is_integer else scores.shape[1])
+        predicted = scores.astype(np.int64) if is_integer else scores.argmax(axis=1)
         return [
-            _counted(found, wanted) for found, wanted in zip(predicted[:, None], labels[:, None], strict=True)
+            _counted(predicted_class, true_class)
+            for predicted_class, true_class in zip(predicted[:, None], labels[:, None], strict=True)
         ]
 
     metric = Metric(
@@ -179,17 +180,21 @@ F1_MACRO = NamedMetric(f1_macro, {})
 def _counted(predicted: Array, labels: Array) -> Counts:
     """Return class, I, P and L of every class in one sample's predictions or labels, both ``(m,)``."""
     classes, inverse = np.unique(np.concatenate([predicted, labels]), return_inverse=True)
-    found, wanted = inverse[: len(predicted)], inverse[len(predicted) :]
-    both = found[found == wanted]
-    counts = [np.bincount(each, minlength=len(classes)) for each in (both, found, wanted)]
+    predicted_places, true_places = inverse[: len(predicted)], inverse[len(predicted) :]
+    both = predicted_places[predicted_places == true_places]
+    counts = [np.bincount(places, minlength=len(classes)) for places in (both, predicted_places, true_places)]
     return np.stack([classes, *counts], axis=1).astype(np.int64)
 
 
 def _mean_over_classes(name: str, rows: Sequence[Counts], ratio: Literal["iou", "f1"]) -> Values:
     samples = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    classes, both, found, wanted = np.concatenate(rows).T
-    above, below = (both, found + wanted - both) if ratio == "iou" else (2 * both, found + wanted)
-    values = Shares(samples, classes, above, below, wanted).mean_ratio(len(rows))
+    classes, both, predicted_counts, true_counts = np.concatenate(rows).T
+    above, below = (
+        (both, predicted_counts + true_counts - both)
+        if ratio == "iou"
+        else (2 * both, predicted_counts + true_counts)
+    )
+    values = Shares(samples, classes, above, below, true_counts).mean_ratio(len(rows))
     if values is None:
         raise MetricError(
             f"labels for {name}", "targets without a single one", "check y, and what is ignored"
@@ -212,42 +217,48 @@ def _label_maps(name: str, labels: Array) -> Array:
 
 
 def _predicted_maps(
-    name: str, scores: Array, wanted: tuple[int, ...], axis: str | None, threshold: float | None
+    name: str, scores: Array, map_shape: tuple[int, ...], axis: str | None, threshold: float | None
 ) -> tuple[Array, int | None]:
     """Return class numbers of the labels' shape, and the number of classes; None where it is unknown."""
-    whole = scores.dtype.kind in "iub"
-    if scores.shape == wanted and whole:
+    is_integer = scores.dtype.kind in "iub"
+    if scores.shape == map_shape and is_integer:
         return scores.astype(np.int64), None
-    found = f"a first output of shape {list(scores.shape)} and y of shape {list(wanted)}"
+    problem = f"a first output of shape {list(scores.shape)} and y of shape {list(map_shape)}"
     fits = {
-        "first": scores.ndim == 4 and (scores.shape[0], *scores.shape[2:]) == wanted,
-        "last": scores.ndim == 4 and scores.shape[:3] == wanted,
+        "first": scores.ndim == 4 and (scores.shape[0], *scores.shape[2:]) == map_shape,
+        "last": scores.ndim == 4 and scores.shape[:3] == map_shape,
     }
-    where = [each for each in fits if fits[each] and axis in (None, each)]
+    where = [fit for fit in fits if fits[fit] and axis in (None, fit)]
     if not where:
-        told = (
+        axis_text = (
             f", with the classes on the axis told, {axis}" if axis is not None and any(fits.values()) else ""
         )
-        todo = "leave the setting axis out" if told else "resize the masks to the output"
-        raise MetricError(f"scores or class numbers at the targets' pixels for {name}{told}", found, todo)
+        todo = "leave the setting axis out" if axis_text else "resize the masks to the output"
+        raise MetricError(
+            f"scores or class numbers at the targets' pixels for {name}{axis_text}", problem, todo
+        )
     if len(where) > 1:
         raise MetricError(
-            "one axis that can hold the classes", found, f"say which: {name}:axis=first or axis=last"
+            "one axis that can hold the classes", problem, f"say which: {name}:axis=first or axis=last"
         )
     channels = 1 if where == ["first"] else 3
     if scores.shape[channels] > 1:
         _check_numbers(scores)
         return scores.argmax(axis=channels), scores.shape[channels]
-    single = scores.reshape(wanted)
-    return (single.astype(np.int64), None) if whole else (_above(name, single, threshold).astype(np.int64), 2)
+    single = scores.reshape(map_shape)
+    return (
+        (single.astype(np.int64), None)
+        if is_integer
+        else (_above(name, single, threshold).astype(np.int64), 2)
+    )
 
 
 def _above(name: str, scores: Array, threshold: float | None) -> Array:
     _check_numbers(scores)
     if threshold is None and scores.size and not 0 <= scores.min() <= scores.max() <= 1:
-        found = f"scores from {scores.min():.3g} to {scores.max():.3g}"
+        problem = f"scores from {scores.min():.3g} to {scores.max():.3g}"
         raise MetricError(
-            f"probabilities for {name}", found, f"say what counts: {name}:threshold=0 for logits"
+            f"probabilities for {name}", problem, f"say what counts: {name}:threshold=0 for logits"
         )
     above: Array = scores > (_PROBABILITY if threshold is None else threshold)
     return above
@@ -260,8 +271,8 @@ def _check_numbers(scores: Array) -> None:
 
 def _check_labels(name: str, labels: Array, classes: int | None) -> None:
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        found = f"y: {labels.dtype}{list(labels.shape[1:])}"
-        raise MetricError(f"{name} with one integer label a sample", found, "choose another metric")
+        problem = f"y: {labels.dtype}{list(labels.shape[1:])}"
+        raise MetricError(f"{name} with one integer label a sample", problem, "choose another metric")
     if labels.size and (labels.min() < 0 or (classes is not None and labels.max() >= classes)):
         most = "" if classes is None else f" and below {classes}"
         raise MetricError(

@@ -57,9 +57,9 @@ def _per_sample(
     """Return the scores of each sample, and 1 where the class is true, float64 ``(2, classes)``."""
     scores, labels = outputs[0].astype(np.float64), required_targets(_NAME, targets)
     if scores.ndim not in (1, 2) or labels.dtype.kind not in "iu":
-        found = f"a first output {list(outputs[0].shape)} and y: {labels.dtype}{list(labels.shape)}"
+        actual = f"a first output {list(outputs[0].shape)} and y: {labels.dtype}{list(labels.shape)}"
         todo = "save class numbers, or 0 and 1 for each label, as integers"
-        raise MetricError(f"scores [samples, classes] and labels for {_NAME}", found, todo)
+        raise MetricError(f"scores [samples, classes] and labels for {_NAME}", actual, todo)
     if np.isnan(scores).any():
         raise MetricError(
             "scores that can be ranked", "NaN in the network's output", "check its weights and inputs"
@@ -68,8 +68,8 @@ def _per_sample(
     if labels.ndim == 1:
         classes = max(2, scores.shape[1])
         if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-            found = f"labels from {labels.min()} to {labels.max()}"
-            raise MetricError(f"labels from 0 to {classes - 1} for {_NAME}", found, "correct y")
+            actual = f"labels from {labels.min()} to {labels.max()}"
+            raise MetricError(f"labels from 0 to {classes - 1} for {_NAME}", actual, "correct y")
         if scores.shape[1] == 2:
             scores = scores[:, 1:] - scores[:, :1]
         single = scores.shape[1] == 1
@@ -77,9 +77,9 @@ def _per_sample(
     elif labels.shape == scores.shape and np.isin(labels, (0, 1)).all():
         true = labels == 1
     else:
-        found = f"{list(labels.shape[1:])} from {labels.min()} to {labels.max()}, with scores {list(scores.shape[1:])}"
+        actual = f"{list(labels.shape[1:])} from {labels.min()} to {labels.max()}, with scores {list(scores.shape[1:])}"
         raise MetricError(
-            f"0 or 1 for each score of a sample for {_NAME}", found, "make y the shape of the output"
+            f"0 or 1 for each score of a sample for {_NAME}", actual, "make y the shape of the output"
         )
     return list(np.stack([scores, true], axis=1))
 
@@ -90,11 +90,11 @@ def _over_data(rows: Sequence[Array]) -> Values:
     for column in range(scores.shape[1]):
         positive = true[:, column] > 0
         if positive.any() and not positive.all():
-            whole, without = _areas(scores[:, column], positive)
-            known = np.isfinite(without)
-            areas[known] += without[known]
-            counts += known
-            wholes.append(whole)
+            whole_area, without = _areas(scores[:, column], positive)
+            is_finite = np.isfinite(without)
+            areas[is_finite] += without[is_finite]
+            counts += is_finite
+            wholes.append(whole_area)
     if not wholes:
         raise MetricError(
             f"positives and negatives for {_NAME}", "targets that are all equal", "give other data"
@@ -111,6 +111,6 @@ def _areas(scores: Values, positive: Array) -> tuple[float, Values]:
     above = len(up) - (np.searchsorted(up, scores, "left") + np.searchsorted(up, scores, "right")) / 2
     pairs = np.where(positive, below, above)
     total = float(below[positive].sum())
-    left = np.where(positive, (len(up) - 1) * len(down), len(up) * (len(down) - 1))
-    without = np.divide(total - pairs, left, out=np.full(len(scores), np.nan), where=left > 0)
+    pairs_left = np.where(positive, (len(up) - 1) * len(down), len(up) * (len(down) - 1))
+    without = np.divide(total - pairs, pairs_left, out=np.full(len(scores), np.nan), where=pairs_left > 0)
     return total / (len(up) * len(down)), without

@@ -46,7 +46,8 @@ def select(
     if streams:
         metric = metric if metric.name == NAME else over_frames(metric)
         by_output = {
-            name: over_frames(each) if isinstance(each, Metric) else each for name, each in by_output.items()
+            name: over_frames(choice) if isinstance(choice, Metric) else choice
+            for name, choice in by_output.items()
         }
     names = [spec.name for spec in outputs]
     for name in by_output:
@@ -54,22 +55,22 @@ def select(
             todo = did_you_mean(name, names) or f"choose from {', '.join(names)}"
             raise MetricError("an output of the network, to judge by a metric of its own", f"'{name}'", todo)
     kinds = [_told(kind, by_output.get(kind.name), outputs[kind.index]) for kind in kinds]
-    own = [
-        _restricted(each, names.index(name), outputs)
-        for name, each in by_output.items()
-        if isinstance(each, Metric)
+    of_outputs = [
+        _restricted(choice, names.index(name), outputs)
+        for name, choice in by_output.items()
+        if isinstance(choice, Metric)
     ]
-    read = {name for each in own for name in each.outputs}
+    read = {name for output_metric in of_outputs for name in output_metric.outputs}
     if metric.name != NAME:
         main = _fitted(metric, outputs, kinds, read)
-        own.insert(0, main)
+        of_outputs.insert(0, main)
         read |= set(main.outputs or names)
     others = [
         unlabelled_metric(kind, tuple(kinds), streams=streams)
         for kind in kinds
         if kind.name not in read and kind.kind != "ignore"
     ]
-    chosen = (*own, *others)
+    chosen = (*of_outputs, *others)
     if not chosen:
         raise MetricError("at least one output to judge", "all of them ignored", "leave one to be judged")
     return chosen
@@ -83,31 +84,31 @@ def judging_notes(metrics: Sequence[Metric], kinds: Sequence[OutputKind]) -> tup
         kinds: Kinds of the outputs.
     """
     judged = {name for metric in metrics if metric.name == NAME for name in metric.outputs}
-    told = [kind for kind in kinds if kind.name in judged]
-    if not told:
+    unlabelled = [kind for kind in kinds if kind.name in judged]
+    if not unlabelled:
         return ()
-    whole = len(judged) == len(kinds)
+    is_all = len(judged) == len(kinds)
     lines = [
-        f"{'without labels' if whole else 'outputs without labels'}, judged by what the original loses: "
-        f"{'; '.join(map(str, told))}; labels would tell the true drop"
+        f"{'without labels' if is_all else 'outputs without labels'}, judged by what the original loses: "
+        f"{'; '.join(map(str, unlabelled))}; labels would tell the true drop"
     ]
     lines += [
         f"if '{kind.name}' holds class scores, say so: --metric {kind.name}=classes"
-        for kind in told
+        for kind in unlabelled
         if kind.kind == "values" and kind.reason.startswith("nothing")
     ]
     return tuple(lines)
 
 
-def _told(kind: OutputKind, given: str | Metric | None, spec: TensorSpec) -> OutputKind:
+def _told(kind: OutputKind, choice: str | Metric | None, spec: TensorSpec) -> OutputKind:
     """Return a kind as the caller names it, else unchanged."""
-    if not isinstance(given, str):
+    if not isinstance(choice, str):
         return kind
-    if given not in KINDS:
-        todo = did_you_mean(given, KINDS) or f"choose one of {', '.join(KINDS)}, or a metric"
-        raise MetricError(f"a kind of output for '{kind.name}'", f"'{given}'", todo)
+    if choice not in KINDS:
+        todo = did_you_mean(choice, KINDS) or f"choose one of {', '.join(KINDS)}, or a metric"
+        raise MetricError(f"a kind of output for '{kind.name}'", f"'{choice}'", todo)
     axis = kind.axis
-    if given in ("classes", "tokens") and axis is None:
+    if choice in ("classes", "tokens") and axis is None:
         axis = {2: 1, 3: 2}.get(len(spec.shape), 1)
         if len(spec.shape) < 2 or spec.shape[axis] == 1:
             raise MetricError(
@@ -116,17 +117,17 @@ def _told(kind: OutputKind, given: str | Metric | None, spec: TensorSpec) -> Out
                 "name another kind for it",
             )
     # mypy: the name was looked up above.
-    return replace(kind, kind=given, axis=axis, reason="as the caller says")  # type: ignore[arg-type]
+    return replace(kind, kind=choice, axis=axis, reason="as the caller says")  # type: ignore[arg-type]
 
 
 def _fitted(
-    metric: Metric, outputs: Sequence[TensorSpec], kinds: Sequence[OutputKind], taken: set[str]
+    metric: Metric, outputs: Sequence[TensorSpec], kinds: Sequence[OutputKind], names_taken: set[str]
 ) -> Metric:
     """Fit the metric of the targets to its output: the first suitable one, class scores preferred."""
     if not metric.class_labels:
         return metric.fitted(outputs)
     order = sorted(
-        (kind for kind in kinds if kind.name not in taken), key=lambda kind: kind.kind != "classes"
+        (kind for kind in kinds if kind.name not in names_taken), key=lambda kind: kind.kind != "classes"
     )
     first: MetricError | None = None
     for kind in order:
@@ -142,8 +143,10 @@ def _restricted(metric: Metric, index: int, outputs: Sequence[TensorSpec]) -> Me
     fitted = metric.fitted(outputs[index : index + 1])
     inner = fitted.per_sample
 
-    def per_sample(found: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None) -> Any:
+    def per_sample(
+        found_outputs: Sequence[Array], targets: Array | None, reference: Sequence[Array] | None
+    ) -> Any:
         one = None if reference is None else [reference[index]]
-        return inner([found[index]], targets, one)
+        return inner([found_outputs[index]], targets, one)
 
     return replace(fitted, per_sample=per_sample, outputs=(outputs[index].name,))

@@ -56,10 +56,18 @@ class CallForm:
     def of_program(cls, program: ExportedProgram) -> CallForm | None:
         """Return the call form of an exported program; None where it contains a size, or is not recorded."""
         signature, spec = program.graph_signature, program.call_spec
-        own = own_names(program)
-        given = [_taken(each.arg) for each in signature.input_specs if each.kind.name == "USER_INPUT"]
-        takes = [(own.get(name, name), value) for name, value in given]
-        gives = [_taken(each.arg)[1] for each in signature.output_specs if each.kind.name == "USER_OUTPUT"]
+        names_of_module = own_names(program)
+        user_inputs = [
+            _taken(input_spec.arg)
+            for input_spec in signature.input_specs
+            if input_spec.kind.name == "USER_INPUT"
+        ]
+        takes = [(names_of_module.get(name, name), value) for name, value in user_inputs]
+        gives = [
+            _taken(output_spec.arg)[1]
+            for output_spec in signature.output_specs
+            if output_spec.kind.name == "USER_OUTPUT"
+        ]
         if spec.in_spec is None or spec.out_spec is None or _UNKNOWN in gives:
             return None
         if any(value is _UNKNOWN for _, value in takes):
@@ -84,8 +92,8 @@ class CallForm:
 
     def with_plain_results(self) -> CallForm:
         """Return the form with dicts in place of classes, so that its file can be read where they are missing."""
-        found = _plain(pytree.tree_unflatten(range(len(self.gives)), self.out_spec))
-        order, out_spec = pytree.tree_flatten(found)
+        plain_tree = _plain(pytree.tree_unflatten(range(len(self.gives)), self.out_spec))
+        order, out_spec = pytree.tree_flatten(plain_tree)
         return replace(self, out_spec=out_spec) if order == list(range(len(self.gives))) else self
 
     def called(self, positional: Sequence[str]) -> CallForm:
@@ -99,8 +107,8 @@ class CallForm:
 
     def fits(self, inputs: int, outputs: int) -> bool:
         """Whether it takes and returns so many tensors."""
-        given = sum(value is TENSOR for value in self.gives)
-        return sum(value is TENSOR for _, value in self.takes) == inputs and given == outputs
+        returned_tensors = sum(value is TENSOR for value in self.gives)
+        return sum(value is TENSOR for _, value in self.takes) == inputs and returned_tensors == outputs
 
     def program(
         self, graph: fx.GraphModule, inputs: Sequence[TensorSpec], sample: Sequence[torch.Tensor]
@@ -127,15 +135,15 @@ class CallForm:
     def _module(self, graph: fx.GraphModule) -> fx.GraphModule:
         """Return the graph with arguments and results of this form."""
         old = list(graph.graph.find_nodes(op="placeholder"))
-        own = iter(old)
+        placeholders = iter(old)
         copy = fx.Graph()
-        known: dict[fx.Node, fx.Node] = {}
+        copies: dict[fx.Node, fx.Node] = {}
         for name, value in self.takes:
             placeholder = copy.placeholder(name)
             if value is TENSOR:
-                known[next(own)] = placeholder
-        found: Any = copy.graph_copy(graph.graph, known)
-        results = iter(found if isinstance(found, list | tuple) else (found,))
+                copies[next(placeholders)] = placeholder
+        copied: Any = copy.graph_copy(graph.graph, copies)
+        results = iter(copied if isinstance(copied, list | tuple) else (copied,))
         copy.output([next(results) if value is TENSOR else value for value in self.gives])
         copy.set_codegen(_PyTreeCodeGen(_PyTreeInfo(list(self.arguments), self.in_spec, self.out_spec)))
         return fx.GraphModule(graph, copy)
@@ -145,26 +153,26 @@ class CallForm:
         roots: dict[str, Any] = {}
 
         def size(text: str) -> Any:
-            found = _SIZE.fullmatch(text)
-            name = BATCH if found is None else found["name"]
-            if found is None or (name not in self.ranges and name != BATCH):
+            match = _SIZE.fullmatch(text)
+            name = BATCH if match is None else match["name"]
+            if match is None or (name not in self.ranges and name != BATCH):
                 return Dim.AUTO
             low, high = self.ranges.get(name, (1, None))
             root = roots.setdefault(name, Dim(name, min=low, max=high))
-            more = int(f"{found['sign']}{found['more']}") if found["more"] else 0
-            factor = int(found["factor"] or 1)
+            more = int(f"{match['sign']}{match['more']}") if match["more"] else 0
+            factor = int(match["factor"] or 1)
             scaled = root if factor == 1 else factor * root
             return scaled + more if more else scaled
 
         return [
-            {axis: size(each) for axis, each in enumerate(spec.shape) if isinstance(each, str)}
+            {axis: size(size_text) for axis, size_text in enumerate(spec.shape) if isinstance(size_text, str)}
             for spec in inputs
         ]
 
 
 def own_names(program: ExportedProgram) -> dict[str, str]:
     """Return the author's names of a network's inputs, by torch.export's names, in lower case."""
-    signature = next((each.signature for each in program.module_call_graph if each.fqn == ""), None)
+    signature = next((entry.signature for entry in program.module_call_graph if entry.fqn == ""), None)
     names = list(getattr(signature, "forward_arg_names", None) or ())
     spec = program.call_spec.in_spec
     if not names and spec is not None:
@@ -190,9 +198,9 @@ _UNKNOWN = object()
 def _plain(value: Any) -> Any:
     """Return nested results without classes of the user or of a package."""
     if is_dataclass(value) and not isinstance(value, type) and not isinstance(value, Mapping):
-        value = {each.name: getattr(value, each.name) for each in fields(value)}
+        value = {member.name: getattr(value, member.name) for member in fields(value)}
     if isinstance(value, Mapping):
-        items = [(key, _plain(each)) for key, each in value.items()]
+        items = [(key, _plain(item)) for key, item in value.items()]
         return OrderedDict(items) if type(value) is OrderedDict else dict(items)
     if isinstance(value, tuple | list):  # a named one as a plain one, which is unpacked and indexed alike
         return (tuple if isinstance(value, tuple) else list)(map(_plain, value))
@@ -221,14 +229,14 @@ def _argument_names(in_spec: pytree.TreeSpec, leaves: Sequence[str]) -> tuple[st
 
 def _ranges(program: ExportedProgram) -> dict[str, Range]:
     """Return the ranges of open axes, by the names that a lifted graph has for them."""
-    found: dict[str, Range] = {}
+    ranges: dict[str, Range] = {}
     for symbol, ends in program.range_constraints.items():
         low = int(ends.lower)
         # torch counts from 2, since a size of 1 is another graph to it; ours are the same for one row.
         high = int(ends.upper) if ends.upper.is_Integer and int(ends.upper) < 2**31 else None
-        found[str(symbol)] = (1 if low <= 2 else low, high)
+        ranges[str(symbol)] = (1 if low <= 2 else low, high)
     values = [node.meta.get("val") for node in program.graph.find_nodes(op="placeholder")]
     for value in values[-len(program.graph_signature.user_inputs) :]:
-        if isinstance(value, torch.Tensor) and value.dim() and str(value.shape[0]) in found:
-            found.setdefault(BATCH, found[str(value.shape[0])])
-    return found
+        if isinstance(value, torch.Tensor) and value.dim() and str(value.shape[0]) in ranges:
+            ranges.setdefault(BATCH, ranges[str(value.shape[0])])
+    return ranges

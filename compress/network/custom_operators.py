@@ -66,14 +66,14 @@ def in_module(stack: Sequence[tuple[str, Any]]) -> str:
 
 def settings_of(module: nn.Module) -> dict[str, str]:
     """Return the next step for an operator by the settings of its part, by the part's path."""
-    found: dict[str, str] = {}
+    settings: dict[str, str] = {}
     for path, part in module.named_modules():
         config = getattr(part, "config", None)
         for name, plain in _PLAIN.items():
             value = getattr(config, f"_{name}", None)
             if isinstance(value, str) and value != plain:
-                found.setdefault(path, f"build it with {name}='{plain}' in place of '{value}'")
-    return found
+                settings.setdefault(path, f"build it with {name}='{plain}' in place of '{value}'")
+    return settings
 
 
 def first_called(module: nn.Module, example: Mapping[str, torch.Tensor]) -> LiftError | None:

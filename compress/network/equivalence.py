@@ -60,10 +60,10 @@ def outputs_of(graph: fx.GraphModule, batch: Sequence[torch.Tensor]) -> tuple[to
 
 def computes_in_half(graph: fx.GraphModule) -> bool:
     """Whether a weight, or a value in between, is in float16 or bfloat16; what it returns may be in float32."""
-    if any(each.dtype in _HALF for each in (*graph.parameters(), *graph.buffers())):
+    if any(tensor.dtype in _HALF for tensor in (*graph.parameters(), *graph.buffers())):
         return True
     values = (node.meta.get("val") for node in graph.graph.nodes)
-    return any(isinstance(each, torch.Tensor) and each.dtype in _HALF for each in values)
+    return any(isinstance(value, torch.Tensor) and value.dtype in _HALF for value in values)
 
 
 def close(results: Sequence[torch.Tensor], expected: Sequence[torch.Tensor], *, half: bool = False) -> bool:

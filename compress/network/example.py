@@ -23,9 +23,13 @@ Axes = Mapping[str, int]
 def bind_example(example: Example, forward: Callable[..., Any]) -> dict[str, torch.Tensor]:
     """Return the example's arrays by the parameter of ``forward`` that takes them, in its order."""
     parameters = inspect.signature(forward).parameters.values()
-    named = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
-    required = [each.name for each in named if each.default is each.empty]
-    return match_example(example, [each.name for each in named], required)
+    named = [
+        parameter
+        for parameter in parameters
+        if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+    ]
+    required = [parameter.name for parameter in named if parameter.default is parameter.empty]
+    return match_example(example, [parameter.name for parameter in named], required)
 
 
 def match_example(example: Example, names: list[str], required: list[str]) -> dict[str, torch.Tensor]:
@@ -40,11 +44,11 @@ def match_example(example: Example, names: list[str], required: list[str]) -> di
         DataError: A name is unknown to the network, a required input is missing, or values are not numbers.
     """
     if isinstance(example, Mapping):
-        found = ", ".join(example) or "none"
+        names_found = ", ".join(example) or "none"
         if len(example) == 1 and not example.keys() & set(names):
             example = list(example.values())
     else:
-        found = f"{len(example)} arrays"
+        names_found = f"{len(example)} arrays"
     if not isinstance(example, Mapping):
         example = dict(zip(names, example, strict=False)) if len(example) <= len(names) else {}
     if not names:
@@ -53,15 +57,15 @@ def match_example(example: Example, names: list[str], required: list[str]) -> di
             "one that takes any number of them (*args)",
             "wrap the network in a module whose forward() names each",
         )
-    given = dict(example)
-    if not given or set(given) - set(names) or set(required) - set(given):
+    tensors_by_name = dict(example)
+    if not tensors_by_name or set(tensors_by_name) - set(names) or set(required) - set(tensors_by_name):
         raise DataError(
             f"arrays for the network's inputs {', '.join(names)}",
-            found,
+            names_found,
             "name the arrays after the inputs, or give as many as there are inputs; what is carried from call to call "
             "is no data: --state INPUT=OUTPUT",
         )
-    return {name: _tensor(name, given[name]) for name in names if name in given}
+    return {name: _tensor(name, tensors_by_name[name]) for name in names if name in tensors_by_name}
 
 
 def _tensor(name: str, array: object) -> torch.Tensor:
@@ -90,7 +94,9 @@ def cast_floats(
         module: Module, whose parameters may have several dtypes.
         run: Network as a function, run where there are several dtypes: float32 is tried first, then the others.
     """
-    dtypes = dict.fromkeys(each.dtype for each in module.parameters() if each.is_floating_point())
+    dtypes = dict.fromkeys(
+        parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()
+    )
     if len(dtypes) == 1:
         return _in_dtype(example, *dtypes)
     likely = _in_dtype(example, torch.float32)
@@ -125,7 +131,7 @@ def sharing_the_batch(example: Mapping[str, torch.Tensor], axes: Axes | None = N
     axes = axes or {}
     sizes = {name: samples_in(tensor, axes.get(name, 0)) for name, tensor in example.items()}
     size = next(iter(sizes.values()))
-    return {name for name, own in sizes.items() if own is not None and own == size}
+    return {name for name, length in sizes.items() if length is not None and length == size}
 
 
 def samples_in(tensor: torch.Tensor, axis: int) -> int | None:
@@ -150,7 +156,7 @@ def with_rows(
 def arrange(
     run: Callable[[Mapping[str, torch.Tensor]], Sequence[torch.Tensor]],
     samples: Mapping[str, torch.Tensor],
-    told: Axes | None = None,
+    given_axes: Axes | None = None,
     possible: Mapping[str, Sequence[int]] | None = None,
     fixed: bool = False,
 ) -> tuple[dict[str, torch.Tensor], Axes]:
@@ -159,7 +165,7 @@ def arrange(
     Args:
         run: Network as a function.
         samples: Samples by input name, along axis 0; inputs with another number of rows than the first hold no samples.
-        told: Axis that the user names; see :func:`compress.network.tracing.trace_module`.
+        given_axes: Axis that the user names; see :func:`compress.network.tracing.trace_module`.
         possible: Axes that are possible for an input by its declared shape; None for every axis. The first is
             taken where running does not tell.
         fixed: Whether the network takes only one number of samples, so that running does not tell.
@@ -171,23 +177,23 @@ def arrange(
         NetworkError: Samples depend on each other along every axis.
         UsageError: A named input or axis does not exist.
     """
-    check_told(told, {name: tensor.dim() for name, tensor in samples.items()})
+    check_told(given_axes, {name: tensor.dim() for name, tensor in samples.items()})
     shared = sharing_the_batch(samples)
     arrays = {name: _as_array(tensor) for name, tensor in samples.items() if name in shared}
     if not arrays:
         return dict(samples), {}
 
     def run_arrays(feeds: Mapping[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
-        given = {
+        tensors = {
             name: torch.from_numpy(np.asarray(feeds[name], order="C")).to(tensor.dtype)
             if name in feeds
             else tensor
             for name, tensor in samples.items()
         }
-        return [_as_array(output) for output in run(given)]
+        return [_as_array(output) for output in run(tensors)]
 
-    found = None if fixed else find_axes(run_arrays, arrays, possible, told=told)
-    every = _likely(arrays, told or {}, possible or {}) if found is None else found.inputs
+    axes_found = None if fixed else find_axes(run_arrays, arrays, possible, given_axes=given_axes)
+    every = _likely(arrays, given_axes or {}, possible or {}) if axes_found is None else axes_found.inputs
     axes = {name: axis for name, axis in every.items() if axis}
     return along(samples, axes), axes
 
@@ -204,7 +210,7 @@ def varying(
     example: Mapping[str, torch.Tensor], others: Iterable[Mapping[str, torch.Tensor]], axes: Axes
 ) -> dict[str, list[int]]:
     """Return the axes, besides that of the samples, in which others differ from an example, by input name."""
-    found = {
+    varying_axes = {
         name: [
             axis
             for axis, size in enumerate(tensor.shape)
@@ -213,12 +219,12 @@ def varying(
         ]
         for name, tensor in example.items()
     }
-    return {name: numbers for name, numbers in found.items() if numbers}
+    return {name: numbers for name, numbers in varying_axes.items() if numbers}
 
 
-def _likely(names: Iterable[str], told: Axes, possible: Mapping[str, Sequence[int]]) -> dict[str, int]:
+def _likely(names: Iterable[str], given_axes: Axes, possible: Mapping[str, Sequence[int]]) -> dict[str, int]:
     """Return the axis of each input where running cannot find it: the user's, or the first possible one."""
-    return {name: told_axis(told, name, next(iter(possible.get(name, ())), 0)) for name in names}
+    return {name: told_axis(given_axes, name, next(iter(possible.get(name, ())), 0)) for name in names}
 
 
 def _as_array(tensor: torch.Tensor) -> np.ndarray[Any, Any]:

@@ -11,7 +11,7 @@ from compress.core.suggestions import did_you_mean
 from compress.core.tensor_spec import BATCH, TensorSpec
 from compress.errors import CompressError, DataError, NetworkError, UsageError
 from compress.network.formats.detection import sniff
-from compress.network.states import check_pairs, likely_pairs
+from compress.network.state_pairs import check_pairs, likely_pairs
 from compress.network.streams import first_frames
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Opened:
             NetworkError: The network does not run on these inputs.
         """
         try:
-            found: list[Array] = self._session.run(self._names, dict(feeds))
+            outputs: list[Array] = self._session.run(self._names, dict(feeds))
         except Exception as error:
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feeds.items())
             raise NetworkError(
@@ -56,7 +56,7 @@ class Opened:
                 str(error).split("Status Message: ")[-1].strip().splitlines()[0][:300],
                 "check the data's shapes, and --state",
             ) from error
-        return found
+        return outputs
 
 
 def first_of_onnx(
@@ -75,13 +75,13 @@ def first_of_onnx(
     """
     states = state or {}
     check_pairs(states, network.inputs, network.outputs)
-    found = first_frames(task, states, network.inputs) if states else task.example()
+    arrays = first_frames(task, states, network.inputs) if states else task.example()
     names = [spec.name for spec in network.inputs if spec.name not in states]
-    single = [name for name in found if name not in states]
+    single = [name for name in arrays if name not in states]
     if states and len(names) == len(single) == 1:
-        found = {names[0] if name == single[0] else name: array for name, array in found.items()}
-    missing = [spec for spec in network.inputs if spec.name not in found]
-    if len(found) == 1 and len(missing) == len(network.inputs):  # a single array may have any name
+        arrays = {names[0] if name == single[0] else name: array for name, array in arrays.items()}
+    missing = [spec for spec in network.inputs if spec.name not in arrays]
+    if len(arrays) == 1 and len(missing) == len(network.inputs):  # a single array may have any name
         missing = missing[1:]
     likely = likely_pairs(missing, [spec for spec in network.outputs if spec.name not in states.values()])
     if likely:
@@ -91,7 +91,7 @@ def first_of_onnx(
             "carry what is a state from call to call: "
             f"{' '.join(f'--state {name}={output}' for name, output in likely.items())}",
         )
-    return found
+    return arrays
 
 
 def first_of_torch(
@@ -109,21 +109,21 @@ def first_of_torch(
         DataError: The size of a state is unknown.
         UsageError: A state is no input, or its next value no output.
     """
-    found = first_frames(task, state)
-    if state.keys() <= found.keys():
-        return found
+    arrays = first_frames(task, state)
+    if state.keys() <= arrays.keys():
+        return arrays
     if isinstance(model, str | Path) and sniff(Path(model)).format == "pt2":
         network = load()
         check_pairs(state, network.inputs, network.outputs)
         return first_frames(task, state, [_of_one_stream(spec) for spec in network.inputs])
     try:  # a module may begin with a state of its own where none is given
-        outputs = {spec.name: spec for spec in load(example=found).outputs}
+        outputs = {spec.name: spec for spec in load(example=arrays).outputs}
     except CompressError as error:
-        missing = ", ".join(name for name in state if name not in found)
+        missing = ", ".join(name for name in state if name not in arrays)
         raise DataError(
             f"the first value of the state {missing}, whose size the network's file does not tell",
             "none in the data",
-            f"add it as '{next(name for name in state if name not in found)}', an array with a row for each stream; "
+            f"add it as '{next(name for name in state if name not in arrays)}', an array with a row for each stream; "
             "zeros will do",
         ) from error
     for name, output in state.items():

@@ -30,7 +30,7 @@ def export_layers(layers: Sequence[nn.Module], input_shape: Sequence[int]) -> on
     """
     nodes: list[onnx.NodeProto] = []
     constants: list[onnx.TensorProto] = []
-    given = "x"
+    input_name = "x"
 
     def constant(name: str, values: torch.Tensor) -> str:
         array = values.detach().cpu().float().numpy()
@@ -40,22 +40,22 @@ def export_layers(layers: Sequence[nn.Module], input_shape: Sequence[int]) -> on
     with torch.no_grad():
         result = torch.empty(*input_shape, device="meta")
         for number, layer in enumerate(layers):
-            made = "y" if number == len(layers) - 1 else f"between_{number}"
+            output_name = "y" if number == len(layers) - 1 else f"between_{number}"
             weight, bias = layer.weight, layer.bias
             assert isinstance(weight, torch.Tensor)
             assert bias is None or isinstance(bias, torch.Tensor)
             matrix = isinstance(layer, nn.Linear) and result.dim() != 2
-            reads = [given, constant(f"weight_{number}", weight.T if matrix else weight)]
+            reads = [input_name, constant(f"weight_{number}", weight.T if matrix else weight)]
             if matrix:
-                product = made if bias is None else f"product_{number}"
+                product = output_name if bias is None else f"product_{number}"
                 nodes.append(helper.make_node("MatMul", reads, [product], f"matmul_{number}"))
                 if bias is not None:
                     added = [product, constant(f"bias_{number}", bias)]
-                    nodes.append(helper.make_node("Add", added, [made], f"add_{number}"))
+                    nodes.append(helper.make_node("Add", added, [output_name], f"add_{number}"))
             else:
                 reads += [] if bias is None else [constant(f"bias_{number}", bias)]
-                nodes.append(_node(layer, reads, made, number))
-            result, given = _shape_after(layer, result), made
+                nodes.append(_node(layer, reads, output_name, number))
+            result, input_name = _shape_after(layer, result), output_name
     tensors = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
         for name, shape in (("x", list(input_shape)), ("y", list(result.shape)))
@@ -64,14 +64,14 @@ def export_layers(layers: Sequence[nn.Module], input_shape: Sequence[int]) -> on
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
 
 
-def _node(layer: nn.Module, reads: list[str], made: str, number: int) -> onnx.NodeProto:
+def _node(layer: nn.Module, reads: list[str], output_name: str, number: int) -> onnx.NodeProto:
     if isinstance(layer, nn.Linear):
-        return helper.make_node("Gemm", reads, [made], f"gemm_{number}", transB=1)
+        return helper.make_node("Gemm", reads, [output_name], f"gemm_{number}", transB=1)
     assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
     return helper.make_node(
         "Conv",
         reads,
-        [made],
+        [output_name],
         f"conv_{number}",
         kernel_shape=list(layer.kernel_size),
         strides=list(layer.stride),
@@ -88,18 +88,18 @@ def _pads(layer: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[int]:
     if layer.padding == "valid":
         return [0] * (2 * len(layer.kernel_size))
     both = [rate * (size - 1) for rate, size in zip(layer.dilation, layer.kernel_size, strict=True)]
-    return [*(each // 2 for each in both), *(each - each // 2 for each in both)]
+    return [*(pad // 2 for pad in both), *(pad - pad // 2 for pad in both)]
 
 
-def _shape_after(layer: nn.Module, given: torch.Tensor) -> torch.Tensor:
+def _shape_after(layer: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
     if isinstance(layer, nn.Linear):
-        return given.new_empty(*given.shape[:-1], layer.out_features)
+        return tensor.new_empty(*tensor.shape[:-1], layer.out_features)
     assert isinstance(layer, nn.Conv1d | nn.Conv2d | nn.Conv3d)
     pads = _pads(layer)
     axes = len(layer.kernel_size)
     sizes = [
         (
-            given.shape[2 + at]
+            tensor.shape[2 + at]
             + pads[at]
             + pads[axes + at]
             - layer.dilation[at] * (layer.kernel_size[at] - 1)
@@ -109,4 +109,4 @@ def _shape_after(layer: nn.Module, given: torch.Tensor) -> torch.Tensor:
         + 1
         for at in range(axes)
     ]
-    return given.new_empty(given.shape[0], layer.out_channels, *sizes)
+    return tensor.new_empty(tensor.shape[0], layer.out_channels, *sizes)

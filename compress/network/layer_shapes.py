@@ -46,15 +46,15 @@ def shapes_seen(
         nn.ConvTranspose2d,
         nn.ConvTranspose3d,
     )
-    found: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
+    shapes: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {}
 
     class Shapes(fx.Interpreter):
         def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             result = super().call_module(target, args, kwargs)
             if isinstance(self.module.get_submodule(target), kinds):
-                found.setdefault(target, (tuple(args[0].shape), tuple(result.shape)))
+                shapes.setdefault(target, (tuple(args[0].shape), tuple(result.shape)))
             return result
 
     with in_eval_mode(graph), torch.no_grad():
         Shapes(graph).run(*(tensor.clone() for tensor in batch))
-    return found
+    return shapes

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from compress.core.tensor_spec import TensorSpec, take_samples
 from compress.errors import NetworkError
 from compress.network.formats.detection import Sniffed, sniff
-from compress.onnx_graph.files import sha256_of
+from compress.network.formats.unused_options import refuse_unused
+from compress.network.hashes import sha256_of_file, sha256_of_graph, sha256_of_state
 
 if TYPE_CHECKING:
     import onnx
@@ -27,8 +27,22 @@ if TYPE_CHECKING:
 # A state dict may come in other containers, and in several files.
 _ORIGINS = {"safetensors": "state_dict", "shards": "state_dict"}
 
-# What a layer is set by, besides its tensors.
-_SETTING = (bool, int, float, str, tuple, type(None))
+# Files that hold one network with one set of weights, in words.
+_WHOLE = {
+    "pt2": "a torch.export file",
+    "torchscript": "a TorchScript file",
+    "onnx": "an ONNX file",
+    "hugging_face": "a Hugging Face directory",
+}
+
+#: Format of the origin of a language model, which :mod:`compress.language` loads.
+DECODER = "decoder"
+
+#: Format of an encoder–decoder of text, both parts in one graph.
+ENCODER_DECODER = "encoder_decoder"
+
+#: Formats of networks that generate text.
+GENERATIVE = (DECODER, ENCODER_DECODER)
 
 #: One batch of inputs: arrays with a leading batch axis, by input name or in order.
 Example = Mapping[str, np.ndarray] | Sequence[np.ndarray]
@@ -40,9 +54,10 @@ class Origin:
 
     Attributes:
         path: Path as the user wrote it, or the class name of a live module.
-        format: Format of the file: ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``module`` or ``onnx``.
-        sha256: sha256 of the file's bytes, of an index with those of its shards, or of a live module's parameters and
-            buffers (names, dtypes, shapes, bytes).
+        format: Format of the file: ``pt2``, ``torchscript``, ``state_dict``, ``pickle``, ``module``, ``onnx``,
+            ``hugging_face``, or ``decoder`` for a language model.
+        sha256: sha256 of the file's bytes, of an index with those of its shards, of a directory's settings and weights,
+            or of a live module's parameters and buffers (names, dtypes, shapes, bytes).
         weights: Keys of the sets of weights in a checkpoint that fit the network, the one that was taken first; empty
             where there is one, or none is chosen.
     """
@@ -54,8 +69,12 @@ class Origin:
 
     @property
     def name(self) -> str:
-        """Name in trends: the file's name without its ending, or the class of a live module."""
-        return self.path if self.format == "module" else Path(self.path).stem
+        """Name in trends: the file's name without its ending, that of a directory, or the class of a live module."""
+        if self.format == "module":
+            return self.path
+        path = Path(self.path)
+        of_directory = self.format in (*GENERATIVE, "hugging_face") and path.suffix != ".gguf"
+        return path.name if of_directory else path.stem
 
 
 class Network:
@@ -69,6 +88,7 @@ class Network:
         form: Form in which it is called and returns, for a file that is written of its graph; None where unknown.
         half: Original network in half precision that its graph was made of; None for another precision.
         rearranged: Whether its inputs have an axis more than those of the user's network, which counts samples.
+        companions: Texts that are shipped beside every build of it, by their file's name: a tokenizer, for example.
     """
 
     def __init__(
@@ -83,6 +103,7 @@ class Network:
         form: CallForm | None = None,
         half: Half | None = None,
         rearranged: bool = False,
+        companions: Mapping[str, str] | None = None,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
@@ -91,6 +112,7 @@ class Network:
         self.form = form
         self.half = half
         self.rearranged = rearranged
+        self.companions = dict(companions or {})
         self._model = model
         self._sample = sample
         self._exported: tuple[str, onnx.ModelProto] | None = None
@@ -100,13 +122,30 @@ class Network:
         """Whether there is a graph to train."""
         return self.graph is not None
 
+    def untrainable(self, use: str) -> NetworkError:
+        """Return the error that there is no graph to train.
+
+        Args:
+            use: Use that needs one, for the message: "which cannot be pruned".
+        """
+        if self.origin.format == ENCODER_DECODER:
+            kind_of_network, todo = "an encoder–decoder", "compress optimize rounds its weights"
+        elif self.origin.format == DECODER:
+            kind_of_network, todo = (
+                "a language model",
+                "compress optimize, prune and distill take its directory",
+            )
+        else:
+            kind_of_network, todo = "an ONNX model", "give the torch file"
+        return NetworkError("a torch network", f"{self.origin.path}, {kind_of_network}, {use}", todo)
+
     @property
     def identity(self) -> str:
         """Hash of the network as read: of a graph its calls, layer settings and weights; of ONNX the file.
 
         Two networks with equal weights but different computations differ in it.
         """
-        return self.origin.sha256 if self.graph is None else _sha256_of_graph(self.graph)
+        return self.origin.sha256 if self.graph is None else sha256_of_graph(self.graph)
 
     @property
     def sample(self) -> tuple[np.ndarray, ...]:
@@ -125,7 +164,7 @@ class Network:
             return self._model
         from compress.network.onnx_export import export_onnx
 
-        state = _sha256_of_state(self.graph)
+        state = sha256_of_state(self.graph)
         if self._exported is None or self._exported[0] != state:
             self._exported = (state, export_onnx(self.graph, self.inputs, self.outputs, self._sample))
         return self._exported[1]
@@ -138,6 +177,7 @@ class Network:
             origin=self.origin,
             model=model,
             rearranged=self.rearranged,
+            companions=self.companions,
         )
 
     def described_by(self, model: onnx.ModelProto) -> Network:
@@ -152,13 +192,14 @@ class Network:
             origin=self.origin,
             model=model,
             rearranged=self.rearranged or moved,
+            companions=self.companions,
         )
 
     def continued(self, model: onnx.ModelProto) -> Network:
         """Return the network with this ONNX model from now on; a graph stays trainable."""
         if self.graph is None:
             return self.with_onnx(model)
-        self._exported = (_sha256_of_state(self.graph), model)
+        self._exported = (sha256_of_state(self.graph), model)
         return self
 
     def with_graph(self, graph: torch.fx.GraphModule) -> Network:
@@ -188,8 +229,8 @@ def load_network(
     """Load a trained network; a file's content tells its format.
 
     Args:
-        source: Network to load: a file (torch.export, TorchScript, state dict, pickled module, ONNX), or a live module,
-            which is never modified.
+        source: Network to load: a file (torch.export, TorchScript, state dict, pickled module, ONNX), a Hugging Face
+            directory, or a live module, which is never modified.
         example: Samples of real inputs along axis 0, by name or in order (≥ 2 where possible), whichever axis the
             network takes them along. Needed by every format that does not say what the network takes.
         other: Samples of another height, width or length than the example; the axes in which they differ are open where
@@ -199,21 +240,23 @@ def load_network(
         weights: Set of weights to take where a checkpoint holds several: ``ema`` for averaged ones, ``model`` for
             others, or the key they lie under. None takes those under the most usual key.
         batch_axis: Axis of an input that counts samples, by the input's name; ``""`` names that of all others. None
-            finds the axes by running two samples alone and together (:mod:`compress.network.sample_axis`).
+            finds the axes by running two samples alone and together (:mod:`compress.network.sample_axis`). An ONNX
+            file states its axes.
 
     Raises:
-        NetworkError: The file or the module cannot be used.
+        NetworkError: The file or the module cannot be used, or has no use for one of the options.
         UntrustedFileError: Loading would run code that the file carries.
         LiftError: An operator or a control flow that cannot be lifted.
         DataError: The example does not fit the network.
     """
     if not isinstance(source, str | Path):
-        _refuse_choice(weights, "a live module")
+        refuse_unused("a live module", factory=factory, weights=weights)
         return _from_module(source, example, other, batch_axis)
     file = sniff(Path(source))
-    if file.format in ("pt2", "torchscript", "onnx"):
-        _refuse_choice(weights, f"{source}, a {file.format} file with one")
-    origin = Origin(str(source), _ORIGINS.get(file.format, file.format), _sha256_of_file(file))
+    if file.format in _WHOLE:
+        stated = batch_axis if file.format == "onnx" else None
+        refuse_unused(f"{source}, {_WHOLE[file.format]}", factory=factory, weights=weights, batch_axis=stated)
+    origin = Origin(str(source), _ORIGINS.get(file.format, file.format), sha256_of_file(file))
     if file.format == "onnx":
         return _from_onnx(file.path, origin)
     traced, sets = _trace_file(
@@ -226,13 +269,6 @@ def load_network(
         batch_axis=batch_axis,
     )
     return _lifted(traced, replace(origin, weights=sets if len(sets) > 1 else ()))
-
-
-def _refuse_choice(weights: str | None, found: str) -> None:
-    if weights is not None:
-        raise NetworkError(
-            "a checkpoint with several sets of weights, for --weights", found, "leave --weights out"
-        )
 
 
 def _from_module(
@@ -250,7 +286,7 @@ def _from_module(
     module = _unwrapped(module)
     name = type(module).__qualname__
     check_finite(module, name)
-    origin = Origin(name, "module", _sha256_of_state(module))
+    origin = Origin(name, "module", sha256_of_state(module))
     copied = _copy(module)
     if isinstance(copied, torch.jit.ScriptModule):
         from compress.network.formats.torchscript import trace_torchscript
@@ -316,10 +352,17 @@ def _trace_file(
         script = read_torchscript(file.path, trust_pickle=trust_pickle)
         check_finite(script, str(file.path))
         return trace_torchscript(script, _needed(example), batch_axis, other), ()
+    if file.directory is not None:
+        from compress.network.formats.pretrained import default_example, read_directory
+
+        built = read_directory(file.directory, trust_pickle=trust_pickle)
+        check_finite(built, str(file.path))
+        samples = default_example(file.directory, built) if example is None else example
+        return trace_module(built, samples, batch_axis, other), ()
     from compress.network.formats.checkpoint import read_checkpoint
 
-    whole, sets = read_checkpoint(file, factory=factory, trust_pickle=trust_pickle, weights=weights)
-    module = _unwrapped(whole)
+    whole_module, sets = read_checkpoint(file, factory=factory, trust_pickle=trust_pickle, weights=weights)
+    module = _unwrapped(whole_module)
     check_finite(module, str(file.path))
     return trace_module(module, _needed(example), batch_axis, other), sets
 
@@ -390,36 +433,3 @@ def _as_many(tensor: torch.Tensor, spec: TensorSpec) -> torch.Tensor:
     if spec.dynamic_batch or not spec.shape:
         return tensor
     return tensor.narrow(spec.batch_axis, 0, int(spec.shape[spec.batch_axis]))
-
-
-def _sha256_of_graph(graph: torch.fx.GraphModule) -> str:
-    digest = hashlib.sha256(graph.code.encode())
-    for name, layer in graph.named_modules():
-        settings = {key: value for key, value in vars(layer).items() if isinstance(value, _SETTING)}
-        if layer is not graph:
-            digest.update(f"{name} {type(layer).__qualname__} {sorted(settings.items())}\n".encode())
-    digest.update(_sha256_of_state(graph).encode())
-    return digest.hexdigest()
-
-
-def _sha256_of_file(file: Sniffed) -> str:
-    """Return the sha256 of a file's bytes; for an index with shards, of the hashes of all of them."""
-    if not file.shards:
-        return sha256_of(file.path)
-    return hashlib.sha256("".join(map(sha256_of, (file.path, *file.shards))).encode()).hexdigest()
-
-
-def _sha256_of_state(module: torch.nn.Module) -> str:
-    import torch
-
-    digest = hashlib.sha256()
-    for name, value in sorted(_tensors(module).items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        digest.update(value.detach().cpu().flatten().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _tensors(module: torch.nn.Module) -> dict[str, Any]:
-    return dict(module.named_parameters(remove_duplicate=False)) | dict(
-        module.named_buffers(remove_duplicate=False)
-    )

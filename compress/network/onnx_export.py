@@ -64,7 +64,7 @@ def export_onnx(
         NetworkError: An operator has no ONNX form, or the weights do not fit into one file.
         InternalError: The ONNX model does not compute what the graph computes.
     """
-    size = sum(each.numel() * each.element_size() for each in (*graph.parameters(), *graph.buffers()))
+    size = sum(tensor.numel() * tensor.element_size() for tensor in (*graph.parameters(), *graph.buffers()))
     if size > _MOST_BYTES:
         raise NetworkError("at most 2 GB of weights", f"{size / 1e9:.1f} GB", "compress a smaller network")
     from compress.network.recurrent_export import without_projections
@@ -89,8 +89,8 @@ def _export_of_one_length(
 
     Where that does not come out right, the model keeps the sample's length.
     """
-    own = {size for tensor in (*graph.parameters(), *graph.buffers()) for size in tensor.shape}
-    length = next(size for size in count(_UNUSUAL_LENGTH) if size not in own)
+    sizes_held = {size for tensor in (*graph.parameters(), *graph.buffers()) for size in tensor.shape}
+    length = next(size for size in count(_UNUSUAL_LENGTH) if size not in sizes_held)
     model = _export(graph, _of_length(inputs, length), outputs, _cut(inputs, sample, length), opset)
     try:
         open_length(model, length, {spec.name: spec.shape for spec in (*inputs, *outputs)})
@@ -123,7 +123,7 @@ def _cut(inputs: Sequence[TensorSpec], sample: Sequence[np.ndarray], length: int
 
 
 def _known(shape: Sequence[int | str], sizes: Sequence[int]) -> list[int | str]:
-    return [own if size == TIME else size for size, own in zip(shape, sizes, strict=True)]
+    return [length if size == TIME else size for size, length in zip(shape, sizes, strict=True)]
 
 
 def _check(
@@ -147,11 +147,11 @@ def _check(
     expected = expected if isinstance(expected, tuple) else (expected,)
     _verify(
         model,
-        {spec.name: each.numpy() for spec, each in zip(inputs, batch, strict=True)},
-        {spec.name: each.numpy() for spec, each in zip(outputs, expected, strict=True)},
+        {spec.name: tensor.numpy() for spec, tensor in zip(inputs, batch, strict=True)},
+        {spec.name: tensor.numpy() for spec, tensor in zip(outputs, expected, strict=True)},
         half=computes_in_half(graph),
         exactly=lambda: {
-            spec.name: each for spec, each in zip(outputs, _in_float64(graph, batch), strict=False)
+            spec.name: exact for spec, exact in zip(outputs, _in_float64(graph, batch), strict=False)
         },
     )
 
@@ -162,10 +162,10 @@ def _in_float64(graph: fx.GraphModule, batch: Sequence[torch.Tensor]) -> list[np
     tensors = [tensor.double() if tensor.is_floating_point() else tensor.clone() for tensor in batch]
     try:
         with torch.no_grad():
-            found = wide(*tensors)
+            result = wide(*tensors)
     except Exception:  # noqa: BLE001 - a graph that casts to float32 itself, in whatever way it fails
         return []
-    return [each.numpy() for each in (found if isinstance(found, tuple) else (found,))]
+    return [tensor.numpy() for tensor in (result if isinstance(result, tuple) else (result,))]
 
 
 def _without_parametrizations(graph: fx.GraphModule) -> fx.GraphModule:
@@ -176,11 +176,11 @@ def _without_parametrizations(graph: fx.GraphModule) -> fx.GraphModule:
     for module in list(baked.modules()):
         if not parametrize.is_parametrized(module):
             continue
-        made = {name: getattr(module, name).detach() for name in module.parametrizations}  # type: ignore[union-attr]
+        plain_tensors = {name: getattr(module, name).detach() for name in module.parametrizations}  # type: ignore[union-attr]
         # Not remove_parametrizations: it takes the attribute from the class, which the copy shares with the original.
         module.__class__ = parametrize.type_before_parametrizations(module)
         del module._modules["parametrizations"]
-        for name, values in made.items():
+        for name, values in plain_tensors.items():
             module.register_parameter(name, nn.Parameter(values, requires_grad=False))
     return baked
 
@@ -233,7 +233,7 @@ def _export(
             "export the network yourself, and give the ONNX file",
         )
     model: onnx.ModelProto = program.model_proto
-    declared = {each.domain: each.version for each in model.opset_import}.get("", 0)
+    declared = {opset_import.domain: opset_import.version for opset_import in model.opset_import}.get("", 0)
     if declared != opset:  # torch rounds some versions up without a word
         raise InternalError(
             f"ONNX operator set {opset}",
@@ -258,12 +258,12 @@ def _traced_with_one_batch(
 def _obstacle(graph: fx.GraphModule, error: BaseException) -> str:
     """Return the operator at fault and its place in the user's source, from the exporter's report."""
     report = str(error)
-    found = re.search(r"translating node %(\w+) .*?target=(?:torch\.ops\.)?([\w.]+)", report)
-    if not found:
+    match = re.search(r"translating node %(\w+) .*?target=(?:torch\.ops\.)?([\w.]+)", report)
+    if not match:
         while error.__cause__ is not None and error.__cause__ is not error:
             error = error.__cause__
         return essence(error)
-    name, operator = found.groups()
+    name, operator = match.groups()
     where = "".join(place(node) for node in graph.graph.nodes if node.name == name)
     reason = re.search(r"## Exception summary\s+<class '[\w.]+'>: (.*?)(\. |$)", report, re.MULTILINE)
     return f"'{operator}'{where}" + (f" ({reason.group(1)})" if reason else "")
@@ -286,13 +286,13 @@ def _verify(
             essence(error),
             "convert it to float32, or replace the operator that is named",
         ) from error
-    for (name, wanted), result in zip(expected.items(), results, strict=True):
-        tolerance = _HALF_TOLERANCE if half or wanted.dtype == np.float16 else _TOLERANCE
-        scale = max(1.0, float(np.nanmax(np.abs(wanted), initial=0)))
-        if result.shape != wanted.shape or not np.allclose(
-            result, wanted, rtol=tolerance, atol=tolerance * scale, equal_nan=True
+    for (name, expected_array), result in zip(expected.items(), results, strict=True):
+        tolerance = _HALF_TOLERANCE if half or expected_array.dtype == np.float16 else _TOLERANCE
+        scale = max(1.0, float(np.nanmax(np.abs(expected_array), initial=0)))
+        if result.shape != expected_array.shape or not np.allclose(
+            result, expected_array, rtol=tolerance, atol=tolerance * scale, equal_nan=True
         ):
-            if _is_as_near(result, wanted, exactly().get(name)):
+            if _is_as_near(result, expected_array, exactly().get(name)):
                 continue  # float32 itself is no nearer to what the network means
             raise InternalError(
                 f"an ONNX model that agrees with the network within {tolerance:g} of its largest output",
@@ -301,12 +301,12 @@ def _verify(
             )
 
 
-def _is_as_near(result: np.ndarray, wanted: np.ndarray, exact: np.ndarray | None) -> bool:
+def _is_as_near(result: np.ndarray, expected: np.ndarray, exact: np.ndarray | None) -> bool:
     """Whether a result is about as near to the exact one as the network's own in float32."""
-    if exact is None or not result.shape == wanted.shape == exact.shape or wanted.dtype != np.float32:
+    if exact is None or not result.shape == expected.shape == exact.shape or expected.dtype != np.float32:
         return False
-    ours, own = (float(np.abs(each - exact).max(initial=0)) for each in (result, wanted))
-    return ours <= _TIMES_FLOAT32 * own and ours <= _MOST_ROUNDING * max(
+    ours, their_error = (float(np.abs(array - exact).max(initial=0)) for array in (result, expected))
+    return ours <= _TIMES_FLOAT32 * their_error and ours <= _MOST_ROUNDING * max(
         1.0, float(np.abs(exact).max(initial=0))
     )
 

@@ -26,7 +26,7 @@ def as_it_runs(
     model: onnx.ModelProto,
     inputs: Sequence[TensorSpec],
     samples: Mapping[str, Array],
-    told: Mapping[str, int] | None = None,
+    given_axes: Mapping[str, int] | None = None,
 ) -> onnx.ModelProto:
     """Return the model with the axes and the output shapes that it has when it runs.
 
@@ -34,8 +34,8 @@ def as_it_runs(
         model: Model as the file holds it; it is not changed.
         inputs: Declared inputs of the model.
         samples: Samples of each input, ``(n, …)``, at least one.
-        told: Axis of each input that counts samples, as the user names it, by the input's name; ``""`` stands for all
-            others. None finds them.
+        given_axes: Axis of each input that counts samples, as the user names it, by the input's name; ``""`` stands for
+            all others. None finds them.
 
     Returns:
         The corrected model; the model itself where nothing is to correct, or it does not run on these samples.
@@ -44,7 +44,7 @@ def as_it_runs(
         NetworkError: Samples depend on each other along every axis.
         UsageError: A named input or axis does not exist.
     """
-    check_told(told, {spec.name: len(spec.shape) for spec in inputs})
+    check_told(given_axes, {spec.name: len(spec.shape) for spec in inputs})
     held = held_values(samples, inputs)
     if len(held) == len(inputs):
         return _of_one_sample(model, inputs, samples)
@@ -55,23 +55,23 @@ def as_it_runs(
     except Exception:  # noqa: BLE001 - what opens it for use tells why
         return model
     possible = {spec.name: possible_axes(spec, samples[spec.name].shape[1:]) for spec in inputs}
-    axes = {name: told_axis(told, name, fitting[0]) for name, fitting in possible.items()}
+    axes = {name: told_axis(given_axes, name, fitting[0]) for name, fitting in possible.items()}
     sizes = {size for spec in inputs for size in spec.shape[axes[spec.name] : axes[spec.name] + 1]}
     fixed = {size for size in sizes if isinstance(size, int)}
     if fixed and any(axes.values()):
         return _opened(model, samples, axes, held)
     if not fixed:
-        found = find_axes(run, samples, possible, told=told)
-        if found is not None:
-            model, axes = with_sample_axes(model, found), found.inputs
+        axes_found = find_axes(run, samples, possible, given_axes=given_axes)
+        if axes_found is not None:
+            model, axes = with_sample_axes(model, axes_found), axes_found.inputs
     try:
-        given = [
+        outputs_by_rows = [
             run({name: _batch(samples[name], rows, axis) for name, axis in axes.items()})
             for rows in (fixed or {1, 2})
         ]
     except Exception:  # noqa: BLE001 - binding the data tells what does not fit
         return model if fixed else _for_one_sample(model, run, samples, axes)
-    return with_given_shapes(model, given)
+    return with_given_shapes(model, outputs_by_rows)
 
 
 def _of_one_sample(
@@ -98,7 +98,7 @@ def _for_one_sample(
     Exporters write the one number that they saw into a Reshape, and leave the axis open.
     """
     try:
-        given = run({name: _batch(samples[name], 1, axis) for name, axis in axes.items()})
+        outputs_of_one = run({name: _batch(samples[name], 1, axis) for name, axis in axes.items()})
     except Exception:  # noqa: BLE001 - what opens it for use tells why
         return model
     fixed = onnx.ModelProto()
@@ -112,7 +112,7 @@ def _for_one_sample(
     names = {dim.dim_param for dim in counted.values()} - {""}
     for dim in counted.values():
         dim.dim_value = 1
-    for value, output in zip(fixed.graph.output, given, strict=True):
+    for value, output in zip(fixed.graph.output, outputs_of_one, strict=True):
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.dim_param not in names and (axis or dim.HasField("dim_value")):
                 continue
@@ -129,10 +129,10 @@ def _runner(model: onnx.ModelProto, held: Mapping[str, Array]) -> Run:
     names = [value.name for value in model.graph.output]
 
     def run(feeds: Mapping[str, Array]) -> list[Array]:
-        given: list[Array] = session.run(
+        outputs: list[Array] = session.run(
             names, {**held, **{name: np.asarray(array, order="C") for name, array in feeds.items()}}
         )
-        return given
+        return outputs
 
     return run
 
@@ -157,17 +157,17 @@ def _opened(
         value.type.tensor_type.ClearField("shape")
     try:
         run = _runner(opened, held)
-        found = find_axes(run, samples, {name: [axis] for name, axis in axes.items()})
-        given = (
+        axes_found = find_axes(run, samples, {name: [axis] for name, axis in axes.items()})
+        outputs_of_two = (
             []
-            if found is None
+            if axes_found is None
             else run({name: _batch(samples[name], 2, axis) for name, axis in axes.items()})
         )
     except Exception as error:
         raise _one_number(axes) from error
-    if found is None or None in found.outputs:
+    if axes_found is None or None in axes_found.outputs:
         raise _one_number(axes)
-    for value, axis, output in zip(opened.graph.output, found.outputs, given, strict=True):
+    for value, axis, output in zip(opened.graph.output, axes_found.outputs, outputs_of_two, strict=True):
         shape = [BATCH if number == axis else f"{value.name}_{number}" for number in range(output.ndim)]
         kind = value.type.tensor_type
         kind.shape.CopyFrom(onnx.helper.make_tensor_type_proto(kind.elem_type, shape).tensor_type.shape)
@@ -203,17 +203,19 @@ def with_sample_axes(model: onnx.ModelProto, axes: SampleAxes) -> onnx.ModelProt
         for value, axis in zip(model.graph.output, axes.outputs, strict=True)
         if axis is not None
     }
-    wanted = {**axes.inputs, **outputs}
-    values = [value for value in (*model.graph.input, *model.graph.output) if value.name in wanted]
-    if not any(wanted.values()) and not any(_named_elsewhere(value, wanted[value.name]) for value in values):
+    axes_by_name = {**axes.inputs, **outputs}
+    values = [value for value in (*model.graph.input, *model.graph.output) if value.name in axes_by_name]
+    if not any(axes_by_name.values()) and not any(
+        _named_elsewhere(value, axes_by_name[value.name]) for value in values
+    ):
         return model  # axis 0 counts samples where no axis is named
     renamed = onnx.ModelProto()
     renamed.CopyFrom(model)
-    values = [value for value in (*renamed.graph.input, *renamed.graph.output) if value.name in wanted]
-    names = {BATCH, *(_name(value, wanted[value.name]) for value in values)} - {""}
+    values = [value for value in (*renamed.graph.input, *renamed.graph.output) if value.name in axes_by_name]
+    names = {BATCH, *(_name(value, axes_by_name[value.name]) for value in values)} - {""}
     for value in (*renamed.graph.input, *renamed.graph.output, *renamed.graph.value_info):
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if axis == wanted.get(value.name) and not dim.HasField("dim_value"):
+            if axis == axes_by_name.get(value.name) and not dim.HasField("dim_value"):
                 dim.dim_param = BATCH
             elif dim.dim_param in names:  # the name says something else now
                 dim.dim_param = f"{value.name}_{axis}"

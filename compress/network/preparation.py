@@ -59,13 +59,13 @@ def prepared_faithfully(network: Network, task: Task) -> Network:
     if original.difference(prepare(network.to_onnx())) is None:
         return network
     for model in _as_it_came(network):
-        left = as_written(model)
-        found = original.difference(prepare(left))
-        if found is None:
-            return network.continued(left)
+        unprepared = as_written(model)
+        obstacle = original.difference(prepare(unprepared))
+        if obstacle is None:
+            return network.continued(unprepared)
     raise NetworkError(
         "a network that computes the same in a newer opset",
-        original.culprit(prepare(left)) or found or "another one",
+        original.culprit(prepare(unprepared)) or obstacle or "another one",
         "export it again, with a newer opset",
     )
 
@@ -83,11 +83,11 @@ def check_faithful(network: Network, model: onnx.ModelProto, task: Task, what: s
         NetworkError: An output differs by more than rounding.
     """
     original = AsItCame(network, task)
-    found = original.difference(model) if original.runs else None
-    if found is not None:
+    obstacle = original.difference(model) if original.runs else None
+    if obstacle is not None:
         raise NetworkError(
             f"{what} that computes what the network does",
-            original.culprit(model) or found,
+            original.culprit(model) or obstacle,
             "export the network again with another opset",
         )
 
@@ -120,18 +120,18 @@ class AsItCame:
         from compress.onnx_graph.sessions import open_session
 
         try:
-            found = open_session(model, optimized=False).run(self._names, self._feeds)
+            outputs = open_session(model, optimized=False).run(self._names, self._feeds)
         except Exception as error:  # noqa: BLE001 - as above
             return str(error).strip().splitlines()[0][:200]
         strange = [
-            at for at, pair in enumerate(zip(self.outputs, found, strict=True)) if not self._same(*pair)
+            at for at, pair in enumerate(zip(self.outputs, outputs, strict=True)) if not self._same(*pair)
         ]
         if not strange:
             return None
         nudged = outputs_as_it_came(self._network, self._nudged())
         for at in strange:
-            if not self._same(self.outputs[at], found[at], nudged[at]):
-                share = _distance(self.outputs[at], found[at])
+            if not self._same(self.outputs[at], outputs[at], nudged[at]):
+                share = _distance(self.outputs[at], outputs[at])
                 return f"output '{self._names[at]}' off by {share:.2%} of its largest value"
         return None
 
@@ -144,19 +144,19 @@ class AsItCame:
             return None
         import onnx
 
-        own, other = Graph(onnx.load(str(path))), Graph(model)
+        graph, other = Graph(onnx.load(str(path))), Graph(model)
         shared = [
             name
-            for name in own.positions
-            if name in other.positions and not any(subgraphs(own.producers[name]))
+            for name in graph.positions
+            if name in other.positions and not any(subgraphs(graph.producers[name]))
         ]
         try:
-            found = zip(shared, self._inside(own, shared), self._inside(other, shared), strict=True)
-            for name, one, two in found:
+            pairs = zip(shared, self._inside(graph, shared), self._inside(other, shared), strict=True)
+            for name, one, two in pairs:
                 if not self._same(one, two):
-                    node = own.producers[name]
+                    node = graph.producers[name]
                     label = node.name or name
-                    return f"another result of {node.op_type} '{label}' of opset {own.opset}"
+                    return f"another result of {node.op_type} '{label}' of opset {graph.opset}"
         except Exception:  # noqa: BLE001 - as above
             return None
         return None
@@ -165,10 +165,10 @@ class AsItCame:
         from compress.onnx_graph.sessions import open_session, part
 
         piece = part(graph, names)
-        taken = {value.name for value in piece.graph.input}
+        input_names = {value.name for value in piece.graph.input}
         session = open_session(piece, optimized=False)
         values: list[Array] = session.run(
-            list(names), {name: array for name, array in self._feeds.items() if name in taken}
+            list(names), {name: array for name, array in self._feeds.items() if name in input_names}
         )
         return values
 
@@ -183,24 +183,24 @@ class AsItCame:
             for name, array in self._feeds.items()
         }
 
-    def _same(self, wanted: Array, found: Array, nudged: Array | None = None) -> bool:
+    def _same(self, ours: Array, theirs: Array, nudged: Array | None = None) -> bool:
         """Whether two outputs are equal but for rounding, as the network is seen to amplify it."""
-        if nudged is not None and nudged.shape != wanted.shape:
+        if nudged is not None and nudged.shape != ours.shape:
             return True  # how many results there are hangs on rounding
-        if found.shape != wanted.shape:
+        if theirs.shape != ours.shape:
             return False
-        if wanted.dtype.kind not in "fc":
-            allowed = _FLIPPED if nudged is None else max(_FLIPPED, _NUDGES * _flipped(wanted, nudged))
-            return _flipped(wanted, found) <= allowed
-        half = self._half or wanted.dtype == np.float16
-        finite = np.isfinite(wanted) & np.isfinite(found)
+        if ours.dtype.kind not in "fc":
+            allowed = _FLIPPED if nudged is None else max(_FLIPPED, _NUDGES * _flipped(ours, nudged))
+            return _flipped(ours, theirs) <= allowed
+        half = self._half or ours.dtype == np.float16
+        finite = np.isfinite(ours) & np.isfinite(theirs)
         # What half precision cannot hold is a number in float32.
-        if not half and not np.array_equal(wanted[~finite], found[~finite], equal_nan=True):
-            return nudged is not None and bool((~np.isfinite(nudged)).sum() != (~np.isfinite(wanted)).sum())
+        if not half and not np.array_equal(ours[~finite], theirs[~finite], equal_nan=True):
+            return nudged is not None and bool((~np.isfinite(nudged)).sum() != (~np.isfinite(ours)).sum())
         allowed = _HALF_ROUNDING if half else _ROUNDING
         if nudged is not None:
-            allowed = max(allowed, _NUDGES * _distance(wanted, nudged))
-        return _distance(wanted, found) <= allowed
+            allowed = max(allowed, _NUDGES * _distance(ours, nudged))
+        return _distance(ours, theirs) <= allowed
 
 
 def outputs_as_it_came(network: Network, feeds: Mapping[str, Array]) -> list[Array]:
@@ -216,16 +216,16 @@ def outputs_as_it_came(network: Network, feeds: Mapping[str, Array]) -> list[Arr
 
         tensors = [torch.from_numpy(feeds[spec.name]) for spec in network.inputs]
         if network.half is not None:
-            return [each.numpy() for each in network.half.run(*tensors)]
+            return [tensor.numpy() for tensor in network.half.run(*tensors)]
         with in_eval_mode(network.graph), torch.no_grad():
-            found = network.graph(*tensors)
-        return [each.numpy() for each in (found if isinstance(found, tuple | list) else (found,))]
+            result = network.graph(*tensors)
+        return [tensor.numpy() for tensor in (result if isinstance(result, tuple | list) else (result,))]
     import onnxruntime
 
     from compress.onnx_graph.sessions import open_session
 
     path = Path(network.origin.path)
-    if path.is_file():
+    if network.origin.format == "onnx" and path.is_file():
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -249,14 +249,14 @@ def _run(session: onnxruntime.InferenceSession, network: Network, feeds: Mapping
     names = [spec.name for spec in network.outputs]
     declared = {value.name: value.shape for value in session.get_inputs()}
     if network.rearranged:
-        given = session.run(names, {name: array[0] for name, array in feeds.items()})
-        return [output[None] for output in given]  # the file takes one sample without an axis for it
+        outputs = session.run(names, {name: array[0] for name, array in feeds.items()})
+        return [output[None] for output in outputs]  # the file takes one sample without an axis for it
     counted = {
         spec.name: declared[spec.name][spec.batch_axis] for spec in network.inputs if spec.dynamic_batch
     }
     if 1 not in counted.values():
-        whole: list[Array] = session.run(names, dict(feeds))
-        return whole
+        all_outputs: list[Array] = session.run(names, dict(feeds))
+        return all_outputs
     axes = {spec.name: spec.batch_axis for spec in network.inputs}
     size = next(feeds[name].shape[axes[name]] for name in counted)
     parts = [
@@ -292,14 +292,15 @@ def _in_half(network: Network) -> bool:
     from compress.onnx_graph.widening import is_half
 
     path = Path(network.origin.path)
-    return is_half(onnx.load(str(path), load_external_data=False) if path.is_file() else network.to_onnx())
+    from_file = network.origin.format == "onnx" and path.is_file()
+    return is_half(onnx.load(str(path), load_external_data=False) if from_file else network.to_onnx())
 
 
-def _distance(wanted: Array, found: Array) -> float:
+def _distance(ours: Array, theirs: Array) -> float:
     """Return the largest difference of finite values, as a share of the largest wanted one."""
-    if wanted.shape != found.shape:
+    if ours.shape != theirs.shape:
         return float("inf")
-    one, other = wanted.astype(np.float64), found.astype(np.float64)
+    one, other = ours.astype(np.float64), theirs.astype(np.float64)
     finite = np.isfinite(one) & np.isfinite(other)
     if not finite.any():
         return 0.0
@@ -308,6 +309,6 @@ def _distance(wanted: Array, found: Array) -> float:
     return 0.0 if furthest == 0 else furthest / max(largest, float(np.finfo(np.float32).tiny))
 
 
-def _flipped(wanted: Array, found: Array) -> float:
+def _flipped(ours: Array, theirs: Array) -> float:
     """Return the share of values that differ."""
-    return float(np.mean(wanted != found)) if wanted.size else 0.0
+    return float(np.mean(ours != theirs)) if ours.size else 0.0

@@ -35,16 +35,19 @@ def _plain(activation: str) -> Callable[..., Any]:
         bidirectional: bool,
         batch_first: bool,
     ) -> tuple[TFloat, TFloat]:
-        directions, each = (2 if bidirectional else 1), (4 if has_biases else 2)
+        directions, per_direction = (2 if bidirectional else 1), (4 if has_biases else 2)
         values: Any = op.Transpose(input, perm=[1, 0, 2]) if batch_first else input
         last = []
         for first in range(0, num_layers * directions, directions):
-            own = [params[each * at : each * (at + 1)] for at in range(first, first + directions)]
-            biases = [op.Concat(held[2], held[3], axis=0) for held in own] if has_biases else None
+            by_direction = [
+                params[per_direction * at : per_direction * (at + 1)]
+                for at in range(first, first + directions)
+            ]
+            biases = [op.Concat(held[2], held[3], axis=0) for held in by_direction] if has_biases else None
             steps, state = op.RNN(
                 values,
-                _stacked([held[0] for held in own]),
-                _stacked([held[1] for held in own]),
+                _stacked([held[0] for held in by_direction]),
+                _stacked([held[1] for held in by_direction]),
                 None if biases is None else _stacked(biases),
                 None,
                 op.Slice(hx, [first], [first + directions], axes=[0]),
@@ -61,9 +64,9 @@ def _plain(activation: str) -> Callable[..., Any]:
     return rnn
 
 
-def _stacked(each: Sequence[Any]) -> Any:
+def _stacked(tensors: Sequence[Any]) -> Any:
     """Stack the tensors of every direction along a new first axis."""
-    apart = [op.Unsqueeze(one, op.Constant(value_ints=[0])) for one in each]
+    apart = [op.Unsqueeze(one, op.Constant(value_ints=[0])) for one in tensors]
     return apart[0] if len(apart) == 1 else op.Concat(*apart, axis=0)
 
 
@@ -102,13 +105,13 @@ class _Unprojected(nn.Module):
         cells: list[torch.Tensor] = []
         values = x.transpose(0, 1) if self.batch_first else x
         for number, layer in enumerate(self.layers):
-            own = slice(number * self.directions, (number + 1) * self.directions)
-            projection: torch.Tensor = self.projections[own]
-            given = None
+            layer_rows = slice(number * self.directions, (number + 1) * self.directions)
+            projection: torch.Tensor = self.projections[layer_rows]
+            layer_states = None
             if states is not None:
-                hidden = torch.matmul(states[0][own], self.inverses[own].transpose(1, 2))
-                given = (hidden, states[1][own])
-            steps, (last, cell) = layer(values, given)
+                hidden = torch.matmul(states[0][layer_rows], self.inverses[layer_rows].transpose(1, 2))
+                layer_states = (hidden, states[1][layer_rows])
+            steps, (last, cell) = layer(values, layer_states)
             parts = steps.chunk(self.directions, -1)
             values = torch.cat(
                 [torch.matmul(part, projection[at].T) for at, part in enumerate(parts)], dim=-1

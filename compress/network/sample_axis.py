@@ -88,7 +88,7 @@ def find_axes(
     samples: Mapping[str, Array],
     possible: Mapping[str, Sequence[int]] | None = None,
     *,
-    told: Mapping[str, int] | None = None,
+    given_axes: Mapping[str, int] | None = None,
 ) -> SampleAxes | None:
     """Find the axes that count samples.
 
@@ -97,8 +97,8 @@ def find_axes(
         samples: Samples of each input, ``(n, …)``, counted by axis 0. Two of them are run; where there is one, or
             all are equal, the second has the values of the first in another order, or with noise where all are one.
         possible: Axes that the file's declaration allows for an input; None for every axis.
-        told: Axes that the user names, by input; ``""`` stands for all others. Other axes are not tried. None where
-            none is named.
+        given_axes: Axes that the user names, by input; ``""`` stands for all others. Other axes are not tried. None
+            where none is named.
 
     Returns:
         The axes; None where they cannot be found: the network is random, takes another number of samples than one and
@@ -113,23 +113,23 @@ def find_axes(
         return None
     names = list(samples)
     tried: list[_Tried] = []
-    for axes in _choices(samples, possible, told or {}):
-        found = _tried(run, pair, dict(zip(names, axes, strict=True)))
-        if found is None:
+    for axes in _choices(samples, possible, given_axes or {}):
+        attempt = _tried(run, pair, dict(zip(names, axes, strict=True)))
+        if attempt is None:
             continue
-        if found.found == len(found.axes.outputs) and found.mixing == 0:
-            return found.axes
-        tried.append(found)
+        if attempt.found == len(attempt.axes.outputs) and attempt.mixing == 0:
+            return attempt.axes
+        tried.append(attempt)
     if not tried or _is_random(run, pair, tried[0].axes.inputs):
         return None
-    exact = [each for each in tried if each.found and each.mixing == 0]
+    exact = [attempt for attempt in tried if attempt.found and attempt.mixing == 0]
     if exact:
-        return max(exact, key=lambda each: each.found).axes
-    lists = [each.axes for each in tried if each.listed]
-    if lists and not any(each.found for each in tried):
+        return max(exact, key=lambda attempt: attempt.found).axes
+    lists = [attempt.axes for attempt in tried if attempt.listed]
+    if lists and not any(attempt.found for attempt in tried):
         return lists[0]  # lists of detections alone: each is that of one sample, whatever axis counts these
-    least = min(tried, key=lambda each: (each.found == 0, each.mixing))
-    if told or (least.found and least.mixing <= _MOST_MIXING):
+    least = min(tried, key=lambda attempt: (attempt.found == 0, attempt.mixing))
+    if given_axes or (least.found and least.mixing <= _MOST_MIXING):
         return least.axes
     inputs = ", ".join(names)
     raise NetworkError(
@@ -139,30 +139,31 @@ def find_axes(
     )
 
 
-def told_axis(told: Mapping[str, int] | None, name: str, otherwise: int) -> int:
+def told_axis(given_axes: Mapping[str, int] | None, name: str, otherwise: int) -> int:
     """Return the axis that the user names for an input, ``""`` standing for all others; else ``otherwise``."""
-    return (told or {}).get(name, (told or {}).get("", otherwise))
+    return (given_axes or {}).get(name, (given_axes or {}).get("", otherwise))
 
 
-def check_told(told: Mapping[str, int] | None, ranks: Mapping[str, int]) -> None:
+def check_told(given_axes: Mapping[str, int] | None, ranks: Mapping[str, int]) -> None:
     """Check that the axes that the user names exist.
 
     Args:
-        told: Axis of each input that the user names, by the input's name; ``""`` stands for all others. None for none.
+        given_axes: Axis of each input that the user names, by the input's name; ``""`` stands for all others. None
+            for none.
         ranks: Number of axes of each input, by its name.
 
     Raises:
         UsageError: The network lacks a named input or axis.
     """
-    for name, axis in (told or {}).items():
+    for name, axis in (given_axes or {}).items():
         if name and name not in ranks:
             todo = did_you_mean(name, list(ranks)) or f"name one of: {', '.join(ranks)}"
             raise UsageError("the name of an input, for --batch-axis", f"'{name}'", todo)
-        for each, rank in ranks.items():
-            meant = each == name or (not name and each not in (told or {}))
+        for input_name, rank in ranks.items():
+            meant = input_name == name or (not name and input_name not in (given_axes or {}))
             if meant and not 0 <= axis < rank:
                 raise UsageError(
-                    f"--batch-axis of '{each}' from 0 to {rank - 1}", str(axis), "count the axes from 0"
+                    f"--batch-axis of '{input_name}' from 0 to {rank - 1}", str(axis), "count the axes from 0"
                 )
 
 
@@ -179,8 +180,8 @@ def possible_axes(spec: TensorSpec, sample: Sequence[int]) -> list[int]:
         axis
         for axis in range(len(spec.shape))
         if all(
-            isinstance(size, str) or size == own
-            for size, own in zip(spec.shape[:axis] + spec.shape[axis + 1 :], sample, strict=True)
+            isinstance(size, str) or size == length
+            for size, length in zip(spec.shape[:axis] + spec.shape[axis + 1 :], sample, strict=True)
         )
     ]
     opened = [axis for axis in fitting if isinstance(spec.shape[axis], str)]
@@ -249,19 +250,19 @@ def judged_examples(
         lone = lone_outputs(run, singles[:ALONE], outputs, twice=only is None)
         if lone:
             return _fullest(run, singles, outputs, lone)
-    given = zip(run(batch.inputs), outputs, strict=True)
-    return [samples_first(output, spec, len(batch), len(batch)) for output, spec in given]
+    outputs_and_specs = zip(run(batch.inputs), outputs, strict=True)
+    return [samples_first(output, spec, len(batch), len(batch)) for output, spec in outputs_and_specs]
 
 
 def _fullest(
     run: Run, singles: Sequence[Batch], outputs: Sequence[TensorSpec], lone: Collection[str]
 ) -> list[Array]:
     """Return the outputs for the sample with the most content, as a detector finds nothing in some."""
-    given = [
-        [samples_first(output, spec, 1, 1, lone) for spec, output in zip(outputs, found, strict=True)]
-        for found in (run(single.inputs) for single in singles)
+    outputs_by_sample = [
+        [samples_first(output, spec, 1, 1, lone) for spec, output in zip(outputs, results, strict=True)]
+        for results in (run(single.inputs) for single in singles)
     ]
-    return max(given, key=lambda found: sum(output.size for output in found))
+    return max(outputs_by_sample, key=lambda results: sum(output.size for output in results))
 
 
 def lone_outputs(
@@ -290,24 +291,24 @@ def follows(shape: Sequence[int], spec: TensorSpec, fed: int) -> bool:
 
 
 def _choices(
-    samples: Mapping[str, Array], possible: Mapping[str, Sequence[int]] | None, told: Mapping[str, int]
+    samples: Mapping[str, Array], possible: Mapping[str, Sequence[int]] | None, given_axes: Mapping[str, int]
 ) -> Iterator[tuple[int, ...]]:
     """Yield the choices of axes for all inputs, the most usual first."""
-    each: list[list[int]] = []
+    choices_by_input: list[list[int]] = []
     for name, array in samples.items():
-        named = told_axis(told, name, -1)
+        named = told_axis(given_axes, name, -1)
         allowed = range(array.ndim) if possible is None or name not in possible else possible[name]
         if named >= 0:
-            each.append([named])
+            choices_by_input.append([named])
         else:
-            each.append(
+            choices_by_input.append(
                 [axis for axis in _TRIED if axis in allowed and axis < array.ndim] or list(allowed)[:1]
             )
-    if len(each) > _MOST_MIXED:
+    if len(choices_by_input) > _MOST_MIXED:
         for axis in _TRIED:
-            yield tuple(axis if axis in choices else choices[0] for choices in each)
+            yield tuple(axis if axis in choices else choices[0] for choices in choices_by_input)
         return
-    yield from sorted(product(*each), key=lambda axes: (len(set(axes)) > 1, axes))
+    yield from sorted(product(*choices_by_input), key=lambda axes: (len(set(axes)) > 1, axes))
 
 
 def _tried(
@@ -335,19 +336,19 @@ def _tried(
 
 def _axis_of(first: Array, second: Array, both: Array) -> tuple[int | None, float]:
     """Return the axis along which two results were joined, and how much they changed; None where there is none."""
-    found: tuple[int | None, float] = None, 0.0
+    best: tuple[int | None, float] = None, 0.0
     for axis in range(both.ndim):
-        wanted = (*both.shape[:axis], 1, *both.shape[axis + 1 :])
+        shape_of_one = (*both.shape[:axis], 1, *both.shape[axis + 1 :])
         if both.shape[axis] != 2 or not all(
-            _without_ones(each.shape) == _without_ones(wanted) for each in (first, second)
+            _without_ones(single.shape) == _without_ones(shape_of_one) for single in (first, second)
         ):
             continue
-        one, other = first.reshape(wanted), second.reshape(wanted)
+        one, other = first.reshape(shape_of_one), second.reshape(shape_of_one)
         parts = np.take(both, [0], axis), np.take(both, [1], axis)
         mixing = max(_mixing(parts[0], one, other), _mixing(parts[1], other, one))
-        if found[0] is None or mixing < found[1]:
-            found = axis, mixing
-    return found
+        if best[0] is None or mixing < best[1]:
+            best = axis, mixing
+    return best
 
 
 def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
@@ -355,20 +356,20 @@ def _without_ones(shape: Sequence[int]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)
 
 
-def _mixing(found: Array, wanted: Array, other: Array) -> float:
+def _mixing(result: Array, expected: Array, other: Array) -> float:
     """Return a result's distance from its sample's alone, as a share of another sample's effect; 0 for equal."""
-    if found.dtype.kind != "f":
-        if found.size == 0 or float((found != wanted).mean()) <= _MOST_OTHER_INTEGERS:
+    if result.dtype.kind != "f":
+        if result.size == 0 or float((result != expected).mean()) <= _MOST_OTHER_INTEGERS:
             return 0.0
-        return float((found != wanted).mean() / max((other != wanted).mean(), _MOST_OTHER_INTEGERS))
-    if not np.array_equal(np.isfinite(found), np.isfinite(wanted)):
+        return float((result != expected).mean() / max((other != expected).mean(), _MOST_OTHER_INTEGERS))
+    if not np.array_equal(np.isfinite(result), np.isfinite(expected)):
         return 1.0
-    known = np.isfinite(wanted) & np.isfinite(other)
-    if not known.any():
+    both_finite = np.isfinite(expected) & np.isfinite(other)
+    if not both_finite.any():
         return 0.0
-    ours, right, theirs = (each[known].astype(np.float64) for each in (found, wanted, other))
+    ours, right, theirs = (array[both_finite].astype(np.float64) for array in (result, expected, other))
     error, difference = float(np.abs(ours - right).max()), float(np.abs(theirs - right).max())
-    rounding = _HALF_ROUNDING if found.dtype.itemsize < 4 else _ROUNDING
+    rounding = _HALF_ROUNDING if result.dtype.itemsize < 4 else _ROUNDING
     if error <= max(_SHARE_OF_DIFFERENCE * difference, rounding * float(np.abs(right).max())):
         return 0.0
     return error / max(difference, error)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.core.files import written_safely
-from compress.core.replacing import scratch_beside
+from compress.core.replacing import check_replaceable, scratch_beside
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import NetworkError, OutputError
 from compress.network.network import Network
-from compress.onnx_graph.files import save_model
+from compress.onnx_graph.files import move_to, save_model
 from compress.onnx_graph.metadata import without_metadata
 
 if TYPE_CHECKING:
@@ -32,17 +32,24 @@ def check_writable(path: Path, *given: object, endings: Sequence[str] = ENDINGS)
         endings: Endings of the formats that can be written.
 
     Raises:
-        OutputError: The path is a directory, is in none that exists, has another ending, or is one of those read.
+        OutputError: The path is a directory, is in none that exists or may be written to, there is no room, or the file
+            has another ending or is one of those read.
     """
     if path.suffix not in endings:
         raise OutputError(f"a file that ends in {' or '.join(endings)}", str(path), "choose another --out")
     if path.is_dir() or not path.parent.is_dir():
-        found = f"a directory, {path}" if path.is_dir() else f"no directory {path.parent}"
-        raise OutputError("a file to write in a directory that exists", found, "choose another --out")
-    for each in given:
-        if isinstance(each, str | Path) and path.exists() and Path(each).exists() and path.samefile(each):
-            found = f"{path}, which is given as a network"
-            raise OutputError("a file to write", found, "choose another --out")
+        problem = f"a directory, {path}" if path.is_dir() else f"no directory {path.parent}"
+        raise OutputError("a file to write in a directory that exists", problem, "choose another --out")
+    for argument in given:
+        if (
+            isinstance(argument, str | Path)
+            and path.exists()
+            and Path(argument).exists()
+            and path.samefile(argument)
+        ):
+            problem = f"{path}, which is given as a network"
+            raise OutputError("a file to write", problem, "choose another --out")
+    check_replaceable(path)
 
 
 def save_network(network: Network, path: Path) -> None:
@@ -62,7 +69,10 @@ def save_network(network: Network, path: Path) -> None:
     with written_safely(path), scratch_beside(path) as scratch:
         written = scratch / f"network{path.suffix}"
         write(written)
-        written.replace(path)
+        if path.suffix == ".onnx":
+            move_to(written, path)
+        else:
+            written.replace(path)
 
 
 def _onnx_writer(network: Network) -> Callable[[Path], object]:

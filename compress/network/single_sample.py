@@ -83,7 +83,9 @@ def _with_sample_axis(module: fx.GraphModule) -> None:
     for placeholder in graph.find_nodes(op="placeholder"):
         with graph.inserting_after(placeholder):
             single = graph.call_function(_only_one, (placeholder,))
-        placeholder.replace_all_uses_with(single, delete_user_cb=lambda user, own=single: user is not own)
+        placeholder.replace_all_uses_with(
+            single, delete_user_cb=lambda user, own_node=single: user is not own_node
+        )
     output = graph.output_node()
     with graph.inserting_before(output):
         output.args = fx.map_arg(output.args, lambda node: graph.call_function(_as_batch, (node,)))

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from compress.core.suggestions import did_you_mean
 from compress.core.tensor_spec import BATCH, TensorSpec, fixed_batch, take_samples
 from compress.data.binding import is_held, matched_names
 from compress.errors import DataError, NetworkError, UsageError
 from compress.network.sample_axis import samples_first
+from compress.network.state_pairs import check_pairs
+
+if TYPE_CHECKING:
+    from compress.data.split import Split
+    from compress.data.task import Task
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -137,42 +140,71 @@ class Streams:
         ):  # else one stream along axis 0, and other axes open
             calls, gives = tuple(map(_with_batch, inputs)), tuple(map(_with_batch, outputs))
         check_pairs(pairs, calls, gives)
-        taken = [spec for spec in calls if spec.name not in pairs or spec.name in shapes]
-        names = matched_names(list(shapes), taken, "data")
-        given = {spec.name: shapes[names[spec.name]] for spec in taken}
+        fed_specs = [spec for spec in calls if spec.name not in pairs or spec.name in shapes]
+        names = matched_names(list(shapes), fed_specs, "data")
+        fed_shapes = {spec.name: shapes[names[spec.name]] for spec in fed_specs}
         held = {
             spec.name
-            for spec in taken
-            if spec.name not in pairs and not spec.dynamic_batch and is_held(given[spec.name], spec)
+            for spec in fed_specs
+            if spec.name not in pairs and not spec.dynamic_batch and is_held(fed_shapes[spec.name], spec)
         }
         plain = [spec for spec in calls if spec.name not in pairs and spec.name not in held]
-        framed = {spec.name for spec in plain if len(given[spec.name]) == len(spec.sample_shape) + 2}
-        _check_framed(plain, framed, given, held, calls)
+        framed = {spec.name for spec in plain if len(fed_shapes[spec.name]) == len(spec.sample_shape) + 2}
+        _check_framed(plain, framed, fed_shapes, held, calls)
         alone = not any(spec.dynamic_batch for spec in plain)
         _check_batch(calls, [spec for spec in calls if spec.name in pairs], alone)
-        _check_first(calls, pairs.keys() - given.keys())
-        whole = held | (set(pairs) if alone else set())
+        _check_first(calls, pairs.keys() - fed_shapes.keys())
+        all_held = held | (set(pairs) if alone else set())
         rows = 1 if alone else BATCH
         return cls(
             dict(pairs),
             calls,
             gives,
             frozenset(framed),
-            frozenset(whole),
+            frozenset(all_held),
             tuple(
                 replace(
                     spec,
                     shape=spec.shape
-                    if spec.name in whole
+                    if spec.name in all_held
                     else (rows, *([FRAMES] if spec.name in framed else []), *spec.sample_shape),
                 )
-                for spec in sorted(taken, key=lambda spec: spec.name not in framed)
+                for spec in sorted(fed_specs, key=lambda spec: spec.name not in framed)
             ),
             tuple(
                 replace(spec, shape=(rows, FRAMES, *_answer_shape(spec, alone)))
                 for spec in gives
                 if spec.name not in pairs.values()
             ),
+        )
+
+    @property
+    def of_frames(self) -> bool:
+        """See :attr:`compress.data.whole.Whole.of_frames`."""
+        return True
+
+    @property
+    def one_by_one(self) -> bool:
+        """See :attr:`compress.data.whole.Whole.one_by_one`."""
+        return False
+
+    def calls_in(self, samples: Split) -> int:
+        """See :meth:`compress.data.whole.Whole.calls_in`: a call for each frame."""
+        return len(samples) * self._frames(samples)
+
+    def _frames(self, samples: Split) -> int:
+        """Return the number of frames of the first stream."""
+        return int(next(samples.batches(1)).inputs[self.inputs[0].name].shape[1])
+
+    def notes(self, task: Task) -> tuple[str, ...]:
+        """See :meth:`compress.data.whole.Whole.notes`."""
+        frames = self._frames(task.evaluation)
+        pairs = ", ".join(f"'{output}' is the next '{state}'" for state, output in self.pairs.items())
+        zero = all(spec.name not in self.pairs for spec in self.inputs)
+        return (
+            f"{pairs}: a state is carried from call to call, from {'zero' if zero else 'its value in the data'} "
+            f"on; accuracy is that of {len(task.evaluation)} whole streams, the first of {frames} frames, each build "
+            "with the states that it makes itself; latency is that of one call",
         )
 
     def over(self, network: Runs) -> StreamRunner:
@@ -214,17 +246,17 @@ class StreamRunner:
         answers = [at for at, spec in enumerate(self._streams.gives) if spec.name not in states]
         frames: list[list[Array]] = [[] for _ in answers]
         for _, outputs in self.calls(feeds):
-            for kept, at in zip(frames, answers, strict=True):
-                kept.append(samples_first(outputs[at], self._streams.gives[at], rows, rows))
-        for kept, at in zip(frames, answers, strict=True):
-            if any(each.shape != kept[0].shape for each in kept):
-                other = next(each.shape for each in kept if each.shape != kept[0].shape)
+            for frame_outputs, at in zip(frames, answers, strict=True):
+                frame_outputs.append(samples_first(outputs[at], self._streams.gives[at], rows, rows))
+        for frame_outputs, at in zip(frames, answers, strict=True):
+            if any(array.shape != frame_outputs[0].shape for array in frame_outputs):
+                other = next(array.shape for array in frame_outputs if array.shape != frame_outputs[0].shape)
                 raise NetworkError(
                     f"an output '{self._streams.gives[at].name}' of one shape from frame to frame",
-                    f"{list(kept[0].shape[1:])}, then {list(other[1:])}",
+                    f"{list(frame_outputs[0].shape[1:])}, then {list(other[1:])}",
                     "export the network without it",
                 )
-        return [np.stack(kept, axis=1) for kept in frames]
+        return [np.stack(frame, axis=1) for frame in frames]
 
     def calls(self, feeds: Mapping[str, Array]) -> Iterator[tuple[dict[str, Array], list[Array]]]:
         """Yield the inputs of each call of a stream, states included, and its outputs.
@@ -284,24 +316,6 @@ class _Named:
         self.run, self.inputs, self.outputs = network.run, inputs, network.outputs
 
 
-def likely_pairs(missing: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> dict[str, str]:
-    """Return outputs of the same type and shape that may be the next value of inputs without data.
-
-    Args:
-        missing: Inputs that have no data.
-        outputs: Outputs of the network.
-
-    Returns:
-        The output with the most similar name for each input, no output twice; inputs without one are left out.
-    """
-    found: dict[str, str] = {}
-    for spec in missing:
-        fitting = [each.name for each in outputs if _fit(spec, each) and each.name not in found.values()]
-        if fitting:
-            found[spec.name] = max(fitting, key=lambda name: SequenceMatcher(None, spec.name, name).ratio())
-    return found
-
-
 def zero_row(spec: TensorSpec) -> tuple[int, ...] | None:
     """Return the shape of a state's value for one stream, without the axis of streams; None where unknown.
 
@@ -332,55 +346,10 @@ def _answer_shape(spec: TensorSpec, alone: bool) -> tuple[int | str, ...]:
     return spec.shape if alone and spec.shape[:1] != (1,) else spec.sample_shape
 
 
-def _fit(state: TensorSpec, following: TensorSpec) -> bool:
-    return (
-        state.dtype == following.dtype
-        and len(state.shape) == len(following.shape)
-        and all(
-            one == other or isinstance(one, str) or isinstance(other, str)
-            for one, other in zip(state.shape, following.shape, strict=True)
-        )
-    )
-
-
-def check_pairs(
-    pairs: Mapping[str, str], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
-) -> None:
-    """Check that states are inputs whose next values are matching outputs.
-
-    Args:
-        pairs: The output that is the next value of each input that is a state, by the input's name.
-        inputs: Inputs of the network.
-        outputs: Outputs of the network.
-
-    Raises:
-        UsageError: A name does not exist, or two do not fit each other.
-    """
-    taken, given = {spec.name: spec for spec in inputs}, {spec.name: spec for spec in outputs}
-    for state, output in pairs.items():
-        for name, known, what in ((state, taken, "input"), (output, given, "output")):
-            if name not in known:
-                todo = did_you_mean(name, known) or f"name one of: {', '.join(known)}"
-                raise UsageError(f"the name of an {what}, for --state INPUT=OUTPUT", f"'{name}'", todo)
-        if given[output].shape and not _fit(taken[state], given[output]):
-            raise UsageError(
-                f"a next value like the state {taken[state]}",
-                str(given[output]),
-                "name the output that is fed back: --state INPUT=OUTPUT",
-            )
-    outputs_named = list(pairs.values())
-    twice = next((name for name in outputs_named if outputs_named.count(name) > 1), None)
-    if twice is not None:
-        states = ", ".join(state for state, output in pairs.items() if output == twice)
-        raise UsageError("an output of its own for each state", f"'{twice}' for {states}", "correct --state")
-    if len(pairs) == len(outputs):
-        raise UsageError("an output that is no state", ", ".join(given), "leave one of --state out")
-
-
 def _check_framed(
     plain: Sequence[TensorSpec],
     framed: set[str],
-    given: Mapping[str, tuple[int, ...]],
+    fed_shapes: Mapping[str, tuple[int, ...]],
     held: set[str],
     calls: Sequence[TensorSpec],
 ) -> None:
@@ -391,10 +360,10 @@ def _check_framed(
         raise UsageError(
             "an input that is no state", ", ".join(spec.name for spec in calls), "leave one of --state out"
         )
-    spec, shape = likely[0], given[likely[0].name]
-    own = ", ".join(map(str, spec.sample_shape))
+    spec, shape = likely[0], fed_shapes[likely[0].name]
+    frame_shape = ", ".join(map(str, spec.sample_shape))
     raise DataError(
-        f"streams of frames for input {spec}: [streams, frames{f', {own}' if own else ''}]",
+        f"streams of frames for input {spec}: [streams, frames{f', {frame_shape}' if frame_shape else ''}]",
         f"[{', '.join(map(str, shape))}]",
         "put frames in order into streams: x.reshape(streams, frames, …)",
     )

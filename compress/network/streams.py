@@ -61,9 +61,11 @@ def in_streams(
         NetworkError: The network does not run on them.
     """
     streams = Streams.of(states, network.inputs, network.outputs, _shapes(task))
-    own = {name: each for name, each in task.by_output.items() if name not in states.values()}
-    whole = replace(task, streams=streams, by_output=own)
-    runner, bound = streams.over(network), whole.bind(streams.inputs, streams.outputs)
+    metrics_by_output = {
+        name: metric for name, metric in task.by_output.items() if name not in states.values()
+    }
+    in_frames = replace(task, whole=streams, by_output=metrics_by_output)
+    runner, bound = streams.over(network), in_frames.bind(streams.inputs, streams.outputs)
     evaluation = frames_of(bound.evaluation, runner, LOOKED_AT)
     calibration = frames_of(bound.calibration, runner, CALIBRATED_ON) if calibrates else evaluation
     training = None
@@ -80,12 +82,12 @@ def in_streams(
         training=training,
         metric=task.metric if of_calls(task.metric) else agreement(),
         by_output={
-            name: each
-            for name, each in task.by_output.items()
-            if not isinstance(each, Metric) or of_calls(each)
+            name: metric
+            for name, metric in task.by_output.items()
+            if not isinstance(metric, Metric) or of_calls(metric)
         },
     )
-    return whole, single
+    return in_frames, single
 
 
 def with_calls(whole: Task, single: Task) -> Task:
@@ -95,7 +97,7 @@ def with_calls(whole: Task, single: Task) -> Task:
         whole: Task over whole streams, bound; see :func:`in_streams`.
         single: Task for single calls, bound; its outputs' kinds hold for every frame of a stream.
     """
-    streams = whole.streams
+    streams = whole.whole
     assert streams is not None
     kinds = [
         replace(kind, index=index, axis=None if kind.axis is None else kind.axis + 1)
@@ -125,10 +127,10 @@ def frames_of(split: Split, runner: StreamRunner, most: int, seed: int = 0) -> S
     size = 0
     for batch in split.take(chosen).batches(side_by_side):
         frames = runner.frames(batch.inputs)
-        wanted = random.permutation(frames)[: -(-most // len(chosen))]
+        chosen_frames = random.permutation(frames)[: -(-most // len(chosen))]
         of_frames = _of_frames(batch.targets, frames)
-        for number, fed in _first_calls(runner, batch, int(wanted.max()) + 1):
-            if number not in wanted:
+        for number, fed in _first_calls(runner, batch, int(chosen_frames.max()) + 1):
+            if number not in chosen_frames:
                 continue
             rows += (runner.samples(fed, row) for row in range(len(batch)))
             targets += [] if of_frames is None else list(of_frames[:, number])
@@ -142,10 +144,10 @@ def frames_of(split: Split, runner: StreamRunner, most: int, seed: int = 0) -> S
             f"frames of {len(shapes)} shapes",
             "cut streams into frames of one length, or pad them",
         )
-    kept = random.permutation(len(rows))[:most]  # states of all ages among the first
-    samples = {name: np.stack([rows[row][name] for row in kept]) for name in rows[0]}
-    labels = np.array([targets[row] for row in kept]) if targets else None
-    return ArraySplit(Batch(samples, labels), {**split.origin, FRAMES: len(kept)})
+    chosen_rows = random.permutation(len(rows))[:most]  # states of all ages among the first
+    samples = {name: np.stack([rows[row][name] for row in chosen_rows]) for name in rows[0]}
+    labels = np.array([targets[row] for row in chosen_rows]) if targets else None
+    return ArraySplit(Batch(samples, labels), {**split.origin, FRAMES: len(chosen_rows)})
 
 
 def first_frames(task: Task, states: Mapping[str, str], sizes: Sequence[TensorSpec] = ()) -> dict[str, Array]:
@@ -161,11 +163,11 @@ def first_frames(task: Task, states: Mapping[str, str], sizes: Sequence[TensorSp
         unknown size is left out.
     """
     arrays = task.example()
-    given = {name: array for name, array in arrays.items() if name not in states}
-    frames = next((array.shape[1] for array in given.values() if array.ndim > 1), 0)
-    found = {
+    stateless = {name: array for name, array in arrays.items() if name not in states}
+    frames = next((array.shape[1] for array in stateless.values() if array.ndim > 1), 0)
+    frame = {
         name: array[:, frames // 2] if array.ndim > 1 and array.shape[1] == frames else array
-        for name, array in given.items()
+        for name, array in stateless.items()
     }
     rows = len(next(iter(arrays.values())))
     random = np.random.default_rng(0)
@@ -177,24 +179,8 @@ def first_frames(task: Task, states: Mapping[str, str], sizes: Sequence[TensorSp
             first = np.zeros((rows, *shape), spec.dtype)
         if first is not None:
             nudge = random.uniform(0, _NUDGE, first.shape)
-            found[name] = (first + nudge).astype(first.dtype) if first.dtype.kind == "f" else first
-    return found
-
-
-def state_notes(task: Task) -> tuple[str, ...]:
-    """Return notes on how a network with states is fed and judged; empty without states."""
-    streams = task.streams
-    if streams is None:
-        return ()
-    first = next(task.evaluation.batches(1)).inputs
-    frames = first[streams.inputs[0].name].shape[1]
-    pairs = ", ".join(f"'{output}' is the next '{state}'" for state, output in streams.pairs.items())
-    zero = all(spec.name not in streams.pairs for spec in streams.inputs)
-    return (
-        f"{pairs}: a state is carried from call to call, from {'zero' if zero else 'its value in the data'} on; "
-        f"accuracy is that of {len(task.evaluation)} whole streams, the first of {frames} frames, each build with the "
-        "states that it makes itself; latency is that of one call",
-    )
+            frame[name] = (first + nudge).astype(first.dtype) if first.dtype.kind == "f" else first
+    return frame
 
 
 def _first_calls(runner: StreamRunner, batch: Batch, count: int) -> Iterator[tuple[int, dict[str, Array]]]:
@@ -211,5 +197,5 @@ def _of_frames(targets: Array | None, frames: int) -> Array | None:
 
 
 def _shapes(task: Task) -> dict[str, tuple[int, ...]]:
-    found = next(task.evaluation.batches(1)).inputs
-    return {name: (len(task.evaluation), *array.shape[1:]) for name, array in found.items()}
+    batch_inputs = next(task.evaluation.batches(1)).inputs
+    return {name: (len(task.evaluation), *array.shape[1:]) for name, array in batch_inputs.items()}

@@ -49,10 +49,10 @@ def traced_by_operator(module: nn.Module, example: Mapping[str, torch.Tensor], a
 def _same(graph: fx.GraphModule, module: nn.Module, example: Mapping[str, torch.Tensor]) -> bool:
     """Whether a graph computes what the module does."""
     with torch.no_grad():
-        found, wanted = graph(*example.values()), module(**example)
+        ours, theirs = graph(*example.values()), module(**example)
     leaves = (
-        [leaf for leaf in pytree.tree_leaves(each) if isinstance(leaf, torch.Tensor)]
-        for each in (found, wanted)
+        [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, torch.Tensor)]
+        for outputs in (ours, theirs)
     )
     return close(*leaves)
 

@@ -81,15 +81,15 @@ class Traced:
 
 
 def trace_module(
-    module: nn.Module, example: Example, told: Axes | None = None, other: Example | None = None
+    module: nn.Module, example: Example, given_axes: Axes | None = None, other: Example | None = None
 ) -> Traced:
     """Trace a module that the caller no longer needs as it was: it ends up in eval mode on the CPU.
 
     Args:
         module: Module of the network.
         example: Samples of real inputs along axis 0, by name or in order; the module may take them along another.
-        told: Axis of each input that counts samples, as the user names it, by the input's name; ``""`` stands for all
-            others. None finds them.
+        given_axes: Axis of each input that counts samples, as the user names it, by the input's name; ``""`` stands for
+            all others. None finds them.
         other: Samples of another height, width or length; None for none.
 
     Raises:
@@ -100,11 +100,11 @@ def trace_module(
     module.cpu().eval()
     bound_embeddings(module)
     signature = module.forward
-    given = bind_example(example, signature)
+    tensors = bind_example(example, signature)
     return_plain_outputs(module)
-    reference = reference_of(module, list(given))
-    bound = cast_floats(given, module, partial(run, reference))
-    arranged, axes = arrange(partial(run, reference), bound, told)
+    reference = reference_of(module, list(tensors))
+    bound = cast_floats(tensors, module, partial(run, reference))
+    arranged, axes = arrange(partial(run, reference), bound, given_axes)
     single = takes_one_sample(partial(run, reference), arranged, bound)
     if single:
         with_sample_axis(module)
@@ -177,11 +177,12 @@ def _program(
             raise refusal from error
 
 
-def _by_position(forward: Callable[..., Any], given: Iterable[str]) -> list[str]:
+def _by_position(forward: Callable[..., Any], tensor_names: Iterable[str]) -> list[str]:
     """Return which of the given arguments are positional."""
     parameters = inspect.signature(forward).parameters.values()
     return by_position(
-        [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD], list(given)
+        [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD],
+        list(tensor_names),
     )
 
 
@@ -192,8 +193,8 @@ def check_finite(module: nn.Module, where: str) -> None:
         NetworkError: A parameter or buffer has NaN, or a parameter is infinite; the error names it. A buffer may hold
             infinity, as an attention's mask does.
     """
-    refuse_not_finite(((name, each, True) for name, each in module.named_parameters()), where)
-    refuse_not_finite(((name, each, False) for name, each in module.named_buffers()), where)
+    refuse_not_finite(((name, parameter, True) for name, parameter in module.named_parameters()), where)
+    refuse_not_finite(((name, buffer, False) for name, buffer in module.named_buffers()), where)
 
 
 def refuse_not_finite(tensors: Iterable[tuple[str, torch.Tensor, bool]], where: str) -> None:
@@ -243,15 +244,15 @@ def run(
         with torch.set_grad_enabled(gradients), quiet():
             # Copies, because a network may write into its inputs.
             outputs = tuple(
-                tensor.detach() for tensor in reference(*(each.clone() for each in example.values()))
+                tensor.detach() for tensor in reference(*(argument.clone() for argument in example.values()))
             )
     except CompressError:
         raise
     except Exception as error:
-        given = ", ".join(f"{name} {describe(tensor)}" for name, tensor in example.items())
+        arguments = ", ".join(f"{name} {describe(tensor)}" for name, tensor in example.items())
         raise NetworkError(
             "inputs the network takes",
-            f"{given}, on which it fails: {essence(error)}",
+            f"{arguments}, on which it fails: {essence(error)}",
             "check the shape and the dtype of the data (--data, --shape), and --batch-axis where it is given",
         ) from error
     if not outputs:

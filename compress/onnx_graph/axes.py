@@ -59,10 +59,10 @@ def open_length(model: onnx.ModelProto, length: int, shapes: Mapping[str, Sequen
         sizes = numpy_helper.to_array(target)
         if length in sizes and 0 not in sizes:
             # 0 takes the size of the same axis of the input.
-            kept = numpy_helper.from_array(
+            any_length = numpy_helper.from_array(
                 np.where(sizes == length, 0, sizes), f"{node.output[0]}_any_length"
             )
-            model.graph.initializer.append(kept)
-            node.input[1] = kept.name
-            for attribute in [each for each in node.attribute if each.name == "allowzero"]:
+            model.graph.initializer.append(any_length)
+            node.input[1] = any_length.name
+            for attribute in [entry for entry in node.attribute if entry.name == "allowzero"]:
                 node.attribute.remove(attribute)

@@ -36,12 +36,12 @@ def fold_constants(model: onnx.ModelProto, store_twice: bool = False) -> None:
     nodes = constant_nodes(graph)
     folded = Folding(graph, nodes, store_twice).folded
     names = [name for node in nodes if id(node) in folded for name in node.output if name]
-    kept = [node for node in graph.nodes if id(node) not in folded]
-    read = {name for node in kept for name in tensors_read(node)}
-    made = [name for name in names if name in read]
-    values = values_of_constants(graph, made)
-    model.graph.initializer.extend(stored(name, values[name], folder_of(model)) for name in made)
-    replace_nodes(model, kept)
+    unfolded = [node for node in graph.nodes if id(node) not in folded]
+    read = {name for node in unfolded for name in tensors_read(node)}
+    constants = [name for name in names if name in read]
+    values = values_of_constants(graph, constants)
+    model.graph.initializer.extend(stored(name, values[name], folder_of(model)) for name in constants)
+    replace_nodes(model, unfolded)
 
 
 def fold_known_sizes(model: onnx.ModelProto) -> None:
@@ -54,15 +54,15 @@ def fold_known_sizes(model: onnx.ModelProto) -> None:
         model: Model with inferred shapes.
     """
     graph = Graph(model)
-    kept = []
+    nodes_left = []
     for node in graph.nodes:
         sizes = _sizes_read(node, graph)
         if sizes is not None and _all_known(sizes) and node.output[0] not in graph.outputs:
             values = np.array(sizes.tolist(), np.int64)
             model.graph.initializer.append(stored(node.output[0], values, None))
         else:
-            kept.append(node)
-    replace_nodes(model, kept)
+            nodes_left.append(node)
+    replace_nodes(model, nodes_left)
 
 
 def _sizes_read(node: onnx.NodeProto, graph: Graph) -> NDArray[Any] | None:
@@ -72,14 +72,14 @@ def _sizes_read(node: onnx.NodeProto, graph: Graph) -> NDArray[Any] | None:
         axes = slice(attribute(node, "start", 0), attribute(node, "end"))
         return None if shape is None else np.array(shape, object)[axes]
     source = graph.producers.get(node.input[0]) if node.op_type in ("Gather", "Slice") else None
-    whole = _sizes_read(source, graph) if source is not None and source.op_type == "Shape" else None
+    sizes = _sizes_read(source, graph) if source is not None and source.op_type == "Shape" else None
     arguments = [graph.constant(name) for name in node.input[1:]]
-    if whole is None or any(argument is None for argument in arguments):
+    if sizes is None or any(argument is None for argument in arguments):
         return None
     if node.op_type == "Gather":
-        return np.asarray(whole[arguments[0]], object)
-    start, end, *rest = (int(argument.item()) for argument in arguments if argument is not None)
-    return whole[start : end : rest[1] if len(rest) > 1 else 1]
+        return np.asarray(sizes[arguments[0]], object)
+    start, end, *step = (int(argument.item()) for argument in arguments if argument is not None)
+    return sizes[start : end : step[1] if len(step) > 1 else 1]
 
 
 def _all_known(sizes: NDArray[Any]) -> bool:
@@ -89,13 +89,13 @@ def _all_known(sizes: NDArray[Any]) -> bool:
 def _store_constants(model: onnx.ModelProto) -> None:
     """Write Constant nodes as initialisers, in place, apart from those that are an output."""
     graph = Graph(model)
-    kept = []
+    nodes_left = []
     for node in graph.nodes:
         tensor = attribute(node, "value") if is_standard(node, "Constant") else None
         if tensor is None or node.output[0] in graph.outputs or tensor.data_type not in FOLDED_TYPES:
-            kept.append(node)
+            nodes_left.append(node)
             continue
         model.graph.initializer.append(tensor)
         model.graph.initializer[-1].name = node.output[0]
         model.graph.initializer[-1].doc_string = ""
-    replace_nodes(model, kept)
+    replace_nodes(model, nodes_left)

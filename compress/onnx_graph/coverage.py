@@ -6,10 +6,8 @@ A Q/DQ graph is a wish. What the runtime made of it stands in the graph it write
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,70 +17,9 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as states
 
-from compress.onnx_graph.graph import Graph, attribute
-
-_INT8 = frozenset(
-    {"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QAttention", "QMoE"}
-    | {"DynamicQuantizeMatMul", "DynamicQuantizeLSTM"}
-)
-_FLOAT_COMPUTE = frozenset(
-    {"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"}
-    | {
-        "MatMulNBits",
-        "Einsum",
-        "Attention",
-        "MultiHeadAttention",
-        "GroupQueryAttention",
-        "GRU",
-        "LSTM",
-        "RNN",
-    }
-)
-# Operators that move values or compute with shapes cost little in any type.
-_MOVING = frozenset(
-    {
-        "Cast",
-        "Concat",
-        "ConstantOfShape",
-        "Expand",
-        "Flatten",
-        "Gather",
-        "Identity",
-        "MaxPool",
-        "Pad",
-        "Range",
-    }
-    | {"ReorderInput", "ReorderOutput", "Reshape", "Shape", "Size", "Slice", "Split", "Squeeze", "Tile"}
-    | {"Transpose", "Unsqueeze", "Resize", "ScatterND", "DepthToSpace", "SpaceToDepth", "Dropout"}
-)
-
-
-@dataclass(frozen=True)
-class Coverage:
-    """Coverage of a graph after the runtime's fusions.
-
-    Attributes:
-        int8: Number of fused int8 kernels, by operator type.
-        float_compute: Number of operators with many multiply-accumulates that run in float, by type.
-        float_cheap: Number of other arithmetic operators in float, by type.
-        quantize: Number of QuantizeLinear nodes left: each is a pass over a tensor.
-        dequantize: Number of DequantizeLinear nodes left.
-        int8_mac_share: Share of the multiply-accumulates that run in int8, from 0 to 1, at batch 1; None where
-            the shapes could not be found.
-    """
-
-    int8: Mapping[str, int]
-    float_compute: Mapping[str, int]
-    float_cheap: Mapping[str, int]
-    quantize: int
-    dequantize: int
-    int8_mac_share: float | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a dict that JSON can hold."""
-        return {
-            name: dict(value) if isinstance(value, Mapping) else value for name, value in asdict(self).items()
-        }
+from compress.onnx_graph.graph import Graph
+from compress.onnx_graph.operators import as_standard, is_known, operator_of
+from compress.records.coverage import Coverage
 
 
 def fusion_coverage(optimized: onnx.ModelProto | Path) -> Coverage:
@@ -117,13 +54,14 @@ _Values = Mapping[str, tuple[tuple[int, ...], np.dtype[Any]]]
 
 
 def _kind(node: onnx.NodeProto, values: _Values | None) -> str | None:
-    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+    facts = operator_of(node)
+    if facts.quantization == "pair":
         return "pair"
-    if node.op_type in _INT8 or node.op_type.startswith("QLinear"):
+    if facts.computes_in_integers:
         return "int8"
-    if node.op_type in _FLOAT_COMPUTE:
+    if facts.multiplies_matrices:
         return "compute"
-    if node.op_type in _MOVING:
+    if facts.moves:
         return None
     dtypes = [] if values is None else [values[name][1] for name in node.output if name in values]
     # Arithmetic on shapes is integer; without types, everything is taken for float.
@@ -131,40 +69,28 @@ def _kind(node: onnx.NodeProto, values: _Values | None) -> str | None:
 
 
 def _multiply_accumulates(node: onnx.NodeProto, graph: Graph, values: _Values) -> int:
-    """Return the multiply-accumulates of Conv, Gemm, MatMul and recurrent operators, fused or not; 0 for others."""
+    """Return the multiply-accumulates of a node, fused or not; 0 where they cannot be counted."""
 
-    def shape(name: str) -> tuple[int, ...]:
+    def shape(name: str) -> tuple[int, ...] | None:
         tensor = graph.initializers.get(name)
-        return tuple(tensor.dims) if tensor is not None else values[name][0]
+        if tensor is not None:
+            return tuple(tensor.dims)
+        return values[name][0] if name in values else None
 
-    made = math.prod(values[node.output[0]][0]) if node.output[0] in values else 0
-    name = (
-        node.op_type.removeprefix("QLinear").removeprefix("Q").removeprefix("Fused").removeprefix("NhwcFused")
-    )
-    if name in ("Conv", "ConvInteger"):
-        weight = shape(node.input[3 if node.op_type == "QLinearConv" else 1])
-        return made * math.prod(weight[1:])
-    if name == "ConvTranspose":
-        return math.prod(shape(node.input[0])) * math.prod(shape(node.input[1])[1:])
-    if name == "Gemm":
-        left = shape(node.input[0])
-        return made * left[0 if attribute(node, "transA", 0) else 1]
-    if name in ("MatMul", "MatMulNBits", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"):
-        left = shape(node.input[0])
-        return made * left[-2 if attribute(node, "transA", 0) else -1]
-    if name in ("GRU", "LSTM", "RNN"):
-        steps = math.prod(shape(node.input[0])[:2])  # [time, batch, features]
-        return steps * (math.prod(shape(node.input[1])) + math.prod(shape(node.input[2])))
-    return 0
+    same = as_standard(node)
+    formula = operator_of(same).macs if is_known(same) else None
+    return 0 if formula is None else formula(same, shape) or 0
 
 
 def _run_on_zeros(model: onnx.ModelProto) -> _Values | None:
     """Return shapes and types at batch 1; None where the network does not take zeros, or 1 on a dynamic axis."""
     observed = onnx.ModelProto()
     observed.CopyFrom(model)
-    made = [name for node in model.graph.node for name in node.output if name]
+    tensor_names = [name for node in model.graph.node for name in node.output if name]
     present = {value.name for value in model.graph.output}
-    observed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in made if name not in present)
+    observed.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in tensor_names if name not in present
+    )
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = 1
@@ -174,7 +100,7 @@ def _run_on_zeros(model: onnx.ModelProto) -> _Values | None:
             observed.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         feeds = {value.name: _zeros(value) for value in session.get_inputs()}
-        computed = dict(zip(made, session.run(made, feeds), strict=True))
+        computed = dict(zip(tensor_names, session.run(tensor_names, feeds), strict=True))
     except (
         states.Fail,
         states.InvalidArgument,

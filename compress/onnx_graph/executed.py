@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import onnx
 
 from compress.errors import NetworkError
-from compress.onnx_graph.coverage import Coverage
 from compress.onnx_graph.layers import layers
+from compress.records.coverage import Coverage
 
 _INT8 = frozenset({"i8", "u8"})
 _COMPUTE = frozenset({"Convolution", "Deconvolution", "FullyConnected", "MatMul", "RNNSeq", "RNNCell"})

@@ -7,14 +7,18 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from compress.core.moved import names_of
 from compress.core.replacing import replaced_whole
 from compress.onnx_graph.external_data import external_files
 
 if TYPE_CHECKING:
     import onnx
 
-#: Protocol buffers end at 2 GiB; larger weights go into a file beside the graph.
-LARGEST_SINGLE_FILE = 2**31 - 2**20
+#: Bytes that a constant in the file beside a graph has at the least; smaller ones stay inside.
+_SMALL = 1 << 10
+
+#: Weights in that file begin at multiples of this many bytes, so that kernels can read them where they are mapped.
+_ALIGNMENT = 64
 
 
 def save_model(model: onnx.ModelProto, path: Path) -> Path:
@@ -26,21 +30,44 @@ def save_model(model: onnx.ModelProto, path: Path) -> Path:
     Raises:
         OutputError: The file cannot be written.
     """
-    import onnx
-
     from compress.onnx_graph.serialization import pieces
+    from compress.onnx_graph.weights import exceeds_message, folder_of, size_of_model, without_files
 
     with replaced_whole(path) as written:
-        if model.ByteSize() < LARGEST_SINGLE_FILE:
+        if not exceeds_message(size_of_model(model)):
             with written.open("wb") as file:
-                file.writelines(pieces(model))
+                file.writelines(pieces(model if folder_of(model) is None else without_files(model)))
         else:
-            copy = onnx.ModelProto()
-            copy.CopyFrom(model)
             weights = path.name + ".data"
-            onnx.save(copy, written, save_as_external_data=True, location=weights)
+            light = _with_weights_beside(model, written.with_name(weights), weights)
+            written.write_bytes(light.SerializeToString())
             written.with_name(weights).replace(path.with_name(weights))
     return path
+
+
+def _with_weights_beside(model: onnx.ModelProto, path: Path, location: str) -> onnx.ModelProto:
+    """Write the large weights to a file, one after another, and return a model that finds them there."""
+    import numpy as np
+
+    from compress.onnx_graph.weights import is_outside, values_of, without_weights
+
+    light = without_weights(model)
+    with path.open("wb") as file:
+        for tensor in model.graph.initializer:
+            if not is_outside(tensor) and len(tensor.raw_data) < _SMALL:
+                light.graph.initializer.append(tensor)
+                continue
+            content = values_of(tensor) if is_outside(tensor) else np.frombuffer(tensor.raw_data, np.uint8)
+            file.write(bytes(-file.tell() % _ALIGNMENT))
+            added = light.graph.initializer.add(
+                name=tensor.name, data_type=tensor.data_type, dims=tensor.dims
+            )
+            added.data_location = tensor.EXTERNAL
+            entries = {"location": location, "offset": file.tell(), "length": content.nbytes}
+            for key, value in entries.items():
+                added.external_data.add(key=key, value=str(value))
+            file.write(np.ascontiguousarray(content).data)
+    return light
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -61,6 +88,28 @@ def copy_to(path: Path, directory: Path) -> Path:
     return directory / path.name
 
 
+def move_to(written: Path, path: Path) -> None:
+    """Move a graph that :func:`save_model` wrote to a place on the same disk, with the file of its weights.
+
+    Raises:
+        OSError: The system refuses it.
+    """
+    beside = external_files(written)
+    if beside:
+        import onnx
+
+        (weights,) = beside
+        location = path.name + ".data"
+        model = onnx.load(written, load_external_data=False)
+        for tensor in model.graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = location
+        written.write_bytes(model.SerializeToString())
+        weights.replace(path.with_name(location))
+    written.replace(path)
+
+
 def sha256_of(path: Path) -> str:
     """Return the sha256 of a file followed by its external data, read in pieces."""
     digest = hashlib.sha256()
@@ -74,3 +123,7 @@ def sha256_of(path: Path) -> str:
 def size_of(path: Path) -> int:
     """Return the size of a file and its external data, in bytes."""
     return sum(part.stat().st_size for part in files_of(path))
+
+
+if not TYPE_CHECKING:  # names that have left; no type checker shall take any name for one
+    __getattr__ = names_of(__name__, __name__)

@@ -104,11 +104,11 @@ def remove_identities(model: onnx.ModelProto) -> None:
     """Remove Identity, Dropout, and Cast to the type that is there, wherever no name of the caller's is lost."""
     graph = Graph(model)
     renamed: dict[str, str] = {}
-    kept = []
+    nodes_left = []
     for node in graph.nodes:
         _rename_inputs(node, renamed)
         if not _passes_through(node, graph):
-            kept.append(node)
+            nodes_left.append(node)
             continue
         source, result = node.input[0], node.output[0]
         if result not in graph.outputs:
@@ -116,12 +116,12 @@ def remove_identities(model: onnx.ModelProto) -> None:
         elif source in graph.producers and source not in graph.outputs:
             # The output keeps its name: whatever makes the source makes the output.
             renamed[source] = result
-            for earlier in kept:
+            for earlier in nodes_left:
                 _rename_inputs(earlier, {source: result})
                 earlier.output[:] = [result if name == source else name for name in earlier.output]
         else:
-            kept.append(node)
-    replace_nodes(model, kept)
+            nodes_left.append(node)
+    replace_nodes(model, nodes_left)
 
 
 def flat_biases(model: onnx.ModelProto) -> None:
@@ -207,8 +207,8 @@ def gemm_instead_of_matmul(model: onnx.ModelProto) -> None:
             "Gemm", [*node.input, biases[0]], [addition.output[0]], name=node.name
         )
         absorbed.add(addition.output[0])
-    kept = [node for node in graph.nodes if node.output[0] not in absorbed]
-    replace_nodes(model, [replaced.get(node.output[0], node) for node in kept])
+    nodes_left = [node for node in graph.nodes if node.output[0] not in absorbed]
+    replace_nodes(model, [replaced.get(node.output[0], node) for node in nodes_left])
 
 
 def named(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -223,12 +223,12 @@ def named(model: onnx.ModelProto) -> onnx.ModelProto:
 def remove_unused(model: onnx.ModelProto) -> None:
     """Remove nodes and initialisers that no output depends on."""
     needed = {value.name for value in model.graph.output}
-    kept = []
+    nodes_used = []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
             needed.update(tensors_read(node))
-            kept.append(node)
-    replace_nodes(model, kept[::-1])
+            nodes_used.append(node)
+    replace_nodes(model, nodes_used[::-1])
     stale = {
         tensor.name for tensor in model.graph.initializer
     } - needed  # old files list weights as inputs too
@@ -243,13 +243,13 @@ def remove_unused(model: onnx.ModelProto) -> None:
 
 def name_nodes(model: onnx.ModelProto) -> None:
     """Give every node a name of its own, so that reports, exclusions and profiles can point at it."""
-    taken: set[str] = set()
+    names_taken: set[str] = set()
     for index, node in enumerate(model.graph.node):
-        if not node.name or node.name in taken:
+        if not node.name or node.name in names_taken:
             node.name = f"{node.name or node.op_type}_{index}"
-        while node.name in taken:
+        while node.name in names_taken:
             node.name += "_"
-        taken.add(node.name)
+        names_taken.add(node.name)
 
 
 #: What :func:`prepare` repeats, behind folding, until no node vanishes any more; shapes are inferred after each step.
@@ -346,12 +346,10 @@ def _rename_inputs(node: onnx.NodeProto, renamed: dict[str, str]) -> None:
 
 def _is_spatial_mean(node: onnx.NodeProto, graph: Graph) -> bool:
     rank = graph.rank(node.input[0])
-    given = (
-        graph.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else attribute(node, "axes")
-    )
-    if rank is None or rank < 3 or given is None:
+    axes = graph.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else attribute(node, "axes")
+    if rank is None or rank < 3 or axes is None:
         return False
-    return {int(axis) % rank for axis in given} == set(range(2, rank)) and graph.is_float32(node.input[0])
+    return {int(axis) % rank for axis in axes} == set(range(2, rank)) and graph.is_float32(node.input[0])
 
 
 def _first_line(error: Exception) -> str:

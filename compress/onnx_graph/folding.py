@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from compress.onnx_graph.graph import SMALL, Graph, subgraphs
+from compress.onnx_graph.operators import operator_of
 from compress.onnx_graph.sessions import open_session, part
 from compress.onnx_graph.weights import size_of_tensor
 
@@ -23,14 +24,6 @@ FOLDED_TYPES = frozenset(
     | {TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64}
     | {TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64}
 )
-
-# Random values are new in every run; folding the other two would undo a quantization.
-_NOT_FOLDED = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
-) | {"QuantizeLinear", "DequantizeLinear"}
-
-# Operators that are quantized with their weights; MatMul may have its weight on either side.
-_LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN", "Gather"})
 
 
 class Folding:
@@ -69,25 +62,25 @@ class Folding:
             if self._growth(read, self._behind(node, group)) <= (MOST_GROWTH if needed else SMALL):
                 self.folded.add(id(node))
 
-    def _growth(self, made: Iterable[str], nodes: list[onnx.NodeProto]) -> int:
+    def _growth(self, constant_names: Iterable[str], nodes: list[onnx.NodeProto]) -> int:
         """Return the bytes to store, less those of constants that only vanishing nodes read."""
         ids = {id(node) for node in nodes}
         read = {name for node in nodes for name in node.input if name in self._graph.initializers}
         goes = [name for name in read if self._twice or self._only_read_by(name, ids)]
-        return sum(self._sizes[name] for name in made) - sum(self._sizes[name] for name in goes)
+        return sum(self._sizes[name] for name in constant_names) - sum(self._sizes[name] for name in goes)
 
     def _behind(self, node: onnx.NodeProto, group: list[onnx.NodeProto]) -> list[onnx.NodeProto]:
         """Return the node, and the nodes of its group that would then have no other reader."""
-        found, ids = [node], {id(node)}
-        for other in reversed(group[: next(at for at, each in enumerate(group) if each is node)]):
+        behind, ids = [node], {id(node)}
+        for other in reversed(group[: next(at for at, member in enumerate(group) if member is node)]):
             read = [name for name in other.output if name]
             reached = any(
                 id(reader) in ids for name in read for reader in self._graph.consumers.get(name, [])
             )
             if reached and (self._twice or all(self._only_read_by(name, ids) for name in read)):
-                found.append(other)
+                behind.append(other)
                 ids.add(id(other))
-        return found
+        return behind
 
     def _only_read_by(self, name: str, ids: set[int]) -> bool:
         readers = self._graph.consumers.get(name, [])
@@ -96,24 +89,26 @@ class Folding:
     def _is_weight(self, name: str) -> bool:
         """Whether a layer reads a tensor as its weight."""
         return any(
-            reader.op_type in _LAYERS
-            and name in (reader.input if reader.op_type in ("MatMul", "Gather") else reader.input[1:])
+            (operator_of(reader).multiplies_matrices or operator_of(reader).kind == "data movement")
+            and name in (reader.input[at] for at in operator_of(reader).weights if at < len(reader.input))
             for reader in self._graph.consumers.get(name, [])
         )
 
 
 def constant_nodes(graph: Graph) -> list[onnx.NodeProto]:
     """Return the nodes that depend on constants alone and whose results can be stored, in graph order."""
-    known = {name: size_of_tensor(tensor) for name, tensor in graph.initializers.items()}
+    constant_sizes = {name: size_of_tensor(tensor) for name, tensor in graph.initializers.items()}
     nodes = []
     for node in graph.nodes:
-        if not all(name in known for name in node.input if name) or not _can_fold(node, graph):
+        if not all(name in constant_sizes for name in node.input if name) or not _can_fold(node, graph):
             continue
-        bound = MOST_GROWTH + sum(known[name] for name in node.input if name)
+        bound = MOST_GROWTH + sum(constant_sizes[name] for name in node.input if name)
         size = sum(_declared_size(name, graph) or 0 for name in node.output if name)
         if size <= bound:
             nodes.append(node)
-            known.update((name, _declared_size(name, graph) or bound) for name in node.output if name)
+            constant_sizes.update(
+                (name, _declared_size(name, graph) or bound) for name in node.output if name
+            )
     return nodes
 
 
@@ -131,14 +126,16 @@ def is_standard(node: onnx.NodeProto, operator: str) -> bool:
 
 
 def _can_fold(node: onnx.NodeProto, graph: Graph) -> bool:
-    made = [name for name in node.output if name]
+    output_names = [name for name in node.output if name]
+    facts = operator_of(node)
     return (
-        node.op_type not in _NOT_FOLDED
+        not facts.random  # its values are new in every run
+        and facts.quantization != "pair"  # folded, a quantization would be undone
         and node.domain in ("", "ai.onnx")
         and not any(subgraphs(node))
-        and all(graph.element_type(name) in FOLDED_TYPES for name in made)
+        and all(graph.element_type(name) in FOLDED_TYPES for name in output_names)
         # An output that is an initialiser is legal, and several compilers still refuse it.
-        and not set(made) & set(graph.outputs)
+        and not set(output_names) & set(graph.outputs)
     )
 
 
@@ -155,11 +152,11 @@ def _declared_size(name: str, graph: Graph) -> int | None:
 def _sizes(graph: Graph, nodes: list[onnx.NodeProto]) -> dict[str, int]:
     """Return the bytes of every constant and of every result of the nodes; computed where shapes are unknown."""
     sizes = {name: size_of_tensor(tensor) for name, tensor in graph.initializers.items()}
-    made = [name for node in nodes for name in node.output if name]
-    declared = {name: _declared_size(name, graph) for name in made}
-    unknown = [name for name in made if declared[name] is None]
+    output_names = [name for node in nodes for name in node.output if name]
+    declared = {name: _declared_size(name, graph) for name in output_names}
+    unknown = [name for name in output_names if declared[name] is None]
     computed = {name: values.nbytes for name, values in values_of_constants(graph, unknown).items()}
-    sizes.update({name: declared[name] or computed.get(name, 0) for name in made})
+    sizes.update({name: declared[name] or computed.get(name, 0) for name in output_names})
     return sizes
 
 

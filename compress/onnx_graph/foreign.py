@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from compress.onnx_graph.graph import Graph
+from compress.onnx_graph.legality import is_foreign
 from compress.onnx_graph.sessions import open_session, part
 
 #: How ONNX Runtime writes the types of tensors, where that is not how NumPy does.
@@ -20,31 +21,31 @@ def type_foreign(model: onnx.ModelProto) -> None:
     An exporter's declarations are dropped: they may describe the graph before its own optimizer changed it.
     """
     graph = Graph(model)
-    made = [name for name in foreign_outputs(model) if name not in graph.outputs]
-    if not made:
+    untyped = [name for name in foreign_outputs(model) if name not in graph.outputs]
+    if not untyped:
         return
-    stale = set(made)
-    kept = [value for value in model.graph.value_info if value.name not in stale]
+    stale = set(untyped)
+    value_infos = [value for value in model.graph.value_info if value.name not in stale]
     try:
-        found = open_session(part(graph, made), optimized=False).get_outputs()
+        typed_outputs = open_session(part(graph, untyped), optimized=False).get_outputs()
     except Exception:  # noqa: BLE001 - ONNX Runtime's own classes have no common root; who runs it says why
-        found = []
-    for value in found:
+        typed_outputs = []
+    for value in typed_outputs:
         element_type = _element_type(value.type)
         if element_type:
             # No axes are told of a single value, and of what has an unknown number of them.
             shape = [size if isinstance(size, int | str) else None for size in value.shape] or None
-            kept.append(helper.make_tensor_value_info(value.name, element_type, shape))
-    copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in kept]
+            value_infos.append(helper.make_tensor_value_info(value.name, element_type, shape))
+    copies = [onnx.ValueInfoProto.FromString(value.SerializeToString()) for value in value_infos]
     model.graph.ClearField("value_info")
     model.graph.value_info.extend(copies)
 
 
 def foreign_outputs(model: onnx.ModelProto) -> Iterator[str]:
     """Return the outputs of operators that are neither ONNX's own nor local functions."""
-    functions = {(each.domain, each.name) for each in model.functions}
+    functions = {(function.domain, function.name) for function in model.functions}
     for node in model.graph.node:
-        if node.domain not in ("", "ai.onnx") and (node.domain, node.op_type) not in functions:
+        if is_foreign(node) and (node.domain, node.op_type) not in functions:
             yield from (name for name in node.output if name)
 
 

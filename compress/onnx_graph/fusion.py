@@ -27,13 +27,11 @@ import onnx
 from compress.errors import NetworkError
 from compress.onnx_graph.graph import attribute, tensors_read
 from compress.onnx_graph.operators import (
-    COMMUTE_WITH_QUANTIZATION,
     MATRIX_KINDS,
-    POINTWISE,
-    VIEWS,
     Kind,
     is_known,
     kind,
+    operator_of,
 )
 from compress.onnx_graph.shapes import ShapedGraph
 
@@ -82,23 +80,23 @@ def storages(graph: ShapedGraph) -> dict[str, Storage]:
     Raises:
         NetworkError: An operator, or an output of the graph, refers to a tensor that no node makes.
     """
-    found = {name: Storage(name, graph.dtypes.get(name, 0)) for name in graph.inputs}
+    by_name = {name: Storage(name, graph.dtypes.get(name, 0)) for name in graph.inputs}
     for name in graph.constants:
-        found[name] = Storage(name, graph.dtypes[name], constant=True, origins=frozenset({name}))
+        by_name[name] = Storage(name, graph.dtypes[name], constant=True, origins=frozenset({name}))
     strided = _read_strided(graph)
     for node in graph.nodes:
-        _check_made(tensors_read(node), found)
-        read = [found[name] for name in tensors_read(node)]
+        _check_made(tensors_read(node), by_name)
+        read = [by_name[name] for name in tensors_read(node)]
         for name in node.output:
             if name:
-                found[name] = read[0] if name in strided else _storage(name, node, read, graph)
-    _check_made(graph.outputs, found)
-    return found
+                by_name[name] = read[0] if name in strided else _storage(name, node, read, graph)
+    _check_made(graph.outputs, by_name)
+    return by_name
 
 
-def _check_made(names: Iterable[str], made: Mapping[str, Storage]) -> None:
+def _check_made(names: Iterable[str], storages_made: Mapping[str, Storage]) -> None:
     for name in names:
-        if name not in made:
+        if name not in storages_made:
             raise NetworkError(
                 "a valid ONNX graph", f"'{name}', which nothing makes", "export the network again"
             )
@@ -112,7 +110,7 @@ def _read_strided(graph: ShapedGraph) -> set[str]:
         if node.op_type in ("Shape", "Size"):
             continue
         rearranges = node.op_type in ("Transpose", "Split") or _scales(node, graph)
-        passes = rearranges or node.op_type in VIEWS | {"DequantizeLinear", "QuantizeLinear"}
+        passes = rearranges or operator_of(node).view or operator_of(node).quantization == "pair"
         if not is_known(node) or unfit.intersection(node.output) or not passes:
             if not is_known(node) or node.op_type not in ("MatMul", "Attention"):
                 unfit.update(tensors_read(node))
@@ -130,22 +128,22 @@ def _scales(node: onnx.NodeProto, graph: ShapedGraph) -> bool:
 
 
 def _storage(name: str, node: onnx.NodeProto, read: list[Storage], graph: ShapedGraph) -> Storage:
-    own = Storage(name, graph.dtypes.get(name, 0))
+    own_storage = Storage(name, graph.dtypes.get(name, 0))
     if not is_known(node) or not read:
-        return own
+        return own_storage
     if node.op_type == "DequantizeLinear":
-        return own if name in graph.outputs else read[0]._replace(dequantized=True)
-    constant = node.op_type in ("Shape", "Size") or all(each.constant for each in read)
+        return own_storage if name in graph.outputs else read[0]._replace(dequantized=True)
+    constant = node.op_type in ("Shape", "Size") or all(storage.constant for storage in read)
     # A constant that is only rearranged is stored rearranged, in the type it had.
-    if node.op_type in VIEWS or (constant and node.op_type == "Transpose"):
+    if operator_of(node).view or (constant and node.op_type == "Transpose"):
         return read[0]
     if constant:
-        origins = frozenset().union(*(each.origins for each in read))
-        return own._replace(constant=True, origins=origins)
-    data = [each for each in read if not each.constant]
-    if node.op_type in COMMUTE_WITH_QUANTIZATION and all(each.dequantized for each in data):
-        return own._replace(dtype=data[0].dtype, dequantized=True)
-    return own
+        origins = frozenset().union(*(storage.origins for storage in read))
+        return own_storage._replace(constant=True, origins=origins)
+    data = [storage for storage in read if not storage.constant]
+    if operator_of(node).commutes and all(storage.dequantized for storage in data):
+        return own_storage._replace(dtype=data[0].dtype, dequantized=True)
+    return own_storage
 
 
 def group_nodes(graph: ShapedGraph, stored: dict[str, Storage]) -> list[Group]:
@@ -175,10 +173,10 @@ class _Grouping:
 
     def _runs(self, node: onnx.NodeProto) -> bool:
         """Whether the node runs: it is no view, and not constant."""
-        made = {self._stored[name] for name in node.output if name}
-        if all(each.constant for each in made):
+        outputs = {self._stored[name] for name in node.output if name}
+        if all(storage.constant for storage in outputs):
             return False
-        return any(each.root in node.output for each in made)
+        return any(storage.root in node.output for storage in outputs)
 
     def _place(self, node: onnx.NodeProto) -> None:
         read = self._roots_read(node)
@@ -188,10 +186,10 @@ class _Grouping:
             self.groups.append(Group(kind(node, self._graph.shapes.get), []))
         elif _is_elementwise(node):
             self.groups[index].joined.update(root for root in read if root not in self.groups[index].makes)
-        made = {self._stored[name].root for name in node.output if name}
+        roots = {self._stored[name].root for name in node.output if name}
         self.groups[index].nodes.append(node)
-        self.groups[index].makes |= made
-        self._makers.update(dict.fromkeys(made, index))
+        self.groups[index].makes |= roots
+        self._makers.update(dict.fromkeys(roots, index))
 
     def _joins(self, node: onnx.NodeProto, group: Group) -> bool:
         if node.op_type == "QuantizeLinear" and is_known(node):
@@ -214,7 +212,9 @@ class _Grouping:
             if self._stored[name].root != name or self._stored[name].dequantized or name in self._outputs:
                 return False
             inside = (node, *group.nodes)
-            outside = [each for each in self._readers[name] if all(each is not own for own in inside)]
+            outside = [
+                reader for reader in self._readers[name] if all(reader is not member for member in inside)
+            ]
             if not self._meets(node, outside):
                 return False
         return True
@@ -248,13 +248,13 @@ class _Grouping:
         result = node.output[0]
         readers = [] if result in self._outputs else self._readers.get(result, [])
         of_rows = attribute(node, "axis", -1) in (-1, rank - 1)
-        probabilities = [_is_matmul(each) and each.input[0] == result for each in readers]
+        probabilities = [_is_matmul(reader) and reader.input[0] == result for reader in readers]
         return of_rows and probabilities == [True]
 
     def _roots_read(self, node: onnx.NodeProto) -> list[str]:
         """Return the stored tensors that the node reads at run time, each once."""
         stored = (self._stored[name] for name in tensors_read(node))
-        return list(dict.fromkeys(each.root for each in stored if not each.constant))
+        return list(dict.fromkeys(storage.root for storage in stored if not storage.constant))
 
 
 def _is_matmul(node: onnx.NodeProto) -> bool:
@@ -262,4 +262,4 @@ def _is_matmul(node: onnx.NodeProto) -> bool:
 
 
 def _is_elementwise(node: onnx.NodeProto) -> bool:
-    return is_known(node) and node.op_type in POINTWISE - {"QuantizeLinear", "DequantizeLinear"}
+    return is_known(node) and operator_of(node).kind == "elementwise" and not operator_of(node).quantization

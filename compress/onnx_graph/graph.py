@@ -163,11 +163,11 @@ def tensors_read(node: onnx.NodeProto) -> Iterator[str]:
     """Return the node's inputs, and the tensors that its subgraphs capture."""
     yield from (name for name in node.input if name)
     for body in subgraphs(node):
-        own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+        inner_names = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
         for inner in body.node:
-            yield from (name for name in tensors_read(inner) if name not in own)
-            own.update(inner.output)
-        yield from (value.name for value in body.output if value.name not in own)
+            yield from (name for name in tensors_read(inner) if name not in inner_names)
+            inner_names.update(inner.output)
+        yield from (value.name for value in body.output if value.name not in inner_names)
 
 
 def replace_nodes(model: onnx.ModelProto, nodes: Iterable[onnx.NodeProto]) -> None:

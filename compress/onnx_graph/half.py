@@ -3,18 +3,22 @@
 A node computes in half precision where the operator's own definition allows the type for what it reads; inputs that
 it allows in float32 alone (Resize's scales) stay. The network's inputs and outputs keep their types, so that nobody
 who calls it notices. Q/DQ take part from opset 19 on: their scales then are in half precision as well, as a strongly
-typed engine wants them, and what is not int8 between them runs in half precision.
+typed engine wants them, and what is not int8 between them runs in half precision. No cast stands between
+DequantizeLinear and the layer that reads it, since an engine would no longer run that layer in int8: a layer that stays
+in float32 gets a DequantizeLinear of its own with float32 scales.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from compress.onnx_graph.fold import infer_shapes, remove_unused
 from compress.onnx_graph.graph import Graph, replace_nodes, subgraphs, tensors_read
+from compress.onnx_graph.operators import operator_of
+from compress.onnx_graph.weights import values_of
 
 #: Element types to cast to, and how ONNX's definitions write them.
 HALF_TYPES = {
@@ -40,6 +44,44 @@ def in_half_precision(model: onnx.ModelProto, precision: str, kept: Collection[s
     remove_unused(cast)
     infer_shapes(cast)
     return cast
+
+
+def kept_with(model: onnx.ModelProto, kept: Mapping[str, str]) -> dict[str, str]:
+    """Return the nodes to keep in float32 with those that have to stay beside them, with reasons.
+
+    These are the readers of a DequantizeLinear that stays, and what only moves values on the way from one to a layer
+    that stays.
+
+    Args:
+        model: Model with unique node names.
+        kept: Reason for each node to keep, by its name.
+    """
+    graph, reasons = Graph(model), dict(kept)
+    by_name = {node.name: node for node in graph.nodes}
+    waiting = [name for name in kept if name in by_name]
+    while waiting:
+        node = by_name[waiting.pop()]
+        beside = [
+            graph.producers[name]
+            for name in node.input
+            if name in graph.producers and _moves_quantized(graph, graph.producers[name])
+        ]
+        if node.op_type == "DequantizeLinear" or _moves_quantized(graph, node):
+            beside += graph.consumers.get(node.output[0], [])
+        for node_beside in beside:
+            if node_beside.name not in reasons:
+                reasons[node_beside.name] = f"beside '{node.name}': no cast may stand behind DequantizeLinear"
+                waiting.append(node_beside.name)
+    return reasons
+
+
+def _moves_quantized(graph: Graph, node: onnx.NodeProto) -> bool:
+    """Whether a node only moves what a DequantizeLinear before it gives."""
+    while operator_of(node).carries_quantized and node.input[0] in graph.producers:
+        node = graph.producers[node.input[0]]
+        if node.op_type == "DequantizeLinear":
+            return True
+    return False
 
 
 class _Caster:
@@ -69,19 +111,22 @@ class _Caster:
 
     def _convert(self, node: onnx.NodeProto, converted: onnx.NodeProto, allowed: list[bool]) -> None:
         converted.input[:] = [self._named(name, half) for name, half in zip(node.input, allowed, strict=True)]
-        made = [
+        half_names = [
             name for name, half in zip(node.output, self._half_outputs(node, allowed), strict=True) if half
         ]
         if self._casts_to_float(node):
-            made = [node.output[0]]
-            next(each for each in converted.attribute if each.name == "to").i = self.element_type
-        self.half.update(made)
+            half_names = [node.output[0]]
+            next(entry for entry in converted.attribute if entry.name == "to").i = self.element_type
+        self.half.update(half_names)
         self.nodes.append(converted)
         for index, name in enumerate(node.output):
-            if name in made and name in self.seen_outside:
+            if name in half_names and name in self.seen_outside:
                 converted.output[index] = self.graph.free_name(f"{name}_{self.precision}")
                 self.names[name, True] = converted.output[index]
-                self._add_cast(converted.output[index], name, int(TensorProto.FLOAT))
+                if node.op_type == "DequantizeLinear":
+                    self._dequantize(node, name)
+                else:
+                    self._add_cast(converted.output[index], name, int(TensorProto.FLOAT))
                 self.names[name, False] = name
 
     def _named(self, name: str, half: bool) -> str:
@@ -95,14 +140,26 @@ class _Caster:
         if (name, half) not in self.names:
             if name in self.graph.initializers:
                 self.names[name, half] = self._stored(name)
+            elif not half and self.graph.producers[name].op_type == "DequantizeLinear":
+                self.names[name, half] = self.graph.free_name(f"{name}_float32")
+                self._dequantize(self.graph.producers[name], self.names[name, half])
             else:
                 cast = self.graph.free_name(f"{name}_{self.precision if half else 'float32'}")
                 self._add_cast(name, cast, self.element_type if half else int(TensorProto.FLOAT))
                 self.names[name, half] = cast
         return self.names[name, half]
 
+    def _dequantize(self, node: onnx.NodeProto, result: str) -> None:
+        """Add the same DequantizeLinear with its scales in float32."""
+        again = onnx.NodeProto()
+        again.CopyFrom(node)
+        again.name = f"{result}_dequantize"
+        again.output[0] = result
+        again.input[1] = self._named(node.input[1], False)
+        self.nodes.append(again)
+
     def _stored(self, name: str) -> str:
-        array = numpy_helper.to_array(self.graph.initializers[name])
+        array = values_of(self.graph.initializers[name])
         values = array.astype(helper.tensor_dtype_to_np_dtype(self.element_type))
         return self.graph.store(f"{name}_{self.precision}", values)
 

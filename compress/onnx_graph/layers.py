@@ -11,15 +11,12 @@ from onnx import TensorProto
 
 from compress.onnx_graph.fusion import Group, Storage, group_nodes, storages
 from compress.onnx_graph.graph import attribute, tensors_read
+from compress.onnx_graph.macs import Shape
 from compress.onnx_graph.operators import (
-    AUXILIARY_INPUTS,
-    KEEP_PRECISION,
-    OPERANDS,
-    PARTIAL_READS,
     Kind,
-    Shape,
     is_known,
     macs,
+    operator_of,
     steps,
 )
 from compress.onnx_graph.shapes import ShapedGraph, shaped
@@ -101,7 +98,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sum the costs of layers.
+    """Sums of the costs of layers.
 
     Attributes:
         layers: Number of layers.
@@ -184,12 +181,12 @@ def _layer(
 
 def _reads(group: Group, stored: Mapping[str, Storage]) -> dict[str, str]:
     """Return the stored tensors from outside the group, each with the name it is first read by."""
-    found: dict[str, str] = {}
+    names_by_root: dict[str, str] = {}
     for node in group.nodes:
         for name in tensors_read(node):
             if not stored[name].constant and stored[name].root not in group.makes:
-                found.setdefault(stored[name].root, name)
-    return found
+                names_by_root.setdefault(stored[name].root, name)
+    return names_by_root
 
 
 def _made(group: Group, stored: Mapping[str, Storage]) -> list[str]:
@@ -199,18 +196,18 @@ def _made(group: Group, stored: Mapping[str, Storage]) -> list[str]:
 def _precision(group: Group, graph: ShapedGraph, stored: Mapping[str, Storage], writes: Sequence[str]) -> str:
     """Return the precision of the arithmetic: narrow only where every operand is stored narrow."""
     first = group.nodes[0]
-    if first.op_type in OPERANDS and is_known(first):
-        names = [first.input[position] for position in OPERANDS[first.op_type] if position < len(first.input)]
+    facts = operator_of(first)
+    if facts.operands is not None and is_known(first):
+        names = [first.input[position] for position in facts.operands if position < len(first.input)]
         operands = [stored[name] for name in names if name]
-        integer = first.op_type.startswith("QLinear") or first.op_type.endswith("Integer")
-        if integer or all(operand.dequantized for operand in operands):
+        if facts.quantization == "integers" or all(operand.dequantized for operand in operands):
             return _widest(operand.dtype for operand in operands)
         return _name(graph.dtypes.get(first.output[0], 0))
     reads = [stored[name] for name in _reads(group, stored).values()]
     narrow = all(read.dequantized for read in reads) and all(
         0 < _bits(stored[root].dtype) <= 8 for root in writes
     )
-    if first.op_type in KEEP_PRECISION and reads and narrow:
+    if facts.keeps_precision and reads and narrow:
         return _widest(read.dtype for read in reads)
     changes_type = group.kind == "elementwise" and first.op_type != "QuantizeLinear"
     source = first.output[0] if changes_type or not first.input else first.input[0]
@@ -221,7 +218,7 @@ def _parameters(group: Group, graph: ShapedGraph, stored: Mapping[str, Storage],
     """Return the number of learned values that no earlier layer has counted; ``seen`` is extended."""
     count = 0
     for node, position, constant in _constants_read(group, stored):
-        if position in AUXILIARY_INPUTS.get(node.op_type, ()):
+        if position in operator_of(node).auxiliary:
             continue
         for origin in constant.origins - seen:
             if graph.shapes[origin] and graph.dtypes[origin] not in _INDEX_TYPES:
@@ -238,7 +235,7 @@ def _weight_bytes(group: Group, graph: ShapedGraph, stored: Mapping[str, Storage
     for node, position, constant in _constants_read(group, stored):
         if constant.dtype not in _INDEX_TYPES:
             size = _size(constant.root, constant.dtype, graph)
-            partial = node.op_type in PARTIAL_READS and position == 0
+            partial = operator_of(node).reads_part and position == 0
             sizes[constant.root] = (
                 min(size, _size(node.output[0], constant.dtype, graph)) if partial else size
             )
@@ -254,7 +251,7 @@ def _activation_bytes(
 ) -> int:
     read = sum(_size(root, stored[root].dtype, graph) for root in reads)
     written = sum(_size(root, stored[root].dtype, graph) for root in writes)
-    return min(read, written) + written if group.nodes[0].op_type in PARTIAL_READS else read + written
+    return min(read, written) + written if operator_of(group.nodes[0]).reads_part else read + written
 
 
 def _constants_read(

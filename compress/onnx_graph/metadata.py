@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import onnx
 
+from compress.core.decoder_texts import KEYS
+
 
 def without_metadata(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a copy without doc strings and metadata, subgraphs included.
+    """Return a copy without doc strings and metadata, subgraphs included; what it takes to run the model stays.
 
     They are a tenth of a small network's file, and tell strangers where its source lay.
     """
     bare = onnx.ModelProto()
     bare.CopyFrom(model)
     del bare.metadata_props[:]
+    bare.metadata_props.extend(entry for entry in model.metadata_props if entry.key in KEYS)
     bare.doc_string = ""
     _strip(bare.graph)
     return bare

@@ -13,9 +13,9 @@ def plain_pools(model: onnx.ModelProto) -> None:
     """Drop dilations of 1 from AveragePool: they are the default, and ONNX Runtime's int8 pool refuses the word."""
     for node in model.graph.node:
         if node.op_type == "AveragePool" and set(attribute(node, "dilations", ())) == {1}:
-            kept = [entry for entry in node.attribute if entry.name != "dilations"]
+            attributes_left = [entry for entry in node.attribute if entry.name != "dilations"]
             node.ClearField("attribute")
-            node.attribute.extend(kept)
+            node.attribute.extend(attributes_left)
 
 
 def convolution_instead_of_dilated_pool(model: onnx.ModelProto) -> None:
@@ -42,14 +42,14 @@ def convolution_instead_of_dilated_pool(model: onnx.ModelProto) -> None:
         if not graph.is_float32(node.input[0]):
             nodes.append(node)
             continue
-        kept = {
+        options = {
             name: attribute(node, name)
             for name in ("kernel_shape", "dilations", "strides", "pads", "auto_pad")
             if attribute(node, name) is not None
         }
         name = graph.store(f"{node.output[0]}_mean", weight)
         nodes.append(
-            helper.make_node("Conv", [node.input[0], name], node.output, node.name, group=channels, **kept)
+            helper.make_node("Conv", [node.input[0], name], node.output, node.name, group=channels, **options)
         )
     replace_nodes(model, nodes)
 
@@ -88,24 +88,26 @@ def all_axes_resized(model: onnx.ModelProto) -> None:
         scales = _scales(node, graph, [shape[axis] for axis in axes])
         if scales is None:
             continue
-        whole = np.ones(len(shape), np.float32)
-        whole[axes] = scales
-        name = graph.store(f"{node.output[0]}_scales", whole)
-        kept = [each for each in node.attribute if each.name not in ("axes", "keep_aspect_ratio_policy")]
+        all_scales = np.ones(len(shape), np.float32)
+        all_scales[axes] = scales
+        name = graph.store(f"{node.output[0]}_scales", all_scales)
+        attributes_left = [
+            entry for entry in node.attribute if entry.name not in ("axes", "keep_aspect_ratio_policy")
+        ]
         node.ClearField("attribute")
-        node.attribute.extend(kept)
+        node.attribute.extend(attributes_left)
         node.input[:] = [node.input[0], "", name]
 
 
-def _scales(node: onnx.NodeProto, graph: Graph, found: list[int | str | None]) -> np.ndarray | None:
+def _scales(node: onnx.NodeProto, graph: Graph, sizes_before: list[int | str | None]) -> np.ndarray | None:
     """Return constant scales of the axes that a Resize names; None where they are unknown, or give other sizes."""
     if len(node.input) > 2 and node.input[2]:
         scales = graph.constant(node.input[2])
         return None if scales is None or not scales.size else scales
     sizes = graph.constant(node.input[3]) if len(node.input) > 3 and node.input[3] else None
-    if sizes is None or not all(isinstance(size, int) and size > 0 for size in found):
+    if sizes is None or not all(isinstance(size, int) and size > 0 for size in sizes_before):
         return None
-    before = np.array(found, np.float64)
+    before = np.array(sizes_before, np.float64)
     scales = sizes / before
     policy = attribute(node, "keep_aspect_ratio_policy", b"stretch")
     if policy != b"stretch":
@@ -115,5 +117,5 @@ def _scales(node: onnx.NodeProto, graph: Graph, found: list[int | str | None]) -
     up = np.nextafter(rounded, np.float32(np.inf))
     # Runtimes round size × scale down, one in float32 and the next in float64.
     rounded = np.where(np.floor(before * rounded) < sizes, up, rounded)
-    made = np.floor(before * rounded), np.floor(np.float32(before) * rounded)
-    return rounded if all(np.array_equal(each, sizes) for each in made) else None
+    sizes_after = np.floor(before * rounded), np.floor(np.float32(before) * rounded)
+    return rounded if all(np.array_equal(sizes_made, sizes) for sizes_made in sizes_after) else None

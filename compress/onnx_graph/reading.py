@@ -7,11 +7,12 @@ theirs, or go on for ever.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, MutableSequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+import onnx.external_data_helper
 import onnx.inliner
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import TensorProto
@@ -19,7 +20,16 @@ from onnx import TensorProto
 from compress.core.child_process import lacks_memory
 from compress.errors import NetworkError
 from compress.onnx_graph.axes import open_negative_axes
+from compress.onnx_graph.crashes import crashing_optimizations
 from compress.onnx_graph.graph import Graph, graphs, tensors_read
+from compress.onnx_graph.weights import (
+    copied,
+    exceeds_message,
+    in_files,
+    is_copied,
+    is_outside,
+    size_of_values,
+)
 
 #: The field of values that are not raw, for each type.
 _FIELDS = {
@@ -59,9 +69,15 @@ def read_model(path: Path, *, external_data: bool = True) -> onnx.ModelProto:
     try:
         model = onnx.load(str(path), load_external_data=False)
         _check_header(model, path)
+        for imports in (model.opset_import, *(function.opset_import for function in model.functions)):
+            _declare_once(imports, path)
         _check_texts(model, path)
         _check_tensors(model, path)
-        if external_data:
+        if external_data and exceeds_message(model.ByteSize() + _bytes_beside(model)):
+            _read_in_nodes(model, path)
+            model = in_files(_each_read(model, path), model)
+            _check_message(model, path)
+        elif external_data:
             onnx.load_external_data_for_model(model, str(path.parent))
             _check_tensors(model, path)
     except (DecodeError, onnx.checker.ValidationError, OSError, ValueError, RuntimeError) as error:
@@ -113,7 +129,12 @@ def open_here(path: Path, *, optimized: bool) -> None:
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     with _hunger():
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        onnxruntime.InferenceSession(
+            str(path),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=crashing_optimizations(path),
+        )
 
 
 def _compute_constants(model: onnx.ModelProto) -> None:
@@ -121,16 +142,16 @@ def _compute_constants(model: onnx.ModelProto) -> None:
     from compress.onnx_graph.sessions import open_session, part
 
     graph = Graph(model)
-    known, made = set(graph.initializers), dict[str, None]()
+    constant_names, computed_names = set(graph.initializers), dict[str, None]()
     for node in graph.nodes:
-        if all(name in known for name in tensors_read(node)):
-            known.update(name for name in node.output if name)
-            made.update((name, None) for name in node.output if name)
+        if all(name in constant_names for name in tensors_read(node)):
+            constant_names.update(name for name in node.output if name)
+            computed_names.update((name, None) for name in node.output if name)
             for name in tensors_read(node):  # what is made of it is computed, and so is it
-                made.pop(name, None)
-    if made:
+                computed_names.pop(name, None)
+    if computed_names:
         with _hunger():
-            open_session(part(graph, list(made)), optimized=False).run(list(made), {})
+            open_session(part(graph, list(computed_names)), optimized=False).run(list(computed_names), {})
 
 
 @contextmanager
@@ -166,13 +187,32 @@ def _check_header(model: onnx.ModelProto, path: Path) -> None:
     """Refuse operator sets of no release and types of no name, which the enums of a protocol buffer may hold."""
     for entry in model.opset_import:
         if not 1 <= entry.version <= _LATEST_OPSET:
-            found = f"version {entry.version} of '{entry.domain[:80] or 'ai.onnx'}' in {path}"
-            raise NetworkError("an operator set of a release", found, "export it again")
+            problem = f"version {entry.version} of '{entry.domain[:80] or 'ai.onnx'}' in {path}"
+            raise NetworkError("an operator set of a release", problem, "export it again")
     for value in _values(model.graph):
         kind = value.type.tensor_type.elem_type if value.type.HasField("tensor_type") else 0
         if kind not in TensorProto.DataType.values():
-            found = f"type {kind} of '{value.name[:80]}' in {path}"
-            raise NetworkError("tensors of a known type", found, "export it again")
+            problem = f"type {kind} of '{value.name[:80]}' in {path}"
+            raise NetworkError("tensors of a known type", problem, "export it again")
+
+
+def _declare_once(imports: MutableSequence[onnx.OperatorSetIdProto], path: Path) -> None:
+    """Leave one declaration of each operator set; refuse a set in two versions.
+
+    The standard set has two names, and a file may name it twice. Whoever raises the version of one of the two leaves
+    runtimes with the other.
+    """
+    versions: dict[str, int] = {}
+    for place in reversed(range(len(imports))):  # from the end, since some are removed
+        version = imports[place].version
+        domain = "" if imports[place].domain == "ai.onnx" else imports[place].domain
+        if domain not in versions:
+            versions[domain] = version
+        elif versions[domain] == version:
+            del imports[place]
+        else:
+            problem = f"{version} and {versions[domain]} of '{domain[:80] or 'ai.onnx'}' in {path}"
+            raise NetworkError("one version of each operator set", problem, "export it again")
 
 
 def _check_texts(model: onnx.ModelProto, path: Path) -> None:
@@ -202,7 +242,7 @@ def _texts(model: onnx.ModelProto) -> Iterator[str | bytes]:
 def _texts_of(nodes: Iterable[onnx.NodeProto]) -> Iterator[str | bytes]:
     for node in nodes:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        yield from (text for each in node.attribute for text in (each.name, each.ref_attr_name))
+        yield from (text for entry in node.attribute for text in (entry.name, entry.ref_attr_name))
 
 
 def _values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
@@ -216,12 +256,73 @@ def _check_tensors(model: onnx.ModelProto, path: Path) -> None:
         tensor = holder.values if sparse else holder
         problem = _problem_of_sparse(holder) if sparse else _problem(holder)
         if problem is not None:
-            name = f"'{tensor.name[:80]}'" if tensor.name else "a constant"
-            raise NetworkError(
-                "tensors with the values that they announce",
-                f"{name} of {path}, {problem}",
-                "export it again",
-            )
+            raise _wrong(tensor, path, problem)
+
+
+def _bytes_beside(model: onnx.ModelProto) -> int:
+    """Return the size of the initializers that lie in files of their own, in bytes."""
+    beside = (tensor for tensor in model.graph.initializer if is_outside(tensor))
+    return sum(-(-math.prod(tensor.dims) * _bits(tensor.data_type) // 8) for tensor in beside)
+
+
+def _read_in_nodes(model: onnx.ModelProto, path: Path) -> None:
+    """Read the constants of nodes that lie in files of their own."""
+    for tensor in _of_nodes(model.graph.node):
+        if isinstance(tensor, TensorProto) and is_outside(tensor):
+            _read_values(tensor, path)
+
+
+def _read_values(tensor: TensorProto, path: Path) -> None:
+    onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+    tensor.data_location = TensorProto.DEFAULT
+    del tensor.external_data[:]
+
+
+def _check_message(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse what is too large without its weights in files: types that numpy does not know stay inside."""
+    if exceeds_message(model.ByteSize()):
+        wanted = "a network whose weights over 2 GiB are of types that numpy knows"
+        raise NetworkError(wanted, f"{path}", "convert it to float32 or float16")
+
+
+def _bits(kind: int) -> int:
+    return _BITS.get(kind) or 8 * int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
+
+
+def _each_read(model: onnx.ModelProto, path: Path) -> Iterator[TensorProto]:
+    """Yield each initializer, the large ones in lasting files; of the others one at a time is in memory."""
+    for tensor in model.graph.initializer:
+        if is_outside(tensor) and is_copied(tensor):
+            yield _copied(tensor, path)
+            continue
+        full_tensor = TensorProto()
+        full_tensor.CopyFrom(tensor)
+        if is_outside(tensor):
+            _read_values(full_tensor, path)
+        problem = _problem(full_tensor)
+        if problem is not None:
+            raise _wrong(full_tensor, path, problem)
+        yield full_tensor
+
+
+def _copied(tensor: TensorProto, path: Path) -> TensorProto:
+    entries = onnx.external_data_helper.ExternalDataInfo(tensor)
+    source = (path.parent / entries.location).resolve()
+    if not source.is_file() or path.parent.resolve() not in source.parents:
+        raise ValueError(
+            f"the weights of '{tensor.name[:80]}' in no file beside it: '{entries.location[:80]}'"
+        )
+    size = size_of_values(tensor)
+    if entries.length is not None and entries.length != size:
+        raise _wrong(tensor, path, f"with {entries.length} bytes of {size}")
+    return copied(tensor, source, entries.offset or 0)
+
+
+def _wrong(tensor: TensorProto, path: Path, problem: str) -> NetworkError:
+    name = f"'{tensor.name[:80]}'" if tensor.name else "a constant"
+    return NetworkError(
+        "tensors with the values that they announce", f"{name} of {path}, {problem}", "export it again"
+    )
 
 
 def _problem_of_sparse(sparse: onnx.SparseTensorProto) -> str | None:
@@ -241,9 +342,9 @@ def _problem_of_sparse(sparse: onnx.SparseTensorProto) -> str | None:
     width = onnx.helper.tensor_dtype_to_np_dtype(sparse.values.data_type).itemsize
     if math.prod(sizes) * width > _DENSE + _DENSE_OF_VALUE * count:
         return f"a sparse tensor of {count} values in {sizes[:8]}"
-    found = onnx.numpy_helper.to_array(sparse.indices)
-    within = sizes if found.ndim == 2 else [math.prod(sizes)]
-    if found.size and ((found < 0).any() or (found >= within).any()):
+    positions = onnx.numpy_helper.to_array(sparse.indices)
+    within = sizes if positions.ndim == 2 else [math.prod(sizes)]
+    if positions.size and ((positions < 0).any() or (positions >= within).any()):
         return "a sparse tensor with indices outside of it"
     return None
 
@@ -263,13 +364,13 @@ def _problem(tensor: TensorProto) -> str | None:
         return None
     if tensor.HasField("raw_data"):
         width = 8 * onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize if bits is None else bits
-        wanted, found = -(-count * width // 8), len(tensor.raw_data)
+        bytes_needed, bytes_held = -(-count * width // 8), len(tensor.raw_data)
         if kind == TensorProto.STRING:
             return "texts as raw bytes"
-        return None if found == wanted else f"with {found} bytes of {wanted}"
+        return None if bytes_held == bytes_needed else f"with {bytes_held} bytes of {bytes_needed}"
     values = len(getattr(tensor, _FIELDS.get(kind, _OTHERS)))
-    wanted = count * _PARTS.get(kind, 1) if bits is None else -(-count * bits // 8)
-    return None if values == wanted else f"with {values} values of {wanted}"
+    values_needed = count * _PARTS.get(kind, 1) if bits is None else -(-count * bits // 8)
+    return None if values == values_needed else f"with {values} values of {values_needed}"
 
 
 def _holders(model: onnx.ModelProto) -> Iterator[TensorProto | onnx.SparseTensorProto]:
@@ -286,7 +387,7 @@ def _of_graph(graph: onnx.GraphProto) -> Iterator[TensorProto | onnx.SparseTenso
 
 
 def _of_nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto | onnx.SparseTensorProto]:
-    for attribute in (each for node in nodes for each in node.attribute):
+    for attribute in (entry for node in nodes for entry in node.attribute):
         for name in ("t", "sparse_tensor"):
             if attribute.HasField(name):
                 yield getattr(attribute, name)

@@ -19,18 +19,18 @@ _MESSAGE = 2  # how a field is written: with its length before it
 def pieces(model: onnx.ModelProto) -> Iterator[bytes]:
     """Yield ``model.SerializeToString()`` in pieces, with fields in the order of their numbers."""
     before, behind = (_fields(model, low, high) for low, high in ((0, _GRAPH), (_GRAPH + 1, None)))
-    nodes, rest = (
+    nodes, after_weights = (
         _fields(model.graph, low, high) for low, high in ((0, _INITIALIZER), (_INITIALIZER + 1, None))
     )
     sizes = [tensor.ByteSize() for tensor in model.graph.initializer]
-    length = len(nodes) + len(rest) + sum(size + len(_header(_INITIALIZER, size)) for size in sizes)
+    length = len(nodes) + len(after_weights) + sum(size + len(_header(_INITIALIZER, size)) for size in sizes)
     yield before
     yield _header(_GRAPH, length)
     yield nodes
     for tensor, size in zip(model.graph.initializer, sizes, strict=True):
         yield _header(_INITIALIZER, size)
         yield tensor.SerializeToString()
-    yield rest
+    yield after_weights
     yield behind
 
 
@@ -53,9 +53,9 @@ def _header(number: int, length: int) -> bytes:
 
 def _varint(value: int) -> bytes:
     """Code a number with seven bits in each byte, the lowest first; the eighth bit says that more follow."""
-    found = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    encoded.append(value)
+    return bytes(encoded)

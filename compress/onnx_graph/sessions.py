@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 import onnx
 import onnxruntime
 
+from compress.onnx_graph.crashes import crashing_optimizations
 from compress.onnx_graph.graph import Graph, tensors_read
 from compress.onnx_graph.weights import folder_of, is_outside, spooled
 
@@ -90,11 +91,15 @@ def _opened(model: onnx.ModelProto, as_written: bool, optimized: bool) -> onnxru
     if folder is not None:
         model = _with_locations_inside(model)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
+    content = model.SerializeToString()
     return onnxruntime.InferenceSession(
-        model.SerializeToString(),
+        content,
         options,
         providers=["CPUExecutionProvider"],
-        disabled_optimizers=["ReluQuantRewrite"] if as_written else None,
+        disabled_optimizers=[
+            *(["ReluQuantRewrite"] if as_written else []),
+            *(crashing_optimizations(content) if optimized else []),
+        ],
     )
 
 

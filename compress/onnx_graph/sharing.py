@@ -25,21 +25,21 @@ def share_constants(model: onnx.ModelProto) -> None:
     constant = {id(node) for node in constant_nodes(graph) if _is_large(node, graph)}
     renamed: dict[str, str] = {}
     first: dict[str, onnx.NodeProto] = {}
-    kept = []
+    nodes_left = []
     for node in graph.nodes:
         _rename_inputs(node, renamed)
         if id(node) not in constant:
-            kept.append(node)
+            nodes_left.append(node)
         elif node.op_type == "Identity":
             renamed[node.output[0]] = node.input[0]
         else:
             other = first.setdefault(_what_it_computes(node), node)
             if other is node:
-                kept.append(node)
+                nodes_left.append(node)
             else:
                 renamed.update(zip(node.output, other.output, strict=True))
     if renamed:
-        replace_nodes(model, kept)
+        replace_nodes(model, nodes_left)
 
 
 def _is_large(node: onnx.NodeProto, graph: Graph) -> bool:

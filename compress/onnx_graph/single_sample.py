@@ -44,10 +44,10 @@ def with_sample_axis(model: onnx.ModelProto) -> onnx.ModelProto:
     return batched
 
 
-def _along(operator: str, taken: str, given: str, axis: str) -> onnx.NodeProto:
+def _along(operator: str, source: str, result: str, axis: str) -> onnx.NodeProto:
     if axis:
-        return helper.make_node(operator, [taken, axis], [given])
-    return helper.make_node(operator, [taken], [given], axes=[0])
+        return helper.make_node(operator, [source, axis], [result])
+    return helper.make_node(operator, [source], [result], axes=[0])
 
 
 def _declare(value: onnx.ValueInfoProto) -> None:
@@ -55,7 +55,7 @@ def _declare(value: onnx.ValueInfoProto) -> None:
     kind = value.type.tensor_type
     if not kind.HasField("shape"):
         return
-    own = [
+    sample_shape = [
         dim.dim_value
         if dim.HasField("dim_value")
         else f"{value.name}_{axis}"
@@ -63,4 +63,4 @@ def _declare(value: onnx.ValueInfoProto) -> None:
         else dim.dim_param
         for axis, dim in enumerate(kind.shape.dim)
     ]
-    kind.shape.CopyFrom(helper.make_tensor_type_proto(kind.elem_type, [1, *own]).tensor_type.shape)
+    kind.shape.CopyFrom(helper.make_tensor_type_proto(kind.elem_type, [1, *sample_shape]).tensor_type.shape)

@@ -30,8 +30,8 @@ def in_float32(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     if quantized_operator(model) is not None:
         return model
-    whole = onnx.inliner.inline_local_functions(model) if model.functions else model
-    return widened(whole) if is_half(whole) else model
+    inlined = onnx.inliner.inline_local_functions(model) if model.functions else model
+    return widened(inlined) if is_half(inlined) else model
 
 
 def is_half(model: onnx.ModelProto) -> bool:
@@ -129,9 +129,9 @@ def renamed(node: onnx.NodeProto, names: dict[str, str]) -> None:
     node.input[:] = [names.get(name, name) for name in node.input]
     node.output[:] = [names.get(name, name) for name in node.output]
     for body in subgraphs(node):
-        own = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
-        own.update(name for inner in body.node for name in inner.output)
-        outer = {name: new for name, new in names.items() if name not in own}
+        inner_names = {value.name for value in body.input} | {tensor.name for tensor in body.initializer}
+        inner_names.update(name for inner in body.node for name in inner.output)
+        outer = {name: new for name, new in names.items() if name not in inner_names}
         for inner in body.node:
             renamed(inner, outer)
         for value in body.output:

@@ -53,7 +53,7 @@ def zeros_of(model: onnx.ModelProto) -> Iterator[Zeros]:
 
 def is_2_4(model: onnx.ModelProto) -> bool:
     """Whether any weight has the 2:4 pattern, and is not zero altogether."""
-    return any(each.two_of_four and each.zeros < each.values for each in zeros_of(model))
+    return any(zeros.two_of_four and zeros.zeros < zeros.values for zeros in zeros_of(model))
 
 
 def _inputs_axis(node: onnx.NodeProto, weight: NDArray[Any]) -> int:

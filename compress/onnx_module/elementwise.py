@@ -66,10 +66,10 @@ def _modulo(attributes: Attributes, x: Tensor, y: Tensor) -> Tensor:
 
 def number(value: Tensor) -> Any:
     """Return a constant's only number, without ``item()``, which a tracer would take for a part of the network."""
-    found = value.tolist()
-    while isinstance(found, list):
-        (found,) = found
-    return found
+    plain = value.tolist()
+    while isinstance(plain, list):
+        (plain,) = plain
+    return plain
 
 
 def _clip(_: Attributes, x: Tensor, low: Tensor | None = None, high: Tensor | None = None) -> Tensor:
@@ -116,9 +116,9 @@ def _arg_max(attributes: Attributes, x: Tensor) -> Tensor:
 
 
 def _reduction(function: Callable[[Tensor, list[int], bool], Tensor]) -> Operator:
-    def reduced(attributes: Attributes, x: Tensor, given: Tensor | None = None) -> Tensor:
+    def reduced(attributes: Attributes, x: Tensor, axes_tensor: Tensor | None = None) -> Tensor:
         # Up to opset 12, 17 for most, the axes were an attribute.
-        axes = list(attributes.get("axes", ())) if given is None else given.tolist()
+        axes = list(attributes.get("axes", ())) if axes_tensor is None else axes_tensor.tolist()
         if not axes and attributes.get("noop_with_empty_axes", 0):
             return x
         return function(x, axes or list(range(x.dim())), bool(attributes.get("keepdims", 1)))

@@ -24,12 +24,12 @@ def _pads(
     axes = len(sizes)
     mode = attributes.get("auto_pad", b"NOTSET").decode()
     if mode == "NOTSET":
-        given = list(attributes.get("pads", [0] * (2 * axes)))
-        return given[:axes], given[axes:]
+        all_pads = list(attributes.get("pads", [0] * (2 * axes)))
+        return all_pads[:axes], all_pads[axes:]
     if mode == "VALID":
         return [0] * axes, [0] * axes
-    each = zip(sizes, kernel, stride, dilation, strict=True)
-    total = [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in each]
+    by_axis = zip(sizes, kernel, stride, dilation, strict=True)
+    total = [max((-(-n // s) - 1) * s + (k - 1) * d + 1 - n, 0) for n, k, s, d in by_axis]
     less = [amount // 2 for amount in total]
     more = [amount - half for amount, half in zip(total, less, strict=True)]
     return (less, more) if mode == "SAME_UPPER" else (more, less)

@@ -110,7 +110,7 @@ class OnnxModule(nn.Module):
         for step, freed in zip(self._steps, self._freed, strict=True):
             result = step.run(*(values[name] for name in step.reads))
             results = result if isinstance(result, tuple) else (result,)
-            values.update((name, each) for name, each in zip(step.writes, results, strict=False) if name)
+            values.update((name, tensor) for name, tensor in zip(step.writes, results, strict=False) if name)
             for name in step.writes[len(results) :]:
                 if name and name not in freed:
                     raise untrainable(f"an operator whose further output '{name}' is read")
@@ -121,10 +121,10 @@ class OnnxModule(nn.Module):
 
 def _last_reads(steps: Sequence[Step], outputs: Iterable[str]) -> list[tuple[str, ...]]:
     """Return for each step the tensors that nobody reads after it, so that inference holds few activations."""
-    kept = {"", *outputs}
+    lasting = {"", *outputs}
     freed = []
     for step in reversed(steps):
-        last = [name for name in dict.fromkeys((*step.reads, *step.writes)) if name not in kept]
+        last = [name for name in dict.fromkeys((*step.reads, *step.writes)) if name not in lasting]
         freed.append(tuple(last))
-        kept.update(last)
+        lasting.update(last)
     return freed[::-1]

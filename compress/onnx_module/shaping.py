@@ -16,14 +16,14 @@ from compress.onnx_module.refusal import untrainable
 
 def _ints(values: Tensor) -> list[int]:
     # Not int(value) of each, for what number() says.
-    found: list[int] = values.tolist()
-    return found
+    integers: list[int] = values.tolist()
+    return integers
 
 
-def _axes(attributes: Attributes, given: Tensor | None) -> list[int] | None:
+def _axes(attributes: Attributes, axes_tensor: Tensor | None) -> list[int] | None:
     """Return the axes, which are an input since opset 13 or 18 and were an attribute before."""
-    if given is not None:
-        return _ints(given)
+    if axes_tensor is not None:
+        return _ints(axes_tensor)
     return list(attributes["axes"]) if "axes" in attributes else None
 
 
@@ -44,13 +44,13 @@ def _transpose(attributes: Attributes, x: Tensor) -> Tensor:
     return x.permute(*attributes.get("perm", range(x.dim() - 1, -1, -1)))
 
 
-def _squeeze(attributes: Attributes, x: Tensor, given: Tensor | None = None) -> Tensor:
-    axes = _axes(attributes, given)
+def _squeeze(attributes: Attributes, x: Tensor, axes_tensor: Tensor | None = None) -> Tensor:
+    axes = _axes(attributes, axes_tensor)
     return x.squeeze() if axes is None else x.squeeze(tuple(axes))
 
 
-def _unsqueeze(attributes: Attributes, x: Tensor, given: Tensor | None = None) -> Tensor:
-    axes = _axes(attributes, given) or []
+def _unsqueeze(attributes: Attributes, x: Tensor, axes_tensor: Tensor | None = None) -> Tensor:
+    axes = _axes(attributes, axes_tensor) or []
     rank = x.dim() + len(axes)
     for axis in sorted(axis % rank for axis in axes):
         x = x.unsqueeze(axis)
@@ -58,7 +58,9 @@ def _unsqueeze(attributes: Attributes, x: Tensor, given: Tensor | None = None) -
 
 
 def _shape(attributes: Attributes, x: Tensor) -> Tensor:
-    return torch.tensor(list(x.shape)[attributes.get("start", 0) : attributes.get("end")], dtype=torch.int64)
+    return torch.tensor(
+        list(x.shape)[attributes.get("start", 0) : attributes.get("end")], dtype=torch.int64, device=x.device
+    )
 
 
 def _expand(_: Attributes, x: Tensor, shape: Tensor) -> Tensor:
@@ -82,10 +84,10 @@ def _slice(
     x: Tensor,
     starts: Tensor,
     ends: Tensor,
-    given: Tensor | None = None,
+    axes_tensor: Tensor | None = None,
     given_steps: Tensor | None = None,
 ) -> Tensor:
-    axes = list(range(len(starts))) if given is None else _ints(given)
+    axes = list(range(len(starts))) if axes_tensor is None else _ints(axes_tensor)
     steps = [1] * len(starts) if given_steps is None else _ints(given_steps)
     for axis, start, end, step in zip(axes, _ints(starts), _ints(ends), steps, strict=True):
         indices = range(x.shape[axis])[start:end:step]
@@ -130,11 +132,11 @@ def _pad(
 def _constant_of_shape(attributes: Attributes, shape: Tensor) -> Tensor:
     value = attributes.get("value")
     filled = torch.zeros(1) if value is None else torch.from_numpy(numpy_helper.to_array(value).copy())
-    return filled.expand(_ints(shape)).clone()
+    return filled.to(shape.device).expand(_ints(shape)).clone()
 
 
 def _range(_: Attributes, start: Tensor, end: Tensor, step: Tensor) -> Tensor:
-    return torch.arange(number(start), number(end), number(step), dtype=start.dtype)
+    return torch.arange(number(start), number(end), number(step), dtype=start.dtype, device=start.device)
 
 
 def _depth_to_space(attributes: Attributes, x: Tensor) -> Tensor:
@@ -200,7 +202,7 @@ SHAPING: dict[str, Operator] = {
     "Reshape": _reshape,
     "Resize": _resize,
     "Shape": _shape,
-    "Size": lambda _, x: torch.tensor(x.numel()),
+    "Size": lambda _, x: torch.tensor(x.numel(), device=x.device),
     "Slice": _slice,
     "SpaceToDepth": _space_to_depth,
     "Split": _split,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress.backends.base import Session
 from compress.core.tensor_spec import fixed_batch
 from compress.errors import DataError, NetworkError
 from compress.metrics import drop_points
@@ -51,7 +52,7 @@ def outcomes_of(
     """Return every metric's value for every evaluation sample, in order; one batch is in memory at a time.
 
     Args:
-        session: The opened build; where the task is one of streams, it runs over each of them with a state of its own.
+        session: The opened build; where a sample takes several calls, it runs over whole samples.
         task: Evaluation data and metrics, bound to the network.
         reference: The original network, which metrics of data without labels need, or what was kept of its outputs;
             None for the original itself.
@@ -67,13 +68,13 @@ def outcomes_of(
         NetworkError: The outputs hold NaN or infinity, and a metric of labels reads them.
         DataError: A batch does not fit the network.
     """
-    if task.streams is not None:
-        session = task.streams.over(session)
+    if task.whole is not None:
+        session = task.whole.over(session)
         if reference is not None and not isinstance(reference, KeptOutputs):
-            reference = task.streams.over(reference)
-    kept = reference if isinstance(reference, KeptOutputs) else None
-    if kept is not None and kept.batch_size is not None:
-        at_once, lone = kept.batch_size, kept.lone
+            reference = task.whole.over(reference)
+    kept_outputs = reference if isinstance(reference, KeptOutputs) else None
+    if kept_outputs is not None and kept_outputs.batch_size is not None:
+        at_once, lone = kept_outputs.batch_size, kept_outputs.lone
     else:
         at_once, lone = sizes_at_once(session, task)
         if reference is not None and not isinstance(reference, KeptOutputs):
@@ -84,7 +85,11 @@ def outcomes_of(
         try:
             return _outcomes(session, task, reference, tick, keep, at_once, lone, rounding)
         except LoneOutputError as error:  # one sample each so far, and not of this one
-            if kept is not None or error.output in lone or fixed_batch(session.inputs) not in (None, 1):
+            if (
+                kept_outputs is not None
+                or error.output in lone
+                or fixed_batch(session.inputs) not in (None, 1)
+            ):
                 raise
             at_once, lone = 1, lone | {error.output}
 
@@ -105,17 +110,17 @@ def _outcomes(
     done = 0
     for number, batch in enumerate(task.evaluation.batches(size)):
         outputs = forward(session, batch, strict, lone)
-        wanted = None
+        original_outputs = None
         if collector.needs_reference or rounding is not None:
             if isinstance(reference, KeptOutputs):
-                wanted = reference.read(number, len(outputs))
+                original_outputs = reference.read(number, len(outputs))
             else:
-                wanted = outputs if reference is None else forward(reference, batch, strict, lone)
+                original_outputs = outputs if reference is None else forward(reference, batch, strict, lone)
             if rounding is not None:
-                rounding.add(outputs, wanted)
+                rounding.add(outputs, original_outputs)
         if keep is not None:
             keep.add(number, outputs)
-        collector.add(outputs, batch.targets, wanted)
+        collector.add(outputs, batch.targets, original_outputs)
         done += len(batch)
         if tick is not None:
             tick(done)
@@ -194,8 +199,10 @@ def accuracy_of(
         None if drop is None else replace(drop, rounding=rounding) for drop in _drops(outcomes, originals)
     ]
     main = outcomes[_position(outcomes, drops)]
-    told, several = _shown(main), len(outcomes) > 1
-    names = [each.metric.outputs[0] if each.metric.outputs else each.metric.name for each in outcomes]
+    shown_values, several = _shown(main), len(outcomes) > 1
+    names = [
+        outcome.metric.outputs[0] if outcome.metric.outputs else outcome.metric.name for outcome in outcomes
+    ]
     if several:
         drops = [
             None if drop is None else replace(drop, output=name)
@@ -203,8 +210,8 @@ def accuracy_of(
         ]
     return Accuracy(
         metric=main.metric.name,
-        mean=float(told.mean()),
-        interval=Interval(*_mean_bounds(main, told), MEAN_LEVEL),
+        mean=float(shown_values.mean()),
+        interval=Interval(*_mean_bounds(main, shown_values), MEAN_LEVEL),
         samples=len(main),
         data_sha256=data_sha256,
         right_or_wrong=main.metric.right_or_wrong,
@@ -212,12 +219,12 @@ def accuracy_of(
         drop=max(
             (drop for drop in drops if drop is not None), key=lambda drop: drop.interval.high, default=None
         ),
-        kept=None if main.told is None else float(main.values.mean()),
+        kept=None if main.shown is None else float(main.values.mean()),
         percent=main.metric.unit == "%",
         beside=main.beside,
         outputs=tuple(
-            OutputAccuracy(name, each.metric.name, float(_shown(each).mean()), drop, each.beside)
-            for name, each, drop in zip(names, outcomes, drops, strict=True)
+            OutputAccuracy(name, output.metric.name, float(_shown(output).mean()), drop, output.beside)
+            for name, output, drop in zip(names, outcomes, drops, strict=True)
         )
         if several
         else (),
@@ -262,13 +269,13 @@ def originals_of(outcomes: Sequence[float], task: Task) -> tuple[Outcomes, ...]:
         outcomes: Outcomes by the first metric, as :attr:`compress.records.profile.Profile.outcomes` keeps them.
         task: Task with the metrics.
     """
-    kept = np.array(outcomes, dtype=np.float64)
-    further = [Outcomes(metric, np.ones(len(kept))) for metric in task.further]
-    return (Outcomes(task.metric, kept), *further)
+    kept_outcomes = np.array(outcomes, dtype=np.float64)
+    further = [Outcomes(metric, np.ones(len(kept_outcomes))) for metric in task.further]
+    return (Outcomes(task.metric, kept_outcomes), *further)
 
 
 def drop_of(values: Values, original: Values, metric: Metric, alpha: float = (1 - DROP_LEVEL) / 2) -> Drop:
-    """Return the accuracy drop in points, with the bounds that decide on non-inferiority.
+    """Return the accuracy drop with the bounds that decide on non-inferiority.
 
     Right-or-wrong metrics take Tango's score bounds (Statistics in Medicine 17, 1998), which hold their level down
     to small n where Wald's do not; others Gaffke's (:mod:`compress.statistics.bounded_mean`), which hold it where few
@@ -297,7 +304,12 @@ def drop_of(values: Values, original: Values, metric: Metric, alpha: float = (1 
         baseline = float(original.mean())
         worse = sorted(drop_points(metric, baseline, baseline - difference) for difference in (low, high))
         bounds = (worse[0], worse[1])
-    return Drop(points, Interval(*bounds, 1 - 2 * alpha), churn=float((values != original).mean()))
+    return Drop(
+        points,
+        Interval(*bounds, 1 - 2 * alpha),
+        churn=float((values != original).mean()),
+        relative=not metric.right_or_wrong and float(original.mean()) != 1.0,
+    )
 
 
 def decidable(metric: Metric, samples: int) -> bool:
@@ -319,18 +331,36 @@ def evidence_notes(metrics: Sequence[Metric], samples: int, max_drop: float) -> 
         for metric in metrics
         if metric.right_or_wrong or metric.span == (0.0, 1.0)
     ]
-    least = max(bounds, default=0.0)
+    return _evidence(samples, max(bounds, default=0.0), max_drop)
+
+
+def evidence_of_original(values: Values, metric: Metric, max_drop: float) -> tuple[str, ...]:
+    """Return at most one line, as :func:`evidence_notes`, for a metric whose range only the original's values tell.
+
+    Args:
+        values: The original's values of all samples, float64 ``(n,)``, at least one.
+        metric: Metric of these values.
+        max_drop: Margin of the accuracy drop, in points.
+    """
+    if metric.right_or_wrong or metric.span is not None or not decidable(metric, len(values)):
+        return ()  # told before anything is measured, or by the verdict
+    least = drop_of(values, values, metric).interval.high
+    return _evidence(len(values), least, max_drop, "only where they gain") if math.isfinite(least) else ()
+
+
+def _evidence(samples: int, least: float, max_drop: float, others: str = "cannot") -> tuple[str, ...]:
+    """Return a note where ``least`` points of drop are possible although nothing changes, and that is too much."""
     if least <= max_drop:
         return ()
-    told = (
+    finding = (
         f"{samples} evaluation samples cannot show a drop of at most {max_drop:g} points: even where no answer "
-        f"changes, up to {least:.2f} are possible; builds that compute the same in fp32 can pass, others cannot; "
+        f"changes, up to {least:.2f} are possible; builds that compute the same in fp32 can pass, others {others}; "
     )
     if max_drop <= 0:  # no number of samples would
-        return (f"{told}give a wider margin (--max-drop)",)
+        return (f"{finding}give a wider margin (--max-drop)",)
     # The bound falls as one over the samples.
     needed = math.ceil(samples * least / max_drop / 10) * 10
-    return (f"{told}give about {needed} samples, or a wider margin (--max-drop)",)
+    return (f"{finding}give about {needed} samples, or a wider margin (--max-drop)",)
 
 
 def batch_size(session: Runs, task: Task) -> int:
@@ -343,6 +373,8 @@ def sizes_at_once(session: Runs, task: Task) -> tuple[int, frozenset[str]]:
     fixed = fixed_batch(session.inputs)
     if fixed is not None and fixed > 1:
         return fixed, frozenset()
+    if task.whole is not None and task.whole.one_by_one:
+        return BATCH_SIZE, frozenset()
     singles = list(islice(task.evaluation.batches(1), ALONE))
     sizes: list[int] = []
 
@@ -354,11 +386,12 @@ def sizes_at_once(session: Runs, task: Task) -> tuple[int, frozenset[str]]:
     lone = lone_outputs(run, singles, session.outputs, twice=fixed is None)
     if lone or fixed == 1:
         return 1, lone
-    return max(1, min(BATCH_SIZE, _BATCH_BYTES // max(1, sizes[0]))), lone
+    asked = session.at_once(sizes[0]) if isinstance(session, Session) else None
+    return asked or max(1, min(BATCH_SIZE, _BATCH_BYTES // max(1, sizes[0]))), lone
 
 
 def _shown(outcomes: Outcomes) -> Values:
-    return outcomes.values if outcomes.told is None else outcomes.told
+    return outcomes.values if outcomes.shown is None else outcomes.shown
 
 
 def _mean_bounds(outcomes: Outcomes, shown: Values) -> tuple[float, float]:

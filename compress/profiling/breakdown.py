@@ -8,11 +8,12 @@ Its share is that time over the measured one. Peaks of a processor are derived a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from compress.profiling.roofline import peak
+from compress.records.layer_time import LayerTime
 
 if TYPE_CHECKING:
     from compress.backends.base import OperatorTime, OperatorTimes
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 UNACCOUNTED = "between operators"
 
 
-def measured_layers(times: OperatorTimes, target: Target, threads: int | None) -> tuple[dict[str, Any], ...]:
+def measured_layers(times: OperatorTimes, target: Target, threads: int | None) -> tuple[LayerTime, ...]:
     """Return the layers of a measured build for :attr:`compress.records.profile.Profile.layers`.
 
     Args:
@@ -32,7 +33,7 @@ def measured_layers(times: OperatorTimes, target: Target, threads: int | None) -
     """
     cores = target.cores or 1
     part = min(threads or cores, cores) / cores
-    return tuple(_layer(each, times.call_ms, target, part) for each in times.operators)
+    return tuple(_layer_time(time, times.call_ms, target, part) for time in times.operators)
 
 
 @dataclass(frozen=True)
@@ -50,39 +51,40 @@ class OperatorShare:
     share: float
 
 
-def by_operator(layers: Iterable[Mapping[str, Any]]) -> list[OperatorShare]:
+def by_operator(layers: Iterable[LayerTime]) -> list[OperatorShare]:
     """Group measured layers by type of operator, the longest first and time between operators last."""
     counts: dict[str, int] = {}
     shares: dict[str, float] = {}
     for layer in layers:
-        operator = str(layer["operator"])
-        counts[operator] = counts.get(operator, 0) + 1
-        shares[operator] = shares.get(operator, 0.0) + float(layer["share"])
-    found = [OperatorShare(operator, counts[operator], share) for operator, share in shares.items()]
-    found.sort(key=lambda entry: -entry.share)
-    return [*found, OperatorShare(UNACCOUNTED, 0, max(0.0, 1 - sum(shares.values())))]
+        counts[layer.operator] = counts.get(layer.operator, 0) + 1
+        shares[layer.operator] = shares.get(layer.operator, 0.0) + (layer.share or 0.0)
+    operator_shares = [OperatorShare(operator, counts[operator], share) for operator, share in shares.items()]
+    operator_shares.sort(key=lambda entry: -entry.share)
+    return [*operator_shares, OperatorShare(UNACCOUNTED, 0, max(0.0, 1 - sum(shares.values())))]
 
 
-def _layer(each: OperatorTime, call_ms: float, target: Target, part: float) -> dict[str, Any]:
-    layer: dict[str, Any] = {
-        "name": each.name,
-        "operator": each.operator,
-        "kind": each.kind,
-        "outputs": [list(shape) for shape in each.outputs],
-        "precision": each.precision,
-        "bytes": each.bytes,
-        "ms": each.ms,
-        "share": each.ms / call_ms if call_ms else 0.0,
-        "source": "measured",
-    }
-    if each.macs is None or target.bandwidth_gb_s <= 0:
+def _layer_time(time: OperatorTime, call_ms: float, target: Target, part: float) -> LayerTime:
+    layer = LayerTime(
+        name=time.name,
+        operator=time.operator,
+        ms=time.ms,
+        source="measured",
+        precision=time.precision,
+        kind=time.kind,
+        outputs=time.outputs,
+        bytes=time.bytes,
+        share=time.ms / call_ms if call_ms else 0.0,
+    )
+    if time.macs is None or target.bandwidth_gb_s <= 0:
         return layer
-    _, tera_per_second = peak(each.precision, target)
-    compute_ms = 2 * each.macs / (tera_per_second * part) / 1e9
-    memory_ms = each.bytes / (target.bandwidth_gb_s * part) / 1e6
+    _, tera_per_second = peak(time.precision, target)
+    compute_ms = 2 * time.macs / (tera_per_second * part) / 1e9
+    memory_ms = time.bytes / (target.bandwidth_gb_s * part) / 1e6
     roof_ms = max(compute_ms, memory_ms)
-    layer["macs"] = each.macs
-    layer["bound"] = "compute" if compute_ms > memory_ms else "memory"
-    # What runs faster than its roof ran from a cache, or below an estimate that is too low: no share of it is told.
-    layer["roofline_share"] = roof_ms / each.ms if 0 < roof_ms <= each.ms else None
-    return layer
+    return replace(
+        layer,
+        macs=time.macs,
+        bound="compute" if compute_ms > memory_ms else "memory",
+        # What runs faster than its roof ran from a cache, or below an estimate that is too low: no share of it is told.
+        roofline_share=roof_ms / time.ms if 0 < roof_ms <= time.ms else None,
+    )

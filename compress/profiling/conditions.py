@@ -7,17 +7,19 @@ whatever its load was, and a reader can see what it was.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compress.machine.machine import cpu
 
+if TYPE_CHECKING:
+    from compress.backends.session_options import SessionOptions
 
-def conditions(options: Mapping[str, Any]) -> dict[str, Any]:
+
+def conditions(options: SessionOptions) -> dict[str, Any]:
     """Return the present conditions; call it before the measurement adds its own load.
 
     Args:
-        options: Session options of the artifact.
+        options: Session options of the build.
 
     Returns:
         ``intra_op_threads`` and ``spinning`` of the runtime; ``affinity``, the processors that this process may run on;
@@ -26,11 +28,11 @@ def conditions(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     return {
-        "intra_op_threads": options.get("intra_op_threads"),
-        "spinning": options.get("spinning"),
+        "intra_op_threads": options.intra_op_threads,
+        "spinning": options.spinning,
         "affinity": sorted(affinity(0)) if affinity else None,
         # ONNX Runtime pins threads of its own accord only where it chooses their number, and here it never does.
-        "thread_affinity": options.get("affinity"),
+        "thread_affinity": list(options.affinity) or None,
         "governor": cpu().governor,
         "load_average": _load_average(),
     }

@@ -1,7 +1,7 @@
 """Shares of its peak rates that a processor reaches, fitted on published latencies (``efficiency.toml``).
 
-``benchmarks/fit_estimator.py`` fits the figures on measured TensorRT latencies of NVIDIA GPUs and writes how far off
-they are on networks and devices that they were not fitted to. Nothing of the kind is published for the other
+``benchmarks/studies/fit_estimator.py`` fits the figures on measured TensorRT latencies of NVIDIA GPUs and writes how
+far off they are on networks and devices that they were not fitted to. Nothing of the kind is published for the other
 processors: there the figures and the interval are a judgement, and say so.
 """
 

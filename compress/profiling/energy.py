@@ -17,6 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
+from compress.records.profile import Interval
+from compress.statistics.quantiles import quantile_interval
+
 #: Where the kernel shows its counters.
 POWERCAP = Path("/sys/class/powercap")
 
@@ -25,6 +30,33 @@ _PACKAGE = re.compile(r"intel-rapl:\d+")
 
 #: The counter moves about every millisecond: over so many of its steps, the last one does not matter.
 _LEAST_SECONDS = 0.5
+
+#: Runs of calls whose median is the energy of a call: the fewest that bound a median on both sides.
+_RUNS = 5
+
+#: Confidence level of the energy's interval: its upper bound alone is a 95 % one.
+_LEVEL = 0.9
+
+
+@dataclass(frozen=True)
+class Energy:
+    """Energy of one call, made again and again without a pause.
+
+    Attributes:
+        call_mj: Energy of a call, in millijoules.
+        interval: Confidence interval of it, in millijoules; None where too few runs bound it.
+        power_w: Mean power meanwhile, in watts.
+    """
+
+    call_mj: float
+    interval: Interval | None
+    power_w: float
+
+
+def interval_of(runs_mj: Sequence[float]) -> Interval | None:
+    """Return the interval of the median of several runs' energies, in millijoules; None for too few runs."""
+    bounds = quantile_interval(np.array(runs_mj), 0.5, _LEVEL)
+    return None if bounds is None else Interval(bounds.lower, bounds.upper, _LEVEL)
 
 
 class Counter(Protocol):
@@ -74,14 +106,14 @@ def zones(root: Path = POWERCAP) -> tuple[Zone, ...]:
     Args:
         root: Directory of the zones.
     """
-    found = []
+    readable_zones = []
     for path in sorted(root.glob("intel-rapl:*")):
         if not _PACKAGE.fullmatch(path.name) or not _text(path / "name").startswith("package"):
             continue
         limit = _text(path / "max_energy_range_uj")
         if limit.isdigit() and _text(path / "energy_uj").isdigit():
-            found.append(Zone(path, int(limit)))
-    return tuple(found)
+            readable_zones.append(Zone(path, int(limit)))
+    return tuple(readable_zones)
 
 
 def counters(provider: str | None = None) -> tuple[Counter, ...]:
@@ -113,21 +145,51 @@ def energy_mj(
     Returns:
         Millijoules, or None where no counter can be read, or one became unreadable meanwhile.
     """
-    if counted is None:
-        counted = counters()
+    run = _run(call, seconds, counters() if counted is None else counted)
+    return None if run is None else run[0]
+
+
+def energy_of(
+    call: Callable[[], object], counted: Sequence[Counter], seconds: float = _LEAST_SECONDS
+) -> Energy | None:
+    """Measure the energy of one call over several runs, after one that warms up.
+
+    Args:
+        call: Function that makes one call; it is called repeatedly.
+        counted: Counters to read, together.
+        seconds: Shortest duration of each run, in seconds.
+
+    Returns:
+        The energy; None where no counter can be read, or one became unreadable meanwhile.
+    """
+    _run(call, seconds, counted)
+    runs = [run for _ in range(_RUNS if counted else 0) if (run := _run(call, seconds, counted)) is not None]
+    if len(runs) < _RUNS:
+        return None
+    energies, powers = zip(*runs, strict=True)
+    return Energy(float(np.median(energies)), interval_of(energies), float(np.mean(powers)))
+
+
+def _run(
+    call: Callable[[], object], seconds: float, counted: Sequence[Counter]
+) -> tuple[float, float] | None:
+    """Return the millijoules of a call and the mean watts of one run; None where they cannot be counted."""
     if not counted:
         return None
     try:
-        before = [each.read() for each in counted]
-        end = time.perf_counter() + seconds
+        before = [counter.read() for counter in counted]
+        start = time.perf_counter()
         calls = 0
-        while not calls or time.perf_counter() < end:
+        while not calls or time.perf_counter() < start + seconds:
             call()
             calls += 1
-        spent = sum(each.spent(start, each.read()) for each, start in zip(counted, before, strict=True))
+        spent = sum(
+            counter.spent(first, counter.read()) for counter, first in zip(counted, before, strict=True)
+        )
     except (OSError, ValueError):
         return None
-    return spent / 1e3 / calls if spent else None
+    took = time.perf_counter() - start
+    return (spent / 1e3 / calls, spent / 1e6 / took) if spent else None
 
 
 def _text(path: Path) -> str:

@@ -36,8 +36,8 @@ class KeptOutputs:
     @property
     def batch_size(self) -> int | None:
         """Number of samples in each batch but the last; None where outputs are missing or incomplete."""
-        kept = self._kept()
-        return None if kept is None else int(kept["batch_size"])
+        record = self._kept()
+        return None if record is None else int(record["batch_size"])
 
     def add(self, number: int, outputs: Sequence[Array]) -> None:
         """Store a batch's outputs; once they grow too large, none are kept.
@@ -72,8 +72,8 @@ class KeptOutputs:
             lone: Names of outputs that do not count samples; see :attr:`lone`.
         """
         if not self._full and self._directory.is_dir():
-            told = {"batch_size": batch_size, "lone": sorted(lone), "files": self._sums}
-            (self._directory / _DONE).write_text(line_with_digest(told), encoding="utf-8")
+            record = {"batch_size": batch_size, "lone": sorted(lone), "files": self._sums}
+            (self._directory / _DONE).write_text(line_with_digest(record), encoding="utf-8")
 
     def read(self, number: int, outputs: int) -> list[Array]:
         """Read a batch's outputs, as :meth:`add` stored them.
@@ -86,9 +86,9 @@ class KeptOutputs:
 
     def forget_damaged(self) -> None:
         """Delete all outputs where a file has changed; the original then runs again."""
-        kept = self._kept()
-        if kept is None or not all(
-            self._is_as_written(name, sha256) for name, sha256 in kept["files"].items()
+        record = self._kept()
+        if record is None or not all(
+            self._is_as_written(name, sha256) for name, sha256 in record["files"].items()
         ):
             shutil.rmtree(self._directory, ignore_errors=True)
 

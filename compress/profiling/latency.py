@@ -137,19 +137,21 @@ def sample_feeds(
 
 
 def _of_shapes(
-    task: Task, most: int, wanted: Mapping[str, Sequence[int]]
+    task: Task, most: int, shapes_wanted: Mapping[str, Sequence[int]]
 ) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the rows of the first samples of these shapes, ``(n,)``, at most so many."""
-    found: list[int] = []
+    rows: list[int] = []
     row = 0
     for part in task.evaluation.batches(max(most, _LOOKED_AT)):
         shapes = _sample_shapes(part)
-        if all(shapes[name] == _without(shape, part.axes.get(name, 0)) for name, shape in wanted.items()):
-            found.extend(range(row, row + len(part)))
+        if all(
+            shapes[name] == _without(shape, part.axes.get(name, 0)) for name, shape in shapes_wanted.items()
+        ):
+            rows.extend(range(row, row + len(part)))
         row += len(part)
-        if len(found) >= most:
+        if len(rows) >= most:
             break
-    return np.array(found[:most], np.int64)
+    return np.array(rows[:most], np.int64)
 
 
 def _sample_shapes(batch: Batch) -> dict[str, tuple[int, ...]]:
@@ -164,29 +166,29 @@ def _without(shape: Sequence[int], axis: int) -> tuple[int, ...]:
 def _alike(task: Task, most: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     """Return the rows of the first samples of the most frequent shape, ``(n,)``, at most so many."""
     looked = np.arange(min(len(task.evaluation), max(most, _LOOKED_AT)))
-    found: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    rows_by_shape: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     row = 0
     for part in task.evaluation.take(looked).batches(most):
         shape = tuple(_sample_shapes(part).values())
-        found.setdefault(shape, []).extend(range(row, row + len(part)))
+        rows_by_shape.setdefault(shape, []).extend(range(row, row + len(part)))
         row += len(part)
-        if len(found[shape]) >= most and len(found) == 1:
+        if len(rows_by_shape[shape]) >= most and len(rows_by_shape) == 1:
             break
-    return np.array(max(found.values(), key=len)[:most])
+    return np.array(max(rows_by_shape.values(), key=len)[:most])
 
 
 def _noise(
-    inputs: Sequence[TensorSpec], batch: int, given: GivenShapes = ()
+    inputs: Sequence[TensorSpec], batch: int, shapes_given: GivenShapes = ()
 ) -> dict[str, np.ndarray[Any, Any]]:
-    known = _by_name(inputs, given)
+    shapes_by_name = _by_name(inputs, shapes_given)
     random = np.random.default_rng(0)
     feeds: dict[str, np.ndarray[Any, Any]] = {}
     for spec in inputs:
         shape: list[int | str] = [batch if size == BATCH else size for size in spec.with_batch(batch)]
-        if spec.name in known:
+        if spec.name in shapes_by_name:
             shape = [
-                own if isinstance(own, int) else size
-                for own, size in zip(shape, known[spec.name], strict=True)
+                length if isinstance(length, int) else size
+                for length, size in zip(shape, shapes_by_name[spec.name], strict=True)
             ]
         if any(isinstance(size, str) for size in shape):
             raise DataError(
@@ -200,25 +202,29 @@ def _noise(
     return feeds
 
 
-def _by_name(inputs: Sequence[TensorSpec], given: GivenShapes) -> dict[str, Sequence[int]]:
+def _by_name(inputs: Sequence[TensorSpec], shapes_given: GivenShapes) -> dict[str, Sequence[int]]:
     names = [spec.name for spec in inputs]
-    if len(given) > len(names):
-        raise DataError(f"shapes for {', '.join(names)}", str(len(given)), "give --shape once for each")
-    found: dict[str, Sequence[int]] = {}
-    for spec, (name, shape) in zip(inputs, given, strict=False):
-        known = {each.name: each for each in inputs}
-        if name and name not in known:
+    if len(shapes_given) > len(names):
+        raise DataError(
+            f"shapes for {', '.join(names)}", str(len(shapes_given)), "give --shape once for each"
+        )
+    shapes_by_name: dict[str, Sequence[int]] = {}
+    for spec, (name, shape) in zip(inputs, shapes_given, strict=False):
+        specs_by_name = {input_spec.name: input_spec for input_spec in inputs}
+        if name and name not in specs_by_name:
             raise DataError("the shape of an input", f"one for '{name}'", f"name one of: {', '.join(names)}")
-        wanted = known[name] if name else spec
-        counts = wanted.batch_axis
-        fits = len(shape) == len(wanted.shape) and all(
-            axis == counts or isinstance(own, str) or own == size
-            for axis, (own, size) in enumerate(zip(wanted.shape, shape, strict=False))
+        input_spec = specs_by_name[name] if name else spec
+        counts = input_spec.batch_axis
+        fits = len(shape) == len(input_spec.shape) and all(
+            axis == counts or isinstance(length, str) or length == size
+            for axis, (length, size) in enumerate(zip(input_spec.shape, shape, strict=False))
         )
         if not fits:
-            raise DataError(f"a shape for {wanted}", "x".join(map(str, shape)), "give one size for each axis")
-        found[wanted.name] = shape
-    return found
+            raise DataError(
+                f"a shape for {input_spec}", "x".join(map(str, shape)), "give one size for each axis"
+            )
+        shapes_by_name[input_spec.name] = shape
+    return shapes_by_name
 
 
 def shapes_of(feeds: Feeds) -> dict[str, list[int]]:

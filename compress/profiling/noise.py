@@ -59,8 +59,8 @@ def doubts(latency: Latency) -> Iterator[str]:
     if spent is not None and not spent.steady:
         yield f"{at}: no steady state within {spent.seconds:.2g} s of warm-up ({spent.calls} calls)"
     if latency.drift is not None:
-        told = f"the median of the second half of the calls is {100 * latency.drift:+.1f} % from the first half's"
-        yield f"{at}: {told}"
+        finding = f"the median of the second half of the calls is {100 * latency.drift:+.1f} % from the first half's"
+        yield f"{at}: {finding}"
     if latency.ratio is None and width(latency) > WIDTH:
-        told = f"the median's interval is {100 * width(latency):.1f} % of it wide"
-        yield f"{at}: {told}"
+        finding = f"the median's interval is {100 * width(latency):.1f} % of it wide"
+        yield f"{at}: {finding}"

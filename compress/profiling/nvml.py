@@ -1,4 +1,4 @@
-"""Energy of NVIDIA's GPUs by their own counter, through NVML, the library that comes with the driver.
+"""Energy and memory of NVIDIA's GPUs by their own counters, through NVML, the library that comes with the driver.
 
 ``nvmlDeviceGetTotalEnergyConsumption`` counts millijoules since the driver was loaded, from Volta on
 (https://docs.nvidia.com/deploy/nvml-api/group__nvmlDeviceQueries.html). It takes in the whole card, memory and all.
@@ -47,14 +47,8 @@ def gpu_counter(device: str | None = None) -> GpuCounter | None:
     library = _loaded()
     if library is None:
         return None
-    if device is None:
-        device = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"
-    handle = ctypes.c_void_p()
-    if device.isdigit():
-        code = library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(int(device)), ctypes.byref(handle))
-    else:
-        code = library.nvmlDeviceGetHandleByUUID(device.encode(), ctypes.byref(handle))
-    if code != 0:
+    handle = _handle(library, device)
+    if handle is None:
         return None
     counter = GpuCounter(library, handle)
     try:
@@ -62,6 +56,41 @@ def gpu_counter(device: str | None = None) -> GpuCounter | None:
     except OSError:
         return None
     return counter
+
+
+def used_memory_mb(device: str | None = None) -> float | None:
+    """Return the memory in use on a GPU by all processes together, in MiB; None where it cannot be read.
+
+    Args:
+        device: UUID of the GPU, or its index in the order of ``nvidia-smi``; None takes the first of
+            ``CUDA_VISIBLE_DEVICES``.
+    """
+    library, handle = _loaded(), None
+    if library is not None:
+        handle = _handle(library, device)
+    if handle is None:
+        return None
+    memory = _Memory()
+    if library.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) != 0:
+        return None  # an integrated GPU has none of its own
+    return float(memory.used / 2**20)
+
+
+class _Memory(ctypes.Structure):
+    """``nvmlMemory_t``: sizes in bytes."""
+
+    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
+def _handle(library: Any, device: str | None) -> ctypes.c_void_p | None:
+    if device is None:
+        device = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip() or "0"
+    handle = ctypes.c_void_p()
+    if device.isdigit():
+        code = library.nvmlDeviceGetHandleByIndex_v2(ctypes.c_uint(int(device)), ctypes.byref(handle))
+    else:
+        code = library.nvmlDeviceGetHandleByUUID(device.encode(), ctypes.byref(handle))
+    return handle if code == 0 else None
 
 
 @cache

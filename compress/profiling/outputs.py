@@ -18,6 +18,7 @@ from compress.errors import NetworkError
 from compress.metrics.output_kinds import OutputKind, output_kinds
 from compress.network.first_call import first_of_onnx
 from compress.network.sample_axis import find_axes, judged_examples, possible_axes
+from compress.network.states import Streams
 from compress.network.streams import in_streams, with_calls
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def try_elsewhere(
         NetworkError: The build does not run, or its runtime crashes.
     """
     size = fixed_batch(session.inputs) or 1
-    split = task.evaluation
+    split = task.evaluation.first_calls(session)
     if states:  # a frame, with a state as streams have it when they begin
         split = ArraySplit.from_arrays(first_of_onnx(session, task, states))
     samples = bind_split(split, session.inputs, "evaluation data")
@@ -76,14 +77,17 @@ def bound_to(
     """
     if states:
         return _in_streams(task, session, path, kinds, states)
+    in_calls = task.evaluation.in_calls(task, session)
+    if in_calls is not None:
+        return in_calls
     bound = task.bind(session.inputs, session.outputs, kinds or None)
     _check_axes(task, session)
     labelled = all(metric.needs == "labels" for metric in bound.metrics)
     if kinds or (labelled and len(session.outputs) == 1):
         return bound
     examples = judged_examples(session.run, bound, session.inputs, session.outputs)
-    found = output_kinds(session.outputs, _graph(path), examples)
-    return task.bind(session.inputs, session.outputs, found)
+    kinds_found = output_kinds(session.outputs, _graph(path), examples)
+    return task.bind(session.inputs, session.outputs, kinds_found)
 
 
 def _in_streams(
@@ -94,15 +98,15 @@ def _in_streams(
     states: Mapping[str, str],
 ) -> Task:
     """Return the task over whole streams, with that of single calls."""
-    whole, single = in_streams(task, session, states, calibrates=False)
-    streams = whole.streams
-    assert streams is not None
+    in_frames, single = in_streams(task, session, states, calibrates=False)
+    streams = in_frames.whole
+    assert isinstance(streams, Streams)
     bound = single.bind(streams.calls, streams.gives)
     if kinds:  # as they were recorded, of whole streams
-        return replace(whole.bind(streams.inputs, streams.outputs, kinds), single=bound)
+        return replace(in_frames.bind(streams.inputs, streams.outputs, kinds), single=bound)
     examples = judged_examples(session.run, bound, streams.calls, streams.gives)
-    found = output_kinds(streams.gives, _graph(path), examples)
-    return with_calls(whole, single.bind(streams.calls, streams.gives, found))
+    kinds_found = output_kinds(streams.gives, _graph(path), examples)
+    return with_calls(in_frames, single.bind(streams.calls, streams.gives, kinds_found))
 
 
 def _check_axes(task: Task, session: Session) -> None:
@@ -119,11 +123,11 @@ def _check_axes(task: Task, session: Session) -> None:
         return session.run({**held, **{name: np.asarray(array, order="C") for name, array in feeds.items()}})
 
     try:
-        found = find_axes(run, samples, possible)
+        axes_found = find_axes(run, samples, possible)
     except NetworkError:  # a build whose ranges are those of the whole batch
         return
     for spec in inputs:
-        axis = spec.batch_axis if found is None else found.inputs[spec.name]
+        axis = spec.batch_axis if axes_found is None else axes_found.inputs[spec.name]
         if axis != spec.batch_axis:
             raise NetworkError(
                 f"samples along axis {spec.batch_axis} of {spec}, as its names say",

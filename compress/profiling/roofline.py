@@ -22,9 +22,8 @@ from typing import Any, Literal
 from compress.errors import TargetError
 from compress.onnx_graph.layers import Layer
 from compress.profiling.efficiency import Efficiency, efficiency
+from compress.records.layer_time import Bound, LayerTime
 from compress.target.target import PEAK_OF, Target
-
-Bound = Literal["compute", "memory", "launch"]
 
 #: Where a target lacks a precision, the layer runs in the next wider one.
 _WIDER = {"fp4": "fp8", "fp8": "fp16", "int4": "int8", "int8": "fp16", "fp16": "fp32", "bf16": "fp32"}
@@ -63,21 +62,21 @@ class LayerEstimate:
         }
         return max(times, key=times.__getitem__)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return a dict that JSON can hold."""
-        return {
-            "name": self.layer.name,
-            "operator": self.layer.label,
-            "kind": self.layer.kind,
-            "outputs": [list(shape) for shape in self.layer.outputs],
-            "precision": self.precision,
-            "parameters": self.layer.parameters,
-            "macs": self.layer.macs,
-            "bytes": self.layer.bytes,
-            "ms": self.ms,
-            "bound": self.bound,
-            "source": "estimated",
-        }
+    def record(self) -> LayerTime:
+        """Return the layer's time as profiles record it."""
+        return LayerTime(
+            name=self.layer.name,
+            operator=self.layer.label,
+            ms=self.ms,
+            source="estimated",
+            precision=self.precision,
+            kind=self.layer.kind,
+            outputs=self.layer.outputs,
+            parameters=self.layer.parameters,
+            macs=self.layer.macs,
+            bytes=self.layer.bytes,
+            bound=self.bound,
+        )
 
 
 @dataclass(frozen=True)

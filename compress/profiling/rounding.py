@@ -37,8 +37,8 @@ class Rounding:
             outputs: Outputs of the build, an array ``(n, …)`` each.
             wanted: Outputs of the original.
         """
-        for found, right in zip(outputs, wanted, strict=True):
-            self.largest = max(self.largest, _distance(found, right))
+        for output, right in zip(outputs, wanted, strict=True):
+            self.largest = max(self.largest, _distance(output, right))
 
     @property
     def shown(self) -> float | None:
@@ -46,17 +46,17 @@ class Rounding:
         return self.largest if self.largest <= MOST else None
 
 
-def _distance(found: Array, wanted: Array) -> float:
-    if found.shape != wanted.shape:
+def _distance(output: Array, expected: Array) -> float:
+    if output.shape != expected.shape:
         return float("inf")
-    if found.dtype.kind != "f" or wanted.dtype.kind != "f":
-        return 0.0 if np.array_equal(found, wanted) else float("inf")
-    finite = np.isfinite(wanted)
-    if not np.array_equal(found[~finite], wanted[~finite], equal_nan=True):
+    if output.dtype.kind != "f" or expected.dtype.kind != "f":
+        return 0.0 if np.array_equal(output, expected) else float("inf")
+    finite = np.isfinite(expected)
+    if not np.array_equal(output[~finite], expected[~finite], equal_nan=True):
         return float("inf")
     if not finite.any():
         return 0.0
-    ours, right = found[finite].astype(np.float64), wanted[finite].astype(np.float64)
+    ours, right = output[finite].astype(np.float64), expected[finite].astype(np.float64)
     furthest = float(np.abs(ours - right).max())  # infinite or not a number where ours is
     if not np.isfinite(furthest):
         return float("inf")

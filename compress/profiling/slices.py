@@ -28,13 +28,13 @@ def members(
         names: Names of the slices, where ``groups`` counts them from 0.
     """
     values = np.unique(groups)
-    told = [
+    labels = [
         names[int(value)] if names is not None and 0 <= int(value) < len(names) else str(value)
         for value in values
     ]
-    for value, name in zip(values, told, strict=True):
+    for value, name in zip(values, labels, strict=True):
         # Two classes may have one name; only their labels tell them apart.
-        yield name if told.count(name) == 1 else f"{name} (label {value})", groups == value
+        yield name if labels.count(name) == 1 else f"{name} (label {value})", groups == value
 
 
 def slices_of(
@@ -59,8 +59,8 @@ def slices_of(
     parts = list(members(groups, names))
     slices = []
     for name, mask in parts:
-        own, drop = outcomes[mask], None
-        if original is not None and decidable(metric, len(own)):
-            drop = drop_of(own, original[mask], metric, (1 - DROP_LEVEL) / 2 / len(parts))
-        slices.append(Slice(name, len(own), float(own.mean()), drop))
+        member_outcomes, drop = outcomes[mask], None
+        if original is not None and decidable(metric, len(member_outcomes)):
+            drop = drop_of(member_outcomes, original[mask], metric, (1 - DROP_LEVEL) / 2 / len(parts))
+        slices.append(Slice(name, len(member_outcomes), float(member_outcomes.mean()), drop))
     return tuple(slices)

@@ -78,7 +78,7 @@ def truncation(times: Times) -> int:
     if len(times) < LEAST_BATCHES:
         raise ValueError(f"need {LEAST_BATCHES} times, not {len(times)}")
     size = min(BATCH, len(times) // LEAST_BATCHES)
-    count, rest = divmod(len(times), size)
-    batches = np.median(np.asarray(times[rest:], dtype=np.float64).reshape(count, size), axis=1)
+    count, remainder = divmod(len(times), size)
+    batches = np.median(np.asarray(times[remainder:], dtype=np.float64).reshape(count, size), axis=1)
     errors = [float(batches[cut:].var()) / (count - cut) for cut in range(count - LEAST_LEFT + 1)]
-    return rest + size * int(np.argmin(errors))
+    return remainder + size * int(np.argmin(errors))

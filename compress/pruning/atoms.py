@@ -111,15 +111,15 @@ class Atoms:
         """
         if len(sizes) == 1:
             return [labels]
-        first, rest = sizes[0], int(np.prod(sizes[1:]))
-        outer, inner = [fixed(first)], [fixed(rest)]
-        for column in (each.reshape(first, rest) for each in self.resolve(labels).T):
+        first, inner_size = sizes[0], int(np.prod(sizes[1:]))
+        outer, inner = [fixed(first)], [fixed(inner_size)]
+        for column in (part.reshape(first, inner_size) for part in self.resolve(labels).T):
             if (column == column[:1]).all():
                 inner.append(column[0][:, None])
             elif (column == column[:, :1]).all():
                 outer.append(column[:, :1])
             else:
-                rows, columns = self.fresh(first), self.fresh(rest)
+                rows, columns = self.fresh(first), self.fresh(inner_size)
                 self.unify(column.reshape(-1, 1), merge([rows, columns]))
                 outer.append(rows)
                 inner.append(columns)
@@ -180,15 +180,19 @@ class Atoms:
 
     def _match(self, one: Labels, other: Labels) -> None:
         """Unify the columns that vary alike along the axis."""
-        left = {_pattern(column): column for column in one.T}
+        by_pattern = {_pattern(column): column for column in one.T}
         right = {_pattern(column): column for column in other.T}
-        if left.keys().isdisjoint(right) or len(left) < one.shape[1] or len(right) < other.shape[1]:
+        if (
+            by_pattern.keys().isdisjoint(right)
+            or len(by_pattern) < one.shape[1]
+            or len(right) < other.shape[1]
+        ):
             self.fix(one)
             self.fix(other)
             return
-        for pattern in left.keys() & right.keys():
-            self.unify(left[pattern][:, None], right[pattern][:, None])
-        for mine, theirs in ((left, right), (right, left)):
+        for pattern in by_pattern.keys() & right.keys():
+            self.unify(by_pattern[pattern][:, None], right[pattern][:, None])
+        for mine, theirs in ((by_pattern, right), (right, by_pattern)):
             for pattern in mine.keys() - theirs.keys():
                 self.fix(mine[pattern][:, None])
 

@@ -83,8 +83,8 @@ class Propagation:
 
     def axes(self, value: Any) -> Axes:
         """Return the labels of a node's result."""
-        found: Axes = self.values[value]
-        return found
+        labels: Axes = self.values[value]
+        return labels
 
     def shape(self, value: fx.Node) -> tuple[int, ...]:
         """Return the shape of a node's result."""
@@ -92,8 +92,8 @@ class Propagation:
 
     def unify_all(self, one: Sequence[Labels], other: Sequence[Labels]) -> None:
         """State that two tensors lose the same indices, axis by axis."""
-        for left, right in zip(one, other, strict=True):
-            self.atoms.unify(left, right)
+        for labels, right in zip(one, other, strict=True):
+            self.atoms.unify(labels, right)
 
     def fix_all(self, axes: Iterable[Labels]) -> None:
         """State that these axes stay whole."""

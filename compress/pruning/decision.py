@@ -18,13 +18,14 @@ from torch import fx
 from compress.core.digests import content_as_written, line_with_digest
 from compress.core.files import written_safely
 from compress.core.replacing import replaced_whole
+from compress.records.technique_reports import PruneChoice
 from compress.training.checkpoint import add_tensors
 from compress.training.processes import joined
 
 Decision = TypeVar("Decision")
 
-#: Positions of the units that go by the group's name, and what is to be told of the choice, as JSON holds it.
-Chosen = tuple[Mapping[str, NDArray[np.int64]], dict[str, Any]]
+#: Positions of the units that go, by the group's name, and the report of the choice.
+Chosen = tuple[Mapping[str, NDArray[np.int64]], PruneChoice]
 
 
 def kept(path: Path | None, key: str, choose: Callable[[], Chosen]) -> Chosen:
@@ -45,9 +46,9 @@ def kept(path: Path | None, key: str, choose: Callable[[], Chosen]) -> Chosen:
     except (OSError, ValueError):
         before = {}  # None yet, or a damaged one
     if before.get("key") != key:
-        units, told = choose()
+        units, report = choose()
         lists = {name: positions.tolist() for name, positions in units.items()}
-        before = {"key": key, "units": lists, "told": told}
+        before = {"key": key, "units": lists, "told": report}
         _write(path, before)
     units = {name: np.asarray(positions, np.int64) for name, positions in before["units"].items()}
     return units, before["told"]
@@ -72,7 +73,7 @@ def decided_together(decide: Callable[[], Decision]) -> Decision:
         UnavailableError: Another process has ended.
     """
     processes = joined()
-    decision: Decision = processes.told(decide() if processes.first else None)
+    decision: Decision = processes.broadcast(decide() if processes.first else None)
     return decision
 
 

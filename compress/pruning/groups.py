@@ -73,13 +73,13 @@ class Channels:
     """Units that can be removed from one graph.
 
     Attributes:
-        found: Labels of every axis of every tensor in the graph.
+        propagation: Labels of every axis of every tensor in the graph.
         groups: Groups of units, in the order of the graph.
         example: Batch of every input that the groups were found on.
         counted: Input, and its axis, that counts the samples.
     """
 
-    found: Propagation
+    propagation: Propagation
     groups: tuple[Group, ...]
     example: tuple[torch.Tensor, ...]
     counted: tuple[int, int] = (0, 0)
@@ -92,7 +92,7 @@ class Channels:
     @property
     def notes(self) -> tuple[str, ...]:
         """Operators that keep their neighbours from being pruned, and their places."""
-        return tuple(dict.fromkeys(self.found.notes))
+        return tuple(dict.fromkeys(self.propagation.notes))
 
     def group(self, name: str) -> Group:
         """Return the group of this name.
@@ -112,14 +112,14 @@ class Channels:
 
     def removed(self, units: Units) -> NDArray[np.bool_]:
         """Return the atoms that vanish with these units, ``bool[atoms]``."""
-        gone = np.zeros(len(self.found.atoms), np.bool_)
+        gone = np.zeros(len(self.propagation.atoms), np.bool_)
         for name, positions in units.items():
             gone[self.group(name).atoms[np.asarray(positions, np.int64)]] = True
         return gone
 
     def kept(self, labels: Labels, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return the indices of an axis that are left, ``bool[size]``."""
-        gone: NDArray[np.bool_] = np.any(removed[self.found.atoms.resolve(labels)], axis=1)
+        gone: NDArray[np.bool_] = np.any(removed[self.propagation.atoms.resolve(labels)], axis=1)
         return ~gone
 
     def macs(self, units: Units | None = None) -> float:
@@ -128,7 +128,7 @@ class Channels:
         return (
             sum(
                 float(np.prod([self.kept(labels, removed).sum() for labels in work.axes], dtype=float))
-                for work in self.found.work
+                for work in self.propagation.work
             )
             / self.rows
         )
@@ -137,8 +137,8 @@ class Channels:
         """Return the number of elements of all parameters after these units are removed."""
         removed = self.removed(units or {})
         total = 0
-        for name, parameter in self.found.graph.named_parameters():
-            axes = self.found.tensors.get(name)
+        for name, parameter in self.propagation.graph.named_parameters():
+            axes = self.propagation.tensors.get(name)
             total += (
                 parameter.numel()
                 if axes is None
@@ -158,8 +158,8 @@ def find_channels(
         counted: Input, and its axis, that counts the samples.
     """
     with in_eval_mode(graph):
-        found = propagate(graph, example)
-    return Channels(found, _groups(found, _rows(example, counted)), tuple(example), counted)
+        propagation = propagate(graph, example)
+    return Channels(propagation, _groups(propagation, _rows(example, counted)), tuple(example), counted)
 
 
 def _rows(example: Sequence[torch.Tensor], counted: tuple[int, int]) -> int:
@@ -167,14 +167,14 @@ def _rows(example: Sequence[torch.Tensor], counted: tuple[int, int]) -> int:
     return rows_of(example[number], axis) if len(example) else 1
 
 
-def _groups(found: Propagation, rows: int) -> tuple[Group, ...]:
-    places = list(_places(found))
-    atoms, which, index = _occurrences(found, [labels for _, _, labels in places])
+def _groups(propagation: Propagation, rows: int) -> tuple[Group, ...]:
+    places = list(_places(propagation))
+    atoms, which, index = _occurrences(propagation, [labels for _, _, labels in places])
     # What no sum and no statistic reads, such as the rows of a table that are not looked up, is no unit.
-    used = _computed_with(found)[atoms]
+    used = _computed_with(propagation)[atoms]
     atoms, which, index = atoms[used], which[used], index[used]
-    parameters = _sums(found, atoms, which, _parameters_of_an_index(found, places))
-    macs = _macs_of_atoms(found, rows)
+    parameters = _sums(propagation, atoms, which, _parameters_of_an_index(propagation, places))
+    macs = _macs_of_atoms(propagation, rows)
     groups: list[Group] = []
     names: dict[str, int] = {}
     for units, members in _alike(atoms, which, index):
@@ -188,28 +188,32 @@ def _groups(found: Propagation, rows: int) -> tuple[Group, ...]:
     return tuple(groups)
 
 
-def _computed_with(found: Propagation) -> NDArray[np.bool_]:
+def _computed_with(propagation: Propagation) -> NDArray[np.bool_]:
     """Return the atoms in axes that an operator sums over, takes statistics of, or multiplies, ``bool[atoms]``."""
-    used = np.zeros(len(found.atoms), np.bool_)
-    read = [found.axes(each.operand)[each.axis] for readings in found.readings.values() for each in readings]
-    for labels in (*read, *(labels for work in found.work for labels in work.axes)):
-        used[found.atoms.resolve(labels)] = True
+    used = np.zeros(len(propagation.atoms), np.bool_)
+    read = [
+        propagation.axes(reading.operand)[reading.axis]
+        for readings in propagation.readings.values()
+        for reading in readings
+    ]
+    for labels in (*read, *(labels for work in propagation.work for labels in work.axes)):
+        used[propagation.atoms.resolve(labels)] = True
     used[0] = False
     return used
 
 
-def _places(found: Propagation) -> Iterable[tuple[str, int, Labels]]:
+def _places(propagation: Propagation) -> Iterable[tuple[str, int, Labels]]:
     """Return every axis of every tensor, tied ones once, in free atoms."""
     seen: set[int] = set()
-    for name, axes in found.tensors.items():
+    for name, axes in propagation.tensors.items():
         if id(axes) not in seen:
             seen.add(id(axes))
             for axis, labels in enumerate(axes):
-                yield name, axis, found.atoms.resolve(labels)
+                yield name, axis, propagation.atoms.resolve(labels)
 
 
 def _occurrences(
-    found: Propagation, axes: Sequence[Labels]
+    propagation: Propagation, axes: Sequence[Labels]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return every occurrence of an atom: atom, number of the column and index, sorted in this order.
 
@@ -244,28 +248,30 @@ def _alike(
         )
 
 
-def _parameters_of_an_index(found: Propagation, places: Sequence[tuple[str, int, Labels]]) -> list[float]:
-    named = dict(found.graph.named_parameters(remove_duplicate=False))
+def _parameters_of_an_index(
+    propagation: Propagation, places: Sequence[tuple[str, int, Labels]]
+) -> list[float]:
+    named = dict(propagation.graph.named_parameters(remove_duplicate=False))
     return [
         named[name].numel() / named[name].shape[axis] if name in named else 0.0 for name, axis, _ in places
     ]
 
 
 def _sums(
-    found: Propagation, atoms: NDArray[np.int64], which: NDArray[np.int64], costs: Sequence[float]
+    propagation: Propagation, atoms: NDArray[np.int64], which: NDArray[np.int64], costs: Sequence[float]
 ) -> NDArray[np.float64]:
     """Return for each atom the sum of the costs of an index over all its occurrences."""
-    total = np.zeros(len(found.atoms))
+    total = np.zeros(len(propagation.atoms))
     np.add.at(total, atoms, np.asarray(costs)[which // _COLUMNS])
     return total
 
 
-def _macs_of_atoms(found: Propagation, rows: int) -> NDArray[np.float64]:
-    total = np.zeros(len(found.atoms))
-    for work in found.work:
+def _macs_of_atoms(propagation: Propagation, rows: int) -> NDArray[np.float64]:
+    total = np.zeros(len(propagation.atoms))
+    for work in propagation.work:
         macs = float(np.prod([len(labels) for labels in work.axes], dtype=float)) / rows
         for labels in work.axes:
-            held = found.atoms.resolve(labels)
+            held = propagation.atoms.resolve(labels)
             if held.size:
                 np.add.at(total, held[held != 0], macs / len(labels))
     return total

@@ -45,7 +45,7 @@ def magnitude(channels: Channels) -> Scores:
     Li et al. 2017, arXiv 1608.08710, there for the weights that give a channel and with the L1 norm; over all coupled
     layers as in Fang et al. 2023, arXiv 2301.12900. The share of the mean makes groups of different sizes comparable.
     """
-    tensors = dict(channels.found.graph.named_parameters())
+    tensors = dict(channels.propagation.graph.named_parameters())
     return {
         group.name: _shares(np.sqrt(_sums(group, _weights(group, tensors), lambda name: tensors[name] ** 2)))
         for group in channels.groups
@@ -60,7 +60,7 @@ def batch_norm_scale(channels: Channels) -> Scores:
     Raises:
         RecipeError: The network has no batch norm with a scale.
     """
-    graph = channels.found.graph
+    graph = channels.propagation.graph
     scales = {
         f"{name}.weight": layer.weight.detach().abs()
         for name, layer in graph.named_modules()
@@ -90,7 +90,7 @@ def taylor(channels: Channels, loss: Loss, batches: Iterable[Sequence[torch.Tens
     Raises:
         RecipeError: The loss has no gradient.
     """
-    tensors = dict(channels.found.graph.named_parameters())
+    tensors = dict(channels.propagation.graph.named_parameters())
     totals = {group.name: np.zeros(len(group)) for group in channels.groups}
     count = 0
     for gradients in _gradients(channels, loss, batches):
@@ -118,8 +118,8 @@ def hessian_diagonal(channels: Channels, loss: Loss, batches: Iterable[Sequence[
     Raises:
         RecipeError: The loss has no gradient.
     """
-    tensors = dict(channels.found.graph.named_parameters())
-    fisher = {name: torch.zeros_like(each) for name, each in tensors.items()}
+    tensors = dict(channels.propagation.graph.named_parameters())
+    fisher = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
     count = 0
     for gradients in _gradients(channels, loss, batches):
         count += 1
@@ -165,9 +165,9 @@ def _gradients(
     channels: Channels, loss: Loss, batches: Iterable[Sequence[torch.Tensor]]
 ) -> Iterable[dict[str, torch.Tensor]]:
     """Yield the gradients of the loss for each batch, by parameter; nothing of them stays in the graph."""
-    graph = channels.found.graph
-    named = {name: each for name, each in graph.named_parameters() if each.is_floating_point()}
-    frozen = {name: each.requires_grad for name, each in named.items()}
+    graph = channels.propagation.graph
+    named = {name: tensor for name, tensor in graph.named_parameters() if tensor.is_floating_point()}
+    frozen = {name: tensor.requires_grad for name, tensor in named.items()}
     try:
         for parameter in named.values():
             parameter.requires_grad_(True)
@@ -182,10 +182,10 @@ def _gradients(
                         "only outputs that have none, such as class numbers",
                         "choose the importance magnitude",
                     )
-                found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+                gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
             yield {
-                name: torch.zeros_like(each) if gradient is None else gradient
-                for (name, each), gradient in zip(named.items(), found, strict=True)
+                name: torch.zeros_like(tensor) if gradient is None else gradient
+                for (name, tensor), gradient in zip(named.items(), gradients, strict=True)
             }
     finally:
         for name, parameter in named.items():

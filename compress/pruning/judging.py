@@ -79,6 +79,6 @@ class CalibrationJudge:
             outputs = graph(*(torch.from_numpy(batch.inputs[name]) for name in self._names))
         outputs = outputs if isinstance(outputs, tuple | list) else (outputs,)
         return [
-            samples_first(each.numpy(), spec, len(batch), len(batch))
-            for spec, each in zip(self._outputs, outputs, strict=True)
+            samples_first(output.numpy(), spec, len(batch), len(batch))
+            for spec, output in zip(self._outputs, outputs, strict=True)
         ]

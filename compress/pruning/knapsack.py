@@ -34,17 +34,17 @@ def cheapest(
         savings do not.
     """
     if demand <= 0:
-        return [int(np.argmin(each)) for each in losses]
+        return [int(np.argmin(option_losses)) for option_losses in losses]
     # The tolerance keeps a saving of exactly some parts from losing one to rounding.
     parts = [
-        np.minimum(np.floor(np.asarray(each) / demand * resolution + 1e-9), resolution).astype(int)
-        for each in savings
+        np.minimum(np.floor(np.asarray(option_savings) / demand * resolution + 1e-9), resolution).astype(int)
+        for option_savings in savings
     ]
     least = np.full(
         resolution + 1, np.inf
     )  # the least loss of saving at least so many parts, exactly what is above
     least[0] = 0.0
-    taken, came_from = [], []
+    options_taken, came_from = [], []
     for saved, lost in zip(parts, losses, strict=True):
         best = np.full(resolution + 1, np.inf)
         option = np.zeros(resolution + 1, np.int32)
@@ -56,12 +56,12 @@ def cheapest(
             if least[top] + loss < best[resolution]:
                 best[resolution], option[resolution], origin[resolution] = least[top] + loss, number, top
         least = best
-        taken.append(option)
+        options_taken.append(option)
         came_from.append(origin)
     if not np.isfinite(least[resolution]):
         return None
     chosen, at = [], resolution
-    for option, origin in zip(reversed(taken), reversed(came_from), strict=True):
+    for option, origin in zip(reversed(options_taken), reversed(came_from), strict=True):
         chosen.append(int(option[at]))
         at = int(origin[at])
     return chosen[::-1]

@@ -28,8 +28,10 @@ from compress.pruning.staircase import Staircase, points, staircase, widths
 if TYPE_CHECKING:
     import onnx
 
+    from compress.backends.base import Artifact
     from compress.data.task import Task
     from compress.hosts.base import Host
+    from compress.records.layer_time import LayerTime
     from compress.target.target import Target
 
 PRECISIONS = ("fp32", "int8")
@@ -70,7 +72,7 @@ class Bench:
     cache: Path | None = None
     task: Task | None = None
 
-    def layers(self, model: onnx.ModelProto) -> tuple[list[tuple[dict[str, Any], ...]], str]:
+    def layers(self, model: onnx.ModelProto) -> tuple[list[tuple[LayerTime, ...]], str]:
         """Time a float model's operators in this bench's precision; return them with the source of the times.
 
         Raises:
@@ -79,12 +81,12 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="compress-") as directory:
             build = self._compiled(model, Path(directory))
             with build.session:
-                found = self.host.layers(build, self.target)
-                if not found:  # The runtime does not tell.
-                    found = AbsentHost(self.host.backend).layers(build, self.target)
-                source = str(found[0]["source"]) if found else "measured"
+                layer_times = self.host.layers(build, self.target)
+                if not layer_times:  # The runtime does not tell.
+                    layer_times = AbsentHost(self.host.backend).layers(build, self.target)
+                source = layer_times[0].source or "measured" if layer_times else "measured"
                 more = _REPEATS - 1 if source == "measured" else 0
-                return [found, *(self.host.layers(build, self.target) for _ in range(more))], source
+                return [layer_times, *(self.host.layers(build, self.target) for _ in range(more))], source
 
     def whole_ms(self, model: onnx.ModelProto) -> float:
         """Return the median milliseconds of a call of a whole network, at the first batch size."""
@@ -94,13 +96,36 @@ class Bench:
                 first = replace(self.target, batch_sizes=self.target.batch_sizes[:1])
                 return self.host.latency(build, None, self.task, first)[0].p50_ms
 
+    def whole_share(self, model: onnx.ModelProto, unpruned: onnx.ModelProto) -> float | None:
+        """Return the time of a whole call of one network over another's, at the first batch size, timed in turns.
+
+        Args:
+            model: The network in question, in fp32.
+            unpruned: The network that it is compared with, in fp32.
+
+        Returns:
+            The ratio; None where there are no samples to feed, or the host does not time two builds in turns.
+        """
+        if self.task is None:
+            return None
+        first = replace(self.target, batch_sizes=self.target.batch_sizes[:1])
+        with tempfile.TemporaryDirectory(prefix="compress-") as directory:
+            places = [Path(directory, name) for name in ("model", "unpruned")]
+            for place in places:
+                place.mkdir()
+            artifact, unpruned_artifact = map(self._artifact, (model, unpruned), places)
+            return self.host.first_ratio(artifact, unpruned_artifact, self.task, first)
+
     def _compiled(self, model: onnx.ModelProto, directory: Path) -> Build:
+        artifact = self._artifact(model, directory)
+        return Build(artifact, self.host.open(artifact, self.target))
+
+    def _artifact(self, model: onnx.ModelProto, directory: Path) -> Artifact:
         backend = self.host.backend
         if self.precision == "int8":
             model = quantized(model, self.target.quantization)
         options = backend.default_options(self.target) if self.options is None else self.options
-        artifact = backend.compile(model, directory, options)
-        return Build(artifact, self.host.open(artifact, self.target))
+        return backend.compile(model, directory, options)
 
     def key(self) -> dict[str, Any]:
         """Return the key that measurements of one table share; in fp32 it does not depend on the form of int8."""
@@ -146,9 +171,9 @@ class LatencyTable:
 
 def label(shape: Shape) -> str:
     """Return a short name of a layer's shape: ``Conv 3x3 64→128 @14x14 /2``."""
-    given = dict(shape.attributes)
-    kernel = "x".join(map(str, given.get("kernel_shape", ())))
-    strides = {size for size in given.get("strides", (1,)) if size > 1}
+    attributes = dict(shape.attributes)
+    kernel = "x".join(map(str, attributes.get("kernel_shape", ())))
+    strides = {size for size in attributes.get("strides", (1,)) if size > 1}
     return " ".join(
         part
         for part in (
@@ -194,50 +219,53 @@ def measure_table(wanted: Iterable[Wanted], bench: Bench, whole_ms: float) -> La
     Raises:
         CompressError: The back end runs no layer alone, or a layer cannot be quantized.
     """
-    ordered = sorted(wanted, key=lambda each: -each.share)
+    ordered = sorted(wanted, key=lambda request: -request.share)
     start = time.perf_counter()
-    kept = _Cache(bench)
-    found: dict[Shape, Staircase] = {}
+    cache = _Cache(bench)
+    staircases: dict[Shape, Staircase] = {}
     source = "measured"
-    for number, each in enumerate(ordered):
-        left = bench.seconds - (time.perf_counter() - start)
-        cached = kept.find(each)
-        if cached is None and left > 0:
-            grid = _grid(each, left / (len(ordered) - number), whole_ms)
-            cached = None if grid is None else _measured(each, *grid, bench)
+    for number, request in enumerate(ordered):
+        seconds_left = bench.seconds - (time.perf_counter() - start)
+        cached = cache.find(request)
+        if cached is None and seconds_left > 0:
+            grid = _grid(request, seconds_left / (len(ordered) - number), whole_ms)
+            cached = None if grid is None else _measured(request, *grid, bench)
             if cached is not None:
-                kept.record(each, *cached)
+                cache.record(request, *cached)
         if cached is not None:
-            found[each.shape], source = cached
-    return LatencyTable(found, bench.precision, source, time.perf_counter() - start)
+            staircases[request.shape], source = cached
+    return LatencyTable(staircases, bench.precision, source, time.perf_counter() - start)
 
 
-def _grid(each: Wanted, seconds: float, whole_ms: float) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+def _grid(request: Wanted, seconds: float, whole_ms: float) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
     """Return the widths to time, as many as fit into these seconds and into memory; None where not even two do."""
-    shape = each.shape
+    shape = request.shape
     full = shape.weights(shape.inputs, shape.outputs)
     for most in _MOST_WIDTHS:
-        inputs = widths(shape.inputs, most) if each.reads and not shape.tied else (shape.inputs,)
-        outputs = widths(shape.outputs, most) if each.writes else (shape.outputs,)
+        inputs = widths(shape.inputs, most) if request.reads and not shape.tied else (shape.inputs,)
+        outputs = widths(shape.outputs, most) if request.writes else (shape.outputs,)
         weights = [shape.weights(*point) for point in points(inputs, outputs, tied=shape.tied)]
-        calls = _CALLS * each.share * whole_ms / 1e3 * sum(weights) / full
+        calls = _CALLS * request.share * whole_ms / 1e3 * sum(weights) / full
         if sum(weights) <= _MOST_WEIGHTS and calls <= max(seconds, 0.5):
             return inputs, outputs
     return None
 
 
 def _measured(
-    each: Wanted, inputs: tuple[int, ...], outputs: tuple[int, ...], bench: Bench
+    request: Wanted, inputs: tuple[int, ...], outputs: tuple[int, ...], bench: Bench
 ) -> tuple[Staircase, str] | None:
     """Measure a probe's branches; None where the host cannot tell them apart."""
-    where = points(inputs, outputs, tied=each.shape.tied)
-    layers, source = bench.layers(probe(each.shape, where))
+    where = points(inputs, outputs, tied=request.shape.tied)
+    layers, source = bench.layers(probe(request.shape, where))
     # Whatever else the machine does can only add to a time.
-    fastest = [min(each) for each in zip(*(milliseconds(run, len(where)) for run in layers), strict=True)]
+    fastest = [
+        min(times_at_point)
+        for times_at_point in zip(*(milliseconds(run, len(where)) for run in layers), strict=True)
+    ]
     times: dict[Point, float] = dict(zip(where, fastest, strict=True))
     if not all(times.values()):
         return None
-    return staircase(inputs, outputs, times, tied=each.shape.tied), source
+    return staircase(inputs, outputs, times, tied=request.shape.tied), source
 
 
 class _Cache:
@@ -254,15 +282,15 @@ class _Cache:
             except (OSError, ValueError):
                 self._entries = {}  # None yet, or a damaged one: measured anew
 
-    def find(self, each: Wanted) -> tuple[Staircase, str] | None:
-        entry = self._entries.get(repr(each.shape), None)
-        if entry is None or (entry["reads"], entry["writes"]) != (each.reads, each.writes):
+    def find(self, request: Wanted) -> tuple[Staircase, str] | None:
+        entry = self._entries.get(repr(request.shape), None)
+        if entry is None or (entry["reads"], entry["writes"]) != (request.reads, request.writes):
             return None
         return Staircase.from_dict(entry), str(entry["source"])
 
-    def record(self, each: Wanted, found: Staircase, source: str) -> None:
-        entry = {**found.to_dict(), "source": source, "reads": each.reads, "writes": each.writes}
-        self._entries[repr(each.shape)] = entry
+    def record(self, request: Wanted, staircase: Staircase, source: str) -> None:
+        entry = {**staircase.to_dict(), "source": source, "reads": request.reads, "writes": request.writes}
+        self._entries[repr(request.shape)] = entry
         if self._path is not None:
             with written_safely(self._path):
                 self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -39,27 +39,27 @@ def run_masked(
 
 class _Masked(fx.Interpreter):
     def __init__(self, channels: Channels, removed: NDArray[np.bool_]) -> None:
-        super().__init__(channels.found.graph)
+        super().__init__(channels.propagation.graph)
         self.channels = channels
         self.removed = removed
 
     def run_node(self, n: fx.Node) -> Any:
         readings = [
             (reading, kept)
-            for reading in self.channels.found.readings.get(n, ())
+            for reading in self.channels.propagation.readings.get(n, ())
             if not (kept := self._kept(reading)).all()
         ]
         skipped = {reading.axis: kept for reading, kept in readings if reading.skips}
         if skipped and (norm := _normalization(self.channels, n)) is not None:
             return norm(self, n, skipped)
-        whole = {reading.operand: self.env[reading.operand] for reading, _ in readings}
+        originals = {reading.operand: self.env[reading.operand] for reading, _ in readings}
         for reading, kept in readings:
             cut = _skipping if reading.skips else _zeroed
             self.env[reading.operand] = cut(self.env[reading.operand], reading.axis, kept)
         try:
             return super().run_node(n)
         finally:
-            self.env.update(whole)
+            self.env.update(originals)
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         module = self.fetch_attr(target)
@@ -68,14 +68,14 @@ class _Masked(fx.Interpreter):
         return super().call_module(target, args, kwargs)
 
     def _kept(self, reading: Reading) -> NDArray[np.bool_]:
-        return self.channels.kept(self.channels.found.axes(reading.operand)[reading.axis], self.removed)
+        return self.channels.kept(self.channels.propagation.axes(reading.operand)[reading.axis], self.removed)
 
     def _without_hidden_units(self, target: str, module: nn.RNNBase) -> nn.RNNBase:
         """Return a layer in which no unit depends on a removed one."""
         masked = copy.deepcopy(module)
         for name, weight in masked.named_parameters():
             if weight.dim() == 2:
-                labels = self.channels.found.tensors[f"{target}.{name}"][1]
+                labels = self.channels.propagation.tensors[f"{target}.{name}"][1]
                 weight.data = _zeroed(weight.data, 1, self.channels.kept(labels, self.removed))
         return masked
 
@@ -96,7 +96,7 @@ def _normalization(channels: Channels, node: fx.Node) -> Any:
     """Return how to compute a norm over the remaining units, or None for a plain statistic."""
     kinds = {nn.LayerNorm: _layer_norm, nn.GroupNorm: _group_norm}
     if node.op == "call_module":
-        return kinds.get(type(channels.found.graph.get_submodule(str(node.target))))
+        return kinds.get(type(channels.propagation.graph.get_submodule(str(node.target))))
     if not isinstance(node.target, OpOverload):
         return None
     packets = {aten.layer_norm: _layer_norm, aten.rms_norm: _layer_norm, aten.group_norm: _group_norm}
@@ -121,10 +121,10 @@ def _settings_of(module: nn.Module) -> dict[str, Any]:
 
 
 def _layer_norm(masked: _Masked, node: fx.Node, kept: dict[int, NDArray[np.bool_]]) -> torch.Tensor:
-    given = _settings(masked, node)
-    operand: torch.Tensor = given["input"]
-    rank, count = operand.dim(), len(given["normalized_shape"])
-    inside, weights = operand, {name: given.get(name) for name in ("weight", "bias")}
+    settings = _settings(masked, node)
+    operand: torch.Tensor = settings["input"]
+    rank, count = operand.dim(), len(settings["normalized_shape"])
+    inside, weights = operand, {name: settings.get(name) for name in ("weight", "bias")}
     for axis, mask in kept.items():
         inside = _skipping(inside, axis, mask)
         weights = {
@@ -132,9 +132,11 @@ def _layer_norm(masked: _Masked, node: fx.Node, kept: dict[int, NDArray[np.bool_
             for name, weight in weights.items()
         }
     if getattr(node.target, "overloadpacket", None) is aten.rms_norm:
-        result = F.rms_norm(inside, inside.shape[-count:], weights["weight"], given["eps"])
+        result = F.rms_norm(inside, inside.shape[-count:], weights["weight"], settings["eps"])
     else:
-        result = F.layer_norm(inside, inside.shape[-count:], weights["weight"], weights["bias"], given["eps"])
+        result = F.layer_norm(
+            inside, inside.shape[-count:], weights["weight"], weights["bias"], settings["eps"]
+        )
     for axis, mask in kept.items():
         shape = [*result.shape[:axis], len(mask), *result.shape[axis + 1 :]]
         result = result.new_zeros(shape).index_copy(axis, _positions(mask), result)
@@ -142,10 +144,10 @@ def _layer_norm(masked: _Masked, node: fx.Node, kept: dict[int, NDArray[np.bool_
 
 
 def _group_norm(masked: _Masked, node: fx.Node, kept: dict[int, NDArray[np.bool_]]) -> torch.Tensor:
-    given, mask = _settings(masked, node), kept[1]
+    settings, mask = _settings(masked, node), kept[1]
     weight, bias = (
-        None if given[name] is None else _skipping(given[name], 0, mask) for name in ("weight", "bias")
+        None if settings[name] is None else _skipping(settings[name], 0, mask) for name in ("weight", "bias")
     )
-    groups = int(masked.channels.kept(masked.channels.found.grids[node], masked.removed).sum())
-    result = F.group_norm(_skipping(given["input"], 1, mask), groups, weight, bias, given["eps"])
-    return torch.zeros_like(given["input"]).index_copy(1, _positions(mask), result)
+    groups = int(masked.channels.kept(masked.channels.propagation.grids[node], masked.removed).sum())
+    result = F.group_norm(_skipping(settings["input"], 1, mask), groups, weight, bias, settings["eps"])
+    return torch.zeros_like(settings["input"]).index_copy(1, _positions(mask), result)

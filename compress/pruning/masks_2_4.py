@@ -41,8 +41,8 @@ def mask_2_4(weight: Tensor) -> Tensor:
     by_input = weight.detach().abs().movedim(1, -1)
     fours = by_input.reshape(*by_input.shape[:-1], -1, _GROUP)
     order = torch.argsort(fours, dim=-1, descending=True, stable=True)
-    kept = torch.zeros_like(fours, dtype=torch.bool).scatter_(-1, order[..., :_LEFT], True)
-    return kept.reshape(by_input.shape).movedim(-1, 1).contiguous()
+    mask = torch.zeros_like(fours, dtype=torch.bool).scatter_(-1, order[..., :_LEFT], True)
+    return mask.reshape(by_input.shape).movedim(-1, 1).contiguous()
 
 
 def obstacle(layer: nn.Module, least_channels: int) -> str | None:

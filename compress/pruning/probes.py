@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.quantization import Settings, quantize_static
+from compress.records.layer_time import LayerTime
 from compress.target.target import QuantizationFlavour
 
 #: Channels of the tensor that enters: a whole block of every layout in use.
@@ -53,13 +54,13 @@ class Shape:
 
     def weights(self, inputs: int, outputs: int) -> int:
         """Return the number of learned values at these widths."""
-        given = dict(self.attributes)
+        attributes = dict(self.attributes)
         if self.operator in _GATES:
-            directions: int = 1 + (given["direction"] == "bidirectional")
-            layers: int = given["layers"]
+            directions: int = 1 + (attributes["direction"] == "bidirectional")
+            layers: int = attributes["layers"]
             wide = inputs + (layers - 1) * directions * outputs
             return _GATES[self.operator] * outputs * directions * (wide + layers * outputs)
-        kernel: int = math.prod(given.get("kernel_shape", ()))
+        kernel: int = math.prod(attributes.get("kernel_shape", ()))
         return kernel * outputs * (1 if self.tied else inputs)
 
 
@@ -93,17 +94,19 @@ def quantized(model: onnx.ModelProto, flavour: QuantizationFlavour) -> onnx.Mode
     """
     noise = np.random.default_rng(0)
     feeds = {}
-    for each in model.graph.input:
-        kind = each.type.tensor_type
+    for graph_input in model.graph.input:
+        kind = graph_input.type.tensor_type
         sizes = [size.dim_value or 2 for size in kind.shape.dim]
         dtype = helper.tensor_dtype_to_np_dtype(kind.elem_type)
         floating = np.issubdtype(dtype, np.floating)
-        feeds[each.name] = (noise.standard_normal(sizes) if floating else np.zeros(sizes)).astype(dtype)
+        feeds[graph_input.name] = (noise.standard_normal(sizes) if floating else np.zeros(sizes)).astype(
+            dtype
+        )
     settings = Settings(method="min-max", equalize=False, smooth=False)
     return quantize_static(model, [feeds], flavour, settings)[0]
 
 
-def milliseconds(layers: Iterable[Mapping[str, Any]], points: int) -> list[float]:
+def milliseconds(layers: Iterable[LayerTime], points: int) -> list[float]:
     """Return the time of each branch's layer, without conversions between int8 and float.
 
     Args:
@@ -115,11 +118,11 @@ def milliseconds(layers: Iterable[Mapping[str, Any]], points: int) -> list[float
     """
     spent = [0.0] * points
     for layer in layers:
-        if layer.get("operator") in _CONVERSIONS:
+        if layer.operator in _CONVERSIONS:
             continue
         # A runtime that fuses nodes joins their names; one that renames them keeps the name of what they write.
-        if found := _BRANCH.search(str(layer["name"])):
-            spent[int(found.group(1))] += float(layer["ms"])
+        if match := _BRANCH.search(layer.name):
+            spent[int(match.group(1))] += layer.ms or 0.0
     return spent
 
 
@@ -191,9 +194,9 @@ class _Branches:
             inputs = directions * outputs
             if layer + 1 < layers:
                 moved = self._node("Transpose", [states], f"{name}moved", perm=[0, 2, 1, 3])
-                whole = numpy_helper.from_array(np.array([0, 0, inputs], np.int64), f"{name}shape")
-                self._weights.append(whole)
-                entered = self._node("Reshape", [moved, whole.name], f"{name}joined")
+                sizes = numpy_helper.from_array(np.array([0, 0, inputs], np.int64), f"{name}shape")
+                self._weights.append(sizes)
+                entered = self._node("Reshape", [moved, sizes.name], f"{name}joined")
         return states
 
     def _exit(self, result: str) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx
 from torch._ops import OpOverload
 from torch.utils import _pytree as pytree
 
+from compress.core.moved import names_of
 from compress.network.lifting.calls import bind, place
 from compress.pruning.atoms import Labels, fixed
 from compress.pruning.axes import Propagation
@@ -28,60 +29,60 @@ def propagate(graph: fx.GraphModule, example: Sequence[torch.Tensor]) -> Propaga
         graph: A lifted graph.
         example: One batch for every input; two rows suffice.
     """
-    found = Propagation(graph)
-    found.shapes = _Shapes(graph).record(example)
+    propagation = Propagation(graph)
+    propagation.shapes = _Shapes(graph).record(example)
     for node in graph.graph.nodes:
         if node.op != "output":
-            found.values[node] = _labels(found, node)
-            _hold_outputs(found, node)
-    return found
+            propagation.values[node] = _labels(propagation, node)
+            _hold_outputs(propagation, node)
+    return propagation
 
 
-def _hold_outputs(found: Propagation, node: fx.Node) -> None:
+def _hold_outputs(propagation: Propagation, node: fx.Node) -> None:
     if any(use.op == "output" for use in node.users):
-        found.fix_all(_leaves(found.values[node]))
+        propagation.fix_all(_leaves(propagation.values[node]))
 
 
-def _labels(found: Propagation, node: fx.Node) -> Any:
+def _labels(propagation: Propagation, node: fx.Node) -> Any:
     if node.op == "get_attr":
-        return found.tensor(str(node.target))
+        return propagation.tensor(str(node.target))
     if node.op == "call_module":
-        module = found.graph.get_submodule(str(node.target))
+        module = propagation.graph.get_submodule(str(node.target))
         layer_rule = LAYER_RULES.get(type(module))
-        return layer_rule(found, node, module) if layer_rule else _unknown(found, node)
+        return layer_rule(propagation, node, module) if layer_rule else _unknown(propagation, node)
     if node.op == "call_function":
-        return _call(found, node)
-    return _fixed_like(found.shapes[node])
+        return _call(propagation, node)
+    return _fixed_like(propagation.shapes[node])
 
 
-def _call(found: Propagation, node: fx.Node) -> Any:
+def _call(propagation: Propagation, node: fx.Node) -> Any:
     if node.target is operator.getitem:
-        return found.values[node.args[0]][node.args[1]]  # type: ignore[index]
+        return propagation.values[node.args[0]][node.args[1]]  # type: ignore[index]
     if not isinstance(node.target, OpOverload):  # arithmetic on sizes
         return None
     rule = rule_for(node.target)
-    return rule(found, node, bind(node)) if rule else _unknown(found, node)
+    return rule(propagation, node, bind(node)) if rule else _unknown(propagation, node)
 
 
-def _unknown(found: Propagation, node: fx.Node) -> Any:
+def _unknown(propagation: Propagation, node: fx.Node) -> Any:
     """Keep everything that an unknown operator touches, which is always sound."""
     for operand in node.all_input_nodes:
-        found.fix_all(_leaves(found.values[operand]))
+        propagation.fix_all(_leaves(propagation.values[operand]))
     name = str(node.target)
     if node.op == "call_module":
-        module = found.graph.get_submodule(str(node.target))
+        module = propagation.graph.get_submodule(str(node.target))
         name = f"{type(module).__name__} '{node.target}'"
-        for each in module.state_dict():
-            found.fix_all(found.tensor(f"{node.target}.{each}"))
-    found.notes.append(f"{name}{place(node)} keeps what it touches from being pruned")
-    return _fixed_like(found.shapes[node])
+        for key in module.state_dict():
+            propagation.fix_all(propagation.tensor(f"{node.target}.{key}"))
+    propagation.notes.append(f"{name}{place(node)} keeps what it touches from being pruned")
+    return _fixed_like(propagation.shapes[node])
 
 
 def _fixed_like(shapes: Any) -> Any:
     if isinstance(shapes, torch.Size):
         return [fixed(size) for size in shapes]
     if isinstance(shapes, list | tuple):
-        return [_fixed_like(each) for each in shapes]
+        return [_fixed_like(shape) for shape in shapes]
     return None
 
 
@@ -109,5 +110,9 @@ def _shapes_of(result: Any) -> Any:
     if isinstance(result, torch.Tensor):
         return result.shape
     if isinstance(result, list | tuple):
-        return [_shapes_of(each) for each in result]
+        return [_shapes_of(item) for item in result]
     return None
+
+
+if not TYPE_CHECKING:  # names that have left; no type checker shall take any name for one
+    __getattr__ = names_of(__name__, __name__)

@@ -48,7 +48,7 @@ def remove(channels: Channels, units: Units, batch: Sequence[torch.Tensor]) -> f
                 f"at least one unit left of '{name}'", f"all {len(channels.group(name))} removed", "keep some"
             )
     removed = channels.removed(units)
-    graph = channels.found.graph
+    graph = channels.propagation.graph
     with in_eval_mode(graph):
         sliced = slice_graph(channels, removed).eval()
         _check(channels, removed, sliced, batch)
@@ -93,7 +93,7 @@ def _compare(
                 f"a difference of {difference:.1e} of the largest output",
                 "keep the layer out of pruning (exclude), or leave prune out of the recipe",
             )
-    return [each.isfinite().flatten() for each in expected]
+    return [output.isfinite().flatten() for output in expected]
 
 
 def _difference(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -49,7 +49,7 @@ class _Call:
         return int(self.kept(labels).sum())
 
     def axes(self, argument: str) -> list[Labels]:
-        return self.channels.found.axes(self.arguments[argument])
+        return self.channels.propagation.axes(self.arguments[argument])
 
     def replace(self, **values: Any) -> None:
         """Set arguments by their schema's names."""
@@ -60,18 +60,18 @@ class _Call:
                 else:
                     self.copied.update_kwarg(argument.name, values[argument.name])
 
-    def sizes(self, given: Sequence[Any], axes: Sequence[Labels]) -> list[Any] | None:
+    def sizes(self, old_sizes: Sequence[Any], axes: Sequence[Labels]) -> list[Any] | None:
         """Return sizes for these axes in place of the given ones, or None where nothing changes."""
-        left = [self.left(labels) for labels in axes]
-        if all(size == len(labels) for size, labels in zip(left, axes, strict=True)):
+        new_sizes = [self.left(labels) for labels in axes]
+        if all(size == len(labels) for size, labels in zip(new_sizes, axes, strict=True)):
             return None
         return [
             size if new == len(labels) or size == -1 else self._size(size, new)
-            for size, new, labels in zip(given, left, axes, strict=True)
+            for size, new, labels in zip(old_sizes, new_sizes, axes, strict=True)
         ]
 
-    def _size(self, given: Any, new: int) -> Any:
-        if isinstance(given, int):
+    def _size(self, old: Any, new: int) -> Any:
+        if isinstance(old, int):
             return new
         # Computed from the batch: batch · heads, for one.
         graph = self.copied.graph
@@ -87,7 +87,7 @@ def _view(call: _Call) -> None:
     name = "shape" if "shape" in call.arguments else "size"
     if name not in call.arguments:
         return  # a view as another dtype
-    sizes = call.sizes(_copied_sizes(call, name), call.channels.found.axes(call.node))
+    sizes = call.sizes(_copied_sizes(call, name), call.channels.propagation.axes(call.node))
     if sizes is not None:
         # A view of what was contiguous may have to be a copy now.
         operand = call.copied.args[0]
@@ -102,16 +102,16 @@ def _copied_sizes(call: _Call, name: str) -> list[Any]:
 
 def _sized(call: _Call) -> None:
     """Rewrite the sizes of expand, zeros, ones and full."""
-    sizes = call.sizes(_copied_sizes(call, "size"), call.channels.found.axes(call.node))
+    sizes = call.sizes(_copied_sizes(call, "size"), call.channels.propagation.axes(call.node))
     if sizes is not None:
         call.replace(size=sizes)
 
 
 def _unflatten(call: _Call) -> None:
-    axes = call.channels.found.axes(call.node)
-    given = _copied_sizes(call, "sizes")
+    axes = call.channels.propagation.axes(call.node)
+    old_sizes = _copied_sizes(call, "sizes")
     at = call.arguments["dim"] % len(call.axes("self"))
-    sizes = call.sizes(given, axes[at : at + len(given)])
+    sizes = call.sizes(old_sizes, axes[at : at + len(old_sizes)])
     if sizes is not None:
         call.replace(sizes=sizes)
 
@@ -122,7 +122,7 @@ def _cut(call: _Call) -> None:
     at = call.arguments["dim"] % len(labels)
     if call.left(labels[at]) == len(labels[at]):
         return
-    pieces = [call.left(axes[at]) for axes in call.channels.found.values[call.node]]
+    pieces = [call.left(axes[at]) for axes in call.channels.propagation.values[call.node]]
     call.copied.target = aten.split_with_sizes.default
     call.copied.args, call.copied.kwargs = (call.copied.args[0], pieces, at), {}
 
@@ -130,27 +130,27 @@ def _cut(call: _Call) -> None:
 def _slice(call: _Call) -> None:
     labels = call.axes("self")
     at = call.arguments["dim"] % len(labels)
-    kept = call.kept(labels[at])
-    if kept.all():
+    mask = call.kept(labels[at])
+    if mask.all():
         return
     start, end = call.arguments["start"] or 0, call.arguments.get("end")
     if call.arguments["step"] > 1:  # from each of as many equal parts as are left
-        call.replace(end=int(kept.sum()))
+        call.replace(end=int(mask.sum()))
         return
-    whole = len(call.channels.found.axes(call.node)[at]) == len(kept)
+    is_all = len(call.channels.propagation.axes(call.node)[at]) == len(mask)
     call.replace(
-        start=0 if whole else int(kept[:start].sum()),
-        end=int(kept.sum()) if whole else int(kept[:end].sum()),
+        start=0 if is_all else int(mask[:start].sum()),
+        end=int(mask.sum()) if is_all else int(mask[:end].sum()),
     )
 
 
 def _narrow(call: _Call) -> None:
     labels = call.axes("self")
     at = call.arguments["dim"] % len(labels)
-    kept = call.kept(labels[at])
-    if not kept.all():
-        start, length = call.arguments["start"] % len(kept), call.arguments["length"]
-        call.replace(start=int(kept[:start].sum()), length=int(kept[start : start + length].sum()))
+    mask = call.kept(labels[at])
+    if not mask.all():
+        start, length = call.arguments["start"] % len(mask), call.arguments["length"]
+        call.replace(start=int(mask[:start].sum()), length=int(mask[start : start + length].sum()))
 
 
 def _attention(call: _Call) -> None:
@@ -167,7 +167,7 @@ def _layer_norm(call: _Call) -> None:
 
 def _groups(name: str) -> Callable[[_Call], None]:
     def rewrite(call: _Call) -> None:
-        call.replace(**{name: call.left(call.channels.found.grids[call.node])})
+        call.replace(**{name: call.left(call.channels.propagation.grids[call.node])})
 
     return rewrite
 

@@ -96,25 +96,25 @@ def _lowest_of_each(groups: list[Group], scores: Scores, ratio: float) -> dict[s
 def _lowest_of_all(groups: list[Group], scores: Scores, ratio: float) -> dict[str, int]:
     """Return how many units of each group are among the lowest of all, without units that have to stay."""
     open_to_removal = [np.sort(scores[group.name])[: most(group)] for group in groups]
-    owner = np.repeat(np.arange(len(groups)), [len(each) for each in open_to_removal])
-    wanted = part_of(sum(len(group) for group in groups), ratio)
-    order = np.argsort(np.concatenate([*open_to_removal, np.zeros(0)]), kind="stable")[:wanted]
+    owner = np.repeat(np.arange(len(groups)), [len(group_scores) for group_scores in open_to_removal])
+    number = part_of(sum(len(group) for group in groups), ratio)
+    order = np.argsort(np.concatenate([*open_to_removal, np.zeros(0)]), kind="stable")[:number]
     counts = np.bincount(owner[order], minlength=len(groups))
     return {group.name: int(count) for group, count in zip(groups, counts, strict=True)}
 
 
-def _count(group: Group, wanted: int, multiple: int) -> int:
+def _count(group: Group, most_wanted: int, multiple: int) -> int:
     """Return how many units to remove, so that the rest is a multiple of a number, and at least one."""
-    left = max(len(group) - wanted, len(group) - most(group))
+    number_removed = max(len(group) - most_wanted, len(group) - most(group))
     if len(group) % multiple == 0:
-        left = -(-left // multiple) * multiple
-    return len(group) - left
+        number_removed = -(-number_removed // multiple) * multiple
+    return len(group) - number_removed
 
 
 def _held(channels: Channels, keep: list[str]) -> set[str]:
     """Return the groups that give outputs of these layers."""
-    found = channels.found
-    layers = {name.rpartition(".")[0] for name in found.tensors}
+    propagation = channels.propagation
+    layers = {name.rpartition(".")[0] for name in propagation.tensors}
     for name in keep:
         if not any(_below(layer, name) for layer in layers):
             raise RecipeError(
@@ -126,7 +126,7 @@ def _held(channels: Channels, keep: list[str]) -> set[str]:
     for group in channels.groups:
         for member in group.members:
             layer, _, tensor = member.tensor.rpartition(".")
-            axis = OUTPUT_AXIS.get(type(found.graph.get_submodule(layer)), 0)
+            axis = OUTPUT_AXIS.get(type(propagation.graph.get_submodule(layer)), 0)
             gives = member.axis == axis or not tensor.startswith("weight")
             if gives and any(_below(layer, name) for name in keep):
                 held.add(group.name)

@@ -22,10 +22,10 @@ def slice_graph(channels: Channels, removed: NDArray[np.bool_]) -> fx.GraphModul
         channels: Units found in the graph.
         removed: Atoms that are removed, ``bool[atoms]``.
     """
-    found = channels.found
-    sliced = copy.deepcopy(found.graph)
+    propagation = channels.propagation
+    sliced = copy.deepcopy(propagation.graph)
     _slice_tensors(channels, removed, sliced)
-    for node, copied in zip(found.graph.graph.nodes, list(sliced.graph.nodes), strict=True):
+    for node, copied in zip(propagation.graph.graph.nodes, list(sliced.graph.nodes), strict=True):
         copied.meta.pop("val", None)
         if node.op == "call_module":
             _resize_layer(channels, removed, node, sliced.get_submodule(str(node.target)))
@@ -46,15 +46,15 @@ def kept_part(tensor: torch.Tensor, kept: list[NDArray[np.bool_]]) -> torch.Tens
 
 def _slice_tensors(channels: Channels, removed: NDArray[np.bool_], sliced: fx.GraphModule) -> None:
     done: dict[int, Any] = {}  # a tied parameter stays tied
-    for name, axes in channels.found.tensors.items():
-        kept = [channels.kept(labels, removed) for labels in axes]
-        if all(mask.all() for mask in kept):
+    for name, axes in channels.propagation.tensors.items():
+        masks = [channels.kept(labels, removed) for labels in axes]
+        if all(mask.all() for mask in masks):
             continue
         path, _, attribute = name.rpartition(".")
         owner = sliced.get_submodule(path)
         tensor = getattr(owner, attribute)
         if id(tensor) not in done:
-            smaller = kept_part(tensor.detach(), kept)
+            smaller = kept_part(tensor.detach(), masks)
             is_parameter = isinstance(tensor, nn.Parameter)
             done[id(tensor)] = (
                 tensor,  # kept alive, so that no other takes its id
@@ -65,15 +65,15 @@ def _slice_tensors(channels: Channels, removed: NDArray[np.bool_], sliced: fx.Gr
 
 def _resize_layer(channels: Channels, removed: NDArray[np.bool_], node: fx.Node, module: Any) -> None:
     """Set a layer's attributes for its own size."""
-    found = channels.found
-    original: Any = found.graph.get_submodule(str(node.target))
+    propagation = channels.propagation
+    original: Any = propagation.graph.get_submodule(str(node.target))
     operand = node.args[0]
 
     def left(axis: int) -> int:
-        return int(channels.kept(found.axes(operand)[axis], removed).sum())
+        return int(channels.kept(propagation.axes(operand)[axis], removed).sum())
 
     if isinstance(module, CONVOLUTIONS + TRANSPOSED):
-        module.groups = int(channels.kept(found.grids[node], removed).sum())
+        module.groups = int(channels.kept(propagation.grids[node], removed).sum())
         first, second = module.weight.shape[:2]
         if isinstance(module, TRANSPOSED):
             module.in_channels, module.out_channels = first, second * module.groups
@@ -86,7 +86,7 @@ def _resize_layer(channels: Channels, removed: NDArray[np.bool_], node: fx.Node,
     elif isinstance(module, nn.LayerNorm):
         module.normalized_shape = tuple(left(axis) for axis in range(-len(original.normalized_shape), 0))
     elif isinstance(module, nn.GroupNorm):
-        module.num_groups = int(channels.kept(found.grids[node], removed).sum())
+        module.num_groups = int(channels.kept(propagation.grids[node], removed).sum())
         module.num_channels = left(1)
     elif isinstance(module, nn.Embedding):
         module.embedding_dim = module.weight.shape[1]

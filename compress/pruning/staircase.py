@@ -39,13 +39,13 @@ def steps(sizes: Sequence[int], times: Sequence[float], noise: float = NOISE) ->
         times: Time of each width, in the same order.
         noise: Share by which a width has to be faster than the next larger step to be one.
     """
-    kept: list[int] = []
+    chosen_sizes: list[int] = []
     last = float("inf")
     for size, time in zip(reversed(sizes), reversed(times), strict=True):
         if time < (1 - noise) * last:
-            kept.append(size)
+            chosen_sizes.append(size)
             last = time
-    return tuple(reversed(kept))
+    return tuple(reversed(chosen_sizes))
 
 
 @dataclass(frozen=True)

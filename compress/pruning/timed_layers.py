@@ -111,9 +111,9 @@ def timed_layers(channels: Channels) -> tuple[TimedLayer | CountedOperator, ...]
     """
     owners = _Owners(channels)
     spaces: dict[fx.Node, list[tuple[Axis, ...]]] = {}
-    for work in channels.found.work:
+    for work in channels.propagation.work:
         spaces.setdefault(work.node, []).append(tuple(owners.axis(labels) for labels in work.axes))
-    counted = {node: CountedOperator(tuple(each), channels.rows) for node, each in spaces.items()}
+    counted = {node: CountedOperator(tuple(axes), channels.rows) for node, axes in spaces.items()}
     return tuple(_timed(node, work, channels, owners) or work for node, work in counted.items())
 
 
@@ -121,7 +121,7 @@ class _Owners:
     """Group of each atom."""
 
     def __init__(self, channels: Channels) -> None:
-        self._atoms = channels.found.atoms
+        self._atoms = channels.propagation.atoms
         self._names = [group.name for group in channels.groups]
         self._group = np.full(len(self._atoms), -1)
         for number, group in enumerate(channels.groups):
@@ -136,24 +136,26 @@ class _Owners:
 
 def _timed(node: fx.Node, work: CountedOperator, channels: Channels, owners: _Owners) -> TimedLayer | None:
     """Return the layer to time; None for operators without a probe."""
-    found, name = channels.found, str(node.target)
+    propagation, name = channels.propagation, str(node.target)
     if node.op != "call_module":
         return None
-    module, operand = found.graph.get_submodule(name), node.args[0]
+    module, operand = propagation.graph.get_submodule(name), node.args[0]
     assert isinstance(operand, fx.Node)
-    sizes, axes = found.shape(operand), found.axes(operand)
+    sizes, axes = propagation.shape(operand), propagation.axes(operand)
     if isinstance(module, nn.Linear):
         shape = Shape("MatMul", module.in_features, module.out_features, tuple(sizes[1:-1]))
-        return TimedLayer(name, shape, owners.axis(axes[-1]), owners.axis(found.axes(node)[-1]), work)
+        return TimedLayer(name, shape, owners.axis(axes[-1]), owners.axis(propagation.axes(node)[-1]), work)
     if isinstance(module, (*CONVOLUTIONS, *TRANSPOSED)):
         space = sizes[2:]
         convolution = _convolution(module, space)
         if convolution is None or len(space) != len(module.kernel_size):
             return None
-        return TimedLayer(name, convolution, owners.axis(axes[1]), owners.axis(found.axes(node)[1]), work)
+        return TimedLayer(
+            name, convolution, owners.axis(axes[1]), owners.axis(propagation.axes(node)[1]), work
+        )
     if isinstance(module, nn.LSTM | nn.GRU) and not module.proj_size and len(sizes) == 3:
         steps = sizes[1] if module.batch_first else sizes[0]
-        cells = found.tensor(f"{name}.weight_hh_l0")[1]
+        cells = propagation.tensor(f"{name}.weight_hh_l0")[1]
         return TimedLayer(name, _recurrent(module, steps), owners.axis(axes[-1]), owners.axis(cells), work)
     return None
 

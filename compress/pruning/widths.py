@@ -33,7 +33,13 @@ _MOST_WIDTHS = 64
 
 
 class OutOfReachError(RecipeError):
-    """No widths are found with so small a share of the latency."""
+    """No widths are found with so small a share of the latency.
+
+    Attributes:
+        fastest: The fastest widths that were found; None after unpickling.
+    """
+
+    fastest: Widths | None = None
 
 
 @dataclass(frozen=True)
@@ -77,13 +83,26 @@ def choose_widths(
     if plan.share() > share:
         plan.narrow_together(share)
     if plan.share() > share:
-        raise OutOfReachError(
-            f"a latency of {share:g} of the unpruned one",
-            f"{plan.share():.2f} at the fastest widths found",
-            "ask for a larger share, or keep fewer layers",
-        )
+        raise out_of_reach(share, plan.share(), plan.result())
     plan.widen(share)
     return plan.result()
+
+
+def out_of_reach(wanted: float, reached: float, fastest: Widths) -> OutOfReachError:
+    """Return the error for a share of the latency that no widths reach.
+
+    Args:
+        wanted: The share that was asked for, in (0, 1].
+        reached: Share of the fastest widths that were found.
+        fastest: These widths.
+    """
+    error = OutOfReachError(
+        f"a latency of {wanted:g} of the unpruned one",
+        f"{reached:.2f} at the fastest widths found",
+        "ask for a larger share, or keep fewer layers",
+    )
+    error.fastest = fastest
+    return error
 
 
 class _Plan:

@@ -25,6 +25,7 @@ from compress.quantization.probe import float_outputs
 from compress.quantization.recovery import SAMPLES, recover
 from compress.quantization.rewriting import TRIED_ON, rewrite, tried_on
 from compress.quantization.settings import METHODS, SCOPES, Settings
+from compress.records.technique_reports import QuantizeReport
 from compress.target.target import QuantizationFlavour
 
 __all__ = [
@@ -63,14 +64,14 @@ class QuantizationReport:
     samples: int
     recovery: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> QuantizeReport:
         """Return a dict that JSON can hold."""
         return {
             "flavour": vars(self.flavour).copy(),
             "settings": self.settings.to_dict(),
             "int8_nodes": list(self.int8_nodes),
             "float_nodes": dict(self.float_nodes),
-            "ranges": {name: [found.low, found.high] for name, found in self.ranges.items()},
+            "ranges": {name: [span.low, span.high] for name, span in self.ranges.items()},
             "samples": self.samples,
             "recovery": dict(self.recovery),
         }
@@ -115,8 +116,8 @@ def place_and_calibrate(
         CompressError: See :func:`quantize_static`.
     """
     with spooled(model) as light:
-        found = _calibrated(light, batches, flavour, settings, Reporter())
-        return replace(found, model=without_files(found.model))
+        calibrated = _calibrated(light, batches, flavour, settings, Reporter())
+        return replace(calibrated, model=without_files(calibrated.model))
 
 
 def quantize_static(
@@ -148,13 +149,15 @@ def quantize_static(
     """
     settings = settings or Settings()
     with spooled(model) as light:
-        found = _calibrated(light, batches, flavour, settings, reporter or Reporter())
-        quantized = insert(found.model, found.placement, found.ranges, flavour)
-        recovery = found.rewrites
+        calibrated = _calibrated(light, batches, flavour, settings, reporter or Reporter())
+        quantized = insert(calibrated.model, calibrated.placement, calibrated.ranges, flavour)
+        recovery = calibrated.rewrites
         if _recovers(settings):
-            layers = [weighted.node for weighted in found.placement.weighted]
+            layers = [weighted.node for weighted in calibrated.placement.weighted]
             largest = highest_weight(flavour) if settings.rounding == "reconstructed" else None
-            quantized, recovered = recover(found.model, quantized, layers, found.held, largest, reporter)
+            quantized, recovered = recover(
+                calibrated.model, quantized, layers, calibrated.held, largest, reporter
+            )
             recovery["correct_bias" if largest is None else "rounding"] = [
                 asdict(layer) for layer in recovered
             ]
@@ -162,10 +165,10 @@ def quantize_static(
     report = QuantizationReport(
         flavour=flavour,
         settings=settings,
-        int8_nodes=found.placement.int8_nodes,
-        float_nodes=found.placement.float_nodes,
-        ranges=found.ranges,
-        samples=found.samples,
+        int8_nodes=calibrated.placement.int8_nodes,
+        float_nodes=calibrated.placement.float_nodes,
+        ranges=calibrated.ranges,
+        samples=calibrated.samples,
         recovery=recovery,
     )
     return quantized, report
@@ -192,8 +195,10 @@ def _calibrated(
     reporter.step("calibrating")
     variant, rewrites = rewrite(prepared, tried, flavour, settings)
     variant.calibrator.see(islice(samples, len(tried), None))
-    found = variant.calibrator.found()
-    return Calibrated(variant.model, variant.placement, found.ranges, found.samples, held, rewrites)
+    calibration = variant.calibrator.calibration()
+    return Calibrated(
+        variant.model, variant.placement, calibration.ranges, calibration.samples, held, rewrites
+    )
 
 
 def _recovers(settings: Settings) -> bool:
@@ -213,6 +218,8 @@ def _placed(prepared: onnx.ModelProto, flavour: QuantizationFlavour, settings: S
 
 
 def _check_float(model: onnx.ModelProto) -> None:
-    found = quantized_operator(model)
-    if found is not None:
-        raise NetworkError("a float network", f"{found} in it: it is quantized already", "give the float one")
+    operator = quantized_operator(model)
+    if operator is not None:
+        raise NetworkError(
+            "a float network", f"{operator} in it: it is quantized already", "give the float one"
+        )

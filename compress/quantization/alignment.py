@@ -55,7 +55,7 @@ def _aligned_input(node: onnx.NodeProto, graph: Graph) -> list[onnx.NodeProto]:
         onnx.helper.make_node("DequantizeLinear", [wide, *activation.input[1:]], [read]),
         onnx.helper.make_node("DequantizeLinear", [padded, *stored.input[1:]], [dequantized], axis=axis),
     ]
-    for number, each in enumerate(added):
-        each.name = f"{name}_{each.op_type}_{number}"
+    for number, new_node in enumerate(added):
+        new_node.name = f"{name}_{new_node.op_type}_{number}"
     node.input[0], node.input[1] = read, dequantized
     return added

@@ -71,27 +71,41 @@ def hold_back(
     states, axes = state_inputs(graph), sample_axes(graph)
     held: list[Batch] = []
     room = HELD
-    rest = iter(batches)
-    for batch in rest:
+    remaining = iter(batches)
+    for batch in remaining:
         count = samples_in(batch, states, axes)
         held.append(with_states(batch, states, count))
         samples -= count
         room -= sum(values.nbytes for values in batch.values())
         if samples <= 0 or room <= 0:
             break
-    return held, chain(held, rest)
+    return held, chain(held, remaining)
 
 
 def first_of(batches: Iterable[Batch], samples: int, graph: Graph) -> list[Batch]:
     """Return the first batches, until they have so many samples."""
     states, axes = state_inputs(graph), sample_axes(graph)
-    found: list[Batch] = []
+    batches_read: list[Batch] = []
     for batch in batches:
         if samples <= 0:
             break
-        found.append(batch)
+        batches_read.append(batch)
         samples -= samples_in(batch, states, axes)
-    return found
+    return batches_read
+
+
+def samples_of(batches: Iterable[Batch], samples: int, graph: Graph) -> list[Batch]:
+    """Return the first so many samples and no more, but for whole batches where the network takes no other number."""
+    axes, any_number = sample_axes(graph), _takes_any_number(graph)
+    batches_read = first_of(batches, samples, graph)
+    if not batches_read or not any_number:
+        return batches_read
+    last = batches_read[-1]
+    samples_left = samples - sum(samples_in(batch, {}, axes) for batch in batches_read[:-1])
+    batches_read[-1] = {
+        name: take_samples(values, slice(0, samples_left), axes.get(name, 0)) for name, values in last.items()
+    }
+    return batches_read
 
 
 def sample_bytes(batch: Batch, graph: Graph, tensors: Iterable[str]) -> int:
@@ -157,10 +171,10 @@ def _sample_bytes(graph: Graph, name: str, batch: Batch) -> int:
     if shape is None:
         return 0
     sizes = dict[str, int]()
-    for given, values in batch.items():
-        named = zip(graph.shape(given) or (), values.shape, strict=False)
+    for input_name, values in batch.items():
+        named = zip(graph.shape(input_name) or (), values.shape, strict=False)
         sizes.update((axis, size) for axis, size in named if isinstance(axis, str))
     counts = _sample_axis(shape)
     of_sample = (*shape[:counts], *shape[counts + 1 :])
-    known = [axis if isinstance(axis, int) else sizes.get(axis or "", 0) for axis in of_sample]
-    return 4 * math.prod(known)
+    lengths = [axis if isinstance(axis, int) else sizes.get(axis or "", 0) for axis in of_sample]
+    return 4 * math.prod(lengths)

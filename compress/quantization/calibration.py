@@ -68,7 +68,7 @@ def calibrate(
     """
     calibrator = Calibrator(model, tensors, new_observer)
     calibrator.see(batches)
-    return calibrator.found()
+    return calibrator.calibration()
 
 
 class Calibrator:
@@ -149,7 +149,7 @@ class Calibrator:
                 return None
         return other
 
-    def found(self) -> Calibration:
+    def calibration(self) -> Calibration:
         """Return the ranges found in the samples seen so far, at least one."""
         ranges = {name: observer.range() for name, observer in self._observers.items()}
         return Calibration(ranges, self.samples)
@@ -247,11 +247,11 @@ def _run(
     try:
         return dict(zip(computed, session.run(computed, dict(batch)), strict=False))
     except Exception as error:  # ONNX Runtime's own classes have no common root but this
-        given = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in batch.items())
-        wanted = ", ".join(f"{value.name} {value.type}{value.shape}" for value in session.get_inputs())
+        batch_text = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in batch.items())
+        input_text = ", ".join(f"{value.name} {value.type}{value.shape}" for value in session.get_inputs())
         raise DataError(
-            f"calibration batches that the network takes ({wanted})",
-            f"{given}, which it refuses ({str(error).strip().splitlines()[0]})",
+            f"calibration batches that the network takes ({input_text})",
+            f"{batch_text}, which it refuses ({str(error).strip().splitlines()[0]})",
             "give arrays of these types and shapes",
         ) from error
 

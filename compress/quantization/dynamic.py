@@ -40,9 +40,11 @@ def quantize_dynamic(
         NetworkError: The model breaks ONNX's rules, is quantized already, or has no such product.
     """
     prepared = prepare(model, store_twice=True)
-    found = quantized_operator(prepared)
-    if found is not None:
-        raise NetworkError("a float network", f"{found} in it: it is quantized already", "give the float one")
+    operator = quantized_operator(prepared)
+    if operator is not None:
+        raise NetworkError(
+            "a float network", f"{operator} in it: it is quantized already", "give the float one"
+        )
     writer = _Writer(prepared, flavour)
     chosen = [
         node for node in writer.graph.nodes if node.name not in exclude_nodes and _fits(node, writer.graph)
@@ -101,10 +103,10 @@ class _Writer:
         bias = node.input[2] if len(node.input) > 2 and node.input[2] else None
 
         def add(op_type: str, inputs: list[str], output: str | None = None, **attributes: int) -> str:
-            made = output or self.graph.free_name(f"{node.output[0]}_{op_type}")
-            name = node.name if op_type == "MatMulInteger" else f"{made}_{op_type}"
-            nodes.append(onnx.helper.make_node(op_type, inputs, [made], name=name, **attributes))
-            return made
+            output_name = output or self.graph.free_name(f"{node.output[0]}_{op_type}")
+            name = node.name if op_type == "MatMulInteger" else f"{output_name}_{op_type}"
+            nodes.append(onnx.helper.make_node(op_type, inputs, [output_name], name=name, **attributes))
+            return output_name
 
         product = add("MatMulInteger", [integers, stored, zero_point])
         product = add("Cast", [product], to=onnx.TensorProto.FLOAT)
@@ -118,9 +120,9 @@ class _Writer:
         """Return the nodes that quantize an activation, once for all its readers."""
         if name in self.inputs:
             return [], self.inputs[name]
-        made = [self.graph.free_name(f"{name}_{part}") for part in ("quantized", "scale", "zero_point")]
-        self.inputs[name] = (made[0], made[1], made[2])
+        names = [self.graph.free_name(f"{name}_{part}") for part in ("quantized", "scale", "zero_point")]
+        self.inputs[name] = (names[0], names[1], names[2])
         node = onnx.helper.make_node(
-            "DynamicQuantizeLinear", [name], made, name=f"{name}_DynamicQuantizeLinear"
+            "DynamicQuantizeLinear", [name], names, name=f"{name}_DynamicQuantizeLinear"
         )
         return [node], self.inputs[name]

@@ -47,8 +47,8 @@ class EntropyObserver(Histogram):
     def range(self) -> Range:
         """Return the best range; all values where only zeros were seen."""
         bins = self.bins()
-        kept = (bins.low != 0) | (bins.high != 0)
-        bins = Bins(bins.low[kept], bins.high[kept], bins.counts[kept])
+        filled = (bins.low != 0) | (bins.high != 0)
+        bins = Bins(bins.low[filled], bins.high[filled], bins.counts[filled])
         everything = Range(min(self.low, 0.0), max(self.high, 0.0))
         if not bins.counts.sum():
             return everything

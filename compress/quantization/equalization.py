@@ -125,10 +125,10 @@ class _Scaled:
         self._written *= scales.reshape(self._written.shape)
 
     def multiply_inputs(self, scales: NDArray[np.float32]) -> None:
-        each = np.repeat(
+        input_scales = np.repeat(
             scales, self.layer.inputs // len(scales)
         )  # a flattened channel is several inputs in a row
-        self._read *= each.reshape(self._read.shape)
+        self._read *= input_scales.reshape(self._read.shape)
 
     def write(self) -> None:
         """Write scaled weight and bias, rounded once from float64, as new initialisers, since others may share them."""

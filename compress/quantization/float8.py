@@ -54,14 +54,16 @@ def quantize_float8(
         DataError: The samples do not fit, or make NaN or infinity.
     """
     prepared = prepare(model, store_twice=True, opset=_FIRST_OPSET)
-    found = quantized_operator(prepared)
-    if found is not None:
-        raise NetworkError("a float network", f"{found} in it: it is quantized already", "give the float one")
+    operator = quantized_operator(prepared)
+    if operator is not None:
+        raise NetworkError(
+            "a float network", f"{operator} in it: it is quantized already", "give the float one"
+        )
     placement = place(prepared, TENSORRT_FLAVOUR, settings)
     if not placement.weighted:
         raise NetworkError("a network with something to quantize", "none", "exclude less")
-    own = [name for name in placement.activations if placement.same_scale_as[name] == name]
-    ranges = calibrate(prepared, own, batches, MinMaxObserver).ranges
+    own_scales = [name for name in placement.activations if placement.same_scale_as[name] == name]
+    ranges = calibrate(prepared, own_scales, batches, MinMaxObserver).ranges
     quantized = insert(prepared, placement, ranges, TENSORRT_FLAVOUR)
     _from_int8(quantized, prepared, placement)
     infer_shapes(quantized)
@@ -90,11 +92,11 @@ def _from_int8(quantized: onnx.ModelProto, prepared: onnx.ModelProto, placement:
         if weighted.axis is not None:
             along[weighted.axis] = -1
         _replace(graph, stored, _float8(weight / _value(graph, dequantize.input[1]).reshape(along)))
-    kept = [
+    float_values = [
         value for value in quantized.graph.value_info if value.type.tensor_type.elem_type == TensorProto.FLOAT
     ]
     del quantized.graph.value_info[:]  # the others tell int8
-    quantized.graph.value_info.extend(kept)
+    quantized.graph.value_info.extend(float_values)
 
 
 def _value(graph: Graph, name: str) -> NDArray[Any]:

@@ -89,7 +89,11 @@ def weight_scales(
     weight: NDArray[np.float32], axis: int | None, flavour: QuantizationFlavour
 ) -> NDArray[np.float32]:
     """Return one scale for each output channel, [channels], or one for all, [], with zero point 0."""
-    others = tuple(each for each in range(weight.ndim) if each != axis) if axis is not None else None
+    others = (
+        tuple(other_axis for other_axis in range(weight.ndim) if other_axis != axis)
+        if axis is not None
+        else None
+    )
     # Not the largest of the magnitudes: these would be a copy of the weight.
     largest = np.maximum(np.max(weight, axis=others, initial=0.0), -np.min(weight, axis=others, initial=0.0))
     scales = np.maximum(largest / highest_weight(flavour), SMALLEST_SCALE)

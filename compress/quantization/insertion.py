@@ -127,9 +127,9 @@ class _Writer:
         if bias is not None:
             scales = widened_scales(scales, bias, grid.scale)
             steps = np.float32(grid.scale) * scales
-            whole = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
+            integer_bias = np.rint(bias.astype(np.float64) / steps).astype(np.int32)
             self.new_inputs[weighted.node, 2] = self._dequantized_constant(
-                weighted.bias or "", whole, steps, np.zeros_like(steps, np.int32), 0
+                weighted.bias or "", integer_bias, steps, np.zeros_like(steps, np.int32), 0
             )
         integers = quantize_weight(weight, scales, weighted.axis, highest_weight(self.flavour))
         self.new_inputs[weighted.node, 1] = self._dequantized_constant(
@@ -143,9 +143,9 @@ class _Writer:
         for node in self.graph.nodes:
             for index, name in enumerate(node.input):
                 node.input[index] = self.new_inputs.get((node.name, index), name)
-            made = list(node.output)
-            node.output[:] = [self.new_outputs.get(name, name) for name in made]
-            nodes += [node, *(added for name in made for added in self.pairs.get(name, []))]
+            outputs = list(node.output)
+            node.output[:] = [self.new_outputs.get(name, name) for name in outputs]
+            nodes += [node, *(added for name in outputs for added in self.pairs.get(name, []))]
         replace_nodes(self.model, nodes)
 
     def _dequantized_constant(
@@ -169,13 +169,13 @@ class _Writer:
     def _parameters(self, name: str, scale: NDArray[np.float32], zero_point: NDArray[Any]) -> tuple[str, str]:
         return self._store(f"{name}_scale", scale), self._store(f"{name}_zero_point", zero_point)
 
-    def _store(self, wanted: str, value: NDArray[Any]) -> str:
+    def _store(self, base: str, value: NDArray[Any]) -> str:
         """Return an initialiser of this or a similar name: an existing one with the value, or a new one."""
-        for name, stored in self.stored.get(wanted, {}).items():
+        for name, stored in self.stored.get(base, {}).items():
             if np.array_equal(stored, value):
                 return name
-        name = self.graph.store(wanted, value, inside=True)  # a quarter of a float's size, and often replaced
-        self.stored.setdefault(wanted, {})[name] = value
+        name = self.graph.store(base, value, inside=True)  # a quarter of a float's size, and often replaced
+        self.stored.setdefault(base, {})[name] = value
         return name
 
     def _constant(self, name: str) -> NDArray[Any]:

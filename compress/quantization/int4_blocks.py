@@ -39,14 +39,14 @@ def int4_weights(model: onnx.ModelProto, block: int = BLOCK) -> tuple[onnx.Model
     if graph.opset < _FIRST_OPSET:
         raise NetworkError(f"ONNX opset {_FIRST_OPSET} or later", f"opset {graph.opset}", "export it again")
     nodes: list[onnx.NodeProto] = []
-    kept: dict[str, str] = {}
+    float_nodes: dict[str, str] = {}
     done: dict[tuple[str, int], str] = {}  # (weight, axis) → what DequantizeLinear makes of it
     for node in graph.nodes:
         if node.op_type in ("MatMul", "Gemm"):
             axis = 1 if attribute(node, "transB", 0) else 0
             reason = _why_float(graph, node.input[1], axis, block)
             if reason is not None:
-                kept[node.name] = reason
+                float_nodes[node.name] = reason
             elif (node.input[1], axis) not in done:
                 nodes.append(_dequantized(graph, node.input[1], axis, block))
                 done[node.input[1], axis] = nodes[-1].output[0]
@@ -54,12 +54,12 @@ def int4_weights(model: onnx.ModelProto, block: int = BLOCK) -> tuple[onnx.Model
                 node.input[1] = done[node.input[1], axis]
         nodes.append(node)
     if not done:
-        found = "; ".join(dict.fromkeys(kept.values())) or "no MatMul or Gemm"
-        raise NetworkError("weights to quantize to 4 bits", f"none: {found}", "leave this network in float")
+        reasons = "; ".join(dict.fromkeys(float_nodes.values())) or "no MatMul or Gemm"
+        raise NetworkError("weights to quantize to 4 bits", f"none: {reasons}", "leave this network in float")
     replace_nodes(quantized, nodes)
     remove_unused(quantized)
     infer_shapes(quantized)
-    return quantized, kept
+    return quantized, float_nodes
 
 
 def quantize_blocks(

@@ -72,8 +72,8 @@ class Moments:
     def __iadd__(self, other: Moments) -> Moments:
         self.rows += other.rows
         for name in ("x", "y", "xx", "xy", "yy"):
-            own: Floats = getattr(self, name)
-            own += getattr(other, name)
+            own_sums: Floats = getattr(self, name)
+            own_sums += getattr(other, name)
         return self
 
     def centred(self) -> tuple[Floats, Floats]:

@@ -61,9 +61,9 @@ class MovingAverageObserver:
 
     def observe(self, values: NDArray[np.float32], bounds: Bounds | None = None) -> None:
         """Move towards the batch's bounds; the first batch sets them."""
-        found = np.array(bounds or bounds_of(values), np.float64)
-        past = found if self._bounds is None else self._bounds
-        self._bounds = self._momentum * past + (1 - self._momentum) * found
+        bounds_seen = np.array(bounds or bounds_of(values), np.float64)
+        past = bounds_seen if self._bounds is None else self._bounds
+        self._bounds = self._momentum * past + (1 - self._momentum) * bounds_seen
 
     def range(self) -> Range:
         """Return the averaged bounds."""

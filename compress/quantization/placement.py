@@ -180,11 +180,11 @@ class _Planner:
                 if read == name
             )
         names = {node.name: node for node in self.graph.nodes}
-        wanted = set(written) | {names[name].input[index] for name, index in reads}
+        quantized_tensors = set(written) | {names[name].input[index] for name, index in reads}
         order = [*self.graph.inputs, *(name for node in self.graph.nodes for name in node.output)]
         return Placement(
-            activations=tuple(name for name in order if name in wanted),
-            same_scale_as={name: written.get(name, name) for name in order if name in wanted},
+            activations=tuple(name for name in order if name in quantized_tensors),
+            same_scale_as={name: written.get(name, name) for name in order if name in quantized_tensors},
             reads=frozenset(reads),
             outputs=frozenset(name for name in self.graph.outputs if name in written),
             weighted=tuple(self.weighted.values()),

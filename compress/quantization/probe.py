@@ -68,7 +68,7 @@ class OutputError:
         self.names = float_outputs(self._graph)
         self._batches = batches
         parts = self._run(reference) if wanted is None else wanted
-        self._wanted = [np.concatenate(each) for each in zip(*parts, strict=True)]
+        self._wanted = [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
         self._spread = [
             max(float(np.square(values - values.mean(dtype=np.float64), dtype=np.float64).sum()), _TINY)
             for values in self._wanted

@@ -44,28 +44,28 @@ class QuantizedLayer:
         """Return the layer of a node; None where it cannot be changed."""
         if node.op_type not in ("Conv", "Gemm", "MatMul") or not has_explicit_padding(node):
             return None
-        found = _own_constant(graph, node.input[1])
-        if found is None or found.scale is None or found.values.dtype != np.int8:
+        weight = _own_constant(graph, node.input[1])
+        if weight is None or weight.scale is None or weight.values.dtype != np.int8:
             return None
-        if found.zero_point.any() or not is_plain(node, found.values):
+        if weight.zero_point.any() or not is_plain(node, weight.values):
             return None
-        matrices = as_matrices(node, found.values)
+        matrices = as_matrices(node, weight.values)
         groups, outputs = matrices.shape[:2]
-        if found.scale.size not in (1, groups * outputs):
+        if weight.scale.size not in (1, groups * outputs):
             return None
-        steps = _of_each(found.scale, groups, outputs)
+        steps = _of_each(weight.scale, groups, outputs)
         bias, stored_bias, bias_steps = np.zeros((groups, outputs)), None, np.ones((groups, outputs))
         held = _bias_name(node, graph)
         if held is not None:
-            own = _own_constant(graph, held)
-            if own is None or own.values.size != groups * outputs or own.zero_point.any():
+            held_bias = _own_constant(graph, held)
+            if held_bias is None or held_bias.values.size != groups * outputs or held_bias.zero_point.any():
                 return None  # shared, or computed: whatever it adds cannot be told from the error
-            stored_bias = own.stored
-            if own.scale is not None:
-                bias_steps = _of_each(own.scale, groups, outputs)
-            bias = own.values.reshape(groups, outputs) * bias_steps
+            stored_bias = held_bias.stored
+            if held_bias.scale is not None:
+                bias_steps = _of_each(held_bias.scale, groups, outputs)
+            bias = held_bias.values.reshape(groups, outputs) * bias_steps
         integers = matrices.reshape(groups, outputs, -1)
-        return cls(node, found.stored, integers, steps, stored_bias, bias_steps, bias)
+        return cls(node, weight.stored, integers, steps, stored_bias, bias_steps, bias)
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -97,8 +97,8 @@ class QuantizedLayer:
         self.stored.CopyFrom(numpy_helper.from_array(weight.astype(np.int8), self.stored.name))
         if self.stored_bias is None:
             return
-        whole = self.stored_bias.data_type == onnx.TensorProto.INT32
-        values = np.rint(bias / self.bias_steps).astype(np.int32) if whole else bias.astype(np.float32)
+        is_integer = self.stored_bias.data_type == onnx.TensorProto.INT32
+        values = np.rint(bias / self.bias_steps).astype(np.int32) if is_integer else bias.astype(np.float32)
         shaped = values.reshape(tuple(self.stored_bias.dims))
         self.stored_bias.CopyFrom(numpy_helper.from_array(shaped, self.stored_bias.name))
 

@@ -136,46 +136,49 @@ class _Recovery:
         names = [name for name in names if name in self.float_nodes and self._layer(name) is not None]
         self.reporter.step("recovering accuracy", len(names))
         size = -(-len(names) // _BLOCKS) or 1
-        found: list[Recovered] = []
+        recovered: list[Recovered] = []
         for start in range(0, len(names), size):
-            found += self.block(names[start : start + size], {}, _SPLITS)
-            self.reporter.tick(len(found))
-        return found
+            recovered += self.block(names[start : start + size], {}, _SPLITS)
+            self.reporter.tick(len(recovered))
+        return recovered
 
-    def block(self, names: Sequence[str], known: Mapping[str, _Correction], splits: int) -> list[Recovered]:
+    def block(self, names: Sequence[str], earlier: Mapping[str, _Correction], splits: int) -> list[Recovered]:
         """Correct some layers, and undo it where the network's error grows.
 
         Args:
             names: Names of the layers; all layers before them are done.
-            known: Corrections found earlier, with everything before the first of these layers unchanged; empty for
+            earlier: Corrections found earlier, with everything before the first of these layers unchanged; empty for
                 none.
             splits: Number of times that the block may be halved.
         """
         before = self.floats.copy(), self.ours.copy()
         layers = [layer for name in names if (layer := self._layer(name)) is not None]
-        found: dict[str, _Correction] = {}
+        corrections: dict[str, _Correction] = {}
         for layer in layers:
             name = layer.node.name
-            found[name] = choice = known.get(name) or self.best_correction(layer)
+            corrections[name] = choice = earlier.get(name) or self.best_correction(layer)
             layer.write(choice.integers, choice.bias)
-        if all(choice.name == "nothing" for choice in found.values()):
-            return _told(found)
+        if all(choice.name == "nothing" for choice in corrections.values()):
+            return _told(corrections)
         now = self.network_error()
         if now <= self.smallest:
             self.smallest = now
-            return _told(found)
+            return _told(corrections)
         self.floats, self.ours = before
         for layer in layers:
             layer.write(layer.integers, layer.bias)
         if len(names) == 1 or not splits:
             return _told(
-                {name: replace(each, name="nothing", after=each.before) for name, each in found.items()}
+                {
+                    name: replace(correction, name="nothing", after=correction.before)
+                    for name, correction in corrections.items()
+                }
             )
         half = len(names) // 2
-        first = self.block(names[:half], found, splits - 1)
+        first = self.block(names[:half], corrections, splits - 1)
         # What was found for the rest holds as long as what lies before it is as it was then.
-        as_it_was = all(each.kept == found[each.layer].name for each in first)
-        return [*first, *self.block(names[half:], found if as_it_was else {}, splits - 1)]
+        as_it_was = all(recovered.kept == corrections[recovered.layer].name for recovered in first)
+        return [*first, *self.block(names[half:], corrections if as_it_was else {}, splits - 1)]
 
     def network_error(self) -> float:
         """Return the present error of the quantized network's outputs, on the samples kept out."""
@@ -213,20 +216,20 @@ class _Recovery:
     def _rows(self, layer: QuantizedLayer) -> tuple[list[Rows], list[Rows]]:
         """Return the layer's inputs in the quantized network and its wanted outputs: to fit, and to check."""
         read = layer.node.input[0]
-        wanted = wanted_output(self.float_nodes[layer.node.name], self.floats.graph)
+        output_name = wanted_output(self.float_nodes[layer.node.name], self.floats.graph)
         self.ours.to(read)
-        self.floats.to(wanted)
+        self.floats.to(output_name)
         scale, zero_point = self.ours.grid(read)
         random = np.random.default_rng(0)
         rows = min(max(_ROWS_PER_INPUT * layer.integers.shape[2], _LEAST_ROWS), _MOST_ROWS)
         most = -(-rows // (len(self.fitting) + len(self.checking)))
 
-        def taken(number: int) -> Rows:
-            x, y = self.ours.values(read, number), self.floats.values(wanted, number)
+        def rows_at(number: int) -> Rows:
+            x, y = self.ours.values(read, number), self.floats.values(output_name, number)
             x, y = rows_of(layer.node, layer.kernel, x, y, random, most, zero_point)
             return Rows(x, scale, zero_point, y)
 
-        return [taken(number) for number in self.fitting], [taken(number) for number in self.checking]
+        return [rows_at(number) for number in self.fitting], [rows_at(number) for number in self.checking]
 
     def _layer(self, name: str) -> QuantizedLayer | None:
         node = self.nodes.get(name)
@@ -234,5 +237,8 @@ class _Recovery:
         return None if layer is None or layer.integers.size > _MOST_WEIGHTS else layer
 
 
-def _told(found: Mapping[str, _Correction]) -> list[Recovered]:
-    return [Recovered(name, each.before, each.after, each.name) for name, each in found.items()]
+def _told(corrections: Mapping[str, _Correction]) -> list[Recovered]:
+    return [
+        Recovered(name, correction.before, correction.after, correction.name)
+        for name, correction in corrections.items()
+    ]

@@ -89,7 +89,7 @@ class Variant:
 
     def quantized(self, flavour: QuantizationFlavour) -> onnx.ModelProto:
         """Return the network with Q/DQ, by the samples seen so far."""
-        return insert(self.model, self.placement, self.calibrator.found().ranges, flavour)
+        return insert(self.model, self.placement, self.calibrator.calibration().ranges, flavour)
 
 
 def rewrite(
@@ -114,15 +114,15 @@ def rewrite(
         variant.calibrator.see(batches)
         return variant, {}
     outputs = float_outputs(Graph(model))
-    wanted: list[list[NDArray[Any]]] = []
+    outputs_of_float: list[list[NDArray[Any]]] = []
     rows = SampledRows(norms)
 
     def tap(seen: Mapping[str, NDArray[Any]]) -> None:
-        wanted.append(compared(seen[name] for name in outputs))
+        outputs_of_float.append(compared(seen[name] for name in outputs))
         rows.take(seen)
 
     variant.calibrator.see(batches, (*outputs, *norms), tap)  # refuses samples that do not fit
-    reference = OutputError(model, batches, wanted)
+    reference = OutputError(model, batches, outputs_of_float)
     error = reference.of(variant.quantized(flavour))
     notes: dict[str, Any] = {}
     for name in ("equalize", "smooth"):
@@ -136,14 +136,14 @@ def rewrite(
             else _smoothed(variant, rows, flavour, settings, batches)
         )
         after = reference.of(candidate.quantized(flavour))
-        kept = after < _WORTH_IT * error
+        is_worth_it = after < _WORTH_IT * error
         notes[name] = {
-            "where": [asdict(each) for each in where],
+            "where": [asdict(rewritten) for rewritten in where],
             "before": error,
             "after": after,
-            "kept": kept,
+            "kept": is_worth_it,
         }
-        if kept:
+        if is_worth_it:
             variant, error = candidate, after
     return variant, notes
 

@@ -62,13 +62,13 @@ def reconstruct(
     rounded = _by_columns(ordered.swapaxes(1, 2), steps, limit, factor)
     del factor
     back = np.broadcast_to(order[:, None, :], rounded.shape)
-    wanted, by_columns = np.empty_like(rounded), np.empty_like(rounded)
-    np.put_along_axis(wanted, back, ordered.swapaxes(1, 2), axis=2)
+    ideal_weight, by_columns = np.empty_like(rounded), np.empty_like(rounded)
+    np.put_along_axis(ideal_weight, back, ordered.swapaxes(1, 2), axis=2)
     np.put_along_axis(by_columns, back, rounded, axis=2)
     nearest = np.clip(np.rint(weight / steps[:, :, None]), -limit, limit)
-    lost = [_lost(integers, steps, wanted, hessian) for integers in (by_columns, nearest)]
+    lost = [_lost(integers, steps, ideal_weight, hessian) for integers in (by_columns, nearest)]
     best = np.where((lost[0] <= lost[1])[:, :, None], by_columns, nearest)
-    return _descended(best, steps, limit, wanted, hessian).astype(np.int64)
+    return _descended(best, steps, limit, ideal_weight, hessian).astype(np.int64)
 
 
 def _factor(damped: Floats) -> Floats:
@@ -82,18 +82,18 @@ def _factor(damped: Floats) -> Floats:
     upper = torch.linalg.cholesky(turned).flip(1, 2)
     del turned
     identity = torch.eye(damped.shape[-1], dtype=upper.dtype).expand(len(damped), -1, -1)
-    found: Floats = torch.linalg.solve_triangular(upper, identity, upper=True).numpy()
-    return found
+    solved: Floats = torch.linalg.solve_triangular(upper, identity, upper=True).numpy()
+    return solved
 
 
 def _lost(
     integers: Floats,
     steps: Floats,
-    wanted: Floats,
+    ideal_weight: Floats,
     damped: Floats,
 ) -> Floats:
     """Return the loss of each output against the least-squares weight, [groups, outputs]."""
-    away = integers * steps[:, :, None] - wanted
+    away = integers * steps[:, :, None] - ideal_weight
     return np.asarray(((away @ damped) * away).sum(axis=2))
 
 
@@ -101,40 +101,42 @@ def _descended(
     integers: Floats,
     steps: Floats,
     limit: int,
-    wanted: Floats,
+    ideal_weight: Floats,
     damped: Floats,
 ) -> Floats:
     """Round columns once more, each to its best integers with all others fixed: the loss never grows."""
-    found = integers.copy()
+    integers_so_far = integers.copy()
     for _ in range(_PASSES):
-        slope = (found * steps[:, :, None] - wanted) @ damped
-        for start in range(0, found.shape[2], _BLOCK):
-            stop = min(start + _BLOCK, found.shape[2])
-            before = found[:, :, start:stop].copy()
+        slope = (integers_so_far * steps[:, :, None] - ideal_weight) @ damped
+        for start in range(0, integers_so_far.shape[2], _BLOCK):
+            stop = min(start + _BLOCK, integers_so_far.shape[2])
+            before = integers_so_far[:, :, start:stop].copy()
             for column in range(start, stop):
-                ideal = found[:, :, column] - slope[:, :, column] / (damped[:, None, column, column] * steps)
-                moved = np.clip(np.rint(ideal), -limit, limit) - found[:, :, column]
+                ideal = integers_so_far[:, :, column] - slope[:, :, column] / (
+                    damped[:, None, column, column] * steps
+                )
+                moved = np.clip(np.rint(ideal), -limit, limit) - integers_so_far[:, :, column]
                 at = np.nonzero(moved)  # few are not at their best already
                 if len(at[0]):
-                    found[:, :, column] += moved
+                    integers_so_far[:, :, column] += moved
                     by = (moved * steps)[at][:, None] * damped[at[0], column, column + 1 : stop]
                     slope[at[0], at[1], column + 1 : stop] += by
-            changed = (found[:, :, start:stop] - before) * steps[:, :, None]
+            changed = (integers_so_far[:, :, start:stop] - before) * steps[:, :, None]
             slope[:, :, stop:] += changed @ damped[:, start:stop, stop:]
-    return found
+    return integers_so_far
 
 
-def _by_columns(wanted: Floats, steps: Floats, limit: int, factor: Floats) -> Floats:
-    rest, inputs = wanted.copy(), wanted.shape[2]
-    integers = np.empty_like(wanted)
+def _by_columns(weight: Floats, steps: Floats, limit: int, factor: Floats) -> Floats:
+    remainder, inputs = weight.copy(), weight.shape[2]
+    integers = np.empty_like(weight)
     for start in range(0, inputs, _BLOCK):
         stop = min(start + _BLOCK, inputs)
-        errors = np.empty((*wanted.shape[:2], stop - start), wanted.dtype)
+        errors = np.empty((*weight.shape[:2], stop - start), weight.dtype)
         for column in range(start, stop):
-            integers[:, :, column] = np.clip(np.rint(rest[:, :, column] / steps), -limit, limit)
-            error = rest[:, :, column] - integers[:, :, column] * steps
+            integers[:, :, column] = np.clip(np.rint(remainder[:, :, column] / steps), -limit, limit)
+            error = remainder[:, :, column] - integers[:, :, column] * steps
             error /= factor[:, column, column][:, None]
-            rest[:, :, column:stop] -= error[:, :, None] * factor[:, None, column, column:stop]
+            remainder[:, :, column:stop] -= error[:, :, None] * factor[:, None, column, column:stop]
             errors[:, :, column - start] = error
-        rest[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
+        remainder[:, :, stop:] -= errors @ factor[:, start:stop, stop:]
     return integers

@@ -33,10 +33,10 @@ class Rows:
     @property
     def x(self) -> NDArray[np.float32]:
         """Return the inputs of the layer, as floats."""
-        found = self.integers.astype(np.float32)
-        found -= np.float32(self.zero_point)
-        found *= np.float32(self.scale)
-        return found
+        values = self.integers.astype(np.float32)
+        values -= np.float32(self.zero_point)
+        values *= np.float32(self.scale)
+        return values
 
     def __len__(self) -> int:
         return int(self.integers.shape[1])
@@ -44,16 +44,16 @@ class Rows:
 
 def moments_of(parts: Sequence[Rows]) -> Moments:
     """Return the moments of all rows; there is at least one part."""
-    found: Moments | None = None
+    total: Moments | None = None
     for chunk in _chunks(parts):
         x = np.concatenate([part.x for part in chunk], axis=1)
         more = Moments.of(x, np.concatenate([part.y for part in chunk], axis=1))
-        if found is None:
-            found = more
+        if total is None:
+            total = more
         else:
-            found += more
-    assert found is not None
-    return found
+            total += more
+    assert total is not None
+    return total
 
 
 def _chunks(parts: Sequence[Rows]) -> Iterator[Sequence[Rows]]:

@@ -100,14 +100,18 @@ class Trials:
         operators = {node.name: node.op_type for node in self.model.graph.node}
         costs = self._costs() if seconds is None else seconds
         total = sum(costs.values()) or 1.0
-        found = {
+        error_and_size = {
             layer: (error / len(group), len(group))
             for group, error in self._group_errors().items()
             for layer in group
         }
         return tuple(
             Sensitivity(
-                layer, operators[layer], found[layer][0], costs.get(layer, 0.0) / total, found[layer][1]
+                layer,
+                operators[layer],
+                error_and_size[layer][0],
+                costs.get(layer, 0.0) / total,
+                error_and_size[layer][1],
             )
             for layer in self.layers
         )
@@ -147,13 +151,13 @@ class Trials:
         excluded = tuple(dict.fromkeys((*self.settings.exclude_nodes, *in_float)))
         return place(self.model, self.flavour, replace(self.settings, exclude_nodes=excluded))
 
-    def _calibrate(self, wanted: set[str]) -> None:
-        missing = sorted(wanted - self._ranges.keys())
+    def _calibrate(self, tensors: set[str]) -> None:
+        missing = sorted(tensors - self._ranges.keys())
         if missing:
-            found = calibrate(
+            calibration = calibrate(
                 self.model, missing, self.batches, lambda: new_observer(self.settings, self.flavour)
             )
-            self._ranges.update(found.ranges)
+            self._ranges.update(calibration.ranges)
 
     def _costs(self) -> dict[str, float]:
         sizes = {name: values.shape for name, values in self.batches[0].items()}
@@ -176,6 +180,13 @@ def _divided(layers: Sequence[str], count: int) -> list[tuple[str, ...]]:
     return [tuple(layers[start:stop]) for start, stop in pairwise(edges)]
 
 
+def orders(sensitivities: Sequence[Sensitivity]) -> tuple[list[Sensitivity], list[Sensitivity]]:
+    """Return the two orders in which layers are left in float: by error, and by error for each unit of cost."""
+    by_error = sorted(sensitivities, key=lambda sensitivity: -sensitivity.error)
+    by_worth = sorted(sensitivities, key=lambda sensitivity: -sensitivity.error / max(sensitivity.cost, 1e-6))
+    return by_error, by_worth
+
+
 def cheapest_in_float(
     sensitivities: Sequence[Sensitivity], keeps_accuracy: Callable[[tuple[str, ...]], bool]
 ) -> tuple[str, ...] | None:
@@ -191,16 +202,19 @@ def cheapest_in_float(
     Returns:
         Names of the layers, empty where none needs to stay in float; None where even all but one are too few.
     """
-    by_error = sorted(sensitivities, key=lambda each: -each.error)
-    by_worth = sorted(sensitivities, key=lambda each: -each.error / max(each.cost, 1e-6))
     if keeps_accuracy(()):
         return ()
-    found = []
-    for order in (by_error, by_worth):
-        fewest = _fewest([each.layer for each in order], keeps_accuracy)
+    costs_and_layers = []
+    for order in orders(sensitivities):
+        fewest = _fewest([sensitivity.layer for sensitivity in order], keeps_accuracy)
         if fewest is not None:
-            found.append((sum(each.cost for each in order[:fewest]), [each.layer for each in order[:fewest]]))
-    return tuple(min(found)[1]) if found else None
+            costs_and_layers.append(
+                (
+                    sum(sensitivity.cost for sensitivity in order[:fewest]),
+                    [sensitivity.layer for sensitivity in order[:fewest]],
+                )
+            )
+    return tuple(min(costs_and_layers)[1]) if costs_and_layers else None
 
 
 def _fewest(order: Sequence[str], keeps_accuracy: Callable[[tuple[str, ...]], bool]) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from compress.core.replacing import temporary_directory
 from compress.errors import OutputError
 
 #: Bytes that are kept in memory.
@@ -26,7 +27,8 @@ class Shelf:
 
     def __init__(self, room: int = IN_MEMORY) -> None:
         self.room = room
-        self._folder = tempfile.TemporaryDirectory(prefix="compress-activations-")
+        self._stack = ExitStack()
+        self._folder = self._stack.enter_context(temporary_directory())
         self._numbers = count()
 
     def __enter__(self) -> Shelf:
@@ -35,7 +37,7 @@ class Shelf:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._folder.cleanup()
+        self._stack.close()
 
     def put(self, values: NDArray[Any]) -> Kept:
         """Store an array until the returned object is deleted.
@@ -47,7 +49,7 @@ class Shelf:
 
     def new_file(self) -> Path:
         """Return an unused path."""
-        return Path(self._folder.name) / str(next(self._numbers))
+        return self._folder / str(next(self._numbers))
 
 
 class Kept:

@@ -183,13 +183,13 @@ def _constants_before(tensor: str, graph: Graph) -> list[tuple[onnx.NodeProto, i
     constants = [index for index, name in enumerate(node.input) if name in graph.initializers]
     if node.op_type not in ("Mul", "Add") or len(constants) != 1 or not is_vector(constants[0]):
         return None
-    found = [(node, constants[0])]
+    constants_before = [(node, constants[0])]
     if node.op_type == "Mul":
-        return found
+        return constants_before
     source = node.input[1 - constants[0]]
     alone = source in graph.producers and graph.only_consumer(source) is not None
     before = _constants_before(source, graph) if alone else None
-    return None if before is None else found + before
+    return None if before is None else constants_before + before
 
 
 def _best(
@@ -228,5 +228,5 @@ def _error(
     along = scales[:, None] if scales.ndim else scales
     highest = highest_weight(flavour)
     integers = np.clip(np.rint(weight / along), -highest, highest)
-    found = (steps * np.float32(grid.scale)) @ (integers * along).T
-    return float(np.square(found - right).sum(dtype=np.float64))
+    product = (steps * np.float32(grid.scale)) @ (integers * along).T
+    return float(np.square(product - right).sum(dtype=np.float64))

@@ -22,7 +22,7 @@ def state_inputs(graph: Graph) -> Mapping[str, Callable[[int], tuple[int, ...]]]
     Returns:
         Function from a batch size to the shape, by the input's name; only float32 inputs whose other axes are known.
     """
-    found: dict[str, Callable[[int], tuple[int, ...]]] = {}
+    state_shapes: dict[str, Callable[[int], tuple[int, ...]]] = {}
     for name in graph.inputs:
         shape = graph.shape(name)
         if shape is None or len(shape) != 3 or graph.element_type(name) != TensorProto.FLOAT:
@@ -34,8 +34,8 @@ def state_inputs(graph: Graph) -> Mapping[str, Callable[[int], tuple[int, ...]]]
         )
         directions, _, hidden = shape
         if only_states and isinstance(directions, int) and isinstance(hidden, int):
-            found[name] = _sized(directions, shape[_BATCH_AXIS], hidden)
-    return found
+            state_shapes[name] = _sized(directions, shape[_BATCH_AXIS], hidden)
+    return state_shapes
 
 
 def _sized(directions: int, fixed: int | str | None, hidden: int) -> Callable[[int], tuple[int, ...]]:

@@ -52,16 +52,18 @@ class Walk:
         piece = part(self.graph, [source], self._kept)
         nodes = [self.graph.nodes[self.graph.positions[_first(node)]] for node in piece.graph.node]
         ran = self._ran | {self.graph.positions[_first(node)] for node in nodes}
-        made = [name for node in nodes if not _runs_again(node, self.graph) for name in node.output if name]
-        wanted = [source, *(name for name in made if name != source and self._readers[name] - ran)]
-        found = [
-            [self._shelf.put(each) for each in values]
-            for values in self._run(wanted, self._all(), self.graph)
+        outputs = [
+            name for node in nodes if not _runs_again(node, self.graph) for name in node.output if name
+        ]
+        tensors_needed = [source, *(name for name in outputs if name != source and self._readers[name] - ran)]
+        places_by_run = [
+            [self._shelf.put(value) for value in values]
+            for values in self._run(tensors_needed, self._all(), self.graph)
         ]
         self._ran = ran
-        self._kept = {name: kept for name, kept in self._kept.items() if self._readers[name] - ran}
-        for index, name in enumerate(wanted):
-            self._kept[name] = [values[index] for values in found]
+        self._kept = {name: places for name, places in self._kept.items() if self._readers[name] - ran}
+        for index, name in enumerate(tensors_needed):
+            self._kept[name] = [values[index] for values in places_by_run]
 
     def values(self, tensor: str, number: int) -> NDArray[Any]:
         """Return the values of a tensor's source for one batch; it must be computed, or be an input."""
@@ -111,11 +113,11 @@ class Walk:
             piece.graph.input.extend(_described(name, self._given(name, numbers[0])) for name in read)
             session = open_session(piece)
         for number in numbers:
-            found = {name: self._given(name, number) for name in tensors if self._is_there(name)}
+            arrays = {name: self._given(name, number) for name in tensors if self._is_there(name)}
             if session is not None:
                 feeds = {name: self._given(name, number) for name in read}
-                found.update(zip(computed, session.run(computed, feeds), strict=True))
-            yield [found[name] for name in tensors]
+                arrays.update(zip(computed, session.run(computed, feeds), strict=True))
+            yield [arrays[name] for name in tensors]
 
     def _given(self, name: str, number: int) -> NDArray[Any]:
         return self._kept[name][number].get() if name in self._kept else self._batches[number][name]
@@ -129,17 +131,17 @@ class Walk:
 
 def _readers(graph: Graph) -> dict[str, set[int]]:
     """Return the positions of each tensor's readers, through nodes that run again; -1 for the graph's caller."""
-    found: dict[str, set[int]] = {}
+    readers_by_name: dict[str, set[int]] = {}
     for name in reversed([*graph.inputs, *graph.positions]):
-        found[name] = {-1} if name in graph.outputs else set()
+        readers_by_name[name] = {-1} if name in graph.outputs else set()
     for position in reversed(range(len(graph.nodes))):
         node = graph.nodes[position]
         again = _runs_again(node, graph)
-        by = set().union(*(found[name] for name in node.output if name)) if again else {position}
+        by = set().union(*(readers_by_name[name] for name in node.output if name)) if again else {position}
         for name in tensors_read(node):
-            if name in found:
-                found[name] |= by
-    return found
+            if name in readers_by_name:
+                readers_by_name[name] |= by
+    return readers_by_name
 
 
 def _runs_again(node: onnx.NodeProto, graph: Graph) -> bool:

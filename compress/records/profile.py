@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from compress.records.coverage import Coverage
+from compress.records.layer_time import LayerTime
+
 #: Version of the JSON written here; readers refuse a later one.
 SCHEMA = 1
 
@@ -40,8 +43,7 @@ class Drop:
     """The accuracy drop against the original network, paired by sample.
 
     Attributes:
-        points: Percentage points for right-or-wrong metrics, percent of the original's mean for others;
-            positive is worse.
+        points: Percentage points, or, where ``relative``, percent of the original's mean; positive is worse.
         interval: Confidence interval of ``points``; Tango's score interval for right-or-wrong metrics, Gaffke's bounds
             for others.
         churn: Share of samples in [0, 1] whose outcome differs from the original's.
@@ -49,6 +51,8 @@ class Drop:
         rounding: Largest difference of any output from the original's, as a share of the output's largest value, where
             the recipe computes the same and every difference is rounding: nothing is lost then, whatever the interval
             of a few samples leaves open. None for other builds.
+        relative: Whether ``points`` is percent of the original's mean, as for an error, a score or a rate; right or
+            wrong answers, and the share of the original's own scores, are told in percentage points.
     """
 
     points: float
@@ -56,6 +60,12 @@ class Drop:
     churn: float
     output: str | None = None
     rounding: float | None = None
+    relative: bool = False
+
+    @property
+    def unit(self) -> str:
+        """Unit of ``points`` and of the interval: ``points``, or ``% of the mean``."""
+        return "% of the mean" if self.relative else "points"
 
 
 @dataclass(frozen=True)
@@ -271,11 +281,10 @@ class Profile:
         accuracy: Accuracy over the evaluation data; None where no data was given.
         latency: Latencies, one entry per batch size, the target's first batch size first.
         peak_memory_mb: Peak resident memory for loading and running it in a process of its own, above the idle runtime,
-            in MiB; None where not measured.
+            in MiB; for a build on a GPU the memory of the GPU, above what was in use before. None where not measured.
         coverage: Coverage by fused int8 kernels, from the graph that the runtime really runs.
-        layers: Per layer, at the first batch size: name, operator, time and what bounds it. Estimated, or measured by
-            the runtime's own profiler; measured ones have their ``share`` of the whole call, and what is missing
-            to 1 was spent between operators.
+        layers: Time of each layer at the first batch size, estimated, or measured by the runtime's own profiler. What
+            measured ones' shares leave of 1 was spent between operators.
         fingerprint: The machine the measured figures were taken on.
         versions: Versions of the packages that made and ran it, by name.
         outcomes: The metric of every evaluation sample, in order.
@@ -289,9 +298,15 @@ class Profile:
         conditions: Conditions of the measurement, which change from run to run on one machine; see
             :mod:`compress.profiling.conditions`. None for estimates and where they were not recorded.
         scenarios: Results of the MLPerf Inference scenarios that were asked for.
-        energy_mj: Energy of one call at the first batch size, in millijoules, by the processor's own counter; None
-            where none is readable.
+        energy_mj: Energy of one call at the batch size that decided, in millijoules, by the own counter of the
+            processor or GPU, or the board's sensors; None where there is none to read.
         warnings: Reasons to doubt the measured figures, a sentence each.
+        energy_interval: Confidence interval of ``energy_mj``, in millijoules; None where too few runs bound it.
+        energy_batch: Number of samples in the call that ``energy_mj`` and ``power_w`` are of; None where it was not
+            recorded, and for the first batch size then.
+        power_w: Mean power of these calls, back to back, in watts; None where it was not measured.
+        parts_ms: Median time of each part of a call at the batch size that decided, in milliseconds, by its name, where
+            a call has parts: the encoder of an encoder–decoder, and one step of the answer; empty for others.
     """
 
     recipe: str
@@ -303,10 +318,10 @@ class Profile:
     accuracy: Accuracy | None
     latency: tuple[Latency, ...]
     peak_memory_mb: float | None
-    coverage: dict[str, Any] | None
+    coverage: Coverage | None
     fingerprint: dict[str, Any]
     versions: dict[str, str]
-    layers: tuple[dict[str, Any], ...] = ()
+    layers: tuple[LayerTime, ...] = ()
     outcomes: tuple[float, ...] = field(default=(), repr=False)
     slices: tuple[Slice, ...] = ()
     network: str | None = None
@@ -318,10 +333,16 @@ class Profile:
     scenarios: tuple[Scenario, ...] = ()
     energy_mj: float | None = None
     warnings: tuple[str, ...] = ()
+    energy_interval: Interval | None = None
+    energy_batch: int | None = None
+    power_w: float | None = None
+    parts_ms: dict[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold; right-or-wrong outcomes as a string of ``0`` and ``1``, one per sample."""
         data = {"schema": SCHEMA, **asdict(self)}
+        data["coverage"] = None if self.coverage is None else self.coverage.to_dict()
+        data["layers"] = [layer.to_dict() for layer in self.layers]
         data["outcomes"] = _pack(self.outcomes)
         return data
 
@@ -338,37 +359,49 @@ class Profile:
             raise ValueError(f"profile schema {data['schema']} is later than {SCHEMA}")
         fields = {key: value for key, value in data.items() if key not in ("schema", DIGEST)}
         fields["accuracy"] = _accuracy(data["accuracy"])
+        relative = _relative(data["accuracy"])
+        coverage = data["coverage"]
+        fields["coverage"] = None if coverage is None else Coverage.from_dict(coverage)
         fields["latency"] = tuple(_latency(entry) for entry in data["latency"])
-        fields["layers"] = tuple(data.get("layers", ()))
+        fields["layers"] = tuple(LayerTime.from_dict(entry) for entry in data.get("layers", ()))
         for name in ("inputs", "outputs"):
             fields[name] = tuple(data.get(name, ()))
         fields["outcomes"] = _unpack(data["outcomes"])
         fields["slices"] = tuple(
-            Slice(**{**entry, "drop": _drop(entry["drop"])}) for entry in data.get("slices", ())
+            Slice(**{**entry, "drop": _drop(entry["drop"], relative)}) for entry in data.get("slices", ())
         )
         fields["scenarios"] = tuple(_scenario(entry) for entry in data.get("scenarios", ()))
         fields["warnings"] = tuple(data.get("warnings", ()))
+        between = data.get("energy_interval")
+        fields["energy_interval"] = None if between is None else _ends(between)
         return cls(**fields)
 
 
 def _accuracy(data: dict[str, Any] | None) -> Accuracy | None:
     if data is None:
         return None
+    relative = _relative(data)
     outputs = tuple(
-        OutputAccuracy(**{**entry, "drop": _drop(entry["drop"])}) for entry in data.get("outputs", ())
+        OutputAccuracy(**{**entry, "drop": _drop(entry["drop"], relative)})
+        for entry in data.get("outputs", ())
     )
-    read = {"interval": _ends(data["interval"]), "drop": _drop(data["drop"]), "outputs": outputs}
+    read = {"interval": _ends(data["interval"]), "drop": _drop(data["drop"], relative), "outputs": outputs}
     return Accuracy(**{"percent": data["right_or_wrong"], **data, **read})
 
 
-def _drop(data: dict[str, Any] | None) -> Drop | None:
+def _relative(accuracy: dict[str, Any] | None) -> bool:
+    """Whether drops of a profile that does not say so, an earlier one, are percent of the original's mean."""
+    return accuracy is not None and not accuracy["right_or_wrong"] and accuracy.get("kept") is None
+
+
+def _drop(data: dict[str, Any] | None, relative: bool) -> Drop | None:
     """Read a drop; one without points is of an original whose mean is 0, and exceeds any margin."""
     if data is None:
         return None
     points = math.inf if data["points"] is None else data["points"]
     ends = data["interval"]
     low = math.inf if data["points"] is None and ends["low"] is None else ends["low"]
-    return Drop(**{**data, "points": points, "interval": _ends({**ends, "low": low})})
+    return Drop(**{"relative": relative, **data, "points": points, "interval": _ends({**ends, "low": low})})
 
 
 def _ends(data: dict[str, Any]) -> Interval:

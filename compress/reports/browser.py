@@ -36,14 +36,14 @@ def screenshot(page: Path, out: Path, width: int, height: int, *, dark: bool = F
     """
     with tempfile.TemporaryDirectory(prefix="compress-") as scratch:
         picture = Path(scratch) / "picture.png"
-        told = run_browser(
+        output = run_browser(
             [f"--screenshot={picture}", f"--window-size={width},{height}", *_colours(dark)],
             page,
             Path(scratch),
         )
         if not picture.exists():
             raise OutputError(
-                "a picture from the browser", told.strip()[-200:] or "none", "give --svg instead of --png"
+                "a picture from the browser", output.strip()[-200:] or "none", "give --svg instead of --png"
             )
         with replaced_whole(out) as written:
             shutil.copyfile(picture, written)

@@ -11,7 +11,14 @@ from compress.bundle.bundle import load_bundle
 from compress.bundle.profile_file import load_recorded
 from compress.errors import BundleError, UsageError
 from compress.records.profile import Latency, Profile
-from compress.reports.figures import accuracy_figure, digits, drop_figure, latency_figure, size_text
+from compress.reports.figures import (
+    accuracy_figure,
+    digits,
+    drop_figure,
+    drop_unit,
+    latency_figure,
+    size_text,
+)
 from compress.reports.run import CANDIDATES, run_of
 
 
@@ -22,7 +29,7 @@ class Comparison:
     Attributes:
         names: Name of each build, as the user gave it.
         rows: Name of each figure, and its value for each build; a dash where a build has none.
-        notes: What keeps figures of two builds from being compared, a sentence each; empty where nothing does.
+        notes: Reasons that keep figures of two builds from being compared, a sentence each; empty where nothing does.
     """
 
     names: tuple[str, ...]
@@ -62,16 +69,20 @@ def compare(builds: Sequence[str | Path]) -> Comparison:
         ("size", [size_text(profile.artifact_bytes) for profile in profiles]),
         (
             "peak memory",
-            [_or_dash(profile.peak_memory_mb, lambda each: f"{digits(each)} MiB") for profile in profiles],
+            [
+                _or_dash(profile.peak_memory_mb, lambda figure: f"{digits(figure)} MiB")
+                for profile in profiles
+            ],
         ),
         (
             "energy of a call",
-            [_or_dash(profile.energy_mj, lambda each: f"{digits(each)} mJ") for profile in profiles],
+            [_or_dash(profile.energy_mj, lambda figure: f"{digits(figure)} mJ") for profile in profiles],
         ),
+        ("power", [_or_dash(profile.power_w, lambda watts: f"{digits(watts)} W") for profile in profiles]),
         ("recorded", [profile.recorded_at or "–" for profile in profiles]),
     ]
-    told = tuple((name, tuple(values)) for name, values in rows if set(values) != {"–"})
-    return Comparison(names, told, tuple(_notes(names, profiles)))
+    nonempty = tuple((name, tuple(values)) for name, values in rows if set(values) != {"–"})
+    return Comparison(names, nonempty, tuple(_notes(names, profiles)))
 
 
 def _profile(path: Path) -> Profile:
@@ -86,35 +97,46 @@ def _profile(path: Path) -> Profile:
         return replace(bundle.profile, latency=shipped.profile.latency)
     if not path.is_file():
         raise BundleError("a bundle, or a profile (JSON)", f"nothing at {path}", "correct the path")
+    if path.suffix == ".onnx":
+        todo = f"measure it first: compress profile {path} --out {path.with_suffix('.json')}"
+        raise BundleError("a bundle, or a profile (JSON)", f"a network, {path}", todo)
     return load_recorded(path)
 
 
 def _accuracy(profiles: Sequence[Profile]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the accuracy and the drop of each metric: a point of one metric is none of another."""
     metrics = {profile.accuracy.metric for profile in profiles if profile.accuracy is not None}
     for metric in sorted(metrics):
         same = [
             profile.accuracy if profile.accuracy is not None and profile.accuracy.metric == metric else None
             for profile in profiles
         ]
-        yield metric, [_or_dash(each, lambda one: str(accuracy_figure(one))) for each in same]
-    drops = [None if profile.accuracy is None else profile.accuracy.drop for profile in profiles]
-    yield "drop (points)", [_or_dash(each, lambda one: str(drop_figure(one))) for each in drops]
+        yield metric, [_or_dash(accuracy, lambda one: str(accuracy_figure(one))) for accuracy in same]
+        drops = [None if accuracy is None else accuracy.drop for accuracy in same]
+        yield (
+            f"drop of {metric}, {drop_unit(drops)}",
+            [_or_dash(drop, lambda one: str(drop_figure(one))) for drop in drops],
+        )
 
 
 def _latency(profiles: Sequence[Profile]) -> Iterator[tuple[str, list[str]]]:
     conditions = sorted(
-        {(each.batch, each.period_ms or 0.0) for profile in profiles for each in profile.latency}
+        {(latency.batch, latency.period_ms or 0.0) for profile in profiles for latency in profile.latency}
     )
     for batch, period in conditions:
         paced = f", a call every {digits(period)} ms" if period else ""
-        found = [
+        latencies = [
             next(
-                (each for each in profile.latency if (each.batch, each.period_ms or 0.0) == (batch, period)),
+                (
+                    latency
+                    for latency in profile.latency
+                    if (latency.batch, latency.period_ms or 0.0) == (batch, period)
+                ),
                 None,
             )
             for profile in profiles
         ]
-        yield f"batch {batch}{paced}", [_or_dash(each, _time) for each in found]
+        yield f"batch {batch}{paced}", [_or_dash(latency, _time) for latency in latencies]
 
 
 def _time(latency: Latency) -> str:
@@ -137,12 +159,31 @@ def _notes(names: Sequence[str], profiles: Sequence[Profile]) -> Iterator[str]:
         ):
             yield f"{pair} are builds of different files of a network: {first[1].network} and {profile.network}"
         ours, theirs = first[1].accuracy, profile.accuracy
+        if ours is not None and theirs is not None and ours.metric != theirs.metric:
+            yield f"{pair} were judged by different metrics: {ours.metric} and {theirs.metric}"
         if ours is not None and theirs is not None and ours.data_sha256 != theirs.data_sha256:
             yield f"{pair} were judged on different data: their accuracies are not to be compared"
+        if first[1].latency and profile.latency and (differing := _differing_options(first[1], profile)):
+            yield f"{pair} were timed with different session options: {differing}"
         if first[1].target != profile.target:
             yield f"{pair} are for different targets: their times are not to be compared"
         elif _machine(first[1]) != _machine(profile):
             yield f"{pair} were timed on different machines: compress gate times two bundles in turns on one"
+
+
+def _differing_options(one: Profile, other: Profile) -> str:
+    """The session options that differ, with both values; empty where none does, or the back ends' own ones differ."""
+    if one.backend != other.backend:
+        return ""
+    keys = sorted(
+        key for key in {*one.options, *other.options} if one.options.get(key) != other.options.get(key)
+    )
+    return ", ".join(f"{key} {_option(one, key)} and {_option(other, key)}" for key in keys)
+
+
+def _option(profile: Profile, key: str) -> str:
+    value = profile.options.get(key)
+    return "unset" if value is None else str(value)
 
 
 def _machine(profile: Profile) -> str | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from compress.core.typed_records import check_types
+from compress.records.coverage import Coverage
 from compress.reports.layers import share_bar
 from compress.reports.markup import Child, Markup, join, tag
 from compress.reports.run import Run
@@ -32,18 +33,22 @@ class _Quantized:
         """Read the report; None where it has another form, as in a changed bundle."""
         if not isinstance(report, Mapping):
             return None
-        found = cls(**{each.name: report[each.name] for each in fields(cls) if each.name in report})
+        quantized = cls(
+            **{member.name: report[member.name] for member in fields(cls) if member.name in report}
+        )
         try:
-            check_types(found)
+            check_types(quantized)
         except (TypeError, ValueError):
             return None
-        return found if all(len(ends) == 2 for ends in found.ranges.values()) else None
+        return quantized if all(len(ends) == 2 for ends in quantized.ranges.values()) else None
 
 
 def quantization(run: Run) -> Markup:
     """Return a section with the fusion coverage of every build, then each technique's own report."""
-    covered = [entry for entry in run.candidates if entry.profile is not None and entry.profile.coverage]
-    told = [entry for entry in run.candidates if entry.reports]
+    covered = [
+        entry for entry in run.candidates if entry.profile is not None and entry.profile.coverage is not None
+    ]
+    with_reports = [entry for entry in run.candidates if entry.reports]
     parts: list[Child] = []
     if run.estimated:
         # What ONNX Runtime fuses here says nothing of another compiler.
@@ -60,21 +65,22 @@ def quantization(run: Run) -> Markup:
             "Q/DQ left",
         ]
         rows = [
-            _coverage_row(entry.recipe.name, entry.profile.coverage) for entry in covered if entry.profile
+            _coverage_row(entry.recipe.name, entry.profile.coverage)
+            for entry in covered
+            if entry.profile is not None and entry.profile.coverage is not None
         ]
         parts += [tag("p", note), table("Fusion coverage", headings, rows, marked=_index(run, covered))]
-    parts += [_reports(entry) for entry in told]
+    parts += [_reports(entry) for entry in with_reports]
     return join(parts or [tag("p", "No build was quantized, and none says what its runtime fused.")])
 
 
-def _coverage_row(name: str, coverage: Mapping[str, Any] | None) -> list[Child]:
-    found = coverage or {}
-    share = found.get("int8_mac_share")
-    counts = [found.get(key) or {} for key in ("int8", "float_compute", "float_cheap")]
+def _coverage_row(name: str, coverage: Coverage) -> list[Child]:
+    share = coverage.int8_mac_share
+    counts = [coverage.int8, coverage.float_compute, coverage.float_cheap]
     shown: Child = MISSING
     if share is not None:
         shown = Cell(share_bar(share), share)
-    pairs_left = f"{found.get('quantize', 0)} + {found.get('dequantize', 0)}"
+    pairs_left = f"{coverage.quantize or 0} + {coverage.dequantize or 0}"
     return [name, shown, *map(_kernels, counts), Cell(pairs_left)]
 
 
@@ -130,11 +136,11 @@ def _quantize(report: _Quantized) -> Markup:
         parts.append(table("Nodes left in float, by reason", ["reason", "nodes", "names"], rows))
     names = ", ".join(map(str, report.int8_nodes))
     parts.append(details("Nodes in int8", tag("p", names or "none", class_="names")))
-    found = [
+    range_rows = [
         [name, Cell(f"{low:.4g}", low), Cell(f"{high:.4g}", high)] for name, (low, high) in ranges.items()
     ]
     parts.append(
-        details("Activation ranges", table("Activation ranges", ["activation", "low", "high"], found))
+        details("Activation ranges", table("Activation ranges", ["activation", "low", "high"], range_rows))
     )
     return join(parts)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
-from compress.records.profile import Accuracy, Drop, Interval, Latency
+from compress.records.profile import Accuracy, Drop, Interval, Latency, Profile
 from compress.reports.markup import Child, Markup, join, tag
 
 ESTIMATED = tag("em", "estimated", class_="estimated")
@@ -41,8 +42,20 @@ def mean_figure(mean: float, percent: bool) -> str:
 
 
 def drop_figure(drop: Drop) -> Figure:
-    """Format the drop in points with both ends of its interval."""
+    """Format the drop, in its unit, with both ends of its interval."""
     return Figure(signed(drop.points, ".2f"), _ends(drop.interval, 1, ".2f"))
+
+
+def drop_unit(drops: Iterable[Drop | None]) -> str:
+    """Return the unit of the drops below one heading: ``points``, ``% of the mean``, or both where they differ."""
+    return " or ".join(sorted({drop.unit for drop in drops if drop is not None}, reverse=True)) or "points"
+
+
+def drops_of(profiles: Iterable[Profile | None]) -> list[Drop | None]:
+    """Return the accuracy drop of each build; None where it has none."""
+    return [
+        None if profile is None or profile.accuracy is None else profile.accuracy.drop for profile in profiles
+    ]
 
 
 def latency_figure(latency: Latency) -> Figure:
@@ -59,13 +72,13 @@ def ratio_figure(latency: Latency) -> Figure:
     return Figure(f"{latency.ratio:.3f}×", interval)
 
 
-def told(name: str, verdict: str, accuracy: Accuracy | None, latency: Latency) -> str:
+def description(name: str, verdict: str, accuracy: Accuracy | None, latency: Latency) -> str:
     """Describe one build at one batch size, for a tooltip and for a screen reader."""
     parts = [f"{name}: {verdict}"]
     if accuracy is not None:
         parts.append(f"{accuracy.metric} {accuracy_figure(accuracy)}")
         if accuracy.drop is not None:
-            parts.append(f"drop {drop_figure(accuracy.drop)} points")
+            parts.append(f"drop {drop_figure(accuracy.drop)} {accuracy.drop.unit}")
     word = "estimated " if latency.source == "estimated" else ""
     parts.append(f"{word}{latency_figure(latency)} at batch {latency.batch}")
     if latency.ratio is not None:

@@ -14,6 +14,8 @@ from compress.core.registry import Registry, function
 from compress.core.replacing import replaced_whole
 from compress.core.user_code import users_code
 from compress.errors import CompressError, UsageError
+from compress.reports.card import card as model_card
+from compress.reports.figures_csv import figures_csv
 from compress.reports.html import page, plot_svg
 from compress.reports.markdown import report
 from compress.reports.run import Run
@@ -21,22 +23,22 @@ from compress.reports.writing import write_png
 
 
 def html(run: Run) -> str:
-    """One page that needs no network."""
+    """Return the report as one HTML page that needs no internet connection."""
     return page(run)
 
 
 def markdown(run: Run) -> str:
-    """The same in Markdown."""
+    """Return the report in Markdown."""
     return report(run.manifest, run.choice, run.candidates)
 
 
 def svg(run: Run) -> str:
-    """The plot alone."""
+    """Return the plot alone, as SVG."""
     return plot_svg(run)
 
 
 def png(run: Run) -> bytes:
-    """The plot alone, as pixels.
+    """Return the plot alone, as PNG.
 
     Raises:
         UnavailableError: No Chromium is installed.
@@ -47,10 +49,20 @@ def png(run: Run) -> bytes:
         return path.read_bytes()
 
 
+def csv(run: Run) -> str:
+    """The figures as comma-separated values, a row for each build and batch size."""
+    return figures_csv(run)
+
+
+def card(run: Run) -> str:
+    """A model card of the shipped build, with the front matter that model hubs read."""
+    return model_card(run)
+
+
 FORMATS: Registry[Callable[[Run], str | bytes]] = Registry(
     "report format",
     "compress.reports",
-    {each.__name__: f"{__name__}:{each.__name__}" for each in (html, markdown, svg, png)},
+    {writer.__name__: f"{__name__}:{writer.__name__}" for writer in (html, markdown, svg, png, csv, card)},
     wanted="a function from compress.reports.run.Run to a text or bytes",
     check=function,
 )
@@ -82,6 +94,6 @@ def write_report(name: str, run: Run, path: Path) -> None:
             raise _failed(name, entry.origin, entry.distribution, f"a {type(content).__name__}")
 
 
-def _failed(name: str, origin: str, distribution: str, found: str) -> UsageError:
+def _failed(name: str, origin: str, distribution: str, problem: str) -> UsageError:
     wanted = f"a text or bytes from the report format '{name}' of {origin}"
-    return UsageError(wanted, found, f"update or uninstall {distribution}")
+    return UsageError(wanted, problem, f"update or uninstall {distribution}")

@@ -5,29 +5,33 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
-from string import Template
+from urllib.parse import quote
 
 from compress.recipe import Step
 from compress.records.profile import Latency, Profile
 from compress.reports.comparison import Comparison
 from compress.reports.evidence import quantization
+from compress.reports.explanation import explanation_of
+from compress.reports.explanation_text import section
 from compress.reports.figures import (
     ESTIMATED,
     Figure,
     accuracy_figure,
+    description,
     digits,
     drop_figure,
+    drop_unit,
+    drops_of,
     latency_figure,
     ratio_figure,
     size_text,
-    told,
 )
+from compress.reports.figures_csv import figures_csv
 from compress.reports.layers import layers
-from compress.reports.markup import Child, Markup, escape, join, tag
-from compress.reports.pareto_plot import STYLE, Kind, Point, draw, front_at, points_of, symbol
-from compress.reports.provenance import provenance, reproduction
+from compress.reports.markup import Child, Markup, asset, fill, join, tag
+from compress.reports.pareto_plot import Kind, Point, draw, front_at, points_of, symbol
+from compress.reports.provenance import origin, provenance, reproduction
 from compress.reports.run import Run, read_run
 from compress.reports.slices import slices
 from compress.reports.tables import MISSING, Cell, details, pairs, table
@@ -54,6 +58,11 @@ def page(run: Run) -> str:
     sections = [
         ("accuracy-and-latency", "Accuracy and latency", _plots(run)),
         ("tried", "What was tried", _candidates(run)),
+        (
+            "bought",
+            "What each technique bought",
+            section(explanation_of(run.manifest, run.choice, run.candidates)),
+        ),
         ("slices", "Accuracy class by class", slices(run)),
         ("layers", "Layer by layer", layers(run)),
         ("quantization", "Quantization and fusion", quantization(run)),
@@ -77,10 +86,12 @@ def comparison_page(comparison: Comparison) -> str:
     from importlib.metadata import version
 
     figures = table(
-        "Figures", ["figure", *comparison.names], ((name, *values) for name, values in comparison.rows)
+        "Each figure of each build, with its interval",
+        ["figure", *comparison.names],
+        ((name, *values) for name, values in comparison.rows),
     )
     notes = tag("ul", *(tag("li", note) for note in comparison.notes))
-    sections = [("figures", "Figures", figures)]
+    sections = [("sides", "Figures", figures)]
     if comparison.notes:
         sections.append(("notes", "What keeps them from being compared", notes))
     title = f"{len(comparison.names)} builds side by side"
@@ -88,19 +99,18 @@ def comparison_page(comparison: Comparison) -> str:
 
 
 def _document(title: str, summary: Markup, sections: Sequence[tuple[str, str, Markup]], version: str) -> str:
-    style, script = _asset("report.css") + STYLE, _asset("report.js")
-    return Template(_asset("report.html")).substitute(
-        policy=escape(
-            f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
-            "base-uri 'none'; form-action 'none'"
-        ),
-        title=escape(title),
+    style, script = join([asset("report.css"), asset("plot.css")]), asset("report.js")
+    return fill(
+        asset("report.html"),
+        policy=f"default-src 'none'; style-src '{_hash(style)}'; script-src '{_hash(script)}'; "
+        "base-uri 'none'; form-action 'none'",
+        title=title,
         style=style,
         script=script,
         summary=summary,
         contents=join(tag("li", tag("a", heading, href=f"#{name}")) for name, heading, _ in sections),
         sections=join(_section(*section) for section in sections),
-        version=escape(version),
+        version=version,
     )
 
 
@@ -115,7 +125,6 @@ def plot_svg(run: Run, index: int = 0) -> str:
 
 
 def _summary(run: Run) -> Markup:
-    reason = str(run.manifest["reason"]).removeprefix("shipped: ")
     profile, latency = run.profile, run.profile.latency[0]
     facts = [
         (f"time over fp32's, batch {latency.batch}", _ratio(latency)),
@@ -127,7 +136,12 @@ def _summary(run: Run) -> Markup:
     if profile.accuracy is not None:
         facts.append((profile.accuracy.metric, accuracy_figure(profile.accuracy).stacked()))
         if profile.accuracy.drop is not None:
-            facts.append(("accuracy drop, points", drop_figure(profile.accuracy.drop).stacked()))
+            facts.append(
+                (f"accuracy drop, {profile.accuracy.drop.unit}", drop_figure(profile.accuracy.drop).stacked())
+            )
+        facts += [
+            (name, Figure(f"{value:.3g}", "").stacked()) for name, value in profile.accuracy.beside.items()
+        ]
     before = ""
     if run.original is not None and run.original.artifact_sha256 != profile.artifact_sha256:
         before = f"fp32: {size_text(run.original.artifact_bytes)}"
@@ -135,7 +149,8 @@ def _summary(run: Run) -> Markup:
     parts = [
         tag("p", f"Compression report for {run.manifest['target']['name']}", class_="kicker"),
         tag("h1", run.shipped, " is shipped"),
-        tag("p", f"Shipped: {reason}.", class_="lede"),
+        *(tag("p", f"{reason}.", class_="lede") for reason in [_reason(run)] if reason),
+        tag("p", origin(run), class_="kicker"),
         tag("dl", *(tag("div", tag("dt", term), tag("dd", text)) for term, text in facts), class_="facts"),
     ]
     if run.estimated:
@@ -145,6 +160,13 @@ def _summary(run: Run) -> Markup:
         )
         parts.append(tag("p", ESTIMATED, note, class_="note"))
     return join(parts)
+
+
+def _reason(run: Run) -> str:
+    """Return the reason of the choice as a sentence that does not name the build again."""
+    reason = str(run.manifest["reason"]).removeprefix("shipped: ").removeprefix(run.shipped)
+    reason = reason.removeprefix(", ").removeprefix("which ")
+    return f"{reason[:1].upper()}{reason[1:]}"
 
 
 def _plots(run: Run) -> Markup:
@@ -197,6 +219,7 @@ def _plot(run: Run, index: int, width: int, height: int, *, standalone: bool = F
     accuracy = original.accuracy
     latency = original.latency[index]
     points = _points(run, latency)
+    unit = drop_unit(drops_of(entry.profile for entry in run.candidates))
     word = "estimated latency" if latency.source == "estimated" else "latency"
     return draw(
         points,
@@ -204,8 +227,9 @@ def _plot(run: Run, index: int, width: int, height: int, *, standalone: bool = F
         width=width,
         height=height,
         title=f"Accuracy against {word} at batch {latency.batch}, relative to fp32, {len(points)} builds",
-        accuracy="accuracy" if accuracy is None else accuracy.metric,
+        accuracy=f"{'accuracy' if accuracy is None else accuracy.metric}, {unit}",
         original_ms=latency.p50_ms,
+        estimated=latency.source == "estimated",
         standalone=standalone,
     )
 
@@ -214,7 +238,7 @@ def _points(run: Run, like: Latency) -> list[Point]:
     texts = [
         ""
         if entry.profile is None
-        else told(
+        else description(
             entry.recipe.name,
             run.choice.verdicts[entry.recipe.name],
             entry.profile.accuracy,
@@ -254,21 +278,22 @@ def _legend() -> Markup:
 def _candidates(run: Run) -> Markup:
     original = run.original
     timed = () if original is None else original.latency
-    headings = ["build", "verdict", "accuracy", "drop, points"]
-    for latency in timed:
-        where = condition_text(latency)
-        headings += [f"median, {where}", f"p99, {where}", f"over fp32's, {where}"]
-    headings += ["size", "peak memory", "steps", "tried in"]
+    unit = drop_unit(drops_of(entry.profile for entry in run.candidates))
+    headings = ["build", "verdict", "accuracy", f"drop, {unit}"]
+    headings += [f"{condition_text(latency)}, over fp32's and median" for latency in timed]
+    headings += ["size and peak memory", "steps"]
     rows: list[list[Child]] = []
     for entry in run.candidates:
         name = entry.recipe.name
         cells = _measured_cells(entry.profile, timed)
         steps = join([_step(step, first=at == 0) for at, step in enumerate(entry.recipe.steps)] or ["none"])
-        seconds = Cell(f"{entry.seconds:.1f} s", entry.seconds)
+        build_cell = Cell(
+            join([steps, tag("br"), tag("small", f"tried in {entry.seconds:.1f} s")]), entry.seconds, False
+        )
         verdict: Child = Cell(run.choice.verdicts[name], number=False)
         if name == run.shipped:
             verdict = Cell(tag("strong", "★ shipped"), number=False)
-        rows.append([name, verdict, *cells, steps, seconds])
+        rows.append([name, verdict, *cells, build_cell])
     marks = [index for index, entry in enumerate(run.candidates) if entry.recipe.name == run.shipped]
     level = (
         "Brackets hold confidence intervals: 95 % for accuracy and measured times, 90 % for the paired drop, whose "
@@ -277,22 +302,28 @@ def _candidates(run: Run) -> Markup:
     if run.estimated:
         share = 100 * run.profile.latency[0].interval.level
         level += f" For estimated times {share:.0f} % of networks are expected inside."
-    whole = table("Every build that was tried", headings, rows, sortable=True, marked=marks[0])
-    return join([tag("p", level), whole, _warnings(run)])
+    build_table = table("Every build that was tried", headings, rows, sortable=True, marked=marks[0])
+    download = tag(
+        "a",
+        "Download these figures as CSV",
+        href=f"data:text/csv,{quote(figures_csv(run))}",
+        download="figures.csv",
+    )
+    return join([tag("p", level), build_table, tag("p", download), _warnings(run)])
 
 
 def _warnings(run: Run) -> Markup:
     """Return the reasons to doubt measured figures, build by build."""
-    told = [
+    items = [
         tag("li", tag("strong", entry.recipe.name), f": {warning}")
         for entry in run.candidates
         if entry.profile is not None
         for warning in entry.profile.warnings
     ]
-    if not told:
+    if not items:
         return join([])
-    doubts = "1 doubt" if len(told) == 1 else f"{len(told)} doubts"
-    return details(f"▲ {doubts} about these figures", tag("ul", *told), opened=len(told) <= _UNFOLDED)
+    doubts = "1 doubt" if len(items) == 1 else f"{len(items)} doubts"
+    return details(f"▲ {doubts} about these figures", tag("ul", *items), opened=len(items) <= _UNFOLDED)
 
 
 def _step(step: Step, *, first: bool) -> Markup:
@@ -302,30 +333,29 @@ def _step(step: Step, *, first: bool) -> Markup:
 
 def _measured_cells(profile: Profile | None, timed: Sequence[Latency]) -> Sequence[Child]:
     if profile is None:
-        return [MISSING] * (4 + 3 * len(timed))
+        return [MISSING] * (3 + len(timed))
     accuracy = profile.accuracy
     cells: list[Child] = [MISSING, MISSING]
     if accuracy is not None:
         cells[0] = Cell(accuracy_figure(accuracy).stacked(), accuracy.mean)
         if accuracy.drop is not None:
             cells[1] = Cell(drop_figure(accuracy.drop).stacked(), accuracy.drop.points)
-    for like in timed:
-        latency = at(profile, like)
-        if latency is None:
-            cells += [MISSING] * 3
-            continue
-        estimated = latency.source == "estimated"
-        slow = MISSING if latency.p99_ms is None else Cell(f"{digits(latency.p99_ms)} ms", latency.p99_ms)
-        ratio = 1.0 if latency.ratio is None else latency.ratio
-        cells += [
-            Cell(latency_figure(latency).stacked(estimated=estimated), latency.p50_ms),
-            slow,
-            Cell(_ratio(latency), ratio),
-        ]
-    cells.append(Cell(size_text(profile.artifact_bytes), profile.artifact_bytes))
+    cells += [_time_cell(at(profile, like)) for like in timed]
     memory = profile.peak_memory_mb
-    cells.append(MISSING if memory is None else Cell(f"{digits(memory)} MiB", memory))
-    return cells
+    peak = "" if memory is None else tag("small", f"{digits(memory)} MiB")
+    size = tag("span", size_text(profile.artifact_bytes), class_="value")
+    return [*cells, Cell(join([size, peak]), profile.artifact_bytes)]
+
+
+def _time_cell(latency: Latency | None) -> Cell:
+    """Return time over fp32's, and below it the median and the 99th percentile; sorted by the ratio."""
+    if latency is None:
+        return MISSING
+    parts: list[Child] = [] if latency.ratio is None else [ratio_figure(latency).stacked(), " "]
+    parts.append(latency_figure(latency).stacked(estimated=latency.source == "estimated"))
+    if latency.p99_ms is not None:
+        parts += [" ", tag("small", f"p99 {digits(latency.p99_ms)} ms")]
+    return Cell(join(parts), 1.0 if latency.ratio is None else latency.ratio)
 
 
 def _ratio(latency: Latency) -> Markup:
@@ -338,10 +368,6 @@ def _ratio(latency: Latency) -> Markup:
 def _section(name: str, heading: str, content: Markup) -> Markup:
     title = tag("h2", heading, id=f"{name}-heading")
     return tag("section", title, content, id=name, aria_labelledby=f"{name}-heading")
-
-
-def _asset(name: str) -> str:
-    return (files("compress.reports") / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -58,8 +58,8 @@ def gate_junit(checks: Sequence[Check], candidate: str, baseline: str, on_inconc
             why.text = detail
             if tag != "skipped":  # Ant's schema knows no type of it.
                 why.set("type", str(check.verdict))
-    told = "\n".join(plain(f"{check.name}: {check.verdict}: {check.detail}") for check in checks)
-    ElementTree.SubElement(suite, "system-out").text = _legal(told)
+    lines = "\n".join(plain(f"{check.name}: {check.verdict}: {check.detail}") for check in checks)
+    ElementTree.SubElement(suite, "system-out").text = _legal(lines)
     ElementTree.SubElement(suite, "system-err")
     for tag, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
         suite.set(plural, str(counts[tag]))

@@ -55,31 +55,34 @@ class Layer:
 
 def layers(run: Run) -> Markup:
     """Return a section with the layers of every build; those of the shipped build are unfolded."""
-    builds = [(entry, found) for entry in run.candidates if (found := layers_of(entry))]
+    builds = [(entry, build_layers) for entry in run.candidates if (build_layers := layers_of(entry))]
     if not builds:
         return tag("p", "This run has no figures per layer: it measured whole calls on this machine.")
     return join(
-        [*_notes([layer for _, found in builds for layer in found]), *(_build(*b, run) for b in builds)]
+        [
+            *_notes([layer for _, build_layers in builds for layer in build_layers]),
+            *(_build(*b, run) for b in builds),
+        ]
     )
 
 
 def layers_of(entry: Candidate) -> list[Layer]:
     """Return the layers of one build, the longest first, of equal ones the most sensitive first."""
-    found = {layer.name: layer for layer in _timed(entry)}
-    for told in _entries(entry.reports.get("sensitivity")):
-        name = str(told.get("layer", ""))
-        layer = found.get(name, Layer(name))
-        found[name] = replace(
+    by_name = {layer.name: layer for layer in _timed(entry)}
+    for listed_layer in _entries(entry.reports.get("sensitivity")):
+        name = str(listed_layer.get("layer", ""))
+        layer = by_name.get(name, Layer(name))
+        by_name[name] = replace(
             layer,
-            operator=layer.operator or str(told.get("operator", "")),
-            precision=layer.precision or str(told.get("kept", "")),
-            sensitivity=_number(told.get("drop_points", told.get("error"))),
-            in_points="drop_points" in told,
+            operator=layer.operator or str(listed_layer.get("operator", "")),
+            precision=layer.precision or str(listed_layer.get("kept", "")),
+            sensitivity=_number(listed_layer.get("drop_points", listed_layer.get("error"))),
+            in_points="drop_points" in listed_layer,
         )
     reasons = _kept_in_float(entry)
     told_why = [
         replace(layer, precision=f"float: {reasons[layer.name]}") if layer.name in reasons else layer
-        for layer in found.values()
+        for layer in by_name.values()
     ]
     return sorted(told_why, key=lambda layer: (-(layer.ms or 0.0), -(layer.sensitivity or 0.0)))
 
@@ -91,77 +94,93 @@ def time_text(milliseconds: float) -> str:
 
 def _timed(entry: Candidate) -> Iterable[Layer]:
     recorded = () if entry.profile is None else entry.profile.layers
-    times = [_number(layer.get("ms")) for layer in recorded]
-    total = sum(time or 0.0 for time in times)
+    total = sum(layer.ms or 0.0 for layer in recorded)
     counted: dict[str, int] = {}
-    for layer, time in zip(recorded, times, strict=True):
-        name = str(layer.get("name", ""))
-        counted[name] = counted.get(name, 0) + 1
-        share = _number(layer.get("share"))
-        if share is None and time is not None and total:
-            share = time / total
+    for layer in recorded:
+        counted[layer.name] = counted.get(layer.name, 0) + 1
+        share = layer.share
+        if share is None and layer.ms is not None and total:
+            share = layer.ms / total
         yield Layer(
-            name=name if counted[name] == 1 else f"{name} ({counted[name]})",
-            operator=str(layer.get("operator", "")),
-            outputs=", ".join("×".join(map(str, shape)) for shape in layer.get("outputs", ())),
-            precision=str(layer.get("precision", "")),
-            macs=layer.get("macs"),
-            moved=_number(layer.get("bytes")),
-            ms=time,
-            estimated=layer.get("source") == "estimated",
+            name=layer.name if counted[layer.name] == 1 else f"{layer.name} ({counted[layer.name]})",
+            operator=layer.operator,
+            outputs=", ".join("×".join(map(str, shape)) for shape in layer.outputs or ()),
+            precision=layer.precision or "",
+            macs=layer.macs,
+            moved=layer.bytes,
+            ms=layer.ms,
+            estimated=layer.estimated,
             share=share,
-            bound=str(layer.get("bound", "")),
-            roofline=_number(layer.get("roofline_share")),
+            bound=layer.bound or "",
+            roofline=layer.roofline_share,
         )
 
 
 def _entries(report: object) -> Iterable[Mapping[str, Any]]:
     listed = report.get("layers") if isinstance(report, Mapping) else None
-    return [told for told in listed if isinstance(told, Mapping)] if isinstance(listed, list | tuple) else []
+    return (
+        [entry for entry in listed if isinstance(entry, Mapping)] if isinstance(listed, list | tuple) else []
+    )
 
 
 def _kept_in_float(entry: Candidate) -> Mapping[str, str]:
     report = entry.reports.get("quantize")
-    kept = report.get("float_nodes") if isinstance(report, Mapping) else None
-    return {str(name): str(why) for name, why in kept.items()} if isinstance(kept, Mapping) else {}
+    float_nodes = report.get("float_nodes") if isinstance(report, Mapping) else None
+    return (
+        {str(name): str(why) for name, why in float_nodes.items()} if isinstance(float_nodes, Mapping) else {}
+    )
 
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _notes(found: Sequence[Layer]) -> Iterable[Markup]:
-    if any(layer.bound for layer in found):
+def _notes(layers_shown: Sequence[Layer]) -> Iterable[Markup]:
+    if any(layer.bound for layer in layers_shown):
         yield tag(
             "p",
             "A layer is bound by what takes longest: arithmetic (compute), bytes moved (memory), or launching it.",
         )
-    if any(layer.share is not None and not layer.estimated for layer in found):
+    if any(layer.share is not None and not layer.estimated for layer in layers_shown):
         yield tag(
             "p", "Shares are of the whole call; what is missing from their sum passes between the layers."
         )
-    if any(layer.sensitivity is not None for layer in found):
+    if any(layer.sensitivity is not None for layer in layers_shown):
         yield tag("p", "Sensitivity is what quantizing a layer alone costs, with all others left in float.")
 
 
-def _build(entry: Candidate, found: Sequence[Layer], run: Run) -> Markup:
+def _build(entry: Candidate, layers_shown: Sequence[Layer], run: Run) -> Markup:
     name = entry.recipe.name
-    total = sum(layer.ms or 0.0 for layer in found)
-    summary = [f"{name}: {len(found)} {'layer' if len(found) == 1 else 'layers'}"]
+    total = sum(layer.ms or 0.0 for layer in layers_shown)
+    summary = [f"{name}: {len(layers_shown)} {'layer' if len(layers_shown) == 1 else 'layers'}"]
     order = "most sensitive first"
     if total:
         order = "slowest first"
-        summary.append(f", {time_text(total)} ")
-    if any(layer.estimated for layer in found):
+        summary.append(f", {time_text(total)}{_rest(layers_shown, total, entry)} ")
+    if any(layer.estimated for layer in layers_shown):
         summary.append(ESTIMATED)
-    most = max((layer.sensitivity or 0.0 for layer in found), default=0.0)
+    most = max((layer.sensitivity or 0.0 for layer in layers_shown), default=0.0)
     columns = [
-        (heading, cell) for heading, cell in _columns(most) if any(cell(layer) != MISSING for layer in found)
+        (heading, cell)
+        for heading, cell in _columns(most)
+        if any(cell(layer) != MISSING for layer in layers_shown)
     ]
-    rows = [[layer.name, *(cell(layer) for _, cell in columns)] for layer in found]
+    rows = [[layer.name, *(cell(layer) for _, cell in columns)] for layer in layers_shown]
     headings = ["layer", *(heading for heading, _ in columns)]
-    whole = table(f"Layers of {name}, {order}", headings, rows, sortable=True, long=True)
-    return details(join(summary), whole, opened=name == run.shipped)
+    layer_table = table(f"Layers of {name}, {order}", headings, rows, sortable=True, long=True)
+    return details(join(summary), layer_table, opened=name == run.shipped)
+
+
+def _rest(layers_shown: Sequence[Layer], total: float, entry: Candidate) -> str:
+    """Tell what the layers leave of the call: with the runtime's tracer on it takes longer than without."""
+    share = sum(layer.share or 0.0 for layer in layers_shown)
+    if any(layer.estimated for layer in layers_shown) or entry.profile is None or not 0 < share < 1:
+        return ""
+    median = time_text(entry.profile.latency[0].p50_ms)
+    return (
+        f" of the {time_text(total / share)} of a traced call; {100 * (1 - share):.0f} % of it passes between the "
+        f"layers; untraced, the median of a call is {median}"
+    )
 
 
 def _columns(most: float) -> list[tuple[str, Callable[[Layer], Cell]]]:

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from compress.reports.figures import digits, drop_figure
+from compress.reports.explanation import explanation_of
+from compress.reports.explanation_text import markdown
+from compress.reports.figures import digits, drop_figure, drop_unit, drops_of
 from compress.reports.gate_markdown import cell, code
 from compress.reports.layers import layers_of, time_text
 from compress.reports.slices import finding, worst_first
 from compress.reports.tables import pairs
 from compress.reports.timings import aligned, at, condition_text
+from compress.search.limits import energy_of
 
 if TYPE_CHECKING:
-    from compress.records.profile import Accuracy, Drop, Latency, Slice
+    from compress.records.profile import Accuracy, Drop, Latency, Profile, Slice
     from compress.search.decision import Choice
     from compress.search.run_directory import Candidate
 
@@ -62,6 +65,13 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
         lines += worst_slices(profile.slices)
     if shipped is not None:
         lines += slowest_layers(shipped)
+    beside = {} if profile is None or profile.accuracy is None else profile.accuracy.beside
+    if beside:
+        lines.append(
+            f"- recorded beside the accuracy: {cell(pairs({k: f'{v:.3g}' for k, v in beside.items()}))}"
+        )
+    if shipped is not None:
+        lines += markdown(explanation_of(manifest, choice, candidates))
     lines += [
         f"- network: {code(network['path'])} ({cell(network['format'])}, sha256 `{network['sha256'][:12]}`)",
         f"- data: {cell(data['metric'])} on {profile.accuracy.samples if profile and profile.accuracy else 0} samples",
@@ -77,17 +87,17 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
 
 def worst_slices(slices: Sequence[Slice]) -> list[str]:
     """Return a table of the classes with the greatest drops; empty where no drop is known."""
-    known = [part for part in worst_first(slices) if part.drop is not None]
-    if not known:
+    judged = [part for part in worst_first(slices) if part.drop is not None]
+    if not judged:
         return []
     rows = [
         [part.name, str(drop_figure(part.drop)), finding(part), str(part.samples)]
-        for part in known[:_NAMED]
+        for part in judged[:_NAMED]
         if part.drop is not None
     ]
-    headings = ["class", "drop, points", "finding", "samples"]
+    headings = ["class", f"drop, {drop_unit(part.drop for part in judged)}", "finding", "samples"]
     return [
-        f"Accuracy class by class, the {len(rows)} worst of {len(known)} classes. The intervals hold together, with "
+        f"Accuracy class by class, the {len(rows)} worst of {len(judged)} classes. The intervals hold together, with "
         "90 % confidence for all of them (Bonferroni):",
         "",
         _line(headings),
@@ -127,20 +137,24 @@ def slowest_layers(candidate: Candidate) -> list[str]:
 def _table(candidates: Sequence[Candidate], choice: Choice) -> list[str]:
     first = candidates[0].profile
     timed = () if first is None else first.latency
-    headings = ["build", "accuracy", "drop, points (at most)"]
+    unit = drop_unit(drops_of(candidate.profile for candidate in candidates))
+    headings = ["build", "accuracy", f"drop, {unit} (at most)"]
     for latency in timed:
         headings += [f"p50 at {condition_text(latency)}", "× fp32"]
-    headings += ["bytes", "peak memory", "verdict"]
-    rows = [_row(candidate, choice, timed) for candidate in aligned(candidates)]
+    energy = any(entry.profile is not None and entry.profile.energy_mj is not None for entry in candidates)
+    headings += ["bytes", "peak memory", *(["energy of a sample", "power"] if energy else []), "verdict"]
+    rows = [_row(candidate, choice, timed, energy=energy) for candidate in aligned(candidates)]
     return [_line(headings), _line([_RULE] * len(headings)), *map(_line, rows)]
 
 
-def _row(candidate: Candidate, choice: Choice, timed: Sequence[Latency]) -> list[str]:
+def _row(
+    candidate: Candidate, choice: Choice, timed: Sequence[Latency], *, energy: bool = False
+) -> list[str]:
     name = candidate.recipe.name
     verdict = choice.verdicts[name]
     profile = candidate.profile
     if profile is None:
-        return [name, *["–"] * (4 + 2 * len(timed)), verdict]
+        return [name, *["–"] * (4 + 2 * len(timed) + 2 * energy), verdict]
     cells = [name, _accuracy(profile.accuracy), _drop(profile.accuracy.drop if profile.accuracy else None)]
     for like in timed:
         latency = at(profile, like)
@@ -149,7 +163,18 @@ def _row(candidate: Candidate, choice: Choice, timed: Sequence[Latency]) -> list
         else:
             cells += [_latency(latency), "1" if latency.ratio is None else f"{latency.ratio:.2f}"]
     memory = "–" if profile.peak_memory_mb is None else f"{digits(profile.peak_memory_mb)} MiB"
-    return [*cells, str(profile.artifact_bytes), memory, verdict]
+    spent = [_energy(profile), _power(profile)] if energy else []
+    return [*cells, str(profile.artifact_bytes), memory, *spent, verdict]
+
+
+def _energy(profile: Profile) -> str:
+    figure = energy_of(profile)
+    batch = profile.energy_batch or profile.latency[0].batch
+    return "–" if figure is None else f"{digits(figure.value)} mJ at batch {batch}"
+
+
+def _power(profile: Profile) -> str:
+    return "–" if profile.power_w is None else f"{digits(profile.power_w)} W"
 
 
 def _accuracy(accuracy: Accuracy | None) -> str:
@@ -171,4 +196,8 @@ def _latency(latency: Latency) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(each if isinstance(each, _Marked) else cell(each) for each in cells) + " |"
+    return (
+        "| "
+        + " | ".join(content if isinstance(content, _Marked) else cell(content) for content in cells)
+        + " |"
+    )

@@ -1,10 +1,15 @@
-"""HTML and SVG from elements: whatever is not an element is escaped, so that no name can become markup."""
+"""HTML and SVG from elements: whatever is not an element is escaped, so that no name can become markup.
+
+Only this module makes :class:`Markup`, from elements that it writes itself and from files of this package.
+"""
 
 from __future__ import annotations
 
 import html
 import re
 from collections.abc import Iterable
+from importlib.resources import files
+from string import Template
 
 from compress.core.plain_text import plain
 
@@ -52,6 +57,21 @@ def tag(name: str, /, *children: Child, **attributes: Child | None) -> Markup:
     if name in _VOID:
         return Markup(f"<{name}{written}>")
     return Markup(f"<{name}{written}>{join(children)}</{name}>")
+
+
+def asset(name: str) -> Markup:
+    """Return a file of this package, such as a style sheet, as markup."""
+    return Markup((files(__package__) / name).read_text(encoding="utf-8"))
+
+
+def fill(template: Markup, **values: Child) -> Markup:
+    """Return a document with its places filled; what is not markup is escaped.
+
+    Args:
+        template: Document with places of the form ``$name``.
+        values: Content of the places by name, one for each: markup, or text to escape.
+    """
+    return Markup(Template(template).substitute({name: escape(value) for name, value in values.items()}))
 
 
 def _attribute(key: str, value: Child) -> str:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from compress.records.profile import Interval, Latency
 from compress.reports.figures import digits
-from compress.reports.markup import Markup, join, tag
+from compress.reports.markup import Markup, asset, join, tag
 from compress.reports.timings import at
 from compress.search.decision import pareto_front
 from compress.search.run_directory import Candidate
@@ -23,7 +23,6 @@ Kind = Literal["shipped", "original", "front", "other"]
 #: Drawn above 100 % this is text of 12 px; a character of it is about this wide.
 _CHARACTER = 6.7
 _LINE = 15.0
-_LONGEST_LABEL = 22
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class Point:
         time_interval: Confidence interval of ``time``; None for fp32 itself and for estimates.
         gain: Change of accuracy against fp32 in points; positive is better.
         gain_interval: Confidence interval of ``gain``; None for fp32 itself.
-        told: Line with all its figures, for tooltips and screen readers.
+        description: Line with all its figures, for tooltips and screen readers.
     """
 
     name: str
@@ -46,7 +45,7 @@ class Point:
     time_interval: Interval | None
     gain: float
     gain_interval: Interval | None
-    told: str
+    description: str
 
 
 @dataclass(frozen=True)
@@ -74,10 +73,10 @@ class Axis:
         power = 10.0 ** math.floor(math.log10((self.high - self.low) / most))
         finer: list[float] = []
         for step in (power, 2 * power, 5 * power, 10 * power):
-            found = self._multiples(step)
-            if len(found) <= most:
-                return found or finer[:most]
-            finer = found
+            multiples = self._multiples(step)
+            if len(multiples) <= most:
+                return multiples or finer[:most]
+            finer = multiples
         return finer[:most]
 
     def _multiples(self, step: float) -> list[float]:
@@ -86,7 +85,7 @@ class Axis:
 
 
 def points_of(
-    candidates: Sequence[Candidate], shipped: str, like: Latency, told: Sequence[str]
+    candidates: Sequence[Candidate], shipped: str, like: Latency, descriptions: Sequence[str]
 ) -> list[Point]:
     """Return the measured builds at one batch size.
 
@@ -94,11 +93,11 @@ def points_of(
         candidates: All candidates that were tried, the original first.
         shipped: Name of the build that was shipped.
         like: Latency of the original at that batch size.
-        told: Line of text for each candidate, by its name.
+        descriptions: Line of text for each candidate, by its name.
     """
     front = front_at(candidates, like)
     points = []
-    for position, (entry, text) in enumerate(zip(candidates, told, strict=True)):
+    for position, (entry, text) in enumerate(zip(candidates, descriptions, strict=True)):
         latency = None if entry.profile is None else at(entry.profile, like)
         if entry.profile is None or latency is None:
             continue
@@ -144,6 +143,7 @@ def draw(
     title: str,
     accuracy: str,
     original_ms: float,
+    estimated: bool = False,
     standalone: bool = False,
 ) -> Markup:
     """Draw the plot as one ``<svg>``.
@@ -156,14 +156,21 @@ def draw(
         title: Title of the plot, for screen readers.
         accuracy: Name and unit of the vertical axis.
         original_ms: Median latency of fp32 in milliseconds, which the upper axis multiplies.
+        estimated: Whether the times are estimates, which both horizontal axes then say.
         standalone: Whether it is a file of its own, with its style inside and nothing to focus.
     """
     across = Axis(*_extent([(p.time, p.time_interval) for p in points], 1.0), 58, width - 28)
     up = Axis(*_extent([(p.gain, p.gain_interval) for p in points], 0.0), height - 52, 62)
     parts = [
-        _grid(across, up, width, height, original_ms),
-        tag("text", f"{accuracy}, points against fp32 (up is better)", x=4, y=16, class_="axis"),
-        tag("text", "time over fp32's, × (left is faster)", x=width - 28, y=height - 8, class_="axis end"),
+        _grid(across, up, width, height, original_ms, estimated),
+        tag("text", f"{accuracy} against fp32 (up is better)", x=4, y=16, class_="axis"),
+        tag(
+            "text",
+            f"{'estimated ' if estimated else ''}time over fp32's, × (left is faster)",
+            x=width - 28,
+            y=height - 8,
+            class_="axis end",
+        ),
         _front_line(points, front, across, up),
         join(_bars(point, across, up) for point in points),
         _labels(points, across, up),
@@ -171,7 +178,7 @@ def draw(
     ]
     size = {"viewBox": f"0 0 {width} {height}", "width": width, "height": height}
     if standalone:
-        style = tag("style", Markup(STYLE + _STANDALONE))
+        style = tag("style", asset("plot.css"), asset("plot-alone.css"))
         back = tag("rect", width=width, height=height, class_="back")
         name = {"xmlns": "http://www.w3.org/2000/svg", "role": "img", "aria_label": title}
         return tag("svg", tag("title", title), style, back, *parts, class_="plot", **size, **name)
@@ -202,12 +209,12 @@ def _extent(values: Iterable[tuple[float, Interval | None]], reference: float) -
     return low - margin, high + margin
 
 
-def _grid(across: Axis, up: Axis, width: int, height: int, original_ms: float) -> Markup:
+def _grid(across: Axis, up: Axis, width: int, height: int, original_ms: float, estimated: bool) -> Markup:
     parts: list[Markup] = []
     free = -math.inf  # Up to where the upper axis is written on, px.
     for value in across.ticks(8 if width > 500 else 4):
         x = across(value)
-        time = f"{digits(value * original_ms)} ms"
+        time = f"{'≈ ' if estimated else ''}{digits(value * original_ms)} ms"
         room = len(time) * _CHARACTER / 2
         parts += [
             tag("line", x1=x, x2=x, y1=up.start, y2=up.end, class_="grid"),
@@ -262,7 +269,13 @@ def _point(point: Point, across: Axis, up: Axis, *, focusable: bool) -> Markup:
     room = tag("circle", cx=x, cy=y, r=16, class_="room")
     more = {"tabindex": 0} if focusable else {}
     return tag(
-        "g", room, symbol(point.kind, x, y), class_="point", role="listitem", aria_label=point.told, **more
+        "g",
+        room,
+        symbol(point.kind, x, y),
+        class_="point",
+        role="listitem",
+        aria_label=point.description,
+        **more,
     )
 
 
@@ -275,27 +288,32 @@ def _labels(points: Sequence[Point], across: Axis, up: Axis) -> Markup:
 
     A name that fits nowhere is left to the tooltip.
     """
-    taken = [_around(across(point.time), up(point.gain), 9, 9) for point in points]
+    boxes_taken = [_around(across(point.time), up(point.gain), 9, 9) for point in points]
     bars = [box for point in points for box in _boxes_of_bars(point, across, up)]
     order: dict[Kind, int] = {"shipped": 0, "original": 1, "front": 2, "other": 3}
     written = []
     for point in sorted(points, key=lambda entry: order[entry.kind]):
         x, y = across(point.time), up(point.gain)
-        name = point.name if len(point.name) <= _LONGEST_LABEL else point.name[: _LONGEST_LABEL - 1] + "…"
-        length = len(name) * _CHARACTER
+        length = len(point.name) * _CHARACTER
         places = [
-            (left, base - _LINE + 4, left + length, base + 4)
+            (start, base - _LINE + 4, start + length, base + 4)
             for base in (y - 12, y + 20, y - 27, y + 35, y + 4)
-            for left in (x + 13, x - 13 - length, x - length / 2)
-            if left >= across.start and left + length <= across.end
+            for start in (x + 13, x - 13 - length, x - length / 2)
+            if start >= across.start and start + length <= across.end
             if base - _LINE + 4 >= up.end and base + 4 <= up.start
         ]
-        free = [box for box in places if not any(_overlap(box, other) for other in taken)]
+        free = [box for box in places if not any(_overlap(box, other) for other in boxes_taken)]
         clear = [box for box in free if not any(_overlap(box, other) for other in bars)]
         for box in (clear or free)[:1]:
-            taken.append(box)
+            boxes_taken.append(box)
             written.append(
-                tag("text", name, x=round(box[0], 2), y=round(box[3] - 4, 2), class_=f"label {point.kind}")
+                tag(
+                    "text",
+                    point.name,
+                    x=round(box[0], 2),
+                    y=round(box[3] - 4, 2),
+                    class_=f"label {point.kind}",
+                )
             )
     return tag("g", *written, aria_hidden="true")
 
@@ -316,30 +334,3 @@ def _around(x: float, y: float, width: float, height: float) -> Box:
 
 def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
-
-
-#: Light, and dark where the reader asks for it; the report's own style sheet sets the same variables.
-STYLE = """
-.plot { font: 12px system-ui, sans-serif; fill: var(--text); }
-.plot .grid { stroke: var(--line); }
-.plot .reference { stroke: var(--muted); stroke-dasharray: 2 4; }
-.plot .axis, .plot .tick { fill: var(--muted); }
-.plot .middle { text-anchor: middle; }
-.plot .end { text-anchor: end; }
-.plot .front-line { fill: none; stroke: var(--accent); stroke-width: 1.5; stroke-dasharray: 7 5; }
-.plot .bars line { stroke: var(--muted); stroke-width: 1.5; }
-.plot .bars.shipped line { stroke: var(--accent); stroke-width: 2; }
-.plot .label { stroke: var(--paper); stroke-width: 4; stroke-linejoin: round; paint-order: stroke; }
-.plot .label.shipped { font-weight: 600; }
-.mark { stroke: var(--muted); stroke-width: 2; fill: var(--paper); }
-.mark.shipped { fill: var(--accent); stroke: var(--accent); stroke-linejoin: round; }
-.mark.front { fill: var(--muted); }
-.plot .room { fill: transparent; }
-"""
-_STANDALONE = """
-svg { --text: #1b1f24; --muted: #57606a; --line: #e3e6ea; --paper: #ffffff; --accent: #0072b2; }
-.back { fill: var(--paper); }
-@media (prefers-color-scheme: dark) {
-  svg { --text: #e6e9ed; --muted: #a3adb8; --line: #30363d; --paper: #15181c; --accent: #56b4e9; }
-}
-"""

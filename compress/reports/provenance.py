@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from compress.reports.figures import size_text
@@ -59,11 +60,29 @@ def provenance(run: Run) -> Markup:
     )
 
 
+def origin(run: Run) -> str:
+    """Return network, data, time and machine of a run in one line."""
+    manifest, profile = run.manifest, run.profile
+    facts = [PurePath(str(manifest["network"]["path"])).name]
+    source = manifest["data"].get("evaluation") or {}
+    if source:
+        facts.append(f"{PurePath(_raw(source)).name}, {source.get('samples', '?')} samples")
+    facts.append(str(manifest.get("created") or "time not recorded").replace("T", " ")[:16])
+    machine = profile.fingerprint
+    processors = [str(machine[key]) for key in ("gpu", "cpu") if machine.get(key)]
+    cores = f", {machine['cores']} cores" if machine.get("cores") else ""
+    facts.append(f"{processors[0]}{cores}" if processors else "machine not recorded")
+    return " · ".join(facts)
+
+
 def reproduction(run: Run) -> Markup:
     """Return the commands, and what must be equal for the figures to be comparable."""
     versions = run.manifest["versions"]
-    pins = [f"{name}=={version}" for name, version in versions.items() if name != "python"]
-    data = run.manifest["data"]
+    # A local version, as of torch's builds for one device, is on no index.
+    pins = [
+        f"{name}=={str(version).partition('+')[0]}" for name, version in versions.items() if name != "python"
+    ]
+    data, build = run.manifest["data"], shlex.quote(str(run.directory))
     split = data.get("split") or {}
     seed = f"seed {split['seed']}" if "seed" in split else "the seed 0 unless --seed was given"
     return join(
@@ -75,11 +94,11 @@ def reproduction(run: Run) -> Markup:
             tag("p", "The shipped file alone, measured again without torch:"),
             tag(
                 "pre",
-                tag("code", f"compress profile build --data {_path(data.get('evaluation'))}"),
+                tag("code", f"compress profile {build} --data {_path(data.get('evaluation'))}"),
                 tabindex=0,
             ),
             tag("p", "A later build, held against this one:"),
-            tag("pre", tag("code", "compress gate later-build --baseline build"), tabindex=0),
+            tag("pre", tag("code", f"compress gate later-build --baseline {build}"), tabindex=0),
             *_recipes(run),
             tag(
                 "p",
@@ -109,8 +128,8 @@ def command(manifest: Mapping[str, Any]) -> str:
         words += ["--calibration-data", _raw(data.get("calibration"))]
     words += ["--target", str(manifest["target"]["name"]), "--metric", str(data["metric"])]
     words += _image_flags(data.get("evaluation") or {})
-    for option, given in manifest["options"].items():
-        for value in given if isinstance(given, list) else [given]:
+    for option, option_value in manifest["options"].items():
+        for value in option_value if isinstance(option_value, list) else [option_value]:
             if value is True:
                 words.append(f"--{option}")
             elif value is not None and value is not False:
@@ -120,11 +139,11 @@ def command(manifest: Mapping[str, Any]) -> str:
 
 def _image_flags(source: Mapping[str, Any]) -> list[str]:
     """Return the flags for preparing images, since the folder's options may have changed."""
-    found = source.get("options") if source.get("kind") == "images" else None
+    image_options = source.get("options") if source.get("kind") == "images" else None
     words = []
     for name, separator in (("size", "x"), ("mean", ","), ("std", ",")):
-        if isinstance(found, Mapping) and found.get(name) is not None:
-            words += [f"--image-{name}", separator.join(f"{value:g}" for value in found[name])]
+        if isinstance(image_options, Mapping) and image_options.get(name) is not None:
+            words += [f"--image-{name}", separator.join(f"{value:g}" for value in image_options[name])]
     return words
 
 
@@ -140,14 +159,14 @@ def _data(source: Mapping[str, Any] | None) -> Markup:
     return join(parts)
 
 
-def _conditions(found: Mapping[str, Any] | None) -> str:
-    known = {key: value for key, value in (found or {}).items() if value is not None}
-    return pairs({key.replace("_", " "): value for key, value in known.items()}) or "not recorded"
+def _conditions(conditions: Mapping[str, Any] | None) -> str:
+    stated = {key: value for key, value in (conditions or {}).items() if value is not None}
+    return pairs({key.replace("_", " "): value for key, value in stated.items()}) or "not recorded"
 
 
 def _raw(source: Mapping[str, Any] | None) -> str:
-    found = source or {}
-    return str(found.get("path") or found.get("from") or "DATA")
+    origin_of_data = source or {}
+    return str(origin_of_data.get("path") or origin_of_data.get("from") or "DATA")
 
 
 def _path(source: Mapping[str, Any] | None) -> str:

@@ -31,12 +31,14 @@ class Run:
         profile: Profile of the build that was shipped, with the outcome of every sample.
         choice: Choice that was made, with its reason.
         candidates: All candidates that were tried, the original first.
+        directory: Directory of the bundle, as it was given.
     """
 
     manifest: dict[str, Any]
     profile: Profile
     choice: Choice
     candidates: tuple[Candidate, ...]
+    directory: Path
 
     @property
     def shipped(self) -> str:
@@ -90,7 +92,7 @@ def run_of(bundle: Bundle) -> Run:
             raise ValueError("the original, which comes first, has no profile")
         shipped = next(entry for entry in candidates if entry.recipe.name == bundle.manifest["name"])
         choice = Choice(shipped, bundle.manifest["reason"], verdicts, pareto_front(candidates))
-        return Run(bundle.manifest, bundle.profile, choice, candidates)
+        return Run(bundle.manifest, bundle.profile, choice, candidates, directory)
     except (KeyError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise BundleError(
             "everything that was tried, as compress optimize writes it",

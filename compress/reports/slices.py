@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from compress.records.profile import Slice
-from compress.reports.figures import drop_figure, mean_figure, signed
+from compress.reports.figures import drop_figure, drop_unit, mean_figure, signed
 from compress.reports.markup import Child, Markup, join, tag
 from compress.reports.pareto_plot import Axis
 from compress.reports.run import Run
@@ -22,7 +22,10 @@ _WIDTH, _HEIGHT, _INSET = 220, 20, 12
 #: Shown on either side of 0 where no slice moved at all, points.
 _LEAST_EXTENT = 1.0
 
-_WORSE = "worse than fp32"
+WORSE = "worse than fp32"
+
+#: Of so few classes all are shown at once; of more, only those that are worse.
+_FEW = 20
 
 
 def slices(run: Run) -> Markup:
@@ -55,7 +58,7 @@ def finding(part: Slice) -> str:
     if part.drop is None:
         return "too few samples"
     if part.drop.interval.low > 0:
-        return _WORSE
+        return WORSE
     return "better than fp32" if part.drop.interval.high < 0 else "no difference shown"
 
 
@@ -64,7 +67,7 @@ def _bounded(entry: Candidate) -> list[Slice]:
 
 
 def _unfolded(entry: Candidate, run: Run, drawn: Sequence[Candidate]) -> bool:
-    names = [each.recipe.name for each in drawn]
+    names = [drawn_entry.recipe.name for drawn_entry in drawn]
     return entry.recipe.name == (run.shipped if run.shipped in names else names[0])
 
 
@@ -83,53 +86,62 @@ def _build(entry: Candidate, original: dict[str, Slice], axis: Axis, *, opened: 
         return join([])
     scale = entry.profile.accuracy.in_percent
     parts = worst_first(entry.profile.slices)
+    unit = drop_unit(part.drop for part in parts)
     headings: list[Child] = [
         "class",
-        join(["against fp32, points ", _scale(axis)]),
-        "drop, points",
-        "finding",
+        join([f"against fp32, {unit} ", _scale(axis)]),
+        f"drop, {unit}",
         entry.profile.accuracy.metric,
         f"{entry.profile.accuracy.metric} of fp32",
         "samples",
     ]
-    rows = [_row(part, original.get(part.name), axis, percent=scale) for part in parts]
     name = entry.recipe.name
-    return details(
-        _summary(name, parts),
-        table(f"Accuracy of {name} class by class, worst first", headings, rows, sortable=True, long=True),
-        opened=opened,
-    )
+    tables = []
+    for label, members in _by_finding(parts).items():
+        rows = [_row(part, original.get(part.name), axis, percent=scale) for part in members]
+        slice_table = table(
+            f"Accuracy of {name}: {label}, worst first", headings, rows, sortable=True, long=True
+        )
+        count = "1 class" if len(members) == 1 else f"{len(members)} classes"
+        summary: Child = tag("strong", f"▲ {count}: {label}") if label == WORSE else f"{count}: {label}"
+        tables.append(details(summary, slice_table, opened=label == WORSE or len(parts) <= _FEW))
+    return details(_summary(name, parts), *tables, opened=opened)
+
+
+def _by_finding(parts: Sequence[Slice]) -> dict[str, list[Slice]]:
+    """Group classes by their finding, so that it is told once: those that are worse first."""
+    grouped: dict[str, list[Slice]] = {WORSE: []}
+    for part in parts:
+        grouped.setdefault(finding(part), []).append(part)
+    return {label: members for label, members in grouped.items() if members}
 
 
 def _summary(name: str, parts: Sequence[Slice]) -> str:
     worst = parts[0]
     if worst.drop is None:
         return f"{name}: {len(parts)} classes"
-    worse = sum(finding(part) == _WORSE for part in parts)
+    worse = sum(finding(part) == WORSE for part in parts)
     proven = (
         f"{worse} of {len(parts)} classes worse"
         if worse
         else f"none of {len(parts)} classes shown to be worse"
     )
-    return f"{name}: {proven} than fp32; the worst is {worst.name}, drop {drop_figure(worst.drop)} points"
+    return f"{name}: {proven} than fp32; the worst is {worst.name}, drop {drop_figure(worst.drop)} {worst.drop.unit}"
 
 
 def _row(part: Slice, before: Slice | None, axis: Axis, *, percent: bool) -> list[Child]:
-    told = [
+    cells = [
         Cell(mean_figure(part.mean, percent), part.mean),
         MISSING if before is None else Cell(mean_figure(before.mean, percent), before.mean),
         Cell(str(part.samples), part.samples),
     ]
     if part.drop is None:
-        return [part.name, MISSING, MISSING, finding(part), *told]
-    found = finding(part)
-    proven = tag("strong", f"▲ {found}") if found == _WORSE else found
+        return [part.name, MISSING, MISSING, *cells]
     return [
         part.name,
         Cell(_drawing(part, axis), part.drop.points),
         Cell(drop_figure(part.drop).stacked(), part.drop.points),
-        proven,
-        *told,
+        *cells,
     ]
 
 
@@ -162,7 +174,7 @@ def _drawing(part: Slice, axis: Axis) -> Markup:
         return join([])
     middle = _HEIGHT / 2
     low, high, x = (axis(v) for v in (part.drop.interval.low, part.drop.interval.high, part.drop.points))
-    worse = finding(part) == _WORSE
+    worse = finding(part) == WORSE
     shape: Markup = tag("circle", cx=x, cy=middle, r=4.5, class_="mark front")
     if worse:
         corners = f"{x},{middle - 7} {x + 7},{middle + 6} {x - 7},{middle + 6}"

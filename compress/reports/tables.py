@@ -49,13 +49,13 @@ def table(
     body = [
         tag(
             "tr",
-            *(_cell(cell, first=column == 0) for column, cell in enumerate(row)),
+            *(_cell(cell, headings[column], first=column == 0) for column, cell in enumerate(row)),
             class_="marked" if index == marked else None,
         )
         for index, row in enumerate(rows)
     ]
     head = tag("thead", tag("tr", *(tag("th", heading, scope="col") for heading in headings)))
-    whole = tag(
+    whole_table = tag(
         "table",
         tag("caption", caption),
         head,
@@ -63,7 +63,7 @@ def table(
         data_sortable=sortable,
         data_long=long,
     )
-    return tag("div", whole, class_="scroll", role="region", aria_label=caption, tabindex=0)
+    return tag("div", whole_table, class_="scroll", role="region", aria_label=caption, tabindex=0)
 
 
 def definitions(entries: Iterable[tuple[str, Child]]) -> Markup:
@@ -95,9 +95,12 @@ def bar(share: float) -> Markup:
     )
 
 
-def _cell(cell: Child | Cell, *, first: bool) -> Markup:
+def _cell(cell: Child | Cell, heading: Child, *, first: bool) -> Markup:
+    """Return a cell; it holds its heading, which a phone shows beside it where each row is a block."""
     if first:
         return tag("th", cell.content if isinstance(cell, Cell) else cell, scope="row")
+    label = None if isinstance(heading, Markup) else heading
     if isinstance(cell, Cell):
-        return tag("td", cell.content, data_key=cell.key, class_="number" if cell.number else None)
-    return tag("td", cell)
+        number = "number" if cell.number else None
+        return tag("td", cell.content, data_key=cell.key, data_label=label, class_=number)
+    return tag("td", cell, data_label=label)

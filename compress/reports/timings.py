@@ -24,7 +24,9 @@ def at(profile: Profile, like: Latency) -> Latency | None:
         like: Latency whose batch size and period are looked for.
     """
     condition = like.batch, like.period_ms
-    return next((each for each in profile.latency if (each.batch, each.period_ms) == condition), None)
+    return next(
+        (latency for latency in profile.latency if (latency.batch, latency.period_ms) == condition), None
+    )
 
 
 def condition_text(latency: Latency) -> str:
@@ -43,9 +45,9 @@ def aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
     if first is None:
         return list(candidates)
     fp32_ms = {
-        (each.batch, each.period_ms): figure
-        for each in first.latency
-        if (figure := _fp32_ms(candidates, each)) is not None
+        (latency.batch, latency.period_ms): figure
+        for latency in first.latency
+        if (figure := _fp32_ms(candidates, latency)) is not None
     }
     return [_scaled(entry, fp32_ms, original=position == 0) for position, entry in enumerate(candidates)]
 
@@ -53,11 +55,11 @@ def aligned(candidates: Sequence[Candidate]) -> list[Candidate]:
 def _fp32_ms(candidates: Sequence[Candidate], like: Latency) -> float | None:
     """Return the median over the run of fp32's time in turns with each build."""
     seen = [
-        found.reference_ms
+        latency.reference_ms
         for entry in candidates
         if entry.profile is not None
-        and (found := at(entry.profile, like)) is not None
-        and found.reference_ms is not None
+        and (latency := at(entry.profile, like)) is not None
+        and latency.reference_ms is not None
     ]
     return float(np.median(seen)) if seen else None
 
@@ -66,8 +68,8 @@ def _scaled(entry: Candidate, fp32_ms: dict[tuple[int, float | None], float], *,
     if entry.profile is None:
         return entry
     latency = tuple(
-        _shown(each, fp32_ms.get((each.batch, each.period_ms)), original=original)
-        for each in entry.profile.latency
+        _shown(timed, fp32_ms.get((timed.batch, timed.period_ms)), original=original)
+        for timed in entry.profile.latency
     )
     return replace(entry, profile=replace(entry.profile, latency=latency))
 

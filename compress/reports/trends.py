@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from compress.gate.verdict import finite
@@ -42,9 +43,9 @@ def row(series: Series) -> tuple[str, ...]:
     """Return the cells of a table row under :data:`HEADINGS`."""
     changes = series.changes
     still = "none" if series.decidable and len(series.points) > 1 else "too few"
-    told = moved(changes[-1], series) if changes else still
+    movement = moved(changes[-1], series) if changes else still
     first, last = (_figure(point.value, series) for point in (series.points[0], series.points[-1]))
-    return (series.figure, str(len(series.points)), sparkline(series), first, last, told)
+    return (series.figure, str(len(series.points)), sparkline(series), first, last, movement)
 
 
 def moved(change: Change, series: Series) -> str:
@@ -58,47 +59,62 @@ def moved(change: Change, series: Series) -> str:
 
 def sentences(series: Sequence[Series]) -> list[str]:
     """Return a sentence for each change: the figure, its old and new level, when, and the first file with it."""
-    told = []
-    for each in series:
-        for change in each.changes:
-            first = each.points[change.index]
-            before, after = _figure(change.before, each), _figure(change.after, each)
+    lines = []
+    for curve in told_apart(series):
+        for change in curve.changes:
+            first = curve.points[change.index]
+            before, after = _figure(change.before, curve), _figure(change.after, curve)
             chance = "" if change.p is None else f", p = {change.p:.2g}"
-            told.append(
-                f"{each.network} on {each.target}: {each.figure} {moved(change, each)}: {before} to {after}, "
+            lines.append(
+                f"{curve.network} on {curve.target}: {curve.figure} {moved(change, curve)}: {before} to {after}, "
                 f"first in {_place(first)}{chance}"
             )
-    return told
+    return lines
 
 
 def notes(recordings: Recordings, series: Sequence[Series]) -> list[str]:
     """Return notes on the order, on files passed over, and on series that cannot be decided."""
-    told = []
+    lines = []
     if recordings.untimed:
-        told.append(
-            f"{recordings.untimed} of {len(recordings.found)} profiles have no time: they come first, by their names"
+        lines.append(
+            f"{recordings.untimed} of {len(recordings.entries)} profiles have no time: they come first, by their names"
         )
     if recordings.others:
-        told.append(f"{recordings.others} JSON files are no profiles and were passed over")
-    short = sum(not each.decidable for each in series)
+        lines.append(f"{recordings.others} JSON files are no profiles and were passed over")
+    short = sum(not curve.decidable for curve in series)
     if short:
-        told.append(
+        lines.append(
             f"{short} of {len(series)} series have fewer than {LEAST_POINTS} points: too few to tell a change"
         )
-    return told
+    return lines
+
+
+def told_apart(series: Sequence[Series]) -> list[Series]:
+    """Return the series with their data in the name of the figure where it was measured on several."""
+    data: dict[tuple[str, str, str], set[str | None]] = {}
+    for curve in series:
+        data.setdefault((curve.network, curve.target, curve.figure), set()).add(curve.data)
+    return [
+        replace(curve, figure=f"{curve.figure}, data {curve.data}")
+        if curve.data is not None and len(data[curve.network, curve.target, curve.figure]) > 1
+        else curve
+        for curve in series
+    ]
 
 
 def groups(series: Sequence[Series]) -> dict[str, list[Series]]:
     """Group the series by a title: network and target, and the machine where there are several."""
     machines: dict[tuple[str, str], set[str]] = {}
-    for each in series:
-        machines.setdefault((each.network, each.target), set()).update([each.machine] if each.machine else [])
-    found: dict[str, list[Series]] = {}
-    for each in series:
-        several = len(machines[each.network, each.target]) > 1 and each.machine is not None
-        where = f", machine {each.machine}" if several else ""
-        found.setdefault(f"{each.network} on {each.target}{where}", []).append(each)
-    return found
+    for curve in series:
+        machines.setdefault((curve.network, curve.target), set()).update(
+            [curve.machine] if curve.machine else []
+        )
+    by_heading: dict[str, list[Series]] = {}
+    for curve in told_apart(series):
+        several = len(machines[curve.network, curve.target]) > 1 and curve.machine is not None
+        where = f", machine {curve.machine}" if several else ""
+        by_heading.setdefault(f"{curve.network} on {curve.target}{where}", []).append(curve)
+    return by_heading
 
 
 def trends_markdown(recordings: Recordings, series: Sequence[Series]) -> str:
@@ -111,10 +127,10 @@ def trends_markdown(recordings: Recordings, series: Sequence[Series]) -> str:
             f"| {' | '.join(HEADINGS)} |",
             "| --- | --: | --- | --: | --: | --- |",
         ]
-        lines += [f"| {' | '.join(cell(text) for text in row(each))} |" for each in members]
+        lines += [f"| {' | '.join(cell(text) for text in row(member))} |" for member in members]
         lines.append("")
-    told = [*sentences(series), *notes(recordings, series)]
-    lines += [f"- {cell(sentence)}" for sentence in told]
+    items = [*sentences(series), *notes(recordings, series)]
+    lines += [f"- {cell(sentence)}" for sentence in items]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -123,22 +139,22 @@ def trends_json(directory: str, recordings: Recordings, series: Sequence[Series]
     return {
         "schema": 1,
         "directory": directory,
-        "profiles": len(recordings.found),
+        "profiles": len(recordings.entries),
         "untimed": recordings.untimed,
         "other_files": recordings.others,
         "series": [
             {
-                "network": each.network,
-                "target": each.target,
-                "figure": each.figure,
-                "unit": each.unit,
-                "machine": each.machine,
-                "data": each.data,
-                "decidable": each.decidable,
-                "points": [_point(point) for point in each.points],
-                "changes": [vars(change).copy() for change in each.changes],
+                "network": curve.network,
+                "target": curve.target,
+                "figure": curve.figure,
+                "unit": curve.unit,
+                "machine": curve.machine,
+                "data": curve.data,
+                "decidable": curve.decidable,
+                "points": [_point(point) for point in curve.points],
+                "changes": [vars(change).copy() for change in curve.changes],
             }
-            for each in series
+            for curve in series
         ],
     }
 

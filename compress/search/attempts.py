@@ -12,6 +12,7 @@ from compress.backends import load_backend
 from compress.backends.base import Artifact
 from compress.backends.onnx_artifact import copied
 from compress.backends.tensorrt import optimization_profile
+from compress.core.content_cache import LAYER_TIMES, ContentCache
 from compress.core.files import written_safely
 from compress.core.freed_memory import give_back
 from compress.core.progress import Reporter
@@ -33,11 +34,11 @@ from compress.onnx_graph.files import size_of
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.recipe import Recipe
 from compress.records.profile import inside_margin
-from compress.search import first_look
+from compress.search import companions, first_look
 from compress.search.backends import CompetingBackends, tuned_options
-from compress.search.decision import Limits, judged_latency, lowest_ratio
+from compress.search.decision import lowest_ratio
 from compress.search.first_look import FirstLook
-from compress.search.proposals import ORIGINAL
+from compress.search.limits import Limits, judged_at_largest, judged_latency
 from compress.search.run_directory import Candidate, RunDirectory
 from compress.search.run_key import RunKey
 from compress.target.target import Target
@@ -48,8 +49,8 @@ if TYPE_CHECKING:
     from compress.hosts.base import Host
     from compress.records.profile import Profile
 
-#: How the word about a build begins that could not be made or run.
-_FAILED = "failed:"
+#: Errors after which no further candidate can be tried: where results should go, or the board.
+ENDS_A_RUN = (OutputError, ConnectionLostError, MachineChangedError)
 
 #: What a candidate's reports call the recipe, by its identity, that made the same file before it.
 _TWIN = "same_build"
@@ -73,6 +74,8 @@ class Attempts:
         threads: Number of threads of the runtime; None finds the fastest number by measuring.
         seconds: Time to measure each build at each batch size, in seconds.
         reporter: Receives the progress.
+        device: Device to train on, as :class:`compress.techniques.base.Context` has it.
+        cache: Cache of steps and layer times, which runs share; None keeps them in the run's directory.
         fingerprint: Fingerprint of the machine that measures.
     """
 
@@ -86,24 +89,31 @@ class Attempts:
     threads: int | None
     seconds: float
     reporter: Reporter
+    device: str = "auto"
+    cache: ContentCache | None = None
     fingerprint: dict[str, Any] = field(init=False)
+    _judging_calls: int = field(init=False)
 
     def __post_init__(self) -> None:
+        self._judging_calls = self.task.judging_calls
         self.fingerprint = self.host.fingerprint()
 
     def key(self) -> RunKey:
         """Key that measurements of one run must share."""
+        from compress.training.devices import device_of
+
         return RunKey(
             network=self.network.identity,
             inputs=[str(spec) for spec in self.network.inputs],
             task=self.task.identity,
-            target=self.target.to_dict(),
+            target={**self.target.to_dict(), "price": None},  # another price measures nothing anew
             backends=self.rivals.names,
             providers=self.rivals.providers,
             threads=self.threads,
             decisive=self.decisive,
             seconds=self.seconds,
             seed=self.seed,
+            device=device_of(self.device).type,
             machine=self.fingerprint,
             versions=versions(),
         )
@@ -117,11 +127,13 @@ class Attempts:
             retry_failed: Whether a recipe whose build could not be made or run is to be tried again.
         """
         candidate = run.kept(recipe)
-        if candidate is None or (retry_failed and (candidate.rejected or "").startswith(_FAILED)):
+        if candidate is None or (retry_failed and candidate.failure is not None):
             return None
         if first_look.is_outdated(candidate, self.rival(run)) or is_half_timed(candidate, run, self.limits):
             return None
         twin, profile = candidate.reports.get(_TWIN), candidate.profile
+        if candidate.file is not None and not companions.are_intact(run.path_of(candidate)):
+            return None
         if twin is not None and all(entry.recipe.identity != twin for entry in run.candidates):
             return None  # the build that it is the same file as is not tried this time
         if profile is not None and _same_build(_artifact(candidate, profile, run), recipe, run) is not None:
@@ -131,7 +143,7 @@ class Attempts:
 
     def rival(self, run: RunDirectory) -> float | None:
         """See :func:`compress.search.first_look.rival_of`."""
-        return first_look.rival_of(run, self.limits, len(self.task.evaluation))
+        return first_look.rival_of(run, self.limits, self._judging_calls)
 
     def first_look(self, artifact: Artifact, run: RunDirectory) -> FirstLook | None:
         """Time a build briefly before its accuracy is judged, where that saves time."""
@@ -146,17 +158,8 @@ class Attempts:
     def attempt(self, recipe: Recipe, run: RunDirectory) -> Candidate:
         """Apply, compile and measure one recipe; only the original may fail the run."""
         start = time.perf_counter()
-        context = Context(
-            self.task.calls,
-            self.target.for_backend(recipe.backend or self.target.backend),
-            self.seed,
-            directory=run.directory / "training",
-            reporter=self.reporter,
-            original=self.network,
-            host=self.host,
-            threads=self.threads,
-            cache=run.directory / "latency",
-        )
+        shared = None if self.cache is None else self.cache.directory(LAYER_TIMES)
+        context = self.context(recipe, run.directory / "training", shared or run.directory / "latency")
         self.reporter.begin(recipe)
         try:
             with written_safely(run.directory):
@@ -165,66 +168,97 @@ class Attempts:
             twin = _same_build(artifact, recipe, run)
             if twin is not None:
                 reports = {**context.reports, _TWIN: twin.identity}
-                return Candidate(recipe, rejected=f"the same file as {twin.name}", reports=reports)
+                return Candidate(recipe, passed_over=f"the same file as {twin.name}", reports=reports)
             # Options are compared once it is known that the accuracy is kept, unless something asks for them before.
             tuned = None
-            if recipe == ORIGINAL or self.rival(run) is not None:
+            if recipe.origin == "network" or self.rival(run) is not None:
                 tuned = self.tuned(artifact, recipe, directory, run)
                 artifact = tuned.artifact
             look = self.first_look(artifact, run)
             if look is not None and look.lost:
                 reports = {**context.reports, first_look.REPORT: asdict(look)}
-                return Candidate(recipe, rejected=look.told, reports=reports)
+                return Candidate(recipe, passed_over=look.reason, reports=reports)
 
             def settled(out: bool) -> Tuned:
                 return tuned or self.tuned(artifact, recipe, directory, run, compared=not out)
 
-            profile = measure(
+            profile = self.measured(
                 artifact,
-                recipe.name,
-                host=self.host,
-                task=self.task,
-                target=self.target,
-                original=_original(run),
-                fingerprint=self.fingerprint,
-                network=(self.network.origin.name, self.network.origin.sha256),
+                recipe,
+                _original(run),
+                KeptOutputs(run.outputs),
                 settled=settled,
                 decisive=self.decisive,
                 rival=lowest_ratio(run.candidates, self.limits),
                 max_drop=self.limits.max_drop,
-                keep=KeptOutputs(run.outputs) if recipe == ORIGINAL else None,
-                same=recipe.computes_the_same,
-                reporter=self.reporter,
             )
-        except (OutputError, ConnectionLostError, MachineChangedError):
-            raise
-        except Exception as error:
-            if recipe == ORIGINAL:
-                raise
-            reason = error if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
-            return Candidate(recipe, rejected=f"{_FAILED} {reason}", reports=context.reports)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in a recipe is the outcome of this candidate
+            return Candidate(recipe, failure=failure_of(error, recipe), reports=context.reports)
         file = str(artifact.path.relative_to(run.directory))
         reports = dict(context.reports)
         if profile.accuracy is not None and not inside_margin(profile.accuracy.drop, self.limits.max_drop):
             reports[_OUTSIDE] = self.limits.max_drop
-        return Candidate(recipe, profile, file, None, reports, time.perf_counter() - start)
+        return Candidate(recipe, profile, file, reports=reports, seconds=time.perf_counter() - start)
 
     @property
     def decisive(self) -> int:
         """Batch size that decides between builds."""
         batches = self.target.batch_sizes
-        return batches[-1] if self.limits.objective == "throughput" else batches[0]
+        return batches[-1] if judged_at_largest(self.limits.objective) else batches[0]
+
+    def context(self, recipe: Recipe, directory: Path | None = None, cache: Path | None = None) -> Context:
+        """Return what the techniques of a recipe may use; see :class:`compress.techniques.base.Context`."""
+        return Context(
+            self.task.calls,
+            self.target.for_backend(recipe.backend or self.target.backend),
+            self.seed,
+            directory=directory,
+            reporter=self.reporter,
+            original=self.network,
+            host=self.host,
+            threads=self.threads,
+            cache=cache,
+            steps=self.cache,
+            device=self.device,
+        )
+
+    def measured(
+        self, artifact: Artifact, recipe: Recipe, original: Original | None, outputs: KeptOutputs, **more: Any
+    ) -> Profile:
+        """Measure a build.
+
+        Args:
+            artifact: The build.
+            recipe: Recipe that made it.
+            original: Build that drops and ratios refer to; None for that build itself.
+            outputs: Store for the outputs of that build.
+            **more: Further arguments of :func:`compress.measuring.measure.measure`.
+        """
+        return measure(
+            artifact,
+            recipe.name,
+            host=self.host,
+            task=self.task,
+            target=self.target,
+            original=original,
+            fingerprint=self.fingerprint,
+            network=(self.network.origin.name, self.network.origin.sha256),
+            keep=outputs if recipe.origin == "network" else None,
+            same=recipe.computes_the_same,
+            reporter=self.reporter,
+            **more,
+        )
 
     def built(self, recipe: Recipe, context: Context, directory: Path) -> Artifact:
         """Apply and compile the recipe; nothing of the network that it makes stays in memory."""
         self.reporter.step("applying the recipe")
         if (
-            recipe == ORIGINAL and self.network.trainable
+            recipe.origin == "network" and self.network.trainable
         ):  # an ONNX file was held against its graph on loading
             self.network = prepared_faithfully(self.network, self.task)
         applied = apply_recipe(recipe, self.network, context)
         compressed = legalize(applied, context)
-        if recipe == ORIGINAL and compressed is not applied:
+        if recipe.origin == "network" and compressed is not applied:
             check_faithful(self.network, compressed.to_onnx(), self.task, f"a graph for {self.target.name}")
         self.reporter.step("compiling")
         backend = load_backend(recipe.backend or self.host.backend.name)
@@ -233,6 +267,8 @@ class Attempts:
         graph = compressed.to_onnx()
         backend.check_supported(graph, self.target)
         artifact = backend.compile(graph, directory, options)
+        if compressed.companions != self.network.companions:
+            companions.keep(artifact.path, compressed.companions)
         if self.host.source == "estimated":  # else the runtime itself says what it takes
             from compress.lint import check_deployable
 
@@ -267,7 +303,7 @@ class Attempts:
         give_back()
         self.reporter.step("choosing session options")
         target = deciding(self.target, self.decisive)
-        if recipe == ORIGINAL:
+        if recipe.origin == "network":
             return self._original(artifact, directory, target, run)
         return self.host.tune(
             artifact,
@@ -282,10 +318,10 @@ class Attempts:
 
     def _original(self, artifact: Artifact, directory: Path, target: Target, run: RunDirectory) -> Tuned:
         """Make the fp32 build, or take the user's own file where that is faster, and keep it as reference of ratios."""
-        given = self._given(artifact)
-        tuned, fastest = self.host.reference(artifact, given, self.task, target, self.threads)
-        if given is not None and tuned.artifact.path == given.path:
-            tuned = replace(tuned, artifact=copied(given, directory))
+        users_artifact = self._given(artifact)
+        tuned, fastest = self.host.reference(artifact, users_artifact, self.task, target, self.threads)
+        if users_artifact is not None and tuned.artifact.path == users_artifact.path:
+            tuned = replace(tuned, artifact=copied(users_artifact, directory))
         run.keep_reference(fastest)
         return tuned
 
@@ -296,6 +332,17 @@ class Attempts:
         if not same or built.backend != "onnxruntime" or not path.is_file():
             return None
         return replace(built, path=path, sha256=self.network.origin.sha256, size_bytes=size_of(path))
+
+
+def failure_of(error: Exception, recipe: Recipe) -> str:
+    """Return the reason, in one line, why a recipe has no build.
+
+    Raises:
+        Exception: The error itself, where no further recipe can be tried: it ends a run, or the original failed.
+    """
+    if isinstance(error, ENDS_A_RUN) or recipe.origin == "network":
+        raise error
+    return str(error) if isinstance(error, CompressError) else f"{type(error).__name__}: {error}"
 
 
 def is_half_timed(candidate: Candidate, run: RunDirectory, limits: Limits) -> bool:
@@ -353,13 +400,3 @@ def _same_build(artifact: Artifact, recipe: Recipe, run: RunDirectory) -> Recipe
         ):
             return entry.recipe
     return None
-
-
-def failure_of(candidate: Candidate) -> str | None:
-    """Return why a recipe could not be applied, built or run; None for every other candidate.
-
-    Args:
-        candidate: Record of the recipe.
-    """
-    reason = candidate.rejected or ""
-    return reason.removeprefix(_FAILED).strip() if reason.startswith(_FAILED) else None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from compress.backends import installed, load_backend
-from compress.backends.providers import available, how_to_get, is_in_no_common_package
+from compress.backends.providers import how_to_get, is_in_no_common_package
+from compress.backends.tried_providers import tried
 from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError, UnavailableError
 
@@ -69,14 +70,18 @@ def _providers(target: Target) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the installed ONNX Runtime's execution providers, and a sentence about each missing one."""
     if not (target.here and target.further_providers and target.backend == "onnxruntime"):
         return (), ()
-    here = available()
+    here, idle = tried()
     lacking = [
         name for name in target.further_providers if name not in here and not is_in_no_common_package(name)
     ]
     return (
         tuple(name for name in target.further_providers if name in here),
         tuple(
-            f"this ONNX Runtime has no {name}: it does not compete; {how_to_get(name)}" for name in lacking
+            f"no session opens in the {name} of this ONNX Runtime (a library of CUDA, cuDNN or TensorRT is missing, "
+            "or of another release): it does not compete"
+            if name in idle
+            else f"this ONNX Runtime has no {name}: it does not compete; {how_to_get(name)}"
+            for name in lacking
         ),
     )
 
@@ -87,20 +92,21 @@ def check_sessions(recipes: Iterable[Recipe], target: Target) -> None:
     Raises:
         TargetError: The target has no such back end.
         UnavailableError: The back end is not installed, or would run on another machine.
-        RecipeError: The back end has no such session option.
+        RecipeError: The back end has no such session option, or its value is of another type or out of range.
     """
     for recipe in recipes:
         if recipe.backend is not None:
             _check_usable(recipe.backend, target)
         if recipe.session:
             backend = load_backend(recipe.backend or target.backend)
-            known = backend.default_options(target)
+            default_options = backend.default_options(target)
             for key in recipe.session:
-                if key not in known:
-                    wanted = f"a session option of {backend.name} ({', '.join(known)})"
+                if key not in default_options:
+                    wanted = f"a session option of {backend.name} ({', '.join(default_options)})"
                     raise RecipeError(
-                        wanted, f"'{key}' in {recipe.name}", did_you_mean(key, known) or "remove it"
+                        wanted, f"'{key}' in {recipe.name}", did_you_mean(key, default_options) or "remove it"
                     )
+            backend.session_options.read(recipe.session)
 
 
 def tuned_options(backend: str, run: RunDirectory) -> Mapping[str, Any] | None:

@@ -5,37 +5,27 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-from compress.records.profile import LEAST_SAMPLES, Drop, Latency, Profile, decidable, inside_margin
+from compress.records.profile import Drop, Latency, Profile
+from compress.search.limits import (
+    Figure,
+    Limits,
+    Miss,
+    cost_of,
+    energy_of,
+    farthest,
+    judged_latency,
+    misses,
+)
 from compress.search.run_directory import Candidate
 
+#: Ratios by estimate are known to within this share: two that lie closer, or one so close to 1, decide nothing.
 _ESTIMATES_TIE = 0.05
 #: What session options cost at a batch size, over those that are fastest there, from which on it is told.
 _TOLD_COST = 1.05
 
 #: Samples in a call, and milliseconds from call to call where calls are paced.
 _Condition = tuple[int, float | None]
-
-Objective = Literal["latency", "throughput", "size"]
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits that the user sets for the build.
-
-    Attributes:
-        max_drop: Accuracy drop allowed, in points; the drop's upper 95 % bound must be at or below it.
-        max_latency_ms: Median latency allowed at the first batch size, in milliseconds.
-        max_size_mb: Size of the artifact allowed, in MB (10⁶ bytes).
-        objective: Quantity to minimise: latency at the first batch size, and not to be slower at another; time per
-            sample at the last ("throughput"), whatever a single sample takes; or bytes ("size").
-    """
-
-    max_drop: float = 1.0
-    max_latency_ms: float | None = None
-    max_size_mb: float | None = None
-    objective: Objective = "latency"
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,7 @@ class Choice:
 
     Attributes:
         candidate: The candidate to ship; None where not even fp32 is inside the limits.
-        reason: Reason of the choice, one sentence.
+        reason: Reason of the choice, one short sentence; ``verdicts`` has the reasons against the others.
         verdicts: Phrase by the recipe's name: "shipped", or the reason against it.
         front: Names of the recipes on the Pareto front of accuracy and latency, fastest first.
     """
@@ -63,22 +53,28 @@ def choose(candidates: Sequence[Candidate], limits: Limits) -> Choice:
     upper bound of its paired drop lies inside the margin; what the data cannot decide is not shipped. Whoever asks for
     throughput runs large batches: the other sizes decide nothing then.
     """
-    verdicts = {
-        entry.recipe.name: _objection(entry, limits, _conditions(candidates[0])) for entry in candidates
-    }
+    if not candidates:
+        return Choice(None, "nothing was tried", {}, ())
+    original = candidates[0]
+    verdicts = {entry.recipe.name: _objection(entry, limits, original) for entry in candidates}
     fit = [entry for entry in candidates if not verdicts[entry.recipe.name]]
     if not fit:
-        reason = (
-            f"no build is inside the limits: {'; '.join(f'{name} {why}' for name, why in verdicts.items())}"
-        )
-        return Choice(None, reason, verdicts, pareto_front(candidates))
-    best = _best(fit, limits.objective)
-    original = candidates[0]
+        return Choice(None, _nearest(candidates, limits, verdicts), verdicts, pareto_front(candidates))
+    best = _best(fit, limits, original)
     for entry in fit:
         if entry is not best:
-            verdicts[entry.recipe.name] = _runner_up(entry, best, limits)
+            verdicts[entry.recipe.name] = _runner_up(entry, best, limits, original)
     verdicts[best.recipe.name] = "shipped"
-    return Choice(best, _reason(best, original, verdicts), verdicts, pareto_front(candidates))
+    reason = _reason(best, original, verdicts, limits)
+    open_names = [entry.recipe.name for entry in fit if _is_open(entry, best, limits, original)]
+    if open_names:
+        reason += f"; {', '.join(open_names)} may be as fast, which no estimate tells: measure on the board (--host)"
+    return Choice(best, reason, verdicts, pareto_front(candidates))
+
+
+def is_outside(original: Candidate, limits: Limits) -> bool:
+    """Whether fp32 itself misses a limit, so that a build need not be faster than it."""
+    return original.profile is not None and any(misses(original.profile, limits))
 
 
 def lowest_ratio(candidates: Sequence[Candidate], limits: Limits) -> float | None:
@@ -86,17 +82,17 @@ def lowest_ratio(candidates: Sequence[Candidate], limits: Limits) -> float | Non
 
     Args:
         candidates: All candidates that were tried so far, the original first.
-        limits: Limits of the user; where the smallest file is wanted, no time decides and None is returned.
+        limits: Limits of the user; where time alone does not decide, or the whole front is wanted, None is returned.
     """
-    if limits.objective == "size":
+    if limits.front or limits.objective not in ("latency", "throughput"):
         return None
-    known = [
+    ratios = [
         judged.ratio_interval.high
         for entry in candidates[1:]
-        if not _objection(entry, limits, _conditions(candidates[0]))
+        if not _objection(entry, limits, candidates[0])
         and (judged := judged_latency(_measured(entry), limits.objective)).ratio_interval is not None
     ]
-    return min(known, default=None)
+    return min(ratios, default=None)
 
 
 def settings_notes(candidate: Candidate | None) -> tuple[str, ...]:
@@ -108,10 +104,12 @@ def settings_notes(candidate: Candidate | None) -> tuple[str, ...]:
     if candidate is None or candidate.profile is None:
         return ()
     return tuple(
-        f"{candidate.recipe.name}: its session options take {each.settings_cost:.2f}× the time of the fastest at "
-        f"{_where(each)}"
-        for each in candidate.profile.latency
-        if each.period_ms is None and each.settings_cost is not None and each.settings_cost > _TOLD_COST
+        f"{candidate.recipe.name}: its session options take {latency.settings_cost:.2f}× the time of the fastest at "
+        f"{_where(latency)}"
+        for latency in candidate.profile.latency
+        if latency.period_ms is None
+        and latency.settings_cost is not None
+        and latency.settings_cost > _TOLD_COST
     )
 
 
@@ -133,85 +131,126 @@ def pareto_front(candidates: Sequence[Candidate]) -> tuple[str, ...]:
     )
 
 
+def proven_front(candidates: Sequence[Candidate], limits: Limits) -> tuple[Candidate, ...]:
+    """Return the builds inside every limit that no other such build beats in both accuracy and objective, best first.
+
+    Args:
+        candidates: All candidates that were tried, the original first.
+        limits: Limits of the user; each build's drop is proven to be inside the margin.
+    """
+    points = [
+        (figure.value, _points(entry.profile), entry)
+        for entry in candidates
+        if entry.profile is not None
+        and not any(misses(entry.profile, limits))
+        and (figure := _minimised(entry.profile, limits, candidates[0].profile)) is not None
+    ]
+    front = [
+        (figure, entry)
+        for figure, lost, entry in points
+        if not any(
+            other <= figure and other_lost <= lost and (other, other_lost) != (figure, lost)
+            for other, other_lost, _ in points
+        )
+    ]
+    return tuple(entry for _, entry in sorted(front, key=lambda point: point[0]))
+
+
+def choice_on_front(
+    entry: Candidate, choice: Choice, candidates: Sequence[Candidate], limits: Limits
+) -> Choice:
+    """Return the decision that the bundle of one build of the front tells.
+
+    Args:
+        entry: The build.
+        choice: Decision of the search.
+        candidates: All candidates that were tried, the original first.
+        limits: Limits of the user.
+    """
+    name, original = entry.recipe.name, candidates[0]
+    best_named = (
+        {} if choice.candidate is None else {choice.candidate.recipe.name: "the best by the objective"}
+    )
+    verdicts = {**choice.verdicts, **best_named, name: "shipped"}
+    what = "the original" if entry is original else _gains(entry, original, limits)
+    return Choice(entry, f"on the Pareto front: {name}, {what}", verdicts, choice.front)
+
+
 def _conditions(original: Candidate) -> set[_Condition]:
     """Return the conditions under which the original was timed."""
-    return set() if original.profile is None else {_condition(each) for each in original.profile.latency}
+    return (
+        set() if original.profile is None else {_condition(latency) for latency in original.profile.latency}
+    )
 
 
 def _condition(latency: Latency) -> _Condition:
     return latency.batch, latency.period_ms
 
 
-def _objection(entry: Candidate, limits: Limits, conditions: set[_Condition]) -> str:
+def _objection(entry: Candidate, limits: Limits, original: Candidate) -> str:
     """Return the reason against shipping a candidate, or an empty string.
 
     Args:
         entry: The candidate.
         limits: Limits that the user sets.
-        conditions: Conditions under which the original was timed.
+        original: The original network in fp32. Where it is outside the limits itself, no build need be faster.
     """
     profile = entry.profile
     if profile is None:
         return entry.rejected or "not built"
-    latency = profile.latency[0]
-    drop = profile.accuracy.drop if profile.accuracy else None
-    if drop is not None and not inside_margin(drop, limits.max_drop):
-        where = "" if drop.output is None else f"in '{drop.output}' "
-        if drop.interval.low > limits.max_drop:
-            points = _seen_above(drop.points, limits.max_drop)
-            return f"drops {where}{points} points, outside the margin of {limits.max_drop:g}"
-        most = _seen_above(drop.interval.high, limits.max_drop)
-        return (
-            f"drop {where}undecided: {drop.points:.2f} points, up to {most} with 95 % confidence; "
-            f"the margin is {limits.max_drop:g}"
-        )
-    accuracy = profile.accuracy
-    if accuracy is not None and drop is not None and drop.rounding is None and not decidable(accuracy):
-        few = f"{accuracy.samples} samples, and {accuracy.metric} is decided on {LEAST_SAMPLES} or more"
-        return f"drop undecided: {few}"
-    if limits.max_latency_ms is not None and latency.p50_ms > limits.max_latency_ms:
-        time = _told_above(latency.p50_ms, limits.max_latency_ms)
-        return f"{time} ms, over --max-latency {limits.max_latency_ms:g} ms"
-    if limits.max_size_mb is not None and profile.artifact_bytes > limits.max_size_mb * 1e6:
-        size = _told_above(profile.artifact_bytes / 1e6, limits.max_size_mb)
-        return f"{size} MB, over --max-size {limits.max_size_mb:g} MB"
+    missed = next(misses(profile, limits), None)
+    if missed is not None:
+        return missed.told
+    if _minimised(profile, limits, original.profile) is None:
+        return f"its energy was not measured, and --objective {limits.objective} needs it"
     judged = judged_latency(profile, limits.objective)
-    if judged.ratio is None:
+    if judged.ratio is None or is_outside(original, limits):
         return ""
-    if limits.objective == "size":
-        # A smaller file may be as slow as fp32, and not slower.
-        slower = judged.ratio_interval is not None and judged.ratio_interval.low > 1
-        return f"slower than fp32 ({judged.ratio:.2f}× its time)" if slower else ""
-    slowest = judged.ratio if judged.ratio_interval is None else judged.ratio_interval.high
-    if slowest >= 1:
-        return f"not faster than fp32 ({judged.ratio:.2f}× its time)"
+    if limits.objective not in ("latency", "throughput"):
+        # What is better in another way may be as slow as fp32, and not slower.
+        return f"slower than fp32 ({judged.ratio:.2f}× its time)" if _ends(judged)[0] > 1 else ""
+    if _ends(judged)[1] >= 1:
+        return _not_faster(judged)
     if limits.objective == "throughput":
         return ""
     for latency in profile.latency:
-        if latency.ratio_interval is not None and latency.ratio_interval.low > 1:
+        if latency.ratio is not None and _ends(latency)[0] > 1:
             return f"slower than fp32 at {_where(latency)} ({latency.ratio:.2f}× its time)"
-    missing = sorted(batch for batch, _ in conditions - {_condition(each) for each in profile.latency})
+    timed = {_condition(latency) for latency in profile.latency}
+    missing = sorted(batch for batch, _ in _conditions(original) - timed)
     if missing:
         return f"slower than another build at batch {judged.batch}, and so not timed at batch {missing[0]}"
     return ""
 
 
-def _seen_above(points: float, margin: float) -> str:
-    """Format a drop with enough digits, at least two, to show that it is above the margin."""
-    for digits in range(2, 8):
-        text = f"{points:.{digits}f}"
-        if float(text) > margin:
-            return text
-    return f"{points:g}"
+def _nearest(candidates: Sequence[Candidate], limits: Limits, verdicts: dict[str, str]) -> str:
+    """Return the reason why nothing is shipped: the build that comes nearest, and how much each limit lacks of it."""
+    missing: dict[str, tuple[Miss, ...]] = {
+        entry.recipe.name: tuple(misses(entry.profile, limits))
+        for entry in candidates
+        if entry.profile is not None
+    }
+    name = min(missing, key=lambda recipe: farthest(missing[recipe]), default=None)
+    if name is None:
+        return "no build is inside the limits"
+    if not missing[name]:
+        return f"no build is shipped: {name} is inside the limits, but {verdicts[name]}"
+    return f"no build is inside the limits; nearest is {name}: {'; and '.join(map(str, missing[name]))}"
 
 
-def _told_above(value: float, limit: float) -> str:
-    """A time or a size in as many significant digits as show that it is above the limit, three at least."""
-    for digits in range(3, 16):
-        told = f"{value:.{digits}g}"
-        if float(told) > limit:
-            return told
-    return f"{value}"
+def _not_faster(latency: Latency) -> str:
+    """Tell a build that is slower from one that may be faster and was not proven to be."""
+    between = latency.ratio_interval
+    if between is None:
+        if latency.source == "estimated" and _ratio(latency) < 1:
+            return f"not faster than fp32 beyond what an estimate can tell ({latency.ratio:.3g}× its time)"
+        return f"not faster than fp32 (estimated {latency.ratio:.2f}× its time)"
+    if between.low > 1:
+        return f"slower than fp32 ({latency.ratio:.2f}× its time)"
+    return (
+        f"not proven faster than fp32: {latency.ratio:.2f}× its time, between {between.low:.2f} and "
+        f"{between.high:.2f}"
+    )
 
 
 def _where(latency: Latency) -> str:
@@ -219,38 +258,91 @@ def _where(latency: Latency) -> str:
     return f"batch {latency.batch}{paced}"
 
 
-def _best(fit: Sequence[Candidate], objective: Objective) -> Candidate:
-    """Return the cheapest build; where latency intervals overlap, the one that is faster over all batch sizes."""
-    first = min(fit, key=lambda entry: _cost(_measured(entry), objective))
-    if objective == "size":
-        return first
-    limit = _ends(judged_latency(_measured(first), objective))[1]
-    tied = [entry for entry in fit if _ends(judged_latency(_measured(entry), objective))[0] <= limit]
+def _minimised(profile: Profile, limits: Limits, original: Profile | None) -> Figure | None:
+    """Return the figure that decides, with its bounds; None where what it needs was not measured."""
+    if limits.objective == "size":
+        return Figure(*[float(profile.artifact_bytes)] * 3)
+    if limits.objective == "energy":
+        return energy_of(profile)
+    if limits.objective == "cost" and limits.price is not None:
+        return cost_of(profile, limits.price, original)
+    judged = judged_latency(profile, limits.objective)
+    low, high = _ends(judged)
+    return Figure(low, _ratio(judged), high)
+
+
+def _figure(entry: Candidate, limits: Limits, original: Candidate) -> Figure:
+    figure = _minimised(_measured(entry), limits, original.profile)
+    if figure is None:
+        raise ValueError(f"the {limits.objective} of '{entry.recipe.name}' was not measured")
+    return figure
+
+
+def _best(fit: Sequence[Candidate], limits: Limits, original: Candidate) -> Candidate:
+    """Return the cheapest build; where intervals overlap, the one that is faster over all batch sizes."""
+    limit = min((_figure(entry, limits, original) for entry in fit), key=lambda figure: figure.value).high
+    tied = [entry for entry in fit if _figure(entry, limits, original).low <= limit]
     return min(tied, key=lambda entry: math.prod(_ratio(latency) for latency in _measured(entry).latency))
 
 
-def _runner_up(entry: Candidate, best: Candidate, limits: Limits) -> str:
-    if limits.objective == "size":
-        return f"larger than {best.recipe.name}"
-    if _cost(_measured(entry), limits.objective) < _cost(_measured(best), limits.objective):
-        return f"as fast as {best.recipe.name} within noise, and slower over both batch sizes"
-    return f"slower than {best.recipe.name}"
+def _is_open(entry: Candidate, best: Candidate, limits: Limits, original: Candidate) -> bool:
+    """Whether only a measurement can tell which of two builds is faster: by estimate their bounds overlap."""
+    if entry is best or original in (entry, best) or limits.objective not in ("latency", "throughput"):
+        return False
+    sources = {judged_latency(_measured(build), limits.objective).source for build in (entry, best)}
+    ours, theirs = (_figure(build, limits, original) for build in (entry, best))
+    return "estimated" in sources and ours.low <= theirs.high
 
 
-def _reason(best: Candidate, original: Candidate, verdicts: dict[str, str]) -> str:
+def _runner_up(entry: Candidate, best: Candidate, limits: Limits, original: Candidate) -> str:
+    name = best.recipe.name
+    if _is_open(entry, best, limits, original):
+        return f"may be as fast as {name}, which no estimate tells"
+    ours, theirs = (_figure(build, limits, original) for build in (entry, best))
+    near = ours.low <= theirs.high and limits.objective in ("energy", "cost", "size")
+    if near or ours.value < theirs.value:
+        same = {"size": "as small as", "energy": "takes as much energy as", "cost": "costs as much as"}
+        kind = same.get(limits.objective)
+        if kind == "as small as":
+            return f"as small as {name}, and slower"
+        within = f"{kind or 'as fast as'} {name} within noise"
+        return f"{within}, and slower{'' if kind else ' over both batch sizes'}"
+    more = {"size": "larger than", "energy": "takes more energy than", "cost": "costs more than"}
+    return f"{more.get(limits.objective, 'slower than')} {name}"
+
+
+def _reason(best: Candidate, original: Candidate, verdicts: dict[str, str], limits: Limits) -> str:
     if best is original:
-        others = {name: why for name, why in verdicts.items() if name != original.recipe.name}
-        objections = "; ".join(f"{name}: {why}" for name, why in others.items()) or "nothing else was tried"
-        return f"shipped: {original.recipe.name}, since nothing beat it ({objections})"
+        beaten = "nothing beat it" if len(verdicts) > 1 else "nothing else was tried"
+        return f"shipped: {original.recipe.name}, since {beaten}"
+    return f"shipped: {best.recipe.name}, {_gains(best, original, limits)}"
+
+
+def _gains(best: Candidate, original: Candidate, limits: Limits) -> str:
+    """Return a build's time, energy or money, and loss, beside fp32, as a clause."""
     profile = _measured(best)
     latency = profile.latency[0]
     drop = profile.accuracy.drop if profile.accuracy else None
     lost = "" if drop is None else f", and {_lost(drop)}"
     word = "by estimate " if latency.source == "estimated" else ""
     return (
-        f"shipped: {best.recipe.name}, which takes {word}{_ratio(latency):.2f}× the time of fp32 "
-        f"at batch {latency.batch}{lost}"
+        f"which takes {word}{_ratio(latency):.2f}× the time of fp32 "
+        f"at batch {latency.batch}{_spent(best, original, limits)}{lost}"
     )
+
+
+def _spent(best: Candidate, original: Candidate, limits: Limits) -> str:
+    """Return what a sample takes of energy or money, beside fp32, where that decided; else an empty string."""
+    if limits.objective not in ("energy", "cost"):
+        return ""
+    ours, theirs = (_figure(build, limits, original).value for build in (best, original))
+    if limits.objective == "energy":
+        batch = _measured(best).energy_batch or _measured(best).latency[0].batch
+        return f" and {ours:.3g} mJ a sample at batch {batch} (fp32: {theirs:.3g})"
+    judged = judged_latency(_measured(best), limits.objective)
+    word = "by estimate " if judged.source == "estimated" else ""
+    currency = "" if limits.price is None else limits.price.currency
+    return f" and costs {word}{ours:.3g} {currency} per million samples at batch {judged.batch} (fp32: {theirs:.3g})"
 
 
 def _lost(drop: Drop) -> str:
@@ -258,32 +350,16 @@ def _lost(drop: Drop) -> str:
         return f"computes the same: its outputs differ by rounding ({drop.rounding:.0e} of the largest)"
     points, most = round(drop.points, 2), f"at most {drop.interval.high:.2f} with 95 % confidence"
     if points < 0:
-        return f"gains {-points:.2f} points (drops {most})"
-    return f"drops {abs(points):.2f} points ({most})"
-
-
-def judged_latency(profile: Profile, objective: Objective) -> Latency:
-    """Return the latency that decides: at the last batch size for throughput, else at the first.
-
-    Args:
-        profile: A measured build.
-        objective: ``latency`` or ``size``, decided at the first batch size, or ``throughput``, decided at the last.
-    """
-    back_to_back = [each for each in profile.latency if each.period_ms is None]
-    return back_to_back[-1] if objective == "throughput" else back_to_back[0]
-
-
-def _cost(profile: Profile, objective: Objective) -> float:
-    if objective == "size":
-        return float(profile.artifact_bytes)
-    return _ratio(judged_latency(profile, objective))
+        return f"gains {-points:.2f} {drop.unit} (drops {most})"
+    return f"drops {abs(points):.2f} {drop.unit} ({most})"
 
 
 def _ends(latency: Latency) -> tuple[float, float]:
-    """Return the bounds of the build's ratio; estimates closer than these cannot rank two builds."""
+    """Return the bounds of the build's ratio: as measured, or those within which an estimate of it says nothing."""
     if latency.ratio_interval is not None:
         return latency.ratio_interval.low, latency.ratio_interval.high
-    return _ratio(latency) * (1 - _ESTIMATES_TIE), _ratio(latency)
+    ratio = _ratio(latency)
+    return ratio * (1 - _ESTIMATES_TIE), ratio if latency.ratio is None else ratio / (1 - _ESTIMATES_TIE)
 
 
 def _ratio(latency: Latency) -> float:

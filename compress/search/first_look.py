@@ -8,10 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from compress.search.decision import lowest_ratio
+from compress.search.decision import is_outside, lowest_ratio
 
 if TYPE_CHECKING:
-    from compress.search.decision import Limits
+    from compress.search.limits import Limits
     from compress.search.run_directory import Candidate, RunDirectory
 
 #: Name of what a candidate's reports hold of it.
@@ -42,7 +42,7 @@ class FirstLook:
         return self.ratio > _CLEARLY * self.rival
 
     @property
-    def told(self) -> str:
+    def reason(self) -> str:
         """Reason why the build was not judged."""
         against = "fp32" if self.rival >= 1 else f"the best build so far ({self.rival:.2f}×)"
         return (
@@ -50,25 +50,27 @@ class FirstLook:
         )
 
 
-def rival_of(run: RunDirectory, limits: Limits, samples: int) -> float | None:
+def rival_of(run: RunDirectory, limits: Limits, calls: int) -> float | None:
     """Return the ratio that a build must not exceed by much in a first look.
 
     Args:
         run: Run with all measurements so far.
         limits: Limits that the user sets.
-        samples: Number of samples that the accuracy is judged on.
+        calls: Number of calls that it takes to judge the accuracy; see :attr:`compress.data.task.Task.judging_calls`.
 
     Returns:
-        The ratio; None where a first look saves no time: for the original, for the smallest file, and where judging is
-        quick.
+        The ratio; None where a first look saves no time: for the original, where more than time decides, or fp32 is
+        outside of the limits, and where judging is quick.
     """
-    if not run.candidates or limits.objective == "size":
+    if not run.candidates or limits.front or limits.objective not in ("latency", "throughput"):
+        return None
+    if is_outside(run.candidates[0], limits):
         return None
     original = run.candidates[0].profile
     if original is None or original.latency[0].source != "measured":
         return None
-    first = min(original.latency, key=lambda each: each.batch)
-    if samples * first.p50_ms / first.batch < 1e3 * _WORTH_S:
+    first = min(original.latency, key=lambda latency: latency.batch)
+    if calls * first.p50_ms / first.batch < 1e3 * _WORTH_S:
         return None
     best = lowest_ratio(run.candidates, limits)
     return 1.0 if best is None else best

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from compress.core.progress import Reporter
 from compress.data.task import Task
 from compress.errors import RecipeError
 from compress.hosts.base import Host
 from compress.metrics.selection import judging_notes
-from compress.network.network import Network
+from compress.network.network import GENERATIVE, Network
 from compress.onnx_graph.layers import layers, totals
-from compress.profiling.accuracy import evidence_notes
+from compress.profiling.accuracy import evidence_notes, evidence_of_original
 from compress.profiling.kept_outputs import KeptOutputs
 from compress.recipe import Recipe
 from compress.search.backends import CompetingBackends
-from compress.search.decision import Limits
-from compress.search.proposals import ORIGINAL, most_candidates, propose
-from compress.search.run_directory import RunDirectory
+from compress.search.limits import Limits
+from compress.search.proposal import Proposal
+from compress.search.proposals import ORIGINAL, proposals, propose
+from compress.search.run_directory import Candidate, RunDirectory
 from compress.search.time_budget import TimeBudget
 from compress.target.shape_ranges import range_notes
 from compress.target.target import Target
@@ -41,11 +45,12 @@ class SearchPlan:
         limits: Limits that the user sets for the build.
         recipes: The user's own recipes; empty for those that the target suggests.
         rivals: The back ends that compete.
-        run: Run with all measurements so far.
         time_budget: Seconds after which no further build is begun; None for the default.
         start: When the run began, on :func:`time.perf_counter`'s clock.
         notes: Notes for the user before the first build, one line each.
+        evidence: A note where the original's values show that the data cannot prove any build; else empty.
         stopped: Reasons why the search ended early, one line each; empty where all recipes were tried.
+        untried: Names of the recipes that were not tried since the time was over, in their order.
     """
 
     network: Network
@@ -55,18 +60,25 @@ class SearchPlan:
     limits: Limits
     recipes: Sequence[Recipe]
     rivals: CompetingBackends
-    run: RunDirectory
     time_budget: float | None
     start: float
     notes: tuple[str, ...] = field(init=False)
+    evidence: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()
+    untried: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._few = evidence_notes(self.task.metrics, len(self.task.evaluation), self.limits.max_drop)
-        self._prunable = _prunable(self.network)
-        self._trains = self.task.training is not None
+        trains = self.task.training is not None
+        self._known: Mapping[str, Any] = {
+            "trains": trains,
+            "prunable": _prunable(self.network),
+            "providers": self.rivals.providers,
+            "provable": not self._few,
+            "decodes": self.network.origin.format in GENERATIVE,
+        }
         self._budget = TimeBudget.of(
-            self.time_budget, self.start, self.host, open_ended=self._trains or bool(self.recipes)
+            self.time_budget, self.start, self.host, open_ended=trains or bool(self.recipes)
         )
         self.notes = (
             *judging_notes(self.task.metrics, self.task.kinds),
@@ -75,42 +87,53 @@ class SearchPlan:
             *self.rivals.notes,
         )
 
-    def begin(self, seconds: float, reporter: Reporter) -> None:
+    def begin(self, run: RunDirectory, seconds: float, reporter: Reporter) -> None:
         """Check the leftovers of an interrupted run, and announce the number of builds and what is known of them.
 
         Args:
+            run: Directory of the run.
             seconds: Time to measure each build at each batch size, in seconds.
             reporter: Receives the plan.
         """
-        self.run.forget_without(ORIGINAL)
-        KeptOutputs(self.run.outputs).forget_damaged()
-        if self.run.damaged:
-            reporter.note(_damaged_note(self.run.damaged))
-        most = most_candidates(
-            self.target,
-            self.recipes,
-            self.rivals.names,
-            trains=self._trains,
-            prunable=self._prunable,
-            providers=self.rivals.providers,
-        )
-        reporter.plan(most)
-        for note in (*self.notes, self._budget.plan(most, self.target, self.host, seconds)):
+        run.forget_without(ORIGINAL)
+        KeptOutputs(run.outputs).forget_damaged()
+        if run.damaged:
+            reporter.note(_damaged_note(run.damaged))
+        reporter.plan(self._most)
+        for note in (*self.notes, self.extent(seconds)):
             reporter.note(note)
 
-    def proposals(self) -> Iterator[Recipe]:
-        """Yield the recipes to try; each may depend on the measurements before it."""
-        return propose(
-            self.target,
-            self.limits,
-            self.run,
-            self.recipes,
-            self.rivals.names,
-            trains=self._trains,
-            prunable=self._prunable,
-            providers=self.rivals.providers,
-            provable=not self._few,
-        )
+    def saw_original(self, original: Candidate, reporter: Reporter) -> None:
+        """Set the time that is left, and tell whether the original's values say that the data can prove no build.
+
+        Args:
+            original: The original network, measured.
+            reporter: Receives the note.
+        """
+        self._budget = self._budget.after_original(original.seconds)
+        if self._few or original.profile is None:
+            return
+        values = np.array(original.profile.outcomes)
+        self.evidence = evidence_of_original(values, self.task.metric, self.limits.max_drop)
+        for note in self.evidence:
+            reporter.note(note)
+
+    def listed(self) -> tuple[Proposal, ...]:
+        """Return everything that the run may try, in its order."""
+        return tuple(proposals(self.target, self.limits, self.recipes, self.rivals.names, **self._known))
+
+    @property
+    def _most(self) -> int:
+        """Largest number of builds."""
+        return sum(proposal.most for proposal in self.listed())
+
+    def extent(self, seconds: float) -> str:
+        """Return a sentence on the number of builds and the time that each is timed for, in seconds."""
+        return self._budget.plan(self._most, self.target, self.host, seconds)
+
+    def proposals(self, run: RunDirectory) -> Iterator[Recipe]:
+        """Yield the recipes to try; each may depend on the measurements of the run before it."""
+        return propose(self.listed(), run)
 
     def is_over(self, following: Recipe) -> bool:
         """Whether the time budget is spent; :attr:`stopped` then names the recipes that are not tried.
@@ -120,7 +143,14 @@ class SearchPlan:
         """
         if self._budget.over:
             self.stopped = (self._budget.stopped(following),)
+            self.untried = _not_begun(following, [proposal.recipe.name for proposal in self.listed()])
         return bool(self.stopped)
+
+
+def _not_begun(following: Recipe, listed: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the recipes from one on, in the order in which they would be tried."""
+    begin = listed.index(following.name) + 1 if following.name in listed else len(listed)
+    return (following.name, *listed[begin:])
 
 
 def checked_recipes(recipes: Sequence[Recipe | str | Path]) -> list[Recipe]:
@@ -130,13 +160,13 @@ def checked_recipes(recipes: Sequence[Recipe | str | Path]) -> list[Recipe]:
         recipes: Recipes, or paths of their TOML files.
 
     Raises:
-        RecipeError: A recipe is wrong, or two have the same name.
+        RecipeError: A recipe is wrong, or two have the same name. The original's own is no second one.
     """
     read = [recipe if isinstance(recipe, Recipe) else Recipe.from_file(Path(recipe)) for recipe in recipes]
     for recipe in read:
         for step in recipe.steps:
             load_technique(step)
-    names = [ORIGINAL.name, *(recipe.name for recipe in read)]
+    names = [ORIGINAL.name, *(recipe.name for recipe in read if recipe != ORIGINAL)]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise RecipeError("recipes with names of their own", f"'{twice}' twice", "rename one")

@@ -1,38 +1,68 @@
 """Proposals of recipes: which to try, in which order, and when to stop.
 
-The generator is asked for the next recipe only after the last one was recorded, so what it proposes may follow from
-what was measured.
+What a run may try is known before anything is measured: :func:`proposals` lists it. Which of it is tried follows from
+what was measured: :func:`propose` is asked for the next recipe only after the last one was recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from compress.backends import load_backend
 from compress.backends.providers import short_name
 from compress.recipe import Recipe, Step
-from compress.records.profile import inside_margin
-from compress.search.decision import Limits, choose, judged_latency, lowest_ratio
+from compress.search.int8_between import fastest_between, proposal_between
+from compress.search.limits import Limits
+from compress.search.proposal import (
+    Proposal,
+    decided_once,
+    int8_gains,
+    is_made_of_matrices,
+    keeps_accuracy,
+    leaves_float,
+    points,
+    time_of,
+)
+from compress.search.pruned import proposals_of_pruned
 
 if TYPE_CHECKING:
     from compress.search.run_directory import RunDirectory
     from compress.target.target import Target
 
 #: The network as it is; always the first candidate and what every other one is compared with.
-ORIGINAL = Recipe("fp32")
+ORIGINAL = Recipe("fp32", origin="network")
 
 #: Int8 wherever the back end has it.
 WHOLE_CHAINS = Recipe("int8", (Step("quantize", {"scope": "all"}),))
 
 _WEIGHTS_OPS = Step("quantize", {"scope": "weights-ops"})
+_HALF = Step("cast", {"precision": "float16"})
+
+#: Steps of int8 without further ado, by what their recipes are called in every back end.
+_PLAIN_INT8 = {"int8": WHOLE_CHAINS.steps, "int8-matmul": (_WEIGHTS_OPS,)}
 
 
-def propose(
+def propose(listed: Iterable[Proposal], run: RunDirectory) -> Iterator[Recipe]:
+    """Yield the recipes to try, in order; each may depend on the measurements of those before it.
+
+    Args:
+        listed: Everything that the run may try; see :func:`proposals`.
+        run: Run with all measurements so far.
+    """
+    for proposal in listed:
+        for _ in range(proposal.most):
+            recipe = proposal.due(run)
+            if recipe is None:
+                break
+            yield recipe
+
+
+def proposals(
     target: Target,
     limits: Limits,
-    run: RunDirectory,
     recipes: Sequence[Recipe] = (),
     backends: Sequence[str] = (),
     *,
@@ -40,13 +70,13 @@ def propose(
     prunable: bool = False,
     providers: Sequence[str] = (),
     provable: bool = True,
-) -> Iterator[Recipe]:
-    """Recipes for a target, cheapest and likeliest first.
+    decodes: bool = False,
+) -> Iterator[Proposal]:
+    """Return all that a run may try for a target, in its order; nothing is measured.
 
     Args:
         target: Target, whose precisions are worth trying.
         limits: Limits, whose margin decides whether finer calibration is needed.
-        run: Run with all measurements so far.
         recipes: The user's own recipes; where there are any, only these and the original are tried.
         backends: Names of the back ends that compete; empty means the target's own.
         trains: Whether there is data to train on.
@@ -54,41 +84,159 @@ def propose(
         providers: ONNX Runtime's execution providers that compete beside the target's own.
         provable: Whether the evaluation data can show any build to be inside the margin. Where it cannot, no recipe
             tries to regain accuracy, which takes minutes.
+        decodes: Whether the network is a decoder of text, whose weights are all that a decoding step reads.
     """
-    yield ORIGINAL
+    yield Proposal(ORIGINAL)
     if recipes:
-        yield from recipes
+        # A build that ships the original says so in its recipe.toml: as a recipe, that is nothing more to try.
+        further = (recipe for recipe in recipes if recipe != ORIGINAL)
+        yield from (Proposal(replace(recipe, origin="user")) for recipe in further)
         return
+    if decodes:
+        listed = _of_decoder(target, limits, provable, trains)
+    else:
+        listed = _of_the_search(target, limits, backends, trains, prunable, providers, provable)
+    for proposal in listed:
+        yield replace(proposal, recipe=replace(proposal.recipe, origin="search"))
+
+
+def _of_the_search(
+    target: Target,
+    limits: Limits,
+    backends: Sequence[str],
+    trains: bool,
+    prunable: bool,
+    providers: Sequence[str],
+    provable: bool,
+) -> Iterator[Proposal]:
+    """Yield the search's own proposals; see :func:`proposals`."""
     names = backends or (target.backend,)
+    further = {name: list(_further(target.for_backend(name))) for name in names if name != target.backend}
+    for firsts in further.values():
+        yield firsts.pop(0)  # fp32 in each back end: all of them compete before the time is over
     for name in names:
         if name == target.backend:
-            yield from _own(target, limits, run)
+            yield from _own(target, limits)
             for provider in providers:
-                yield from _of_provider(provider, target.further_providers[provider])
+                yield from map(Proposal, _of_provider(provider, target.further_providers[provider]))
         else:
-            yield from _further(target.for_backend(name), run)
-    if provable and _int8_gains(run, limits):
+            yield from further[name]
+    if provable:
+        gains = decided_once(lambda run: int8_gains(run, limits))
         if target.backend in names and "int8" in target.precisions:
-            yield from _won_back(limits, run, trains)
+            yield from _won_back(target, limits, trains, gains)
         for name in names:
-            if name != target.backend:
-                yield from _kept_elsewhere(name, limits, run)
+            if name != target.backend and "int8" in target.for_backend(name).precisions:
+                yield _kept_elsewhere(name, limits, gains)
     if prunable and provable:
-        yield from _pruned(None if target.backend in names else names[0], limits, run, trains)
+        yield from proposals_of_pruned(None if target.backend in names else names[0], limits, trains)
 
 
-def _own(target: Target, limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
+def _own(target: Target, limits: Limits) -> Iterator[Proposal]:
     """Yield the recipes for the target's own back end that take seconds."""
+    contrib = load_backend(target.backend).contrib_operators
+    matrices = "if matrix products outnumber convolutions"
     if "fp16" in target.precisions:
-        yield Recipe("fp16", (Step("cast", {"precision": "float16"}),))
+        yield Proposal(Recipe("fp16", (_HALF,)))
     if "int8" in target.precisions:
-        yield WHOLE_CHAINS
-        yield Recipe("int8-matmul", (_WEIGHTS_OPS,))
-        if load_backend(target.backend).contrib_operators and _is_made_of_matrices(run):
-            yield Recipe("dynamic-int8", (Step("quantize_dynamic"),))
-    yield from _strongly_typed(target)
-    if load_backend(target.backend).contrib_operators:
-        yield from _small(limits, run)
+        yield Proposal(WHOLE_CHAINS)
+        yield Proposal(Recipe("int8-matmul", (_WEIGHTS_OPS,)))
+        if contrib:
+            dynamic = Recipe("dynamic-int8", (Step("quantize_dynamic"),))
+            yield Proposal.where(dynamic, matrices, is_made_of_matrices)
+    yield from map(Proposal, _strongly_typed(target))
+    if contrib and (limits.objective == "size" or limits.max_size_mb is not None):
+        weights = Step("weight_only", {"algorithm": "gptq", "compute": "int8"})
+        yield Proposal.where(Recipe("int4-weights", (weights,)), matrices, is_made_of_matrices)
+
+
+def _of_decoder(target: Target, limits: Limits, provable: bool, trains: bool) -> Iterator[Proposal]:
+    """Yield the recipes for a decoder of text: integer weights, in groups with a scale each.
+
+    A decoding step takes the time that its weights take to read. Ranges of activations are found while it runs: they
+    are a single row, and products of integers are faster.
+    """
+    if not load_backend(target.backend).contrib_operators:
+        return
+    fast = {"algorithm": "rtn", "compute": "int8"}
+    yield Proposal(Recipe("int8-weights", (Step("weight_only", {**fast, "bits": 8}),)))
+    four_bits = {**fast, "algorithm": "search"}
+    tried = [Recipe("int4-weights", (Step("weight_only", four_bits),))]
+    yield Proposal(tried[0])
+    yield from _mixed_weights(limits, provable, tried[0])
+    if provable:
+        for name, settings in (
+            ("int4-weights-gptq", {"algorithm": "gptq", "compute": "int8"}),
+            ("int4-weights-hqq", {"algorithm": "hqq"}),
+            ("int4-weights-gptq-float", {"algorithm": "gptq", "compute": "float32"}),
+        ):
+            recipe, before = Recipe(name, (Step("weight_only", settings),)), tuple(tried)
+            tried.append(recipe)
+            yield Proposal.where(
+                recipe,
+                f"if every build of 4 bits before it loses more than {points(limits)}",
+                partial(_none_kept, limits, before),
+            )
+    if "int8" in target.precisions:
+        yield Proposal(Recipe("dynamic-int8", (Step("quantize_dynamic"),)))
+    if trains:
+        yield from _smaller_decoders(limits, provable, fast)
+
+
+def _smaller_decoders(limits: Limits, provable: bool, rounding: dict[str, Any]) -> Iterator[Proposal]:
+    """Yield recipes for a decoder with text to train on: fewer tokens, then fewer layers, neurons and heads too.
+
+    Trained to half of a step's time, then to 0.35 or to 0.7 of it, as accuracy was kept or not. What was trained for
+    plain rounding is rounded plainly.
+    """
+    trim, four_bits = Step("trim_vocabulary"), Step("weight_only", rounding)
+    searched = Step("weight_only", {**rounding, "algorithm": "search"})
+    yield Proposal(Recipe("int4-weights-trimmed", (trim, searched)))
+    if not provable:
+        return
+    train = Step("distill", {"epoch_samples": 4096, "batch_size": 16, "window": 128, "weight_bits": 4})
+
+    def to_share(share: float) -> Recipe:
+        prune = Step("prune", {"latency_share": share, "timing_precision": "int4"})
+        return Recipe(f"int4-weights-pruned-{share:g}x", (trim, prune, train, four_bits))
+
+    half, shorter, longer = map(to_share, (0.5, 0.35, 0.7))
+    yield Proposal(half)
+    yield Proposal(
+        replace(shorter, name=f"{shorter.name} or {longer.name.rpartition('-')[2]}"),
+        f"0.35 if {half.name} loses no more than {points(limits)}, else 0.7",
+        lambda run: shorter if keeps_accuracy(run, limits, half) else longer,
+    )
+
+
+def _mixed_weights(limits: Limits, provable: bool, int4: Recipe) -> Iterator[Proposal]:
+    """Yield recipes whose bits differ by matrix.
+
+    A user's limit on the size is met by the best choice that keeps it. Without one, 4 bits for everything, which is
+    the fewest bytes for a step, where the plain build of 4 bits keeps its accuracy; otherwise as many bits on average
+    as that one, and two more.
+    """
+    if limits.max_size_mb is not None:
+        settings = {"max_size": limits.max_size_mb}
+        yield Proposal(Recipe("mixed-weights", (Step("weight_only_mixed", settings),)))
+        return
+    if not provable:
+        return
+    for bits, fewer in ((4.6, True), (6.0, False), (7.0, False)):
+        recipe = Recipe(f"mixed-weights-{bits:g}", (Step("weight_only_mixed", {"average_bits": bits}),))
+        yield Proposal.where(
+            recipe,
+            f"if {int4.name} loses {'no more' if fewer else 'more'} than {points(limits)}",
+            partial(_kept_is, limits, int4, fewer),
+        )
+
+
+def _kept_is(limits: Limits, recipe: Recipe, wanted: bool, run: RunDirectory) -> bool:
+    return keeps_accuracy(run, limits, recipe) is wanted
+
+
+def _none_kept(limits: Limits, recipes: Sequence[Recipe], run: RunDirectory) -> bool:
+    return not any(keeps_accuracy(run, limits, recipe) for recipe in recipes)
 
 
 def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:
@@ -96,7 +244,7 @@ def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:
     name, session = short_name(provider), {"provider": provider}
     steps: dict[str, tuple[Step, ...]] = {
         "fp32": (),
-        "fp16": (Step("cast", {"precision": "float16"}),),
+        "fp16": (_HALF,),
         "int8": (Step("quantize", {"scope": "all"}),),
     }
     for precision in precisions:
@@ -104,186 +252,143 @@ def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:
             yield Recipe(f"{precision}-{name}", steps[precision], session=session)
 
 
-def _further(target: Target, run: RunDirectory) -> Iterator[Recipe]:
+def _further(target: Target) -> Iterator[Proposal]:
     """Yield recipes for another back end than the target's own: fp32, half precision, and int8 in its flavour.
 
     What int8 leaves in float may run in bf16 too; where nothing is left, that would be the same build again.
     """
     name = target.backend
     bf16 = {"precision": "bf16"} if "bf16" in target.precisions else {}
-    yield Recipe(f"fp32-{name}", backend=name)
+    yield Proposal(Recipe(f"fp32-{name}", backend=name))
     for half in ("fp16", "bf16"):
         if half in target.precisions:
-            yield Recipe(f"{half}-{name}", backend=name, session={"precision": half})
+            yield Proposal(Recipe(f"{half}-{name}", backend=name, session={"precision": half}))
     if "int8" not in target.precisions:
         return
-    for recipe in _plain_int8(name):
-        yield recipe
-        if bf16 and _leaves_float(run, recipe):
-            yield replace(recipe, name=f"{recipe.name.removesuffix(name)}bf16-{name}", session=bf16)
+    for scope, steps in _PLAIN_INT8.items():
+        recipe = Recipe(f"{scope}-{name}", steps, backend=name)
+        yield Proposal(recipe)
+        if bf16:
+            mixed = Recipe(f"{scope}-bf16-{name}", steps, backend=name, session=bf16)
+            yield _where_float_is_left(mixed, recipe)
 
 
-def _plain_int8(backend: str) -> tuple[Recipe, Recipe]:
-    whole = Recipe(f"int8-{backend}", (Step("quantize", {"scope": "all"}),), backend=backend)
-    return whole, replace(whole, name=f"int8-matmul-{backend}", steps=(_WEIGHTS_OPS,))
+def _where_float_is_left(recipe: Recipe, plain: Recipe) -> Proposal:
+    return Proposal.where(
+        recipe, f"if {plain.name} leaves layers in float", lambda run: leaves_float(run, plain)
+    )
 
 
-def _kept_elsewhere(backend: str, limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
-    """Yield, for a network that loses too much in plain int8 here, what kept accuracy in the target's own back end."""
-    plain = _plain_int8(backend)
-    if any(_keeps_accuracy(run, limits, recipe) for recipe in plain):
-        return
-    tried = [recipe.steps for recipe in plain]
-    for entry in run.candidates:
-        recipe = entry.recipe
-        if (
-            recipe.kind == "int8"
-            and recipe.backend is None
-            and recipe.steps not in tried
-            and _keeps_accuracy(run, limits, recipe)
-        ):
-            yield replace(recipe, name=f"{recipe.name}-{backend}", backend=backend)
-            return
+def _won_back(
+    target: Target, limits: Limits, trains: bool, gains: Callable[[RunDirectory], bool]
+) -> Iterator[Proposal]:
+    """Yield int8 recipes that lose less accuracy, where plain int8 lost too much; they take seconds per layer.
+
+    Where an engine computes in the types that the graph says, what they leave in float runs in fp16 too.
+    """
+    recipe = Recipe("int8-recovered", (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),))
+    yield Proposal.where(
+        recipe,
+        f"if int8 is faster, and loses more than {points(limits)}",
+        lambda run: gains(run) and not keeps_accuracy(run, limits, WHOLE_CHAINS),
+    )
+    yield from _with_half_between(recipe, target, limits)
+    recipes = [
+        Recipe(f"int8-{method}", (Step("quantize", {"scope": "all", "method": method}),))
+        for method in ("min-max", "percentile")
+    ]
+    if trains:
+        recipes.append(Recipe("int8-qat", (Step("qat"),)))
+    for recipe in (*recipes, _mixed("int8-mixed", limits.max_drop)):
+        yield from _where_none_kept(recipe, target, limits, gains)
+    between = proposal_between(limits, gains)
+    yield between
+    if _computes_as_written(target):
+        yield _half_of_fastest(between, limits)
+    yield from _where_none_kept(_mixed("int8-mixed-careful", limits.max_drop / 4), target, limits, gains)
 
 
-def _leaves_float(run: RunDirectory, recipe: Recipe) -> bool:
-    entry = run.find(recipe)
-    coverage = None if entry is None or entry.profile is None else entry.profile.coverage
-    return coverage is not None and bool(coverage["float_compute"] or coverage["float_cheap"])
+def _half_of_fastest(between: Proposal, limits: Limits) -> Proposal:
+    """Propose the fastest of the builds between that kept their accuracy, with fp16 in what they leave in float."""
+
+    def decide(run: RunDirectory) -> Recipe | None:
+        fastest = fastest_between(run, limits)
+        return None if fastest is None else _with_half(fastest)
+
+    return Proposal(
+        _with_half(between.recipe),
+        f"if one of {between.recipe.name} loses no more than {points(limits)}: the fastest",
+        decide,
+    )
 
 
-def most_candidates(
-    target: Target,
-    recipes: Sequence[Recipe] = (),
-    backends: Sequence[str] = (),
-    *,
-    trains: bool = False,
-    prunable: bool = False,
-    providers: Sequence[str] = (),
-) -> int:
-    """Return the largest number of recipes that :func:`propose` can yield."""
-    if recipes:
-        return 1 + len(recipes)
-    own_count = ("fp16" in target.precisions) + (7 + trains) * ("int8" in target.precisions)
-    own_count += len(list(_strongly_typed(target))) + 2 * load_backend(target.backend).contrib_operators
-    most = 1 + prunable * (4 if trains else 1)
-    for name in backends or (target.backend,):
-        if name == target.backend:
-            most += own_count
-            most += sum(len(list(_of_provider(each, target.further_providers[each]))) for each in providers)
-        else:
-            precisions = target.for_backend(name).precisions
-            fp16, bf16 = ("fp16" in precisions), ("bf16" in precisions)
-            most += 1 + fp16 + bf16 + (2 * (1 + bf16) + 1) * ("int8" in precisions)
-    return most
+def _with_half(recipe: Recipe) -> Recipe:
+    return replace(recipe, name=f"{recipe.name}-fp16", steps=(*recipe.steps, _HALF))
 
 
-def _won_back(limits: Limits, run: RunDirectory, trains: bool) -> Iterator[Recipe]:
-    """Yield int8 recipes that lose less accuracy, where plain int8 lost too much; they take seconds per layer."""
-    if not _keeps_accuracy(run, limits, WHOLE_CHAINS):
-        yield Recipe("int8-recovered", (Step("quantize", {"scope": "all", "rounding": "reconstructed"}),))
-    for method in ("min-max", "percentile"):
-        if _keeps_accuracy(run, limits):
-            return
-        yield Recipe(f"int8-{method}", (Step("quantize", {"scope": "all", "method": method}),))
-    if trains and not _keeps_accuracy(run, limits):
-        yield Recipe("int8-qat", (Step("qat"),))
-    # Some layers do not bear int8 at all; what is lost on other samples decides how much may be lost on these.
-    for name, share in (("int8-mixed", 1.0), ("int8-mixed-careful", 0.25)):
-        if _keeps_accuracy(run, limits):
-            return
-        settings = {"max_drop": share * limits.max_drop, "rounding": "reconstructed"}
-        yield Recipe(name, (Step("quantize_mixed", settings),))
+def _mixed(name: str, max_drop: float) -> Recipe:
+    """Some layers do not bear int8 at all; what is lost on other samples decides how much may be lost on these."""
+    return Recipe(name, (Step("quantize_mixed", {"max_drop": max_drop, "rounding": "reconstructed"}),))
+
+
+def _where_none_kept(
+    recipe: Recipe, target: Target, limits: Limits, gains: Callable[[RunDirectory], bool]
+) -> Iterator[Proposal]:
+    yield Proposal.where(
+        recipe,
+        f"if int8 is faster, and every int8 build before it loses more than {points(limits)}",
+        lambda run: gains(run) and not keeps_accuracy(run, limits),
+    )
+    yield from _with_half_between(recipe, target, limits)
+
+
+def _with_half_between(recipe: Recipe, target: Target, limits: Limits) -> Iterator[Proposal]:
+    if _computes_as_written(target):
+        yield Proposal.where(
+            _with_half(recipe),
+            f"if {recipe.name} loses no more than {points(limits)}",
+            lambda run: keeps_accuracy(run, limits, recipe),
+        )
+
+
+def _kept_elsewhere(backend: str, limits: Limits, gains: Callable[[RunDirectory], bool]) -> Proposal:
+    """Propose for a back end whose plain int8 loses too much what kept accuracy in the target's own back end."""
+    plain = [Recipe(f"{scope}-{backend}", steps, backend=backend) for scope, steps in _PLAIN_INT8.items()]
+
+    def decide(run: RunDirectory) -> Recipe | None:
+        if not gains(run) or any(keeps_accuracy(run, limits, recipe) for recipe in plain):
+            return None
+        accurate = [
+            entry
+            for entry in run.candidates
+            if entry.recipe.kind == "int8"
+            and entry.recipe.backend is None
+            and entry.recipe.steps not in _PLAIN_INT8.values()
+            and keeps_accuracy(run, limits, entry.recipe)
+        ]
+        if not accurate:
+            return None
+        fastest = min(accurate, key=lambda entry: time_of(entry, limits)).recipe
+        return replace(fastest, name=f"{fastest.name}-{backend}", backend=backend)
+
+    return Proposal(
+        replace(plain[0], name=f"int8-…-{backend}"),
+        f"if {plain[0].name} and {plain[1].name} lose more than {points(limits)}, and another int8 build does not: "
+        "that one",
+        decide,
+    )
 
 
 def _strongly_typed(target: Target) -> Iterator[Recipe]:
-    """Yield recipes with fp16 between Q/DQ for TensorRT from 10 on, which takes precisions from the graph alone."""
+    """Yield recipes with fp16 between Q/DQ, where an engine computes in the types that the graph says."""
+    if _computes_as_written(target):
+        if "int8" in target.precisions:
+            yield Recipe("int8-fp16", (*WHOLE_CHAINS.steps, _HALF))
+        if "fp8" in target.precisions:
+            yield Recipe("fp8", (Step("float8"), _HALF))
+
+
+def _computes_as_written(target: Target) -> bool:
+    """Whether TensorRT takes precisions from the graph alone, as it does from release 10 on, and has fp16."""
     release = int((target.tensorrt or "10").split(".")[0])
-    if target.backend != "tensorrt" or release < 10 or "fp16" not in target.precisions:
-        return
-    half = Step("cast", {"precision": "float16"})
-    if "int8" in target.precisions:
-        yield Recipe("int8-fp16", (Step("quantize", {"scope": "all"}), half))
-    if "fp8" in target.precisions:
-        yield Recipe("fp8", (Step("float8"), half))
-
-
-def _small(limits: Limits, run: RunDirectory) -> Iterator[Recipe]:
-    """Yield recipes with integer weights alone, where size counts and the network is made of matrix products."""
-    if (limits.objective == "size" or limits.max_size_mb is not None) and _is_made_of_matrices(run):
-        yield Recipe("int4-weights", (Step("weight_only", {"algorithm": "gptq", "compute": "int8"}),))
-
-
-def _pruned(backend: str | None, limits: Limits, run: RunDirectory, trains: bool) -> Iterator[Recipe]:
-    """Yield recipes with fewer channels for a back end (None: the target's own); last, since each takes minutes.
-
-    Trained, to half of the latency, then to 0.35 or to 0.7 of it, as accuracy was kept or not; what kept it is also
-    built as the fastest unpruned build was. Where that is in int8, widths are the fastest in int8: the plain build has
-    the same ones, so that both share one training. Untrained, only what the margin allows.
-    """
-    if not trains:
-        settings = {"untrained_drop": limits.max_drop, "importance": "hessian_diagonal", "seconds": 10.0}
-        if limits.max_drop > 0:
-            yield Recipe("pruned", (Step("prune", settings),), backend=backend)
-        return
-    fastest = _fastest(run, limits)
-    int8 = fastest is not None and fastest.backend == backend and _ends_in_int8(fastest)
-    share = 0.5
-    for _ in range(2):
-        plain = _to_latency(share, backend, {"timing_precision": "int8"} if int8 else {})
-        yield plain
-        kept = _keeps_accuracy(run, limits, plain)
-        if kept and fastest is not None:
-            steps = (*plain.steps, *fastest.steps)
-            name = f"{plain.name}-{fastest.name}"
-            yield Recipe(name, steps, backend=fastest.backend, session=fastest.session)
-        share = 0.35 if kept else 0.7
-
-
-def _ends_in_int8(recipe: Recipe) -> bool:
-    """Whether activations are int8: layers then get faster at other widths."""
-    return any(
-        step.technique in ("quantize", "quantize_dynamic", "quantize_mixed", "qat") for step in recipe.steps
-    )
-
-
-def _to_latency(share: float, backend: str | None, further: dict[str, str]) -> Recipe:
-    prune = Step("prune", {"latency_share": share, "importance": "hessian_diagonal", **further})
-    return Recipe(f"pruned-{share:g}x", (prune, Step("distill", {"epoch_samples": 8192})), backend=backend)
-
-
-def _fastest(run: RunDirectory, limits: Limits) -> Recipe | None:
-    """Return the fastest candidate that beats the original so far; None where none does."""
-    chosen = choose(run.candidates, limits).candidate
-    return None if chosen is None or chosen.recipe == ORIGINAL else chosen.recipe
-
-
-def _is_made_of_matrices(run: RunDirectory) -> bool:
-    """Whether matrix products outnumber convolutions and recurrence in what the runtime made of the original."""
-    profile = run.candidates[0].profile if run.candidates else None
-    counts: dict[str, int] = (profile.coverage or {}).get("float_compute", {}) if profile is not None else {}
-    matrices = sum(count for name, count in counts.items() if "MatMul" in name or "Gemm" in name)
-    return 2 * matrices > sum(counts.values())
-
-
-def _int8_gains(run: RunDirectory, limits: Limits) -> bool:
-    """Whether int8 builds seem faster than the best build so far, or none has been timed yet.
-
-    Other ranges and roundings of int8 run the same operators, and take the same time.
-    """
-    best = lowest_ratio(run.candidates, limits)
-    int8 = [entry for entry in run.candidates if entry.recipe.kind == "int8"]
-    profiles = [entry.profile for entry in int8 if entry.profile is not None]
-    ratios = [judged_latency(profile, limits.objective).ratio for profile in profiles]
-    return any(ratio is None or ratio < (1 if best is None else best) for ratio in ratios) or not int8
-
-
-def _keeps_accuracy(run: RunDirectory, limits: Limits, recipe: Recipe | None = None) -> bool:
-    """Whether an int8 build, or this one, was measured inside the margin."""
-    return any(
-        (entry.recipe.kind == "int8" if recipe is None else entry.recipe == recipe)
-        and entry.profile is not None
-        and entry.profile.accuracy is not None
-        and inside_margin(entry.profile.accuracy.drop, limits.max_drop)
-        for entry in run.candidates
-    )
+    return target.backend == "tensorrt" and release >= 10 and "fp16" in target.precisions

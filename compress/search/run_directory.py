@@ -24,9 +24,12 @@ from compress.core.own_directories import LOCK, MARK, locked, remove_own
 from compress.core.replacing import replaced_whole
 from compress.core.typed_records import check_types
 from compress.onnx_graph.files import sha256_of
-from compress.recipe import Recipe
+from compress.recipe import Origin, Recipe
 from compress.records.profile import Profile
 from compress.search.run_key import RunKey
+
+#: How a record's reason begins where the recipe could not be applied, or its build not made or run.
+_FAILED = "failed: "
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Candidate:
         recipe: The recipe that was applied.
         profile: Measurements of the build; None where it could not be built or run.
         file: The artifact, relative to the run's directory; None where there is none.
-        rejected: Reason, for the user, why there is no profile; None where there is one.
+        failure: Reason why the recipe could not be applied, or its build not made or run; None for every other
+            candidate.
+        passed_over: Reason why a build that was made was not judged; None for every other candidate.
         reports: Report of each technique, by the technique's name.
         seconds: Wall time from recipe to profile, in seconds.
     """
@@ -45,14 +50,21 @@ class Candidate:
     recipe: Recipe
     profile: Profile | None = None
     file: str | None = None
-    rejected: str | None = None
+    failure: str | None = None
+    passed_over: str | None = None
     reports: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
+
+    @property
+    def rejected(self) -> str | None:
+        """Reason, for the user, why there is no profile; None where there is one."""
+        return self.passed_over if self.failure is None else f"{_FAILED}{self.failure}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the dict that a line of ``candidates.jsonl`` holds."""
         return {
             "recipe": self.recipe.to_dict(),
+            "origin": self.recipe.origin,
             "profile": None if self.profile is None else self.profile.to_dict(),
             "file": self.file,
             "rejected": self.rejected,
@@ -67,16 +79,35 @@ class Candidate:
         Raises:
             Exception: KeyError, TypeError or ValueError, where the dict is no candidate, or a value is of another type.
         """
+        recipe = Recipe.from_dict(data["recipe"])
+        failure, passed_over = _reasons(data["rejected"])
         candidate = cls(
-            recipe=Recipe.from_dict(data["recipe"]),
+            recipe=replace(recipe, origin=data.get("origin", _earlier_origin(recipe))),
             profile=None if data["profile"] is None else Profile.from_dict(data["profile"]),
             file=data["file"],
-            rejected=data["rejected"],
+            failure=failure,
+            passed_over=passed_over,
             reports=data["reports"],
             seconds=data["seconds"],
         )
         check_types(candidate)
         return candidate
+
+
+def _reasons(rejected: str | None) -> tuple[str | None, str | None]:
+    """Return the failure of a record, and why its build was not judged, from the one reason that the record holds."""
+    if rejected is None:
+        return None, None
+    if not isinstance(rejected, str):
+        raise TypeError(f"'rejected' is a {type(rejected).__name__} and no str")
+    if rejected.startswith(_FAILED):
+        return rejected.removeprefix(_FAILED), None
+    return None, rejected
+
+
+def _earlier_origin(recipe: Recipe) -> Origin:
+    """Return the origin of a recipe that an earlier version of compress recorded without it."""
+    return "search" if recipe.steps or recipe.backend or recipe.session else "network"
 
 
 class RunDirectory:
@@ -178,10 +209,13 @@ class RunDirectory:
 
     def keep_reference(self, fastest: Mapping[int, Artifact]) -> None:
         """Store the fp32 build that ratios refer to at each batch size; see :class:`compress.hosts.base.Reference`."""
-        kept = {batch: {**asdict(each), "path": str(each.path)} for batch, each in fastest.items()}
+        references = {
+            batch: {**asdict(reference), "path": str(reference.path)} for batch, reference in fastest.items()
+        }
         with replaced_whole(self.directory / "reference.json") as written:
             written.write_text(
-                line_with_digest({str(batch): each for batch, each in kept.items()}), encoding="utf-8"
+                line_with_digest({str(batch): reference for batch, reference in references.items()}),
+                encoding="utf-8",
             )
 
     def reference(self) -> dict[int, Artifact]:
@@ -192,13 +226,18 @@ class RunDirectory:
             return {}
 
     def _reference(self) -> dict[int, Artifact]:
-        kept = content_as_written((self.directory / "reference.json").read_bytes())
-        return {int(batch): Artifact(**{**each, "path": Path(each["path"])}) for batch, each in kept.items()}
+        references = content_as_written((self.directory / "reference.json").read_bytes())
+        return {
+            int(batch): Artifact(**{**reference, "path": Path(reference["path"])})
+            for batch, reference in references.items()
+        }
 
     def _reference_is_intact(self) -> bool:
         """Whether every file that ratios of an earlier run refer to is unchanged."""
         try:
-            return all(sha256_of(each.path) == each.sha256 for each in self._reference().values())
+            return all(
+                sha256_of(reference.path) == reference.sha256 for reference in self._reference().values()
+            )
         except (OSError, TypeError, ValueError, AttributeError):
             return False
 
@@ -232,7 +271,7 @@ class RunDirectory:
         path = self.directory / "history.jsonl"
         if not path.exists():
             return
-        whole = []
+        whole_lines = []
         for line in path.read_bytes().splitlines(keepends=True):
             try:
                 candidate = Candidate.from_dict(content_as_written(line))
@@ -240,12 +279,12 @@ class RunDirectory:
             except (ValueError, KeyError, TypeError, AttributeError):
                 intact = False
             if intact:
-                whole.append(line)
+                whole_lines.append(line)
                 yield candidate
             elif line.endswith(b"\n"):  # else a kill cut it short
                 self.damaged += 1
         with replaced_whole(path) as written:
-            written.write_bytes(b"".join(whole))
+            written.write_bytes(b"".join(whole_lines))
 
     def _intact(self, candidate: Candidate) -> bool:
         if candidate.profile is None:

@@ -25,6 +25,7 @@ class RunKey:
         decisive: The batch size that decides.
         seconds: Time to measure each build at each batch size, in seconds.
         seed: Seed of every random choice.
+        device: Kind of the device that trains: ``cpu`` or ``cuda``.
         machine: The fingerprint of the machine that measures.
         versions: Versions of everything that makes, runs and measures a build.
     """
@@ -39,6 +40,7 @@ class RunKey:
     decisive: Any
     seconds: float
     seed: int
+    device: str
     machine: Mapping[str, Any]
     versions: Mapping[str, str]
 

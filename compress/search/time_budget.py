@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 #: Seconds for builds that are measured on this machine, where nothing is trained and no recipes were given.
 UNTRAINED_S = 240.0
 
+#: Without a time budget of the user's, other builds get at least so many times as long as the original took.
+TIMES_THE_ORIGINAL = 5
+
 
 @dataclass(frozen=True)
 class TimeBudget:
@@ -23,10 +26,12 @@ class TimeBudget:
     Attributes:
         seconds: Seconds from the start of the run; infinite where there is no limit.
         start: Start of the run, in seconds on the clock of :func:`time.perf_counter`.
+        given: Whether the user set it.
     """
 
     seconds: float
     start: float
+    given: bool = False
 
     @classmethod
     def of(cls, given: float | None, start: float, machine: Host, *, open_ended: bool) -> TimeBudget:
@@ -40,7 +45,18 @@ class TimeBudget:
             open_ended: Whether there is training data or the user named the recipes: then there is no limit by default.
         """
         default = math.inf if open_ended or not machine.builds_take_seconds else UNTRAINED_S
-        return cls(default if given is None else given, start)
+        return cls(default if given is None else given, start, given is not None)
+
+    def after_original(self, took: float) -> TimeBudget:
+        """Return the budget once the original was measured: a network that takes long gets as much more by default.
+
+        Args:
+            took: Time that the original's build and measurement took, in this run or before it, in seconds.
+        """
+        if self.given:
+            return self
+        elapsed = time.perf_counter() - self.start
+        return replace(self, seconds=max(self.seconds, elapsed + TIMES_THE_ORIGINAL * took))
 
     @property
     def over(self) -> bool:
@@ -56,8 +72,11 @@ class TimeBudget:
             machine: The machine that builds are measured on.
             seconds: Time to measure each build at each batch size, in seconds.
         """
+        more = "" if self.given else f", or {TIMES_THE_ORIGINAL} times what the original takes"
         limit = (
-            "" if math.isinf(self.seconds) else f"; none is begun after {self.seconds:g} s (--time-budget)"
+            ""
+            if math.isinf(self.seconds)
+            else f"; none is begun after {self.seconds:g} s{more} (--time-budget)"
         )
         if machine.source != "measured":
             return f"at most {most} builds, whose times are estimated{limit}"
@@ -68,6 +87,6 @@ class TimeBudget:
     def stopped(self, following: Recipe) -> str:
         """Return a sentence that names the first of the builds that were not tried."""
         return (
-            f"the time budget of {self.seconds:g} s was over before {following.name}: "
+            f"the time budget of {self.seconds:.4g} s was over before {following.name}: "
             "a larger --time-budget tries it and what follows"
         )

@@ -9,7 +9,7 @@ them random weights D that are uniform over the simplex (Dirichlet with paramete
 For values of 0 and 1 it is Clopper and Pearson's exact bound, such as 3 / n at α = 0.05 where none of n is 1; for
 many samples without extremes it comes to the normal approximation. That it holds for every distribution of bounded
 values is proven for n = 1 and 2 and conjectured for all n; no counterexample is known, and by simulation it covers
-(``python benchmarks/coverage.py``). Weights are drawn with a fixed seed: the same values give the same bounds.
+(``python -m benchmarks run coverage``). Weights are drawn with a fixed seed: the same values give the same bounds.
 
 References: N. Gaffke, 'Three test statistics for a nonparametric one-sided hypothesis on the mean of a nonnegative
 variable', Mathematical Methods of Statistics 14 (2005); M. Phan, P. Thomas, E. Learned-Miller, 'Towards practical mean

@@ -73,7 +73,9 @@ def _interpolated_upper(ordered: NDArray[np.float64], q: float, confidence: floa
         return None
     below, above = confidence - at_most[r - 1], at_most[r] - confidence
     share = (n - r) * q * below / ((n - r) * q * below + r * (1 - q) * above)
-    return float((1 - share) * ordered[r - 1] + share * ordered[r])
+    low, high = ordered[r - 1], ordered[r]
+    # A weighted sum of two equal times can be smaller than both by rounding, and the quantile then lies outside.
+    return float(min(low + share * (high - low), high))
 
 
 def _order_statistic_bounds(values: ArrayLike, q: float, alpha: float) -> Bounds:

@@ -10,7 +10,7 @@ Few starts may agree by chance; so s, their standard deviation, counts as :data:
 starts of one file differ by on a quiet machine. Measuring may stop after any start, so each look is taken at
 :data:`LOOK_LEVEL`; then all looks together hold 95 %: by simulation with up to six starts 1 to 5 % of the intervals
 miss, for normal and for heavy-tailed (t with 3 degrees of freedom) starts of standard deviations from 0.003 to 0.1
-(``python benchmarks/coverage.py``).
+(``python -m benchmarks run coverage``).
 """
 
 from __future__ import annotations

@@ -26,14 +26,14 @@ def load_family(reference: str) -> Family:
     Raises:
         NetworkError: There is no such object, or it cannot be called.
     """
-    found = resolve(reference, kind="a student family", error=NetworkError)
-    if not callable(found):
+    resolved = resolve(reference, kind="a student family", error=NetworkError)
+    if not callable(resolved):
         raise NetworkError(
             "a callable that builds a student of a width",
-            f"{reference}, a {type(found).__name__}",
+            f"{reference}, a {type(resolved).__name__}",
             "name a function",
         )
-    return found
+    return resolved
 
 
 def build(family: Family, width: float, seed: int) -> nn.Module:
@@ -84,15 +84,15 @@ def check_fits(student: nn.Module, network: Network, example: Sequence[Tensor]) 
         ) from error
     outputs = result if isinstance(result, list | tuple) else (result,)
     axes = [spec.batch_axis for spec in network.outputs]
-    tensors = [each for each in outputs if isinstance(each, Tensor)]
-    found = [
-        [size for axis, size in enumerate(each.shape) if axis != counts]
-        for each, counts in zip(tensors, axes, strict=False)
+    tensors = [output for output in outputs if isinstance(output, Tensor)]
+    shapes = [
+        [size for axis, size in enumerate(output.shape) if axis != counts]
+        for output, counts in zip(tensors, axes, strict=False)
     ]
-    wanted = [list(spec.sample_shape) for spec in network.outputs]
-    if len(tensors) != len(axes) or found != wanted:
+    expected_shapes = [list(spec.sample_shape) for spec in network.outputs]
+    if len(tensors) != len(axes) or shapes != expected_shapes:
         raise NetworkError(
-            f"a student whose outputs have the network's shapes, {wanted} without the batch",
-            str(found),
+            f"a student whose outputs have the network's shapes, {expected_shapes} without the batch",
+            str(shapes),
             "change its last layer",
         )

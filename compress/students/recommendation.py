@@ -106,9 +106,9 @@ class Recommendation:
         return {
             "teacher": {"parameters": self.teacher.size, "error": self.teacher.error},
             "max_drop_points": self.max_drop,
-            "trained": [_told(each) for each in self.trained],
+            "trained": [_told(point) for point in self.trained],
             "law": self.law.to_dict(),
-            "forecasts": [_forecast_told(each) for each in self.forecasts],
+            "forecasts": [_forecast_told(forecast) for forecast in self.forecasts],
             "chosen": None if self.chosen is None else self.chosen.width,
             "check": None
             if check is None
@@ -154,7 +154,7 @@ def recommend(
     original = training.outcomes(training.teacher)
     teacher = _teacher(training, int((original == 0).sum()), len(original))
     forecasts = tuple(_forecast(width, size, law, teacher) for width, size in sizes)
-    chosen = next((each for each in forecasts if each.drop_bound <= max_drop), None)
+    chosen = next((forecast for forecast in forecasts if forecast.drop_bound <= max_drop), None)
 
     def drop(student: TrainedStudent) -> Drop:
         return drop_of(training.outcomes(student.module), original, training.task.metric)
@@ -198,7 +198,7 @@ def _considered(training: StudentTraining, widths: Sequence[float]) -> list[floa
     A family may end earlier: at the first multiple that it refuses.
     """
     step, largest = min(widths), training.teacher_parameters
-    found = set(widths)
+    considered = set(widths)
     for multiple in range(1, _MOST_CANDIDATES + 1):
         width = round(multiple * step, _DIGITS)  # 3 × 0.1 is 0.30000000000000004
         try:
@@ -207,14 +207,14 @@ def _considered(training: StudentTraining, widths: Sequence[float]) -> list[floa
             break
         if parameters > largest:
             break
-        found.add(width)
-    return list(found)
+        considered.add(width)
+    return list(considered)
 
 
 def _sizes(training: StudentTraining, widths: Sequence[float]) -> list[tuple[float, int]]:
     """Widths and their parameters, the smallest first; whatever does not fit is told before anything is trained."""
     sizes = [(width, parameters_of(training.build(width))) for width in widths]
-    return sorted(sizes, key=lambda each: each[1])
+    return sorted(sizes, key=lambda width_and_size: width_and_size[1])
 
 
 def _forecast(width: float, parameters: int, law: ScalingLaw, teacher: Point) -> Forecast:

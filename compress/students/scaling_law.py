@@ -239,10 +239,10 @@ class _Sums:
         zero = np.zeros(len(_EXPONENTS))
         inside = self._unconstrained()
         candidates = [(self._b0 / self._m00, zero), (zero, self._b1 / self._m11), inside]
-        misfits = np.stack([self._misfit(*each) for each in candidates])
+        misfits = np.stack([self._misfit(*candidate) for candidate in candidates])
         misfits[2, (inside[0] < 0) | (inside[1] < 0)] = np.inf
         chosen = misfits.argmin(0), np.arange(len(_EXPONENTS))
-        floors, factors = (np.stack(each)[chosen] for each in zip(*candidates, strict=True))
+        floors, factors = (np.stack(parts)[chosen] for parts in zip(*candidates, strict=True))
         return floors, factors, misfits[chosen]
 
     def reach(self, size: float, limit: float) -> tuple[float, float]:

@@ -76,6 +76,7 @@ class StudentTraining:
         judged: Share of the training data to judge by, in (0, 1); at most 5,000 samples are used.
         seed: Seed of the choice of these samples, of the order of all others, and of the students' first weights.
         reporter: Receives the progress.
+        device: Device to train on; None for a GPU where there is one, else the CPU.
 
     Raises:
         DataError: There is no training data, too little, or no labels where the metric needs them.
@@ -94,6 +95,7 @@ class StudentTraining:
         judged: float = 0.2,
         seed: int = 0,
         reporter: Reporter | None = None,
+        device: torch.device | None = None,
     ) -> None:
         data = training_data(task, label_weight, purpose="students", otherwise="")
         if len(network.outputs[0].shape) == 2:
@@ -115,7 +117,7 @@ class StudentTraining:
         self._family, self._seed = family, seed
         self._settings = replace(settings, batch_size=fixed_batch(network.inputs) or settings.batch_size)
         self._loss = loss_for(network, task, temperature, label_weight)
-        self._reporter = reporter or Reporter()
+        self._reporter, self._device = reporter or Reporter(), device
         self.teacher = RememberingTeacher(as_module(network))
         self._apart, self._trained = _divided(data, judged, seed)
 
@@ -124,7 +126,7 @@ class StudentTraining:
         """Return the number of the teacher's parameters; for an ONNX model, of its float constants."""
         module = self.teacher.network
         return parameters_of(module) or sum(
-            each.numel() for each in module.buffers() if each.is_floating_point()
+            buffer.numel() for buffer in module.buffers() if buffer.is_floating_point()
         )
 
     def build(self, width: float, run: int = 0) -> nn.Module:
@@ -162,6 +164,7 @@ class StudentTraining:
             inputs=[spec.name for spec in self.network.inputs],
             seed=self._seed,
             report=telling(self._reporter),
+            device=self._device,
         )
         right = self.outcomes(trained, self._apart)
         return TrainedStudent(

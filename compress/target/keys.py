@@ -1,4 +1,4 @@
-"""What a target's file may say: every key, and what it holds."""
+"""Keys of a target's file: every one, and what it holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from compress.target.backends import BACKENDS
 _PEAK = Number("10^12 operations per second", 1e-6, 1e6)
 #: Keys of the table ``peaks``.
 PEAKS: Mapping[str, Field] = {
-    each.name: replace(_PEAK, required=each.name == "fp32_tflops") for each in fields(Peaks)
+    field.name: replace(_PEAK, required=field.name == "fp32_tflops") for field in fields(Peaks)
 }
 #: Keys of a table ``quantization``.
 FLAVOUR: Mapping[str, Field] = {
@@ -29,6 +29,12 @@ _FIGURES: Mapping[str, Field] = {
     "opset_max": Number("", 1, 100, whole=True),
     "tensorrt": Text(),
     "quantization": Table(FLAVOUR),
+}
+#: Keys of the table ``price``.
+PRICE: Mapping[str, Field] = {
+    "currency": Text(required=True),
+    "per_hour": Number("money an hour", 0, 1e6),
+    "per_kwh": Number("money a kilowatt-hour", 0, 1e6),
 }
 _PRECISIONS = List(Text(tuple(PEAK_OF)), shortest=1, required=True)
 _FURTHER = Table({"precisions": _PRECISIONS, "quantization": Table(FLAVOUR)})
@@ -70,6 +76,7 @@ KEYS: Mapping[str, Field] = {
     "further_providers": Named(_Provider(), replace(_PRECISIONS, required=False)),
     "batch_sizes": List(Number("samples", 1, 65536, whole=True), shortest=2, longest=2, required=True),
     "calls_per_second": Number("calls per second", 1e-2, 1e4),
+    "price": Table(PRICE),
     "compute_capability": Text(),
     "cores": Number("", 1, 65536, whole=True),
     "isa": List(Text()),

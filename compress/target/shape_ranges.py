@@ -118,9 +118,13 @@ def range_notes(ranges: Mapping[str, ShapeRange]) -> tuple[str, ...]:
     """Return one line on the sizes that an engine accepts; empty where no axis is open."""
     if not ranges:
         return ()
-    told = ", ".join(
-        f"{name} {each}"
-        + ("" if each.smallest == each.largest else f" (fastest at {shape_text(each.usual)})")
-        for name, each in ranges.items()
+    range_texts = ", ".join(
+        f"{name} {shape_range}"
+        + (
+            ""
+            if shape_range.smallest == shape_range.largest
+            else f" (fastest at {shape_text(shape_range.usual)})"
+        )
+        for name, shape_range in ranges.items()
     )
-    return (f"engines take inputs of these shapes: {told}; --shape names others",)
+    return (f"engines take inputs of these shapes: {range_texts}; --shape names others",)

@@ -24,6 +24,7 @@ from compress.errors import CompressError, TargetError, UnavailableError
 from compress.target.arithmetic import PEAK_OF, TENSORRT_FLAVOUR, Peaks, QuantizationFlavour
 from compress.target.backends import BACKENDS
 from compress.target.keys import FLAVOUR, KEYS, PEAKS, SOURCED
+from compress.target.price import Price
 from compress.target.shape_ranges import ShapeRange
 
 __all__ = [
@@ -122,6 +123,7 @@ class Target:
     further_providers: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     calls_per_second: float | None = None
     input_shapes: Mapping[str, ShapeRange] = field(default_factory=dict, hash=False)
+    price: Price | None = None
 
     def for_backend(self, name: str) -> Target:
         """Return the target with the flavour and precisions of one of its back ends.
@@ -130,19 +132,19 @@ class Target:
 
         Raises:
             TargetError: The target has no such back end.
-            UnavailableError: What provides the back end cannot be imported.
+            UnavailableError: The package that provides the back end cannot be imported.
         """
         if name == self.backend:
             return self
         further = self.further_backends.get(name) or self._offered(name)
         if further is None:
-            known = [self.backend, *self.further_backends]
-            wanted = f"a back end of the target {self.name} ({', '.join(known)})"
-            raise TargetError(wanted, f"'{name}'", did_you_mean(name, known) or "choose one of these")
+            names = [self.backend, *self.further_backends]
+            wanted = f"a back end of the target {self.name} ({', '.join(names)})"
+            raise TargetError(wanted, f"'{name}'", did_you_mean(name, names) or "choose one of these")
         return replace(self, backend=name, precisions=further.precisions, quantization=further.quantization)
 
     def _offered(self, name: str) -> FurtherBackend | None:
-        """What a back end says of this target; None where there is none of that name, or it says nothing."""
+        """Return a back end's own table for this target; None where there is none of that name, or it says nothing."""
         if name not in BACKENDS:
             return None
         backend = BACKENDS.load(name)()
@@ -181,20 +183,20 @@ def load_target(name_or_path: str | Path | Target) -> Target:
 
 
 def list_targets() -> list[Target]:
-    """Every known target, by name; one of another distribution only where its file can be read.
+    """Return every known target, by name; one of another distribution only where its file can be read.
 
     One that is not on this machine though it should be (``cuda`` without a GPU) has ``here`` false and
     figures of 0.
     """
-    found = [_listed(path) for path in _files()]
+    targets = [_listed(path) for path in _files()]
     for entry in TARGETS.added():
         with suppress(CompressError):  # `compress plugins` and whoever names it are told why
-            found.append(_listed(TARGETS.load(entry.name)))
-    return sorted(found, key=lambda target: target.name)
+            targets.append(_listed(TARGETS.load(entry.name)))
+    return sorted(targets, key=lambda target: target.name)
 
 
 def check_target(entry: Entry) -> str | None:
-    """What is wrong with the file of a registered target, in one line; None where nothing is."""
+    """Return what is wrong with the file of a registered target, in one line; None where nothing is."""
     problem = TARGETS.problem(entry)
     if problem is None:
         try:
@@ -215,10 +217,10 @@ def _built_in() -> dict[str, str]:
     return {path.stem: str(path) for path in _files()}
 
 
-def _is_file_named(name: str, found: object) -> str | None:
-    if not isinstance(found, Path):
-        return what(found)
-    return None if found.name == f"{name}.toml" else f"a file with another name, {found}"
+def _is_file_named(name: str, candidate: object) -> str | None:
+    if not isinstance(candidate, Path):
+        return what(candidate)
+    return None if candidate.name == f"{name}.toml" else f"a file with another name, {candidate}"
 
 
 #: Every target that has a name. The aliases of its file are known once it is read.
@@ -236,24 +238,24 @@ TARGETS: Registry[Path] = Registry(
 
 def _known(name: str) -> Path:
     """The file of a known target."""
-    wanted = name.strip().casefold()
-    for spelling in (name.strip(), wanted):
+    folded = name.strip().casefold()
+    for spelling in (name.strip(), folded):
         if spelling in TARGETS:
             return TARGETS.load(spelling)
     names: dict[str, list[Path]] = {}
     for path in (*_files(), *_added()):
         for alias in _read(path).get("aliases", ()):
             names.setdefault(alias, []).append(path)
-    if wanted not in names:
+    if folded not in names:
         todo = (
-            did_you_mean(wanted, [*TARGETS.names(), *names])
+            did_you_mean(folded, [*TARGETS.names(), *names])
             or "see `compress targets`, or give the path of a .toml file"
         )
         raise TargetError("a known target", f"'{name}'", todo)
-    if len(names[wanted]) > 1:
-        found = " and ".join(str(path) for path in names[wanted])
-        raise TargetError(f"one target with the alias '{name}'", found, "give the name of one of them")
-    return names[wanted][0]
+    if len(names[folded]) > 1:
+        paths_text = " and ".join(str(path) for path in names[folded])
+        raise TargetError(f"one target with the alias '{name}'", paths_text, "give the name of one of them")
+    return names[folded][0]
 
 
 def _added() -> Iterator[Path]:
@@ -285,7 +287,7 @@ def _extended(table: dict[str, Any], seen: tuple[Path, ...] = ()) -> dict[str, A
         return table
     path = _known(table["extends"])
     if path in seen:
-        circle = " → ".join(each.name for each in (*seen, path))
+        circle = " → ".join(file.name for file in (*seen, path))
         raise TargetError(
             "targets that do not extend each other in a circle", circle, f"change extends in {path}"
         )
@@ -301,8 +303,8 @@ def _over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
         if key in merged:
             merged[key] = below.get(key, {}) | above.get(key, {})
     changed = set(_figures(above))
-    kept = (key for key in below.get("estimated", ()) if key not in changed)
-    return merged | {"estimated": (*kept, *above.get("estimated", ()))}
+    estimated_below = (key for key in below.get("estimated", ()) if key not in changed)
+    return merged | {"estimated": (*estimated_below, *above.get("estimated", ()))}
 
 
 def _figures(table: Mapping[str, Any]) -> Iterator[str]:
@@ -312,8 +314,8 @@ def _figures(table: Mapping[str, Any]) -> Iterator[str]:
 
 def _sources(table: Mapping[str, Any], where: str) -> dict[str, str]:
     """Return the source of each figure in a table: the stated one, else the table itself."""
-    given = table.get("source", {})
-    return {key: given.get(key, given.get("default", where)) for key in _figures(table)}
+    sources = table.get("source", {})
+    return {key: sources.get(key, sources.get("default", where)) for key in _figures(table)}
 
 
 def _detect(kind: str) -> dict[str, Any]:
@@ -323,9 +325,11 @@ def _detect(kind: str) -> dict[str, Any]:
         table = figures.cpu_figures(machine.cpu())
     else:
         gpu = machine.gpu()
-        known = {path.stem: table for path in _files() if "compute_capability" in (table := _read(path))}
+        tables_by_name = {
+            path.stem: table for path in _files() if "compute_capability" in (table := _read(path))
+        }
         memory_gb = gpu.memory_gb or machine.cpu().memory_gb or 1.0
-        table = figures.cuda_figures(gpu, memory_gb, known)
+        table = figures.cuda_figures(gpu, memory_gb, tables_by_name)
     return table | {"source": _sources(table, "this machine")}
 
 
@@ -350,10 +354,11 @@ def _target(path: Path, table: dict[str, Any]) -> Target:
     values = check(table, KEYS, where, TargetError)
     values.pop("extends", None)
     values["peaks"] = Peaks(**values["peaks"])
+    values["price"] = Price(**values["price"]) if "price" in values else None
     values["quantization"] = _flavour(values["backend"], values, where, "")
     values["further_backends"] = {
-        name: FurtherBackend(each["precisions"], _flavour(name, each, where, f"further_backends.{name}."))
-        for name, each in values.pop("further_backends", {}).items()
+        name: FurtherBackend(entry["precisions"], _flavour(name, entry, where, f"further_backends.{name}."))
+        for name, entry in values.pop("further_backends", {}).items()
     }
     values["further_providers"] = values.pop("further_providers", {})
     low, high = values.pop("power_min_w", None), values.pop("power_max_w", None)
@@ -368,13 +373,13 @@ def _target(path: Path, table: dict[str, Any]) -> Target:
         sources=values.pop("source"),
         **values,
     )
-    for wanted, found, key in _contradictions(target):
-        raise TargetError(f"{wanted} in {where}", found, f"change {key}")
+    for wanted, contradiction, key in _contradictions(target):
+        raise TargetError(f"{wanted} in {where}", contradiction, f"change {key}")
     return target
 
 
 def _flavour(backend: str, table: Mapping[str, Any], where: str, within: str) -> QuantizationFlavour:
-    """How int8 looks to a back end: as its table says, else as the back end itself does.
+    """Return the form of int8 for a back end: as its table says, else as the back end itself does.
 
     Args:
         backend: Its name.
@@ -403,6 +408,8 @@ def _contradictions(target: Target) -> Iterator[tuple[str, str, str]]:
     if target.power_w and target.power_w[0] > target.power_w[1]:
         low, high = target.power_w
         yield "power_min_w not above power_max_w", f"{low:g} and {high:g} W", "power_min_w"
+    if target.price is not None and not (target.price.per_hour or target.price.per_kwh):
+        yield "price.per_hour or price.per_kwh above 0", "neither", "price"
     if target.precisions[0] != "fp32":
         yield "fp32 as the first of precisions", target.precisions[0], "precisions"
     for precision in target.precisions:

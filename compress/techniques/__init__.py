@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def _built_in() -> dict[str, str]:
     """One file each: ``low_rank`` is the class ``LowRank`` in ``low_rank.py``. No file is imported."""
-    names = sorted({module.name for module in pkgutil.iter_modules(__path__)} - {"base"})
+    names = sorted({module.name for module in pkgutil.iter_modules(__path__)} - {"base", "kept_results"})
     return {
         name: f"{__name__}.{name}:{''.join(part.capitalize() for part in name.split('_'))}" for name in names
     }
@@ -30,10 +30,12 @@ def _built_in() -> dict[str, str]:
 _is_subclass = subclass_of("compress.techniques.base:Technique")
 
 
-def _problem(name: str, found: object) -> str | None:
-    problem = _is_subclass(name, found)
-    if problem is None and not dataclasses.is_dataclass(found):
-        return f"{getattr(found, '__name__', found)}, which is no dataclass: its fields are the settings"
+def _problem(name: str, candidate: object) -> str | None:
+    problem = _is_subclass(name, candidate)
+    if problem is None and not dataclasses.is_dataclass(candidate):
+        return (
+            f"{getattr(candidate, '__name__', candidate)}, which is no dataclass: its fields are the settings"
+        )
     return problem
 
 
@@ -49,7 +51,7 @@ TECHNIQUES: Registry[type[Technique]] = Registry(
 
 
 def technique_names() -> list[str]:
-    """Every technique that a recipe can name: ours, sorted, then those of other distributions."""
+    """Return the name of every technique: the built-in ones, sorted, then those of other distributions."""
     return TECHNIQUES.names()
 
 
@@ -81,24 +83,51 @@ def apply_recipe(recipe: Recipe, network: Network, context: Context) -> Network:
     """Apply a recipe's techniques in order.
 
     A technique that comes again reports under its name with a number ("prune-2"). Each keeps checkpoints in a directory
-    named after the steps up to its own, so that recipes that begin alike share what they trained.
+    named after the steps up to its own, so that recipes that begin alike share what they trained; with a cache, named
+    after all that the step depends on, so that runs share it.
 
     Raises:
         RecipeError: See :func:`load_technique`; every step is checked before the first is applied.
         CompressError: A technique fails.
     """
+    from compress.techniques import kept_results
+
     techniques = [load_technique(step) for step in recipe.steps]
     done: Counter[str] = Counter()
+    task = context.task
     for count, (step, technique) in enumerate(zip(recipe.steps, techniques, strict=True), start=1):
         done[step.technique] += 1
-        own = dataclasses.replace(context, reports={}, directory=_kept_in(context, recipe.steps[:count]))
+        steps = recipe.steps[:count]
+        step_context = dataclasses.replace(context, task=task, reports={}, directory=_kept_in(context, steps))
+        cached = kept_results.directory_of(network, steps, step_context)
+        if cached is not None:
+            step_context.directory = cached
+        # An ONNX model that a step has made is known by the user's file and the steps, and not by its content.
+        if not network.trainable and count > 1:
+            cached = None
         number = done[step.technique]
         suffix = "" if number == 1 else f"-{number}"
         try:
-            network = technique.apply(network, own)
+            network = _applied(technique, network, step_context, cached)
+            task = step_context.task
         finally:  # One that refuses has told why.
-            context.reports.update({f"{name}{suffix}": report for name, report in own.reports.items()})
+            context.reports.update(
+                {f"{name}{suffix}": report for name, report in step_context.reports.items()}
+            )
     return network
+
+
+def _applied(technique: Technique, network: Network, context: Context, cached: Path | None) -> Network:
+    """Apply a technique, or return what it made before, from the directory in the cache where that is kept."""
+    if cached is None or technique.result_follows(context) is None:
+        return technique.apply(network, context)
+    from compress.techniques import kept_results
+
+    result = kept_results.kept_result(cached, network, technique, context)
+    if result is None:
+        result = technique.apply(network, context)
+        kept_results.keep_result(cached, network, result, technique, context)
+    return result
 
 
 def _kept_in(context: Context, steps: tuple[Step, ...]) -> Path | None:

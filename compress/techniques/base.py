@@ -19,6 +19,7 @@ from compress.core.tensor_spec import fixed_batch
 if TYPE_CHECKING:
     import numpy as np
 
+    from compress.core.content_cache import ContentCache
     from compress.data.task import Task
     from compress.hosts.base import Host
     from compress.network.network import Network
@@ -30,19 +31,24 @@ CALIBRATION_BATCH_SIZE = 32
 
 @dataclass
 class Context:
-    """Everything that a technique may use besides the network.
+    """Data, target and tools that a technique may use besides the network.
 
     Attributes:
-        task: Training, calibration and evaluation data; techniques never touch the evaluation data.
+        task: Training, calibration and evaluation data; techniques never touch the evaluation data. A technique after
+            which the network takes other calls replaces it, for those that follow in the recipe.
         target: Target of the build.
         seed: Seed of every random choice.
-        reports: Report of each technique, by the technique's name; goes into the candidate's record.
+        reports: Report of each technique, by the technique's name: a mapping that JSON can hold, which goes into the
+            candidate's record. Those of built-in techniques are in :mod:`compress.records.technique_reports`.
         directory: Directory where a technique that takes long keeps checkpoints; None where nothing is kept.
         reporter: Receives the progress of a technique that takes long.
         original: The user's network before any technique; None where it is unknown.
         host: Host that times or estimates builds, for a technique that times layers; None takes the target's.
         threads: Number of threads of the runtime, as the user fixed it; None leaves it open.
         cache: Directory of measurements that several recipes of a run share; None where nothing is kept.
+        steps: Cache of what steps of recipes make, which runs share; None keeps it in ``directory`` alone.
+        device: Device to train on, as :func:`compress.training.devices.device_of` takes it. Simulations of int8 train
+            on the CPU, whose kernels they agree with.
     """
 
     task: Task
@@ -55,6 +61,8 @@ class Context:
     host: Host | None = None
     threads: int | None = None
     cache: Path | None = None
+    steps: ContentCache | None = None
+    device: str = "auto"
 
 
 class Technique(ABC):
@@ -68,6 +76,23 @@ class Technique(ABC):
             RecipeError: The technique cannot follow what came before it.
             CompressError: Another failure, with a message for the user.
         """
+
+    def needs(self) -> tuple[str, ...]:
+        """Return what the technique takes besides the network, as noun phrases: ``"calibration samples"``."""
+        return ()
+
+    def result_follows(self, context: Context) -> object:
+        """Return what the result follows from besides the network, the settings, the data, the seed and the code.
+
+        Returns:
+            What is decided elsewhere, such as by the target, in a form whose ``repr`` tells all of it; None where the
+            result is not to be kept in the cache, since it is made quickly, or follows from times.
+        """
+        return None
+
+    def takes_minutes(self) -> bool:
+        """Whether it takes minutes even on a small network: it trains, or tries many variants."""
+        return False
 
 
 def calibration_batches(network: Network, context: Context) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:

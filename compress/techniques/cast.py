@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError
+from compress.records.technique_reports import CastReport
 from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
@@ -56,10 +57,14 @@ class Cast(Technique):
             if (
                 isinstance(value, str)
                 or not isinstance(value, Sequence)
-                or not all(isinstance(each, str) for each in value)
+                or not all(isinstance(item, str) for item in value)
             ):
                 raise RecipeError(f"{name} as a list of names", repr(value), f'write {name} = ["name", …]')
             object.__setattr__(self, name, tuple(value))  # TOML's arrays arrive as lists
+
+    def needs(self) -> tuple[str, ...]:
+        """See :meth:`Technique.needs`."""
+        return ("calibration samples",)
 
     def apply(self, network: Network, context: Context) -> Network:
         """See :meth:`Technique.apply`; the result is in ONNX form.
@@ -69,7 +74,7 @@ class Cast(Technique):
             DataError: Activations on the calibration data are NaN.
         """
         from compress.onnx_graph.fold import named, prepare
-        from compress.onnx_graph.half import in_half_precision
+        from compress.onnx_graph.half import in_half_precision, kept_with
         from compress.onnx_graph.quantized import quantized_operator
         from compress.quantization.overflow import outside_float16
 
@@ -79,11 +84,13 @@ class Cast(Technique):
         # Folding would undo Q/DQ of constants; a quantized graph was folded before it was quantized.
         quantized = quantized_operator(model) is not None
         model = named(_with_half_scales(model, context.target)) if quantized else prepare(model)
-        kept = self._kept_by_order(model)
+        kept_nodes = self._kept_by_order(model)
         if self.precision == "float16":
-            kept = outside_float16(model, calibration_batches(network, context)) | kept
-        context.reports["cast"] = {"precision": self.precision, "kept_in_float32": kept}
-        return network.with_onnx(in_half_precision(model, self.precision, kept))
+            kept_nodes = outside_float16(model, calibration_batches(network, context)) | kept_nodes
+        kept_nodes = kept_with(model, kept_nodes)
+        report: CastReport = {"precision": self.precision, "kept_in_float32": kept_nodes}
+        context.reports["cast"] = report
+        return network.with_onnx(in_half_precision(model, self.precision, kept_nodes))
 
     def _kept_by_order(self, model: onnx.ModelProto) -> dict[str, str]:
         names = {node.name for node in model.graph.node}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compress.errors import RecipeError
+from compress.records.technique_reports import Float8Report
 from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
@@ -31,6 +32,10 @@ class Float8(Technique):
         object.__setattr__(self, "exclude_nodes", checked.exclude_nodes)
         object.__setattr__(self, "exclude_ops", checked.exclude_ops)
 
+    def needs(self) -> tuple[str, ...]:
+        """See :meth:`Technique.needs`."""
+        return ("calibration samples",)
+
     def apply(self, network: Network, context: Context) -> Network:
         """See :meth:`Technique.apply`; the result is in ONNX form.
 
@@ -52,9 +57,10 @@ class Float8(Technique):
         quantized, placement = quantize_float8(
             network.to_onnx(), calibration_batches(network, context), settings
         )
-        context.reports["float8"] = {
+        report: Float8Report = {
             "float8_nodes": list(placement.int8_nodes),
             "float_nodes": dict(placement.float_nodes),
             "accuracy": "emulated: ONNX Runtime rounds to E4M3FN and computes in float32",
         }
+        context.reports["float8"] = report
         return network.with_onnx(quantized)

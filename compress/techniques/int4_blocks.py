@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compress.errors import RecipeError
+from compress.records.technique_reports import Int4BlocksReport
 from compress.techniques.base import Context, Technique
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ class Int4Blocks(Technique):
         from compress.quantization.int4_blocks import int4_weights
 
         _check_reads_int4(context.target)
-        quantized, kept = int4_weights(raise_opset(network.to_onnx(), _OPSET), self.block)
-        context.reports["int4_blocks"] = {"block": self.block, "float_nodes": kept}
+        quantized, float_nodes = int4_weights(raise_opset(network.to_onnx(), _OPSET), self.block)
+        report: Int4BlocksReport = {"block": self.block, "float_nodes": float_nodes}
+        context.reports["int4_blocks"] = report
         return network.with_onnx(quantized)
 
 

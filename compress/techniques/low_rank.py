@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError
+from compress.records.technique_reports import LowRankReport
 from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
@@ -60,12 +61,20 @@ class LowRank(Technique):
                 raise RecipeError(f"{name} ≥ {least}, a whole number", repr(value), "correct the recipe")
         for name in ("schemes", "keep_layers"):
             value = getattr(self, name)
-            if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+            if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
                 raise RecipeError(f"{name} as a list of names", repr(value), f'write {name} = ["name", …]')
             object.__setattr__(self, name, tuple(value))
         unknown = [name for name in self.schemes if name not in _SCHEMES]
         if unknown or not self.schemes:
             raise RecipeError(f"schemes of {', '.join(_SCHEMES)}", repr(self.schemes), "choose one or both")
+
+    def needs(self) -> tuple[str, ...]:
+        """See :meth:`Technique.needs`."""
+        return ("calibration samples", "times of layers")
+
+    def takes_minutes(self) -> bool:
+        """See :meth:`Technique.takes_minutes`."""
+        return True
 
     def apply(self, network: Network, context: Context) -> Network:
         """See :meth:`Technique.apply`; the result is in trainable form, and the same network where nothing gains.
@@ -93,9 +102,9 @@ class LowRank(Technique):
         target = context.target
         with layer_host(context.host, target) as host:
             if host.source != "measured":
-                found = f"{target.name}, which is estimated alone"
+                host_text = f"{target.name}, which is estimated alone"
                 raise RecipeError(
-                    "a target at hand, to time layers on", found, "give --host, or leave low_rank out"
+                    "a target at hand, to time layers on", host_text, "give --host, or leave low_rank out"
                 )
             timer: Timer = partial(time_pair, host=host, target=target, threads=context.threads)
             done = factor(
@@ -107,21 +116,26 @@ class LowRank(Technique):
                 self.keep_layers,
             )
             factored = None if done.graph is None else network.with_graph(done.graph)
-            whole = None if factored is None else timer(network.to_onnx(), factored.to_onnx())
-        context.reports["low_rank"] = {
+            whole_pair = None if factored is None else timer(network.to_onnx(), factored.to_onnx())
+        report: LowRankReport = {
             "settings": asdict(self),
             "layers": [trial.to_dict() for trial in done.trials],
-            "whole": None if whole is None else whole.to_dict(),
+            "whole": None if whole_pair is None else whole_pair.to_dict(),
             "notes": list(done.notes),
         }
-        if factored is None or whole is None:
+        context.reports["low_rank"] = report
+        if factored is None or whole_pair is None:
             return network
         # A runtime may fuse a layer with its neighbours, and the pair not.
-        if not whole.faster:
-            between = "" if whole.interval is None else " (between {:.2f} and {:.2f})".format(*whole.interval)
+        if not whole_pair.faster:
+            between = (
+                ""
+                if whole_pair.interval is None
+                else " (between {:.2f} and {:.2f})".format(*whole_pair.interval)
+            )
             raise RecipeError(
                 "a factored network that is faster as a whole",
-                f"{whole.ratio:.2f} times the time of the one given{between}, though its layers are faster alone",
+                f"{whole_pair.ratio:.2f} times the time of the one given{between}, though its layers are faster alone",
                 "leave low_rank out of the recipe, or name layers in keep_layers",
             )
         return factored

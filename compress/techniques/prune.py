@@ -13,6 +13,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.errors import RecipeError
+from compress.network.network import DECODER
+from compress.records.technique_reports import (
+    MarginTrial,
+    PruneLatency,
+    PruneMargin,
+    PruneReport,
+)
 from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
@@ -58,8 +65,8 @@ class Prune(Technique):
         samples: Number of calibration samples for ``taylor`` and ``hessian_diagonal``, ≥ 1.
         latency_share: Share of the unpruned latency to reach on the target, in (0, 1): widths are chosen among those at
             which its runtime gets faster, see :mod:`compress.pruning.widths`.
-        timing_precision: Precision in which layers are timed, ``fp32`` or ``int8``: the one that the recipe ends with.
-            Not with a ratio.
+        timing_precision: Precision in which layers are timed, ``fp32`` or ``int8``, for a language model also ``int4``:
+            the one that the recipe ends with. Not with a ratio.
         untrained_drop: Accuracy drop allowed before training, in points, > 0: the smallest latency is chosen that loses
             at most half of it on the calibration data; the other half allows for other samples. For networks without
             training data.
@@ -88,24 +95,27 @@ class Prune(Technique):
         _check("a latency_share in (0, 1)", self.latency_share, lambda value: 0 < value < 1)
         _check("an untrained_drop above 0 points", self.untrained_drop, lambda value: value > 0)
         _check("seconds above 0", self.seconds, lambda value: value > 0)
-        given = [
+        goals = [
             name for name in ("ratio", "latency_share", "untrained_drop") if getattr(self, name) is not None
         ]
-        if len(given) > 1:
+        if len(goals) > 1:
             raise RecipeError(
-                "one of ratio, latency_share and untrained_drop", " and ".join(given), "remove the others"
+                "one of ratio, latency_share and untrained_drop", " and ".join(goals), "remove the others"
             )
-        by_latency = bool(given) and given[0] != "ratio"
+        by_latency = bool(goals) and goals[0] != "ratio"
         for name, fits in (
             ("per_layer", not by_latency),
             ("multiple", not by_latency),
             ("timing_precision", by_latency),
         ):
             if not fits and getattr(self, name) != getattr(Prune, name):
-                how = given[0] if given else "neither latency_share nor untrained_drop"
-                wanted = "latency_share or untrained_drop" if name == "timing_precision" else "ratio"
-                raise RecipeError(f"{wanted} with {name}", how, f"remove {name}, or say {wanted} instead")
-        for name, allowed in (("importance", (*IMPORTANCES, None)), ("timing_precision", PRECISIONS)):
+                how = goals[0] if goals else "neither latency_share nor untrained_drop"
+                needed = "latency_share or untrained_drop" if name == "timing_precision" else "ratio"
+                raise RecipeError(f"{needed} with {name}", how, f"remove {name}, or say {needed} instead")
+        for name, allowed in (
+            ("importance", (*IMPORTANCES, None)),
+            ("timing_precision", (*PRECISIONS, "int4")),
+        ):
             if getattr(self, name) not in allowed:
                 raise RecipeError(
                     f"the setting {name}: {', '.join(filter(None, allowed))}",
@@ -118,6 +128,14 @@ class Prune(Technique):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise RecipeError(f"{name} ≥ 1, a whole number", repr(value), "correct the recipe")
+
+    def needs(self) -> tuple[str, ...]:
+        """See :meth:`Technique.needs`."""
+        return ("calibration samples", "times of layers")
+
+    def takes_minutes(self) -> bool:
+        """See :meth:`Technique.takes_minutes`."""
+        return True
 
     def apply(self, network: Network, context: Context) -> Network:
         """See :meth:`Technique.apply`; the result is a graph in inference mode.
@@ -136,6 +154,14 @@ class Prune(Technique):
         from compress.pruning.decision import decided_together
         from compress.pruning.selection import removable
 
+        if network.origin.format == DECODER:
+            return self._of_decoder(network, context)
+        if self.timing_precision not in PRECISIONS:
+            raise RecipeError(
+                f"a timing_precision of {', '.join(PRECISIONS)}, for a network that is no language model",
+                self.timing_precision,
+                "choose one of these",
+            )
         if network.graph is None:
             raise RecipeError(
                 "a network in its trainable form, to prune",
@@ -164,9 +190,11 @@ class Prune(Technique):
             return remove(channels, units, batch)
 
         importance = self.importance or self._default_importance(network, context)
-        units, told = decided_together(lambda: self._decided(importance, channels, network, context, without))
+        units, choice = decided_together(
+            lambda: self._decided(importance, channels, network, context, without)
+        )
         pruned = network.with_graph(without(units))
-        context.reports["prune"] = {
+        report: PruneReport = {
             "settings": {**asdict(self), "importance": importance},
             "macs": [channels.macs(), channels.macs(units)],
             "parameters": [channels.parameters(), channels.parameters(units)],
@@ -175,9 +203,38 @@ class Prune(Technique):
                 for group in channels.groups
             },
             "notes": list(channels.notes),
-            **told,
+            **choice,
         }
+        context.reports["prune"] = report
         return pruned
+
+    def _of_decoder(self, network: Network, context: Context) -> Network:
+        """Prune a language model: layers, neurons, and groups of heads."""
+        from compress.language.decoder_network import changeable
+        from compress.pruning.decoder import prune_decoder
+
+        decoder = changeable(network, "prune")
+        for name in ("importance", "per_layer", "multiple", "untrained_drop"):
+            if getattr(self, name) != getattr(Prune, name):
+                raise RecipeError(
+                    "latency_share or ratio, keep_layers and timing_precision, for a language model",
+                    f"{name} = {getattr(self, name)!r}",
+                    f"leave {name} out",
+                )
+        done, context.task, report = prune_decoder(
+            decoder,
+            context.task,
+            latency_share=self.latency_share,
+            ratio=DEFAULT_RATIO if self.ratio is None else self.ratio,
+            keep=self.keep_layers,
+            precision=self.timing_precision,
+            host=context.host,
+            threads=context.threads,
+            reporter=context.reporter,
+            settings=asdict(self),
+        )
+        context.reports["prune"] = report
+        return done
 
     def _decided(
         self,
@@ -195,11 +252,12 @@ class Prune(Technique):
             ratio = DEFAULT_RATIO if self.ratio is None else self.ratio
             keep, multiple = self.keep_layers, self.multiple
             return choose(channels, scores, ratio, per_layer=self.per_layer, keep=keep, multiple=multiple), {}
-        path = None if context.directory is None else context.directory / "prune.json"
-        task, graph = context.task, channels.found.graph
+        task, graph = context.task, channels.propagation.graph
         data = task.calibration.sha256, task.metrics_sha256, context.seed
         with self._bench(context) as bench:
             key = key_of(graph, settings=replace(self, importance=importance), data=data, bench=bench.key())
+            # Each target's own choice: in the cache, several share a directory.
+            path = None if context.directory is None else context.directory / f"prune-{key[:12]}.json"
             timed = partial(self._timed, importance, bench, channels, network, context, without)
             return kept(path, key, timed)
 
@@ -222,25 +280,43 @@ class Prune(Technique):
         context.reporter.step("timing layers")
         with bench.host.exclusive():
             latency = network_latency(channels, model, bench)
+
+        def timed(units: Units) -> float | None:
+            context.reporter.step("timing whole calls")
+            with bench.host.exclusive():
+                return bench.whole_share(network.with_graph(without(units)).to_onnx(), model)
+
         if judge is not None:
-            return self._inside_margin(judge, channels, scores, latency, without)
+            return self._inside_margin(judge, channels, scores, latency, without, timed)
         assert self.latency_share is not None
-        return self._at(self.latency_share, channels, scores, latency)
+        return self._at(self.latency_share, channels, scores, latency, timed)
 
-    def _at(self, share: float, channels: Channels, scores: Scores, latency: NetworkLatency) -> Chosen:
+    def _at(
+        self,
+        share: float,
+        channels: Channels,
+        scores: Scores,
+        latency: NetworkLatency,
+        timed: Callable[[Units], float | None] = lambda _: None,
+    ) -> Chosen:
         from compress.pruning import choose_widths
+        from compress.pruning.whole_calls import widths_by_whole_calls
 
-        widths = choose_widths(channels, scores, latency, share, keep=self.keep_layers)
-        told = {
-            "latency": {
-                "wanted": share,
-                "predicted": widths.share,
-                "source": latency.table.source,
-                "steps": {name: list(steps) for name, steps in widths.steps.items()},
-                **latency.to_dict(),
-            }
+        widths, latency, measured = widths_by_whole_calls(
+            lambda by: choose_widths(channels, scores, by, share, keep=self.keep_layers),
+            latency,
+            share,
+            timed,
+        )
+        chosen_for: PruneLatency = {
+            "wanted": share,
+            "predicted": widths.share,
+            "measured": measured,
+            "source": latency.table.source,
+            "steps": {name: list(steps) for name, steps in widths.steps.items()},
+            **latency.to_dict(),
         }
-        return widths.units, told
+        return widths.units, {"latency": chosen_for}
 
     def _inside_margin(
         self,
@@ -249,26 +325,33 @@ class Prune(Technique):
         scores: Scores,
         latency: NetworkLatency,
         without: Callable[[Units], fx.GraphModule],
+        timed: Callable[[Units], float | None],
     ) -> Chosen:
         """Return the smallest latency inside the margin, by bisection; the drop is assumed to grow with removal."""
+        from compress.pruning import choose_widths
+        from compress.pruning.whole_calls import calibrated
         from compress.pruning.widths import OutOfReachError
 
-        limit = (self.untrained_drop or 0.0) / 2
+        latency = calibrated(
+            lambda by: choose_widths(channels, scores, by, 0.5, keep=self.keep_layers), latency, timed
+        )
+        untrained_drop = self.untrained_drop or 0.0
+        limit = untrained_drop / 2
         best: Chosen | None = None
         reached = ""
-        trials = []
+        trials: list[MarginTrial] = []
         low, high = 0.0, 1.0
         for _ in range(_HALVINGS):
             share = (low + high) / 2
             try:
-                found = self._at(share, channels, scores, latency)
+                attempt = self._at(share, channels, scores, latency)
             except OutOfReachError as error:
                 low, reached = share, error.found
                 continue
-            drop = judge.drop(without(found[0]))
+            drop = judge.drop(without(attempt[0]))
             trials.append({"latency": share, "drop": drop})
             if drop <= limit:
-                best, high = found, share
+                best, high = attempt, share
             else:
                 low = share
         if not trials:
@@ -287,16 +370,14 @@ class Prune(Technique):
                 f"{least}, on {judge.samples} calibration samples",
                 "give --train-data: pruned networks regain accuracy by training",
             )
-        told = {
-            "margin": {
-                "untrained_drop": self.untrained_drop,
-                "judged_on": judge.samples,
-                "trials": trials,
-                "note": "limited to what the accuracy allows without training; "
-                "give --train-data: pruned networks regain accuracy by training",
-            }
+        margin: PruneMargin = {
+            "untrained_drop": untrained_drop,
+            "judged_on": judge.samples,
+            "trials": trials,
+            "note": "limited to what the accuracy allows without training; "
+            "give --train-data: pruned networks regain accuracy by training",
         }
-        return best[0], {**best[1], **told}
+        return best[0], {**best[1], "margin": margin}
 
     @contextmanager
     def _bench(self, context: Context) -> Iterator[Bench]:

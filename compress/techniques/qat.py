@@ -15,16 +15,17 @@ from compress.core.tensor_spec import fixed_batch
 from compress.errors import RecipeError
 from compress.network.network import Network
 from compress.quantization import Settings
+from compress.records.technique_reports import QatReport
 from compress.techniques.base import Context, Technique, calibration_batches
 from compress.training.context import loss_for, telling, training_data
-from compress.training.settings import TrainingOptions, check_number
+from compress.training.settings import TeachingOptions
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Qat(Technique, TrainingOptions):
+class Qat(Technique, TeachingOptions):
     """Train weights, biases and scales of the int8 nodes against the float network's outputs.
 
     ``learning_rate`` is the share of its unit that a weight moves in a step at the peak; a scale moves by that share of
@@ -38,8 +39,6 @@ class Qat(Technique, TrainingOptions):
         smooth: Whether to move outlier channels into weights before training, where that helps.
         exclude_nodes: Names of nodes that stay float.
         exclude_ops: Operator types that stay float.
-        temperature: Temperature by which class scores are divided before they are compared, > 0.
-        label_weight: Weight of the labels, from 0 (the teacher's outputs alone) to 1 (the labels alone).
         teacher: Network to learn from: ``before``, the float network that is quantized, or ``original``, the user's
             network, for recipes in which earlier techniques, such as pruning, lost accuracy.
     """
@@ -51,9 +50,9 @@ class Qat(Technique, TrainingOptions):
     smooth: bool = True
     exclude_nodes: tuple[str, ...] = ()
     exclude_ops: tuple[str, ...] = ()
-    epoch_samples: int | None = option("Samples in an epoch; None takes all training data", 8192, low=1)
-    temperature: float = 1.0
-    label_weight: float = 0.0
+    epoch_samples: int | None = option(
+        "Samples in an epoch; None takes all training data", 8192, low=1, high=1_000_000_000
+    )
     teacher: str = "before"
 
     def __post_init__(self) -> None:
@@ -62,8 +61,14 @@ class Qat(Technique, TrainingOptions):
         self.quantization()
         if self.teacher not in ("before", "original"):
             raise RecipeError("a teacher (before, original)", repr(self.teacher), "choose one of these")
-        check_number("temperature", self.temperature, "above 0", lambda value: value > 0)
-        check_number("label_weight", self.label_weight, "from 0 to 1", lambda value: 0 <= value <= 1)
+
+    def needs(self) -> tuple[str, ...]:
+        """See :meth:`Technique.needs`."""
+        return ("training data", "calibration samples")
+
+    def takes_minutes(self) -> bool:
+        """See :meth:`Technique.takes_minutes`."""
+        return True
 
     def apply(self, network: Network, context: Context) -> Network:
         """See :meth:`Technique.apply`; the result is in ONNX form.
@@ -95,7 +100,8 @@ class Qat(Technique, TrainingOptions):
             save_to=None if context.directory is None else context.directory / "qat.pt",
             report=telling(context.reporter),
         )
-        context.reports["qat"] = {**done.to_dict(), "settings": asdict(self), "training": trained.to_dict()}
+        report: QatReport = {**done.to_dict(), "settings": asdict(self), "training": trained.to_dict()}
+        context.reports["qat"] = report
         return network.with_onnx(quantized)
 
     def _teacher(self, context: Context) -> nn.Module | None:

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
 class Quantize(Settings, Technique):
     """Post-training static quantization; its settings are those of :class:`compress.quantization.Settings`."""
 
+    def needs(self) -> tuple[str, ...]:
+        """See :meth:`Technique.needs`."""
+        return ("calibration samples",)
+
+    def result_follows(self, context: Context) -> object:
+        """See :meth:`Technique.result_follows`: from the target's form of int8."""
+        return context.target.quantization
+
+    def takes_minutes(self) -> bool:
+        """See :meth:`Technique.takes_minutes`."""
+        return self.rounding == "reconstructed"
+
     def apply(self, network: Network, context: Context) -> Network:
         """See :meth:`Technique.apply`; the result is in ONNX form.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from compress.backends import load_backend
 from compress.errors import RecipeError
 from compress.quantization.settings import Settings
+from compress.records.technique_reports import QuantizeDynamicReport
 from compress.techniques.base import Context, Technique
 
 if TYPE_CHECKING:
@@ -45,5 +46,6 @@ class QuantizeDynamic(Technique):
         quantized, nodes = quantize_dynamic(
             network.to_onnx(), context.target.quantization, self.exclude_nodes
         )
-        context.reports["quantize_dynamic"] = {"int8_nodes": list(nodes)}
+        report: QuantizeDynamicReport = {"int8_nodes": list(nodes)}
+        context.reports["quantize_dynamic"] = report
         return network.with_onnx(quantized)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from compress.quantization.probe import Probe
 from compress.quantization.recovery import SAMPLES
 from compress.quantization.rewriting import rewrite, tried_on
 from compress.quantization.sensitivity import Trials, cheapest_in_float
+from compress.records.technique_reports import SensitivityReport
 from compress.techniques.base import Context, Technique, calibration_batches
 
 if TYPE_CHECKING:
@@ -54,6 +55,18 @@ class QuantizeMixed(Settings, Technique):
         if not number or not self.max_drop >= 0:
             raise RecipeError("a max_drop of 0 points or more", repr(self.max_drop), "write max_drop = 1.0")
 
+    def needs(self) -> tuple[str, ...]:
+        """See :meth:`Technique.needs`."""
+        return ("calibration samples",)
+
+    def result_follows(self, context: Context) -> object:
+        """See :meth:`Technique.result_follows`: from the target's form of int8."""
+        return context.target.quantization
+
+    def takes_minutes(self) -> bool:
+        """See :meth:`Technique.takes_minutes`."""
+        return True
+
     def apply(self, network: Network, context: Context) -> Network:
         """See :meth:`Technique.apply`; the result is in ONNX form.
 
@@ -85,12 +98,20 @@ class QuantizeMixed(Settings, Technique):
         chosen = cheapest_in_float(
             sensitivities, lambda in_float: judge.drop(trials.quantized(in_float)) <= _SHARE * self.max_drop
         )
-        context.reports["sensitivity"] = {
+        tried: SensitivityReport = {
             "layers": [
-                {**asdict(each), "kept": "float" if chosen is None or each.layer in chosen else "int8"}
-                for each in sensitivities
+                {
+                    "layer": sensitivity.layer,
+                    "operator": sensitivity.operator,
+                    "error": sensitivity.error,
+                    "cost": sensitivity.cost,
+                    "together": sensitivity.together,
+                    "kept": "float" if chosen is None or sensitivity.layer in chosen else "int8",
+                }
+                for sensitivity in sensitivities
             ]
         }
+        context.reports["sensitivity"] = tried
         if chosen is None:
             raise NetworkError(
                 f"a layer that int8 costs less than {self.max_drop:g} points",
@@ -122,8 +143,8 @@ class _Judge:
         ours, collector = Probe(model, self._outputs), OutcomeCollector(self._metrics)
         original = Probe(self._original, self._outputs) if collector.needs_reference else None
         for batch in self._batches():
-            wanted = None if original is None else original.run(batch.inputs)
-            collector.add(ours.run(batch.inputs), batch.targets, wanted)
+            original_outputs = None if original is None else original.run(batch.inputs)
+            collector.add(ours.run(batch.inputs), batch.targets, original_outputs)
         return collector.outcomes()
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import RecipeError
+from compress.records.technique_reports import SparseLayer, SparseReport
 from compress.techniques.base import Context, Technique
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Sparse24(Technique):
         if isinstance(value, bool) or not isinstance(value, int) or value < 4:
             raise RecipeError("least_channels ≥ 4, a whole number", repr(value), "correct the recipe")
 
+    def needs(self) -> tuple[str, ...]:
+        """See :meth:`Technique.needs`."""
+        return ("times of layers",)
+
     def apply(self, network: Network, context: Context) -> Network:
         """See :meth:`Technique.apply`; the result is in trainable form, and the same network where nothing gains.
 
@@ -64,14 +69,14 @@ class Sparse24(Technique):
             )
         graph = copy.deepcopy(network.graph)
         shapes = shapes_seen(graph, timed_batch(network, context.target.batch_sizes[0]))
-        layers: dict[str, Any] = {}
+        layers: dict[str, SparseLayer] = {}
         masked = False
         with layer_host(context.host, context.target) as host:
             timings = _Timings(host, context.target)
-            for name, (given, _) in shapes.items():
+            for name, (input_shape, _) in shapes.items():
                 layer = graph.get_submodule(name)
                 reason = obstacle(layer, self.least_channels)
-                timing = None if reason else timings.of(layer, given)
+                timing = None if reason else timings.of(layer, input_shape)
                 if timing is not None and not timing.faster:
                     reason = "not faster than the dense layer"
                 layers[name] = {
@@ -84,11 +89,12 @@ class Sparse24(Technique):
                     parametrize.register_parametrization(layer, "weight", Held(mask_2_4(weight)))
                     masked = True
         measured = host.source == "measured"
-        context.reports["sparse_2_4"] = {
+        report: SparseReport = {
             "settings": asdict(self),
             "layers": layers,
             "gain": "measured" if measured else "not estimated: the latency given is the dense network's",
         }
+        context.reports["sparse_2_4"] = report
         return network.with_graph(graph) if masked else network
 
 
@@ -116,7 +122,7 @@ class _Timings:
             sparse = copy.deepcopy(layer)
             with torch.no_grad():
                 sparse.weight.mul_(mask_2_4(sparse.weight))
-            models = [self._typed(export_layers([each], input_shape)) for each in (layer, sparse)]
+            models = [self._typed(export_layers([variant], input_shape)) for variant in (layer, sparse)]
             self._known[key] = time_pair(models[0], models[1], self._host, self._target)
         return self._known[key]
 
@@ -133,11 +139,11 @@ class _Timings:
 def _check_sparse(target: Target) -> None:
     capability = tuple(int(part) for part in (target.compute_capability or "0.0").split("."))
     if target.backend != "tensorrt" or capability < _AMPERE:
-        found = (
+        hardware = (
             f"compute capability {target.compute_capability}" if target.compute_capability else "no such GPU"
         )
         raise RecipeError(
             "a TensorRT target with sparse tensor cores (compute capability 8.0 or later)",
-            f"{target.name}, {found}, {target.backend}",
+            f"{target.name}, {hardware}, {target.backend}",
             "leave sparse_2_4 out of the recipe, or prune channels",
         )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from compress.network.network import Network
+    from compress.target.target import Target
 
 #: Samples run at once where the network takes any number.
 _BATCH_SIZE = 32
@@ -24,6 +25,23 @@ _BATCH_SIZE = 32
 class WeightOnly(Settings, Technique):
     """Weight-only quantization; its settings are those of :class:`compress.quantization.weights.Settings`."""
 
+    def check_target(self, target: Target) -> None:
+        """Refuse a target whose back end has no such operator.
+
+        Raises:
+            RecipeError: It has none.
+        """
+        if not load_backend(target.backend).contrib_operators:
+            raise RecipeError(
+                "a target that ONNX Runtime serves, for weight_only",
+                f"'{target.name}', which {target.backend} serves",
+                "leave the technique out, or choose another target",
+            )
+
+    def needs(self) -> tuple[str, ...]:
+        """See :meth:`Technique.needs`."""
+        return ("calibration samples",)
+
     def apply(self, network: Network, context: Context) -> Network:
         """See :meth:`Technique.apply`; the result is in ONNX form, for ONNX Runtime.
 
@@ -32,12 +50,7 @@ class WeightOnly(Settings, Technique):
             RecipeError: The target's back end has no such operator, or a node to be excluded is not in the network.
             DataError: Activations on the calibration data are not finite.
         """
-        if not load_backend(context.target.backend).contrib_operators:
-            raise RecipeError(
-                "a target that ONNX Runtime serves, for weight_only",
-                f"'{context.target.name}', which {context.target.backend} serves",
-                "leave the technique out, or choose another target",
-            )
+        self.check_target(context.target)
         quantized, report = quantize_weights(network.to_onnx(), _batches(network, context), self)
         context.reports["weight_only"] = report.to_dict()
         return network.with_onnx(quantized)

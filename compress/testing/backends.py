@@ -1,4 +1,4 @@
-"""What every back end must do: its test class inherits :class:`Conformance` and gives the fixture ``backend``."""
+"""Conformance suite of back ends: a test class inherits :class:`Conformance` and gives the fixture ``backend``."""
 
 from __future__ import annotations
 
@@ -52,6 +52,10 @@ class Conformance:
     def test_it_has_nothing_against_a_graph_that_it_runs(self, backend: Backend) -> None:
         assert backend.not_supported_reasons(classifier(), load_target(self.target)) == ()
 
+    def test_its_default_options_are_those_that_it_declares(self, backend: Backend) -> None:
+        defaults = backend.default_options(load_target(self.target))
+        assert backend.session_options.read(defaults).to_dict() == defaults
+
     def test_names_itself_in_its_artifacts(self, backend: Backend, artifact: Artifact) -> None:
         assert artifact.backend == backend.name
 
@@ -74,10 +78,10 @@ class Conformance:
 
     def test_outputs_equal_the_reference(self, backend: Backend, artifact: Artifact) -> None:
         x = samples(5)
-        (wanted,) = ReferenceEvaluator(classifier()).run(None, {"x": x})
+        (expected,) = ReferenceEvaluator(classifier()).run(None, {"x": x})
         with backend.open(artifact) as session:
-            (found,) = session.run({"x": x})
-        np.testing.assert_allclose(found, wanted, atol=1e-4)
+            (actual,) = session.run({"x": x})
+        np.testing.assert_allclose(actual, expected, atol=1e-4)
 
     @pytest.mark.parametrize("batch", [1, 2, 33])
     def test_takes_any_batch(self, backend: Backend, artifact: Artifact, batch: int) -> None:
@@ -100,8 +104,8 @@ class Conformance:
         with backend.open(backend.compile(model, tmp_path, {})) as session:
             for size in (1, 300_000):  # small inputs are copied, large ones are not
                 x = np.ones((size, 4), np.float32)
-                (found,) = session.run({"x": x, "gain": np.array(2.5, np.float32)})
-                np.testing.assert_array_equal(found, 2.5 * x)
+                (product,) = session.run({"x": x, "gain": np.array(2.5, np.float32)})
+                np.testing.assert_array_equal(product, 2.5 * x)
 
     @pytest.mark.parametrize("steps", [5, "steps"], ids=["fixed", "open"])
     def test_the_axis_of_the_samples_keeps_its_place(
@@ -142,7 +146,7 @@ class Conformance:
     ) -> None:
         times = backend.operator_times(artifact, {"x": samples(2)}, 0.01)
         if times is not None:  # where the runtime tells
-            assert 0 <= sum(each.ms for each in times.operators) <= times.call_ms
+            assert 0 <= sum(operator.ms for operator in times.operators) <= times.call_ms
 
     def test_several_inputs_by_name(self, backend: Backend, tmp_path: Path) -> None:
         artifact = backend.compile(two_inputs(), tmp_path, backend.default_options(load_target(self.target)))

@@ -70,8 +70,9 @@ def _gate(
     on_inconclusive: Literal["fail", "pass"] = "fail",
 ) -> list[Check]:
     __tracebackhide__ = True
-    from compress.gate import GatePolicy, Verdict, gate, load_policy, load_subject, overall
+    from compress.gate import Verdict, gate, load_subject, overall
     from compress.gate.groups import load_task_and_groups
+    from compress.gate.policy import policy_of
 
     if on_inconclusive not in ("fail", "pass"):
         raise ValueError(f"on_inconclusive is 'fail' or 'pass', not {on_inconclusive!r}")
@@ -89,15 +90,7 @@ def _gate(
         )
     elif groups is not None or metric is not None or image_options is not None:
         raise ValueError("metric, groups and image_options say how data is read, and none is given")
-    if isinstance(policy, str | os.PathLike):
-        policy = load_policy(Path(policy))
-    checks = gate(
-        ours,
-        theirs,
-        task=task,
-        groups=slices,
-        policy=policy or GatePolicy(),
-    )
+    checks = gate(ours, theirs, task=task, groups=slices, policy=policy_of(policy))
     verdict = overall(checks)
     if verdict is Verdict.FAIL or (verdict is Verdict.INCONCLUSIVE and on_inconclusive == "fail"):
         lines = [f"{check.name}: {check.verdict}: {check.detail}" for check in checks]

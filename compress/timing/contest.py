@@ -121,10 +121,10 @@ class Contest:
             NetworkError: One of the two cannot be run, or crashes.
         """
         for start in range(MOST_STARTS):
-            wanted = list(self._wanted(start))
-            if not wanted:
+            conditions = list(self._wanted(start))
+            if not conditions:
                 break
-            self._start(wanted, start)
+            self._start(conditions, start)
         return tuple(
             self._figure(condition) for condition, seen in self._seen.items() if seen.log_ratios
         ), self._peak_mb
@@ -135,12 +135,12 @@ class Contest:
             return
         for condition, seen in self._seen.items():
             if start >= LEAST_STARTS:
-                wanted = self._worth_another(condition, start)
+                is_wanted = self._worth_another(condition, start)
             else:
-                wanted = not (
+                is_wanted = not (
                     seen.log_ratios and self._long(condition, _VERY_LONG_MS) and self._ahead(condition)
                 )
-            if wanted:
+            if is_wanted:
                 yield condition
 
     def _worth_another(self, condition: Condition, start: int) -> bool:
@@ -180,8 +180,8 @@ class Contest:
                     [opened[0], reference], condition.batch, share, period_s=condition.period_s
                 )
                 seen.log_ratios.append(turns.log_ratio(0, 1))
-                own, other = np.median(turns.medians_ms, axis=0)
-                seen.medians_ms.append(float(own))
+                ours_ms, other = np.median(turns.medians_ms, axis=0)
+                seen.medians_ms.append(float(ours_ms))
                 seen.reference_ms.append(float(other))
                 seen.calls_ms.append(turns.calls_ms[0])
                 seen.seconds += turns.seconds
@@ -200,12 +200,12 @@ class Contest:
         seen = self._seen[condition]
         together = summary(np.concatenate(seen.calls_ms), condition.batch)
         low, high = seen.bounds
-        known = math.isfinite(low) and math.isfinite(high)
+        bounded = math.isfinite(low) and math.isfinite(high)
         return replace(
             widened(together, seen.medians_ms),
             drift=None,  # calls are taken in turns with another build's: they are no series
             ratio=math.exp(float(np.mean(seen.log_ratios))),
-            ratio_interval=Interval(math.exp(low), math.exp(high), LEVEL) if known else None,
+            ratio_interval=Interval(math.exp(low), math.exp(high), LEVEL) if bounded else None,
             starts=len(seen.log_ratios),
             shapes=shapes_of(self._feeds[condition.batch]),
             period_ms=None if condition.period_s is None else 1e3 * condition.period_s,
@@ -228,19 +228,19 @@ def times_against(
     Raises:
         NetworkError: One of the two cannot be run, or crashes.
     """
-    found = {}
+    figures = {}
     with stored_feeds(feeds) as paths:
         for batch in feeds:
             one = {batch: feeds[batch]}, {batch: paths[batch]}
             ((figure,), _) = Contest(artifact, lambda _: other, *one, budget).figures()
-            found[batch] = figure
-    return found
+            figures[batch] = figure
+    return figures
 
 
 def distinct(artifacts: Iterable[Artifact]) -> list[Artifact]:
     """Return the artifacts in order, each once; their options are not hashable, so a set cannot hold them."""
-    found: list[Artifact] = []
+    distinct_artifacts: list[Artifact] = []
     for artifact in artifacts:
-        if artifact not in found:
-            found.append(artifact)
-    return found
+        if artifact not in distinct_artifacts:
+            distinct_artifacts.append(artifact)
+    return distinct_artifacts

@@ -143,6 +143,20 @@ def workers(artifacts: Sequence[Artifact], feeds: Mapping[int, Path]) -> Iterato
         yield started
 
 
+def peak_memory_mb(artifact: Artifact, feeds: Mapping[int, Path]) -> float | None:
+    """Return the peak memory of a build that is started anew; see :attr:`Worker.peak_memory_mb`.
+
+    Args:
+        artifact: The build.
+        feeds: Path of an ``.npz`` file with an array for each input, by batch size; the first size counts.
+
+    Raises:
+        NetworkError: The build cannot be opened or run, or its process crashed.
+    """
+    with workers([artifact], feeds) as (worker,):
+        return worker.peak_memory_mb
+
+
 @contextlib.contextmanager
 def stored_feeds(feeds: Mapping[int, Feeds]) -> Iterator[dict[int, Path]]:
     """Store the feeds of each batch size in a file, where workers read them.

@@ -60,18 +60,18 @@ def time_alone(
         with workers([artifact], paths) as (worker,):
             peak = worker.peak_memory_mb if start == 0 else peak
             for batch, period in conditions:
-                taken = calls[batch, period]
-                if taken and float(np.median(taken[0])) > _LONG_MS:
+                starts = calls[batch, period]
+                if starts and float(np.median(starts[0])) > _LONG_MS:
                     continue
                 share = budget.seconds / STARTS
                 least = 1 if start else max(1, budget.least // STARTS)
                 if period is not None:
                     count = max(least, round(share / period))
-                    taken.append(worker.calls(batch, 0.0, least=count, period_s=period))
+                    starts.append(worker.calls(batch, 0.0, least=count, period_s=period))
                     continue
                 spent = _warm_up(worker, batch, budget.warm_up_seconds / STARTS)
                 warm_ups.setdefault((batch, period), spent)
-                taken.append(worker.calls(batch, share, most=max(1, budget.most // STARTS)))
+                starts.append(worker.calls(batch, share, most=max(1, budget.most // STARTS)))
     figures = tuple(
         _figure(calls[batch, period], batch, warm_ups.get((batch, period)), period, feeds[batch])
         for batch, period in conditions
@@ -98,7 +98,7 @@ def _figure(
 ) -> Latency:
     """Summarize all starts; the median's interval contains each start's own median."""
     together = summary(np.concatenate(starts), batch, warm_up)
-    drifts = [found for times in starts if (found := drift(times)) is not None]
+    drifts = [drifted for times in starts if (drifted := drift(times)) is not None]
     return replace(
         widened(together, [float(np.median(times)) for times in starts]),
         drift=max(drifts, key=abs, default=None),  # from one start to the next is no drift

@@ -96,8 +96,8 @@ def take_turns(
         enough = len(medians) >= (1 if slow else LEAST_ROUNDS)
         if enough and time.perf_counter() > deadline:
             break
-    kept = tuple(np.concatenate(burst.kept) for burst in bursts)
-    return Turns(np.array(medians), kept, time.perf_counter() - begin)
+    kept_times = tuple(np.concatenate(burst.kept) for burst in bursts)
+    return Turns(np.array(medians), kept_times, time.perf_counter() - begin)
 
 
 class _Burst:

@@ -7,7 +7,6 @@ scaling. The GPU's part has not been run on one yet; bfloat16 on a CPU has.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from compress.training.devices import device_of
 from compress.training.layout import ordered
 
 _DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -35,7 +35,9 @@ class Arithmetic:
     """
 
     def __init__(self, precision: str = "auto", device: torch.device | None = None) -> None:
-        self.device = device or _own_device()
+        self.device = device or device_of()
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         self.dtype = _DTYPES.get(precision) or _fastest(self.device)
         self.layout = torch.contiguous_format
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
@@ -84,14 +86,6 @@ class Arithmetic:
 
     def _cast(self) -> AbstractContextManager[Any]:
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
-
-
-def _own_device() -> torch.device:
-    if not torch.cuda.is_available():
-        return torch.device("cpu")
-    number = int(os.environ.get("LOCAL_RANK", "0"))
-    torch.cuda.set_device(number)
-    return torch.device("cuda", number)
 
 
 def _fastest(device: torch.device) -> torch.dtype:

@@ -38,15 +38,15 @@ class MovingAverage:
     @contextmanager
     def applied(self) -> Iterator[None]:
         """Give the module the averages inside the block, and its own parameters again after it."""
-        own = {name: value.detach().clone() for name, value in self._trained()}
+        live_values = {name: value.detach().clone() for name, value in self._trained()}
         assign(self._module, self.values)
         try:
             yield
         finally:
-            assign(self._module, own)
+            assign(self._module, live_values)
 
     def _trained(self) -> list[tuple[str, nn.Parameter]]:
-        return [each for each in self._module.named_parameters() if each[1].requires_grad]
+        return [entry for entry in self._module.named_parameters() if entry[1].requires_grad]
 
 
 def assign(module: nn.Module, values: dict[str, Tensor]) -> None:

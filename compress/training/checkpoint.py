@@ -35,8 +35,10 @@ def key_of(student: nn.Module, teacher: nn.Module, samples: TrainingSamples, *ho
         samples: All samples of the training.
         how: Settings of the training, by their printed form.
     """
-    told = f"{how} {len(samples)} {samples.sha256} {torch.__version__} {form_of(student)} {form_of(teacher)}"
-    digest = hashlib.sha256(told.encode())
+    identity = (
+        f"{how} {len(samples)} {samples.sha256} {torch.__version__} {form_of(student)} {form_of(teacher)}"
+    )
+    digest = hashlib.sha256(identity.encode())
     for tensors in (state_of(student), teacher.state_dict()):
         add_tensors(digest, tensors)
     return digest.hexdigest()
@@ -96,8 +98,8 @@ def _sha256(path: Path, length: int | None = None) -> str:
     """Return the sha256 of a file, or of so many bytes at its start."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        left = path.stat().st_size if length is None else length
-        while left > 0 and (block := file.read(min(left, 1 << 20))):
+        bytes_left = path.stat().st_size if length is None else length
+        while bytes_left > 0 and (block := file.read(min(bytes_left, 1 << 20))):
             digest.update(block)
-            left -= len(block)
+            bytes_left -= len(block)
     return digest.hexdigest()

@@ -53,25 +53,25 @@ def only_batch(student: Network, teacher: Network) -> int | None:
     Raises:
         NetworkError: The two take different ones.
     """
-    own, wanted = fixed_batch(student.inputs), fixed_batch(teacher.inputs)
-    if own and wanted and own != wanted:
+    student_batch, teacher_batch = fixed_batch(student.inputs), fixed_batch(teacher.inputs)
+    if student_batch and teacher_batch and student_batch != teacher_batch:
         raise NetworkError(
-            f"a student that takes its teacher's batch, {wanted} samples",
-            f"one that takes {own} alone",
+            f"a student that takes its teacher's batch, {teacher_batch} samples",
+            f"one that takes {student_batch} alone",
             "export one of them with a dynamic batch",
         )
-    return own or wanted
+    return student_batch or teacher_batch
 
 
 def telling(reporter: Reporter) -> Callable[[Progress], None]:
     """Return a function that reports every step to a run's reporter; the first also reports the number of steps."""
-    told = 0
+    steps_told = 0
 
     def report(progress: Progress) -> None:
-        nonlocal told
-        if not told:
-            told = progress.steps
-            reporter.step("training", told)
+        nonlocal steps_told
+        if not steps_told:
+            steps_told = progress.steps
+            reporter.step("training", steps_told)
         reporter.tick(progress.step)
 
     return report

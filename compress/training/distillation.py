@@ -36,6 +36,7 @@ def distilled(
     seed: int = 0,
     save_to: Path | None = None,
     report: Callable[[Progress], None] | None = None,
+    device: torch.device | None = None,
 ) -> tuple[Student, TrainingReport, list[str]]:
     """Train a copy of a student towards its teacher.
 
@@ -53,6 +54,7 @@ def distilled(
         seed: Seed of the order of samples and of dropout.
         save_to: File of a checkpoint, with which a killed training is resumed; None saves none.
         report: Function that is called after every step; None reports nothing.
+        device: Device to train on; None for a GPU where there is one, else the CPU. The copy ends on the CPU.
 
     Returns:
         The trained copy in inference mode, the report of the training, and the names of the matched activations.
@@ -85,6 +87,7 @@ def distilled(
         seed=seed,
         save_to=save_to,
         report=report,
+        device=device,
     )
     return learner.eval(), done, names
 
@@ -124,8 +127,8 @@ class _WithFeatures:
             relative_error(student, teacher)
             for student, teacher in zip(outputs[-self.count :], taught[-self.count :], strict=True)
         ]
-        own = self.loss(outputs[: -self.count], taught[: -self.count], targets)
-        return own + self.weight * torch.stack(inside).mean()
+        own_loss = self.loss(outputs[: -self.count], taught[: -self.count], targets)
+        return own_loss + self.weight * torch.stack(inside).mean()
 
 
 def _outputs(network: nn.Module, batch: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -133,7 +133,9 @@ def train(
     _check_divisible(settings.batch_size, processes)
     with _deterministic(seed), _on(arithmetic.device, student, teacher):
         if processes.count > 1:  # one that was made at random begins alike in all
-            assign(student, processes.told({name: value.cpu() for name, value in state_of(student).items()}))
+            assign(
+                student, processes.broadcast({name: value.cpu() for name, value in state_of(student).items()})
+            )
         training = _Training(
             student, teacher, data, loss, settings, tuple(inputs), seed, arithmetic, processes
         )
@@ -201,9 +203,9 @@ class _Training:
         while self.step < self.steps and self.report.stopped == "finished":
             value = self._train_step()
             now = time.perf_counter()
-            left = (now - start) / max(1, self.step - first) * (self.steps - self.step)
+            seconds_left = (now - start) / max(1, self.step - first) * (self.steps - self.step)
             if self.processes.first:
-                on_step(Progress(self.step, self.steps, value, self.report.held_out_losses[-1], left))
+                on_step(Progress(self.step, self.steps, value, self.report.held_out_losses[-1], seconds_left))
             if self.step % self.steps_an_epoch == 0 and self.report.stopped == "finished":
                 self._end_epoch()
             if save_to is not None and self.processes.first and (now - saved >= save_seconds or self._over()):
@@ -241,7 +243,7 @@ class _Training:
         if self.settings.batch_size >= 2 * self.processes.count:
             return
         batch, _ = self.arithmetic.moved(self.samples.batch(0))
-        if not has_variances(self.student, [each[:1] for each in batch]):
+        if not has_variances(self.student, [tensor[:1] for tensor in batch]):
             raise RecipeError(
                 "batches with more than one value a channel, to train batch norms on",
                 f"a batch_size of {self.settings.batch_size} for {self.processes.count} processes",
@@ -284,7 +286,7 @@ class _Training:
     def _exchanged(self, loss: Tensor) -> float:
         """Return the whole batch's loss, with its gradients in every process."""
         value = loss.detach().clone()
-        gradients = [each.grad for each in self.trained if each.grad is not None]
+        gradients = [parameter.grad for parameter in self.trained if parameter.grad is not None]
         share = self.processes.share(self.settings.batch_size)
         self.processes.sum([value, *gradients], share)
         return float(value)
@@ -333,8 +335,8 @@ class _Training:
         }
 
     def _resumed(self, path: Path | None) -> bool:
-        own = checkpoint.load(path, self.key) if path is not None and self.processes.first else None
-        state = self.processes.told(own)
+        state_here = checkpoint.load(path, self.key) if path is not None and self.processes.first else None
+        state = self.processes.broadcast(state_here)
         if state is None:
             return False
         assign(self.student, state["student"])

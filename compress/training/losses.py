@@ -76,8 +76,10 @@ class Distillation:
 
     def _divergence(self, student: Tensor, teacher: Tensor) -> Tensor:
         learned = F.log_softmax(logits(student, self.student_softmax) / self.temperature, 1)
-        wanted = F.log_softmax(logits(teacher, self.teacher_softmax) / self.temperature, 1)
-        return self.temperature**2 * F.kl_div(learned, wanted, reduction="batchmean", log_target=True)
+        target_log_probabilities = F.log_softmax(logits(teacher, self.teacher_softmax) / self.temperature, 1)
+        return self.temperature**2 * F.kl_div(
+            learned, target_log_probabilities, reduction="batchmean", log_target=True
+        )
 
     def _labelled(self, scores: Tensor, targets: Tensor | None) -> Tensor:
         if targets is None:

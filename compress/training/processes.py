@@ -70,7 +70,7 @@ class Processes:
             for tensor, part in zip(tensors, parts, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
-    def told(self, value: Any) -> Any:
+    def broadcast(self, value: Any) -> Any:
         """Return the first process's value in every process; any value that pickles, tensors too.
 
         Raises:
@@ -96,7 +96,8 @@ def joined() -> Processes:
         if any(name not in os.environ for name in _ENVIRONMENT) or os.environ["WORLD_SIZE"] == "1":
             return Processes()
         try:
-            dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            # Of a network that trains on processors, gloo carries the numbers on a machine with GPUs too.
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
         except (RuntimeError, ValueError) as error:
             raise UnavailableError(
                 f"{os.environ['WORLD_SIZE']} processes that train together",

@@ -17,17 +17,19 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def batch_norms(module: nn.Module) -> list[_BatchNorm]:
     """Return every batch norm that keeps running statistics."""
     return [
-        each for each in module.modules() if isinstance(each, _BatchNorm) and each.running_mean is not None
+        layer
+        for layer in module.modules()
+        if isinstance(layer, _BatchNorm) and layer.running_mean is not None
     ]
 
 
 def statistics_of(module: nn.Module) -> list[Tensor]:
     """Return the running means and variances of every batch norm."""
     return [
-        each
+        statistic
         for norm in batch_norms(module)
-        for each in (norm.running_mean, norm.running_var)
-        if each is not None
+        for statistic in (norm.running_mean, norm.running_var)
+        if statistic is not None
     ]
 
 
@@ -50,7 +52,7 @@ def has_variances(module: nn.Module, batch: Sequence[Tensor]) -> bool:
     finally:
         for hook in hooks:
             hook.remove()
-    return all(each > 1 for each in values)
+    return all(value > 1 for value in values)
 
 
 def recalibrate(module: nn.Module, batches: Iterable[Sequence[Tensor]]) -> None:

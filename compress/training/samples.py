@@ -92,16 +92,18 @@ class TrainingSamples:
 
     def places(self, step: int) -> NDArray[np.int64]:
         """Return the positions of this process's samples in a step's batch, from 0."""
-        wanted = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
-        wanted = wanted[self._processes.part(self.batch_size)]
-        passes, places = np.divmod(wanted, len(self))
-        return np.concatenate([self._order(each)[places[passes == each]] for each in np.unique(passes)])
+        numbers = np.arange(step * self.batch_size, (step + 1) * self.batch_size)
+        numbers = numbers[self._processes.part(self.batch_size)]
+        passes, places = np.divmod(numbers, len(self))
+        return np.concatenate(
+            [self._order(data_pass)[places[passes == data_pass]] for data_pass in np.unique(passes)]
+        )
 
     def held_out_batches(self) -> Iterator[tuple[tuple[Tensor, ...], Tensor | None]]:
         """Yield this process's inputs and targets of the held-out samples, in whole batches."""
         batches = self._held_out.reshape(-1, self.batch_size)
-        own = batches[self._processes.part(len(batches))]
-        for batch in self._split.take(own).batches(self.batch_size):
+        rows = batches[self._processes.part(len(batches))]
+        for batch in self._split.take(rows).batches(self.batch_size):
             yield self._tensors(batch)
 
     def _order(self, number: int) -> NDArray[np.int64]:

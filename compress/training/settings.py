@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
-from compress.core.options import Options, option
+from compress.core.moved import names_of
+from compress.core.options import Options, fault_of, option, option_fields
 from compress.errors import RecipeError
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -24,13 +24,19 @@ class TrainingOptions(Options):
         "gets better",
         8,
         low=1,
+        high=100_000,
     )
-    epoch_samples: int | None = option("Samples in an epoch", low=1, default_text="all training data")
+    epoch_samples: int | None = option(
+        "Samples in an epoch", low=1, high=1_000_000_000, default_text="all training data"
+    )
     batch_size: int = option(
-        "Samples in a step, of all processes together; a network of fixed batch takes its own size", 64, low=1
+        "Samples in a step, of all processes together; a network of fixed batch takes its own size",
+        64,
+        low=1,
+        high=65_536,
     )
     learning_rate: float = option(
-        "Learning rate of Adam at the peak of the schedule", 1e-3, low=0, above=True
+        "Learning rate of Adam at the peak of the schedule", 1e-3, low=0, above=True, high=1_000_000
     )
     average: float = option(
         "Weight of the past in the moving average of the weights", 0.99, low=0, high=1, below=True
@@ -43,7 +49,7 @@ class TrainingOptions(Options):
         high=1,
         below=True,
     )
-    patience: int = option("Epochs without a better one after which training stops", 3, low=1)
+    patience: int = option("Epochs without a better one after which training stops", 3, low=1, high=100_000)
     training_precision: str = option(
         "Precision of the training; auto is float32 on CPUs, and 16 bits on GPUs where that is safe",
         "auto",
@@ -51,20 +57,11 @@ class TrainingOptions(Options):
     )
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "patience", "epoch_samples"):
-            value = getattr(self, name)
-            optional = name == "epoch_samples" and value is None
-            if not optional and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise RecipeError(f"{name} as a whole number from 1", repr(value), "correct the recipe")
-        if self.training_precision not in PRECISIONS:
-            raise RecipeError(
-                f"a training_precision ({', '.join(PRECISIONS)})",
-                repr(self.training_precision),
-                "choose one of these",
-            )
-        check_number("learning_rate", self.learning_rate, "above 0", lambda value: value > 0)
-        check_number("average", self.average, "from 0 to below 1", lambda value: 0 <= value < 1)
-        check_number("held_out", self.held_out, "above 0 and below 1", lambda value: 0 < value < 1)
+        for field in option_fields(type(self)):
+            value = getattr(self, field.name)
+            fault = fault_of(field, value)
+            if fault is not None:
+                raise RecipeError(f"{field.name} {fault}", repr(value), "correct the recipe")
 
     def with_batch(self, only_batch: int | None) -> Self:
         """Return the options with the only batch size that a network takes; None leaves it.
@@ -76,14 +73,18 @@ class TrainingOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistillationOptions(TrainingOptions):
+class TeachingOptions(TrainingOptions):
     """Settings of training a network towards another one's outputs."""
 
     TITLE: ClassVar[str] = "Training"
     RANK: ClassVar[int] = 40
 
     temperature: float = option(
-        "Temperature by which class scores are divided before they are compared", 1.0, low=0, above=True
+        "Temperature by which class scores are divided before they are compared",
+        1.0,
+        low=0,
+        above=True,
+        high=1000,
     )
     label_weight: float = option(
         "Weight of the labels, from 0, the original network's outputs alone, to 1, the labels alone",
@@ -91,29 +92,26 @@ class DistillationOptions(TrainingOptions):
         low=0,
         high=1,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillationOptions(TeachingOptions):
+    """Settings of training a network towards another one's outputs and activations."""
+
+    TITLE: ClassVar[str] = "Training"
+    RANK: ClassVar[int] = 40
+
     features: float = option(
         "Weight of the activations inside that both networks have in equal shape under the same name",
         0.0,
         low=0,
+        high=1_000_000,
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number("temperature", self.temperature, "above 0", lambda value: value > 0)
-        check_number("label_weight", self.label_weight, "from 0 to 1", lambda value: 0 <= value <= 1)
-        check_number("features", self.features, "from 0", lambda value: 0 <= value < float("inf"))
 
 
 #: Names of the settings by which a network is trained towards another one.
 DISTILLATION = tuple(field.name for field in fields(DistillationOptions))
 
 
-def check_number(setting: str, value: object, wanted: str, good: Callable[[float], bool]) -> None:
-    """Check a setting that is a number.
-
-    Raises:
-        RecipeError: The setting is no number, or outside its bounds.
-    """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not good(value):  # type: ignore[arg-type]
-        raise RecipeError(f"{setting} as a number {wanted}", repr(value), "correct the recipe")
+if not TYPE_CHECKING:  # names that have left; no type checker shall take any name for one
+    __getattr__ = names_of(__name__, __name__)

@@ -57,7 +57,7 @@ class Teaching:
             self._keep(self._known, self._computed(earlier))
         if step >= self._one_pass and self._all_kept():
             places = torch.from_numpy(self._samples.places(step)).to(self._arithmetic.device)
-            return tuple(each[places] for each in self._kept)
+            return tuple(kept_output[places] for kept_output in self._kept)
         outputs = self._computed(batch)
         if self._keeps and step == self._known < self._one_pass:
             self._keep(step, outputs)
@@ -80,19 +80,25 @@ class Teaching:
         places = self._samples.places(step)
         count = len(self._samples)
         if not self._kept:
-            rows = all(each.is_floating_point() and each.shape[:1] == (len(places),) for each in outputs)
+            rows = all(
+                output.is_floating_point() and output.shape[:1] == (len(places),) for output in outputs
+            )
             if not rows or _bytes(outputs) * count > REMEMBERED_BYTES * len(places):
                 self._forget()
                 return
-            self._kept = [each.new_zeros((count, *each.shape[1:])) for each in outputs]
-        if any(kept.shape[1:] != each.shape[1:] for kept, each in zip(self._kept, outputs, strict=True)):
+            self._kept = [output.new_zeros((count, *output.shape[1:])) for output in outputs]
+        if any(
+            buffer.shape[1:] != output.shape[1:] for buffer, output in zip(self._kept, outputs, strict=True)
+        ):
             self._forget()
             return
         # The pass's last batch ends in the next pass, with samples that are kept already.
         new = np.arange(step * self._samples.batch_size, (step + 1) * self._samples.batch_size) < count
         new = new[self._processes.part(self._samples.batch_size)]
-        for kept, each in zip(self._kept, outputs, strict=True):
-            kept[torch.from_numpy(places[new]).to(kept.device)] = each[torch.from_numpy(new).to(each.device)]
+        for buffer, output in zip(self._kept, outputs, strict=True):
+            buffer[torch.from_numpy(places[new]).to(buffer.device)] = output[
+                torch.from_numpy(new).to(output.device)
+            ]
         self._known = step + 1
 
     def _all_kept(self) -> bool:
@@ -144,7 +150,7 @@ class RememberingTeacher(nn.Module):
 
 
 def _bytes(tensors: Sequence[Tensor]) -> int:
-    return sum(each.numel() * each.element_size() for each in tensors)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def _digest(inputs: tuple[Tensor, ...]) -> bytes:

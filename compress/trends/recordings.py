@@ -46,17 +46,17 @@ class Recordings:
     """The recordings in a directory.
 
     Attributes:
-        found: Recordings in the order of time; those without a time come first, in the order of their paths.
+        entries: Recordings in the order of time; those without a time come first, in the order of their paths.
         others: Number of JSON files that are not profiles.
     """
 
-    found: tuple[Recording, ...]
+    entries: tuple[Recording, ...]
     others: int
 
     @property
     def untimed(self) -> int:
         """Number of recordings without a time, which are sorted by their paths."""
-        return sum(each.when is None for each in self.found)
+        return sum(entry.when is None for entry in self.entries)
 
 
 def read_recordings(directory: Path) -> Recordings:
@@ -66,8 +66,8 @@ def read_recordings(directory: Path) -> Recordings:
         BundleError: The path is no directory, holds no profile, or one that is damaged or was changed.
     """
     if not directory.is_dir():
-        found = f"a file, {directory}" if directory.exists() else f"nothing at {directory}"
-        raise BundleError("a directory of profiles", found, "correct the path")
+        problem = f"a file, {directory}" if directory.exists() else f"nothing at {directory}"
+        raise BundleError("a directory of profiles", problem, "correct the path")
     recordings: list[Recording] = []
     others = 0
     for path in _sources(directory):
@@ -77,8 +77,8 @@ def read_recordings(directory: Path) -> Recordings:
         else:
             recordings.append(recording)
     if not recordings:
-        told = f"{others} JSON files of other kinds" if others else "none"
-        raise BundleError(f"profiles below {directory}", told, _RECORD)
+        other_files = f"{others} JSON files of other kinds" if others else "none"
+        raise BundleError(f"profiles below {directory}", other_files, _RECORD)
     return Recordings(tuple(sorted(recordings, key=_order)), others)
 
 

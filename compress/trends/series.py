@@ -101,7 +101,7 @@ class Series:
         if self.exact:
             cuts: list[tuple[int, float | None]] = [(index, None) for index in _exact_changes(values)]
         else:
-            cuts = [(found.index, found.p) for found in change_points(values)]
+            cuts = [(change_point.index, change_point.p) for change_point in change_points(values)]
         edges = [0, *(index for index, _ in cuts), len(values)]
         levels = [statistics.median(values[start:end]) for start, end in pairwise(edges)]
         return tuple(
@@ -120,8 +120,10 @@ def series_of(recordings: Iterable[Recording]) -> list[Series]:
     for recording in recordings:
         for series, point in _figures(recording):
             grouped.setdefault(series, []).append(point)
-    whole = [replace(series, points=tuple(points)) for series, points in grouped.items()]
-    return sorted(whole, key=lambda each: (each.network, each.target))  # figures stay in a profile's order
+    all_series = [replace(series, points=tuple(points)) for series, points in grouped.items()]
+    return sorted(
+        all_series, key=lambda curve: (curve.network, curve.target)
+    )  # figures stay in a profile's order
 
 
 def _figures(recording: Recording) -> Iterator[tuple[Series, Point]]:

@@ -252,7 +252,7 @@ def test_another_process_takes_what_the_first_tells(tmp_path, monkeypatch) -> No
         told.append(value)
         return ({"0": np.arange(4)}, {}) if len(told) == 1 else "what the first wrote"
 
-    monkeypatch.setattr(Processes, "told", of_the_first)
+    monkeypatch.setattr(Processes, "broadcast", of_the_first)
     for place in (processes, decision):
         monkeypatch.setattr(place, "joined", lambda: Processes(1, 2))
     watching = Watching()

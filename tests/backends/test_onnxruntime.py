@@ -54,7 +54,7 @@ def test_optimized_graph_is_what_really_runs(tmp_path: Path) -> None:
 
 def test_coverage_of_a_float_graph_has_no_int8(tmp_path: Path) -> None:
     artifact = OnnxRuntime().compile(classifier(), tmp_path, {})
-    assert OnnxRuntime().coverage(artifact)["int8"] == {}
+    assert OnnxRuntime().coverage(artifact).int8 == {}
 
 
 def test_unknown_back_end_is_told() -> None:

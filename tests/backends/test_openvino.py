@@ -123,27 +123,25 @@ def noise(*shape: int) -> np.ndarray:
 class TestInt8:
     def test_a_residual_chain_runs_in_int8_from_end_to_end(self, tmp_path: Path) -> None:
         coverage = OpenVino().coverage(compiled(quantized(residual(), noise(32, 3, 8, 8)), tmp_path))
-        assert coverage["int8"]["Convolution"] == 3
-        assert (
-            "Eltwise" not in coverage["int8"]
-        )  # the addition and the activations are inside the convolutions
-        assert coverage["int8"]["FullyConnected"] == 1
-        assert coverage["float_compute"] == coverage["float_cheap"] == {}
-        assert coverage["quantize"] == 1  # of the input
-        assert coverage["int8_mac_share"] == 1.0
+        assert coverage.int8["Convolution"] == 3
+        assert "Eltwise" not in coverage.int8  # the addition and the activations are inside the convolutions
+        assert coverage.int8["FullyConnected"] == 1
+        assert coverage.float_compute == coverage.float_cheap == {}
+        assert coverage.quantize == 1  # of the input
+        assert coverage.int8_mac_share == 1.0
 
     def test_a_perceptron_runs_in_int8(self, tmp_path: Path) -> None:
         coverage = OpenVino().coverage(compiled(quantized(perceptron(), noise(32, 32)), tmp_path))
-        assert coverage["float_compute"] == coverage["float_cheap"] == {}
-        assert coverage["int8_mac_share"] == 1.0
+        assert coverage.float_compute == coverage.float_cheap == {}
+        assert coverage.int8_mac_share == 1.0
 
     @pytest.mark.parametrize("scope", ["all", "weights-ops"])
     def test_the_projections_of_attention_run_in_int8(self, tmp_path: Path, scope: str) -> None:
         model = quantized(attention(), noise(32, 6, 32), scope)
         coverage = OpenVino().coverage(compiled(model, tmp_path))
-        assert coverage["int8"]["FullyConnected"] == 4
+        assert coverage.int8["FullyConnected"] == 4
         projections, products = 4 * 6 * 32 * 32, 2 * 6 * 6 * 32
-        assert coverage["int8_mac_share"] == pytest.approx(projections / (projections + products))
+        assert coverage.int8_mac_share == pytest.approx(projections / (projections + products))
 
     def test_answers_are_those_of_the_graph(self, tmp_path: Path) -> None:
         x = noise(64, 3, 8, 8)
@@ -157,9 +155,9 @@ class TestInt8:
 
     def test_a_float_graph_has_no_int8(self, tmp_path: Path) -> None:
         coverage = OpenVino().coverage(compiled(residual(), tmp_path))
-        assert coverage["int8"] == {}
-        assert coverage["int8_mac_share"] == 0.0
-        assert sum(coverage["float_compute"].values()) == 4
+        assert coverage.int8 == {}
+        assert coverage.int8_mac_share == 0.0
+        assert sum(coverage.float_compute.values()) == 4
 
 
 class TestSession:

@@ -19,11 +19,11 @@ INPUTS = [TensorSpec("x", "float32", ("batch", 3, 8, 8))]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-@pytest.mark.parametrize("release", ["8.5", "8.6", "10.3", "10.7", "10.16", "11.1"])
+@pytest.mark.parametrize("release", ["8.2", "8.5", "8.6", "10.3", "10.7", "10.16", "11.1"])
 def test_every_option_exists_in_its_release(release: str, precision: str) -> None:
     known = set((FLAGS / f"{release}.txt").read_text().split())
     target = replace(load_target("jetson"), tensorrt=release)
-    for argument in build_arguments(target, INPUTS, precision):
+    for argument in build_arguments(target, INPUTS, precision, workspace_mb=512):
         assert argument.split("=")[0] in known
 
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 
 from compress.backends import load_backend
 from compress.backends.base import Backend
-from compress.backends.torch_tensorrt import TorchTensorRt
+from compress.backends.torch_tensorrt import TorchTensorRt, TorchTensorRtOptions
 from compress.backends.torch_tensorrt_arguments import check_arguments
 from compress.backends.torch_tensorrt_partition import Left, partition, read_report
 from compress.backends.torch_tensorrt_program import compile_arguments, exported, load
@@ -34,8 +34,7 @@ from compress.machine.machine import Gpu
 from compress.onnx_graph.fold import prepare
 from compress.quantization import Settings, quantize_static
 from compress.search.backends import competing_backends
-from compress.search.decision import Limits
-from compress.search.proposals import most_candidates, propose
+from compress.search.limits import Limits
 from compress.search.run_directory import RunDirectory
 from compress.target.shape_ranges import ShapeRange
 from compress.target.target import TENSORRT_FLAVOUR, FurtherBackend, load_target
@@ -43,8 +42,7 @@ from compress.testing.backends import Conformance
 from tests.backends.standin_torch_tensorrt import REPORT, SIGNATURES, StandIn, install
 from tests.graphs import classifier, samples
 from tests.records import run_key
-
-FLOAT = {"precision": "fp32", "batch_sizes": [1, 8], "shapes": {}, "arguments": {}}
+from tests.searches import most, propose
 
 
 @pytest.fixture
@@ -203,22 +201,22 @@ def test_constants_that_shape_a_graph_are_followed_through_the_export() -> None:
 class TestArguments:
     def test_one_that_would_be_swallowed_is_named_with_the_closest(self, package: StandIn) -> None:
         package.dynamo.compile(_Program(), enabled_precisons={"fp16"})  # as the real one: not a word
-        settings = {**FLOAT, "arguments": {"min_blok_size": 3}}
+        settings = TorchTensorRtOptions(arguments={"min_blok_size": 3})
         with pytest.raises(UsageError, match=r"2\.13\.0.*'min_blok_size'.*did you mean min_block_size"):
             compile_arguments(settings)
 
     def test_one_that_has_no_effect_is_refused(self, package: StandIn) -> None:
         with pytest.raises(UsageError, match=r"use_python_runtime.*does not use"):
-            compile_arguments({**FLOAT, "arguments": {"use_python_runtime": True}})
+            compile_arguments(TorchTensorRtOptions(arguments={"use_python_runtime": True}))
 
     @pytest.mark.parametrize("name", ["dryrun", "device", "enable_autocast"])
     def test_those_that_the_session_sets_are_not_the_users(self, package: StandIn, name: str) -> None:
         with pytest.raises(UsageError, match=name):
-            compile_arguments({**FLOAT, "arguments": {name: True}})
+            compile_arguments(TorchTensorRtOptions(arguments={name: True}))
 
     def test_known_ones_are_passed_on(self, package: StandIn) -> None:
         arguments = {"min_block_size": 3, "optimization_level": 5, "torch_executed_ops": ["a"]}
-        assert compile_arguments({**FLOAT, "arguments": arguments}) == arguments
+        assert compile_arguments(TorchTensorRtOptions(arguments=arguments)) == arguments
 
     def test_a_release_without_autocast_is_told(self, package: StandIn) -> None:
         def older(
@@ -229,9 +227,9 @@ class TestArguments:
         older.__name__ = "compile"
         package.dynamo.compile = older
         package.__version__ = "2.8.0"
-        assert compile_arguments(FLOAT) == {}
+        assert compile_arguments(TorchTensorRtOptions()) == {}
         with pytest.raises(UsageError, match=r"2\.8\.0.*enable_autocast"):
-            compile_arguments({**FLOAT, "precision": "fp16"})
+            compile_arguments(TorchTensorRtOptions(precision="fp16"))
 
     def test_var_keywords_do_not_count(self) -> None:
         def swallows(known: int = 0, **kwargs: int) -> None: ...
@@ -329,7 +327,7 @@ class TestCompetition:
             "bf16-torch-tensorrt",
         ]
         assert [recipe.session for recipe in proposed[2:]] == [{"precision": "fp16"}, {"precision": "bf16"}]
-        assert most_candidates(target, (), ("torch-tensorrt",)) == 4
+        assert most(target, (), ("torch-tensorrt",)) == 4
 
     def test_it_does_not_run_on_another_machine(self) -> None:
         with pytest.raises(UnavailableError, match="another machine"):
@@ -339,6 +337,7 @@ class TestCompetition:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         table = {
+            "family": "datacenter",
             "compute_capability": "9.0",
             "memory_gb": 80,
             "bandwidth_gb_s": 1,

@@ -18,6 +18,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from compress.backends.torch_tensorrt import TorchTensorRtOptions
 from compress.backends.torch_tensorrt_partition import Left, partition
 from compress.backends.torch_tensorrt_program import compile_arguments
 from compress.errors import NetworkError, UnavailableError, UsageError
@@ -153,7 +154,7 @@ class TestPartitionOnly:
         assert (len(found.engines), found.in_torch) == (1, ())
 
     def test_the_installed_signature_refuses_what_it_would_swallow(self, package: Any) -> None:
-        settings = {"precision": "fp32", "batch_sizes": [1], "arguments": {"enabled_precisons": ["fp16"]}}
+        settings = TorchTensorRtOptions(batch_sizes=[1], arguments={"enabled_precisons": ["fp16"]})
         with pytest.raises(UsageError, match="enabled_precisons"):
             compile_arguments(settings)
 
@@ -170,6 +171,6 @@ class TestPartitionOnly:
         self, package: Any, name: str, operators: int
     ) -> None:
         if not (path := REFERENCES / f"{name}.onnx").exists():
-            pytest.skip("the reference networks are not here: python benchmarks/train.py makes them")
+            pytest.skip("the reference networks are not here: python -m benchmarks run train makes them")
         found = partition(onnx.load(path))
         assert (found.engines, found.in_torch) == ((operators,), ())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +21,11 @@ from compress.backends.trtexec_output import (
 )
 from compress.core.tensor_spec import TensorSpec
 from compress.errors import NetworkError, UnavailableError
+from compress.records.coverage import Coverage
 from compress.target.target import load_target
 
 FLAGS = Path(__file__).parent / "trtexec_options"
-RELEASES = ("8.5", "8.6", "10.3", "10.7", "10.16", "11.1")
+RELEASES = ("8.2", "8.5", "8.6", "10.3", "10.7", "10.16", "11.1")
 INPUTS = [TensorSpec("x:0", "float32", ("batch", 3, 8, 8))]
 LOADED = {"x:0": "input-0.bin"}
 SHAPES = {"x:0": (2, 3, 8, 8)}
@@ -32,19 +35,27 @@ SHAPES = {"x:0": (2, 3, 8, 8)}
 def test_every_option_exists_in_its_release(release: str) -> None:
     known = set((FLAGS / f"{release}.txt").read_text().split())
     patch = f"{release}.0"
+    target = replace(load_target("jetson"), tensorrt=patch)
     given = [
         *timing_arguments(patch, INPUTS, SHAPES, 1.0, loaded=LOADED),
         *timing_arguments(patch, INPUTS, SHAPES, 1.0, loaded=LOADED, cuda_graph=False),
         *layer_arguments(patch, INPUTS, SHAPES, loaded=LOADED, profile="profile.json"),
         *output_arguments(patch, INPUTS, SHAPES, loaded=LOADED, outputs="outputs.json"),
-        *build_arguments(load_target("jetson"), INPUTS, "int8", workspace_mb=512, dla_core=0),
+        *(
+            option
+            for core in (None, 0)
+            for option in build_arguments(target, INPUTS, "int8", workspace_mb=512, dla_core=core)
+        ),
     ]
-    ours = [argument.split("=")[0] for argument in given]
-    if release.startswith("8"):
-        ours = [each for each in ours if each != "--stronglyTyped"]  # That of the target's own release.
-    if release == "8.5":
-        ours = [each for each in ours if each != "--skipInference"]
-    assert set(ours) <= known
+    assert {argument.split("=")[0] for argument in given} <= known
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_network_on_an_accelerator_is_strongly_typed_only_where_that_is_no_error(release: str) -> None:
+    target = replace(load_target("jetson"), tensorrt=f"{release}.0")
+    for core, typed in ((None, not release.startswith("8")), (0, release.startswith("11"))):
+        given = build_arguments(target, INPUTS, "int8", dla_core=core)
+        assert ("--stronglyTyped" in given, {"--int8", "--fp16"} <= set(given)) == (typed, not typed)
 
 
 def test_times_of_10_and_11_compare() -> None:
@@ -52,7 +63,7 @@ def test_times_of_10_and_11_compare() -> None:
     new = timing_arguments("11.1.0", INPUTS, SHAPES, 1.0, loaded=LOADED)
     old = timing_arguments("10.3.0", INPUTS, SHAPES, 1.0, loaded=LOADED)
     assert set(new) - set(old) == {"--includeDataTransfers"}
-    assert {"--useCudaGraph", "--useSpinWait"} <= set(old)
+    assert {"--useCudaGraph", "--useSpinWait", "--exposeDMA"} <= set(old)
     assert "--noDataTransfers" not in old
     assert "--noCudaGraph" in timing_arguments("11.1.0", INPUTS, SHAPES, 1.0, loaded=LOADED, cuda_graph=False)
 
@@ -120,6 +131,40 @@ def test_precision_of_a_layer_in_the_words_of_each_release(form: str, precision:
     assert found.precision == precision
 
 
+@pytest.mark.parametrize(
+    ("told", "precision"),
+    [
+        ({"Weights": {"Type": "Int8"}, "TacticName": "sm80_xmma_fprop_f16f16_f16f16_f16"}, "int8"),
+        ({"TacticName": "sm80_xmma_fprop_implicit_gemm_interleaved_i8i8_i8i32_f32_nchw_vect_c"}, "int8"),
+        ({"TacticName": "turing_int8_i8816cudnn_int8_128x128_ldg16_relu_small_nt_v1"}, "int8"),
+        ({"TacticName": "sm86_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc_nhwc"}, "fp16"),
+        ({"TacticName": "ampere_h16816cudnn_128x64_ldg8_relu_interior_nn_v1"}, "fp16"),
+        ({"TacticName": "sm80_xmma_gemm_bf16bf16_bf16f32_f32_tn_n"}, "bf16"),
+        ({"TacticName": "sm89_xmma_gemm_e4m3e4m3_e4m3f32_f32_tn_n"}, "fp8"),
+        ({"TacticName": "sm80_xmma_fprop_implicit_gemm_indexed_tf32f32_tf32f32_f32"}, "fp32"),
+        ({"TacticName": "ampere_scudnn_128x64_relu_interior_nn_v1", "Weights": {"Count": 9}}, "fp32"),
+        ({"TacticName": "sm50_xmma_pooling_coalescedC_NHWC_kMAX_3_False", "Weights": None}, "unknown"),
+    ],
+)
+def test_precision_with_an_open_axis_is_that_of_weights_and_kernels(
+    told: dict[str, Any], precision: str
+) -> None:
+    entry = layer("conv", "CaskConvolution", "N/A due to dynamic shapes") | told
+    (found,) = layers_of(json.dumps({"Layers": [entry]}))
+    assert found.precision == precision
+
+
+def test_layers_of_one_name_keep_their_own_times_and_precisions() -> None:
+    layers = [layer("conv", "CaskConvolution", form) for form in ("Int8", "Half", "Float")]
+    assert coverage_of(layers_of(json.dumps({"Layers": layers})), None).precisions == {
+        "conv": "int8",
+        "conv (2)": "fp16",
+        "conv (3)": "fp32",
+    }
+    times = [{"count": 10}, *({"name": "conv", "averageMs": ms} for ms in (0.5, 0.25, 1.0))]
+    assert layer_times(json.dumps(times)) == {"conv": 0.5, "conv (2)": 0.25, "conv (3)": 1.0}
+
+
 def test_coverage_counts_kernels_and_names_what_fell_back() -> None:
     entries = [
         layer("in", "Reformat", "Float"),
@@ -130,13 +175,14 @@ def test_coverage_counts_kernels_and_names_what_fell_back() -> None:
     ]
     layers = layers_of(json.dumps({"Layers": entries}))
     found = coverage_of(layers, 0)
-    assert found["int8"] == {"CaskConvolution": 1, "DLA": 1}
-    assert found["float_compute"] == {"PointWiseV2": 1}
-    assert found["float_cheap"] == {"Reformat": 1}
-    assert found["precisions"]["gelu"] == "fp16"
-    assert found["dla"] == 1
-    assert found["fell_back"] == ["conv1", "gelu", "a layer without detail"]
-    assert "fell_back" not in coverage_of(layers, None)
+    assert found.int8 == {"CaskConvolution": 1, "DLA": 1}
+    assert found.float_compute == {"PointWiseV2": 1}
+    assert found.float_cheap == {"Reformat": 1}
+    assert found.precisions["gelu"] == "fp16"
+    assert found.dla == 1
+    assert found.fell_back == ("conv1", "gelu", "a layer without detail")
+    assert "fell_back" not in coverage_of(layers, None).to_dict()
+    assert Coverage.from_dict(found.to_dict()) == found
 
 
 def test_layer_file_of_another_kind_is_refused() -> None:
@@ -165,3 +211,13 @@ def test_outputs_come_back_in_the_order_and_type_of_the_network() -> None:
         outputs_of(text, [TensorSpec("c", "float32", (1,))])
     with pytest.raises(UnavailableError, match="outputs"):
         outputs_of('[{"name": "a", "dimensions": "3", "values": [1]}]', specs)
+
+
+@pytest.mark.parametrize(
+    ("printed", "value"),
+    [("nan", np.nan), ("-nan", np.nan), ("inf", np.inf), ("-inf", -np.inf), ("1e-7", 1e-7)],
+)
+def test_numbers_that_are_not_finite_are_read_as_the_tool_prints_them(printed: str, value: float) -> None:
+    text = f'[ {{ "name" : "nan, inf" , "dimensions" : "1x2" , "values" : [ {printed}, 2 ] }} ]'
+    (found,) = outputs_of(text, [TensorSpec("nan, inf", "float32", ("batch", 2))])
+    np.testing.assert_array_equal(found, np.array([[value, 2]], np.float32))

@@ -12,8 +12,16 @@ import pytest
 
 pytest.importorskip("tomli_w")
 
-from benchmarks.fit_estimator import LEVEL, run
-from benchmarks.published import NETWORKS, PUBLISHED, Point, _network, layers_of, network_layers, points
+from benchmarks.data.published.points import (
+    NETWORKS,
+    PUBLISHED,
+    Point,
+    _network,
+    layers_of,
+    network_layers,
+    points,
+)
+from benchmarks.studies.fit_estimator import LEVEL, run
 from compress.onnx_graph.layers import totals
 from compress.profiling.roofline import estimate
 from compress.target.target import load_target
@@ -68,7 +76,7 @@ def test_the_fit_gives_the_committed_figures_again() -> None:
 
 def test_the_documentation_tells_these_figures() -> None:
     validation = [COMMITTED["validation"][family] for family in ("jetson", "datacenter")]
-    page = PUBLISHED.parent.parent / "docs" / "explanation" / "figures.md"
+    page = PUBLISHED.parents[3] / "docs" / "explanation" / "figures.md"
     told_there = page.read_text(encoding="utf-8")
     for left_out, words in (
         ("network", "the network left out"),

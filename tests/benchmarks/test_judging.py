@@ -9,9 +9,9 @@ from torch import nn
 
 pytest.importorskip("PIL")
 
-from benchmarks.judging import damage, planning, texts, tones, truth
-from benchmarks.judging.cache import load, write
-from benchmarks.judging.networks import Ended
+from benchmarks.studies.judging import damage, planning, texts, tones, truth
+from benchmarks.studies.judging.cache import load, write
+from benchmarks.studies.judging.networks import Ended
 
 
 def test_pitch_is_told_from_the_bins_that_were_learned() -> None:

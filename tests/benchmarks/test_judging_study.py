@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from benchmarks.judging import study
-from benchmarks.judging.scatter import scatter
-from benchmarks.judging.study import Judged
+from benchmarks.studies.judging import study
+from benchmarks.studies.judging.scatter import scatter
+from benchmarks.studies.judging.study import Judged
 
 
 def test_what_ships_and_what_is_kept_out_is_counted_by_its_bound() -> None:
@@ -21,11 +21,18 @@ def test_what_ships_and_what_is_kept_out_is_counted_by_its_bound() -> None:
     found = [build(0.1, 0.8), build(0.2, 1.4), build(0.7, 3.0), build(2.0, 0.9), build(5.0, 9.0)]
     told = study.table(found, 1.0, None).splitlines()
     assert told[-1].split() == ["all", "-", "-", "1/2,", "1/2"]
+    net, everything = study.recorded(found)
+    assert (
+        net["loss_all"]
+        == {"bad_shipped": 1, "bad": 2, "good_kept_out": 1, "good": 2}
+        == everything["loss_all"]
+    )
+    assert (net["network"], everything["network"], net["loss_500"]) == ("net", "all", None)
 
 
 def test_builds_are_judged_by_what_compress_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from benchmarks.judging.cache import write
-    from benchmarks.judging.truth import Found
+    from benchmarks.studies.judging.cache import write
+    from benchmarks.studies.judging.truth import Found
 
     random = np.random.default_rng(0)
     y = 20 * random.standard_normal((600, 10)).astype(np.float32)

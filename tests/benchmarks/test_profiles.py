@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from benchmarks import digits
+from benchmarks.networks import digits
 from compress.bundle.profile_file import load_recorded, with_digest
 from compress.cli import main
 from compress.records.profile import DIGEST
@@ -27,7 +27,7 @@ def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def gate(build: Path, *arguments: str) -> int:
-    data = ["--data", "benchmarks.digits:task", "--policy", str(PROFILES / "gate.toml")]
+    data = ["--data", "benchmarks.networks.digits:task", "--policy", str(PROFILES / "gate.toml")]
     code: int = main(["gate", str(build), "--baseline", str(BASELINE), *data, *arguments])
     return code
 
@@ -48,6 +48,14 @@ def test_a_build_that_lost_accuracy_fails(
     onnx.save(model, tmp_path / "broken.onnx")
     assert gate(tmp_path / "broken.onnx") == 1
     assert "accuracy: fail" in capsys.readouterr().out
+
+
+def test_latency_is_decided_against_a_build_of_the_base_branch(
+    build: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = ["--policy", str(PROFILES / "latency.toml")]
+    main(["gate", str(build), "--baseline", str(build), "--data", "benchmarks.networks.digits:task", *policy])
+    assert "rounds of both in turns" in capsys.readouterr().out
 
 
 def test_latency_of_another_machine_is_skipped(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.zoo.__main__ import table
-from benchmarks.zoo.judging import differences
-from benchmarks.zoo.sources import Source, channels_first, decibels
+from benchmarks.studies.zoo.__main__ import table
+from benchmarks.studies.zoo.judging import differences
+from benchmarks.studies.zoo.sources import Source, channels_first, decibels
 
 
 def _outputs(*values: float) -> list[list[np.ndarray]]:
@@ -67,7 +67,7 @@ def test_a_row_tells_the_worst_output_and_what_was_refused() -> None:
     }  # fmt: skip
     told = table([row])
     assert (
-        "| tagger | tags | ONNX, opset 9 | opset | none | int8 | ≤ 0.50, 0.40 × | 21 dB | 97.5 % "
+        "| tagger | tags | ONNX, opset 9 | opset | – | int8 | ≤ 0.50, 0.40 × | 21 dB | 97.5 % "
         "| 0.41 of 1.23 ms | 71 | 400 | prune: wanted a \\| b |" in told
     )
     assert "1 networks: 0 through every command, 0 with an internal error." in told

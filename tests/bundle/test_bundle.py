@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.bundle.bundle import beside, check_replaceable, load_bundle, write_bundle
+from compress.bundle.bundle import load_bundle
+from compress.bundle.writing import beside, check_replaceable, write_bundle
 from compress.core.own_directories import own_directory
 from compress.errors import BundleError, DataError, OutputError
 from compress.recipe import Recipe
@@ -176,7 +177,7 @@ def test_a_bundle_that_stepped_aside_for_a_killed_run_comes_back(tmp_path: Path)
     place = own_directory(tmp_path / f"{path.name}.staging")
     path.rename(place / "replaced")  # killed here
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("compress.bundle.bundle._write", _full)
+        patched.setattr("compress.bundle.writing._write", _full)
         with pytest.raises(OutputError):
             written(tmp_path)
     with load_bundle(path) as bundle:

@@ -61,7 +61,7 @@ def test_everything_is_listed_with_its_size_and_removed(
     assert [each["bytes"] for each in found[:3]] == [3000, 200, 500]
     assert found[3]["bytes"] > 1000
     assert main(["cache"]) == 0
-    assert "engine         2.93 KiB  " in capsys.readouterr().out
+    assert "engine           3 kB  " in capsys.readouterr().out
     assert [each["removed"] for each in listed(capsys, "--remove")] == [True, True, True, True, False]
     assert [each["kind"] for each in listed(capsys)] == ["key"]
 

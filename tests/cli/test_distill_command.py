@@ -39,6 +39,15 @@ def nothing_finite():
     nn.init.constant_(student[0].weight, float("nan"))
     return student
 
+class Steep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, x):
+        y = self.layer(x)
+        return y + y * y * y * y * y * y * y * y
+
 class Nothing(nn.Module):
     def forward(self, x):
         return x[:, :3]
@@ -179,7 +188,7 @@ def test_what_cannot_be_used_is_told_on_one_line(place, capsys, changed, told):
 
 
 def test_a_training_that_diverges_says_so(place, capsys):
-    options = ["--student", "students:small", "--learning-rate", "1e30", "--epochs", "2"]
+    options = ["--student", "students:Steep", "--learning-rate", "1e6", "--epochs", "2"]
     assert main([*ARGUMENTS, *options]) == 0
     assert "lower --learning-rate" in capsys.readouterr().out
 

@@ -14,6 +14,7 @@ import jsonschema
 import pytest
 
 from compress.cli import main
+from compress.core.installation import GPU_RUNTIME
 from compress.doctor import PACKAGES, Package, System, advice, look, outlook
 from compress.doctor.packages import Wanted, within
 from compress.hosts.board import Board
@@ -72,8 +73,21 @@ def test_every_target_has_a_verdict(
 def test_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--quick"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any(line.split()[:2] == ["cpu", "measured"] for line in lines)
+    assert lines[lines.index("measured: cpu") + 1] == "  this machine"
     assert any(line.startswith("onnxruntime ") for line in lines)
+
+
+def test_targets_with_one_verdict_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["doctor", "--quick"])
+    lines = capsys.readouterr().out.splitlines()
+    (boards,) = (number for number, line in enumerate(lines) if line.startswith("needs --host: "))
+    assert {"h100-sxm", "jetson-orin-nano-super", "l4"} <= set(
+        lines[boards].removeprefix("needs --host: ").split(", ")
+    )
+    assert lines[boards + 1 : boards + 3] == [
+        "  measured with --host user@board, estimated without",
+        "  next: compress doctor --host user@board",
+    ]
 
 
 @pytest.mark.parametrize(("target", "code"), [("jetson", 1), ("raspberry-pi-5", 1), ("cpu", 0), ("jetsn", 2)])
@@ -106,7 +120,7 @@ def test_a_board_is_asked_and_advised(
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"tensorrt": "8.2.1"}, "JetPack 5.1"),
+        ({"tensorrt": "7.1.3"}, "JetPack 4.6.1"),
         ({"power_mode": "7W"}, "nvpmodel -m"),
         ({"clocks_locked": False}, "jetson_clocks"),
         ({"temperature_c": 91.0}, "cool down"),
@@ -147,6 +161,14 @@ def test_a_gpu_with_trtexec_is_measured_where_it_is() -> None:
     known["onnxruntime"] = dataclasses.replace(known["onnxruntime"], providers=("CPUExecutionProvider",))
     found = outlook(cuda, machine, known)
     assert (found.verdict, found.todo) == ("unavailable", "get onnxruntime-gpu")
+    gpu = packages(onnxruntime=None, onnxruntime_gpu="1.32")
+    untried = outlook(cuda, machine, gpu)
+    assert (untried.verdict, "no session was tried" in untried.reason) == ("measured", True)
+    gpu["onnxruntime-gpu"] = dataclasses.replace(
+        gpu["onnxruntime-gpu"], providers=("CPUExecutionProvider",), problem="no session opens in it"
+    )
+    found = outlook(cuda, machine, gpu)
+    assert (found.verdict, found.reason) == ("unavailable", "a GPU is here, and no session opens in it")
 
 
 def test_a_board_of_another_kind_does_not_measure_the_target() -> None:
@@ -187,9 +209,9 @@ def test_a_package_that_cannot_be_imported_is_told_and_not_fatal() -> None:
 
 def test_a_package_that_prints_is_none_the_worse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "import atexit\natexit.register(print, 'bye')\nprint('hello')\nget_available_providers = lambda: ['CPU']\n"
-    (tmp_path / "loud.py").write_text(text)
+    (tmp_path / "onnxruntime.py").write_text(text)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    (found,) = look([Wanted("pytest", "loud", "")])
+    (found,) = look([Wanted("pytest", "onnxruntime", "")])
     assert (found.imports, found.problem, found.providers) == (True, None, ("CPU",))
 
 
@@ -202,4 +224,59 @@ def test_works_where_neither_torch_nor_onnx_nor_the_runtime_can_be_imported() ->
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "cpu  measured" in done.stdout
+    assert "measured: cpu" in done.stdout
+
+
+FAKE_RUNTIME = """
+listed = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+loaded = []
+def get_available_providers(): return listed
+def preload_dlls(): loaded.append(1)
+class SessionOptions: pass
+class InferenceSession:
+    def __init__(self, graph, options, providers):
+        assert loaded and graph.startswith(bytes.fromhex("08")) and options.log_severity_level == 4
+        if providers == ["TensorrtExecutionProvider"]:
+            WHAT
+        self.got = [*(providers if OPENS else []), "CPUExecutionProvider"]
+    def get_providers(self): return self.got
+"""
+
+
+@pytest.mark.parametrize("what", ["raise RuntimeError('no libnvinfer')", "providers = []"])
+@pytest.mark.parametrize("cuda", [True, False])
+def test_a_provider_is_there_where_a_session_opens_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, cuda: bool
+) -> None:
+    """It was called measured where the wheel lists it, and optimize then ended with exit code 4."""
+    text = FAKE_RUNTIME.replace("WHAT", what).replace("OPENS", str(cuda))
+    (tmp_path / "onnxruntime.py").write_text(text)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr("compress.doctor.packages._version", lambda name: "1.32" if "gpu" in name else None)
+    (found,) = look([Wanted("onnxruntime-gpu", "onnxruntime", "")])
+    expected = ("CUDAExecutionProvider", "CPUExecutionProvider") if cuda else ("CPUExecutionProvider",)
+    assert found.providers == expected
+    assert (found.problem is None) is cuda
+
+
+def test_two_runtimes_that_write_the_same_files_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("compress.doctor.packages._version", lambda name: "1.32")
+    wanted = [each for each in PACKAGES if each.module == "onnxruntime"]
+    for found in look(wanted, importing=False):
+        assert found.problem is not None
+        assert "both installed" in found.problem
+        assert found.install == GPU_RUNTIME
+
+
+def test_the_two_runtimes_are_never_required_together() -> None:
+    """An extra that requires one would bring the other back, which every installation requires."""
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    required = [
+        *project["dependencies"],
+        *(each for extra in project["optional-dependencies"].values() for each in extra),
+    ]
+    assert any(each.startswith("onnxruntime>") for each in required)
+    assert not any(each.startswith("onnxruntime-gpu") for each in required)
+    (package,) = look([each for each in PACKAGES if each.name == "onnxruntime-gpu"], importing=False)
+    assert package.install == GPU_RUNTIME
+    assert "compress" not in GPU_RUNTIME

@@ -14,6 +14,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from compress.cli import main
+from compress.core.places import cache_directory
 from compress.records.schemas import NAMES, schema_text
 from tests.graphs import classifier, samples
 
@@ -136,10 +137,52 @@ def test_profile(place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     validator("profile").validate(found)
 
 
+def test_predict(
+    optimized: dict[str, Any], place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "x.npy", samples(1))
+    found = told(capsys, "predict", optimized["bundle"], tmp_path / "x.npy", "--json")
+    validator("predict").validate(found)
+    assert len(found["outputs"][0]["top"]) == 4
+    for wrong in ({"schema": 2}, {"backend": None}, {"outputs": [{"name": "scores"}]}, {"surprise": 1}):
+        with pytest.raises(jsonschema.ValidationError):
+            validator("predict").validate({**found, **wrong})
+
+
+def test_techniques(capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(capsys, "techniques", "--json")
+    validator("techniques").validate(found)
+    one = told(capsys, "techniques", "prune", "--json")
+    validator("techniques").validate(one)
+    assert one["techniques"] == [each for each in found["techniques"] if each["name"] == "prune"]
+    setting = {**one["techniques"][0]["settings"][0], "range": 3}
+    for wrong in ({"schema": 2}, {"techniques": [{**one["techniques"][0], "settings": [setting]}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            validator("techniques").validate({**one, **wrong})
+
+
+def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kept = cache_directory() / "engines" / "one"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(bytes(100))
+    found = told(capsys, "cache", tmp_path, "--json")
+    validator("cache").validate(found)
+    assert {"kind": "engine", "path": str(kept), "bytes": 100} in found["kept"]
+    removed = told(capsys, "cache", tmp_path, "--remove", "--json")
+    validator("cache").validate(removed)
+    assert {"kind": "engine", "path": str(kept), "bytes": 100, "removed": True} in removed["kept"]
+    for wrong in ({"bytes": -1}, {"kept": [{"kind": "cookie", "path": "x", "bytes": 1}]}):
+        with pytest.raises(jsonschema.ValidationError):
+            validator("cache").validate({**found, **wrong})
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_command_prints_each_schema_whole(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     schema = told(capsys, "report", "--schema", name)
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert schema["$id"] == f"urn:compress-toolkit:{name}:1"
     # It needs no other file: all it refers to is inside it.
-    assert ("urn:compress-toolkit:profile:1" in json.dumps(schema["$defs"])) == (name == "optimize")
+    assert ("urn:compress-toolkit:profile:1" in json.dumps(schema.get("$defs", {}))) == (
+        name in ("optimize", "benchmark", "power-modes")
+    )

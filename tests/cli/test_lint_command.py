@@ -65,7 +65,9 @@ def test_sarif_beside_the_lines(path: Path, capsys: pytest.CaptureFixture[str]) 
     log = path.with_name("lint.sarif")
     told = printed(capsys, str(path), *XAVIER, "--sarif", str(log), code=1)
     results = json.loads(log.read_text())["runs"][0]["results"]
-    assert len(results) == len(told.splitlines()) - 1 == 3
+    rules = [line for line in told.splitlines() if not line.startswith(" ")][:-1]
+    assert len(results) == 3
+    assert {f"{each['level']} {each['ruleId']}" for each in results} == set(rules)
 
 
 @pytest.mark.parametrize("option", ["--fix", "--sarif"])

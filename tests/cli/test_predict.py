@@ -16,10 +16,10 @@ from onnx.reference import ReferenceEvaluator
 
 import compress
 from compress.backends.onnxruntime import OnnxRuntime
-from compress.bundle.bundle import write_bundle
+from compress.bundle.writing import write_bundle
 from compress.cli import main
 from compress.data.image_options import ImageOptions
-from compress.errors import DataError
+from compress.errors import DataError, UsageError
 from compress.recipe import Recipe
 from tests.graphs import classifier, samples
 from tests.records import profile
@@ -102,6 +102,8 @@ def test_python_takes_arrays_and_an_open_bundle(build: Path) -> None:
         assert compress.predict(opened, {"x": x}).outputs.keys() == result.outputs.keys()
     assert result.input is None
     assert result.top(result.answers[0], 1)[0][0] == CLASSES[int(expected(x).argmax())]
+    with pytest.raises(UsageError, match="a number of classes from 1; found 0"):
+        result.top(result.answers[0], 0)
 
 
 def test_several_samples_are_no_sample(build: Path, tmp_path: Path) -> None:

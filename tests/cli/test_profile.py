@@ -44,8 +44,8 @@ def test_onnx_file_without_data(place: Path, capsys: pytest.CaptureFixture[str])
     assert profile.coverage is not None
     assert profile.conditions is not None
     assert profile.conditions["intra_op_threads"] == 1
-    assert {layer["source"] for layer in profile.layers} == {"measured"}
-    assert 0 < sum(layer["share"] for layer in profile.layers) <= 1
+    assert {layer.source for layer in profile.layers} == {"measured"}
+    assert 0 < sum(layer.share for layer in profile.layers) <= 1
     assert profile.scenarios == ()
     assert (profile.network, profile.network_sha256) == ("model", None)
     assert profile.recorded_at is not None

@@ -138,7 +138,7 @@ def test_a_training_killed_for_real_goes_on_at_the_widths_that_were_chosen(
         ["prune", "net.pt2", "--data", "val.npz", *QUICK, *arguments], place, kept
     )
     assert 0 < torch.load(checkpoint)["step"] < 2 * 16
-    (decided,) = kept.rglob("prune.json")
+    (decided,) = kept.rglob("prune-*.json")
     chosen = json.loads(decided.read_text())
     steps: list[int] = []
     monkeypatch.setattr("compress.cli.terminal.TerminalReporter.tick", lambda _, done: steps.append(done))

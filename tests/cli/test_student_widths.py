@@ -73,6 +73,11 @@ def test_nothing_is_written_where_no_width_keeps_the_margin(arguments, capsys):
     "options, message",
     [
         (["--widths", "2,4"], "at least 3 different widths"),
+        (
+            ["--candidates", "4,5"],
+            "--widths with --candidates; found none; give it, or leave --candidates out",
+        ),
+        (["--longer-epochs", "2"], "--widths with --longer-epochs"),
         (["--widths", "2,4,wide"], "not numbers with commas between"),
         (["--widths", "2,4,8", "--features", "1"], "students that learn outputs alone"),
         (["--widths", "2,4,8", "--out", "teacher.pt2"], "teacher.pt2, which is given as a network"),

@@ -16,6 +16,11 @@ from compress.techniques.distill import Distill
 from tests.distributions import installed
 
 
+def _wide() -> int:
+    """Width of the column of names."""
+    return max(map(len, technique_names()))
+
+
 def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert main(["techniques", *arguments]) == 0
     return capsys.readouterr().out
@@ -26,7 +31,7 @@ def test_the_list_names_each_with_the_first_sentence_of_its_docstring(
 ) -> None:
     out = told(capsys)
     assert [line.split()[0] for line in out.splitlines() if not line.startswith(" ")] == technique_names()
-    assert "prune             Remove channels, heads and hidden units; at most one setting" in out
+    assert f"{'prune':{_wide()}}  Remove channels, heads and hidden units; at most one setting" in out
     assert max(map(len, out.splitlines())) <= 80
     assert "`" not in out
 
@@ -35,7 +40,7 @@ def test_the_list_names_each_with_the_first_sentence_of_its_docstring(
 def test_every_setting_is_told_with_its_default_and_words(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = json.loads(told(capsys, name, "--json"))
+    (found,) = json.loads(told(capsys, name, "--json"))["techniques"]
     kind = TECHNIQUES.load(name)
     assert [each["name"] for each in found["settings"]] == [
         field.name
@@ -52,7 +57,8 @@ def test_every_setting_is_told_with_its_default_and_words(
 
 
 def test_ranges_and_choices_that_are_declared_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = {each["name"]: each for each in json.loads(told(capsys, "distill", "--json"))["settings"]}
+    (distill,) = json.loads(told(capsys, "distill", "--json"))["techniques"]
+    settings = {each["name"]: each for each in distill["settings"]}
     assert settings["held_out"]["range"] == "above 0 to below 1"
     assert settings["training_precision"]["choices"] == ["auto", "float32", "bfloat16", "float16"]
     out = told(capsys, "distill")
@@ -96,7 +102,7 @@ class Blur(Technique):
     with installed(tmp_path / "acme", "acme", points, acme_blur=source):
         assert main(["techniques"]) == 0
         found = capsys.readouterr()
-        assert "blur              Blur weights." in found.out
+        assert f"{'blur':{_wide()}}  Blur weights." in found.out
         assert found.err.startswith("left out: gone: ")
-        settings = json.loads(told(capsys, "blur", "--json"))["settings"]
+        settings = json.loads(told(capsys, "blur", "--json"))["techniques"][0]["settings"]
         assert [(each["name"], each["default"]) for each in settings] == [("radius", 2), ("where", "/tmp")]

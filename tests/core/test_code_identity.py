@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,9 @@ MODULES = {
     "package/__init__.py": "",
     "package/inner.py": "from . import below\ndef deep(a):\n    return below.d(a)\n",
     "package/below.py": "def d(a):\n    return a\n",
-    "package/late.py": "def g(a):\n    return a\n",
+    "package/late.py": "def g(a):\n    from whole.bare import low\n    return low.h(a)\n",
+    "whole/__init__.py": "",
+    "whole/bare/low.py": "def h(a):\n    return a\n",  # a folder without __init__.py, in a package that is not loaded
     "unused.py": "x = 1\n",
 }
 
@@ -92,13 +95,33 @@ def told(folder: Path) -> str:
         ("package/inner.py", True),
         ("package/below.py", True),
         ("package/late.py", True),
+        ("whole/bare/low.py", True),
         ("unused.py", False),
     ],
 )
 def test_the_source_of_what_is_imported_counts(tmp_path: Path, changed: str, counts: bool) -> None:
     for name, source in MODULES.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text(source)
     before = told(tmp_path)
     (tmp_path / changed).write_text(MODULES[changed].replace("return ", "return 0 or ") + "# changed\n")
     assert (told(tmp_path) != before) is counts
+
+
+@pytest.mark.parametrize(
+    ("folder", "counts"), [("lib/python3/site-packages", False), ("dist-packages", False), ("code", True)]
+)
+def test_packages_of_other_environments_are_installed_ones(
+    folder: str, counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package of the system or of the user's own folder is no code that changes between two runs."""
+    place = tmp_path / folder
+    place.mkdir(parents=True)
+    module = place / "scorer_of_another_place.py"
+    module.write_text("def score(outputs, targets):\n    return outputs\n")
+    monkeypatch.syspath_prepend(str(place))
+    scorer = importlib.import_module(module.stem)
+    before = code_sha256(scorer.score)
+    module.write_text("def score(outputs, targets):\n    return outputs  # another\n")
+    monkeypatch.delitem(sys.modules, module.stem)
+    assert (code_sha256(scorer.score) != before) == counts

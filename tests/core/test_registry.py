@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from compress.backends.base import Session
-from compress.core.registry import Registry, function, instance_of, subclass_of
+from compress.core.registry import Registry, function, subclass_of
 from compress.core.versions import versions
 from compress.errors import MetricError
 from tests.distributions import installed
@@ -121,7 +121,7 @@ def test_a_defect_of_ours_is_no_fault_of_a_user_and_is_listed() -> None:
 
 
 def test_built_ins_may_be_files() -> None:
-    files = registry({"mine": "a/b.toml"}, load_built_in=Path, check=instance_of("pathlib:Path"))
+    files = registry({"mine": "a/b.toml"}, load_built_in=Path, check=lambda name, found: None)
     assert files.load("mine") == Path("a/b.toml")
 
 

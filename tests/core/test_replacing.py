@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from compress.core.own_directories import own_directory
-from compress.core.replacing import replaced_whole, scratch_beside
+from compress.core.replacing import replaced_whole, scratch_beside, temporary_directory
 from compress.errors import OutputError
 
 #: Begins to write a file, says so, and waits.
@@ -26,8 +27,44 @@ with replaced_whole(Path(sys.argv[1])) as written:
 """
 
 
-def _begun(path: Path) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, "-c", _WRITES, str(path)], stdout=subprocess.PIPE)
+#: Puts something large into a temporary file, each in its own way, says so, and waits.
+_HOLDS = {
+    "weights of a graph": """
+import sys, time
+import numpy as np
+import onnx
+from compress.onnx_graph.weights import spooled
+large = onnx.numpy_helper.from_array(np.ones(1 << 15, np.float32), "w")
+graph = onnx.helper.make_graph([], "g", [], [], [large])
+with spooled(onnx.helper.make_model(graph)):
+    print("begun", flush=True)
+    time.sleep(600)
+""",
+    "weights that last": """
+import time
+from compress.onnx_graph.weights import lasting_folder
+(lasting_folder() / "w").write_bytes(bytes(1 << 16))
+print("begun", flush=True)
+time.sleep(600)
+""",
+    "activations": """
+import time
+import numpy as np
+from compress.quantization.shelf import Shelf
+shelf = Shelf(room=0)
+kept = shelf.put(np.ones(1 << 15))
+print("begun", flush=True)
+time.sleep(600)
+""",
+}
+
+
+def _begun(path: Path, program: str = _WRITES) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, str(path)],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(path.parent)},
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"begun\n"
     return process
@@ -52,6 +89,20 @@ def test_what_a_killed_run_left_is_deleted_by_the_next(tmp_path: Path, number: s
     assert path.read_text() == "before"
     _write(tmp_path / "another.md", "whole")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["another.md", "report.md"]
+
+
+@pytest.mark.parametrize("holds", _HOLDS)
+def test_large_temporary_files_of_a_killed_run_are_deleted_by_the_next(
+    tmp_path: Path, holds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with _begun(tmp_path / "unused", _HOLDS[holds]) as process:
+        process.send_signal(signal.SIGKILL)
+    (theirs,) = _scratch(tmp_path)
+    assert sum(each.stat().st_size for each in theirs.iterdir()) >= 1 << 16
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with temporary_directory() as ours:
+        assert _scratch(tmp_path) == [ours]
+    assert not _scratch(tmp_path)
 
 
 def test_what_a_living_run_writes_stays(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_a_profile_has_its_types() -> None:
         (("latency", 0, "interval", "low"), "a"),
         (("accuracy", "metric"), None),
         (("warnings",), [1]),
+        (("latency", 0, "source"), "guessed"),
     ],
 )
 def test_a_profile_of_other_types_is_refused(tmp_path: Path, place: tuple[Any, ...], value: Any) -> None:

@@ -24,9 +24,9 @@ def images(*sizes: tuple[int, int]) -> list[dict[str, np.ndarray]]:
     return [{"x": np.zeros((2, 3, *size), np.float32)} for size in sizes]
 
 
-def ranges(data: Any, *inputs: TensorSpec, asked: Asked | None = None) -> dict[str, ShapeRange]:
+def ranges(data: Any, *inputs: TensorSpec, given_sizes: Asked | None = None) -> dict[str, ShapeRange]:
     splits = () if data is None else (bind_split(open_data(data), inputs, "data"),)
-    return input_ranges(inputs, splits, (1, 8), asked)
+    return input_ranges(inputs, splits, (1, 8), given_sizes)
 
 
 def test_the_smallest_the_commonest_and_the_largest_of_the_data() -> None:
@@ -72,26 +72,26 @@ def test_a_state_without_samples_keeps_its_size() -> None:
 def test_the_user_says_a_range_and_the_data_what_is_usual() -> None:
     data = {"x": np.zeros((5, 3, 32, 48), np.float32)}
     asked = {"x": [(1, 3, 16, 16), (1, 3, 64, 64)]}
-    assert ranges(data, IMAGE, asked=asked)["x"] == ShapeRange(
+    assert ranges(data, IMAGE, given_sizes=asked)["x"] == ShapeRange(
         (1, 3, 16, 16), (1, 3, 32, 48), (8, 3, 64, 64), 0
     )
-    assert ranges(None, IMAGE, asked=asked)["x"].usual == (1, 3, 64, 64)
+    assert ranges(None, IMAGE, given_sizes=asked)["x"].usual == (1, 3, 64, 64)
     three = {"": [(1, 3, 16, 16), (1, 3, 24, 24), (4, 3, 64, 64)]}
-    assert ranges(data, IMAGE, asked=three)["x"].usual == (1, 3, 24, 24)
+    assert ranges(data, IMAGE, given_sizes=three)["x"].usual == (1, 3, 24, 24)
     many = {"x": [(1, 3, 32, 48), (16, 3, 32, 48)]}
-    assert ranges(data, IMAGE, asked=many)["x"].largest == (16, 3, 32, 48)
+    assert ranges(data, IMAGE, given_sizes=many)["x"].largest == (16, 3, 32, 48)
 
 
 def test_inputs_share_the_axes_of_one_name() -> None:
     data = {"ids": np.zeros((5, 7), np.int64), "mask": np.ones((5, 7), np.int64)}
-    found = ranges(data, IDS, MASK, asked={"ids": [(1, 1), (1, 128)]})
+    found = ranges(data, IDS, MASK, given_sizes={"ids": [(1, 1), (1, 128)]})
     assert found["mask"] == found["ids"] == ShapeRange((1, 1), (1, 7), (8, 128), 0)
-    assert ranges(None, IDS, MASK, asked={"ids": [(1, 9)]})["mask"].one_size
+    assert ranges(None, IDS, MASK, given_sizes={"ids": [(1, 9)]})["mask"].one_size
 
 
 def test_what_nothing_tells_is_left_out() -> None:
     assert ranges(None, IMAGE) == {}
-    assert set(ranges(None, IMAGE, IDS, asked={"ids": [(1, 9)]})) == {"ids"}
+    assert set(ranges(None, IMAGE, IDS, given_sizes={"ids": [(1, 9)]})) == {"ids"}
 
 
 @pytest.mark.parametrize(
@@ -107,17 +107,17 @@ def test_what_nothing_tells_is_left_out() -> None:
 )
 def test_a_shape_that_fits_no_input_is_refused(asked: Asked, told: str) -> None:
     with pytest.raises(UsageError, match=told):
-        ranges(images((8, 8)), IMAGE, asked=asked)
+        ranges(images((8, 8)), IMAGE, given_sizes=asked)
 
 
 def test_a_shape_without_a_name_is_for_an_only_input() -> None:
     with pytest.raises(UsageError, match="write --shape ids="):
-        ranges(None, IDS, MASK, asked={"": [(1, 9)]})
+        ranges(None, IDS, MASK, given_sizes={"": [(1, 9)]})
 
 
 def test_data_outside_of_what_is_asked_is_refused() -> None:
     with pytest.raises(DataError, match="a sample of 1x3x64x64; widen --shape"):
-        ranges(images((8, 8), (64, 64)), IMAGE, asked={"x": [(1, 3, 8, 8), (1, 3, 32, 32)]})
+        ranges(images((8, 8), (64, 64)), IMAGE, given_sizes={"x": [(1, 3, 8, 8), (1, 3, 32, 32)]})
 
 
 def test_the_option_is_read() -> None:

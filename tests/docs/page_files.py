@@ -121,6 +121,24 @@ def encoder_of(directory: Path) -> None:
     np.savez(directory / "texts.npz", ids=ids * mask.astype(np.int64), mask=mask)
 
 
+def decoder_of(directory: Path) -> None:
+    """``my-model`` and ``my-t5``, of random weights; ``texts``, ``more-texts`` and ``pairs.jsonl``."""
+    from tests.language.documents import sentences
+    from tests.language.test_t5 import made
+    from tests.language.tiny import tiny
+    from tests.language.tokens import write_tokenizer
+
+    write_tokenizer(tiny(directory / "my-model", hidden_size=64).path)
+    write_tokenizer(made(directory / "my-t5").path)
+    texts = sentences(60, seed=2)
+    pairs = ({"input": text, "target": text[:20]} for text in texts)
+    (directory / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)), encoding="utf-8")
+    for folder, seed in (("texts", 0), ("more-texts", 3)):
+        (directory / folder).mkdir()
+        for number, text in enumerate(sentences(60, seed=seed)):
+            (directory / folder / f"{number}.txt").write_text(text, encoding="utf-8")
+
+
 def stream_of(directory: Path) -> None:
     """``denoiser.pt2`` takes a frame and a state; ``streams.npz`` has streams of frames."""
 
@@ -159,6 +177,7 @@ FILES: dict[str, tuple[Maker, ...]] = {
     "docs/howto/classifier-jetson.md": (images_of,),
     "docs/howto/detector.md": (detector_of,),
     "docs/howto/text-encoder.md": (encoder_of,),
+    "docs/howto/language-models.md": (decoder_of,),
     "docs/howto/audio-state.md": (stream_of,),
     "docs/howto/no-labels.md": (unlabelled_of,),
     "docs/howto/own-data.md": (images_of,),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -25,7 +26,9 @@ def _generate() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(ROOT / "docs")  # as MkDocs does for its hooks
+        spec.loader.exec_module(module)
     return module
 
 
@@ -74,6 +77,20 @@ def test_the_errors_that_are_explained_exist() -> None:
     headings = re.findall(r"^### wanted (.+)$", page, re.MULTILINE)
     assert len(headings) >= 20
     assert [heading for heading in headings if not any(heading in text for text in texts)] == []
+
+
+@pytest.mark.parametrize(
+    "program",
+    [["docs/generate.py"], ["-m", "benchmarks", "run", "made_up_history"]],
+    ids=["pages", "profiles"],
+)
+def test_a_program_that_is_asked_for_its_help_writes_no_files(program: list[str], tmp_path: Path) -> None:
+    place = [str(ROOT / program[0])] if program[0].endswith(".py") else program
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *place, "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, list(tmp_path.iterdir())) == (0, [])
+    assert "directory" in done.stdout
 
 
 @pytest.mark.slow

@@ -92,7 +92,8 @@ def test_each_of_its_things_is_listed(run: Run) -> None:
         ("target", "example-board"),
         ("data reader", "sample-rows"),
         ("lint rule", "channel-multiple"),
-        ("report format", "csv"),
+        ("report format", "tsv"),
+        ("operator", "compress_example::snake"),
     }
     assert {(each["distribution"], each["version"]) for each in found} == {("compress-example", "1.0")}
 
@@ -111,9 +112,9 @@ def test_a_build_is_made_with_all_of_them(build: Path) -> None:
 
 
 def test_its_report_has_a_line_for_each_candidate(build: Path, run: Run, place: Path) -> None:
-    assert run("report", str(build), "--format", "csv", "table.csv").returncode == 0
-    with (place / "table.csv").open(newline="") as file:
-        assert [row["recipe"] for row in csv.DictReader(file)] == ["fp32", "rounded"]
+    assert run("report", str(build), "--format", "tsv", "table.tsv").returncode == 0
+    with (place / "table.tsv").open(newline="") as file:
+        assert [row["recipe"] for row in csv.DictReader(file, dialect="excel-tab")] == ["fp32", "rounded"]
 
 
 def test_its_back_end_competes_on_a_target_that_does_not_list_it(place: Path, run: Run) -> None:

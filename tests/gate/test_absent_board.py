@@ -9,12 +9,17 @@ import numpy as np
 import pytest
 
 import compress
-from compress.gate import GatePolicy, Verdict, gate, load_subject
-from compress.gate.absent import judge_estimates
+from compress.gate import GatePolicy, Subject, Verdict, gate, load_subject
+from compress.gate.absent import AbsentTarget, absent_target, judge_estimates, names_board
+from compress.machine.machine import Cpu, cpu, fingerprint
 from compress.onnx_graph.files import save_model
 from compress.recipe import Recipe
 from compress.records.profile import Profile
 from tests.graphs import classifier, samples
+
+JETSON = AbsentTarget("jetson", engines=True)
+PI = Cpu("Raspberry Pi 5 Model B Rev 1.0", "aarch64", 4, ("asimd", "asimdhp", "asimddp"), 4.0, 2.4, None)
+OTHER = replace(PI, model="Some Board")
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +69,85 @@ def test_estimates_decide_where_their_intervals_do(build: Path, factor: float, v
         )
         for each in baseline.latency
     )
-    check = judge_estimates(replace(baseline, latency=latency), baseline, "jetson", GatePolicy())
+    check = judge_estimates(replace(baseline, latency=latency), baseline, JETSON, GatePolicy())
     assert check.verdict is verdict
     assert f"batch 1: {factor:.3f}×" in check.detail
 
 
 def test_a_bare_file_has_no_estimate(build: Path):
-    check = judge_estimates(None, profile_of(build), "jetson", GatePolicy())
+    check = judge_estimates(None, profile_of(build), JETSON, GatePolicy())
     assert check.verdict is Verdict.SKIPPED
+
+
+def built_for(build: Path, target: str, **changes: object) -> Subject:
+    """The build as one for another target, as a recorded profile says it."""
+    return Subject("main.json", None, replace(profile_of(build), target=target, **changes))
+
+
+def test_what_measures_a_board_without_tensorrt_is_no_host(build: Path):
+    for_pi = built_for(build, "raspberry-pi-5")
+    absent = absent_target(for_pi, for_pi, cpu())
+    assert absent == AbsentTarget("raspberry-pi-5", engines=False)
+    check = judge_estimates(for_pi.profile, for_pi.profile, absent, GatePolicy())
+    assert check.verdict is Verdict.INCONCLUSIVE
+    assert "--host" not in check.detail
+    assert "run the gate there, or measure both there with `compress profile`" in check.detail
+    assert "estimates rarely decide, for their intervals are wide" in check.detail
+
+
+def test_a_bundle_for_engines_is_measured_by_a_host(build: Path):
+    absent = absent_target(load_subject(build), load_subject(build), PI)
+    assert absent is not None
+    assert absent.engines
+    assert absent.todo == "--host measures it there"
+
+
+def test_on_the_board_itself_the_board_is_not_absent(build: Path):
+    for_pi = built_for(build, "raspberry-pi-5")
+    assert absent_target(for_pi, for_pi, PI) is None
+    assert absent_target(for_pi, for_pi, OTHER) is not None
+    half = replace(PI, cores=2)  # a container that may use two of the four cores
+    without = replace(PI, isa=("asimd", "asimdhp"))  # the dot products of int8 are missing
+    for same_name in (half, without):
+        assert absent_target(for_pi, for_pi, same_name) == AbsentTarget("raspberry-pi-5", engines=False)
+
+
+def test_a_board_of_another_name_is_known_by_what_was_measured_on_it(build: Path):
+    """Its cores and extensions are the target's, and the other side was measured on this machine."""
+    here = cpu()
+    facts = {
+        "name": "ours",
+        "provider": "CPUExecutionProvider",
+        "backend": "onnxruntime",
+        "cores": here.cores,
+        "isa": here.isa,
+    }
+    estimated = replace(built_for(build, "ours"), target=facts)
+    measured = tuple(replace(each, source="measured") for each in profile_of(build).latency)
+    on_this = built_for(build, "cpu", latency=measured, fingerprint=fingerprint())
+    elsewhere = built_for(build, "cpu", latency=measured, fingerprint={"cpu": "another"})
+    assert absent_target(estimated, on_this, here) is None
+    assert absent_target(estimated, elsewhere, here) == AbsentTarget("ours", engines=False)
+    assert (
+        absent_target(replace(estimated, target=facts | {"cores": here.cores + 1}), on_this, here) is not None
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "named"),
+    [
+        ("raspberry-pi-5", "Raspberry Pi 5 Model B Rev 1.0", True),
+        ("raspberry-pi-5", "Raspberry Pi 4 Model B Rev 1.5", False),
+        ("raspberry-pi-5", "Raspberry Pi 500", False),
+        ("", "Raspberry Pi 5", False),
+    ],
+)
+def test_a_board_is_named_word_by_word(name: str, model: str, named: bool):
+    assert names_board(name, model) is named
+
+
+def test_estimates_for_two_targets_are_not_compared(build: Path):
+    ours, theirs = (profile_of(build), replace(profile_of(build), target="raspberry-pi-5"))
+    check = judge_estimates(ours, theirs, JETSON, GatePolicy())
+    assert check.verdict is Verdict.SKIPPED
+    assert f"candidate's figures are for {ours.target}, and the baseline's for raspberry-pi-5" in check.detail

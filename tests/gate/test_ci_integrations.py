@@ -166,3 +166,107 @@ def test_the_install_step_installs_a_gate(job: Path) -> None:
     subprocess.run(["bash", "-eo", "pipefail", "-c", step["run"]], cwd=job, env=given, check=True)
     command = [str(job / "compress-gate-venv/bin/compress"), "gate", "main.onnx", "--baseline", "main.onnx"]
     subprocess.run([*command, "--data", "val.npz", "--policy", "gate.toml"], cwd=job, check=True)
+
+
+#: What stands in for a program of the tail of ``.ci/run`` or of a step: it writes down where and how it was called.
+LOGGED = """#!/bin/sh
+echo "$(basename "$0") in $PWD with ${PYTHONPATH:-nothing}: $*" >> "$LOG"
+"""
+
+
+def run_script(place: Path, script: str, programs: dict[str, str], **more: str) -> tuple[int, list[str]]:
+    """Exit code of a script with other programs, and what they were called with."""
+    (place / "bin").mkdir()
+    for name, text in programs.items():
+        (place / "bin" / name).write_text(text)
+        (place / "bin" / name).chmod(0o755)
+    log = place / "log"
+    log.touch()
+    given = {
+        "PATH": f"{place / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "LOG": str(log),
+        "scratch": str(place),
+    }
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(command, cwd=place, env={**given, **more}, check=False)
+    return done.returncode, log.read_text().splitlines()
+
+
+def gates_of_this_repository() -> str:
+    """The end of ``.ci/run``: it builds the committed network and makes both gates."""
+    script = (ROOT / ".ci/run").read_text()
+    return script[script.index("built=$(") :]
+
+
+def test_this_repository_takes_what_decides_from_the_protected_branch(tmp_path: Path) -> None:
+    (tmp_path / "protected").mkdir()
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/digits.onnx").touch()
+    programs = {"python": LOGGED, "compress": LOGGED}
+    more = {"PROTECTED": "protected", "KEEP_BUILD": "digits.onnx", "BASE_BUILD": "base/digits.onnx"}
+    code, calls = run_script(tmp_path, gates_of_this_repository(), programs, **more)
+    assert code == 0
+    built, *gates = calls
+    assert built.startswith(
+        f"python in {tmp_path} with nothing: -m benchmarks run digits --build {tmp_path}/digits"
+    )
+    judged = f"compress in {tmp_path}/protected with {tmp_path}/protected: gate {tmp_path}/digits.onnx --data"
+    assert [each.removeprefix(f"{judged} benchmarks.networks.digits:task ") for each in gates] == [
+        "--baseline profiles/digits.cpu.json --policy profiles/gate.toml",
+        f"--baseline {tmp_path}/base/digits.onnx --policy profiles/latency.toml",
+    ]
+
+
+def test_without_a_build_of_the_base_branch_this_repository_judges_all_but_latency(tmp_path: Path) -> None:
+    more = {"BASE_BUILD": "base/digits.onnx"}
+    code, calls = run_script(
+        tmp_path, gates_of_this_repository(), {"python": LOGGED, "compress": LOGGED}, **more
+    )
+    assert code == 0
+    assert [each.startswith(f"compress in {tmp_path} ") for each in calls] == [False, True]
+
+
+@pytest.mark.parametrize(("newest", "downloads"), [("", "exit 0"), ("17", "exit 1"), ("17", "exit 0")])
+def test_no_kept_build_is_no_failure(tmp_path: Path, newest: str, downloads: str) -> None:
+    """There was no run of the branch yet; its artifact has expired; it is there."""
+    gh = f"""{LOGGED}case $2 in list) echo "{newest}";; download) {downloads};; esac"""
+    step = next(step for step in workflow_steps() if step.get("name") == "Fetch the build of the base branch")
+    code, calls = run_script(tmp_path, step["run"], {"gh": gh}, BASE="main", NAME="build-3.11")
+    assert code == 0
+    assert len(calls) == (2 if newest else 1)
+
+
+def test_the_protected_branch_is_fetched_before_the_checks_of_a_change(tmp_path: Path) -> None:
+    names = [step.get("name") or step.get("run") for step in workflow_steps()]
+    assert names.index("Take baseline, policy and data from the protected branch") < names.index(".ci/run")
+    step = next(step for step in workflow_steps() if "protected branch" in step.get("name", ""))
+    assert step["env"] == {"BASE": "${{ github.base_ref }}"}
+    passed = {"BASE": "main", "RUNNER_TEMP": "/runner", "GITHUB_ENV": str(tmp_path / "passed")}
+    code, calls = run_script(tmp_path, step["run"], {"git": LOGGED}, **passed)
+    assert code == 0
+    assert calls[0].endswith("fetch --quiet --depth 1 origin main")
+    assert calls[1].endswith("worktree add --quiet --detach /runner/protected FETCH_HEAD")
+    assert (tmp_path / "passed").read_text() == "PROTECTED=/runner/protected\n"
+
+
+def workflow_steps() -> list[dict[str, Any]]:
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    steps: list[dict[str, Any]] = workflow["jobs"]["check"]["steps"]
+    return steps
+
+
+def test_the_examples_take_what_decides_from_the_protected_branch() -> None:
+    page = (ROOT / "docs/howto/gate-ci.md").read_text()
+    example = page[page.index("```yaml\n") :].removeprefix("```yaml\n").partition("```")[0]
+    steps = yaml.safe_load(example)
+    gates = [step["with"] for step in steps if step.get("uses", "").startswith("OWNER/")]
+    assert len(gates) == 2
+    for gate in gates:
+        assert gate["candidate"] == "build"
+        assert {gate[key].partition("/")[0] for key in ("baseline", "data", "policy")} <= {
+            "protected",
+            "main",
+        }
+    header = (ROOT / "integrations/gitlab/compress-gate.yml").read_text()
+    for name in ("BASELINE", "DATA", "POLICY"):
+        assert f"#       COMPRESS_{name}: main/" in header

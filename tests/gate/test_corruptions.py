@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from compress.data.arrays import ArraySplit
 from compress.data.task import load_task
 from compress.gate import Check, GatePolicy, Verdict, gate
-from compress.gate.corruptions import CORRUPTIONS, CorruptedSplit
+from compress.gate.corruptions import CORRUPTIONS, CorruptedSplit, image_like
 from compress.onnx_graph.files import save_model
 
 
@@ -50,6 +50,62 @@ def test_contrast_halves_the_distance_to_the_mean() -> None:
     found = corrupted("contrast", images)
     np.testing.assert_allclose(found.mean(axis=(1, 2, 3)), images.mean(axis=(1, 2, 3)))
     np.testing.assert_allclose(found.std(axis=(1, 2, 3)), images.std(axis=(1, 2, 3)) / 2)
+
+
+@pytest.mark.parametrize(
+    ("shape", "pixels"),
+    [
+        ((2, 3, 8, 8), (2, 3)),
+        ((2, 8, 8, 3), (1, 2)),
+        ((2, 8, 8, 1), (1, 2)),
+        ((2, 8, 8, 4), (1, 2)),
+        ((2, 4, 8, 4), (2, 3)),  # both may count channels: the first does
+        ((2, 8, 8, 2), (2, 3)),  # neither is known to count channels
+        ((2, 1, 8, 1), (2, 3)),
+    ],
+)
+def test_the_axis_of_channels_is_not_blurred(shape: tuple[int, ...], pixels: tuple[int, int]) -> None:
+    images = np.zeros(shape)
+    middle = tuple(size // 2 for size in shape[1:])
+    images[(0, *middle)] = 9.0
+    touched = np.nonzero(corrupted("blur", images)[0])
+    spread = tuple(axis + 1 for axis, places in enumerate(touched) if len(set(places)) > 1)
+    assert spread == tuple(axis for axis in pixels if shape[axis] > 1)
+
+
+def test_a_part_of_corrupted_samples_keeps_their_labels_and_origin() -> None:
+    images = np.random.default_rng(0).standard_normal((20, 1, 8, 8))
+    split = CorruptedSplit(ArraySplit.from_arrays({"x": images, "y": np.arange(20)}), CORRUPTIONS["contrast"])
+    part = split.take(np.array([3, 5]))
+    assert (len(split), len(part)) == (20, 2)
+    assert part.labels is not None
+    assert part.labels.tolist() == [3, 5]
+    (batch,) = part.batches(4)
+    mean = images[[3, 5]].mean(axis=(1, 2, 3), keepdims=True)
+    np.testing.assert_allclose(batch.inputs["x"], mean + (images[[3, 5]] - mean) / 2)
+    assert batch.targets is not None
+    assert batch.targets.tolist() == [3, 5]
+
+
+def test_noise_takes_its_scale_from_the_first_samples() -> None:
+    images = np.random.default_rng(0).standard_normal((200, 1, 8, 8))
+    images[64:] *= 100
+    noise = corrupted("noise", images) - images
+    assert np.std(noise[:64]) == pytest.approx(0.3, rel=0.1)
+    assert np.std(noise[64:]) == pytest.approx(0.3, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "like"),
+    [
+        ({"x": np.zeros((40, 1, 8, 8), np.float32)}, True),
+        ({"x": np.zeros((40, 8, 8), np.float32)}, False),
+        ({"x": np.zeros((40, 1, 8, 8), np.uint8)}, False),
+        ({"x": np.zeros((40, 1, 8, 8), np.float32), "z": np.zeros((40, 1, 8, 8), np.float32)}, False),
+    ],
+)
+def test_images_are_one_input_of_numbers_with_four_axes(inputs: dict[str, np.ndarray], like: bool) -> None:
+    assert image_like(load_task({**inputs, "y": np.arange(40) % 2}, calibrates=False)) is like
 
 
 def brightest(threshold: float) -> onnx.ModelProto:

@@ -14,6 +14,7 @@ from compress.gate.cost import judge_coverage, judge_energy, judge_memory, judge
 from compress.gate.latency import judge_recorded_latency
 from compress.metrics import load_metric
 from compress.profiling.latency import LEAST_CALLS
+from compress.records.coverage import Coverage
 from compress.records.profile import Interval, Latency
 
 POLICY = GatePolicy()
@@ -166,11 +167,11 @@ def test_energy_is_bounded_by_its_extremes() -> None:
 
 
 def test_int8_kernels_that_fell_back_to_float_fail() -> None:
-    whole, half = {"int8_mac_share": 0.98}, {"int8_mac_share": 0.5}
+    whole, half = Coverage(int8_mac_share=0.98), Coverage(int8_mac_share=0.5)
     assert judge_coverage(half, whole, POLICY).verdict is Verdict.FAIL
     assert judge_coverage(whole, half, POLICY).verdict is Verdict.PASS
     assert judge_coverage(None, whole, POLICY).verdict is Verdict.SKIPPED
-    assert judge_coverage(whole, {"int8_mac_share": None}, POLICY).verdict is Verdict.SKIPPED
+    assert judge_coverage(whole, Coverage(), POLICY).verdict is Verdict.SKIPPED
 
 
 @pytest.mark.parametrize(

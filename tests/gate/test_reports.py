@@ -125,7 +125,7 @@ def test_margin_of_the_command_wins_over_the_policy(
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--max-drop", "-1"], "max_drop_points"),
+        (["--max-drop", "-1"], "'--max-drop': -1 is not from 0"),
         (["--junit", "/nowhere/out.xml"], "/nowhere/out.xml"),
         (["--groups", "nowhere.npy"], "nowhere.npy"),
         (["--policy", "nowhere.toml"], "nowhere.toml"),

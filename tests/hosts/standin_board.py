@@ -34,6 +34,20 @@ TEGRASTATS = (
 )
 
 
+#: Answers ``-q``, ``-p --verbose`` and ``-m ID``. With the fault ``restart`` mode 3 asks for one; with ``password``
+#: none can be set.
+NVPMODEL = """
+name() { case $1 in 0) echo 15W;; 1) echo 25W;; 2) echo MAXN_SUPER;; 3) echo 7W;; *) return 1;; esac; }
+case $1 in
+-p) for i in 0 1 2 3; do echo "NVPM VERB: POWER_MODEL: ID=$i NAME=$(name $i)"; done ;;
+-m) grep -q password "$COMPRESS_STANDIN/fault" && { echo "sudo: a password is required"; exit 1; }
+  if [ "$2" = 3 ] && grep -q restart "$COMPRESS_STANDIN/fault"; then
+    echo "NVPM WARN: Reboot required for changing to this power mode: $2"; exit 0; fi
+  printf "NV Power Mode: %s\\n%s\\n" "$(name "$2")" "$2" >"$COMPRESS_STANDIN/power" ;;
+*) cat "$COMPRESS_STANDIN/power" 2>/dev/null || printf "NV Power Mode: 15W\\n0\\n" ;;
+esac"""
+
+
 @dataclass
 class StandInBoard:
     """A running stand-in.
@@ -178,9 +192,8 @@ def _tools(play: Path) -> None:
     (zone / "type").write_text("tj-thermal\n")
     (zone / "temp").write_text("48500\n")
     _program(play, "trtexec", f'exec {shlex.quote(sys.executable)} {HERE / "standin" / "trtexec.py"} "$@"')
-    _program(
-        play, "nvpmodel", 'cat "$COMPRESS_STANDIN/power" 2>/dev/null || printf "NV Power Mode: 15W\\n0\\n"'
-    )
+    _program(play, "nvpmodel", NVPMODEL)
+    _program(play, "jetson_clocks", 'echo "$*" >>"$COMPRESS_STANDIN/clocks"')
     usual, hot = TEGRASTATS.format(clock=918, hot=52.1), TEGRASTATS.format(clock=306, hot=98.5)
     _program(
         play,

@@ -54,5 +54,39 @@ def test_open_axes_are_estimated_at_the_length_of_the_data(tmp_path: Path) -> No
         original = result.candidates[0].profile
         assert original is not None
         assert original.latency[0].source == "estimated"
-        macs[length] = sum(layer["macs"] for layer in original.layers)
+        macs[length] = sum(layer.macs for layer in original.layers)
     assert macs == {50: 50 * 64 * 64, 100: 100 * 64 * 64}
+
+
+def test_a_float_bias_is_added_as_it_is(tmp_path: Path) -> None:
+    """ONNX Runtime's fusions make it a number of 32 bits in steps of both scales: here 5 would need 5e10 of them."""
+    weights = {
+        "w": np.full((8, 4, 3, 3), 100, np.int8),
+        "ws": np.full(8, 1e-5, np.float32),
+        "b": np.full(8, 5, np.float32),
+        "xs": np.array(1e-5, np.float32),
+        "ys": np.array(0.05, np.float32),
+        "z": np.array(0, np.int8),
+        "wz": np.zeros(8, np.int8),
+    }
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "xs", "z"], ["d"]),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["v"], axis=0),
+        helper.make_node("Conv", ["d", "v", "b"], ["c"], name="conv"),
+        helper.make_node("QuantizeLinear", ["c", "ys", "z"], ["p"]),
+        helper.make_node("DequantizeLinear", ["p", "ys", "z"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("x", 1, [1, 4, 8, 8])],
+        [helper.make_tensor_value_info("y", 1, [1, 8, 6, 6])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    path = save_model(model, tmp_path / "model.onnx")
+    artifact = Artifact(path, "sha", 1, "onnxruntime", {})
+    with AbsentHost(load_backend("onnxruntime")).open(artifact, load_target("jetson")) as session:
+        found = session.run({"x": np.full((1, 4, 8, 8), 1e-3, np.float32)})[0]
+    np.testing.assert_allclose(found, 5, atol=0.06)

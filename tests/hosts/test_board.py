@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import re
+from pathlib import Path
+
 import pytest
 
 from compress.errors import UnavailableError
 from compress.hosts import board
+from compress.hosts.shell import LocalShell
 from compress.machine.machine import fingerprint_id
 
 ORIN = """\
@@ -97,10 +102,54 @@ def test_jetson_tells_all_of_itself() -> None:
 
 def test_board_that_tells_little_leaves_the_rest_open() -> None:
     found = board.board_of(XAVIER, "board")
-    assert (found.tensorrt, found.jetpack, found.l4t) == ("8.5.2", "5.1", "35.4.1")
+    assert (found.tensorrt, found.jetpack, found.l4t) == ("8.5.2", "5.1.2", "35.4.1")
     assert found.dla_cores == 2
     assert found.power_mode is found.memory_free_mb is found.cuda is None
     assert "power_mode" not in found.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("l4t", "jetpack"),
+    [
+        ("32.7.1", "4.6.1"),
+        ("32.7.6", "4.6.6"),
+        ("35.1.0", "5.0.2"),
+        ("35.4.1", "5.1.2"),
+        ("35.6.1", "5.1.5"),
+        ("36.3.0", "6.0"),
+        ("36.4", "6.1"),
+        ("36.4.0", "6.1"),
+        ("36.4.3", "6.2"),
+        ("36.4.4", "6.2.1"),
+        ("36.4.7", "6.2.1"),
+        ("36.5.0", "6.2.2"),
+        ("36.5.2", "6.2.3"),
+        ("38.2.1", "7.0"),
+        ("38.4.0", "7.1"),
+        ("39.2.0", "7.2"),
+        ("39.2.1", "7.2.1"),
+        ("40.1.0", None),
+        ("3", None),
+        (None, None),
+    ],
+)
+def test_jetpack_follows_from_the_board_s_linux(l4t: str | None, jetpack: str | None) -> None:
+    assert board.jetpack_release(None, l4t) == jetpack
+    assert board.jetpack_release("6.2.1+b38", l4t) == "6.2.1"
+
+
+@pytest.mark.parametrize(
+    ("model", "capability"),
+    [
+        ("NVIDIA Jetson Nano Developer Kit", "5.3"),
+        ("NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super", "8.7"),
+        ("NVIDIA Jetson TX2 NX Developer Kit", "6.2"),
+        ("NVIDIA Jetson AGX Thor Developer Kit", "11.0"),
+    ],
+)
+def test_a_module_s_name_tells_its_capability(model: str, capability: str) -> None:
+    text = ORIN.replace(re.search(r"== model\n(.+)", ORIN)[1], model)
+    assert board.board_of(text, "board").compute_capability == capability
 
 
 def test_card_is_known_by_its_driver() -> None:
@@ -129,3 +178,17 @@ def test_figures_of_two_power_modes_do_not_compare() -> None:
 def test_release_of_the_tool(number: str, release: str) -> None:
     assert board.tool_release(f"&&&& RUNNING TensorRT.trtexec [TensorRT v{number}] # trtexec") == release
     assert board.tool_release("trtexec: not found") is None
+
+
+def test_the_tool_that_the_login_names_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another release than that on the PATH, as in scripts of a bundle."""
+    for name, number in (("trtexec", "100300"), ("other tool", "110100")):
+        tool = tmp_path / name
+        tool.write_text(f"#!/bin/sh\necho '&&&& RUNNING TensorRT.trtexec [TensorRT v{number}] # trtexec'\n")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("TRTEXEC", raising=False)
+    assert board.probe(LocalShell()).tensorrt == "10.3.0"
+    monkeypatch.setenv("TRTEXEC", str(tmp_path / "other tool"))
+    found = board.probe(LocalShell())
+    assert (found.tensorrt, found.trtexec) == ("11.1.0", str(tmp_path / "other tool"))

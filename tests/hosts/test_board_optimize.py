@@ -13,7 +13,7 @@ import pytest
 
 from compress import optimize
 from compress.backends.trtexec import DEFAULTS
-from compress.cli.terminal import warning_lines
+from compress.cli.result_table import warning_lines
 from compress.core.progress import Reporter
 from compress.errors import ConnectionLostError
 from compress.hosts import ssh
@@ -99,9 +99,9 @@ def test_bundle_holds_what_the_board_measured(files: Path, tmp_path: Path, board
     original, int8 = (entry.profile for entry in result.candidates)
     assert original.accuracy.mean == 1.0
     assert int8.latency[0].ratio is not None
-    assert int8.coverage["int8"]["CaskConvolution"] == 2
-    assert set(int8.coverage["precisions"].values()) >= {"int8"}
-    assert not original.coverage["int8"]
+    assert int8.coverage.int8["CaskConvolution"] == 2
+    assert set(int8.coverage.precisions.values()) >= {"int8"}
+    assert not original.coverage.int8
     assert not board.cache.exists()
     manifest = json.loads((tmp_path / "build" / "manifest.json").read_text())
     assert manifest["artifact"]["backend"] == "tensorrt"
@@ -109,6 +109,7 @@ def test_bundle_holds_what_the_board_measured(files: Path, tmp_path: Path, board
     assert (engine["tensorrt"], engine["compute_capability"]) == ("10.3.0", "8.7")
     assert any(argument.startswith("--onnx=") for argument in engine["arguments"])
     assert (tmp_path / "build" / engine["file"]).read_bytes().startswith(b"STANDIN ENGINE 10.3")
+    assert "\nmax_batch_size: " in (tmp_path / "build/triton/config.pbtxt").read_text()
     checked = subprocess.run(
         ["sh", tmp_path / "build" / "selfcheck.sh"],
         env={

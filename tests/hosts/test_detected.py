@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from compress.errors import UnavailableError
 from compress.machine.figures import cpu_figures, cuda_figures, further_backends
 from compress.machine.machine import Cpu, Gpu
-from compress.target.target import load_target
+from compress.target.target import list_targets, load_target
 
 
 def processor(*isa: str, **changes: Any) -> Cpu:
@@ -81,22 +83,15 @@ def test_bandwidth_does_not_grow_with_cores_for_ever():
 
 
 KNOWN = {
-    name: {
-        "compute_capability": load_target(name).compute_capability,
-        "memory_gb": load_target(name).memory_gb,
-        "bandwidth_gb_s": load_target(name).bandwidth_gb_s,
-        "peaks": {"fp32_tflops": load_target(name).peaks.fp32_tflops},
+    target.name: {
+        "family": target.family,
+        "compute_capability": target.compute_capability,
+        "memory_gb": target.memory_gb,
+        "bandwidth_gb_s": target.bandwidth_gb_s,
+        "peaks": {name: rate for name, rate in asdict(target.peaks).items() if rate is not None},
     }
-    for name in (
-        "t4",
-        "a10",
-        "l4",
-        "l40s",
-        "a100-80gb",
-        "h100-sxm",
-        "jetson-orin-nano-super",
-        "jetson-agx-orin-64gb",
-    )
+    for target in list_targets()
+    if target.compute_capability and target.name != "cuda"
 }
 
 
@@ -107,28 +102,65 @@ KNOWN = {
         ("NVIDIA A100-SXM4-80GB", "8.0", 85.9, "a100-80gb"),
         ("NVIDIA H100 80GB HBM3", "9.0", 85.5, "h100-sxm"),
         ("NVIDIA L40S", "8.9", 48.3, "l40s"),
-        # Not known: the same generation, then the size of the memory.
-        ("NVIDIA GeForce RTX 4090", "8.9", 25.8, "l4"),
-        ("NVIDIA RTX 6000 Ada Generation", "8.9", 51.5, "l40s"),
-        ("NVIDIA GeForce RTX 3060", "8.6", 12.9, "a10"),
-        ("Orin (nvgpu)", "8.7", 7.9, "jetson-orin-nano-super"),
-        ("Orin (nvgpu)", "8.7", 64.3, "jetson-agx-orin-64gb"),
+        ("NVIDIA A30", "8.0", 25.8, "a30"),
+        ("Tesla V100-SXM2-32GB", "7.0", 34.4, "v100"),
+        ("NVIDIA GH200 480GB", "9.0", 101.5, "gh200"),
+        ("NVIDIA GB10", "12.1", 119.0, "gb10"),
+        ("NVIDIA GeForce RTX 3080", "8.6", 10.7, "rtx-3080"),
+        ("NVIDIA GeForce RTX 4090", "8.9", 25.8, "rtx-4090"),
+        ("NVIDIA GeForce RTX 5060", "12.0", 8.6, "rtx-5060"),
     ],
 )
-def test_a_gpu_is_matched_to_the_known_one(name: str, capability: str, memory_gb: float, board: str):
+def test_a_known_gpu_has_its_own_figures(name: str, capability: str, memory_gb: float, board: str):
     figures = cuda_figures(Gpu(name, capability, memory_gb, "550"), memory_gb, KNOWN)
     assert figures["bandwidth_gb_s"] == KNOWN[board]["bandwidth_gb_s"]
-    assert f"the target {board}," in figures["source"]["default"]
+    assert figures["source"]["default"] == f"the target {board}, this GPU"
+    assert "≈" not in figures["description"]
+    assert figures["peaks"] == KNOWN[board]["peaks"]
     assert figures["memory_gb"] == memory_gb
     assert figures["compute_capability"] == capability
 
 
-def test_figures_of_a_gpu_that_only_resembles_are_estimates():
-    known = cuda_figures(Gpu("Tesla T4", "7.5", 16.1, "550"), 16.1, KNOWN)
-    other = cuda_figures(Gpu("NVIDIA GeForce RTX 2080", "7.5", 8.6, "550"), 8.6, KNOWN)
-    assert known["estimated"] == ()
-    assert set(other["estimated"]) == {"bandwidth_gb_s", "fp32_tflops"}
-    assert other["sparsity_2_4"] is False
+@pytest.mark.parametrize(
+    "name, capability, memory_gb, board",
+    [
+        # The same class, then the same generation, then the size of the memory.
+        ("NVIDIA GeForce RTX 4070 Ti", "8.9", 12.9, "rtx-4070"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "8.9", 17.2, "rtx-4080"),
+        ("NVIDIA RTX 6000 Ada Generation", "8.9", 51.5, "rtx-4090"),
+        ("NVIDIA GeForce RTX 3060", "8.6", 8.6, "rtx-3070"),  # there is one with 12 GB, and this is none
+        ("NVIDIA GeForce RTX 2080", "7.5", 8.6, "rtx-3070"),
+        ("NVIDIA GeForce GTX 1080", "6.1", 8.6, "rtx-3070"),
+        ("NVIDIA H100 PCIe", "9.0", 85.5, "h100-sxm"),
+        ("NVIDIA H100 NVL", "9.0", 100.0, "gh200"),
+        ("NVIDIA A100-SXM4-40GB", "8.0", 42.9, "a30"),
+        ("NVIDIA A10G", "8.6", 24.1, "a10"),
+        ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", "9.0", 42.0, "h100-sxm"),
+        ("Orin (nvgpu)", "8.7", 7.9, "jetson-orin-nano-8gb"),
+        ("Orin (nvgpu)", "8.7", 64.3, "jetson-agx-orin-64gb"),
+        ("NVIDIA Thor", "11.0", 128.0, "jetson-thor-t5000"),
+    ],
+)
+def test_an_unknown_gpu_is_only_likened_and_never_to_another_class(
+    name: str, capability: str, memory_gb: float, board: str
+):
+    figures = cuda_figures(Gpu(name, capability, memory_gb, "550"), memory_gb, KNOWN)
+    assert figures["source"]["default"].startswith(f"≈ the target {board},")
+    assert f"(≈ {board})" in figures["description"]
+    assert set(figures["estimated"]) == {"bandwidth_gb_s", *figures["peaks"]}
+
+
+def test_a_likened_gpu_has_no_arithmetic_that_came_after_it():
+    turing = cuda_figures(Gpu("NVIDIA GeForce RTX 2080", "7.5", 8.6, "550"), 8.6, KNOWN)
+    assert set(turing["peaks"]) == {"fp32_tflops", "fp16_tflops", "int8_tops"}
+    assert turing["further_backends"]["torch-tensorrt"]["precisions"] == ("fp32", "fp16")
+    assert turing["sparsity_2_4"] is False
+
+
+def test_without_a_known_gpu_of_its_class_nothing_is_made_up():
+    cards = {name: board for name, board in KNOWN.items() if board["family"] == "datacenter"}
+    with pytest.raises(UnavailableError, match="graphics card"):
+        cuda_figures(Gpu("NVIDIA GeForce RTX 4090", "8.9", 25.8, "550"), 25.8, cards)
 
 
 def test_a_driver_that_states_no_capability_is_no_reason_to_fail():

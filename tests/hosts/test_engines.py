@@ -52,7 +52,7 @@ def host(board: StandInBoard, target: Target) -> Iterator[TensorRtHost]:
         yield opened
 
 
-@pytest.mark.parametrize("release", ["8.5", "8.6", "10.3", "10.16", "11.1"])
+@pytest.mark.parametrize("release", ["8.2", "8.5", "8.6", "10.3", "10.16", "11.1"])
 def test_every_release_builds_runs_and_times(
     board: StandInBoard, target: Target, artifact: Artifact, release: str
 ) -> None:
@@ -199,9 +199,20 @@ def test_accelerator_that_was_not_used_is_told(
     asked = replace(artifact, options={**artifact.options, "dla_core": 0})
     with host.open(asked, target) as session:
         build = Build(asked, session)
-        assert host.coverage(build)["dla"] == 0
+        assert host.coverage(build).dla == 0
         (told,) = host.doubts(build)
     assert "fell back from the DLA to the GPU" in told
+
+
+@pytest.mark.parametrize("release", ["8.5", "10.3"], ids=["as text", "as raw bytes"])
+def test_outputs_that_are_not_finite_come_back_as_they_are(
+    board: StandInBoard, target: Target, artifact: Artifact, release: str
+) -> None:
+    board.release(release)
+    board.fault("not-finite")
+    with connect(target, 0.05, "board") as host, host.open(artifact, target) as session:
+        (found,) = session.run({"x": samples(2)})
+    np.testing.assert_array_equal(found.ravel()[:3], [np.nan, np.inf, -np.inf])
 
 
 def test_clock_that_fell_and_times_that_drifted_are_told(
@@ -227,7 +238,25 @@ def test_energy_is_of_the_mean_power_of_all_runs(
     with host.open(artifact, target) as session:
         build = Build(artifact, session)
         (latency,) = host.latency(build, None, None, target)
-        assert host.energy_mj(build, target) == pytest.approx(6.5 * latency.p50_ms)
+        assert host.energy(build, target).call_mj == pytest.approx(6.5 * latency.p50_ms)
+
+
+def test_energy_is_power_and_time_of_one_batch_size(
+    board: StandInBoard, artifact: Artifact, host: TensorRtHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """5 W at batch 1, and 50 W at batch 8, which takes longer: a call of one sample takes none of that."""
+    board.fault("long")
+    target = replace(load_target("jetson"), batch_sizes=(1, 8))
+    powers = iter([5.0, 5.0, 50.0, 50.0])
+    monkeypatch.setattr(tensorrt, "power_w", lambda _: next(powers))
+    with host.open(artifact, target) as session:
+        build = Build(artifact, session)
+        first, second = host.latency(build, None, None, target)
+        assert (first.batch, second.batch) == (1, 8)
+        energy = host.energy(build, target)
+        assert energy is not None
+        assert energy.call_mj == pytest.approx(5.0 * first.p50_ms)
+        assert host.energy_mj(build, target) == energy.call_mj
 
 
 def test_connection_lost_over_power_and_clocks_is_told(
@@ -272,8 +301,8 @@ def test_layers_are_timed_and_their_precision_read_back(
 ) -> None:
     with host.open(artifact, target) as session:
         layers = host.layers(Build(artifact, session), target)
-    assert {layer["precision"] for layer in layers} == {"fp32"}
-    assert sum(layer["share"] for layer in layers) == pytest.approx(1)
+    assert {layer.precision for layer in layers} == {"fp32"}
+    assert sum(layer.share for layer in layers) == pytest.approx(1)
 
 
 def test_board_of_another_gpu_is_refused(board: StandInBoard, host: TensorRtHost) -> None:
@@ -295,7 +324,7 @@ def test_card_tells_its_power_while_it_is_timed(
         with host.open(artifact, target) as session:
             build = Build(artifact, session)
             (latency,) = host.latency(build, None, None, target)
-            energy = host.energy_mj(build, target)
+            energy = host.energy(build, target).call_mj
     assert energy == pytest.approx(412.5 * latency.p50_ms)
     assert host.fingerprint() == {
         "board": "NVIDIA H100 80GB HBM3",

@@ -31,13 +31,13 @@ def build(tmp_path: Path) -> Iterator[Build]:
 
 def test_layers_are_measured_where_the_runtime_has_a_profiler(build: Build) -> None:
     layers = LocalHost(OnnxRuntime()).layers(build, load_target("cpu"))
-    assert {layer["source"] for layer in layers} == {"measured"}
-    assert "Gemm" in {layer["operator"] for layer in layers}
-    assert 0 < sum(layer["share"] for layer in layers) <= 1
+    assert {layer.source for layer in layers} == {"measured"}
+    assert "Gemm" in {layer.operator for layer in layers}
+    assert 0 < sum(layer.share for layer in layers) <= 1
 
 
 def test_energy_is_told_where_a_counter_can_be_read_and_only_there(build: Build) -> None:
-    found = LocalHost(OnnxRuntime()).energy_mj(build, load_target("cpu"))
+    found = LocalHost(OnnxRuntime()).energy(build, load_target("cpu"))
     assert (found is not None) == bool(zones())
 
 

@@ -16,6 +16,20 @@ XAVIER = (
 AGX = (
     "RAM 1/2MB GR3D_FREQ 99%@1300 VDD_GPU_SOC 3200mW/3100mW VDD_CPU_CV 800mW/790mW VIN_SYS_5V0 2900mW/2880mW"
 )
+# Lines of later boards and releases, with values of our own.
+AGX_ORIN = (
+    "RAM 4000/62841MB CPU [0%@729] GR3D_FREQ 98%@[1300,1300] tj@47.3C VDD_GPU_SOC 18000mW/2400mW "
+    "VDD_CPU_CV 1800mW/400mW VIN_SYS_5V0 5200mW/3000mW NC 0mW/0mW VDDQ_VDD2_1V8AO 2000mW/600mW NC 0mW/0mW"
+)
+THOR_7_0 = (
+    "RAM 5000/125773MB CPU [1%@972,0%@972] EMC_FREQ 0%@665 GR3D_FREQ @[{clock},{clock},{clock}] NVENC0_FREQ @0 VIC off "
+    "tj@44.5C VDD_GPU {power}mW/900mW VDD_CPU_SOC_MSS 8000mW/4000mW VIN_SYS_5V0 9000mW/4000mW"
+)
+THOR_7_2 = (
+    "RAM 8000/125749MB CPU [0%,5%,off]@2601 GR3D_FREQ 87%@[1500,1500,1500] tj@66C/66C gpu@57C/66C "
+    "VDD_GPU 40000mW/8000mW/40000mW VDD_CPU_SOC_MSS 30000mW/12000mW/30000mW VIN_SYS_5V0 15000mW/7000mW/15000mW "
+    "VIN 120000mW/36000mW/120000mW"
+)
 
 
 def test_line_of_a_jetson() -> None:
@@ -26,6 +40,27 @@ def test_line_of_a_jetson() -> None:
 def test_rails_are_added_where_the_module_has_none_of_its_own() -> None:
     assert power_w(samples(AGX)) == pytest.approx(6.9)
     assert power_w(samples(XAVIER)) == pytest.approx(4.2)
+
+
+def test_rails_are_added_once() -> None:
+    """A rail that another one feeds, and the parts beside the whole, are in it already."""
+    assert power_w(samples(AGX_ORIN)) == pytest.approx(25)
+    assert power_w(samples(THOR_7_2)) == pytest.approx(120)
+
+
+def test_without_a_load_the_power_tells_when_the_gpu_worked() -> None:
+    lines = [
+        THOR_7_0.format(clock=clock, power=power)
+        for clock, power in ((300, 1000), (1500, 29000), (1500, 31000), (300, 1000))
+    ]
+    assert power_w(samples("\n".join(lines))) == pytest.approx(47)
+    assert throttled(samples("\n".join(lines))) is None
+    assert samples(lines[1])[0].gpu_mhz == 1500
+
+
+def test_constant_zones_are_not_hot() -> None:
+    (found,) = samples("GR3D_FREQ 96%@[1109] AUX@32C CPU@34C GPU@33C PMIC@50C VDD_IN 7500mW/4000mW")
+    assert found.temperature_c == 34
 
 
 def test_mean_power() -> None:
@@ -41,7 +76,11 @@ def test_clock_that_falls_under_load_is_throttling() -> None:
     idle = samples(
         "\n".join(NANO.format(load=load, clock=clock, power=1) for load, clock in ((99, 918), (0, 306)))
     )
+    rising = samples(
+        "\n".join(NANO.format(load=99, clock=clock, power=1) for clock in (306, 612, 918, 1015, 1015))
+    )
     assert throttled(steady) is None
+    assert throttled(rising) is None
     assert throttled(idle) is None
     assert throttled(falling) == (
         "the GPU's clock fell from 918 to 612 MHz (median 765) at up to 52.1 °C: cool the board"

@@ -26,7 +26,7 @@ def test_every_reference_network_is_clean_for_the_oldest_release(name: str) -> N
     path = REFERENCES / f"{name}.onnx"
     if not path.is_file():
         pytest.skip(
-            "not trained here: python benchmarks/train.py (benchmarks/lint_all.py does it for every target)"
+            "not trained here: python -m benchmarks run train (benchmarks/studies/lint_all.py does it for every target)"
         )
     model = onnx.load(path)
     assert any(finding.severity == "error" for finding in lint(model, OLD))

@@ -398,3 +398,25 @@ def test_an_open_axis_of_a_known_size_is_no_finding() -> None:
 def test_samples_along_another_axis_are_no_open_axis() -> None:
     (finding,) = lint(network("y = Relu(x)", inputs="float[T,batch,4] x"), JETSON)
     assert "axis 0 (T) is open" in finding.message
+
+
+CASTS = "e = Cast<to=10>(d) v = Cast<to=10>(w) c = Conv(e, v) y = Cast<to=1>(c)"
+
+
+@pytest.mark.parametrize(
+    ("body", "target", "found"),
+    [
+        (CASTS, THOR, True),
+        (CASTS.replace("Cast<to=10>(d)", "MaxPool<kernel_shape=[1, 1]>(n) n = Cast<to=10>(d)"), THOR, True),
+        (CASTS, XAVIER, False),  # an engine that is not strongly typed chooses by itself
+        ("c = Conv(d, w) h = Cast<to=10>(c) r = Relu(h) y = Cast<to=1>(r)", THOR, False),
+    ],
+)
+def test_a_cast_behind_dequantize_linear_keeps_its_layer_in_floats(
+    body: str, target: Target, found: bool
+) -> None:
+    body = " ".join(
+        sorted(body.replace(") ", ")\n").split("\n"), key=lambda line: not line.startswith("n ="))
+    )
+    told = rules(network(QUANTIZED_INPUT + QUANTIZED_WEIGHT + body), target)
+    assert told == ([("cast-after-dequantize", "warning", "c")] if found else [])

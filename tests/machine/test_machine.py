@@ -212,9 +212,47 @@ def test_a_driver_that_does_not_answer_is_quoted(
 def test_no_nvidia_smi_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    with pytest.raises(UnavailableError, match=r"install the NVIDIA driver, then .*\[cuda\]") as caught:
+    with pytest.raises(
+        UnavailableError,
+        match=r"install the NVIDIA driver, then pip uninstall -y onnxruntime.*onnxruntime-gpu",
+    ) as caught:
         gpu()
     assert caught.value.exit_code == 4
+
+
+LISTED = """GPU 0: NVIDIA L4 (UUID: GPU-1)
+GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-2)
+  MIG 1g.10gb     Device  0: (UUID: MIG-aa)
+  MIG 3g.40gb     Device  1: (UUID: MIG-bb)"""
+
+
+@needs_shell
+def test_a_slice_of_a_gpu_is_no_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        f"#!/bin/sh\n[ \"$1\" = -L ] && {{ cat <<'END'\n{LISTED}\nEND\nexit; }}\n"
+        'case "$*" in *--id=1*) echo "NVIDIA H100 80GB HBM3, 9.0, 81559, 570";; *) echo other; exit 1;; esac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-bb")
+    found = gpu()
+    assert (found.name, found.compute_capability) == ("NVIDIA H100 80GB HBM3 MIG 3g.40gb", "9.0")
+    assert found.memory_gb == pytest.approx(42.9)
+
+
+@needs_shell
+def test_the_card_that_is_named_is_the_one_that_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """nvidia-smi numbers cards by their slots, CUDA by their speed unless it is told otherwise."""
+    fake_nvidia_smi(tmp_path, monkeypatch, "NVIDIA L4, 8.9, 23034, 550.54.15")
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    gpu()
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    with pytest.raises(UnavailableError, match="by its UUID"):
+        gpu()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1")
+    assert gpu().name == "NVIDIA L4"
 
 
 @needs_shell

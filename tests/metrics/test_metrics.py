@@ -116,8 +116,8 @@ def test_what_mean_error_cannot_judge_is_told(output: Array, targets: Array | No
 def test_agreement_by_itself_takes_the_first_output_for_what_its_name_and_type_say() -> None:
     fitted = load_metric("agreement").fitted([TensorSpec("logits", "float32", ("batch", 3))])
     assert (fitted.name, fitted.needs, fitted.outputs) == ("agreement", "reference", ("logits",))
-    assert fitted.told is not None
-    assert load_metric("agreement").fitted([_spec("batch", 3)]).told is None  # numbers, not choices
+    assert fitted.shown is not None
+    assert load_metric("agreement").fitted([_spec("batch", 3)]).shown is None  # numbers, not choices
     with pytest.raises(MetricError, match="fit it to the network"):
         _values("agreement", np.zeros((2, 3)), reference=np.zeros((2, 3)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.data_set_metrics import SIMULATED, bootstrap_error, difference, standard_error
+from benchmarks.gate.data_set_metrics import SIMULATED, bootstrap_error, difference, standard_error
 from compress.metrics import load_metric
 
 

@@ -32,8 +32,8 @@ def kept(judge: Metric, ours: Array, theirs: Array) -> Array:
 
 
 def told(judge: Metric, ours: Array, theirs: Array) -> float:
-    assert judge.told is not None
-    return float(judge.told(list(judge.per_sample([ours], None, [theirs]))).mean())
+    assert judge.shown is not None
+    return float(judge.shown(list(judge.per_sample([ours], None, [theirs]))).mean())
 
 
 def scores(n: int = 200, classes: int = 10, seed: int = 0, scale: float = 4.0) -> Array:

@@ -7,8 +7,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from compress.onnx_graph.coverage import Coverage, fusion_coverage
+from compress.onnx_graph.coverage import fusion_coverage
 from compress.quantization import Settings, quantize_static
+from compress.records.coverage import Coverage
 from compress.target.target import QuantizationFlavour
 from tests.random_graphs import SIDE, Builder
 

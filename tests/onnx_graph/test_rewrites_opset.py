@@ -185,9 +185,35 @@ def test_a_graph_that_is_old_enough_stays_as_it_is() -> None:
     assert model.opset_import[0].version == 17
 
 
-def test_lower_than_17_is_not_written() -> None:
-    with pytest.raises(NetworkError, match="opset from 17"):
-        lower_opset(graph("y = Relu(x)", 20), 16)
+def test_lower_than_13_is_not_written() -> None:
+    with pytest.raises(NetworkError, match="opset from 13"):
+        lower_opset(graph("y = Relu(x)", 20), 12)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "y = HardSwish(x)",
+        "y = LayerNormalization<axis=-1>(x, six)",
+        "a = Gelu(x) y = LeakyRelu<alpha=0.2>(a)",
+        "a = Reshape<allowzero=0>(x, shape) y = Softmax<axis=1>(a)",
+        "a, b = Split<axis=2, num_outputs=2>(x) c = Add(a, b) y = ReduceMean<keepdims=1>(c, axes)",
+    ],
+)
+def test_down_to_13_for_the_oldest_parser(body: str) -> None:
+    constants = {"six": np.linspace(0.5, 1.5, 6, dtype=np.float32), "shape": ints(0, 3, 36), "axes": ints(2)}
+    read = {name: value for name, value in constants.items() if name in body.replace("axis", "")}
+    model = graph(body, 20, IMAGE, **read)
+    lowered = rewritten(model, partial(lower_opset, opset=13))
+    assert lowered.opset_import[0].version == 13
+    assert_same(model, lowered, (2, 3, 6, 6))
+
+
+@pytest.mark.parametrize("body", ["y = Trilu(x)", "g = Identity(x) y = GridSample(x, grid)"])
+def test_what_no_older_opset_has_is_refused(body: str) -> None:
+    grid = {"grid": np.zeros((1, 2, 2, 2), np.float32)} if "grid" in body else {}
+    with pytest.raises(NetworkError, match="opset 13"):
+        lower_opset(graph(body, 20, "float[1,3,6,6] x", **grid), 13)
 
 
 def test_nothing_but_the_number_changes_where_no_operator_did() -> None:

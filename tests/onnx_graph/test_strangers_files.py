@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +19,7 @@ from compress.errors import NetworkError
 from compress.network.formats.onnx_file import read_onnx
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.reading import read_model
+from compress.onnx_graph.shapes import _SHAPE_ARITHMETIC, shaped
 from tests.graphs import classifier
 
 
@@ -156,3 +160,55 @@ def test_functions_that_call_each_other_twice_end(tmp_path: Path, capfd: pytest.
     path.write_bytes(model.SerializeToString())
     assert main(["inspect", str(path)]) == 2
     assert "is read within" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("again", ["", "ai.onnx"])
+def test_an_operator_set_named_twice_is_one(tmp_path: Path, again: str) -> None:
+    model = classifier()
+    version = model.opset_import[0].version
+    model.opset_import.append(helper.make_opsetid(again, version))
+    path = tmp_path / "twice.onnx"
+    path.write_bytes(model.SerializeToString())
+    (declared,) = read_model(path).opset_import
+    assert declared.version == version
+    assert main(["lint", str(path), "--target", "cpu", "--fix", str(tmp_path / "fixed.onnx")]) == 0
+
+
+@pytest.mark.parametrize("again", ["", "ai.onnx"])
+def test_an_operator_set_in_two_versions_is_refused(tmp_path: Path, again: str) -> None:
+    model = classifier()
+    model.opset_import.append(helper.make_opsetid(again, 13))
+    path = tmp_path / "twice.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(
+        NetworkError, match=r"one version of each operator set; found 20 and 13 of 'ai\.onnx'"
+    ):
+        read_model(path)
+
+
+@pytest.mark.parametrize("inputs", [0, 1, 2])
+@pytest.mark.parametrize("operator", sorted(_SHAPE_ARITHMETIC))
+def test_operators_on_sizes_with_inputs_and_attributes_that_mean_nothing(operator: str, inputs: int) -> None:
+    constants = [
+        numpy_helper.from_array(value, name)
+        for name, value in (
+            ("vector", np.array([3, -1, 0], np.int64)),
+            ("fractions", np.array([[0.5, np.nan]], np.float32)),
+            ("text", np.array(["a"], object)),
+        )
+    ]
+    attributes: list[dict[str, Any]] = [
+        {}, {"to": 0}, {"to": 1000}, {"to": "x"}, {"axis": 99}, {"axes": [7]}, {"perm": [5, 5]}, {"value": 1.0}
+    ]  # fmt: skip
+    for given in attributes:
+        for order in itertools.permutations(["vector", "fractions", "text"], inputs):
+            graph = helper.make_graph(
+                [helper.make_node(operator, list(order), ["sizes"], **given)],
+                "odd",
+                [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+                [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+                constants,
+            )
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+            with contextlib.suppress(NetworkError):
+                assert shaped(model).shapes["x"] == (1, 4)

@@ -61,3 +61,9 @@ def test_slices_are_read_back() -> None:
     data = whole.to_dict()
     del data["slices"]
     assert Profile.from_dict(data).slices == ()
+
+
+def test_the_drop_of_an_error_is_percent_of_its_mean_and_that_of_right_answers_points() -> None:
+    error = load_metric("mean-error")
+    assert drop_of(np.array([0.51, 0.51]), np.array([0.5, 0.5]), error).unit == "% of the mean"
+    assert drop_of(np.array([1.0, 0.0]), np.array([1.0, 1.0]), TOP_1).unit == "points"

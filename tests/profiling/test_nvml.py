@@ -6,13 +6,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from compress.backends.base import Artifact
+from compress.backends.onnxruntime import OnnxRuntime
 from compress.backends.providers import CPU, CUDA, TENSORRT
 from compress.profiling import nvml
 from compress.profiling.energy import counters, energy_mj
+from compress.timing import worker
+from tests.graphs import classifier, samples
 
 #: One GPU that spends 7 mJ between two readings; with ``-DOLD`` it has no counter.
 _SOURCE = r"""
@@ -25,6 +31,14 @@ int nvmlDeviceGetTotalEnergyConsumption(void *device, unsigned long long *millij
     return 3;
 #endif
     *millijoules = (spent += 7);
+    return 0;
+}
+int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *sizes) {
+#ifdef OLD
+    return 3;
+#endif
+    static unsigned long long used = 0;
+    sizes[0] = 1ULL << 34; sizes[2] = (used += 100ULL << 20); sizes[1] = sizes[0] - used;
     return 0;
 }
 """
@@ -85,3 +99,22 @@ def test_machine_without_a_driver_tells_nothing(monkeypatch: pytest.MonkeyPatch)
     nvml._loaded.cache_clear()
     assert counters(CUDA) == ()
     nvml._loaded.cache_clear()
+
+
+@pytest.mark.parametrize(("flags", "peak"), [((), 100.0), (("-DOLD",), None)])
+def test_memory_of_a_build_on_a_gpu_is_the_gpus_and_never_the_processors(  # type: ignore[no-untyped-def]
+    play, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...], peak: float | None
+) -> None:
+    play(*flags)
+    artifact = OnnxRuntime().compile(classifier(), tmp_path, {})
+    feeds = tmp_path / "feeds.npz"
+    np.savez(feeds, **{"_x": samples(1)})
+    request = {"artifact": {**asdict(artifact), "path": str(artifact.path)}, "feeds": {"1": str(feeds)}}
+    monkeypatch.setattr(worker, "_runs_on_gpu", lambda _: True)
+    assert worker._opened(request)[2] == peak
+
+
+@pytest.mark.parametrize(("provider", "gpu"), [(CPU, False), (CUDA, True), (TENSORRT, True)])
+def test_builds_run_on_a_gpu_by_their_provider(provider: str, gpu: bool) -> None:
+    artifact = Artifact(Path("model.onnx"), "sha", 1, "onnxruntime", {"provider": provider})
+    assert worker._runs_on_gpu(artifact) is gpu

@@ -100,7 +100,7 @@ def test_an_estimate_says_so_and_cannot_say_otherwise(target: Target) -> None:
     found = estimate([CONVOLUTION], target, 1)
     assert found.source == "estimated"
     assert found.to_dict()["source"] == "estimated"
-    assert found.layers[0].to_dict()["source"] == "estimated"
+    assert found.layers[0].record().source == "estimated"
     with pytest.raises(TypeError):
         Estimate("t4", 1, (), (0.5, 2.0), 0.9, "", source="measured")
     with pytest.raises(AttributeError):

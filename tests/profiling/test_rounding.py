@@ -15,7 +15,8 @@ from compress.onnx_graph.files import save_model
 from compress.profiling.rounding import MOST, Rounding
 from compress.recipe import Recipe, Step
 from compress.records.profile import Drop, Interval, Profile, inside_margin
-from compress.search.decision import Limits, choose
+from compress.search.decision import choose
+from compress.search.limits import Limits
 from tests.graphs import classifier, samples
 from tests.records import candidate
 

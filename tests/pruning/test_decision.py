@@ -75,7 +75,7 @@ def test_the_first_process_decides_for_all(monkeypatch) -> None:
         assert (value is None) is not processes.first
         return value or "as the first"
 
-    monkeypatch.setattr(Processes, "told", of_the_first)
+    monkeypatch.setattr(Processes, "broadcast", of_the_first)
     for rank, expected in enumerate(("mine", "as the first")):
         monkeypatch.setattr(decision, "joined", lambda rank=rank: Processes(rank, 2))
         assert decided_together(lambda: "mine") == expected

@@ -52,7 +52,7 @@ def test_units_that_do_nothing_are_worth_nothing(criterion, channels: Channels) 
 
 
 def test_magnitude_is_the_norm_of_all_weights_of_a_unit(channels: Channels) -> None:
-    module = channels.found.graph
+    module = channels.propagation.graph
     rows, columns = module.get_parameter("first.weight"), module.get_parameter("head.weight")
     norms = (rows.pow(2).sum(1) + columns.pow(2).sum(0)).sqrt().detach().numpy()
     np.testing.assert_allclose(magnitude(channels)["first"], norms / norms.mean(), rtol=1e-6)
@@ -60,7 +60,7 @@ def test_magnitude_is_the_norm_of_all_weights_of_a_unit(channels: Channels) -> N
 
 def test_taylor_is_the_squared_gradient_of_a_gate(channels: Channels) -> None:
     """Both layers that have a unit see the gradient of the same gate; a bias is not a part of it."""
-    graph = channels.found.graph
+    graph = channels.propagation.graph
     with torch.no_grad():
         graph.get_parameter("first.bias").zero_()
     gates = torch.ones(8, requires_grad=True)
@@ -85,7 +85,8 @@ def test_the_hessian_of_a_linear_network_is_known() -> None:
     torch.manual_seed(0)
     channels = channels_of(Linear(), X)
     first, head = (
-        channels.found.graph.get_parameter(f"{name}.weight").detach().numpy() for name in ("first", "head")
+        channels.propagation.graph.get_parameter(f"{name}.weight").detach().numpy()
+        for name in ("first", "head")
     )
     squares = (X**2).sum(0)
     of_rows = ((head**2).sum(0)[:, None] * squares * first**2).sum(1)
@@ -97,7 +98,7 @@ def test_the_hessian_of_a_linear_network_is_known() -> None:
 
 @pytest.mark.parametrize("criterion", [taylor, hessian_diagonal])
 def test_gradients_leave_no_trace(criterion, channels: Channels) -> None:
-    graph = channels.found.graph.train()
+    graph = channels.propagation.graph.train()
     graph.get_parameter("first.bias").requires_grad_(False)
     criterion(channels, sampled_loss(0, classes=True), batches())
     assert not graph.get_parameter("first.bias").requires_grad
@@ -107,7 +108,7 @@ def test_gradients_leave_no_trace(criterion, channels: Channels) -> None:
 
 def test_the_scale_of_batch_norms_is_averaged() -> None:
     channels = channels_of(build_simple(ResidualCNN), *NETWORKS[ResidualCNN].values())
-    graph = channels.found.graph
+    graph = channels.propagation.graph
     with torch.no_grad():
         graph.get_parameter("layers.1.bn2.weight")[4] = -7.0
         graph.get_parameter("layers.0.bn1.weight").copy_(torch.arange(8.0))

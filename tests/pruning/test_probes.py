@@ -44,9 +44,9 @@ def test_every_branch_of_every_layer_is_timed(shape, precision) -> None:
         times = milliseconds(layers, 3)
         assert all(times)
         # The entrances and exits are not the layer's.
-        assert sum(times) < sum(layer["ms"] for layer in layers)
+        assert sum(times) < sum(layer.ms for layer in layers)
     if precision == "int8":
-        assert any(layer["precision"] == "int8" for layer in runs[0])
+        assert any(layer.precision == "int8" for layer in runs[0])
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=label)
@@ -78,9 +78,9 @@ def test_int8_probes_are_as_the_target_wants_them() -> None:
 def test_conversions_around_an_int8_layer_are_not_the_layer() -> None:
     runs, _ = bench(precision="int8").layers(probe(CONV, [(16, 16), (32, 48)]))
     for layers in runs:
-        own = [layer for layer in layers if layer["name"].startswith("branch/")]
-        assert {layer["operator"] for layer in own} == {"QLinearConv", "DequantizeLinear"}
-        convolutions = [layer["ms"] for layer in own if layer["operator"] == "QLinearConv"]
+        own = [layer for layer in layers if layer.name.startswith("branch/")]
+        assert {layer.operator for layer in own} == {"QLinearConv", "DequantizeLinear"}
+        convolutions = [layer.ms for layer in own if layer.operator == "QLinearConv"]
         assert sum(milliseconds(layers, 2)) == pytest.approx(sum(convolutions))
 
 

@@ -30,8 +30,8 @@ def test_any_units_can_go(data: st.DataObject) -> None:
         for group in channels.groups
         if draws.random() < 0.7
     }
-    count = len(channels.found.atoms)
+    count = len(channels.propagation.atoms)
     smaller = remove(channels, units, random_batch(example, [True]))
     assert sum(each.numel() for each in smaller.parameters()) == channels.parameters(units)
-    assert len(channels.found.atoms) == count  # removing states nothing new
+    assert len(channels.propagation.atoms) == count  # removing states nothing new
     assert all(torch.equal(each, state[name]) for name, each in network.graph.state_dict().items())

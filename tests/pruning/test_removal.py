@@ -51,7 +51,7 @@ def test_what_is_masked_is_what_a_hand_would_cut() -> None:
 
 def test_the_callers_network_stays_as_it_was() -> None:
     channels = channels_of(Plain(), X)
-    graph = channels.found.graph.train()
+    graph = channels.propagation.graph.train()
     before, code = copy.deepcopy(graph.state_dict()), graph.code
     remove(channels, {"first": [0]}, batch())
     assert graph.training
@@ -61,7 +61,7 @@ def test_the_callers_network_stays_as_it_was() -> None:
 
 def test_a_wrong_alignment_never_gets_out() -> None:
     channels = channels_of(Plain(), X)
-    axes = channels.found.tensors["head.weight"]
+    axes = channels.propagation.tensors["head.weight"]
     axes[1] = axes[1][::-1]
     with pytest.raises(InternalError, match="a sliced network that computes what the masked one does"):
         remove(channels, {"second": [0]}, batch())
@@ -69,7 +69,7 @@ def test_a_wrong_alignment_never_gets_out() -> None:
 
 def test_a_wrong_size_never_gets_out() -> None:
     channels = channels_of(Plain(), X)
-    axes = channels.found.tensors["head.weight"]
+    axes = channels.propagation.tensors["head.weight"]
     axes[1] = np.zeros((8, 0), np.int64)
     with pytest.raises(InternalError, match="a sliced network that runs; found RuntimeError"):
         remove(channels, {"second": [0]}, batch())
@@ -96,7 +96,7 @@ class Masked(Plain):
 def test_a_wrong_slice_is_seen_among_values_that_are_not_finite(module: type, values: Any) -> None:
     channels = channels_of(module(), values)
     assert remove(channels, {"second": [0]}, batch()).get_submodule("second").out_features == 7
-    axes = channels.found.tensors["head.weight"]
+    axes = channels.propagation.tensors["head.weight"]
     axes[1] = axes[1][::-1]
     with pytest.raises(InternalError, match="a sliced network that computes what the masked one does"):
         remove(channels, {"second": [0]}, batch())

@@ -49,6 +49,9 @@ def test_everything_measured_survives_the_round_trip_and_is_valid() -> None:
         scenarios=(stream, offline),
         conditions={"intra_op_threads": 1, "spinning": False, "affinity": [0, 1], "load_average": 0.5},
         energy_mj=1.5,
+        energy_interval=Interval(1.4, 1.6, 0.9),
+        energy_batch=4,
+        power_w=3.5,
         warnings=("batch 1: doubtful",),
     )
     data = json.loads(json.dumps(original.to_dict()))
@@ -59,7 +62,15 @@ def test_everything_measured_survives_the_round_trip_and_is_valid() -> None:
 @pytest.mark.parametrize("path", sorted(PROFILES.glob("*.json")), ids=lambda path: path.name)
 def test_profiles_recorded_before_there_were_these_fields_are_read(path: Path) -> None:
     data = json.loads(path.read_text())
-    for field in ("conditions", "scenarios", "energy_mj", "warnings"):
+    for field in (
+        "conditions",
+        "scenarios",
+        "energy_mj",
+        "warnings",
+        "energy_interval",
+        "energy_batch",
+        "power_w",
+    ):
         data.pop(field, None)
     for entry in data["latency"]:
         for field in ("p90_interval", "p99_interval", "warm_up", "drift"):
@@ -68,6 +79,21 @@ def test_profiles_recorded_before_there_were_these_fields_are_read(path: Path) -
     assert (found.conditions, found.scenarios, found.energy_mj, found.warnings) == (None, (), None, ())
     assert found.latency[0].warm_up is None
     assert found.latency[0].p50_ms > 0
+
+
+def test_the_unit_of_a_drop_of_a_profile_that_does_not_tell_it_follows_from_its_metric() -> None:
+    data = json.loads(json.dumps(profile(drop=(0.1, 0.2, 0.3)).to_dict()))
+    for right_or_wrong, kept, unit in (
+        (True, None, "points"),
+        (False, None, "% of the mean"),
+        (False, 0.9, "points"),
+    ):
+        data["accuracy"].update(right_or_wrong=right_or_wrong, kept=kept)
+        data["accuracy"]["drop"].pop("relative", None)
+        accuracy = Profile.from_dict(data).accuracy
+        assert accuracy is not None
+        assert accuracy.drop is not None
+        assert accuracy.drop.unit == unit
 
 
 def test_right_or_wrong_outcomes_are_one_character_each() -> None:

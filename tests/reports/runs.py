@@ -14,21 +14,23 @@ from compress.data.task import load_task
 from compress.hosts import connect
 from compress.network.network import load_network
 from compress.recipe import Recipe, Step
+from compress.records.coverage import Coverage
+from compress.records.layer_time import LayerTime
 from compress.records.profile import Drop, Interval, Latency, Slice
-from compress.search.decision import Limits, choose
+from compress.search.decision import choose
+from compress.search.limits import Limits
 from compress.search.run_directory import Candidate
 from compress.target.target import load_target
 from tests.graphs import classifier, samples
 from tests.records import candidate
 
-COVERAGE = {
-    "int8": {"QLinearConv": 21, "QGemm": 1},
-    "float_compute": {},
-    "float_cheap": {"Softmax": 1},
-    "quantize": 1,
-    "dequantize": 2,
-    "int8_mac_share": 0.975,
-}
+COVERAGE = Coverage(
+    int8={"QLinearConv": 21, "QGemm": 1},
+    float_cheap={"Softmax": 1},
+    quantize=1,
+    dequantize=2,
+    int8_mac_share=0.975,
+)
 QUANTIZE = {
     "flavour": {"activation": "uint8", "weight": "int8", "symmetric": False, "per_channel": True},
     "settings": {"scope": "all", "method": "mse", "exclude_nodes": []},
@@ -37,19 +39,19 @@ QUANTIZE = {
     "ranges": {"x": [-1.5, 2.25]},
     "samples": 64,
 }
-LAYER = {
-    "name": "conv1",
-    "operator": "Conv+Relu",
-    "kind": "convolution",
-    "outputs": [[1, 8, 8, 8]],
-    "precision": "int8",
-    "parameters": 224,
-    "macs": 13824,
-    "bytes": 1000,
-    "ms": 0.03,
-    "bound": "launch",
-    "source": "estimated",
-}
+LAYER = LayerTime(
+    name="conv1",
+    operator="Conv+Relu",
+    kind="convolution",
+    outputs=((1, 8, 8, 8),),
+    precision="int8",
+    parameters=224,
+    macs=13824,
+    bytes=1000,
+    ms=0.03,
+    bound="launch",
+    source="estimated",
+)
 
 SENSITIVITY = {
     "layers": [
@@ -89,7 +91,7 @@ def candidates(name: str = "int8") -> list[Candidate]:
             reports={"quantize": QUANTIZE, "sensitivity": SENSITIVITY},
         ),
         candidate("int4", ratio=0.4, drop=(2.0, 3.0, 4.0), size=200),
-        Candidate(Recipe("pruned", (Step("prune"),)), rejected="failed: an operator it cannot prune"),
+        Candidate(Recipe("pruned", (Step("prune"),)), failure="an operator it cannot prune"),
     ]
 
 
@@ -123,6 +125,13 @@ def written(tmp_path: Path, entries: list[Candidate] | None = None, target: str 
     facts: dict[str, Any] = {"artifact_sha256": artifact.sha256}
     entries = [
         entry if entry.profile is None else replace(entry, profile=replace(entry.profile, **facts))
+        for entry in entries
+    ]
+    chosen = choose(entries, Limits()).candidate
+    entries = [  # the manifest's size is held against the file
+        replace(entry, profile=replace(entry.profile, artifact_bytes=artifact.size_bytes))
+        if chosen is not None and entry.profile is not None and entry.recipe == chosen.recipe
+        else entry
         for entry in entries
     ]
     choice = choose(entries, Limits())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,26 @@ pytestmark = [
 ]
 
 PHONE, DESKTOP = 360, 1280
-SECTIONS = ["accuracy-and-latency", "tried", "slices", "layers", "quantization", "provenance", "reproduce"]
+SECTIONS = [
+    "accuracy-and-latency",
+    "tried",
+    "bought",
+    "slices",
+    "layers",
+    "quantization",
+    "provenance",
+    "reproduce",
+]
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with every section, and layers enough to be cut short."""
-    from dataclasses import replace
 
     entries = estimated(candidates("int8-with-a-name-that-is-longer-than-any-phone-is-wide"))
     shipped = entries[1]
     assert shipped.profile is not None
-    layers = tuple({**LAYER, "name": f"layer{index}", "ms": 0.1 + index} for index in range(30))
+    layers = tuple(replace(LAYER, name=f"layer{index}", ms=0.1 + index) for index in range(30))
     longest = Slice("a-class-whose-name-has-no-end_" * 3, 9, 0.5, Drop(1.0, Interval(-9, 30, 0.975), 0.1))
     profile = replace(shipped.profile, layers=layers, slices=(*shipped.profile.slices, longest))
     entries[1] = replace(shipped, profile=profile)
@@ -123,7 +132,10 @@ def test_kinds_of_builds_and_findings_have_shapes_and_words_of_their_own(browser
       });
     """)
     assert len({shape.rsplit(" ", 1)[0] for shape in shapes}) == 4
-    assert browser.run('return document.querySelector("#slices strong").innerText') == "▲ worse than fp32"
+    assert (
+        browser.run('return document.querySelector("#slices strong").innerText')
+        == "▲ 1 class: worse than fp32"
+    )
 
 
 #: What has the focus: what it is, and whether one can see that it has it.
@@ -206,7 +218,7 @@ def test_a_screen_reader_is_told_what_everything_is(browser: Page, file: Path) -
     points = [name for name in of("listitem") if "fp32's time" in name]
     assert len(points) == 2
     assert all("drop" in name and "points" in name and "ms" in name for name in points)
-    assert any("worse than fp32" in name for name in of("cell"))
+    assert any("worse than fp32" in name for name in of("table"))
 
 
 def test_it_asks_for_nothing_but_itself(browser: Page, file: Path) -> None:
@@ -269,3 +281,38 @@ def _lab(colour: Colour) -> Colour:
     to_xyz = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
     x, y, z = np.cbrt(to_xyz @ colour / [0.9505, 1.0, 1.089])
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_the_table_of_builds_is_whole_on_a_desktop_and_on_a_phone(
+    browser: Page, file: Path, width: int
+) -> None:
+    browser.open(file, width=width)
+    room, needed, label = browser.run("""
+      const frame = document.querySelector("#tried .scroll");
+      const cell = frame.querySelectorAll("tbody td")[1];
+      return [frame.clientWidth, frame.scrollWidth, getComputedStyle(cell, "::before").content];
+    """)
+    assert needed <= room
+    assert label == ('"accuracy"' if width == 360 else "none")
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_builds_side_by_side_are_whole_on_a_desktop_and_on_a_phone(
+    browser: Page, tmp_path: Path, width: int
+) -> None:
+    from compress.reports.comparison import Comparison
+    from compress.reports.html import comparison_page
+
+    names = ("builds/of-yesterday/quantized", "builds/of-today/pruned-and-quantized")
+    figures = ("0.0485 ms (0.0364 to 0.0645), 0.26× fp32", "0.0733 ms (0.0557 to 0.0965), 0.39× fp32")
+    page = tmp_path / "sides.html"
+    page.write_text(comparison_page(Comparison(names, (("batch 1", figures),), ())), encoding="utf-8")
+    browser.open(page, width=width, phone=width == PHONE)
+    room, needed, label = browser.run("""
+      const frame = document.querySelector("#sides .scroll");
+      const cell = frame.querySelectorAll("tbody td")[1];
+      return [frame.clientWidth, frame.scrollWidth, getComputedStyle(cell, "::before").content];
+    """)
+    assert needed <= room
+    assert label == (f'"{names[1]}"' if width == PHONE else "none")

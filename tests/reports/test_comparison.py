@@ -10,12 +10,12 @@ import pytest
 
 from compress.bundle.profile_file import with_digest
 from compress.cli import main
-from compress.errors import UsageError
+from compress.errors import BundleError, UsageError
 from compress.reports.comparison import compare
 from tests.records import candidate
 
 
-def recorded(name: str, place: Path, **changed: object) -> Path:
+def recorded(name: str, place: Path, metric: str = "top-1", **changed: object) -> Path:
     profile = candidate(name, drop=(0.5, 0.1, 0.9)).profile
     assert profile is not None
     assert profile.accuracy is not None
@@ -24,7 +24,7 @@ def recorded(name: str, place: Path, **changed: object) -> Path:
     whole = replace(
         profile,
         outcomes=(1.0,) * right + (0.0,) * (count - right),
-        accuracy=replace(profile.accuracy, mean=right / count),
+        accuracy=replace(profile.accuracy, mean=right / count, metric=metric),
         **changed,  # type: ignore[arg-type]
     )
     path = place / f"{name}.json"
@@ -51,12 +51,41 @@ def test_one_build_is_compared_with_nothing(both: list[str]):
         compare(both[:1])
 
 
+def test_a_network_is_to_be_measured_first(both: list[str], tmp_path: Path):
+    (tmp_path / "net.onnx").write_bytes(b"\x08\x0a")
+    with pytest.raises(
+        BundleError, match=r"found a network, .*net\.onnx; measure it first: compress profile "
+    ):
+        compare([both[0], tmp_path / "net.onnx"])
+
+
 def test_what_cannot_be_compared_is_told(both: list[str], tmp_path: Path):
     other = recorded("other", tmp_path, target="jetson", network="net", network_sha256="b" * 64)
     first = recorded("first", tmp_path, network="net", network_sha256="a" * 64)
     told = " ".join(compare([first, other]).notes)
     assert "different files of a network" in told
     assert "for different targets" in told
+
+
+def test_each_metric_has_a_drop_of_its_own(both: list[str], tmp_path: Path):
+    by_another = recorded("ranked", tmp_path, metric="top-5")
+    found = compare([both[0], by_another])
+    rows = dict(found.rows)
+    assert rows["drop of top-1, points"][1] == "–"
+    assert rows["drop of top-5, points"][0] == "–"
+    assert rows["drop of top-1, points"][0] == rows["drop of top-5, points"][1] != "–"
+    assert "drop (points)" not in rows
+    assert any("were judged by different metrics: top-1 and top-5" in note for note in found.notes)
+
+
+def test_session_options_that_differ_are_told(tmp_path: Path):
+    one = recorded("one", tmp_path, options={"intra_op_threads": 1, "spinning": True})
+    two = recorded("two", tmp_path, options={"intra_op_threads": 4, "spinning": True})
+    three = recorded("three", tmp_path, options={"intra_op_threads": 1, "spinning": True, "arena": False})
+    told = compare([one, two, three]).notes
+    assert f"{one} and {two} were timed with different session options: intra_op_threads 1 and 4" in told
+    assert f"{one} and {three} were timed with different session options: arena unset and False" in told
+    assert not any("session options" in note for note in compare([one, one]).notes)
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100, 200])

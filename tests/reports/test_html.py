@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import base64
+import csv
 import hashlib
 import html
+import io
 import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
 
 from compress.errors import BundleError
+from compress.records.coverage import Coverage
 from compress.reports.html import render
 from compress.reports.provenance import command
 from tests.records import resealed
@@ -74,14 +78,43 @@ def test_it_is_well_formed_with_one_main_heading(document: Document) -> None:
 def test_ids_are_unique_and_every_reference_inside_resolves(document: Document) -> None:
     ids = [attributes["id"] for _, attributes in document.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
-    wanted = [str(attributes["href"]).removeprefix("#") for attributes in document.all("a")]
+    wanted = [
+        str(attributes["href"]).removeprefix("#")
+        for attributes in document.all("a")
+        if "download" not in attributes
+    ]
     wanted += [str(attributes["aria-labelledby"]) for attributes in document.all("section")]
     assert set(wanted) <= set(ids)
 
 
 def test_the_reason_stands_at_the_top(page: str) -> None:
-    reason = "Shipped: int8, which takes 0.50× the time of fp32 at batch 1"
+    reason = "Takes 0.50× the time of fp32 at batch 1"
     assert page.index(reason) < page.index("<main")
+    assert "Shipped: int8" not in page  # the heading says so
+
+
+def test_network_data_date_and_machine_stand_at_the_top(page: str) -> None:
+    top = page[: page.index("<main")]
+    assert re.search(r"network\.onnx · val\.npz, \d+ samples · \d{4}-\d\d-\d\d \d\d:\d\d · ", top)
+
+
+def test_the_figures_are_downloaded_from_the_page_itself(page: str, document: Document) -> None:
+    (link,) = (each for each in document.all("a") if "download" in each)
+    kind, _, text = str(link["href"]).partition(",")
+    assert (kind, link["download"]) == ("data:text/csv", "figures.csv")
+    rows = list(csv.DictReader(io.StringIO(unquote(text))))
+    assert [(row["build"], row["batch"]) for row in rows[:4]] == [
+        ("fp32", "1"),
+        ("fp32", "32"),
+        ("int8", "1"),
+        ("int8", "32"),
+    ]
+    assert (rows[2]["verdict"], rows[2]["ratio_to_fp32"], rows[2]["drop_unit"]) == (
+        "shipped",
+        "0.5",
+        "points",
+    )
+    assert (rows[-1]["build"], rows[-1]["p50_ms"]) == ("pruned", "")
 
 
 def test_it_loads_and_runs_nothing_but_what_it_holds(page: str, document: Document) -> None:
@@ -90,7 +123,10 @@ def test_it_loads_and_runs_nothing_but_what_it_holds(page: str, document: Docume
     )
     assert not any(key.startswith("on") for _, attributes in document.elements for key in attributes)
     assert not document.all("link")
-    assert all(str(attributes["href"]).startswith("#") for attributes in document.all("a"))
+    assert all(
+        str(attributes["href"]).startswith("#") or "download" in attributes
+        for attributes in document.all("a")
+    )
     assert not re.search(r"url\(|@import|https?://|fetch\(|XMLHttpRequest|innerHTML", page)
 
 
@@ -128,7 +164,7 @@ def test_the_shipped_build_has_a_shape_of_its_own(document: Document) -> None:
 
 
 def test_every_candidate_has_its_verdict(page: str) -> None:
-    table = page[page.index('id="tried"') : page.index('id="slices"')]
+    table = page[page.index('id="tried"') : page.index('id="bought"')]
     for entry in candidates():
         assert f'<th scope="row">{entry.recipe.name}</th>' in table
     for verdict in (
@@ -168,7 +204,8 @@ def test_how_to_reproduce(page: str, tmp_path: Path) -> None:
         section,
     )
     assert re.search(r"pip install compress-toolkit==\S+ torch==", section)
-    assert "compress gate later-build --baseline build" in section
+    assert re.search(r"compress gate later-build --baseline \S+/build", section)
+    assert "+cpu" not in section  # no index has local versions
     for entry in candidates()[1:]:
         assert f"<summary>{entry.recipe.name}.toml</summary>" in section
         assert html.escape(entry.recipe.to_toml()) in section
@@ -217,7 +254,7 @@ def test_the_plots_in_the_documentation_are_there_and_load_nothing() -> None:
 
 
 def test_each_build_tells_its_steps_with_their_settings(page: str) -> None:
-    table = page[page.index('id="tried"') : page.index('id="slices"')]
+    table = page[page.index('id="tried"') : page.index('id="bought"')]
     assert "quantize<small> method int8</small>" in table
 
 
@@ -227,10 +264,10 @@ def test_measured_figures_are_not_called_estimated(page: str) -> None:
 
 def test_estimates_say_so_wherever_they_stand(tmp_path: Path) -> None:
     page = render(written(tmp_path, estimated(candidates()), "jetson"))
-    rows = re.findall(r"<tr[^>]*>.*?</tr>", page[page.index('id="tried"') : page.index('id="slices"')])
+    rows = re.findall(r"<tr[^>]*>.*?</tr>", page[page.index('id="tried"') : page.index('id="bought"')])
     for row in rows[1:]:
-        # Median and ratio at two batch sizes; fp32's ratio to itself is none.
-        assert row.count(">estimated</em>") == (0 if ">pruned<" in row else 2 if ">fp32<" in row else 4)
+        # The times at two batch sizes, each with its ratio in one cell.
+        assert row.count(">estimated</em>") == (0 if ">pruned<" in row else 2)
     assert re.search(r"2 layers, 30 µs <em[^>]*>estimated", page)
     assert "what it fuses was not observed" in page
     assert "Fusion coverage" not in page
@@ -244,7 +281,7 @@ def test_nothing_from_the_run_becomes_markup(tmp_path: Path) -> None:
     entries = candidates(HOSTILE)
     shipped = entries[1]
     assert shipped.profile is not None
-    layer = LAYER | {"name": HOSTILE, "operator": HOSTILE, "precision": HOSTILE}
+    layer = replace(LAYER, name=HOSTILE, operator=HOSTILE, precision=HOSTILE)
     report = {
         "int8_nodes": [HOSTILE],
         "float_nodes": {HOSTILE: HOSTILE},
@@ -255,13 +292,13 @@ def test_nothing_from_the_run_becomes_markup(tmp_path: Path) -> None:
         shipped.profile,
         layers=(layer,),
         fingerprint={HOSTILE: HOSTILE},
-        coverage={"int8": {HOSTILE: 1}, "int8_mac_share": 1.0},
+        coverage=Coverage(int8={HOSTILE: 1}, int8_mac_share=1.0),
         slices=tuple(replace(part, name=f"{HOSTILE}{part.name}") for part in shipped.profile.slices),
     )
     sensitivity = {"layers": [{"layer": HOSTILE, "operator": HOSTILE, "error": 0.5, "kept": HOSTILE}]}
     reports = {"quantize": report, HOSTILE: {HOSTILE: HOSTILE}, "sensitivity": sensitivity}
     entries[1] = replace(shipped, profile=profile, reports=reports)
-    entries[3] = replace(entries[3], rejected=HOSTILE)
+    entries[3] = replace(entries[3], failure=HOSTILE)
     bundle = written(tmp_path, [_storable(entry) for entry in entries])
     page = render(bundle)
     document = Document(page)

@@ -5,23 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from compress.records.layer_time import LayerTime
 from compress.reports.html import render
 from compress.reports.layers import layers_of, time_text
 from compress.search.run_directory import Candidate
 from tests.reports.runs import LAYER, candidates, written
 
 #: As a runtime's own timer tells of it.
-MEASURED = {
-    "name": "conv2",
-    "operator": "QLinearConv",
-    "ms": 1.5,
-    "share": 0.75,
-    "source": "measured",
-    "roofline_share": 0.2,
-}
+MEASURED = LayerTime("conv2", "QLinearConv", ms=1.5, source="measured", share=0.75, roofline_share=0.2)
 
 
-def build(*layers: dict[str, Any], **reports: Any) -> Candidate:
+def build(*layers: LayerTime, **reports: Any) -> Candidate:
     entry = candidates()[1]
     assert entry.profile is not None
     return replace(entry, profile=replace(entry.profile, layers=layers), reports=reports)

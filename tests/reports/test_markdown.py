@@ -3,8 +3,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from compress.recipe import Recipe, Step
+from compress.records.layer_time import LayerTime
 from compress.reports.markdown import report
-from compress.search.decision import Limits, choose
+from compress.search.decision import choose
+from compress.search.limits import Limits
 from compress.search.run_directory import Candidate
 from tests.records import candidate
 
@@ -18,12 +20,12 @@ MANIFEST = {
 }
 
 
-def rendered(source: str = "measured", layers: tuple[dict[str, object], ...] = ()) -> str:
+def rendered(source: str = "measured", layers: tuple[LayerTime, ...] = ()) -> str:
     fp32, int8 = candidate("fp32"), candidate("int8", ratio=0.5, drop=(0.0, 0.2, 0.5))
     assert int8.profile is not None
     latency = tuple(replace(figure, source=source) for figure in int8.profile.latency)
     int8 = replace(int8, profile=replace(int8.profile, latency=latency, layers=layers))
-    failed = Candidate(Recipe("odd | name", (Step("cast"),)), rejected="failed: two\nlines")
+    failed = Candidate(Recipe("odd | name", (Step("cast"),)), failure="two\nlines")
     candidates = [fp32, int8, failed]
     return report(MANIFEST, choose(candidates, Limits()), candidates)
 
@@ -42,8 +44,7 @@ def test_estimates_say_so_and_measurements_do_not() -> None:
 
 def test_slowest_layers_come_first() -> None:
     layers = tuple(
-        {"name": f"conv{ms}", "operator": "Conv", "precision": "int8", "ms": ms, "bound": "memory"}
-        for ms in (1.0, 3.0, 2.0)
+        LayerTime(f"conv{ms}", "Conv", ms=ms, precision="int8", bound="memory") for ms in (1.0, 3.0, 2.0)
     )
     text = rendered("estimated", layers)
     assert text.index("conv3.0") < text.index("conv2.0") < text.index("conv1.0")

@@ -155,3 +155,25 @@ def test_times_on_the_upper_axis_leave_room_for_each_other(width: int) -> None:
     assert len(times) >= 2
     for at in range(len(times) - 1):
         assert places[at] + halves[at] <= places[at + 1] - halves[at + 1]
+
+
+@pytest.mark.parametrize("estimated", [True, False])
+def test_the_axes_say_that_times_are_estimated(estimated: bool) -> None:
+    points = [
+        Point("fp32", "original", 1.0, None, 0.0, None, ""),
+        Point("int8", "front", 0.5, None, 0, None, ""),
+    ]
+    drawing = draw(
+        points,
+        ["int8"],
+        width=400,
+        height=300,
+        title="t",
+        accuracy="top-1",
+        original_ms=2.0,
+        estimated=estimated,
+    )
+    assert (
+        "estimated time over fp32&#x27;s" in drawing or "estimated time over fp32's" in drawing
+    ) is estimated
+    assert ("≈ 2 ms" in drawing) is estimated

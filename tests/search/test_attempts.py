@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from compress.search.attempts import is_half_timed
-from compress.search.decision import Limits
+from compress.search.limits import Limits
 from tests.records import candidate
 
 

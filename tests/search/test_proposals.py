@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from compress.errors import RecipeError
 from compress.recipe import Recipe, Step
+from compress.records.coverage import Coverage
 from compress.records.profile import Interval
-from compress.search.decision import Limits
-from compress.search.proposals import most_candidates, propose
+from compress.search.limits import Limits
+from compress.search.plan import checked_recipes
 from compress.target.target import load_target
 from compress.techniques import load_technique
 from tests.records import candidate
+from tests.searches import most, propose
 
 
 def names(target: str) -> list[str]:
@@ -19,7 +23,7 @@ def names(target: str) -> list[str]:
     for recipe in found:
         for step in recipe.steps:
             load_technique(step)
-    assert len(found) <= most_candidates(load_target(target))
+    assert len(found) <= most(load_target(target))
     assert len({recipe.name for recipe in found}) == len(found)
     return [recipe.name for recipe in found]
 
@@ -50,11 +54,13 @@ def test_what_a_target_computes_in_is_proposed(target, proposed, not_proposed) -
     ],
 )
 def test_integer_weights_are_tried_for_size_on_networks_made_of_matrices(operators, limits, proposed) -> None:
-    profile = SimpleNamespace(coverage={"float_compute": operators}, accuracy=None)
-    history = SimpleNamespace(candidates=[SimpleNamespace(profile=profile, recipe=Recipe("fp32"))])
+    profile = SimpleNamespace(coverage=Coverage(float_compute=operators), accuracy=None)
+    history = SimpleNamespace(
+        candidates=[SimpleNamespace(profile=profile, recipe=Recipe("fp32"), reports={})]
+    )
     found = list(propose(load_target("cpu"), limits, history))
     assert ("int4-weights" in {recipe.name for recipe in found}) is proposed
-    assert len(found) <= most_candidates(load_target("cpu"))
+    assert len(found) <= most(load_target("cpu"), limits=limits)
     assert not any(
         recipe.name == "int4-weights" for recipe in propose(load_target("h100-sxm"), limits, history)
     )
@@ -111,6 +117,30 @@ def test_for_throughput_int8_gains_where_the_largest_batch_does() -> None:
         history.candidates.append(replace(entry, profile=replace(entry.profile, latency=(first, faster))))
         found = propose(load_target("raspberry-pi-5"), Limits(objective=objective), history)
         assert ("int8-recovered" in {recipe.name for recipe in found}) is recovered
+
+
+def test_every_recipe_says_who_proposed_it() -> None:
+    target, nothing = load_target("cpu"), SimpleNamespace(candidates=[], find=lambda _: None)
+    everything = {"trains": True, "prunable": True, "backends": ("onnxruntime", "openvino")}
+    origins = [recipe.origin for recipe in propose(target, Limits(), nothing, **everything)]
+    assert origins == ["network"] + ["search"] * (len(origins) - 1)
+    assert len(origins) > 10
+    own = [Recipe("int8", (Step("quantize"),)), Recipe("plain", origin="network")]
+    found = list(propose(target, Limits(), nothing, own))
+    assert [(recipe.name, recipe.origin) for recipe in found] == [
+        ("fp32", "network"),
+        ("int8", "user"),
+        ("plain", "user"),
+    ]
+
+
+def test_the_recipe_of_a_build_that_ships_the_original_is_no_second_one(tmp_path: Path) -> None:
+    target, nothing = load_target("cpu"), SimpleNamespace(candidates=[], find=lambda _: None)
+    (tmp_path / "recipe.toml").write_text(Recipe("fp32", origin="network").to_toml(), encoding="utf-8")
+    recipes = checked_recipes([tmp_path / "recipe.toml"])
+    assert [recipe.name for recipe in propose(target, Limits(), nothing, recipes)] == ["fp32"]
+    with pytest.raises(RecipeError, match="'fp32' twice"):
+        checked_recipes([Recipe("fp32", (Step("quantize"),))])
 
 
 def test_nothing_is_won_back_where_the_data_could_not_show_it() -> None:
@@ -171,7 +201,7 @@ def test_training_is_tried_where_there_is_data_for_it_and_nothing_else_kept_the_
     assert "int8-qat" not in without
     assert set(found) == {*without, "int8-qat"}
     assert found.index("int8-percentile") < found.index("int8-qat") < found.index("int8-mixed")
-    assert len(found) <= most_candidates(target, trains=True)
+    assert len(found) <= most(target, trains=True)
     kept = Recorded({"int8": 9.0, "int8-matmul": 9.0, "int8-recovered": 9.0}, {"int8": 0.5})
     kept.proposed(trains=True)
     assert "int8-qat" not in {entry.recipe.name for entry in kept.candidates}
@@ -185,7 +215,7 @@ class Recorded:
         self.drops, self.ratios = drops, ratios or {}
         original = candidate("fp32")
         assert original.profile is not None
-        coverage = {"float_compute": {"Conv": 9}}
+        coverage = Coverage(float_compute={"Conv": 9})
         self.candidates = [replace(original, profile=replace(original.profile, coverage=coverage))]
 
     def proposed(self, target: str = "cpu", **settings) -> dict[str, Recipe]:
@@ -197,7 +227,7 @@ class Recorded:
             )
             self.candidates.append(replace(recorded, recipe=recipe))
             found[recipe.name] = recipe
-        assert len(found) <= most_candidates(load_target(target), **settings)
+        assert len(found) <= most(load_target(target), **settings)
         return {name: recipe for name, recipe in found.items() if name.startswith("pruned")}
 
     def find(self, recipe: Recipe):
@@ -285,3 +315,67 @@ def test_a_pruned_network_is_built_in_a_back_end_that_competes(trains) -> None:
     assert {recipe.backend for recipe in alone.values()} == {"openvino"}
     both = Recorded({}).proposed(backends=("onnxruntime", "openvino"), **settings)
     assert {recipe.backend for recipe in both.values()} == {None}
+
+
+def of_a_decoder(*candidates, **known) -> list[str]:
+    run = SimpleNamespace(candidates=list(candidates))
+    return [each.name for each in propose(load_target("cpu"), Limits(), run, decodes=True, **known)]
+
+
+def test_a_decoder_gets_integer_weights_and_nothing_of_convolutions() -> None:
+    listed = of_a_decoder()
+    assert listed[:3] == ["fp32", "int8-weights", "int4-weights"]
+    assert "dynamic-int8" in listed
+    assert not {name for name in listed if name.startswith(("int8-matmul", "pruned", "int8-qat"))}
+    assert listed == of_a_decoder(prunable=True)
+
+
+def test_a_decoder_with_text_to_train_on_gets_smaller_ones() -> None:
+    further = of_a_decoder(trains=True)[len(of_a_decoder()) :]
+    assert further == ["int4-weights-trimmed", "int4-weights-pruned-0.5x", "int4-weights-pruned-0.7x"]
+    assert of_a_decoder(trains=True, provable=False)[-1] == "int4-weights-trimmed"
+
+
+def test_finer_roundings_of_a_decoder_are_tried_where_four_bits_lose_too_much() -> None:
+    fast = Step("weight_only", {"algorithm": "search", "compute": "int8"})
+    plain = candidate("int4-weights", ratio=0.4, drop=(0.0, 0.2, 0.5))
+    kept = replace(plain, recipe=Recipe("int4-weights", (fast,)))
+    lost = replace(candidate("int4-weights", ratio=0.4, drop=(5.0, 6.0, 7.0)), recipe=kept.recipe)
+    assert "int4-weights-gptq" in of_a_decoder(lost)
+    assert "int4-weights-gptq" not in of_a_decoder(kept)
+    assert "int4-weights-gptq" not in of_a_decoder(lost, provable=False)
+
+
+@pytest.mark.parametrize(
+    ("target", "twins"), [("jetson", True), ("h100", True), ("jetson-agx-xavier", False), ("cpu", False)]
+)
+def test_what_wins_accuracy_back_has_a_twin_with_fp16_between(target: str, twins: bool) -> None:
+    """Only where the engine computes in the types of the graph, and only for what kept the accuracy."""
+    lost = dict.fromkeys((*RECOVERING, "int8", "int8-matmul", "int8-fp16"), 9.0)
+    for kept in ("int8-recovered", "int8-qat", "int8-mixed"):
+        run = Recorded({**lost, "int8-qat": 9.0, kept: 0.0}, {"int8": 0.5, "int8-fp16": 0.5})
+        run.proposed(target, trains=True)
+        found = {entry.recipe.name: entry.recipe for entry in run.candidates}
+        further = {name for name in found if name.endswith("-fp16")} - {"int8-fp16"}
+        assert further == ({f"{kept}-fp16"} if twins else set())
+        if twins:
+            assert [step.technique for step in found[f"{kept}-fp16"].steps] == [
+                *(step.technique for step in found[kept].steps),
+                "cast",
+            ]
+
+
+def test_bits_of_a_decoder_differ_by_matrix_where_a_size_is_given_or_four_bits_say_so() -> None:
+    recipe = Recipe("int4-weights", (Step("weight_only", {"algorithm": "search", "compute": "int8"}),))
+    kept, lost = (
+        replace(candidate("int4-weights", ratio=0.4, drop=drop), recipe=recipe)
+        for drop in ((0.0, 0.2, 0.5), (5.0, 6.0, 7.0))
+    )
+    assert "mixed-weights-4.6" in of_a_decoder(kept)
+    assert not {"mixed-weights-6", "mixed-weights-7"} & set(of_a_decoder(kept))
+    assert {"mixed-weights-6", "mixed-weights-7"} <= set(of_a_decoder(lost))
+    assert "mixed-weights-4.6" not in of_a_decoder(lost)
+    limits = Limits(max_size_mb=100.0)
+    run = SimpleNamespace(candidates=[lost])
+    listed = {each.name: each for each in propose(load_target("cpu"), limits, run, decodes=True)}
+    assert listed["mixed-weights"].steps[0].settings == {"max_size": 100.0}

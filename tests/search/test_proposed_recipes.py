@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from compress.recipe import Recipe, Step
-from compress.search.decision import Limits
-from compress.search.proposals import most_candidates, propose
+from compress.records.coverage import Coverage
+from compress.search.limits import Limits
 from compress.search.run_directory import Candidate
 from compress.target.target import load_target
 from tests.records import candidate
+from tests.searches import most, propose
 
 WON_BACK = [
     "int8-recovered: quantize(scope=all, rounding=reconstructed)",
@@ -28,7 +30,7 @@ MIXED = [
 class Tried:
     """A history to which each proposal is added as it was measured; nothing is inside the margin but what is named."""
 
-    def __init__(self, coverage: dict[str, object] | None = None, **drops: float) -> None:
+    def __init__(self, coverage: Coverage | None = None, **drops: float) -> None:
         self.coverage, self.drops = coverage, drops
         self.candidates: list[Candidate] = []
 
@@ -78,7 +80,7 @@ def test_on_a_processor() -> None:
 
 
 def test_on_a_processor_for_matrices() -> None:
-    history = Tried({"float_compute": {"MatMul": 8, "Conv": 1}, "float_cheap": {}})
+    history = Tried(Coverage(float_compute={"MatMul": 8, "Conv": 1}))
     limits = Limits(max_drop=2.0, max_size_mb=1.0)
     found = []
     for recipe in propose(load_target("raspberry-pi-5"), limits, history):  # type: ignore[arg-type]
@@ -127,8 +129,8 @@ def test_in_another_execution_provider() -> None:
         "fp16-cuda: cast(precision=float16) with provider=CUDAExecutionProvider",
         "int8-cuda: quantize(scope=all) with provider=CUDAExecutionProvider",
     ]
-    alone = most_candidates(target)
-    assert most_candidates(target, **settings) == alone + 3  # type: ignore[arg-type]
+    alone = most(target)
+    assert most(target, **settings) == alone + 3  # type: ignore[arg-type]
 
 
 def with_openvino(*precisions: str) -> SimpleNamespace:
@@ -151,12 +153,12 @@ def in_openvino(target: SimpleNamespace, history: Tried) -> list[str]:
     ("coverage", "bf16"),
     [
         (None, False),
-        ({"float_compute": {}, "float_cheap": {}}, False),
-        ({"float_compute": {"Conv": 1}, "float_cheap": {}}, True),
-        ({"float_compute": {}, "float_cheap": {"Add": 1}}, True),
+        (Coverage(), False),
+        (Coverage(float_compute={"Conv": 1}), True),
+        (Coverage(float_cheap={"Add": 1}), True),
     ],
 )
-def test_in_a_second_back_end(coverage: dict[str, object] | None, bf16: bool) -> None:
+def test_in_a_second_back_end(coverage: Coverage | None, bf16: bool) -> None:
     assert in_openvino(with_openvino("fp32", "fp16", "bf16", "int8"), Tried(coverage)) == [
         "fp32-openvino:  in openvino",
         "fp16-openvino:  in openvino with precision=fp16",
@@ -169,7 +171,7 @@ def test_in_a_second_back_end(coverage: dict[str, object] | None, bf16: bool) ->
 
 
 def test_in_a_second_back_end_that_has_no_half_precision() -> None:
-    history = Tried({"float_compute": {"Conv": 1}, "float_cheap": {}})
+    history = Tried(Coverage(float_compute={"Conv": 1}))
     assert in_openvino(with_openvino("fp32", "int8"), history) == [
         "fp32-openvino:  in openvino",
         "int8-openvino: quantize(scope=all) in openvino",
@@ -181,7 +183,7 @@ def test_in_a_second_back_end_that_has_no_half_precision() -> None:
 def test_what_could_not_be_built_in_a_second_back_end_leaves_nothing_in_float() -> None:
     class Failed(Tried):
         def add(self, recipe: Recipe) -> None:
-            self.candidates.append(Candidate(recipe, rejected="failed"))
+            self.candidates.append(Candidate(recipe, failure="no memory"))
 
     found = in_openvino(with_openvino("fp32", "bf16", "int8"), Failed())
     assert [line.partition(":")[0] for line in found] == [
@@ -198,16 +200,17 @@ def test_the_users_own_recipes_are_all_that_is_tried() -> None:
         "fp32: ",
         "mine: cast(precision=float16)",
     ]
-    assert most_candidates(load_target("h100-sxm"), (mine,)) == 2
+    assert most(load_target("h100-sxm"), (mine,)) == 2
 
 
 def test_pruned_networks() -> None:
     prune = "prune(latency_share={}, importance=hessian_diagonal, timing_precision=int8) + distill(epoch_samples=8192)"
-    history = Tried(**{"int8": 0.5, "pruned-0.5x": 9.0, "pruned-0.7x": 0.5})
-    assert proposed("raspberry-pi-5", history, trains=True, prunable=True)[-3:] == [
+    history = Tried(**{"int8": 0.5, "pruned-0.5x": 9.0, "pruned-0.7x": 0.5, "pruned-0.59x": 9.0})
+    assert proposed("raspberry-pi-5", history, trains=True, prunable=True)[-4:] == [
         f"pruned-0.5x: {prune.format(0.5)}",
         f"pruned-0.7x: {prune.format(0.7)}",
         f"pruned-0.7x-int8: {prune.format(0.7)} + quantize(scope=all)",
+        f"pruned-0.59x: {prune.format(0.59)}",
     ]
     untrained = "pruned: prune(untrained_drop=2.0, importance=hessian_diagonal, seconds=10.0)"
     assert proposed("raspberry-pi-5", prunable=True)[-1] == untrained
@@ -216,25 +219,29 @@ def test_pruned_networks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "settings", "most"),
+    ("target", "settings", "count"),
     [
-        ("raspberry-pi-5", {}, 10),
-        ("raspberry-pi-5", {"trains": True}, 11),
-        ("raspberry-pi-5", {"prunable": True}, 11),
-        ("raspberry-pi-5", {"prunable": True, "trains": True}, 15),
-        ("h100-sxm", {}, 11),
-        ("jetson", {}, 10),
+        ("raspberry-pi-5", {}, 14),
+        ("raspberry-pi-5", {"trains": True}, 15),
+        ("raspberry-pi-5", {"prunable": True}, 15),
+        ("raspberry-pi-5", {"prunable": True, "trains": True}, 23),
+        ("raspberry-pi-5", {"limits": Limits(objective="size")}, 15),  # int4 weights, where size counts
+        ("h100-sxm", {}, 22),
+        ("jetson", {}, 21),
     ],
 )
-def test_how_many_there_are_at_the_most(target: str, settings: dict[str, bool], most: int) -> None:
-    assert most_candidates(load_target(target), **settings) == most  # type: ignore[arg-type]
-    assert len(proposed(target, **settings)) <= most
+def test_how_many_there_are_at_the_most(target: str, settings: dict[str, Any], count: int) -> None:
+    assert most(load_target(target), **settings) == count
+    assert (
+        len(proposed(target, **{name: value for name, value in settings.items() if name != "limits"}))
+        <= count
+    )
 
 
 def test_a_processor_without_int8_has_nothing_to_try() -> None:
     target = replace(load_target("raspberry-pi-5"), precisions=("fp32",))
     assert [recipe.name for recipe in propose(target, Limits(), Tried())] == ["fp32"]  # type: ignore[arg-type]
-    assert most_candidates(target) >= 1
+    assert most(target) >= 1
 
 
 @pytest.mark.parametrize(
@@ -243,9 +250,9 @@ def test_a_processor_without_int8_has_nothing_to_try() -> None:
 )
 def test_how_many_more_a_second_back_end_makes(precisions: tuple[str, ...], more: int) -> None:
     target = with_openvino(*precisions)
-    both = most_candidates(target, backends=("onnxruntime", "openvino"))  # type: ignore[arg-type]
-    assert both - most_candidates(target) == more  # type: ignore[arg-type]
-    assert len(in_openvino(target, Tried({"float_compute": {"Conv": 1}, "float_cheap": {}}))) <= more
+    both = most(target, backends=("onnxruntime", "openvino"))  # type: ignore[arg-type]
+    assert both - most(target) == more  # type: ignore[arg-type]
+    assert len(in_openvino(target, Tried(Coverage(float_compute={"Conv": 1})))) <= more
 
 
 @pytest.mark.parametrize(
@@ -261,5 +268,5 @@ def test_how_many_more_a_second_back_end_makes(precisions: tuple[str, ...], more
 def test_a_network_is_made_of_matrices_where_these_are_more_than_half(
     operators: dict[str, int], matrices: bool
 ) -> None:
-    found = proposed("raspberry-pi-5", Tried({"float_compute": operators, "float_cheap": {}}))
+    found = proposed("raspberry-pi-5", Tried(Coverage(float_compute=operators)))
     assert ("dynamic-int8: quantize_dynamic()" in found) is matrices

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import shutil
 from dataclasses import replace
@@ -52,13 +53,47 @@ def test_what_was_recorded_is_kept_for_the_next_run_and_counts_once_it_is_taken_
 
 
 def test_why_there_is_no_build_is_read_back(tmp_path: Path) -> None:
-    failed = Candidate(
-        RECIPE, rejected="failed: no such operator", reports={"quantize": {"nodes": 3}}, seconds=2.5
-    )
+    failed = Candidate(RECIPE, failure="no such operator", reports={"quantize": {"nodes": 3}}, seconds=2.5)
     with RunDirectory(tmp_path / "run", KEY) as history:
         history.record(failed)
     with RunDirectory(tmp_path / "run", KEY) as again:
         assert again.kept(RECIPE) == failed
+
+
+@pytest.mark.parametrize(
+    "candidate",
+    [
+        Candidate(replace(RECIPE, origin="search"), failure="no such operator"),
+        Candidate(replace(RECIPE, origin="user"), passed_over="the same file as fp32"),
+        Candidate(Recipe("fp32", origin="network"), failure="failed: twice"),
+    ],
+)
+def test_a_record_keeps_where_its_recipe_comes_from_and_what_became_of_it(candidate: Candidate) -> None:
+    again = Candidate.from_dict(json.loads(json.dumps(candidate.to_dict())))
+    assert again == candidate
+    assert again.recipe.origin == candidate.recipe.origin
+
+
+def test_records_of_earlier_versions_say_what_they_said() -> None:
+    """They have no origin, and say in the reason's first word that a build failed."""
+    entry = {"profile": None, "file": None, "reports": {}, "seconds": 0.0}
+    failed = Candidate.from_dict(
+        {**entry, "recipe": RECIPE.to_dict(), "rejected": "failed: no such operator"}
+    )
+    assert (failed.recipe.origin, failed.failure, failed.passed_over) == ("search", "no such operator", None)
+    assert failed.rejected == "failed: no such operator"
+    original = Candidate.from_dict({**entry, "recipe": Recipe("fp32").to_dict(), "rejected": "the same file"})
+    assert (original.recipe.origin, original.failure, original.passed_over) == (
+        "network",
+        None,
+        "the same file",
+    )
+
+
+def test_a_record_of_a_recipe_of_nobody_is_refused() -> None:
+    data = {**Candidate(RECIPE, failure="no memory").to_dict(), "origin": "somebody"}
+    with pytest.raises(ValueError, match="'origin' is 'somebody' and none of 'network', 'search', 'user'"):
+        Candidate.from_dict(data)
 
 
 def test_a_candidate_has_an_empty_directory_of_its_own(tmp_path: Path) -> None:
@@ -84,7 +119,7 @@ def test_a_run_whose_directory_is_gone_says_which(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", KEY) as history:
         shutil.rmtree(tmp_path / "run")
         with pytest.raises(OutputError, match=str(tmp_path / "run")):
-            history.record(Candidate(RECIPE, rejected="failed"))
+            history.record(Candidate(RECIPE, failure="no memory"))
 
 
 def test_what_was_not_tried_is_not_found(tmp_path: Path) -> None:
@@ -92,7 +127,7 @@ def test_what_was_not_tried_is_not_found(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", KEY) as history:
         assert history.find(RECIPE) is None
         for other in others:
-            history.take_over(Candidate(other, rejected="failed"))
+            history.take_over(Candidate(other, failure="no memory"))
         assert history.find(RECIPE) is None
         assert history.resumed == len(history.candidates) == 2
 
@@ -102,7 +137,7 @@ def test_a_candidate_without_a_file_has_no_path(tmp_path: Path) -> None:
         RunDirectory(tmp_path / "run", KEY) as history,
         pytest.raises(ValueError, match="candidate 'int8' has no artifact"),
     ):
-        history.path_of(Candidate(RECIPE, rejected="failed"))
+        history.path_of(Candidate(RECIPE, failure="no memory"))
 
 
 def test_the_reference_at_each_batch_size_is_read_back(tmp_path: Path) -> None:
@@ -120,7 +155,7 @@ def test_the_reference_at_each_batch_size_is_read_back(tmp_path: Path) -> None:
 
 def test_what_was_tried_again_replaces_what_was_recorded_before(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", KEY) as history:
-        history.record(Candidate(RECIPE, rejected="slower in a first look"))
+        history.record(Candidate(RECIPE, passed_over="slower in a first look"))
     with RunDirectory(tmp_path / "run", KEY) as second:
         candidate = measured(second)
         second.record(candidate)
@@ -143,6 +178,8 @@ def test_a_run_goes_on_where_the_original_is_as_it_was_measured(tmp_path: Path) 
     with RunDirectory(tmp_path / "run", KEY) as again:
         again.forget_without(Recipe("fp32"))
         assert again.kept(RECIPE) is not None
+        assert again.path_of(again.kept(RECIPE)).is_file()
+        assert again.outputs == tmp_path / "run" / "outputs"
 
 
 @pytest.mark.parametrize("lost", ["file", "reference.json", "outside"])
@@ -163,7 +200,8 @@ def test_nothing_counts_as_measured_without_the_original_it_was_compared_with(
         with RunDirectory(tmp_path / "run", KEY) as again:
             again.forget_without(Recipe("fp32"))
             assert again.kept(RECIPE) is None
-            again.record(Candidate(Recipe("fp32"), rejected="failed"))
+            assert not (tmp_path / "run" / "candidates").exists()  # the builds themselves go too
+            again.record(Candidate(Recipe("fp32"), failure="no memory"))
 
 
 def test_another_key_starts_anew(tmp_path: Path) -> None:
@@ -177,12 +215,12 @@ def test_another_key_starts_anew(tmp_path: Path) -> None:
 def test_line_cut_short_by_a_kill_is_measured_again(tmp_path: Path) -> None:
     with RunDirectory(tmp_path / "run", KEY) as history:
         history.record(measured(history))
-        history.record(Candidate(Recipe("other", (Step("cast"),)), rejected="failed"))
+        history.record(Candidate(Recipe("other", (Step("cast"),)), failure="no memory"))
     path = tmp_path / "run" / "history.jsonl"
     path.write_text(path.read_text()[:-20])
     with RunDirectory(tmp_path / "run", KEY) as again:
         assert again.kept(RECIPE) is not None
-        again.record(Candidate(Recipe("other", (Step("cast"),)), rejected="failed"))
+        again.record(Candidate(Recipe("other", (Step("cast"),)), failure="no memory"))
     with RunDirectory(tmp_path / "run", KEY) as third:
         assert third.kept(Recipe("other", (Step("cast"),))) is not None
         assert third.kept(RECIPE) is not None
@@ -192,7 +230,7 @@ def test_every_damaged_record_is_counted_and_the_others_stay(tmp_path: Path) -> 
     recipes = [Recipe(name, (Step(name),)) for name in ("a", "b", "c", "d")]
     with RunDirectory(tmp_path / "run", KEY) as history:
         for recipe in recipes:
-            history.record(Candidate(recipe, rejected="failed"))
+            history.record(Candidate(recipe, failure="no memory"))
     path = tmp_path / "run" / "history.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join([lines[0].replace(b"failed", b"passed"), lines[1], b"{}\n", lines[3]]))

@@ -89,6 +89,22 @@ def test_mirrored_ratios_mirror_the_bounds(values: list[float]) -> None:
     assert median_log_ratio_bounds([-value for value in values]) == Bounds(-upper, -lower)
 
 
+@pytest.mark.parametrize("q", [0.5, 0.9])
+@given(steps=st.lists(st.integers(8700, 8710), min_size=64, max_size=64))
+def test_the_quantile_of_a_sample_lies_in_its_interval_where_times_repeat(q: float, steps: list[int]) -> None:
+    # Times of a clock with steps of 1 ns, in milliseconds: a weighted sum of two equal ones can be 1 ulp below both.
+    times = np.array(steps) * 1e-9 * 1e3
+    interval = quantile_interval(times, q)
+    assert interval is not None
+    assert interval.lower <= np.quantile(times, q) <= interval.upper
+
+
+@pytest.mark.parametrize("count", range(64, 96))
+def test_equal_values_are_their_own_interval(count: int) -> None:
+    value = 8703 * 1e-9 * 1e3
+    assert quantile_interval([value] * count, 0.9) == Bounds(value, value)
+
+
 @pytest.mark.parametrize("values", [[1.0, math.nan], [[1.0, 2.0]]])
 def test_what_is_not_one_axis_of_numbers_is_refused(values: object) -> None:
     with pytest.raises(ValueError):

@@ -50,14 +50,18 @@ def test_every_board_of_the_catalogue_is_there():
         [
             "a10",
             "a100-80gb",
+            "a30",
             "b200-hgx",
             "cpu",
             "cuda",
+            "gb10",
+            "gh200",
             "h100-sxm",
             "h200",
             "jetson-agx-orin-32gb",
             "jetson-agx-orin-64gb",
             "jetson-agx-xavier",
+            "jetson-nano",
             "jetson-orin-nano-4gb",
             "jetson-orin-nano-8gb",
             "jetson-orin-nano-super",
@@ -65,11 +69,25 @@ def test_every_board_of_the_catalogue_is_there():
             "jetson-orin-nx-8gb",
             "jetson-thor-t4000",
             "jetson-thor-t5000",
+            "jetson-tx2",
             "jetson-xavier-nx",
             "l4",
             "l40s",
             "raspberry-pi-5",
+            "rtx-3060",
+            "rtx-3070",
+            "rtx-3080",
+            "rtx-3090",
+            "rtx-4060",
+            "rtx-4070",
+            "rtx-4080",
+            "rtx-4090",
+            "rtx-5060",
+            "rtx-5070",
+            "rtx-5080",
+            "rtx-5090",
             "t4",
+            "v100",
         ]
     )
 
@@ -110,7 +128,8 @@ def test_figures_of_a_known_board_are_plausible(name: str):
     target = load_target(name)
     assert target.here is False
     assert 4 <= target.ridge_point("fp32") <= 200
-    assert target.peaks.int8_tops >= 2 * target.peaks.fp32_tflops
+    if "int8" in target.precisions:
+        assert target.peaks.int8_tops >= 2 * target.peaks.fp32_tflops
     if target.peaks.fp16_tflops and target.peaks.int8_tops:
         assert target.peaks.int8_tops == pytest.approx(2 * target.peaks.fp16_tflops, rel=0.05)
     if target.peaks.fp4_tflops:
@@ -127,6 +146,21 @@ def test_what_each_generation_can_do():
     assert load_target("jetson-orin-nx-16gb").dla is True
     assert load_target("jetson-thor").precisions == ("fp32", "fp16", "int8", "fp8", "fp4")
     assert load_target("raspberry-pi-5").precisions == ("fp32", "int8")
+    assert load_target("rtx-3090").precisions == ("fp32", "fp16", "int8")
+    assert load_target("rtx-4090").precisions == ("fp32", "fp16", "int8", "fp8")
+    assert load_target("rtx-5090").precisions == ("fp32", "fp16", "int8", "fp8", "fp4")
+    for name in ("v100", "jetson-nano", "jetson-tx2"):  # no tensor cores in int8, or none at all
+        assert load_target(name).precisions == ("fp32", "fp16")
+        assert load_target(name).sparsity_2_4 is False
+    assert load_target("jetson-nano").opset_max == load_target("jetson-tx2").opset_max == 13
+
+
+@pytest.mark.parametrize(
+    ("name", "fp16"), [("rtx-3090", 142.3), ("rtx-4090", 330.3), ("rtx-5090", 419.0), ("rtx-5080", 225.1)]
+)
+def test_rates_are_dense(name: str, fp16: float):
+    """What NVIDIA calls AI TOPS is sparse, and in the narrowest type: 3352 for an RTX 5090."""
+    assert load_target(name).peaks.fp16_tflops == pytest.approx(fp16, rel=0.01)
 
 
 def test_tensorrt_targets_have_the_only_flavour_that_it_reads():

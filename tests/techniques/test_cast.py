@@ -10,6 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress.data.task import load_task
 from compress.errors import RecipeError
+from compress.lint import lint
 from compress.network.network import Network, load_network
 from compress.onnx_graph.files import save_model
 from compress.onnx_graph.graph import Graph
@@ -225,3 +226,83 @@ def test_a_target_that_reads_no_such_opset_is_told(network):
     quantized = Quantize().apply(network.with_onnx(model), given)
     with pytest.raises(RecipeError, match="opset 19"):
         Cast().apply(quantized, given)
+
+
+LAYERS = {
+    "conv": ("Conv(d, w)", {"q": (4, 4, 3, 3)}, 0),
+    "depthwise": ("Conv<group=4>(d, w)", {"q": (4, 1, 3, 3)}, 0),
+    "transposed": ("ConvTranspose(d, w)", {"q": (4, 4, 2, 2)}, 1),
+    "grouped, transposed": ("ConvTranspose<group=2>(d, w)", {"q": (4, 2, 2, 2)}, 1),
+    "matrix": ("MatMul(d, w)", {"q": (8, 4)}, 1),
+    "matrix, transposed weight": ("MatMul(d, t)", {"q": (4, 8)}, 0),
+}
+
+
+def layers(name: str, *, small: bool = False, opset: int = 17) -> onnx.ModelProto:
+    """Two layers over one quantized input, an Add of both, and an output in float."""
+    call, shapes, axis = LAYERS[name]
+    transposed = "t = Transpose<perm=[1, 0]>(w)" if "t)" in call else ""
+    count = shapes["q"][axis]
+    body = (
+        f"p = QuantizeLinear(x, s, z) d = DequantizeLinear(p, s, z) "
+        f"w = DequantizeLinear<axis={axis}>(q, ws, wz) v = DequantizeLinear<axis={axis}>(q, vs, wz) {transposed} "
+        f"a = {call} {transposed.replace('t =', 'u =').replace('(w)', '(v)')} "
+        f"b = {call.replace(' w', ' v').replace(' t', ' u')} "
+        "o = QuantizeLinear(a, s, z) c = DequantizeLinear(o, s, z) r = Add(c, b) y = Relu(r)"
+    )
+    model = onnx.parser.parse_model(
+        f'<ir_version: 8, opset_import: ["": {opset}]> g (float[N,4,8,8] x) => (float[A,B,C,D] y) {{ {body} }}'
+    )
+    random = np.random.default_rng(0)
+    for key, value in {
+        "s": np.float32(0.05),
+        "z": np.int8(0),
+        "q": random.integers(-127, 128, shapes["q"]).astype(np.int8),
+        "ws": np.full(count, 1e-6 if small else 0.01, np.float32),
+        "vs": np.full(count, 0.01, np.float32),
+        "wz": np.zeros(count, np.int8),
+    }.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), key))
+    for node in model.graph.node:
+        node.name = node.output[0]
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    return onnx.shape_inference.infer_shapes(model)
+
+
+def cast_of(model: onnx.ModelProto, tmp_path, technique: Cast) -> tuple[onnx.ModelProto, dict[str, str]]:
+    network = load_network(save_model(model, tmp_path / "model.onnx"))
+    x = np.random.default_rng(1).standard_normal((40, 4, 8, 8)).astype(np.float32)
+    given = Context(load_task({"x": x}).bind(network.inputs, network.outputs), load_target("jetson-thor"))
+    made = technique.apply(network, given).to_onnx()
+    onnx.checker.check_model(made, full_check=True)
+    if technique.precision == "bfloat16":  # no Q/DQ of ONNX Runtime on a processor
+        return made, given.reports["cast"]["kept_in_float32"]
+    wanted = run(model, x[:4])
+    assert np.linalg.norm(run(made, x[:4]) - wanted) < 0.02 * np.linalg.norm(wanted)
+    return made, given.reports["cast"]["kept_in_float32"]
+
+
+@pytest.mark.parametrize("technique", [Cast(), Cast(keep_nodes=("b",)), Cast("bfloat16")])
+@pytest.mark.parametrize("name", LAYERS)
+def test_no_cast_stands_between_a_layer_and_its_dequantize_linear(name, technique, tmp_path):
+    """Nor where one of two layers with the same input stays in float32, or bfloat16 is not yet for convolutions."""
+    made, _ = cast_of(layers(name), tmp_path, technique)
+    assert [found for found in lint(made, load_target("jetson-thor")) if found.severity != "note"] == []
+    types = element_types(made)
+    assert types["b"] == (TensorProto.FLOAT if technique.keep_nodes else types["a"])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_layer_whose_scales_float16_cannot_hold_stays_whole(name, tmp_path):
+    made, kept = cast_of(layers(name, small=True), tmp_path, Cast())
+    assert "where float16 has few bits left" in kept["w"]
+    assert "no cast may stand behind DequantizeLinear" in kept["a"]
+    assert [found for found in lint(made, load_target("jetson-thor")) if found.severity != "note"] == []
+    assert element_types(made)["b"] == TensorProto.FLOAT16
+
+
+def test_a_dequantized_output_is_read_by_a_layer_that_stays(tmp_path):
+    model = layers("conv")
+    model.graph.output.append(helper.make_tensor_value_info("d", TensorProto.FLOAT, ["N", 4, 8, 8]))
+    made, _ = cast_of(model, tmp_path, Cast(keep_nodes=("b",)))
+    assert [found for found in lint(made, load_target("jetson-thor")) if found.severity != "note"] == []

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from compress.backends.tensorrt import build_arguments, build_script
-from compress.backends.trtexec import SPARSE, Trtexec
+from compress.backends.trtexec import Trtexec
 from compress.data.task import load_task
 from compress.errors import RecipeError
 from compress.lint.checks import lint
@@ -72,10 +72,10 @@ def test_a_wrong_setting_is_refused(value: object) -> None:
 
 
 def test_trtexec_is_told_of_sparse_weights_and_only_of_them(network: Network, tmp_path: Path) -> None:
-    dense = Trtexec().compile(network.to_onnx(), tmp_path, {SPARSE: True})
-    assert SPARSE not in dense.options
+    dense = Trtexec().compile(network.to_onnx(), tmp_path, {"sparse_2_4": True})
+    assert "sparse_2_4" not in dense.options
     masked = Sparse24(64).apply(network, context(network, "jetson"))
-    assert Trtexec().compile(masked.to_onnx(), tmp_path, {}).options[SPARSE] is True
+    assert Trtexec().compile(masked.to_onnx(), tmp_path, {}).options["sparse_2_4"] is True
     target = load_target("jetson")
     assert "--sparsity=enable" in build_arguments(target, network.inputs, "fp16", sparse=True)
     assert not any("sparsity" in each for each in build_arguments(target, network.inputs, "fp16"))

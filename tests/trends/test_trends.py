@@ -12,6 +12,7 @@ import pytest
 from compress.bundle.profile_file import with_digest
 from compress.errors import BundleError
 from compress.records.profile import Accuracy, Interval, Profile
+from compress.reports.trends import groups, row
 from compress.trends import Series, read_recordings, series_of
 from tests.reports.runs import candidates, written
 from tests.trends.conftest import day
@@ -24,12 +25,12 @@ def keep(path: Path, profile: Profile) -> Path:
 
 
 def found(directory: Path, figure: str) -> list[Series]:
-    return [each for each in series_of(read_recordings(directory).found) if each.figure == figure]
+    return [each for each in series_of(read_recordings(directory).entries) if each.figure == figure]
 
 
 def test_profiles_are_put_in_the_order_of_time(month: Path) -> None:
     recordings = read_recordings(month)
-    days = [each.when.day for each in recordings.found if each.when is not None]
+    days = [each.when.day for each in recordings.entries if each.when is not None]
     assert days == list(range(1, 21))
     assert (recordings.untimed, recordings.others) == (0, 0)
 
@@ -77,6 +78,20 @@ def test_machines_data_targets_networks_and_estimates_are_not_mixed(tmp_path: Pa
     assert len(found(tmp_path, "p50 at batch 1, estimated")) == 1
 
 
+def test_accuracies_on_different_data_are_told_apart(tmp_path: Path) -> None:
+    for number, data in enumerate("112", start=1):
+        right = Accuracy("top-1", 1.0, Interval(0.9, 1.0, 0.95), 1, data * 64, True, True)
+        keep(tmp_path / f"{number}.json", day(number, accuracy=right, outcomes=(1.0,)))
+    series = series_of(read_recordings(tmp_path).entries)
+    shown = [row(each)[0] for members in groups(series).values() for each in members]
+    assert [name for name in shown if name.startswith("top-1")] == [
+        "top-1, data 111111111111",
+        "top-1, data 222222222222",
+    ]
+    (alone,) = groups([each for each in series if each.data != "2" * 12]).values()
+    assert "top-1" in [row(each)[0] for each in alone]
+
+
 @pytest.mark.parametrize(("higher_is_better", "worse"), [(True, True), (False, False)])
 def test_which_direction_is_worse_follows_the_metric(
     tmp_path: Path, higher_is_better: bool, worse: bool
@@ -93,7 +108,7 @@ def test_which_direction_is_worse_follows_the_metric(
 def test_bundles_are_read_by_their_manifest(tmp_path: Path) -> None:
     build = written(tmp_path, candidates())
     manifest = json.loads((build / "manifest.json").read_text())
-    (recording,) = read_recordings(tmp_path).found
+    (recording,) = read_recordings(tmp_path).entries
     assert recording.path == build
     assert recording.network == Path(manifest["network"]["path"]).stem
     assert recording.when is not None
@@ -105,8 +120,8 @@ def test_what_has_no_time_and_no_network_is_told_by_its_name(tmp_path: Path) -> 
     keep(tmp_path / "deep" / "net.a.json", day(1, network=None, recorded_at=None))
     keep(tmp_path / "early.json", day(1))
     recordings = read_recordings(tmp_path)
-    assert [each.path.name for each in recordings.found] == ["net.a.json", "net.b.json", "early.json"]
-    assert [each.network for each in recordings.found] == ["net", "net", "net"]
+    assert [each.path.name for each in recordings.entries] == ["net.a.json", "net.b.json", "early.json"]
+    assert [each.network for each in recordings.entries] == ["net", "net", "net"]
     assert recordings.untimed == 2
 
 
@@ -117,7 +132,7 @@ def test_other_json_is_passed_over_and_counted(month: Path) -> None:
     (month / ".hidden").mkdir()
     (month / ".hidden" / "broken.json").write_text('{"artifact_sha256"')
     recordings = read_recordings(month)
-    assert (len(recordings.found), recordings.others) == (20, 3)
+    assert (len(recordings.entries), recordings.others) == (20, 3)
 
 
 def test_a_profile_cut_short_is_refused(month: Path) -> None:

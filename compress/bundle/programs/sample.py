@@ -40,13 +40,13 @@ class Value:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict, as the manifest holds it."""
-        found = {
+        entry = {
             "name": self.name,
             "dtype": self.array.dtype.name,
             "shape": list(self.array.shape),
             "file": self.file,
         }
-        return found if self.tolerance is None else {**found, "tolerance": self.tolerance}
+        return entry if self.tolerance is None else {**entry, "tolerance": self.tolerance}
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def take_sample(session: Session, task: Task | None, share: float, narrow: bool 
     """
     from compress.profiling.latency import sample_feeds
 
-    feeds = sample_feeds(session, task)
+    feeds = session.taken(sample_feeds(session, task))
     answers = session.run(feeds)
     first = session.inputs[0]
     return Sample(
@@ -126,6 +126,7 @@ def share_of(artifact: Path, options: Mapping[str, Any], backend: str) -> float:
         return SHARES["half"]
     import onnx
 
+    from compress.backends import load_backend
     from compress.backends.providers import on_nvidia_gpu
     from compress.onnx_graph.quantized import quantized_operator
 
@@ -133,23 +134,26 @@ def share_of(artifact: Path, options: Mapping[str, Any], backend: str) -> float:
     if quantized_operator(model) is not None:
         return SHARES["int8"]
     half = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    if options.get("precision") == "bf16" or half & {each.data_type for each in model.graph.initializer}:
+    session = load_backend(backend).session_options.read(options)
+    if session.precision == "bf16" or half & {
+        initializer.data_type for initializer in model.graph.initializer
+    }:
         return SHARES["half"]
-    on_gpu = backend == "tensorrt" or on_nvidia_gpu(options.get("provider"))
+    on_gpu = backend == "tensorrt" or on_nvidia_gpu(session.provider)
     return SHARES["tf32" if on_gpu else "fp32"]
 
 
 def _values(
     kind: str, specs: tuple[TensorSpec, ...], arrays: list[Array], share: float | None, narrow: bool
 ) -> tuple[Value, ...]:
-    found = []
+    values = []
     for index, (spec, array) in enumerate(zip(specs, arrays, strict=True)):
-        kept = np.asarray(array)
-        if narrow and kept.dtype == np.int64:
-            kept = kept.astype(np.int32)
-        tolerance = None if share is None else share * _largest(kept)
-        found.append(Value(spec.name, kept, f"sample/{kind}-{index}.bin", tolerance))
-    return tuple(found)
+        plain_array = np.asarray(array)
+        if narrow and plain_array.dtype == np.int64:
+            plain_array = plain_array.astype(np.int32)
+        tolerance = None if share is None else share * _largest(plain_array)
+        values.append(Value(spec.name, plain_array, f"sample/{kind}-{index}.bin", tolerance))
+    return tuple(values)
 
 
 def _largest(array: Array) -> float:

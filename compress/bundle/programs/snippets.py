@@ -6,6 +6,7 @@ Names come from a network's file, so each goes into a program as a literal of th
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.resources import files
 from string import Template
 from typing import Any
@@ -40,6 +41,19 @@ _RUN_STREAM = """    import sys
         sys.exit()
 """
 
+#: And how it generates text.
+_RUN_PROMPT = """    import sys
+
+    if len(sys.argv) == 2:
+        try:
+            for piece in generate(sys.argv[1]):
+                print(piece, end="", flush=True)
+        except ValueError as error:  # a prompt that has no room
+            sys.exit("error: %s" % error)
+        print()
+        sys.exit()
+"""
+
 
 class _Program(Template):
     delimiter = "@"
@@ -53,6 +67,8 @@ def programs(
     release: str | None = None,
     precision: str = "fp32",
     states: Mapping[str, str] | None = None,
+    generates: bool = False,
+    crashing: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return the programs that load and run a build, by their file's name.
 
@@ -64,10 +80,12 @@ def programs(
         release: Release of TensorRT on the target.
         precision: Precision of the graph: ``fp32``, ``fp16`` or ``int8``.
         states: The output that is the next value of each input that is carried from call to call; None for none.
+        generates: Whether the build is a decoder of text, with ``generation.py`` and ``tokenizer.json`` beside it.
+        crashing: Optimizations of ONNX Runtime that crash at the graph.
     """
     states = states or {}
     if backend == "onnxruntime":
-        python, cpp = _onnxruntime(sample, options, precision, states)
+        python, cpp = _onnxruntime(sample, options, precision, states, crashing)
     elif backend == "openvino":
         python, cpp = _openvino(sample, options, states)
     elif backend == "tensorrt":
@@ -83,48 +101,57 @@ def programs(
         "stream": _stream_in_python(sample, states),
         "run_stream": _RUN_STREAM if states else "",
     }
-    found = {
+    if generates:
+        fields |= {"stream": _template("generate.py"), "run_stream": _RUN_PROMPT}
+    contents = {
         "run.py": _filled(f"run.{backend}.py", fields | python),
         "run.cpp": _filled(f"run.{backend}.cpp", fields | cpp),
         "selfcheck.py": _template("selfcheck.py"),
     }
     if backend == "tensorrt":
-        found["selfcheck.sh"] = _board_check(inputs, sample, options, release)
+        contents["selfcheck.sh"] = _board_check(inputs, sample, options, release)
         for index, value in enumerate(sample.outputs):
-            found[_text_file(index)] = "".join(f"{number:.9g}\n" for number in value.array.ravel().tolist())
-    return found
+            contents[_text_file(index)] = "".join(
+                f"{number:.9g}\n" for number in value.array.ravel().tolist()
+            )
+    return contents
 
 
 def _onnxruntime(
-    sample: Sample, options: Mapping[str, Any], precision: str, states: Mapping[str, str]
+    sample: Sample,
+    options: Mapping[str, Any],
+    precision: str,
+    states: Mapping[str, str],
+    crashing: Sequence[str],
 ) -> tuple[dict[str, str], dict[str, str]]:
-    from compress.backends.onnxruntime import DEFAULTS, REWRITES
+    from compress.backends.onnxruntime import REWRITES, OnnxRuntimeOptions
     from compress.backends.providers import XNNPACK, chain, on_nvidia_gpu
 
-    settings = {**DEFAULTS, **options}
-    providers = chain(settings, precision)
-    threads = 1 if settings["provider"] == XNNPACK else settings["intra_op_threads"]
-    entries = {"session.intra_op.allow_spinning": str(int(settings["spinning"]))}
-    disabled = []
-    if not settings["qdq_fusion"]:
+    settings = OnnxRuntimeOptions.read(options)
+    providers = chain(settings.provider, settings.intra_op_threads, precision)
+    threads = 1 if settings.provider == XNNPACK else settings.intra_op_threads
+    entries = {"session.intra_op.allow_spinning": str(int(settings.spinning))}
+    disabled = list(crashing)
+    if not settings.qdq_fusion:
         entries["session.disable_quant_qdq"] = "1"
-        disabled = list(REWRITES)
+        disabled = [*REWRITES, *crashing]
     python = {
-        "package": "onnxruntime-gpu" if on_nvidia_gpu(settings["provider"]) else "onnxruntime",
+        "package": "onnxruntime-gpu" if on_nvidia_gpu(settings.provider) else "onnxruntime",
         "provider": providers[0][0],
         "threads": str(threads),
-        "arena": repr(bool(settings["arena"])),
+        "arena": repr(settings.arena),
         "entries": _dictionary(entries),
         "providers": ", ".join(
-            f'("{name}", {_dictionary(told)})' if told else f'"{name}"' for name, told in providers
+            f'("{name}", {_dictionary(provider_options)})' if provider_options else f'"{name}"'
+            for name, provider_options in providers
         ),
         "disabled": repr(disabled),
     }
-    lines = [] if settings["arena"] else ["options.DisableCpuMemArena();"]
+    lines = [] if settings.arena else ["options.DisableCpuMemArena();"]
     if disabled:
         entries["optimization.disable_specified_optimizers"] = ";".join(disabled)
     lines += [f"options.AddConfigEntry({_cpp(key)}, {_cpp(value)});" for key, value in entries.items()]
-    lines += [line for name, told in providers for line in _appended(name, told)]
+    lines += [line for name, provider_options in providers for line in _appended(name, provider_options)]
     inputs = []
     for index, value in enumerate(sample.inputs):
         inputs += [
@@ -174,8 +201,8 @@ def _appended(provider: str, options: Mapping[str, str]) -> list[str]:
     if provider == CUDA:
         return ["options.AppendExecutionProvider_CUDA(OrtCUDAProviderOptions{});"]
     if provider == XNNPACK:
-        told = ", ".join(f"{{{key}, {value}}}" for key, value in pairs)
-        return [f'options.AppendExecutionProvider("XNNPACK", {{{told}}});']
+        pairs_text = ", ".join(f"{{{key}, {value}}}" for key, value in pairs)
+        return [f'options.AppendExecutionProvider("XNNPACK", {{{pairs_text}}});']
     if provider == TENSORRT:
         return [
             f"const char* tensorrt_keys[] = {{{', '.join(key for key, _ in pairs)}}};",
@@ -193,9 +220,9 @@ def _appended(provider: str, options: Mapping[str, str]) -> list[str]:
 def _openvino(
     sample: Sample, options: Mapping[str, Any], states: Mapping[str, str]
 ) -> tuple[dict[str, str], dict[str, str]]:
-    from compress.backends.openvino import properties
+    from compress.backends.openvino import OpenVinoOptions, properties
 
-    settings = properties({key: value for key, value in options.items() if key != "affinity"})
+    settings = properties(replace(OpenVinoOptions.read(options), affinity=()))
     inputs = []
     for index, value in enumerate(sample.inputs):
         kind = _OPENVINO.get(
@@ -284,10 +311,10 @@ def _carried(carry: list[str], run: list[str]) -> list[str]:
     """Return the lines that continue with the next frame of a stream; empty without states."""
     if not carry:
         return []
-    told = (
+    comment = (
         "As a stream: the state that a call gives, the next one takes. Here the same frame comes once more."
     )
-    return [f"// {told}", *carry, *run]
+    return [f"// {comment}", *carry, *run]
 
 
 def _stream_in_python(sample: Sample, states: Mapping[str, str]) -> str:
@@ -308,14 +335,15 @@ def _board_check(
     inputs: Sequence[TensorSpec], sample: Sample, options: Mapping[str, Any], release: str | None
 ) -> str:
     from compress.backends.tensorrt import TRTEXEC
-    from compress.backends.trtexec import timing_arguments
+    from compress.backends.trtexec import TensorRtOptions, timing_arguments
 
-    graph = options.get("cuda_graph", True) and options.get("dla_core") is None
+    settings = TensorRtOptions.read(options)
+    graph = settings.cuda_graph and settings.dla_core is None
     loaded = {value.name: value.file for value in sample.inputs}
     shapes = {value.name: value.array.shape for value in sample.inputs}
     timing = timing_arguments(release or "10", inputs, shapes, 1.0, loaded=loaded, cuda_graph=graph)
     # Where its files go is known only there.
-    arguments = [each for each in timing if not each.startswith("--exportTimes")]
+    arguments = [argument for argument in timing if not argument.startswith("--exportTimes")]
     comparisons = [
         " ".join(map(shell_word, ["compare", value.name, _text_file(index), f"{value.tolerance:.6g}"]))
         for index, value in enumerate(sample.outputs)

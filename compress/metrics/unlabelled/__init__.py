@@ -30,9 +30,9 @@ def strictly(metric: Metric) -> Metric:
     Args:
         metric: Metric of an output with one answer for each sample.
     """
-    if metric.needs != "reference" or metric.told is None:
+    if metric.needs != "reference" or metric.shown is None:
         return metric
-    return replace(metric, over_data=metric.told, told=None, right_or_wrong=True)
+    return replace(metric, over_data=metric.shown, shown=None, right_or_wrong=True)
 
 
 def unlabelled_metric(
@@ -55,7 +55,7 @@ def unlabelled_metric(
     if kind.kind == "embeddings":
         return embedding_metric(kind.name, kind.index)
     if kind.kind == "boxes":
-        scores = [each for each in kinds if each.kind in ("classes", "probabilities")]
+        scores = [other for other in kinds if other.kind in ("classes", "probabilities")]
         return box_metric(kind.name, kind.index, scores[0].index if scores else None)
     if kind.kind == "values":
         return (stream_value_metric if streams else value_metric)(kind.name, kind.index)

@@ -47,10 +47,10 @@ def _rows(
     first, second = comparable(ours, theirs)
     rows = []
     for sample in range(len(second)):
-        own, original = first[sample][counted[sample]], second[sample][counted[sample]]
+        candidate_boxes, original = first[sample][counted[sample]], second[sample][counted[sample]]
         boxes = second[sample].reshape(-1, second.shape[-1])
         variance = float(np.mean(boxes.var(axis=0))) if boxes.size else 0.0
-        error = float(np.mean((own - original) ** 2)) if own.size else 0.0
+        error = float(np.mean((candidate_boxes - original) ** 2)) if candidate_boxes.size else 0.0
         rows.append(ValueRow(None, None, error, variance, bool(lost[sample])))
     return rows
 

@@ -17,7 +17,7 @@ Tokens are also judged by how likely they are held, since text is drawn from the
 of them: with KL the mean divergence of the build's probabilities from the original's, in nats, a sample loses
 1 - exp(-KL) at the least, which is the share of its likelihood that the original's own text would lose.
 
-How it tracks the drop that labels show, over networks and kinds of damage: ``python -m benchmarks.judging``.
+How it tracks the drop that labels show, over networks and kinds of damage: ``python -m benchmarks run judging.study``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from functools import partial
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import Array, Floats, comparable, kept_metric, lost_samples, pair
+from compress.metrics.unlabelled.rows import Array, Floats, by_pair, comparable, kept_metric, lost_samples
 
 #: Mean certainty of the original, between its two best classes, up to which scores are sharpened.
 CONFIDENCE = 0.9
@@ -72,30 +72,27 @@ def choice_metric(name: str, index: int, axis: int, *, balanced: bool, likelihoo
         likelihood: Whether the probabilities count too, as for tokens.
     """
     return kept_metric(
-        name, partial(_rows, name, index, axis, balanced, likelihood), over_data=_kept, told=_agreement
+        name,
+        by_pair(partial(_rows, axis, balanced, likelihood), name, index),
+        over_data=_kept,
+        shown=_agreement,
     )
 
 
-def _rows(
-    name: str,
-    index: int,
-    axis: int,
-    balanced: bool,
-    likelihood: bool,
-    outputs: Sequence[Array],
-    targets: Array | None,
-    reference: Sequence[Array] | None = None,
-) -> list[_Row]:
-    ours, theirs = pair(outputs, reference, index, name)
+def _rows(axis: int, balanced: bool, likelihood: bool, ours: Array, theirs: Array) -> list[_Row]:
     lost = lost_samples(ours, theirs)
     if not theirs.size:  # nothing is found in any of these samples
         return [_Row(np.empty(0), np.empty(0), np.empty(0), 0.0) for _ in theirs]
-    first, second = (np.moveaxis(each, axis, -1) for each in comparable(ours, theirs))
+    first, second = (np.moveaxis(output, axis, -1) for output in comparable(ours, theirs))
     classes = second.shape[-1]
-    scores, ours_scores = _as_logits(*(each.reshape(len(each), -1, classes) for each in (second, first)))
+    scores, ours_scores = _as_logits(
+        *(output.reshape(len(output), -1, classes) for output in (second, first))
+    )
     ours_best = ours_scores.argmax(axis=-1)
     best = scores.argmax(axis=-1)
-    top, chosen = (np.take_along_axis(scores, each[..., None], -1)[..., 0] for each in (best, ours_best))
+    top, chosen = (
+        np.take_along_axis(scores, choices[..., None], -1)[..., 0] for choices in (best, ours_best)
+    )
     rows = []
     for sample in range(len(scores)):
         changed = np.flatnonzero(best[sample] != ours_best[sample])
@@ -111,7 +108,7 @@ def _rows(
 
 def _divergence(scores: Floats, ours: Floats) -> float:
     """Return the mean over positions of KL(softmax(scores), softmax(ours)), in nats; both ``(positions, classes)``."""
-    first, second = (_log_softmax(each) for each in (scores, ours))
+    first, second = (_log_softmax(logits) for logits in (scores, ours))
     return max(0.0, float((np.exp(first) * (first - second)).sum(axis=-1).mean()))
 
 

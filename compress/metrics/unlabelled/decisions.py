@@ -15,12 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import NAME, Array, by_sample, comparable, lost_samples, pair
+from compress.metrics.unlabelled.rows import NAME, Array, by_pair, by_sample, comparable, lost_samples
 from compress.metrics.unlabelled.values import ValueRow, relative_error, value_metric, value_rows
 
 
@@ -51,20 +50,13 @@ def decision_metric(name: str, index: int) -> Metric:
     return replace(
         value_metric(name, index),
         name=NAME,
-        per_sample=partial(_rows, name, index),
+        per_sample=by_pair(_rows, name, index),
         over_data=_kept,
-        told=_agreement,
+        shown=_agreement,
     )
 
 
-def _rows(
-    name: str,
-    index: int,
-    outputs: Sequence[Array],
-    targets: Array | None,
-    reference: Sequence[Array] | None = None,
-) -> list[_Row]:
-    ours, theirs = pair(outputs, reference, index, name)
+def _rows(ours: Array, theirs: Array) -> list[_Row]:
     lost = lost_samples(ours, theirs)
     first, second = map(by_sample, comparable(ours, theirs))
     here, there = first > 0.5, second > 0.5

@@ -10,7 +10,7 @@ is made anew, and its vectors among the original's, as in an index that stays. S
 the original's vectors differ in length, they may as well be compared by their distance, and the worse of both counts.
 Outputs with a vector for each position are taken by their mean over positions.
 
-How it tracks the retrieval that labels show: ``python -m benchmarks.judging.study``.
+How it tracks the retrieval that labels show: ``python -m benchmarks run judging.study``.
 
 Reference: N. Kriegeskorte et al., 'Representational similarity analysis', Frontiers in Systems Neuroscience 2 (2008),
 for comparing networks by the similarities among their own representations.
@@ -19,12 +19,11 @@ for comparing networks by the similarities among their own representations.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import Array, Floats, comparable, kept_metric, lost_samples, pair
+from compress.metrics.unlabelled.rows import Array, Floats, by_pair, comparable, kept_metric, lost_samples
 
 #: Quantile of the similarities to the other samples at which nothing of the nearest one is left.
 _FAR = 0.75
@@ -45,20 +44,13 @@ def embedding_metric(name: str, index: int) -> Metric:
         name: Name of the output.
         index: Position among the outputs.
     """
-    return kept_metric(name, partial(_rows, name, index), over_data=_kept, beside=_cosine)
+    return kept_metric(name, by_pair(_rows, name, index), over_data=_kept, beside=_cosine)
 
 
-def _rows(
-    name: str,
-    index: int,
-    outputs: Sequence[Array],
-    targets: Array | None,
-    reference: Sequence[Array] | None = None,
-) -> list[_Row]:
+def _rows(ours: Array, theirs: Array) -> list[_Row]:
     """Return each sample's vector by the build and by the original, and whether the build has none."""
-    ours, theirs = pair(outputs, reference, index, name)
     lost = lost_samples(ours, theirs)
-    first, second = (_vectors(each) for each in comparable(ours, theirs))
+    first, second = (_vectors(vectors) for vectors in comparable(ours, theirs))
     return list(zip(first, second, lost.tolist(), strict=True))
 
 
@@ -118,15 +110,15 @@ def _block_losses(
     ours: Array, theirs: Array, others: Array, part: Array, similarity: Callable[[Array, Array], Array]
 ) -> Floats:
     itself = others == part[:, None]
-    own = np.where(itself, -np.inf, similarity(theirs[part], theirs[others]))
+    similarities = np.where(itself, -np.inf, similarity(theirs[part], theirs[others]))
     rows = np.arange(len(part))
-    best = own.max(axis=1)
-    far = np.quantile(np.where(itself, best[:, None], own), _FAR, axis=1)
+    best = similarities.max(axis=1)
+    far = np.quantile(np.where(itself, best[:, None], similarities), _FAR, axis=1)
     room = np.maximum(best - far, 1e-6)
     worst = np.zeros(len(part))
     for gallery in (ours, theirs):
         seen = np.where(itself, -np.inf, similarity(ours[part], gallery[others]))
-        worst = np.maximum(worst, (best - own[rows, seen.argmax(axis=1)]) / room)
+        worst = np.maximum(worst, (best - similarities[rows, seen.argmax(axis=1)]) / room)
     return np.clip(worst, 0.0, 1.0)
 
 

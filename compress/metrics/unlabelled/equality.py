@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
-
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import Array, by_sample, kept_metric, pair
+from compress.metrics.unlabelled.rows import Array, by_pair, by_sample, kept_metric
 
 
 def equality_metric(name: str, index: int) -> Metric:
@@ -18,16 +15,9 @@ def equality_metric(name: str, index: int) -> Metric:
         name: Name of the output.
         index: Position among the outputs.
     """
-    return kept_metric(name, partial(_shares, name, index))
+    return kept_metric(name, by_pair(_shares, name, index))
 
 
-def _shares(
-    name: str,
-    index: int,
-    outputs: Sequence[Array],
-    targets: Array | None,
-    reference: Sequence[Array] | None = None,
-) -> Values:
-    ours, theirs = pair(outputs, reference, index, name)
+def _shares(ours: Array, theirs: Array) -> Values:
     equal = by_sample(np.asarray(ours == theirs))
     return equal.mean(axis=1) if equal.shape[1] else np.ones(len(ours))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,28 @@ def kept_metric(name: str, per_sample: PerSample, **further: Any) -> Metric:
         outputs=(name,),
         **further,
     )
+
+
+def by_pair(rows: Callable[[Array, Array], Iterable[Any]], name: str, index: int) -> PerSample:
+    """Return the function for :attr:`compress.metrics.metric.Metric.per_sample` of one output.
+
+    Args:
+        rows: Function from the output of a build and that of the original, of equal shape, to a row for each sample.
+        name: Name of the output.
+        index: Position among the outputs.
+    """
+    return partial(_rows_of_pair, rows, name, index)
+
+
+def _rows_of_pair(
+    rows: Callable[[Array, Array], Iterable[Any]],
+    name: str,
+    index: int,
+    outputs: Sequence[Array],
+    targets: Array | None,
+    reference: Sequence[Array] | None = None,
+) -> Iterable[Any]:
+    return rows(*pair(outputs, reference, index, name))
 
 
 def pair(

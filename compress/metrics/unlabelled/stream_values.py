@@ -13,12 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from compress.metrics.metric import Metric, Values
-from compress.metrics.unlabelled.rows import Array, Floats, comparable, kept_metric, lost_samples, pair
+from compress.metrics.unlabelled.rows import Array, Floats, by_pair, comparable, kept_metric, lost_samples
 from compress.metrics.unlabelled.values import MOST_FEATURES, units
 
 
@@ -46,22 +45,16 @@ def stream_value_metric(name: str, index: int) -> Metric:
         name: Name of the output.
         index: Position among the outputs.
     """
-    return kept_metric(name, partial(_rows, name, index), over_data=_kept)
+    return kept_metric(name, by_pair(_rows, name, index), over_data=_kept)
 
 
-def _rows(
-    name: str,
-    index: int,
-    outputs: Sequence[Array],
-    targets: Array | None,
-    reference: Sequence[Array] | None = None,
-) -> list[_Row]:
-    ours, theirs = pair(outputs, reference, index, name)
+def _rows(ours: Array, theirs: Array) -> list[_Row]:
     lost = lost_samples(ours, theirs)
-    first, second = (each.reshape(*each.shape[:2], -1) for each in comparable(ours, theirs))
+    first, second = (values.reshape(*values.shape[:2], -1) for values in comparable(ours, theirs))
     axes = (1,) if second.shape[-1] <= MOST_FEATURES else (1, 2)
     mean, square, error = (
-        each.mean(axis=axes).reshape(len(second), -1) for each in (second, second**2, (first - second) ** 2)
+        values.mean(axis=axes).reshape(len(second), -1)
+        for values in (second, second**2, (first - second) ** 2)
     )
     return [_Row(mean[row], square[row], error[row], bool(lost[row])) for row in range(len(second))]
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
@@ -23,11 +22,11 @@ from compress.metrics.metric import Metric, Values
 from compress.metrics.unlabelled.rows import (
     Array,
     Floats,
+    by_pair,
     by_sample,
     comparable,
     kept_metric,
     lost_samples,
-    pair,
 )
 
 #: Features of a sample up to which each is measured in its own deviation.
@@ -63,17 +62,7 @@ def value_metric(name: str, index: int) -> Metric:
         name: Name of the output.
         index: Position among the outputs.
     """
-    return kept_metric(name, partial(_rows, name, index), over_data=_kept)
-
-
-def _rows(
-    name: str,
-    index: int,
-    outputs: Sequence[Array],
-    targets: Array | None,
-    reference: Sequence[Array] | None = None,
-) -> list[ValueRow]:
-    return value_rows(*pair(outputs, reference, index, name))
+    return kept_metric(name, by_pair(value_rows, name, index), over_data=_kept)
 
 
 def value_rows(ours: Array, theirs: Array) -> list[ValueRow]:
@@ -114,8 +103,8 @@ def _by_feature(rows: Sequence[ValueRow]) -> Floats:
     if not original.shape[1]:
         return np.zeros(len(rows))
     deviation = units(original.std(axis=0), np.sqrt(np.mean(original**2, axis=0)))
-    found: Floats = np.sqrt(np.mean((errors / deviation) ** 2, axis=1))
-    return found
+    relative_errors: Floats = np.sqrt(np.mean((errors / deviation) ** 2, axis=1))
+    return relative_errors
 
 
 def units(deviation: Floats, size: Floats) -> Floats:
@@ -136,8 +125,8 @@ def _as_a_whole(rows: Sequence[ValueRow]) -> Floats:
     square_errors = np.array([row.square_error for row in rows])
     if variance <= 0:
         return np.where(square_errors > 0, 1.0, 0.0)
-    found: Floats = np.sqrt(square_errors / variance)
-    return found
+    errors: Floats = np.sqrt(square_errors / variance)
+    return errors
 
 
 def _kept(rows: Sequence[ValueRow]) -> Values:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +16,11 @@ from compress.core.user_code import users_code
 from compress.errors import CompressError, NetworkError, UntrustedFileError
 from compress.network.formats.checkpoint_kinds import factory_of, how_to_trust, kind_of, sets_of, sets_told
 from compress.network.formats.detection import Sniffed, check_pickles, outermost_keys, sniff
+from compress.network.formats.settings import passing_over, without_attributes
+from compress.network.formats.timm_names import builder_of
 from compress.network.formats.weight_sets import flag_of, is_meant, no_such_set
 from compress.network.formats.weights import WRAPPERS, fill, first_names, tensors_of
 from compress.network.tracing import essence, quiet
-
-
-class _Setting:
-    """Stands for a setting of a training script: it takes whatever a pickle gives it, and does nothing."""
-
-    def __new__(cls, *_: Any) -> _Setting:
-        """Make one without looking at the arguments."""
-        return super().__new__(cls)
-
-    def __setstate__(self, _: Any) -> None:
-        """Take nothing over."""
 
 
 def read_checkpoint(
@@ -51,24 +42,38 @@ def read_checkpoint(
         NetworkError: The file is damaged, or factory and weights do not belong together.
     """
     loaded = _load(file, trust_pickle=trust_pickle)
-    whole = None if factory else _module_in(loaded, file.path, weights)
-    if whole is not None:
-        return whole
-    tensors = tensors_of(loaded)
+    module_and_places = None if factory else _module_in(loaded, file.path, weights)
+    if module_and_places is not None:
+        return module_and_places
+    tensors = tensors_of(loaded, file.path)
     if not tensors:
         kind = f"keys {first_names(loaded)}" if isinstance(loaded, Mapping) else f"a {type(loaded).__name__}"
         raise NetworkError("a state dict: tensors by name", f"{file.path}, {kind}", "save model.state_dict()")
     if factory is None:
-        told = kind_of(list(map(str, loaded))) if isinstance(loaded, Mapping) else None
+        described = kind_of(list(map(str, loaded))) if isinstance(loaded, Mapping) else None
         arch = loaded.get("arch") if isinstance(loaded, Mapping) else None
         raise NetworkError(
             "the network these weights belong to",
-            f"{file.path}, {f'{told}: ' if told else ''}a state dict of {len(tensors)} tensors alone",
-            f"name the function that builds it: {factory_of(told, arch)}{sets_told(sets_of(loaded))}",
+            f"{file.path}, {f'{described}: ' if described else ''}a state dict of {len(tensors)} tensors alone",
+            f"name the function that builds it: {factory_of(described, arch)}{sets_told(sets_of(loaded))}",
         )
     module = build_module(factory, kind="a network factory")
     places = fill(module, tensors, factory=factory, path=file.path, weights=weights)
     return module, places
+
+
+def read_tensors(file: Sniffed, *, trust_pickle: bool = False) -> dict[str, Any]:
+    """Return every tensor in a file of weights, or in the files of an index, by its dotted name.
+
+    Args:
+        file: Recognised file.
+        trust_pickle: Whether to let a pickle run code.
+
+    Raises:
+        UntrustedFileError: Loading would run code that the file names.
+        NetworkError: The file is damaged.
+    """
+    return tensors_of(_load(file, trust_pickle=trust_pickle), file.path)
 
 
 def _module_in(loaded: Any, path: Path, weights: str | None) -> tuple[nn.Module, tuple[str, ...]] | None:
@@ -77,25 +82,25 @@ def _module_in(loaded: Any, path: Path, weights: str | None) -> tuple[nn.Module,
         if weights not in (None, "model"):
             raise no_such_set(weights, [""], path)
         return loaded, ("",)
-    found = (
-        {str(key): each for key, each in loaded.items() if isinstance(each, nn.Module)}
+    modules = (
+        {str(key): value for key, value in loaded.items() if isinstance(value, nn.Module)}
         if isinstance(loaded, Mapping)
         else {}
     )
-    if not found:
+    if not modules:
         return None
-    meant = [key for key in found if is_meant(key, weights)]
+    meant = [key for key in modules if is_meant(key, weights, modules)]
     if not meant:
-        raise no_such_set(str(weights), list(found), path)
-    known = next((key for key in WRAPPERS if key in meant), None)
-    if known is None and len(meant) > 1:
+        raise no_such_set(str(weights), list(modules), path)
+    usual_place = next((key for key in WRAPPERS if key in meant), None)
+    if usual_place is None and len(meant) > 1:
         raise NetworkError(
             "one pickled network",
             f"{path} with {len(meant)} ({first_names(meant)})",
-            f"name it: {' or '.join(flag_of(each, meant) for each in meant[:2])}",
+            f"name it: {' or '.join(flag_of(place, meant) for place in meant[:2])}",
         )
-    taken = meant[0] if known is None else known
-    return found[taken], (taken, *(key for key in found if key != taken))
+    chosen = meant[0] if usual_place is None else usual_place
+    return modules[chosen], (chosen, *(key for key in modules if key != chosen))
 
 
 def _load(file: Sniffed, *, trust_pickle: bool) -> Any:
@@ -109,7 +114,7 @@ def _load(file: Sniffed, *, trust_pickle: bool) -> Any:
         )
     if file.shards:
         shards = [_load(sniff(shard), trust_pickle=trust_pickle) for shard in file.shards]
-        return {name: each for shard in shards for name, each in tensors_of(shard).items()}
+        return {name: tensor for shard in shards for name, tensor in tensors_of(shard, file.path).items()}
     if file.format != "safetensors" and not trust_pickle:
         check_pickles(file.path)
     try:
@@ -121,10 +126,11 @@ def _load(file: Sniffed, *, trust_pickle: bool) -> Any:
         with (
             quiet(),
             importing,
-            _without(file.settings),
+            passing_over(file.settings),
             file.path.open("rb") as stream,
         ):  # of a path, torch would look at the ending
-            return torch.load(stream, map_location="cpu", weights_only=not trust_pickle)
+            loaded = torch.load(stream, map_location="cpu", weights_only=not trust_pickle)
+            return loaded if trust_pickle else without_attributes(loaded)
     except pickle.UnpicklingError as error:
         raise NetworkError(
             "a state dict that torch loads", f"{file.path}: {essence(error)}", "save the state_dict() again"
@@ -141,20 +147,12 @@ def _load(file: Sniffed, *, trust_pickle: bool) -> Any:
         ) from error
 
 
-def _without(settings: tuple[str, ...]) -> AbstractContextManager[None]:
-    """Let torch's restricted unpickler pass over settings: nothing, or a plain dict, stands in their place."""
-    if not settings:
-        return nullcontext()
-    stand_ins: list[Any] = [(dict if name.endswith("AttributeDict") else _Setting, name) for name in settings]
-    return torch.serialization.safe_globals(stand_ins)
-
-
 def build_module(reference: str, *, kind: str) -> nn.Module:
     """Return the module that a callable of the user builds; this runs the user's code, as the user asked for.
 
     Args:
         reference: ``package.module:callable``, with literal arguments in parentheses where it takes any:
-            ``torchvision.models:resnet18(num_classes=10)``.
+            ``torchvision.models:resnet18(num_classes=10)``; or ``timm:NAME``, with or without them.
         kind: Kind of the callable, with its article, for messages.
 
     Raises:
@@ -168,7 +166,7 @@ def build_module(reference: str, *, kind: str) -> nn.Module:
             f"{reference}",
             "write literals, such as module:callable(num_classes=10)",
         ) from error
-    build = resolve(name, kind=kind, error=NetworkError)
+    build = builder_of(name) or resolve(name, kind=kind, error=NetworkError)
     if not callable(build):
         raise NetworkError(
             "a callable that builds the network", f"{reference}, a {type(build).__name__}", "name a function"

@@ -49,8 +49,8 @@ def how_to_trust(keys: Collection[str], imported: Sequence[str]) -> str:
         keys: Texts of its outermost container; its keys are among them.
         imported: Names that it imports beyond those of tensors.
     """
-    whole = {"_modules", "_parameters"} <= set(keys) or any(map(_MODULE.fullmatch, imported))
-    stated = not whole and any(key.endswith("state_dict") for key in keys)
+    whole_module = {"_modules", "_parameters"} <= set(keys) or any(map(_MODULE.fullmatch, imported))
+    stated = not whole_module and any(key.endswith("state_dict") for key in keys)
     flags = "--trust-pickle with --factory" if stated else "--trust-pickle"
     return f"save the state_dict() alone; {flags} loads it if you know who made it"
 
@@ -59,7 +59,7 @@ def factory_of(kind: str | None, arch: object) -> str:
     """Return the flag with the factory of a checkpoint, where the checkpoint names its architecture."""
     if isinstance(arch, str) and re.fullmatch(r"\w+(\.\w+)?", arch):
         if kind == "a timm checkpoint":
-            return f"--factory \"timm:create_model('{arch}')\""
+            return f"--factory timm:{arch}"
         return f"--factory torchvision.models:{arch}, if it is torchvision's"
     return "--factory package.module:callable"
 
@@ -70,8 +70,8 @@ def sets_of(loaded: Any) -> list[str]:
         return []
     keys = [
         str(key)
-        for key, each in loaded.items()
-        if _holds_weights(each) and not _TRAINING.search(str(key).lower())
+        for key, value in loaded.items()
+        if _holds_weights(value) and not _TRAINING.search(str(key).lower())
     ]
     return keys if len(keys) > 1 and any(map(is_averaged, keys)) else []
 
@@ -80,7 +80,7 @@ def sets_told(places: Sequence[str]) -> str:
     """Return the flags that choose among sets of weights, for the end of an error; empty without a choice."""
     if len(places) < 2:
         return ""
-    return f"; {' or '.join(flag_of(each, places) for each in places)} chooses the weights"
+    return f"; {' or '.join(flag_of(place, places) for place in places)} chooses the weights"
 
 
 def _holds_weights(value: Any) -> bool:
@@ -89,4 +89,4 @@ def _holds_weights(value: Any) -> bool:
     if isinstance(value, nn.Module):
         return True
     items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
-    return any(isinstance(each, Tensor) or _holds_weights(each) for each in items)
+    return any(isinstance(item, Tensor) or _holds_weights(item) for item in items)

@@ -7,12 +7,14 @@ import json
 import mmap
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from compress.core.suggestions import did_you_mean
 from compress.errors import NetworkError
+from compress.network.formats import timm_names
+from compress.network.formats.directory import CONFIG, ModelDirectory, directory_of
 from compress.network.formats.pickle_bounds import check_bounds
 from compress.network.formats.pickles import (
     NotAPickleError,
@@ -23,9 +25,14 @@ from compress.network.formats.pickles import (
 )
 from compress.network.formats.zip_archive import ZipArchive, damaged
 
-Format = Literal["pt2", "torchscript", "state_dict", "pickle", "safetensors", "shards", "onnx"]
+Format = Literal[
+    "pt2", "torchscript", "state_dict", "pickle", "safetensors", "shards", "onnx", "hugging_face"
+]
 
-_READABLE = "a .pt2, TorchScript, state dict (.pt, .pth, .safetensors), pickled module or .onnx file"
+_READABLE = (
+    "a .pt2, TorchScript, state dict (.pt, .pth, .safetensors), pickled module or .onnx file, or a "
+    "Hugging Face directory"
+)
 _EXPORT_AGAIN = "save it with torch.export.save, torch.jit.save, torch.save or as ONNX"
 _OTHERS = {
     b"\x89HDF\r\n\x1a\n": "an HDF5 file (Keras?)",
@@ -60,6 +67,7 @@ class Sniffed:
         format: Format of the file; a pickle whose names are all harmless is a ``state_dict``, any other a ``pickle``.
         unsafe_globals: The names beyond tensors that the file's main pickle imports.
         shards: The files that an index of ``shards`` lists, in its order.
+        directory: The Hugging Face directory; None for a file.
         settings: The names of settings that the file's main pickle imports; they are left out of what is loaded.
     """
 
@@ -68,14 +76,28 @@ class Sniffed:
     unsafe_globals: tuple[str, ...] = ()
     shards: tuple[Path, ...] = ()
     settings: tuple[str, ...] = ()
+    directory: ModelDirectory | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All files that the network is made of."""
+        return (self.path, *self.shards) if self.directory is None else self.directory.files
 
 
 def sniff(path: Path) -> Sniffed:
-    """Recognise a network's file.
+    """Recognise a network's file, a directory as Hugging Face's libraries write it, or the name of a network of timm.
 
     Raises:
         NetworkError: There is no such file, or it has none of the known formats, or is damaged.
     """
+    name = None if path.exists() else timm_names.name_in(str(path))
+    if name is not None:
+        return replace(sniff(timm_names.directory_of_name(name)), path=path)
+    directory = directory_of(path)
+    if directory is not None:
+        for listed in directory.files:
+            _check_file(listed)
+        return Sniffed(path, "hugging_face", directory=directory)
     _check_file(path)
     try:
         with path.open("rb") as file:
@@ -103,10 +125,16 @@ def _check_file(path: Path) -> None:
         where = "no such file" if folder.is_dir() else f"no such folder as {folder}"
         raise NetworkError(_READABLE, f"{path}: {where}", todo)
     if path.is_dir():
-        found = "a directory (TensorFlow?)" if (path / "saved_model.pb").exists() else "a directory"
+        directory_kind = "a directory (TensorFlow?)" if (path / "saved_model.pb").exists() else "a directory"
+        if (path / CONFIG).is_file():
+            raise NetworkError(
+                _READABLE,
+                f"{path}, a directory with {CONFIG} and no weights that belong to it",
+                "get the whole directory, with model.safetensors",
+            )
         usual = [path / name for name in _USUAL_NAMES if (path / name).is_file()]
         raise NetworkError(
-            _READABLE, f"{path}, {found}", f"name the file in it{f': {usual[0]}' if usual else ''}"
+            _READABLE, f"{path}, {directory_kind}", f"name the file in it{f': {usual[0]}' if usual else ''}"
         )
     if not path.is_file():
         raise NetworkError(_READABLE, f"{path}, which is not a regular file", "name a file")
@@ -157,8 +185,8 @@ def _unknown(path: Path, head: bytes) -> NetworkError:
     kind = next((what for magic, what in _OTHERS.items() if head.startswith(magic)), None)
     if head[4:8] == b"TFL3":
         kind = "a TensorFlow Lite file"
-    found = f"{path}, {kind}" if kind else f"{path}, whose content is none of these"
-    return NetworkError(_READABLE, found, _EXPORT_AGAIN)
+    content = f"{path}, {kind}" if kind else f"{path}, whose content is none of these"
+    return NetworkError(_READABLE, content, _EXPORT_AGAIN)
 
 
 def _sniff_zip(path: Path) -> Sniffed:
@@ -180,10 +208,10 @@ def _sniff_zip(path: Path) -> Sniffed:
                 return _from_globals(path, unsafe_globals(stream))
             except NotAPickleError as error:
                 raise damaged(path, f"data.pkl: {error}") from error
-        found = f"{path}, a zip archive without a network"
+        content = f"{path}, a zip archive without a network"
         if any(name.endswith(".npy") for name in names):
-            found = f"{path}, NumPy arrays (.npz)"
-        raise NetworkError(_READABLE, found, _EXPORT_AGAIN)
+            content = f"{path}, NumPy arrays (.npz)"
+        raise NetworkError(_READABLE, content, _EXPORT_AGAIN)
 
 
 def _from_globals(path: Path, names: list[str]) -> Sniffed:
@@ -208,9 +236,9 @@ def outermost_keys(path: Path) -> tuple[str, ...]:
     Args:
         path: File of tensors or modules, not in safetensors format.
     """
-    found: list[str] = []
-    _each_main_pickle(path, lambda content: found.extend(outermost_texts(content)))
-    return tuple(dict.fromkeys(found))
+    texts: list[str] = []
+    _each_main_pickle(path, lambda content: texts.extend(outermost_texts(content)))
+    return tuple(dict.fromkeys(texts))
 
 
 def check_pickles(path: Path) -> None:

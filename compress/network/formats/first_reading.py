@@ -67,8 +67,10 @@ def read_elsewhere(
     if kind == "onnx":
         _check_name(path)
     feeds = _named(example)
-    size, given = size_of(path), sum(array.nbytes for array in (feeds or {}).values())
-    limits = limits_of_a_run(size, given) if kind == "onnx run" else _limits(kind, size, given)
+    size, example_bytes = size_of(path), sum(array.nbytes for array in (feeds or {}).values())
+    limits = (
+        limits_of_a_run(size, example_bytes) if kind == "onnx run" else _limits(kind, size, example_bytes)
+    )
     with _lock, stored(feeds) as place:
         request = {
             "path": str(path.absolute()),
@@ -86,16 +88,16 @@ def read_elsewhere(
     if answer is not None:
         if answer[0] == MemoryError.__name__:
             raise _refused(path, kind, "it took more memory", limits)
-        kind_of_error, wanted, found, todo = answer
+        kind_of_error, wanted, actual, todo = answer
         import compress.errors
 
-        raise getattr(compress.errors, kind_of_error)(wanted, found, todo)
+        raise getattr(compress.errors, kind_of_error)(wanted, actual, todo)
 
 
-def _limits(kind: Kind, size: int, given: int) -> Limits:
+def _limits(kind: Kind, size: int, example_bytes: int) -> Limits:
     return Limits(
-        _SECONDS[kind] + _SECONDS_OF_BYTE * (size + given),
-        _MEMORY + _MEMORY_OF_BYTE * size + _MEMORY_OF_EXAMPLE * given,
+        _SECONDS[kind] + _SECONDS_OF_BYTE * (size + example_bytes),
+        _MEMORY + _MEMORY_OF_BYTE * size + _MEMORY_OF_EXAMPLE * example_bytes,
     )
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 
 from compress.core.tensor_spec import TensorSpec, named_axes
 from compress.errors import LiftError, NetworkError
 from compress.network.formats.first_reading import read_elsewhere
+from compress.onnx_graph.operators import operator_of
 from compress.onnx_graph.reading import check_looked_at, essence, open_here, read_model
 from compress.onnx_graph.rewrites.later import LOWEST_IR
 from compress.onnx_graph.sparse import dense_constants
+from compress.onnx_graph.weights import values_of
 
 # The domains whose operators ONNX Runtime itself brings along.
 _DOMAINS = frozenset(
@@ -26,21 +27,6 @@ _DOMAINS = frozenset(
         "com.microsoft.nchwc",
         "com.ms.internal.nhwc",
         "org.pytorch.aten",
-    }
-)
-# Where an infinite weight is a fault; elsewhere it may be the mask of an attention.
-_WEIGHTED = frozenset(
-    {
-        "Conv",
-        "ConvTranspose",
-        "Gemm",
-        "MatMul",
-        "BatchNormalization",
-        "LayerNormalization",
-        "InstanceNormalization",
-        "GRU",
-        "LSTM",
-        "RNN",
     }
 )
 
@@ -57,7 +43,7 @@ def read_onnx(path: Path) -> onnx.ModelProto:
     """
     read_elsewhere(path, "onnx")
     model = read_model(path)
-    weights = {each.name for each in model.graph.initializer}
+    weights = {initializer.name for initializer in model.graph.initializer}
     for value in [value for value in model.graph.input if value.name in weights]:
         model.graph.input.remove(value)
     model.ir_version = max(model.ir_version, LOWEST_IR)
@@ -102,7 +88,7 @@ def read_specs(model: onnx.ModelProto) -> tuple[tuple[TensorSpec, ...], tuple[Te
     Raises:
         NetworkError: An input or output is not a tensor of numbers.
     """
-    weights = {each.name for each in model.graph.initializer}
+    weights = {initializer.name for initializer in model.graph.initializer}
     inputs = tuple(_spec(value) for value in model.graph.input if value.name not in weights)
     if any(not value.type.tensor_type.HasField("shape") for value in model.graph.output):
         model = onnx.shape_inference.infer_shapes(model)
@@ -129,7 +115,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
 
 def _refuse_custom_operators(model: onnx.ModelProto, path: Path) -> None:
-    functions = {(each.domain, each.name) for each in model.functions}
+    functions = {(function.domain, function.name) for function in model.functions}
     for node in _nodes(model.graph):
         if node.domain not in _DOMAINS and (node.domain, node.op_type) not in functions:
             raise LiftError(
@@ -147,15 +133,21 @@ def _nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 yield from _nodes(attribute.g)
-            for each in attribute.graphs:
-                yield from _nodes(each)
+            for inner in attribute.graphs:
+                yield from _nodes(inner)
 
 
 def _check_finite(model: onnx.ModelProto, path: Path) -> None:
-    of_layers = {name for node in model.graph.node if node.op_type in _WEIGHTED for name in node.input}
+    # Where an infinite weight is a fault; in a table, or elsewhere, it may be the mask of an attention.
+    of_layers = {
+        name
+        for node in model.graph.node
+        if operator_of(node).weights and operator_of(node).kind != "data movement"
+        for name in node.input
+    }
     for weight in model.graph.initializer:
         try:
-            array = numpy_helper.to_array(weight)
+            array = values_of(weight)
         except (KeyError, ValueError, TypeError) as error:
             raise NetworkError(
                 "weights of a known dtype and the announced size",

@@ -18,7 +18,7 @@ from compress.onnx_graph.sessions import open_session
 
 
 def run_first(
-    path: Path, samples: Mapping[str, np.ndarray[Any, Any]], told: Mapping[str, int] | None = None
+    path: Path, samples: Mapping[str, np.ndarray[Any, Any]], given_axes: Mapping[str, int] | None = None
 ) -> None:
     """Try the later loading of a file, to find out whether it ends.
 
@@ -27,7 +27,7 @@ def run_first(
     Args:
         path: File that was read before.
         samples: Samples of each input, ``(n, …)``, at least one.
-        told: Axis that the user names; see :func:`compress.network.onnx_interface.as_it_runs`.
+        given_axes: Axis that the user names; see :func:`compress.network.onnx_interface.as_it_runs`.
 
     Raises:
         CompressError: Loading will fail with this error.
@@ -35,12 +35,12 @@ def run_first(
     """
     model = read_model(path)
     inputs, _ = read_specs(model)
-    given = matched(samples, inputs)
+    arrays = matched(samples, inputs)
     size = fixed_batch(inputs) or 1
-    batch = {name: array[np.arange(size) % len(array)] for name, array in given.items()}
+    batch = {name: array[np.arange(size) % len(array)] for name, array in arrays.items()}
     try:
         open_session(model, optimized=False).run(None, batch)
     except Exception as error:
         if lacks_memory(error):
             raise MemoryError from error
-    as_it_runs(model, inputs, given, told)
+    as_it_runs(model, inputs, arrays, given_axes)

@@ -1,25 +1,28 @@
-"""Check that the weights of an ONNX file fit into one message of protocol buffers."""
+"""Room for the weights of a large network, asked before they are read."""
 
 from __future__ import annotations
 
 import math
+import tempfile
 from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-from compress.errors import NetworkError
+from compress.machine.room import check_disk, check_memory
 from compress.network.formats.detection import sniff
-from compress.onnx_graph.files import LARGEST_SINGLE_FILE
+from compress.onnx_graph.weights import exceeds_message
+
+#: Memory that a byte of weights takes at the least: a runtime packs matrices anew for its kernels.
+_MEMORY_OF_BYTE = 1.5
 
 
 def check_size(path: Path) -> None:
-    """Refuse an ONNX file whose weights are too many to be held in one message, before they are read.
-
-    Other files pass this check.
+    """Refuse an ONNX file for whose weights there is no room, before they are read; other files pass this check.
 
     Raises:
-        NetworkError: The weights are over 2 GiB.
+        UsageError: There is too little memory.
+        OutputError: There is too little space for temporary files.
     """
     if path.is_dir() or sniff(path).format != "onnx":
         return
@@ -36,9 +39,35 @@ def check_size(path: Path) -> None:
         )
     except KeyError:  # of a type that there is not
         return
-    if size >= LARGEST_SINGLE_FILE:
-        raise NetworkError(
-            "a network of at most 2 GiB",
-            f"{path} with {size / 2**30:.1f} GiB of weights",
-            "split it into parts of at most 2 GiB",
-        )
+    check_room(size, str(path))
+
+
+def check_room(size: int, told: str) -> None:
+    """Refuse weights for which there is no room; those of less than 2 GiB pass.
+
+    Args:
+        size: Size of the weights in float32, in bytes.
+        told: Name of the network, for the message.
+
+    Raises:
+        UsageError: There is too little memory.
+        OutputError: There is too little space for temporary files.
+    """
+    if exceeds_message(size):
+        work = f"for {told} with {size / 1e9:.3g} GB of weights"
+        check_room_to_run(size, told)
+        check_disk(Path(tempfile.gettempdir()), size, work, "make room, or set TMPDIR to another directory")
+
+
+def check_room_to_run(size: int, told: str) -> None:
+    """Refuse builds that this machine has no memory to open; those of less than 2 GiB pass.
+
+    Args:
+        size: Size of what is open at the same time, in bytes.
+        told: Name of it, for the message.
+
+    Raises:
+        UsageError: There is too little memory.
+    """
+    if exceeds_message(size):
+        check_memory(int(_MEMORY_OF_BYTE * size), f"for {told} with {size / 1e9:.3g} GB of weights")

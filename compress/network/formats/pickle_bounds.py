@@ -25,7 +25,7 @@ _PUTS = frozenset({"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"})
 _MARK, _LEAF = -1, 0
 #: What pushes a number, a text or a name.
 _PLAIN = frozenset(
-    each.name for each in pickletools.opcodes if not each.stack_before and len(each.stack_after) == 1
+    opcode.name for opcode in pickletools.opcodes if not opcode.stack_before and len(opcode.stack_after) == 1
 ) - {"MARK", "EMPTY_LIST", "EMPTY_DICT", "EMPTY_SET", *_GETS}
 
 
@@ -84,16 +84,16 @@ class _Values:
         self._memo[index] = self._stack[-1]
 
     def _make(self, opcode: pickletools.OpcodeInfo) -> None:
-        taken = self._taken(opcode)
-        if opcode.name in _MUTATING and taken[0] != _LEAF:
-            changed, *added = taken
-            self._held[changed] += [each for each in added if each != _LEAF]
+        popped = self._taken(opcode)
+        if opcode.name in _MUTATING and popped[0] != _LEAF:
+            changed, *added = popped
+            self._held[changed] += [value for value in added if value != _LEAF]
             self._deepen(changed, added)
             self._stack.append(changed)
         elif opcode.stack_after:
-            self._held.append([each for each in taken if each != _LEAF])
+            self._held.append([value for value in popped if value != _LEAF])
             self._depths.append(0)
-            self._deepen(len(self._held) - 1, taken)
+            self._deepen(len(self._held) - 1, popped)
             self._stack.append(len(self._held) - 1)
 
     def _taken(self, opcode: pickletools.OpcodeInfo) -> list[int]:
@@ -116,7 +116,7 @@ class _Values:
         return below + above
 
     def _deepen(self, value: int, held: list[int]) -> None:
-        depth = 1 + max((self._depths[each] for each in held), default=0)
+        depth = 1 + max((self._depths[element] for element in held), default=0)
         self._depths[value] = max(self._depths[value], depth)
         if depth > _DEEPEST:
             raise NotAPickleError(f"values nested more than {_DEEPEST} deep")
@@ -133,15 +133,15 @@ class _Values:
                 held = self._held[value]
                 if not depths[value] and not entered[value]:
                     entered[value] = 1
-                    waiting += [each for each in held if not depths[each]]
+                    waiting += [element for element in held if not depths[element]]
                     continue
                 waiting.pop()
                 if depths[value]:
                     continue
-                if any(not depths[each] for each in held):
+                if any(not depths[element] for element in held):
                     raise NotAPickleError("a value that holds itself")
-                depths[value] = 1 + max((depths[each] for each in held), default=0)
-                counts[value] = 1 + sum(counts[each] for each in held)
+                depths[value] = 1 + max((depths[element] for element in held), default=0)
+                counts[value] = 1 + sum(counts[element] for element in held)
                 if depths[value] > _DEEPEST:
                     raise NotAPickleError(f"values nested more than {_DEEPEST} deep")
                 if counts[value] > _MOST_VALUES:

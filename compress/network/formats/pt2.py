@@ -95,7 +95,7 @@ def read_pt2(path: Path, *, trust_pickle: bool = False) -> ExportedProgram:
 
 
 def trace_pt2(
-    program: ExportedProgram, path: Path, example: Example | None, told: Axes | None = None
+    program: ExportedProgram, path: Path, example: Example | None, given_axes: Axes | None = None
 ) -> Traced:
     """Trace an exported program on a batch: the example, else the archive's own, else noise.
 
@@ -103,7 +103,7 @@ def trace_pt2(
         program: Program that :func:`read_pt2` returned.
         path: File of the program, for messages.
         example: Samples of real inputs along axis 0, whichever axis the program takes them along; None for none.
-        told: Axis of each input that counts samples, as the user names it; see
+        given_axes: Axis of each input that counts samples, as the user names it; see
             :func:`compress.network.tracing.trace_module`.
 
     Raises:
@@ -115,7 +115,7 @@ def trace_pt2(
     refuse_not_finite(
         ((name, tensor, name in parameters) for name, tensor in program.state_dict.items()), str(path)
     )
-    placed = run_on_example(program, example, told)
+    placed = run_on_example(program, example, given_axes)
     if placed.samples is not None:
         return trace_module(placed.graph, as_arrays(placed.samples))
     fixed = _is_fixed(placed.values, {name: [placed.axes.get(name, 0)] for name in placed.values})
@@ -143,26 +143,28 @@ class Placed(NamedTuple):
     samples: dict[str, torch.Tensor] | None = None
 
 
-def run_on_example(program: ExportedProgram, example: Example | None, told: Axes | None = None) -> Placed:
+def run_on_example(
+    program: ExportedProgram, example: Example | None, given_axes: Axes | None = None
+) -> Placed:
     """Run a program; see :func:`trace_pt2` for arguments and errors."""
     graph = plain_graph(program)
     values = {str(node.target): node.meta["val"] for node in graph.graph.find_nodes(op="placeholder")}
     reference = reference_of(graph, list(values))
     axes: Axes = {}
     if example is None:
-        given = _own_example(program)
+        samples_of_program = _own_example(program)
     else:
         samples = match_example(example, list(values), list(values))
         samples = {name: _of_kind(tensor, values[name]) for name, tensor in samples.items()}
         if all(tensor.dim() == values[name].dim() + 1 for name, tensor in samples.items()):
             return Placed(graph, values, reference, {}, axes, samples)
         possible = {name: _possible_axes(tensor, values[name]) for name, tensor in samples.items()}
-        given, axes = arrange(
-            partial(run, reference), samples, told, possible, fixed=_is_fixed(values, possible)
+        samples_of_program, axes = arrange(
+            partial(run, reference), samples, given_axes, possible, fixed=_is_fixed(values, possible)
         )
     inputs = {}
     for position, (name, value) in enumerate(values.items()):
-        tensor = given.get(name)
+        tensor = samples_of_program.get(name)
         axis = axes.get(name, 0)
         inputs[name] = _noise(value, position) if tensor is None else _fitted(name, tensor, value, axis)
     run(reference, inputs)
@@ -192,8 +194,8 @@ def _possible_axes(samples: torch.Tensor, value: torch.Tensor) -> list[int]:
         axis
         for axis in range(len(sizes))
         if all(
-            not isinstance(size, int) or size == own
-            for size, own in zip(sizes[:axis] + sizes[axis + 1 :], samples.shape[1:], strict=True)
+            not isinstance(size, int) or size == length
+            for size, length in zip(sizes[:axis] + sizes[axis + 1 :], samples.shape[1:], strict=True)
         )
     ]
     return [axis for axis in fitting if not isinstance(sizes[axis], int)] or fitting or [0]
@@ -308,9 +310,9 @@ def _without_code(path: Path, what: str, content: bytes) -> bytes:
     return copy.getvalue()
 
 
-def _untrusted(found: str) -> UntrustedFileError:
+def _untrusted(content: str) -> UntrustedFileError:
     todo = "do not load it unless you know who made it; --trust-pickle loads it all the same"
-    return UntrustedFileError("tensors alone", found, todo)
+    return UntrustedFileError("tensors alone", content, todo)
 
 
 def _calls(path: Path, what: str, content: bytes) -> list[str]:

@@ -43,7 +43,7 @@ def plain_containers(text: str, *, inputs: bool) -> str:
 
 def _plain(spec: dict[str, Any]) -> dict[str, Any]:
     kind, context = spec["type"], spec["context"]
-    children = [_plain(each) for each in spec["children_spec"]]
+    children = [_plain(child) for child in spec["children_spec"]]
     if kind is None:
         if context is not None or children:
             raise ValueError("a tensor with fields")
@@ -77,6 +77,6 @@ def _are_keys(fields: Any, count: int) -> bool:
     """Whether these are as many different keys that are text or numbers; an enum would be imported."""
     return (
         isinstance(fields, list)
-        and all(isinstance(each, str | int) and _KEY.fullmatch(str(each)) for each in fields)
+        and all(isinstance(field, str | int) and _KEY.fullmatch(str(field)) for field in fields)
         and len(set(fields)) == len(fields) == count
     )

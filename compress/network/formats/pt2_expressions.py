@@ -49,30 +49,30 @@ def _bits(node: ast.expr) -> int:
     """Return the largest number of bits of a value, with symbols of 64 bits."""
     match node:
         case ast.Constant(value=int(value)):
-            found = value.bit_length() + 1
+            bits = value.bit_length() + 1
         case ast.Constant(value=float()):
-            found = _OF_SYMBOL
+            bits = _OF_SYMBOL
         case ast.Name(id=name) if "__" not in name:
-            found = _OF_SYMBOL
+            bits = _OF_SYMBOL
         case ast.UnaryOp(operand=operand):
-            found = _bits(operand) + 1
+            bits = _bits(operand) + 1
         case ast.BinOp(left=left, op=ast.Pow(), right=right):
-            found = _of_power(left, right)
+            bits = _of_power(left, right)
         case ast.BinOp(left=left, op=ast.LShift() | ast.RShift(), right=right):
-            found = _of_shift(left, right)
+            bits = _of_shift(left, right)
         case ast.BinOp(left=left, right=right):
-            found = _bits(left) + _bits(right)
+            bits = _bits(left) + _bits(right)
         case ast.Compare(left=left, comparators=others):
-            found = sum(map(_bits, [left, *others]))
+            bits = sum(map(_bits, [left, *others]))
         case ast.Call(func=ast.Name(id=name), args=args, keywords=keywords) if _FUNCTIONS.fullmatch(name):
             if not all(map(_is_assumption, keywords)):
                 raise _HarmfulError
-            found = _of_call(name, args)
+            bits = _of_call(name, args)
         case _:
             raise _HarmfulError
-    if found > _MOST_BITS:
+    if bits > _MOST_BITS:
         raise _HarmfulError
-    return found
+    return bits
 
 
 def _of_call(name: str, args: list[ast.expr]) -> int:

@@ -80,7 +80,7 @@ def _checked(value: Any, key: str = "", place: str = "") -> Any:
         _CHECKS.get(key, _check_path)(value, place)
         return value
     if isinstance(value, list):
-        return [_checked(each, key, place) for each in value]
+        return [_checked(item, key, place) for item in value]
     if not isinstance(value, dict):
         return value
     if set(value) == {"type", "index"}:
@@ -90,17 +90,17 @@ def _checked(value: Any, key: str = "", place: str = "") -> Any:
         value = value | {"metadata": {}}
         place = _place(metadata)
     checked = {}
-    for name, each in value.items():
+    for name, item in value.items():
         _check_path(name, place)
-        checked[name] = _checked(each, name, place)
+        checked[name] = _checked(item, name, place)
     if isinstance(metadata, dict):
         checked["metadata"] = {name: text for name, text in metadata.items() if name in _KEPT_METADATA}
     return checked
 
 
 def _place(metadata: dict[str, Any]) -> str:
-    found = re.findall(r'File "([^"<]+)", line (\d+)', str(metadata.get("stack_trace")))
-    return f" at {found[-1][0]}:{found[-1][1]}" if found else ""
+    places = re.findall(r'File "([^"<]+)", line (\d+)', str(metadata.get("stack_trace")))
+    return f" at {places[-1][0]}:{places[-1][1]}" if places else ""
 
 
 def _refuse(what: str, text: str) -> UntrustedFileError:
@@ -128,10 +128,10 @@ def _check_nothing(text: str, place: str) -> None:
 def _check_operator(text: str, place: str) -> None:
     if _PYTHON_OPERATORS.fullmatch(text) or _TRANSFORMS.fullmatch(text):
         return
-    found = _OPERATOR.fullmatch(text)
-    if found is None:
+    match = _OPERATOR.fullmatch(text)
+    if match is None:
         raise _refuse("the operator", text)
-    namespace, name, _ = found.groups()
+    namespace, name, _ = match.groups()
     if namespace == "higher_order" and name in _HIGHER_ORDER:
         return
     if namespace not in _NAMESPACES:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.core.child_process import read_stored, serve
 from compress.errors import CompressError, NetworkError
+from compress.onnx_graph.weights import drop_lasting_files
 
 if TYPE_CHECKING:
     from compress.network.formats.first_reading import Kind
@@ -34,7 +35,10 @@ def _answer(request: dict[str, Any]) -> list[str] | None:
         _prepare(request["prepare"])
         return None
     try:
-        _read(request)
+        try:
+            _read(request)
+        finally:
+            drop_lasting_files()
     except CompressError as error:
         # By the file's name as it was given; its absolute path is needed where the directory has changed since.
         parts = (error.wanted, error.found.replace(request["path"], request["told"]), error.todo)
@@ -43,8 +47,8 @@ def _answer(request: dict[str, Any]) -> list[str] | None:
         return [MemoryError.__name__]
     except Exception as error:  # noqa: BLE001 - nothing in a stranger's file is a defect of ours
         reason = " ".join(str(error).split())[:300]
-        found = f"{request['told']}: {type(error).__name__} {reason}"
-        return [NetworkError.__name__, "a whole file", found, "save or export the network again"]
+        problem = f"{request['told']}: {type(error).__name__} {reason}"
+        return [NetworkError.__name__, "a whole file", problem, "save or export the network again"]
     return None
 
 

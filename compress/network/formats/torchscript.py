@@ -91,7 +91,7 @@ def read_torchscript(path: Path, *, trust_pickle: bool = False) -> torch.jit.Scr
 def trace_torchscript(
     module: torch.jit.ScriptModule,
     example: Example,
-    told: Axes | None = None,
+    given_axes: Axes | None = None,
     other: Example | None = None,
 ) -> Traced:
     """Trace a TorchScript module.
@@ -99,7 +99,7 @@ def trace_torchscript(
     Args:
         module: Module in eval mode.
         example: Samples of real inputs along axis 0, by name or in order; the module may take them along another axis.
-        told: Axis of each input that counts samples, as the user names it; see
+        given_axes: Axis of each input that counts samples, as the user names it; see
             :func:`compress.network.tracing.trace_module`.
         other: Samples of another height, width or length; None for none.
 
@@ -108,16 +108,16 @@ def trace_torchscript(
         NetworkError: The module does not run on the example.
         LiftError: Its control flow depends on the data, or it calls what cannot be traced.
     """
-    placed = run_on_example(module, example, told)
+    placed = run_on_example(module, example, given_axes)
     called, schema, bound, axes = placed.called, placed.schema, placed.inputs, placed.axes
     if placed.single:
         return trace_module(
             _for_one_sample(module, schema, placed.samples), as_arrays(placed.samples), None, other
         )
-    arguments = {each.name: bound.get(each.name, each.default_value) for each in schema}
+    arguments = {argument.name: bound.get(argument.name, argument.default_value) for argument in schema}
     with torch.no_grad(), quiet():
         result = called(**{name: tensor.clone() for name, tensor in bound.items()})
-    positional = by_position([each.name for each in schema if not each.kwarg_only], list(bound))
+    positional = by_position([argument.name for argument in schema if not argument.kwarg_only], list(bound))
     form = CallForm.of_call(positional, [name for name in bound if name not in positional], result)
     further: tuple[dict[str, torch.Tensor], ...] = ()
     if other is not None:
@@ -148,28 +148,32 @@ class Placed(NamedTuple):
     single: bool
 
 
-def run_on_example(module: torch.jit.ScriptModule, example: Example, told: Axes | None = None) -> Placed:
+def run_on_example(
+    module: torch.jit.ScriptModule, example: Example, given_axes: Axes | None = None
+) -> Placed:
     """Run a module on samples, as it takes them; see :func:`trace_torchscript` for arguments and errors."""
     check_portable(module)
     forward: Any = module.forward
     schema = forward.schema.arguments[1:]
     names, required = _tensors(schema)
     others = [
-        f"'{each.name}: {each.type}'" for each in schema if each.name in required and each.name not in names
+        f"'{argument.name}: {argument.type}'"
+        for argument in schema
+        if argument.name in required and argument.name not in names
     ]
     if others:
-        lists = any("Tensor" in str(each.type) for each in schema if each.name in required)
+        lists = any("Tensor" in str(argument.type) for argument in schema if argument.name in required)
         todo = "script it with defaults for them, or export it as ONNX"
         if lists:
             todo = (
                 "script a module around it whose forward takes the tensors one by one, and puts them together"
             )
         raise LiftError("a network whose inputs are all tensors", f"{', '.join(others)} of forward()", todo)
-    given = match_example(example, names, required)
+    tensors = match_example(example, names, required)
     called = _by_position(module, schema)
-    reference = reference_of(called, list(given))
-    samples = cast_floats(given, module, partial(run, reference))
-    inputs, axes = arrange(partial(run, reference), samples, told)
+    reference = reference_of(called, list(tensors))
+    samples = cast_floats(tensors, module, partial(run, reference))
+    inputs, axes = arrange(partial(run, reference), samples, given_axes)
     single = takes_one_sample(partial(run, reference), inputs, samples)
     return Placed(called, schema, reference, samples, inputs, axes, single)
 
@@ -185,7 +189,7 @@ def _for_one_sample(
 ) -> nn.Module:
     """Place a module that takes one sample, without an axis for it, on the first sample."""
     first = {name: tensor[0] for name, tensor in samples.items()}
-    arguments = {each.name: first.get(each.name, each.default_value) for each in schema}
+    arguments = {argument.name: first.get(argument.name, argument.default_value) for argument in schema}
     try:
         program = export(Run(module, arguments).as_module(list(first)), first, {name: {} for name in first})
         return plain_graph(_in_inference(program))
@@ -196,9 +200,9 @@ def _for_one_sample(
 def _by_position(module: torch.jit.ScriptModule, schema: Sequence[Any]) -> Callable[..., Any]:
     """Return the module called with all arguments by position, since its hooks get no others."""
 
-    def called(**given: torch.Tensor) -> Any:
-        values = {each.name: given.get(each.name, each.default_value) for each in schema}
-        named = {each.name: values.pop(each.name) for each in schema if each.kwarg_only}
+    def called(**tensors: torch.Tensor) -> Any:
+        values = {argument.name: tensors.get(argument.name, argument.default_value) for argument in schema}
+        named = {argument.name: values.pop(argument.name) for argument in schema if argument.kwarg_only}
         return module(*values.values(), **named)
 
     return called
@@ -295,5 +299,5 @@ class _Interpreted(nn.Module):
 
 def _place(message: str) -> str:
     """Return `` at file:line`` of the scripted source, if the archive still records it."""
-    found = re.findall(r'File "([^"<]+)", line (\d+)', message)
-    return f" at {found[-1][0]}:{found[-1][1]}" if found else ""
+    places = re.findall(r'File "([^"<]+)", line (\d+)', message)
+    return f" at {places[-1][0]}:{places[-1][1]}" if places else ""

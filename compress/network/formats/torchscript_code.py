@@ -56,9 +56,9 @@ def check_source(path: Path, content: bytes, *, trust_pickle: bool) -> None:
         raise _prepared("::".join(prepared.groups()), f" in the code of {path}")
     if trust_pickle:
         return
-    found = _CUSTOM.findall(text)
-    custom = [f"{space}::{name}" for space, name, _ in found if space and space not in _NAMESPACES]
-    custom += [name for *_, name in found if name]
+    operators = _CUSTOM.findall(text)
+    custom = [f"{space}::{name}" for space, name, _ in operators if space and space not in _NAMESPACES]
+    custom += [name for *_, name in operators if name]
     if custom:
         raise refused(", ".join(dict.fromkeys(custom)), f" in the code of {path}")
     if _RUNS_WHILE_LOADING in content:

@@ -73,8 +73,8 @@ class Mirror(nn.Module):
             homes.setdefault(_memory(tensor), (self, name))
         for name, buffer in module.named_buffers(recurse=False):
             self._buffers[name] = buffer
-        for name, each in module.named_children():
-            self._modules[name] = Mirror(each, homes)  # type: ignore[arg-type]
+        for name, child in module.named_children():
+            self._modules[name] = Mirror(child, homes)  # type: ignore[arg-type]
 
 
 def _memory(tensor: torch.Tensor) -> Any:
@@ -136,9 +136,9 @@ class Run:
         """Return a module for torch.export that takes the inputs of these names."""
         mirror = Mirror(self._module, self._homes)
 
-        def forward(**given: torch.Tensor) -> Any:
+        def forward(**tensors: torch.Tensor) -> Any:
             self._rounds = 0
-            inputs: Any = tuple((self._arguments | given).values())
+            inputs: Any = tuple((self._arguments | tensors).values())
             for hook in self._before:
                 changed = self._run(hook, mirror, inputs)
                 if changed is not None:
@@ -155,54 +155,56 @@ class Run:
         mirror.__dict__["forward"] = forward
         return mirror
 
-    def _run(self, graph: _Graph, *given: Any) -> Any:
+    def _run(self, graph: _Graph, *arguments: Any) -> Any:
         """Run the forward, or a hook around it, and return its result."""
         self._now = graph
-        return self._block(graph.graph, {}, list(given))[0]
+        return self._block(graph.graph, {}, list(arguments))[0]
 
-    def _block(self, block: Any, values: dict[str, Any], given: list[Any]) -> list[Any]:
+    def _block(self, block: Any, values: dict[str, Any], arguments: list[Any]) -> list[Any]:
         """Run a graph, or the body of a branch or a loop, on its inputs; ``values`` are by name."""
-        values.update(zip((each.debugName() for each in block.inputs()), given, strict=True))
+        values.update(zip((value.debugName() for value in block.inputs()), arguments, strict=True))
         for node in block.nodes():
             outputs = list(node.outputs())
-            results = self._results(node, values, [values[each.debugName()] for each in node.inputs()])
+            results = self._results(node, values, [values[value.debugName()] for value in node.inputs()])
             if len(outputs) == 1:
                 results = [results]
-            values.update((each.debugName(), one) for each, one in zip(outputs, results or (), strict=False))
-        return [values[each.debugName()] for each in block.outputs()]
+            values.update(
+                (value.debugName(), one) for value, one in zip(outputs, results or (), strict=False)
+            )
+        return [values[output.debugName()] for output in block.outputs()]
 
-    def _results(self, node: Any, values: dict[str, Any], given: list[Any]) -> Any:
+    def _results(self, node: Any, values: dict[str, Any], arguments: list[Any]) -> Any:
         """Return the one result of a node, or a list of several."""
         self.at = source_of(node) or self.at
         kind: str = node.kind()
         if kind == "prim::If":
             blocks = list(node.blocks())
-            results = self._block(blocks[0 if bool(given[0]) else 1], values, [])
+            results = self._block(blocks[0 if bool(arguments[0]) else 1], values, [])
             return results[0] if len(results) == 1 else results
         if kind == "prim::Loop":
-            return self._loop(node, values, given)
+            return self._loop(node, values, arguments)
         if kind == "prim::Constant":
             return self._now.constants[node.output().debugName()]
         if kind == "prim::GetAttr":
-            return self._attribute(given[0], node.s("name"))
+            return self._attribute(arguments[0], node.s("name"))
         if kind in _STRUCTURE:
-            return _STRUCTURE[kind](node, given)
+            return _STRUCTURE[kind](node, arguments)
         name = kind.rpartition("::")[2]
-        if name in ON_NUMBERS and any(map(is_number, given)):
-            given = self._with_numbers(node, given)
-        return _call(node, name, given, self.at)
+        if name in ON_NUMBERS and any(map(is_number, arguments)):
+            arguments = self._with_numbers(node, arguments)
+        return _call(node, name, arguments, self.at)
 
-    def _with_numbers(self, node: Any, given: list[Any]) -> list[Any]:
+    def _with_numbers(self, node: Any, arguments: list[Any]) -> list[Any]:
         """Return the arguments with constant tensors of one number as numbers, where there are no other tensors."""
-        names = [each.debugName() for each in node.inputs()]
+        names = [value.debugName() for value in node.inputs()]
         values = [
             self._now.numbers.get(name, value) if isinstance(value, torch.Tensor) else value
-            for name, value in zip(names, given, strict=True)
+            for name, value in zip(names, arguments, strict=True)
         ]
-        return given if any(isinstance(each, torch.Tensor) for each in values) else values
+        return arguments if any(isinstance(value, torch.Tensor) for value in values) else values
 
-    def _loop(self, node: Any, values: dict[str, Any], given: list[Any]) -> Any:
-        most, going, *carried = given
+    def _loop(self, node: Any, values: dict[str, Any], arguments: list[Any]) -> Any:
+        most, going, *carried = arguments
         (body,) = node.blocks()
         endless = most == ENDLESS
         done = 0
@@ -244,22 +246,22 @@ def _constants(block: Any) -> Iterator[tuple[str, Any]]:
 # --- one operator -------------------------------------------------------------------------------------------
 
 
-def _call(node: Any, name: str, given: list[Any], place: str) -> Any:
-    tensors = any(isinstance(each, torch.Tensor) for each in given)
-    if not tensors and name in ON_NUMBERS and not (given and isinstance(given[0], str | dict)):
-        return ON_NUMBERS[name](*given)
-    if name in ON_CONTAINERS and given and isinstance(given[0], list | tuple | dict | str):
-        return ON_CONTAINERS[name](*given)
-    if name in ON_ANYTHING and not (given and is_number(given[0])):
-        return ON_ANYTHING[name](*given)
-    if name in _OF_NUMBERS and given and is_number(given[0]):
-        return _OF_NUMBERS[name](*given)
+def _call(node: Any, name: str, operands: list[Any], place: str) -> Any:
+    tensors = any(isinstance(operand, torch.Tensor) for operand in operands)
+    if not tensors and name in ON_NUMBERS and not (operands and isinstance(operands[0], str | dict)):
+        return ON_NUMBERS[name](*operands)
+    if name in ON_CONTAINERS and operands and isinstance(operands[0], list | tuple | dict | str):
+        return ON_CONTAINERS[name](*operands)
+    if name in ON_ANYTHING and not (operands and is_number(operands[0])):
+        return ON_ANYTHING[name](*operands)
+    if name in _OF_NUMBERS and operands and is_number(operands[0]):
+        return _OF_NUMBERS[name](*operands)
     if name in _ON_TENSORS:
-        return _ON_TENSORS[name](*given)
+        return _ON_TENSORS[name](*operands)
     operator = _operator(node)
     arguments = operator._schema.arguments
     positional, named = [], {}
-    for argument, value in zip(arguments, given, strict=True):
+    for argument, value in zip(arguments, operands, strict=True):
         fitted = _fitted(str(argument.real_type), value)
         if argument.kwarg_only:
             if value is not None:
@@ -276,8 +278,8 @@ def _call(node: Any, name: str, given: list[Any], place: str) -> Any:
 
 
 def _operator(node: Any) -> OpOverload[Any, Any]:
-    found = _SCHEMA.match(str(node.schema())) if not node.kind().startswith("prim::") else None
-    space, name, overload = found.groups() if found else ("", "", None)
+    match = _SCHEMA.match(str(node.schema())) if not node.kind().startswith("prim::") else None
+    space, name, overload = match.groups() if match else ("", "", None)
     packet = getattr(getattr(torch.ops, space), name, None) if space == "aten" else None
     operator = getattr(packet, overload or "default", None)
     if not isinstance(operator, OpOverload):
@@ -293,7 +295,7 @@ def _fitted(kind: str, value: Any) -> Any:
     if kind == "Tensor":
         return as_tensor(value) if is_number(value) else value
     if kind in ("List[Tensor]", "List[Optional[Tensor]]"):
-        return [as_tensor(each) if is_number(each) else each for each in value]
+        return [as_tensor(item) if is_number(item) else item for item in value]
     named: Mapping[str, Mapping[int, Any]] = {
         "ScalarType": DTYPES,
         "Layout": _LAYOUTS,
@@ -339,15 +341,15 @@ _ON_TENSORS: dict[str, Callable[..., Any]] = {
 # --- what builds values -------------------------------------------------------------------------------------
 
 
-def _raise(node: Any, given: list[Any]) -> Any:
-    raise RuntimeError(str(given[0]))
+def _raise(node: Any, arguments: list[Any]) -> Any:
+    raise RuntimeError(str(arguments[0]))
 
 
-def _tuple(node: Any, given: list[Any]) -> Any:
+def _tuple(node: Any, arguments: list[Any]) -> Any:
     """Return a tuple, or a named one, whose names become those of the outputs."""
-    found = re.fullmatch(r"NamedTuple\((.*)\)", str(node.output().type()), re.DOTALL)
-    names = _fields(found.group(1)) if found else []
-    return namedtuple("Named", names)(*given) if len(names) == len(given) > 0 else tuple(given)
+    match = re.fullmatch(r"NamedTuple\((.*)\)", str(node.output().type()), re.DOTALL)
+    names = _fields(match.group(1)) if match else []
+    return namedtuple("Named", names)(*arguments) if len(names) == len(arguments) > 0 else tuple(arguments)
 
 
 def _fields(text: str) -> list[str]:
@@ -361,22 +363,26 @@ def _fields(text: str) -> list[str]:
     return fields
 
 
-def _dict(node: Any, given: list[Any]) -> Any:
-    return dict(zip(given[::2], given[1::2], strict=True))
+def _dict(node: Any, arguments: list[Any]) -> Any:
+    return dict(zip(arguments[::2], arguments[1::2], strict=True))
 
 
 _STRUCTURE: dict[str, Callable[[Any, list[Any]], Any]] = {
     "prim::DictConstruct": _dict,
-    "prim::ListConstruct": lambda _, given: list(given),
-    "prim::ListUnpack": lambda _, given: list(given[0]) if len(given[0]) != 1 else given[0][0],
+    "prim::ListConstruct": lambda _, arguments: list(arguments),
+    "prim::ListUnpack": lambda _, arguments: (
+        list(arguments[0]) if len(arguments[0]) != 1 else arguments[0][0]
+    ),
     "prim::Print": lambda _, __: None,
     "prim::RaiseException": _raise,
     "prim::TupleConstruct": _tuple,
-    "prim::TupleIndex": lambda _, given: given[0][given[1]],
-    "prim::TupleUnpack": lambda _, given: list(given[0]) if len(given[0]) != 1 else given[0][0],
+    "prim::TupleIndex": lambda _, arguments: arguments[0][arguments[1]],
+    "prim::TupleUnpack": lambda _, arguments: (
+        list(arguments[0]) if len(arguments[0]) != 1 else arguments[0][0]
+    ),
     "prim::Uninitialized": lambda _, __: None,
-    "prim::unchecked_cast": lambda _, given: given[0],
-    "prim::unchecked_unwrap_optional": lambda _, given: given[0],
+    "prim::unchecked_cast": lambda _, arguments: arguments[0],
+    "prim::unchecked_unwrap_optional": lambda _, arguments: arguments[0],
 }
 
 
@@ -390,15 +396,15 @@ def at(place: str) -> str:
 
 def source_of(node: Any) -> str:
     """Return the ``file:line`` of a node: the innermost that is not torch's, else the innermost."""
-    found = re.findall(r'File "([^"<]+)", line (\d+)', str(node.sourceRange()))
-    found = [each for each in found if not each[0].startswith("code/")]
-    found += re.findall(r"^(\S.*)\((\d+)\): ", str(node.sourceRange()), re.MULTILINE)
-    own = [each for each in found if not each[0].startswith(_TORCH)]
-    return ":".join((own or found)[0]) if found else ""
+    places = re.findall(r'File "([^"<]+)", line (\d+)', str(node.sourceRange()))
+    places = [found_place for found_place in places if not found_place[0].startswith("code/")]
+    places += re.findall(r"^(\S.*)\((\d+)\): ", str(node.sourceRange()), re.MULTILINE)
+    own_places = [found_place for found_place in places if not found_place[0].startswith(_TORCH)]
+    return ":".join((own_places or places)[0]) if places else ""
 
 
-def _run(operator: Callable[..., Any], given: list[Any], named: dict[str, Any]) -> Any:
-    return operator(*given, **named)
+def _run(operator: Callable[..., Any], arguments: list[Any], named: dict[str, Any]) -> Any:
+    return operator(*arguments, **named)
 
 
 @cache

@@ -54,9 +54,9 @@ def members(archive: ZipArchive) -> Iterator[tuple[str, bytes]]:
         yield name, content
 
 
-def _unknown(archive: ZipArchive, found: str) -> NetworkError:
+def _unknown(archive: ZipArchive, content: str) -> NetworkError:
     return NetworkError(
         "a TorchScript archive as torch writes it",
-        f"{found} in {archive.path}",
+        f"{content} in {archive.path}",
         "save it again with torch.jit.save",
     )

@@ -49,8 +49,8 @@ def as_tensor(number: Any) -> torch.Tensor:
         dtype = torch.int64
     else:
         dtype = torch.float32
-    made: torch.Tensor = torch.ops.aten.scalar_tensor.default(number, dtype=dtype)
-    return made
+    tensor: torch.Tensor = torch.ops.aten.scalar_tensor.default(number, dtype=dtype)
+    return tensor
 
 
 def _add(a: Any, b: Any, factor: Any = 1) -> Any:
@@ -79,9 +79,9 @@ def _rounded_to(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: value if isinstance(value, int | torch.SymInt) else function(value)
 
 
-def _cast(value: Any, *given: Any) -> Any:
+def _cast(value: Any, *arguments: Any) -> Any:
     """Compute ``aten::to`` of a number; of its arguments only the dtype changes the value."""
-    dtype = DTYPES.get(given[0]) if given and type(given[0]) is int else None
+    dtype = DTYPES.get(arguments[0]) if arguments and type(arguments[0]) is int else None
     if dtype is None:
         return value
     if dtype == torch.bool:
@@ -89,19 +89,19 @@ def _cast(value: Any, *given: Any) -> Any:
     return _as_float(value) if dtype.is_floating_point else _truncate(value)
 
 
-def _least(*given: Any) -> Any:
-    return _folded(torch.sym_min, given)
+def _least(*numbers: Any) -> Any:
+    return _folded(torch.sym_min, numbers)
 
 
-def _most(*given: Any) -> Any:
-    return _folded(torch.sym_max, given)
+def _most(*numbers: Any) -> Any:
+    return _folded(torch.sym_max, numbers)
 
 
-def _folded(function: Callable[[Any, Any], Any], given: tuple[Any, ...]) -> Any:
-    values = given[0] if isinstance(given[0], list) and len(given) == 1 else list(given)
+def _folded(function: Callable[[Any, Any], Any], arguments: tuple[Any, ...]) -> Any:
+    values = arguments[0] if isinstance(arguments[0], list) and len(arguments) == 1 else list(arguments)
     result = values[0]
-    for each in values[1:]:
-        result = function(result, each)
+    for value in values[1:]:
+        result = function(result, value)
     return result
 
 

@@ -25,30 +25,34 @@ def is_averaged(place: str) -> bool:
     return not _AVERAGED.isdisjoint(_BETWEEN_WORDS.split(place.lower()))
 
 
-def is_meant(place: str, weights: str | None) -> bool:
+def is_meant(place: str, weights: str | None, places: Iterable[str]) -> bool:
     """Whether a set of weights is one that the user asks for.
 
     Args:
         place: Dotted name of the place in the checkpoint where the set lies; empty for the whole checkpoint.
-        weights: ``ema`` for an average, ``model`` for what is none, or the place itself; None for any.
+        weights: The place itself; or, where no set lies there, ``ema`` for an average and ``model`` for what is none.
+            None for any.
+        places: Places of all sets in the checkpoint.
     """
-    if weights is None:
+    if weights is None or _lies_at(place, weights):
         return True
-    if weights == "ema":
-        return is_averaged(place)
-    if weights == "model":
-        return not is_averaged(place)
-    return place == weights or place.startswith(f"{weights}.")
+    if weights not in ("ema", "model") or any(_lies_at(other, weights) for other in places):
+        return False
+    return is_averaged(place) == (weights == "ema")
+
+
+def _lies_at(place: str, key: str) -> bool:
+    return place == key or place.startswith(f"{key}.")
 
 
 def flag_of(place: str, places: Iterable[str]) -> str:
     """Return the flag that takes one of several sets of weights: by its kind where it is the only one, else by name."""
-    alike = [each for each in places if is_averaged(each) == is_averaged(place)]
+    alike = [other for other in places if is_averaged(other) == is_averaged(place)]
     kind = "ema" if is_averaged(place) else "model"
     return f"--weights {kind if len(alike) == 1 or not place else place}"
 
 
-def told(places: Sequence[str]) -> str | None:
+def choice_note(places: Sequence[str]) -> str | None:
     """Return a sentence on the set of weights that was taken of several; None where there is one.
 
     Args:
@@ -56,10 +60,10 @@ def told(places: Sequence[str]) -> str | None:
     """
     if len(places) < 2:
         return None
-    taken, *others = places
-    flags = " or ".join(flag_of(each, places) for each in others)
+    chosen, *others = places
+    flags = " or ".join(flag_of(other, places) for other in others)
     return (
-        f"the checkpoint holds {len(places)} sets of weights; taken: {_named(taken)}; "
+        f"the checkpoint holds {len(places)} sets of weights; taken: {_named(chosen)}; "
         f"{flags} takes {'the other' if len(others) == 1 else 'another'}"
     )
 
@@ -72,12 +76,12 @@ def no_such_set(weights: str, places: Sequence[str], path: Path) -> NetworkError
         places: Places of the sets that the checkpoint has.
         path: Path of the checkpoint.
     """
-    found = f"{path} with {', '.join(map(_named, places)) or 'none'}"
-    flags = " or ".join(flag_of(each, places) for each in places)
-    todo = did_you_mean(weights, [each for each in places if each])
+    places_found = f"{path} with {', '.join(map(_named, places)) or 'none'}"
+    flags = " or ".join(flag_of(place, places) for place in places)
+    todo = did_you_mean(weights, [place for place in places if place])
     if not todo:
         todo = f"give {flags}, or leave it out" if len(places) > 1 else "leave --weights out"
-    return NetworkError(f"weights for --weights {weights}", found, todo)
+    return NetworkError(f"weights for --weights {weights}", places_found, todo)
 
 
 def named_lists(module: nn.Module, tensors: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,15 +99,18 @@ def named_lists(module: nn.Module, tensors: Mapping[str, Any]) -> dict[str, Any]
     if not lists:
         return dict(tensors)
     every = dict(module.named_parameters())
-    trained = {name: each for name, each in every.items() if each.requires_grad}
+    trained = {name: parameter for name, parameter in every.items() if parameter.requires_grad}
     named = dict(tensors)
     for place, numbered in lists.items():
-        given = [numbered[number] for number in sorted(numbered)]
+        averaged = [numbered[number] for number in sorted(numbered)]
         for parameters in (every, trained):
-            if len(given) == len(parameters) and all(map(fits, given, parameters.values())):
+            if len(averaged) == len(parameters) and all(map(fits, averaged, parameters.values())):
                 for index in numbered:
                     del named[f"{place}.{index}"]
-                named |= {f"{place}.{name}": each for name, each in zip(parameters, given, strict=True)}
+                named |= {
+                    f"{place}.{name}": averaged_value
+                    for name, averaged_value in zip(parameters, averaged, strict=True)
+                }
                 break
     return named
 

@@ -19,7 +19,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from compress.errors import NetworkError
+from compress.errors import NetworkError, UntrustedFileError
+from compress.network.formats.settings import holds_setting
 from compress.network.formats.weight_sets import (
     fits,
     flag_of,
@@ -52,9 +53,25 @@ _DEEPEST = 8  # levels of mappings that are looked into
 _NAMED = 3  # of many wrong names, how many a message lists
 
 
-def tensors_of(loaded: Any) -> dict[str, Any]:
-    """Return every tensor in a checkpoint by its dotted name, and the extra state of modules."""
-    return dict(_flat(loaded, (), 0))
+def tensors_of(loaded: Any, file: Path) -> dict[str, Any]:
+    """Return every tensor in a checkpoint by its dotted name, and the extra state of modules.
+
+    Args:
+        loaded: Content of the file.
+        file: Path of the checkpoint, for messages.
+
+    Raises:
+        UntrustedFileError: A module's extra state has an object that was not loaded.
+    """
+    tensors = dict(_flat(loaded, (), 0))
+    for name, value in tensors.items():
+        if name.endswith(_EXTRA) and holds_setting(value):
+            raise UntrustedFileError(
+                f"plain values in the module's own state '{name}'",
+                f"{file}, an object in it that is not loaded",
+                "if you trust the source: --trust-pickle",
+            )
+    return tensors
 
 
 def _flat(value: Any, path: tuple[str, ...], depth: int) -> Iterator[tuple[str, Any]]:
@@ -66,8 +83,8 @@ def _flat(value: Any, path: tuple[str, ...], depth: int) -> Iterator[tuple[str, 
         if isinstance(value, list | tuple):
             value = dict(enumerate(value))
         if isinstance(value, Mapping):
-            for key, each in value.items():
-                yield from _flat(each, (*path, str(key)), depth + 1)
+            for key, item in value.items():
+                yield from _flat(item, (*path, str(key)), depth + 1)
 
 
 def fill(
@@ -88,25 +105,27 @@ def fill(
     Raises:
         NetworkError: The checkpoint does not hold exactly the module's weights, or holds several sets that fit.
     """
-    own = {name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)}
+    module_state = {
+        name: value for name, value in module.state_dict().items() if isinstance(value, torch.Tensor)
+    }
     tensors = named_lists(module, tensors)
-    state, places = _state_for(own, tensors, factory, path, weights)
-    trained = next((each for each in places[1:] if not is_averaged(each)), None)
+    state, places = _state_for(module_state, tensors, factory, path, weights)
+    trained = next((place for place in places[1:] if not is_averaged(place)), None)
     if weights is not None and trained is not None:
         # An average often holds parameters alone; statistics of norms are then those of the network it is of.
-        others, _ = _state_for(own, tensors, factory, path, trained)
+        others, _ = _state_for(module_state, tensors, factory, path, trained)
         buffers = dict(module.named_buffers())
-        state |= {name: each for name, each in others.items() if name in buffers and name not in state}
+        state |= {name: tensor for name, tensor in others.items() if name in buffers and name not in state}
     shapes = [
-        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
-        for name in own
-        if name in state and not fits(state[name], own[name])
+        f"{name} {tuple(state[name].shape)} for {tuple(module_state[name].shape)}"
+        for name in module_state
+        if name in state and not fits(state[name], module_state[name])
     ]
-    missing: list[str] = [name for name in own if name not in state]
-    unexpected: list[str] = [name for name in state if name not in own]
+    missing: list[str] = [name for name in module_state if name not in state]
+    unexpected: list[str] = [name for name in state if name not in module_state]
     if not shapes:
         missing, unexpected = _load(module, state, path)
-    tied = _tied(own)
+    tied = _tied(module_state)
     missing = [
         name for name in missing if not name.endswith(_COUNTER) and not tied.get(name, set()) & state.keys()
     ]
@@ -147,7 +166,7 @@ def first_names(names: Iterable[object]) -> str:
 
 
 def _state_for(
-    own: Mapping[str, torch.Tensor],
+    module_tensors: Mapping[str, torch.Tensor],
     tensors: Mapping[str, Any],
     factory: str,
     path: Path,
@@ -155,33 +174,33 @@ def _state_for(
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the tensors of the module's place, by its own names where it has them; and all places that fit."""
     outer = len(
-        _wrapping(own)
+        _wrapping(module_tensors)
     )  # the factory may build a wrapper itself, and the checkpoint hold what it wraps
-    named = {_plain(name[outer:]): name for name in own}
-    if len(named) < len(own):  # a name of its own looks like one that a wrapper inserted
-        named = {name: name for name in own}
+    named = {_plain(name[outer:]): name for name in module_tensors}
+    if len(named) < len(module_tensors):  # a name of its own looks like one that a wrapper inserted
+        named = {name: name for name in module_tensors}
     places: dict[str, dict[str, str]] = defaultdict(dict)  # place → own name → name in the checkpoint
     for name in tensors:
         parts = name.split(".")
         for depth in range(len(parts)):
-            rest = ".".join(parts[depth:])
-            mine = rest if rest in own else named.get(_plain(rest))
-            if mine is not None and (mine == rest or mine not in places[".".join(parts[:depth])]):
+            tail = ".".join(parts[depth:])
+            mine = tail if tail in module_tensors else named.get(_plain(tail))
+            if mine is not None and (mine == tail or mine not in places[".".join(parts[:depth])]):
                 places[".".join(parts[:depth])][mine] = name
-    place, *others = _places(places, own, tensors, factory, path, weights)
-    found = {name: mine for mine, name in places.get(place, {}).items()}
+    place, *others = _places(places, module_tensors, tensors, factory, path, weights)
+    names_in_module = {name: mine for mine, name in places.get(place, {}).items()}
     start = len(place) + 1 if place else 0
     state = {
-        found.get(name, name[start:]): value
+        names_in_module.get(name, name[start:]): value
         for name, value in tensors.items()
         if not place or name.startswith(f"{place}.")
     }
     return state, (place, *others)
 
 
-def _wrapping(own: Iterable[str]) -> str:
+def _wrapping(module_tensors: Iterable[str]) -> str:
     """Return the common beginning of all names, as far as it consists of wrappers' keys: ``model.``."""
-    levels = zip(*(name.split(".")[:-1] for name in own), strict=False)
+    levels = zip(*(name.split(".")[:-1] for name in module_tensors), strict=False)
     shared = itertools.takewhile(lambda level: len(set(level)) == 1 and level[0] in WRAPPERS, levels)
     return "".join(f"{level[0]}." for level in shared)
 
@@ -192,7 +211,7 @@ def _plain(name: str) -> str:
 
 def _places(
     places: Mapping[str, Mapping[str, str]],
-    own: Mapping[str, torch.Tensor],
+    module_tensors: Mapping[str, torch.Tensor],
     tensors: Mapping[str, Any],
     factory: str,
     path: Path,
@@ -201,22 +220,28 @@ def _places(
     """Return the places where weights of the module lie, those to take first."""
     fitting = {
         place: sum(
-            fits(tensors[name], own[mine]) for mine, name in found.items() if not mine.endswith(_COUNTER)
+            fits(tensors[name], module_tensors[mine])
+            for mine, name in names.items()
+            if not mine.endswith(_COUNTER)
         )
-        for place, found in places.items()
+        for place, names in places.items()
     }
-    meant = {place: count for place, count in fitting.items() if count and is_meant(place, weights)}
+    most = max(fitting.values(), default=0)
+    sets = [place for place, count in fitting.items() if count and 2 * count >= most]
+    meant = {place: count for place, count in fitting.items() if count and is_meant(place, weights, sets)}
     if not meant:
         if weights is not None:
             raise no_such_set(weights, _distinct(places, fitting, tensors), path)
         return (next((place for place in _known_places(tensors)), ""),)
     most = max(meant.values())
     best = _innermost(places, [place for place, count in meant.items() if count == most])
-    known = sorted((each for each in best if _rank(each) is not None), key=lambda each: _rank(each) or ())
-    taken = known[0] if known else best[0]
-    different = [each for each in best if _differ(places[taken], places[each], tensors)]
-    if not known and different:
-        flags = [flag_of(each, best) for each in best[:2]]
+    ranked = sorted(
+        (place for place in best if _rank(place) is not None), key=lambda place: _rank(place) or ()
+    )
+    chosen = ranked[0] if ranked else best[0]
+    different = [place for place in best if _differ(places[chosen], places[place], tensors)]
+    if not ranked and different:
+        flags = [flag_of(place, best) for place in best[:2]]
         raise NetworkError(
             f"one set of weights for the network that {factory} builds",
             f"{path} with {len(best)} different ones that fit ({first_names(best)})",
@@ -224,9 +249,11 @@ def _places(
         )
     # Every other set that could be meant, also one that holds parameters without statistics of norms.
     others = [
-        each for each in _distinct(places, fitting, tensors) if _differ(places[taken], places[each], tensors)
+        place
+        for place in _distinct(places, fitting, tensors)
+        if _differ(places[chosen], places[place], tensors)
     ]
-    return (taken, *others)
+    return (chosen, *others)
 
 
 def _distinct(
@@ -235,11 +262,11 @@ def _distinct(
     """Return the places that hold at least half as many of the module's tensors as the best."""
     most = max(fitting.values(), default=0)
     enough = _innermost(places, [place for place, count in fitting.items() if count and 2 * count >= most])
-    found: list[str] = []
+    distinct: list[str] = []
     for place in enough:
-        if all(_differ(places[each], places[place], tensors) for each in found):
-            found.append(place)
-    return found
+        if all(_differ(places[other], places[place], tensors) for other in distinct):
+            distinct.append(place)
+    return distinct
 
 
 def _innermost(places: Mapping[str, Mapping[str, str]], among: Iterable[str]) -> list[str]:
@@ -285,23 +312,23 @@ def _rank(place: str) -> tuple[int, ...] | None:
 
 def _load(module: nn.Module, state: dict[str, Any], path: Path) -> tuple[list[str], list[str]]:
     """Let torch load the state; return the missing and the unknown names, after its own conversions."""
-    on_meta = any(each.is_meta for each in module.parameters())
+    on_meta = any(parameter.is_meta for parameter in module.parameters())
     try:
         with quiet():
-            told = module.load_state_dict(state, strict=False, assign=on_meta)
+            keys = module.load_state_dict(state, strict=False, assign=on_meta)
     except Exception as error:
         raise NetworkError(
             f"weights that {type(module).__name__}.load_state_dict() takes",
             f"{path}: {essence(error)}",
             "name the factory that built this network",
         ) from error
-    return list(told.missing_keys), list(told.unexpected_keys)
+    return list(keys.missing_keys), list(keys.unexpected_keys)
 
 
-def _tied(own: Mapping[str, torch.Tensor]) -> dict[str, set[str]]:
+def _tied(module_tensors: Mapping[str, torch.Tensor]) -> dict[str, set[str]]:
     """Return all names of each tensor that has several, by each of them."""
     groups: dict[Any, set[str]] = defaultdict(set)
-    for name, tensor in own.items():
+    for name, tensor in module_tensors.items():
         if not is_lazy(tensor) and not tensor.is_meta and tensor.numel():
             groups[tensor.data_ptr(), tensor.shape, tensor.stride()].add(name)
     return {name: group for group in groups.values() if len(group) > 1 for name in group}

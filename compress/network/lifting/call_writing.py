@@ -31,14 +31,14 @@ def written(graph: fx.Graph, call: WrittenCall | fx.Node, meta: dict[str, Any]) 
     """
     done: dict[int, fx.Node] = {}
 
-    def node_of(each: WrittenCall | fx.Node) -> fx.Node:
-        if isinstance(each, fx.Node):
-            return each
-        if id(each) not in done:
-            arguments = [node_of(one) if isinstance(one, WrittenCall) else one for one in each.arguments]
-            node = graph.call_function(each.target, tuple(arguments), each.keywords)
+    def node_of(part: WrittenCall | fx.Node) -> fx.Node:
+        if isinstance(part, fx.Node):
+            return part
+        if id(part) not in done:
+            arguments = [node_of(one) if isinstance(one, WrittenCall) else one for one in part.arguments]
+            node = graph.call_function(part.target, tuple(arguments), part.keywords)
             node.meta = dict(meta)
-            done[id(each)] = node
-        return done[id(each)]
+            done[id(part)] = node
+        return done[id(part)]
 
     return node_of(call)

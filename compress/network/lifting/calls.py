@@ -190,10 +190,12 @@ def _is_pure(node: fx.Node) -> bool:
 
 def place(node: fx.Node) -> str:
     """Return `` at file:line`` of the user's source, from the trace; empty where it is unknown."""
-    found = re.findall(r'File "([^"<]+)", line (\d+)', node.meta.get("stack_trace") or "")
+    places = re.findall(r'File "([^"<]+)", line (\d+)', node.meta.get("stack_trace") or "")
     # The innermost line is often in a layer of torch, which the user did not write.
-    own = [each for each in found if not re.search(r"[/\\]torch[/\\]", each[0])] or found
-    return f" at {own[-1][0]}:{own[-1][1]}" if own else ""
+    own_places = [
+        found_place for found_place in places if not re.search(r"[/\\]torch[/\\]", found_place[0])
+    ] or places
+    return f" at {own_places[-1][0]}:{own_places[-1][1]}" if own_places else ""
 
 
 def without_in_place(module: fx.GraphModule, example: Sequence[torch.Tensor]) -> None:
@@ -215,21 +217,23 @@ def without_in_place(module: fx.GraphModule, example: Sequence[torch.Tensor]) ->
         changed = _changed(node)
         if changed is None or changed not in values:
             continue
-        sharing = [each for each in memory[values[changed].untyped_storage().data_ptr()] if each is not node]
-        if any(each.op == "get_attr" for each in sharing):
+        sharing = [
+            other for other in memory[values[changed].untyped_storage().data_ptr()] if other is not node
+        ]
+        if any(other.op == "get_attr" for other in sharing):
             _drop_counter_or_refuse(node, changed)
             continue
         seen_later = {
-            each
-            for each in sharing
-            if order[each] < order[node] and any(order[use] > order[node] for use in each.users)
+            other
+            for other in sharing
+            if order[other] < order[node] and any(order[use] > order[node] for use in other.users)
         }
         functional = _functional(node, values)
-        if functional is None or any(not _same_view(values[each], values[changed]) for each in seen_later):
+        if functional is None or any(not _same_view(values[view], values[changed]) for view in seen_later):
             continue
-        for each in seen_later:
-            for use in [use for use in each.users if order[use] > order[node]]:
-                use.replace_input_with(each, node)
+        for view in seen_later:
+            for use in [use for use in view.users if order[use] > order[node]]:
+                use.replace_input_with(view, node)
         node.target = functional
 
 
@@ -268,7 +272,7 @@ def _functional(node: fx.Node, values: dict[fx.Node, torch.Tensor]) -> OpOverloa
     packet = getattr(aten, name.removesuffix("_"), None) if name.endswith("_") else None
     if packet is None or name == "copy_" or overload not in packet.overloads():
         return None
-    dtypes = {values[each].dtype for each in node.all_input_nodes if each in values and values[each].dim()}
+    dtypes = {values[read].dtype for read in node.all_input_nodes if read in values and values[read].dim()}
     return getattr(packet, overload) if len(dtypes) == 1 else None
 
 

@@ -31,35 +31,35 @@ def convolution(given: _Arguments) -> WrittenCall | None:
     return _plain(given)
 
 
-def _plain(given: _Arguments) -> WrittenCall | None:
-    samples, tensor, weight = given["groups"], given["input"], given["weight"]
+def _plain(arguments: _Arguments) -> WrittenCall | None:
+    samples, tensor, weight = arguments["groups"], arguments["input"], arguments["weight"]
     one, _, *sizes = tensor.meta["val"].shape
     _, channels, *kernel = weight.meta["val"].shape
     if len(sizes) not in (1, 2) or one != 1 or not _known(channels, *sizes, *kernel):
         return None
     dilation, padding, stride = (
-        _every(given[name], len(sizes)) for name in ("dilation", "padding", "stride")
+        _every(arguments[name], len(sizes)) for name in ("dilation", "padding", "stride")
     )
-    each = zip(sizes, kernel, dilation, padding, stride, strict=True)
-    made = [(size + 2 * pad - rate * (width - 1) - 1) // step + 1 for size, width, rate, pad, step in each]
+    axes = zip(sizes, kernel, dilation, padding, stride, strict=True)
+    lengths = [(size + 2 * pad - rate * (width - 1) - 1) // step + 1 for size, width, rate, pad, step in axes]
     kernel, dilation, padding, stride = _of_images(kernel, dilation, padding, stride)
     apart = WrittenCall(aten.reshape.default, (tensor, [samples, channels, *_image(sizes)]))
     columns = WrittenCall(aten.im2col.default, (apart, kernel, dilation, padding, stride))
     rows = WrittenCall(aten.reshape.default, (weight, [samples, -1, channels * kernel[0] * kernel[1]]))
-    return _product(given, rows, columns, made)
+    return _product(arguments, rows, columns, lengths)
 
 
-def _transposed(given: _Arguments) -> WrittenCall | None:
-    samples, tensor, weight = given["groups"], given["input"], given["weight"]
+def _transposed(arguments: _Arguments) -> WrittenCall | None:
+    samples, tensor, weight = arguments["groups"], arguments["input"], arguments["weight"]
     one, _, *sizes = tensor.meta["val"].shape
     _, outputs, *kernel = weight.meta["val"].shape
     axes = len(sizes)
     if axes not in (1, 2) or one != 1 or not _known(outputs, *sizes, *kernel):
         return None
     names = ("stride", "padding", "dilation", "output_padding")
-    stride, padding, dilation, more = (_every(given[name], axes) for name in names)
+    stride, padding, dilation, more = (_every(arguments[name], axes) for name in names)
     reach = [rate * (width - 1) for rate, width in zip(dilation, kernel, strict=True)]
-    made = [
+    lengths = [
         (size - 1) * step - 2 * pad + far + extra + 1
         for size, step, pad, far, extra in zip(sizes, stride, padding, reach, more, strict=True)
     ]
@@ -84,20 +84,22 @@ def _transposed(given: _Arguments) -> WrittenCall | None:
     ]
     image = _padded(image, before, after, wide)
     columns = WrittenCall(aten.im2col.default, (image, kernel, dilation, [0, 0], [1, 1]))
-    each = WrittenCall(aten.reshape.default, (weight, [samples, -1, outputs, *kernel]))
+    by_sample = WrittenCall(aten.reshape.default, (weight, [samples, -1, outputs, *kernel]))
     turned = WrittenCall(
-        aten.permute.default, (WrittenCall(aten.flip.default, (each, [3, 4])), [0, 2, 1, 3, 4])
+        aten.permute.default, (WrittenCall(aten.flip.default, (by_sample, [3, 4])), [0, 2, 1, 3, 4])
     )
     rows = WrittenCall(aten.reshape.default, (turned, [samples, outputs, -1]))
-    return _product(given, rows, columns, made)
+    return _product(arguments, rows, columns, lengths)
 
 
-def _product(given: _Arguments, rows: WrittenCall, columns: WrittenCall, made: Sequence[int]) -> WrittenCall:
+def _product(
+    arguments: _Arguments, rows: WrittenCall, columns: WrittenCall, lengths: Sequence[int]
+) -> WrittenCall:
     product = WrittenCall(aten.matmul.default, (rows, columns))
-    if given["bias"] is not None:
-        bias = WrittenCall(aten.reshape.default, (given["bias"], [given["groups"], -1, 1]))
+    if arguments["bias"] is not None:
+        bias = WrittenCall(aten.reshape.default, (arguments["bias"], [arguments["groups"], -1, 1]))
         product = WrittenCall(aten.add.Tensor, (product, bias))
-    return WrittenCall(aten.reshape.default, (product, [1, -1, *made]))
+    return WrittenCall(aten.reshape.default, (product, [1, -1, *lengths]))
 
 
 def _padded(

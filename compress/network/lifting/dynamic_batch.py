@@ -59,7 +59,7 @@ def merge_batches(
         if isinstance(one, list | tuple):
             if len(one) != len(other):
                 raise _Differs
-            return [merged(*each) for each in zip(one, other, strict=True)]
+            return [merged(*pair) for pair in zip(one, other, strict=True)]
         if one == other:
             return one
         if not isinstance(one, int) or one % sizes[0] or one // sizes[0] * sizes[1] != other:
@@ -87,9 +87,12 @@ def merge_batches(
 def with_names(watched: fx.GraphModule, module: nn.Module) -> fx.GraphModule:
     """Return a graph with a module's weights, which were taken for constants, under their own names again."""
     graph = watched.graph
-    parameters = {name: nn.Parameter(each, each.requires_grad) for name, each in module.named_parameters()}
+    parameters = {
+        name: nn.Parameter(parameter, parameter.requires_grad)
+        for name, parameter in module.named_parameters()
+    }
     named = parameters | dict(module.named_buffers())
-    names = {(each.data_ptr(), each.shape): name for name, each in named.items()}
+    names = {(tensor.data_ptr(), tensor.shape): name for name, tensor in named.items()}
     attributes: dict[str, Any] = {}
 
     def name_of(value: torch.Tensor, otherwise: str) -> str:

@@ -47,10 +47,10 @@ def embedding_bag(given: Mapping[str, Any]) -> WrittenCall | None:
     if padding is None or padding < 0:
         return _reduced(mode, entries)
     kind: torch.dtype = given["weight"].meta["val"].dtype
-    kept = WrittenCall(aten.unsqueeze.default, (WrittenCall(aten.ne.Scalar, (rows, padding)), -1))
-    counted = WrittenCall(aten.to.dtype, (kept, kind))
+    not_padding = WrittenCall(aten.unsqueeze.default, (WrittenCall(aten.ne.Scalar, (rows, padding)), -1))
+    counted = WrittenCall(aten.to.dtype, (not_padding, kind))
     if mode == _MAX:
-        left_out = WrittenCall(aten.logical_not.default, (kept,))
+        left_out = WrittenCall(aten.logical_not.default, (not_padding,))
         lowest = WrittenCall(aten.masked_fill.Scalar, (entries, left_out, torch.finfo(kind).min))
         # A bag of padding alone gives zeros.
         return WrittenCall(aten.mul.Tensor, (_reduced(_MAX, lowest), _reduced(_MAX, counted)))
@@ -67,10 +67,10 @@ def _reduced(mode: int, entries: WrittenCall) -> WrittenCall:
     return WrittenCall(target, (entries, [1]))
 
 
-def _length(given: Mapping[str, Any]) -> Any:
+def _length(arguments: Mapping[str, Any]) -> Any:
     """Return the one length of all bags: the step of offsets that count from zero; None for other offsets."""
-    places = given["offsets"]
+    places = arguments["offsets"]
     if not isinstance(places, fx.Node) or places.target is not aten.arange.start_step:
         return None
     start, _, step = places.args
-    return step if start == 0 and not given["include_last_offset"] else None
+    return step if start == 0 and not arguments["include_last_offset"] else None

@@ -38,9 +38,9 @@ def fold_weights(module: fx.GraphModule) -> None:
         (argument, name)
         for node in graph.nodes
         if node.op == "call_function" and node.target in LAYERS
-        for name, given in bind(node).items()
+        for name, value in bind(node).items()
         if name in _HELD
-        for argument in (given if isinstance(given, list | tuple) else (given,))
+        for argument in (value if isinstance(value, list | tuple) else (value,))
         if isinstance(argument, fx.Node) and folding.is_constant(argument)
     ]
     folding.merge_equal([argument for argument, _ in held])
@@ -59,12 +59,12 @@ class _Folding:
         self._written: set[fx.Node] = set()
         for node in self._graph.nodes:
             if isinstance(node.target, OpOverload) and node.target._schema.is_mutable:
-                for each in node.all_input_nodes[:1]:
-                    self._written |= {each, *self._behind(each)}
+                for read in node.all_input_nodes[:1]:
+                    self._written |= {read, *self._behind(read)}
 
     def merge_equal(self, constants: Iterable[fx.Node]) -> None:
         """Merge equal computations of several calls of one layer, and drop conversions that convert nothing."""
-        alike = {each for node in constants for each in (node, *self._behind(node))}
+        alike = {behind for node in constants for behind in (node, *self._behind(node))}
         first: dict[str, fx.Node] = {}
         for node in list(self._graph.nodes):
             if node in alike and node.target is aten.to.dtype and _is_same_type(node):
@@ -81,21 +81,23 @@ class _Folding:
         ):  # a plain parameter; merged with another, or folded before
             return
         behind = self._behind(node)
-        sources = [each for each in behind if each.op == "get_attr"]
+        sources = [origin for origin in behind if origin.op == "get_attr"]
         if not sources:
             return
         value = self._value(node)
         needed = self._needed_without(node)
-        trained = [each for each in sources if isinstance(self._value(each), nn.Parameter)]
-        if any(str(each.target) in needed for each in trained):
+        trained = [source for source in sources if isinstance(self._value(source), nn.Parameter)]
+        if any(str(source.target) in needed for source in trained):
             return  # it stays tied to what another layer reads
         freed = {
-            str(each.target): _bytes(self._value(each)) for each in sources if str(each.target) not in needed
+            str(source.target): _bytes(self._value(source))
+            for source in sources
+            if str(source.target) not in needed
         }
         if not isinstance(value, torch.Tensor) or _bytes(value) > max(_SMALL_BYTES, sum(freed.values())):
             return
         target = self._free_name(trained or sources, needed, name)
-        self._hold(target, value, trained=any(self._value(each).requires_grad for each in trained))
+        self._hold(target, value, trained=any(self._value(source).requires_grad for source in trained))
         with self._graph.inserting_before(node):
             constant = self._graph.get_attr(target)
         constant.meta = dict(node.meta)
@@ -111,13 +113,13 @@ class _Folding:
     def _needed_without(self, node: fx.Node) -> set[str]:
         """Return the tensors of the module that are still read once a value is no longer computed."""
         seen = {node}
-        pending = [each for each in self._graph.nodes if not each.users]
+        pending = [user for user in self._graph.nodes if not user.users]
         while pending:
-            each = pending.pop()
-            if each not in seen:
-                seen.add(each)
-                pending += each.all_input_nodes
-        return {str(each.target) for each in seen if each.op == "get_attr"}
+            needed = pending.pop()
+            if needed not in seen:
+                seen.add(needed)
+                pending += needed.all_input_nodes
+        return {str(needed.target) for needed in seen if needed.op == "get_attr"}
 
     def is_constant(self, node: fx.Node) -> bool:
         """Whether a value depends on the network's own tensors alone, and is the same every time."""
@@ -127,21 +129,21 @@ class _Folding:
                 or (
                     node.op == "call_function"
                     and _is_deterministic(node.target)
-                    and all(self.is_constant(each) for each in node.all_input_nodes)
+                    and all(self.is_constant(read) for read in node.all_input_nodes)
                 )
             )
         return self._constant[node]
 
     def _behind(self, node: Any) -> dict[fx.Node, None]:
         """Return everything that a value is computed from, in a fixed order."""
-        found: dict[fx.Node, None] = {}
+        behind: dict[fx.Node, None] = {}
         pending = list(node.all_input_nodes)
         while pending:
-            each = pending.pop()
-            if each not in found:
-                found[each] = None
-                pending += each.all_input_nodes
-        return found
+            source = pending.pop()
+            if source not in behind:
+                behind[source] = None
+                pending += source.all_input_nodes
+        return behind
 
     def _value(self, node: fx.Node) -> Any:
         if node not in self._values:
@@ -158,7 +160,7 @@ class _Folding:
 
     def _free_name(self, sources: list[fx.Node], needed: set[str], name: str) -> str:
         """Return the name that the layer's own tensor would have, or a similar unused one."""
-        target = free = ".".join([*_common_parts(str(each.target) for each in sources), name])
+        target = free = ".".join([*_common_parts(str(source.target) for source in sources), name])
         number = 0
         while free in needed | self._made:
             number += 1

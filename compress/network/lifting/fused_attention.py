@@ -25,11 +25,11 @@ def write_out_attention(graph: fx.Graph) -> None:
     for node in list(graph.nodes):
         if node.target is aten._native_multi_head_attention.default:
             call = bind(node)
-            own = call["query"] is call["key"] is call["value"]
-            taken = {
+            self_attention = call["query"] is call["key"] is call["value"]
+            results_used = {
                 use.args[1] for use in node.users if use.users
             }  # 0 the result, 1 the attention's weights
-            if own and taken == {0} and _has_length(call["query"]) and _known_mask(call):
+            if self_attention and results_used == {0} and _has_length(call["query"]) and _known_mask(call):
                 _Writer(graph, node).replace_attention(call)
         elif node.target is aten._transformer_encoder_layer_fwd.default:
             call = bind(node)
@@ -55,8 +55,8 @@ class _Writer:
 
     def replace_attention(self, call: dict[str, Any]) -> None:
         names = ("query", "num_head", "qkv_weight", "qkv_bias", "proj_weight", "proj_bias")
-        given = [*(call[name] for name in names), self._left_out(call)]
-        result = self._attention(call["query"].meta["val"].shape, *given)
+        arguments = [*(call[name] for name in names), self._left_out(call)]
+        result = self._attention(call["query"].meta["val"].shape, *arguments)
         result.meta["val"] = self.node.meta["val"][0]
         for use in list(self.node.users):
             use.replace_all_uses_with(result)

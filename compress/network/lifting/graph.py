@@ -32,7 +32,6 @@ from compress.network.example import sharing_the_batch, with_rows
 from compress.network.lifting.calls import (
     aten,
     drop_unused,
-    inline_blocks,
     place,
     refuse,
     set_inference,
@@ -45,7 +44,8 @@ from compress.network.lifting.open_lengths import with_open_time
 from compress.network.lifting.recomposition import compose
 from compress.network.lifting.to_modules import Found, lift_call
 from compress.network.lifting.verification import verified
-from compress.network.tracing import Traced, export, quiet, run, trace_dynamic
+from compress.network.lifting.written_operators import inlined, write_out
+from compress.network.tracing import Traced, export, run, trace_dynamic
 
 
 class Lifted(NamedTuple):
@@ -98,8 +98,8 @@ def _with_dynamic_batch(fixed: Lifted, traced: Traced) -> Lifted | None:
         return None
     batches = [
         [
-            noise_like(each, size, seed + part, axis)
-            for seed, (each, axis) in enumerate(zip(example.values(), axes, strict=True))
+            noise_like(tensor, size, seed + part, axis)
+            for seed, (tensor, axis) in enumerate(zip(example.values(), axes, strict=True))
         ]
         for part in (0, 99)
     ]
@@ -138,7 +138,7 @@ def _with_open_axes(
     Raises:
         LiftError: The network cannot be traced so.
     """
-    kept = {
+    open_axes = {
         spec.name: {
             axis: Dim.AUTO
             for axis, size in enumerate(spec.shape)
@@ -146,10 +146,10 @@ def _with_open_axes(
         }
         for spec in fixed.inputs
     }
-    if not any(kept.values()):
+    if not any(open_axes.values()):
         return trace_dynamic(fixed.graph, example, counts)
     batch = Dim(BATCH, min=1)
-    shapes = {name: {counts[name]: batch, **axes} for name, axes in kept.items()}
+    shapes = {name: {counts[name]: batch, **axes} for name, axes in open_axes.items()}
     return export(fixed.graph, with_rows(example, 2, counts), shapes)
 
 
@@ -178,11 +178,9 @@ def plain_graph(program: ExportedProgram, settings: Mapping[str, str] | None = N
     Raises:
         LiftError: The program cannot be lifted, or takes or returns other values than tensors.
     """
-    with quiet():
-        exported = program.module(check_guards=False)
+    exported = inlined(program)
     graph = exported.graph
-    graph.set_codegen(fx.graph.CodeGen())
-    inline_blocks(exported)
+    write_out(exported)
     refuse(graph, settings)
     set_inference(graph)
     output = graph.output_node()
@@ -192,9 +190,9 @@ def plain_graph(program: ExportedProgram, settings: Mapping[str, str] | None = N
     _refuse_complex([*graph.find_nodes(op="placeholder"), *tensors])
     tensors = [_copied(value) if value.op == "get_attr" else value for value in tensors]
     output.args = (tensors[0] if len(tensors) == 1 else tuple(tensors),)
-    own = own_names(program)
+    module_names = own_names(program)
     for placeholder in graph.find_nodes(op="placeholder"):
-        placeholder.target = own.get(str(placeholder.target), placeholder.target)
+        placeholder.target = module_names.get(str(placeholder.target), placeholder.target)
         if _is_tensor(placeholder):
             continue
         if placeholder.users:
@@ -292,7 +290,7 @@ def _axis(size: int | torch.SymInt, batch: set[str]) -> int | str:
     """Return a fixed size, ``batch``, or for another dynamic axis the exporter's expression, such as ``4*batch``."""
     if isinstance(size, int):
         return size
-    return re.sub(r"\bs\d+\b", lambda found: BATCH if found[0] in batch else found[0], str(size))
+    return re.sub(r"\bs\d+\b", lambda match: BATCH if match[0] in batch else match[0], str(size))
 
 
 # --- calls to modules ---------------------------------------------------------------------------------------
@@ -304,14 +302,14 @@ def _with_modules(source: fx.GraphModule) -> fx.GraphModule:
     attributes: dict[str, Any] = {}
     paths: dict[Any, str] = {}
     for node in list(graph.nodes):
-        found = lift_call(node, constants) if node.op == "call_function" else None
-        if found is None:
+        lifted_call = lift_call(node, constants) if node.op == "call_function" else None
+        if lifted_call is None:
             continue
-        key = _identity(found)
+        key = _identity(lifted_call)
         if key not in paths:
-            paths[key] = _path(node, found, taken=attributes)
-            attributes[paths[key]] = found.module
-        _replace(graph, node, found, paths[key])
+            paths[key] = _path(node, lifted_call, names_taken=attributes)
+            attributes[paths[key]] = lifted_call.module
+        _replace(graph, node, lifted_call, paths[key])
     drop_unused(graph)
     for node in graph.find_nodes(op="get_attr"):
         tensor = constants[str(node.target)]
@@ -326,9 +324,9 @@ def _with_modules(source: fx.GraphModule) -> fx.GraphModule:
     return lifted
 
 
-def _free(name: str, taken: Mapping[str, Any]) -> str:
+def _free(name: str, names_taken: Mapping[str, Any]) -> str:
     """Return the name, or a similar unused one."""
-    while name in taken:
+    while name in names_taken:
         name += "_"
     return name
 
@@ -352,36 +350,36 @@ def _constants(source: fx.GraphModule) -> dict[str, torch.Tensor]:
     return named
 
 
-def _identity(found: Found) -> Any:
+def _identity(lifted: Found) -> Any:
     """Return an identity that is equal for two calls of one module: the same settings on the same tensors."""
-    tensors = tuple(id(tensor) for tensor in (*found.module.parameters(), *found.module.buffers()))
-    return (type(found.module), repr(found.module), tensors) if found.weight is not None else object()
+    tensors = tuple(id(tensor) for tensor in (*lifted.module.parameters(), *lifted.module.buffers()))
+    return (type(lifted.module), repr(lifted.module), tensors) if lifted.weight is not None else object()
 
 
-def _path(node: fx.Node, found: Found, taken: dict[str, Any]) -> str:
+def _path(node: fx.Node, lifted: Found, names_taken: dict[str, Any]) -> str:
     """Return the module's path in the source: as traced, else from its weight's name, else the node's name."""
     candidates = []
     stack = list(node.meta.get("nn_module_stack", {}).values())
     if stack:
         path, kind = stack[-1][0], str(stack[-1][1])
-        if kind.rpartition(".")[2].strip("'>") == type(found.module).__name__:
+        if kind.rpartition(".")[2].strip("'>") == type(lifted.module).__name__:
             candidates.append(re.sub(r"@\d+$", "", path))
-    if found.weight is not None:
-        name = str(found.weight.target)
+    if lifted.weight is not None:
+        name = str(lifted.weight.target)
         owner = re.sub(r"[._](weight|weight_ih_l0|running_mean)$", "", name)
         candidates.append(owner if owner != name else ".".join([*name.split(".")[:-1], node.name]))
     candidates.append(node.name)
     for candidate in candidates:
-        if re.fullmatch(r"\w+(\.\w+)*", candidate) and candidate not in taken:
+        if re.fullmatch(r"\w+(\.\w+)*", candidate) and candidate not in names_taken:
             return candidate
-    return f"{node.name}_{len(taken)}"
+    return f"{node.name}_{len(names_taken)}"
 
 
-def _replace(graph: fx.Graph, node: fx.Node, found: Found, path: str) -> None:
+def _replace(graph: fx.Graph, node: fx.Node, lifted: Found, path: str) -> None:
     with graph.inserting_before(node):
-        call = graph.create_node("call_module", path, found.inputs)
+        call = graph.create_node("call_module", path, lifted.inputs)
         call.meta = dict(node.meta)
-        if found.unpack:
+        if lifted.unpack:
             for use in list(node.users):
                 index: Any = use.args[1]
                 if index == 0:

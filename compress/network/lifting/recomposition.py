@@ -44,21 +44,26 @@ def compose(graph: fx.Graph) -> None:
             call = written(graph, composed, {"stack_trace": node.meta.get("stack_trace")})
         if isinstance(composed, _Call):
             call.meta = dict(replaced[0].meta) if replaced else {}
-        for each in replaced:
-            each.replace_all_uses_with(call)
-            graph.erase_node(each)
+        for old in replaced:
+            old.replace_all_uses_with(call)
+            graph.erase_node(old)
         if only_first:
             graph.erase_node(node)
 
 
-def _addmm(given: _Arguments) -> _Call | None:
+def _addmm(arguments: _Arguments) -> _Call | None:
     """Compose ``beta · bias + alpha · x @ weight.T`` to a linear layer, where both are 1 and all rows share a bias."""
-    weight, bias, alpha, beta = _transposed(given["mat2"]), given["self"], given["alpha"], given["beta"]
+    weight, bias, alpha, beta = (
+        _transposed(arguments["mat2"]),
+        arguments["self"],
+        arguments["alpha"],
+        arguments["beta"],
+    )
     if weight is None:
         return None
     if alpha == beta == 1 and isinstance(bias, fx.Node) and bias.meta["val"].dim() == 1:
-        return _Call(aten.linear.default, (given["mat1"], weight, bias))
-    product = _Call(aten.linear.default, (given["mat1"], weight, None))
+        return _Call(aten.linear.default, (arguments["mat1"], weight, bias))
+    product = _Call(aten.linear.default, (arguments["mat1"], weight, None))
     if alpha != 1:
         product = _Call(aten.mul.Tensor, (product, alpha))
     if beta == 0:
@@ -66,9 +71,9 @@ def _addmm(given: _Arguments) -> _Call | None:
     return _Call(aten.add.Tensor, (product, bias if beta == 1 else _Call(aten.mul.Tensor, (bias, beta))))
 
 
-def _mm(given: _Arguments) -> _Call | None:
-    weight = _transposed(given["mat2"])
-    return None if weight is None else _Call(aten.linear.default, (given["self"], weight, None))
+def _mm(arguments: _Arguments) -> _Call | None:
+    weight = _transposed(arguments["mat2"])
+    return None if weight is None else _Call(aten.linear.default, (arguments["self"], weight, None))
 
 
 def _transposed(value: Any) -> fx.Node | None:
@@ -95,42 +100,42 @@ _OF_CONVOLUTION = (
 )
 
 
-def _convolution(given: _Arguments) -> _Call:
+def _convolution(arguments: _Arguments) -> _Call:
     """Compose the convolution of ``torch.jit.trace``, which has flags of cuDNN and no ONNX form."""
-    return convolution_by_sample(given) or _Call(
-        aten.convolution.default, tuple(given[name] for name in _OF_CONVOLUTION)
+    return convolution_by_sample(arguments) or _Call(
+        aten.convolution.default, tuple(arguments[name] for name in _OF_CONVOLUTION)
     )
 
 
-def _attention(given: _Arguments) -> _Call | None:
+def _attention(arguments: _Arguments) -> _Call | None:
     """Give attention of ``[batch, length, width]`` an axis of heads of size 1, which ONNX requires."""
-    tensors, mask = [given[name] for name in ("query", "key", "value")], given["attn_mask"]
-    if any("val" not in each.meta or each.meta["val"].dim() != 3 for each in tensors):
+    tensors, mask = [arguments[name] for name in ("query", "key", "value")], arguments["attn_mask"]
+    if any("val" not in tensor.meta or tensor.meta["val"].dim() != 3 for tensor in tensors):
         return None
     if isinstance(mask, fx.Node) and mask.meta["val"].dim() == 3:
         mask = _Call(aten.unsqueeze.default, (mask, 1))
-    with_heads = [_Call(aten.unsqueeze.default, (each, 1)) for each in tensors]
+    with_heads = [_Call(aten.unsqueeze.default, (tensor, 1)) for tensor in tensors]
     target = _Call(
         aten.scaled_dot_product_attention.default,
-        (*with_heads, mask, given["dropout_p"], given["is_causal"]),
-        {"scale": given["scale"], "enable_gqa": given["enable_gqa"]},
+        (*with_heads, mask, arguments["dropout_p"], arguments["is_causal"]),
+        {"scale": arguments["scale"], "enable_gqa": arguments["enable_gqa"]},
     )
     return _Call(aten.squeeze.dim, (target, 1))
 
 
-def _squeeze(given: _Arguments) -> _Call | fx.Node:
+def _squeeze(arguments: _Arguments) -> _Call | fx.Node:
     """Make ``squeeze`` drop the axes of size 1 in every batch, not the batch axis of a single sample."""
-    tensor = given["self"]
+    tensor = arguments["self"]
     shape = tensor.meta["val"].shape
-    named = given.get("dim", list(range(len(shape))))
+    named = arguments.get("dim", list(range(len(shape))))
     axes = [axis % len(shape) for axis in ([named] if isinstance(named, int) else named) if shape]
-    known = [axis for axis in axes if isinstance(shape[axis], int) and shape[axis] == 1]
+    squeezed = [axis for axis in axes if isinstance(shape[axis], int) and shape[axis] == 1]
     # One that is computed was 1 in the batch of two of the trace; the exporter may not see that it always is.
     computed = [axis for axis in axes if not isinstance(shape[axis], int) and shape[axis].node.hint == 1]
     for axis in sorted(computed, reverse=True):
         tensor = _Call(aten.select.int, (tensor, axis, 0))
-    known = [axis - sum(other < axis for other in computed) for axis in known]
-    return _Call(aten.squeeze.dims, (tensor, known)) if known else tensor
+    squeezed = [axis - sum(other < axis for other in computed) for axis in squeezed]
+    return _Call(aten.squeeze.dims, (tensor, squeezed)) if squeezed else tensor
 
 
 def _batch_norm(given: _Arguments) -> _Call:
@@ -139,12 +144,12 @@ def _batch_norm(given: _Arguments) -> _Call:
     return _Call(aten.batch_norm.default, arguments)
 
 
-def _layer_norm(given: _Arguments) -> _Call:
-    return _Call(aten.layer_norm.default, (*given.values(), False))
+def _layer_norm(arguments: _Arguments) -> _Call:
+    return _Call(aten.layer_norm.default, (*arguments.values(), False))
 
 
-def _group_norm(given: _Arguments) -> _Call:
-    tensor, weight, bias, _, _, _, groups, eps = given.values()
+def _group_norm(arguments: _Arguments) -> _Call:
+    tensor, weight, bias, _, _, _, groups, eps = arguments.values()
     return _Call(aten.group_norm.default, (tensor, groups, weight, bias, eps, False))
 
 

@@ -18,6 +18,7 @@ from compress.network.equivalence import (
     rows_of,
 )
 from compress.network.example import with_rows
+from compress.network.lifting.written_operators import wrongly_described
 from compress.network.tracing import Traced, run
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ def verified(lifted: Lifted, traced: Traced) -> Lifted:
     """Return the lifted graph, once it has computed the same as the network.
 
     Raises:
-        LiftError: The network is random in inference, or takes another path without gradients.
+        LiftError: The network is random in inference, takes another path without gradients, or has an operator that a
+            package describes wrongly.
         InternalError: The graph computes other results than the network.
     """
     example = list(traced.example.values())
@@ -49,9 +51,9 @@ def verified(lifted: Lifted, traced: Traced) -> Lifted:
     ]
     rows = rows_of(example[0], lifted.inputs[0].batch_axis)
     every = not traced.fixed and all(spec.dynamic_batch for spec in lifted.inputs)
-    given = with_rows(traced.example, max(rows, 2), traced.axes) if every else traced.example
+    repeated = with_rows(traced.example, max(rows, 2), traced.axes) if every else traced.example
     # Noise takes other paths than the user's own data: padding masks of noise are not at the end.
-    for inputs in (dict(zip(traced.example, batch, strict=True)), given, *_taken(lifted, traced)):
+    for inputs in (dict(zip(traced.example, batch, strict=True)), repeated, *_taken(lifted, traced)):
         expected = run(traced.reference, inputs)
         if not agree(lifted.graph, list(inputs.values()), expected):
             raise _differing(lifted.graph, traced, inputs, expected)
@@ -65,9 +67,9 @@ def _taken(lifted: Lifted, traced: Traced) -> list[dict[str, torch.Tensor]]:
         for other in traced.others
         if not traced.fixed
         and all(
-            isinstance(size, str) or size == own or axis == spec.batch_axis
+            isinstance(size, str) or size == length or axis == spec.batch_axis
             for spec, tensor in zip(lifted.inputs, other.values(), strict=True)
-            for axis, (size, own) in enumerate(zip(spec.shape, tensor.shape, strict=True))
+            for axis, (size, length) in enumerate(zip(spec.shape, tensor.shape, strict=True))
         )
     ]
 
@@ -85,17 +87,18 @@ def _differing(
             "one that is random in inference mode",
             "make it deterministic in eval()",
         )
-    found = outputs_of(graph, list(inputs.values()))
-    if close(found, run(traced.reference, inputs, gradients=True), half=computes_in_half(graph)):
+    outputs = outputs_of(graph, list(inputs.values()))
+    if close(outputs, run(traced.reference, inputs, gradients=True), half=computes_in_half(graph)):
         return LiftError(
             "a network that computes the same with gradients and without",
-            f"outputs {difference(found, expected)} apart on the given data; without gradients "
+            f"outputs {difference(outputs, expected)} apart on the given data; without gradients "
             "torch.nn.TransformerEncoder gives zeros in padded places where the padding is at the end",
             "make it with nn.TransformerEncoder(..., enable_nested_tensor=False), or leave padded places out of the "
             "outputs (a masked mean, the first place), and check its accuracy",
         )
-    return InternalError(
+    apart = f"outputs {difference(outputs, expected)} apart"
+    return wrongly_described(traced.program, list(inputs.values())) or InternalError(
         f"a lifted graph that agrees with the network within {TOLERANCE:g}",
-        f"outputs {difference(found, expected)} apart",
+        apart,
         "give the network as an ONNX file (torch.onnx.export), which is taken as it is",
     )

@@ -46,7 +46,7 @@ class Half:
 
     def run(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Run the network; bfloat16 is given and returned as float32, since NumPy lacks the type."""
-        return tuple(_told(each) for each in outputs_of(self.graph, self.given(inputs)))
+        return tuple(_told(output) for output in outputs_of(self.graph, self.given(inputs)))
 
     def given(self, inputs: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Return a batch with its floats in the types that the network takes."""
@@ -72,8 +72,8 @@ def in_float32(lifted: Lifted, example: Sequence[torch.Tensor]) -> tuple[Lifted,
     kinds = {tensor.dtype for tensor in tensors.values()} & set(_HALF)
     if len(kinds) != 1:
         return lifted, None
-    kept = frozenset(name for name, tensor in tensors.items() if tensor.dtype not in _HALF)
-    half = Half(lifted.graph, kinds.pop(), kept)
+    not_half = frozenset(name for name, tensor in tensors.items() if tensor.dtype not in _HALF)
+    half = Half(lifted.graph, kinds.pop(), not_half)
     wide = copy.deepcopy(lifted.graph)
     wide._apply(lambda tensor: tensor.float() if tensor.dtype in _HALF else tensor)  # type: ignore[no-untyped-call]
     for node in list(wide.graph.nodes):
@@ -81,8 +81,8 @@ def in_float32(lifted: Lifted, example: Sequence[torch.Tensor]) -> tuple[Lifted,
     _cast_at_edges(wide.graph, lifted.outputs)
     wide.graph.lint()
     wide.recompile()
-    found = outputs_of(wide, [_told(tensor) for tensor in example])
-    if not all(map(_alike, found, half.run(*example))):
+    wide_outputs = outputs_of(wide, [_told(tensor) for tensor in example])
+    if not all(map(_alike, wide_outputs, half.run(*example))):
         return lifted, None
     inputs, outputs = (tuple(map(_spec, specs)) for specs in (lifted.inputs, lifted.outputs))
     return lifted._replace(graph=wide, inputs=inputs, outputs=outputs), half
@@ -94,8 +94,8 @@ def in_half(graph: fx.GraphModule, half: Half) -> fx.GraphModule:
     names = {id(tensor): name for name, tensor in _tensors(narrow).items()}
 
     def narrowed(tensor: torch.Tensor) -> torch.Tensor:
-        known = names.get(id(tensor))
-        return tensor if tensor.dtype != torch.float32 or known in half.kept else tensor.to(half.dtype)
+        name = names.get(id(tensor))
+        return tensor if tensor.dtype != torch.float32 or name in half.kept else tensor.to(half.dtype)
 
     narrow._apply(narrowed)  # type: ignore[no-untyped-call]
     for node in list(narrow.graph.nodes):
@@ -127,17 +127,17 @@ def _widen(node: fx.Node) -> None:
 
 def _rename(node: fx.Node, old: Sequence[torch.dtype], new: torch.dtype) -> torch.dtype | None:
     """Replace float types among a call's arguments by one type, and return a replaced one."""
-    found: list[torch.dtype] = []
+    replaced: list[torch.dtype] = []
 
     def other(value: Any) -> Any:
         if isinstance(value, torch.dtype) and value in old:
-            found.append(value)
+            replaced.append(value)
             return new
         return value
 
     if node.op == "call_function":
         node.args, node.kwargs = map_aggregate(node.args, other), map_aggregate(node.kwargs, other)
-    return found[0] if found else None
+    return replaced[0] if replaced else None
 
 
 def _cast_at_edges(graph: fx.Graph, outputs: Sequence[TensorSpec]) -> None:
@@ -149,7 +149,7 @@ def _cast_at_edges(graph: fx.Graph, outputs: Sequence[TensorSpec]) -> None:
         with graph.inserting_after(placeholder):
             cast = graph.call_function(aten.to.dtype, (placeholder, torch.float32))
         cast.meta = {"val": value.float(), _BEFORE: value.dtype}
-        placeholder.replace_all_uses_with(cast, lambda user, own=cast: user is not own)
+        placeholder.replace_all_uses_with(cast, lambda user, own_cast=cast: user is not own_cast)
         if value.dtype == torch.bfloat16:
             placeholder.meta["val"] = value.float()
     output = graph.output_node()
@@ -165,15 +165,15 @@ def _cast_at_edges(graph: fx.Graph, outputs: Sequence[TensorSpec]) -> None:
     output.args = (tuple(results) if isinstance(returned, list | tuple) else results[0],)
 
 
-def _alike(found: torch.Tensor, wanted: torch.Tensor) -> bool:
+def _alike(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     """Whether two outputs are equal up to half precision's rounding; values that it cannot hold are skipped."""
-    if found.shape != wanted.shape:
+    if ours.shape != theirs.shape:
         return False
-    one, other = found.double(), wanted.double()
-    known = one.isfinite() & other.isfinite()
-    if not known.any() or not wanted.is_floating_point():
+    one, other = ours.double(), theirs.double()
+    both_finite = one.isfinite() & other.isfinite()
+    if not both_finite.any() or not theirs.is_floating_point():
         return True
-    apart, size = (each[known].square().mean().sqrt() for each in (one - other, other))
+    apart, size = (tensor[both_finite].square().mean().sqrt() for tensor in (one - other, other))
     return bool(apart <= _ROUNDING * size + 1e-6)
 
 

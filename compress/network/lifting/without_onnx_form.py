@@ -27,50 +27,50 @@ _MOST_SQUARED = 512
 def _average_pool(target: Any, axes: int) -> _Rule:
     """Rewrite average pooling with its own divisor, which the exporter leaves out."""
 
-    def rule(given: _Arguments) -> WrittenCall | None:
-        return None if given["divisor_override"] is None else _divided(given, target, axes)
+    def rule(arguments: _Arguments) -> WrittenCall | None:
+        return None if arguments["divisor_override"] is None else _divided(arguments, target, axes)
 
     return rule
 
 
-def _divided(given: _Arguments, target: Any, axes: int) -> WrittenCall:
-    kernel = list(given["kernel_size"])
-    if given["ceil_mode"]:  # windows over the edge hold fewer values, and the mean is of those
+def _divided(arguments: _Arguments, target: Any, axes: int) -> WrittenCall:
+    kernel = list(arguments["kernel_size"])
+    if arguments["ceil_mode"]:  # windows over the edge hold fewer values, and the mean is of those
         raise LiftError(
             "an average pool with divisor_override without ceil_mode",
             "one with both",
             "pad its input, and leave ceil_mode out",
         )
     area = math.prod(kernel) if len(kernel) == axes else kernel[0] ** axes  # one number stands for all axes
-    settings = (given["stride"], given["padding"], False, True, None)
-    pooled = WrittenCall(target, (given["self"], kernel, *settings))
-    return WrittenCall(aten.mul.Tensor, (pooled, area / given["divisor_override"]))
+    settings = (arguments["stride"], arguments["padding"], False, True, None)
+    pooled = WrittenCall(target, (arguments["self"], kernel, *settings))
+    return WrittenCall(aten.mul.Tensor, (pooled, area / arguments["divisor_override"]))
 
 
-def _rrelu(given: _Arguments) -> WrittenCall:
+def _rrelu(arguments: _Arguments) -> WrittenCall:
     """Rewrite RReLU, whose slope in inference is the middle of its range."""
-    slope = (given["lower"] + given["upper"]) / 2
-    return WrittenCall(aten.leaky_relu.default, (given["self"], slope))
+    slope = (arguments["lower"] + arguments["upper"]) / 2
+    return WrittenCall(aten.leaky_relu.default, (arguments["self"], slope))
 
 
-def _distances(given: _Arguments) -> WrittenCall:
+def _distances(arguments: _Arguments) -> WrittenCall:
     """Rewrite distances between every row of one and every row of the other."""
-    first = WrittenCall(aten.unsqueeze.default, (given["x1"], -2))
-    second = WrittenCall(aten.unsqueeze.default, (given["x2"], -3))
+    first = WrittenCall(aten.unsqueeze.default, (arguments["x1"], -2))
+    second = WrittenCall(aten.unsqueeze.default, (arguments["x2"], -3))
     apart = WrittenCall(aten.sub.Tensor, (first, second))
-    return WrittenCall(aten.linalg_vector_norm.default, (apart, given["p"], [-1]))
+    return WrittenCall(aten.linalg_vector_norm.default, (apart, arguments["p"], [-1]))
 
 
-def _hypotenuse(given: _Arguments) -> WrittenCall:
-    squares = [WrittenCall(aten.mul.Tensor, (given[name], given[name])) for name in ("self", "other")]
+def _hypotenuse(arguments: _Arguments) -> WrittenCall:
+    squares = [WrittenCall(aten.mul.Tensor, (arguments[name], arguments[name])) for name in ("self", "other")]
     return WrittenCall(aten.sqrt.default, (WrittenCall(aten.add.Tensor, tuple(squares)),))
 
 
 def _extreme(target: Any) -> _Rule:
     """Rewrite the larger or smaller of two values, or the other where one is NaN."""
 
-    def rule(given: _Arguments) -> WrittenCall:
-        one, other = given["self"], given["other"]
+    def rule(arguments: _Arguments) -> WrittenCall:
+        one, other = arguments["self"], arguments["other"]
         chosen = WrittenCall(target, (one, other))
         first = WrittenCall(aten.where.self, (WrittenCall(aten.isnan.default, (one,)), other, chosen))
         return WrittenCall(aten.where.self, (WrittenCall(aten.isnan.default, (other,)), one, first))
@@ -78,31 +78,31 @@ def _extreme(target: Any) -> _Rule:
     return rule
 
 
-def _with_sign(given: _Arguments) -> WrittenCall:
-    size = WrittenCall(aten.abs.default, (given["self"],))
-    negative = WrittenCall(aten.lt.Scalar, (given["other"], 0))
+def _with_sign(arguments: _Arguments) -> WrittenCall:
+    size = WrittenCall(aten.abs.default, (arguments["self"],))
+    negative = WrittenCall(aten.lt.Scalar, (arguments["other"], 0))
     return WrittenCall(aten.where.self, (negative, WrittenCall(aten.neg.default, (size,)), size))
 
 
-def _nth_smallest(given: _Arguments) -> WrittenCall | None:
+def _nth_smallest(arguments: _Arguments) -> WrittenCall | None:
     """Rewrite the k-th smallest value along an axis."""
-    tensor, axis = given["self"], given["dim"]
+    tensor, axis = arguments["self"], arguments["dim"]
     size = tensor.meta["val"].shape[axis]
     if not isinstance(size, int):
         return None
-    count = given["k"]
+    count = arguments["k"]
     smallest = WrittenCall(aten.topk.default, (tensor, count, axis, False, True))
     value = WrittenCall(aten.select.int, (WrittenCall(operator.getitem, (smallest, 0)), axis, count - 1))
-    return WrittenCall(aten.unsqueeze.default, (value, axis)) if given["keepdim"] else value
+    return WrittenCall(aten.unsqueeze.default, (value, axis)) if arguments["keepdim"] else value
 
 
 def _running(target: Any, neutral: float) -> _Rule:
     """Rewrite a cumulative product or maximum along an axis of a known length."""
 
-    def rule(given: _Arguments) -> WrittenCall | None:
-        tensor: fx.Node = given["self"]
+    def rule(arguments: _Arguments) -> WrittenCall | None:
+        tensor: fx.Node = arguments["self"]
         value = tensor.meta["val"]
-        axis = given["dim"] % value.dim()
+        axis = arguments["dim"] % value.dim()
         size = value.shape[axis]
         if not isinstance(size, int) or size > _MOST_SQUARED or not value.is_floating_point():
             return None
@@ -111,22 +111,22 @@ def _running(target: Any, neutral: float) -> _Rule:
         shape = [size, size, *[1] * (value.dim() - axis - 1)]
         mask = WrittenCall(aten.gt.Scalar, (WrittenCall(aten.reshape.default, (behind, shape)), 0))
         rows = WrittenCall(aten.unsqueeze.default, (tensor, axis))
-        left = WrittenCall(aten.masked_fill.Scalar, (rows, mask, neutral))
+        masked = WrittenCall(aten.masked_fill.Scalar, (rows, mask, neutral))
         axes = axis + 1 if target is aten.prod.dim_int else [axis + 1]
-        return WrittenCall(target, (left, axes))
+        return WrittenCall(target, (masked, axes))
 
     return rule
 
 
-def _search(given: _Arguments) -> WrittenCall | None:
+def _search(arguments: _Arguments) -> WrittenCall | None:
     """Rewrite the position of each value in a sorted sequence, counting entries before it; None for several."""
-    sequence = given["sorted_sequence"]
-    if sequence.meta["val"].dim() != 1 or given["sorter"] is not None:
+    sequence = arguments["sorted_sequence"]
+    if sequence.meta["val"].dim() != 1 or arguments["sorter"] is not None:
         return None
-    after = given["right"] or given["side"] == "right"
-    values = WrittenCall(aten.unsqueeze.default, (given["self"], -1))
+    after = arguments["right"] or arguments["side"] == "right"
+    values = WrittenCall(aten.unsqueeze.default, (arguments["self"], -1))
     before = WrittenCall(aten.ge.Tensor if after else aten.gt.Tensor, (values, sequence))
-    kind = torch.int32 if given["out_int32"] else torch.int64
+    kind = torch.int32 if arguments["out_int32"] else torch.int64
     return WrittenCall(aten.sum.dim_IntList, (before, [-1]), {"dtype": kind})
 
 

@@ -1,7 +1,8 @@
 """Activations that came late into ONNX, by the functions that they stand for.
 
 gelu(x) = x/2 · (1 + erf(x/√2)), or x/2 · (1 + tanh(√(2/π) · (x + 0.044715 x³))) (Hendrycks and Gimpel 2016);
-mish(x) = x · tanh(ln(1 + eˣ)) (Misra 2019); swish(x) = x · σ(αx) (Ramachandran et al. 2017).
+mish(x) = x · tanh(ln(1 + eˣ)) (Misra 2019); swish(x) = x · σ(αx) (Ramachandran et al. 2017);
+hardswish(x) = x · max(0, min(1, x/6 + ½)) (Howard et al. 2019).
 """
 
 from __future__ import annotations
@@ -29,6 +30,17 @@ def decompose_mish(model: onnx.ModelProto) -> list[str]:
 def decompose_swish(model: onnx.ModelProto) -> list[str]:
     """Write Swish with Sigmoid, in place."""
     return replace_each(model, "Swish", _swish)
+
+
+def decompose_hard_swish(model: onnx.ModelProto) -> list[str]:
+    """Write HardSwish with HardSigmoid, in place."""
+    return replace_each(model, "HardSwish", _hard_swish)
+
+
+def _hard_swish(node: onnx.NodeProto, written: Replacement) -> bool:
+    bounded = written.add("HardSigmoid", node.input[0], alpha=1 / 6, beta=0.5)
+    written.add("Mul", node.input[0], bounded, output=node.output[0])
+    return True
 
 
 def _gelu(node: onnx.NodeProto, written: Replacement) -> bool:

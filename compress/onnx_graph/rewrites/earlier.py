@@ -85,7 +85,7 @@ def _sizes_of_every_axis(node: onnx.NodeProto, graph: Graph) -> _Result:
         return _DONE
     if rank is None:
         return "it resizes some axes of a tensor of unknown rank"
-    for position, rest in ((1, 0.0), (2, 1.0), (3, None)):
+    for position, other_axes in ((1, 0.0), (2, 1.0), (3, None)):
         name = node.input[position] if position < len(node.input) else ""
         if not name:
             continue
@@ -97,8 +97,8 @@ def _sizes_of_every_axis(node: onnx.NodeProto, graph: Graph) -> _Result:
                 continue
             every = np.repeat(np.array([[0.0], [1.0]], values.dtype), rank, axis=1)
             every[:, axes] = values.reshape(2, -1)
-        elif rest is not None:
-            every = np.full(rank, rest, values.dtype)
+        elif other_axes is not None:
+            every = np.full(rank, other_axes, values.dtype)
             every[list(axes)] = values
         else:
             shape = graph.shape(node.input[0]) or ()
@@ -143,13 +143,13 @@ def _explicit_type(node: onnx.NodeProto, graph: Graph) -> _Result:
     """Undo for QuantizeLinear that ``output_dtype`` and blocks came in 21; before, the zero point sets the type."""
     if attribute(node, "block_size", 0):
         return "it has a scale for each block"
-    wanted = attribute(node, "output_dtype", 0)
+    element_type = attribute(node, "output_dtype", 0)
     _remove(node, "output_dtype")
-    if wanted and (len(node.input) < 3 or not node.input[2]):
+    if element_type and (len(node.input) < 3 or not node.input[2]):
         scale = graph.shape(node.input[1])
         if scale is None or any(not isinstance(size, int) for size in scale):
             return "its scale has no known shape"
-        dtype = helper.tensor_dtype_to_np_dtype(wanted)
+        dtype = helper.tensor_dtype_to_np_dtype(element_type)
         zeros = np.zeros([size for size in scale if isinstance(size, int)], dtype)
         node.input[:] = [*node.input[:2], graph.store(f"{node.output[0]}_zero_point", zeros)]
     return _DONE
@@ -184,9 +184,9 @@ def _constant(name: str, graph: Graph) -> NDArray[Any] | None:
 
 
 def _remove(node: onnx.NodeProto, name: str) -> None:
-    kept = [entry for entry in node.attribute if entry.name != name]
+    attributes_left = [entry for entry in node.attribute if entry.name != name]
     node.ClearField("attribute")
-    node.attribute.extend(kept)
+    node.attribute.extend(attributes_left)
 
 
 _REDUCTIONS = ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "SumSquare"]

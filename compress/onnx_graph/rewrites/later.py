@@ -39,21 +39,21 @@ def raise_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     Raises:
         NetworkError: An operator has no form in that opset.
     """
-    found = Graph(model).opset
-    if found >= opset:
+    current = Graph(model).opset
+    if current >= opset:
         return model
-    whole = without_files(model)
-    whole.ir_version = max(whole.ir_version, LOWEST_IR)
-    if found < _HARDMAX_ALONG_ONE_AXIS <= opset:
-        _flatten_before_hardmax(whole.graph)
-    sampled = _sampled(whole.graph, found, opset)
+    with_weights = without_files(model)
+    with_weights.ir_version = max(with_weights.ir_version, LOWEST_IR)
+    if current < _HARDMAX_ALONG_ONE_AXIS <= opset:
+        _flatten_before_hardmax(with_weights.graph)
+    sampled = _sampled(with_weights.graph, current, opset)
     try:
-        raised = onnx.version_converter.convert_version(whole, opset)
+        raised = onnx.version_converter.convert_version(with_weights, opset)
     except (RuntimeError, onnx.version_converter.ConvertError) as error:
         reason = " ".join(str(error).split()).rpartition("failed: ")[2][:200]
         raise NetworkError(
             f"a model of opset {opset} or later",
-            f"opset {found}, which cannot be converted ({reason})",
+            f"opset {current}, which cannot be converted ({reason})",
             f"export the network again with opset {opset} or later",
         ) from error
     # The converter keeps their order, and not their names.
@@ -65,12 +65,12 @@ def raise_opset(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     return raised
 
 
-def _sampled(graph: onnx.GraphProto, found: int, opset: int) -> list[list[str]]:
+def _sampled(graph: onnx.GraphProto, current: int, opset: int) -> list[list[str]]:
     """Return for each graph which of two values each resizing node takes, in order; empty from opset 11 on.
 
     That is the one before output ÷ scale, and the one behind it where all axes get shorter.
     """
-    if found >= _RESIZE_SAYS_WHERE or opset < _RESIZE_SAYS_WHERE:
+    if current >= _RESIZE_SAYS_WHERE or opset < _RESIZE_SAYS_WHERE:
         return []
     return [
         ["ceil" if _makes_smaller(node, _constants(inner)) else "floor" for node in _resizing(inner)]
@@ -117,16 +117,16 @@ def _flatten_before_hardmax(graph: onnx.GraphProto) -> None:
 
 
 def _constants(graph: onnx.GraphProto) -> dict[str, onnx.TensorProto]:
-    found = {tensor.name: tensor for tensor in graph.initializer}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
         value = attribute(node, "value") if node.op_type == "Constant" else None
         if isinstance(value, onnx.TensorProto):
-            found[node.output[0]] = value
-    return found
+            constants[node.output[0]] = value
+    return constants
 
 
 def _set(node: onnx.NodeProto, **values: str) -> None:
-    kept = [entry for entry in node.attribute if entry.name not in values]
+    attributes_left = [entry for entry in node.attribute if entry.name not in values]
     node.ClearField("attribute")
-    node.attribute.extend(kept)
+    node.attribute.extend(attributes_left)
     node.attribute.extend(helper.make_attribute(name, value) for name, value in values.items())

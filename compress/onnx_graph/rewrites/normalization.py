@@ -104,8 +104,8 @@ def _stash_type(node: onnx.NodeProto) -> int:
     return int(attribute(node, "stash_type", TensorProto.FLOAT))
 
 
-def _cast(written: Replacement, name: str, found: int, wanted: int) -> str:
-    return name if found == wanted else written.add("Cast", name, to=wanted)
+def _cast(written: Replacement, name: str, current_type: int, wanted_type: int) -> str:
+    return name if current_type == wanted_type else written.add("Cast", name, to=wanted_type)
 
 
 def _root_of_mean_square(written: Replacement, name: str, axes: Sequence[int], element_type: int) -> str:
@@ -130,7 +130,7 @@ def _like(written: Replacement, name: str, source: str, output: str = "") -> str
     shape = written.graph.shape(source) or ()
     sizes = [size if isinstance(size, int) else -1 for size in shape]
     if sizes.count(-1) <= 1 and 0 not in sizes:
-        wanted = written.constant(sizes, TensorProto.INT64)
+        target_shape = written.constant(sizes, TensorProto.INT64)
     else:
-        wanted = written.add("Shape", source)
-    return written.add("Reshape", name, wanted, output=output)
+        target_shape = written.add("Shape", source)
+    return written.add("Reshape", name, target_shape, output=output)

@@ -15,19 +15,27 @@ from onnx import TensorProto, helper
 from compress.errors import NetworkError
 from compress.onnx_graph.fold import infer_shapes, name_nodes
 from compress.onnx_graph.graph import Graph, replace_nodes, subgraphs
-from compress.onnx_graph.rewrites.activations import decompose_gelu, decompose_mish, decompose_swish
+from compress.onnx_graph.rewrites.activations import (
+    decompose_gelu,
+    decompose_hard_swish,
+    decompose_mish,
+    decompose_swish,
+)
 from compress.onnx_graph.rewrites.earlier import EARLIER, Step
 from compress.onnx_graph.rewrites.normalization import (
     decompose_group_normalization,
+    decompose_layer_normalization,
     decompose_rms_normalization,
 )
 
 #: The oldest opset that :func:`lower_opset` writes.
-LOWEST = 17
+LOWEST = 13
 
 #: Operators that came after :data:`LOWEST`, or meant something else then: the first opset that has them as they
 #: are now, and how to do without.
 _LATER: tuple[tuple[int, Callable[[onnx.ModelProto], list[str]]], ...] = (
+    (14, decompose_hard_swish),
+    (17, decompose_layer_normalization),
     (18, decompose_mish),
     (20, decompose_gelu),
     (21, decompose_group_normalization),
@@ -51,8 +59,8 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> list[str]:
     Raises:
         NetworkError: An operator has no form in that opset; the model may have changed by then.
     """
-    found = Graph(model).opset
-    if found <= opset:
+    current = Graph(model).opset
+    if current <= opset:
         return []
     if opset < LOWEST:
         raise NetworkError(
@@ -60,14 +68,14 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> list[str]:
         )
     changed = []
     for first, decompose in _LATER:
-        if opset < first <= found:
+        if opset < first <= current:
             changed += decompose(model)
             infer_shapes(model)
     graph = Graph(model)
     nodes: list[onnx.NodeProto] = []
     for node in graph.nodes:
-        written = _lowered(node, graph, found, opset)
-        if [each.SerializeToString() for each in written] != [node.SerializeToString()]:
+        written = _lowered(node, graph, current, opset)
+        if [lowered.SerializeToString() for lowered in written] != [node.SerializeToString()]:
             changed.append(str(node.name or node.output[0]))
         nodes += written
     replace_nodes(model, nodes)
@@ -82,19 +90,19 @@ def lower_opset(model: onnx.ModelProto, opset: int) -> list[str]:
     return changed
 
 
-def _lowered(node: onnx.NodeProto, graph: Graph, found: int, opset: int) -> list[onnx.NodeProto]:
+def _lowered(node: onnx.NodeProto, graph: Graph, current: int, opset: int) -> list[onnx.NodeProto]:
     """Return the nodes that replace a node in the older opset."""
     if node.domain not in _STANDARD:
         return [node]
     for inner in _inside(node):
-        if _since(inner, found) != _since(inner, opset):
+        if _since(inner, current) != _since(inner, opset):
             _refuse(inner, opset, "it is inside a branch or a loop")
-    if _since(node, found) == _since(node, opset):
+    if _since(node, current) == _since(node, opset):
         return [node]
     lowered = onnx.NodeProto()
     lowered.CopyFrom(node)
     written = [lowered]
-    for version in _versions(node, opset, found):
+    for version in _versions(node, opset, current):
         step: Step | None = EARLIER.get((node.op_type, version))
         if step is not None:
             before_and_after = step(lowered, graph)
@@ -103,16 +111,16 @@ def _lowered(node: onnx.NodeProto, graph: Graph, found: int, opset: int) -> list
             else:
                 before, after = before_and_after
                 written = [*before, *written, *after]
-    _drop_new_defaults(lowered, found, opset)
+    _drop_new_defaults(lowered, current, opset)
     reason = _illegal(lowered, graph, opset)
     if reason is not None:
         _refuse(node, opset, reason)
     return written
 
 
-def _versions(node: onnx.NodeProto, opset: int, found: int) -> list[int]:
+def _versions(node: onnx.NodeProto, opset: int, current: int) -> list[int]:
     """Return the versions between the opsets in which the operator changed, the newest first."""
-    changed = {_since(node, version) for version in range(opset + 1, found + 1)}
+    changed = {_since(node, version) for version in range(opset + 1, current + 1)}
     return sorted((version for version in changed if version is not None and version > opset), reverse=True)
 
 
@@ -136,19 +144,19 @@ def _inside(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
             yield from _inside(inner)
 
 
-def _drop_new_defaults(node: onnx.NodeProto, found: int, opset: int) -> None:
+def _drop_new_defaults(node: onnx.NodeProto, current: int, opset: int) -> None:
     """Drop attributes that the older operator lacks where they say what it does anyway."""
-    newer, older = _schema(node, found), _schema(node, opset)
+    newer, older = _schema(node, current), _schema(node, opset)
     if newer is None or older is None:
         return
-    kept = [
+    attributes_left = [
         entry
         for entry in node.attribute
         if entry.name in older.attributes
         or helper.get_attribute_value(entry) != _default(newer.attributes.get(entry.name))
     ]
     node.ClearField("attribute")
-    node.attribute.extend(kept)
+    node.attribute.extend(attributes_left)
 
 
 def _default(declared: onnx.defs.OpSchema.Attribute | None) -> object:
@@ -182,7 +190,7 @@ def _illegal(node: onnx.NodeProto, graph: Graph, opset: int) -> str | None:
 
 
 def _refuse(node: onnx.NodeProto, opset: int, reason: str) -> None:
-    name = node.name or next((each for each in node.output if each), node.op_type)
+    name = node.name or next((output for output in node.output if output), node.op_type)
     raise NetworkError(
         f"operators that opset {opset} can express",
         f"{node.op_type} at {name}: {reason}",

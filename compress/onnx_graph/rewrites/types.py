@@ -65,10 +65,10 @@ def narrow_inputs_and_outputs(model: onnx.ModelProto, wide: Collection[int]) -> 
             continue  # a body captures it, or it is handed through
         cast = graph.free_name(f"{value.name}_wide")
         narrow = NARROWER[kind.elem_type]
-        rest = [reader for reader in readers if not _takes(reader, value.name, narrow, graph)]
-        for reader in rest:
+        not_taking = [reader for reader in readers if not _takes(reader, value.name, narrow, graph)]
+        for reader in not_taking:
             reader.input[:] = [cast if name == value.name else name for name in reader.input]
-        if rest:
+        if not_taking:
             before.append(helper.make_node("Cast", [value.name], [cast], f"{cast}_cast", to=kind.elem_type))
         kind.elem_type = narrow
         changed.append(value.name)
@@ -161,14 +161,18 @@ def _takes(node: onnx.NodeProto, name: str, element_type: int, graph: Graph) -> 
         return True
     parameters = [schema.inputs[min(index, len(schema.inputs) - 1)] for index in range(len(node.input))]
     written = helper.tensor_dtype_to_string(element_type).removeprefix("TensorProto.").lower()
-    kinds = {each.type_str for each, read in zip(parameters, node.input, strict=True) if read == name}
+    kinds = {
+        parameter.type_str for parameter, read in zip(parameters, node.input, strict=True) if read == name
+    }
     others = [
-        each.type_str for each, read in zip(parameters, node.input, strict=True) if read and read != name
+        parameter.type_str
+        for parameter, read in zip(parameters, node.input, strict=True)
+        if read and read != name
     ]
     others += [output.type_str for output in schema.outputs]
     return all(
         kind not in others
-        and any(each.type_str == kind and f"tensor({written})" in each.types for each in parameters)
+        and any(formal.type_str == kind and f"tensor({written})" in formal.types for formal in parameters)
         for kind in kinds
     )
 

@@ -13,18 +13,18 @@ from compress.pruning.rules.elementwise import aligned
 from compress.pruning.rules.reduction import hold_groups
 
 
-def _matmul(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    left, right = [arguments[name] for name in ("self", _second(arguments))]
-    one, other = found.axes(left), found.axes(right)
+def _matmul(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    first, right = [arguments[name] for name in ("self", _second(arguments))]
+    one, other = propagation.axes(first), propagation.axes(right)
     inner = -2 if len(other) > 1 else -1
-    found.atoms.unify(one[-1], other[inner])
-    found.reads(node, left, -1)
-    found.reads(node, right, inner)
-    shape = found.shape(node)
+    propagation.atoms.unify(one[-1], other[inner])
+    propagation.reads(node, first, -1)
+    propagation.reads(node, right, inner)
+    shape = propagation.shape(node)
     rows = one[-2:-1] if len(one) > 1 else []
     columns = other[-1:] if len(other) > 1 else []
-    batch = aligned(found, shape[: len(shape) - len(rows) - len(columns)], [one[:-2], other[:-2]])
-    found.computes(node, *batch, *rows, *columns, one[-1])
+    batch = aligned(propagation, shape[: len(shape) - len(rows) - len(columns)], [one[:-2], other[:-2]])
+    propagation.computes(node, *batch, *rows, *columns, one[-1])
     return [*batch, *rows, *columns]
 
 
@@ -32,41 +32,41 @@ def _second(arguments: dict[str, Any]) -> str:
     return next(name for name in ("other", "mat2", "vec", "tensor") if name in arguments)
 
 
-def _add_matmul(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _add_matmul(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of addmm and baddbmm: an addition that broadcasts, after the product."""
     product = {
         "self": arguments.get("mat1", arguments.get("batch1")),
         "other": arguments.get("mat2", arguments.get("batch2")),
     }
-    result = _matmul(found, node, product)
-    return aligned(found, found.shape(node), [result, found.axes(arguments["self"])])
+    result = _matmul(propagation, node, product)
+    return aligned(propagation, propagation.shape(node), [result, propagation.axes(arguments["self"])])
 
 
-def _einsum(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _einsum(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     equation, operands = arguments["equation"].replace(" ", ""), arguments["tensors"]
     terms, _, target = equation.partition("->")
     letters: dict[str, Labels] = {}
     named: list[list[str]] = []
     for term, operand in zip(terms.split(","), operands, strict=True):
-        axes = found.axes(operand)
+        axes = propagation.axes(operand)
         names = _axis_names(term, len(axes))
         named.append(names)
         for name, labels in zip(names, axes, strict=True):
             if name not in letters or len(letters[name]) == 1:
                 letters[name] = labels
             elif len(labels) > 1:
-                found.atoms.unify(letters[name], labels)
-    rank = len(found.shape(node))
+                propagation.atoms.unify(letters[name], labels)
+    rank = len(propagation.shape(node))
     if "->" not in equation:
         once = sorted(letter for letter in set(terms) - {",", "."} if terms.count(letter) == 1)
         target = ("..." if "..." in terms else "") + "".join(once)
-    kept = _axis_names(target, rank)
+    axis_letters = _axis_names(target, rank)
     for names, operand in zip(named, operands, strict=True):
         for axis, name in enumerate(names):
-            if name not in kept:
-                found.reads(node, operand, axis)
-    found.computes(node, *letters.values())
-    return [letters[name] for name in kept]
+            if name not in axis_letters:
+                propagation.reads(node, operand, axis)
+    propagation.computes(node, *letters.values())
+    return [letters[name] for name in axis_letters]
 
 
 def _axis_names(term: str, rank: int) -> list[str]:
@@ -76,73 +76,83 @@ def _axis_names(term: str, rank: int) -> list[str]:
     return [*before, *(str(number) for number in range(hidden, 0, -1) if dots), *after]
 
 
-def _attention(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _attention(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of scaled dot-product attention over [..., length, width]; heads are an axis like any other.
 
     Grouped queries (``enable_gqa``): a key's head goes with all query heads that it serves.
     """
     names = ("query", "key", "value")
-    query, key, value = (found.axes(arguments[name]) for name in names)
+    query, key, value = (propagation.axes(arguments[name]) for name in names)
     if arguments.get("enable_gqa") and len(query[-3]) != len(key[-3]):
-        served, _ = hold_groups(found, node, query[-3], len(key[-3]))
-        found.atoms.unify(served, key[-3])
-        found.atoms.unify(key[-3], value[-3])
+        served, _ = hold_groups(propagation, node, query[-3], len(key[-3]))
+        propagation.atoms.unify(served, key[-3])
+        propagation.atoms.unify(key[-3], value[-3])
         heads = [query[-3]]
-        batch = aligned(found, found.shape(node)[:-3], [axes[:-3] for axes in (query, key, value)])
+        batch = aligned(
+            propagation, propagation.shape(node)[:-3], [axes[:-3] for axes in (query, key, value)]
+        )
     else:
         heads = []
-        batch = aligned(found, found.shape(node)[:-2], [axes[:-2] for axes in (query, key, value)])
-    found.atoms.unify(query[-1], key[-1])
-    found.reads(node, arguments["query"], -1)
-    found.reads(node, arguments["key"], -1)
-    found.fix_all([query[-2], key[-2], value[-2]])
+        batch = aligned(
+            propagation, propagation.shape(node)[:-2], [axes[:-2] for axes in (query, key, value)]
+        )
+    propagation.atoms.unify(query[-1], key[-1])
+    propagation.reads(node, arguments["query"], -1)
+    propagation.reads(node, arguments["key"], -1)
+    propagation.fix_all([query[-2], key[-2], value[-2]])
     mask = arguments.get("attn_mask")
     if isinstance(mask, fx.Node):
-        shape = [*(len(each) for each in (*batch, *heads)), len(query[-2]), len(key[-2])]
-        whole = [*batch, *heads, query[-2], key[-2]]
-        aligned(found, tuple(shape), [whole, found.axes(mask)])
-    found.computes(node, *batch, *heads, query[-2], key[-2], query[-1])
-    found.computes(node, *batch, *heads, query[-2], key[-2], value[-1])
+        shape = [*(len(labels) for labels in (*batch, *heads)), len(query[-2]), len(key[-2])]
+        all_axes = [*batch, *heads, query[-2], key[-2]]
+        aligned(propagation, tuple(shape), [all_axes, propagation.axes(mask)])
+    propagation.computes(node, *batch, *heads, query[-2], key[-2], query[-1])
+    propagation.computes(node, *batch, *heads, query[-2], key[-2], value[-1])
     return [*batch, *heads, query[-2], value[-1]]
 
 
-def _linear(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _linear(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     weight = arguments["weight"]
-    found.reads(node, weight, 1)
+    propagation.reads(node, weight, 1)
     bias = arguments.get("bias")
     return linear(
-        found, node, arguments["input"], found.axes(weight), found.axes(bias) if bias is not None else None
+        propagation,
+        node,
+        arguments["input"],
+        propagation.axes(weight),
+        propagation.axes(bias) if bias is not None else None,
     )
 
 
-def linear(found: Propagation, node: fx.Node, operand: fx.Node, weight: Axes, bias: Axes | None) -> Axes:
+def linear(
+    propagation: Propagation, node: fx.Node, operand: fx.Node, weight: Axes, bias: Axes | None
+) -> Axes:
     """Rule of a linear layer: [..., in] times [out, in]."""
-    axes = found.axes(operand)
-    found.atoms.unify(axes[-1], weight[1])
-    found.reads(node, operand, -1)
+    axes = propagation.axes(operand)
+    propagation.atoms.unify(axes[-1], weight[1])
+    propagation.reads(node, operand, -1)
     if bias is not None:
-        found.atoms.unify(weight[0], bias[0])
-    found.computes(node, *axes[:-1], weight[0], weight[1])
+        propagation.atoms.unify(weight[0], bias[0])
+    propagation.computes(node, *axes[:-1], weight[0], weight[1])
     return [*axes[:-1], weight[0]]
 
 
-def _convolution(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _convolution(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     weight, bias = arguments["weight"], arguments.get("bias")
     transposed = arguments.get("transposed", "transpose" in str(node.target))
-    found.reads(node, weight, 0 if transposed else 1)
+    propagation.reads(node, weight, 0 if transposed else 1)
     return convolution(
-        found,
+        propagation,
         node,
         arguments["input"],
-        found.axes(weight),
-        found.axes(bias) if bias is not None else None,
+        propagation.axes(weight),
+        propagation.axes(bias) if bias is not None else None,
         groups=arguments["groups"],
         transposed=transposed,
     )
 
 
 def convolution(
-    found: Propagation,
+    propagation: Propagation,
     node: fx.Node,
     operand: fx.Node,
     weight: Axes,
@@ -155,26 +165,26 @@ def convolution(
 
     Groups go as a whole, with their inputs and outputs; or the same share of each group's inputs or outputs.
     """
-    axes, shape = found.axes(operand), found.shape(node)
+    axes, shape = propagation.axes(operand), propagation.shape(node)
     space = len(weight) - 2
     channels = axes[-space - 1]
-    found.reads(node, operand, -space - 1)
-    found.fix_all([*axes[len(axes) - space :], *weight[2:]])
+    propagation.reads(node, operand, -space - 1)
+    propagation.fix_all([*axes[len(axes) - space :], *weight[2:]])
     if transposed:
-        found.atoms.unify(channels, weight[0])
-        number, inner = hold_groups(found, node, channels, groups)
+        propagation.atoms.unify(channels, weight[0])
+        number, inner = hold_groups(propagation, node, channels, groups)
         outer = weight[1]
         out = merge([number, outer])
     else:
-        number, inner = hold_groups(found, node, channels, groups)
-        found.atoms.unify(inner, weight[1])
-        number_out, outer = hold_groups(found, node, weight[0], groups)
-        found.atoms.unify(number, number_out)
+        number, inner = hold_groups(propagation, node, channels, groups)
+        propagation.atoms.unify(inner, weight[1])
+        number_out, outer = hold_groups(propagation, node, weight[0], groups)
+        propagation.atoms.unify(number, number_out)
         out = weight[0]
     if bias is not None:
-        found.atoms.unify(bias[0], out)
+        propagation.atoms.unify(bias[0], out)
     spatial = [fixed(size) for size in shape[len(shape) - space :]]
-    found.computes(node, *axes[: len(axes) - space - 1], number, outer, inner, *spatial, *weight[2:])
+    propagation.computes(node, *axes[: len(axes) - space - 1], number, outer, inner, *spatial, *weight[2:])
     return [*axes[: len(axes) - space - 1], out, *spatial]
 
 

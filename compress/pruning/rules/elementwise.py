@@ -11,33 +11,33 @@ from compress.pruning.atoms import Labels, fixed
 from compress.pruning.axes import Axes, Propagation, Rule
 
 
-def elementwise(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def elementwise(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of elementwise operators: axes that are aligned after broadcasting lose the same indices."""
-    operands = [each for each in node.all_input_nodes if found.shapes[each] is not None]
-    return aligned(found, found.shape(node), [found.axes(each) for each in operands])
+    operands = [read for read in node.all_input_nodes if propagation.shapes[read] is not None]
+    return aligned(propagation, propagation.shape(node), [propagation.axes(operand) for operand in operands])
 
 
-def aligned(found: Propagation, shape: tuple[int, ...], operands: list[Axes]) -> Axes:
+def aligned(propagation: Propagation, shape: tuple[int, ...], operands: list[Axes]) -> Axes:
     """Return the axes of a tensor of this shape, to which these are broadcast; an index that is repeated stays."""
     result: list[Labels] = []
     for axis, size in enumerate(shape):
         position = axis - len(shape)
-        found.fix_all(
+        propagation.fix_all(
             axes[position] for axes in operands if len(axes) >= -position and len(axes[position]) != size
         )
         same = [axes[position] for axes in operands if len(axes) >= -position and len(axes[position]) == size]
         for other in same[1:]:
-            found.atoms.unify(same[0], other)
+            propagation.atoms.unify(same[0], other)
         result.append(same[0] if same else fixed(size))
     return result
 
 
-def _like_first(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _like_first(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of results with the shape of the first operand, whatever the others are."""
-    return found.axes(node.args[0])
+    return propagation.axes(node.args[0])
 
 
-def _dropped(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> None:
+def _dropped(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> None:
     return None
 
 

@@ -23,75 +23,75 @@ def _operand(node: fx.Node) -> fx.Node:
     return operand
 
 
-def _tensor(found: Propagation, node: fx.Node, module: nn.Module, name: str) -> Axes | None:
-    return found.tensor(f"{node.target}.{name}") if getattr(module, name, None) is not None else None
+def _tensor(propagation: Propagation, node: fx.Node, module: nn.Module, name: str) -> Axes | None:
+    return propagation.tensor(f"{node.target}.{name}") if getattr(module, name, None) is not None else None
 
 
-def _convolution(found: Propagation, node: fx.Node, module: Any) -> Axes:
+def _convolution(propagation: Propagation, node: fx.Node, module: Any) -> Axes:
     return convolution(
-        found,
+        propagation,
         node,
         _operand(node),
-        found.tensor(f"{node.target}.weight"),
-        _tensor(found, node, module, "bias"),
+        propagation.tensor(f"{node.target}.weight"),
+        _tensor(propagation, node, module, "bias"),
         groups=module.groups,
         transposed=isinstance(module, TRANSPOSED),
     )
 
 
-def _linear(found: Propagation, node: fx.Node, module: nn.Module) -> Axes:
-    weight = found.tensor(f"{node.target}.weight")
-    return linear(found, node, _operand(node), weight, _tensor(found, node, module, "bias"))
+def _linear(propagation: Propagation, node: fx.Node, module: nn.Module) -> Axes:
+    weight = propagation.tensor(f"{node.target}.weight")
+    return linear(propagation, node, _operand(node), weight, _tensor(propagation, node, module, "bias"))
 
 
-def _channel_norm(found: Propagation, node: fx.Node, module: nn.Module) -> Axes:
+def _channel_norm(propagation: Propagation, node: fx.Node, module: nn.Module) -> Axes:
     """Rule of batch and instance norm: every channel by itself."""
-    axes = found.axes(_operand(node))
+    axes = propagation.axes(_operand(node))
     for name in ("weight", "bias", "running_mean", "running_var"):
-        if (tensor := _tensor(found, node, module, name)) is not None:
-            found.atoms.unify(axes[1], tensor[0])
+        if (tensor := _tensor(propagation, node, module, name)) is not None:
+            propagation.atoms.unify(axes[1], tensor[0])
     if isinstance(module, INSTANCE_NORMS):
-        found.fix_all(axes[2:])
+        propagation.fix_all(axes[2:])
     return axes
 
 
-def _layer_norm(found: Propagation, node: fx.Node, module: Any) -> Axes:
-    axes, count = found.axes(_operand(node)), len(module.normalized_shape)
+def _layer_norm(propagation: Propagation, node: fx.Node, module: Any) -> Axes:
+    axes, count = propagation.axes(_operand(node)), len(module.normalized_shape)
     for name in ("weight", "bias"):
-        if (tensor := _tensor(found, node, module, name)) is not None:
-            found.unify_all(tensor, axes[-count:])
+        if (tensor := _tensor(propagation, node, module, name)) is not None:
+            propagation.unify_all(tensor, axes[-count:])
     for axis in range(-count, 0):
-        found.reads(node, _operand(node), axis, skips=True)
+        propagation.reads(node, _operand(node), axis, skips=True)
     return axes
 
 
-def _group_norm(found: Propagation, node: fx.Node, module: Any) -> Axes:
-    axes = found.axes(_operand(node))
+def _group_norm(propagation: Propagation, node: fx.Node, module: Any) -> Axes:
+    axes = propagation.axes(_operand(node))
     for name in ("weight", "bias"):
-        if (tensor := _tensor(found, node, module, name)) is not None:
-            found.atoms.unify(axes[1], tensor[0])
-    hold_groups(found, node, axes[1], module.num_groups)
-    found.fix_all(axes[2:])
-    found.reads(node, _operand(node), 1, skips=True)
+        if (tensor := _tensor(propagation, node, module, name)) is not None:
+            propagation.atoms.unify(axes[1], tensor[0])
+    hold_groups(propagation, node, axes[1], module.num_groups)
+    propagation.fix_all(axes[2:])
+    propagation.reads(node, _operand(node), 1, skips=True)
     return axes
 
 
-def _embedding(found: Propagation, node: fx.Node, module: nn.Module) -> Axes:
-    rows, width = found.tensor(f"{node.target}.weight")
-    found.atoms.fix(rows)
-    return [*found.axes(_operand(node)), width]
+def _embedding(propagation: Propagation, node: fx.Node, module: nn.Module) -> Axes:
+    rows, width = propagation.tensor(f"{node.target}.weight")
+    propagation.atoms.fix(rows)
+    return [*propagation.axes(_operand(node)), width]
 
 
-def _prelu(found: Propagation, node: fx.Node, module: nn.Module) -> Axes:
-    axes = found.axes(_operand(node))
-    (slopes,) = found.tensor(f"{node.target}.weight")
+def _prelu(propagation: Propagation, node: fx.Node, module: nn.Module) -> Axes:
+    axes = propagation.axes(_operand(node))
+    (slopes,) = propagation.tensor(f"{node.target}.weight")
     if len(slopes) > 1:
-        found.atoms.unify(axes[1], slopes)
+        propagation.atoms.unify(axes[1], slopes)
     return axes
 
 
-def _same(found: Propagation, node: fx.Node, module: nn.Module) -> Axes:
-    return found.axes(_operand(node))
+def _same(propagation: Propagation, node: fx.Node, module: nn.Module) -> Axes:
+    return propagation.axes(_operand(node))
 
 
 LAYERS: dict[type, LayerRule] = {

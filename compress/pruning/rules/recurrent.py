@@ -18,44 +18,48 @@ from compress.pruning.axes import Axes, LayerRule, Propagation
 GATES: dict[type, int] = {nn.LSTM: 4, nn.GRU: 3, nn.RNN: 1}
 
 
-def _recurrent(found: Propagation, node: fx.Node, module: Any) -> Any:
+def _recurrent(propagation: Propagation, node: fx.Node, module: Any) -> Any:
     operand: Any = node.args[0]
-    axes = found.axes(operand)
+    axes = propagation.axes(operand)
     directions = 2 if module.bidirectional else 1
-    cells = found.atoms.fresh(module.hidden_size)
-    hidden = found.atoms.fresh(module.proj_size) if module.proj_size else cells
+    cells = propagation.atoms.fresh(module.hidden_size)
+    hidden = propagation.atoms.fresh(module.proj_size) if module.proj_size else cells
     rows = np.tile(cells, (GATES[type(module)], 1))
     inputs = axes[-1]
-    found.reads(node, operand, -1)
+    propagation.reads(node, operand, -1)
     points = list(axes[:-1])
     for layer in range(module.num_layers):
         for suffix in ("", "_reverse")[:directions]:
             name = f"{node.target}.{{}}_l{layer}{suffix}".format
-            found.unify_all(found.tensor(name("weight_ih")), [rows, inputs])
-            found.unify_all(found.tensor(name("weight_hh")), [rows, hidden])
+            propagation.unify_all(propagation.tensor(name("weight_ih")), [rows, inputs])
+            propagation.unify_all(propagation.tensor(name("weight_hh")), [rows, hidden])
             if module.bias:
-                found.atoms.unify(found.tensor(name("bias_ih"))[0], rows)
-                found.atoms.unify(found.tensor(name("bias_hh"))[0], rows)
+                propagation.atoms.unify(propagation.tensor(name("bias_ih"))[0], rows)
+                propagation.atoms.unify(propagation.tensor(name("bias_hh"))[0], rows)
             if module.proj_size:
-                found.unify_all(found.tensor(name("weight_hr")), [hidden, cells])
-            found.computes(node, *points, rows, inputs)
-            found.computes(node, *points, rows, hidden)
+                propagation.unify_all(propagation.tensor(name("weight_hr")), [hidden, cells])
+            propagation.computes(node, *points, rows, inputs)
+            propagation.computes(node, *points, rows, hidden)
         inputs = join([hidden] * directions)
-    states = _states(found, node, module, hidden, cells)
+    states = _states(propagation, node, module, hidden, cells)
     return [[*axes[:-1], inputs], states]
 
 
-def _states(found: Propagation, node: fx.Node, module: Any, hidden: Labels, cells: Labels) -> Any:
+def _states(propagation: Propagation, node: fx.Node, module: Any, hidden: Labels, cells: Labels) -> Any:
     """Return the last states, [layers · directions, batch, units]; the first ones, where given, lose the same."""
-    shapes = found.shapes[node][1]
-    wanted = [hidden, cells] if isinstance(module, nn.LSTM) else [hidden]
+    shapes = propagation.shapes[node][1]
+    expected_labels = [hidden, cells] if isinstance(module, nn.LSTM) else [hidden]
     if len(node.args) > 1 and node.args[1] is not None:
-        given: Any = node.args[1]
-        for state, labels in zip(given if isinstance(given, list | tuple) else [given], wanted, strict=True):
-            found.fix_all(found.axes(state)[:-1])
-            found.atoms.unify(found.axes(state)[-1], labels)
+        state_arguments: Any = node.args[1]
+        for state, labels in zip(
+            state_arguments if isinstance(state_arguments, list | tuple) else [state_arguments],
+            expected_labels,
+            strict=True,
+        ):
+            propagation.fix_all(propagation.axes(state)[:-1])
+            propagation.atoms.unify(propagation.axes(state)[-1], labels)
     if isinstance(module, nn.LSTM):
-        return [_state(shape, labels) for shape, labels in zip(shapes, wanted, strict=True)]
+        return [_state(shape, labels) for shape, labels in zip(shapes, expected_labels, strict=True)]
     return _state(shapes, hidden)
 
 

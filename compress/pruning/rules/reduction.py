@@ -16,15 +16,17 @@ from compress.pruning.axes import Axes, Propagation, Rule
 from compress.pruning.rules.elementwise import elementwise
 
 
-def _reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
+def _reduce(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
     """Rule of a statistic over some axes, in which removed indices no longer count."""
-    operand, given = arguments["self"], arguments.get("dim")
-    axes, shapes = found.axes(operand), found.shapes[node]
-    if given is None or given == []:
-        given = range(len(axes))
-    reduced = {axis % len(axes) for axis in ([given] if isinstance(given, int) else given)}
+    operand, axis_argument = arguments["self"], arguments.get("dim")
+    axes, shapes = propagation.axes(operand), propagation.shapes[node]
+    if axis_argument is None or axis_argument == []:
+        axis_argument = range(len(axes))
+    reduced = {
+        axis % len(axes) for axis in ([axis_argument] if isinstance(axis_argument, int) else axis_argument)
+    }
     for axis in reduced:
-        found.reads(node, operand, axis, skips=True)
+        propagation.reads(node, operand, axis, skips=True)
     several = not isinstance(shapes, torch.Size)
     keepdim = len(shapes[0] if several else shapes) == len(axes)
     result = [
@@ -34,7 +36,7 @@ def _reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any
     ]
     if several:
         if _positions_are_used(node):  # they would be others after removal
-            found.hold(node, [axes[axis] for axis in reduced])
+            propagation.hold(node, [axes[axis] for axis in reduced])
         return [result] * len(shapes)
     return result
 
@@ -47,69 +49,71 @@ def _positions_are_used(node: fx.Node) -> bool:
     return any(use.target is not operator.getitem or (use.args[1] != 0 and use.users) for use in node.users)
 
 
-def _binary_or_reduce(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
+def _binary_or_reduce(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
     if "other" in arguments:
-        return elementwise(found, node, arguments)
-    return _reduce(found, node, arguments)
+        return elementwise(propagation, node, arguments)
+    return _reduce(propagation, node, arguments)
 
 
-def _along(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _along(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of softmax and cumulative sums: the axis they run along stays, the others pass."""
-    axes = list(found.axes(arguments["self"]))
+    axes = list(propagation.axes(arguments["self"]))
     at = arguments["dim"] % len(axes)
-    found.hold(node, [axes[at]])
+    propagation.hold(node, [axes[at]])
     axes[at] = fixed(len(axes[at]))
     return axes
 
 
-def _arg(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _arg(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of positions: the axis they count along stays."""
-    axes = found.axes(arguments["self"])
+    axes = propagation.axes(arguments["self"])
     if arguments.get("dim") is None:
-        found.hold(node, axes)
+        propagation.hold(node, axes)
         return []
     at = arguments["dim"] % len(axes)
-    found.hold(node, [axes[at]])
+    propagation.hold(node, [axes[at]])
     return [*axes[:at], *([fixed(1)] if arguments.get("keepdim") else []), *axes[at + 1 :]]
 
 
-def layer_norm(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def layer_norm(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of layer norm: statistics over the remaining indices of the last axes."""
-    axes = found.axes(arguments["input"])
+    axes = propagation.axes(arguments["input"])
     count = len(arguments["normalized_shape"])
     for axis in range(-count, 0):
-        found.reads(node, arguments["input"], axis, skips=True)
+        propagation.reads(node, arguments["input"], axis, skips=True)
     for name in ("weight", "bias"):
         if isinstance(arguments.get(name), fx.Node):
-            found.unify_all(found.axes(arguments[name]), axes[-count:])
+            propagation.unify_all(propagation.axes(arguments[name]), axes[-count:])
     return axes
 
 
-def group_norm(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def group_norm(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of group norm: whole groups vanish, or the same share of each."""
-    axes = found.axes(arguments["input"])
+    axes = propagation.axes(arguments["input"])
     for name in ("weight", "bias"):
         if isinstance(arguments.get(name), fx.Node):
-            found.unify_all(found.axes(arguments[name]), axes[1:2])
-    hold_groups(found, node, axes[1], arguments["num_groups"])
-    found.reads(node, arguments["input"], 1, skips=True)
-    found.fix_all(axes[2:])
+            propagation.unify_all(propagation.axes(arguments[name]), axes[1:2])
+    hold_groups(propagation, node, axes[1], arguments["num_groups"])
+    propagation.reads(node, arguments["input"], 1, skips=True)
+    propagation.fix_all(axes[2:])
     return axes
 
 
-def hold_groups(found: Propagation, node: fx.Node, labels: Labels, groups: int) -> tuple[Labels, Labels]:
+def hold_groups(
+    propagation: Propagation, node: fx.Node, labels: Labels, groups: int
+) -> tuple[Labels, Labels]:
     """State that an axis stays a grid of groups times members, and return the labels of both."""
-    outer, inner = found.atoms.split(labels, [groups, len(labels) // groups])
-    found.grids[node] = outer
+    outer, inner = propagation.atoms.split(labels, [groups, len(labels) // groups])
+    propagation.grids[node] = outer
     return outer, inner
 
 
-def _glu(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _glu(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of GLU: both halves of the axis lose the same indices."""
-    axes = list(found.axes(arguments["self"]))
+    axes = list(propagation.axes(arguments["self"]))
     at = arguments["dim"] % len(axes)
     values, gates = np.split(axes[at], 2)
-    found.atoms.unify(values, gates)
+    propagation.atoms.unify(values, gates)
     axes[at] = values
     return axes
 

@@ -13,24 +13,24 @@ from compress.pruning.axes import Axes, Propagation, Rule
 from compress.pruning.rules.elementwise import aligned
 
 
-def _view(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _view(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of views: runs of axes that hold the same elements on both sides are merged, and cut again."""
-    axes, shape = found.axes(node.args[0]), found.shape(node)
+    axes, shape = propagation.axes(node.args[0]), propagation.shape(node)
     result = [fixed(size) for size in shape]
     # Axes of one index hold nothing.
     sources = [labels for labels in axes if len(labels) > 1]
     targets = [axis for axis, size in enumerate(shape) if size > 1]
     while sources:
-        taken, made = [sources.pop(0)], [targets.pop(0)]
-        while (before := _product(len(each) for each in taken)) != (
-            after := _product(shape[axis] for axis in made)
+        source_axes, target_axes = [sources.pop(0)], [targets.pop(0)]
+        while (before := _product(len(axis_labels) for axis_labels in source_axes)) != (
+            after := _product(shape[axis] for axis in target_axes)
         ):
             if before < after:
-                taken.append(sources.pop(0))
+                source_axes.append(sources.pop(0))
             else:
-                made.append(targets.pop(0))
-        parts = found.atoms.split(merge(taken), [shape[axis] for axis in made])
-        for axis, labels in zip(made, parts, strict=True):
+                target_axes.append(targets.pop(0))
+        parts = propagation.atoms.split(merge(source_axes), [shape[axis] for axis in target_axes])
+        for axis, labels in zip(target_axes, parts, strict=True):
             result[axis] = labels
     return result
 
@@ -39,13 +39,13 @@ def _product(sizes: Any) -> int:
     return int(np.prod(list(sizes), dtype=np.int64))
 
 
-def _permute(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    axes = found.axes(arguments["self"])
+def _permute(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = propagation.axes(arguments["self"])
     return [axes[axis] for axis in arguments["dims"]]
 
 
-def _transpose(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    axes = list(found.axes(arguments["self"]))
+def _transpose(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = list(propagation.axes(arguments["self"]))
     one, other = _first(arguments, "dim0", "axis0"), _first(arguments, "dim1", "axis1")
     axes[one], axes[other] = axes[other], axes[one]
     return axes
@@ -55,12 +55,12 @@ def _first(arguments: dict[str, Any], *names: str) -> Any:
     return next(arguments[name] for name in names if name in arguments)
 
 
-def _reversed(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    return found.axes(arguments["self"])[::-1]
+def _reversed(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    return propagation.axes(arguments["self"])[::-1]
 
 
-def _movedim(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    axes = found.axes(arguments["self"])
+def _movedim(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = propagation.axes(arguments["self"])
     sources, targets = arguments["source"], arguments["destination"]
     if isinstance(sources, int):
         sources, targets = [sources], [targets]
@@ -70,146 +70,147 @@ def _movedim(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Ax
     return [axes[moved[axis]] if axis in moved else axes[next(others)] for axis in range(rank)]
 
 
-def _expand(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _expand(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of expand: an axis that repeats one index can have any length, but the index stays."""
-    axes, shape = found.axes(arguments["self"]), found.shape(node)
+    axes, shape = propagation.axes(arguments["self"]), propagation.shape(node)
     axes = [fixed(1)] * (len(shape) - len(axes)) + axes
-    found.fix_all(labels for labels, size in zip(axes, shape, strict=True) if len(labels) != size)
-    asked = arguments.get("size") or [None] * len(shape)
+    propagation.fix_all(labels for labels, size in zip(axes, shape, strict=True) if len(labels) != size)
+    size_arguments = arguments.get("size") or [None] * len(shape)
     return [
-        labels if len(labels) == size else _made(found, size, given)
-        for labels, size, given in zip(axes, shape, asked, strict=True)
+        labels if len(labels) == size else _made(propagation, size, size_argument)
+        for labels, size, size_argument in zip(axes, shape, size_arguments, strict=True)
     ]
 
 
-def _made(found: Propagation, size: int, given: Any) -> Labels:
-    return found.atoms.fresh(size) if isinstance(given, int) else fixed(size)
+def _made(propagation: Propagation, size: int, size_argument: Any) -> Labels:
+    return propagation.atoms.fresh(size) if isinstance(size_argument, int) else fixed(size)
 
 
-def _constant(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _constant(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of constants such as zeros and ones, which can have any size."""
     return [
-        _made(found, size, given) for size, given in zip(found.shape(node), arguments["size"], strict=True)
+        _made(propagation, size, size_argument)
+        for size, size_argument in zip(propagation.shape(node), arguments["size"], strict=True)
     ]
 
 
-def _sequence(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    return [fixed(size) for size in found.shape(node)]
+def _sequence(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    return [fixed(size) for size in propagation.shape(node)]
 
 
-def _repeat(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    shape, axes = found.shape(node), found.axes(arguments["self"])
+def _repeat(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    shape, axes = propagation.shape(node), propagation.axes(arguments["self"])
     axes = [fixed(1)] * (len(shape) - len(axes)) + axes
     return [np.tile(labels, (size // len(labels), 1)) for labels, size in zip(axes, shape, strict=True)]
 
 
-def _repeat_interleave(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    axes = list(found.axes(arguments["self"]))
+def _repeat_interleave(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = list(propagation.axes(arguments["self"]))
     axis = arguments.get("dim")
     if axis is None or not isinstance(arguments.get("repeats"), int):
-        found.fix_all(axes)
-        return [fixed(size) for size in found.shape(node)]
+        propagation.fix_all(axes)
+        return [fixed(size) for size in propagation.shape(node)]
     axes[axis] = np.repeat(axes[axis], arguments["repeats"], axis=0)
     return axes
 
 
-def _cat(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    operands = [found.axes(each) for each in arguments["tensors"]]
+def _cat(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    operands = [propagation.axes(operand) for operand in arguments["tensors"]]
     # An empty tensor of one axis may be joined to anything.
-    operands = [axes for axes in operands if len(axes) == len(found.shape(node))]
+    operands = [axes for axes in operands if len(axes) == len(propagation.shape(node))]
     at = arguments["dim"] % len(operands[0])
     joined = join([axes[at] for axes in operands])
     others = [axes[:at] + axes[at + 1 :] for axes in operands]
-    result = aligned(found, tuple(len(labels) for labels in others[0]), others)
+    result = aligned(propagation, tuple(len(labels) for labels in others[0]), others)
     return [*result[:at], joined, *result[at:]]
 
 
-def _stack(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    operands = [found.axes(each) for each in arguments["tensors"]]
-    shape = found.shape(node)
+def _stack(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    operands = [propagation.axes(operand) for operand in arguments["tensors"]]
+    shape = propagation.shape(node)
     at = arguments["dim"] % len(shape)
-    result = aligned(found, shape[:at] + shape[at + 1 :], operands)
+    result = aligned(propagation, shape[:at] + shape[at + 1 :], operands)
     result.insert(at, fixed(shape[at]))
     return result
 
 
-def _cut(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> list[Axes]:
+def _cut(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> list[Axes]:
     """Rule of split and chunk: the pieces, one after the other."""
-    axes = found.axes(arguments["self"])
+    axes = propagation.axes(arguments["self"])
     at = arguments["dim"] % len(axes)
     pieces, start = [], 0
-    for shape in found.shapes[node]:
+    for shape in propagation.shapes[node]:
         labels = axes[at][start : start + shape[at]]
         pieces.append([*axes[:at], labels, *axes[at + 1 :]])
         start += shape[at]
     return pieces
 
 
-def _unbind(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> list[Axes]:
-    axes = found.axes(arguments["self"])
+def _unbind(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> list[Axes]:
+    axes = propagation.axes(arguments["self"])
     at = arguments["dim"] % len(axes)
-    found.atoms.fix(axes[at])
-    return [axes[:at] + axes[at + 1 :] for _ in found.shapes[node]]
+    propagation.atoms.fix(axes[at])
+    return [axes[:at] + axes[at + 1 :] for _ in propagation.shapes[node]]
 
 
-def _select(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    axes = found.axes(arguments["self"])
+def _select(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = propagation.axes(arguments["self"])
     at = arguments["dim"] % len(axes)
-    found.atoms.fix(axes[at])
+    propagation.atoms.fix(axes[at])
     return axes[:at] + axes[at + 1 :]
 
 
-def _slice(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _slice(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of slices: a part of an axis; every n-th index only where the axis stays a multiple of n."""
-    axes = list(found.axes(arguments["self"]))
+    axes = list(propagation.axes(arguments["self"]))
     at = arguments["dim"] % len(axes)
     labels, step = axes[at], arguments.get("step", 1)
-    size = found.shape(node)[at]
+    size = propagation.shape(node)[at]
     if size == len(labels):
         return axes
     start, end = arguments["start"] or 0, arguments.get("end")
     if not isinstance(start, int) or not (end is None or isinstance(end, int)):
-        found.atoms.fix(labels)
+        propagation.atoms.fix(labels)
         axes[at] = fixed(size)
         return axes
     if step > 1:
         start = start + len(labels) if start < 0 else start
         if start < step and len(labels) == size * step:
-            kept, phase = found.atoms.split(labels, [size, step])
-            found.atoms.fix(phase)
-            axes[at] = kept
+            outer_labels, phase = propagation.atoms.split(labels, [size, step])
+            propagation.atoms.fix(phase)
+            axes[at] = outer_labels
         else:
-            found.atoms.fix(labels)
+            propagation.atoms.fix(labels)
             axes[at] = fixed(size)
         return axes
     axes[at] = labels[start:end]
     return axes
 
 
-def _narrow(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _narrow(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     start, length = arguments["start"], arguments["length"]
-    return _slice(found, node, {**arguments, "end": start + length if start + length else None})
+    return _slice(propagation, node, {**arguments, "end": start + length if start + length else None})
 
 
-def _flip(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    axes = list(found.axes(arguments["self"]))
+def _flip(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = list(propagation.axes(arguments["self"]))
     for axis in arguments["dims"]:
         axes[axis] = axes[axis][::-1]
     return axes
 
 
-def _hold_given(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _hold_given(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of roll and triangle: the axes they work on stay, the others pass."""
-    axes = list(found.axes(arguments["self"]))
+    axes = list(propagation.axes(arguments["self"]))
     for axis in arguments.get("dims", (-1, -2)) or range(len(axes)):
-        found.atoms.fix(axes[axis])
+        propagation.atoms.fix(axes[axis])
         axes[axis] = fixed(len(axes[axis]))
     return axes
 
 
-def _size(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> None:
+def _size(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> None:
     # Arithmetic follows on what is known as a number alone.
-    found.atoms.fix(found.axes(arguments["self"])[arguments["dim"]])
+    propagation.atoms.fix(propagation.axes(arguments["self"])[arguments["dim"]])
 
 
 SHAPES: dict[Any, Rule] = {
@@ -236,12 +237,16 @@ SHAPES: dict[Any, Rule] = {
     aten.swapdims: _transpose,
     aten.t: _reversed,
     aten.numpy_T: _reversed,
-    aten.mT: lambda found, node, arguments: _transpose(found, node, {**arguments, "dim0": -1, "dim1": -2}),
+    aten.mT: lambda propagation, node, arguments: _transpose(
+        propagation, node, {**arguments, "dim0": -1, "dim1": -2}
+    ),
     aten.movedim: _movedim,
     aten.moveaxis: _movedim,
     aten.expand: _expand,
-    aten.expand_as: lambda found, node, arguments: aligned(
-        found, found.shape(node), [found.axes(arguments["self"]), found.axes(arguments["other"])]
+    aten.expand_as: lambda propagation, node, arguments: aligned(
+        propagation,
+        propagation.shape(node),
+        [propagation.axes(arguments["self"]), propagation.axes(arguments["other"])],
     ),
     aten.zeros: _constant,
     aten.ones: _constant,

@@ -13,16 +13,16 @@ from compress.pruning.axes import Axes, Propagation, Rule
 from compress.pruning.rules.reduction import hold_groups
 
 
-def _pool(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
+def _pool(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Any:
     """Rule of pooling over the axes after [batch, channels]; an unbatched image has no batch."""
     operand = arguments["self"] if "self" in arguments else arguments["input"]
-    axes, shapes = found.axes(operand), found.shapes[node]
+    axes, shapes = propagation.axes(operand), propagation.shapes[node]
     several = isinstance(shapes, list)
     shape = shapes[0] if several else shapes
     spatial = _spatial_axes(str(node.target), len(axes))
     result = list(axes)
     for axis in range(len(axes) - spatial, len(axes)):
-        found.atoms.fix(axes[axis])
+        propagation.atoms.fix(axes[axis])
         result[axis] = fixed(shape[axis])
     return [result] * len(shapes) if several else result
 
@@ -34,41 +34,41 @@ def _spatial_axes(name: str, rank: int) -> int:
     return rank - 2
 
 
-def _pad(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _pad(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of padding: padded axes stay, the others pass."""
-    axes, shape = list(found.axes(arguments["self"])), found.shape(node)
+    axes, shape = list(propagation.axes(arguments["self"])), propagation.shape(node)
     for back in range(1, len(arguments["pad"]) // 2 + 1):
         if len(axes[-back]) != shape[-back] or any(arguments["pad"][2 * back - 2 : 2 * back]):
-            found.atoms.fix(axes[-back])
+            propagation.atoms.fix(axes[-back])
             axes[-back] = fixed(shape[-back])
     return axes
 
 
-def _pixel_shuffle(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    axes, shape = found.axes(arguments["self"]), found.shape(node)
-    channels, pixels = found.atoms.split(axes[-3], [shape[-3], len(axes[-3]) // shape[-3]])
-    found.fix_all([pixels, axes[-2], axes[-1]])
+def _pixel_shuffle(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes, shape = propagation.axes(arguments["self"]), propagation.shape(node)
+    channels, pixels = propagation.atoms.split(axes[-3], [shape[-3], len(axes[-3]) // shape[-3]])
+    propagation.fix_all([pixels, axes[-2], axes[-1]])
     return [*axes[:-3], channels, fixed(shape[-2]), fixed(shape[-1])]
 
 
-def _pixel_unshuffle(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    axes, shape = found.axes(arguments["self"]), found.shape(node)
-    found.fix_all(axes[-2:])
+def _pixel_unshuffle(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes, shape = propagation.axes(arguments["self"]), propagation.shape(node)
+    propagation.fix_all(axes[-2:])
     channels = np.repeat(axes[-3], shape[-3] // len(axes[-3]), axis=0)
     return [*axes[:-3], channels, fixed(shape[-2]), fixed(shape[-1])]
 
 
-def _channel_shuffle(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
-    axes = list(found.axes(arguments["self"]))
-    groups, members = hold_groups(found, node, axes[1], arguments["groups"])
+def _channel_shuffle(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+    axes = list(propagation.axes(arguments["self"]))
+    groups, members = hold_groups(propagation, node, axes[1], arguments["groups"])
     axes[1] = merge([members, groups])
     return axes
 
 
-def _unfold(found: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
+def _unfold(propagation: Propagation, node: fx.Node, arguments: dict[str, Any]) -> Axes:
     """Rule of im2col: [batch, channels · kernel, places]."""
-    axes, shape = found.axes(arguments["self"]), found.shape(node)
-    found.fix_all(axes[-2:])
+    axes, shape = propagation.axes(arguments["self"]), propagation.shape(node)
+    propagation.fix_all(axes[-2:])
     channels = np.repeat(axes[-3], shape[-2] // len(axes[-3]), axis=0)
     return [*axes[:-3], channels, fixed(shape[-1])]
 

@@ -131,9 +131,9 @@ class _Wiring:
         self.dequantized: dict[str, str] = {}  # activation → what its int8 readers read
         self.scales: dict[str, str] = {}  # activation → its scale
         self.steps: list[Step] = []
-        weighted = {each.node: each for each in placement.weighted}
-        for each in placement.weighted:
-            self._learn(each)
+        weighted = {weighted_node.node: weighted_node for weighted_node in placement.weighted}
+        for weighted_node in placement.weighted:
+            self._learn(weighted_node)
         for name in self.graph.inputs:
             self._quantize_activation(name)
         for node in self.graph.nodes:

@@ -72,13 +72,13 @@ def quantize_aware(
     batches = iter(calibration)
     first = list(islice(batches, 1))
     start = place_and_calibrate(model, chain(first, batches), flavour, settings)
-    own = OnnxModule(start.model)
-    check_agreement(start.model, own, first[0], _FLOAT_TOLERANCE)
+    float_module = OnnxModule(start.model)
+    check_agreement(start.model, float_module, first[0], _FLOAT_TOLERANCE)
     student = Simulation(start.model, start.placement, start.ranges, flavour)
-    master = own if teacher is None else teacher
+    master = float_module if teacher is None else teacher
     sample = [torch.from_numpy(first[0][name]) for name in student.input_names]
     with torch.no_grad():
-        fitted = loss.fitted(own(*sample), master.eval()(*sample))
+        fitted = loss.fitted(float_module(*sample), master.eval()(*sample))
     trained = train(
         student,
         master,

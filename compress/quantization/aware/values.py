@@ -51,5 +51,5 @@ class FixedValues(nn.Module):
 
 def channel_maxima(weight: Tensor, axis: int | None) -> Tensor:
     """Return the largest magnitude of each channel, broadcastable against the weight; of all without axis."""
-    others = [each for each in range(weight.dim()) if each != axis]
+    others = [other_axis for other_axis in range(weight.dim()) if other_axis != axis]
     return weight.abs().amax(others, keepdim=True)

@@ -42,13 +42,13 @@ def check_agreement(
     module.eval()
     with torch.no_grad():
         results = module(*(torch.from_numpy(batch[name]) for name in module.input_names))
-    for name, wanted, result in zip(names, expected, results, strict=True):
-        if wanted.dtype.kind != "f":
+    for name, expected_array, result in zip(names, expected, results, strict=True):
+        if expected_array.dtype.kind != "f":
             continue
-        found = result.numpy()
-        difference = float(np.linalg.norm((found - wanted).astype(np.float64)))
-        size = float(np.linalg.norm(wanted.astype(np.float64)))
-        if found.shape != wanted.shape or not difference <= tolerance * max(size, 1e-6):
+        result_array = result.numpy()
+        difference = float(np.linalg.norm((result_array - expected_array).astype(np.float64)))
+        size = float(np.linalg.norm(expected_array.astype(np.float64)))
+        if result_array.shape != expected_array.shape or not difference <= tolerance * max(size, 1e-6):
             raise InternalError(
                 f"a simulation that agrees with ONNX Runtime within {tolerance:.0%} of an output",
                 f"a difference of {difference:.3g} in '{name}', whose norm is {size:.3g}",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,11 +18,14 @@ from compress.onnx_graph.quantized import quantized_operator
 from compress.onnx_graph.weights import size_of_model, spooled, without_files
 from compress.quantization.batches import bounded
 from compress.quantization.shelf import Shelf
-from compress.quantization.weights.grouped import GroupedWeight
+from compress.quantization.weights.experts import Mixture, find_mixtures, pack_mixtures, rounded_experts
+from compress.quantization.weights.grouped import GroupedWeight, NotApplicableError, relative_change
 from compress.quantization.weights.inputs import CalibrationInputs
 from compress.quantization.weights.layers import Layer, find_layers
 from compress.quantization.weights.packing import pack_all
+from compress.quantization.weights.scale_search import name_of, round_alone
 from compress.quantization.weights.settings import ALGORITHMS, DATA_DRIVEN, Settings
+from compress.quantization.weights.tables import Table, find_tables, of_table, pack_tables, rounded
 
 __all__ = [
     "ALGORITHMS",
@@ -41,13 +44,20 @@ class LayerReport:
     Attributes:
         nodes: Names of the nodes that multiply by it.
         shape: Numbers of outputs and inputs.
-        algorithm: Algorithm that made its integers; rtn where the one asked for could not be applied.
+        bits: Bits of its integers.
+        group_size: Number of weights that share a scale.
+        symmetric: Whether it has no zero points.
+        algorithm: Algorithm that made its integers; one that needs no data where the one asked
+            for could not be applied.
         reason: Reason why it could not be applied; empty where it was.
         error: Root mean square of the weights' changes over that of the weights.
     """
 
     nodes: tuple[str, ...]
     shape: tuple[int, int]
+    bits: int
+    group_size: int
+    symmetric: bool
     algorithm: str
     reason: str
     error: float
@@ -92,6 +102,7 @@ def quantize_weights(
     model: onnx.ModelProto,
     batches: Iterable[Mapping[str, NDArray[Any]]],
     settings: Settings | None = None,
+    forms: Mapping[str, Settings] | None = None,
 ) -> tuple[onnx.ModelProto, WeightOnlyReport]:
     """Store the weights of matrix products as integers; activations stay float32.
 
@@ -101,6 +112,8 @@ def quantize_weights(
         model: A float32 network; it is not modified.
         batches: Calibration samples, an array for each input. Only GPTQ and AWQ read them.
         settings: Algorithm, number of bits, and nodes that stay float; None takes the defaults.
+        forms: Settings of single matrices, by the name of the initializer in the prepared graph; they say the bits,
+            the groups and their symmetry. Matrices that are not named have ``settings``.
 
     Returns:
         The model for ONNX Runtime, with the same inputs and outputs, and the report.
@@ -110,14 +123,18 @@ def quantize_weights(
         RecipeError: A node to be excluded is not in the network.
         DataError: The samples are needed and do not fit, or make NaN or infinity.
     """
-    settings = settings or Settings()
+    settings, forms = settings or Settings(), forms or {}
+    smallest = replace(settings, group_size=min(form.group_size for form in (settings, *forms.values())))
     with spooled(model) as light, Shelf() as shelf:
         quantized = prepare(light, store_twice=True)
         _check_float(quantized)
         graph = Graph(quantized)
         _check_excluded(graph, settings)
-        layers, float_nodes = find_layers(graph, settings.group_size, settings.exclude_nodes)
-        if not layers:
+        layers, float_nodes = find_layers(graph, smallest.group_size, settings.exclude_nodes)
+        mixtures, float_mixtures = find_mixtures(graph, settings.group_size, settings.exclude_nodes)
+        float_nodes |= float_mixtures
+        tables = find_tables(graph, smallest)
+        if not layers and not tables and not mixtures:
             reasons = Counter(float_nodes.values()).most_common(3)
             raise NetworkError(
                 "matrix products with constant weights",
@@ -126,25 +143,42 @@ def quantize_weights(
             )
         calibration = (
             CalibrationInputs(
-                quantized, bounded(batches, graph, [each.input for each in layers]), settings.samples, shelf
+                quantized,
+                bounded(batches, graph, [matrix.input for matrix in layers]),
+                settings.samples,
+                shelf,
             )
             if settings.algorithm in DATA_DRIVEN
             else None
         )
         before = size_of_model(quantized)
-        weights, told = [], []
+        weights, reports = [], []
         for layer in layers:
-            weight, reason = _quantized(layer, calibration, settings)
+            form = forms.get(layer.initializer, settings)
+            weight, reason = _quantized(layer, calibration, form)
             if calibration is not None:
                 calibration.put(layer, weight.dequantized())
             weights.append((layer, weight))
-            told.append(_report(layer, weight, "rtn" if reason else settings.algorithm, reason))
+            reports.append(_report(layer, weight, name_of(form) if reason else settings.algorithm, reason))
+        rounded_tables = [(table, rounded(table, forms.get(table.initializer, settings))) for table in tables]
+        reports += [
+            _report_of_table(*rounded_table, forms.get(rounded_table[0].initializer, settings))
+            for rounded_table in rounded_tables
+        ]
+        rounded_mixtures = [(mixture, rounded_experts(mixture, settings)) for mixture in mixtures]
+        reports += [
+            report
+            for rounded_mixture in rounded_mixtures
+            for report in _reports_of_experts(*rounded_mixture, settings)
+        ]
         pack_all(quantized, weights, settings.compute)
+        pack_mixtures(quantized, rounded_mixtures, settings.compute)
+        pack_tables(quantized, rounded_tables, settings.compute)
         remove_unused(quantized)
         quantized = without_files(quantized)
     report = WeightOnlyReport(
         settings=settings,
-        layers=tuple(told),
+        layers=tuple(reports),
         float_nodes=float_nodes,
         samples=calibration.samples if calibration else 0,
         bytes_before=before,
@@ -157,35 +191,69 @@ def _quantized(
     layer: Layer, calibration: CalibrationInputs | None, settings: Settings
 ) -> tuple[GroupedWeight, str]:
     """Return the layer on its grid, and the reason for plain rounding where it was not asked for."""
-    if settings.algorithm == "onnxruntime":
-        from compress.quantization.weights.onnxruntime import round_blocks
+    if calibration is not None:
+        try:
+            return _with_inputs(layer.weight, calibration.rows(layer.input), settings), ""
+        except NotApplicableError as error:
+            return round_alone(layer.weight, settings), str(error)
+    if settings.algorithm == "hqq":
+        from compress.quantization.weights import neural_compressor
 
-        return round_blocks(layer.weight, settings), ""
+        return neural_compressor.hqq(layer.weight, settings), ""
+    return round_alone(layer.weight, settings), ""
+
+
+def _with_inputs(
+    weight: NDArray[np.float32], inputs: NDArray[np.float32], settings: Settings
+) -> GroupedWeight:
+    if settings.algorithm == "gptq":
+        from compress.quantization.weights.gptq import gptq
+
+        return gptq(weight, inputs, settings)
     from compress.quantization.weights import neural_compressor
 
-    if calibration is None:
-        algorithm = neural_compressor.hqq if settings.algorithm == "hqq" else neural_compressor.rtn
-        return algorithm(layer.weight, settings), ""
-    search = neural_compressor.gptq if settings.algorithm == "gptq" else neural_compressor.awq
-    try:
-        return search(layer.weight, calibration.rows(layer.input), settings), ""
-    except neural_compressor.NotApplicableError as error:
-        return neural_compressor.rtn(layer.weight, settings), str(error)
+    return neural_compressor.awq(weight, inputs, settings)
 
 
 def _report(layer: Layer, weight: GroupedWeight, algorithm: str, reason: str) -> LayerReport:
-    size = float(np.square(layer.weight).mean())
-    change = float(np.square(weight.dequantized() - layer.weight).mean())
-    outputs, inputs = layer.weight.shape
     return LayerReport(
-        layer.nodes, (outputs, inputs), algorithm, reason, (change / size) ** 0.5 if size else 0.0
+        layer.nodes, *_form(layer.weight, weight), algorithm, reason, relative_change(layer.weight, weight)
     )
 
 
+def _report_of_table(table: Table, weight: GroupedWeight, settings: Settings) -> LayerReport:
+    nodes = (*table.lookups, *table.products)
+    algorithm, change = name_of(of_table(settings)), relative_change(table.weight, weight)
+    return LayerReport(nodes, *_form(table.weight, weight), algorithm, "", change)
+
+
+def _form(before: NDArray[np.float32], weight: GroupedWeight) -> tuple[tuple[int, int], int, int, bool]:
+    outputs, inputs = before.shape
+    return (outputs, inputs), weight.bits, weight.group_size, weight.zero_points is None
+
+
+def _reports_of_experts(
+    mixture: Mixture, matrices: Sequence[Sequence[GroupedWeight]], settings: Settings
+) -> Iterator[LayerReport]:
+    """Yield a report for each matrix of a mixture, all experts together."""
+    for weight, experts in zip(mixture.weights, matrices, strict=True):
+        change = np.array(
+            [relative_change(*expert_pair) for expert_pair in zip(weight, experts, strict=True)]
+        )
+        size = np.array([float(np.square(expert).mean()) for expert in weight])
+        error = float(np.sqrt((change**2 * size).sum() / size.sum())) if size.any() else 0.0
+        shape = (weight.shape[0] * weight.shape[1], weight.shape[2])
+        one = experts[0]
+        form = (one.bits, one.group_size, one.zero_points is None)
+        yield LayerReport((mixture.node,), shape, *form, name_of(settings), "", error)
+
+
 def _check_float(model: onnx.ModelProto) -> None:
-    found = quantized_operator(model)
-    if found is not None:
-        raise NetworkError("a float network", f"{found} in it: it is quantized already", "give the float one")
+    operator = quantized_operator(model)
+    if operator is not None:
+        raise NetworkError(
+            "a float network", f"{operator} in it: it is quantized already", "give the float one"
+        )
 
 
 def _check_excluded(graph: Graph, settings: Settings) -> None:

@@ -33,7 +33,7 @@ class CalibrationInputs:
     Args:
         model: Prepared float network; it is not modified.
         batches: Batches, an array for each input of the network, whose axis 0 counts samples.
-        samples: Largest number of samples used.
+        samples: Largest number of samples used; of texts no more than :data:`MOST_ROWS` tokens need.
         shelf: Shelf that keeps the activations.
 
     Raises:
@@ -44,11 +44,12 @@ class CalibrationInputs:
     def __init__(self, model: onnx.ModelProto, batches: Iterable[Feed], samples: int, shelf: Shelf) -> None:
         self.feeds: list[Feed] = []
         self.samples = 0
-        axes = sample_axes(Graph(model))
+        axes, tokens = sample_axes(Graph(model)), 0
         for batch in batches:
-            if self.samples >= samples:
+            if self.samples >= samples or tokens >= MOST_ROWS:
                 break
             self.feeds.append(batch)
+            tokens += _tokens(batch)
             self.samples += samples_in(batch, {}, axes)
         if not self.feeds:
             raise DataError(
@@ -82,21 +83,21 @@ class CalibrationInputs:
         try:
             self._walk.to(tensor)
         except Exception as error:  # ONNX Runtime's own classes have no common root but this
-            given = ", ".join(
+            batch_text = ", ".join(
                 f"{name} {values.dtype}{list(values.shape)}" for name, values in self.feeds[0].items()
             )
             raise DataError(
                 "calibration batches that the network takes",
-                f"{given}, which it refuses ({str(error).strip().splitlines()[0]})",
+                f"{batch_text}, which it refuses ({str(error).strip().splitlines()[0]})",
                 "give arrays of its types and shapes",
             ) from error
-        kept = []
+        row_parts = []
         most = -(-MOST_ROWS // len(self.feeds))
         for number in range(len(self.feeds)):
             values = self._walk.values(tensor, number)
             rows = values.reshape(-1, values.shape[-1])
-            kept.append(np.asarray(rows[:: -(-len(rows) // most)], np.float32))
-        gathered = np.concatenate(kept)
+            row_parts.append(np.asarray(rows[:: -(-len(rows) // most)], np.float32))
+        gathered = np.concatenate(row_parts)
         if not np.isfinite(gathered).all():
             raise DataError(
                 "finite activations during calibration",
@@ -104,6 +105,12 @@ class CalibrationInputs:
                 "look for it in the samples and in the network's weights",
             )
         return gathered
+
+
+def _tokens(batch: Feed) -> int:
+    """Return the number of tokens in a batch, each of which is a row of a layer's inputs; 0 where there are none."""
+    ids = [values.size for values in batch.values() if values.ndim == 2 and values.dtype.kind in "iu"]
+    return max(ids, default=0)
 
 
 def _check_runs(model: onnx.ModelProto) -> None:

@@ -76,6 +76,8 @@ def _obstacle(node: onnx.NodeProto, graph: Graph, group_size: int, excluded: Col
         return "its operands are scaled or transposed"
     if not np.isfinite(weight).all():
         return "its weights are not finite"
+    if _routes_tokens(node, graph):
+        return "it chooses experts, and is small"
     inputs = weight.shape[_input_axis(node)]
     if inputs < group_size:
         return f"its {inputs} inputs are fewer than a group of {group_size}"
@@ -98,3 +100,12 @@ def _input_axis(node: onnx.NodeProto) -> int:
 def _by_output(node: onnx.NodeProto, graph: Graph) -> NDArray[np.float32]:
     weight = np.asarray(graph.constant(node.input[1]), np.float32)
     return np.ascontiguousarray(weight if _input_axis(node) == 1 else weight.T)
+
+
+def _routes_tokens(node: onnx.NodeProto, graph: Graph) -> bool:
+    """Whether what a node makes says which experts a token is sent to."""
+    return any(
+        (reader.op_type == "MoE" and reader.input[1] == node.output[0])
+        or (reader.op_type == "Reshape" and _routes_tokens(reader, graph))
+        for reader in graph.consumers.get(node.output[0], [])
+    )

@@ -1,4 +1,4 @@
-"""Intel's neural-compressor, one layer at a time: RTN, GPTQ (arXiv 2210.17323), AWQ (2306.00978), HQQ.
+"""Intel's neural-compressor, one layer at a time: AWQ (arXiv 2306.00978) and HQQ.
 
 Its own entry points take whole PyTorch language models: they look for a list of blocks, run them one after the other,
 and give back modules with half-precision scales. What they do to one layer stands in classes of their own, and these
@@ -20,68 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from compress.quantization.weights.grouped import GroupedWeight, in_groups
+from compress.quantization.weights.grouped import GroupedWeight, NotApplicableError, in_groups
 from compress.quantization.weights.settings import Settings
 
 Weight = NDArray[np.float32]
 Inputs = NDArray[np.float32]
-
-
-class NotApplicableError(Exception):
-    """The algorithm cannot work on this layer; the message says why."""
-
-
-def rtn(weight: Weight, settings: Settings) -> GroupedWeight:
-    """Round every weight to the nearest integer of its group's range.
-
-    Args:
-        weight: Weight, float32 [outputs, inputs].
-        settings: Settings with bits, group size and symmetry.
-    """
-    return _rounded(weight, settings, shrink=1.0)
-
-
-def gptq(weight: Weight, inputs: Inputs, settings: Settings) -> GroupedWeight:
-    """Round column after column; later columns compensate for the loss of earlier ones.
-
-    Args:
-        weight: Weight, float32 [outputs, inputs].
-        inputs: Inputs of the layer, float32 [rows, inputs].
-        settings: Settings with bits, group size and symmetry.
-
-    Raises:
-        NotApplicableError: The inputs' second moments cannot be inverted.
-    """
-    grouped = in_groups(weight, settings.group_size)
-    padded = torch.from_numpy(grouped.reshape(len(weight), -1).copy())
-    rows = torch.from_numpy(np.pad(inputs, ((0, 0), (0, padded.shape[1] - inputs.shape[1]))))
-    with _quiet(), torch.no_grad():
-        outputs, columns = padded.shape
-        kind = torch.nn.Linear(columns, outputs, bias=False, device="meta")
-        layer = _modules()["gptq"].GPTQ(kind, padded)
-        layer.quantizer.configure(
-            {
-                "dtype": "int",
-                "bits": settings.bits,
-                "sym": settings.symmetric,
-                "group_size": settings.group_size,
-                "perchannel": True,
-                "mse": False,
-                "use_double_quant": False,
-                "double_quant_sym": False,
-            }
-        )
-        layer.add_batch(rows, None)
-        try:
-            # Its activation order loses the scales of all groups but one; the hybrid order keeps groups together.
-            scales, _, zero_points, restored = layer.fasterquant(
-                padded.clone(), groupsize=settings.group_size, hybrid_order=True
-            )
-        except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
-            raise NotApplicableError("the second moments of its inputs cannot be inverted") from error
-    restored = restored.reshape(grouped.shape)
-    integers = torch.round(restored / scales.unsqueeze(-1)) + zero_points.unsqueeze(-1)
-    return _made(integers, scales, None if settings.symmetric else zero_points, weight, settings)
 
 
 def awq(weight: Weight, inputs: Inputs, settings: Settings) -> GroupedWeight:
@@ -122,8 +65,8 @@ def awq(weight: Weight, inputs: Inputs, settings: Settings) -> GroupedWeight:
             device="cpu",
         )
         block: Any = model.blocks[0]  # type: ignore[index]
-        found = search.search_scale(block, "blocks.0", [(name,)], {"layer": {"input": [rows]}})
-        scales = found[(name,)]
+        scales_found = search.search_scale(block, "blocks.0", [(name,)], {"layer": {"input": [rows]}})
+        scales = scales_found[(name,)]
         block.layer.weight.data = block.layer.weight.data * scales
         search.search_clip("blocks.0", [(name,)], {"layer": {"input": [rows / scales]}})
         shrink = float(search.weight_config[name]["quantile"])
@@ -143,25 +86,23 @@ def hqq(weight: Weight, settings: Settings) -> GroupedWeight:
     with _quiet(), torch.no_grad():
         modules = _modules()
         # It shares scales along axis 0.
-        found = modules["hqq"].HQQTensorHandle.quantize(
+        quantized_tensor = modules["hqq"].HQQTensorHandle.quantize(
             torch.from_numpy(grouped.reshape(-1, size).T.copy()),
             modules["hqq_config"].QTensorConfig(
                 nbits=settings.bits, group_size=size, optimize=True, round_zero=True, pack=False
             ),
         )
     return _made(
-        found.val.T.reshape(outputs, groups, size),
-        found.scale.reshape(outputs, groups),
-        found.zero.reshape(outputs, groups),
+        quantized_tensor.val.T.reshape(outputs, groups, size),
+        quantized_tensor.scale.reshape(outputs, groups),
+        quantized_tensor.zero.reshape(outputs, groups),
         weight,
         settings,
         whole_zero_points=False,
     )
 
 
-def _rounded(
-    weight: Weight, settings: Settings, shrink: float, input_scales: Weight | None = None
-) -> GroupedWeight:
+def _rounded(weight: Weight, settings: Settings, shrink: float, input_scales: Weight) -> GroupedWeight:
     grouped = in_groups(weight, settings.group_size)
     outputs, groups, size = grouped.shape
     with _quiet(), torch.no_grad():
@@ -192,8 +133,8 @@ def _made(
     highest = 2**settings.bits - 1
     stored: NDArray[np.uint8] | NDArray[np.float32] | None = None
     if zero_points is not None:
-        found = zero_points.numpy()
-        stored = found.astype(np.uint8) if whole_zero_points else found.astype(np.float32)
+        array = zero_points.numpy()
+        stored = array.astype(np.uint8) if whole_zero_points else array.astype(np.float32)
     return GroupedWeight(
         integers=integers.clamp(0, highest).numpy().astype(np.uint8),
         scales=scales.numpy().astype(np.float32),
@@ -222,9 +163,9 @@ def _modules() -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="compress-") as directory:
         neural_compressor.common.set_workspace(directory)
-        from neural_compressor.torch.algorithms.weight_only import awq, gptq, utility
+        from neural_compressor.torch.algorithms.weight_only import awq, utility
         from neural_compressor.torch.algorithms.weight_only.hqq import config, core
-    return {"awq": awq, "gptq": gptq, "utility": utility, "hqq": core, "hqq_config": config}
+    return {"awq": awq, "utility": utility, "hqq": core, "hqq_config": config}
 
 
 @contextmanager

@@ -28,10 +28,11 @@ def round_blocks(weight: NDArray[np.float32], settings: Settings) -> GroupedWeig
         )
     )
     packed, scales, zero_points = quantizer.qbits_block_quant(np.ascontiguousarray(weight.T))
-    groups = scales.shape[1]
+    outputs, groups = packed.shape[:2]
+    zero_points = zero_points.reshape(outputs, -1)  # releases before 1.23 give one long row
     return GroupedWeight(
         integers=unpacked(packed, settings.bits, settings.group_size),
-        scales=scales,
+        scales=scales.reshape(outputs, groups),
         zero_points=None if settings.symmetric else unpacked(zero_points, settings.bits, groups),
         input_scales=None,
         inputs=weight.shape[1],

@@ -5,14 +5,15 @@ https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from compress.onnx_graph.graph import Graph, replace_nodes
-from compress.quantization.weights.grouped import GroupedWeight
+from compress.quantization.weights.grouped import Grid, GroupedWeight
 from compress.quantization.weights.layers import Layer
 
 DOMAIN = "com.microsoft"
@@ -40,7 +41,7 @@ def pack_all(model: onnx.ModelProto, weights: Iterable[tuple[Layer, GroupedWeigh
         for node in graph.consumers[layer.initializer]:
             if node.name in layer.nodes:
                 instead[node.name] = _instead(node, graph, weight, constants, scaled_by, compute)
-    replace_nodes(model, [each for node in graph.nodes for each in instead.get(node.name, [node])])
+    replace_nodes(model, [new_node for node in graph.nodes for new_node in instead.get(node.name, [node])])
     if all(entry.domain != DOMAIN for entry in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(DOMAIN, 1))
 
@@ -48,14 +49,8 @@ def pack_all(model: onnx.ModelProto, weights: Iterable[tuple[Layer, GroupedWeigh
 def _stored(layer: Layer, weight: GroupedWeight, graph: Graph) -> tuple[list[str], str | None]:
     """Return the constants of a layer's operator, and the factors of its input, if any."""
     stored = [
-        graph.store(f"{layer.initializer}_packed", _packed(weight.integers, weight.bits)),
-        graph.store(f"{layer.initializer}_scales", weight.scales),
+        graph.store(f"{layer.initializer}_{name}", values) for name, values in packed_arrays(weight).items()
     ]
-    if weight.zero_points is not None:
-        zero_points = weight.zero_points
-        if zero_points.dtype == np.uint8:
-            zero_points = _packed(zero_points.astype(np.uint8), weight.bits)
-        stored.append(graph.store(f"{layer.initializer}_zero_points", zero_points))
     scaled_by = (
         None
         if weight.input_scales is None
@@ -72,31 +67,64 @@ def _instead(
     scaled_by: str | None,
     compute: str,
 ) -> list[onnx.NodeProto]:
-    made = []
+    nodes = []
     source, result = node.input[0], node.output[0]
     if scaled_by is not None:
         scaled = graph.free_name(f"{result}_scaled_input")
-        made.append(onnx.helper.make_node("Mul", [source, scaled_by], [scaled], name=f"{node.name}_scale"))
+        nodes.append(onnx.helper.make_node("Mul", [source, scaled_by], [scaled], name=f"{node.name}_scale"))
         source = scaled
     bias = node.input[2] if node.op_type == "Gemm" and len(node.input) > 2 else ""
     product = graph.free_name(f"{result}_product") if bias else result
-    made.append(
-        onnx.helper.make_node(
-            "MatMulNBits",
-            [source, *stored],
-            [product],
-            name=node.name,
-            domain=DOMAIN,
-            K=weight.inputs,
-            N=len(weight.integers),
-            bits=weight.bits,
-            block_size=weight.group_size,
-            accuracy_level=_ACCURACY_LEVELS[compute],
-        )
-    )
+    nodes.append(product_node(node.name, source, stored, product, weight.grid, compute))
     if bias:
-        made.append(onnx.helper.make_node("Add", [product, bias], [result], name=f"{node.name}_bias"))
-    return made
+        nodes.append(onnx.helper.make_node("Add", [product, bias], [result], name=f"{node.name}_bias"))
+    return nodes
+
+
+def packed_arrays(weight: GroupedWeight) -> dict[str, NDArray[Any]]:
+    """Return the constants of MatMulNBits by what they are, in the order of its inputs.
+
+    Returns:
+        ``packed``, uint8 [outputs, groups, bytes]; ``scales``, float32 [outputs, groups]; and where the weight has
+        them ``zero_points``, uint8 [outputs, bytes] or float32 [outputs, groups].
+    """
+    arrays: dict[str, NDArray[Any]] = {
+        "packed": _packed(weight.integers, weight.bits),
+        "scales": weight.scales,
+    }
+    if weight.zero_points is not None:
+        zero_points = weight.zero_points
+        if zero_points.dtype == np.uint8:
+            zero_points = _packed(zero_points.astype(np.uint8), weight.bits)
+        arrays["zero_points"] = zero_points
+    return arrays
+
+
+def product_node(
+    name: str, source: str, stored: Sequence[str], result: str, grid: Grid, compute: str
+) -> onnx.NodeProto:
+    """Return the node that multiplies by a packed weight.
+
+    Args:
+        name: Name of the node.
+        source: Name of the tensor to multiply, scaled already where the weight has scales of its input.
+        stored: Names of the constants, in the order of :func:`packed_arrays`.
+        result: Name of the product.
+        grid: Sizes of the weight.
+        compute: Precision of the products, one of :data:`compress.quantization.weights.settings.COMPUTE`.
+    """
+    return onnx.helper.make_node(
+        "MatMulNBits",
+        [source, *stored],
+        [result],
+        name=name,
+        domain=DOMAIN,
+        K=grid.inputs,
+        N=grid.outputs,
+        bits=grid.bits,
+        block_size=grid.group_size,
+        accuracy_level=_ACCURACY_LEVELS[compute],
+    )
 
 
 def _packed(integers: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from compress.errors import RecipeError
 
-#: ``rtn`` rounds to nearest; ``hqq`` fits scales and zero points to the weights alone; ``gptq`` and ``awq`` look at
-#: what the layers are given on calibration data; ``onnxruntime`` is its own rounding.
-ALGORITHMS = ("rtn", "gptq", "awq", "hqq", "onnxruntime")
+#: ``rtn`` rounds to nearest between a group's extremes; ``search`` does so on the scale and zero point of several that
+#: lose least, at 4 bits; ``hqq`` fits scales and zero points to the weights alone; ``gptq`` and ``awq`` look at what
+#: the layers are given on calibration data; ``onnxruntime`` is its own rounding.
+ALGORITHMS = ("rtn", "search", "gptq", "awq", "hqq", "onnxruntime")
 
 #: Algorithms that need calibration data.
 DATA_DRIVEN = ("gptq", "awq")
@@ -32,6 +33,9 @@ class Settings:
         symmetric: Whether to leave out the zero points; HQQ always has them.
         compute: Precision of the products: ``float32``, or ``int8``, which also rounds inputs to int8, group by group,
             where the runtime has kernels for it; it is faster and less exact. HQQ's zero points rule the kernels out.
+        tied_bits: Bits of a matrix that is both looked up in and multiplied by, one of :data:`BITS`: the embedding that
+            a language model's head shares. It is rounded without data, as by ``search`` but for ``rtn`` and
+            ``onnxruntime``.
         samples: Largest number of calibration samples to use.
         exclude_nodes: Names of nodes that stay float, as in the prepared graph.
     """
@@ -41,6 +45,7 @@ class Settings:
     group_size: int = 32
     symmetric: bool = False
     compute: str = "float32"
+    tied_bits: int = 8
     samples: int = 128
     exclude_nodes: tuple[str, ...] = ()
 
@@ -51,21 +56,25 @@ class Settings:
             ("group_size", GROUP_SIZES),
             ("symmetric", (False, True)),
             ("compute", COMPUTE),
+            ("tied_bits", BITS),
         ):
             value = getattr(self, name)
             if not any(
-                value is known or (value == known and type(value) is type(known)) for known in allowed
+                value is allowed_value or (value == allowed_value and type(value) is type(allowed_value))
+                for allowed_value in allowed
             ):
                 raise RecipeError(
-                    f"'{name}' of weight_only as one of {', '.join(_toml(known) for known in allowed)}",
+                    f"'{name}' of weight_only as one of {', '.join(_toml(allowed_value) for allowed_value in allowed)}",
                     repr(value),
                     "choose one of these",
                 )
         if isinstance(self.samples, bool) or not isinstance(self.samples, int) or self.samples < 1:
             raise RecipeError("'samples' of 1 or more", repr(self.samples), "write samples = 128, say")
         if self.algorithm == "hqq" and (self.bits != 4 or self.symmetric):
-            found = "symmetric = true" if self.symmetric else f"bits = {self.bits}"
-            raise RecipeError("4 bits with zero points for HQQ", found, 'choose algorithm = "gptq" for these')
+            problem = "symmetric = true" if self.symmetric else f"bits = {self.bits}"
+            raise RecipeError(
+                "4 bits with zero points for HQQ", problem, 'choose algorithm = "gptq" for these'
+            )
         object.__setattr__(self, "exclude_nodes", _names(self.exclude_nodes))
 
     def to_dict(self) -> dict[str, Any]:

@@ -25,8 +25,8 @@ def fault_in(data: Any, name: str) -> str | None:
     if error is None:
         return None
     place = ".".join(str(part) for part in error.absolute_path)
-    told = f"'{place}': {error.message}" if place else error.message
-    return told if len(told) <= _LONGEST else f"{told[:_LONGEST]}…"
+    fault = f"'{place}': {error.message}" if place else error.message
+    return fault if len(fault) <= _LONGEST else f"{fault[:_LONGEST]}…"
 
 
 @cache

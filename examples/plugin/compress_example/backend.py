@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from compress.backends.base import Artifact, Backend, Session
-from compress.backends.onnxruntime import OnnxRuntime
+from compress.backends.onnxruntime import OnnxRuntime, OnnxRuntimeOptions
+from compress.backends.session_options import SessionOptions
 
 if TYPE_CHECKING:
     import onnx
 
+    from compress.records.coverage import Coverage
     from compress.target.target import Target
 
 _CONTROL_FLOW = ("If", "Loop", "Scan")
@@ -26,6 +28,7 @@ class ExampleRuntime(Backend):
     title: ClassVar[str] = "the example's runtime"
     computes: ClassVar[tuple[str, ...]] = ("fp32", "int8")
     contrib_operators: ClassVar[bool] = True
+    session_options: ClassVar[type[SessionOptions]] = OnnxRuntimeOptions
 
     def precisions(self, target: Target) -> tuple[str, ...]:
         """Offer fp32 and int8 on any processor that is this machine, without its file listing this back end."""
@@ -57,6 +60,6 @@ class ExampleRuntime(Backend):
         """Try no other options."""
         return []
 
-    def coverage(self, artifact: Artifact) -> dict[str, Any] | None:
+    def coverage(self, artifact: Artifact) -> Coverage | None:
         """Tell what ONNX Runtime tells."""
         return OnnxRuntime().coverage(artifact)

@@ -8,10 +8,10 @@ import io
 from compress.reports.run import Run
 
 
-def csv_table(run: Run) -> str:
-    """Write a line for each candidate: its recipe, its bytes, and why it was not shipped."""
+def tsv_table(run: Run) -> str:
+    """Write a tab-separated table: a line for each candidate, with its recipe, its bytes and why it was not shipped."""
     text = io.StringIO()
-    table = csv.writer(text)
+    table = csv.writer(text, dialect="excel-tab")
     table.writerow(("recipe", "bytes", "verdict"))
     for entry in run.candidates:
         name = entry.recipe.name

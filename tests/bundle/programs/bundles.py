@@ -10,8 +10,8 @@ import onnx
 
 from compress.backends import load_backend
 from compress.backends.tensorrt import build_script
-from compress.bundle.bundle import write_bundle
 from compress.bundle.programs import programs, take_sample
+from compress.bundle.writing import write_bundle
 from compress.recipe import Recipe
 from compress.target.target import load_target
 from tests.graphs import classifier

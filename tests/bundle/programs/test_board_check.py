@@ -47,6 +47,14 @@ def integers() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
+def test_the_engine_is_put_where_triton_looks_for_it(tmp_path: Path) -> None:
+    board, build = Board(tmp_path / "board", "10.3"), bundle(tmp_path, "tensorrt", two_inputs(), "10.3")
+    (build / "triton").mkdir()
+    assert board.run(build, "build.sh").returncode == 0
+    served = (build / "triton" / "1" / "model.plan").read_bytes()
+    assert served == (build / "model.engine").read_bytes()
+
+
 @pytest.mark.parametrize("release", ["8.5", "8.6", "10.3", "10.16", "11.1"])
 def test_each_release_is_asked_in_its_own_options(tmp_path: Path, release: str) -> None:
     board, build = Board(tmp_path / "board", release), bundle(tmp_path, "tensorrt", two_inputs(), release)

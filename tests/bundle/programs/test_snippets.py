@@ -74,3 +74,10 @@ def test_a_provider_that_is_not_there_is_no_silent_run_on_the_processor(tmp_path
             [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
         )
         assert (found.returncode != 0, wrong in found.stderr) == (bool(wrong), True), found.stderr
+
+
+def test_an_optimization_that_crashes_at_the_graph_is_left_out_in_both_programs() -> None:
+    for options, others in (({}, []), ({"qdq_fusion": False}, ["ReluQuantRewrite", "ClipQuantRewrite"])):
+        written = programs("onnxruntime", INPUTS, SAMPLE, options, crashing=["NchwcTransformer"])
+        assert f"disabled_optimizers={[*others, 'NchwcTransformer']!r}" in written["run.py"]
+        assert f'"{";".join([*others, "NchwcTransformer"])}"' in written["run.cpp"]

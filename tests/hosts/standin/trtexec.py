@@ -23,6 +23,7 @@ PLAY = Path(os.environ["COMPRESS_STANDIN"])
 RELEASE = (PLAY / "release").read_text().strip()
 MAGIC = b"STANDIN ENGINE " + RELEASE.encode() + b"\n"
 NUMBERS = {
+    "8.2": "8201",
     "8.5": "8502",
     "8.6": "8601",
     "10.3": "100300",
@@ -73,6 +74,11 @@ def build(given: dict[str, str]) -> int:
             return failed(
                 f"ModelImporter.cpp:731: ERROR: {node.name}: zero point of type uint8 is not supported"
             )
+    if RELEASE.startswith("10.") and {"--stronglyTyped", "--useDLACore"} <= given.keys():
+        return failed(
+            "IBuilderConfig::setDefaultDeviceType: Error Code 3: API Usage Error (Parameter check failed, DLA is not "
+            "supported with strongly typed networks)"
+        )
     wrong = profile(model, given)
     if wrong is not None:
         return failed(wrong)
@@ -182,6 +188,13 @@ def run(given: dict[str, str]) -> int:
         raw = raw.reshape(shape)
         feeds[spec.name] = raw.astype(DTYPES[spec.type])
     outputs = session.run(None, feeds)
+    if fault("not-finite"):
+        outputs[0].ravel()[:3] = [float("nan"), float("inf"), -float("inf")]
+    if "--dumpRawBindingsToFile" in given:
+        for spec in session.get_inputs():
+            write_raw(spec.name, "input", feeds[spec.name])
+        for spec, array in zip(session.get_outputs(), outputs, strict=True):
+            write_raw(spec.name, "output", array)
     if "--exportOutput" in given:
         entries = [
             {
@@ -191,9 +204,13 @@ def run(given: dict[str, str]) -> int:
             }
             for spec, array in zip(session.get_outputs(), outputs, strict=True)
         ]
-        Path(given["--exportOutput"]).write_text(json.dumps(entries))
+        text = json.dumps(entries).replace("NaN", "-nan").replace("Infinity", "inf")  # as C++ prints them
+        Path(given["--exportOutput"]).write_text(text)
     if "--exportTimes" in given:
-        Path(given["--exportTimes"]).write_text(json.dumps(times(session, feeds, int(given["--iterations"]))))
+        # Two calls are in flight, and each waits for the other's kernels, unless copies are to be seen.
+        in_flight = 1 if "--exposeDMA" in given else 2
+        entries = times(session, feeds, int(given["--iterations"]), in_flight)
+        Path(given["--exportTimes"]).write_text(json.dumps(entries))
     if "--exportProfile" in given:
         names = [layer["Name"] for layer in json.loads(Path("layers.json").read_text())["Layers"]]
         each = {"timeMs": 1.0, "averageMs": 0.1, "medianMs": 0.1, "percentage": 100 / len(names)}
@@ -202,7 +219,26 @@ def run(given: dict[str, str]) -> int:
     return passed()
 
 
-def times(session: Any, feeds: dict[str, Any], count: int) -> list[dict[str, float]]:
+def write_raw(name: str, kind: str, array: Any) -> None:
+    """Write a binding as the real tool does: named by a safe form of all it is, told in the log."""
+    if RELEASE.startswith("8") and array.dtype.name == "int64":
+        array = array.astype("int32")
+    short = {"float32": "fp32", "float16": "fp16"}.get(array.dtype.name, array.dtype.name)
+    sizes = ".".join(map(str, array.shape))
+    file = "".join(
+        mark if mark.isascii() and (mark.isalnum() or mark in "._-,") else "_" * len(mark.encode())
+        for mark in f"{name}.{kind}.{sizes}.{short}.raw"
+    )
+    if len(file) > 150 and RELEASE in ("10.16", "11.1"):
+        file = f"{file[:73]}...{file[-73:]}"
+    print(
+        f"[01/01/2026-00:00:00] [I] Writing file for {kind} binding {name} (with datatype {short} and dimensions "
+        f"{sizes}) to {file}"
+    )
+    Path(file).write_bytes(array.tobytes())
+
+
+def times(session: Any, feeds: dict[str, Any], count: int, in_flight: int) -> list[dict[str, float]]:
     if fault("other-power"):
         (PLAY / "power").write_text("NV Power Mode: MAXN_SUPER\n2\n")
     slower = 2.0 if fault("throttle") else 1.0
@@ -210,7 +246,7 @@ def times(session: Any, feeds: dict[str, Any], count: int) -> list[dict[str, flo
     for index in range(count):
         start = time.perf_counter()
         session.run(None, feeds)
-        compute = 1e3 * (time.perf_counter() - start) * (slower if index >= count // 2 else 1)
+        compute = 1e3 * in_flight * (time.perf_counter() - start) * (slower if index >= count // 2 else 1)
         entries.append({
             "startEnqMs": index, "endEnqMs": index, "startH2dMs": index, "endH2dMs": index,
             "startComputeMs": index, "endComputeMs": index, "startD2hMs": index, "endD2hMs": index,
@@ -235,6 +271,14 @@ def layers(model: Any, dla: bool) -> dict[str, list[object]]:
         name for node in model.graph.node if node.op_type == "DequantizeLinear" for name in node.output
     }
     half = {each.name for each in model.graph.initializer if each.data_type == onnx.TensorProto.FLOAT16}
+    weights = {"int8": "Int8", "fp16": "Half", "fp32": "Float"}
+    kernels = {
+        "int8": "sm80_xmma_fprop_implicit_gemm_interleaved_i8i8_i8i32_f32_nchw_vect_c_32kcrs_vect_c_32",
+        "fp16": "sm80_xmma_fprop_implicit_gemm_f16f16_f16f16_f16_nhwckrsc_nhwc_tilesize128x64x32",
+        "fp32": "sm80_xmma_fprop_implicit_gemm_indexed_f32f32_f32f32_f32_nhwckrsc_nhwc",
+    }
+    # With an open axis the inspector tells no tensor's type: only weights and kernels do.
+    opened = any(size.dim_param for value in model.graph.input for size in value.type.tensor_type.shape.dim)
     found: list[object] = []
     on_dla = dla and not fault("dla-fallback", keep=True)
     for index, node in enumerate(node for node in model.graph.node if node.op_type in COMPUTE):
@@ -247,11 +291,12 @@ def layers(model: Any, dla: bool) -> dict[str, list[object]]:
             "Name": node.input[0],
             "Location": "Device",
             "Dimensions": [1],
-            "Format/Datatype": words[kind],
+            "Format/Datatype": "N/A due to dynamic shapes" if opened else words[kind],
         }
         found.append({
             "Name": node.name or f"{node.op_type}_{index}", "LayerType": layer_type,
             "Inputs": [tensor], "Outputs": [tensor], "StreamId": 0, "Metadata": "",
+            "Weights": {"Type": weights[kind], "Count": 1}, "TacticName": kernels[kind],
         })  # fmt: skip
     return {"Layers": found, "Bindings": [each.name for each in (*model.graph.input, *model.graph.output)]}
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import pathlib
+import sys
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,8 @@ from compress.api.inputs import load_bound
 from compress.core.progress import Reporter
 from compress.data.task import load_task
 from compress.errors import CompressError, NetworkError, UntrustedFileError
+from compress.network.formats.checkpoint import _load
+from compress.network.formats.detection import sniff
 from compress.network.network import load_network
 
 FACTORY = "tests.network.formats.test_checkpoints_of_people:make"
@@ -113,7 +118,7 @@ KINDS: dict[str, Kind] = {
             "metric": np.float64(71.3),
         },
         "a timm checkpoint: a state dict of",
-        "--factory \"timm:create_model('resnet18')\"; --weights model or --weights ema chooses the weights",
+        "--factory timm:resnet18; --weights model or --weights ema chooses the weights",
         chosen={"model": MODEL, "ema": EMA, "state_dict_ema": EMA},
         note="taken: 'state_dict'; --weights ema takes the other",
     ),
@@ -322,3 +327,67 @@ def test_settings_are_passed_over_and_never_called(tmp_path: Path) -> None:
     checkpoint["args"] = argparse.Namespace(folder=tmp_path, nested=argparse.Namespace(lr=0.1))
     torch.save(checkpoint, tmp_path / "settings.pt")
     check(load_network(tmp_path / "settings.pt", example=[X.numpy()], factory=FACTORY), MODEL)
+
+
+def attribute_dict(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The class of Lightning's hyperparameters, under the name that files have it by."""
+    place = "lightning.fabric.utilities.data"
+    made = type("AttributeDict", (dict,), {"__module__": place})
+    parts = place.split(".")
+    for length in range(1, len(parts) + 1):
+        monkeypatch.setitem(sys.modules, ".".join(parts[:length]), ModuleType(".".join(parts[:length])))
+    sys.modules[place].AttributeDict = made  # type: ignore[attr-defined]
+    return made
+
+
+def test_a_dictionary_of_settings_keeps_its_items_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = attribute_dict(monkeypatch)(lr=0.1, keys=[1])
+    settings.keys = "no method"  # an attribute, which pickle hands to __setstate__
+    torch.save({"state_dict": MODEL.state_dict(), "hyper_parameters": settings}, tmp_path / "checkpoint.ckpt")
+    loaded = _load(sniff(tmp_path / "checkpoint.ckpt"), trust_pickle=False)
+    assert loaded["hyper_parameters"] == {"lr": 0.1, "keys": [1]}
+    assert vars(loaded["hyper_parameters"]) == {}
+    check(load_network(tmp_path / "checkpoint.ckpt", example=[X.numpy()], factory=FACTORY), MODEL)
+
+
+def test_an_attribute_that_is_called_as_a_method_harms_nothing(tmp_path: Path) -> None:
+    checkpoint = OrderedDict(state_dict=MODEL.state_dict(), arch="resnet18")
+    checkpoint.get = checkpoint.keys = "no method"  # type: ignore[method-assign, assignment]
+    torch.save(checkpoint, tmp_path / "checkpoint.pt")
+    with pytest.raises(NetworkError, match="the network these weights belong to"):
+        load_network(tmp_path / "checkpoint.pt", example=[X.numpy()])
+    check(load_network(tmp_path / "checkpoint.pt", example=[X.numpy()], factory=FACTORY), MODEL)
+
+
+@pytest.mark.parametrize("kind", ["object", "in a list"])
+def test_a_module_never_gets_a_setting_as_its_own_state(tmp_path: Path, kind: str) -> None:
+    state: Any = {
+        "object": argparse.Namespace(lr=0.1),
+        "in a list": {"lr": [0.1, argparse.Namespace()]},
+    }[kind]
+    torch.save({**MODEL.state_dict(), "3._extra_state": state}, tmp_path / "checkpoint.pt")
+    with pytest.raises(UntrustedFileError, match=r"the module's own state '3\._extra_state'.*--trust-pickle"):
+        load_network(tmp_path / "checkpoint.pt", example=[X.numpy()], factory=FACTORY)
+
+
+@pytest.mark.parametrize(
+    ("keys", "weights", "taken"),
+    [
+        (("model", "state_dict"), "model", "model"),  # the second is what is taken without a choice
+        (("state_dict", "model"), "state_dict", "state_dict"),
+        (("ema", "model_ema"), "ema", "ema"),
+        (("state_dict", "model_ema"), "model", "state_dict"),
+        (("state_dict", "model_ema"), "ema", "model_ema"),
+    ],
+)
+def test_a_set_under_the_very_key_is_the_one_that_is_meant(
+    tmp_path: Path, keys: tuple[str, str], weights: str, taken: str
+) -> None:
+    sets = dict(zip(keys, (MODEL, EMA), strict=True))
+    torch.save({key: each.state_dict() for key, each in sets.items()}, tmp_path / "sets.pt")
+    options = {"example": [X.numpy()], "weights": weights}
+    check(load_network(tmp_path / "sets.pt", factory=FACTORY, **options), sets[taken])
+    torch.save(sets, tmp_path / "whole.pt")
+    check(load_network(tmp_path / "whole.pt", trust_pickle=True, **options), sets[taken])

@@ -38,7 +38,7 @@ def under(prefix: str, state: dict[str, Any]) -> dict[str, Any]:
 
 def filled(checkpoint: Any, build: Callable[[], nn.Module] = make) -> nn.Module:
     module = build()
-    fill(module, tensors_of(checkpoint), factory="package:build", path=PATH)
+    fill(module, tensors_of(checkpoint, PATH), factory="package:build", path=PATH)
     return module
 
 
@@ -102,7 +102,7 @@ def test_the_factory_may_build_a_wrapper(wrap: Callable[[nn.Module], nn.Module])
     torch.testing.assert_close(module["model"][3].weight, STATE["3.weight"])
     if wrap is not AveragedModel:  # which counts what it has averaged
         wrapped = wrap(make())
-        fill(wrapped, tensors_of(STATE), factory="package:build", path=PATH)
+        fill(wrapped, tensors_of(STATE, PATH), factory="package:build", path=PATH)
         assert any(torch.equal(each, STATE["3.weight"]) for each in wrapped.parameters())
 
 

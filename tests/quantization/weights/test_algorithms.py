@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from compress.quantization.weights import Settings, neural_compressor
-from compress.quantization.weights.grouped import in_groups
+from compress.quantization.weights.grouped import NotApplicableError, in_groups
 from compress.quantization.weights.onnxruntime import round_blocks
+from compress.quantization.weights.scale_search import round_alone
 from tests.quantization.weights.matrices import rows
 
 INPUTS = 96
@@ -25,20 +26,6 @@ def weight(outputs: int = 24, inputs: int = INPUTS, seed: int = 0) -> np.ndarray
 
 def output_error(found: np.ndarray, wanted: np.ndarray, inputs: np.ndarray) -> float:
     return float(np.square(inputs @ (found - wanted).T).mean() / np.square(inputs @ wanted.T).mean())
-
-
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_rounding_is_that_of_neural_compressor(bits, symmetric):
-    from neural_compressor.torch.algorithms.weight_only.utility import quant_tensor
-
-    settings = Settings(algorithm="rtn", bits=bits, symmetric=symmetric)
-    wanted = quant_tensor(
-        torch.from_numpy(weight()), bits=bits, group_size=32, scheme="sym" if symmetric else "asym"
-    )
-    found = neural_compressor.rtn(weight(), settings)
-    np.testing.assert_allclose(found.dequantized(), wanted.numpy(), atol=1e-6)
-    assert (found.zero_points is None) == symmetric
 
 
 def test_hqq_is_that_of_neural_compressor():
@@ -58,45 +45,6 @@ def test_hqq_is_that_of_neural_compressor():
     np.testing.assert_allclose(found.dequantized(), wanted.numpy(), atol=1e-6)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("inputs", [INPUTS, 80])
-def test_gptq_keeps_outputs_better_than_rounding_does(bits, symmetric, inputs):
-    settings = Settings(algorithm="gptq", bits=bits, symmetric=symmetric)
-    # Correlated inputs, as layers have them: what is lost in one column can be made up for in another.
-    x = (rows(512, 24, seed=3) @ np.random.default_rng(4).standard_normal((24, inputs))).astype(np.float32)
-    wanted = weight(inputs=inputs)
-    found = neural_compressor.gptq(wanted, x, settings).dequantized()
-    rounded = neural_compressor.rtn(wanted, settings).dequantized()
-    assert output_error(found, wanted, x) < 0.5 * output_error(rounded, wanted, x)
-
-
-def test_gptq_gives_integers_for_the_very_weights_that_it_computed():
-    settings = Settings(algorithm="gptq")
-    from neural_compressor.torch.algorithms.weight_only.gptq import GPTQ
-
-    wanted: list[torch.Tensor] = []
-    original = GPTQ.fasterquant
-
-    def watched(self, *arguments, **named):
-        result = original(self, *arguments, **named)
-        wanted.append(result[3].clone())
-        return result
-
-    GPTQ.fasterquant = watched
-    try:
-        found = neural_compressor.gptq(weight(), rows(256, INPUTS), settings)
-    finally:
-        GPTQ.fasterquant = original
-    np.testing.assert_allclose(found.dequantized(), wanted[0].numpy(), atol=1e-5)
-
-
-def test_gptq_says_where_it_cannot_work():
-    x = np.full((4, INPUTS), 1e30, np.float32)
-    with pytest.raises(neural_compressor.NotApplicableError, match="second moments"):
-        neural_compressor.gptq(weight(), x, Settings(algorithm="gptq"))
-
-
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_awq_spares_the_columns_whose_inputs_are_large(symmetric):
     settings = Settings(algorithm="awq", symmetric=symmetric)
@@ -105,7 +53,7 @@ def test_awq_spares_the_columns_whose_inputs_are_large(symmetric):
     assert found.input_scales is not None
     large = np.arange(INPUTS) % 16 == 0
     assert found.input_scales[large].mean() < found.input_scales[~large].mean()
-    rounded = neural_compressor.rtn(weight(), settings).dequantized()
+    rounded = round_blocks(weight(), settings).dequantized()
     assert output_error(found.dequantized(), weight(), x) < output_error(rounded, weight(), x)
 
 
@@ -116,7 +64,7 @@ def test_awq_says_where_it_cannot_work(where):
         given[:, 5] = 0
     elif where == "group":
         given[3, 32:64] = 0
-    with pytest.raises(neural_compressor.NotApplicableError):
+    with pytest.raises(NotApplicableError):
         neural_compressor.awq(given, rows(16, given.shape[1]), Settings(algorithm="awq"))
 
 
@@ -133,8 +81,11 @@ def test_the_runtimes_own_rounding_is_close_to_the_weights(bits, symmetric, inpu
 
 
 def test_zero_weights_stay_zero():
-    for algorithm in (neural_compressor.rtn, neural_compressor.hqq):
-        name = "hqq" if algorithm is neural_compressor.hqq else "rtn"
+    for name, algorithm in (
+        ("rtn", round_alone),
+        ("search", round_alone),
+        ("hqq", neural_compressor.hqq),
+    ):
         found = algorithm(np.zeros((4, 64), np.float32), Settings(algorithm=name))
         np.testing.assert_array_equal(found.dequantized(), 0)
 
@@ -147,7 +98,6 @@ def test_nothing_is_left_in_the_working_directory_and_nothing_is_logged(tmp_path
         "from compress.quantization.weights import Settings, neural_compressor\n"
         "weight = np.random.default_rng(0).standard_normal((8, 64)).astype('float32')\n"
         "inputs = np.random.default_rng(1).standard_normal((40, 64)).astype('float32')\n"
-        "neural_compressor.gptq(weight, inputs, Settings())\n"
         "neural_compressor.awq(weight, inputs, Settings(algorithm='awq'))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
@@ -159,5 +109,27 @@ def test_nothing_is_left_in_the_working_directory_and_nothing_is_logged(tmp_path
 
 
 def test_the_callers_logs_are_not_silenced_for_good():
-    neural_compressor.rtn(weight(), Settings(algorithm="rtn"))
+    neural_compressor.hqq(weight(), Settings(algorithm="hqq"))
     assert logging.root.manager.disable == logging.NOTSET
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_onnxruntimes_rounding_reads_the_long_rows_of_its_older_releases(
+    bits: int, symmetric: bool, monkeypatch: pytest.MonkeyPatch
+):
+    from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantizer
+
+    settings = Settings(algorithm="onnxruntime", bits=bits, symmetric=symmetric)
+    weight = np.random.default_rng(0).normal(size=(5, 96)).astype(np.float32)
+    wanted = round_blocks(weight, settings)
+    rounding = DefaultWeightOnlyQuantizer.qbits_block_quant
+
+    def flat(self, values):
+        packed, scales, zero_points = rounding(self, values)
+        return packed, scales.reshape(-1), zero_points.reshape(-1)
+
+    monkeypatch.setattr(DefaultWeightOnlyQuantizer, "qbits_block_quant", flat)
+    found = round_blocks(weight, settings)
+    assert found.scales.shape == (5, 3)
+    np.testing.assert_array_equal(found.dequantized(), wanted.dequantized())

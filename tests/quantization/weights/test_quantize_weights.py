@@ -44,7 +44,7 @@ def test_the_file_shrinks_and_the_outputs_stay_close(algorithm, compute):
     wanted, found = run(model, x), run(quantized, x)
     assert np.square(found - wanted).sum() < 0.05 * np.square(wanted).sum()
     if algorithm == "awq":  # its 48-input layer is no multiple of a group
-        assert [layer.algorithm for layer in report.layers] == ["awq", "awq", "rtn"]
+        assert [layer.algorithm for layer in report.layers] == ["awq", "awq", "search"]
     else:
         assert {layer.algorithm for layer in report.layers} == {algorithm}
     assert report.samples == (128 if algorithm in ("gptq", "awq") else 0)
@@ -140,5 +140,5 @@ def test_a_layer_that_gptq_cannot_do_is_rounded_and_says_so():
     feeds = [{"x": np.full((4, 96), 1e25, np.float32)}]
     _, report = quantize_weights(matrices(96), feeds, Settings(exclude_nodes=("second", "third")))
     assert [(layer.algorithm, layer.reason) for layer in report.layers] == [
-        ("rtn", "the second moments of its inputs cannot be inverted")
+        ("search", "the second moments of its inputs cannot be inverted")
     ]

@@ -1,0 +1,66 @@
+"""English text without a download: docstrings of installed packages, a document for each source file."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+#: Packages whose docstrings are prose in good part, all of them dependencies of compress or of its tests.
+PACKAGES = ("numpy", "scipy", "torch", "transformers")
+
+#: Characters of a document, at least; more than enough for the 512 tokens that are read of one.
+LEAST = 3000
+
+
+def documents(count: int, seed: int = 0) -> list[str]:
+    """Return documents of distinct files, in an order that the seed decides; fewer where there are not so many.
+
+    Args:
+        count: Number of documents.
+        seed: Seed of the order.
+    """
+    files = [path for package in PACKAGES for path in _sources(package)]
+    found: list[str] = []
+    for position in np.random.default_rng(seed).permutation(len(files)):
+        text = _docstrings(files[position])
+        if len(text) >= LEAST:
+            found.append(text)
+        if len(found) == count:
+            break
+    return found
+
+
+def write_documents(directory: Path, count: int, seed: int = 0) -> Path:
+    """Write documents as files of a directory, which is made, and return it."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for number, text in enumerate(documents(count, seed)):
+        (directory / f"{number:04}.txt").write_text(text, encoding="utf-8")
+    return directory
+
+
+def _sources(package: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        return []
+    return sorted(path for path in Path(spec.origin).parent.rglob("*.py") if "tests" not in path.parts)
+
+
+def _docstrings(path: Path) -> str:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError):
+        return ""
+    return "\n\n".join(_of(tree))
+
+
+def _of(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                yield inspect.cleandoc(text)

@@ -1,0 +1,1 @@
+"""Studies of the builds that compress makes: their speed, accuracy and cost, and those of rivals."""

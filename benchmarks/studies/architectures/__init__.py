@@ -1,0 +1,1 @@
+"""Many architectures with random weights, each through every command: see its ``__main__``."""

@@ -1,0 +1,1 @@
+"""Comparison of quantizers: compress beside ONNX Runtime and NNCF, measured by the same code."""
