@@ -35,10 +35,12 @@ _KEEP = """
 [ -f "$d/mode" ] || { mkdir -p "$d" && nvpmodel -q | tail -n 1 >"$d/mode.part" || exit 1
 LOCKED $s jetson_clocks --store "$d/clocks" >/dev/null 2>&1
 mv "$d/mode.part" "$d/mode"; }
+echo HOLDER >"$d/holder" || exit 1
 (trap '' HUP; sh -c GUARD >/dev/null 2>&1 </dev/null & echo $! >"$d/guard")
 """
+#: Ends once another sweep wrote its name there: that one's mode is not to be undone since this one's lock is gone.
 _GUARD = """
-while sleep 2 && [ -f "$d/mode" ]; do
+while sleep 2 && [ -f "$d/mode" ] && [ "$(cat "$d/holder" 2>/dev/null)" = HOLDER ]; do
   { ALIVE; } || back
 done
 """
@@ -129,6 +131,7 @@ class PowerModes:
         """
         guard = (_FUNCTIONS + _GUARD).replace("ALIVE", self._lock.alive)
         keep = _KEEP.replace("LOCKED", "" if self._locked else ":").replace("GUARD", _quoted(guard))
+        keep = keep.replace("HOLDER", self._lock.token)
         if self._shell.run(_FUNCTIONS + keep).code != 0:
             raise UnavailableError(
                 f"the power mode of {self._shell.name} written down before it is changed",

@@ -172,6 +172,21 @@ def test_after_a_kill_the_board_puts_itself_back(files: Path, board: StandInBoar
     assert [each.split()[0] if each else "" for each in clocks] == ["--store", ""]
 
 
+def test_what_watched_an_ended_sweep_leaves_the_next_one_alone(files: Path, board: StandInBoard) -> None:
+    """It sleeps for two seconds at a time, and wakes up when the board is another's."""
+    (board.play / "power").write_text("NV Power Mode: MAXN_SUPER\n2\n")
+    shell = SshShell("board")
+    for wait in (0, 4):
+        lock = Lock(shell, str(files / "board.lock"))
+        with lock.held():
+            modes = PowerModes(shell, lock, clocks_locked=False)
+            with modes.put_back():
+                assert modes.set(PowerMode(1, "25W")) is None
+                time.sleep(wait)
+                assert told(board) == "NV Power Mode: 25W\n1\n"
+        assert told(board) == "NV Power Mode: MAXN_SUPER\n2\n"
+
+
 def test_a_board_that_was_restarted_meanwhile_is_put_back_by_the_next_who_connects(
     files: Path, board: StandInBoard, capsys: pytest.CaptureFixture[str]
 ) -> None:
