@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -18,11 +19,12 @@ from compress.machine.machine import Gpu, gpu
 from compress.onnx_graph.files import sha256_of
 
 
-def engine_cache_options(path: Path) -> dict[str, str]:
+def engine_cache_options(path: Path, told: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the provider's options that keep engines and timings; none where the GPU is not known.
 
     Args:
         path: File of the graph. Its weights, the GPU, its driver and the runtime's release decide on the directory.
+        told: Other options of the provider, of which the shapes that engines are built for count too; None for none.
     """
     import onnxruntime
 
@@ -30,6 +32,7 @@ def engine_cache_options(path: Path) -> dict[str, str]:
     if card is None:
         return {}
     parts = [sha256_of(path), onnxruntime.__version__, card.name, card.compute_capability, card.driver]
+    parts += [f"{name}={value}" for name, value in sorted((told or {}).items()) if "_profile_" in name]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
     engines = cache_directory() / "engines" / f"onnxruntime-{key}"
     timings = cache_directory() / f"timing-onnxruntime-{card.compute_capability}.cache"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -20,16 +20,26 @@ import numpy as np
 
 from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, OperatorTimes, Session
+from compress.backends.bound_calls import BoundCalls
 from compress.backends.feeds import check_feeds
 from compress.backends.first_opening import open_elsewhere
+from compress.backends.gpu_sessions import gpu_variants, provider_options, shapes_of_target
 from compress.backends.narrowed import narrowed
-from compress.backends.providers import CPU, TENSORRT, XNNPACK, check_taken, requested, tells_its_graph
+from compress.backends.providers import (
+    CPU,
+    TENSORRT,
+    XNNPACK,
+    check_taken,
+    on_nvidia_gpu,
+    requested,
+    tells_its_graph,
+)
 from compress.backends.session_options import SessionOptions
 from compress.backends.whole_answer import parts_of_answer, whole_answer
 from compress.core.decoder_texts import MADE_OF_KEY, PARTS_KEY
 from compress.core.options import option
 from compress.core.tensor_spec import TensorSpec, named_axes
-from compress.errors import BundleError, DataError, NetworkError
+from compress.errors import BundleError, CompressError, DataError, NetworkError
 
 if TYPE_CHECKING:
     import onnx
@@ -41,7 +51,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxRuntimeOptions(SessionOptions):
-    """Session options of ONNX Runtime, with the runtime's own defaults."""
+    """Session options of ONNX Runtime, with the runtime's own defaults.
+
+    Attributes:
+        batch_sizes: Numbers of samples that the target names, for a GPU; the target says it, never a recipe.
+        input_shapes: Shapes of inputs with open axes that it names, by name, for a GPU; None where it names none.
+    """
 
     provider: str = option("Execution provider that runs the graph", CPU)
     intra_op_threads: int = option(
@@ -50,6 +65,19 @@ class OnnxRuntimeOptions(SessionOptions):
     spinning: bool = option("Whether threads spin while they wait", True)
     arena: bool = option("Whether memory comes from the runtime's arena, which keeps what it once had", True)
     qdq_fusion: bool = option("Whether Q/DQ pairs are fused into int8 kernels", True)
+    io_binding: bool = option(
+        "Whether inputs and outputs lie in memory of the GPU that is kept from call to call", False
+    )
+    cuda_graph: bool = option(
+        "Whether calls on a GPU are recorded as a CUDA graph and replayed, with memory that is kept", False
+    )
+    shape_profile: bool = option(
+        "Whether TensorRT's provider builds one engine for all shapes that the target names, and not one for those "
+        "that it has met",
+        False,
+    )
+    batch_sizes: Sequence[int] = ()
+    input_shapes: Mapping[str, Any] | None = None
 
 
 #: Every session option that a recipe may set, with its default.
@@ -113,6 +141,7 @@ class OnnxRuntime(Backend):
             "intra_op_threads": threads or DEFAULTS["intra_op_threads"],
             # What builds engines gets the graph as it is written; this runtime then tells its accuracy alone.
             "qdq_fusion": not load_backend(target.backend).builds_engines,
+            **shapes_of_target(target),
         }
 
     def variants(
@@ -121,8 +150,11 @@ class OnnxRuntime(Backend):
         """See :meth:`Backend.variants`: threads that sleep while they wait, and one thread instead of all.
 
         Threads that spin steal a core from whatever runs next to them: on a loaded two-core machine a vision
-        transformer took 26 ms without and 62 ms with them.
+        transformer took 26 ms without and 62 ms with them. On a GPU memory that is kept, recordings, and one engine for
+        all shapes.
         """
+        if on_nvidia_gpu(options["provider"]):
+            return gpu_variants(options, target)
         cores = target.cores or 1
         if threads == 1 or cores == 1:
             return []
@@ -167,6 +199,7 @@ class OnnxRuntimeSession(Session):
         self.outputs = tuple(_spec(value) for value in self._session.get_outputs())
         self._names = [spec.name for spec in self.outputs]
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
+        self._bound = self._bound_calls(OnnxRuntimeOptions.read(options))
 
     def taken(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Mapping[str, np.ndarray[Any, Any]]:
         """See :meth:`Session.taken`."""
@@ -178,7 +211,11 @@ class OnnxRuntimeSession(Session):
             raise RuntimeError("the session is closed")
         feeds = self.taken(feeds)
         try:
+            if self._bound is not None:
+                return self._bound.run(feeds)
             outputs: list[np.ndarray[Any, Any]] = self._session.run(self._names, dict(feeds))
+        except CompressError:
+            raise
         except Exception as error:
             # The runtime's own check costs nothing per call; ours is made only to explain what it refused.
             check_feeds(self.inputs, feeds)
@@ -202,6 +239,8 @@ class OnnxRuntimeSession(Session):
         if PARTS_KEY in self.metadata:
             return whole_answer(self._session.run, self.inputs, self.outputs, feeds)
         feeds = self.taken(feeds)
+        if self._bound is not None:
+            return partial(self._bound.run, feeds)
         return partial(self._session.run, self._names, dict(feeds))
 
     def part_calls(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Mapping[str, Callable[[], object]]:
@@ -219,7 +258,27 @@ class OnnxRuntimeSession(Session):
 
     def close(self) -> None:
         """See :meth:`Session.close`."""
-        self._session = None
+        if self._bound is not None:
+            self._bound.close()
+        self._session = self._bound = None
+
+    def _bound_calls(self, settings: OnnxRuntimeOptions) -> BoundCalls | None:
+        """Return how calls are made with memory that is kept; None where the options do not ask for it."""
+        if not (settings.io_binding or settings.cuda_graph):
+            return None
+        if PARTS_KEY in self.metadata:
+            raise NetworkError(
+                "a network that answers in one call, to keep its memory on the GPU",
+                "an encoder and a decoder, which is called for each word",
+                "set io_binding and cuda_graph to false in the recipe's [session]",
+            )
+        return BoundCalls(
+            self.native,
+            self.inputs,
+            self.outputs,
+            graph=settings.cuda_graph,
+            one_shape=settings.cuda_graph and settings.provider == TENSORRT,
+        )
 
 
 def _taken(
@@ -275,8 +334,10 @@ def _open(
     settings = OnnxRuntimeOptions.read(options)
     provider, threads = settings.provider, settings.intra_op_threads
     providers = requested(provider, threads, precision_of(path) if provider == TENSORRT else "fp32")
+    if on_nvidia_gpu(provider) or settings.io_binding or settings.cuda_graph or settings.shape_profile:
+        providers[0][1].update(provider_options(settings, _declared_inputs(path)))
     if provider == TENSORRT:
-        providers[0][1].update(engine_cache_options(path))
+        providers[0][1].update(engine_cache_options(path, providers[0][1]))
     session_options = onnxruntime.SessionOptions()
     session_options.log_severity_level = 4
     session_options.intra_op_num_threads = 1 if provider == XNNPACK else threads
@@ -303,6 +364,15 @@ def _open(
         )
     check_taken(provider, session.get_providers())
     return session
+
+
+def _declared_inputs(path: Path) -> tuple[TensorSpec, ...]:
+    """Return the inputs that a file declares, before a session has opened it."""
+    import onnx
+
+    from compress.onnx_graph.shapes import input_specs
+
+    return input_specs(onnx.load(path, load_external_data=False))
 
 
 @contextmanager

@@ -7,7 +7,7 @@ release: ``trtexec --help`` of TensorRT 8.5, 8.6, 10.3, 10.16 and 11.1, and the 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from compress.core.plain_text import one_line, shell_word
 from compress.errors import UsageError
@@ -83,8 +83,20 @@ def build_arguments(
     return arguments
 
 
+class WantedShapes(Protocol):
+    """Whoever names the shapes of calls, such as a target."""
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """Numbers of samples in a call."""
+
+    @property
+    def input_shapes(self) -> Mapping[str, ShapeRange]:
+        """Shapes of inputs with open axes, by name."""
+
+
 def optimization_profile(
-    inputs: Sequence[TensorSpec], target: Target, *, dla: bool = False
+    inputs: Sequence[TensorSpec], target: WantedShapes, *, dla: bool = False
 ) -> dict[str, ShapeRange]:
     """Return the range of shapes that an engine takes, for each input with an open axis.
 

@@ -12,8 +12,10 @@ import numpy as np
 
 from compress.backends import load_backend, session_options_of, sleeping
 from compress.backends.base import Artifact, Backend, Session
+from compress.backends.first_opening import open_elsewhere
+from compress.backends.providers import on_nvidia_gpu
 from compress.core.decoder_texts import PARTS_KEY
-from compress.errors import NetworkError
+from compress.errors import CompressError, NetworkError
 from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
 from compress.profiling.breakdown import measured_layers
 from compress.profiling.conditions import conditions
@@ -106,8 +108,9 @@ class LocalHost(Host):
         self, artifact: Artifact, given: Artifact | None, task: Task, target: Target, threads: int | None
     ) -> tuple[Tuned, dict[int, Artifact]]:
         """See :meth:`Host.reference`: the user's own file and every set of options take turns."""
-        variants = [artifact, *_variants(artifact, target, threads)]
-        with stored_feeds(self._feeds_of(artifact, task, target)) as paths:
+        feeds = self._feeds_of(artifact, task, target)
+        variants = [artifact, *_runnable(_variants(artifact, target, threads), feeds)]
+        with stored_feeds(feeds) as paths:
             comparison = None
             if given is not None:
                 with suppress(NetworkError):  # the file alone does not run here; what is built of it may
@@ -138,10 +141,13 @@ class LocalHost(Host):
         variants = _variants(artifact, target, threads, kept)
         if not variants or (known is None and not compared):
             return Tuned(artifact)
+        feeds = self._feeds_of(artifact, task, target)
         as_before = replace(artifact, options={**artifact.options, **(known or {}), **(kept or {})})
+        (as_before,) = _runnable([as_before], feeds) or [artifact]
         if not compared:
             return Tuned(as_before)
-        with stored_feeds(self._feeds_of(artifact, task, target)) as paths:
+        variants = _runnable(variants, feeds)
+        with stored_feeds(feeds) as paths:
             if known is not None:
                 first = next(iter(paths))
                 with workers([artifact], {first: paths[first]}) as (worker,):
@@ -227,6 +233,24 @@ def _variants(
     options = load_backend(artifact.backend).variants(artifact.options, target, threads)
     sets = [{**option, **(lasting_options or {})} for option in options]
     return [replace(artifact, options=settings) for settings in sets if settings != artifact.options]
+
+
+def _runnable(variants: Sequence[Artifact], feeds: Mapping[int, Feeds]) -> list[Artifact]:
+    """Return the sets of options with which a build opens and runs; on a GPU not every graph takes each of them.
+
+    A graph of which a part stays on the processor cannot be recorded, and one that TensorRT's provider splits takes no
+    profile of its inputs alone.
+    """
+    runnable = []
+    for variant in variants:
+        if on_nvidia_gpu(session_options_of(variant).provider):
+            try:
+                for batch in feeds.values():
+                    open_elsewhere(variant, batch)
+            except CompressError:
+                continue
+        runnable.append(variant)
+    return runnable
 
 
 def _identity(artifact: Artifact) -> str:

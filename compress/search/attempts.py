@@ -310,7 +310,7 @@ class Attempts:
             self.task,
             target,
             self.threads,
-            known=tuned_options(artifact.backend, run),
+            known=tuned_options(artifact, run),
             kept=recipe.session,
             fastest=run.reference(),
             compared=compared,

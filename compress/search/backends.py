@@ -13,6 +13,7 @@ from compress.core.suggestions import did_you_mean
 from compress.errors import RecipeError, UnavailableError
 
 if TYPE_CHECKING:
+    from compress.backends.base import Artifact
     from compress.recipe import Recipe
     from compress.search.run_directory import RunDirectory
     from compress.target.target import Target
@@ -109,14 +110,20 @@ def check_sessions(recipes: Iterable[Recipe], target: Target) -> None:
             backend.session_options.read(recipe.session)
 
 
-def tuned_options(backend: str, run: RunDirectory) -> Mapping[str, Any] | None:
-    """Return the fastest session options of a back end's first build; None before there is one.
+def tuned_options(artifact: Artifact, run: RunDirectory) -> Mapping[str, Any] | None:
+    """Return the fastest session options of the first build in a back end; None before there is one.
 
     Options that its recipe insisted on are left out: they are that recipe's alone.
+
+    Args:
+        artifact: Build that the options are for; those of another execution provider would mean nothing to it.
+        run: Run with all measurements so far.
     """
     for entry in run.candidates:
-        if entry.profile is not None and entry.profile.backend == backend:
+        if entry.profile is not None and entry.profile.backend == artifact.backend:
             options = entry.profile.options
+            if options.get("provider") != artifact.options.get("provider"):
+                continue
             return {key: value for key, value in options.items() if key not in entry.recipe.session}
     return None
 

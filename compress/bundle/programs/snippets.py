@@ -85,7 +85,7 @@ def programs(
     """
     states = states or {}
     if backend == "onnxruntime":
-        python, cpp = _onnxruntime(sample, options, precision, states, crashing)
+        python, cpp = _onnxruntime(inputs, sample, options, precision, states, crashing)
     elif backend == "openvino":
         python, cpp = _openvino(sample, options, states)
     elif backend == "tensorrt":
@@ -118,17 +118,21 @@ def programs(
 
 
 def _onnxruntime(
+    inputs: Sequence[TensorSpec],
     sample: Sample,
     options: Mapping[str, Any],
     precision: str,
     states: Mapping[str, str],
     crashing: Sequence[str],
 ) -> tuple[dict[str, str], dict[str, str]]:
+    from compress.backends.gpu_sessions import provider_options
     from compress.backends.onnxruntime import REWRITES, OnnxRuntimeOptions
-    from compress.backends.providers import XNNPACK, chain, on_nvidia_gpu
+    from compress.backends.providers import TENSORRT, XNNPACK, chain, on_nvidia_gpu
 
     settings = OnnxRuntimeOptions.read(options)
+    bound = settings.io_binding or settings.cuda_graph
     providers = chain(settings.provider, settings.intra_op_threads, precision)
+    providers[0][1].update(provider_options(settings, inputs))
     threads = 1 if settings.provider == XNNPACK else settings.intra_op_threads
     entries = {"session.intra_op.allow_spinning": str(int(settings.spinning))}
     disabled = list(crashing)
@@ -142,27 +146,37 @@ def _onnxruntime(
         "arena": repr(settings.arena),
         "entries": _dictionary(entries),
         "providers": ", ".join(
-            f'("{name}", {_dictionary(provider_options)})' if provider_options else f'"{name}"'
-            for name, provider_options in providers
+            f'("{name}", {_dictionary(chosen)})' if chosen else f'"{name}"' for name, chosen in providers
         ),
         "disabled": repr(disabled),
+        "bound": "        self.bound = {}\n" if bound else "",
+        "call": "        return dict(zip(OUTPUTS, self.session.run(OUTPUTS, inputs)))",
     }
+    if bound:
+        fields = {"device": "cuda", "graph": repr(settings.cuda_graph)}
+        fields["numbered"] = repr(settings.cuda_graph and settings.provider != TENSORRT)
+        python["call"] = _filled("bound.onnxruntime.py", fields)
+    # A recording needs memory that stays where it is, which this program has not.
+    plain = [
+        (name, {key: value for key, value in chosen.items() if "cuda_graph" not in key})
+        for name, chosen in providers
+    ]
     lines = [] if settings.arena else ["options.DisableCpuMemArena();"]
     if disabled:
         entries["optimization.disable_specified_optimizers"] = ";".join(disabled)
     lines += [f"options.AddConfigEntry({_cpp(key)}, {_cpp(value)});" for key, value in entries.items()]
-    lines += [line for name, provider_options in providers for line in _appended(name, provider_options)]
-    inputs = []
+    lines += [line for name, chosen in plain for line in _appended(name, chosen)]
+    feeds = []
     for index, value in enumerate(sample.inputs):
-        inputs += [
+        feeds += [
             f"std::vector<char> input_{index} = contents({_cpp(value.file)});",
             f"const std::vector<int64_t> shape_{index} = {_shape(value)};",
         ]
     names = ", ".join(_cpp(value.name) for value in sample.inputs)
-    inputs += [f"const char* input_names[] = {{{names}}};", "std::vector<Ort::Value> inputs;"]
+    feeds += [f"const char* input_names[] = {{{names}}};", "std::vector<Ort::Value> inputs;"]
     for index, value in enumerate(sample.inputs):
         kind = f"ONNX_TENSOR_ELEMENT_DATA_TYPE_{_CPP[value.array.dtype.name][1]}"
-        inputs += [
+        feeds += [
             "inputs.push_back(Ort::Value::CreateTensor(",
             f"    memory, input_{index}.data(), input_{index}.size(), shape_{index}.data(), shape_{index}.size(),",
             f"    {kind}));",
@@ -185,8 +199,11 @@ def _onnxruntime(
     )
     return python, {
         "threads": str(threads),
+        "unbound": "\n// It was measured with memory of the GPU that is kept; here it is not."
+        if bound
+        else "",
         "entries": _indented(lines),
-        "inputs": _indented(inputs),
+        "inputs": _indented(feeds),
         "output_names": ", ".join(_cpp(value.name) for value in sample.outputs),
         "output_count": str(len(sample.outputs)),
         "outputs": _indented(outputs),
