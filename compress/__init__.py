@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from compress.api.prune import PruneResult, prune
     from compress.api.quantize import QuantizeResult, quantize
     from compress.api.report import report
+    from compress.api.several_targets import TargetOutcome, optimize_targets
     from compress.bundle.bundle import Bundle, load_bundle
     from compress.data.task import Task, load_task
     from compress.errors import CompressError
@@ -66,6 +67,7 @@ __all__ = [
     "Recipe",
     "StudentResult",
     "Target",
+    "TargetOutcome",
     "Task",
     "benchmark",
     "choose_student",
@@ -81,6 +83,7 @@ __all__ = [
     "load_target",
     "load_task",
     "optimize",
+    "optimize_targets",
     "plan",
     "predict",
     "profile",
@@ -115,6 +118,7 @@ _HOME = {
     "Recipe": "recipe",
     "StudentResult": "api.choose_student",
     "Target": "target.target",
+    "TargetOutcome": "api.several_targets",
     "Task": "data.task",
     "choose_student": "api.choose_student",
     "distill": "api.distill",
@@ -128,6 +132,7 @@ _HOME = {
     "load_target": "target.target",
     "load_task": "data.task",
     "optimize": "api.optimize",
+    "optimize_targets": "api.several_targets",
     "plan": "api.plan",
     "predict": "api.predict",
     "profile": "api.profile",

@@ -57,6 +57,8 @@ BUILD_VERBS = (
 
 #: The other verbs on builds, shown by mkdocstrings with their results.
 FURTHER_VERBS = (
+    "compress.api.several_targets.optimize_targets",
+    "compress.api.several_targets.TargetOutcome",
     "compress.api.predict.predict",
     "compress.api.predict.PredictResult",
     "compress.api.report.report",
@@ -93,6 +95,7 @@ SCHEMAS = {
     "explain": "What `compress explain --json` prints.",
     "benchmark": "What `compress benchmark --json` prints.",
     "plan": "What `compress optimize --dry-run --json` prints.",
+    "targets": "What `compress optimize --json` prints for several targets.",
     "power-modes": "What `compress profile --power-modes --json` prints.",
     "history": "What `compress history --json` prints.",
     "doctor": "What `compress doctor --json` prints.",

@@ -1,40 +1,19 @@
-"""``compress optimize`` for several targets: one after another, each with a bundle of its own below OUT."""
+"""``compress optimize`` for several targets, as a person sees it: each by its name, and a line for each at the end."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from compress.cli.saying import say
-from compress.core.files import written_safely
 from compress.core.json_text import json_text
-from compress.errors import CompressError, UsageError
-
-if TYPE_CHECKING:
-    from compress.target.target import Target
+from compress.errors import CompressError
 
 #: Runs the command for one target; returns its exit code, and what ``--json`` prints.
 Run = Callable[[Mapping[str, Any]], tuple[int, dict[str, Any]]]
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """Outcome for one target.
-
-    Attributes:
-        code: Exit code.
-        words: Reason of the choice, or the error, in a few words.
-        record: Content for ``--json``.
-    """
-
-    code: int
-    words: str
-    record: dict[str, Any]
 
 
 def targets_named(texts: tuple[str, ...]) -> str | list[str] | None:
@@ -60,57 +39,39 @@ def for_each(
     Raises:
         UsageError: A target is unknown or named twice, or a bundle is in the way.
     """
-    out = Path(options.get("out", "build"))
-    loaded = _loaded(targets)
-    _check_holds_no_bundle(out)
-    if writes:
-        with written_safely(out):
-            out.mkdir(parents=True, exist_ok=True)
-    outcomes: dict[str, _Outcome] = {}
-    for given, target in zip(targets, loaded, strict=True):
+    from compress.api.several_targets import for_targets, targets_record
+
+    begun: list[str] = []
+
+    def begins(name: str) -> None:
         if not as_json:
-            if outcomes:
+            if begun:
                 say()
-            say(f"{target.name}:")
-        place = out / target.name if writes else out
-        outcomes[target.name] = _outcome(run, {**options, "target": given, "out": str(place)}, target.name)
+            say(f"{name}:")
+        begun.append(name)
+
+    def runs(target: Any, out: Path) -> tuple[int, dict[str, Any]]:
+        try:
+            return run({**options, "target": target, "out": str(out)})
+        except CompressError as error:
+            say(f"error: {begun[-1]}: {error}", err=True)  # at once: the next target may take hours
+            raise
+
+    outcomes = for_targets(targets, Path(options.get("out", "build")), runs, writes=writes, on_begin=begins)
+    records: dict[str, dict[str, Any]] = {}
+    worst = 0
+    for name, outcome in outcomes.items():
+        if outcome.error is not None:
+            code, records[name] = outcome.error.exit_code, {"error": str(outcome.error)}
+        else:
+            assert outcome.result is not None
+            code, records[name] = outcome.result
+        worst = max(worst, code)
     if as_json:
-        results = {name: outcome.record for name, outcome in outcomes.items()}
-        click.echo(json_text({"schema": 1, "targets": results}, indent=2))
+        click.echo(json_text(targets_record(records), indent=2))
     else:
         say()
-        for name, outcome in outcomes.items():
-            say(f"{name}: {outcome.words}")
-    return max(outcome.code for outcome in outcomes.values())
-
-
-def _outcome(run: Run, options: Mapping[str, Any], name: str) -> _Outcome:
-    try:
-        code, record = run(options)
-    except CompressError as error:  # the others may still have a build
-        say(f"error: {name}: {error}", err=True)
-        return _Outcome(error.exit_code, f"error: {error}", {"error": str(error)})
-    return _Outcome(code, str(record.get("reason", "listed")), record)
-
-
-def _loaded(targets: Sequence[str]) -> list[Target]:
-    """Return the targets, of which each bundle gets its name."""
-    from compress.target.target import load_target
-
-    loaded = [load_target(target) for target in targets]
-    counts = Counter(target.name for target in loaded)
-    twice = next((name for name, count in counts.items() if count > 1), None)
-    if twice is not None:
-        raise UsageError("each --target once", f"'{twice}' twice", "leave one out")
-    return loaded
-
-
-def _check_holds_no_bundle(out: Path) -> None:
-    from compress.bundle.bundle import MANIFEST
-
-    if (out / MANIFEST).exists() or (out.exists() and not out.is_dir()):
-        raise UsageError(
-            "a directory for one bundle of each target",
-            f"{out}, which is a {'bundle' if out.is_dir() else 'file'}",
-            "choose another --out, or move it away",
-        )
+        for name, record in records.items():
+            words = f"error: {record['error']}" if "error" in record else record.get("reason", "listed")
+            say(f"{name}: {words}")
+    return worst

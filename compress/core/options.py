@@ -293,7 +293,7 @@ def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def takes(kind: type[Options]) -> Callable[[Callable[..., Any]], Any]:
+def takes(kind: type[Options], without: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Any]:
     """Show every option of a class in a function's signature and docstring.
 
     The function itself has ``**options: Unpack[…]`` of a TypedDict with the same names and types, for type checkers
@@ -301,7 +301,9 @@ def takes(kind: type[Options]) -> Callable[[Callable[..., Any]], Any]:
 
     Args:
         kind: The options class.
+        without: Names of options that the function does not take.
     """
+    fields = [option_field for option_field in option_fields(kind) if option_field.name not in without]
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         signature = inspect.signature(function)
@@ -317,12 +319,12 @@ def takes(kind: type[Options]) -> Callable[[Callable[..., Any]], Any]:
                 default=inspect.Parameter.empty if field.default is MISSING else field.default,
                 annotation=field.type,
             )
-            for field in option_fields(kind)
+            for field in fields
         ]
         before = [parameter for parameter in named if parameter.kind is not parameter.KEYWORD_ONLY]
         after = [parameter for parameter in named if parameter.kind is parameter.KEYWORD_ONLY]
         function.__signature__ = signature.replace(parameters=[*before, *parameters, *after])  # type: ignore[attr-defined]
-        function.__doc__ = _with_arguments(function.__doc__ or "", option_fields(kind))
+        function.__doc__ = _with_arguments(function.__doc__ or "", fields)
         return function
 
     return decorate

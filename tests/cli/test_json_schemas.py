@@ -184,5 +184,5 @@ def test_the_command_prints_each_schema_whole(name: str, capsys: pytest.CaptureF
     assert schema["$id"] == f"urn:compress-toolkit:{name}:1"
     # It needs no other file: all it refers to is inside it.
     assert ("urn:compress-toolkit:profile:1" in json.dumps(schema.get("$defs", {}))) == (
-        name in ("optimize", "benchmark", "power-modes")
+        name in ("optimize", "benchmark", "targets", "power-modes")
     )

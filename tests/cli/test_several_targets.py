@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 
 import compress.techniques.quantize as technique
-from compress import load_bundle
+from compress import load_bundle, optimize_targets
 from compress.cli import main
+from compress.errors import UnavailableError, UsageError
 from compress.onnx_graph.files import save_model
+from compress.records.schemas import schema_text
 from tests.graphs import classifier, samples
 
 TARGETS = ("--target", "raspberry-pi-5", "--target", "other-pi.toml")
@@ -59,7 +62,9 @@ def test_each_target_has_a_bundle_and_what_they_share_is_done_once(
 
 def test_one_object_holds_all_results(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert optimize(*TARGETS, "--json") == 0
-    results = json.loads(capsys.readouterr().out)["targets"]
+    printed = json.loads(capsys.readouterr().out)
+    jsonschema.Draft202012Validator(json.loads(schema_text("targets"))).validate(printed)
+    results = printed["targets"]
     assert list(results) == ["raspberry-pi-5", "other-pi"]
     assert {record["target"] for record in results.values()} == set(results)
 
@@ -68,7 +73,6 @@ def test_the_worst_exit_code_counts_and_others_go_on(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     import compress.api.optimize as verb
-    from compress.errors import UnavailableError
 
     whole = verb.optimize
 
@@ -84,7 +88,46 @@ def test_the_worst_exit_code_counts_and_others_go_on(
     assert (place / "build" / "other-pi" / "manifest.json").exists()
 
 
+def test_results_and_errors_in_python(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import compress.api.optimize as verb
+
+    whole = verb.optimize
+
+    def failing(model: Any, **options: Any) -> Any:
+        if options["target"] == "other-pi.toml":
+            raise UnavailableError("a board", "none", "connect it")
+        return whole(model, **options)
+
+    monkeypatch.setattr(verb, "optimize", failing)
+    quick = {"seconds": 0.05, "threads": 1, "max_drop": 100.0, "recipes": ("mine.toml",), "data": "val.npz"}
+    outcomes = optimize_targets("model.onnx", targets=["raspberry-pi-5", "other-pi.toml"], **quick)
+    assert list(outcomes) == ["raspberry-pi-5", "other-pi"]
+    result = outcomes["raspberry-pi-5"].result
+    assert result is not None
+    assert result.bundle is not None
+    assert result.bundle.path == Path("build") / "raspberry-pi-5"
+    assert outcomes["other-pi"].result is None
+    assert isinstance(outcomes["other-pi"].error, UnavailableError)
+
+
+@pytest.mark.parametrize(
+    ("targets", "more", "words"),
+    [
+        ([], {}, "wanted one target or more; found none"),
+        (["cpu", "cpu"], {}, "'cpu' twice"),
+        (["cpu"], {"target": "jetson"}, "wanted targets alone; found target as well"),
+        (["cpu"], {"max_latancy": 1}, "max_latancy"),
+    ],
+)
+def test_wrong_arguments_in_python(place: Path, targets: list[str], more: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        optimize_targets("model.onnx", targets=targets, data="val.npz", **more)
+    assert not (place / "build").exists()
+
+
 def test_a_plan_for_each_writes_nothing(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert optimize(*TARGETS, "--dry-run", "--json") == 0
+    jsonschema.validate(json.loads(capsys.readouterr().out), json.loads(schema_text("targets")))
     assert optimize(*TARGETS, "--dry-run") == 0
     assert capsys.readouterr().out.count("nothing was measured or written") == 2
     assert not (place / "build").exists()

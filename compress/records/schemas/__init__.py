@@ -6,12 +6,14 @@ import json
 from importlib.resources import files
 
 #: Names of the schemas: of profile.json (and ``compress profile``), of manifest.json, and of the output of the commands
-#: with these names; power-modes is that of ``compress profile --power-modes``.
+#: with these names; targets is that of ``compress optimize`` for several targets, and power-modes that of
+#: ``compress profile --power-modes``.
 NAMES = (
     "profile",
     "manifest",
     "gate",
     "optimize",
+    "targets",
     "plan",
     "benchmark",
     "debug",
@@ -24,12 +26,21 @@ NAMES = (
     "power-modes",
 )
 
+#: Schemas that a schema refers to.
+_CONTAINED = {
+    "optimize": ("profile",),
+    "benchmark": ("profile",),
+    "power-modes": ("profile",),
+    "targets": ("optimize", "plan"),
+}
+
 
 def schema_text(name: str) -> str:
-    """Return the text of one schema of :data:`NAMES`; a schema that refers to profiles contains theirs."""
+    """Return the text of one schema of :data:`NAMES`; a schema that refers to another contains it."""
     text = (files("compress.records.schemas") / f"{name}.schema.json").read_text(encoding="utf-8")
-    if name not in ("optimize", "benchmark", "power-modes"):
+    if name not in _CONTAINED:
         return text
     document = json.loads(text)
-    document["$defs"]["profile"] = json.loads(schema_text("profile"))
+    for other in _CONTAINED[name]:
+        document["$defs"][other] = json.loads(schema_text(other))
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
