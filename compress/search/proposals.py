@@ -16,6 +16,7 @@ from compress.backends.providers import short_name
 from compress.recipe import Recipe, Step
 from compress.search.int8_between import fastest_between, proposal_between
 from compress.search.limits import Limits
+from compress.search.mixed_weights import mixed_weights
 from compress.search.proposal import (
     Proposal,
     decided_once,
@@ -163,7 +164,7 @@ def _of_decoder(target: Target, limits: Limits, provable: bool, trains: bool) ->
     four_bits = {**fast, "algorithm": "search"}
     tried = [Recipe("int4-weights", (Step("weight_only", four_bits),))]
     yield Proposal(tried[0])
-    yield from _mixed_weights(limits, provable, tried[0])
+    yield from mixed_weights(limits, provable, tried[0])
     if provable:
         for name, settings in (
             ("int4-weights-gptq", {"algorithm": "gptq", "compute": "int8"}),
@@ -207,32 +208,6 @@ def _smaller_decoders(limits: Limits, provable: bool, rounding: dict[str, Any]) 
         f"0.35 if {half.name} loses no more than {points(limits)}, else 0.7",
         lambda run: shorter if keeps_accuracy(run, limits, half) else longer,
     )
-
-
-def _mixed_weights(limits: Limits, provable: bool, int4: Recipe) -> Iterator[Proposal]:
-    """Yield recipes whose bits differ by matrix.
-
-    A user's limit on the size is met by the best choice that keeps it. Without one, 4 bits for everything, which is
-    the fewest bytes for a step, where the plain build of 4 bits keeps its accuracy; otherwise as many bits on average
-    as that one, and two more.
-    """
-    if limits.max_size_mb is not None:
-        settings = {"max_size": limits.max_size_mb}
-        yield Proposal(Recipe("mixed-weights", (Step("weight_only_mixed", settings),)))
-        return
-    if not provable:
-        return
-    for bits, fewer in ((4.6, True), (6.0, False), (7.0, False)):
-        recipe = Recipe(f"mixed-weights-{bits:g}", (Step("weight_only_mixed", {"average_bits": bits}),))
-        yield Proposal.where(
-            recipe,
-            f"if {int4.name} loses {'no more' if fewer else 'more'} than {points(limits)}",
-            partial(_kept_is, limits, int4, fewer),
-        )
-
-
-def _kept_is(limits: Limits, recipe: Recipe, wanted: bool, run: RunDirectory) -> bool:
-    return keeps_accuracy(run, limits, recipe) is wanted
 
 
 def _none_kept(limits: Limits, recipes: Sequence[Recipe], run: RunDirectory) -> bool:

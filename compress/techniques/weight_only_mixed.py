@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from compress.network.network import Network
 
 #: Group sizes to choose from, where nothing else is said.
-_SIZES = (32, 64, 128)
+SIZES = (32, 64, 128)
 
 #: Texts of a language model, of up to 256 tokens, or samples of another network, that losses are measured on, where
 #: nothing else is said.
@@ -37,8 +37,11 @@ _TEXTS, _SAMPLES = 1, 64
 #: Parts that the bytes to save are counted in.
 _PARTS = 20_000
 
+#: Share of the smallest forms' bytes that a limit must allow: savings are counted in parts, rounded down.
+SLACK = 1.01
+
 #: Bytes of the graph that a matrix takes beside its arrays: names, shapes and a node.
-_DESCRIPTION = 1024
+DESCRIPTION = 1024
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class WeightOnlyMixed(Technique):
     average_bits: float | None = None
     max_size: float | None = None
     bits: tuple[int, ...] = BITS
-    group_sizes: tuple[int, ...] = _SIZES
+    group_sizes: tuple[int, ...] = SIZES
     zero_points: bool = True
     algorithm: str = "gptq"
     compute: str = "int8"
@@ -148,7 +151,7 @@ class WeightOnlyMixed(Technique):
         if not feeds:
             raise no_samples()
         # What other recipes may choose from is measured too, so that they find it.
-        measured = all_forms(BITS, {*_SIZES, *self.group_sizes}, (False, True))
+        measured = all_forms(BITS, {*SIZES, *self.group_sizes}, (False, True))
         context.reporter.step("trying matrices alone")
         return WeightCosts(
             prepared,
@@ -170,7 +173,7 @@ class WeightOnlyMixed(Technique):
             RecipeError: Even the smallest forms exceed the limit.
         """
         if self.max_size is not None:
-            room = self.max_size * 1e6 - other_bytes - _DESCRIPTION * len(matrices)
+            room = self.max_size * 1e6 - other_bytes - DESCRIPTION * len(matrices)
         else:
             room = (
                 (self.average_bits or 5.0) * sum(matrix.shape[0] * matrix.shape[1] for matrix in matrices) / 8
@@ -188,11 +191,10 @@ class WeightOnlyMixed(Technique):
         """Return what an error says of a limit that is too low."""
         smallest = sum(min(matrix.bytes) for matrix in matrices)
         if self.max_size is not None:
-            # Savings are counted in parts, rounded down: a little more than the smallest is needed.
-            least = (smallest + other_bytes + _DESCRIPTION * len(matrices)) / 1e6 * 1.01
+            least = (SLACK * smallest + other_bytes + DESCRIPTION * len(matrices)) / 1e6
             return f"max_size of {least:.3g} MB or more", f"{self.max_size:g}", "allow more, or remove layers"
         weights = sum(matrix.shape[0] * matrix.shape[1] for matrix in matrices)
-        least = 8 * smallest / weights * 1.01
+        least = 8 * smallest / weights * SLACK
         return f"average_bits of {least:.3g} or more", f"{self.average_bits or 5.0:g}", "allow more bits"
 
 
