@@ -99,7 +99,7 @@ def distill(
     """
     request = DistillOptions.of(options)
     reporter = reporter or Reporter()
-    technique = Distill(**{name: getattr(request, name) for name in DISTILLATION})
+    technique = Distill(**{name: getattr(request, name) for name in DISTILLATION}, tune=request.tune)
     path = Path(request.out)
     check_out(path, model, request.student)
 

@@ -122,6 +122,7 @@ class OptimizeKeywords(
     time_budget: float | None
     shape: Mapping[str, Sequence[Sequence[int]]] | None
     retry_failed: bool
+    cluster: str | None
     cache: str | Path | None
 
 
@@ -180,6 +181,7 @@ class StudentKeywords(DataKeywords, LoadKeywords, TrainingKeywords, DeviceKeywor
 class DistillKeywords(StudentKeywords, total=False):
     """The keywords of :class:`DistillOptions`."""
 
+    tune: int | None
     student: Required[str | Path | torch.nn.Module]
 
 

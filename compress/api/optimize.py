@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -128,7 +129,13 @@ def optimize(
 
     if limits.front:
         check_front(out, [proposal.recipe.name for proposal in opened.plan().listed()])
-    with host, RunDirectory(beside(out, ".partial"), attempts.key()) as run:
+    with (
+        opened.cluster or nullcontext(),
+        host,
+        RunDirectory(beside(out, ".partial"), attempts.key()) as run,
+        opened.builder(attempts, run, reporter) as builder,
+    ):
+        attempts.builder = builder
         plan = opened.plan()
         plan.begin(run, request.seconds, reporter)
         noted = opened.notes(plan)
@@ -141,6 +148,8 @@ def optimize(
             if candidate is None:
                 if best.candidates and plan.is_over(recipe):
                     break
+                if run.candidates:
+                    builder.expect(*plan.following(recipe, run))
                 candidate = attempts.attempt(recipe, run)
                 run.record(candidate)
             reporter.end(candidate, resumed=resumed)

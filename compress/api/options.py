@@ -284,6 +284,12 @@ class OptimizeOptions(
         metavar="[INPUT=]1x3x224x224[..1x3x640x640]",
     )
     retry_failed: bool = option("Try builds again that failed before an interruption", False)
+    cluster: str | None = option(
+        "Ray cluster whose machines make builds meanwhile: auto for the one that this machine is in, or HOST:PORT of "
+        "its head. This machine measures; with --host, the worker that holds the resource board:HOST reaches the board",
+        default_text="this machine alone",
+        metavar="auto|ADDRESS",
+    )
     cache: str | Path | None = option(
         "Directory for what takes long and later runs take over: what steps of recipes made, and times of layers; off "
         "keeps nothing",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -122,7 +123,7 @@ def plan(
     request = OptimizeOptions.of(options)
     opened = open_search(model, request, reporter or Reporter())
     network, task = opened.inputs.network, opened.inputs.task
-    with opened.host:
+    with opened.cluster or nullcontext(), opened.host:
         search = opened.plan()
         forecast = Forecast(network, task, opened.target, opened.host, request.seconds)
         own_backend = opened.host.backend.name if opened.target.here else opened.target.backend

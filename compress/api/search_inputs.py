@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -15,10 +16,14 @@ from compress.core.progress import Reporter
 from compress.errors import UnavailableError, UsageError
 from compress.hosts import connect
 from compress.hosts.base import Host
+from compress.hosts.cluster import Cluster
 from compress.recipe import Recipe
+from compress.search.attempts import Attempts
 from compress.search.backends import CompetingBackends, check_sessions, competing_backends
+from compress.search.builders import Builder
 from compress.search.limits import Limits, Objective
 from compress.search.plan import SearchPlan, checked_recipes
+from compress.search.run_directory import RunDirectory
 from compress.target.target import Target, load_target
 
 if TYPE_CHECKING:
@@ -38,6 +43,7 @@ class SearchInputs:
         recipes: The user's own recipes; empty for those that the target suggests.
         time_budget: Seconds after which no further build is begun; None for the default.
         start: When the search began, on :func:`time.perf_counter`'s clock.
+        cluster: The machines that make builds, to be entered; None for this one alone.
     """
 
     inputs: Inputs
@@ -48,6 +54,7 @@ class SearchInputs:
     recipes: Sequence[Recipe]
     time_budget: float | None
     start: float
+    cluster: Cluster | None = None
 
     def plan(self) -> SearchPlan:
         """Return what the search may try."""
@@ -62,6 +69,20 @@ class SearchInputs:
             self.time_budget,
             self.start,
         )
+
+    def builder(self, attempts: Attempts, run: RunDirectory, reporter: Reporter) -> Builder:
+        """Return where builds are made: on the cluster's machines, else in this process; to be entered.
+
+        Args:
+            attempts: The attempts of the search.
+            run: Directory of the run.
+            reporter: Receives notes on machines that cannot go on.
+        """
+        if self.cluster is None:
+            return attempts.builder
+        from compress.search.cluster_builder import ClusterBuilder
+
+        return ClusterBuilder(self.cluster, attempts, run, reporter)
 
     def notes(self, plan: SearchPlan) -> tuple[str, ...]:
         """Return the notes for the user before the first build, one line each."""
@@ -92,20 +113,32 @@ def open_search(
     limits = _limits(options, target)
     rivals = competing_backends(target, options.backends)
     check_sessions(recipes, target)
-    inputs = open_inputs(
-        model,
-        options,
-        reporter,
-        target=target,
-        train_data=options.train_data,
-        shape=options.shape,
-        calibration_data=options.calibration_data,
-    )
-    target = sized_target(inputs, options.shape)
-    host = connect(target, options.seconds, options.host, keep=options.keep_on_host, on_note=reporter.stage)
-    target = host.adapt(target)
-    _check_measurable(limits, target, host)
-    return SearchInputs(inputs, target, host, rivals, limits, recipes, options.time_budget, start)
+    with ExitStack() as stack:  # what is open where the rest cannot be is closed again
+        cluster = None if options.cluster is None else stack.enter_context(Cluster(options.cluster))
+        inputs = open_inputs(
+            model,
+            options,
+            reporter,
+            target=target,
+            train_data=options.train_data,
+            shape=options.shape,
+            calibration_data=options.calibration_data,
+        )
+        target = sized_target(inputs, options.shape)
+        host = connect(
+            target,
+            options.seconds,
+            options.host,
+            keep=options.keep_on_host,
+            on_note=reporter.stage,
+            cluster=cluster,
+        )
+        target = host.adapt(target)
+        _check_measurable(limits, target, host)
+        stack.pop_all()
+        return SearchInputs(
+            inputs, target, host, rivals, limits, recipes, options.time_budget, start, cluster
+        )
 
 
 def _limits(options: OptimizeOptions, target: Target) -> Limits:

@@ -42,6 +42,14 @@ class DistillOptions(StudentOptions):
         "OUT.partial, and the same call goes on at its last checkpoint",
         "student.pt2",
     )
+    tune: int | None = option(
+        "Trainings that search learning rate, batch size, averaging, temperature and weight of the labels before the "
+        "last one, which has the best. They are judged on samples held out of the training data",
+        low=1,
+        high=10_000,
+        metavar="TRIALS",
+        default_text="none: the settings as they are given",
+    )
     student: str | Path | torch.nn.Module = required(
         "Network to train: a callable that builds a module, with literal arguments where it takes any, or a network's "
         "file. It takes and returns tensors of the teacher's shapes",

@@ -144,12 +144,12 @@ def _check_users(path: Path) -> None:
 
 
 def _name(content: Mapping[str, Any]) -> str:
-    identity = {**content, "versions": versions(), "code": _code_sha256()}
+    identity = {**content, "versions": versions(), "code": code_sha256()}
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 @functools.cache
-def _code_sha256() -> str:
+def code_sha256() -> str:
     """Return a hash of the source of compress: between two releases, one version is many."""
     digest = hashlib.sha256()
     for path in sorted(Path(__file__).parent.parent.rglob("*.py")):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from compress.hosts.base import Host
+    from compress.hosts.cluster import Cluster
     from compress.target.target import Target
 
 
@@ -21,6 +22,7 @@ def connect(
     *,
     keep: bool = False,
     on_note: Callable[[str], None] = lambda _: None,
+    cluster: Cluster | None = None,
 ) -> Host:
     """Return the host for a target: the named one, else this machine if it is the target, else none.
 
@@ -30,6 +32,7 @@ def connect(
         host: A machine with TensorRT: an address that ssh takes (``user@board``), or ``local`` for this one.
         keep: Whether to leave built engines on that machine.
         on_note: Receives a sentence when the host is in use and has to be waited for.
+        cluster: Cluster with a worker that reaches the named machine; None reaches it from here.
 
     Raises:
         UnavailableError: The target is this machine, and its back end is not installed; or the named one cannot be
@@ -43,11 +46,19 @@ def connect(
                 f"{target.name}, which runs in {target.backend}",
                 "choose the board's target (compress targets), or leave --host out",
             )
-        from compress.hosts.shell import LocalShell
+        from compress.hosts.shell import LocalShell, Shell
         from compress.hosts.ssh import SshShell
         from compress.hosts.tensorrt import TensorRtHost
 
-        shell = LocalShell() if host == "local" else SshShell(host)
+        shell: Shell
+        if host == "local":
+            shell = LocalShell()
+        elif cluster is None:
+            shell = SshShell(host)
+        else:
+            from compress.hosts.cluster_shell import ClusterShell
+
+            shell = ClusterShell(cluster, host)
         try:
             return TensorRtHost(shell, seconds, keep=keep, on_note=on_note)
         except BaseException:

@@ -30,11 +30,14 @@ class DistillReport(TypedDict):
         settings: Settings of the technique.
         training: The training, as :meth:`compress.training.loop.TrainingReport.to_dict` returns it.
         matched_features: Names of the features of the teacher that the student was held to.
+        tuning: Search of the settings: its seed, space and trials, and how the given settings were judged; absent
+            where they were not searched.
     """
 
     settings: dict[str, Any]
     training: dict[str, Any]
     matched_features: list[str]
+    tuning: NotRequired[dict[str, Any]]
 
 
 class Float8Report(TypedDict):

@@ -36,6 +36,7 @@ from compress.recipe import Recipe
 from compress.records.profile import inside_margin
 from compress.search import companions, first_look
 from compress.search.backends import CompetingBackends, tuned_options
+from compress.search.builders import Builder, BuilderHere
 from compress.search.decision import lowest_ratio
 from compress.search.first_look import FirstLook
 from compress.search.limits import Limits, judged_at_largest, judged_latency
@@ -76,6 +77,7 @@ class Attempts:
         reporter: Receives the progress.
         device: Device to train on, as :class:`compress.techniques.base.Context` has it.
         cache: Cache of steps and layer times, which runs share; None keeps them in the run's directory.
+        builder: Maker of the builds; this process where nothing else is set. The original is always made here.
         fingerprint: Fingerprint of the machine that measures.
     """
 
@@ -91,11 +93,13 @@ class Attempts:
     reporter: Reporter
     device: str = "auto"
     cache: ContentCache | None = None
+    builder: Builder = field(init=False)
     fingerprint: dict[str, Any] = field(init=False)
     _judging_calls: int = field(init=False)
 
     def __post_init__(self) -> None:
         self._judging_calls = self.task.judging_calls
+        self.builder = BuilderHere(self.built)
         self.fingerprint = self.host.fingerprint()
 
     def key(self) -> RunKey:
@@ -164,7 +168,8 @@ class Attempts:
         try:
             with written_safely(run.directory):
                 directory = run.directory_of(recipe)
-            artifact = self.built(recipe, context, directory)
+            build = self.built if recipe.origin == "network" else self.builder.build
+            artifact = build(recipe, context, directory)
             twin = _same_build(artifact, recipe, run)
             if twin is not None:
                 reports = {**context.reports, _TWIN: twin.identity}

@@ -122,6 +122,18 @@ class SearchPlan:
         """Return everything that the run may try, in its order."""
         return tuple(proposals(self.target, self.limits, self.recipes, self.rivals.names, **self._known))
 
+    def following(self, recipe: Recipe, run: RunDirectory) -> tuple[list[Recipe], list[Recipe]]:
+        """Return the recipes after one that are tried in any case, and those that measurements may ask for.
+
+        Args:
+            recipe: The recipe that is tried now.
+            run: Run with all measurements so far.
+        """
+        untried = [proposal for proposal in self.listed() if run.find(proposal.recipe) is None]
+        certain = [proposal.recipe for proposal in untried if proposal.decide is None]
+        possible = [proposal.recipe for proposal in untried if proposal.decide is not None]
+        return [later for later in certain if later != recipe], possible
+
     @property
     def _most(self) -> int:
         """Largest number of builds."""

@@ -44,7 +44,7 @@ def test_an_entry_is_found_again_by_all_that_went_into_it(cache: ContentCache, m
 
 def test_changed_code_of_compress_makes_everything_anew(cache: ContentCache, monkeypatch) -> None:
     first = entry(cache, network="a")
-    monkeypatch.setattr(content_cache, "_code_sha256", lambda: "other")
+    monkeypatch.setattr(content_cache, "code_sha256", lambda: "other")
     assert entry(cache, network="a") != first
 
 
