@@ -39,9 +39,9 @@ class DataOptions(Options):
     )
     metric: MetricChoice = option(
         "Metric that accuracy is judged by: top-1, top-k, f1, f1-macro, auc, map, map-50, miou, wer, cer, mean-error, "
-        "pearson, spearman, psnr, ssim, perplexity, token-agreement, agreement, or package.module:callable, with "
-        "settings as in miou:ignore=255. With OUTPUT= for one output alone, where it may also be what the output "
-        "holds: classes, tokens, probabilities, boxes, embeddings, values or ignore",
+        "pearson, spearman, psnr, ssim, embedding-cosine, retrieval-agreement, perplexity, token-agreement, agreement, "
+        "or package.module:callable, with settings as in miou:ignore=255. With OUTPUT= for one output alone, where it "
+        "may also be what the output holds: classes, tokens, probabilities, boxes, embeddings, values or ignore",
         default_text="top-1 for class labels, map for boxes, miou for class maps, mean-error for numbers, "
         "perplexity for texts, agreement without labels",
         in_python="also a callable, a Metric, or a mapping from an output's name to one of these, '' for the targets",

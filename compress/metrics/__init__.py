@@ -7,6 +7,7 @@
     wer, cer                  transcripts: ``cer:blank=0``, ``wer:blank=0,alphabet=_ abc``
     mean-error, pearson, spearman    numbers
     psnr, ssim                images: ``psnr:data_range=255``
+    embedding-cosine, retrieval-agreement    vectors against the original's: ``retrieval-agreement:k=10``
     perplexity, token-agreement      documents of a language model
     agreement                 with the original, without labels
 
@@ -62,6 +63,8 @@ METRICS: Registry[NamedMetric | Metric | Callable[..., Any]] = Registry(
         "spearman": "compress.metrics.correlation:SPEARMAN",
         "psnr": "compress.metrics.image_quality:PSNR",
         "ssim": "compress.metrics.image_quality:SSIM",
+        "embedding-cosine": "compress.metrics.sentence_vectors:EMBEDDING_COSINE",
+        "retrieval-agreement": "compress.metrics.sentence_vectors:RETRIEVAL_AGREEMENT",
         "perplexity": "compress.metrics.perplexity:PERPLEXITY",
         "token-agreement": "compress.metrics.perplexity:TOKEN_AGREEMENT",
         "map": "compress.metrics.mean_precision:MAP",

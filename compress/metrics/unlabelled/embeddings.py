@@ -62,7 +62,8 @@ def _vectors(values: Floats) -> Array:
     return vectors
 
 
-def _of_length_1(vectors: Array) -> Array:
+def of_length_1(vectors: Array) -> Array:
+    """Return vectors ``(n, length)`` divided by their lengths; zeros stay zeros."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit: Array = vectors / np.maximum(length, np.finfo(np.float32).tiny)
     return unit
@@ -71,7 +72,7 @@ def _of_length_1(vectors: Array) -> Array:
 def _kept(rows: Sequence[_Row]) -> Values:
     ours, theirs = (np.array([row[side] for row in rows]) for side in (0, 1))
     lost = np.array([row[2] for row in rows])
-    unit = _of_length_1(ours), _of_length_1(theirs)
+    unit = of_length_1(ours), of_length_1(theirs)
     if len(rows) < 3:  # no nearest among others that says anything: the angle alone is left
         return np.where(lost, 0.0, np.clip((unit[0] * unit[1]).sum(axis=1), 0, 1))
     losses = _losses(*unit, _cosines)
@@ -123,5 +124,5 @@ def _block_losses(
 
 
 def _cosine(rows: Sequence[_Row]) -> dict[str, float]:
-    pairs = [(_of_length_1(ours[None]), _of_length_1(theirs[None])) for ours, theirs, _ in rows]
+    pairs = [(of_length_1(ours[None]), of_length_1(theirs[None])) for ours, theirs, _ in rows]
     return {"cosine": float(np.mean([float((ours * theirs).sum()) for ours, theirs in pairs]))}
