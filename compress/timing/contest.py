@@ -137,9 +137,7 @@ class Contest:
             if start >= LEAST_STARTS:
                 is_wanted = self._worth_another(condition, start)
             else:
-                is_wanted = not (
-                    seen.log_ratios and self._long(condition, _VERY_LONG_MS) and self._ahead(condition)
-                )
+                is_wanted = not (self._ahead(condition) and self._long(condition, _VERY_LONG_MS))
             if is_wanted:
                 yield condition
 
@@ -154,8 +152,12 @@ class Contest:
         return unclear and start < _PROMISING_STARTS and not self._long(condition)
 
     def _ahead(self, condition: Condition) -> bool:
-        """Whether every start was clearly faster than fp32, under a condition that does not decide."""
-        return condition != self._decisive and max(self._seen[condition].log_ratios) < math.log(_CLEARLY)
+        """Whether every start was clearly faster than fp32, under a condition that does not decide.
+
+        Not where none was timed: a slow batch size is left out for as long as the decisive one looks lost.
+        """
+        log_ratios = self._seen[condition].log_ratios
+        return condition != self._decisive and bool(log_ratios) and max(log_ratios) < math.log(_CLEARLY)
 
     def _lost(self) -> bool:
         """Whether the build has proven slower than fp32, or than another build."""

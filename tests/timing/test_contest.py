@@ -130,6 +130,15 @@ def test_slow_batches_of_a_loser_are_not_timed(monkeypatch: pytest.MonkeyPatch) 
     assert list(run()) == [(1, None), (32, None)]
 
 
+def test_slow_batches_are_timed_once_a_build_that_looked_lost_does_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    processes = Processes(monkeypatch, lambda batch, start: (1.2, 0.9, 0.5)[min(start, 2)], sample_ms=50.0)
+    latency = run()
+    assert [batch for batch, _ in processes.timed][:4] == [1, 1, 1, 32]
+    assert (latency[1, None].starts, latency[32, None].starts) == (MOST_STARTS, 1)
+
+
 @pytest.mark.parametrize(("ratio", "sample_ms", "starts"), [(0.5, 50.0, 1), (0.5, 10.0, 2), (0.95, 50.0, 3)])
 def test_slow_calls_that_decide_nothing_are_timed_in_few_starts_where_the_gain_is_clear(
     monkeypatch: pytest.MonkeyPatch, ratio: float, sample_ms: float, starts: int
