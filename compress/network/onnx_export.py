@@ -24,6 +24,7 @@ from torch.nn.utils import parametrize
 from compress.core.tensor_spec import BATCH, TIME, TensorSpec
 from compress.errors import CompressError, InternalError, NetworkError
 from compress.network.equivalence import computes_in_half, noise_like, rows_of
+from compress.network.exporter_operators import read_once
 from compress.network.lifting.calls import place
 from compress.network.tracing import essence, quiet
 from compress.onnx_graph.axes import open_length
@@ -194,6 +195,7 @@ def _export(
 ) -> onnx.ModelProto:
     from compress.network.recurrent_export import TRANSLATIONS
 
+    read_once()
     tensors = tuple(torch.from_numpy(array) for array in sample)
     dynamic = tuple(
         {axis: size for axis, size in enumerate(spec.shape) if isinstance(size, str)} for spec in inputs

@@ -133,7 +133,7 @@ class Contest:
         """Return the conditions whose figures another start would improve."""
         if start >= LEAST_STARTS and self._lost():
             return
-        for condition, seen in self._seen.items():
+        for condition in self._seen:
             if start >= LEAST_STARTS:
                 is_wanted = self._worth_another(condition, start)
             else:
