@@ -5,7 +5,7 @@ from __future__ import annotations
 #: How long a text may be, in tokens, and the tokens that end an answer, as a JSON list.
 CONTEXT_KEY, EOS_KEY = "context_length", "eos_token_ids"
 
-#: What was removed of the language model that a graph was made of, in words, and how the tokens of its vocabulary are
+#: What was changed in the language model that a graph was made of, in words, and how the tokens of its vocabulary are
 #: written with those that were kept (:mod:`compress.language.spelling`).
 MADE_OF_KEY, SPELLING_KEY = "made_of", "spelling"
 

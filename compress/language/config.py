@@ -98,6 +98,8 @@ class DecoderConfig:
         widths: Number of values inside the feed-forward part of each layer, where layers differ; empty where all have
             ``intermediate``, which is the largest of them.
         experts: Experts of the layers; None where no layer has them.
+        head_turn: Whether the product of the last norm and a matrix is added to it before the head, as where a decoder
+            with a tied head was rotated.
     """
 
     family: str
@@ -128,6 +130,7 @@ class DecoderConfig:
     eos: tuple[int, ...]
     widths: tuple[int, ...] = ()
     experts: Experts | None = None
+    head_turn: bool = False
 
     def width(self, layer: int) -> int:
         """Return the number of values inside the feed-forward part of a layer."""
@@ -139,7 +142,8 @@ class DecoderConfig:
         attention = self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
         inner = sum(self._inner(layer) for layer in range(self.layers))
         tables = (1 if self.tied_head else 2) * self.vocabulary + self.learned_positions * self.context
-        return self.layers * attention + (inner + tables) * self.hidden
+        turn = self.head_turn * self.hidden
+        return self.layers * attention + (inner + tables + turn) * self.hidden
 
     def has_experts(self, layer: int) -> bool:
         """Whether the feed-forward part of a layer is a mixture of experts."""

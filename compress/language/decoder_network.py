@@ -68,7 +68,7 @@ class Parts:
         tokenizer: Tokenizer of the decoder.
         template: Template by which a conversation becomes a prompt; None where the model has none.
         spelling: Spelling of the user's model's tokens with these; None where they are the same.
-        made_of: Parts that were removed of the user's model, in words; empty for that model itself.
+        made_of: Changes that were made to the user's model, in words; empty for that model itself.
     """
 
     config: DecoderConfig

@@ -92,6 +92,12 @@ def _config(config: DecoderConfig, source_directory: Path) -> dict[str, Any]:
             config.family,
             "ship it with compress optimize and a recipe",
         )
+    if config.head_turn:
+        raise NetworkError(
+            "a decoder that config.json can tell of",
+            "one with a matrix between its last norm and its head, as rotate leaves it",
+            "ship it with compress optimize and a recipe",
+        )
     path = source_directory / "config.json"
     content: dict[str, Any] = {}
     if path.is_file():

@@ -34,6 +34,7 @@ from compress.language.graph_writer import GraphWriter
 from compress.language.matrices import (
     EMBEDDING,
     HEAD,
+    HEAD_TURN,
     POSITIONS,
     Form,
     IntegerMatrix,
@@ -182,7 +183,11 @@ class _Decoder:
             else:
                 change = self._feed_forward(f"{at}.mlp", normed)
         normed, _ = self._norm("model.norm", residual, change)
-        self._head(self._last(normed) if self.last_logits else normed)
+        normed = self._last(normed) if self.last_logits else normed
+        if config.head_turn:
+            turned = self._linear(HEAD_TURN, [HEAD_TURN.rpartition(".")[2]], normed, False)
+            normed = graph.node("Add", [normed, turned], f"{HEAD_TURN}.sum")
+        self._head(normed)
         metadata = {CONTEXT_KEY: str(self.context), EOS_KEY: json.dumps(config.eos)}
         return graph.model(metadata)
 

@@ -23,6 +23,9 @@ from compress.quantization.weights.settings import Settings
 #: Names of the embedding, of the head, and of the embedding of positions, which stays float; see :data:`Form`.
 EMBEDDING, HEAD, POSITIONS = "model.embed_tokens", "lm_head", "model.embed_positions"
 
+#: Name of the matrix between the last norm and the head of a rotated decoder; see :mod:`compress.language.rotation`.
+HEAD_TURN = "model.head_turn"
+
 
 @dataclass(frozen=True)
 class IntegerMatrix:

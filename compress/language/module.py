@@ -83,6 +83,8 @@ class DecoderModule(nn.Module):
             inner = self._mixture if config.has_experts(layer) else self._feed_forward
             hidden = hidden + inner(f"{at}.mlp", normed)
         hidden = self._norm("model.norm", hidden)
+        if config.head_turn:
+            hidden = hidden + self._linear("model.head_turn", hidden)
         head = "model.embed_tokens.weight" if config.tied_head else "lm_head.weight"
         return F.linear(hidden, self._weight(head))
 

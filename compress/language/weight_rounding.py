@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor
 
-from compress.language.matrices import EMBEDDING, HEAD
+from compress.language.matrices import EMBEDDING, HEAD, HEAD_TURN
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Rounding:
             return weight
         if name == f"{EMBEDDING}.weight":
             return rounded(weight, self.tied_bits, self.group_size) if tied else weight
-        if name == f"{HEAD}.weight" or name.startswith("model.layers."):
+        if name in (f"{HEAD}.weight", f"{HEAD_TURN}.weight") or name.startswith("model.layers."):
             return rounded(weight, self.bits, self.group_size)
         return weight
 

@@ -157,6 +157,8 @@ def expected_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
             for name in ("q_norm", "k_norm"):
                 shapes[f"{at}self_attn.{name}.weight"] = (config.head_dim,)
     shapes |= {f"model.norm.{part}": (hidden,) for part in norm}
+    if config.head_turn:
+        shapes["model.head_turn.weight"] = (hidden, hidden)
     if not config.tied_head:
         shapes["lm_head.weight"] = (config.vocabulary, hidden)
     return shapes

@@ -326,6 +326,22 @@ class SparseReport(TypedDict):
     gain: str
 
 
+class RotateReport(TypedDict):
+    """Report of ``rotate``.
+
+    Attributes:
+        settings: Settings of the technique.
+        parameters: Number of weights in matrices, before and after.
+        largest_logit: Largest absolute logit of the decoder before, on one calibration text.
+        largest_change: Largest absolute change of a logit there.
+    """
+
+    settings: dict[str, Any]
+    parameters: list[int]
+    largest_logit: float
+    largest_change: float
+
+
 class TrimVocabularyReport(TypedDict):
     """Report of ``trim_vocabulary``.
 
