@@ -1,4 +1,4 @@
-"""Calls of a language model, as a build takes them from which layers, heads or tokens were removed.
+"""Calls of a language model, as a build takes them that lacks layers, heads or tokens, or has another cache.
 
 Builds are timed in calls of the user's model. A smaller one takes the keys and values of the layers and heads that it
 has, and of its own tokens one for each: which ones it reads does not change how long it takes.
@@ -38,5 +38,16 @@ def narrowed(
             heads = spec.shape[_HEADS]
             if isinstance(heads, int) and array.shape[_HEADS] > heads:
                 array = np.ascontiguousarray(array[:, :heads])
+            array = _in_precision(array, np.dtype(spec.dtype))
         narrowed_feeds[spec.name] = array
     return narrowed_feeds
+
+
+def _in_precision(array: np.ndarray[Any, Any], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return keys or values in the type of another cache; as integers they fill the type's range."""
+    if array.dtype == dtype or array.dtype.kind != "f":
+        return array
+    if dtype.kind == "i":
+        largest = float(np.abs(array).max(initial=0)) or 1.0
+        array = np.rint(array * (np.iinfo(dtype).max / largest))
+    return array.astype(dtype)

@@ -53,11 +53,14 @@ def check_same_network(candidate: Session | Interface, baseline: Session | Inter
 
 
 def _is_part(smaller: Sequence[TensorSpec], larger: Sequence[TensorSpec]) -> bool:
-    """Whether inputs are some of other ones, each no larger: of a language model of which layers or heads went."""
+    """Whether inputs are some of other ones, each no larger: of a language model of which layers or heads went.
+
+    Its keys and values may have another precision.
+    """
     theirs = {spec.name: spec for spec in larger}
     return all(
         spec.name in theirs
-        and spec.dtype == theirs[spec.name].dtype
+        and (spec.dtype == theirs[spec.name].dtype or spec.name.startswith("past_key_values."))
         and len(spec.shape) == len(theirs[spec.name].shape)
         and all(
             not isinstance(size, int) or not isinstance(other, int) or size <= other

@@ -28,7 +28,7 @@ CHUNK = 256
 #: no embedding of 8 bits.
 OLDEST_RUNTIME = (1, 27)
 
-_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int8)": np.int8}
 
 
 class GenerationError(ValueError):

@@ -66,6 +66,20 @@ class Int4BlocksReport(TypedDict):
     float_nodes: dict[str, str]
 
 
+class KvCacheReport(TypedDict):
+    """Report of ``kv_cache``.
+
+    Attributes:
+        settings: Settings of the technique.
+        bytes_per_token: Bytes that keys and values of one token take, before and after.
+        texts: Number of texts that scales were found on; 0 where there are none.
+    """
+
+    settings: dict[str, Any]
+    bytes_per_token: list[int]
+    texts: int
+
+
 class MixedWeightsReport(TypedDict):
     """Report of ``weight_only_mixed``, beside that of ``weight_only``.
 

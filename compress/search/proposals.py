@@ -166,6 +166,8 @@ def _of_decoder(target: Target, limits: Limits, provable: bool, trains: bool) ->
     yield Proposal(tried[0])
     yield from mixed_weights(limits, provable, tried[0])
     if provable:
+        yield from _smaller_caches(limits, tried[0])
+    if provable:
         for name, settings in (
             ("int4-weights-gptq", {"algorithm": "gptq", "compute": "int8"}),
             ("int4-weights-hqq", {"algorithm": "hqq"}),
@@ -207,6 +209,21 @@ def _smaller_decoders(limits: Limits, provable: bool, rounding: dict[str, Any]) 
         replace(shorter, name=f"{shorter.name} or {longer.name.rpartition('-')[2]}"),
         f"0.35 if {half.name} loses no more than {points(limits)}, else 0.7",
         lambda run: shorter if keeps_accuracy(run, limits, half) else longer,
+    )
+
+
+def _smaller_caches(limits: Limits, int4: Recipe) -> Iterator[Proposal]:
+    """Yield the plain build of 4 bits, where it keeps its accuracy, with keys and values in int8, else in float16."""
+    int8, half = (
+        Recipe(f"{int4.name}-{name}-cache", (*int4.steps, Step("kv_cache", {"precision": precision})))
+        for name, precision in (("int8", "int8"), ("fp16", "float16"))
+    )
+    kept = f"if {int4.name} loses no more than {points(limits)}"
+    yield Proposal.where(int8, kept, lambda run: keeps_accuracy(run, limits, int4))
+    yield Proposal.where(
+        half,
+        f"{kept}, and {int8.name} more",
+        lambda run: keeps_accuracy(run, limits, int4) and not keeps_accuracy(run, limits, int8),
     )
 
 

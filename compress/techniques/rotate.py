@@ -64,7 +64,7 @@ class Rotate(Technique):
         )
         text = calibration_documents(context.task)[0][None, : min(_TOKENS, decoder.parts.config.context)]
         before, after = (
-            open_session(turned.to_onnx()).run(["logits"], fed(text, empty_cache(turned)))[0]
+            open_session(turned.to_onnx()).run(["logits"], fed(text, empty_cache(turned)))[0]  # type: ignore[arg-type]
             for turned in (decoder, done)
         )
         report: RotateReport = {

@@ -365,6 +365,21 @@ def test_what_wins_accuracy_back_has_a_twin_with_fp16_between(target: str, twins
             ]
 
 
+def test_a_decoder_keeps_keys_and_values_in_fewer_bytes_where_four_bits_are_kept() -> None:
+    recipe = Recipe("int4-weights", (Step("weight_only", {"algorithm": "search", "compute": "int8"}),))
+    kept, lost = (
+        replace(candidate("int4-weights", ratio=0.4, drop=drop), recipe=recipe)
+        for drop in ((0.0, 0.2, 0.5), (5.0, 6.0, 7.0))
+    )
+    int8 = Step("kv_cache", {"precision": "int8"})
+    cached = replace(kept, recipe=Recipe("int4-weights-int8-cache", (*recipe.steps, int8)))
+    names = {"int4-weights-int8-cache", "int4-weights-fp16-cache"}
+    assert names & set(of_a_decoder(kept)) == names
+    assert not names & set(of_a_decoder(lost))
+    assert "int4-weights-fp16-cache" not in of_a_decoder(kept, cached)
+    assert not names & set(of_a_decoder(kept, provable=False))
+
+
 def test_bits_of_a_decoder_differ_by_matrix_where_a_size_is_given_or_four_bits_say_so() -> None:
     recipe = Recipe("int4-weights", (Step("weight_only", {"algorithm": "search", "compute": "int8"}),))
     kept, lost = (
