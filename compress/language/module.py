@@ -6,7 +6,7 @@ are a copy of tensors. Gates, ones unless they are set, stand where neurons and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
 
 import numpy as np
@@ -33,6 +33,8 @@ class DecoderModule(nn.Module):
         skipped: Numbers of layers that are left out.
         gates: Factors of what the neurons of a feed-forward part, or the groups of heads of an attention, give, by
             the name of that part: [units], or [texts, units].
+        seen: Function that is called with the name of each norm between layers, what it is given, and what it gives;
+            None for none.
     """
 
     def __init__(self, config: DecoderConfig, weights: Weights | Mapping[str, NDArray[np.float32]]) -> None:
@@ -55,6 +57,7 @@ class DecoderModule(nn.Module):
         self.rounding: Rounding | None = None
         self.skipped: frozenset[int] = frozenset()
         self.gates: dict[str, Tensor] = {}
+        self.seen: Callable[[str, Tensor, Tensor], None] | None = None
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Return the weights by name, float32."""
@@ -156,10 +159,14 @@ class DecoderModule(nn.Module):
     def _norm(self, name: str, source: Tensor) -> Tensor:
         weight, config = self._weight(f"{name}.weight") + self.config.norm_offset, self.config
         if config.norm == "layer":
-            return F.layer_norm(
+            result = F.layer_norm(
                 source, source.shape[-1:], weight, self._found(f"{name}.bias"), config.norm_eps
             )
-        return _root_mean_square(source, weight, config)
+        else:
+            result = _root_mean_square(source, weight, config)
+        if self.seen is not None:
+            self.seen(name, source, result)
+        return result
 
     def _weight(self, name: str) -> Tensor:
         weight = self.get_parameter(name)

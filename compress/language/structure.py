@@ -1,15 +1,16 @@
-"""A decoder without some of its layers, neurons, and groups of heads: what is left of its config and its weights."""
+"""A decoder without some of its layers, neurons, groups of heads, and values of a token: what is left of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from compress.errors import InternalError, RecipeError
+from compress.language.matrices import HEAD_TURN
 
 if TYPE_CHECKING:
     from compress.language.config import DecoderConfig
@@ -28,11 +29,15 @@ class Structure:
         neurons: Numbers of the neurons in the feed-forward part of each of these layers, ascending.
         groups: Numbers of the key and value heads, each with the query heads that it serves, of each of these layers,
             ascending; equally many in all of them.
+        hidden: Numbers of the values of a token between layers, ascending; None for all of them.
+        norm_scales: Factor of the scales of norms, by the norm's name in the whole decoder; 1 where there is none.
     """
 
     layers: tuple[int, ...]
     neurons: tuple[Indices, ...]
     groups: tuple[Indices, ...]
+    hidden: Indices | None = None
+    norm_scales: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def whole(cls, config: DecoderConfig) -> Structure:
@@ -69,6 +74,7 @@ def pruned_config(config: DecoderConfig, structure: Structure) -> DecoderConfig:
     widest = max(widths)
     return replace(
         config,
+        hidden=config.hidden if structure.hidden is None else len(structure.hidden),
         layers=len(structure.layers),
         heads=groups * (config.heads // config.kv_heads),
         kv_heads=groups,
@@ -89,6 +95,7 @@ def pruned_arrays(
         arrays: Its weights by name.
         structure: Parts that stay.
     """
+    arrays = _of_hidden(config, arrays, structure)
     smaller = {name: array for name, array in arrays.items() if not name.startswith("model.layers.")}
     size, group = config.head_dim, config.heads // config.kv_heads
     for new, (old, neurons, groups) in enumerate(
@@ -111,12 +118,39 @@ def pruned_arrays(
     return smaller
 
 
+def _of_hidden(
+    config: DecoderConfig, arrays: Mapping[str, NDArray[np.float32]], structure: Structure
+) -> Mapping[str, NDArray[np.float32]]:
+    """Return the weights with the values of a token that stay."""
+    kept = structure.hidden
+    if kept is None:
+        return arrays
+    narrow: Arrays = {}
+    for name, array in arrays.items():
+        owner, _, kind = name.rpartition(".")
+        if owner.endswith(("norm", "layernorm")) and not owner.endswith(("q_norm", "k_norm")):
+            array = array[kept]
+            if kind == "weight":
+                factor = np.float32(structure.norm_scales.get(owner, 1.0))
+                offset = np.float32(config.norm_offset)
+                array = (array + offset) * factor - offset
+        elif owner.endswith(("o_proj", "down_proj")):
+            array = array[kept]
+        elif array.ndim == 2:
+            array = array[:, kept]
+            if owner == HEAD_TURN:
+                array = array[kept]
+        narrow[name] = np.ascontiguousarray(array)
+    return narrow
+
+
 def pruned(parts: Parts, structure: Structure) -> Parts:
     """Return a decoder with the parts that stay."""
     config = pruned_config(parts.config, structure)
     what = (
         f"{config.layers} of {parts.config.layers} layers, {config.kv_heads} of {parts.config.kv_heads} key and value "
-        f"heads and {_mean(structure.neurons):.0f} of {parts.config.intermediate} neurons a layer left"
+        f"heads, {_mean(structure.neurons):.0f} of {parts.config.intermediate} neurons a layer and {config.hidden} of "
+        f"{parts.config.hidden} values of a token left"
     )
     return parts.changed(config, pruned_arrays(parts.config, parts.arrays(), structure), what)
 

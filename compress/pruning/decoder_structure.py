@@ -3,13 +3,14 @@
 For each number of layers to drop, and each number of groups to keep, the widths are chosen by a knapsack over the
 costs of layers, so that what is wanted is reached with the least growth of the loss. Layers to drop are found one
 after another, each the one without which the loss on the calibration texts is smallest (Minitron, arXiv 2407.14679).
-The loss of every structure so found is measured, and the one with the smallest is taken.
+The loss of every structure so found is measured, and the one with the smallest is taken. The same is done for decoders
+with fewer values of a token between layers, as long as these alone lose less than the best structure so far.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 
 from compress.errors import RecipeError
 from compress.language.distilling import mean_loss
+from compress.language.hidden_width import hidden_scores, narrower
 from compress.language.module import DecoderModule
 from compress.language.structure import Structure
 from compress.language.unit_scores import Scores, unit_scores
@@ -69,6 +71,7 @@ def choose_structure(
     share: float,
     *,
     keep: frozenset[int] = frozenset(),
+    hidden: int | None = None,
     tick: Callable[[int], None] = lambda _: None,
 ) -> ChosenStructure:
     """Return the structure with the smallest measured loss among those that reach a share of the cost.
@@ -79,12 +82,44 @@ def choose_structure(
         costs: Costs of its layers.
         share: Share of the cost to reach, in (0, 1).
         keep: Numbers of layers that stay.
+        hidden: Number of values of a token that stay, one of ``costs.narrower``; None lets the loss decide.
         tick: Function that is called with the number of structures measured so far.
 
     Raises:
         RecipeError: No structure reaches the share.
     """
-    return _Search(decoder, batches, costs, share, keep, tick).chosen()
+    best: ChosenStructure | None = None
+    problem: RecipeError | None = None
+    whole = {} if hidden is not None else {decoder.config.hidden: costs}
+    widths = {count: costs.narrower[count] for count in costs.narrower if hidden in (None, count)}
+    scores = hidden_scores(decoder, batches) if widths else None
+    for width, own_costs in {**whole, **widths}.items():
+        narrow, base = decoder, None
+        if scores is not None and width < decoder.config.hidden:
+            base = scores.structure(decoder.config, width)
+            narrow = narrower(decoder, base)
+            if best is not None and mean_loss(narrow, batches) >= best.after:
+                continue
+        try:
+            own_share = share * costs.whole / own_costs.whole
+            chosen = _Search(narrow, batches, own_costs, own_share, keep, tick).chosen()
+        except RecipeError as error:
+            problem = problem or error
+            continue
+        if best is None or chosen.after < best.after:
+            best = chosen if base is None else _narrowed(chosen, base, own_costs.whole / costs.whole)
+    if best is None:
+        assert problem is not None
+        raise problem
+    if best.structure.hidden is not None:
+        best = replace(best, before=mean_loss(decoder, batches))
+    return best
+
+
+def _narrowed(chosen: ChosenStructure, base: Structure, share: float) -> ChosenStructure:
+    """Return what was chosen in a decoder with fewer values of a token as parts of the whole one."""
+    structure = replace(chosen.structure, hidden=base.hidden, norm_scales=base.norm_scales)
+    return replace(chosen, structure=structure, predicted=share * chosen.predicted)
 
 
 class _Search:

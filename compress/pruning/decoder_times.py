@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -53,6 +53,7 @@ class LayerCosts:
         widths: Saving in a layer by the number of neurons that stay.
         groups: Saving in a layer by the number of key and value heads that stay.
         source: Origin of the costs: ``measured``, in milliseconds, or ``weights``, a number of them.
+        narrower: Costs of the decoder with fewer values of a token between layers, by their number.
     """
 
     whole: float
@@ -60,15 +61,19 @@ class LayerCosts:
     widths: Mapping[int, float]
     groups: Mapping[int, float]
     source: str
+    narrower: Mapping[int, LayerCosts] = field(default_factory=dict)
 
 
-def counted_costs(config: DecoderConfig, widths: Sequence[int], groups: Sequence[int]) -> LayerCosts:
+def counted_costs(
+    config: DecoderConfig, widths: Sequence[int], groups: Sequence[int], hidden: Sequence[int] = ()
+) -> LayerCosts:
     """Return the numbers of weights of a decoder's layers; embedding and head are left out.
 
     Args:
         config: Config of the decoder.
         widths: Numbers of neurons that a layer may keep.
         groups: Numbers of key and value heads that layers may keep.
+        hidden: Numbers of values of a token that may stay, below the whole number.
     """
     neuron = (3 if config.gated else 2) * config.hidden
     group = 2 * config.hidden * config.head_dim * (config.heads // config.kv_heads + 1)
@@ -79,11 +84,17 @@ def counted_costs(config: DecoderConfig, widths: Sequence[int], groups: Sequence
         widths={width: float(neuron * (config.intermediate - width)) for width in widths},
         groups={count: float(group * (config.kv_heads - count)) for count in groups},
         source="weights",
+        narrower={count: counted_costs(replace(config, hidden=count), widths, groups) for count in hidden},
     )
 
 
 def measured_costs(
-    parts: Parts, widths: Sequence[int], groups: Sequence[int], precision: str, threads: int | None
+    parts: Parts,
+    widths: Sequence[int],
+    groups: Sequence[int],
+    precision: str,
+    threads: int | None,
+    hidden: Sequence[int] = (),
 ) -> LayerCosts:
     """Measure the times of a decoder's layers in a decoding step, in ONNX Runtime on this machine.
 
@@ -93,6 +104,8 @@ def measured_costs(
         groups: Numbers of key and value heads that layers may keep, the whole number among them.
         precision: Precision of the weights, one of :data:`FORMS`.
         threads: Threads of an operator; None leaves the number to the runtime.
+        hidden: Numbers of values of a token that may stay, below the whole number. What fewer neurons and heads save
+            there is taken to be that share of it that the layer costs.
     """
     config = parts.config
     few = min(config.layers, _LAYERS)
@@ -104,20 +117,52 @@ def measured_costs(
     form = FORMS[precision]()
     with TemporaryDirectory(prefix="compress-") as directory:
         paths = [write_decoder(config, parts.weights, Path(directory) / "whole.onnx", form)]
-        for number, structure in enumerate(variants.values()):
-            narrow = pruned_config(small.config, structure)
-            weights = Weights(narrow, Arrays(pruned_arrays(small.config, small.arrays(), structure)))
+        decoders = [(small, structure) for structure in variants.values()]
+        per_hidden = 2 if few == 1 else 3
+        for count in hidden:
+            kept = np.arange(count)
+            decoders.append((parts, replace(Structure.whole(config), hidden=kept)))
+            decoders += [
+                (small, replace(_uniform(config, layers, wide, many), hidden=kept))
+                for layers in sorted({1, few})
+            ]
+        for number, (given, structure) in enumerate(decoders):
+            narrow = pruned_config(given.config, structure)
+            weights = Weights(narrow, Arrays(pruned_arrays(given.config, given.arrays(), structure)))
             paths.append(write_decoder(narrow, weights, Path(directory) / f"{number}.onnx", form))
         whole_ms, *times = _in_turns(paths, threads or 0)
-    ms_of_variant = dict(zip(variants, times, strict=True))
+    ms_of_variant = dict(zip(variants, times[: len(variants)], strict=True))
     full = ms_of_variant[few, wide, many]
-    layer = (full - ms_of_variant[1, wide, many]) / (few - 1) if few > 1 else full
-    return LayerCosts(
+    layer = _layer_ms([ms_of_variant[1, wide, many], full], few)
+    costs = LayerCosts(
         whole=whole_ms,
         layer=layer,
         widths={width: max(0.0, full - ms_of_variant[few, width, many]) / few for width in widths},
         groups={count: max(0.0, full - ms_of_variant[few, wide, count]) / few for count in groups},
         source="measured",
+    )
+    narrower = {}
+    for position, count in enumerate(hidden):
+        start = len(variants) + position * per_hidden
+        whole, *layers_ms = times[start : start + per_hidden]
+        narrower[count] = _at_share(costs, whole, _layer_ms(layers_ms, few))
+    return replace(costs, narrower=narrower)
+
+
+def _layer_ms(times: Sequence[float], layers: int) -> float:
+    """Return the time of a layer, from those of decoders with one layer and with more, where there are more."""
+    return (times[1] - times[0]) / (layers - 1) if layers > 1 else times[0]
+
+
+def _at_share(costs: LayerCosts, whole: float, layer: float) -> LayerCosts:
+    """Return the costs of a decoder whose layers take another time, and so much less is saved in them."""
+    share = min(1.0, max(layer, 0.0) / costs.layer) if costs.layer > 0 else 1.0
+    return LayerCosts(
+        whole=min(whole, costs.whole),
+        layer=share * costs.layer,
+        widths={width: share * saving for width, saving in costs.widths.items()},
+        groups={count: share * saving for count, saving in costs.groups.items()},
+        source=costs.source,
     )
 
 

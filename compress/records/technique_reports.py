@@ -220,6 +220,7 @@ class DecoderPruneReport(TypedDict):
         layers: Numbers of the layers that stay, from 0.
         neurons: Number of neurons in the feed-forward part of each of them.
         heads: Number of key and value heads, before and after.
+        hidden: Number of values of a token between layers, before and after.
         wanted: Share of a decoding step's time, or of the weights of layers, to reach.
         predicted: Share that is predicted of the times, or the weights, of layers.
         source: Origin of these times: "measured"; "weights" where weights were counted.
@@ -232,6 +233,7 @@ class DecoderPruneReport(TypedDict):
     layers: list[int]
     neurons: list[int]
     heads: list[int]
+    hidden: list[int]
     wanted: float
     predicted: float
     source: str

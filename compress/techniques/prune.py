@@ -71,6 +71,8 @@ class Prune(Technique):
             at most half of it on the calibration data; the other half allows for other samples. For networks without
             training data.
         seconds: Approximate time budget for layer timing, in seconds, > 0.
+        hidden_width: Number of values of a token between layers of a language model to keep, a multiple of 32; None
+            lets the loss on calibration texts decide.
     """
 
     RENAMED: ClassVar[Mapping[str, str]] = {
@@ -89,6 +91,7 @@ class Prune(Technique):
     timing_precision: str = "fp32"
     untrained_drop: float | None = None
     seconds: float = 30.0
+    hidden_width: int | None = None
 
     def __post_init__(self) -> None:
         _check("a ratio in [0, 1)", self.ratio, lambda value: 0 <= value < 1)
@@ -124,8 +127,10 @@ class Prune(Technique):
                 )
         if isinstance(self.keep_layers, str):
             raise RecipeError("a list of keep_layers", repr(self.keep_layers), "write it in brackets")
-        for name in ("multiple", "samples"):
+        for name in ("multiple", "samples", "hidden_width"):
             value = getattr(self, name)
+            if name == "hidden_width" and value is None:
+                continue
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise RecipeError(f"{name} ≥ 1, a whole number", repr(value), "correct the recipe")
 
@@ -162,6 +167,8 @@ class Prune(Technique):
                 self.timing_precision,
                 "choose one of these",
             )
+        if self.hidden_width is not None:
+            raise RecipeError("a language model, for hidden_width", "another network", "leave it out")
         if network.graph is None:
             raise RecipeError(
                 "a network in its trainable form, to prune",
@@ -209,7 +216,7 @@ class Prune(Technique):
         return pruned
 
     def _of_decoder(self, network: Network, context: Context) -> Network:
-        """Prune a language model: layers, neurons, and groups of heads."""
+        """Prune a language model: layers, neurons, groups of heads, and values of a token."""
         from compress.language.decoder_network import changeable
         from compress.pruning.decoder import prune_decoder
 
@@ -217,7 +224,7 @@ class Prune(Technique):
         for name in ("importance", "per_layer", "multiple", "untrained_drop"):
             if getattr(self, name) != getattr(Prune, name):
                 raise RecipeError(
-                    "latency_share or ratio, keep_layers and timing_precision, for a language model",
+                    "latency_share or ratio, keep_layers, hidden_width and timing_precision, for a language model",
                     f"{name} = {getattr(self, name)!r}",
                     f"leave {name} out",
                 )
@@ -227,6 +234,7 @@ class Prune(Technique):
             latency_share=self.latency_share,
             ratio=DEFAULT_RATIO if self.ratio is None else self.ratio,
             keep=self.keep_layers,
+            hidden=self.hidden_width,
             precision=self.timing_precision,
             host=context.host,
             threads=context.threads,
