@@ -96,6 +96,14 @@ class ProfileOptions(ProfileDataOptions, BuildHostOptions, RecordedStateOptions)
     batches: Sequence[int] = option(
         "Batch size, in samples", (), low=1, high=65_536, default_text="the target's", flag="--batch"
     )
+    contexts: Sequence[int] = option(
+        "Number of tokens of the prompt, at which a language model's speed is measured",
+        (),
+        low=1,
+        high=1 << 20,
+        default_text="16, 128 and 512, as far as its context has room",
+        flag="--context",
+    )
     scenarios: Sequence[str] = option(
         "Scenario of MLPerf Inference to measure too",
         (),

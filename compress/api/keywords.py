@@ -215,6 +215,7 @@ class ProfileKeywords(JudgingKeywords, total=False):
     target: str | Path | Target
     threads: int | None
     batches: Sequence[int]
+    contexts: Sequence[int]
     scenarios: Sequence[str]
     seconds: float
     out: str | Path | None

@@ -75,6 +75,7 @@ def profile(
         scenarios=_scenarios(request.scenarios),
         seconds=request.seconds,
         shapes=build.shapes,
+        contexts=request.contexts,
         reporter=reporter,
     )
     if build.task is not None and (note := left_out_note(build.task)) is not None:
@@ -112,9 +113,9 @@ def profile_power_modes(
     from compress.target.target import load_target
 
     request = ProfileOptions.of(options)
-    if request.host is None or request.scenarios or request.threads is not None:
+    if request.host is None or request.scenarios or request.threads is not None or request.contexts:
         raise UsageError(
-            "--power-modes with --host, and neither --scenario nor --threads",
+            "--power-modes with --host, and without --scenario, --threads and --context",
             "no --host" if request.host is None else "one of these",
             "name the board: --host user@board",
         )

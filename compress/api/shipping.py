@@ -198,6 +198,7 @@ class BestSoFar:
             untried: Names of recipes that were not tried since the time was over.
         """
         self.notes = (*self.notes, *stopped)
+        self._measure_decoding()
         choice = choose(self.candidates, self.limits)
         if choice.candidate is not None:
             self._ship(choice, complete=not stopped, untried=untried)
@@ -208,6 +209,25 @@ class BestSoFar:
                 self._write(path, on_front, complete=not stopped, untried=untried)
                 self.front[entry.recipe.name] = path
         return choice
+
+    def _measure_decoding(self) -> None:
+        """Measure how fast the chosen build writes text, where it is a language model."""
+        chosen = choose(self.candidates, self.limits).candidate
+        if chosen is None or chosen.profile is None or self.host.source != "measured":
+            return
+        profile = chosen.profile
+        artifact = Artifact(
+            self.run.path_of(chosen),
+            profile.artifact_sha256,
+            profile.artifact_bytes,
+            profile.backend,
+            profile.options,
+        )
+        with self.host.exclusive():
+            speeds = self.host.decoding(artifact, self.target, self.reporter)
+        if speeds:
+            measured = dataclasses.replace(chosen, profile=dataclasses.replace(profile, decoding=speeds))
+            self.candidates[self.candidates.index(chosen)] = measured
 
     def _ship(self, choice: Choice, *, complete: bool, untried: Sequence[str] = ()) -> None:
         chosen = choice.candidate

@@ -121,6 +121,9 @@ def _tell(result: OptimizeResult) -> None:
     for line in verdicts:
         say_wrapped(f"  {line}", indent="    ")
     say_wrapped(result.choice.reason)
+    chosen = None if result.choice.candidate is None else result.choice.candidate.profile
+    if chosen is not None and chosen.greedy is not None and (same := str(chosen.greedy)):
+        say_wrapped(same)
     if result.bundle is None:
         return
     say(f"bundle: {result.bundle.path}")

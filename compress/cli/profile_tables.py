@@ -14,10 +14,12 @@ from compress.core.plain_text import plain
 from compress.profiling.breakdown import UNACCOUNTED, by_operator
 from compress.profiling.latency import LEAST_CALLS
 from compress.profiling.scenarios import CLOSE, best, knee
+from compress.reports import decoding
 from compress.reports.figures import digits, size_text
 
 if TYPE_CHECKING:
     from compress.measuring.power_modes import PowerModeSweep
+    from compress.records.decoder_speed import DecoderSpeed
     from compress.records.profile import Interval, Latency, Profile, Scenario
 
 #: Types of operators that are shown; what is left is one line.
@@ -34,6 +36,8 @@ def profile_tables(profile: Profile) -> list[Table | Text]:
         parts.append(_knee(profile.latency))
     if profile.scenarios:
         parts.append(_scenarios(profile.scenarios))
+    if profile.decoding:
+        parts.append(_decoding(profile.decoding))
     for scenario in profile.scenarios:
         if len(scenario.sweep) > 1:
             parts += [_latencies(scenario.sweep, "offline"), _knee(scenario.sweep)]
@@ -89,6 +93,15 @@ def _scenarios(scenarios: tuple[Scenario, ...]) -> Table:
         stopping = scenario.early_stopping_ms
         early = "–" if stopping is None else f"< {digits(stopping)} (99 %)"
         table.add_row(scenario.name, counts, figure, early, str(scenario.queries))
+    return table
+
+
+def _decoding(speeds: tuple[DecoderSpeed, ...]) -> Table:
+    table = _table(decoding.TITLE, *(heading.replace(", ", "\n") for heading in decoding.HEADINGS))
+    for speed in speeds:
+        figures = decoding.figures_of(speed)
+        table.add_row(*(Text("\n".join(filter(None, [value, between]))) for value, between in figures))
+    table.caption = plain(decoding.conditions_text(speeds))
     return table
 
 
@@ -180,6 +193,8 @@ def _facts(profile: Profile) -> Iterator[str]:
         parts = (f"{name} {digits(milliseconds)} ms" for name, milliseconds in profile.parts_ms.items())
         facts.append(f"of a call: {', '.join(parts)}")
     yield ", ".join(facts)
+    if profile.greedy is not None and (same := str(profile.greedy)):
+        yield same
     now = profile.conditions or {}
     threads = now.get("intra_op_threads")
     settings = [] if threads is None else [_threads_text(threads)]

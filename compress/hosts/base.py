@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -16,9 +16,11 @@ from compress.machine.machine import fingerprint
 from compress.records.profile import Latency, Source
 
 if TYPE_CHECKING:
+    from compress.core.progress import Reporter
     from compress.data.task import Task
     from compress.profiling.energy import Energy
     from compress.records.coverage import Coverage
+    from compress.records.decoder_speed import DecoderSpeed
     from compress.records.layer_time import LayerTime
     from compress.target.target import Target
 
@@ -234,6 +236,25 @@ class Host(ABC):
     def parts_ms(self, build: Build, target: Target, task: Task | None = None) -> dict[str, float]:
         """Return the median time of each part of a call at the target's first batch size, in milliseconds, by name."""
         return {}
+
+    def decoding(
+        self,
+        artifact: Artifact,
+        target: Target,
+        reporter: Reporter,
+        contexts: Sequence[int] = (),
+        batches: Sequence[int] = (),
+    ) -> tuple[DecoderSpeed, ...]:
+        """Return the speed of a decoder of text under several conditions; empty for other builds, and if not measured.
+
+        Args:
+            artifact: The build.
+            target: Target of the build.
+            reporter: Receives the progress.
+            contexts: Numbers of tokens of the prompt, each below the decoder's context; empty takes some.
+            batches: Numbers of texts that are computed together; empty takes some.
+        """
+        return ()
 
     def measures_energy(self, target: Target) -> bool:
         """Whether this host measures energy and power, so that they can be limited."""

@@ -13,10 +13,11 @@ import numpy as np
 from compress.backends import load_backend, session_options_of, sleeping
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.first_opening import open_elsewhere
-from compress.backends.providers import on_nvidia_gpu
-from compress.core.decoder_texts import PARTS_KEY
+from compress.backends.providers import CPU, on_nvidia_gpu
+from compress.core.decoder_texts import CONTEXT_KEY, EOS_KEY, PARTS_KEY
 from compress.errors import CompressError, NetworkError
 from compress.hosts.base import Build, Host, Reference, Tuned, batch_sizes
+from compress.machine.machine import cpu
 from compress.profiling.breakdown import measured_layers
 from compress.profiling.conditions import conditions
 from compress.profiling.energy import Energy, counters, energy_of
@@ -29,7 +30,9 @@ from compress.timing.solo import time_alone
 from compress.timing.turns import take_turns
 
 if TYPE_CHECKING:
+    from compress.core.progress import Reporter
     from compress.data.task import Task
+    from compress.records.decoder_speed import DecoderSpeed
     from compress.records.layer_time import LayerTime
     from compress.target.target import Target
 
@@ -189,6 +192,41 @@ class LocalHost(Host):
         with load_backend(build.artifact.backend).open(build.artifact) as session:
             calls = session.part_calls(feeds)
             return {name: float(np.median(timed(timer(call), _PARTS)[0])) for name, call in calls.items()}
+
+    def decoding(
+        self,
+        artifact: Artifact,
+        target: Target,
+        reporter: Reporter,
+        contexts: Sequence[int] = (),
+        batches: Sequence[int] = (),
+    ) -> tuple[DecoderSpeed, ...]:
+        """See :meth:`Host.decoding`: in ONNX Runtime on a processor, each condition in a process of its own."""
+        context = self.context_of(artifact, target)
+        if context is None:
+            return ()
+        from compress.timing.decoding import decoding_speeds
+
+        return decoding_speeds(
+            artifact,
+            context,
+            contexts=contexts,
+            batches=batches,
+            cores=cpu().cores,
+            seconds=self.budget.seconds,
+            reporter=reporter,
+        )
+
+    def context_of(self, artifact: Artifact, target: Target) -> int | None:
+        """Return the length of the context of a decoder of text that :meth:`decoding` measures; None for others."""
+        options = session_options_of(artifact)
+        if artifact.backend != "onnxruntime" or options.provider not in (None, CPU):
+            return None
+        with self.open(artifact, target) as session:
+            metadata = session.metadata
+            if PARTS_KEY in metadata or not {CONTEXT_KEY, EOS_KEY} <= set(metadata):
+                return None
+            return int(metadata[CONTEXT_KEY])
 
     def measures_energy(self, target: Target) -> bool:
         """See :meth:`Host.measures_energy`: where a counter of the target's processor or GPU can be read."""

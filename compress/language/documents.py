@@ -151,7 +151,7 @@ class DocumentRunner:
     def __init__(self, network: Runs, documents: Documents) -> None:
         self._network, self._compares = network, documents.compared is not None
         self.inputs, self.outputs = documents.inputs, documents.outputs
-        self._spelling = _spelling_of(network, documents)
+        self._spelling = spelling_of(network, documents)
         self._windows = documents.windows
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
@@ -266,7 +266,7 @@ class DocumentRunner:
         return dict(zip(past, present, strict=True))
 
 
-def _spelling_of(network: Runs, documents: Documents) -> Spelling | None:
+def spelling_of(network: Runs, documents: Documents) -> Spelling | None:
     """Return how a decoder with a trimmed vocabulary reads documents; None where it has their own."""
     text = getattr(network, "metadata", {}).get(SPELLING_KEY)
     if text is None:

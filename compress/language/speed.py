@@ -8,9 +8,7 @@ Tokens are seeded noise: the time of a step does not depend on which they are. T
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,52 +17,12 @@ from compress.errors import UsageError
 from compress.language.generation import Decoder, likeliest, open_decoder, read_prompt
 from compress.language.traffic import weight_bytes
 from compress.profiling.latency import Budget, summary, timed, timer
-from compress.records.profile import Latency
+from compress.records.decoder_speed import DecoderSpeed as DecoderSpeed
+from compress.records.latency import Latency
 
 #: Time for each figure: steps are short, prompts may take seconds.
 STEPS = Budget()
 PROMPTS = Budget(least=6, most=100)
-
-
-@dataclass(frozen=True)
-class DecoderSpeed:
-    """Speed of a decoder under one set of conditions.
-
-    Attributes:
-        context: Number of tokens of the prompt, which are in the cache as the next ones are computed.
-        batch: Number of texts that are computed together.
-        threads: Threads of one operator; 0 for as many as the runtime chooses.
-        first_token: Time from the prompt's tokens to the first token of the answer, of all texts together.
-        step: Time of each token after it, of all texts together.
-        cache_bytes_per_token: Bytes of keys and values that each token of each text takes in the cache.
-        bytes_per_step: Bytes that a step reads: the weights, and the keys and values of all texts.
-    """
-
-    context: int
-    batch: int
-    threads: int
-    first_token: Latency
-    step: Latency
-    cache_bytes_per_token: int
-    bytes_per_step: int
-
-    @property
-    def prompt_tokens_per_s(self) -> float:
-        """Tokens of prompts per second, of all texts together."""
-        return 1e3 * self.batch * self.context / self.first_token.p50_ms
-
-    @property
-    def tokens_per_s(self) -> float:
-        """Tokens of answers per second, of all texts together, without the first ones."""
-        return 1e3 * self.batch / self.step.p50_ms
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return a dict that JSON can hold."""
-        return {
-            **asdict(self),
-            "prompt_tokens_per_s": self.prompt_tokens_per_s,
-            "tokens_per_s": self.tokens_per_s,
-        }
 
 
 def measure_speed(
@@ -105,15 +63,24 @@ def measure_speed(
             )
         for batch in batches:
             for context in contexts:
-                first, step = _times(decoder, context, batch, steps, prompts)
+                first, step = times_at(decoder, context, batch, steps, prompts)
                 cached = decoder.cache_bytes_per_token
                 read = weights + batch * context * cached
                 yield DecoderSpeed(context, batch, count, first, step, cached, read)
 
 
-def _times(
-    decoder: Decoder, context: int, batch: int, steps: Budget, prompts: Budget
+def times_at(
+    decoder: Decoder, context: int, batch: int, steps: Budget = STEPS, prompts: Budget = PROMPTS
 ) -> tuple[Latency, Latency]:
+    """Return the times of the first token of an answer and of each token after it, of all texts together.
+
+    Args:
+        decoder: The opened decoder.
+        context: Number of tokens of the prompt, 1 or more and below the decoder's context.
+        batch: Number of texts that are computed together, 1 or more.
+        steps: Time for the tokens of an answer.
+        prompts: Time for the first token of an answer.
+    """
     ids = np.random.default_rng(0).integers(0, decoder.vocabulary, (batch, context))
     cache = decoder.begin(context + 1, batch)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from compress.backends.base import Session
     from compress.data.task import Task
     from compress.hosts.base import Host
+    from compress.records.greedy import GreedyText
     from compress.target.target import Target
 
 
@@ -62,6 +63,7 @@ def measure(
     max_drop: float = math.inf,
     keep: KeptOutputs | None = None,
     same: bool = False,
+    answers: Callable[[Session], GreedyText | None] | None = None,
     reporter: Reporter | None = None,
 ) -> Profile:
     """Measure one artifact.
@@ -84,6 +86,8 @@ def measure(
             only at the decisive batch size, and its layers are not timed.
         keep: Store for the original's outputs on the evaluation data; None keeps none.
         same: Whether the recipe computes the same as the original; its outputs are then checked to be the original's.
+        answers: Function that returns what a language model answers to the beginnings of documents; see
+            :func:`compress.language.greedy.greedy_text`. None asks for no answers.
         reporter: Receives the progress.
 
     Raises:
@@ -121,6 +125,7 @@ def measure(
                     values = outcomes_by_output[0].values
                     slices = slices_of(values, paired, task.metric, task.evaluation.labels, task.classes)
                 out = not inside_margin(accuracy.drop, max_drop)
+            greedy = None if answers is None else answers(build.session)
 
         # Timed with nothing open in this process: what a session holds is memory that the others lack.
         tuned = Tuned(artifact) if settled is None else settled(out)
@@ -162,6 +167,7 @@ def measure(
         energy_batch=None if energy is None else batch_sizes(build.session, deciding(target, decisive))[0],
         power_w=None if energy is None else energy.power_w,
         parts_ms=parts_ms,
+        greedy=greedy,
         warnings=(
             *(doubt for figure in latency if figure.source == "measured" for doubt in doubts(figure)),
             *doubtful,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from compress.core.progress import Reporter
 from compress.errors import BundleError, UnavailableError, UsageError
 from compress.hosts import connect
 from compress.hosts.local import LocalHost
+from compress.language.greedy import greedy_text
 from compress.machine.machine import fingerprint
 from compress.measuring.engine_shapes import for_engines, graph_inputs
 from compress.measuring.measure import measure
@@ -31,6 +33,7 @@ from compress.target.target import Target, load_target
 if TYPE_CHECKING:
     from compress.data.task import Task
     from compress.hosts.base import Host
+    from compress.records.greedy import GreedyText
 
 #: More than a candidate of a search is given: a profile is asked for its tail, too.
 _MOST_CALLS = 10_000
@@ -49,6 +52,7 @@ def profile_artifact(
     scenarios: Sequence[Name] = (),
     seconds: float = 2.0,
     shapes: GivenShapes = (),
+    contexts: Sequence[int] = (),
     reporter: Reporter | None = None,
 ) -> Profile:
     """Measure an artifact on this machine, or on one with TensorRT.
@@ -67,6 +71,7 @@ def profile_artifact(
         seconds: Time to measure each batch size, in seconds; also the longest warm-up.
         shapes: Shapes of inputs with open axes, by name, where there is no data: for the noise that is fed, and for the
             engines that are built. Empty takes those of a bundle's own sample.
+        contexts: Numbers of tokens of the prompts behind which a language model's steps are timed; empty takes some.
         reporter: Receives the progress.
 
     Raises:
@@ -84,6 +89,8 @@ def profile_artifact(
             raise UsageError(
                 "--host or --scenario", "both", "leave one out: trtexec makes single calls alone"
             )
+        if contexts:
+            raise UsageError("--host or --context", "both", "leave --context out: an engine writes no text")
         if threads is not None:
             raise UsageError("--host or --threads", "both", "leave --threads out: an engine has none")
         build = GivenBuild(path, task, state, shapes)
@@ -99,32 +106,52 @@ def profile_artifact(
     if task is None and not shapes and path.is_dir():
         shapes = load_bundle(path).sample_shapes  # axes that are open have no other size
     machine = LocalHost(load_backend("onnxruntime"), budget, shapes)
-    name, artifact, network, kinds, states = _artifact(
-        path, machine.backend.default_options(deployment, threads)
-    )
+    given = _opened(path, machine.backend.default_options(deployment, threads))
+    artifact = given.artifact
     if threads is not None:
         artifact = replace(artifact, options={**artifact.options, "intra_op_threads": threads})
     open_elsewhere(artifact)
+    if contexts:
+        _check_contexts(artifact, machine, deployment, contexts)
     if task is None:
         open_elsewhere(artifact, machine.noise(artifact, deployment))
     else:
         with load_backend(artifact.backend).open(artifact) as session:
-            try_elsewhere(artifact, session, task, state or states)
-            task = bound_to(task, session, artifact.path, kinds, state or states)
+            try_elsewhere(artifact, session, task, state or given.states)
+            task = bound_to(task, session, artifact.path, given.kinds, state or given.states)
     profile = measure(
         artifact,
-        name,
+        given.name,
         host=machine,
         task=task,
         target=deployment,
         original=None,
         fingerprint=fingerprint(),
-        network=network,
+        network=given.network,
+        answers=None if given.greedy is None else partial(greedy_text, task=task, answers=given.greedy),
         reporter=reporter,
+    )
+    profile = replace(
+        profile, decoding=machine.decoding(artifact, deployment, reporter or Reporter(), contexts, batches)
     )
     return _with_scenarios(
         profile, artifact, task, scenarios, budget, batches, shapes, reporter or Reporter()
     )
+
+
+def _check_contexts(artifact: Artifact, host: LocalHost, target: Target, contexts: Sequence[int]) -> None:
+    """Refuse prompts for a build that writes no text, or that are too long, before anything is measured."""
+    context = host.context_of(artifact, target)
+    if context is None:
+        raise UsageError(
+            "a language model for ONNX Runtime on a processor, for --context",
+            str(artifact.path),
+            "leave it out",
+        )
+    if max(contexts) >= context:
+        raise UsageError(
+            f"--context below {context}, the model's context", str(max(contexts)), "give a shorter one"
+        )
 
 
 @dataclass(frozen=True)
@@ -158,7 +185,8 @@ def on_host(
         seconds: Time to measure each batch size, in seconds.
         reporter: Receives the progress.
     """
-    name, artifact, network, kinds, states = _artifact(given.path, {})
+    opened = _opened(given.path, {})
+    artifact = opened.artifact
     with connect(target, seconds, address, keep=keep, on_note=reporter.stage) as machine:
         default_options = machine.backend.default_options(target)
         options = default_options | {
@@ -168,20 +196,20 @@ def on_host(
         if task is not None:
             as_written = replace(artifact, options={"qdq_fusion": False})
             with load_backend("onnxruntime").open(as_written) as session:
-                task = bound_to(task, session, artifact.path, kinds, given.state or states)
+                task = bound_to(task, session, artifact.path, opened.kinds, given.state or opened.states)
         splits = () if task is None else (task.calls.evaluation,)
         sized = for_engines(target, given.path, graph_inputs(artifact.path), splits, given.shapes)
 
         def measured() -> Profile:
             return measure(
                 replace(artifact, backend=machine.backend.name, options=options),
-                name,
+                opened.name,
                 host=machine,
                 task=task,
                 target=machine.adapt(sized),
                 original=None,
                 fingerprint=machine.fingerprint(),
-                network=network,
+                network=opened.network,
                 reporter=reporter,
             )
 
@@ -218,14 +246,40 @@ def _with_scenarios(
     return replace(profile, scenarios=tuple(measured), warnings=(*profile.warnings, *unsteady, *swept))
 
 
-def _artifact(
-    path: Path, options: dict[str, Any]
-) -> tuple[str, Artifact, tuple[str, str | None] | None, tuple[OutputKind, ...], Mapping[str, str]]:
-    """Return the recipe's name, the artifact, its network, outputs and states, as far as known."""
+@dataclass(frozen=True)
+class _Opened:
+    """A build before it is measured, as far as it is known.
+
+    Attributes:
+        name: Name of its recipe, or of its file.
+        artifact: The file with its back end and session options.
+        network: Name of the original network and sha256 of its file, as far as known.
+        kinds: Kinds of its outputs; empty where they are not recorded.
+        states: The output that is the next value of each input that is carried from call to call.
+        greedy: Answers of the original, a language model; None where they are not recorded.
+    """
+
+    name: str
+    artifact: Artifact
+    network: tuple[str, str | None] | None
+    kinds: tuple[OutputKind, ...] = ()
+    states: Mapping[str, str] = field(default_factory=dict)
+    greedy: GreedyText | None = None
+
+
+def _opened(path: Path, options: dict[str, Any]) -> _Opened:
+    """Return a bundle's build, or an ONNX file with these session options."""
     if path.is_dir():
         bundle = load_bundle(path)
-        return bundle.recipe.name, bundle.artifact, bundle.network, bundle.kinds, bundle.states
+        return _Opened(
+            bundle.recipe.name,
+            bundle.artifact,
+            bundle.network,
+            bundle.kinds,
+            bundle.states,
+            bundle.profile.greedy,
+        )
     if path.is_file():
         artifact = Artifact(path, sha256_of(path), size_of(path), "onnxruntime", options)
-        return path.stem, artifact, (path.stem, None), (), {}
+        return _Opened(path.stem, artifact, (path.stem, None))
     raise BundleError("a bundle or an ONNX file", f"nothing at {path}", "correct the path")

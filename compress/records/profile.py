@@ -12,6 +12,15 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from compress.records.coverage import Coverage
+from compress.records.decoder_speed import DecoderSpeed
+from compress.records.greedy import GreedyText
+
+# Named as themselves: readers of profiles find these here.
+from compress.records.latency import Interval as Interval
+from compress.records.latency import Latency as Latency
+from compress.records.latency import Source as Source
+from compress.records.latency import WarmUp as WarmUp
+from compress.records.latency import interval_of, interval_or_none, latency_of, warm_up_of
 from compress.records.layer_time import LayerTime
 
 #: Version of the JSON written here; readers refuse a later one.
@@ -19,23 +28,6 @@ SCHEMA = 1
 
 #: Key of the content's hash in profiles that are files of their own; see :mod:`compress.bundle.profile_file`.
 DIGEST = "sha256"
-
-Source = Literal["measured", "estimated"]
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A confidence interval.
-
-    Attributes:
-        low: Lower end, in the unit of the figure it belongs to.
-        high: Upper end, in the same unit.
-        level: Confidence level in (0, 1); a one-sided test at 5 % uses 0.9, two-sided.
-    """
-
-    low: float
-    high: float
-    level: float
 
 
 @dataclass(frozen=True)
@@ -163,77 +155,6 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class WarmUp:
-    """Calls that were made and dropped before the timed ones.
-
-    Attributes:
-        calls: Number of calls.
-        seconds: Wall time of these calls, in seconds.
-        steady: Whether they reached a steady state; see :mod:`compress.profiling.steady_state`.
-    """
-
-    calls: int
-    seconds: float
-    steady: bool
-
-
-@dataclass(frozen=True)
-class Latency:
-    """Time of one call at one batch size, as the caller sees it: host to host, copies included.
-
-    Attributes:
-        source: Origin of the figures: "measured" on the machine of the fingerprint, or "estimated" by a roofline.
-        batch: Number of samples in one call.
-        p50_ms: Median in milliseconds.
-        p90_ms: 90th percentile in milliseconds; None where it was not measured, or on too few calls.
-        p99_ms: 99th percentile in milliseconds; None where it was not measured, or on too few calls.
-        interval: Confidence interval of the median, in milliseconds.
-        throughput_per_s: Samples per second of back-to-back calls.
-        iterations: Number of timed calls after warm-up; 0 for an estimate.
-        ratio: This build's time over that of fp32 at this batch size, as fast as fp32 was found to be there, both in
-            turns in processes of their own (:mod:`compress.timing`); the quotient of the two estimates for
-            estimated figures. None where it was compared with nothing.
-        ratio_interval: Confidence interval of ``ratio``, over starts of both (:mod:`compress.statistics.ratios`).
-        p90_interval: Confidence interval of ``p90_ms``, in milliseconds, from order statistics. None where there is no
-            p90.
-        p99_interval: Confidence interval of ``p99_ms``, in milliseconds, from order statistics. None where there is no
-            p99.
-        warm_up: Calls that were dropped; None for estimates and where they were not recorded.
-        drift: Relative change of the median from the first half of the calls to the second, where the two disagree
-            (:mod:`compress.profiling.noise`); None where they agree.
-        starts: Number of starts of the build in a process of its own; 0 for estimates and where it was not recorded.
-        shapes: Shape of each input in the timed calls, by its name; empty where it was not recorded.
-        period_ms: Milliseconds from the beginning of one call to that of the next, for paced calls (a camera's); None
-            for calls back to back.
-        reference_ms: Median time of the fp32 that ``ratio`` refers to, in the same turns, in milliseconds.
-        reference_options: Session options of that fp32; None where there is no ratio.
-        settings_cost: Time with the build's session options over its time with the fastest ones at this batch size, ≥
-            1; None where no others were tried.
-    """
-
-    source: Source
-    batch: int
-    p50_ms: float
-    p90_ms: float | None
-    p99_ms: float | None
-    interval: Interval
-    throughput_per_s: float
-    iterations: int
-    ratio: float | None = None
-    ratio_interval: Interval | None = None
-    p90_interval: Interval | None = None
-    p99_interval: Interval | None = None
-    warm_up: WarmUp | None = None
-    drift: float | None = None
-    starts: int = 0
-    shapes: dict[str, list[int]] = field(default_factory=dict)
-    period_ms: float | None = None
-    reference_ms: float | None = None
-    reference_options: dict[str, Any] | None = None
-    settings_cost: float | None = None
-
-
-@dataclass(frozen=True)
 class Scenario:
     """A scenario of MLPerf Inference, measured; see :mod:`compress.profiling.scenarios`.
 
@@ -307,6 +228,10 @@ class Profile:
         power_w: Mean power of these calls, back to back, in watts; None where it was not measured.
         parts_ms: Median time of each part of a call at the batch size that decided, in milliseconds, by its name, where
             a call has parts: the encoder of an encoder–decoder, and one step of the answer; empty for others.
+        greedy: Answers of a decoder of text to the beginnings of documents, held against the original; None for other
+            networks, and where it was not recorded.
+        decoding: Speed of a decoder of text under each set of conditions that was measured; empty for other networks,
+            and where it was not measured.
     """
 
     recipe: str
@@ -337,6 +262,8 @@ class Profile:
     energy_batch: int | None = None
     power_w: float | None = None
     parts_ms: dict[str, float] = field(default_factory=dict)
+    greedy: GreedyText | None = None
+    decoding: tuple[DecoderSpeed, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold; right-or-wrong outcomes as a string of ``0`` and ``1``, one per sample."""
@@ -344,6 +271,11 @@ class Profile:
         data["coverage"] = None if self.coverage is None else self.coverage.to_dict()
         data["layers"] = [layer.to_dict() for layer in self.layers]
         data["outcomes"] = _pack(self.outcomes)
+        data["greedy"] = None if self.greedy is None else self.greedy.to_dict()
+        data["decoding"] = [speed.to_dict() for speed in self.decoding]
+        for name in ("greedy", "decoding"):  # of language models alone
+            if not data[name]:
+                del data[name]
         return data
 
     @classmethod
@@ -362,7 +294,7 @@ class Profile:
         relative = _relative(data["accuracy"])
         coverage = data["coverage"]
         fields["coverage"] = None if coverage is None else Coverage.from_dict(coverage)
-        fields["latency"] = tuple(_latency(entry) for entry in data["latency"])
+        fields["latency"] = tuple(latency_of(entry) for entry in data["latency"])
         fields["layers"] = tuple(LayerTime.from_dict(entry) for entry in data.get("layers", ()))
         for name in ("inputs", "outputs"):
             fields[name] = tuple(data.get(name, ()))
@@ -370,10 +302,13 @@ class Profile:
         fields["slices"] = tuple(
             Slice(**{**entry, "drop": _drop(entry["drop"], relative)}) for entry in data.get("slices", ())
         )
+        answers = data.get("greedy")
+        fields["greedy"] = None if answers is None else GreedyText.from_dict(answers)
+        fields["decoding"] = tuple(DecoderSpeed.from_dict(entry) for entry in data.get("decoding", ()))
         fields["scenarios"] = tuple(_scenario(entry) for entry in data.get("scenarios", ()))
         fields["warnings"] = tuple(data.get("warnings", ()))
         between = data.get("energy_interval")
-        fields["energy_interval"] = None if between is None else _ends(between)
+        fields["energy_interval"] = None if between is None else interval_of(between)
         return cls(**fields)
 
 
@@ -385,7 +320,11 @@ def _accuracy(data: dict[str, Any] | None) -> Accuracy | None:
         OutputAccuracy(**{**entry, "drop": _drop(entry["drop"], relative)})
         for entry in data.get("outputs", ())
     )
-    read = {"interval": _ends(data["interval"]), "drop": _drop(data["drop"], relative), "outputs": outputs}
+    read = {
+        "interval": interval_of(data["interval"]),
+        "drop": _drop(data["drop"], relative),
+        "outputs": outputs,
+    }
     return Accuracy(**{"percent": data["right_or_wrong"], **data, **read})
 
 
@@ -401,25 +340,8 @@ def _drop(data: dict[str, Any] | None, relative: bool) -> Drop | None:
     points = math.inf if data["points"] is None else data["points"]
     ends = data["interval"]
     low = math.inf if data["points"] is None and ends["low"] is None else ends["low"]
-    return Drop(**{"relative": relative, **data, "points": points, "interval": _ends({**ends, "low": low})})
-
-
-def _ends(data: dict[str, Any]) -> Interval:
-    """Read the ends of an interval; null stands for infinity, which JSON lacks."""
-    low = -math.inf if data["low"] is None else data["low"]
-    high = math.inf if data["high"] is None else data["high"]
-    return Interval(**{**data, "low": low, "high": high})
-
-
-def _latency(data: dict[str, Any]) -> Latency:
-    intervals = ("ratio_interval", "p90_interval", "p99_interval")
-    return Latency(
-        **{
-            **data,
-            "interval": _ends(data["interval"]),
-            **{name: _interval(data.get(name)) for name in intervals},
-            "warm_up": _warm_up(data.get("warm_up")),
-        }
+    return Drop(
+        **{"relative": relative, **data, "points": points, "interval": interval_of({**ends, "low": low})}
     )
 
 
@@ -427,19 +349,11 @@ def _scenario(data: dict[str, Any]) -> Scenario:
     return Scenario(
         **{
             **data,
-            "interval": _interval(data["interval"]),
-            "sweep": tuple(_latency(entry) for entry in data["sweep"]),
-            "warm_up": _warm_up(data["warm_up"]),
+            "interval": interval_or_none(data["interval"]),
+            "sweep": tuple(latency_of(entry) for entry in data["sweep"]),
+            "warm_up": warm_up_of(data["warm_up"]),
         }
     )
-
-
-def _warm_up(data: dict[str, Any] | None) -> WarmUp | None:
-    return None if data is None else WarmUp(**data)
-
-
-def _interval(data: dict[str, Any] | None) -> Interval | None:
-    return None if data is None else _ends(data)
 
 
 def _pack(outcomes: Sequence[float]) -> str | list[float]:

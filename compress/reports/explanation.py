@@ -90,6 +90,8 @@ class Explanation:
         more_time: Sentences on what more time would decide or try.
         another_target: Sentences on what another target would bring.
         predictions: Sentences on times that pruning predicted from those of layers, beside what whole calls took.
+        greedy: Sentence on how long the greedy text of what was shipped is the original's; None for other networks
+            than language models.
     """
 
     shipped: str
@@ -103,6 +105,7 @@ class Explanation:
     more_time: tuple[str, ...]
     another_target: tuple[str, ...]
     predictions: tuple[str, ...] = ()
+    greedy: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold, as ``compress explain --json`` prints it."""
@@ -149,6 +152,7 @@ def explanation_of(
         more_time=tuple(_more_time(choice, candidates, untried, objective)),
         another_target=tuple(_another_target(choice, manifest)),
         predictions=tuple(_predictions(candidates)),
+        greedy=_greedy(choice),
     )
 
 
@@ -330,6 +334,11 @@ def _predictions(candidates: Sequence[Candidate]) -> Sequence[str]:
                 f"whole calls took {measured:.2f}×: off by {abs(predicted - measured):.2f}"
             )
     return sentences
+
+
+def _greedy(choice: Choice) -> str | None:
+    profile = None if choice.candidate is None else choice.candidate.profile
+    return None if profile is None or profile.greedy is None else str(profile.greedy) or None
 
 
 def _ratio(entry: Candidate | None, objective: Objective) -> float:

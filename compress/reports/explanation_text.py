@@ -33,6 +33,8 @@ def sections(explanation: Explanation) -> Iterator[tuple[str, list[str]]]:
         yield "Not tried for want of time:", [", ".join(explanation.untried)]
     if explanation.predictions:
         yield "What pruning predicted, and what was measured:", list(explanation.predictions)
+    if explanation.greedy is not None:
+        yield "Text that it writes, which decides nothing:", [explanation.greedy]
     for resource, sentences in (
         ("More data", explanation.more_data),
         ("More time", explanation.more_time),

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from compress.recipe import Step
 from compress.records.profile import Latency, Profile
 from compress.reports.comparison import Comparison
+from compress.reports.decoding import section as decoding
 from compress.reports.evidence import quantization
 from compress.reports.explanation import explanation_of
 from compress.reports.explanation_text import section
@@ -64,6 +65,11 @@ def page(run: Run) -> str:
             section(explanation_of(run.manifest, run.choice, run.candidates)),
         ),
         ("slices", "Accuracy class by class", slices(run)),
+        *(
+            [("writing", "Speed of writing text", decoding(speeds))]
+            if (speeds := run.profile.decoding)
+            else []
+        ),
         ("layers", "Layer by layer", layers(run)),
         ("quantization", "Quantization and fusion", quantization(run)),
         ("provenance", "Data and provenance", provenance(run)),
@@ -142,6 +148,10 @@ def _summary(run: Run) -> Markup:
         facts += [
             (name, Figure(f"{value:.3g}", "").stacked()) for name, value in profile.accuracy.beside.items()
         ]
+    greedy = profile.greedy
+    if greedy is not None and greedy.median is not None:
+        same = Figure(f"{greedy.median:g} tokens", f"{greedy.whole} of {len(greedy.answers)} whole")
+        facts.append((f"median of the same greedy text, of {greedy.asked} at most", same.stacked()))
     before = ""
     if run.original is not None and run.original.artifact_sha256 != profile.artifact_sha256:
         before = f"fp32: {size_text(run.original.artifact_bytes)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from compress.reports import decoding
 from compress.reports.explanation import explanation_of
 from compress.reports.explanation_text import markdown
 from compress.reports.figures import digits, drop_figure, drop_unit, drops_of
@@ -16,6 +17,7 @@ from compress.reports.timings import aligned, at, condition_text
 from compress.search.limits import energy_of
 
 if TYPE_CHECKING:
+    from compress.records.decoder_speed import DecoderSpeed
     from compress.records.profile import Accuracy, Drop, Latency, Profile, Slice
     from compress.search.decision import Choice
     from compress.search.run_directory import Candidate
@@ -70,6 +72,8 @@ def report(manifest: dict[str, Any], choice: Choice, candidates: Sequence[Candid
         lines.append(
             f"- recorded beside the accuracy: {cell(pairs({k: f'{v:.3g}' for k, v in beside.items()}))}"
         )
+    if profile is not None:
+        lines += writing_speeds(profile.decoding)
     if shipped is not None:
         lines += markdown(explanation_of(manifest, choice, candidates))
     lines += [
@@ -130,6 +134,23 @@ def slowest_layers(candidate: Candidate) -> list[str]:
         _line(headings),
         _line([_RULE] * len(headings)),
         *map(_line, rows),
+        "",
+    ]
+
+
+def writing_speeds(speeds: Sequence[DecoderSpeed]) -> list[str]:
+    """Return a table of a decoder's speed; empty where none was measured."""
+    if not speeds:
+        return []
+    return [
+        "",
+        f"{decoding.TITLE}:",
+        "",
+        _line(decoding.HEADINGS),
+        _line([_RULE] * len(decoding.HEADINGS)),
+        *(_line([str(figure) for figure in decoding.figures_of(speed)]) for speed in speeds),
+        "",
+        f"{cell(decoding.conditions_text(speeds))}.",
         "",
     ]
 

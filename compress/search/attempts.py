@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from compress.errors import (
     OutputError,
 )
 from compress.hosts.base import Tuned
+from compress.language.greedy import greedy_text
 from compress.lint.legalize import legalize
 from compress.measuring.measure import Original, deciding, measure
 from compress.network.network import Network
@@ -47,7 +49,9 @@ from compress.techniques import apply_recipe
 from compress.techniques.base import Context
 
 if TYPE_CHECKING:
+    from compress.backends.base import Session
     from compress.hosts.base import Host
+    from compress.records.greedy import GreedyText
     from compress.records.profile import Profile
 
 #: Errors after which no further candidate can be tried: where results should go, or the board.
@@ -250,9 +254,17 @@ class Attempts:
             network=(self.network.origin.name, self.network.origin.sha256),
             keep=outputs if recipe.origin == "network" else None,
             same=recipe.computes_the_same,
+            answers=self._answers(original),
             reporter=self.reporter,
             **more,
         )
+
+    def _answers(self, original: Original | None) -> Callable[[Session], GreedyText | None] | None:
+        """Return a function that gives a build's answers, or the original's; None where the original gave none."""
+        of_original = None if original is None else original.profile.greedy
+        if original is not None and of_original is None:
+            return None
+        return partial(greedy_text, task=self.task, answers=of_original)
 
     def built(self, recipe: Recipe, context: Context, directory: Path) -> Artifact:
         """Apply and compile the recipe; nothing of the network that it makes stays in memory."""

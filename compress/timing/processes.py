@@ -39,6 +39,8 @@ class Worker(Closeable):
     Args:
         artifact: The build.
         feeds: Path of an ``.npz`` file with an array for each input, by batch size.
+        further: Further parts of the request, as JSON holds them: they ask for other figures than calls, which
+            :meth:`answer` returns. None for calls.
 
     Attributes:
         artifact: The build.
@@ -48,13 +50,16 @@ class Worker(Closeable):
 
     peak_memory_mb: float | None = None
 
-    def __init__(self, artifact: Artifact, feeds: Mapping[int, Path]) -> None:
+    def __init__(
+        self, artifact: Artifact, feeds: Mapping[int, Path], further: Mapping[str, Any] | None = None
+    ) -> None:
         self.artifact = artifact
         self._server = _server()
         self._connection, self._pid = self._server.fork()
         request = {
             "artifact": {**asdict(artifact), "path": str(artifact.path.absolute())},
             "feeds": {str(batch): str(path) for batch, path in feeds.items()},
+            **(further or {}),
         }
         self._connection.send_bytes(json.dumps(request).encode())
 
@@ -64,7 +69,7 @@ class Worker(Closeable):
         Raises:
             NetworkError: The build cannot be opened or run, or its process crashed.
         """
-        self.peak_memory_mb = self._answer()["peak_mb"]
+        self.peak_memory_mb = self.answer()["peak_mb"]
         self._signal(signal.SIGSTOP)
 
     def calls(
@@ -89,7 +94,7 @@ class Worker(Closeable):
         self._signal(signal.SIGCONT)
         with contextlib.suppress(BrokenPipeError):  # the answer tells why
             self._connection.send_bytes(json.dumps(request).encode())
-        answer = self._answer()
+        answer = self.answer()
         self._signal(signal.SIGSTOP)
         return np.array(answer["ns"], dtype=np.float64) / 1e6
 
@@ -101,7 +106,12 @@ class Worker(Closeable):
             self._pid = 0
             self._connection.close()
 
-    def _answer(self) -> dict[str, Any]:
+    def answer(self) -> dict[str, Any]:
+        """Return the answer to the last request.
+
+        Raises:
+            NetworkError: The build cannot be opened or run, or its process crashed.
+        """
         try:
             answer: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except (EOFError, ConnectionResetError):

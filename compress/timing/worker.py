@@ -39,11 +39,18 @@ def serve(connection: Connection) -> None:
     Every message is a JSON object. The first request holds ``artifact`` (as :class:`Artifact` has it) and ``feeds``
     (batch size → path of an ``.npz`` with an array for each input); the answer ``peak_mb``. Every further one asks for
     calls (:func:`_calls`); the answer holds ``ns``, the duration of each call in nanoseconds. An answer with ``error``
-    has what was wanted, what was found and what to do.
+    has what was wanted, what was found and what to do. Where the first request has ``decoding``, the one answer is what
+    :func:`compress.timing.decoding_worker.answer_to` returns.
     """
     gc.disable()
     try:
-        session, feeds, peak = _opened(json.loads(connection.recv_bytes()))
+        first = json.loads(connection.recv_bytes())
+        if "decoding" in first:
+            from compress.timing.decoding_worker import answer_to
+
+            _answer(connection, answer_to(first, _peak_mb))
+            return
+        session, feeds, peak = _opened(first)
     except CompressError as error:
         _answer(connection, _told(error))
         return

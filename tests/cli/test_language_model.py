@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from compress.api.inputs import open_inputs
@@ -17,6 +18,7 @@ from compress.cli import main
 from compress.core.progress import Reporter
 from compress.errors import BundleError, DataError
 from compress.language.generation import Generator
+from compress.records.schemas import schema_text
 from tests.graphs import classifier
 from tests.language.documents import json_lines, sentences, small_model
 
@@ -160,6 +162,55 @@ def test_a_bundle_is_profiled_as_it_was_measured(bundle: Bundle, place: Path, tm
     assert bundle.profile.accuracy is not None
     assert found["mean"] == pytest.approx(bundle.profile.accuracy.mean, rel=1e-6)
     assert found["data_sha256"] == bundle.profile.accuracy.data_sha256
+
+
+def test_what_it_writes_is_held_against_the_original(
+    bundle: Bundle, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    greedy = bundle.profile.greedy
+    assert greedy is not None
+    assert greedy.same is not None
+    assert len(greedy.same) == 16
+    assert main(["explain", str(bundle.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["greedy"] == str(greedy)
+    assert main(["explain", str(bundle.path)]) == 0
+    assert "greedy answers to 16 beginnings of documents" in capsys.readouterr().out
+    given = ["--data", str(place / "texts"), "--seconds", "0.02", "--batch", "1", "--context", "12"]
+    assert main(["profile", str(bundle.path), *given, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["greedy"] == greedy.to_dict()
+    assert [(each["batch"], each["context"]) for each in found["decoding"]] == [(1, 12)]
+    assert found["decoding"][0]["bandwidth"]["threads"] == 1
+    jsonschema.validate(found, json.loads(schema_text("profile")))
+
+
+def test_a_bundle_knows_how_fast_it_writes(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    speeds = bundle.profile.decoding
+    assert [(each.batch, each.context) for each in speeds] == [(1, 16), (4, 16)]  # 96 tokens of context
+    first, second = speeds
+    assert first.cache_bytes_per_token == 2 * 2 * 2 * 16 * 4
+    assert second.bytes_per_step - first.bytes_per_step == 3 * 16 * first.cache_bytes_per_token
+    assert first.bandwidth_share is not None
+    assert first.peak_memory_mb is not None
+    assert main(["report", str(bundle.path), "--markdown", str(tmp_path / "report.md")]) == 0
+    assert "Writing text, measured (95 % intervals):" in (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert main(["report", str(bundle.path), "--html", str(tmp_path / "report.html")]) == 0
+    assert "Speed of writing text" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    capsys.readouterr()
+    assert main(["profile", str(bundle.path), "--seconds", "0.02", "--batch", "2", "--context", "20"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "Writing text, measured" in told
+    assert "2 × 20" in told
+    assert "keys and values take 512 B a token of a text" in told
+
+
+def test_prompts_that_do_not_fit_are_told(bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["profile", str(bundle.path), "--context", "96"]) == 2
+    assert "--context below 96, the model's context; found 96" in capsys.readouterr().err
+    assert main(["profile", str(_saved(tmp_path)), "--context", "8"]) == 2
+    assert "a language model for ONNX Runtime on a processor, for --context" in capsys.readouterr().err
 
 
 def test_a_bundle_passes_a_gate_against_itself(
