@@ -1,5 +1,9 @@
 """Text from a decoder with a key-value cache: greedy, token by token, as it comes.
 
+A draft, a smaller decoder of the same vocabulary, may write a few tokens ahead. One call of the decoder then gives its
+own choice at each of them, and those that are the same are kept: the text is that of the decoder alone, as far as it
+computes a token among others as it computes it alone.
+
 This module needs numpy, tokenizers and the decoder's runtime, and nothing else, so that it can run where an artifact
 runs. Decoders of ONNX Runtime are opened here, and those of OpenVINO in
 :mod:`compress.language.openvino_generation`.
@@ -217,11 +221,25 @@ class Generator:
     Args:
         session: Session of the decoder in ONNX Runtime, or a decoder that is opened, as by :func:`open_decoder`.
         tokenizer: Tokenizer of the decoder.
+        draft: Smaller decoder of the same vocabulary that writes ahead; None for none.
+        ahead: Number of tokens that it writes ahead, 1 or more.
+
+    Attributes:
+        drafted: Number of tokens that the draft has written so far.
+        accepted: Number of these that the decoder chose, too.
     """
 
-    def __init__(self, session: onnxruntime.InferenceSession | TextDecoder, tokenizer: Tokenizer) -> None:
+    def __init__(
+        self,
+        session: onnxruntime.InferenceSession | TextDecoder,
+        tokenizer: Tokenizer,
+        draft: TextDecoder | None = None,
+        ahead: int = 4,
+    ) -> None:
         self.decoder: TextDecoder = session if isinstance(session, TextDecoder) else Decoder(session)
         self.tokenizer = tokenizer
+        self.draft, self.ahead = draft, ahead
+        self.drafted = self.accepted = 0
 
     def generate(self, prompt: str, *, max_new_tokens: int = 256) -> Iterator[str]:
         """Yield the answer to a prompt in pieces, as they come; joined they are the whole answer.
@@ -264,24 +282,94 @@ class Generator:
                 f"wanted a prompt of 1 to {decoder.context - 1} tokens, which the context has room for; "
                 f"found {count}; {'shorten it' if count else 'write one'}"
             )
-        cache = decoder.begin(min(decoder.context, count + max_new_tokens))
+        room = min(decoder.context, count + max_new_tokens)
+        cache = decoder.begin(room)
         following = read_prompt(cache, np.array([prompt], np.int64))
-        for tokens_left in range(max_new_tokens, 0, -1):
-            token = int(following[0])
-            if token in decoder.eos:
+        draft = None if self.draft is None else _Draft(self.draft, prompt, room)
+        tokens_left, choices = max_new_tokens, [int(following[0])]
+        while True:
+            for token in choices:
+                if token in decoder.eos:
+                    return
+                yield token
+                tokens_left -= 1
+                if not tokens_left:
+                    return
+            if cache.length == cache.room:
                 return
-            yield token
-            if tokens_left == 1 or cache.length == cache.room:
-                return
-            following = likeliest(cache.step(following[:, np.newaxis]))
+            choices = self._chosen(cache, choices, draft, tokens_left)
+
+    def _chosen(
+        self, cache: TokenCache, last: Sequence[int], draft: _Draft | None, tokens_left: int
+    ) -> list[int]:
+        """Return the next tokens: one, and before it those of the draft that the decoder chooses, too.
+
+        Args:
+            cache: Cache of the decoder, with every token of the text but the last one.
+            last: Tokens that were chosen last.
+            draft: The draft; None for none.
+            tokens_left: Number of tokens that may still be written, 1 or more.
+        """
+        # The last token that may be written needs no draft, and every drafted one needs room.
+        ahead = min(self.ahead, tokens_left - 1, cache.room - cache.length - 1)
+        drafted = [] if draft is None else draft.continued(last, ahead)
+        logits = cache.step(np.array([[last[-1], *drafted]], np.int64))
+        if logits.shape[1] != 1 + len(drafted):
+            raise GenerationError(
+                "wanted a decoder that computes the logits of all tokens, for a draft; found one with the last alone; "
+                "build it without last_logits"
+            )
+        choices: list[int] = logits[0].argmax(-1).tolist()
+        kept = 0
+        while kept < len(drafted) and drafted[kept] == choices[kept]:
+            kept += 1
+        cache.length -= len(drafted) - kept  # what follows another token is forgotten
+        self.drafted, self.accepted = self.drafted + len(drafted), self.accepted + kept
+        return choices[: kept + 1]
+
+
+class _Draft:
+    """The text so far, as a draft reads it.
+
+    Args:
+        decoder: The draft.
+        prompt: Ids of the prompt's tokens.
+        room: Number of tokens of the whole text at most.
+    """
+
+    def __init__(self, decoder: TextDecoder, prompt: Sequence[int], room: int) -> None:
+        self._text = list(prompt)
+        self._cache = decoder.begin(min(decoder.context, room))
+
+    def continued(self, last: Sequence[int], most: int) -> list[int]:
+        """Return the tokens that the draft writes behind the text; fewer where its context is full.
+
+        Args:
+            last: Tokens that the text has grown by.
+            most: Largest number of tokens to write.
+        """
+        cache = self._cache
+        # Of its own tokens those are right that were chosen; what it wrote last is not in its cache.
+        cache.length = min(cache.length, len(self._text) + len(last) - 1)
+        self._text += last
+        written: list[int] = []
+        unread = self._text[cache.length :]
+        while len(written) < most and len(unread) <= cache.room - cache.length:
+            following = read_prompt(cache, np.array([unread], np.int64))
+            unread = [int(following[0])]
+            written += unread
+        return written
 
 
 def read_prompt(cache: TokenCache, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Add prompts of one length to an empty cache and return the likeliest token behind each, [batch].
+    """Add prompts of one length to an empty cache, or more of one text to its own; return the likeliest next tokens.
 
     Args:
         cache: The cache.
         ids: Ids of the prompts' tokens, [batch, tokens]. A single prompt is added in parts of :data:`CHUNK` tokens.
+
+    Returns:
+        Id of the likeliest token behind each prompt, [batch].
     """
     size = CHUNK if len(ids) == 1 else ids.shape[1]
     parts = [ids[:, start : start + size] for start in range(0, ids.shape[1], size)]
