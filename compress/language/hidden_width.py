@@ -36,7 +36,7 @@ _WIDE = 512
 
 @dataclass(frozen=True)
 class HiddenScores:
-    """What norms see of each value of a token, on texts.
+    """Importance and size of each value of a token, as the norms meet them on texts.
 
     Attributes:
         importance: Importance of each value, [hidden].
@@ -86,9 +86,12 @@ def hidden_scores(decoder: DecoderModule, batches: Iterable[Tensor]) -> HiddenSc
     tokens = 0
 
     def seen(name: str, before: Tensor, after: Tensor) -> None:
-        own = before[is_token].double().square().sum(0), after[is_token].double().abs().sum(0)
-        squares, magnitudes = sums.get(name, (torch.zeros_like(own[0]), torch.zeros_like(own[1])))
-        sums[name] = squares + own[0], magnitudes + own[1]
+        more_squares = before[is_token].double().square().sum(0)
+        more_magnitudes = after[is_token].double().abs().sum(0)
+        squares, magnitudes = sums.get(
+            name, (torch.zeros_like(more_squares), torch.zeros_like(more_magnitudes))
+        )
+        sums[name] = squares + more_squares, magnitudes + more_magnitudes
 
     decoder.seen = seen
     try:

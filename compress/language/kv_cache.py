@@ -108,10 +108,10 @@ def with_cache(
         if precision == "int8":
             for node in _attentions(changed):
                 _add_scales(graph, node, ranges)
-        told = next((entry for entry in changed.metadata_props if entry.key == MADE_OF_KEY), None)
-        if told is None:
-            told = changed.metadata_props.add(key=MADE_OF_KEY, value="")
-        told.value = "; ".join(filter(None, [told.value, f"keys and values in {precision}"]))
+        history = next((entry for entry in changed.metadata_props if entry.key == MADE_OF_KEY), None)
+        if history is None:
+            history = changed.metadata_props.add(key=MADE_OF_KEY, value="")
+        history.value = "; ".join(filter(None, [history.value, f"keys and values in {precision}"]))
         return without_files(changed)
 
 
