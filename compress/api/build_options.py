@@ -215,7 +215,9 @@ class DebugOptions(GraphOptions):
     TITLE: ClassVar[str] = "Comparison and output"
     RANK: ClassVar[int] = 20
     data: Any = required(
-        "Samples to run, in the forms that compress optimize takes; labels are not needed", metavar="DATA"
+        "Samples to run, in the forms that compress optimize takes; labels are not needed. Of a language model, or an "
+        "encoder of texts with its tokenizer, also texts",
+        metavar="DATA",
     )
     image_options: Mapping[str, Any] | ImageOptions | None = like(DataOptions, "image_options")
     samples: int = option(

@@ -18,7 +18,7 @@ import numpy as np
 
 from compress.api.build_options import DebugOptions
 from compress.api.keywords import DebugKeywords
-from compress.api.opened_model import input_shapes, open_model
+from compress.api.opened_model import InputShape, input_shapes, open_model
 from compress.core.options import takes
 from compress.core.progress import Reporter
 from compress.errors import DataError, NetworkError, UsageError
@@ -111,8 +111,10 @@ def debug(
         DataError: The data cannot be read, or has too few samples for one run.
         OutputError: The file for the smallest part cannot be written.
     """
+    from compress.api.debug_texts import reads_texts, shapes_like, text_batches
     from compress.core.replacing import check_replaceable
     from compress.language.network import is_decoder
+    from compress.onnx_graph.shapes import input_specs
     from compress.quantization.difference import differences, shared_inputs
 
     request = DebugOptions.of(options)
@@ -120,16 +122,22 @@ def debug(
     command = None if request.check is None else _command(request.check)
     if command is not None:
         check_replaceable(Path(request.out))
-    if is_decoder(model) and isinstance(request.data, str | Path) and Path(request.data).suffix != ".npz":
-        raise UsageError(
-            "an .npz file with arrays of a language model's inputs",
-            str(request.data),
-            "on texts, compress optimize tells how far each build is from the original",
-        )
+    of_texts = reads_texts(Path(model), request.data)
     reporter.stage("reading both networks")
-    exact, quantized = _read(Path(model), request), _read(Path(other), request)
-    samples = _samples(exact, shared_inputs(exact, quantized), request)
-    batches = [sample.inputs for sample in samples]
+    shapes = input_shapes(request.shape)
+    quantized = _read(Path(other), shapes, request)
+    if of_texts and not shapes and not is_decoder(model):
+        shapes = shapes_like(input_specs(quantized))
+    exact = _read(Path(model), shapes, request)
+    inputs = shared_inputs(exact, quantized)
+    batches: Sequence[Batch]
+    if of_texts:
+        batches = text_batches(Path(model), request.data, inputs, request.samples)
+        count = len(batches)
+    else:
+        samples = _samples(exact, inputs, request)
+        batches = [sample.inputs for sample in samples]
+        count = sum(map(len, samples))
     reporter.stage("comparing tensors")
     tensors = differences(exact, quantized, batches)
     if not tensors:
@@ -138,7 +146,6 @@ def debug(
             f"none in {model} and {other}",
             "give a form of the first network that kept its names, such as `compress quantize` writes",
         )
-    count = sum(map(len, samples))
     if command is None:
         return DebugResult(tuple(tensors), request.threshold, count)
     reporter.stage("looking for the smallest part that shows the fault")
@@ -151,10 +158,12 @@ def _in_json(values: dict[str, Any]) -> dict[str, Any]:
     return {key: infinite.get(value, value) for key, value in values.items()}
 
 
-def _read(path: Path, options: DebugOptions) -> onnx.ModelProto:
+def _read(path: Path, shapes: Sequence[InputShape], options: DebugOptions) -> onnx.ModelProto:
     from compress.onnx_graph.fold import infer_shapes, name_nodes
+    from compress.onnx_graph.foreign import type_foreign
 
-    opened = open_model(path, input_shapes(options.shape), options)
+    opened = open_model(path, shapes, options)
+    type_foreign(opened.model)
     infer_shapes(opened.model)
     name_nodes(opened.model)
     return opened.model
