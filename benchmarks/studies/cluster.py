@@ -6,7 +6,6 @@ what that costs, and no speed of several machines. ``python -m benchmarks run cl
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import tempfile
 import time
@@ -73,10 +72,11 @@ def attempts_of(directory: Path) -> Attempts:
     )
 
 
-def wall_time(attempts: Attempts, address: str, builds: int, directory: Path) -> tuple[float, int]:
+def wall_time(attempts: Attempts, address: str, warm: int, builds: int, directory: Path) -> tuple[float, int]:
     """Return the seconds from the first build handed out to the last one taken, and the number of builds."""
     recipes = [
-        Recipe(f"build-{number}", (Step("prune", {"ratio": 0.01 * number}),)) for number in range(builds)
+        Recipe(f"build-{number}", (Step("prune", {"ratio": 0.01 * number}),))
+        for number in range(warm + builds)
     ]
     taken = set()
     run = RunDirectory(directory / "run", attempts.key())
@@ -87,7 +87,10 @@ def wall_time(attempts: Attempts, address: str, builds: int, directory: Path) ->
     ):
         start = time.perf_counter()
         for number, recipe in enumerate(recipes):
-            builder.expect(recipes[number:], [])
+            if number == warm:  # the first ones start the workers' processes
+                start = time.perf_counter()
+                taken.clear()
+            builder.expect(recipes[number:] if number >= warm else recipes[number:warm], [])
             place = directory / recipe.name
             place.mkdir()
             artifact = builder.build(recipe, attempts.context(recipe), place)
@@ -102,7 +105,10 @@ def main(builds: int, seconds: float) -> None:
     """Print the wall time on one, two and three nodes that make builds, beside the one that would measure."""
     from ray.cluster_utils import Cluster as Nodes
 
-    cluster_builder.make = functools.partial(sleeping, seconds)
+    def sleeps(inputs: bytes, job: cluster_builder.Job) -> cluster_builder.Made:
+        return sleeping(seconds, inputs, job)
+
+    cluster_builder.make = sleeps
     cluster_builder._timed_steps = quick
     rows: list[dict[str, Any]] = []
     tell: Callable[[str], None] = click.echo
@@ -116,10 +122,7 @@ def main(builds: int, seconds: float) -> None:
                     nodes.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
                 place = Path(scratch, f"nodes-{count}")
                 place.mkdir()
-                # The first round starts the workers' processes, and the second is what counts.
-                for name in ("first", "second"):
-                    (place / name).mkdir()
-                    wall, made = wall_time(attempts, nodes.address, builds, place / name)
+                wall, made = wall_time(attempts, nodes.address, count, builds, place)
                 rows.append({"nodes": count, "builds": made, "sleep_s": seconds, "wall_s": round(wall, 2)})
                 tell(f"{count} nodes: {made} builds of {seconds:g} s each in {wall:.2f} s")
             finally:

@@ -122,6 +122,7 @@ class OptimizeKeywords(
     time_budget: float | None
     shape: Mapping[str, Sequence[Sequence[int]]] | None
     retry_failed: bool
+    tune: int | None
     cluster: str | None
     cache: str | Path | None
 

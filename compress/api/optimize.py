@@ -213,6 +213,7 @@ def _user_options(options: OptimizeOptions) -> dict[str, Any]:
         "threads": options.threads,
         "seconds": options.seconds,
         "time-budget": options.time_budget,
+        "tune": options.tune,
         "seed": options.seed,
         "device": options.device,
         "factory": options.factory,

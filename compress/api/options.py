@@ -284,6 +284,14 @@ class OptimizeOptions(
         metavar="[INPUT=]1x3x224x224[..1x3x640x640]",
     )
     retry_failed: bool = option("Try builds again that failed before an interruption", False)
+    tune: int | None = option(
+        "Trainings that search the settings of each training of a pruned network, before the one that counts; judged "
+        "on samples held out of the training data",
+        low=1,
+        high=10_000,
+        metavar="TRIALS",
+        default_text="none: the settings as they are",
+    )
     cluster: str | None = option(
         "Ray cluster whose machines make builds meanwhile: auto for the one that this machine is in, or HOST:PORT of "
         "its head. This machine measures; with --host, the worker that holds the resource board:HOST reaches the board",

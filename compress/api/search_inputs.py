@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 from compress.api.inputs import Inputs, open_inputs, sized_target
 from compress.api.options import OptimizeOptions
 from compress.bundle.writing import check_replaceable
+from compress.core.installation import imported
 from compress.core.progress import Reporter
 from compress.errors import UnavailableError, UsageError
 from compress.hosts import connect
@@ -44,6 +45,7 @@ class SearchInputs:
         time_budget: Seconds after which no further build is begun; None for the default.
         start: When the search began, on :func:`time.perf_counter`'s clock.
         cluster: The machines that make builds, to be entered; None for this one alone.
+        tune: Number of trainings that search the settings of each training of a pruned network; None searches none.
     """
 
     inputs: Inputs
@@ -55,6 +57,7 @@ class SearchInputs:
     time_budget: float | None
     start: float
     cluster: Cluster | None = None
+    tune: int | None = None
 
     def plan(self) -> SearchPlan:
         """Return what the search may try."""
@@ -68,6 +71,7 @@ class SearchInputs:
             self.rivals,
             self.time_budget,
             self.start,
+            self.tune,
         )
 
     def builder(self, attempts: Attempts, run: RunDirectory, reporter: Reporter) -> Builder:
@@ -124,6 +128,8 @@ def open_search(
             shape=options.shape,
             calibration_data=options.calibration_data,
         )
+        if options.tune is not None:
+            _check_tunable(inputs)
         target = sized_target(inputs, options.shape)
         host = connect(
             target,
@@ -137,8 +143,20 @@ def open_search(
         _check_measurable(limits, target, host)
         stack.pop_all()
         return SearchInputs(
-            inputs, target, host, rivals, limits, recipes, options.time_budget, start, cluster
+            inputs, target, host, rivals, limits, recipes, options.time_budget, start, cluster, options.tune
         )
+
+
+def _check_tunable(inputs: Inputs) -> None:
+    """Refuse to search settings of a training where nothing is trained.
+
+    Raises:
+        UsageError: There is no training data.
+        UnavailableError: Optuna is not installed.
+    """
+    if inputs.task.training is None:
+        raise UsageError("training data with --tune", "none", "give --train-data, or leave --tune out")
+    imported("optuna", "tune", "which --tune searches with")
 
 
 def _limits(options: OptimizeOptions, target: Target) -> Limits:

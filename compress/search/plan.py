@@ -47,6 +47,7 @@ class SearchPlan:
         rivals: The back ends that compete.
         time_budget: Seconds after which no further build is begun; None for the default.
         start: When the run began, on :func:`time.perf_counter`'s clock.
+        tune: Number of trainings that search the settings of each training of a pruned network; None searches none.
         notes: Notes for the user before the first build, one line each.
         evidence: A note where the original's values show that the data cannot prove any build; else empty.
         stopped: Reasons why the search ended early, one line each; empty where all recipes were tried.
@@ -62,6 +63,7 @@ class SearchPlan:
     rivals: CompetingBackends
     time_budget: float | None
     start: float
+    tune: int | None = None
     notes: tuple[str, ...] = field(init=False)
     evidence: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()
@@ -75,6 +77,7 @@ class SearchPlan:
             "prunable": _prunable(self.network),
             "providers": self.rivals.providers,
             "provable": not self._few,
+            "tune": self.tune,
             "decodes": self.network.origin.format in GENERATIVE,
         }
         self._budget = TimeBudget.of(

@@ -72,6 +72,7 @@ def proposals(
     providers: Sequence[str] = (),
     provable: bool = True,
     decodes: bool = False,
+    tune: int | None = None,
 ) -> Iterator[Proposal]:
     """Return all that a run may try for a target, in its order; nothing is measured.
 
@@ -85,6 +86,7 @@ def proposals(
         providers: ONNX Runtime's execution providers that compete beside the target's own.
         provable: Whether the evaluation data can show any build to be inside the margin. Where it cannot, no recipe
             tries to regain accuracy, which takes minutes.
+        tune: Number of trainings that search the settings of each training of a pruned network; None searches none.
         decodes: Whether the network is a decoder of text, whose weights are all that a decoding step reads.
     """
     yield Proposal(ORIGINAL)
@@ -96,7 +98,7 @@ def proposals(
     if decodes:
         listed = _of_decoder(target, limits, provable, trains)
     else:
-        listed = _of_the_search(target, limits, backends, trains, prunable, providers, provable)
+        listed = _of_the_search(target, limits, backends, trains, prunable, providers, provable, tune)
     for proposal in listed:
         yield replace(proposal, recipe=replace(proposal.recipe, origin="search"))
 
@@ -109,6 +111,7 @@ def _of_the_search(
     prunable: bool,
     providers: Sequence[str],
     provable: bool,
+    tune: int | None,
 ) -> Iterator[Proposal]:
     """Yield the search's own proposals; see :func:`proposals`."""
     names = backends or (target.backend,)
@@ -130,7 +133,7 @@ def _of_the_search(
             if name != target.backend and "int8" in target.for_backend(name).precisions:
                 yield _kept_elsewhere(name, limits, gains)
     if prunable and provable:
-        yield from proposals_of_pruned(None if target.backend in names else names[0], limits, trains)
+        yield from proposals_of_pruned(None if target.backend in names else names[0], limits, trains, tune)
 
 
 def _own(target: Target, limits: Limits) -> Iterator[Proposal]:

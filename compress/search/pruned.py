@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compress.recipe import Recipe, Step
 from compress.search.decision import choose
@@ -31,7 +31,9 @@ _APART = 1.25
 _WORTH = 0.05
 
 
-def proposals_of_pruned(backend: str | None, limits: Limits, trains: bool) -> Iterator[Proposal]:
+def proposals_of_pruned(
+    backend: str | None, limits: Limits, trains: bool, tune: int | None = None
+) -> Iterator[Proposal]:
     """Yield recipes with fewer channels.
 
     Trained, to half of the latency first; then to less or more of it, as accuracy was kept or not. What kept it is
@@ -41,9 +43,10 @@ def proposals_of_pruned(backend: str | None, limits: Limits, trains: bool) -> It
         backend: Back end of the builds; None for the target's own.
         limits: The user's limits.
         trains: Whether there is data to train on.
+        tune: Number of trainings that search the settings of each training; None searches none.
     """
     if trains:
-        yield from _PrunedAndTrained(backend, limits).proposals()
+        yield from _PrunedAndTrained(backend, limits, tune).proposals()
     elif limits.max_drop > 0:
         settings = {"untrained_drop": limits.max_drop, "importance": "hessian_diagonal", "seconds": 10.0}
         yield Proposal(Recipe("pruned", (Step("prune", settings),), backend=backend))
@@ -57,10 +60,12 @@ class _PrunedAndTrained:
     Args:
         backend: Back end of the builds; None for the target's own.
         limits: The user's limits.
+        tune: Number of trainings that search the settings of each training; None searches none.
     """
 
-    def __init__(self, backend: str | None, limits: Limits) -> None:
+    def __init__(self, backend: str | None, limits: Limits, tune: int | None) -> None:
         self._backend, self._limits = backend, limits
+        self._train: dict[str, Any] = {"epoch_samples": 8192, **({} if tune is None else {"tune": tune})}
         self._unpruned: Recipe | None = None  # the fastest one, known once the first pruned build is due
         self._shares: list[float] = []  # tried so far, in their order
         self._over = False
@@ -69,7 +74,7 @@ class _PrunedAndTrained:
         """Yield each share of the latency, plain and as the fastest unpruned build."""
         loses_little = f"loses no more than {points(self._limits)}"
         half, shorter, longer = (
-            _to_latency(share, self._backend, {}) for share in (_FIRST, _SHORTER, _LONGER)
+            _to_latency(share, self._backend, {}, self._train) for share in (_FIRST, _SHORTER, _LONGER)
         )
         either = replace(shorter, name=f"{shorter.name} or {longer.name.removeprefix('pruned-')}")
         between = replace(half, name="pruned-…x")
@@ -148,7 +153,8 @@ class _PrunedAndTrained:
     def _plain(self, share: float) -> Recipe:
         fastest = self._unpruned
         int8 = fastest is not None and fastest.backend == self._backend and _ends_in_int8(fastest)
-        return _to_latency(share, self._backend, {"timing_precision": "int8"} if int8 else {})
+        further = {"timing_precision": "int8"} if int8 else {}
+        return _to_latency(share, self._backend, further, self._train)
 
     def _as_the_fastest(self, pruned: Recipe) -> Recipe | None:
         fastest = self._unpruned
@@ -177,9 +183,9 @@ def _ends_in_int8(recipe: Recipe) -> bool:
     )
 
 
-def _to_latency(share: float, backend: str | None, further: dict[str, str]) -> Recipe:
+def _to_latency(share: float, backend: str | None, further: dict[str, str], train: dict[str, Any]) -> Recipe:
     prune = Step("prune", {"latency_share": share, "importance": "hessian_diagonal", **further})
-    return Recipe(f"pruned-{share:g}x", (prune, Step("distill", {"epoch_samples": 8192})), backend=backend)
+    return Recipe(f"pruned-{share:g}x", (prune, Step("distill", train)), backend=backend)
 
 
 def _fastest(run: RunDirectory, limits: Limits) -> Recipe | None:

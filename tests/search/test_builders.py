@@ -11,10 +11,14 @@ import pytest
 
 from compress import optimize
 from compress.api.search_inputs import SearchInputs
+from compress.errors import UsageError
 from compress.onnx_graph.files import save_model
 from compress.recipe import Recipe, Step
 from compress.search.builders import BuilderHere
 from compress.search.cluster_builder import _files_of, _timed_steps, _write_below
+from compress.search.limits import Limits
+from compress.search.proposals import proposals
+from compress.target.target import load_target
 from tests.graphs import classifier, samples
 
 
@@ -80,6 +84,27 @@ def test_a_search_tells_what_comes_next_and_takes_what_was_made(
 )
 def test_what_takes_times_is_not_left_to_a_worker(steps: tuple[Step, ...], timed: int | None) -> None:
     assert _timed_steps(Recipe("made", steps)) == timed
+
+
+def test_settings_are_searched_of_trainings_alone(tmp_path: Path) -> None:
+    listed = {
+        tune: [
+            each.recipe
+            for each in proposals(load_target("cpu"), Limits(), trains=True, prunable=True, tune=tune)
+        ]
+        for tune in (None, 7)
+    }
+    trained = [
+        recipe for recipe in listed[7] if recipe.steps[-1:] and recipe.steps[-1].technique == "distill"
+    ]
+    assert trained
+    assert all(recipe.steps[-1].settings["tune"] == 7 for recipe in trained)
+    assert len(listed[7]) == len(listed[None])
+    assert not any("tune" in step.settings for recipe in listed[None] for step in recipe.steps)
+    save_model(classifier(batch=8), tmp_path / "model.onnx")
+    data = {"x": samples(40), "y": np.arange(40) % 3}
+    with pytest.raises(UsageError, match="wanted training data with --tune; found none"):
+        optimize(tmp_path / "model.onnx", data=data, out=tmp_path / "build", target="cpu", tune=3)
 
 
 def test_what_the_first_steps_kept_goes_to_the_next_worker(tmp_path: Path) -> None:
