@@ -17,16 +17,18 @@ PACKAGES = ("numpy", "scipy", "torch", "transformers")
 LEAST = 3000
 
 
-def documents(count: int, seed: int = 0) -> list[str]:
+def documents(count: int, seed: int = 0, *, from_the_end: bool = False) -> list[str]:
     """Return documents of distinct files, in an order that the seed decides; fewer where there are not so many.
 
     Args:
         count: Number of documents.
         seed: Seed of the order.
+        from_the_end: Whether to take the last of the order: others than the first ones, without reading these.
     """
     files = [path for package in PACKAGES for path in _sources(package)]
     found: list[str] = []
-    for position in np.random.default_rng(seed).permutation(len(files)):
+    order = np.random.default_rng(seed).permutation(len(files))
+    for position in order[::-1] if from_the_end else order:
         text = _docstrings(files[position])
         if len(text) >= LEAST:
             found.append(text)

@@ -16,7 +16,7 @@ from compress.quantization.weights.forms import Form, all_forms
 from compress.quantization.weights.settings import BITS
 from compress.recipe import Recipe, Step
 from compress.search.proposal import Proposal, keeps_accuracy, points
-from compress.techniques.weight_only_mixed import DESCRIPTION, SIZES, SLACK
+from compress.techniques.weight_only_mixed import DESCRIPTION, SIZES
 
 if TYPE_CHECKING:
     from compress.search.limits import Limits
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FEWER, _MORE = 4.6, (6.0, 7.0)
 
 #: Bits on average that a choice must save of what the plain build of 4 bits has, to be worth the minutes.
-_WORTH = 0.1
+_WORTH = 0.2
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Room:
     @property
     def fewest_bits(self) -> float:
         """Bits of a weight on average that a choice can have, at least."""
-        return 8 * self.smallest * SLACK / self.weights
+        return 8 * self.smallest / self.weights
 
 
 def mixed_weights(limits: Limits, provable: bool, int4: Recipe) -> Iterator[Proposal]:
@@ -114,7 +114,7 @@ def _fewer(run: RunDirectory, int4: Recipe) -> Recipe | None:
     room = Room.of(report)
     if room is None:
         return None
-    bits = max(_FEWER, math.ceil(10 * room.fewest_bits) / 10)
+    bits = max(_FEWER, math.ceil(10 * room.fewest_bits - 1e-6) / 10)
     return _of(bits) if bits <= 8 * room.plain / room.weights - _WORTH else None
 
 
@@ -129,7 +129,7 @@ def _lost_and_possible(limits: Limits, int4: Recipe, bits: float, run: RunDirect
 def _can_be_as_small(megabytes: float, int4: Recipe, run: RunDirectory) -> bool:
     report = _report(run, int4)
     room = None if report is None else Room.of(report)
-    return report is None or (room is not None and room.others + SLACK * room.smallest <= megabytes * 1e6)
+    return report is None or (room is not None and room.others + room.smallest <= megabytes * 1e6)
 
 
 def _report(run: RunDirectory, recipe: Recipe) -> Mapping[str, Any] | None:

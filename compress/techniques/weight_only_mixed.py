@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from compress.backends import load_backend
@@ -16,7 +17,7 @@ from compress.pruning.knapsack import cheapest
 from compress.quantization.batches import samples_of
 from compress.quantization.calibration import no_samples
 from compress.quantization.weights import Settings, quantize_weights
-from compress.quantization.weights.forms import Form, all_forms
+from compress.quantization.weights.forms import FLOAT, FLOAT_BITS, Form, all_forms
 from compress.quantization.weights.sensitivity import MatrixCosts, WeightCosts
 from compress.quantization.weights.settings import BITS, GROUP_SIZES
 from compress.records.technique_reports import MixedWeightsReport
@@ -37,9 +38,6 @@ _TEXTS, _SAMPLES = 1, 64
 #: Parts that the bytes to save are counted in.
 _PARTS = 20_000
 
-#: Share of the smallest forms' bytes that a limit must allow: savings are counted in parts, rounded down.
-SLACK = 1.01
-
 #: Bytes of the graph that a matrix takes beside its arrays: names, shapes and a node.
 DESCRIPTION = 1024
 
@@ -56,7 +54,7 @@ class WeightOnlyMixed(Technique):
         average_bits: Bits of a weight on average, scales and zero points included, at most; None where ``max_size``
             limits them. Where both are None, 5.
         max_size: Size of the file in MB (10⁶ bytes), at most; None where ``average_bits`` limits it.
-        bits: Bits to choose from: 4, 8 or both.
+        bits: Bits to choose from: 4, 8 or both, and 32 where matrices may also stay float.
         group_sizes: Group sizes to choose from, of 16, 32, 64, 128 and 256.
         zero_points: Whether forms of 4 bits with zero points are among them.
         algorithm: Algorithm that chooses the integers of the chosen forms; see ``weight_only``. HQQ has 4 bits alone
@@ -87,8 +85,10 @@ class WeightOnlyMixed(Technique):
             number = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
             if not number and value is not None:
                 raise RecipeError(f"'{name}' above 0", repr(value), f"write {name} = 5, say")
-        for name, allowed in (("bits", BITS), ("group_sizes", GROUP_SIZES)):
+        for name, allowed in (("bits", (*BITS, FLOAT_BITS)), ("group_sizes", GROUP_SIZES)):
             object.__setattr__(self, name, _some(name, getattr(self, name), allowed))
+        if self.bits == (FLOAT_BITS,):
+            raise RecipeError("'bits' with 4 or 8 among them", "32 alone", "write bits = [4, 8, 32]")
         if self.algorithm == "hqq":
             raise RecipeError("an algorithm of 4 and 8 bits", "'hqq'", 'choose algorithm = "gptq"')
         object.__setattr__(self, "exclude_nodes", self._settings.exclude_nodes)
@@ -104,7 +104,9 @@ class WeightOnlyMixed(Technique):
 
     @property
     def _forms(self) -> list[Form]:
-        return all_forms(self.bits, self.group_sizes, (False, True) if self.zero_points else (True,))
+        rounded = [bits for bits in self.bits if bits != FLOAT_BITS]
+        forms = all_forms(rounded, self.group_sizes, (False, True) if self.zero_points else (True,))
+        return forms if len(rounded) == len(self.bits) else [*forms, FLOAT]
 
     def needs(self) -> tuple[str, ...]:
         """See :meth:`Technique.needs`."""
@@ -135,10 +137,14 @@ class WeightOnlyMixed(Technique):
             forms = {matrix.matrix: form for matrix, form in zip(costs.matrices, chosen, strict=True)}
             context.reporter.step("trying the chosen forms together")
             together = costs.measured(forms)
-            settings = {name: form.settings(self._settings) for name, form in forms.items()}
+            kept = [
+                node for matrix in costs.matrices if forms[matrix.matrix].is_float for node in matrix.nodes
+            ]
+            settings = replace(self._settings, exclude_nodes=(*self.exclude_nodes, *kept))
+            rounded = {name: form.settings(settings) for name, form in forms.items() if not form.is_float}
             context.reporter.step("rounding")
             batches = calibration_batches(network, context)
-            quantized, report = quantize_weights(model, batches, self._settings, settings)
+            quantized, report = quantize_weights(model, batches, settings, rounded)
         context.reports["weight_only"] = report.to_dict()
         context.reports["mixed_weights"] = _report(costs, chosen, together, network)
         return network.with_onnx(quantized)
@@ -151,7 +157,7 @@ class WeightOnlyMixed(Technique):
         if not feeds:
             raise no_samples()
         # What other recipes may choose from is measured too, so that they find it.
-        measured = all_forms(BITS, {*SIZES, *self.group_sizes}, (False, True))
+        measured = [*all_forms(BITS, {*SIZES, *self.group_sizes}, (False, True)), FLOAT]
         context.reporter.step("trying matrices alone")
         return WeightCosts(
             prepared,
@@ -183,19 +189,44 @@ class WeightOnlyMixed(Technique):
             [most - size for size in matrix.bytes] for matrix, most in zip(matrices, largest, strict=True)
         ]
         options = cheapest(savings, [matrix.losses for matrix in matrices], sum(largest) - room, _PARTS)
-        if options is None:
-            raise RecipeError(*self._least(matrices, other_bytes))
+        if (
+            options is None
+        ):  # savings are counted in parts, rounded down: the smallest forms may fit all the same
+            options = [_smallest(matrix) for matrix in matrices]
+            smallest = sum(matrix.bytes[option] for matrix, option in zip(matrices, options, strict=True))
+            if smallest > room * (1 + 1e-9):
+                raise RecipeError(*self._least(smallest, matrices, other_bytes))
         return [matrix.forms[option] for matrix, option in zip(matrices, options, strict=True)]
 
-    def _least(self, matrices: Sequence[MatrixCosts], other_bytes: int) -> tuple[str, str, str]:
+    def _least(
+        self, smallest: int, matrices: Sequence[MatrixCosts], other_bytes: int
+    ) -> tuple[str, str, str]:
         """Return what an error says of a limit that is too low."""
-        smallest = sum(min(matrix.bytes) for matrix in matrices)
         if self.max_size is not None:
-            least = (SLACK * smallest + other_bytes + DESCRIPTION * len(matrices)) / 1e6
-            return f"max_size of {least:.3g} MB or more", f"{self.max_size:g}", "allow more, or remove layers"
+            least = (smallest + other_bytes + DESCRIPTION * len(matrices)) / 1e6
+            return (
+                f"max_size of {_rounded_up(least)} MB or more",
+                f"{self.max_size:g}",
+                "allow more, or remove layers",
+            )
         weights = sum(matrix.shape[0] * matrix.shape[1] for matrix in matrices)
-        least = 8 * smallest / weights * SLACK
-        return f"average_bits of {least:.3g} or more", f"{self.average_bits or 5.0:g}", "allow more bits"
+        least = 8 * smallest / weights
+        return (
+            f"average_bits of {_rounded_up(least)} or more",
+            f"{self.average_bits or 5.0:g}",
+            "allow more bits",
+        )
+
+
+def _smallest(matrix: MatrixCosts) -> int:
+    """Return the position of a matrix's smallest form; of several, that of the least loss."""
+    return min(range(len(matrix.forms)), key=lambda option: (matrix.bytes[option], matrix.losses[option]))
+
+
+def _rounded_up(number: float) -> str:
+    """Return a number with three digits that is not below it."""
+    unit = 10.0 ** (math.floor(math.log10(number)) - 2)
+    return f"{math.ceil(number / unit - 1e-9) * unit:.3g}"
 
 
 def _report(

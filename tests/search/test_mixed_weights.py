@@ -58,7 +58,7 @@ def test_wide_matrices_can_have_few_bits() -> None:
 
 def test_narrow_matrices_get_the_fewest_bits_that_they_can_have() -> None:
     found = report((96, 96), (256, 96), table=(2000, 96))  # groups of 64 do not divide the table's rows
-    assert proposed(KEPT, found) == ["mixed-weights-5.1"]
+    assert proposed(KEPT, found) == ["mixed-weights-5"]
 
 
 def test_where_the_plain_build_has_the_fewest_bits_there_is_nothing_to_propose() -> None:
@@ -103,6 +103,6 @@ def test_what_is_said_to_be_possible_is_what_the_technique_can_do(tmp_path) -> N
         apply_recipe(Recipe("mixed", (step,)), decoder.network, given)
 
     apply(room.fewest_bits)
-    assert given.reports["mixed_weights"]["average_bits"] <= room.fewest_bits
+    assert given.reports["mixed_weights"]["average_bits"] == pytest.approx(room.fewest_bits)
     with pytest.raises(RecipeError, match="average_bits of"):
-        apply(room.fewest_bits * 0.98)
+        apply(room.fewest_bits * 0.999)

