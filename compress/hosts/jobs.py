@@ -128,8 +128,8 @@ def _script(
         f"{shlex.join(arguments)} &",
         "p=$!",
         f"echo $p >{name}/pid",
-        # Whoever ends it ends its sleep with it.
-        f"(trap 'kill $!; exit' TERM; sleep {seconds} & wait $! && : >{name}/late && kill -9 $p) >/dev/null 2>&1 &",
+        # Whoever ends it ends its sleep with it: by SIGKILL, as a child keeps the trap until it has become sleep.
+        f"(trap 'kill -9 $!; exit' TERM; sleep {seconds} & wait $! && : >{name}/late && kill -9 $p) >/dev/null 2>&1 &",
         "w=$!",
         "wait $p",
         "c=$?",

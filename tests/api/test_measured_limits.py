@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from compress import optimize
 from compress.errors import UnavailableError, UsageError
 from compress.hosts import local
 from compress.onnx_graph.files import save_model
+from compress.profiling import energy
 from compress.profiling.energy import energy_of
 from tests.graphs import classifier, samples
 
@@ -21,10 +21,19 @@ RECIPE = 'name = "int8"\n[[technique]]\nname = "quantize"\n'
 
 
 class TenWatts:
-    """A counter of something that draws 10 W, whatever it does."""
+    """A counter of something that draws 10 W, whatever it does, and the clock that goes with it.
+
+    Each look at the clock takes a millisecond, so that a machine which is busy between two looks changes nothing.
+    """
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        self.now += 1e-3
+        return self.now
 
     def read(self) -> int:
-        return int(time.perf_counter() * 1e7)
+        return int(self.now * 1e7)
 
     def spent(self, before: int, after: int) -> int:
         return after - before
@@ -76,7 +85,9 @@ def test_what_cannot_be_measured_is_refused_before_anything_is(
 def test_a_power_that_no_build_keeps_is_told_with_the_nearest(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "counters", lambda _: (TenWatts(),))
+    counter = TenWatts()
+    monkeypatch.setattr(local, "counters", lambda _: (counter,))
+    monkeypatch.setattr(energy, "time", counter)
     monkeypatch.setattr(local, "energy_of", partial(energy_of, seconds=0.01))
     result = run(files, tmp_path / "build", max_power=4.0)
     assert result.bundle is None

@@ -33,7 +33,7 @@ def test_forgotten_shell_leaves_no_connection(board: StandInBoard) -> None:
     assert process is not None
     del shell
     gc.collect()
-    process.wait(timeout=30)  # Raises where it goes on.
+    process.wait(timeout=120)  # Raises where it goes on.
 
 
 def test_dropped_connection_is_opened_again(board: StandInBoard) -> None:

@@ -159,4 +159,4 @@ def opened_browser(scratch: Path) -> Iterator[Page]:
         yield Page(ours_out, ours_in)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=120)

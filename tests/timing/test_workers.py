@@ -58,6 +58,8 @@ def test_a_worker_takes_no_time_while_another_has_its_turn(
     spinning = replace(artifact, options={**artifact.options, "spinning": True})
     with workers([spinning], feeds) as (worker,):
         worker.calls(1, 0.02)
+        while not _is_stopped(worker._pid):  # each of its threads stops when a processor comes to it
+            time.sleep(0.01)
         before = _processor_ticks(worker._pid)
         time.sleep(0.1)
         assert _processor_ticks(worker._pid) == before
@@ -66,6 +68,11 @@ def test_a_worker_takes_no_time_while_another_has_its_turn(
 def _processor_ticks(pid: int) -> int:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+def _is_stopped(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").glob("*/stat")
+    return all(path.read_text().rpartition(")")[2].split()[0] == "T" for path in threads)
 
 
 def test_no_worker_is_left(artifact: Artifact, feeds: dict[int, Path]) -> None:
@@ -117,7 +124,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    number, deadline = int(done.stdout), time.monotonic() + 10
+    number, deadline = int(done.stdout), time.monotonic() + 120
     while _alive(number) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _alive(number)

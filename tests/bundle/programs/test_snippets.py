@@ -71,7 +71,7 @@ def test_a_provider_that_is_not_there_is_no_silent_run_on_the_processor(tmp_path
         (tmp_path / "run.py").write_text(told(provider)[1])
         code = "from run import Network; Network()"
         found = subprocess.run(
-            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=600
         )
         assert (found.returncode != 0, wrong in found.stderr) == (bool(wrong), True), found.stderr
 
