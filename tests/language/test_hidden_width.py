@@ -11,6 +11,7 @@ import pytest
 
 from compress.errors import RecipeError
 from compress.language.decoder_network import Arrays, DecoderNetwork
+from compress.language.directory import write_directory
 from compress.language.structure import Structure, pruned_arrays, pruned_config
 from compress.language.weights import Weights, expected_shapes, open_language_model
 from compress.pruning.decoder_times import counted_costs
@@ -124,6 +125,10 @@ def test_prune_takes_the_width_that_is_asked_for(tmp_path: Path):
     assert done.parts.config.hidden == 32
     assert context.reports["prune"]["hidden"] == [64, 32]
     assert '"hidden_size": 32' in done.companions["genai_config.json"]
+    write_directory(done, tmp_path / "narrow")
+    again = open_language_model(tmp_path / "narrow")
+    assert again.config == done.parts.config
+    assert all(np.array_equal(again.weights[name], done.parts.weights[name]) for name in again.weights)
 
 
 @pytest.mark.parametrize(
