@@ -133,8 +133,8 @@ def uniform_settings(few: bool) -> Iterator[dict[str, Any]]:
         for group_size, symmetric, head in product((32, 64, 128), (False, True), (8, 4)):
             yield _setting(algorithm, 4, group_size, symmetric, head)
         yield _setting(algorithm, 4, 32, False, None)
-    for group_size, head in product((32, 64, 128), (None, 8)):
-        yield _setting("rtn", 8, group_size, True, head)
+    for group_size, table_bits in product((32, 64, 128), (None, 8)):
+        yield _setting("rtn", 8, group_size, True, table_bits)
     yield _setting("gptq", 8, 32, True, 8)
 
 
@@ -252,8 +252,9 @@ class Bench:
 
     def _logits(self, path: Path) -> Iterator[NDArray[np.float32]]:
         session = InferenceSession(path)
+        past = empty_cache(self._network)  # type: ignore[arg-type]  # a decoder's network has the method to run it
         for ids in self._judged:
-            yield session.run(["logits"], fed(ids[None], empty_cache(self._network)))[0][0]
+            yield session.run(["logits"], fed(ids[None], past))[0][0]
 
 
 def _texts(decoder: LoadedDecoder, arguments: argparse.Namespace) -> list[Ids]:
