@@ -92,7 +92,8 @@ class Recipe:
     @property
     def computes_the_same(self) -> bool:
         """Whether results differ from the original's by rounding alone: no technique, and no other precision."""
-        return not self.steps and self.session.get("precision") in (None, "fp32")
+        precisions = (self.session.get("precision", "fp32"), self.session.get("cache", "float32"))
+        return not self.steps and precisions in (("fp32", "float32"), (None, "float32"))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON and TOML can hold; the back end and its session options only where there are any."""

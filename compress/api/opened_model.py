@@ -110,6 +110,12 @@ def open_model(path: Path, inputs: Sequence[InputShape], options: GraphOptions) 
 
         refuse(f"{path}, a bundle")
         artifact = load_bundle(path).artifact
+        if artifact.path.suffix == ".xml":
+            raise UsageError(
+                "a bundle of an ONNX graph",
+                f"{path}: {artifact.path.name}, OpenVINO's own form",
+                "inspect the model it was made of; its measurements are in compress report",
+            )
         return OpenedModel(str(path), "bundle", artifact.sha256, _read_onnx(artifact.path))
 
     from compress.network.formats.detection import sniff

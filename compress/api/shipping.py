@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.backends import load_backend, session_options_of
 from compress.backends.base import Artifact
+from compress.backends.openvino_decoder import GRAPH as OPENVINO_GRAPH
 from compress.backends.tensorrt import TRITON, build_script, release_of
 from compress.bundle.programs import programs, take_sample
 from compress.bundle.programs.sample import share_of
@@ -23,6 +24,7 @@ from compress.core.tensor_spec import TensorSpec
 from compress.core.versions import versions
 from compress.errors import UsageError
 from compress.hosts.engine_session import EngineSession
+from compress.language.openvino_files import companions_of_openvino
 from compress.lint.legalize import rewrites_note
 from compress.network.network import DECODER, GENERATIVE
 from compress.onnx_graph.crashes import crashing_optimizations
@@ -143,8 +145,10 @@ def assemble_bundle(
             states=manifest["states"],
             generates=network.origin.format in GENERATIVE,
             crashing=crashing_optimizations(artifact),
+            model=artifact.name,
         )
-    further |= companions.kept(artifact) or network.companions
+    beside_it = companions.kept(artifact) or network.companions
+    further |= companions_of_openvino(beside_it) if artifact.name == OPENVINO_GRAPH else beside_it
     return write_bundle(out, artifact, manifest, profile, chosen.recipe, further)
 
 

@@ -175,6 +175,8 @@ class Backend(ABC):
         builds_engines: Whether engines are built of its artifacts where they run, for shapes that must be known.
         contrib_operators: Whether it runs the operators that ONNX Runtime adds to ONNX (domain ``com.microsoft``), such
             as matrix products with 4-bit weights.
+        decodes: Whether it runs decoders of text with weights of floats, 8 or 4 bits, where it does not run these
+            operators in other networks.
         session_options: Class of its session options; it declares their types, ranges and defaults.
     """
 
@@ -186,6 +188,7 @@ class Backend(ABC):
     beside_only: ClassVar[bool] = False
     builds_engines: ClassVar[bool] = False
     contrib_operators: ClassVar[bool] = False
+    decodes: ClassVar[bool] = False
     session_options: ClassVar[type[SessionOptions]] = SessionOptions
 
     def installed(self) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 from compress.backends import load_backend
 from compress.backends.base import Artifact, Backend, OperatorTimes, Session
 from compress.backends.bound_calls import BoundCalls
+from compress.backends.bound_step import bound_step, is_step
 from compress.backends.feeds import check_feeds
 from compress.backends.first_opening import open_elsewhere
 from compress.backends.gpu_sessions import gpu_variants, provider_options, shapes_of_target
@@ -36,7 +37,7 @@ from compress.backends.providers import (
 )
 from compress.backends.session_options import SessionOptions
 from compress.backends.whole_answer import parts_of_answer, whole_answer
-from compress.core.decoder_texts import MADE_OF_KEY, PARTS_KEY
+from compress.core.decoder_texts import CONTEXT_KEY, MADE_OF_KEY, PARTS_KEY
 from compress.core.options import option
 from compress.core.tensor_spec import TensorSpec, named_axes
 from compress.errors import BundleError, CompressError, DataError, NetworkError
@@ -200,6 +201,9 @@ class OnnxRuntimeSession(Session):
         self._names = [spec.name for spec in self.outputs]
         self.metadata = dict(self._session.get_modelmeta().custom_metadata_map)
         self._bound = self._bound_calls(OnnxRuntimeOptions.read(options))
+        # A provider beside the processor has memory of its own.
+        self._decodes = CONTEXT_KEY in self.metadata and self._session.get_providers() == [CPU]
+        self._step: tuple[object, Callable[[], object]] | None = None
 
     def taken(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Mapping[str, np.ndarray[Any, Any]]:
         """See :meth:`Session.taken`."""
@@ -241,6 +245,8 @@ class OnnxRuntimeSession(Session):
         feeds = self.taken(feeds)
         if self._bound is not None:
             return partial(self._bound.run, feeds)
+        if self._decodes and is_step(self.inputs, feeds):
+            return bound_step(self._session, feeds)
         return partial(self._session.run, self._names, dict(feeds))
 
     def part_calls(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> Mapping[str, Callable[[], object]]:
@@ -251,16 +257,20 @@ class OnnxRuntimeSession(Session):
 
     def timed_call(self, feeds: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """See :meth:`Session.timed_call`."""
-        if PARTS_KEY not in self.metadata:
+        if PARTS_KEY in self.metadata:
+            whole_answer(self.native.run, self.inputs, self.outputs, feeds)()
+        elif self._decodes:  # of the same feeds a step is made ready once
+            if self._step is None or self._step[0] is not feeds:
+                self._step = (feeds, self.prepared(feeds))
+            self._step[1]()
+        else:
             self.run(feeds)
-            return
-        whole_answer(self.native.run, self.inputs, self.outputs, feeds)()
 
     def close(self) -> None:
         """See :meth:`Session.close`."""
         if self._bound is not None:
             self._bound.close()
-        self._session = self._bound = None
+        self._session = self._bound = self._step = None
 
     def _bound_calls(self, settings: OnnxRuntimeOptions) -> BoundCalls | None:
         """Return how calls are made with memory that is kept; None where the options do not ask for it."""

@@ -1,8 +1,10 @@
 """OpenVINO's CPU runtime: the artifact is an ONNX file, compiled for each batch size on the machine that opens it.
 
 The file is ONNX rather than OpenVINO's own two (``.xml`` and ``.bin``): one file of the same size that loads as fast,
-which every other tool here reads too. A network compiled for one shape took 0.72 to 0.85 of the time it took compiled
-for any (batch 1, four small networks, an AMX processor), so a session compiles each batch size that it meets.
+which every other tool here reads too. Only a decoder of text is these two, since its keys and values are states, which
+ONNX does not have (:mod:`compress.backends.openvino_stateful`). A network compiled for one shape took 0.72 to 0.85 of
+the time it took compiled for any (batch 1, four small networks, an AMX processor), so a session compiles each batch
+size that it meets.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 
 from compress.backends.base import Artifact, Backend, Session
 from compress.backends.feeds import check_feeds
+from compress.backends.openvino_decoder import GRAPH
 from compress.backends.session_options import SessionOptions
 from compress.core.installation import install_command
 from compress.core.options import option
@@ -32,6 +35,9 @@ if TYPE_CHECKING:
     from compress.records.coverage import Coverage
     from compress.target.target import Target
 
+#: Precisions of keys and values that a decoder keeps.
+CACHES = ("float32", "float16", "int8")
+
 #: What float operators compute in. Left alone, OpenVINO takes bf16 wherever the processor has it, without a word.
 _PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -43,6 +49,9 @@ class OpenVinoOptions(SessionOptions):
     precision: str = option("Precision that float operators compute in", "fp32", choices=tuple(_PRECISIONS))
     intra_op_threads: int = option(
         "Threads of one operator; 0 leaves the number to the runtime", 1, low=0, high=1024
+    )
+    cache: str = option(
+        "Precision of the keys and values that a decoder of text keeps", CACHES[0], choices=CACHES
     )
 
 
@@ -65,6 +74,7 @@ class OpenVino(Backend):
     runtime: ClassVar[str] = "openvino"
     title: ClassVar[str] = "OpenVINO"
     beside_only: ClassVar[bool] = True
+    decodes: ClassVar[bool] = True
     session_options: ClassVar[type[SessionOptions]] = OpenVinoOptions
 
     def how_to_install(self) -> str:
@@ -72,12 +82,20 @@ class OpenVino(Backend):
         return install_command(self.name)
 
     def compile(self, model: onnx.ModelProto, directory: Path, options: Mapping[str, Any]) -> Artifact:
-        """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx`` and compiled once as a check."""
+        """See :meth:`Backend.compile`; the folded graph is written as ``model.onnx`` and compiled once as a check.
+
+        A decoder is written as :func:`compress.backends.openvino_stateful.compile_decoder` tells.
+        """
         from compress.backends.first_opening import open_elsewhere
         from compress.backends.onnx_artifact import folded, write_artifact
+        from compress.backends.openvino_decoder import is_decoder
 
         settings = OpenVinoOptions.read(options)
         _runtime()
+        if is_decoder(model):
+            from compress.backends.openvino_stateful import compile_decoder
+
+            return compile_decoder(folded(model), directory, self.name, settings.to_dict())
 
         def check(artifact: Artifact) -> None:
             with suppress(BundleError):  # what is read below says it as of a network
@@ -88,6 +106,12 @@ class OpenVino(Backend):
 
     def open(self, artifact: Artifact) -> Session:
         """See :meth:`Backend.open`."""
+        _runtime()
+        if artifact.path.name == GRAPH:
+            from compress.backends.openvino_stateful import OpenVinoDecoderSession
+
+            settings = OpenVinoOptions.read(artifact.options)
+            return OpenVinoDecoderSession(artifact.path, settings.cache, properties(settings))
         return OpenVinoSession(artifact.path, artifact.options)
 
     def default_options(self, target: Target, threads: int | None = None) -> dict[str, Any]:
@@ -102,8 +126,17 @@ class OpenVino(Backend):
             return []
         return [{**options, "intra_op_threads": 1}]
 
-    def coverage(self, artifact: Artifact) -> Coverage:
-        """See :meth:`Backend.coverage`: of the graph compiled for batch 1."""
+    def not_supported_reasons(self, model: onnx.ModelProto, target: Target) -> tuple[str, ...]:
+        """See :meth:`Backend.not_supported_reasons`: operators of a decoder that there is no form of."""
+        from compress.backends.openvino_decoder import is_decoder, without_form
+
+        unknown = without_form(model) if is_decoder(model) else []
+        return (f"a decoder's {', '.join(unknown)} has no form in OpenVINO",) if unknown else ()
+
+    def coverage(self, artifact: Artifact) -> Coverage | None:
+        """See :meth:`Backend.coverage`: of the graph compiled for batch 1; not of a decoder, whose axes are open."""
+        if artifact.path.name == GRAPH:
+            return None
         import onnx
 
         from compress.onnx_graph.executed import executed_coverage

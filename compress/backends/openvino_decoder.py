@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 #: Name of the network in its directory, as openvino-genai looks for it; the weights lie in ``.bin`` beside it.
 GRAPH = "openvino_model.xml"
 
-#: Place of the texts that a decoder tells of itself, in the network's own notes.
-NOTES = "compress"
+#: Level of MatMulNBits that multiplies integers: what it multiplies is rounded too.
+_INTEGERS = 4
 
 
 def is_decoder(model: onnx.ModelProto) -> bool:
@@ -37,6 +37,24 @@ def is_decoder(model: onnx.ModelProto) -> bool:
     return any(entry.key == CONTEXT_KEY for entry in model.metadata_props) and any(
         node.op_type == "GroupQueryAttention" for node in model.graph.node
     )
+
+
+def without_form(model: onnx.ModelProto) -> list[str]:
+    """Return the operators of a decoder that there is no form of for OpenVINO, by name."""
+    return sorted({node.op_type for node in model.graph.node} - set(OPERATORS))
+
+
+def has_integers(path: Path) -> bool:
+    """Whether weights of a network that :func:`write_stateful_decoder` wrote are integers of 4 or 8 bits."""
+    text = path.read_text(encoding="utf-8")
+    return any(f'element_type="{kind}"' in text for kind in ("u4", "i4", "u8", "i8"))
+
+
+def _level(node: onnx.NodeProto) -> int:
+    """Return the level of a product with integer weights; 0 for other nodes, and where it has none."""
+    if node.op_type != "MatMulNBits":
+        return 0
+    return next((entry.i for entry in node.attribute if entry.name == "accuracy_level"), 0)
 
 
 def stateful_decoder(model: onnx.ModelProto) -> openvino.Model:
@@ -56,7 +74,9 @@ def stateful_decoder(model: onnx.ModelProto) -> openvino.Model:
         raise UnavailableError(
             "OpenVINO", f"no such package ({error})", install_command("openvino")
         ) from error
-    unknown = sorted({node.op_type for node in model.graph.node} - set(OPERATORS))
+    from compress.backends.openvino_generation import NOTES, PRODUCTS
+
+    unknown = without_form(model)
     if unknown:
         raise NetworkError(
             "a decoder of operators that there is a form of for OpenVINO",
@@ -72,7 +92,12 @@ def stateful_decoder(model: onnx.ModelProto) -> openvino.Model:
     for entry in model.metadata_props:
         if entry.key in KEYS:
             written.set_rt_info(entry.value, [NOTES, entry.key])
+    if any(_level(node) == _INTEGERS for node in model.graph.node):
+        written.set_rt_info("int8", [NOTES, PRODUCTS])
     written.validate_nodes_and_infer_types()
+    for index, node in enumerate(written.get_ordered_ops()):
+        if node.get_friendly_name() == node.get_name():  # its own has a count of all nodes of this process
+            node.set_friendly_name(f"{node.get_type_name()}.{index}")
     return written
 
 

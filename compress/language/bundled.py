@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.backends.onnxruntime import OnnxRuntimeSession
+from compress.backends.openvino_stateful import OpenVinoDecoderSession
 from compress.core.decoder_texts import PARTS_KEY
 from compress.data.opening import follow_reference
 from compress.data.task import Task
@@ -60,9 +61,11 @@ def answer(session: Session, tokenizer: Path, prompt: Any, max_new_tokens: int) 
         UnavailableError: The back end cannot generate text, or the package ``tokenizers`` is not installed.
     """
     check_installed()
-    if not isinstance(session, OnnxRuntimeSession):
+    if not isinstance(session, OnnxRuntimeSession | OpenVinoDecoderSession):
         raise UnavailableError(
-            "a build for ONNX Runtime, to generate text", "one for another back end", "use that runtime's own"
+            "a build for ONNX Runtime or OpenVINO, to generate text",
+            "one for another back end",
+            "use that runtime's own",
         )
     if max_new_tokens < 1:
         raise DataError("1 new token or more", str(max_new_tokens), "correct max_new_tokens")
@@ -70,10 +73,15 @@ def answer(session: Session, tokenizer: Path, prompt: Any, max_new_tokens: int) 
 
     from compress.language import generation, text_to_text
 
-    both_parts = PARTS_KEY in session.metadata
-    made = text_to_text.Generator if both_parts else generation.Generator
+    opened = Tokenizer.from_file(str(tokenizer))
     try:
-        generator = made(session.native, Tokenizer.from_file(str(tokenizer)))
+        generator: generation.Generator | text_to_text.Generator
+        if isinstance(session, OpenVinoDecoderSession):
+            generator = generation.Generator(session.decoder, opened)
+        elif PARTS_KEY in session.metadata:
+            generator = text_to_text.Generator(session.native, opened)
+        else:
+            generator = generation.Generator(session.native, opened)
         yield from generator.generate(prompt, max_new_tokens=max_new_tokens)
     except (generation.GenerationError, text_to_text.GenerationError) as error:
         wanted_text, _, after_wanted = str(error).removeprefix("wanted ").partition("; found ")

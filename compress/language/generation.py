@@ -6,7 +6,7 @@ computes a token among others as it computes it alone.
 
 This module needs numpy, tokenizers and the decoder's runtime, and nothing else, so that it can run where an artifact
 runs. Decoders of ONNX Runtime are opened here, and those of OpenVINO in
-:mod:`compress.language.openvino_generation`.
+:mod:`compress.backends.openvino_generation`.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def _converted(config: DecoderConfig, tokenizer: Tokenizer, chat_template: str |
         raise NetworkError(
             "a tokenizer that openvino_tokenizers converts",
             str(error).partition("\n")[0],
-            "generate with compress.language.openvino_generation, which takes it as it is",
+            "generate with compress.backends.openvino_generation, which takes it as it is",
         ) from error
     return taking_apart, joining
 
@@ -91,5 +91,5 @@ def _check(taking_apart: Any, tokenizer: Tokenizer) -> None:
         raise NetworkError(
             f"tokens {wanted} of the text that tokenizers are compared on, after openvino_tokenizers",
             str(tokens),
-            "generate with compress.language.openvino_generation, which takes the tokenizer as it is",
+            "generate with compress.backends.openvino_generation, which takes the tokenizer as it is",
         )

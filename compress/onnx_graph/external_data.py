@@ -1,4 +1,4 @@
-"""The files beside an ONNX graph that hold its weights, as the graph names them.
+"""The files beside a graph that hold its weights: those that an ONNX graph names, and the one of OpenVINO's network.
 
 A tensor whose weights lie elsewhere names the file in an entry ``location``; exporters call it ``<name>.data``,
 ``<name>_data``, or one file a tensor. The graph is read field by field: neither onnx nor
@@ -32,8 +32,10 @@ def external_files(path: Path) -> tuple[Path, ...]:
     """Return the files that hold weights of the graph in ``path``, in the order in which it names them.
 
     A file that is no graph has none. Names that lead out of the graph's folder are left out, as are files that do not
-    exist: no runtime opens such a graph.
+    exist: no runtime opens such a graph. The weights of OpenVINO's network (.xml) lie in the file of its name (.bin).
     """
+    if path.suffix == ".xml":
+        return tuple(beside for beside in (path.with_suffix(".bin"),) if beside.is_file())
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             if content.find(_LOCATION) < 0:

@@ -14,7 +14,7 @@ from compress.data.task import Task
 from compress.errors import RecipeError
 from compress.hosts.base import Host
 from compress.metrics.selection import judging_notes
-from compress.network.network import GENERATIVE, Network
+from compress.network.network import ENCODER_DECODER, GENERATIVE, Network
 from compress.onnx_graph.layers import layers, totals
 from compress.profiling.accuracy import evidence_notes, evidence_of_original
 from compress.profiling.kept_outputs import KeptOutputs
@@ -79,6 +79,7 @@ class SearchPlan:
             "provable": not self._few,
             "tune": self.tune,
             "decodes": self.network.origin.format in GENERATIVE,
+            "encodes": self.network.origin.format == ENCODER_DECODER,
         }
         self._budget = TimeBudget.of(
             self.time_budget, self.start, self.host, open_ended=trains or bool(self.recipes)

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compress.backends import load_backend
 from compress.backends.providers import short_name
 from compress.recipe import Recipe, Step
+from compress.search.decoders import decoders
 from compress.search.int8_between import fastest_between, proposal_between
 from compress.search.limits import Limits
-from compress.search.mixed_weights import mixed_weights
 from compress.search.proposal import (
     Proposal,
     decided_once,
@@ -73,6 +72,7 @@ def proposals(
     provable: bool = True,
     decodes: bool = False,
     tune: int | None = None,
+    encodes: bool = False,
 ) -> Iterator[Proposal]:
     """Return all that a run may try for a target, in its order; nothing is measured.
 
@@ -88,6 +88,7 @@ def proposals(
             tries to regain accuracy, which takes minutes.
         tune: Number of trainings that search the settings of each training of a pruned network; None searches none.
         decodes: Whether the network is a decoder of text, whose weights are all that a decoding step reads.
+        encodes: Whether an encoder comes with it in one graph, which the target's own back end alone runs.
     """
     yield Proposal(ORIGINAL)
     if recipes:
@@ -96,7 +97,8 @@ def proposals(
         yield from (Proposal(replace(recipe, origin="user")) for recipe in further)
         return
     if decodes:
-        listed = _of_decoder(target, limits, provable, trains)
+        names = () if encodes else tuple(name for name in backends if name != target.backend)
+        listed = decoders(target, limits, names, provable=provable, trains=trains)
     else:
         listed = _of_the_search(target, limits, backends, trains, prunable, providers, provable, tune)
     for proposal in listed:
@@ -152,86 +154,6 @@ def _own(target: Target, limits: Limits) -> Iterator[Proposal]:
     if contrib and (limits.objective == "size" or limits.max_size_mb is not None):
         weights = Step("weight_only", {"algorithm": "gptq", "compute": "int8"})
         yield Proposal.where(Recipe("int4-weights", (weights,)), matrices, is_made_of_matrices)
-
-
-def _of_decoder(target: Target, limits: Limits, provable: bool, trains: bool) -> Iterator[Proposal]:
-    """Yield the recipes for a decoder of text: integer weights, in groups with a scale each.
-
-    A decoding step takes the time that its weights take to read. Ranges of activations are found while it runs: they
-    are a single row, and products of integers are faster.
-    """
-    if not load_backend(target.backend).contrib_operators:
-        return
-    fast = {"algorithm": "rtn", "compute": "int8"}
-    yield Proposal(Recipe("int8-weights", (Step("weight_only", {**fast, "bits": 8}),)))
-    four_bits = {**fast, "algorithm": "search"}
-    tried = [Recipe("int4-weights", (Step("weight_only", four_bits),))]
-    yield Proposal(tried[0])
-    yield from mixed_weights(limits, provable, tried[0])
-    if provable:
-        yield from _smaller_caches(limits, tried[0])
-    if provable:
-        for name, settings in (
-            ("int4-weights-gptq", {"algorithm": "gptq", "compute": "int8"}),
-            ("int4-weights-hqq", {"algorithm": "hqq"}),
-            ("int4-weights-gptq-float", {"algorithm": "gptq", "compute": "float32"}),
-        ):
-            recipe, before = Recipe(name, (Step("weight_only", settings),)), tuple(tried)
-            tried.append(recipe)
-            yield Proposal.where(
-                recipe,
-                f"if every build of 4 bits before it loses more than {points(limits)}",
-                partial(_none_kept, limits, before),
-            )
-    if "int8" in target.precisions:
-        yield Proposal(Recipe("dynamic-int8", (Step("quantize_dynamic"),)))
-    if trains:
-        yield from _smaller_decoders(limits, provable, fast)
-
-
-def _smaller_decoders(limits: Limits, provable: bool, rounding: dict[str, Any]) -> Iterator[Proposal]:
-    """Yield recipes for a decoder with text to train on: fewer tokens, then fewer layers, neurons and heads too.
-
-    Trained to half of a step's time, then to 0.35 or to 0.7 of it, as accuracy was kept or not. What was trained for
-    plain rounding is rounded plainly.
-    """
-    trim, four_bits = Step("trim_vocabulary"), Step("weight_only", rounding)
-    searched = Step("weight_only", {**rounding, "algorithm": "search"})
-    yield Proposal(Recipe("int4-weights-trimmed", (trim, searched)))
-    if not provable:
-        return
-    train = Step("distill", {"epoch_samples": 4096, "batch_size": 16, "window": 128, "weight_bits": 4})
-
-    def to_share(share: float) -> Recipe:
-        prune = Step("prune", {"latency_share": share, "timing_precision": "int4"})
-        return Recipe(f"int4-weights-pruned-{share:g}x", (trim, prune, train, four_bits))
-
-    half, shorter, longer = map(to_share, (0.5, 0.35, 0.7))
-    yield Proposal(half)
-    yield Proposal(
-        replace(shorter, name=f"{shorter.name} or {longer.name.rpartition('-')[2]}"),
-        f"0.35 if {half.name} loses no more than {points(limits)}, else 0.7",
-        lambda run: shorter if keeps_accuracy(run, limits, half) else longer,
-    )
-
-
-def _smaller_caches(limits: Limits, int4: Recipe) -> Iterator[Proposal]:
-    """Yield the plain build of 4 bits, where it keeps its accuracy, with keys and values in int8, else in float16."""
-    int8, half = (
-        Recipe(f"{int4.name}-{name}-cache", (*int4.steps, Step("kv_cache", {"precision": precision})))
-        for name, precision in (("int8", "int8"), ("fp16", "float16"))
-    )
-    kept = f"if {int4.name} loses no more than {points(limits)}"
-    yield Proposal.where(int8, kept, lambda run: keeps_accuracy(run, limits, int4))
-    yield Proposal.where(
-        half,
-        f"{kept}, and {int8.name} more",
-        lambda run: keeps_accuracy(run, limits, int4) and not keeps_accuracy(run, limits, int8),
-    )
-
-
-def _none_kept(limits: Limits, recipes: Sequence[Recipe], run: RunDirectory) -> bool:
-    return not any(keeps_accuracy(run, limits, recipe) for recipe in recipes)
 
 
 def _of_provider(provider: str, precisions: Sequence[str]) -> Iterator[Recipe]:

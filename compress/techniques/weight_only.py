@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.backends import load_backend
 from compress.errors import RecipeError
+from compress.network.network import DECODER
 from compress.quantization.weights import Settings, quantize_weights
 from compress.techniques.base import Context, Technique
 
@@ -25,35 +26,48 @@ _BATCH_SIZE = 32
 class WeightOnly(Settings, Technique):
     """Weight-only quantization; its settings are those of :class:`compress.quantization.weights.Settings`."""
 
-    def check_target(self, target: Target) -> None:
-        """Refuse a target whose back end has no such operator.
-
-        Raises:
-            RecipeError: It has none.
-        """
-        if not load_backend(target.backend).contrib_operators:
-            raise RecipeError(
-                "a target that ONNX Runtime serves, for weight_only",
-                f"'{target.name}', which {target.backend} serves",
-                "leave the technique out, or choose another target",
-            )
+    def check_target(self, target: Target, network: Network | None = None) -> None:
+        """Refuse a target whose back end has no such operator; see :func:`check_integer_weights`."""
+        check_integer_weights("weight_only", target, network)
 
     def needs(self) -> tuple[str, ...]:
         """See :meth:`Technique.needs`."""
         return ("calibration samples",)
 
     def apply(self, network: Network, context: Context) -> Network:
-        """See :meth:`Technique.apply`; the result is in ONNX form, for ONNX Runtime.
+        """See :meth:`Technique.apply`; the result is in ONNX form, with ONNX Runtime's operators.
 
         Raises:
             NetworkError: The network is quantized already, or has no matrix that is large enough.
             RecipeError: The target's back end has no such operator, or a node to be excluded is not in the network.
             DataError: Activations on the calibration data are not finite.
         """
-        self.check_target(context.target)
+        self.check_target(context.target, network)
         quantized, report = quantize_weights(network.to_onnx(), _batches(network, context), self)
         context.reports["weight_only"] = report.to_dict()
         return network.with_onnx(quantized)
+
+
+def check_integer_weights(technique: str, target: Target, network: Network | None) -> None:
+    """Refuse a target whose back end multiplies by no integer weights.
+
+    Args:
+        technique: Name of the technique, for the message.
+        target: The target, with the back end that runs the result.
+        network: The network; None for a file of ONNX, which ONNX Runtime alone runs.
+
+    Raises:
+        RecipeError: It multiplies by none, or in decoders of text alone, and this is none.
+    """
+    backend = load_backend(target.backend)
+    decodes = network is not None and network.origin.format == DECODER
+    if not backend.contrib_operators and not (backend.decodes and decodes):
+        also = ", or OpenVINO a language model," if backend.decodes else ""
+        raise RecipeError(
+            f"a target that ONNX Runtime serves,{also} for {technique}",
+            f"'{target.name}', which {target.backend} serves",
+            "leave the technique out, or choose another target",
+        )
 
 
 def _batches(network: Network, context: Context) -> Iterator[Mapping[str, np.ndarray[Any, Any]]]:

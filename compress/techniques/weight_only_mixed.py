@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from compress.backends import load_backend
 from compress.errors import RecipeError
 from compress.network.network import DECODER
 from compress.onnx_graph.fold import prepare
@@ -22,6 +21,7 @@ from compress.quantization.weights.sensitivity import MatrixCosts, WeightCosts
 from compress.quantization.weights.settings import BITS, GROUP_SIZES
 from compress.records.technique_reports import MixedWeightsReport
 from compress.techniques.base import Context, Technique, calibration_batches
+from compress.techniques.weight_only import check_integer_weights
 
 if TYPE_CHECKING:
     import onnx
@@ -117,19 +117,14 @@ class WeightOnlyMixed(Technique):
         return True
 
     def apply(self, network: Network, context: Context) -> Network:
-        """See :meth:`Technique.apply`; the result is in ONNX form, for ONNX Runtime.
+        """See :meth:`Technique.apply`; the result is in ONNX form, with ONNX Runtime's operators.
 
         Raises:
             NetworkError: The network is quantized already, or has no matrix that is large enough.
             RecipeError: The target's back end has no such operator, or the limit is below the smallest forms.
             DataError: Activations on the calibration data are not finite.
         """
-        if not load_backend(context.target.backend).contrib_operators:
-            raise RecipeError(
-                "a target that ONNX Runtime serves, for weight_only_mixed",
-                f"'{context.target.name}', which {context.target.backend} serves",
-                "leave the technique out, or choose another target",
-            )
+        check_integer_weights("weight_only_mixed", context.target, network)
         with spooled(network.to_onnx()) as model:
             prepared = prepare(model, store_twice=True)
             costs = self._costs(prepared, network, context)

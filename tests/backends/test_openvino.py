@@ -217,7 +217,11 @@ class TestSession:
 class TestOptions:
     def test_follow_the_target_and_the_user(self) -> None:
         cpu = replace(load_target("cpu"), cores=4)
-        assert OpenVino().default_options(cpu) == {"precision": "fp32", "intra_op_threads": 4}
+        assert OpenVino().default_options(cpu) == {
+            "precision": "fp32",
+            "intra_op_threads": 4,
+            "cache": "float32",
+        }
         assert OpenVino().default_options(cpu, threads=3)["intra_op_threads"] == 3
 
     def test_variants_leave_alone_what_the_user_fixed(self) -> None:

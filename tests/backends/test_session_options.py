@@ -28,7 +28,7 @@ JSON = {
         "cuda_graph": False,
         "shape_profile": False,
     },
-    "openvino": {"precision": "fp32", "intra_op_threads": 1},
+    "openvino": {"precision": "fp32", "intra_op_threads": 1, "cache": "float32"},
     "tensorrt": {"dla_core": None, "builds": 3, "cuda_graph": True},
     "torch-tensorrt": {"precision": "fp32", "batch_sizes": [1, 8], "shapes": {}, "arguments": {}},
 }

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.backends.tensorrt import build_script
-from compress.bundle.programs import snippets
+from compress.bundle.programs import filling
 from compress.cli import main
 from compress.core.json_text import json_text
 from compress.core.plain_text import one_line, plain, shell_word
@@ -87,8 +87,8 @@ def test_a_target_s_name_is_a_comment_of_the_script_on_its_one_line() -> None:
 
 def test_settings_are_literals_of_the_program() -> None:
     for value in ('" + exit() + "', "two\nlines", "back\\slash", HOSTILE, "plain"):
-        assert eval(snippets._python(value)) == value
-        assert STEERING.search(snippets._python(value)) is None
+        assert eval(filling.python_literal(value)) == value
+        assert STEERING.search(filling.python_literal(value)) is None
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from tests.language.tiny import KINDS, Tiny, tiny
 from tests.language.tokens import write_tokenizer
 
 openvino = pytest.importorskip("openvino")
-generation = pytest.importorskip("compress.language.openvino_generation")
+generation = pytest.importorskip("compress.backends.openvino_generation")
 
 IDS = np.random.default_rng(0).integers(3, 101, (2, 12))
 WITH_EXPERTS = [kind for kind in KINDS if kind.startswith(("mixtral", "qwen2_moe", "qwen3_moe"))]

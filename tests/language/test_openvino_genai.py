@@ -26,7 +26,7 @@ pytest.importorskip("openvino")
 def test_it_writes_the_same_text(tmp_path: Path, attention: str):
     pytest.importorskip("openvino_tokenizers", reason="needs pip install openvino-tokenizers")
     genai = pytest.importorskip("openvino_genai", reason="needs pip install openvino-genai")
-    from compress.language.openvino_generation import open_decoder
+    from compress.backends.openvino_generation import open_decoder
 
     write_tokenizer(tiny(tmp_path).path)
     model = open_language_model(tmp_path)

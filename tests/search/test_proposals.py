@@ -330,6 +330,34 @@ def test_a_decoder_gets_integer_weights_and_nothing_of_convolutions() -> None:
     assert listed == of_a_decoder(prunable=True)
 
 
+def test_a_decoder_competes_in_openvino_too() -> None:
+    both = {"backends": ("onnxruntime", "openvino")}
+    listed = of_a_decoder(**both)
+    first = ["fp32", "fp32-openvino", "int8-weights", "int4-weights"]
+    assert listed[:6] == [*first, "int8-weights-openvino", "int4-weights-openvino"]
+    assert [name for name in listed if "openvino" not in name] == of_a_decoder()
+    assert of_a_decoder(**both, encodes=True) == of_a_decoder()
+    assert not [name for name in listed if name.endswith("-cache") and "openvino" in name]
+
+
+def test_keys_and_values_are_rounded_with_the_fastest_build_of_openvino_that_keeps_its_accuracy() -> None:
+    steps = (Step("weight_only", {"algorithm": "rtn", "compute": "int8", "bits": 8}),)
+    recipe = Recipe("int8-weights-openvino", steps, backend="openvino")
+    kept = replace(candidate("int8-weights-openvino", ratio=0.4, drop=(0.0, 0.1, 0.2)), recipe=recipe)
+    plain = Recipe("fp32-openvino", backend="openvino")
+    slower = replace(candidate("fp32-openvino", ratio=0.9, drop=(0.0, 0.0, 0.0)), recipe=plain)
+    both = {"backends": ("onnxruntime", "openvino")}
+    assert [
+        name for name in of_a_decoder(slower, kept, **both) if "openvino-" in name and name.endswith("-cache")
+    ] == [
+        "int8-weights-openvino-fp16-cache",
+        "int8-weights-openvino-int8-cache",
+    ]
+    assert not recipe.computes_the_same
+    assert plain.computes_the_same
+    assert not replace(plain, session={"cache": "int8"}).computes_the_same
+
+
 def test_a_decoder_with_text_to_train_on_gets_smaller_ones() -> None:
     further = of_a_decoder(trains=True)[len(of_a_decoder()) :]
     assert further == ["int4-weights-trimmed", "int4-weights-pruned-0.5x", "int4-weights-pruned-0.7x"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,12 +121,18 @@ def share_of(artifact: Path, options: Mapping[str, Any], backend: str) -> float:
         options: Session options of the build.
         backend: Name of the back end that runs it where it is deployed.
     """
+    from compress.backends import load_backend
+    from compress.backends.openvino_decoder import GRAPH, has_integers
+
+    if artifact.name == GRAPH:
+        settings = load_backend(backend).session_options.read(options)
+        exact = settings == replace(settings, precision="fp32", cache="float32")
+        return SHARES["fp32" if exact and not has_integers(artifact) else "int8"]
     if artifact.suffix != ".onnx":
         # A compiled program does not tell; floats of half precision are the widest of its kind.
         return SHARES["half"]
     import onnx
 
-    from compress.backends import load_backend
     from compress.backends.providers import on_nvidia_gpu
     from compress.onnx_graph.quantized import quantized_operator
 

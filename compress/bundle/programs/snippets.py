@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.resources import files
-from string import Template
 from typing import Any
 
+from compress.backends.openvino_decoder import GRAPH
+from compress.bundle.programs.filling import (
+    RUN_PROMPT,
+    filled,
+    python_dictionary,
+    python_sample,
+    template,
+)
+from compress.bundle.programs.openvino_decoder import decoder_programs
 from compress.bundle.programs.sample import Sample, Value
 from compress.core.plain_text import plain, shell_word
 from compress.core.tensor_spec import TensorSpec
@@ -41,23 +48,6 @@ _RUN_STREAM = """    import sys
         sys.exit()
 """
 
-#: And how it generates text.
-_RUN_PROMPT = """    import sys
-
-    if len(sys.argv) == 2:
-        try:
-            for piece in generate(sys.argv[1]):
-                print(piece, end="", flush=True)
-        except ValueError as error:  # a prompt that has no room
-            sys.exit("error: %s" % error)
-        print()
-        sys.exit()
-"""
-
-
-class _Program(Template):
-    delimiter = "@"
-
 
 def programs(
     backend: str,
@@ -69,6 +59,7 @@ def programs(
     states: Mapping[str, str] | None = None,
     generates: bool = False,
     crashing: Sequence[str] = (),
+    model: str = "model.onnx",
 ) -> dict[str, str]:
     """Return the programs that load and run a build, by their file's name.
 
@@ -82,10 +73,13 @@ def programs(
         states: The output that is the next value of each input that is carried from call to call; None for none.
         generates: Whether the build is a decoder of text, with ``generation.py`` and ``tokenizer.json`` beside it.
         crashing: Optimizations of ONNX Runtime that crash at the graph.
+        model: Name of the build's file.
     """
     states = states or {}
     if backend == "onnxruntime":
         python, cpp = _onnxruntime(inputs, sample, options, precision, states, crashing)
+    elif backend == "openvino" and model == GRAPH:
+        return decoder_programs(sample, options)
     elif backend == "openvino":
         python, cpp = _openvino(sample, options, states)
     elif backend == "tensorrt":
@@ -93,20 +87,20 @@ def programs(
     else:
         return {}
     fields = {
-        "model": "model.onnx",
-        "common": _template("common.cpp"),
-        "sample": "\n".join(f"        {value.name!r}: {_read_in_python(value)}," for value in sample.inputs),
+        "model": model,
+        "common": template("common.cpp"),
+        "sample": python_sample(sample),
         "input_names": repr([value.name for value in sample.inputs]),
         "output_names": repr([value.name for value in sample.outputs]),
         "stream": _stream_in_python(sample, states),
         "run_stream": _RUN_STREAM if states else "",
     }
     if generates:
-        fields |= {"stream": _template("generate.py"), "run_stream": _RUN_PROMPT}
+        fields |= {"stream": template("generate.py"), "run_stream": RUN_PROMPT}
     contents = {
-        "run.py": _filled(f"run.{backend}.py", fields | python),
-        "run.cpp": _filled(f"run.{backend}.cpp", fields | cpp),
-        "selfcheck.py": _template("selfcheck.py"),
+        "run.py": filled(f"run.{backend}.py", fields | python),
+        "run.cpp": filled(f"run.{backend}.cpp", fields | cpp),
+        "selfcheck.py": template("selfcheck.py"),
     }
     if backend == "tensorrt":
         contents["selfcheck.sh"] = _board_check(inputs, sample, options, release)
@@ -144,9 +138,10 @@ def _onnxruntime(
         "provider": providers[0][0],
         "threads": str(threads),
         "arena": repr(settings.arena),
-        "entries": _dictionary(entries),
+        "entries": python_dictionary(entries),
         "providers": ", ".join(
-            f'("{name}", {_dictionary(chosen)})' if chosen else f'"{name}"' for name, chosen in providers
+            f'("{name}", {python_dictionary(chosen)})' if chosen else f'"{name}"'
+            for name, chosen in providers
         ),
         "disabled": repr(disabled),
         "bound": "        self.bound = {}\n" if bound else "",
@@ -155,7 +150,7 @@ def _onnxruntime(
     if bound:
         fields = {"device": "cuda", "graph": repr(settings.cuda_graph)}
         fields["numbered"] = repr(settings.cuda_graph and settings.provider != TENSORRT)
-        python["call"] = _filled("bound.onnxruntime.py", fields)
+        python["call"] = filled("bound.onnxruntime.py", fields)
     # A recording needs memory that stays where it is, which this program has not.
     plain = [
         (name, {key: value for key, value in chosen.items() if "cuda_graph" not in key})
@@ -271,7 +266,7 @@ def _openvino(
         ],
         ["request.infer();"],
     )
-    return {"properties": _dictionary(settings)}, {
+    return {"properties": python_dictionary(settings)}, {
         "properties": _indented(
             [f"{{{_cpp(key)}, {_cpp_value(value)}}}," for key, value in settings.items()], 8
         ),
@@ -345,7 +340,7 @@ def _stream_in_python(sample: Sample, states: Mapping[str, str]) -> str:
     )
     axes = {value.name: value.array.ndim for value in sample.inputs if value.name not in states}
     fields = {"states": repr(dict(states)), "start": start, "axes": repr(axes)}
-    return _filled("stream.py", fields)
+    return filled("stream.py", fields)
 
 
 def _board_check(
@@ -365,7 +360,7 @@ def _board_check(
         " ".join(map(shell_word, ["compare", value.name, _text_file(index), f"{value.tolerance:.6g}"]))
         for index, value in enumerate(sample.outputs)
     ]
-    return _filled(
+    return filled(
         "selfcheck.sh",
         {
             "trtexec": TRTEXEC,
@@ -381,11 +376,6 @@ def _text_file(index: int) -> str:
     return f"sample/output-{index}.txt"
 
 
-def _read_in_python(value: Value) -> str:
-    shape = ", ".join(map(str, value.array.shape))
-    return f"np.fromfile(str(HERE / {value.file!r}), {value.array.dtype.name!r}).reshape({shape or '()'})"
-
-
 def _equals(value: Value, address: str, size: str) -> str:
     kind = _CPP[value.array.dtype.name][0]
     return (
@@ -396,16 +386,6 @@ def _equals(value: Value, address: str, size: str) -> str:
 
 def _shape(value: Value) -> str:
     return f"{{{', '.join(map(str, value.array.shape))}}}"
-
-
-def _dictionary(settings: Mapping[str, Any]) -> str:
-    return "{" + ", ".join(f"{_python(key)}: {_python(value)}" for key, value in settings.items()) + "}"
-
-
-def _python(value: object) -> str:
-    text = repr(value)
-    simple = isinstance(value, str) and text == f"'{value}'"
-    return f'"{value}"' if simple and '"' not in text else text
 
 
 def _cpp_value(value: object) -> str:
@@ -423,11 +403,3 @@ def _cpp(text: str) -> str:
 
 def _indented(lines: list[str], columns: int = 4) -> str:
     return "\n".join(" " * columns + line for line in lines)
-
-
-def _filled(name: str, fields: Mapping[str, str]) -> str:
-    return _Program(_template(name)).substitute(fields)
-
-
-def _template(name: str) -> str:
-    return (files("compress.bundle.programs") / "templates" / f"{name}.in").read_text(encoding="utf-8")
