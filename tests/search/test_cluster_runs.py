@@ -16,6 +16,7 @@ import pytest
 from compress import optimize
 from compress.api.options import OptimizeOptions
 from compress.api.search_inputs import open_search
+from compress.backends.trtexec import DEFAULTS
 from compress.core.progress import Reporter
 from compress.errors import UnavailableError
 from compress.hosts import cluster as cluster_of_machines
@@ -85,14 +86,13 @@ RECIPES = [
 
 
 def searched(files: Path, out: Path, cluster: Any = None, **more: Any) -> Any:
-    settings = {"target": "cpu", "backends": ["onnxruntime"], "threads": 1, **more}
+    settings = {"target": "cpu", "backends": ["onnxruntime"], "threads": 1, "recipes": RECIPES, **more}
     if cluster is not None:
         settings["cluster"] = cluster.address
     return optimize(
         files / "model.onnx",
         data=files / "val.npz",
         out=out,
-        recipes=RECIPES,
         seconds=0.05,
         max_drop=100.0,
         **settings,
@@ -206,20 +206,26 @@ def test_a_machine_with_another_version_is_named(
     assert not (tmp_path / "build.partial").exists()
 
 
-def test_a_worker_whose_disk_is_full_is_left_out(cluster: Any, files: Path, tmp_path: Path) -> None:
+def test_a_worker_whose_disk_is_full_is_left_out(
+    cluster: Any, attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(small)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8k", "tmpfs", str(small)]
     if subprocess.run(mount, capture_output=True, timeout=60, check=False).returncode != 0:
         pytest.skip("needs the right to mount a file system (root)")
     try:
-        (small / "fill").write_bytes(bytes(4096))
         added(cluster, env_vars={"TMPDIR": str(small)})
-        reporter = Notes()
-        result = searched(files, tmp_path / "build", cluster, reporter=reporter)
+        reporter, run = Notes(), RunDirectory(tmp_path / "run", attempts.key())
+        with (
+            Cluster(cluster.address) as connected,
+            run,
+            cluster_builder.ClusterBuilder(connected, attempts, run, reporter, shared=False) as builder,
+        ):
+            made = made_by(builder, attempts, tmp_path / "there")
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True, timeout=60)
-    assert [entry.rejected for entry in result.candidates] == [None] * 4
+    assert made == made_by(BuilderHere(attempts.built), attempts, tmp_path / "here")
     (note,) = reporter.about("makes no more builds")
     assert "its disk is full" in note
 
@@ -227,10 +233,17 @@ def test_a_worker_whose_disk_is_full_is_left_out(cluster: Any, files: Path, tmp_
 def test_a_board_is_reached_through_the_worker_beside_it(
     cluster: Any, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setitem(DEFAULTS, "builds", 1)
     board = start(tmp_path / "board")
     try:
         monkeypatch.setitem(cluster_of_machines.os.environ, "COMPRESS_SSH", "false")  # none from here
-        settings = {"target": "jetson", "host": "board", "backends": [], "threads": None}
+        settings = {
+            "target": "jetson",
+            "host": "board",
+            "backends": [],
+            "threads": None,
+            "recipes": RECIPES[:2],
+        }
         with pytest.raises(
             UnavailableError, match="a worker for the target board: one that holds the resource"
         ):
@@ -248,7 +261,7 @@ def test_a_board_is_reached_through_the_worker_beside_it(
         board.daemon.terminate()
         board.daemon.wait()
         shutil.rmtree(tmp_path / "board", ignore_errors=True)
-    assert [entry.rejected for entry in result.candidates] == [None] * 4
+    assert [entry.rejected for entry in result.candidates] == [None] * 3
     assert {entry.profile.fingerprint["board"] for entry in result.candidates} == {
         "NVIDIA Jetson Orin Nano Engineering Reference Developer Kit Super"
     }
