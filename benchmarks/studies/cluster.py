@@ -78,7 +78,7 @@ def wall_time(attempts: Attempts, address: str, warm: int, builds: int, director
         Recipe(f"build-{number}", (Step("prune", {"ratio": 0.01 * number}),))
         for number in range(warm + builds)
     ]
-    taken = set()
+    taken: set[str] = set()
     run = RunDirectory(directory / "run", attempts.key())
     with (
         Cluster(address) as cluster,
