@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import inspect
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +26,11 @@ def documents(count: int, seed: int = 0, *, from_the_end: bool = False) -> list[
         seed: Seed of the order.
         from_the_end: Whether to take the last of the order: others than the first ones, without reading these.
     """
-    files = [path for package in PACKAGES for path in _sources(package)]
+    files = [path for package in PACKAGES for path in sources(package)]
     found: list[str] = []
     order = np.random.default_rng(seed).permutation(len(files))
     for position in order[::-1] if from_the_end else order:
-        text = _docstrings(files[position])
+        text = docstrings(files[position])
         if len(text) >= LEAST:
             found.append(text)
         if len(found) == count:
@@ -45,17 +46,20 @@ def write_documents(directory: Path, count: int, seed: int = 0) -> Path:
     return directory
 
 
-def _sources(package: str) -> list[Path]:
+def sources(package: str) -> list[Path]:
+    """Return the source files of an installed package but its tests, sorted; none where it is not installed."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         return []
     return sorted(path for path in Path(spec.origin).parent.rglob("*.py") if "tests" not in path.parts)
 
 
-def _docstrings(path: Path) -> str:
+def docstrings(path: Path) -> str:
+    """Return the docstrings of a source file with empty lines between; empty where it cannot be parsed."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError):
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError):
         return ""
     return "\n\n".join(_of(tree))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tarfile
 import textwrap
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.environments import SkippedError, printed, python_with
 from benchmarks.studies.language.llama_library import TYPES
 
 #: Packages of each environment. The two want different releases of transformers.
@@ -69,10 +69,6 @@ class Build:
     environment: dict[str, str]
 
 
-class SkippedError(Exception):
-    """A peer that could not be set up; the message says why."""
-
-
 class Peers:
     """Builds of the other toolkits.
 
@@ -103,7 +99,7 @@ class Peers:
         if not (target / "model.onnx").exists():
             places = ("-i", self._model, "-o", target, "-c", self._cache / "genai-cache")
             builder = [python, "-m", "onnxruntime_genai.models.builder", *map(str, places), *_GENAI]
-            _told(builder)
+            printed(builder)
         path = target / "model.onnx"
         size = sum(each.stat().st_size for each in target.glob("model.onnx*"))
         return [Build("ONNX Runtime GenAI int4", "genai", target, python, size, self._read(path), {})]
@@ -113,7 +109,7 @@ class Peers:
         for bits in ("8", "4"):
             target = self._work / f"openvino-int{bits}"
             if not (target / "openvino_model.bin").exists():
-                _told([python, "-c", textwrap.dedent(_OPENVINO), str(self._model), str(target), bits])
+                printed([python, "-c", textwrap.dedent(_OPENVINO), str(self._model), str(target), bits])
             size = sum(each.stat().st_size for each in target.glob("openvino_model.*"))
             read = (target / "openvino_model.bin").stat().st_size
             found.append(Build(f"OpenVINO GenAI int{bits}", "openvino", target, python, size, read, {}))
@@ -123,7 +119,7 @@ class Peers:
         folder = self._cache / "llama" / "package" / "bins" / "linux-x64"
         if not folder.exists():
             self._cache.mkdir(parents=True, exist_ok=True)
-            packed = _told(["npm", "pack", LLAMA, "--silent", "--pack-destination", str(self._cache)])
+            packed = printed(["npm", "pack", LLAMA, "--silent", "--pack-destination", str(self._cache)])
             with tarfile.open(self._cache / packed.split()[-1]) as archive:
                 archive.extractall(self._cache / "llama", filter="data")
         found = []
@@ -135,7 +131,7 @@ class Peers:
                     "l.quantize(*map(pathlib.Path, sys.argv[2:5]), sys.argv[5])"
                 )
                 here = str(Path(__file__).parent)
-                _told([sys.executable, "-c", code, here, *map(str, (folder, self._gguf, target)), kind])
+                printed([sys.executable, "-c", code, here, *map(str, (folder, self._gguf, target)), kind])
             size = target.stat().st_size
             variables = {"LLAMA_LIBRARIES": str(folder)}
             found.append(Build(f"llama.cpp {kind}", "llama", target, sys.executable, size, size, variables))
@@ -143,14 +139,7 @@ class Peers:
 
     def _environment(self, name: str) -> str:
         """Return the interpreter of a peer's environment, which is made where it is missing."""
-        folder = self._cache / name
-        python, done = folder / "bin" / "python", folder / "packages.json"
-        wanted = json.dumps(PACKAGES[name])
-        if not done.exists() or done.read_text() != wanted:
-            _told([sys.executable, "-m", "venv", str(folder)])
-            _told([str(python), "-m", "pip", "install", "-q", *PACKAGES[name]])
-            done.write_text(wanted)
-        return str(python)
+        return python_with(self._cache / name, PACKAGES[name])
 
 
 def write_model(source: Path, directory: Path) -> Path:
@@ -193,19 +182,3 @@ def write_model(source: Path, directory: Path) -> Path:
     }
     (directory / "config.json").write_text(json.dumps(told))
     return directory
-
-
-def _told(command: list[str]) -> str:
-    """Run a command and return what it printed.
-
-    Raises:
-        SkippedError: It failed; the message is the last line of what it said.
-    """
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=1800)
-    except subprocess.TimeoutExpired as error:
-        raise SkippedError(f"{Path(command[0]).name} took more than half an hour") from error
-    if found.returncode:
-        lines = [line for line in (found.stderr + found.stdout).splitlines() if line.strip()]
-        raise SkippedError(lines[-1] if lines else f"{command[0]} ended with {found.returncode}")
-    return found.stdout

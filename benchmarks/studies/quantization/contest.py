@@ -43,7 +43,7 @@ class Row:
         inside: Whether the drop's upper bound is inside the margin.
         accuracy: On the evaluation data, with the drop against fp32.
         bytes: Size of the build's files, in bytes.
-        latency: At each of :data:`BATCHES`, with its ratio to fp32.
+        latency: At each batch size, with its ratio to fp32.
         found: Cost of making it.
         tried: For each setting that was tried, what came of it.
         artifact: Artifact that was measured, as it can be opened again in this run; not in the JSON.
@@ -145,11 +145,20 @@ class Contest:
         judge: Judge of its builds' accuracy.
         budget: Budget of timing each build at each batch size.
         decisive: The batch size that a rival's settings are chosen at.
+        batches: Batch sizes that builds are timed at.
     """
 
-    def __init__(self, case: Case, judge: Judge, budget: Budget, decisive: int = BATCHES[0]) -> None:
+    def __init__(
+        self,
+        case: Case,
+        judge: Judge,
+        budget: Budget,
+        decisive: int = BATCHES[0],
+        batches: Sequence[int] = BATCHES,
+    ) -> None:
         self._backend = OnnxRuntime()
         self._judge, self._budget, self._decisive = judge, budget, decisive
+        self._batches = batches
         self._short = replace(budget, seconds=budget.seconds / 4, warm_up_seconds=budget.warm_up_seconds / 2)
         options = {"intra_op_threads": case.threads}
         plain = Artifact(case.fp32, sha256_of(case.fp32), size_of(case.fp32), "onnxruntime", options)
@@ -166,7 +175,7 @@ class Contest:
 
     def fp32(self) -> Row:
         """The row that every other one refers to."""
-        feeds = {batch: sample_feeds(self._session, self.case.task, batch) for batch in BATCHES}
+        feeds = {batch: sample_feeds(self._session, self.case.task, batch) for batch in self._batches}
         with stored_feeds(feeds) as paths:
             latencies, _ = time_alone(self._plain, feeds, paths, self._budget)
         return Row(
@@ -217,7 +226,7 @@ class Contest:
         return Look(replace(row, inside=inside, accuracy=accuracy, bytes=size, artifact=artifact), ratio)
 
     def _latencies(self, row: Row) -> tuple[Latency, ...]:
-        return tuple(self._compared(_artifact(row), self._plain, BATCHES, self._budget).values())
+        return tuple(self._compared(_artifact(row), self._plain, self._batches, self._budget).values())
 
     def _compared(
         self, build: Artifact, other: Artifact, batches: Sequence[int], budget: Budget

@@ -122,15 +122,33 @@ def by_hand(case: Case) -> list[Build]:
     return tried
 
 
-def nncf(case: Case, python: Path | None, *, transformer: bool) -> list[Build]:
-    """NNCF's defaults in OpenVINO, with what stays float in fp32 and, where the processor has it, in bf16."""
+def nncf(
+    case: Case,
+    python: Path | None,
+    *,
+    transformer: bool,
+    validation: Path | None = None,
+    max_drop: float = 1.0,
+) -> list[Build]:
+    """NNCF's defaults in OpenVINO, with what stays float in fp32 and, where the processor has it, in bf16.
+
+    With ``validation``, an .npz file of samples with labels, its accuracy control may lose ``max_drop`` points on them.
+    """
     if python is None:
         return [Build("defaults", backend="openvino", error="no --nncf-python was given")]
-    out = case.directory / "nncf.xml"
-    request = {"model": str(case.fp32), "out": str(out), "calibration": str(_samples(case))}
+    out = case.directory / ("nncf.xml" if validation is None else "nncf-accuracy-control.xml")
+    request: dict[str, Any] = {
+        "model": str(case.fp32),
+        "out": str(out),
+        "calibration": str(_samples(case)),
+    }
+    if validation is not None:
+        request |= {"validation": str(validation), "max_drop": max_drop}
     command = [str(python), str(HERE / "nncf_openvino.py")]
     made = _built("defaults", out, command, {**request, "transformer": transformer})
-    made = replace(made, backend="openvino", settings="transformer" if transformer else "defaults")
+    settings = "transformer" if transformer else "defaults"
+    settings += "" if validation is None else ", accuracy control"
+    made = replace(made, backend="openvino", settings=settings)
     if made.error is not None:
         return [made]
     precisions = ["fp32", "bf16"] if "bf16" in _openvino_target().precisions else ["fp32"]
