@@ -154,7 +154,7 @@ class OnnxRuntime(Backend):
         transformer took 26 ms without and 62 ms with them. On a GPU memory that is kept, recordings, and one engine for
         all shapes.
         """
-        if on_nvidia_gpu(options["provider"]):
+        if on_nvidia_gpu(options.get("provider", DEFAULTS["provider"])):
             return gpu_variants(options, target)
         cores = target.cores or 1
         if threads == 1 or cores == 1:
