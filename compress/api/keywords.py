@@ -117,6 +117,7 @@ class OptimizeKeywords(
     max_power: float | None
     objective: str
     front: bool
+    draft: str | Path | None
     recipes: Sequence[Recipe | str | Path]
     backends: Sequence[str]
     time_budget: float | None

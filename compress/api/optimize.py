@@ -140,7 +140,17 @@ def optimize(
         plan.begin(run, request.seconds, reporter)
         noted = opened.notes(plan)
         best = BestSoFar(
-            out, run, network, task, target, host, limits, _user_options(request), noted, reporter
+            out,
+            run,
+            network,
+            task,
+            target,
+            host,
+            limits,
+            _user_options(request),
+            noted,
+            reporter,
+            draft=opened.draft,
         )
         for recipe in plan.proposals(run):
             candidate = attempts.recorded(recipe, run, retry_failed=request.retry_failed)
@@ -166,6 +176,7 @@ def optimize(
         *axis_notes(network),
         *noted,
         *plan.evidence,
+        *best.draft_notes,
         *((_kept_note(run),) if choice.candidate is None else settings_notes(choice.candidate)),
         *plan.stopped,
     )
@@ -209,6 +220,7 @@ def _user_options(options: OptimizeOptions) -> dict[str, Any]:
         "max-power": options.max_power,
         "objective": options.objective,
         "front": options.front,
+        "draft": None if options.draft is None else str(options.draft),
         "backend": list(options.backends),
         "threads": options.threads,
         "seconds": options.seconds,

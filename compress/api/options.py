@@ -253,6 +253,11 @@ class OptimizeOptions(
         "bundle of its own: OUT-NAME. More builds are measured in full",
         False,
     )
+    draft: str | Path | None = option(
+        "Smaller language model of the same vocabulary that writes ahead for what is shipped: its directory, or an "
+        "ONNX decoder that compress wrote. It is shipped too where that is proven faster with equal greedy text",
+        metavar="PATH",
+    )
     recipes: Sequence[Recipe | str | Path] = option(
         "Recipe (TOML) to try instead of those that the target suggests", (), flag="--recipe", metavar="FILE"
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from compress.api.draft import Draft, open_draft
 from compress.api.inputs import Inputs, open_inputs, sized_target
 from compress.api.options import OptimizeOptions
 from compress.bundle.writing import check_replaceable
@@ -46,6 +47,7 @@ class SearchInputs:
         start: When the search began, on :func:`time.perf_counter`'s clock.
         cluster: The machines that make builds, to be entered; None for this one alone.
         tune: Number of trainings that search the settings of each training of a pruned network; None searches none.
+        draft: Smaller language model that may write ahead for what is shipped; None for none.
     """
 
     inputs: Inputs
@@ -58,6 +60,7 @@ class SearchInputs:
     start: float
     cluster: Cluster | None = None
     tune: int | None = None
+    draft: Draft | None = None
 
     def plan(self) -> SearchPlan:
         """Return what the search may try."""
@@ -130,6 +133,7 @@ def open_search(
         )
         if options.tune is not None:
             _check_tunable(inputs)
+        draft = None if options.draft is None else open_draft(options.draft, inputs.network)
         target = sized_target(inputs, options.shape)
         host = connect(
             target,
@@ -143,7 +147,17 @@ def open_search(
         _check_measurable(limits, target, host)
         stack.pop_all()
         return SearchInputs(
-            inputs, target, host, rivals, limits, recipes, options.time_budget, start, cluster, options.tune
+            inputs,
+            target,
+            host,
+            rivals,
+            limits,
+            recipes,
+            options.time_budget,
+            start,
+            cluster,
+            options.tune,
+            draft,
         )
 
 

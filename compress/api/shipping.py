@@ -24,6 +24,7 @@ from compress.core.tensor_spec import TensorSpec
 from compress.core.versions import versions
 from compress.errors import UsageError
 from compress.hosts.engine_session import EngineSession
+from compress.language.greedy import ASKED, beginnings, documents_of
 from compress.language.openvino_files import companions_of_openvino
 from compress.lint.legalize import rewrites_note
 from compress.network.network import DECODER, GENERATIVE
@@ -36,12 +37,19 @@ from compress.search.limits import Limits
 from compress.search.run_directory import Candidate, RunDirectory
 
 if TYPE_CHECKING:
+    from compress.api.draft import Draft
     from compress.bundle.programs import Sample
     from compress.data.task import Task
     from compress.hosts.base import Host
     from compress.network.network import Network
+    from compress.records.draft_speed import DraftSpeed
     from compress.records.profile import Profile
     from compress.target.target import Target
+
+
+#: File of the draft in a bundle; texts that it is measured on, and the least of them that decide.
+DRAFT = "draft/model.onnx"
+_DRAFTED_TEXTS, _LEAST_DRAFTED_TEXTS = 24, 12
 
 
 def assemble_bundle(
@@ -58,6 +66,7 @@ def assemble_bundle(
     *,
     complete: bool = True,
     untried: Sequence[str] = (),
+    draft: Draft | None = None,
 ) -> Path:
     """Write the bundle of the chosen candidate.
 
@@ -74,6 +83,7 @@ def assemble_bundle(
         notes: Notes for the user, one line each; they go into the report.
         complete: Whether the search is over, so that no better build can follow.
         untried: Names of recipes that were not tried since the time was over.
+        draft: Smaller language model that writes ahead, which is shipped where the build is proven faster with it.
     """
     chosen = choice.candidate
     if chosen is None or chosen.profile is None:
@@ -149,6 +159,15 @@ def assemble_bundle(
         )
     beside_it = companions.kept(artifact) or network.companions
     further |= companions_of_openvino(beside_it) if artifact.name == OPENVINO_GRAPH else beside_it
+    if draft is not None and profile.draft is not None and profile.draft.is_proven:
+        session = session_options_of(build)
+        further[DRAFT] = draft.graph
+        manifest["draft"] = {
+            "file": DRAFT,
+            "ahead": profile.draft.ahead,
+            "threads": session.intra_op_threads or 0,
+            "spinning": session.spinning is not False,
+        }
     return write_bundle(out, artifact, manifest, profile, chosen.recipe, further)
 
 
@@ -171,6 +190,8 @@ class BestSoFar:
         reporter: Receives a message about each bundle that is written.
         candidates: All candidates that this run tried so far, the original first.
         front: Directory of the bundle of each build on the Pareto front, by its name, where the front was asked for.
+        draft: Smaller language model that may write ahead for the chosen build; None for none.
+        draft_notes: Outcome of its measurement, one line; empty where there is none, or nothing was chosen yet.
     """
 
     out: Path
@@ -185,6 +206,8 @@ class BestSoFar:
     reporter: Reporter
     candidates: list[Candidate] = field(default_factory=list)
     front: dict[str, Path] = field(default_factory=dict)
+    draft: Draft | None = None
+    draft_notes: tuple[str, ...] = ()
     _shipped: Candidate | None = None
 
     def tried(self, candidate: Candidate) -> None:
@@ -202,7 +225,7 @@ class BestSoFar:
             untried: Names of recipes that were not tried since the time was over.
         """
         self.notes = (*self.notes, *stopped)
-        self._measure_decoding()
+        self._measure_writing()
         choice = choose(self.candidates, self.limits)
         if choice.candidate is not None:
             self._ship(choice, complete=not stopped, untried=untried)
@@ -214,10 +237,12 @@ class BestSoFar:
                 self.front[entry.recipe.name] = path
         return choice
 
-    def _measure_decoding(self) -> None:
-        """Measure how fast the chosen build writes text, where it is a language model."""
+    def _measure_writing(self) -> None:
+        """Measure how fast the chosen build writes text, alone and with a draft, where it is a language model."""
+        if self.network.origin.format != DECODER or self.host.source != "measured":
+            return
         chosen = choose(self.candidates, self.limits).candidate
-        if chosen is None or chosen.profile is None or self.host.source != "measured":
+        if chosen is None or chosen.profile is None:
             return
         profile = chosen.profile
         artifact = Artifact(
@@ -228,10 +253,36 @@ class BestSoFar:
             profile.options,
         )
         with self.host.exclusive():
-            speeds = self.host.decoding(artifact, self.target, self.reporter)
-        if speeds:
-            measured = dataclasses.replace(chosen, profile=dataclasses.replace(profile, decoding=speeds))
-            self.candidates[self.candidates.index(chosen)] = measured
+            profile = dataclasses.replace(
+                profile, decoding=self.host.decoding(artifact, self.target, self.reporter)
+            )
+            if self.draft is not None:
+                profile = dataclasses.replace(profile, draft=self._with_draft(artifact, profile, self.draft))
+        measured = dataclasses.replace(chosen, profile=profile)
+        self.candidates = [measured if entry is chosen else entry for entry in self.candidates]
+
+    def _with_draft(self, artifact: Artifact, profile: Profile, draft: Draft) -> DraftSpeed | None:
+        """Return how the chosen build writes with a draft; None where it cannot, which becomes a note."""
+        prompts = beginnings(documents_of(self.task) or (), _DRAFTED_TEXTS)
+        vocabulary = profile.outputs[0]["shape"][-1] if profile.outputs else None
+        speed = None
+        if vocabulary != draft.vocabulary:
+            why = f"it has {draft.vocabulary} tokens, and what is shipped has {vocabulary}"
+        elif len(prompts) < _LEAST_DRAFTED_TEXTS:
+            why = f"{_LEAST_DRAFTED_TEXTS} documents or more prove something, and there are {len(prompts)}"
+        else:
+            self.reporter.step("writing with the draft")
+            path = self.run.directory / DRAFT
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(draft.graph)
+            speed = self.host.with_draft(
+                artifact, self.target, path, [prompt.tolist() for prompt in prompts], ASKED
+            )
+            why = f"it is for ONNX Runtime on a processor, and what is shipped is for {profile.backend}"
+        note = str(speed) if speed is not None else f"the draft was not tried: {why}"
+        self.draft_notes = (note,)
+        self.notes = (*self.notes, note)
+        return speed
 
     def _ship(self, choice: Choice, *, complete: bool, untried: Sequence[str] = ()) -> None:
         chosen = choice.candidate
@@ -264,6 +315,7 @@ class BestSoFar:
             notes,
             complete=complete,
             untried=untried,
+            draft=self.draft,
         )
 
 

@@ -13,6 +13,7 @@ build/
 ├── build.sh           for targets with TensorRT: the command that builds the engine on the board
 ├── triton/            for targets with TensorRT: a model for a repository of Triton Inference Server
 ├── tokenizer.json    for a language model, with generation.py and what onnxruntime-genai reads
+├── draft/             where it was proven faster: a smaller language model that writes ahead for it
 └── model.engine       where a board was at hand: the engine, for that board and TensorRT release alone
 """
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from compress.backends.base import Artifact, Session
+    from compress.language.generation import TextDecoder
     from compress.metrics.output_kinds import OutputKind
 
 #: Version of the layout and of manifest.json.
@@ -76,6 +78,7 @@ class Bundle(Closeable):
             path / entry["file"], entry["sha256"], entry["bytes"], entry["backend"], entry["options"]
         )
         self._session: Session | None = None
+        self._draft: TextDecoder | None = None
 
     @property
     def network(self) -> tuple[str, str] | None:
@@ -164,6 +167,8 @@ class Bundle(Closeable):
     def generate(self, prompt: Any, *, max_new_tokens: int = 256) -> Iterator[str]:
         """Yield the answer to a prompt in pieces, as they come; each token is the likeliest one.
 
+        Where the bundle has a draft, that writes ahead.
+
         Args:
             prompt: The prompt, as the network reads it: a template for chats is the caller's to fill in. For an
                 encoder–decoder the input: a text, or a spectrum, float32 [bands, frames].
@@ -180,13 +185,21 @@ class Bundle(Closeable):
                 "a bundle of a language model", f"{self.path}: none", "call run() of the bundle"
             )
         from compress.language.bundled import answer
+        from compress.language.generation import open_decoder
 
         if self._session is None:
             self._session = self.open()
-        return answer(self._session, self.tokenizer, prompt, max_new_tokens)
+        draft = self.manifest.get("draft")
+        if draft is not None and self._draft is None:
+            self._draft = open_decoder(
+                self.path / draft["file"], threads=draft["threads"], spinning=draft["spinning"]
+            )
+        ahead = 1 if draft is None else draft["ahead"]
+        return answer(self._session, self.tokenizer, prompt, max_new_tokens, self._draft, ahead)
 
     def close(self) -> None:
         """Close the session that :meth:`run` opened."""
+        self._draft = None
         if self._session is not None:
             self._session.close()
             self._session = None

@@ -16,11 +16,14 @@ from compress.machine.machine import fingerprint
 from compress.records.profile import Latency, Source
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from compress.core.progress import Reporter
     from compress.data.task import Task
     from compress.profiling.energy import Energy
     from compress.records.coverage import Coverage
     from compress.records.decoder_speed import DecoderSpeed
+    from compress.records.draft_speed import DraftSpeed
     from compress.records.layer_time import LayerTime
     from compress.target.target import Target
 
@@ -255,6 +258,20 @@ class Host(ABC):
             batches: Numbers of texts that are computed together; empty takes some.
         """
         return ()
+
+    def with_draft(
+        self, artifact: Artifact, target: Target, draft: Path, prompts: Sequence[Sequence[int]], asked: int
+    ) -> DraftSpeed | None:
+        """Return how a decoder writes with a draft; None for other builds, and where it is not measured.
+
+        Args:
+            artifact: The build.
+            target: Target of the build.
+            draft: ONNX file of the draft, of the same vocabulary.
+            prompts: Ids of the tokens of beginnings of texts.
+            asked: Largest number of tokens to go on with.
+        """
+        return None
 
     def measures_energy(self, target: Target) -> bool:
         """Whether this host measures energy and power, so that they can be limited."""

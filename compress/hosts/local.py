@@ -30,9 +30,12 @@ from compress.timing.solo import time_alone
 from compress.timing.turns import take_turns
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from compress.core.progress import Reporter
     from compress.data.task import Task
     from compress.records.decoder_speed import DecoderSpeed
+    from compress.records.draft_speed import DraftSpeed
     from compress.records.layer_time import LayerTime
     from compress.target.target import Target
 
@@ -216,6 +219,16 @@ class LocalHost(Host):
             seconds=self.budget.seconds,
             reporter=reporter,
         )
+
+    def with_draft(
+        self, artifact: Artifact, target: Target, draft: Path, prompts: Sequence[Sequence[int]], asked: int
+    ) -> DraftSpeed | None:
+        """See :meth:`Host.with_draft`: in ONNX Runtime on a processor."""
+        if self.context_of(artifact, target) is None:
+            return None
+        from compress.timing.decoding import draft_speed
+
+        return draft_speed(artifact, draft, prompts, asked)
 
     def context_of(self, artifact: Artifact, target: Target) -> int | None:
         """Return the length of the context of a decoder of text that :meth:`decoding` measures; None for others."""

@@ -19,6 +19,7 @@ from compress.language.tokenizer import check_installed
 if TYPE_CHECKING:
     from compress.backends.base import Session
     from compress.data.evaluation import MeasuredSamples
+    from compress.language.generation import TextDecoder
 
 
 def texts_for(data: Any, tokenizer: Path | None, measured: MeasuredSamples | None) -> Any:
@@ -47,7 +48,14 @@ def texts_for(data: Any, tokenizer: Path | None, measured: MeasuredSamples | Non
     return open_documents(data, opened, length, stride)
 
 
-def answer(session: Session, tokenizer: Path, prompt: Any, max_new_tokens: int) -> Iterator[str]:
+def answer(
+    session: Session,
+    tokenizer: Path,
+    prompt: Any,
+    max_new_tokens: int,
+    draft: TextDecoder | None = None,
+    ahead: int = 1,
+) -> Iterator[str]:
     """Yield the answer to a prompt in pieces, as they come.
 
     Args:
@@ -55,6 +63,8 @@ def answer(session: Session, tokenizer: Path, prompt: Any, max_new_tokens: int) 
         tokenizer: File of its tokenizer.
         prompt: The prompt, as the network reads it; for an encoder–decoder the input.
         max_new_tokens: Largest number of tokens of the answer, 1 or more.
+        draft: Smaller decoder that writes ahead; None for none.
+        ahead: Number of tokens that it writes ahead.
 
     Raises:
         DataError: The prompt has no token, or the context has no room for it and one more.
@@ -81,7 +91,7 @@ def answer(session: Session, tokenizer: Path, prompt: Any, max_new_tokens: int) 
         elif PARTS_KEY in session.metadata:
             generator = text_to_text.Generator(session.native, opened)
         else:
-            generator = generation.Generator(session.native, opened)
+            generator = generation.Generator(session.native, opened, draft, ahead)
         yield from generator.generate(prompt, max_new_tokens=max_new_tokens)
     except (generation.GenerationError, text_to_text.GenerationError) as error:
         wanted_text, _, after_wanted = str(error).removeprefix("wanted ").partition("; found ")

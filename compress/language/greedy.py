@@ -37,7 +37,7 @@ def greedy_text(session: Session, task: Task | None, answers: GreedyText | None 
     Returns:
         The answers; None where the build is no decoder that is judged on documents, or the original answered others.
     """
-    documents = _documents(task)
+    documents = documents_of(task)
     if (
         documents is None
         or not {CONTEXT_KEY, EOS_KEY} <= set(session.metadata)
@@ -68,12 +68,17 @@ def greedy_text(session: Session, task: Task | None, answers: GreedyText | None 
     return GreedyText(answers.asked, sha256, answers.answers, tuple(same))
 
 
-def beginnings(documents: Sequence[Ids]) -> list[Ids]:
-    """Return the beginnings of the first documents, half of each at most."""
-    return [document[: max(1, min(PROMPT, len(document) // 2))] for document in documents[:PROMPTS]]
+def beginnings(documents: Sequence[Ids], most: int = PROMPTS) -> list[Ids]:
+    """Return the beginnings of the first documents, half of each at most.
+
+    Args:
+        documents: Ids of the tokens of each document.
+        most: Largest number of documents.
+    """
+    return [document[: max(1, min(PROMPT, len(document) // 2))] for document in documents[:most]]
 
 
-def _documents(task: Task | None) -> Sequence[Ids] | None:
+def documents_of(task: Task | None) -> Sequence[Ids] | None:
     """Return the documents that a decoder is judged on; None for other data."""
     if task is None or type(task.whole) is not Documents:  # those of encoder–decoders are of a class below it
         return None

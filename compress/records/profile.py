@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from compress.records.coverage import Coverage
 from compress.records.decoder_speed import DecoderSpeed
+from compress.records.draft_speed import DraftSpeed
 from compress.records.greedy import GreedyText
 
 # Named as themselves: readers of profiles find these here.
@@ -232,6 +233,7 @@ class Profile:
             networks, and where it was not recorded.
         decoding: Speed of a decoder of text under each set of conditions that was measured; empty for other networks,
             and where it was not measured.
+        draft: Comparison of the build with a draft and without; None where none was given.
     """
 
     recipe: str
@@ -264,6 +266,7 @@ class Profile:
     parts_ms: dict[str, float] = field(default_factory=dict)
     greedy: GreedyText | None = None
     decoding: tuple[DecoderSpeed, ...] = ()
+    draft: DraftSpeed | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return a dict that JSON can hold; right-or-wrong outcomes as a string of ``0`` and ``1``, one per sample."""
@@ -273,7 +276,8 @@ class Profile:
         data["outcomes"] = _pack(self.outcomes)
         data["greedy"] = None if self.greedy is None else self.greedy.to_dict()
         data["decoding"] = [speed.to_dict() for speed in self.decoding]
-        for name in ("greedy", "decoding"):  # of language models alone
+        data["draft"] = None if self.draft is None else self.draft.to_dict()
+        for name in ("greedy", "decoding", "draft"):  # of language models alone
             if not data[name]:
                 del data[name]
         return data
@@ -305,6 +309,8 @@ class Profile:
         answers = data.get("greedy")
         fields["greedy"] = None if answers is None else GreedyText.from_dict(answers)
         fields["decoding"] = tuple(DecoderSpeed.from_dict(entry) for entry in data.get("decoding", ()))
+        draft = data.get("draft")
+        fields["draft"] = None if draft is None else DraftSpeed.from_dict(draft)
         fields["scenarios"] = tuple(_scenario(entry) for entry in data.get("scenarios", ()))
         fields["warnings"] = tuple(data.get("warnings", ()))
         between = data.get("energy_interval")

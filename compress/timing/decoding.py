@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.backends import session_options_of
 from compress.core.progress import Reporter
 from compress.language.traffic import weight_bytes
 from compress.records.decoder_speed import Bandwidth, DecoderSpeed
+from compress.records.draft_speed import DraftSpeed
 from compress.records.latency import latency_of
 from compress.timing.decoding_worker import MOST_LOGITS
 from compress.timing.processes import Worker
@@ -70,6 +73,36 @@ def decoding_speeds(
             DecoderSpeed(context, batch, threads, first, step, cached, read, figures["peak_mb"], bandwidth)
         )
     return tuple(speeds)
+
+
+def draft_speed(artifact: Artifact, draft: Path, prompts: Sequence[Sequence[int]], asked: int) -> DraftSpeed:
+    """Measure a decoder with a draft against the decoder alone, in turns, in one process of their own.
+
+    Args:
+        artifact: The decoder, for ONNX Runtime on a processor.
+        draft: ONNX file of the draft.
+        prompts: Ids of the tokens of beginnings of texts, more than :data:`compress.language.drafting.TUNING`.
+        asked: Largest number of tokens to go on with.
+
+    Raises:
+        NetworkError: One of the two cannot be opened or run, or the process crashed.
+    """
+    options = session_options_of(artifact)
+    request = {
+        "draft": str(draft.absolute()),
+        "prompts": [list(prompt) for prompt in prompts],
+        "asked": asked,
+        "threads": options.intra_op_threads or 0,
+        "spinning": options.spinning is not False,
+    }
+    content = draft.read_bytes()
+    return DraftSpeed.from_dict(
+        {
+            **_asked(artifact, {"draft": request}),
+            "draft_sha256": hashlib.sha256(content).hexdigest(),
+            "draft_bytes": len(content),
+        }
+    )
 
 
 def _asked(artifact: Artifact, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,15 @@ def answer_to(request: Mapping[str, Any], peak_mb: Callable[[], float | None]) -
     """Return the figures that a request asks for, in the worker; none where there is no memory for a condition.
 
     Args:
-        request: The worker's first request: ``decoding`` holds ``bandwidth`` or ``decoder`` with the conditions.
+        request: The worker's first request: ``decoding`` holds ``bandwidth``, ``draft``, or ``decoder`` with the
+            conditions.
         peak_mb: Function that returns the peak resident memory of this process in MiB; None where it is unknown.
     """
     asked = request["decoding"]
     if "bandwidth" in asked:
         return asdict(measure_bandwidth(**asked["bandwidth"]))
+    if "draft" in asked:
+        return _against_draft(Path(request["artifact"]["path"]), **asked["draft"])
     condition = asked["decoder"]
     importlib.import_module("onnxruntime")
     idle = peak_mb()
@@ -51,3 +54,12 @@ def answer_to(request: Mapping[str, Any], peak_mb: Callable[[], float | None]) -
         "cache_bytes_per_token": decoder.cache_bytes_per_token,
         "peak_mb": None if idle is None or peak is None else peak - idle,
     }
+
+
+def _against_draft(
+    path: Path, draft: str, prompts: Sequence[Sequence[int]], asked: int, threads: int, spinning: bool
+) -> dict[str, Any]:
+    from compress.language.drafting import compared
+
+    opened = [open_decoder(file, threads=threads, spinning=spinning) for file in (path, Path(draft))]
+    return compared(opened[0], opened[1], prompts, asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from compress.language import drafting
+from compress.language.drafting import compared
 from compress.language.generation import Decoder, GenerationError, Generator
 from compress.language.graph import decoder_model
 from compress.language.weights import open_language_model
@@ -177,3 +180,42 @@ def test_last_logits_are_too_few(tmp_path: Path, decoders: dict[str, Decoder]):
     last = opened(decoder_model(model.config, model.weights, last_logits=True))
     with pytest.raises(GenerationError, match="build it without last_logits"):
         list(beside(last, decoders["small"]).tokens([5, 6], max_new_tokens=8))
+
+
+def test_both_ways_are_compared_in_turns(monkeypatch: pytest.MonkeyPatch):
+    decoder = Table(3, context=60)
+    draft = Table(4, context=60, like=decoder, right=0.9)
+    order: list[tuple[int, bool]] = []
+
+    def timed(way: Generator, prompt: Sequence[int], asked: int) -> tuple[float, list[int]]:
+        tokens = list(way.tokens(prompt, max_new_tokens=asked))
+        order.append((way.ahead, way.draft is not None))
+        calls = len(tokens) - way.accepted if way.draft is not None else len(tokens)
+        return {2: 0.5, 4: 0.4, 8: 0.6}.get(way.ahead, 1.0) if way.draft is not None else float(
+            calls > 0
+        ), tokens
+
+    monkeypatch.setattr(drafting, "_timed", timed)
+    found = compared(decoder, draft, [[at, at + 1] for at in range(12)], 20)
+    assert (found["ahead"], found["texts"], found["equal"]) == (4, 8, 8)
+    assert found["tokens"] == 8 * 20
+    assert found["ratio"] == pytest.approx(0.4)
+    assert found["ratio_interval"]["low"] <= found["ratio"] <= found["ratio_interval"]["high"]
+    assert 0 < found["accepted"] < found["drafted"]
+    proof = [is_drafted for ahead, is_drafted in order[4 + 3 * 4 :]]
+    assert proof == [True, False, False, True] * 4
+
+
+def test_texts_that_differ_are_counted(monkeypatch: pytest.MonkeyPatch):
+    decoder = Table(3, context=60)
+    draft = Table(4, context=60, like=decoder, right=0.5)
+    original = drafting._timed
+
+    def other(way: Generator, prompt: Sequence[int], asked: int) -> tuple[float, list[int]]:
+        seconds, tokens = original(way, prompt, asked)
+        return seconds, [*tokens, 1] if way.draft is not None and prompt[0] == 7 else tokens
+
+    monkeypatch.setattr(drafting, "_timed", other)
+    found = compared(decoder, draft, [[at, at] for at in range(12)], 10)
+    assert (found["texts"], found["equal"]) == (8, 7)
+    assert math.isfinite(found["ratio"])
