@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,8 +125,8 @@ def share_of(artifact: Path, options: Mapping[str, Any], backend: str) -> float:
     from compress.backends.openvino_decoder import GRAPH, has_integers
 
     if artifact.name == GRAPH:
-        settings = load_backend(backend).session_options.read(options)
-        exact = settings == replace(settings, precision="fp32", cache="float32")
+        settings = load_backend(backend).session_options.read(options).to_dict()
+        exact = settings["precision"] == "fp32" and settings["cache"] == "float32"
         return SHARES["fp32" if exact and not has_integers(artifact) else "int8"]
     if artifact.suffix != ".onnx":
         # A compiled program does not tell; floats of half precision are the widest of its kind.
