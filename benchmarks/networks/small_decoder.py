@@ -14,12 +14,18 @@ import argparse
 import json
 import math
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.data.docstrings import documents
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from compress.language.module import DecoderModule
 
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -57,8 +63,28 @@ def main() -> int:
     return 0
 
 
-def trained(directory: Path, seconds: float, threads: int, seed: int) -> tuple[int, float]:
-    """Train the decoder and write its directory; return the number of steps, and the loss of the last ones."""
+def trained(
+    directory: Path,
+    seconds: float,
+    threads: int,
+    seed: int,
+    settings: Mapping[str, Any] = CONFIG,
+    vocabulary: int = VOCABULARY,
+    kind: type[DecoderModule] | None = None,
+    penalty: Callable[[Any], Tensor] | None = None,
+) -> tuple[int, float]:
+    """Train a decoder and write its directory; return the number of steps, and the loss of the last ones.
+
+    Args:
+        directory: Directory, which is made.
+        seconds: Seconds of training.
+        threads: Threads of torch.
+        seed: Seed of weights and windows.
+        settings: Settings as config.json has them, but the size of the vocabulary.
+        vocabulary: Tokens of the tokenizer, at the most.
+        kind: Class of the module that is trained; None for the plain one.
+        penalty: Function from that module, after a batch, to what is added to its loss; None for nothing.
+    """
     import torch
     import torch.nn.functional as F  # noqa: N812
     from safetensors.numpy import save_file
@@ -71,10 +97,10 @@ def trained(directory: Path, seconds: float, threads: int, seed: int) -> tuple[i
     torch.set_num_threads(threads)
     texts = documents(DOCUMENTS, seed=0)
     directory.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer(texts)
+    tokenizer = _tokenizer(texts, vocabulary)
     tokenizer.save(str(directory / "tokenizer.json"))
-    told = {**CONFIG, "vocab_size": tokenizer.get_vocab_size()}
-    config = config_of(Fields(told, "config.json"))
+    written = {**settings, "vocab_size": tokenizer.get_vocab_size()}
+    config = config_of(Fields(written, "config.json"))
     ids = np.concatenate([[0, *encoded.ids] for encoded in tokenizer.encode_batch(texts)])
     random = np.random.default_rng(seed)
     scale = 0.02
@@ -84,7 +110,7 @@ def trained(directory: Path, seconds: float, threads: int, seed: int) -> tuple[i
         else random.normal(0, scale, shape).astype(np.float32)
         for name, shape in expected_shapes(config).items()
     }
-    decoder = DecoderModule(config, weights)
+    decoder = (kind or DecoderModule)(config, weights)
     optimizer = torch.optim.AdamW(decoder.parameters(), LEARNING_RATE, betas=(0.9, 0.95), weight_decay=0.1)
     losses: list[float] = []
     start = time.perf_counter()
@@ -100,7 +126,7 @@ def trained(directory: Path, seconds: float, threads: int, seed: int) -> tuple[i
         logits = decoder(batch[:, :-1])
         loss = F.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        (loss if penalty is None else loss + penalty(decoder)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
@@ -108,19 +134,19 @@ def trained(directory: Path, seconds: float, threads: int, seed: int) -> tuple[i
             spent = time.perf_counter() - start
             print(f"step {len(losses)}, {spent:.0f} s: {np.mean(losses[-100:]):.3f} nats a token", flush=True)
     save_file(decoder.arrays(), directory / "model.safetensors")
-    (directory / "config.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
+    (directory / "config.json").write_text(json.dumps(written, indent=2), encoding="utf-8")
     last = losses[-max(1, len(losses) // 10) :]
     return len(losses), float(np.mean(last))
 
 
-def _tokenizer(texts: list[str]) -> Any:
+def _tokenizer(texts: list[str], vocabulary: int) -> Any:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         special_tokens=["<|end|>"],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
