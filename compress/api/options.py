@@ -188,8 +188,8 @@ class HostOptions(Options):
     TITLE: ClassVar[str] = "Board"
     RANK: ClassVar[int] = 60
     host: str | None = option(
-        "Machine on which engines are built and measured with TensorRT's trtexec: user@board as ssh takes it, or "
-        "'local'",
+        "Machine on which engines are built and measured with TensorRT's trtexec: user@board as ssh takes it, "
+        "docker://NAME for a container that runs here, or 'local'",
         default_text="this machine, or an estimate",
     )
     keep_on_host: bool = option(

@@ -9,8 +9,8 @@ from compress.doctor.board import advice
 from compress.doctor.outlook import Outlook, outlook
 from compress.doctor.packages import Package, look
 from compress.doctor.system import System, system
+from compress.hosts import shell_of
 from compress.hosts.board import Board, probe
-from compress.hosts.shell import LocalShell
 
 if TYPE_CHECKING:
     from compress.target.target import Target
@@ -81,7 +81,5 @@ def diagnose(
 
 
 def _ask(host: str) -> Board:
-    from compress.hosts.ssh import SshShell
-
-    with LocalShell() if host == "local" else SshShell(host) as shell:
+    with shell_of(host) as shell:
         return probe(shell)

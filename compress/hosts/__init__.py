@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from compress.hosts.base import Host
     from compress.hosts.cluster import Cluster
+    from compress.hosts.shell import Shell
     from compress.target.target import Target
 
 
@@ -29,7 +30,8 @@ def connect(
     Args:
         target: Target of the builds.
         seconds: Time to measure each build at each batch size, in seconds, where there is something to time.
-        host: A machine with TensorRT: an address that ssh takes (``user@board``), or ``local`` for this one.
+        host: A machine with TensorRT: an address that ssh takes (``user@board``), ``docker://NAME`` for a container of
+            this one, or ``local`` for this one.
         keep: Whether to leave built engines on that machine.
         on_note: Receives a sentence when the host is in use and has to be waited for.
         cluster: Cluster with a worker that reaches the named machine; None reaches it from here.
@@ -46,15 +48,11 @@ def connect(
                 f"{target.name}, which runs in {target.backend}",
                 "choose the board's target (compress targets), or leave --host out",
             )
-        from compress.hosts.shell import LocalShell, Shell
-        from compress.hosts.ssh import SshShell
+        from compress.hosts.docker import SCHEME
         from compress.hosts.tensorrt import TensorRtHost
 
-        shell: Shell
-        if host == "local":
-            shell = LocalShell()
-        elif cluster is None:
-            shell = SshShell(host)
+        if cluster is None or host == "local" or host.startswith(SCHEME):
+            shell = shell_of(host)
         else:
             from compress.hosts.cluster_shell import ClusterShell
 
@@ -72,3 +70,22 @@ def connect(
     if target.here:
         return LocalHost(load_backend(target.backend), Budget(seconds=seconds))
     return AbsentHost(load_backend("onnxruntime"))
+
+
+def shell_of(host: str) -> Shell:
+    """Return the shell of a machine with TensorRT.
+
+    Args:
+        host: See :func:`connect`.
+
+    Raises:
+        UnavailableError: It cannot be reached.
+        UsageError: The text is no such address.
+    """
+    from compress.hosts.docker import SCHEME, DockerShell
+    from compress.hosts.shell import LocalShell
+    from compress.hosts.ssh import SshShell
+
+    if host == "local":
+        return LocalShell()
+    return DockerShell(host) if host.startswith(SCHEME) else SshShell(host)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,9 +24,7 @@ from compress.errors import (
     InternalError,
     MachineChangedError,
     TargetError,
-    UnavailableError,
 )
-from compress.hosts import nvidia_smi, tegrastats
 from compress.hosts.base import Build, Host, Reference, batch_sizes
 from compress.hosts.board import Board, probe
 from compress.hosts.engine_session import EngineSession, load
@@ -34,7 +32,7 @@ from compress.hosts.engines import Engine, Engines
 from compress.hosts.lock import Lock
 from compress.hosts.power_modes import PowerModes, recover
 from compress.hosts.shell import Shell
-from compress.hosts.telemetry import power_w, throttled
+from compress.hosts.watched import TELEMETRY, Watched, telemetry_command, watch
 from compress.machine.machine import fingerprint_id
 from compress.onnx_graph.precision import precision_of
 from compress.profiling.energy import Energy, interval_of
@@ -56,17 +54,6 @@ Times = np.ndarray[Any, np.dtype[np.float64]]
 _TURNS = 2
 #: Time of timed calls of each build of a pair.
 _PAIR_SECONDS = 1.0
-#: File of power and clocks beside an engine that is timed.
-_TELEMETRY = "power.txt"
-
-
-@dataclass
-class _Watched:
-    """Observations while a graph was timed."""
-
-    power_w: list[float] = field(default_factory=list)
-    call_ms: float | None = None
-    doubts: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -117,7 +104,7 @@ class TensorRtHost(Host):
         self._shell, self._seconds, self._keep = shell, seconds, keep
         self._lock = Lock(shell, on_wait=lambda who: on_note(f"waiting for {who}, who uses {shell.name}"))
         self._engines = Engines(shell, self.board, self._lock.beat)
-        self._watched: dict[tuple[str, str], _Watched] = {}
+        self._watched: dict[tuple[str, str], Watched] = {}
         self.power_modes = PowerModes(shell, self._lock, bool(self.board.clocks_locked))
 
     def __exit__(
@@ -217,7 +204,7 @@ class TensorRtHost(Host):
         """See :meth:`Host.latency`: by ``trtexec``, copies included, engines of both in turns."""
         original = None if reference is None else reference.original
         count = _options(build.artifact).builds
-        watched = self._watched[_identity(build)] = _Watched()
+        watched = self._watched[_identity(build)] = Watched()
         figures = tuple(
             self._timed(build, original, count, task, batch, target, watched)
             for batch in batch_sizes(build.session, target)
@@ -244,7 +231,7 @@ class TensorRtHost(Host):
         sides = (build, other) if number % 2 == 0 else (other, build)
         runs = []
         for side in sides:
-            engine, seen = self._engine(side, _at(side, target, batch), number % count), _Watched()
+            engine, seen = self._engine(side, _at(side, target, batch), number % count), Watched()
             times = self._times(engine, _session(side), feeds, batch, _PAIR_SECONDS, seen)
             runs.append(EngineRun(times, seen.power_w[0] if seen.power_w else None, tuple(seen.doubts)))
         return (runs[0], runs[1]) if number % 2 == 0 else (runs[1], runs[0])
@@ -281,7 +268,7 @@ class TensorRtHost(Host):
 
     def doubts(self, build: Build) -> tuple[str, ...]:
         """See :meth:`Host.doubts`: a clock that fell, an accelerator that was not used."""
-        doubts = list(dict.fromkeys(self._watched.get(_identity(build), _Watched()).doubts))
+        doubts = list(dict.fromkeys(self._watched.get(_identity(build), Watched()).doubts))
         fallen = self.coverage(build).fell_back
         if fallen:
             names = ", ".join(fallen[:3]) + (" …" if len(fallen) > 3 else "")
@@ -303,7 +290,7 @@ class TensorRtHost(Host):
 
     def measures_energy(self, target: Target) -> bool:
         """See :meth:`Host.measures_energy`: where the vendor's tool reports power."""
-        return bool(self._telemetry())
+        return bool(telemetry_command(self.board))
 
     def peak_memory_mb(self, build: Build, target: Target, task: Task | None = None) -> float | None:
         """Return None: ``trtexec`` does not report its peak memory."""
@@ -326,7 +313,7 @@ class TensorRtHost(Host):
         task: Task | None,
         batch: int,
         target: Target,
-        watched: _Watched,
+        watched: Watched,
     ) -> Latency:
         """Time one batch size: each engine and its opponent in turns, in alternating order."""
         engines = [self._engine(build, _at(build, target, batch), index) for index in range(count)]
@@ -335,7 +322,7 @@ class TensorRtHost(Host):
             if original is None
             else [self._engine(original, _at(original, target, batch), index) for index in range(count)]
         )
-        of_batch = _Watched()
+        of_batch = Watched()
         feeds = _feeds(build.session, task, batch, target)
         seconds = self._seconds / (len(engines) * _TURNS)
         runs: list[tuple[int, Times]] = []
@@ -345,7 +332,7 @@ class TensorRtHost(Host):
             pair = [engines[index]] if other is None else [engines[index], other[index]]
             times = {}
             for engine in pair if turn % 2 == 0 else reversed(pair):
-                seen = of_batch if engine is engines[index] else _Watched()
+                seen = of_batch if engine is engines[index] else Watched()
                 times[id(engine)] = self._times(engine, _session(build), feeds, batch, seconds, seen)
             runs.append((index, times[id(engines[index])]))
             if other is not None:
@@ -373,7 +360,7 @@ class TensorRtHost(Host):
         feeds: Mapping[str, np.ndarray[Any, Any]],
         batch: int,
         seconds: float,
-        seen: _Watched,
+        seen: Watched,
     ) -> Times:
         """Return the milliseconds of each call; power and clocks are recorded meanwhile where the board can."""
         loaded = load(self._engines, engine, session.inputs, feeds)
@@ -389,35 +376,12 @@ class TensorRtHost(Host):
             engine,
             arguments,
             f"time an engine at batch {batch}",
-            writes=["times.json", _TELEMETRY],
-            beside=self._telemetry(),
+            writes=["times.json", TELEMETRY],
+            beside=telemetry_command(self.board),
         )
-        self._watch(engine, seen)
+        watch(self._engines, engine, seen)
         all_times, _ = call_times(self._engines.take(engine, "times.json"))
         return all_times
-
-    def _telemetry(self) -> tuple[str, ...]:
-        """Return the vendor's tool that reports power and clocks; None without one."""
-        if self.board.tegrastats:
-            return tegrastats.command(_TELEMETRY)
-        if self.board.power_field is not None:
-            return nvidia_smi.command(_TELEMETRY, self.board.power_field, self.board.device)
-        return ()
-
-    def _watch(self, engine: Engine, seen: _Watched) -> None:
-        if not self._telemetry():
-            return
-        try:
-            text = self._engines.take(engine, _TELEMETRY)
-        except ConnectionLostError:
-            raise
-        except UnavailableError:
-            return  # It may not have written a line before the calls were over.
-        samples = tegrastats.samples(text) if self.board.tegrastats else nvidia_smi.samples(text)
-        if (power := power_w(samples)) is not None:
-            seen.power_w.append(power)
-        if (doubt := throttled(samples)) is not None:
-            seen.doubts.append(doubt)
 
 
 def _over_builds(runs: list[tuple[int, Times]], batch: int) -> Latency:
