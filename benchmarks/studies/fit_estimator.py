@@ -17,6 +17,7 @@ Held out are, in turn, every network; every architecture with all its relatives;
 with every device. The interval is taken from the second, and for a target that was never measured from the third:
 the network of a user is none of these. Its coverage is counted, for each architecture, with the interval that the
 others' errors give; the quantiles are moved outwards until nine points of ten are inside in every device family.
+Ratios of two builds have intervals of their own (:mod:`benchmarks.studies.estimated_ratios`).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ import tomli_w
 from numpy.typing import NDArray
 
 from benchmarks.data.published.points import Point, layers_of, left_out, points
+from benchmarks.studies.estimated_ratios import ratio_table
 from compress.profiling.efficiency import KINDS, PRECISIONS, PRIOR
 from compress.profiling.roofline import peak
 
@@ -163,14 +165,7 @@ def run() -> dict[str, Any]:
     """The fit and its figures, as ``efficiency.toml`` holds them; no date."""
     design = Design(points())
     fitted = design.fit(np.ones(len(design.points), dtype=bool))
-    errors = {
-        "fitted": design.estimate(fitted)[0] - design.log_ms,
-        "network": design.held_out(fitted, lambda point: (point.same_network,)),
-        "architecture": design.held_out(fitted, lambda point: (point.architecture,)),
-        "architecture_and_device": design.held_out(
-            fitted, lambda point: (point.architecture, point.target.name)
-        ),
-    }
+    errors = held_out_errors(design, fitted)
     families = np.array([point.target.family for point in design.points])
     names = np.array([point.architecture for point in design.points])
     table: dict[str, Any] = {"points": len(design.points), "left_out": left_out()}
@@ -183,6 +178,7 @@ def run() -> dict[str, Any]:
         "measured": _interval(measured, names, shares[0]),
         "unmeasured": _interval(unmeasured, names, shares[1]),
     }
+    table["ratio"] = ratio_table(design.points, errors)
     inside = {
         "network": _inside(errors["network"], measured, names, shares[0]),
         "architecture": _inside(measured, measured, names, shares[0]),
@@ -199,6 +195,18 @@ def run() -> dict[str, Any]:
             "inside": {name: _rounded(each[of].mean()) for name, each in inside.items()},
         }
     return table
+
+
+def held_out_errors(design: Design, fitted: Array) -> dict[str, Array]:
+    """Return the error of each point, as a logarithm, by what was held out with it."""
+    return {
+        "fitted": design.estimate(fitted)[0] - design.log_ms,
+        "network": design.held_out(fitted, lambda point: (point.same_network,)),
+        "architecture": design.held_out(fitted, lambda point: (point.architecture,)),
+        "architecture_and_device": design.held_out(
+            fitted, lambda point: (point.architecture, point.target.name)
+        ),
+    }
 
 
 def _coefficients(design: Design, fitted: Array) -> dict[str, Any]:

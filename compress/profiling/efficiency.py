@@ -14,8 +14,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from compress.errors import CompressError
 from compress.onnx_graph.operators import Kind
-from compress.target.target import Target
+from compress.target.target import Target, load_target
 
 #: Classes of operators that share an efficiency.
 KINDS: Mapping[Kind, str] = {
@@ -102,6 +103,42 @@ def efficiency(target: Target) -> Efficiency:
         level=interval["level"],
         basis=f"{fitted['points']} published latencies of NVIDIA GPUs, each of {held_out} that was not fitted to",
     )
+
+
+def pair_interval(target: str, precision: str, over: str) -> tuple[float, float] | None:
+    """Return the factors on the estimated ratio of two builds between which the measured one is expected.
+
+    What is wrong in both estimates alike, such as the device's clock, cancels out: the interval is of published pairs
+    of builds of an architecture that was not fitted to.
+
+    Args:
+        target: Name of the target of both builds.
+        precision: Precision of the build whose time is the numerator: ``fp32``, ``fp16``, ``int8``, …
+        over: Precision of the other one.
+
+    Returns:
+        Lower and upper factor; None where no such pair was published of such a target.
+    """
+    fitted = _fitted()
+    first, second = (_LIKE.get(name, name) for name in (precision, over))
+    if not _is_validated(target) or not {first, second} <= set(PRECISIONS):
+        return None
+    table = fitted["ratio"]
+    if first == second or f"{first}/{second}" in table:
+        low, high = table["same" if first == second else f"{first}/{second}"]["interval"]
+        return low, high
+    low, high = table[f"{second}/{first}"]["interval"]
+    return 1 / high, 1 / low
+
+
+@cache
+def _is_validated(name: str) -> bool:
+    """Whether a target is of a family whose latencies were published; a target of the user's own is of none."""
+    try:
+        target = load_target(name)
+    except CompressError:
+        return False
+    return target.backend == "tensorrt" and target.family in _fitted()["validation"]
 
 
 @cache

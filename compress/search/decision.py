@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from compress.profiling.efficiency import pair_interval
 from compress.records.profile import Drop, Latency, Profile
 from compress.search.limits import (
     Figure,
@@ -286,12 +287,29 @@ def _best(fit: Sequence[Candidate], limits: Limits, original: Candidate) -> Cand
 
 
 def _is_open(entry: Candidate, best: Candidate, limits: Limits, original: Candidate) -> bool:
-    """Whether only a measurement can tell which of two builds is faster: by estimate their bounds overlap."""
+    """Whether only a measurement can tell which of two builds is faster: by estimate their bounds overlap.
+
+    Of targets of which pairs of builds were published, the ratio of these two has an interval of its own.
+    """
     if entry is best or original in (entry, best) or limits.objective not in ("latency", "throughput"):
         return False
     sources = {judged_latency(_measured(build), limits.objective).source for build in (entry, best)}
     ours, theirs = (_figure(build, limits, original) for build in (entry, best))
+    if sources == {"estimated"}:
+        factors = pair_interval(_measured(entry).target, *(_precision(build) for build in (entry, best)))
+        if factors is not None:
+            return ours.value / theirs.value * min(factors[0], 1 - _ESTIMATES_TIE) <= 1
     return "estimated" in sources and ours.low <= theirs.high
+
+
+def _precision(entry: Candidate) -> str:
+    """Return the narrowest precision of a build, by its recipe: ``int8``, ``fp8``, ``fp16`` or ``fp32``."""
+    names = {step.technique for step in entry.recipe.steps}
+    if names & {"quantize", "quantize_mixed", "qat"}:
+        return "int8"
+    return (
+        "fp8" if "float8" in names else "fp16" if "cast" in names else "fp32"
+    )  # bfloat16 is as wide as float16
 
 
 def _runner_up(entry: Candidate, best: Candidate, limits: Limits, original: Candidate) -> str:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compress.recipe import Recipe
+from compress.profiling.efficiency import pair_interval
+from compress.recipe import Recipe, Step
 from compress.records.profile import Interval, Latency, Profile
 from compress.search.decision import (
     Limits,
@@ -278,3 +279,30 @@ def test_the_ratio_to_beat_is_no_original_s_and_of_a_build_timed_at_every_size()
     assert lowest_ratio([original], Limits()) is None
     fast = candidate("fast", ratio=0.5, drop=INSIDE)
     assert lowest_ratio([FP32, with_profile(fast, latency=latencies(fast)[:1])], Limits()) is None
+
+
+def test_two_estimates_are_compared_by_the_interval_of_their_own_pair() -> None:
+    """Where pairs of builds were published, and only for such a target."""
+
+    def choice(ratio: float, target: str) -> str:
+        int8, fp16 = (
+            with_profile(replace(estimated(name, share, share), recipe=recipe), target=target)
+            for name, share, recipe in (
+                ("int8", 0.3, Recipe("int8", (Step("quantize"),))),
+                ("fp16", 0.3 * ratio, Recipe("fp16", (Step("cast"),))),
+            )
+        )
+        made = choose([FP32, int8, fp16], Limits())
+        assert made.candidate is int8
+        return made.verdicts["fp16"]
+
+    factors = pair_interval("jetson-orin-nano-8gb", "fp16", "int8")
+    assert factors is not None
+    assert factors[0] < 0.8
+    may, slower = "may be as fast as int8, which no estimate tells", "slower than int8"
+    for ratio in (0.99 / factors[0], 1.1):
+        assert choice(ratio, "jetson-orin-nano-8gb") == may
+    assert choice(1.01 / factors[0], "jetson-orin-nano-8gb") == slower
+    assert choice(0.99 / factors[0], "raspberry-pi-5") == slower
+    assert pair_interval("a-target-of-mine", "fp16", "int8") is None
+    assert pair_interval("jetson", "int8", "fp16") == pytest.approx([1 / factors[1], 1 / factors[0]])
