@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
+from compress.records.decoder_speed import DecoderSpeed
+from compress.records.draft_speed import DraftSpeed
+from compress.records.greedy import GreedyText
 from compress.records.profile import SCHEMA, Profile
 from compress.records.schemas import schema_text
-from tests.records import profile
+from tests.records import latency, profile
 from tests.reports.runs import candidates, estimated, written
 
 
@@ -30,7 +34,11 @@ def test_a_written_bundle_is_valid(tmp_path: Path, name: str, target: str) -> No
 
 def test_every_field_of_a_profile_is_described() -> None:
     schema = json.loads(schema_text("profile"))
-    assert set(schema["properties"]) - {"sha256"} == set(profile().to_dict())
+    greedy = GreedyText(1, "a" * 64, ((1,),))
+    speed = DecoderSpeed(8, 1, 0, latency(), latency(), 512, 1000)
+    draft = DraftSpeed("a" * 64, 1000, 4, 1, 1, 8, 8, 8, 0.7, None)
+    of_a_language_model = replace(profile(), greedy=greedy, decoding=(speed,), draft=draft)
+    assert set(schema["properties"]) - {"sha256"} == set(of_a_language_model.to_dict())
     assert schema["properties"]["schema"]["const"] == SCHEMA
 
 
