@@ -39,7 +39,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def optimize(place: Path, draft: Path, out: Path) -> int:
     given = ["--data", str(place / "texts"), "--seconds", "0.02", "--threads", "1", "--draft", str(draft)]
     smallest = ["--objective", "size", "--max-drop", "20", "--recipe", str(place / "recipe.toml")]
-    code: int = main(["optimize", str(place / "model"), *given, *smallest, "--out", str(out)])
+    here = ["--backend", "onnxruntime", "--out", str(out)]
+    code: int = main(["optimize", str(place / "model"), *given, *smallest, *here])
     return code
 
 
