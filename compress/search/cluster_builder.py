@@ -58,7 +58,8 @@ class Made:
         artifact: The build, its path relative to its directory; None where there is none.
         reports: Reports of the techniques.
         files: sha256 of each file of its directory, by its relative path.
-        contents: The content of each; None where they lie in the storage that both machines see.
+        contents: The content of each; None where they lie in storage that both machines see.
+        shared: Directory of these files in that storage; None where there is none.
         training: Content of what its steps kept, by relative path in the directory of training: checkpoints, that other
             recipes which begin alike go on from.
         trouble: Trouble of the worker itself, a clause; None where there is none.
@@ -70,6 +71,7 @@ class Made:
     reports: dict[str, Any] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     contents: Mapping[str, bytes] | None = None
+    shared: Path | None = None
     training: Mapping[str, bytes] = field(default_factory=dict)
     trouble: str | None = None
     failure: str | None = None
@@ -311,15 +313,13 @@ class ClusterBuilder(Builder):
             OSError: A file is not there.
             InternalError: A file is another one.
         """
-        assert made.artifact is not None
-        source = made.artifact.path.parent
         for name, sha256 in made.files.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if made.contents is None:
-                shutil.move(source / name, path)
+            if made.shared is not None:
+                shutil.move(made.shared / name, path)
             else:
-                path.write_bytes(made.contents[name])
+                path.write_bytes((made.contents or {})[name])
             if sha256_of(path) != sha256:
                 raise InternalError(f"{name} with sha256 {sha256[:12]}", "another", "report this as a defect")
         _write_below(self._training, made.training)
@@ -378,8 +378,8 @@ def _packed(worker: str, artifact: Artifact, reports: dict[str, Any], directory:
     }
     files = {name: sha256_of(path) for name, path in paths.items()}
     contents = None if shares else {name: path.read_bytes() for name, path in paths.items()}
-    path = artifact.path if shares else artifact.path.relative_to(directory)
-    return Made(worker, replace(artifact, path=path), reports, files, contents)
+    relative = replace(artifact, path=artifact.path.relative_to(directory))
+    return Made(worker, relative, reports, files, contents, directory if shares else None)
 
 
 def _files_of(training: Path, recipe: Recipe) -> dict[str, bytes]:

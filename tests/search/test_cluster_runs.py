@@ -21,7 +21,7 @@ from compress.core.progress import Reporter
 from compress.errors import UnavailableError
 from compress.hosts import cluster as cluster_of_machines
 from compress.hosts.cluster import Cluster
-from compress.onnx_graph.files import save_model
+from compress.onnx_graph.files import save_model, sha256_of
 from compress.recipe import Recipe, Step
 from compress.search import cluster_builder
 from compress.search.attempts import Attempts
@@ -125,7 +125,10 @@ def made_by(builder: Any, attempts: Attempts, directory: Path) -> list[str]:
         place = directory / recipe.name
         place.mkdir(parents=True)
         context = attempts.context(recipe)
-        made.append(builder.build(recipe, context, place).sha256)
+        artifact = builder.build(recipe, context, place)
+        assert artifact.path.parent == place
+        assert sha256_of(artifact.path) == artifact.sha256
+        made.append(artifact.sha256)
         assert context.reports
     return made
 
