@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compress.errors import CompressError
-from compress.onnx_graph.operators import Kind
 from compress.target.target import Target, load_target
+
+if TYPE_CHECKING:
+    from compress.onnx_graph.operators import Kind
 
 #: Classes of operators that share an efficiency.
 KINDS: Mapping[Kind, str] = {

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from compress.quantization.weights.forms import Form, all_forms
+from compress.quantization.weights.forms import DESCRIPTION, SIZES, Form, all_forms
 from compress.quantization.weights.settings import BITS
 from compress.recipe import Recipe, Step
 from compress.search.proposal import Proposal, keeps_accuracy, points
-from compress.techniques.weight_only_mixed import DESCRIPTION, SIZES
 
 if TYPE_CHECKING:
     from compress.search.limits import Limits

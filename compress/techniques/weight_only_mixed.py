@@ -16,7 +16,7 @@ from compress.pruning.knapsack import cheapest
 from compress.quantization.batches import samples_of
 from compress.quantization.calibration import no_samples
 from compress.quantization.weights import Settings, quantize_weights
-from compress.quantization.weights.forms import FLOAT, FLOAT_BITS, Form, all_forms
+from compress.quantization.weights.forms import DESCRIPTION, FLOAT, FLOAT_BITS, SIZES, Form, all_forms
 from compress.quantization.weights.sensitivity import MatrixCosts, WeightCosts
 from compress.quantization.weights.settings import BITS, GROUP_SIZES
 from compress.records.technique_reports import MixedWeightsReport
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from compress.network.network import Network
 
-#: Group sizes to choose from, where nothing else is said.
-SIZES = (32, 64, 128)
 
 #: Texts of a language model, of up to 256 tokens, or samples of another network, that losses are measured on, where
 #: nothing else is said.
@@ -37,9 +35,6 @@ _TEXTS, _SAMPLES = 1, 64
 
 #: Parts that the bytes to save are counted in.
 _PARTS = 20_000
-
-#: Bytes of the graph that a matrix takes beside its arrays: names, shapes and a node.
-DESCRIPTION = 1024
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,12 @@ from compress.quantization.weights.settings import Settings
 #: Bits of a matrix that stays float.
 FLOAT_BITS = 32
 
+#: Group sizes to choose from, where nothing else is said.
+SIZES = (32, 64, 128)
+
+#: Bytes of the graph that a matrix takes beside its arrays: names, shapes and a node.
+DESCRIPTION = 1024
+
 
 @dataclass(frozen=True, order=True)
 class Form:
