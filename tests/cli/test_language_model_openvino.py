@@ -38,7 +38,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     json_lines(place / "texts", sentences(60))
     (place / "recipe.toml").write_text(RECIPE, encoding="utf-8")
     given = ["optimize", str(place / "model"), "--data", str(place / "texts"), "--seconds", "0.02"]
-    given += ["--threads", "1", "--objective", "size", "--max-drop", "30"]
+    given += ["--threads", "1", "--objective", "size", "--max-size", "0.3", "--max-drop", "30"]
     assert main([*given, "--recipe", str(place / "recipe.toml"), "--out", str(place / "build")]) == 0
     return load_bundle(place / "build")
 

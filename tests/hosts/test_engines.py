@@ -23,7 +23,7 @@ from compress.errors import (
     TargetError,
     UnavailableError,
 )
-from compress.hosts import connect, tensorrt
+from compress.hosts import connect, watched
 from compress.hosts.base import Build
 from compress.hosts.board import probe
 from compress.hosts.engines import Engine, Engines
@@ -234,7 +234,7 @@ def test_energy_is_of_the_mean_power_of_all_runs(
 ) -> None:
     board.fault("long")
     powers = iter([4.0, 9.0])
-    monkeypatch.setattr(tensorrt, "power_w", lambda _: next(powers))
+    monkeypatch.setattr(watched, "power_w", lambda _: next(powers))
     with host.open(artifact, target) as session:
         build = Build(artifact, session)
         (latency,) = host.latency(build, None, None, target)
@@ -248,7 +248,7 @@ def test_energy_is_power_and_time_of_one_batch_size(
     board.fault("long")
     target = replace(load_target("jetson"), batch_sizes=(1, 8))
     powers = iter([5.0, 5.0, 50.0, 50.0])
-    monkeypatch.setattr(tensorrt, "power_w", lambda _: next(powers))
+    monkeypatch.setattr(watched, "power_w", lambda _: next(powers))
     with host.open(artifact, target) as session:
         build = Build(artifact, session)
         first, second = host.latency(build, None, None, target)

@@ -12,6 +12,7 @@ import pytest
 from onnx.reference import ReferenceEvaluator
 
 from compress import load_bundle, optimize
+from compress.backends.base import Artifact
 from compress.backends.onnxruntime import OnnxRuntime
 from compress.backends.providers import TENSORRT, XNNPACK, how_to_get
 from compress.bundle.writing import write_bundle
@@ -31,6 +32,10 @@ from tests.records import profile, run_key
 from tests.searches import most, propose
 
 QUANTIZE = (Step("quantize", {"scope": "all"}),)
+
+
+def build_of(backend: str) -> Artifact:
+    return Artifact(Path("model.onnx"), "0" * 64, 1, backend, {})
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +134,10 @@ class TestProposals:
         options = {"precision": "bf16", "intra_op_threads": 2}
         measured = replace(profile(), backend="openvino", options=options)
         with RunDirectory(tmp_path / "run", run_key()) as history:
-            assert tuned_options("openvino", history) is None
+            assert tuned_options(build_of("openvino"), history) is None
             history.candidates.append(Candidate(recipe, measured))
-            assert tuned_options("openvino", history) == {"intra_op_threads": 2}
-            assert tuned_options("onnxruntime", history) is None
+            assert tuned_options(build_of("openvino"), history) == {"intra_op_threads": 2}
+            assert tuned_options(build_of("onnxruntime"), history) is None
 
 
 @pytest.fixture(scope="module")
